@@ -1,0 +1,275 @@
+"""What an instance is, what a worker may say of it, and the rules of its life. Pure: no I/O, time is an argument.
+
+    parse     strangers' values -> Registration / InstanceKey, or InvalidInstance
+    evolve    ModelInstance.first, registered, beaten, refused, deregistered: facts -> new facts
+    derive    state_of(facts, now, timeout), is_forgotten: facts -> what they mean now
+
+Facts are stored, states never are (DESIGN.md, rule 2): a registry keeps `ModelInstance` and derives the rest when it is asked.
+All times are aware and in UTC.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dbgpt_ctl.errors import InvalidInstance
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+MAX_TEXT_CHARS = 128
+"""Limit of model_name, host and prompt_template: DB-GPT's table has varchar(128)."""
+MAX_PORT = 65535
+FUTURE_TOLERANCE = timedelta(seconds=5)
+"""A stored beat further ahead than this was written by a clock that is off (rule 7)."""
+
+
+class InstanceState(StrEnum):
+    """What the facts of an instance mean at one moment."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    DRAINED = "drained"
+    DEREGISTERED = "deregistered"
+
+
+class InstanceKey(NamedTuple):
+    """The identity: compared exactly, no folding of case or accents (rule 1). Sorts in the order of every list."""
+
+    model_name: str
+    host: str
+    port: int
+
+    @property
+    def name(self) -> str:
+        """The part of `model_name` before the `@`."""
+        return self.model_name.partition("@")[0]
+
+    @property
+    def type(self) -> str:
+        """The part of `model_name` after the `@`: llm, text2vec, reranker, service ..."""
+        return self.model_name.partition("@")[2]
+
+    def __str__(self) -> str:
+        """The reference `NAME@TYPE/HOST:PORT`, which the CLI prints and takes."""
+        return f"{self.model_name}/{bracketed(self.host)}:{self.port}"
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any]) -> InstanceKey:
+        """The key in a body or query; each field as in `Registration.parse`. Raises InvalidInstance."""
+        return cls(parse_model_name(fields.get("model_name")), parse_host(fields.get("host")), parse_port(fields.get("port")))
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a worker sends with a register or a heartbeat, checked and stripped."""
+
+    key: InstanceKey
+    weight: float = 1.0
+    check_healthy: bool = True
+    enabled: bool = True
+    prompt_template: str | None = None
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any]) -> Registration:
+        """Takes a decoded JSON body or a query; as lenient as DB-GPT (PROTOCOL.md), keys it does not know are ignored.
+
+        Raises InvalidInstance, which names the field.
+        """
+        return cls(
+            key=InstanceKey.parse(fields),
+            weight=parse_weight(fields.get("weight")),
+            check_healthy=parse_bool("check_healthy", fields.get("check_healthy"), default=True),
+            enabled=parse_bool("enabled", fields.get("enabled"), default=True),
+            prompt_template=parse_prompt_template(fields.get("prompt_template")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInstance:
+    """The stored facts of one instance. Immutable: each event makes a new one."""
+
+    key: InstanceKey
+    weight: float
+    check_healthy: bool
+    enabled: bool
+    """False: an operator drained it."""
+    prompt_template: str | None
+    registered_at: datetime
+    last_heartbeat: datetime
+    deregistered_at: datetime | None = None
+    refused_at: datetime | None = None
+    """The last beat that was refused because it came after a deregister."""
+    removed: bool = False
+    """A tombstone: in no list, only there to refuse late beats."""
+
+    @classmethod
+    def first(cls, sent: Registration, now: datetime) -> ModelInstance:
+        """The first register or heartbeat: all facts as sent (rule 5)."""
+        return cls(
+            key=sent.key,
+            weight=sent.weight,
+            check_healthy=sent.check_healthy,
+            enabled=sent.enabled,
+            prompt_template=sent.prompt_template,
+            registered_at=now,
+            last_heartbeat=now,
+        )
+
+    def registered(self, sent: Registration, now: datetime) -> ModelInstance:
+        """A later register: weight, prompt template and beat; it revives, and a drain survives it (rules 4 and 5)."""
+        if self.removed:
+            return self.first(sent, now)
+        return replace(
+            self,
+            weight=sent.weight,
+            prompt_template=sent.prompt_template,
+            last_heartbeat=self._later_beat(now),
+            deregistered_at=None,
+            refused_at=None,
+        )
+
+    def beaten(self, now: datetime) -> ModelInstance:
+        """A heartbeat: no fact but the beat changes; after a deregister it is only noted as refused (rules 4 and 5)."""
+        if self.deregistered_at is not None:
+            return replace(self, refused_at=now)
+        return replace(self, last_heartbeat=self._later_beat(now))
+
+    def deregistered(self, now: datetime, *, remove: bool) -> ModelInstance:
+        """A deregister, or with `remove` a removal that leaves a tombstone. Repeating it keeps the first time."""
+        return replace(self, deregistered_at=self.deregistered_at or now, removed=self.removed or remove)
+
+    def _later_beat(self, now: datetime) -> datetime:
+        """A beat never moves backwards, but for one that a clock ahead of all others wrote (rule 7)."""
+        if self.last_heartbeat > now + FUTURE_TOLERANCE:
+            return now
+        return max(self.last_heartbeat, now)
+
+
+class ListedInstance(NamedTuple):
+    """An instance with its state at the moment of the list."""
+
+    instance: ModelInstance
+    state: InstanceState
+
+    @property
+    def beats(self) -> bool:
+        """`healthy` on the wire: the beat is fresh and it is not deregistered, drained or not (rule 2)."""
+        return self.state in BEATING
+
+
+BEATING = frozenset({InstanceState.HEALTHY, InstanceState.DRAINED})
+
+
+def state_of(instance: ModelInstance, now: datetime, timeout: timedelta) -> InstanceState:
+    """The state at `now`. A beat exactly `timeout` old is still fresh; without `check_healthy` none gets old."""
+    if instance.deregistered_at is not None:
+        return InstanceState.DEREGISTERED
+    if instance.check_healthy and now - instance.last_heartbeat > timeout:
+        return InstanceState.UNHEALTHY
+    return InstanceState.HEALTHY if instance.enabled else InstanceState.DRAINED
+
+
+def is_forgotten(instance: ModelInstance, now: datetime, timeout: timedelta) -> bool:
+    """Whether a tombstone has done its duty: one timeout has passed since the removal and the last refused beat (rule 4)."""
+    if not instance.removed or instance.deregistered_at is None:
+        return False
+    return now - max(instance.deregistered_at, instance.refused_at or instance.deregistered_at) > timeout
+
+
+def bracketed(host: str) -> str:
+    """The host as it stands before `:PORT`: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def parse_model_name(value: Any) -> str:
+    """`NAME@TYPE`, stripped: exactly one `@` and both sides non-empty, or every DB-GPT API server's list breaks."""
+    text = _parse_text("model_name", value)
+    name, at, kind = text.partition("@")
+    if not at or "@" in kind or not name.strip() or not kind.strip():
+        raise InvalidInstance("model_name", f"model_name {_shown(text)} is not NAME@TYPE with exactly one '@', as in qwen@llm")
+    return text
+
+
+def parse_host(value: Any) -> str:
+    """A host name or address, stripped and otherwise verbatim (brackets of an IPv6 address stay)."""
+    text = _parse_text("host", value)
+    if any(mark in text for mark in "/@?#\\ "):
+        raise InvalidInstance("host", f"host {_shown(text)} is not a host name or address: give it without scheme, path or spaces")
+    return text
+
+
+def parse_port(value: Any) -> int:
+    """1 to 65535, as a number or as digits."""
+    if isinstance(value, str):
+        digits = value.strip()
+        value = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= MAX_TEXT_CHARS else value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is None:
+        raise InvalidInstance("port", "port is missing")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PORT:
+        raise InvalidInstance("port", f"port {_shown(value)} is not a whole number from 1 to {MAX_PORT}")
+    return value
+
+
+def parse_weight(value: Any) -> float:
+    """A finite number; null and empty mean 1.0. NaN and infinity would break every list (PROTOCOL.md)."""
+    if value is None or value == "":
+        return 1.0
+    try:
+        weight = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise InvalidInstance("weight", f"weight {_shown(value)} is not a finite number")
+    return weight
+
+
+_BOOLS = {word: True for word in ("true", "1", "yes", "on", "t", "y")} | {word: False for word in ("false", "0", "no", "off", "f", "n")}
+
+
+def parse_bool(field: str, value: Any, *, default: bool) -> bool:
+    """True or false in any of DB-GPT's spellings and any case; null and empty mean `default`."""
+    if isinstance(value, bool):
+        return value
+    if value is None or value == "":
+        return default
+    word = str(int(value)) if isinstance(value, int | float) and value in (0, 1) else value
+    known = _BOOLS.get(word.strip().lower()) if isinstance(word, str) else None
+    if known is None:
+        raise InvalidInstance(field, f"{field} {_shown(value)} is neither true nor false")
+    return known
+
+
+def parse_prompt_template(value: Any) -> str | None:
+    """The name of a prompt template; null and empty mean none."""
+    if value is None or value == "":
+        return None
+    return _parse_text("prompt_template", value)
+
+
+def _parse_text(field: str, value: Any) -> str:
+    if value is None:
+        raise InvalidInstance(field, f"{field} is missing")
+    if not isinstance(value, str):
+        raise InvalidInstance(field, f"{field} {_shown(value)} is not a string")
+    text = value.strip()
+    if not text:
+        raise InvalidInstance(field, f"{field} is empty")
+    if len(text) > MAX_TEXT_CHARS:
+        raise InvalidInstance(field, f"{field} {_shown(text)} has {len(text)} characters, the most is {MAX_TEXT_CHARS}")
+    if not text.isprintable():
+        raise InvalidInstance(field, f"{field} {_shown(text)} holds control or invisible characters")
+    return text
+
+
+def _shown(value: Any) -> str:
+    """A stranger's value in an error line: short, quoted, on one line, without anything a terminal obeys."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - the width of a quote, nothing else

@@ -1,0 +1,98 @@
+"""The one seam of this package: where instances are kept.
+
+A `ModelRegistry` has three kinds of home, `embedded` (in memory), `database` (SQLite, MySQL, MariaDB) and `remote` (behind another
+controller). All keep the same promises, and one contract suite in tests/registry holds them to it. A registry takes plain arguments and
+a clock; it knows neither settings nor FastAPI.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from types import TracebackType
+    from typing import Self
+
+    from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration
+
+__all__ = ["Listing", "ModelRegistry", "RegistryHealth"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Listing:
+    """An answer to `list`, immutable; the same object may answer many calls while nothing changes.
+
+    `entries` are in order of identity. `stale_since` is None, or the time from which on the answer may miss changes because the registry
+    itself could not be asked (rule 10).
+    """
+
+    entries: tuple[ListedInstance, ...]
+    stale_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryHealth:
+    """`ready`: lists can be answered. `reason`: one line on what is wrong, also while it is ready but degraded; else None."""
+
+    ready: bool
+    reason: str | None = None
+
+
+class ModelRegistry(ABC):
+    """Where the facts of all instances are kept. Not bound to threads: one event loop uses one registry.
+
+    Every method may raise RegistryUnavailable (try again) and, before anything is stored, RegistryUnusable (a person must act).
+    Every wait is bounded. Each call is atomic per instance: of concurrent calls for one identity, one row results, and each call sees the
+    facts either before or after any other.
+    """
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connects and prepares storage; afterwards `health().ready`. Repeatable after RegistryUnavailable. No other call needs it to have succeeded: they raise RegistryUnavailable."""
+
+    @abstractmethod
+    async def register(self, sent: Registration) -> None:
+        """Stores a new instance as sent, or updates weight, prompt template and beat of a known one, and revives it (rules 4 and 5).
+
+        When it returns, the instance is stored (rule 9). Raises RegistryFull for a new instance beyond `max_instances`.
+        """
+
+    @abstractmethod
+    async def deregister(self, key: InstanceKey, *, remove: bool = False) -> bool:
+        """Marks the instance deregistered, or with `remove` takes it out of every list; it refuses late beats (rule 4).
+
+        True for what is or was known, False for what never was. Repeating it is safe. Stored when it returns.
+        """
+
+    @abstractmethod
+    async def heartbeat(self, sent: Registration) -> bool:
+        """Notes a beat; registers what is unknown. Of a known instance no other fact changes (rule 5).
+
+        False, and nothing revived, when the instance is deregistered or removed (rule 4). Stored when it returns.
+        Raises RegistryFull for an unknown instance beyond `max_instances`.
+        """
+
+    @abstractmethod
+    async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
+        """All instances, or those whose `model_name` equals the one given, with their states now, in order of identity.
+
+        `healthy_only` means routable: healthy, not drained, not deregistered (rule 3). Holds every write acknowledged before the call.
+        """
+
+    @abstractmethod
+    def health(self) -> RegistryHealth:
+        """Whether lists can be answered, without asking anybody."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finishes what was begun and lets go of connections. Repeatable; other calls then raise RegistryUnavailable."""
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()

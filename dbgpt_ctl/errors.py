@@ -3,7 +3,8 @@
     CtlError
     ├── UsageError               the arguments are wrong; no request was made
     │   └── InvalidInstance      ... or a body or query is: the same rules judge both
-    ├── BodyTooLarge
+    ├── CannotListen
+    ├── BodyTooLarge, UnsupportedMediaType
     ├── RegistryError
     │   ├── RegistryFull         no room for a new instance; known ones still beat
     │   ├── RegistryUnavailable  passes by itself: the database is away
@@ -53,12 +54,28 @@ class InvalidInstance(UsageError):
         self.field = field
 
 
+class CannotListen(CtlError):
+    """The address to serve on is taken, not allowed, or not of this machine."""
+
+    code = "cannot_listen"
+    title = "Cannot listen"
+
+
 class BodyTooLarge(CtlError):
     """The body of a request is over the limit."""
 
     code = "body_too_large"
     title = "Body too large"
     http_status = 413
+    exit_code = 6
+
+
+class UnsupportedMediaType(CtlError):
+    """The body is declared to be something else than JSON."""
+
+    code = "unsupported_media_type"
+    title = "Unsupported media type"
+    http_status = 415
     exit_code = 6
 
 

@@ -196,6 +196,11 @@ def parse_model_name(value: Any) -> str:
     return text
 
 
+def parse_model_name_filter(value: str | None) -> str | None:
+    """The name that a list asks for; empty means all. One without a type is no error, as with DB-GPT: it matches nothing."""
+    return _parse_text("model_name", value) if value and value.strip() else None
+
+
 def parse_host(value: Any) -> str:
     """A host name or address, stripped and otherwise verbatim (brackets of an IPv6 address stay)."""
     text = _parse_text("host", value)

@@ -1,0 +1,51 @@
+# What a newcomer needs: `make serve`. What a contributor needs: `make check test`. Each target sets up what it misses.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export CTL_INTEROP_VENVS ?= $(CURDIR)/.venv-interop
+
+.PHONY: help serve test check bench generate clean
+
+help:
+	@echo "make serve     start a controller on the embedded registry (knobs: CONTROLLER_* in the environment or .env)"
+	@echo "make test      run all tests, with a real MariaDB and the real DB-GPT packages"
+	@echo "make check     ruff and mypy"
+	@echo "make bench     measure this controller and DB-GPT's side by side"
+	@echo "make generate  rewrite what is generated: .env.example and the tables of README.md"
+	@echo "make clean     remove the virtual environments and caches"
+
+serve: $(VENV)/.serve
+	@exec $(BIN)/ctl serve
+
+test: $(VENV)/.dev
+	@sh scripts/apt-install.sh mariadbd mariadb-server 'the tests of the MySQL registry are skipped without it'
+	$(BIN)/python -m tests.support.dbgpt
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	@sh scripts/apt-install.sh wrk wrk 'the benchmarks measure with it'
+	$(BIN)/python -m tests.support.dbgpt
+	$(BIN)/python -m benchmarks
+
+generate: $(VENV)/.dev
+	$(BIN)/python -m scripts.generate
+
+clean:
+	rm -rf $(VENV) .venv-interop .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@sh scripts/make-venv.sh $(PYTHON) $(VENV)
+
+$(VENV)/.serve: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.serve

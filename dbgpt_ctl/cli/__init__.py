@@ -1,0 +1,48 @@
+"""The `ctl` command: a verb checks its arguments, makes the client, calls it once and hands the answer to `output`."""
+
+from __future__ import annotations
+
+from typing import Annotated, NoReturn
+
+import typer
+
+from dbgpt_ctl import __version__
+from dbgpt_ctl.cli import health, models, output, serve
+from dbgpt_ctl.cli.funnel import Command, Group
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="ctl",
+    cls=Group,
+    help="The model controller of a DB-GPT cluster, and the tool to operate it.",
+    add_completion=False,
+    no_args_is_help=False,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        output.print_lines([f"ctl {__version__}"])
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        output.print_lines(ctx.get_help().splitlines())
+
+
+app.command("serve", cls=Command)(serve.serve)
+app.add_typer(models.app, name="models")
+app.command("health", cls=Command)(health.health)
+
+
+def main() -> NoReturn:
+    """The console script."""
+    app()
+    raise SystemExit

@@ -1,0 +1,47 @@
+"""What every command that talks to a controller shares: its options, and the client made from them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dbgpt_ctl.cli.duration import parse_duration
+from dbgpt_ctl.settings import ClientSettings, knobs_of
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.client import ControllerClient
+
+_KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
+
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        "-a",
+        metavar="URL",
+        help=f"URL of the controller; several, with commas, are tried in turn. [{_KNOBS['address'].variable}; {_KNOBS['address'].default}]",
+    ),
+]
+RequestTimeout = Annotated[
+    str | None,
+    typer.Option(
+        "--request-timeout",
+        metavar="TIME",
+        help=f"What one request may take, as in 5s or 500ms. [{_KNOBS['request_timeout'].variable}; {_KNOBS['request_timeout'].default:g}s]",
+    ),
+]
+EnvFile = Annotated[
+    str | None,
+    typer.Option("--env-file", metavar="FILE", help="Reads variables from there, not from ./.env; '' reads none."),
+]
+
+
+def connect(address: str | None, request_timeout: str | None, env_file: str | None) -> ControllerClient:
+    """The client; nothing is sent yet. Raises UsageError."""
+    timeout = None if request_timeout is None else parse_duration("--request-timeout", request_timeout)
+    settings = ClientSettings.load({"address": address, "request_timeout": timeout}, os.environ, env_file)
+    from dbgpt_ctl.client import ControllerClient  # noqa: PLC0415 - it imports httpx
+
+    return ControllerClient(settings.address, timeout=settings.request_timeout)

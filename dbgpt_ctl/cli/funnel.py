@@ -1,0 +1,109 @@
+"""The one funnel from an error to a line on stderr and an exit code, and commands that start fast.
+
+Typer brings its own copy of Click: nothing here could be caught as `click.ClickException`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import EnumType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from typer import BadParameter
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+from dbgpt_ctl.cli.output import PipeClosed, print_lines, say
+from dbgpt_ctl.errors import CtlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+DEBUG = "CTL_DEBUG"
+
+
+class Command(TyperCommand):
+    """A verb. Its function may return its exit code."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _take_plainly(self.params)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """`--help`, without the cost of pydantic."""
+        option = super().get_help_option(ctx)
+        _take_plainly([option] if option else [])
+        return option
+
+
+class Group(TyperGroup):
+    """A noun, or `ctl` itself; every error of what its `main` runs ends there."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _take_plainly(self.params)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """`--help`, without the cost of pydantic."""
+        option = super().get_help_option(ctx)
+        _take_plainly([option] if option else [])
+        return option
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:
+        """Runs the command line and exits with its code (rule 13)."""
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(args, prog_name or "ctl", **extra)
+            print_lines([])
+        except Exception as error:  # noqa: BLE001 - the funnel: everything ends here
+            code = _tell(error)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(error: Exception) -> int:
+    """Tells the person what went wrong, in one line; returns the exit code."""
+    if os.environ.get(DEBUG):
+        import traceback  # noqa: PLC0415
+
+        traceback.print_exception(error)
+    if isinstance(error, PipeClosed):
+        return error.exit_code
+    if isinstance(error, CtlError):
+        say(str(error))
+        return error.exit_code
+    if isinstance(error, TyperException):
+        say(_of_usage(error))
+        return error.exit_code
+    say(f"failed unexpectedly: {type(error).__name__}: {error} ({DEBUG}=1 shows where)")
+    return CtlError.exit_code
+
+
+def _of_usage(error: TyperException) -> str:
+    ctx = getattr(error, "ctx", None)
+    message = " ".join(error.format_message().split())
+    return f"{message} See '{ctx.command_path} --help'." if ctx else message
+
+
+def _take_plainly(params: Iterable[Any]) -> None:
+    """Spares texts, choices and switches the way through pydantic, which takes 0.1 s to import; other types keep it."""
+    for param in params:
+        annotation = param.type_descriptor.annotation
+        if annotation in (str, list[str], bool) or isinstance(annotation, EnumType):
+            vars(param)["_runtime_param"] = _Plain()
+
+
+class _Plain:
+    """Stands in for Typer's RuntimeParam."""
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        annotation = param.type_descriptor.annotation
+        if not isinstance(annotation, EnumType) or isinstance(value, annotation):
+            return value
+        for member in annotation:
+            if value == member.value:
+                return member
+        choices = ", ".join(str(member.value) for member in annotation)
+        raise BadParameter(f"{value!r} is not one of {choices}.", ctx=ctx, param=param)

@@ -1,0 +1,145 @@
+"""What the commands print: data on stdout, and only here; talk on stderr."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from dbgpt_ctl.cli.text import defused, escaped
+from dbgpt_ctl.errors import CtlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from dbgpt_ctl.cli.table import Column
+
+
+class Format(StrEnum):
+    """The values of `-o`. json, yaml and csv hold the API's own keys and values."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    CSV = "csv"
+    NAME = "name"
+
+
+class PipeClosed(CtlError):
+    """Who read stdout has seen enough: nothing to say. 128 + SIGPIPE, as 130 is 128 + SIGINT."""
+
+    exit_code = 141
+
+
+FORMULA_STARTS = ("=", "+", "-", "@")
+"""A spreadsheet takes a cell that starts with one of these for a formula; in csv such text gets a `'` before it."""
+
+
+def say(line: str) -> None:
+    """A line for the person, on stderr."""
+    if sys.stderr is not None:
+        print(f"ctl: {defused(line)}", file=sys.stderr, flush=True)  # noqa: T201 - this module is the place
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines on stdout, as they are; at once, also in a pipe. Characters that its encoding lacks come out as escapes."""
+    stream = _stdout()
+    try:
+        stream.write("".join(f"{line}\n" for line in lines))
+        stream.flush()
+    except OSError as error:
+        _let_go_of(stream)
+        if isinstance(error, BrokenPipeError):
+            raise PipeClosed("the reader of the output is gone") from error
+        raise CtlError(f"cannot write the output: {error.strerror or error}") from error
+
+
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """A JSON document, in which no character that a terminal obeys or hides is raw."""
+    print_lines([json_text(value, indent=indent)])
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON: letters of any script as they are, all that is not printable as JSON's own escapes."""
+    import json  # noqa: PLC0415
+
+    text = json.dumps(value, ensure_ascii=not _speaks_unicode(), indent=indent)
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(char if char == "\n" or char.isprintable() else _json_escape(char) for char in text)
+
+
+def print_yaml(objects: Sequence[Mapping[str, Any]]) -> None:
+    """A YAML list; with a text in it that is not printable, everything beyond ASCII is escaped."""
+    import yaml  # noqa: PLC0415
+
+    texts = (text for each in objects for pair in each.items() for text in pair if isinstance(text, str))
+    plain = _speaks_unicode() and all(text.isprintable() for text in texts)
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    dumped = yaml.dump(list(objects), Dumper=dumper, allow_unicode=plain, sort_keys=False, width=2**30)
+    print_lines([dumped.rstrip("\n")])
+
+
+def print_csv(keys: Sequence[str], objects: Iterable[Mapping[str, Any]], *, headers: bool) -> None:
+    """RFC 4180 with line feeds. null is an empty cell, true and false as in JSON, text is escaped and never a formula."""
+    import csv  # noqa: PLC0415
+    import io  # noqa: PLC0415
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if headers:
+        writer.writerow(keys)
+    writer.writerows([_csv_cell(each.get(key)) for key in keys] for each in objects)
+    print_lines(text.getvalue().split("\n")[:-1])
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headers: bool) -> None:
+    """Columns: fitted to a terminal and in colour there, unless NO_COLOR is set; in a pipe never cut and never coloured."""
+    from dbgpt_ctl.cli.table import lay_out  # noqa: PLC0415
+
+    terminal = _stdout().isatty()
+    width = shutil.get_terminal_size().columns if terminal else None
+    print_lines(lay_out(columns, rows, width=width, colour=terminal and _wants_colour(), headers=headers))
+
+
+def _stdout() -> Any:
+    if sys.stdout is None:
+        raise CtlError("cannot write the output: standard output is closed")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return sys.stdout
+
+
+def _let_go_of(stream: Any) -> None:
+    """Lets what cannot be written vanish, or Python tries again at its exit and complains."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, stream.fileno())
+    os.close(devnull)
+
+
+def _speaks_unicode() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "").startswith("utf")
+
+
+def _wants_colour() -> bool:
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _json_escape(char: str) -> str:
+    import json  # noqa: PLC0415
+
+    return f"\\u{ord(char):04x}" if char == "\x7f" else json.dumps(char)[1:-1]
+
+
+def _csv_cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        return value
+    text = escaped(value)
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

@@ -1,0 +1,43 @@
+"""`create_app`: the FastAPI application around a `Controller`; `mount`: the same inside somebody else's."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+import dbgpt_ctl
+from dbgpt_ctl.controller import problems, wire
+from dbgpt_ctl.controller.core import Controller
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from typing import Any
+
+    from dbgpt_ctl.registry import ModelRegistry
+    from dbgpt_ctl.settings import ControllerSettings
+
+MAX_OBSERVE_INTERVAL_SECS = 5.0
+
+
+def create_app(settings: ControllerSettings, registry: ModelRegistry) -> FastAPI:
+    """The controller as an application of its own. Its lifespan opens and closes `registry`; `app.state.controller` is the `Controller`."""
+    app = FastAPI(title="dbgpt_ctl", version=dbgpt_ctl.__version__, description="The model controller of a DB-GPT cluster.", redirect_slashes=False)
+    problems.install(app)
+    mount(app, Controller(registry, observe_interval_secs=min(settings.heartbeat_timeout_secs / 10, MAX_OBSERVE_INTERVAL_SECS)))
+    return app
+
+
+def mount(app: FastAPI, controller: Controller) -> None:
+    """Adds the API to any application that has not started yet; its lifespan then opens and closes the registry too."""
+    wire.add_routes(app, controller)
+    app.state.controller = controller
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(running_app: FastAPI) -> AsyncIterator[Mapping[str, Any] | None]:
+        async with controller.running(), inner(running_app) as state:
+            yield state
+
+    app.router.lifespan_context = lifespan

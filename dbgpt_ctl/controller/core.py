@@ -1,0 +1,81 @@
+"""`Controller`: the registry of the moment, and the two things that go on beside the endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.controller.journal import Journal
+from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from dbgpt_ctl.registry import ModelRegistry, RegistryHealth
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_SECS = 0.25
+LAST_RETRY_SECS = 2.0
+
+
+class Controller:
+    """Holds the registry that the endpoints use; it can be swapped while requests are served.
+
+    `running()` opens the registry (again and again while it is unavailable) and keeps the journal until it is left; then the registry is
+    closed. `on_unusable` is called when a person must act: `main.run` ends the process then, a foreign application goes on with health 503.
+    """
+
+    def __init__(self, registry: ModelRegistry, *, observe_interval_secs: float = 5.0) -> None:
+        self.registry = registry
+        self.journal = Journal()
+        self.on_unusable: Callable[[RegistryUnusable], None] = lambda error: log.critical("%s", error)
+        self._observe_interval_secs = observe_interval_secs
+
+    def health(self) -> RegistryHealth:
+        return self.registry.health()
+
+    async def swap(self, registry: ModelRegistry) -> None:
+        """Opens `registry`, lets the next request use it, and closes the one before. Raises what `open` raises; then nothing has changed."""
+        await registry.open()
+        before, self.registry = self.registry, registry
+        await before.close()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self._open(), name="open registry"), asyncio.create_task(self._observe(), name="observe instances")]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.registry.close()
+
+    async def _open(self) -> None:
+        delay, told = FIRST_RETRY_SECS, ""
+        while True:
+            try:
+                await self.registry.open()
+            except RegistryUnavailable as error:
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("waiting for the registry: %s", told)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LAST_RETRY_SECS)
+            except RegistryUnusable as error:
+                self.on_unusable(error)
+                return
+            else:
+                if told:
+                    log.info("the registry is back")
+                return
+
+    async def _observe(self) -> None:
+        while True:
+            await asyncio.sleep(self._observe_interval_secs)
+            with contextlib.suppress(CtlError):  # health and the requests themselves tell of a registry that is away
+                self.journal.observe(await self.registry.list())

@@ -1,0 +1,76 @@
+"""What the log tells of instances: one line per change of state, none per heartbeat."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.instance import InstanceState
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.instance import InstanceKey, ListedInstance
+    from dbgpt_ctl.registry import Listing
+
+log = logging.getLogger("dbgpt_ctl.instances")
+
+MAX_REFUSED = 10_000
+"""So many removed instances that still beat are remembered; beyond, a warning may be repeated. Bounds the memory a stranger can take."""
+
+
+class Journal:
+    """Remembers which state of each instance was last told, and tells when it is another.
+
+    Registers and deregisters through this controller are told at once; all else (a beat that got too old, a change made through another
+    controller) when `observe` sees it.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[InstanceKey, InstanceState] = {}
+        self._refused: set[InstanceKey] = set()
+        self._seen: Listing | None = None
+
+    def registered(self, key: InstanceKey, caller: str) -> None:
+        self._refused.discard(key)
+        told = self._told.get(key)
+        if told not in (InstanceState.HEALTHY, InstanceState.DRAINED):
+            self._told[key] = InstanceState.HEALTHY
+            log.info("%s registered by %s", key, caller)
+
+    def deregistered(self, key: InstanceKey, caller: str, *, remove: bool) -> None:
+        if self._told.get(key) is not InstanceState.DEREGISTERED or remove:
+            log.info("%s %s by %s", key, "removed" if remove else "deregistered", caller)
+        if remove:
+            self._told.pop(key, None)
+        else:
+            self._told[key] = InstanceState.DEREGISTERED
+
+    def refused(self, key: InstanceKey, caller: str) -> None:
+        """A beat after a deregister: only the first is told (rule 4)."""
+        if key not in self._refused:
+            if len(self._refused) >= MAX_REFUSED:
+                self._refused.clear()
+            self._refused.add(key)
+            log.warning("%s is deregistered, still beating (from %s): its beats are refused until it registers", key, caller)
+
+    def observe(self, listing: Listing) -> None:
+        """Tells what differs from the last time. `listing` is of all instances."""
+        if listing is self._seen:
+            return
+        self._seen = listing
+        told, self._told = self._told, {entry.instance.key: entry.state for entry in listing.entries}
+        for entry in listing.entries:
+            before = told.get(entry.instance.key)
+            if before is not entry.state:
+                _tell(entry, before)
+        for key in told.keys() - self._told.keys():
+            log.info("%s removed", key)
+
+
+def _tell(entry: ListedInstance, before: InstanceState | None) -> None:
+    key, beat = entry.instance.key, entry.instance.last_heartbeat.isoformat(timespec="seconds")
+    if entry.state is InstanceState.UNHEALTHY:
+        log.warning("%s is unhealthy: last beat %s", key, beat)
+    elif before is None:
+        log.info("%s is %s: new, last beat %s", key, entry.state, beat)
+    else:
+        log.info("%s is %s (was %s)", key, entry.state, before)

@@ -1,0 +1,50 @@
+"""The listening socket: made before anything else, so that a busy port is one line and not a traceback."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from dbgpt_ctl.errors import CannotListen
+
+BACKLOG = 4096
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A bound socket on the first address of `host`. Raises CannotListen, which tells who holds the port where that can be known."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except OSError as error:
+        raise CannotListen(f"host {host!r} is not an address of this machine: {error.strerror}") from None
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise CannotListen(_reason(host, port, error)) from None
+    return sock
+
+
+def _reason(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use{_holder(port)}; stop that process or choose another --port"
+    if error.errno == errno.EACCES:
+        return f"port {port} on {host} is not allowed for this user; choose one above 1023"
+    return f"cannot listen on {host} port {port}: {error.strerror}"
+
+
+def _holder(port: int) -> str:
+    """` by NAME (process 123)` where the system tells."""
+    import psutil  # noqa: PLC0415 - only a start that failed needs it
+
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except (psutil.Error, OSError):
+        return ""
+    return ""

@@ -1,0 +1,157 @@
+"""DB-GPT's API: parse, one call of the registry, reply. Facts of the wire: docs/protocol.md.
+
+Every answer has the status 200 exactly and, for a list, exactly nine keys per instance: stock clients take nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from dbgpt_ctl.errors import BodyTooLarge, InvalidInstance, RegistryUnavailable, UnsupportedMediaType
+from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration, parse_bool, parse_model_name_filter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from dbgpt_ctl.controller.core import Controller
+    from dbgpt_ctl.registry import Listing
+
+    Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
+
+MAX_BODY_BYTES = 64 * 1024
+JSON = "application/json"
+PREFIXES = ("/api", "//api")
+"""The second is what a client sends whose configured URL ends in a slash."""
+
+
+def add_routes(app: FastAPI, controller: Controller) -> None:
+    """Adds the five endpoints to any FastAPI application."""
+    endpoints = WireEndpoints(controller)
+    routes: list[tuple[str, str, Endpoint]] = [
+        ("POST", "/controller/heartbeat", endpoints.heartbeat),
+        ("GET", "/controller/models", endpoints.list),
+        ("GET", "/health", endpoints.health),
+        ("POST", "/controller/models", endpoints.register),
+        ("DELETE", "/controller/models", endpoints.deregister),
+    ]
+    for prefix in PREFIXES:
+        for method, path, endpoint in routes:
+            app.add_api_route(prefix + path, endpoint, methods=[method], tags=["Model Controller"], include_in_schema=prefix == PREFIXES[0])
+
+
+class WireEndpoints:
+    """The endpoints, each named by its verb."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._encoded: WeakKeyDictionary[Listing, bytes] = WeakKeyDictionary()
+
+    async def health(self, request: Request) -> Response:  # noqa: ARG002 - the shape of an endpoint
+        """200 as long as lists can be answered; DB-GPT's clients take nothing but exactly 200 for healthy."""
+        health = self._controller.health()
+        if not health.ready:
+            raise RegistryUnavailable(health.reason or "the registry is not open yet")
+        return _json({"status": "ok"} if health.reason is None else {"status": "ok", "reason": health.reason})
+
+    async def register(self, request: Request) -> Response:
+        """Registers an instance, or updates the weight and prompt template of a known one; it counts as a beat."""
+        sent = Registration.parse(await _body(request))
+        await self._controller.registry.register(sent)
+        self._controller.journal.registered(sent.key, _caller(request))
+        return _json(True)
+
+    async def heartbeat(self, request: Request) -> Response:
+        """Notes a beat. `false`: the instance is deregistered and must register to come back."""
+        sent = Registration.parse(await _body(request))
+        stored = await self._controller.registry.heartbeat(sent)
+        if not stored:
+            self._controller.journal.refused(sent.key, _caller(request))
+        return _json(stored)
+
+    async def deregister(self, request: Request) -> Response:
+        """Deregisters; with `remove_from_registry=true` takes it out of every list. `false`: it was never known."""
+        query = request.query_params
+        key = InstanceKey.parse(query)
+        remove = parse_bool("remove_from_registry", query.get("remove_from_registry"), default=False)
+        known = await self._controller.registry.deregister(key, remove=remove)
+        if known:
+            self._controller.journal.deregistered(key, _caller(request), remove=remove)
+        return _json(known)
+
+    async def list(self, request: Request) -> Response:
+        """All instances, or those of one `model_name`; with `healthy_only=true` those that can be routed to."""
+        query = request.query_params
+        healthy_only = parse_bool("healthy_only", query.get("healthy_only"), default=False)
+        model_name = parse_model_name_filter(query.get("model_name"))
+        listing = await self._controller.registry.list(model_name, healthy_only=healthy_only)
+        stale = listing.stale_since
+        headers = None if stale is None else {"X-Ctl-Stale-Since": stale.isoformat(timespec="microseconds")}
+        return Response(self._encode(listing), media_type=JSON, headers=headers)
+
+    def _encode(self, listing: Listing) -> bytes:
+        """The same listing answers many calls: its bytes are made once."""
+        encoded = self._encoded.get(listing)
+        if encoded is None:
+            encoded = self._encoded[listing] = orjson.dumps([wire_object(entry) for entry in listing.entries])
+        return encoded
+
+
+def wire_object(entry: ListedInstance) -> dict[str, Any]:
+    """The nine keys that every DB-GPT client knows; one more would crash it."""
+    facts = entry.instance
+    return {
+        "model_name": facts.key.model_name,
+        "host": facts.key.host,
+        "port": facts.key.port,
+        "weight": facts.weight,
+        "check_healthy": facts.check_healthy,
+        "healthy": entry.beats,
+        "enabled": facts.enabled,
+        "prompt_template": facts.prompt_template,
+        "last_heartbeat": facts.last_heartbeat.isoformat(timespec="microseconds"),
+    }
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """The JSON object in the body. Raises BodyTooLarge before it is read as a whole, UnsupportedMediaType, InvalidInstance."""
+    media_type = request.headers.get("content-type", "")
+    if media_type != JSON and not _is_json(media_type):
+        raise UnsupportedMediaType(f"content type {ascii(media_type)[:60]} is not JSON; send Content-Type: application/json")
+    if not 0 <= _declared_bytes(request) <= MAX_BODY_BYTES:
+        raise BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInstance("body", f"the body is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise InvalidInstance("body", "the body is not a JSON object")
+    return fields
+
+
+def _is_json(media_type: str) -> bool:
+    """As strict as DB-GPT: a page in an operator's browser cannot send JSON to another site unasked, but it can send any other type."""
+    essence = media_type.partition(";")[0].strip().lower()
+    return essence == JSON or (essence.startswith("application/") and essence.endswith("+json"))
+
+
+def _declared_bytes(request: Request) -> int:
+    declared = request.headers.get("content-length", "0")
+    return int(declared) if declared.isdecimal() else 0
+
+
+def _caller(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value), media_type=JSON)

@@ -1,0 +1,140 @@
+"""The real DB-GPT packages, each release in a virtual environment of its own: it pins libraries that nothing else here can live with.
+
+`python -m tests.support.dbgpt` makes all of them beforehand; the interop tests make what is missing. They live in the folder that
+`CTL_INTEROP_VENVS` names, else in `.venv-interop/` of this checkout.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+_INSTALL_SECONDS = 900
+_PROBE = "import ensurepip, sys, venv; print('.'.join(map(str, sys.version_info[:2])))"
+
+
+class Unavailable(Exception):
+    """The packages cannot be had on this machine. The message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of DB-GPT and what `pip install` needs to make it run."""
+
+    version: str
+    requirements: tuple[str, ...]
+
+    def venv(self) -> Path:
+        return venvs_folder() / self.version
+
+    @property
+    def python(self) -> Path:
+        return self.venv() / "bin" / "python"
+
+    @property
+    def command(self) -> Path:
+        """DB-GPT's own command line tool."""
+        return self.venv() / "bin" / "dbgpt"
+
+
+RELEASES = (
+    Release(
+        "0.8.2",
+        ("dbgpt[client,cli,simple-framework,proxy-openai]==0.8.2", "dbgpt-ext==0.8.2", "dbgpt-serve==0.8.2", "pymysql", "numpy<2"),
+    ),
+    Release("0.7.5", ("dbgpt[client,cli,simple-framework,proxy-openai]==0.7.5", "dbgpt-ext==0.7.5", "pymysql")),
+)
+NEWEST = RELEASES[0]
+"""The one that brings its own controller."""
+
+
+def venvs_folder() -> Path:
+    return Path(os.environ.get("CTL_INTEROP_VENVS") or CHECKOUT / ".venv-interop").absolute()
+
+
+def ensure(release: Release) -> None:
+    """Makes the environment unless it is whole. Safe to call from many processes at once. Raises Unavailable."""
+    with _locked(release):
+        if not _is_whole(release):
+            _make(release)
+
+
+def _is_whole(release: Release) -> bool:
+    """The stamp is written last, and names what was installed: an interrupted or outdated environment is made again."""
+    stamp = _stamp(release)
+    return stamp.is_file() and stamp.read_text() == _wanted(release) and os.access(release.python, os.X_OK)
+
+
+def _stamp(release: Release) -> Path:
+    return release.venv() / "interop-requirements.txt"
+
+
+def _wanted(release: Release) -> str:
+    return "".join(f"{each}\n" for each in release.requirements)
+
+
+def _make(release: Release) -> None:
+    python = _python311()
+    shutil.rmtree(release.venv(), ignore_errors=True)
+    _run(f"making {release.venv()}", [str(python), "-m", "venv", str(release.venv())])
+    pip = [str(release.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run(f"installing DB-GPT {release.version}", [*pip, *release.requirements])
+    _stamp(release).write_text(_wanted(release))
+
+
+def _run(what: str, argv: list[str]) -> None:
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
+    if done.returncode != 0:
+        raise Unavailable(f"{what} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
+
+
+def _python311() -> Path:
+    """A Python 3.11 that can make environments: DB-GPT runs on no newer one."""
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    candidates = [Path(sys.executable), *(Path(folder) / "python3.11" for folder in folders if folder)]
+    candidates += sorted(Path.home().glob(".pyenv/versions/3.11*/bin/python3.11"))
+    for python in candidates:
+        if os.access(python, os.X_OK) and _version_of(python) == "3.11":
+            return python
+    raise Unavailable("DB-GPT needs a Python 3.11 with venv and pip, and none is on PATH: install one (Debian: python3.11-venv)")
+
+
+def _version_of(python: Path) -> str:
+    """Asked, not guessed: pyenv's shims exist for versions that are not there, Debian's python3 may lack ensurepip."""
+    return subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, check=False).stdout.strip()
+
+
+@contextmanager
+def _locked(release: Release) -> Iterator[None]:
+    """Held by the process: a killed one lets go."""
+    folder = venvs_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{release.version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> int:
+    for release in RELEASES:
+        try:
+            ensure(release)
+        except Unavailable as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+        sys.stdout.write(f"DB-GPT {release.version} in {release.venv()}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

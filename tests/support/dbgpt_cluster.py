@@ -1,0 +1,177 @@
+"""The parts of a DB-GPT cluster as real processes: workers, API server, DB-GPT's own controller, and the controller of this project."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.support.dbgpt import CHECKOUT, Release
+from tests.support.dbgpt_openai import MODEL
+from tests.support.dbgpt_process import Process, StartProcess, free_port, get, until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BEAT_SECONDS = 1
+"""How often a worker beats for its model. For WorkerManager@service DB-GPT fixes 20 s."""
+
+
+@dataclass
+class Lab:
+    """A folder in which DB-GPT keeps all that it writes, and the proxy that lets nothing out (see FakeOpenAI)."""
+
+    folder: Path
+    trap: str
+    start: StartProcess
+
+    def env(self, **more: str) -> dict[str, str]:
+        """All that a process gets: nothing of the caller's environment but PATH."""
+        home = str(self.folder)
+        trapped = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), self.trap)
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": home,
+            "DBGPT_HOME": home,
+            "DBGPT_LOG_DIR": f"{home}/logs",
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            **trapped,
+            **more,
+        }
+
+    def dbgpt_start(self, release: Release, part: str, name: str, config: str) -> Process:
+        """`dbgpt start PART`, configured by a TOML text."""
+        file = self.folder / f"{name}.toml"
+        file.write_text(config)
+        return self.start(name, [release.command, "start", part, "-c", file], self.env())
+
+    def dbgpt(self, release: Release, controller: str, *args: str) -> subprocess.CompletedProcess[str]:
+        """Runs DB-GPT's own command line tool to its end."""
+        return _run([release.command, *args], self.env(CONTROLLER_ADDRESS=controller), self.folder)
+
+    def ctl(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Runs this project's command line tool to its end, without a terminal."""
+        return _run([sys.executable, "-m", "dbgpt_ctl", *args], self.env(PYTHONPATH=str(CHECKOUT), **env), self.folder)
+
+
+def _run(argv: list[str | Path], env: Mapping[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@dataclass
+class Controller:
+    """`ctl serve` as a process. `stop` and `start` are a restart on the same address."""
+
+    lab: Lab
+    registry: str
+    """`embedded` or `sqlite`."""
+    timeout: int = 60
+    name: str = "controller"
+    port: int = field(default_factory=free_port)
+    process: Process = field(init=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> Controller:
+        argv = [sys.executable, "-m", "dbgpt_ctl", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        argv += ["--heartbeat-timeout-secs", str(self.timeout)]
+        if self.registry == "sqlite":
+            argv += ["--registry", "database", "--registry-db-type", "sqlite"]
+            argv += ["--registry-db-name", str(self.lab.folder / self.name / "registry.db")]
+        else:
+            argv += ["--registry", "embedded"]
+        self.process = self.lab.start(self.name, argv, self.lab.env(PYTHONPATH=str(CHECKOUT)))
+        until("controller", lambda: get(f"{self.url}/api/health"), self.process)
+        return self
+
+    def instances(self, **query: str) -> dict[str, dict[str, Any]]:
+        """What a list answers, by `MODEL_NAME/HOST:PORT`; empty when nobody answers."""
+        return {reference(each): each for each in get(f"{self.url}/api/controller/models", **query) or []}
+
+    def beats(self, *references: str) -> bool:
+        """Whether all of these are listed as healthy."""
+        listed = self.instances()
+        return all(listed.get(each, {}).get("healthy") for each in references)
+
+
+def reference(instance: Mapping[str, Any]) -> str:
+    return f"{instance['model_name']}/{instance['host']}:{instance['port']}"
+
+
+@dataclass
+class Worker:
+    """A real worker of the model MODEL, which asks an OpenAI server."""
+
+    process: Process
+    port: int
+
+    @property
+    def model(self) -> str:
+        return f"{MODEL}@llm/127.0.0.1:{self.port}"
+
+    @property
+    def service(self) -> str:
+        """The instance by which `dbgpt model stop|start` finds the worker."""
+        return f"WorkerManager@service/127.0.0.1:{self.port}"
+
+
+def start_worker(lab: Lab, release: Release, controller: str, openai: str, name: str = "worker") -> Worker:
+    """Starts it and does not wait: see `Controller.beats`."""
+    port = free_port()
+    config = f"""
+        [service.model.worker]
+        host = "127.0.0.1"
+        worker_register_host = "127.0.0.1"
+        port = {port}
+        worker_type = "llm"
+        controller_addr = {json.dumps(controller)}
+        heartbeat_interval = {BEAT_SECONDS}
+
+        [[models.llms]]
+        name = "{MODEL}"
+        provider = "proxy/openai"
+        api_base = {json.dumps(openai)}
+        api_key = "none"
+    """
+    return Worker(lab.dbgpt_start(release, "worker", name, config), port)
+
+
+def start_api_server(lab: Lab, release: Release, controller: str) -> tuple[Process, str]:
+    """Starts it and does not wait. Its process and its base URL."""
+    port = free_port()
+    config = f"""
+        [service.model.api]
+        host = "127.0.0.1"
+        port = {port}
+        controller_addr = {json.dumps(controller)}
+    """
+    return lab.dbgpt_start(release, "apiserver", "apiserver", config), f"http://127.0.0.1:{port}/api/v1"
+
+
+def start_dbgpt_controller(lab: Lab, release: Release, timeout: int = 60) -> str:
+    """Starts DB-GPT's own controller with its embedded registry and waits for it. Its URL."""
+    port = free_port()
+    config = f"""
+        [service.model.controller]
+        host = "127.0.0.1"
+        port = {port}
+        heartbeat_interval_secs = 1
+        heartbeat_timeout_secs = {timeout}
+    """
+    process = lab.dbgpt_start(release, "controller", "dbgpt-controller", config)
+    url = f"http://127.0.0.1:{port}"
+    until("controller of DB-GPT", lambda: get(f"{url}/api/health"), process)
+    return url

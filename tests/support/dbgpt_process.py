@@ -1,0 +1,121 @@
+"""Real processes for the interop tests: each with a log of its own, ended by its own id, whatever happens."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+Seen = TypeVar("Seen")
+GRACE_SECONDS = 10.0
+
+
+class StartProcess(Protocol):
+    """How a test starts a process that is ended with it."""
+
+    def __call__(self, name: str, argv: Sequence[str | Path], env: Mapping[str, str]) -> Process: ...
+
+
+class Process:
+    """A child in a session of its own; its output, both streams, goes to `log`."""
+
+    def __init__(self, name: str, argv: Sequence[str | Path], env: Mapping[str, str], cwd: Path, **popen: Any) -> None:
+        self.name = name
+        self.log = cwd / f"{name}.log"
+        with self.log.open("ab") as log:
+            options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log} | popen
+            self.popen = subprocess.Popen(argv, env=dict(env), cwd=cwd, start_new_session=True, **options)
+
+    @property
+    def runs(self) -> bool:
+        return self.popen.poll() is None
+
+    def interrupt(self) -> int:
+        """Ctrl-C, and waits for it. The exit code."""
+        return self._end(signal.SIGINT)
+
+    def terminate(self) -> int:
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """No chance to say good-bye."""
+        return self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> int:
+        if self.runs:
+            self.popen.send_signal(number)
+        try:
+            return self.popen.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait(GRACE_SECONDS)
+            raise AssertionError(f"{self.name} was still there {GRACE_SECONDS:.0f} s after {number.name}\n{self.tail()}") from None
+
+    def tail(self, lines: int = 40) -> str:
+        text = self.log.read_text(errors="replace").splitlines()
+        return "\n".join([f"--- last lines of {self.log}", *text[-lines:]])
+
+
+@contextmanager
+def processes_in(folder: Path, started: list[Process]) -> Iterator[StartProcess]:
+    """Gives a function that starts processes in `folder`; ends them at the end, last first. Adds them to `started` for reports."""
+    with ExitStack() as stack:
+
+        def start(name: str, argv: Sequence[str | Path], env: Mapping[str, str]) -> Process:
+            process = Process(name, argv, env, folder)
+            started.append(process)
+            stack.callback(started.remove, process)
+            stack.callback(_end_quietly, process)
+            return process
+
+        yield start
+
+
+def _end_quietly(process: Process) -> None:
+    """For the end of a test: what it thinks of the way a process leaves, a test says itself."""
+    if process.runs:
+        process.popen.terminate()
+        try:
+            process.popen.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.popen.kill()
+    process.popen.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def until(what: str, look: Callable[[], Seen | None], *needed: Process, seconds: float = 60.0) -> Seen:
+    """Looks until it sees something true, and returns that. Fails after `seconds`, or as soon as a process it needs is gone."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if seen := look():
+            return seen
+        for process in needed:
+            assert process.runs, f"waiting for {what}: {process.name} ended with {process.popen.returncode}\n{process.tail()}"
+        if time.monotonic() > deadline:
+            tails = "\n".join(process.tail() for process in needed)
+            raise AssertionError(f"no {what} within {seconds:.0f} s\n{tails}")
+        time.sleep(0.05)
+
+
+def get(url: str, **query: str) -> Any | None:
+    """The decoded JSON at `url`, or None while nobody answers 200 there. Straight, never by a proxy."""
+    try:
+        reply = httpx.get(url, params=query, trust_env=False, timeout=5)
+    except httpx.TransportError:
+        return None
+    return reply.json() if reply.status_code == 200 else None

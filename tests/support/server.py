@@ -1,0 +1,62 @@
+"""A real uvicorn in a thread of the test's process, on a free port of loopback."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.controller.listen import listening_socket
+from dbgpt_ctl.settings import ControllerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi import FastAPI
+
+    from dbgpt_ctl.registry import ModelRegistry
+
+STARTUP_SECS = 20.0
+
+
+class _Server(uvicorn.Server):
+    """Tells its thread's parent when it serves."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.serving = threading.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.serving.set()
+
+
+@contextmanager
+def running_app(app: FastAPI) -> Iterator[str]:
+    """Serves `app` until the block is left; gives its base URL."""
+    with listening_socket("127.0.0.1", 0) as sock:
+        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on", timeout_graceful_shutdown=5)
+        server = _Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="controller under test")
+        thread.start()
+        try:
+            assert server.serving.wait(STARTUP_SECS), "the controller under test did not start"
+            yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextmanager
+def running_controller(registry: ModelRegistry, **knobs: Any) -> Iterator[str]:
+    """A controller over `registry` with the given settings; gives its base URL once health says 200 (unless the registry never opens)."""
+    app = create_app(ControllerSettings(**knobs), registry)
+    with running_app(app) as url:
+        deadline = time.monotonic() + STARTUP_SECS
+        while not app.state.controller.health().ready and time.monotonic() < deadline:
+            time.sleep(0.005)
+        yield url

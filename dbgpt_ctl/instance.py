@@ -56,8 +56,8 @@ class InstanceKey(NamedTuple):
         return self.model_name.partition("@")[2]
 
     def __str__(self) -> str:
-        """The reference `NAME@TYPE/HOST:PORT`, which the CLI prints and takes."""
-        return f"{self.model_name}/{bracketed(self.host)}:{self.port}"
+        """The reference `NAME@TYPE/HOST:PORT`, which the CLI prints and takes. The host is verbatim: `[::1]` is not `::1`."""
+        return f"{self.model_name}/{self.host}:{self.port}"
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> InstanceKey:

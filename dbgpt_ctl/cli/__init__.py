@@ -17,27 +17,28 @@ app = typer.Typer(
     cls=Group,
     help="The model controller of a DB-GPT cluster, and the tool to operate it.",
     add_completion=False,
-    no_args_is_help=False,
-    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-@app.callback()
-def _root(
-    ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it
+    if wanted:
         output.print_lines([f"ctl {__version__}"])
         raise typer.Exit
-    if ctx.invoked_subcommand is None:
-        output.print_lines(ctx.get_help().splitlines())
 
 
-app.command("serve", cls=Command)(serve.serve)
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("serve", cls=Command, context_settings=serve.CONTEXT_SETTINGS)(serve.serve)
 app.add_typer(models.app, name="models")
 app.command("health", cls=Command)(health.health)
 

@@ -13,7 +13,7 @@ from dbgpt_ctl.settings import ClientSettings, knobs_of
 if TYPE_CHECKING:
     from dbgpt_ctl.client import ControllerClient
 
-_KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
+_KNOBS = {knob.name: f"[{knob.variable}; {knob.text(knob.default)}]" for knob in knobs_of(ClientSettings)}
 
 Address = Annotated[
     str | None,
@@ -21,7 +21,7 @@ Address = Annotated[
         "--address",
         "-a",
         metavar="URL",
-        help=f"URL of the controller; several, with commas, are tried in turn. [{_KNOBS['address'].variable}; {_KNOBS['address'].default}]",
+        help=f"URL of the controller; several, with commas, are tried in turn. {_KNOBS['address']}",
     ),
 ]
 RequestTimeout = Annotated[
@@ -29,7 +29,7 @@ RequestTimeout = Annotated[
     typer.Option(
         "--request-timeout",
         metavar="TIME",
-        help=f"What one request may take, as in 5s or 500ms. [{_KNOBS['request_timeout'].variable}; {_KNOBS['request_timeout'].default:g}s]",
+        help=f"What one request may take, as in 5s or 500ms. {_KNOBS['request_timeout']}",
     ),
 ]
 EnvFile = Annotated[

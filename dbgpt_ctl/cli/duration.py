@@ -17,5 +17,7 @@ def parse_duration(option: str, text: str) -> float:
     found = _SPAN.fullmatch(text.strip().lower())
     seconds = float(found[1]) * _SECONDS[found[2] or "s"] if found else 0.0
     if not 0 < seconds <= _LONGEST:
-        raise UsageError(f"{option} {quoted(text)} is not a time of more than 0 and at most 24h, such as 10s, 500ms or 2m")
+        raise UsageError(
+            f"{option} {quoted(text)} is not a time of more than 0 and at most 24h, such as 10s, 500ms or 2m"
+        )
     return seconds

@@ -15,10 +15,11 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from dbgpt_ctl.cli.output import PipeClosed, print_lines, say
+from dbgpt_ctl.cli.text import quoted
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 DEBUG = "CTL_DEBUG"
 
@@ -50,11 +51,18 @@ class Group(TyperGroup):
         _take_plainly([option] if option else [])
         return option
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """A noun alone shows its help, which is no error."""
+        if not args and not ctx.resilient_parsing:
+            print_lines(ctx.get_help().splitlines())
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Runs the command line and exits with its code (rule 13)."""
-        extra["standalone_mode"] = False
+        kwargs = {"prog_name": "ctl"} | kwargs | {"standalone_mode": False}
         try:
-            code = super().main(args, prog_name or "ctl", **extra)
+            code = super().main(*args, **kwargs)
             print_lines([])
         except Exception as error:  # noqa: BLE001 - the funnel: everything ends here
             code = _tell(error)
@@ -82,7 +90,7 @@ def _tell(error: Exception) -> int:
 def _of_usage(error: TyperException) -> str:
     ctx = getattr(error, "ctx", None)
     message = " ".join(error.format_message().split())
-    return f"{message} See '{ctx.command_path} --help'." if ctx else message
+    return f"{message.rstrip('.')}. See '{ctx.command_path} --help'." if ctx else message
 
 
 def _take_plainly(params: Iterable[Any]) -> None:
@@ -99,11 +107,11 @@ class _Plain:
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         if value is None:
             return () if param.multiple or param.nargs == -1 else None
-        annotation = param.type_descriptor.annotation
-        if not isinstance(annotation, EnumType) or isinstance(value, annotation):
+        choices = param.type_descriptor.choices
+        if choices is None:
             return value
-        for member in annotation:
-            if value == member.value:
-                return member
-        choices = ", ".join(str(member.value) for member in annotation)
-        raise BadParameter(f"{value!r} is not one of {choices}.", ctx=ctx, param=param)
+        for choice in choices:
+            if value == choice:
+                return choice
+        words = ", ".join(choice.value for choice in choices)
+        raise BadParameter(f"{quoted(value)} is not one of {words}", ctx=ctx, param=param)

@@ -28,7 +28,7 @@ class Format(StrEnum):
     NAME = "name"
 
 
-class PipeClosed(CtlError):
+class PipeClosed(CtlError):  # noqa: N818 - no error: the reader had enough
     """Who read stdout has seen enough: nothing to say. 128 + SIGPIPE, as 130 is 128 + SIGINT."""
 
     exit_code = 141
@@ -84,7 +84,7 @@ def print_yaml(objects: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_csv(keys: Sequence[str], objects: Iterable[Mapping[str, Any]], *, headers: bool) -> None:
-    """RFC 4180 with line feeds. null is an empty cell, true and false as in JSON, text is escaped and never a formula."""
+    """RFC 4180 with line feeds. null is an empty cell, booleans as in JSON, text is escaped and never a formula."""
     import csv  # noqa: PLC0415
     import io  # noqa: PLC0415
 
@@ -97,7 +97,7 @@ def print_csv(keys: Sequence[str], objects: Iterable[Mapping[str, Any]], *, head
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headers: bool) -> None:
-    """Columns: fitted to a terminal and in colour there, unless NO_COLOR is set; in a pipe never cut and never coloured."""
+    """Columns: fitted to a terminal, and in colour unless NO_COLOR is set; in a pipe never cut nor coloured."""
     from dbgpt_ctl.cli.table import lay_out  # noqa: PLC0415
 
     terminal = _stdout().isatty()

@@ -1,12 +1,13 @@
 """How people name instances: `NAME[@TYPE]/HOST:PORT`, or NAME with `--type`, `--host` and `--port`.
 
-A reference is split at its last slash (names hold slashes) and then at its last colon. The host is verbatim: `qwen/[::1]:8001` is
-the instance that registered as `[::1]`, as DB-GPT's workers do, and `qwen/::1:8001` the one that registered as `::1`. What
-`reference_to` prints, `parse_reference` reads as the very same instance.
+A reference is split at its last slash (names hold slashes) and then at its last colon. The host is verbatim:
+`qwen/[::1]:8001` is the instance that registered as `[::1]`, as DB-GPT's workers do, and `qwen/::1:8001` the one that
+registered as `::1`. What `reference_to` prints, `parse_reference` reads as the very same instance.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,36 @@ def reference_to(fields: Mapping[str, Any]) -> str:
     model_name = str(fields.get("model_name"))
     name = model_name if "@" in model_name else f"{model_name}@"
     return escaped(f"{name}/{fields.get('host')}:{fields.get('port')}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFilter:
+    """Which models a list is of. A controller can be asked for `model_name`, but not for `name` or `kind` alone."""
+
+    model_name: str | None = None
+    name: str | None = None
+    kind: str | None = None
+
+    @classmethod
+    def parse(cls, name: str | None, kind: str | None) -> ModelFilter:
+        """From NAME, NAME@TYPE, `--type`, or none of them. Raises UsageError."""
+        if name is None:
+            return cls(kind=None if kind is None else _parse_type(kind))
+        model_name = parse_name(name, kind, default=DEFAULT_TYPE)
+        if kind is None and "@" not in name:
+            return cls(name=model_name.partition("@")[0])
+        return cls(model_name=model_name)
+
+    def matches(self, model_name: str) -> bool:
+        """Compares exactly; DB-GPT's controller on MySQL folds case when it is asked for a model."""
+        name, _, kind = model_name.partition("@")
+        return self.model_name in (None, model_name) and self.name in (None, name) and self.kind in (None, kind)
+
+    def __str__(self) -> str:
+        if self.kind is not None:
+            return f" of type {escaped(self.kind)}"
+        of = self.model_name or self.name
+        return "" if of is None else f" of {escaped(of)}"
 
 
 def parse_targets(
@@ -54,7 +85,10 @@ def parse_reference(word: str, kind: str | None = None) -> InstanceKey:
     name, slash, address = word.strip().rpartition("/")
     host, colon, port = address.rpartition(":")
     if not slash or not colon:
-        raise UsageError(f"{quoted(word)} is not a reference NAME[@TYPE]/HOST:PORT, as in qwen@llm/10.0.0.4:8001 (or give --host and --port)")
+        raise UsageError(
+            f"{quoted(word)} is not a reference NAME[@TYPE]/HOST:PORT, as in qwen@llm/10.0.0.4:8001 "
+            "(or give --host and --port)"
+        )
     try:
         return InstanceKey(parse_name(name, kind, default=DEFAULT_TYPE), _verbatim_host(host), parse_port(port))
     except InvalidInstance as error:
@@ -62,24 +96,33 @@ def parse_reference(word: str, kind: str | None = None) -> InstanceKey:
 
 
 def parse_name(word: str, kind: str | None, *, default: str) -> str:
-    """`NAME@TYPE` of a name that may lack its type. Raises UsageError when the type of `--type` differs from the name's own."""
+    """`NAME@TYPE` of a name that may lack its type. Raises UsageError, also when `--type` differs from its own."""
     name = unescaped(word.strip())
+    kind = None if kind is None else _parse_type(kind)
     if "@" not in name:
-        if kind is not None and "@" in kind:
-            raise UsageError(f"--type {quoted(kind)} holds an '@': give the bare type, as in llm")
-        name = f"{name}@{default if kind is None else kind.strip()}"
-    elif kind is not None and name.partition("@")[2].strip() != kind.strip():
+        name = f"{name}@{kind or default}"
+    elif kind is not None and name.partition("@")[2] != kind:
         raise UsageError(f"{quoted(word)} and --type {quoted(kind)} name different types")
     parsed = parse_model_name(name)
     if parsed != name:
-        raise UsageError(f"model name {quoted(name)} starts or ends with white space, and no controller can be asked for that")
+        raise UsageError(
+            f"model name {quoted(name)} starts or ends with white space, and no controller can be asked for that"
+        )
     return parsed
 
 
+def _parse_type(text: str) -> str:
+    kind = text.strip()
+    if not kind or "@" in kind or not kind.isprintable():
+        raise UsageError(f"--type {quoted(text)} is not a type, as in llm, text2vec, reranker or service")
+    return kind
+
+
 def _from_parts(words: Sequence[str], kind: str | None, host: str | None, port: str | None) -> InstanceKey:
-    if host is None or port is None:
-        missing, given = ("--host", f"--port {quoted(port)}") if host is None else ("--port", f"--host {quoted(host)}")
-        raise UsageError(f"{given} without {missing}: give both, or a reference NAME[@TYPE]/HOST:PORT")
+    if host is None:
+        raise UsageError(f"--port {quoted(str(port))} without --host: give both, or a reference NAME[@TYPE]/HOST:PORT")
+    if port is None:
+        raise UsageError(f"--host {quoted(host)} without --port: give both, or a reference NAME[@TYPE]/HOST:PORT")
     if len(words) != 1:
         raise UsageError(f"--host and --port go with one NAME, not with {len(words)}: {', '.join(map(quoted, words))}")
     if _is_reference(words[0]):
@@ -100,10 +143,12 @@ def _verbatim_host(text: str) -> str:
 
 
 def _require_callable(host: str) -> None:
-    """Workers are called at `http://HOST:PORT`, so a colon means an IPv6 address; it catches `--host 10.0.0.4:8001` too."""
+    """Workers are called at `http://HOST:PORT`: a colon means IPv6. It catches `--host 10.0.0.4:8001` too."""
     if ":" not in host:
         return
     try:
         IPv6Address(host.removeprefix("[").removesuffix("]"))
     except AddressValueError as error:
-        raise UsageError(f"host {quoted(host)} holds a colon and is no IPv6 address: give the port apart from the host") from error
+        raise UsageError(
+            f"host {quoted(host)} holds a colon and is no IPv6 address: give the port apart from the host"
+        ) from error

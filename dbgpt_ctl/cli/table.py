@@ -29,7 +29,7 @@ class Column:
 def lay_out(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], *, width: int | None, colour: bool, headers: bool
 ) -> Iterator[str]:
-    """The lines, without line ends. `width` is the terminal's, in cells; None never folds. Cells hold printable text."""
+    """The lines, without line ends. `width` is the terminal's, in cells; None: never fold. Cells are printable."""
     shown = [[column.header for column in columns], *rows] if headers else rows
     widths = _fitted(columns, [max(map(_cells, cells)) for cells in zip(*shown, strict=True)], width)
     for index, row in enumerate(shown):

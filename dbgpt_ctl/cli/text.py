@@ -1,8 +1,9 @@
 r"""Strangers' text on an operator's terminal: shown escaped, read back exactly.
 
-A model's name comes from whoever registered it, and may hold escape codes, line breaks or marks that turn the direction of
-writing. What is not printable is shown as `\x1b`, `\u202e`, `\U000e0001`, and so is a backslash that would look like the start of
-such an escape: two different texts never look the same, and `unescaped` restores what `escaped` was given.
+A model's name comes from whoever registered it, and may hold escape codes, line breaks or marks that turn the
+direction of writing. What is not printable is shown as `\x1b`, `\u202e`, `\U000e0001`, and so is a backslash that would
+look like the start of such an escape: two different texts never look the same, and `unescaped` restores what `escaped`
+was given.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def defused(text: str) -> str:
 
 def unescaped(text: str) -> str:
     """The text that `escaped` showed as this one."""
-    return _ESCAPE.sub(lambda found: chr(int(found.group()[2:], 16)), text)
+    return _ESCAPE.sub(lambda found: chr(int(found.group().lstrip("\\xuU"), 16)), text)
 
 
 def quoted(text: str) -> str:

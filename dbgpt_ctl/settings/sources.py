@@ -15,7 +15,7 @@ DEFAULT_ENV_FILE = ".env"
 
 
 class Found(NamedTuple):
-    """A text and where it stood, in words. `shadowed` are names of the same variable in another case that say something else."""
+    """A text and where it stood. `shadowed` are other spellings of the same name there, with another text."""
 
     text: str
     origin: str
@@ -23,9 +23,10 @@ class Found(NamedTuple):
 
 
 def find_variables(environ: Mapping[str, str], env_file: str | None) -> dict[str, Found]:
-    """All CONTROLLER_ variables that are set and not empty, by their names in upper case; the environment wins over the file.
+    """All CONTROLLER_ variables that are set and not empty, by their names in upper case; the environment wins.
 
-    `env_file`: None reads ./.env if it is there, an empty one reads none, a named one must exist. Raises UsageError if it cannot be read.
+    `env_file`: None reads ./.env if it is there, an empty one reads none, a named one must exist. Raises UsageError if
+    it cannot be read.
     """
     in_file = {name: text for name, text in _read_env_file(env_file).items() if text is not None}
     label = env_file or DEFAULT_ENV_FILE
@@ -65,7 +66,7 @@ def _read_env_file(env_file: str | None) -> Mapping[str, str | None]:
 
 
 def remarks_on(variables: Mapping[str, Found], known: Iterable[str]) -> list[str]:
-    """One line for each variable that does not do what its writer expects: unknown ones, and spellings that lose to another."""
+    """One line for each variable that does not do what its writer expects: unknown names, spellings that lose."""
     names = set(known)
     remarks = []
     for name, found in variables.items():
@@ -92,5 +93,5 @@ def _is_of_tracing(name: str) -> bool:
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only a typo pays for it
 
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = get_close_matches(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], n=1)
+    return f"; did you mean {PREFIX}{close[0]}?" if close else ""

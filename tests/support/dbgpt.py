@@ -1,7 +1,7 @@
-"""The real DB-GPT packages, each release in a virtual environment of its own: it pins libraries that nothing else here can live with.
+"""The real DB-GPT packages, each release in a virtual environment of its own: they pin old libraries.
 
-`python -m tests.support.dbgpt` makes all of them beforehand; the interop tests make what is missing. They live in the folder that
-`CTL_INTEROP_VENVS` names, else in `.venv-interop/` of this checkout.
+`python -m tests.support.dbgpt` makes all of them beforehand; the interop tests make what is missing. They live in the
+folder that `CTL_INTEROP_VENVS` names, else in `.venv-interop/` of this checkout.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INSTALL_SECONDS = 900
 _PROBE = "import ensurepip, sys, venv; print('.'.join(map(str, sys.version_info[:2])))"
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """The packages cannot be had on this machine. The message says why, and what to do."""
 
 
@@ -51,9 +51,17 @@ class Release:
 RELEASES = (
     Release(
         "0.8.2",
-        ("dbgpt[client,cli,simple-framework,proxy-openai]==0.8.2", "dbgpt-ext==0.8.2", "dbgpt-serve==0.8.2", "pymysql", "numpy<2"),
+        (
+            "dbgpt[client,cli,simple-framework,proxy-openai]==0.8.2",
+            "dbgpt-ext==0.8.2",
+            "dbgpt-serve==0.8.2",
+            "pymysql",
+            "numpy<2",
+        ),
     ),
-    Release("0.7.5", ("dbgpt[client,cli,simple-framework,proxy-openai]==0.7.5", "dbgpt-ext==0.7.5", "pymysql")),
+    Release(
+        "0.7.5", ("dbgpt[client,cli,simple-framework,proxy-openai]==0.7.5", "dbgpt-ext==0.7.5", "pymysql", "numpy<2")
+    ),
 )
 NEWEST = RELEASES[0]
 """The one that brings its own controller."""
@@ -64,7 +72,7 @@ def venvs_folder() -> Path:
 
 
 def ensure(release: Release) -> None:
-    """Makes the environment unless it is whole. Safe to call from many processes at once. Raises Unavailable."""
+    """Makes the environment unless it is whole. Safe to call from many processes at once. Raises UnavailableError."""
     with _locked(release):
         if not _is_whole(release):
             _make(release)
@@ -94,9 +102,11 @@ def _make(release: Release) -> None:
 
 
 def _run(what: str, argv: list[str]) -> None:
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
+    )
     if done.returncode != 0:
-        raise Unavailable(f"{what} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
+        raise UnavailableError(f"{what} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
 
 
 def _python311() -> Path:
@@ -107,7 +117,9 @@ def _python311() -> Path:
     for python in candidates:
         if os.access(python, os.X_OK) and _version_of(python) == "3.11":
             return python
-    raise Unavailable("DB-GPT needs a Python 3.11 with venv and pip, and none is on PATH: install one (Debian: python3.11-venv)")
+    raise UnavailableError(
+        "DB-GPT needs a Python 3.11 with venv and pip, and none is on PATH: install one (Debian: python3.11-venv)"
+    )
 
 
 def _version_of(python: Path) -> str:
@@ -129,7 +141,7 @@ def main() -> int:
     for release in RELEASES:
         try:
             ensure(release)
-        except Unavailable as error:
+        except UnavailableError as error:
             sys.stderr.write(f"{error}\n")
             return 1
         sys.stdout.write(f"DB-GPT {release.version} in {release.venv()}\n")

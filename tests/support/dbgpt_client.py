@@ -1,7 +1,9 @@
 """Runs inside a DB-GPT environment: drives its real ModelRegistryClient, one JSON line in, one out.
 
-In: {"urls": ..., "options": {...}, "verb": ..., "instance": {...} or null, "args": {...}}. Out: {"value": ...} or {"error": "..."}.
-Instances come back as the fields of DB-GPT's own class, made by its own parser. A file of its own that imports nothing of this project.
+In:  {"urls": ..., "options": {...}, "verb": ..., "instance": {...} or null, "args": {...}}
+Out: {"value": ...} or {"error": "..."}
+
+Instances come back as the fields of DB-GPT's own class, made by its own parser. Imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ def main() -> None:
 
 
 async def _serve(replies: TextIO) -> None:
-    from dbgpt.model.base import ModelInstance  # type: ignore[import-not-found]
-    from dbgpt.model.cluster import ModelRegistryClient  # type: ignore[import-not-found]
+    from dbgpt.model.base import ModelInstance  # type: ignore[import-not-found]  # noqa: PLC0415 - with stdout out of its way
+    from dbgpt.model.cluster import ModelRegistryClient  # type: ignore[import-not-found]  # noqa: PLC0415
 
     clients: dict[str, Any] = {}
     print(json.dumps({"value": "ready"}), file=replies, flush=True)

@@ -1,4 +1,4 @@
-"""The parts of a DB-GPT cluster as real processes: workers, API server, DB-GPT's own controller, and the controller of this project."""
+"""The parts of a DB-GPT cluster as real processes: worker, API server, DB-GPT's own controller, and this project's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.support.dbgpt import CHECKOUT, Release
@@ -16,6 +15,7 @@ from tests.support.dbgpt_process import Process, StartProcess, free_port, get, u
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 BEAT_SECONDS = 1
 """How often a worker beats for its model. For WorkerManager@service DB-GPT fixes 20 s."""

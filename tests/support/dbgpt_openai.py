@@ -1,7 +1,7 @@
 """A fake OpenAI server: what a real DB-GPT worker with the provider `proxy/openai` talks to.
 
-It repeats what it is asked, so that an answer proves the way of its question. It also stands in as the HTTP proxy of all that is not on
-loopback and refuses it: nothing that DB-GPT would fetch leaves this machine.
+It repeats what it is asked, so that an answer proves the way of its question. It also stands in as the HTTP proxy of
+all that is not on loopback and refuses it: nothing that DB-GPT would fetch leaves this machine.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ def answer_to(question: str) -> str:
 
 
 class FakeOpenAI(ThreadingHTTPServer):
-    """`questions`: the last message of each completion asked for. `strays`: what the proxy was asked to fetch, and refused."""
+    """`questions`: the last message of each completion."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.questions: list[str] = []
-        self.strays: list[str] = []
 
     @property
     def origin(self) -> str:
@@ -78,7 +77,6 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse()
 
     def _refuse(self) -> None:
-        self.server.strays.append(f"{self.command} {self.path}")
         self.send_error(403)
 
     def _reply(self, body: dict[str, Any]) -> None:

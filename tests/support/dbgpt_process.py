@@ -32,8 +32,10 @@ class Process:
         self.name = name
         self.log = cwd / f"{name}.log"
         with self.log.open("ab") as log:
-            options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log} | popen
-            self.popen = subprocess.Popen(argv, env=dict(env), cwd=cwd, start_new_session=True, **options)
+            options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log} | popen
+            self.popen: subprocess.Popen[Any] = subprocess.Popen(
+                argv, env=dict(env), cwd=cwd, start_new_session=True, **options
+            )
 
     @property
     def runs(self) -> bool:
@@ -58,7 +60,9 @@ class Process:
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.wait(GRACE_SECONDS)
-            raise AssertionError(f"{self.name} was still there {GRACE_SECONDS:.0f} s after {number.name}\n{self.tail()}") from None
+            raise AssertionError(
+                f"{self.name} was still there {GRACE_SECONDS:.0f} s after {number.name}\n{self.tail()}"
+            ) from None
 
     def tail(self, lines: int = 40) -> str:
         text = self.log.read_text(errors="replace").splitlines()
@@ -67,7 +71,7 @@ class Process:
 
 @contextmanager
 def processes_in(folder: Path, started: list[Process]) -> Iterator[StartProcess]:
-    """Gives a function that starts processes in `folder`; ends them at the end, last first. Adds them to `started` for reports."""
+    """Gives a function that starts processes in `folder`, noted in `started`; ends them at the end, last first."""
     with ExitStack() as stack:
 
         def start(name: str, argv: Sequence[str | Path], env: Mapping[str, str]) -> Process:
@@ -99,13 +103,15 @@ def free_port() -> int:
 
 
 def until(what: str, look: Callable[[], Seen | None], *needed: Process, seconds: float = 60.0) -> Seen:
-    """Looks until it sees something true, and returns that. Fails after `seconds`, or as soon as a process it needs is gone."""
+    """Looks until it sees something true and returns that. Fails after `seconds`, or when a needed process is gone."""
     deadline = time.monotonic() + seconds
     while True:
         if seen := look():
             return seen
         for process in needed:
-            assert process.runs, f"waiting for {what}: {process.name} ended with {process.popen.returncode}\n{process.tail()}"
+            assert process.runs, (
+                f"waiting for {what}: {process.name} ended with {process.popen.returncode}\n{process.tail()}"
+            )
         if time.monotonic() > deadline:
             tails = "\n".join(process.tail() for process in needed)
             raise AssertionError(f"no {what} within {seconds:.0f} s\n{tails}")

@@ -1,4 +1,4 @@
-"""The near end of dbgpt_client.py: calls DB-GPT's real client, which lives in a process and an environment of its own."""
+"""The near end of dbgpt_client.py: calls DB-GPT's real client, which lives in a process of its own."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ class RealClient:
 def real_client(lab: Lab, release: Release) -> Iterator[RealClient]:
     """Starts the process and waits until DB-GPT is imported there."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
-    process = Process("client", [release.python, _FAR_END], lab.env(), lab.folder, **pipes)
+    # -P: next to the script lies a dbgpt.py that is not DB-GPT.
+    process = Process("client", [release.python, "-P", _FAR_END], lab.env(), lab.folder, **pipes)
     with process.popen:
         try:
             client = RealClient(process)

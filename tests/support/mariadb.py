@@ -78,12 +78,16 @@ class MariaDBServer:
         daemon = _program("mariadbd")
         assert daemon, missing_programs()
         with (self.folder / "mariadbd.log").open("ab") as log:
-            self.process = subprocess.Popen([daemon, *self._arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [daemon, *self._arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         deadline = monotonic() + _PATIENCE_SECS
         while not self._answers():
             if self.process.poll() is not None or monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"mariadbd did not start:\n{(self.folder / 'mariadbd.log').read_text(errors='replace')[-3000:]}")
+                raise RuntimeError(
+                    f"mariadbd did not start:\n{(self.folder / 'mariadbd.log').read_text(errors='replace')[-3000:]}"
+                )
             sleep(0.02)
 
     def stop(self) -> None:

@@ -1,0 +1,110 @@
+"""Addresses of controllers: what a person writes -> what is called and what may be shown. Secrets are never shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from dbgpt_ctl.errors import UsageError
+
+_SCHEMES = ("http", "https")
+_IPV6 = "an IPv6 address stands in brackets, as in http://[::1]:8000"
+_HOST = re.compile(
+    r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One controller. `url` has neither credentials nor a trailing slash; `str()` of it may be printed anywhere."""
+
+    url: str
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+    """User and token, decoded; sent as Basic."""
+
+    @property
+    def is_https(self) -> bool:
+        """Whether certificates are needed."""
+        return self.url.startswith("https:")
+
+    def __str__(self) -> str:
+        return self.url
+
+
+def parse_addresses(text: str) -> tuple[Address, ...]:
+    """Comma separated URLs, in their order, each once.
+
+    Blanks around them, trailing slashes and a missing scheme (http) are fine.
+    Raises UsageError, which names the wrong address without its secret.
+    """
+    pieces = [piece.strip() for piece in text.split(",")]
+    _refuse_split_token(pieces)
+    addresses = tuple(dict.fromkeys(parse_address(piece) for piece in pieces if piece))
+    if not addresses:
+        raise UsageError("the controller's address is empty: give a URL such as http://127.0.0.1:8000")
+    return addresses
+
+
+def parse_address(text: str) -> Address:
+    """One URL: `[http[s]://][user:token@]host[:port][/prefix]`; an IPv6 host stands in brackets. Raises UsageError."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "http", text
+    scheme = scheme.lower()
+    if scheme not in _SCHEMES:
+        raise _malformed(text, "its scheme is neither http nor https")
+    if not rest.isprintable() or " " in rest:
+        raise _malformed(text, "it holds blanks or control characters")
+    try:
+        parts = urlsplit(f"{scheme}://{rest}")
+        port = parts.port
+    except ValueError:
+        raise _malformed(text, f"its host or port is wrong; {_IPV6}") from None
+    _refuse_extras(text, parts)
+    url = f"{scheme}://{_host(text, parts)}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
+    if parts.username is None:
+        return Address(url)
+    return Address(url, (unquote(parts.username), unquote(parts.password or "")))
+
+
+def _refuse_extras(text: str, parts: SplitResult) -> None:
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise _malformed(text, "write / ? # and @ of a user or token percent-encoded, as %2F %3F %23 %40")
+    if parts.query or parts.fragment or text.endswith(("?", "#")):
+        raise _malformed(text, "it has a query or a fragment")
+    if parts.port == 0:
+        raise _malformed(text, "its port is 0")
+
+
+def _host(text: str, parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    if ":" in host:
+        return f"[{host}]"
+    try:
+        ascii_host = host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:
+        ascii_host = ""
+    if not _HOST.fullmatch(ascii_host):
+        raise _malformed(text, "it has no host" if not host else "its host is not a host name or address")
+    return ascii_host
+
+
+def _refuse_split_token(pieces: list[str]) -> None:
+    """A comma in a token cuts it in two, and its halves would pass for addresses and be shown."""
+    if any("@" in piece and "://" not in piece for piece in pieces[1:]):
+        raise UsageError(
+            "the list of controller addresses cannot be read: an address with user:token@ begins with http:// or "
+            "https://, and a comma in a token is written %2C"
+        )
+
+
+def _malformed(text: str, why: str) -> UsageError:
+    return UsageError(f"controller address {without_secret(text)} cannot be used: {why}")
+
+
+def without_secret(text: str) -> str:
+    """An address as written, for an error: quoted, on one line, `***` in place of all that may be a user or a token."""
+    before, at, host = text.rpartition("@")
+    scheme = before.partition("://")[0] + "://" if "://" in before else ""
+    return ascii(f"{scheme}***@{host}" if at else text)

@@ -1,0 +1,167 @@
+"""The one description of the calls to a controller: requests, and who is asked in turn. No I/O, no clock of its own.
+
+Each call is a generator, a `Flow`: it yields the `Request` to send, is sent what came of it (`Reply` or `Unanswered`), and
+returns the call's result or raises one of `errors.ControllerError`. `client` drives the same flows with a blocking
+and with an asynchronous transport; `answers` says what a reply means.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from urllib.parse import urlencode
+
+from dbgpt_ctl.answers import PassedOver, Reply, Unanswered, accepted, read_health, read_list, read_verdict
+from dbgpt_ctl.errors import ControllerError, ControllerFailed, ControllerRefused, ControllerUnreachable
+from dbgpt_ctl.instance import Registration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.instance import InstanceKey
+    from dbgpt_ctl.reported import ControllerHealth, InstanceList
+
+MODELS = "/api/controller/models"
+HEARTBEAT = "/api/controller/heartbeat"
+HEALTH = "/api/health"
+ADVICE = "is `ctl serve` running there? set --address or CONTROLLER_ADDRESS"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to one controller. `timeout`, in seconds, bounds it from the connect to the last byte of reply."""
+
+    method: str
+    address: Address
+    target: str
+    """Path and query."""
+    body: bytes | None
+    timeout: float
+
+    @property
+    def url(self) -> str:
+        """Without credentials: `address` has them."""
+        return self.address.url + self.target
+
+
+Flow: TypeAlias = Generator[Request, Reply | Unanswered, T]
+
+
+@dataclass(slots=True)
+class Calls:
+    """The verbs as flows, over one or more controllers that share their registry.
+
+    Failover: a controller that does not answer, answers 5xx, or answers what no controller would is passed over within
+    the call; repeating a verb is safe. A 4xx is an answer and ends the call. The controller that answered last is asked
+    first next time, so a dead one is not paid for at each call of a loop. `timeout`, in seconds, bounds the whole call:
+    each controller in turn gets an equal share of what is left, so one that swallows all costs its share, no more.
+    """
+
+    addresses: Sequence[Address]
+    timeout: float
+    monotonic: Callable[[], float]
+    advice: str = ADVICE
+    """What to do when no controller answers; ends the message of ControllerUnreachable."""
+    order: Callable[[], Sequence[Address]] | None = None
+    """Whom to ask, in turn; None: all, the one that answered last first."""
+    _last: int = field(default=0, init=False)
+
+    def register(self, sent: Registration) -> Flow[None]:
+        """Sends all facts; the answer must be true."""
+        if not (yield from self._call("POST", MODELS, read_verdict, wire_fields(sent))):
+            raise ControllerRefused(f"the controller answered false to the register of {sent.key}")
+
+    def heartbeat(self, sent: Registration) -> Flow[bool]:
+        """Sends what a register sends."""
+        return self._call("POST", HEARTBEAT, read_verdict, wire_fields(sent))
+
+    def deregister(self, key: InstanceKey, *, remove: bool = False) -> Flow[bool]:
+        """Sends all ten keys as query, as DB-GPT's clients do; only the identity and `remove` count."""
+        return self._call("DELETE", _with_query(MODELS, wire_fields(Registration(key), remove=remove)), read_verdict)
+
+    def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Flow[InstanceList]:
+        """Sends only what is given."""
+        query: dict[str, Any] = {} if model_name is None else {"model_name": model_name}
+        if healthy_only:
+            query["healthy_only"] = True
+        return self._call("GET", _with_query(MODELS, query), read_list)
+
+    def health(self, address: Address) -> Flow[ControllerHealth]:
+        """One controller's health; never raises. The whole `timeout` is its own."""
+        began = self.monotonic()
+        outcome = yield Request("GET", address, HEALTH, None, self.timeout)
+        return read_health(outcome, address, latency=self.monotonic() - began)
+
+    def _call(
+        self, method: str, target: str, read: Callable[[Reply, Address], T], fields: Mapping[str, Any] | None = None
+    ) -> Flow[T]:
+        body = None if fields is None else json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+        left = list(self.order() if self.order else [*self.addresses[self._last :], *self.addresses[: self._last]])
+        failures: list[PassedOver] = []
+        deadline = self.monotonic() + self.timeout
+        while left:
+            # A host name that was slow to resolve may have cost more than a share: the others are asked all the same.
+            share = max(deadline - self.monotonic(), self.timeout / 4) / len(left)
+            address = left.pop(0)
+            outcome = yield from _attempt(Request(method, address, target, body, share))
+            try:
+                result = read(accepted(outcome, address), address)
+            except PassedOver as failure:
+                failures.append(failure)
+                continue
+            except ControllerRefused:
+                self._answered(address)
+                raise
+            self._answered(address)
+            return result
+        raise _all_failed(failures, self.advice)
+
+    def _answered(self, address: Address) -> None:
+        self._last = self.addresses.index(address)
+
+
+def wire_fields(sent: Registration, *, remove: bool = False) -> dict[str, Any]:
+    """The ten keys that DB-GPT's clients send; `healthy` is always false, the controller decides (PROTOCOL.md)."""
+    return {
+        "model_name": sent.key.model_name,
+        "host": sent.key.host,
+        "port": sent.key.port,
+        "weight": sent.weight,
+        "check_healthy": sent.check_healthy,
+        "healthy": False,
+        "enabled": sent.enabled,
+        "prompt_template": sent.prompt_template,
+        "last_heartbeat": None,
+        "remove_from_registry": remove,
+    }
+
+
+def _attempt(request: Request) -> Flow[Reply | Unanswered]:
+    """Once more when a standing connection was lost: it may have been closed between calls, and repeating is safe."""
+    outcome = yield request
+    if isinstance(outcome, Unanswered) and outcome.dropped:
+        outcome = yield request
+    return outcome
+
+
+def _with_query(path: str, fields: Mapping[str, Any]) -> str:
+    """None is sent as empty, booleans as true and false, as DB-GPT's clients do."""
+    shown = {
+        name: "" if value is None else str(value).lower() if isinstance(value, bool) else value
+        for name, value in fields.items()
+    }
+    return f"{path}?{urlencode(shown)}" if shown else path
+
+
+def _all_failed(failures: Sequence[PassedOver], advice: str) -> ControllerError:
+    reasons = "; ".join(map(str, failures))
+    if not any(failure.away for failure in failures):
+        return ControllerFailed(f"the controller failed: {reasons}")
+    if all(failure.answered for failure in failures):
+        return ControllerUnreachable(f"no controller can serve now: {reasons}; try again in a few seconds")
+    return ControllerUnreachable(f"no controller answers: {reasons}; {advice}")

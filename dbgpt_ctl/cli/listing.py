@@ -1,0 +1,105 @@
+"""How a list of instances looks in each format."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from dbgpt_ctl.cli.output import Format, print_csv, print_json, print_lines, print_table, print_yaml
+from dbgpt_ctl.cli.references import reference_to
+from dbgpt_ctl.cli.table import Column
+from dbgpt_ctl.cli.text import escaped
+from dbgpt_ctl.instance import InstanceState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dbgpt_ctl.client import ReportedInstance
+
+API_KEYS = (
+    "model_name",
+    "host",
+    "port",
+    "weight",
+    "check_healthy",
+    "healthy",
+    "enabled",
+    "prompt_template",
+    "last_heartbeat",
+)
+_GREEN, _YELLOW, _RED = "32", "33", "31"
+_COLUMNS = (
+    Column("NAME", folds=True),
+    Column("TYPE", folds=True),
+    Column("HOST", folds=True),
+    Column("PORT"),
+    Column(
+        "STATE",
+        colours={InstanceState.HEALTHY: _GREEN, InstanceState.DRAINED: _YELLOW, InstanceState.UNHEALTHY: _RED},
+    ),
+    Column("LAST BEAT"),
+    Column("WEIGHT"),
+)
+_WIDE = (*_COLUMNS, Column("PROMPT TEMPLATE", folds=True), Column("CHECKED"), Column("LAST BEAT AT"))
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def print_instances(
+    objects: Sequence[dict[str, Any]],
+    instances: Sequence[ReportedInstance],
+    form: Format,
+    *,
+    now: datetime,
+    headers: bool,
+) -> None:
+    """Prints them on stdout. `objects` are the API's own, `instances` the same, parsed; `now` is the controller's."""
+    match form:
+        case Format.JSON:
+            print_json(objects)
+        case Format.YAML:
+            print_yaml(objects)
+        case Format.CSV:
+            print_csv(API_KEYS, objects, headers=headers)
+        case Format.NAME:
+            print_lines(reference_to(each) for each in objects)
+        case Format.TABLE | Format.WIDE if instances:
+            wide = form is Format.WIDE
+            rows = [_row(each, now, wide=wide) for each in instances]
+            print_table(_WIDE if wide else _COLUMNS, rows, headers=headers)
+
+
+def _row(instance: ReportedInstance, now: datetime, *, wide: bool) -> list[str]:
+    name, _, kind = instance.model_name.partition("@")
+    cells = [
+        escaped(name),
+        escaped(kind) or "-",
+        escaped(instance.host),
+        str(instance.port),
+        instance.state,
+        age_of(instance.last_heartbeat, now),
+        _weight(instance.weight),
+    ]
+    if not wide:
+        return cells
+    beat = instance.last_heartbeat
+    return [
+        *cells,
+        escaped(str(instance.prompt_template or "-")),
+        "yes" if instance.check_healthy else "no",
+        "-" if beat is None else beat.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    ]
+
+
+def _weight(weight: Any) -> str:
+    return f"{weight:g}" if isinstance(weight, int | float) else escaped(str(weight))
+
+
+def age_of(beat: datetime | None, now: datetime) -> str:
+    """`12s ago` and its like, in the largest unit of which there are two; never negative."""
+    if beat is None:
+        return "never"
+    seconds = max(0, int((now - beat).total_seconds()))
+    for unit, size in (("d", _DAY), ("h", _HOUR), ("m", _MINUTE)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit} ago"
+    return f"{seconds}s ago"

@@ -1,0 +1,99 @@
+"""Connections to a database: every wait on them is bounded, and every transaction begins as its kind must."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import create_engine, event
+
+from dbgpt_ctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Connection, Engine
+
+__all__ = ["DatabaseTimeouts", "connect_to", "create_file"]
+
+_RECYCLE_SECS = 600
+"""A connection is not kept longer: proxies and firewalls forget idle ones without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseTimeouts:
+    """The longest waits, in seconds: for a connection, for each answer or the sending of a statement, for another's lock, for the pool.
+
+    `patience` bounds the tries of one transaction together. A DB-GPT client gives up after 5 s.
+    """
+
+    connect: float = 2.0
+    io: float = 4.0
+    lock: int = 2
+    pool: float = 2.0
+    patience: float = 4.0
+
+
+def connect_to(url: URL, *, pool_size: int, max_overflow: int, timeouts: DatabaseTimeouts) -> Engine:
+    """An engine that has not connected yet. Raises UsageError for a database this package cannot use."""
+    kind = url.get_backend_name()
+    if kind not in {"sqlite", "mysql", "mariadb"}:
+        raise UsageError(f"database {kind!r} is not supported: use mysql or sqlite")
+    # Nothing is left open when a connection goes back: transactions are ended by their blocks. It saves a round trip per batch.
+    pool: dict[str, Any] = {
+        "pool_size": pool_size,
+        "max_overflow": max_overflow,
+        "pool_timeout": timeouts.pool,
+        "pool_reset_on_return": None,
+        "hide_parameters": True,
+    }
+    return _sqlite(url, timeouts, pool) if kind == "sqlite" else _mysql(url, timeouts, pool)
+
+
+def _mysql(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any]) -> Engine:
+    # READ COMMITTED: no gap locks, and each statement sees all that was committed before it began.
+    return create_engine(
+        url.set(drivername="mysql+pymysql"),
+        isolation_level="READ COMMITTED",
+        pool_recycle=_RECYCLE_SECS,
+        connect_args={
+            "charset": "utf8mb4",
+            "connect_timeout": timeouts.connect,
+            "read_timeout": timeouts.io,
+            "write_timeout": timeouts.io,
+            "init_command": f"SET SESSION innodb_lock_wait_timeout = {timeouts.lock}, lock_wait_timeout = {timeouts.lock}",
+        },
+        **pool,
+    )
+
+
+def _sqlite(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any]) -> Engine:
+    if url.database in {None, "", ":memory:"}:
+        raise UsageError(
+            "a SQLite registry needs the path of a file; to keep instances in memory use the embedded registry"
+        )
+    engine = create_engine(url, connect_args={"timeout": timeouts.lock}, **pool)
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _: object) -> None:
+        # The driver's own notion of transactions is switched off, see on_begin. FULL: a commit outlives a power cut too.
+        connection.isolation_level = None
+        connection.execute("PRAGMA synchronous = FULL")
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        # A writer takes its lock first: one that has to upgrade from a read fails at once when another was faster.
+        connection.exec_driver_sql(
+            "BEGIN" if connection.get_execution_options().get("ctl_reads") else "BEGIN IMMEDIATE"
+        )
+
+    return engine
+
+
+def create_file(engine: Engine) -> None:
+    """SQLite's folders and file, in WAL mode, where readers and the writer do not wait for each other."""
+    Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("PRAGMA journal_mode = WAL")
+    finally:
+        raw.close()

@@ -1,0 +1,136 @@
+"""The tables of the database registry, and how a database comes to hold their newest version.
+
+`ctl_instance` holds one row per instance: its primary key is the identity itself (rule 6), its columns are the facts of `ModelInstance`, in that
+order. `ctl_schema` holds one row: the version of all this. Times are UTC with microseconds, names compare exactly (rule 1).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    insert,
+    inspect,
+    select,
+    update,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.schema import CreateTable
+
+from dbgpt_ctl.errors import RegistryUnusable
+from dbgpt_ctl.instance import MAX_TEXT_CHARS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sqlalchemy import Connection, Dialect, Engine
+
+__all__ = ["INSTANCES", "SCHEMA_VERSION", "VERSIONS", "prepare"]
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware time in UTC, stored without its offset."""
+
+    impl = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+_ON_MYSQL: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+    "mysql_row_format": "DYNAMIC",
+}
+_MARIADB: dict[str, Any] = {name.replace("mysql", "mariadb"): value for name, value in _ON_MYSQL.items()}
+_METADATA = MetaData()
+
+INSTANCES = Table(
+    "ctl_instance",
+    _METADATA,
+    Column("model_name", String(MAX_TEXT_CHARS), primary_key=True),
+    Column("host", String(MAX_TEXT_CHARS), primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("weight", Double, nullable=False),
+    Column("check_healthy", Boolean, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("prompt_template", String(MAX_TEXT_CHARS)),
+    Column("registered_at", UtcTime, nullable=False),
+    Column("last_heartbeat", UtcTime, nullable=False),
+    Column("deregistered_at", UtcTime),
+    Column("refused_at", UtcTime),
+    Column("removed", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+    **_ON_MYSQL,
+    **_MARIADB,
+)
+
+VERSIONS = Table(
+    "ctl_schema",
+    _METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    **_ON_MYSQL,
+    **_MARIADB,
+)
+
+
+def prepare(engine: Engine, place: str) -> None:
+    """Creates what is absent, upgrades what is older. Several controllers may do so at the same time.
+
+    A database that is up to date is only read: its user needs no right to create tables. `place` names the database in errors.
+    Raises RegistryUnusable when a newer release was there before.
+    """
+    with engine.begin() as connection:
+        found = _version(connection)
+        if found > SCHEMA_VERSION:
+            raise RegistryUnusable(
+                f"{place} holds schema version {found}, this release knows versions up to {SCHEMA_VERSION}: "
+                "upgrade this controller, or give it another database"
+            )
+        for version in range(found + 1, SCHEMA_VERSION + 1):
+            _STEPS[version](connection)
+            _note(connection, version)
+
+
+def _version(connection: Connection) -> int:
+    """0 when there is nothing yet."""
+    if not inspect(connection).has_table(VERSIONS.name):
+        return 0
+    return connection.scalar(select(VERSIONS.c.version)) or 0
+
+
+def _note(connection: Connection, version: int) -> None:
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(VERSIONS).values(id=1, version=version))
+    except IntegrityError:
+        connection.execute(update(VERSIONS).where(VERSIONS.c.version < version).values(version=version))
+
+
+def _create(connection: Connection) -> None:
+    for table in (VERSIONS, INSTANCES):
+        connection.execute(CreateTable(table, if_not_exists=True))
+
+
+_STEPS: Mapping[int, Callable[[Connection], None]] = {1: _create}
+"""What leads from the version before to this one. MySQL commits at each DDL statement and other controllers may be at it too, so each
+step must bear to be repeated and to find its work half done."""
+
+SCHEMA_VERSION = max(_STEPS)

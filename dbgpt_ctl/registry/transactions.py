@@ -1,0 +1,117 @@
+"""Runs transactions: again when another was in the way, never longer than promised, and with errors that people understand."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from dbgpt_ctl.errors import RegistryError
+from dbgpt_ctl.registry import RegistryHealth
+from dbgpt_ctl.registry.engine import DatabaseTimeouts, connect_to, create_file
+from dbgpt_ctl.registry.faults import is_conflict, lost_connection, meaning_of, place_of
+from dbgpt_ctl.registry.schema import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import URL, Connection
+
+__all__ = ["Database"]
+
+_LOG = logging.getLogger(__name__)
+_FIRST_BACKOFF_SECS = 0.004
+_LAST_BACKOFF_SECS = 0.128
+
+T = TypeVar("T")
+
+
+class Database:
+    """One database and what was last heard of it. Blocks: not for an event loop's thread; several threads may use one."""
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        pool_size: int,
+        max_overflow: int,
+        timeouts: DatabaseTimeouts,
+        randomness: random.Random,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.place = place_of(url)
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.health = RegistryHealth(ready=False, reason=f"database {self.place} was not asked yet")
+        self.engine = connect_to(url, pool_size=pool_size, max_overflow=max_overflow, timeouts=timeouts)
+        self._readers = self.engine.execution_options(ctl_reads=True)
+        self._timeouts = timeouts
+        self._random = randomness
+        self._sleep = sleep
+
+    def prepare(self) -> None:
+        """Creates or upgrades the tables. Raises RegistryUnavailable and RegistryUnusable."""
+        self._try(self._prepare)
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """`work` in a transaction, and its result once that is committed. It may be called several times.
+
+        Raises RegistryUnavailable and RegistryUnusable; any other error is of what `work` asked for.
+        """
+        return self._try(lambda: self._write(work))
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """`work` in a transaction that writes nothing; it sees all that was committed before. Raises as `write` does."""
+        return self._try(lambda: self._read(work))
+
+    def dispose(self) -> None:
+        """Closes the connections that nobody uses now."""
+        self.engine.dispose()
+
+    def _prepare(self) -> None:
+        if self.is_sqlite:
+            create_file(self.engine)
+        prepare(self.engine, self.place)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        with self.engine.begin() as connection:
+            return work(connection)
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        with self._readers.connect() as connection:
+            return work(connection)
+
+    def _try(self, action: Callable[[], T]) -> T:
+        started = time.monotonic()
+        tries = 0
+        while True:
+            try:
+                result = action()
+            except Exception as error:
+                tries += 1
+                if not self._again(error, tries, time.monotonic() - started):
+                    meaning = error if isinstance(error, RegistryError) else meaning_of(error, self.engine.url)
+                    if meaning is None:
+                        raise
+                    self._note(str(meaning))
+                    raise meaning from error
+            else:
+                self._note(None)
+                return result
+            self._sleep(self._random.uniform(0, min(_FIRST_BACKOFF_SECS * 2**tries, _LAST_BACKOFF_SECS)))
+
+    def _again(self, error: Exception, tries: int, elapsed: float) -> bool:
+        """Repeating is safe: a transaction that failed left nothing, and one whose commit went unheard is repeated without harm."""
+        if is_conflict(error):
+            return elapsed < self._timeouts.patience
+        # The pool's connections may have died with a server that is back; one that took its time to fail is not back.
+        return lost_connection(error) and tries == 1 and elapsed < self._timeouts.connect
+
+    def _note(self, trouble: str | None) -> None:
+        if trouble is None and self.health.ready:
+            return
+        if trouble is None:
+            _LOG.info("database %s answers", self.place)
+        elif self.health.ready:
+            _LOG.warning("%s", trouble)
+        self.health = RegistryHealth(ready=trouble is None, reason=trouble)

@@ -1,0 +1,164 @@
+"""One transaction over many calls: facts are loaded under row locks, the rules of `instance` make new ones, what changed is written."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, literal, update
+
+from dbgpt_ctl.errors import RegistryFull
+from dbgpt_ctl.instance import ModelInstance, is_forgotten
+from dbgpt_ctl.registry.rows import DATABASE_TIME, FACTS, among, delete_rows, locked_rows, time_of
+from dbgpt_ctl.registry.schema import INSTANCES, UtcTime
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from datetime import datetime, timedelta
+    from typing import Any
+
+    from sqlalchemy import Connection
+
+    from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.instance import InstanceKey, Registration
+    from dbgpt_ctl.registry.room import Room
+
+__all__ = ["Beat", "Call", "Deregister", "Register", "Transaction"]
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A register; its answer is True."""
+
+    sent: Registration
+
+    @property
+    def key(self) -> InstanceKey:
+        return self.sent.key
+
+    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
+        return (ModelInstance.first(self.sent, now) if stored is None else stored.registered(self.sent, now)), True
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A heartbeat; its answer is False when it is refused."""
+
+    sent: Registration
+
+    @property
+    def key(self) -> InstanceKey:
+        return self.sent.key
+
+    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
+        beaten = ModelInstance.first(self.sent, now) if stored is None else stored.beaten(now)
+        return beaten, beaten.deregistered_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Deregister:
+    """A deregister; its answer is False when the instance never was."""
+
+    key: InstanceKey
+    remove: bool = False
+
+    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
+        return (None, False) if stored is None else (stored.deregistered(now, remove=self.remove), True)
+
+
+Call = Register | Beat | Deregister
+
+
+class Transaction:
+    """What one batch does within a transaction of `connection`, which the caller begins and commits.
+
+    `clock` None means the database's. Answers are in the order of the calls: whether the call did what it was meant to, or RegistryFull.
+    """
+
+    def __init__(self, connection: Connection, *, clock: Clock | None, timeout: timedelta, room: Room) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._timeout = timeout
+        self._room = room
+        self._full = False
+
+    def run(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
+        """Plain beats in one statement; all that is more by the facts."""
+        others = {call.key for call in calls if not isinstance(call, Beat)}
+        if not self._beat({call.key for call in calls} - others):
+            return self._settle(calls)
+        answers = iter(self._settle([call for call in calls if call.key in others]) if others else ())
+        return [next(answers) if call.key in others else True for call in calls]
+
+    def _beat(self, keys: Collection[InstanceKey]) -> bool:
+        """Stores a beat of each, and tells whether for all of them that was all there was to do.
+
+        It is so where a row is there, not deregistered and its last beat not ahead: then `ModelInstance.beaten` sets the time and nothing
+        else. No row is fetched, so a beat costs a few microseconds. When False, `_settle` has to judge them all again.
+        """
+        if not keys:
+            return True
+        now = DATABASE_TIME if self._clock is None else literal(self._clock.now(), UtcTime())
+        plain = among(keys) & INSTANCES.c.deregistered_at.is_(None) & (INSTANCES.c.last_heartbeat <= now)
+        return self._connection.execute(update(INSTANCES).where(plain).values(last_heartbeat=now)).rowcount == len(keys)
+
+    def _settle(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
+        now = time_of(self._connection, self._clock)
+        stored = self._load({call.key for call in calls}, now)
+        facts = dict(stored)
+        answers: list[bool | Exception] = []
+        for call in calls:
+            current = facts.get(call.key)
+            evolved, answer = call.apply(current, now)
+            if evolved is not None and current is None and not self._fits(len(facts) - len(stored), now):
+                answers.append(self._refusal(call.key))
+                continue
+            if evolved is not None:
+                facts[call.key] = evolved
+            answers.append(answer)
+        self._insert([facts[key] for key in sorted(facts.keys() - stored.keys())])
+        self._update((stored[key], facts[key]) for key in stored)
+        return answers
+
+    def _load(self, keys: Collection[InstanceKey], now: datetime) -> dict[InstanceKey, ModelInstance]:
+        """What is stored of `keys`, locked in order of identity until the transaction ends. Forgotten tombstones go."""
+        found = {each.key: each for each in locked_rows(self._connection, keys)}
+        forgotten = [each.key for each in found.values() if is_forgotten(each, now, self._timeout)]
+        if forgotten:
+            delete_rows(self._connection, forgotten)
+            self._room.take(-len(forgotten))
+        return {key: found[key] for key in found.keys() - forgotten} if forgotten else found
+
+    def _fits(self, newcomers: int, now: datetime) -> bool:
+        """Whether there is room for one more than the `newcomers` of this batch."""
+        if not self._full and self._room.left(self._connection, now) <= newcomers:
+            self._full = self._room.sweep(self._connection, now, self._timeout) <= newcomers
+        return not self._full
+
+    def _refusal(self, key: InstanceKey) -> RegistryFull:
+        return RegistryFull(
+            f"{key} refused: the registry holds {self._room.most} instances, the most that --max-instances allows; "
+            "deregister some with --remove or raise it"
+        )
+
+    def _insert(self, newcomers: Sequence[ModelInstance]) -> None:
+        """Fails, and with it the transaction, when another controller was first."""
+        if newcomers:
+            self._connection.execute(
+                insert(INSTANCES),
+                [each.key._asdict() | {name: getattr(each, name) for name in FACTS} for each in newcomers],
+            )
+            self._room.take(len(newcomers))
+
+    def _update(self, changes: Iterable[tuple[ModelInstance, ModelInstance]]) -> None:
+        """Rows that change in the same way share one statement: an upsert of each takes the database ten times as long."""
+        alike: defaultdict[tuple[tuple[str, Any], ...], list[InstanceKey]] = defaultdict(list)
+        for old, new in changes:
+            if new is not old:
+                alike[
+                    tuple((name, getattr(new, name)) for name in FACTS if getattr(new, name) != getattr(old, name))
+                ].append(new.key)
+        for change, keys in alike.items():
+            if change:
+                self._connection.execute(update(INSTANCES).where(among(keys)).values(dict(change)))

@@ -1,0 +1,145 @@
+"""Sends the requests of `calls` over httpx, blocking or asynchronous, and turns its exceptions into reasons.
+
+The only importer of httpx, which costs a tenth of a second: itself it is imported when a client is made.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from base64 import b64encode
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from dbgpt_ctl import __version__
+from dbgpt_ctl.answers import Reply, Unanswered, one_line
+from dbgpt_ctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.calls import Request
+
+MAX_CONNECTIONS = 100
+IDLE_SECONDS = 4.0
+"""How long an idle connection is kept: less than the 5 s after which uvicorn closes it, so a call seldom meets that."""
+
+
+class Transport:
+    """Blocking. May be used by several threads."""
+
+    def __init__(
+        self, addresses: Sequence[Address], *, trust_env: bool, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._client = httpx.Client(transport=transport, **_options(addresses, trust_env=trust_env))
+
+    def send(self, request: Request) -> Reply | Unanswered:
+        """What came of the request within its timeout.
+
+        Resolving a name is bounded by the system's resolver only, each read of a reply's header by the timeout anew.
+        """
+        until = monotonic() + request.timeout
+        body = bytearray()
+        try:
+            with self._client.stream(request.method, request.url, **_parts(request)) as response:
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if monotonic() > until:
+                        return _too_late(request)
+                return Reply(response.status_code, response.headers, bytes(body))
+        except httpx.RequestError as error:
+            return _unanswered(error, request)
+
+    def close(self) -> None:
+        """Closes all connections. Repeatable."""
+        self._client.close()
+
+
+class AsyncTransport:
+    """Asynchronous, for one event loop."""
+
+    def __init__(
+        self, addresses: Sequence[Address], *, trust_env: bool, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._client = httpx.AsyncClient(transport=transport, **_options(addresses, trust_env=trust_env))
+
+    async def send(self, request: Request) -> Reply | Unanswered:
+        """What came of the request within its timeout, resolving the name included."""
+        from asyncio import timeout
+
+        try:
+            async with timeout(request.timeout):
+                response = await self._client.request(request.method, request.url, **_parts(request))
+        except TimeoutError:
+            return _too_late(request)
+        except httpx.RequestError as error:
+            return _unanswered(error, request)
+        return Reply(response.status_code, response.headers, response.content)
+
+    async def aclose(self) -> None:
+        """Closes all connections. Repeatable."""
+        await self._client.aclose()
+
+
+def _options(addresses: Sequence[Address], *, trust_env: bool) -> dict[str, Any]:
+    for address in addresses:
+        try:
+            httpx.URL(address.url)
+        except httpx.InvalidURL as error:
+            raise UsageError(f"controller address {address} cannot be used: {one_line(str(error))}") from None
+    return {
+        "trust_env": trust_env,
+        "verify": _ssl_context(addresses),
+        "headers": {"User-Agent": f"dbgpt-ctl/{__version__}", "Accept": "application/json"},
+        "limits": httpx.Limits(
+            max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=IDLE_SECONDS
+        ),
+    }
+
+
+def _ssl_context(addresses: Sequence[Address]) -> ssl.SSLContext:
+    """The system's certificates (SSL_CERT_FILE and SSL_CERT_DIR count): a controller's is often signed in the house.
+
+    To read them is a good part of the start of `ctl`: without an https address it reads none and trusts nobody.
+    """
+    if any(address.is_https for address in addresses):
+        return ssl.create_default_context()
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _parts(request: Request) -> dict[str, Any]:
+    headers = {}
+    if request.body is not None:
+        headers["Content-Type"] = "application/json"
+    if request.address.credentials is not None:
+        headers["Authorization"] = "Basic " + b64encode(":".join(request.address.credentials).encode()).decode()
+    return {"headers": headers, "content": request.body, "timeout": request.timeout}
+
+
+def _too_late(request: Request) -> Unanswered:
+    return Unanswered(f"no answer within {request.timeout:.2g} s")
+
+
+def _unanswered(error: httpx.RequestError, request: Request) -> Unanswered:
+    if isinstance(error, httpx.TimeoutException):
+        return _too_late(request)
+    dropped = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
+    return Unanswered(one_line(_cause(error)), dropped=dropped)
+
+
+def _cause(error: BaseException) -> str:
+    """The system's own word for it, as `Connection refused`, where httpx and its libraries have their own."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, BaseExceptionGroup):
+            inner = inner.exceptions[0]
+        if isinstance(inner, socket.gaierror | ssl.SSLError):
+            return inner.strerror or str(inner)
+        if isinstance(inner, OSError) and inner.errno:
+            return os.strerror(inner.errno)
+        inner = inner.__cause__ or inner.__context__
+    return str(error) or type(error).__name__

@@ -1,0 +1,192 @@
+"""The application around the endpoints: lifespan, swapping, mounting in somebody else's, errors nobody raised on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+
+from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.controller.core import Controller
+from dbgpt_ctl.controller.main import initialize_controller
+from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
+from dbgpt_ctl.registry import RegistryHealth
+from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.settings import ControllerSettings
+from tests.controller.conftest import TIMEOUT
+from tests.support.server import running_app, running_controller
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.registry import Listing
+    from tests.support.clock import ManualClock
+
+GOOD = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
+
+
+class LateRegistry(EmbeddedModelRegistry):
+    """Its database, so to say, is down until `up` is set; `unusable` makes opening hopeless."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock=clock, heartbeat_timeout=TIMEOUT)
+        self.up = threading.Event()
+        self.unusable = False
+
+    async def open(self) -> None:
+        if self.unusable:
+            raise RegistryUnusable("access denied for user 'ctl'")
+        if not self.up.is_set():
+            raise RegistryUnavailable("db1:3306 does not answer")
+        await super().open()
+
+    def health(self) -> RegistryHealth:
+        return super().health() if self.up.is_set() else RegistryHealth(ready=False, reason="db1:3306 does not answer")
+
+
+class BrokenRegistry(EmbeddedModelRegistry):
+    async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
+        raise ZeroDivisionError("secret words")
+
+
+def get(url: str, path: str) -> httpx.Response:
+    return httpx.get(url + path, trust_env=False)
+
+
+def test_health_is_503_with_the_reason_until_the_registry_opens(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    registry = LateRegistry(clock)
+    with running_app(create_app(ControllerSettings(), registry)) as url:
+        reply = get(url, "/api/health")
+        assert (reply.status_code, reply.json()["detail"], reply.json()["code"]) == (503, "db1:3306 does not answer", "registry_unavailable")
+        assert reply.headers["retry-after"] == "5"
+        registry.up.set()
+        deadline = time.monotonic() + 10
+        while get(url, "/api/health").status_code != 200:
+            assert time.monotonic() < deadline, "health did not recover"
+    assert "waiting for the registry: db1:3306 does not answer" in caplog.text
+
+
+def test_an_unusable_registry_is_told_and_leaves_a_foreign_application_alone(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    registry = LateRegistry(clock)
+    registry.unusable = True
+    with running_app(create_app(ControllerSettings(), registry)) as url:
+        assert get(url, "/api/health").status_code == 503
+    assert "access denied for user 'ctl'" in caplog.text
+
+
+def test_an_unexpected_error_is_a_problem_that_tells_nothing(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    with running_controller(BrokenRegistry(clock=clock, heartbeat_timeout=TIMEOUT)) as url:
+        reply = get(url, "/api/controller/models")
+    assert (reply.status_code, reply.json()["code"]) == (500, "internal_error")
+    assert "secret words" not in reply.text
+    assert "secret words" in caplog.text
+
+
+def test_the_registry_behind_a_running_controller_is_swapped(clock: ManualClock) -> None:
+    first, second = (EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT) for _ in range(2))
+    app = create_app(ControllerSettings(), first)
+    swapped = threading.Event()
+
+    @app.post("/swap")
+    async def swap() -> None:
+        await app.state.controller.swap(second)
+        swapped.set()
+
+    with running_app(app) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        http.post("/api/controller/models", json=GOOD)
+        assert len(http.get("/api/controller/models").json()) == 1
+        http.post("/swap")
+        assert swapped.is_set()
+        assert http.get("/api/controller/models").json() == []
+        assert http.get("/api/health").status_code == 200
+        assert not first.health().ready
+
+
+def test_swapping_in_a_registry_that_does_not_open_changes_nothing(clock: ManualClock) -> None:
+    first = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    controller = Controller(first)
+    with pytest.raises(RegistryUnavailable):
+        asyncio.run(controller.swap(LateRegistry(clock)))
+    assert controller.registry is first
+    assert first.health().ready
+
+
+def test_mounted_in_a_foreign_application(clock: ManualClock) -> None:
+    events: list[str] = []
+
+    async def lifespan(_app: FastAPI) -> Any:
+        events.append("up")
+        yield
+        events.append("down")
+
+    from contextlib import asynccontextmanager  # noqa: PLC0415
+
+    app = FastAPI(lifespan=asynccontextmanager(lifespan))
+
+    @app.get("/mine")
+    async def mine() -> None:
+        raise HTTPException(418, "short and stout")
+
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    controller = initialize_controller(app, registry=registry)
+    assert controller is not None
+    assert controller.registry is registry
+    with running_app(app) as url:
+        assert events == ["up"]
+        assert httpx.post(url + "/api/controller/models", json=GOOD, trust_env=False).content == b"true"
+        assert len(get(url, "/api/controller/models").json()) == 1
+        assert get(url, "/api/controller/models?healthy_only=x").json()["code"] == "invalid_instance"
+        assert get(url, "/mine").json() == {"detail": "short and stout"}  # its own errors stay its own
+    assert events == ["up", "down"]
+    assert not registry.health().ready
+
+
+def test_a_controller_in_front_of_a_controller(clock: ManualClock) -> None:
+    with running_controller(EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)) as behind:
+        app = FastAPI()
+        initialize_controller(app, remote_controller_addr=behind)
+        with running_app(app) as front:
+            assert httpx.post(front + "/api/controller/models", json=GOOD, trust_env=False).content == b"true"
+            assert get(front, "/api/controller/models").content == get(behind, "/api/controller/models").content
+            assert httpx.delete(front + "/api/controller/models", params=GOOD, trust_env=False).content == b"true"
+            assert [each["healthy"] for each in get(behind, "/api/controller/models").json()] == [False]
+
+
+def test_the_log_tells_each_change_of_state_once_and_no_heartbeat(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    with running_controller(registry, heartbeat_timeout_secs=1) as url, httpx.Client(base_url=url, trust_env=False) as http:
+
+        def wait_for(text: str) -> None:
+            deadline = time.monotonic() + 10
+            while text not in caplog.text:
+                assert time.monotonic() < deadline, f"the log never told: {text}"
+                time.sleep(0.01)
+
+        http.post("/api/controller/models", json=GOOD)
+        for _ in range(3):
+            http.post("/api/controller/heartbeat", json=GOOD)
+        clock.advance(61)
+        wait_for("is unhealthy")
+        http.post("/api/controller/heartbeat", json=GOOD)
+        wait_for("is healthy (was unhealthy)")
+        http.delete("/api/controller/models", params=GOOD)
+        for _ in range(3):
+            assert http.post("/api/controller/heartbeat", json=GOOD).content == b"false"
+        http.post("/api/controller/models", json=GOOD)
+        http.delete("/api/controller/models", params={**GOOD, "remove_from_registry": "true"})
+    ours = [record.getMessage() for record in caplog.records if record.name == "dbgpt_ctl.instances"]
+    assert ours == [
+        "qwen@llm/10.0.0.4:8001 registered by 127.0.0.1",
+        "qwen@llm/10.0.0.4:8001 is unhealthy: last beat 2026-01-02T03:04:05+00:00",
+        "qwen@llm/10.0.0.4:8001 is healthy (was unhealthy)",
+        "qwen@llm/10.0.0.4:8001 deregistered by 127.0.0.1",
+        "qwen@llm/10.0.0.4:8001 is deregistered, still beating (from 127.0.0.1): its beats are refused until it registers",
+        "qwen@llm/10.0.0.4:8001 registered by 127.0.0.1",
+        "qwen@llm/10.0.0.4:8001 removed by 127.0.0.1",
+    ]

@@ -1,0 +1,199 @@
+"""What is refused: 4xx as problem details, and nothing stored."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.wire import MAX_BODY_BYTES
+from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from tests.controller.conftest import TIMEOUT
+from tests.support.server import running_controller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GOOD = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
+JSON = "application/json"
+MODELS = "/api/controller/models"
+HEARTBEAT = "/api/controller/heartbeat"
+
+
+def changed(**fields: Any) -> bytes:
+    return json.dumps(GOOD | fields).encode()
+
+
+def without(field: str) -> bytes:
+    return json.dumps({key: value for key, value in GOOD.items() if key != field}).encode()
+
+
+BAD_BODIES = {
+    "empty": b"",
+    "not JSON": b"model_name=qwen@llm",
+    "cut short": changed()[:-1],
+    "not UTF-8": b'{"model_name":"\xff@llm"}',
+    "an array": b"[]",
+    "a string": b'"qwen@llm"',
+    "null": b"null",
+    "deeply nested": b"[" * 60_000,
+    "model_name missing": without("model_name"),
+    "model_name null": changed(model_name=None),
+    "model_name a number": changed(model_name=7),
+    "model_name empty": changed(model_name="  "),
+    "model_name without type": changed(model_name="qwen"),
+    "model_name with an empty type": changed(model_name="qwen@"),
+    "model_name with an empty name": changed(model_name="@llm"),
+    "model_name with two @": changed(model_name="a@b@llm"),
+    "model_name too long": changed(model_name="q" * 125 + "@llm"),
+    "model_name with a newline": changed(model_name="q\nq@llm"),
+    "model_name with an escape": changed(model_name="\x1b[31mq@llm"),
+    "model_name with NUL": changed(model_name="q\x00@llm"),
+    "model_name with a bidirectional mark": changed(model_name="q\u202e@llm"),
+    "model_name a lone surrogate": b'{"model_name":"\\ud800@llm","host":"h","port":1}',
+    "host missing": without("host"),
+    "host empty": changed(host=""),
+    "host a URL": changed(host="http://10.0.0.4"),
+    "host with a space": changed(host="10.0.0.4 10.0.0.5"),
+    "host a list": changed(host=["10.0.0.4"]),
+    "host too long": changed(host="h" * 129),
+    "port missing": without("port"),
+    "port 0": changed(port=0),
+    "port 65536": changed(port=65536),
+    "port negative": changed(port=-1),
+    "port a fraction": changed(port=80.5),
+    "port a word": changed(port="http"),
+    "port true": changed(port=True),
+    "port huge": changed(port=10**300),
+    "port of digits without end": changed(port="9" * 5000),
+    "port of foreign digits": changed(port="٨٠"),
+    "weight NaN": changed(weight=float("nan")),
+    "weight the word NaN": changed(weight="NaN"),
+    "weight infinite": changed(weight="-inf"),
+    "weight an object": changed(weight={}),
+    "weight true": changed(weight=True),
+    "weight too large": changed(weight="1e999"),
+    "enabled a word": changed(enabled="maybe"),
+    "enabled 2": changed(enabled=2),
+    "check_healthy a list": changed(check_healthy=[True]),
+    "prompt_template a number": changed(prompt_template=3),
+    "prompt_template too long": changed(prompt_template="p" * 129),
+    "prompt_template with an escape": changed(prompt_template="\x1b]0;x\x07"),
+}
+
+BAD_QUERIES = {
+    "list: healthy_only a word": ("GET", "healthy_only=perhaps"),
+    "list: name too long": ("GET", "model_name=" + "q" * 129),
+    "list: name with a control character": ("GET", "model_name=q%1b%40llm"),
+    "deregister: nothing": ("DELETE", ""),
+    "deregister: no host": ("DELETE", "model_name=qwen%40llm&port=8001"),
+    "deregister: no port": ("DELETE", "model_name=qwen%40llm&host=10.0.0.4"),
+    "deregister: empty port": ("DELETE", "model_name=qwen%40llm&host=10.0.0.4&port="),
+    "deregister: port 65536": ("DELETE", "model_name=qwen%40llm&host=10.0.0.4&port=65536"),
+    "deregister: name without type": ("DELETE", "model_name=qwen&host=10.0.0.4&port=8001"),
+    "deregister: broken UTF-8": ("DELETE", "model_name=%ff%00@llm&host=10.0.0.4&port=8001"),
+    "deregister: remove a word": ("DELETE", "model_name=qwen%40llm&host=10.0.0.4&port=8001&remove_from_registry=ok"),
+}
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """One controller for all of these: nothing is stored of a refused request, which each test makes sure of."""
+    with running_controller(EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=TIMEOUT)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def http(url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def cleaned(http: httpx.Client) -> Iterator[None]:
+    """For tests of what is taken."""
+    yield
+    assert http.delete(MODELS, params={**GOOD, "remove_from_registry": "true"}).content == b"true"
+
+
+def assert_refused(reply: httpx.Response, http: httpx.Client, *, statuses: tuple[int, ...] = (422,)) -> dict[str, Any]:
+    problem: dict[str, Any] = reply.json()
+    assert reply.status_code in statuses, problem
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert problem.keys() >= {"type", "title", "status", "detail", "code"}
+    assert problem["status"] == reply.status_code
+    assert "\n" not in problem["detail"]
+    assert len(problem["detail"]) < 300
+    assert http.get(MODELS).content == b"[]"
+    return problem
+
+
+@pytest.mark.parametrize("path", [MODELS, HEARTBEAT])
+@pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES.keys())
+def test_a_bad_body(http: httpx.Client, path: str, body: bytes) -> None:
+    assert_refused(http.post(path, content=body, headers={"content-type": JSON}), http)
+
+
+@pytest.mark.parametrize(("method", "query"), BAD_QUERIES.values(), ids=BAD_QUERIES.keys())
+def test_a_bad_query(http: httpx.Client, method: str, query: str) -> None:
+    assert_refused(http.request(method, f"{MODELS}?{query}"), http)
+
+
+def test_the_problem_names_the_field_and_the_value(http: httpx.Client) -> None:
+    reply = http.post(MODELS, content=changed(port=65536), headers={"content-type": JSON})
+    assert reply.json() == {
+        "type": "about:blank",
+        "title": "Invalid instance",
+        "status": 422,
+        "detail": "port 65536 is not a whole number from 1 to 65535",
+        "code": "invalid_instance",
+        "field": "port",
+    }
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonx", "", None])
+def test_a_body_that_is_not_declared_as_json(http: httpx.Client, media_type: str | None) -> None:
+    headers = {} if media_type is None else {"content-type": media_type}
+    assert assert_refused(http.post(MODELS, content=changed(), headers=headers), http, statuses=(415,))["code"] == "unsupported_media_type"
+
+
+@pytest.mark.usefixtures("cleaned")
+@pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.api+json"])
+def test_a_body_that_is_declared_as_some_json(http: httpx.Client, media_type: str) -> None:
+    assert http.post(MODELS, content=changed(), headers={"content-type": media_type}).content == b"true"
+
+
+@pytest.mark.usefixtures("cleaned")
+def test_a_body_of_the_most_bytes_is_taken_and_one_more_is_refused(http: httpx.Client) -> None:
+    body = changed().ljust(MAX_BODY_BYTES + 1)
+    assert assert_refused(http.post(MODELS, content=body, headers={"content-type": JSON}), http, statuses=(413,))["code"] == "body_too_large"
+    assert http.post(MODELS, content=body[:-1], headers={"content-type": JSON}).content == b"true"
+
+
+def test_a_chunked_body_is_counted_too(http: httpx.Client) -> None:
+    chunks = iter([changed(), b" " * MAX_BODY_BYTES])
+    assert_refused(http.post(MODELS, content=chunks, headers={"content-type": JSON}), http, statuses=(413,))
+
+
+def test_a_body_that_is_declared_too_large_is_not_waited_for(url: str) -> None:
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as sock:
+        sock.sendall(b"POST /api/controller/models HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n")
+        assert sock.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/api/nope", 404, "not_found"),
+        ("GET", "/api/health/", 404, "not_found"),
+        ("PUT", MODELS, 405, "method_not_allowed"),
+        ("GET", HEARTBEAT, 405, "method_not_allowed"),
+    ],
+)
+def test_what_is_not_there(http: httpx.Client, method: str, path: str, status: int, code: str) -> None:
+    assert assert_refused(http.request(method, path), http, statuses=(status,))["code"] == code

@@ -1,0 +1,82 @@
+"""The real packages, and labs to run them in. Who lacks a package skips, with the reason; in CI that fails."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.support.dbgpt import NEWEST, RELEASES, Release, UnavailableError, ensure
+from tests.support.dbgpt_cluster import Lab
+from tests.support.dbgpt_openai import FakeOpenAI, running_fake_openai
+from tests.support.dbgpt_process import Process, processes_in
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from contextlib import AbstractContextManager
+
+_STARTED = pytest.StashKey[list[Process]]()
+
+
+class NewLab(Protocol):
+    """Makes a folder and ends at its exit all that was started there."""
+
+    def __call__(self, name: str) -> AbstractContextManager[Lab]: ...
+
+
+@pytest.fixture(scope="session", params=RELEASES, ids=lambda release: release.version)
+def release(request: pytest.FixtureRequest) -> Release:
+    """Each release of DB-GPT in turn."""
+    return _available(request.param)
+
+
+@pytest.fixture(scope="session")
+def newest() -> Release:
+    return _available(NEWEST)
+
+
+def _available(release: Release) -> Release:
+    try:
+        ensure(release)
+    except UnavailableError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    return release
+
+
+@pytest.fixture(scope="session", params=["embedded", "sqlite"])
+def registry(request: pytest.FixtureRequest) -> str:
+    """Each kind of registry in turn: the `registry` of `dbgpt_cluster.Controller`."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture(scope="session")
+def openai() -> Iterator[FakeOpenAI]:
+    with running_fake_openai() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def new_lab(openai: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> NewLab:
+    started = pytestconfig.stash.setdefault(_STARTED, [])
+
+    @contextmanager
+    def lab(name: str) -> Iterator[Lab]:
+        folder = tmp_path_factory.mktemp(name)
+        with processes_in(folder, started) as start:
+            yield Lab(folder, openai.origin, start)
+
+    return lab
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure shows the last words of every process that took part."""
+    report = yield
+    if report.failed:
+        report.sections.extend((f"log of {each.name}", each.tail()) for each in item.config.stash.get(_STARTED, []))
+    return report

@@ -1,0 +1,116 @@
+"""This project's command line tool against the controller that DB-GPT brings itself."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.dbgpt_cluster import Lab, start_dbgpt_controller, start_worker
+from tests.support.dbgpt_process import free_port, until
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+    from tests.interop.conftest import NewLab
+    from tests.support.dbgpt import Release
+    from tests.support.dbgpt_openai import FakeOpenAI
+
+pytestmark = pytest.mark.interop
+
+
+class Ctl:
+    """`ctl` with DB-GPT's controller as its address."""
+
+    def __init__(self, lab: Lab, url: str) -> None:
+        self.lab = lab
+        self.url = url
+
+    def __call__(self, *args: str, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = self.lab.ctl(*args, CONTROLLER_ADDRESS=self.url)
+        assert done.returncode == exit_code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def listed(self, *args: str) -> list[dict[str, Any]]:
+        objects: list[dict[str, Any]] = json.loads(self("models", "list", *args, "-o", "json").stdout)
+        return objects
+
+
+@pytest.fixture(scope="module")
+def ctl(newest: Release, new_lab: NewLab) -> Iterator[Ctl]:
+    with new_lab("dbgpt") as lab:
+        yield Ctl(lab, start_dbgpt_controller(lab, newest))
+
+
+def test_health(ctl: Ctl) -> None:
+    assert ctl.url in ctl("health").stdout
+    assert ctl.url in ctl("health", "--all", "--address", ctl.url).stdout
+
+
+def test_register_then_list_in_every_format(ctl: Ctl) -> None:
+    ctl("models", "register", "THUDM/glm 4+5&6%@llm/127.0.0.1:9001", "--weight", "2", "--prompt-template", "chatml")
+    (listed,) = ctl.listed("THUDM/glm 4+5&6%")
+    wanted = {
+        "model_name": "THUDM/glm 4+5&6%@llm",
+        "host": "127.0.0.1",
+        "port": 9001,
+        "weight": 2.0,
+        "prompt_template": "chatml",
+    }
+    assert listed | wanted | {"healthy": True, "enabled": True} == listed
+    assert ctl("models", "list", "THUDM/glm 4+5&6%", "-o", "name").stdout == "THUDM/glm 4+5&6%@llm/127.0.0.1:9001\n"
+    for form in ("table", "wide", "yaml", "csv"):
+        assert "THUDM/glm 4+5&6%" in ctl("models", "list", "-o", form).stdout
+
+
+def test_heartbeat_registers_and_deregister_takes_away(ctl: Ctl) -> None:
+    reference = "beaten@text2vec/127.0.0.1:9002"
+    ctl("models", "heartbeat", reference)
+    assert [each["healthy"] for each in ctl.listed("beaten")] == [True]
+    ctl("models", "deregister", reference)
+    assert [each["healthy"] for each in ctl.listed("beaten")] == [False]
+    assert ctl.listed("beaten", "--healthy-only") == []
+    ctl("models", "deregister", reference, "--remove")
+    assert ctl.listed("beaten") == []
+
+
+def test_many_are_deregistered_at_once(ctl: Ctl) -> None:
+    references = [f"many@llm/127.0.0.1:{port}" for port in (9010, 9011, 9012)]
+    for each in references:
+        ctl("models", "register", each)
+    ctl("models", "deregister", *references, "--remove")
+    assert ctl.listed("many") == []
+
+
+def test_its_deregister_of_the_unknown_answers_true(ctl: Ctl) -> None:
+    """So the tool cannot know that it was not there: exit 0, where this project's controller makes it 4."""
+    ctl("models", "deregister", "nobody@llm/127.0.0.1:9999")
+
+
+def test_a_list_of_nothing_is_no_failure(ctl: Ctl) -> None:
+    assert ctl.listed("nobody") == []
+
+
+def test_what_is_wrong_is_found_before_any_request(ctl: Ctl) -> None:
+    ctl("models", "register", "two@at@llm/127.0.0.1:9001", exit_code=2)
+    ctl("models", "register", "qwen@llm/127.0.0.1:70000", exit_code=2)
+
+
+def test_an_absent_controller_exits_3(ctl: Ctl) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    for command in (["models", "list"], ["health"], ["models", "heartbeat", "qwen@llm/127.0.0.1:9001"]):
+        done = ctl(*command, "--address", nobody, exit_code=3)
+        assert nobody in done.stderr + done.stdout
+
+
+def test_a_real_worker_is_listed(ctl: Ctl, newest: Release, openai: FakeOpenAI) -> None:
+    worker = start_worker(ctl.lab, newest, ctl.url, openai.base)
+    names = until("worker", lambda: _names(ctl, worker.model, worker.service), worker.process)
+    assert {worker.model, worker.service} <= names
+
+
+def _names(ctl: Ctl, *wanted: str) -> set[str]:
+    names = set(ctl("models", "list", "--healthy-only", "-o", "name").stdout.splitlines())
+    return names if names.issuperset(wanted) else set()

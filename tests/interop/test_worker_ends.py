@@ -1,0 +1,57 @@
+"""How real workers leave, and that it is seen: politely at once, killed ones after the heartbeat timeout."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.dbgpt_cluster import Controller, Worker, start_worker
+from tests.support.dbgpt_process import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.interop.conftest import NewLab
+    from tests.support.dbgpt import Release
+    from tests.support.dbgpt_openai import FakeOpenAI
+
+pytestmark = pytest.mark.interop
+
+TIMEOUT_SECONDS = 4
+"""Well over a worker's beat, so that a busy machine does not count as death; well under that of a test's patience."""
+
+
+@pytest.fixture(scope="module")
+def ending(
+    release: Release, registry: str, new_lab: NewLab, openai: FakeOpenAI
+) -> Iterator[tuple[Controller, Worker, Worker]]:
+    """A controller and two workers that beat: one to leave, one to be killed."""
+    with new_lab("ending") as lab:
+        controller = Controller(lab, registry, timeout=TIMEOUT_SECONDS).start()
+        workers = [start_worker(lab, release, controller.url, openai.base, name) for name in ("polite", "killed")]
+        models = [worker.model for worker in workers]
+        until("workers", lambda: controller.beats(*models), controller.process, *(worker.process for worker in workers))
+        yield controller, workers[0], workers[1]
+
+
+def test_a_worker_that_stops_is_seen_at_once(ending: tuple[Controller, Worker, Worker]) -> None:
+    controller, polite, _ = ending
+    polite.process.interrupt()
+    gone = controller.instances()
+    assert (gone[polite.model]["healthy"], gone[polite.service]["healthy"]) == (False, False)
+    age = datetime.now(UTC) - datetime.fromisoformat(gone[polite.model]["last_heartbeat"])
+    assert age.total_seconds() < TIMEOUT_SECONDS, "it may have expired instead"
+
+
+def test_a_killed_worker_is_unhealthy_after_the_timeout(ending: tuple[Controller, Worker, Worker]) -> None:
+    controller, _, killed = ending
+    assert controller.beats(killed.model)
+    killed.process.kill()
+    until("end of the killed worker's model", lambda: not controller.beats(killed.model), controller.process)
+    assert controller.instances(healthy_only="true").get(killed.model) is None
+    last = controller.instances()[killed.model]
+    assert (last["healthy"], last["enabled"]) == (False, True)
+    age = datetime.now(UTC) - datetime.fromisoformat(last["last_heartbeat"])
+    assert age.total_seconds() > TIMEOUT_SECONDS

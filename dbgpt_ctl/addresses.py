@@ -56,25 +56,26 @@ def parse_address(text: str) -> Address:
         raise _malformed(text, "its scheme is neither http nor https")
     if not rest.isprintable() or " " in rest:
         raise _malformed(text, "it holds blanks or control characters")
-    try:
-        parts = urlsplit(f"{scheme}://{rest}")
-        port = parts.port
-    except ValueError:
-        raise _malformed(text, f"its host or port is wrong; {_IPV6}") from None
-    _refuse_extras(text, parts)
+    parts, port = _split(text, f"{scheme}://{rest}")
     url = f"{scheme}://{_host(text, parts)}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
     if parts.username is None:
         return Address(url)
     return Address(url, (unquote(parts.username), unquote(parts.password or "")))
 
 
-def _refuse_extras(text: str, parts: SplitResult) -> None:
-    if "@" in parts.path + parts.query + parts.fragment:
-        raise _malformed(text, "write / ? # and @ of a user or token percent-encoded, as %2F %3F %23 %40")
-    if parts.query or parts.fragment or text.endswith(("?", "#")):
+def _split(text: str, url: str) -> tuple[SplitResult, int | None]:
+    try:
+        parts = urlsplit(url)
+        if "@" in parts.path + parts.query + parts.fragment:
+            raise _malformed(text, "write / ? # and @ of a user or token percent-encoded, as %2F %3F %23 %40")
+        port = parts.port
+    except ValueError:
+        raise _malformed(text, f"its host or port is wrong; {_IPV6}") from None
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
         raise _malformed(text, "it has a query or a fragment")
-    if parts.port == 0:
+    if port == 0:
         raise _malformed(text, "its port is 0")
+    return parts, port
 
 
 def _host(text: str, parts: SplitResult) -> str:

@@ -109,17 +109,18 @@ def read_health(outcome: Reply | Unanswered, address: Address, *, latency: float
     """Up is a status of exactly 200 with a JSON object that has a `status`; any other body is another server's."""
     if isinstance(outcome, Unanswered):
         return ControllerHealth(str(address), ok=False, status=None, detail=outcome.reason, latency=None)
-    detail, _ = explanation(outcome)
-    ok = outcome.status == HTTPStatus.OK
-    if ok and not _says_status(outcome):
-        ok, detail = False, "what answers there is not a DB-GPT controller"
-    return ControllerHealth(
-        str(address),
-        ok=ok,
-        status=outcome.status,
-        detail=detail or ("ok" if ok else _phrase(outcome.status)),
-        latency=latency,
-    )
+    ok, detail = outcome.status == HTTPStatus.OK, explanation(outcome)[0] or _phrase(outcome.status)
+    if ok:
+        told = _decoded_or_none(outcome)
+        ok = isinstance(told, dict) and "status" in told
+        detail = _health_detail(told) if ok else "what answers there is not a DB-GPT controller"
+    return ControllerHealth(str(address), ok=ok, status=outcome.status, detail=detail, latency=latency)
+
+
+def _health_detail(told: Mapping[str, Any]) -> str:
+    """`ok`, and while the controller is degraded or holding states, why."""
+    reason = told.get("reason")
+    return one_line(f"{told['status']}: {reason}" if reason else str(told["status"]))
 
 
 def explanation(reply: Reply) -> tuple[str | None, str | None]:
@@ -127,10 +128,7 @@ def explanation(reply: Reply) -> tuple[str | None, str | None]:
 
     Read from problem details (RFC 9457) and from FastAPI's `{"detail": ...}`, a string or a list of `{"loc", "msg"}`.
     """
-    try:
-        told = reply.json()
-    except ValueError:
-        return None, None
+    told = _decoded_or_none(reply)
     if not isinstance(told, dict):
         return None, None
     detail, code = told.get("detail") or told.get("title"), told.get("code")
@@ -167,12 +165,11 @@ def _has_identity(each: Any) -> bool:
     )
 
 
-def _says_status(reply: Reply) -> bool:
+def _decoded_or_none(reply: Reply) -> Any:
     try:
-        told = reply.json()
+        return reply.json()
     except ValueError:
-        return False
-    return isinstance(told, dict) and "status" in told
+        return None
 
 
 def _read_http_date(text: str | None) -> datetime | None:

@@ -1,7 +1,7 @@
 """The one description of the calls to a controller: requests, and who is asked in turn. No I/O, no clock of its own.
 
-Each call is a generator, a `Flow`: it yields the `Request` to send, is sent what came of it (`Reply` or `Unanswered`), and
-returns the call's result or raises one of `errors.ControllerError`. `client` drives the same flows with a blocking
+Each call is a generator, a `Flow`: it yields the `Request` to send, is sent what came of it (`Reply` or `Unanswered`)
+and returns the call's result or raises one of `errors.ControllerError`. `client` drives the same flows with a blocking
 and with an asynchronous transport; `answers` says what a reply means.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
@@ -69,6 +69,8 @@ class Calls:
     """What to do when no controller answers; ends the message of ControllerUnreachable."""
     order: Callable[[], Sequence[Address]] | None = None
     """Whom to ask, in turn; None: all, the one that answered last first."""
+    note: Callable[[Address, bool], None] = lambda _address, _answered: None
+    """Told of each controller that answered or was passed over."""
     _last: int = field(default=0, init=False)
 
     def register(self, sent: Registration) -> Flow[None]:
@@ -108,11 +110,12 @@ class Calls:
             # A host name that was slow to resolve may have cost more than a share: the others are asked all the same.
             share = max(deadline - self.monotonic(), self.timeout / 4) / len(left)
             address = left.pop(0)
-            outcome = yield from _attempt(Request(method, address, target, body, share))
+            outcome = yield from self._attempt(Request(method, address, target, body, share))
             try:
                 result = read(accepted(outcome, address), address)
             except PassedOver as failure:
                 failures.append(failure)
+                self.note(address, False)
                 continue
             except ControllerRefused:
                 self._answered(address)
@@ -121,8 +124,18 @@ class Calls:
             return result
         raise _all_failed(failures, self.advice)
 
+    def _attempt(self, request: Request) -> Flow[Reply | Unanswered]:
+        """Once more when a standing connection was lost: it may have been closed between calls, and repeating is safe."""
+        deadline = self.monotonic() + request.timeout
+        outcome = yield request
+        left = deadline - self.monotonic()
+        if isinstance(outcome, Unanswered) and outcome.dropped and left > 0:
+            outcome = yield replace(request, timeout=left)
+        return outcome
+
     def _answered(self, address: Address) -> None:
         self._last = self.addresses.index(address)
+        self.note(address, True)
 
 
 def wire_fields(sent: Registration, *, remove: bool = False) -> dict[str, Any]:
@@ -139,14 +152,6 @@ def wire_fields(sent: Registration, *, remove: bool = False) -> dict[str, Any]:
         "last_heartbeat": None,
         "remove_from_registry": remove,
     }
-
-
-def _attempt(request: Request) -> Flow[Reply | Unanswered]:
-    """Once more when a standing connection was lost: it may have been closed between calls, and repeating is safe."""
-    outcome = yield request
-    if isinstance(outcome, Unanswered) and outcome.dropped:
-        outcome = yield request
-    return outcome
 
 
 def _with_query(path: str, fields: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.calls import Flow
     from dbgpt_ctl.instance import InstanceKey, Registration
+    from dbgpt_ctl.transport import AsyncTransport, Transport
 
 __all__ = ["AsyncControllerClient", "ControllerClient", "ControllerHealth", "InstanceList", "ReportedInstance"]
 
@@ -48,9 +49,9 @@ class ControllerClient:
         advice: str = ADVICE,
     ) -> None:
         self._calls = Calls(parse_addresses(address), timeout, monotonic, advice)
-        from dbgpt_ctl.transport import Transport
+        from dbgpt_ctl.transport import Transport, client_options
 
-        self._transport = Transport(self._calls.addresses, trust_env=trust_env, transport=transport)
+        self._transport = Transport(client_options(self._calls.addresses, trust_env=trust_env), transport)
 
     def register(self, sent: Registration) -> None:
         """Registers the instance, or updates and revives a known one."""
@@ -86,13 +87,7 @@ class ControllerClient:
         self._transport.close()
 
     def _run(self, flow: Flow[T]) -> T:
-        try:
-            request = next(flow)
-            while True:
-                request = flow.send(self._transport.send(request))
-        except StopIteration as done:
-            result: T = done.value
-            return result
+        return drive(flow, self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -116,9 +111,9 @@ class AsyncControllerClient:
         advice: str = ADVICE,
     ) -> None:
         self._calls = Calls(parse_addresses(address), timeout, monotonic, advice)
-        from dbgpt_ctl.transport import AsyncTransport
+        from dbgpt_ctl.transport import AsyncTransport, client_options
 
-        self._transport = AsyncTransport(self._calls.addresses, trust_env=trust_env, transport=transport)
+        self._transport = AsyncTransport(client_options(self._calls.addresses, trust_env=trust_env), transport)
 
     async def register(self, sent: Registration) -> None:
         """As `ControllerClient.register`."""
@@ -147,13 +142,7 @@ class AsyncControllerClient:
         await self._transport.aclose()
 
     async def _run(self, flow: Flow[T]) -> T:
-        try:
-            request = next(flow)
-            while True:
-                request = flow.send(await self._transport.send(request))
-        except StopIteration as done:
-            result: T = done.value
-            return result
+        return await drive_async(flow, self._transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -162,3 +151,25 @@ class AsyncControllerClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def drive(flow: Flow[T], transport: Transport) -> T:
+    """Sends what the flow asks for until it has its result; raises what it raises."""
+    try:
+        request = next(flow)
+        while True:
+            request = flow.send(transport.send(request))
+    except StopIteration as done:
+        result: T = done.value
+        return result
+
+
+async def drive_async(flow: Flow[T], transport: AsyncTransport) -> T:
+    """As `drive`."""
+    try:
+        request = next(flow)
+        while True:
+            request = flow.send(await transport.send(request))
+    except StopIteration as done:
+        result: T = done.value
+        return result

@@ -16,8 +16,8 @@
         ├── ControllerFailed
         └── NotFound
 
-`code` is stable and stands in the problem details (RFC 9457), `http_status` is the controller's answer, `exit_code` the CLI's
-(DESIGN.md, rule 13). A message is one line: what is wrong, with what value, and what to do.
+`code` is stable and stands in the problem details (RFC 9457), `http_status` is the controller's answer, `exit_code` the
+CLI's (DESIGN.md, rule 13). A message is one line: what is wrong, with what value, and what to do.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class ControllerUnreachable(ControllerError):
 
 
 class ControllerRefused(ControllerError):
-    """The controller understood the call and declined it. `reason` is the code of its problem details, if it sent any."""
+    """The controller understood the call and declined it. `reason`: the code of its problem details, if any."""
 
     code = "controller_refused"
     title = "Refused by the controller"

@@ -4,8 +4,8 @@
     evolve    ModelInstance.first, registered, beaten, refused, deregistered: facts -> new facts
     derive    state_of(facts, now, timeout), is_forgotten: facts -> what they mean now
 
-Facts are stored, states never are (DESIGN.md, rule 2): a registry keeps `ModelInstance` and derives the rest when it is asked.
-All times are aware and in UTC.
+Facts are stored, states never are (DESIGN.md, rule 2): a registry keeps `ModelInstance` and derives the rest when it is
+asked. All times are aware and in UTC.
 """
 
 from __future__ import annotations
@@ -56,13 +56,17 @@ class InstanceKey(NamedTuple):
         return self.model_name.partition("@")[2]
 
     def __str__(self) -> str:
-        """The reference `NAME@TYPE/HOST:PORT`, which the CLI prints and takes. The host is verbatim: `[::1]` is not `::1`."""
+        """The reference `NAME@TYPE/HOST:PORT`, which the CLI prints and takes. The host is verbatim: `[::1]` is not
+        `::1`.
+        """
         return f"{self.model_name}/{self.host}:{self.port}"
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> InstanceKey:
         """The key in a body or query; each field as in `Registration.parse`. Raises InvalidInstance."""
-        return cls(parse_model_name(fields.get("model_name")), parse_host(fields.get("host")), parse_port(fields.get("port")))
+        return cls(
+            parse_model_name(fields.get("model_name")), parse_host(fields.get("host")), parse_port(fields.get("port"))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,9 @@ def state_of(instance: ModelInstance, now: datetime, timeout: timedelta) -> Inst
 
 
 def is_forgotten(instance: ModelInstance, now: datetime, timeout: timedelta) -> bool:
-    """Whether a tombstone has done its duty: one timeout has passed since the removal and the last refused beat (rule 4)."""
+    """Whether a tombstone has done its duty: one timeout has passed since the removal and the last refused beat (rule
+    4).
+    """
     if not instance.removed or instance.deregistered_at is None:
         return False
     return now - max(instance.deregistered_at, instance.refused_at or instance.deregistered_at) > timeout
@@ -192,12 +198,16 @@ def parse_model_name(value: Any) -> str:
     text = _parse_text("model_name", value)
     name, at, kind = text.partition("@")
     if not at or "@" in kind or not name.strip() or not kind.strip():
-        raise InvalidInstance("model_name", f"model_name {_shown(text)} is not NAME@TYPE with exactly one '@', as in qwen@llm")
+        raise InvalidInstance(
+            "model_name", f"model_name {_shown(text)} is not NAME@TYPE with exactly one '@', as in qwen@llm"
+        )
     return text
 
 
 def parse_model_name_filter(value: str | None) -> str | None:
-    """The name that a list asks for; empty means all. One without a type is no error, as with DB-GPT: it matches nothing."""
+    """The name that a list asks for; empty means all. One without a type is no error, as with DB-GPT: it matches
+    nothing.
+    """
     return _parse_text("model_name", value) if value and value.strip() else None
 
 
@@ -205,7 +215,9 @@ def parse_host(value: Any) -> str:
     """A host name or address, stripped and otherwise verbatim (brackets of an IPv6 address stay)."""
     text = _parse_text("host", value)
     if any(mark in text for mark in "/@?#\\ "):
-        raise InvalidInstance("host", f"host {_shown(text)} is not a host name or address: give it without scheme, path or spaces")
+        raise InvalidInstance(
+            "host", f"host {_shown(text)} is not a host name or address: give it without scheme, path or spaces"
+        )
     return text
 
 
@@ -236,7 +248,9 @@ def parse_weight(value: Any) -> float:
     return weight
 
 
-_BOOLS = {word: True for word in ("true", "1", "yes", "on", "t", "y")} | {word: False for word in ("false", "0", "no", "off", "f", "n")}
+_TRUE = ("true", "1", "yes", "on", "t", "y")
+_FALSE = ("false", "0", "no", "off", "f", "n")
+_BOOLS = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
 
 
 def parse_bool(field: str, value: Any, *, default: bool) -> bool:

@@ -19,7 +19,7 @@ from dbgpt_ctl.answers import Reply, Unanswered, one_line
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.calls import Request
@@ -32,10 +32,8 @@ IDLE_SECONDS = 4.0
 class Transport:
     """Blocking. May be used by several threads."""
 
-    def __init__(
-        self, addresses: Sequence[Address], *, trust_env: bool, transport: httpx.BaseTransport | None = None
-    ) -> None:
-        self._client = httpx.Client(transport=transport, **_options(addresses, trust_env=trust_env))
+    def __init__(self, options: Mapping[str, Any], transport: httpx.BaseTransport | None = None) -> None:
+        self._client = httpx.Client(transport=transport, **options)
 
     def send(self, request: Request) -> Reply | Unanswered:
         """What came of the request within its timeout.
@@ -62,10 +60,8 @@ class Transport:
 class AsyncTransport:
     """Asynchronous, for one event loop."""
 
-    def __init__(
-        self, addresses: Sequence[Address], *, trust_env: bool, transport: httpx.AsyncBaseTransport | None = None
-    ) -> None:
-        self._client = httpx.AsyncClient(transport=transport, **_options(addresses, trust_env=trust_env))
+    def __init__(self, options: Mapping[str, Any], transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._client = httpx.AsyncClient(transport=transport, **options)
 
     async def send(self, request: Request) -> Reply | Unanswered:
         """What came of the request within its timeout, resolving the name included."""
@@ -85,7 +81,8 @@ class AsyncTransport:
         await self._client.aclose()
 
 
-def _options(addresses: Sequence[Address], *, trust_env: bool) -> dict[str, Any]:
+def client_options(addresses: Sequence[Address], *, trust_env: bool) -> Mapping[str, Any]:
+    """Arguments of either httpx client. Raises UsageError for an address that httpx would not take."""
     for address in addresses:
         try:
             httpx.URL(address.url)
@@ -121,7 +118,7 @@ def _parts(request: Request) -> dict[str, Any]:
 
 
 def _too_late(request: Request) -> Unanswered:
-    return Unanswered(f"no answer within {request.timeout:.2g} s")
+    return Unanswered(f"no answer within {round(request.timeout, 1):g} s")
 
 
 def _unanswered(error: httpx.RequestError, request: Request) -> Unanswered:

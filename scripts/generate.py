@@ -12,7 +12,7 @@ README = ROOT / "README.md"
 BEGIN = "<!-- settings:begin -->"
 END = "<!-- settings:end -->"
 
-_SECTIONS: dict[str, type[Settings]] = {
+SECTIONS: dict[str, type[Settings]] = {
     "`ctl serve`": ControllerSettings,
     "Every other command": ClientSettings,
 }
@@ -21,7 +21,7 @@ _SECTIONS: dict[str, type[Settings]] = {
 def env_example() -> str:
     """The text of .env.example: each knob with its help, commented out at its default."""
     lines = ["# Copy this file to .env and uncomment what you change. Written by `make generate`."]
-    for title, settings in _SECTIONS.items():
+    for title, settings in SECTIONS.items():
         lines += ["", f"### {title.replace('`', '')}"]
         for knob in knobs_of(settings):
             allowed = f" ({knob.kind.allowed})" if knob.kind.allowed else ""
@@ -31,7 +31,7 @@ def env_example() -> str:
 
 def settings_tables() -> str:
     """What stands between the markers of README.md: a table per settings class."""
-    return "\n\n".join(_table(title, settings) for title, settings in _SECTIONS.items())
+    return "\n\n".join(_table(title, settings) for title, settings in SECTIONS.items())
 
 
 def with_settings(readme: str) -> str:

@@ -207,7 +207,10 @@ def test_an_env_file_may_be_a_pipe() -> None:
         (
             "registry_db_host",
             f"mysql://root:{SECRET}@db/x",
-            "registry_db_host mysql://********@db/x is not a host name or address: give it without scheme, path or spaces",
+            (
+                "registry_db_host mysql://********@db/x is not a host name or address: "
+                "give it without scheme, path or spaces"
+            ),
         ),
         ("registry_db_user", "a\nb", "registry_db_user 'a\\nb' holds control or invisible characters"),
         (
@@ -300,8 +303,10 @@ def test_a_password_is_in_no_error_whatever_else_is_wrong() -> None:
 def test_a_typo_in_a_variable_is_told() -> None:
     loaded = load(environ={"CONTROLLER_REGISTRY_DB_PASWORD": SECRET, "CONTROLLER_QQQ": SECRET, "controller_prt": "1"})
     assert loaded.warnings() == [
-        "environment CONTROLLER_REGISTRY_DB_PASWORD is not known and ignored; did you mean "
-        "CONTROLLER_REGISTRY_DB_PASSWORD?",
+        (
+            "environment CONTROLLER_REGISTRY_DB_PASWORD is not known and ignored; "
+            "did you mean CONTROLLER_REGISTRY_DB_PASSWORD?"
+        ),
         "environment CONTROLLER_QQQ is not known and ignored",
         "environment controller_prt is not known and ignored; did you mean CONTROLLER_PORT?",
     ]

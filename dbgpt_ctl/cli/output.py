@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from enum import StrEnum
@@ -34,6 +35,7 @@ class PipeClosed(CtlError):  # noqa: N818 - no error: the reader had enough
     exit_code = 141
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 FORMULA_STARTS = ("=", "+", "-", "@")
 """A spreadsheet takes a cell that starts with one of these for a formula; in csv such text gets a `'` before it."""
 
@@ -76,9 +78,10 @@ def print_yaml(objects: Sequence[Mapping[str, Any]]) -> None:
     """A YAML list; with a text in it that is not printable, everything beyond ASCII is escaped."""
     import yaml  # noqa: PLC0415
 
-    texts = (text for each in objects for pair in each.items() for text in pair if isinstance(text, str))
+    texts = [text for each in objects for pair in each.items() for text in pair if isinstance(text, str)]
     plain = _speaks_unicode() and all(text.isprintable() for text in texts)
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    whole = all(text.isascii() or not _SURROGATE.search(text) for text in texts)
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper) if whole else yaml.SafeDumper  # the fast one fails at them
     dumped = yaml.dump(list(objects), Dumper=dumper, allow_unicode=plain, sort_keys=False, width=2**30)
     print_lines([dumped.rstrip("\n")])
 

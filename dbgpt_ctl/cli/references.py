@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.text import escaped, quoted, unescaped
+from dbgpt_ctl.cli.text import escape_of, escaped, quoted, unescaped
 from dbgpt_ctl.errors import InvalidInstance, UsageError
 from dbgpt_ctl.instance import InstanceKey, parse_host, parse_model_name, parse_port
 
@@ -29,7 +29,8 @@ def reference_to(fields: Mapping[str, Any]) -> str:
     """
     model_name = str(fields.get("model_name"))
     name = model_name if "@" in model_name else f"{model_name}@"
-    return escaped(f"{name}/{fields.get('host')}:{fields.get('port')}")
+    host = escaped(str(fields.get("host"))).replace("/", escape_of("/"))
+    return f"{escaped(name)}/{host}:{escaped(str(fields.get('port')))}"
 
 
 @dataclass(frozen=True, slots=True)

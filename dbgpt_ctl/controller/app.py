@@ -10,6 +10,7 @@ from fastapi import FastAPI
 import dbgpt_ctl
 from dbgpt_ctl.controller import problems, wire
 from dbgpt_ctl.controller.core import Controller
+from dbgpt_ctl.controller.dispatch import ExactDispatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -22,22 +23,36 @@ MAX_OBSERVE_INTERVAL_SECS = 5.0
 
 
 def create_app(settings: ControllerSettings, registry: ModelRegistry) -> FastAPI:
-    """The controller as an application of its own. Its lifespan opens and closes `registry`; `app.state.controller` is the `Controller`."""
-    app = FastAPI(title="dbgpt_ctl", version=dbgpt_ctl.__version__, description="The model controller of a DB-GPT cluster.", redirect_slashes=False)
+    """The controller as an application of its own. Its lifespan opens and closes `registry`; `app.state.controller` is
+    the `Controller`.
+    """
+    app = FastAPI(
+        title="dbgpt_ctl",
+        version=dbgpt_ctl.__version__,
+        description="The model controller of a DB-GPT cluster.",
+        redirect_slashes=False,
+    )
     problems.install(app)
-    mount(app, Controller(registry, observe_interval_secs=min(settings.heartbeat_timeout_secs / 10, MAX_OBSERVE_INTERVAL_SECS)))
+    controller = Controller(
+        registry, observe_interval_secs=min(settings.heartbeat_timeout_secs / 10, MAX_OBSERVE_INTERVAL_SECS)
+    )
+    endpoints = mount(app, controller)
+    app.add_middleware(lambda inner: ExactDispatch(inner, endpoints))
     return app
 
 
-def mount(app: FastAPI, controller: Controller) -> None:
-    """Adds the API to any application that has not started yet; its lifespan then opens and closes the registry too."""
-    wire.add_routes(app, controller)
+def mount(app: FastAPI, controller: Controller) -> dict[tuple[str, str], wire.Endpoint]:
+    """Adds the API to any application that has not started yet; its lifespan then opens and closes the registry too.
+    Returns the endpoints.
+    """
+    endpoints = wire.add_routes(app, controller)
     app.state.controller = controller
     inner = app.router.lifespan_context
 
     @asynccontextmanager
-    async def lifespan(running_app: FastAPI) -> AsyncIterator[Mapping[str, Any] | None]:
+    async def lifespan(running_app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with controller.running(), inner(running_app) as state:
-            yield state
+            yield state or {}
 
     app.router.lifespan_context = lifespan
+    return endpoints

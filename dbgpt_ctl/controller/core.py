@@ -25,8 +25,9 @@ LAST_RETRY_SECS = 2.0
 class Controller:
     """Holds the registry that the endpoints use; it can be swapped while requests are served.
 
-    `running()` opens the registry (again and again while it is unavailable) and keeps the journal until it is left; then the registry is
-    closed. `on_unusable` is called when a person must act: `main.run` ends the process then, a foreign application goes on with health 503.
+    `running()` opens the registry (again and again while it is unavailable) and keeps the journal until it is left;
+    then the registry is closed. `on_unusable` is called when a person must act: `main.run` ends the process then, a
+    foreign application goes on with health 503.
     """
 
     def __init__(self, registry: ModelRegistry, *, observe_interval_secs: float = 5.0) -> None:
@@ -36,17 +37,24 @@ class Controller:
         self._observe_interval_secs = observe_interval_secs
 
     def health(self) -> RegistryHealth:
+        """The health of the registry of the moment."""
         return self.registry.health()
 
     async def swap(self, registry: ModelRegistry) -> None:
-        """Opens `registry`, lets the next request use it, and closes the one before. Raises what `open` raises; then nothing has changed."""
+        """Opens `registry`, lets the next request use it, and closes the one before. Raises what `open` raises; then
+        nothing has changed.
+        """
         await registry.open()
         before, self.registry = self.registry, registry
         await before.close()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(self._open(), name="open registry"), asyncio.create_task(self._observe(), name="observe instances")]
+        """Opens the registry in the background, so that health can tell why it takes long."""
+        tasks = [
+            asyncio.create_task(self._open(), name="open registry"),
+            asyncio.create_task(self._observe(), name="observe instances"),
+        ]
         try:
             yield
         finally:

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("dbgpt_ctl.instances")
 
 MAX_REFUSED = 10_000
-"""So many removed instances that still beat are remembered; beyond, a warning may be repeated. Bounds the memory a stranger can take."""
+"""So many removed instances that still beat are remembered; beyond, a warning may be repeated. Bounds the memory a
+stranger can take.
+"""
 
 
 class Journal:
     """Remembers which state of each instance was last told, and tells when it is another.
 
-    Registers and deregisters through this controller are told at once; all else (a beat that got too old, a change made through another
-    controller) when `observe` sees it.
+    Registers and deregisters through this controller are told at once; all else (a beat that got too old, a change made
+    through another controller) when `observe` sees it.
     """
 
     def __init__(self) -> None:
@@ -30,6 +32,7 @@ class Journal:
         self._seen: Listing | None = None
 
     def registered(self, key: InstanceKey, caller: str) -> None:
+        """Tells a register that brought an instance in or back; not one that found it healthy."""
         self._refused.discard(key)
         told = self._told.get(key)
         if told not in (InstanceState.HEALTHY, InstanceState.DRAINED):
@@ -37,6 +40,7 @@ class Journal:
             log.info("%s registered by %s", key, caller)
 
     def deregistered(self, key: InstanceKey, caller: str, *, remove: bool) -> None:
+        """Tells a deregister or a removal; a repeated deregister is no news."""
         if self._told.get(key) is not InstanceState.DEREGISTERED or remove:
             log.info("%s %s by %s", key, "removed" if remove else "deregistered", caller)
         if remove:
@@ -50,7 +54,9 @@ class Journal:
             if len(self._refused) >= MAX_REFUSED:
                 self._refused.clear()
             self._refused.add(key)
-            log.warning("%s is deregistered, still beating (from %s): its beats are refused until it registers", key, caller)
+            log.warning(
+                "%s is deregistered, still beating (from %s): its beats are refused until it registers", key, caller
+            )
 
     def observe(self, listing: Listing) -> None:
         """Tells what differs from the last time. `listing` is of all instances."""

@@ -11,7 +11,9 @@ BACKLOG = 4096
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """A bound socket on the first address of `host`. Raises CannotListen, which tells who holds the port where that can be known."""
+    """A bound socket on the first address of `host`. Raises CannotListen, which tells who holds the port where that can
+    be known.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except OSError as error:
@@ -39,11 +41,11 @@ def _reason(host: str, port: int, error: OSError) -> str:
 
 def _holder(port: int) -> str:
     """` by NAME (process 123)` where the system tells."""
-    import psutil  # noqa: PLC0415 - only a start that failed needs it
+    import psutil  # only a start that failed needs it
 
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
                 return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
     except (psutil.Error, OSError):
         return ""

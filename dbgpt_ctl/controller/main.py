@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import FastAPI
-
     from sqlalchemy import URL
 
     from dbgpt_ctl.registry import ModelRegistry
@@ -39,15 +38,19 @@ GRACEFUL_SHUTDOWN_SECS = 10
 
 
 def create_registry(settings: ControllerSettings) -> ModelRegistry:
-    """The registry that the settings name, not yet open. Its libraries are imported only now: an embedded one needs no SQLAlchemy."""
+    """The registry that the settings name, not yet open. Its libraries are imported only now: an embedded one needs no
+    SQLAlchemy.
+    """
     timeout = timedelta(seconds=settings.heartbeat_timeout_secs)
     if settings.remote_addr:
-        from dbgpt_ctl.registry.remote import RemoteModelRegistry  # noqa: PLC0415
+        from dbgpt_ctl.registry.remote import RemoteModelRegistry
 
         return RemoteModelRegistry(settings.remote_addr)
     if settings.registry_type == "embedded":
-        return EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timeout, max_instances=settings.max_instances)
-    from dbgpt_ctl.registry.database import DatabaseModelRegistry  # noqa: PLC0415
+        return EmbeddedModelRegistry(
+            clock=SystemClock(), heartbeat_timeout=timeout, max_instances=settings.max_instances
+        )
+    from dbgpt_ctl.registry.database import DatabaseModelRegistry
 
     return DatabaseModelRegistry(
         database_url(settings),
@@ -60,7 +63,7 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
 
 def database_url(settings: ControllerSettings) -> URL:
     """Where the database registry is, as SQLAlchemy wants it said."""
-    from sqlalchemy import URL  # noqa: PLC0415
+    from sqlalchemy import URL
 
     if settings.registry_db_type == "sqlite":
         return URL.create("sqlite", database=settings.registry_db_name)
@@ -81,6 +84,9 @@ def run(settings: ControllerSettings) -> None:
         handler = logs.configure(settings.log_level, settings.log_file)
     except OSError as error:
         raise UsageError(f"log file {settings.log_file} cannot be written: {error.strerror}") from None
+    if settings.log_file:  # on a terminal `ctl serve` has told them already
+        for warning in settings.warnings():
+            log.warning("%s", warning)
     with contextlib.closing(handler), contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
         serve(create_app(settings, create_registry(settings)), sock)
 
@@ -107,10 +113,11 @@ def initialize_controller(
     remote_controller_addr: str | None = None,
     settings: ControllerSettings | None = None,
 ) -> Controller | None:
-    """Mounts the API in `app`, which must not have started yet, and returns its Controller; without `app`, runs a server of its own.
+    """Mounts the API in `app`, which must not have started yet, and returns its Controller; without `app`, runs a
+    server of its own.
 
-    The registry is `registry`, else that of the controller at `remote_controller_addr`, else what `settings` name (by default the
-    embedded one). Arguments are named as in DB-GPT.
+    The registry is `registry`, else that of the controller at `remote_controller_addr`, else what `settings` name (by
+    default the embedded one). Arguments are named as in DB-GPT.
     """
     settings = settings or ControllerSettings()
     if remote_controller_addr:
@@ -127,7 +134,9 @@ def initialize_controller(
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `_serve`: uvicorn would raise them again at the end, and SIGTERM is an orderly end here, exit 0."""
+    """Leaves signals to `_serve`: uvicorn would raise them again at the end, and SIGTERM is an orderly end here, exit
+    0.
+    """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

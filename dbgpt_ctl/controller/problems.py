@@ -34,7 +34,9 @@ def install_in_foreign(app: FastAPI) -> None:
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """The answer to any error. What was not raised on purpose is logged with its traceback, and its text is not shown to strangers."""
+    """The answer to any error. What was not raised on purpose is logged with its traceback, and its text is not shown
+    to strangers.
+    """
     match error:
         case CtlError():
             return _of_ours(error)
@@ -44,7 +46,9 @@ async def answer(request: Request, error: Exception) -> Response:
             return _of_http(request, error)
         case _:
             log.error("%s %s failed", request.method, ascii(request.url.path), exc_info=error)
-            return _problem(500, "internal_error", "Internal error", "the controller failed at this request; its log says why")
+            return _problem(
+                500, "internal_error", "Internal error", "the controller failed at this request; its log says why"
+            )
 
 
 def _of_ours(error: CtlError) -> Response:
@@ -56,7 +60,9 @@ def _of_ours(error: CtlError) -> Response:
 def _of_http(request: Request, error: HTTPException) -> Response:
     title = HTTPStatus(error.status_code).phrase
     code = HTTP_CODES.get(error.status_code, title.lower().replace(" ", "_"))
-    return _problem(error.status_code, code, title, f"{request.method} {ascii(request.url.path)}: {error.detail}", error.headers)
+    return _problem(
+        error.status_code, code, title, f"{request.method} {request.url.path!a}: {error.detail}", error.headers
+    )
 
 
 def _problem(status: int, code: str, title: str, detail: str, headers: Any = None, **more: Any) -> Response:

@@ -1,6 +1,7 @@
 """DB-GPT's API: parse, one call of the registry, reply. Facts of the wire: docs/protocol.md.
 
-Every answer has the status 200 exactly and, for a list, exactly nine keys per instance: stock clients take nothing else.
+Every answer has the status 200 exactly and, for a list, exactly nine keys per instance: stock clients take nothing
+else.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import orjson
-from fastapi import FastAPI, Request
+from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations of endpoints
 from fastapi.responses import Response
 
 from dbgpt_ctl.errors import BodyTooLarge, InvalidInstance, RegistryUnavailable, UnsupportedMediaType
 from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration, parse_bool, parse_model_name_filter
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from collections.abc import Callable, Coroutine
 
     from dbgpt_ctl.controller.core import Controller
@@ -29,19 +31,26 @@ PREFIXES = ("/api", "//api")
 """The second is what a client sends whose configured URL ends in a slash."""
 
 
-def add_routes(app: FastAPI, controller: Controller) -> None:
-    """Adds the five endpoints to any FastAPI application."""
-    endpoints = WireEndpoints(controller)
-    routes: list[tuple[str, str, Endpoint]] = [
-        ("POST", "/controller/heartbeat", endpoints.heartbeat),
-        ("GET", "/controller/models", endpoints.list),
-        ("GET", "/health", endpoints.health),
-        ("POST", "/controller/models", endpoints.register),
-        ("DELETE", "/controller/models", endpoints.deregister),
-    ]
+def add_routes(app: FastAPI, controller: Controller) -> dict[tuple[str, str], Endpoint]:
+    """Adds the five endpoints to any FastAPI application, and returns them by method and path."""
+    wire = WireEndpoints(controller)
+    routes: dict[tuple[str, str], Endpoint] = {
+        ("POST", "/controller/heartbeat"): wire.heartbeat,
+        ("GET", "/controller/models"): wire.list,
+        ("GET", "/health"): wire.health,
+        ("POST", "/controller/models"): wire.register,
+        ("DELETE", "/controller/models"): wire.deregister,
+    }
     for prefix in PREFIXES:
-        for method, path, endpoint in routes:
-            app.add_api_route(prefix + path, endpoint, methods=[method], tags=["Model Controller"], include_in_schema=prefix == PREFIXES[0])
+        for (method, path), endpoint in routes.items():
+            app.add_api_route(
+                prefix + path,
+                endpoint,
+                methods=[method],
+                tags=["Model Controller"],
+                include_in_schema=prefix == PREFIXES[0],
+            )
+    return {(method, prefix + path): endpoint for prefix in PREFIXES for (method, path), endpoint in routes.items()}
 
 
 class WireEndpoints:
@@ -118,10 +127,14 @@ def wire_object(entry: ListedInstance) -> dict[str, Any]:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    """The JSON object in the body. Raises BodyTooLarge before it is read as a whole, UnsupportedMediaType, InvalidInstance."""
+    """The JSON object in the body. Raises BodyTooLarge before it is read as a whole, UnsupportedMediaType,
+    InvalidInstance.
+    """
     media_type = request.headers.get("content-type", "")
     if media_type != JSON and not _is_json(media_type):
-        raise UnsupportedMediaType(f"content type {ascii(media_type)[:60]} is not JSON; send Content-Type: application/json")
+        raise UnsupportedMediaType(
+            f"content type {ascii(media_type)[:60]} is not JSON; send Content-Type: application/json"
+        )
     if not 0 <= _declared_bytes(request) <= MAX_BODY_BYTES:
         raise BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
     body = bytearray()
@@ -139,7 +152,9 @@ async def _body(request: Request) -> dict[str, Any]:
 
 
 def _is_json(media_type: str) -> bool:
-    """As strict as DB-GPT: a page in an operator's browser cannot send JSON to another site unasked, but it can send any other type."""
+    """As strict as DB-GPT: a page in an operator's browser cannot send JSON to another site unasked, but it can send
+    any other type.
+    """
     essence = media_type.partition(";")[0].strip().lower()
     return essence == JSON or (essence.startswith("application/") and essence.endswith("+json"))
 

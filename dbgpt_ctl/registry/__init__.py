@@ -1,8 +1,8 @@
 """The one seam of this package: where instances are kept.
 
-A `ModelRegistry` has three kinds of home, `embedded` (in memory), `database` (SQLite, MySQL, MariaDB) and `remote` (behind another
-controller). All keep the same promises, and one contract suite in tests/registry holds them to it. A registry takes plain arguments and
-a clock; it knows neither settings nor FastAPI.
+A `ModelRegistry` has three kinds of home, `embedded` (in memory), `database` (SQLite, MySQL, MariaDB) and `remote`
+(behind another controller). All keep the same promises, and one contract suite in tests/registry holds them to it. A
+registry takes plain arguments and a clock; it knows neither settings nor FastAPI.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ __all__ = ["Listing", "ModelRegistry", "RegistryHealth"]
 class Listing:
     """An answer to `list`, immutable; the same object may answer many calls while nothing changes.
 
-    `entries` are in order of identity. `stale_since` is None, or the time from which on the answer may miss changes because the registry
-    itself could not be asked (rule 10).
+    `entries` are in order of identity. `stale_since` is None, or the time from which on the answer may miss changes
+    because the registry itself could not be asked (rule 10).
     """
 
     entries: tuple[ListedInstance, ...]
@@ -35,7 +35,9 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class RegistryHealth:
-    """`ready`: lists can be answered. `reason`: one line on what is wrong, also while it is ready but degraded; else None."""
+    """`ready`: lists can be answered. `reason`: one line on what is wrong, also while it is ready but degraded; else
+    None.
+    """
 
     ready: bool
     reason: str | None = None
@@ -44,18 +46,21 @@ class RegistryHealth:
 class ModelRegistry(ABC):
     """Where the facts of all instances are kept. Not bound to threads: one event loop uses one registry.
 
-    Every method may raise RegistryUnavailable (try again) and, before anything is stored, RegistryUnusable (a person must act).
-    Every wait is bounded. Each call is atomic per instance: of concurrent calls for one identity, one row results, and each call sees the
-    facts either before or after any other.
+    Every method may raise RegistryUnavailable (try again) and, before anything is stored, RegistryUnusable (a person
+    must act). Every wait is bounded. Each call is atomic per instance: of concurrent calls for one identity, one row
+    results, and each call sees the facts either before or after any other.
     """
 
     @abstractmethod
     async def open(self) -> None:
-        """Connects and prepares storage; afterwards `health().ready`. Repeatable after RegistryUnavailable. No other call needs it to have succeeded: they raise RegistryUnavailable."""
+        """Connects and prepares storage; afterwards `health().ready`. Repeatable after RegistryUnavailable. No other
+        call needs it to have succeeded: they raise RegistryUnavailable.
+        """
 
     @abstractmethod
     async def register(self, sent: Registration) -> None:
-        """Stores a new instance as sent, or updates weight, prompt template and beat of a known one, and revives it (rules 4 and 5).
+        """Stores a new instance as sent, or updates weight, prompt template and beat of a known one, and revives it
+        (rules 4 and 5).
 
         When it returns, the instance is stored (rule 9). Raises RegistryFull for a new instance beyond `max_instances`.
         """
@@ -79,7 +84,8 @@ class ModelRegistry(ABC):
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
         """All instances, or those whose `model_name` equals the one given, with their states now, in order of identity.
 
-        `healthy_only` means routable: healthy, not drained, not deregistered (rule 3). Holds every write acknowledged before the call.
+        `healthy_only` means routable: healthy, not drained, not deregistered (rule 3). Holds every write acknowledged
+        before the call.
         """
 
     @abstractmethod
@@ -88,11 +94,13 @@ class ModelRegistry(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Finishes what was begun and lets go of connections. Repeatable; other calls then raise RegistryUnavailable."""
+        """Finishes what was begun, lets go of connections. Repeatable; other calls then raise RegistryUnavailable."""
 
     async def __aenter__(self) -> Self:
         await self.open()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
-from dbgpt_ctl.instance import InstanceKey, InstanceState, ListedInstance, ModelInstance, Registration, is_forgotten, state_of
+from dbgpt_ctl.instance import (
+    InstanceKey,
+    InstanceState,
+    ListedInstance,
+    ModelInstance,
+    Registration,
+    is_forgotten,
+    state_of,
+)
 from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth
 
 if TYPE_CHECKING:
@@ -45,7 +53,9 @@ class EmbeddedModelRegistry(ModelRegistry):
     async def register(self, sent: Registration) -> None:
         now = self._now()
         stored = self._find(sent.key, now)
-        self._put(ModelInstance.first(sent, now) if stored is None else stored.registered(sent, now), known=stored is not None)
+        self._put(
+            ModelInstance.first(sent, now) if stored is None else stored.registered(sent, now), known=stored is not None
+        )
 
     async def heartbeat(self, sent: Registration) -> bool:
         now = self._now()
@@ -69,9 +79,14 @@ class EmbeddedModelRegistry(ModelRegistry):
             return shelf.listing(now, self._timeout, healthy_only=healthy_only).listing if shelf else Listing(())
         kept = self._all.get(healthy_only)
         if kept is None or not kept.holds(now):
-            parts = [self._shelves[name].listing(now, self._timeout, healthy_only=healthy_only) for name in sorted(self._shelves)]
+            parts = [
+                self._shelves[name].listing(now, self._timeout, healthy_only=healthy_only)
+                for name in sorted(self._shelves)
+            ]
             entries = tuple(entry for part in parts for entry in part.listing.entries)
-            kept = self._all[healthy_only] = _Kept(Listing(entries), now, min((part.until for part in parts if part.until), default=None))
+            kept = self._all[healthy_only] = _Kept(
+                Listing(entries), now, min((part.until for part in parts if part.until), default=None)
+            )
         return kept.listing
 
     def _now(self) -> datetime:
@@ -97,20 +112,19 @@ class EmbeddedModelRegistry(ModelRegistry):
             shelf = self._shelves[key.model_name] = _Shelf()
         shelf.put(instance)
         self._all.clear()
+        self._tombstones.pop(key, None)
         if instance.removed:
-            self._tombstones[key] = None
-        elif key in self._tombstones:
-            del self._tombstones[key]
+            self._tombstones[key] = None  # at the end: the first is the first to be forgotten
 
     def _make_room(self, newcomer: ModelInstance) -> None:
         """Lets go of tombstones that have done their duty, but only when their room is needed."""
         if self._size < self._max_instances:
             return
-        for key in list(self._tombstones):
-            self._find(key, newcomer.registered_at)
+        while self._tombstones and self._find(next(iter(self._tombstones)), newcomer.registered_at) is None:
+            pass
         if self._size >= self._max_instances:
             raise RegistryFull(
-                f"{newcomer.key} refused: the registry holds {self._size} instances, the most that --max-instances allows; "
+                f"{newcomer.key} refused: it would be one more than the {self._size} that --max-instances allows; "
                 "deregister some with --remove or raise it"
             )
 
@@ -125,7 +139,7 @@ class EmbeddedModelRegistry(ModelRegistry):
 
 @dataclass(slots=True)
 class _Kept:
-    """A listing and how long it is true: from `since` to `until`, when the first of its beats gets old (None: never)."""
+    """A listing and how long it is true: from `since` to `until`, when its first beat gets old (None: never)."""
 
     listing: Listing
     since: datetime
@@ -163,7 +177,10 @@ class _Shelf:
     def _list(self, now: datetime, timeout: timedelta, *, healthy_only: bool) -> _Kept:
         facts = (self.instances[key] for key in self.order)
         entries = [ListedInstance(each, state_of(each, now, timeout)) for each in facts if not each.removed]
-        until = min((each.instance.last_heartbeat + timeout for each in entries if each.beats and each.instance.check_healthy), default=None)
+        until = min(
+            (each.instance.last_heartbeat + timeout for each in entries if each.beats and each.instance.check_healthy),
+            default=None,
+        )
         if healthy_only:
             entries = [each for each in entries if each.state is InstanceState.HEALTHY]
         return _Kept(Listing(tuple(entries)), now, until)

@@ -33,9 +33,9 @@ NEVER = datetime.fromtimestamp(0, UTC)
 class RemoteModelRegistry(ModelRegistry):
     """Forwards to one or more controllers, this package's or DB-GPT's own, as `client.ControllerClient` does.
 
-    It keeps those promises that the controller behind it keeps. The nine keys of the wire tell less than the facts: what is
-    deregistered shows as unhealthy, and `registered_at` is the last beat. What DB-GPT's own lists and this package's never
-    would (a name without `@`, a second row of one identity, a drained instance as routable) is left out.
+    It keeps those promises that the controller behind it keeps. The nine keys of the wire tell less than facts: what
+    is deregistered shows as unhealthy, and `registered_at` is the last beat. What DB-GPT's own lists and this package's
+    never would (a name without `@`, a second row of one identity, a drained instance as routable) is left out.
 
     `timeout`, in seconds, bounds every call. The default lets a DB-GPT client, which gives up at 5 s, still hear why.
     Once closed, it cannot be opened again.
@@ -50,7 +50,7 @@ class RemoteModelRegistry(ModelRegistry):
         self._health = RegistryHealth(ready=False, reason="the controller behind this one was not asked yet")
 
     async def open(self) -> None:
-        """Raises RegistryUnavailable when no controller says that it is up, RegistryUnusable when they want credentials."""
+        """Raises RegistryUnavailable when no controller is up, RegistryUnusable when all want other credentials."""
         self._refuse_closed()
         answers = await self._client.health()
         if any(answer.ok for answer in answers):

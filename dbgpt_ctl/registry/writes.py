@@ -6,12 +6,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, literal, update
+from sqlalchemy import insert, update
 
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.instance import ModelInstance, is_forgotten
-from dbgpt_ctl.registry.rows import DATABASE_TIME, FACTS, among, delete_rows, locked_rows, time_of
-from dbgpt_ctl.registry.schema import INSTANCES, UtcTime
+from dbgpt_ctl.registry.rows import FACTS, among, beat_plainly, delete_rows, locked_rows, time_of
+from dbgpt_ctl.registry.schema import INSTANCES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -92,16 +92,9 @@ class Transaction:
         return [next(answers) if call.key in others else True for call in calls]
 
     def _beat(self, keys: Collection[InstanceKey]) -> bool:
-        """Stores a beat of each, and tells whether for all of them that was all there was to do.
-
-        It is so where a row is there, not deregistered and its last beat not ahead: then `ModelInstance.beaten` sets the time and nothing
-        else. No row is fetched, so a beat costs a few microseconds. When False, `_settle` has to judge them all again.
-        """
-        if not keys:
-            return True
-        now = DATABASE_TIME if self._clock is None else literal(self._clock.now(), UtcTime())
-        plain = among(keys) & INSTANCES.c.deregistered_at.is_(None) & (INSTANCES.c.last_heartbeat <= now)
-        return self._connection.execute(update(INSTANCES).where(plain).values(last_heartbeat=now)).rowcount == len(keys)
+        """Whether a plain beat was all there was to do for each of `keys`. If not, `_settle` has to judge them all again."""
+        now = self._clock.now() if self._clock else None
+        return not keys or beat_plainly(self._connection, keys, now) == len(keys)
 
     def _settle(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
         now = time_of(self._connection, self._clock)

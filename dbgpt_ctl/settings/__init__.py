@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ClientSettings", "ControllerSettings", "Effective", "Knob", "Settings", "knobs_of"]
 
 SERVICE_BEAT_SECS = 20
-"""DB-GPT hard-codes this interval for WorkerManager@service: a timeout that is no longer loses it (PROTOCOL.md)."""
+"""DB-GPT hard-codes this interval for WorkerManager@service: a timeout that is no longer loses it."""
 _PORT = Whole(1, 65535)
 
 

@@ -1,4 +1,6 @@
-"""The application around the endpoints: lifespan, swapping, mounting in somebody else's, errors nobody raised on purpose."""
+"""The application around the endpoints: lifespan, swapping, mounting in somebody else's, errors nobody raised on
+purpose.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry import Listing
     from tests.support.clock import ManualClock
 
-GOOD = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
+GOOD: dict[str, Any] = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
 
 
 class LateRegistry(EmbeddedModelRegistry):
@@ -50,7 +52,7 @@ class LateRegistry(EmbeddedModelRegistry):
 
 
 class BrokenRegistry(EmbeddedModelRegistry):
-    async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
+    async def list(self, *_args: Any, **_kwargs: Any) -> Listing:
         raise ZeroDivisionError("secret words")
 
 
@@ -58,11 +60,17 @@ def get(url: str, path: str) -> httpx.Response:
     return httpx.get(url + path, trust_env=False)
 
 
-def test_health_is_503_with_the_reason_until_the_registry_opens(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_health_is_503_with_the_reason_until_the_registry_opens(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
     registry = LateRegistry(clock)
     with running_app(create_app(ControllerSettings(), registry)) as url:
         reply = get(url, "/api/health")
-        assert (reply.status_code, reply.json()["detail"], reply.json()["code"]) == (503, "db1:3306 does not answer", "registry_unavailable")
+        assert (reply.status_code, reply.json()["detail"], reply.json()["code"]) == (
+            503,
+            "db1:3306 does not answer",
+            "registry_unavailable",
+        )
         assert reply.headers["retry-after"] == "5"
         registry.up.set()
         deadline = time.monotonic() + 10
@@ -71,7 +79,9 @@ def test_health_is_503_with_the_reason_until_the_registry_opens(clock: ManualClo
     assert "waiting for the registry: db1:3306 does not answer" in caplog.text
 
 
-def test_an_unusable_registry_is_told_and_leaves_a_foreign_application_alone(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unusable_registry_is_told_and_leaves_a_foreign_application_alone(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
     registry = LateRegistry(clock)
     registry.unusable = True
     with running_app(create_app(ControllerSettings(), registry)) as url:
@@ -79,7 +89,9 @@ def test_an_unusable_registry_is_told_and_leaves_a_foreign_application_alone(clo
     assert "access denied for user 'ctl'" in caplog.text
 
 
-def test_an_unexpected_error_is_a_problem_that_tells_nothing(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_is_a_problem_that_tells_nothing(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
     with running_controller(BrokenRegistry(clock=clock, heartbeat_timeout=TIMEOUT)) as url:
         reply = get(url, "/api/controller/models")
     assert (reply.status_code, reply.json()["code"]) == (500, "internal_error")
@@ -124,7 +136,7 @@ def test_mounted_in_a_foreign_application(clock: ManualClock) -> None:
         yield
         events.append("down")
 
-    from contextlib import asynccontextmanager  # noqa: PLC0415
+    from contextlib import asynccontextmanager
 
     app = FastAPI(lifespan=asynccontextmanager(lifespan))
 
@@ -157,10 +169,15 @@ def test_a_controller_in_front_of_a_controller(clock: ManualClock) -> None:
             assert [each["healthy"] for each in get(behind, "/api/controller/models").json()] == [False]
 
 
-def test_the_log_tells_each_change_of_state_once_and_no_heartbeat(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_tells_each_change_of_state_once_and_no_heartbeat(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
-    with running_controller(registry, heartbeat_timeout_secs=1) as url, httpx.Client(base_url=url, trust_env=False) as http:
+    with (
+        running_controller(registry, heartbeat_timeout_secs=1) as url,
+        httpx.Client(base_url=url, trust_env=False) as http,
+    ):
 
         def wait_for(text: str) -> None:
             deadline = time.monotonic() + 10
@@ -186,7 +203,8 @@ def test_the_log_tells_each_change_of_state_once_and_no_heartbeat(clock: ManualC
         "qwen@llm/10.0.0.4:8001 is unhealthy: last beat 2026-01-02T03:04:05+00:00",
         "qwen@llm/10.0.0.4:8001 is healthy (was unhealthy)",
         "qwen@llm/10.0.0.4:8001 deregistered by 127.0.0.1",
-        "qwen@llm/10.0.0.4:8001 is deregistered, still beating (from 127.0.0.1): its beats are refused until it registers",
+        "qwen@llm/10.0.0.4:8001 is deregistered, still beating (from 127.0.0.1): "
+        "its beats are refused until it registers",
         "qwen@llm/10.0.0.4:8001 registered by 127.0.0.1",
         "qwen@llm/10.0.0.4:8001 removed by 127.0.0.1",
     ]

@@ -18,7 +18,7 @@ from tests.support.server import running_controller
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GOOD = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
+GOOD: dict[str, Any] = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
 JSON = "application/json"
 MODELS = "/api/controller/models"
 HEARTBEAT = "/api/controller/heartbeat"
@@ -155,14 +155,29 @@ def test_the_problem_names_the_field_and_the_value(http: httpx.Client) -> None:
     }
 
 
-@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonx", "", None])
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/jsonx",
+        "",
+        None,
+    ],
+)
 def test_a_body_that_is_not_declared_as_json(http: httpx.Client, media_type: str | None) -> None:
     headers = {} if media_type is None else {"content-type": media_type}
-    assert assert_refused(http.post(MODELS, content=changed(), headers=headers), http, statuses=(415,))["code"] == "unsupported_media_type"
+    assert (
+        assert_refused(http.post(MODELS, content=changed(), headers=headers), http, statuses=(415,))["code"]
+        == "unsupported_media_type"
+    )
 
 
 @pytest.mark.usefixtures("cleaned")
-@pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.api+json"])
+@pytest.mark.parametrize(
+    "media_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.api+json"]
+)
 def test_a_body_that_is_declared_as_some_json(http: httpx.Client, media_type: str) -> None:
     assert http.post(MODELS, content=changed(), headers={"content-type": media_type}).content == b"true"
 
@@ -170,7 +185,10 @@ def test_a_body_that_is_declared_as_some_json(http: httpx.Client, media_type: st
 @pytest.mark.usefixtures("cleaned")
 def test_a_body_of_the_most_bytes_is_taken_and_one_more_is_refused(http: httpx.Client) -> None:
     body = changed().ljust(MAX_BODY_BYTES + 1)
-    assert assert_refused(http.post(MODELS, content=body, headers={"content-type": JSON}), http, statuses=(413,))["code"] == "body_too_large"
+    assert (
+        assert_refused(http.post(MODELS, content=body, headers={"content-type": JSON}), http, statuses=(413,))["code"]
+        == "body_too_large"
+    )
     assert http.post(MODELS, content=body[:-1], headers={"content-type": JSON}).content == b"true"
 
 
@@ -182,7 +200,10 @@ def test_a_chunked_body_is_counted_too(http: httpx.Client) -> None:
 def test_a_body_that_is_declared_too_large_is_not_waited_for(url: str) -> None:
     host, _, port = url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as sock:
-        sock.sendall(b"POST /api/controller/models HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n")
+        sock.sendall(
+            b"POST /api/controller/models HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 99999999\r\n\r\n"
+        )
         assert sock.recv(100).startswith(b"HTTP/1.1 413 ")
 
 

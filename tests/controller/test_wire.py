@@ -64,7 +64,18 @@ def test_deregister_of_what_never_was_is_false(http: httpx.Client) -> None:
     assert (reply.status_code, reply.content) == (200, b"false")
 
 
-@pytest.mark.parametrize("query", ["", "model_name=", "model_name=&healthy_only=true", "model_name=qwen%40llm&healthy_only=false", "healthy_only=True", "healthy_only=", "model_name=+qwen%40llm"])  # fmt: skip
+LIST_QUERIES = [
+    "",
+    "model_name=",
+    "model_name=&healthy_only=true",
+    "model_name=qwen%40llm&healthy_only=false",
+    "healthy_only=True",
+    "healthy_only=",
+    "model_name=+qwen%40llm",
+]
+
+
+@pytest.mark.parametrize("query", LIST_QUERIES)
 def test_list_takes_every_query_that_clients_send(http: httpx.Client, query: str) -> None:
     http.post(MODELS, content=BODY_0_8, headers=JSON)
     reply = http.get(f"{MODELS}?{query}")
@@ -160,5 +171,15 @@ def test_every_answer_tells_its_time(http: httpx.Client) -> None:
 def test_a_list_is_json_that_stock_clients_parse(http: httpx.Client) -> None:
     post(http, MODELS, weight=0.1, prompt_template="ü")
     assert [set(each) for each in json.loads(http.get(MODELS).content)] == [
-        {"model_name", "host", "port", "weight", "check_healthy", "healthy", "enabled", "prompt_template", "last_heartbeat"}
+        {
+            "model_name",
+            "host",
+            "port",
+            "weight",
+            "check_healthy",
+            "healthy",
+            "enabled",
+            "prompt_template",
+            "last_heartbeat",
+        }
     ]

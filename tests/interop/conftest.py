@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -38,13 +39,21 @@ def newest() -> Release:
 
 
 def _available(release: Release) -> Release:
+    if reason := _missing(release):
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return release
+
+
+@functools.cache
+def _missing(release: Release) -> str | None:
+    """Asked once: an installation that fails may take its time to."""
     try:
         ensure(release)
     except UnavailableError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
-    return release
+        return str(error)
+    return None
 
 
 @pytest.fixture(scope="session", params=["embedded", "sqlite"])

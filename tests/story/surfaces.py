@@ -1,4 +1,6 @@
-"""The three surfaces on which one story is told: the registry itself, the client over HTTP, and `ctl` as a real process."""
+"""The three surfaces on which one story is told: the registry itself, the client over HTTP, and `ctl` as a real
+process.
+"""
 
 from __future__ import annotations
 
@@ -131,4 +133,8 @@ def _registry(clock: ManualClock) -> EmbeddedModelRegistry:
     return EmbeddedModelRegistry(clock=clock, heartbeat_timeout=timedelta(seconds=TIMEOUT_SECS))
 
 
-SURFACES: dict[str, Callable[[ManualClock], Any]] = {"registry": on_registry, "client": on_client, "ctl": on_command_line}
+SURFACES: dict[str, Callable[[ManualClock], Any]] = {
+    "registry": on_registry,
+    "client": on_client,
+    "ctl": on_command_line,
+}

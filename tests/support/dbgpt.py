@@ -14,7 +14,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,9 +73,9 @@ def venvs_folder() -> Path:
 
 def ensure(release: Release) -> None:
     """Makes the environment unless it is whole. Safe to call from many processes at once. Raises UnavailableError."""
-    with _locked(release):
+    with _locked(release) as lock:
         if not _is_whole(release):
-            _make(release)
+            _make(release, lock)
 
 
 def _is_whole(release: Release) -> bool:
@@ -92,19 +92,22 @@ def _wanted(release: Release) -> str:
     return "".join(f"{each}\n" for each in release.requirements)
 
 
-def _make(release: Release) -> None:
+def _make(release: Release, lock: int) -> None:
     python = _python311()
     shutil.rmtree(release.venv(), ignore_errors=True)
-    _run(f"making {release.venv()}", [str(python), "-m", "venv", str(release.venv())])
+    _run(f"making {release.venv()}", [str(python), "-m", "venv", str(release.venv())], lock)
     pip = [str(release.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run(f"installing DB-GPT {release.version}", [*pip, *release.requirements])
+    _run(f"installing DB-GPT {release.version}", [*pip, *release.requirements], lock)
     _stamp(release).write_text(_wanted(release))
 
 
-def _run(what: str, argv: list[str]) -> None:
-    done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
-    )
+def _run(what: str, argv: list[str], lock: int) -> None:
+    """The child holds the lock too: should its parent be killed, nobody else begins before the child is done."""
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "pass_fds": [lock]}
+    try:
+        done = subprocess.run(argv, timeout=_INSTALL_SECONDS, check=False, **options)
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"{what} took more than {_INSTALL_SECONDS} s") from None
     if done.returncode != 0:
         raise UnavailableError(f"{what} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
 
@@ -128,13 +131,13 @@ def _version_of(python: Path) -> str:
 
 
 @contextmanager
-def _locked(release: Release) -> Iterator[None]:
-    """Held by the process: a killed one lets go."""
+def _locked(release: Release) -> Iterator[int]:
+    """Held by the processes that have the file open, whose descriptor it yields: who ends lets go, however."""
     folder = venvs_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f".{release.version}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
 def main() -> int:

@@ -25,8 +25,8 @@ def main() -> None:
 
 
 async def _serve(replies: TextIO) -> None:
-    from dbgpt.model.base import ModelInstance  # type: ignore[import-not-found]  # noqa: PLC0415 - with stdout out of its way
-    from dbgpt.model.cluster import ModelRegistryClient  # type: ignore[import-not-found]  # noqa: PLC0415
+    from dbgpt.model.base import ModelInstance  # type: ignore[import-not-found]
+    from dbgpt.model.cluster import ModelRegistryClient  # type: ignore[import-not-found]
 
     clients: dict[str, Any] = {}
     print(json.dumps({"value": "ready"}), file=replies, flush=True)

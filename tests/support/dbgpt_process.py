@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import socket
 import subprocess
@@ -65,7 +66,7 @@ class Process:
             ) from None
 
     def tail(self, lines: int = 40) -> str:
-        text = self.log.read_text(errors="replace").splitlines()
+        text = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join([f"--- last lines of {self.log}", *text[-lines:]])
 
 
@@ -96,10 +97,16 @@ def _end_quietly(process: Process) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Below those that the kernel gives to outgoing connections: one of them might take it before its server does."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def until(what: str, look: Callable[[], Seen | None], *needed: Process, seconds: float = 60.0) -> Seen:

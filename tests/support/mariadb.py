@@ -47,7 +47,7 @@ def free_port() -> int:
 
 @dataclass
 class MariaDBServer:
-    """One server and its data. `durable=False` spares the fsync of each commit: kill -9 of the server still loses nothing."""
+    """One server and its data. Without `durable` commits spare the fsync: kill -9 of the server still loses nothing."""
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -63,10 +63,17 @@ class MariaDBServer:
         installer = _program("mariadb-install-db")
         assert installer, missing_programs()
         subprocess.run(
-            [installer, "--no-defaults", f"--datadir={self.folder / 'data'}", "--auth-root-authentication-method=normal", "--skip-test-db",
-             *_as_user()],
-            check=True, capture_output=True,
-        )  # fmt: skip
+            [
+                installer,
+                "--no-defaults",
+                f"--datadir={self.folder / 'data'}",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                *_as_user(),
+            ],
+            check=True,
+            capture_output=True,
+        )
         literal = self.password.replace("\\", "\\\\").replace("'", "''")
         (self.folder / "init.sql").write_text(
             f"CREATE USER IF NOT EXISTS '{self.user}'@'%' IDENTIFIED BY '{literal}';\n"
@@ -115,9 +122,16 @@ class MariaDBServer:
     def execute(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
         """Runs one statement on a connection of its own and returns the rows."""
         connection = pymysql.connect(
-            host=self.host, port=self.port, user=self.user, password=self.password, database=database, autocommit=True,
-            connect_timeout=2, read_timeout=60, charset="utf8mb4",
-        )  # fmt: skip
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            database=database,
+            autocommit=True,
+            connect_timeout=2,
+            read_timeout=60,
+            charset="utf8mb4",
+        )
         with connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return list(cursor.fetchall())
@@ -159,6 +173,29 @@ class MariaDBServer:
 def _as_user() -> list[str]:
     """As root the daemon wants to be told that root is meant."""
     return ["--user=root"] if os.geteuid() == 0 else []
+
+
+@dataclass(frozen=True)
+class MariaDB:
+    """One database of a server."""
+
+    server: MariaDBServer
+    name: str
+
+    @property
+    def url(self) -> URL:
+        """As the registry takes it."""
+        return self.server.url(self.name)
+
+    def create(self) -> None:
+        self.server.execute(f"CREATE DATABASE `{self.name}`")
+
+    def drop(self) -> None:
+        self.server.execute(f"DROP DATABASE `{self.name}`")
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        """Runs one statement on a connection of its own and returns the rows."""
+        return self.server.execute(statement, self.name)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,9 @@ class _Server(uvicorn.Server):
 def running_app(app: FastAPI) -> Iterator[str]:
     """Serves `app` until the block is left; gives its base URL."""
     with listening_socket("127.0.0.1", 0) as sock:
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on", timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, ws="none", lifespan="on", timeout_graceful_shutdown=5
+        )
         server = _Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="controller under test")
         thread.start()
@@ -53,7 +55,9 @@ def running_app(app: FastAPI) -> Iterator[str]:
 
 @contextmanager
 def running_controller(registry: ModelRegistry, **knobs: Any) -> Iterator[str]:
-    """A controller over `registry` with the given settings; gives its base URL once health says 200 (unless the registry never opens)."""
+    """A controller over `registry` with the given settings; gives its base URL once health says 200 (unless the
+    registry never opens).
+    """
     app = create_app(ControllerSettings(**knobs), registry)
     with running_app(app) as url:
         deadline = time.monotonic() + STARTUP_SECS

@@ -1,0 +1,83 @@
+"""`python -m benchmarks`: measures, and prints the tables for the README."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import flat, mysql, startup, wire
+from benchmarks.report import BEGIN, END, MeasurementError, block, say, write
+from benchmarks.sides import THEIRS, lab_in
+from tests.support.dbgpt import CHECKOUT, NEWEST, UnavailableError, ensure
+from tests.support.dbgpt_process import processes_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.report import Section
+    from tests.support.dbgpt_cluster import Lab
+
+SECTIONS: dict[str, Callable[[Lab, float], list[Section]]] = {
+    "startup": startup.run,
+    "wire": wire.run,
+    "flat": flat.run,
+    "mysql": mysql.run,
+}
+SHOWN_VERSIONS = ("uvicorn", "fastapi")
+
+
+def main() -> int:
+    """Exit code 0, also when a bound is missed, but 1 for that with --check; 2 when a figure could not be had."""
+    arguments = _arguments()
+    try:
+        ensure(NEWEST)
+        sections = _measure(
+            arguments.only or [name for name in SECTIONS if name != "mysql" or arguments.mysql], arguments.seconds
+        )
+        text = block(
+            sections, datetime.now(UTC), [*(f"{name} {metadata.version(name)}" for name in SHOWN_VERSIONS), THEIRS]
+        )
+        print(f"{BEGIN}\n\n{text}\n\n{END}")
+        if arguments.write:
+            write(CHECKOUT / "README.md", text)
+    except (MeasurementError, UnavailableError, AssertionError) as error:
+        say(f"not measured: {error}")
+        return 2
+    missed = [row for section in sections for row in section.rows if row.missed]
+    for row in missed:
+        say(f"missed: {row.cells[0]}: {row.ratio:.2f}, bound {row.bound}")
+    return 1 if missed and arguments.check else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measures this controller beside DB-GPT's."
+    )
+    parser.add_argument("--only", action="append", choices=list(SECTIONS), help="this section; may be repeated")
+    parser.add_argument("--mysql", action="store_true", help="also over one MariaDB, which is started for it")
+    parser.add_argument("--seconds", type=float, default=3, help="length of one measurement (default 3)")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a bound is missed")
+    parser.add_argument("--write", action="store_true", help="put the tables into README.md; not with --only")
+    arguments = parser.parse_args()
+    if arguments.write and arguments.only:
+        parser.error("--write takes a whole run, not --only some of it")
+    return arguments
+
+
+def _measure(names: list[str], seconds: float) -> list[Section]:
+    """Each section in a folder of its own; all that it started is ended when it is done or has failed."""
+    sections = []
+    for name in names:
+        say(f"--- {name}")
+        with tempfile.TemporaryDirectory(prefix="ctl-bench-") as folder, processes_in(Path(folder), []) as start:
+            sections += SECTIONS[name](lab_in(Path(folder), start), seconds)
+    return sections
+
+
+if __name__ == "__main__":
+    sys.exit(main())

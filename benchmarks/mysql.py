@@ -1,0 +1,94 @@
+"""The same over one MariaDB, as durable as it is by default: each commit is on the disk before it is acknowledged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks import flat
+from benchmarks.load import HEARTBEAT, HEARTBEAT_NEW, LIST_ALL, LIST_ONE, REGISTER
+from benchmarks.report import Bound, Section
+from benchmarks.rounds import measure
+from benchmarks.sides import OURS, THEIRS, start_ctl, start_dbgpt
+from benchmarks.wire import row_of
+from tests.support.mariadb import private_mariadb
+
+if TYPE_CHECKING:
+    from benchmarks.sides import Server
+    from tests.support.dbgpt_cluster import Lab
+    from tests.support.mariadb import MariaDBServer
+
+INSTANCES = 1000
+BOUNDS = {
+    HEARTBEAT: Bound(least=60),
+    HEARTBEAT_NEW: Bound(least=20),
+    REGISTER: Bound(least=20),
+    LIST_ONE: Bound(least=40),
+    LIST_ALL: Bound(least=40),
+}
+USER, PASSWORD = "bench", "bench"
+THEIR_TABLE = """
+create table dbgpt_cluster_registry_instance (
+    id int not null auto_increment primary key, model_name varchar(128) not null, host varchar(128) not null, port int not null,
+    weight float default 1.0, check_healthy tinyint(1) not null default 1, healthy tinyint(1) not null default 0,
+    enabled tinyint(1) not null default 1, prompt_template varchar(128), last_heartbeat datetime, user_name varchar(128),
+    sys_code varchar(128), gmt_created datetime, gmt_modified datetime,
+    unique key uk_model_instance (model_name, host, port, sys_code)
+) engine=InnoDB default charset=utf8mb4
+"""
+"""DB-GPT's controller expects it and does not create it."""
+
+
+def run(lab: Lab, seconds: float) -> list[Section]:
+    with private_mariadb(durable=True) as mariadb:
+        mariadb.execute(f"create user '{USER}'@'%' identified by '{PASSWORD}'")
+        mariadb.execute(f"grant all privileges on *.* to '{USER}'@'%'")
+        return [_both(lab, mariadb, seconds), *_flat(lab, mariadb, seconds)]
+
+
+def _both(lab: Lab, mariadb: MariaDBServer, seconds: float) -> Section:
+    section = Section((f"MariaDB, {INSTANCES:,} instances, requests a second", OURS, THEIRS, ""))
+    servers = (_ours(lab, mariadb, "both", INSTANCES), _theirs(lab, mariadb))
+    for server in servers:
+        server.fill(lab.folder)
+    for load, bound in BOUNDS.items():
+        section.rows.append(row_of(load.name, measure(lab.folder, servers, load, seconds), bound))
+    for server in servers:
+        server.expect()
+        server.process.terminate()
+    section.note = "One database for both; innodb_flush_log_at_trx_commit is 1, the default."
+    return section
+
+
+def _flat(lab: Lab, mariadb: MariaDBServer, seconds: float) -> list[Section]:
+    few, many = (_ours(lab, mariadb, str(count), count) for count in (flat.FEW, flat.MANY))
+    return [flat.compare(lab, few, many, seconds, "MariaDB", Bound(least=0.75))]
+
+
+def _ours(lab: Lab, mariadb: MariaDBServer, name: str, instances: int) -> Server:
+    database = f"ctl_{name}"
+    mariadb.execute(f"create database {database}")
+    env = {
+        "CONTROLLER_REGISTRY_DB_HOST": mariadb.host,
+        "CONTROLLER_REGISTRY_DB_PORT": str(mariadb.port),
+        "CONTROLLER_REGISTRY_DB_USER": USER,
+        "CONTROLLER_REGISTRY_DB_PASSWORD": PASSWORD,
+        "CONTROLLER_REGISTRY_DB_NAME": database,
+    }
+    return start_ctl(lab, f"mysql-{name}", instances, "--registry", "database", "--log-level", "warning", env=env)
+
+
+def _theirs(lab: Lab, mariadb: MariaDBServer) -> Server:
+    mariadb.execute("create database dbgpt")
+    mariadb.execute(THEIR_TABLE, "dbgpt")
+    registry = "[service.model.controller.registry.database]\n" + "".join(
+        f"{name} = {value}\n"
+        for name, value in {
+            "type": '"mysql"',
+            "host": f'"{mariadb.host}"',
+            "port": mariadb.port,
+            "user": f'"{USER}"',
+            "password": f'"{PASSWORD}"',
+            "database": '"dbgpt"',
+        }.items()
+    )
+    return start_dbgpt(lab, "mysql-dbgpt", INSTANCES, registry)

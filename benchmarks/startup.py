@@ -1,0 +1,188 @@
+"""How long commands take from their start to their end, or to the first answer of a server."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from benchmarks.report import Bound, MeasurementError, Row, Section, ratio_of, say
+from benchmarks.sides import CTL, OURS, THEIRS, start_ctl
+from tests.support.dbgpt import NEWEST
+from tests.support.dbgpt_process import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from tests.support.dbgpt_cluster import Lab
+
+INSTANCES = 10
+RUNS, WARM_UPS = 15, 2
+HEALTH = b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+_PATIENCE_SECS = 60
+_POLL_SECS = 0.002
+_SCREEN = struct.pack("HHHH", 40, 120, 0, 0)
+
+SERVER_IMPORTS = "import fastapi, uvicorn, sqlalchemy"
+LIST_IMPORTS = "import typer, rich.table, httpx; httpx.Client()"
+HELP_IMPORTS = "import typer"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two keys of what is timed, and the most that their ratio may be."""
+
+    timed: str
+    beside: str
+    bound: Bound
+
+
+SERVE, LIST, LIST_PIPED, HELP, DBGPT = (
+    "ctl serve, to its first health",
+    "ctl models list",
+    "ctl models list, piped",
+    "ctl --help",
+    "dbgpt model list",
+)
+COMPARISONS = (
+    Comparison(SERVE, SERVER_IMPORTS, Bound(most=2)),
+    Comparison(LIST, LIST_IMPORTS, Bound(most=1.3)),
+    Comparison(LIST, DBGPT, Bound(most=0.25)),
+    Comparison(LIST_PIPED, LIST_IMPORTS, Bound(most=1.3)),
+    Comparison(HELP, HELP_IMPORTS, Bound(most=2.5)),
+)
+
+
+def run(lab: Lab, _seconds: float) -> list[Section]:
+    server = start_ctl(lab, "startup-ctl", INSTANCES)
+    server.fill(lab.folder)
+    timers = _timers(lab, lab.env(CONTROLLER_ADDRESS=server.url, TERM="xterm-256color"))
+    times: dict[str, list[float]] = {name: [] for name in timers}
+    for number in range(-WARM_UPS, RUNS):
+        names = list(timers) if number % 2 else list(reversed(timers))
+        for name in names:
+            seconds = timers[name]()
+            if number >= 0:
+                times[name].append(seconds)
+    for name, each in times.items():
+        say(f"{name}: {median(each) * 1000:.0f} ms, least {min(each) * 1000:.0f}, most {max(each) * 1000:.0f}")
+    return [
+        Section(("Start-up, milliseconds", OURS, "beside", ""), [_row(times, each) for each in COMPARISONS], _note())
+    ]
+
+
+def _note() -> str:
+    return (
+        f"Medians of {RUNS} runs in turns; ratios are medians of the ratios of each run. Python's bytecode is there for all. The lists are of "
+        f"{INSTANCES} instances of one controller, printed to a terminal unless piped. `dbgpt` is {THEIRS}."
+    )
+
+
+def _row(times: Mapping[str, list[float]], comparison: Comparison) -> Row:
+    ours, theirs = times[comparison.timed], times[comparison.beside]
+    beside = comparison.beside if comparison.beside == DBGPT else f'python -c "{comparison.beside}"'
+    cells = (
+        f"`{comparison.timed}`".replace(", to its first health`", "` to its first health").replace(
+            ", piped`", "`, piped"
+        ),
+    )
+    return Row(
+        (*cells, f"{median(ours) * 1000:,.0f}", f"`{beside}`", f"{median(theirs) * 1000:,.0f}"),
+        ratio_of(ours, theirs),
+        comparison.bound,
+    )
+
+
+def _timers(lab: Lab, env: Mapping[str, str]) -> dict[str, Callable[[], float]]:
+    """What is timed, by the names in COMPARISONS; one after the other what is compared."""
+
+    def command(*argv: str | Path, shows: str = "", terminal: bool = False) -> Callable[[], float]:
+        return lambda: time_command(argv, env, lab.folder, shows=shows, terminal=terminal)
+
+    def imports(code: str) -> Callable[[], float]:
+        return command(sys.executable, "-c", code)
+
+    return {
+        SERVER_IMPORTS: imports(SERVER_IMPORTS),
+        SERVE: lambda: time_server(lab.env(), lab.folder),
+        HELP_IMPORTS: imports(HELP_IMPORTS),
+        HELP: command(CTL, "--help", shows="Usage", terminal=True),
+        LIST_IMPORTS: imports(LIST_IMPORTS),
+        LIST: command(CTL, "models", "list", shows="10.0.0.1", terminal=True),
+        DBGPT: command(NEWEST.command, "model", "list", shows="10.0.0.1", terminal=True),
+        LIST_PIPED: command(CTL, "models", "list", shows="10.0.0.1"),
+    }
+
+
+def time_command(
+    argv: tuple[str | Path, ...], env: Mapping[str, str], folder: Path, *, shows: str, terminal: bool
+) -> float:
+    """Seconds from start to end. Raises MeasurementError unless it ends with 0 and its output holds `shows`."""
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    if terminal:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, _SCREEN)
+    with (folder / "startup.err").open("wb") as errors:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            argv, env=dict(env), cwd=folder, stdin=subprocess.DEVNULL, stdout=theirs, stderr=errors
+        )
+        os.close(theirs)
+        output = _read_to_end(ours)
+        code = process.wait(_PATIENCE_SECS)
+        seconds = time.perf_counter() - started
+    if code != 0 or shows not in output:
+        raise MeasurementError(
+            f"{' '.join(map(str, argv))} ended with {code}, without {shows!r} in its output: {output[-500:]}"
+        )
+    return seconds
+
+
+def _read_to_end(descriptor: int) -> str:
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        parts = []
+        try:
+            while part := stream.read(65536):
+                parts.append(part)
+        except OSError:
+            pass  # how a terminal says that nobody writes to it any more
+    return b"".join(parts).decode(errors="replace")
+
+
+def time_server(env: Mapping[str, str], folder: Path) -> float:
+    """Seconds from the start of `ctl serve` to its first 200 on health."""
+    port = free_port()
+    argv = [CTL, "serve", "--port", str(port)]
+    with (folder / "startup-serve.log").open("wb") as log:
+        started = time.perf_counter()
+        process = subprocess.Popen(argv, env=dict(env), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            while not _is_healthy(port):
+                if process.poll() is not None or time.perf_counter() - started > _PATIENCE_SECS:
+                    raise MeasurementError(
+                        f"ctl serve did not get healthy: {(folder / 'startup-serve.log').read_text()[-500:]}"
+                    )
+                time.sleep(_POLL_SECS)
+            return time.perf_counter() - started
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+def _is_healthy(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_SECS) as connection:
+            connection.sendall(HEALTH)
+            return connection.recv(64).split()[1:2] == [b"200"]
+    except OSError:
+        return False

@@ -1,0 +1,81 @@
+"""Requests a second over the embedded registry: this controller, DB-GPT's, and a bare ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from statistics import median
+from typing import TYPE_CHECKING
+
+from benchmarks.load import (
+    CONNECTIONS,
+    HEARTBEAT,
+    HEARTBEAT_NEW,
+    LIST_ALL,
+    LIST_ONE,
+    MODELS,
+    REGISTER,
+    wrk_while_beating,
+)
+from benchmarks.report import Bound, Row, Section, ratio_of, say
+from benchmarks.rounds import in_turns, measure
+from benchmarks.sides import BARE, OURS, THEIRS, start_bare, start_ctl, start_dbgpt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.load import Load
+    from benchmarks.sides import Server
+    from tests.support.dbgpt_cluster import Lab
+
+INSTANCES = 2000
+BEAT_EVERY_SECS = 20
+BOUNDS = {
+    HEARTBEAT: Bound(least=5),
+    HEARTBEAT_NEW: Bound(least=2),
+    REGISTER: None,
+    LIST_ONE: Bound(least=30),
+    LIST_ALL: Bound(least=30),
+}
+
+
+def run(lab: Lab, seconds: float) -> list[Section]:
+    section = Section((f"Embedded registry, {INSTANCES:,} instances, requests a second", OURS, THEIRS, BARE))
+    ours, theirs = start_ctl(lab, "wire-ctl", INSTANCES), start_dbgpt(lab, "wire-dbgpt", INSTANCES)
+    servers = (ours, theirs, start_bare(lab, "wire-bare", INSTANCES))
+    for server in (ours, theirs):
+        server.fill(lab.folder)
+    for load, bound in BOUNDS.items():
+        section.rows.append(row_of(load.name, measure(lab.folder, servers, load, seconds), bound))
+    for server in (ours, theirs):
+        server.expect()
+    for load in (LIST_ONE, LIST_ALL):
+        section.rows.append(_while_beating(lab, (ours, theirs), load, seconds))
+    section.note = (
+        f"{CONNECTIONS} connections, {MODELS} models; a list of one model holds {INSTANCES // MODELS} instances. While beating: every "
+        f"instance beats once in {BEAT_EVERY_SECS} s, that is {INSTANCES // BEAT_EVERY_SECS} beats a second, each on a connection of its own."
+    )
+    return [section]
+
+
+def row_of(name: str, figures: Sequence[Sequence[float]], bound: Bound | None) -> Row:
+    """`figures`: rounds of this controller, of DB-GPT's and, where it was measured, of the bare application."""
+    cells = [_shown(median(each)) for each in figures] + [""] * (3 - len(figures))
+    return Row((name, *cells), ratio_of(figures[0], figures[1]), bound)
+
+
+def _shown(per_second: float) -> str:
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}"
+
+
+def _while_beating(lab: Lab, servers: Sequence[Server], load: Load, seconds: float) -> Row:
+    beats: dict[str, list[float]] = {server.name: [] for server in servers}
+
+    def one(server: Server) -> float:
+        work = wrk_while_beating(lab.folder, server.url, load, server.instances, seconds, BEAT_EVERY_SECS)
+        result, answered = asyncio.run(work)
+        beats[server.name].append(answered)
+        return result.per_second
+
+    row = row_of(f"{load.name} while beating", in_turns(f"{load.name} while beating", servers, one), None)
+    say("beats answered a second: " + ", ".join(f"{name} {median(each):.0f}" for name, each in beats.items()))
+    return row

@@ -1,0 +1,59 @@
+"""`ctl` inside the test's process: faster than a process of its own, and everything but the process is real."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from dbgpt_ctl.cli import app
+from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from tests.support.fake_controller import FakeController, fake_controller
+from tests.support.process import Finished, environment, expected
+from tests.support.server import running_controller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Run(Protocol):
+    def __call__(self, *args: str, expect: int = 0) -> Finished: ...
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs a command line; the exit code has to be `expect`. The folder is empty, the environment clean."""
+    monkeypatch.chdir(tmp_path)
+    kept = environment({})
+    for name in set(os.environ) - set(kept):
+        monkeypatch.delenv(name)
+
+    def run_it(*args: str, expect: int = 0) -> Finished:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as left:
+            app(list(args))
+        out, err = capfd.readouterr()
+        assert isinstance(left.value.code, int)
+        return expected(Finished(left.value.code, out, err), expect, args)
+
+    return run_it
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, run: Run) -> Iterator[FakeController]:
+    """A fake controller that every command finds."""
+    with fake_controller() as controller:
+        monkeypatch.setenv("CONTROLLER_ADDRESS", controller.url)
+        yield controller
+
+
+@pytest.fixture
+def controller(monkeypatch: pytest.MonkeyPatch, run: Run) -> Iterator[str]:
+    """A real controller with an empty registry, which every command finds; its URL."""
+    with running_controller(EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60))) as url:
+        monkeypatch.setenv("CONTROLLER_ADDRESS", url)
+        yield url

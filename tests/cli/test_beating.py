@@ -1,0 +1,122 @@
+"""The loop of `ctl models heartbeat --every`, with the time in the test's hand."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.cli.beating import keep_beating
+from dbgpt_ctl.cli.results import ResultFormat
+from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, CtlError, NotAllowed
+from dbgpt_ctl.instance import InstanceKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+A, B = InstanceKey("a@llm", "h", 1), InstanceKey("b@llm", "h", 2)
+DOWN = ControllerUnreachable("no controller answers")
+
+
+class Time:
+    """Stands still but for sleeps and for what a beat takes; Ctrl-C comes after `naps` sleeps."""
+
+    def __init__(self, naps: int) -> None:
+        self.now = 100.0
+        self.naps = naps
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        if len(self.slept) == self.naps:
+            raise KeyboardInterrupt
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def beats(time: Time, answers: list[CtlError | None], *, takes: float = 0.0) -> Callable[[InstanceKey], str]:
+    rest = iter(answers)
+
+    def beat(key: InstanceKey) -> str:
+        time.now += takes
+        if error := next(rest, None):
+            raise error
+        return "heartbeat accepted"
+
+    return beat
+
+
+def loop(
+    answers: list[CtlError | None],
+    *,
+    keys: tuple[InstanceKey, ...] = (A,),
+    naps: int = 3,
+    takes: float = 0.0,
+    form: ResultFormat = ResultFormat.TEXT,
+) -> list[float]:
+    time = Time(naps)
+    with pytest.raises(KeyboardInterrupt):
+        keep_beating(
+            keys, beats(time, answers, takes=takes), form, every=10, monotonic=time.monotonic, sleep=time.sleep
+        )
+    return time.slept
+
+
+def test_it_beats_until_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    assert loop([]) == [10, 10, 10]
+    assert capsys.readouterr() == ("a@llm/h:1 heartbeat accepted\n" * 4, "")
+
+
+def test_what_a_beat_takes_is_no_part_of_the_wait() -> None:
+    assert loop([], takes=3) == [7, 7, 7]
+    assert loop([], takes=25) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("down", [DOWN, ControllerFailed("500")])
+def test_an_outage_is_told_once_at_its_start_and_once_at_its_end(
+    capsys: pytest.CaptureFixture[str], down: CtlError
+) -> None:
+    loop([None, down, down, down, None, down], naps=5)
+    out, err = capsys.readouterr()
+    assert out == "a@llm/h:1 heartbeat accepted\n" * 2
+    assert err == (
+        f"ctl: {down}; trying again every 10s\n"
+        "ctl: the controller answers again, after 30s\n"
+        f"ctl: {down}; trying again every 10s\n"
+    )
+
+
+def test_after_a_refusal_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    loop([ControllerRefused("deregistered")], keys=(A, B), naps=1)
+    assert capsys.readouterr() == ("b@llm/h:2 heartbeat accepted\n" * 2, "ctl: a@llm/h:1: deregistered\n")
+
+
+def test_when_all_are_refused_it_ends() -> None:
+    time = Time(naps=9)
+    refused = ControllerRefused("deregistered")
+    beat = beats(time, [None, refused, refused])
+    assert keep_beating((A, B), beat, ResultFormat.TEXT, every=1, monotonic=time.monotonic, sleep=time.sleep) == 6
+    assert time.slept == [1]
+
+
+def test_waiting_does_not_help_against_wrong_credentials() -> None:
+    time = Time(naps=9)
+    with pytest.raises(NotAllowed):
+        keep_beating(
+            (A,),
+            beats(time, [NotAllowed("no")]),
+            ResultFormat.TEXT,
+            every=1,
+            monotonic=time.monotonic,
+            sleep=time.sleep,
+        )
+
+
+def test_a_json_line_per_beat(capsys: pytest.CaptureFixture[str]) -> None:
+    loop([], keys=(A, B), naps=1, form=ResultFormat.JSON)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["model_name"] for each in lines] == ["a@llm", "b@llm"] * 2
+    assert lines[0]["result"] == "heartbeat accepted"

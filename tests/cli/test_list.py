@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from dbgpt_ctl.cli.listing import API_KEYS, age_of
+from tests.support.fake_controller import FakeController, listed
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+
+SOME = [
+    listed("bge@text2vec", "[::1]", 8003, enabled=False, prompt_template="chatml", weight=2.5),
+    listed("qwen@llm", "10.0.0.4", 8001),
+    listed("qwen@reranker", "10.0.0.5", 8002, healthy=False, last_heartbeat=None, check_healthy=False),
+]
+
+
+def test_the_table(run: Run, fake: FakeController) -> None:
+    fake.body = SOME
+    assert run("models", "list").out == (
+        "NAME  TYPE      HOST      PORT  STATE      LAST BEAT  WEIGHT\n"
+        "bge   text2vec  [::1]     8003  drained    12s ago    2.5\n"
+        "qwen  llm       10.0.0.4  8001  healthy    12s ago    1\n"
+        "qwen  reranker  10.0.0.5  8002  unhealthy  never      1\n"
+    )
+    assert fake.requests == ["GET /api/controller/models"]
+
+
+def test_the_wide_table(run: Run, fake: FakeController) -> None:
+    fake.body = SOME
+    assert run("models", "list", "-o", "wide", "--no-headers").out == (
+        "bge   text2vec  [::1]     8003  drained    12s ago  2.5  chatml  yes  2026-01-02T11:59:48Z\n"
+        "qwen  llm       10.0.0.4  8001  healthy    12s ago  1    -       yes  2026-01-02T11:59:48Z\n"
+        "qwen  reranker  10.0.0.5  8002  unhealthy  never    1    -       no   -\n"
+    )
+
+
+def test_json_and_yaml_are_the_objects_as_they_came(run: Run, fake: FakeController) -> None:
+    fake.body = [*SOME, {**listed("深度求索@llm"), "of a later release": {"a": [1, None]}}]
+    assert json.loads(run("models", "list", "-o", "json").out) == fake.body
+    assert yaml.safe_load(run("models", "list", "-o", "yaml").out) == fake.body
+    for form in ("json", "yaml"):
+        out = run("models", "list", "-o", form).out
+        assert "深度求索@llm" in out
+        assert list(API_KEYS) == [key for key in API_KEYS if key in out]
+
+
+def test_csv(run: Run, fake: FakeController) -> None:
+    fake.body = [listed('with "quotes", and commas@llm', prompt_template=None, weight=-1.0), SOME[2]]
+    out = run("models", "list", "-o", "csv").out
+    assert "\r" not in out
+    assert list(csv.reader(io.StringIO(out))) == [
+        list(API_KEYS),
+        [
+            'with "quotes", and commas@llm',
+            "10.0.0.4",
+            "8001",
+            "-1.0",
+            "true",
+            "true",
+            "true",
+            "",
+            "2026-01-02T11:59:48+00:00",
+        ],
+        ["qwen@reranker", "10.0.0.5", "8002", "1.0", "false", "false", "true", "", ""],
+    ]
+    assert run("models", "list", "-o", "csv", "--no-headers").lines == out.splitlines()[1:]
+
+
+def test_names(run: Run, fake: FakeController) -> None:
+    fake.body = [*SOME, listed("without a type")]
+    assert run("models", "list", "-o", "name").lines == [
+        "bge@text2vec/[::1]:8003",
+        "qwen@llm/10.0.0.4:8001",
+        "qwen@reranker/10.0.0.5:8002",
+        "without a type@/10.0.0.4:8001",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "ports", "query"),
+    [
+        (["qwen"], [8001, 8002], ""),
+        (["bge@text2vec"], [8003], "?model_name=bge%40text2vec"),
+        (["bge", "--type", "text2vec"], [8003], "?model_name=bge%40text2vec"),
+        (["--type", "llm"], [8001], ""),
+    ],
+)
+def test_filters(run: Run, fake: FakeController, args: list[str], ports: list[int], query: str) -> None:
+    fake.body = SOME
+    assert [each["port"] for each in json.loads(run("models", "list", *args, "-o", "json").out)] == ports
+    assert fake.requests == [f"GET /api/controller/models{query}"]
+
+
+def test_healthy_only_is_the_controllers_to_decide(run: Run, fake: FakeController) -> None:
+    fake.body = SOME
+    run("models", "list", "--healthy-only")
+    assert fake.requests == ["GET /api/controller/models?healthy_only=true"]
+
+
+@pytest.mark.parametrize(
+    ("form", "out"),
+    [("table", ""), ("wide", ""), ("name", ""), ("json", "[]\n"), ("yaml", "[]\n"), ("csv", ",".join(API_KEYS) + "\n")],
+)
+def test_an_empty_list_is_no_error(run: Run, fake: FakeController, form: str, out: str) -> None:
+    done = run("models", "list", "-o", form)
+    assert (done.out, done.err) == (out, f"ctl: no instances at {fake.url}\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        (["qwen"], "no instances of qwen"),
+        (["qwen@llm", "--healthy-only"], "no healthy instances of qwen@llm"),
+        (["--type", "llm"], "no instances of type llm"),
+    ],
+)
+def test_an_empty_list_says_what_was_looked_for(run: Run, fake: FakeController, args: list[str], what: str) -> None:
+    assert run("models", "list", *args).err == f"ctl: {what} at {fake.url}\n"
+
+
+def test_a_stale_list_comes_with_a_warning(run: Run, fake: FakeController) -> None:
+    fake.body, fake.headers = SOME, {"X-Ctl-Stale-Since": "2026-01-02T11:59:15+00:00"}
+    done = run("models", "list", "-o", "name")
+    assert len(done.lines) == 3
+    assert done.err == f"ctl: warning: the registry of {fake.url} is away; this is what it held 45s ago\n"
+
+
+def test_without_a_date_ages_count_against_this_clock(run: Run, fake: FakeController) -> None:
+    fake.body, fake.date = [listed("qwen@llm", last_heartbeat=datetime.now(UTC).isoformat())], None
+    assert "s ago" in run("models", "list").out
+
+
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [
+        (-30, "0s ago"),
+        (0, "0s ago"),
+        (0.9, "0s ago"),
+        (119, "119s ago"),
+        (120, "2m ago"),
+        (7199, "119m ago"),
+        (7200, "2h ago"),
+        (200_000, "2d ago"),
+    ],
+)
+def test_ages(seconds: float, age: str) -> None:
+    assert age_of(NOW - timedelta(seconds=seconds), NOW) == age
+
+
+def test_values_that_no_controller_should_send_are_shown(run: Run, fake: FakeController) -> None:
+    fake.body = [
+        listed("q@llm", weight=None, prompt_template=7, last_heartbeat="yesterday"),
+        listed("q@llm", weight="\x1b"),
+    ]
+    out = run("models", "list", "-o", "wide").out
+    assert "None" in out
+    assert "\\x1b" in out

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dbgpt_ctl.cli.references import ModelFilter, parse_reference, parse_targets, reference_to
+from dbgpt_ctl.errors import InvalidInstance, UsageError
+from dbgpt_ctl.instance import InstanceKey
+
+PARTS = st.text(st.characters() | st.sampled_from("\\/:@[] x41u"), max_size=20)
+
+
+def key_of(model_name: str, host: str, port: int) -> InstanceKey | None:
+    try:
+        return InstanceKey.parse({"model_name": model_name, "host": host, "port": port})
+    except InvalidInstance:
+        return None
+
+
+@given(PARTS, PARTS, PARTS, st.integers(1, 65535))
+def test_every_instance_that_can_be_registered_is_read_back_from_its_reference(
+    name: str, kind: str, host: str, port: int
+) -> None:
+    key = key_of(f"{name}@{kind}", host, port)
+    if key is not None:
+        assert parse_reference(reference_to(key._asdict())) == key
+        assert str(key) == f"{key.model_name}/{key.host}:{key.port}"
+
+
+@given(PARTS, PARTS, st.integers(-1, 70000))
+def test_no_reference_of_whatever_a_strange_controller_lists_names_another_instance(
+    model_name: str, host: str, port: int
+) -> None:
+    try:
+        parsed = parse_reference(reference_to({"model_name": model_name, "host": host, "port": port}))
+    except UsageError:
+        return
+    assert parsed == (model_name, host, port)
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("qwen/10.0.0.4:8001", ("qwen@llm", "10.0.0.4", 8001)),
+        ("qwen@text2vec/10.0.0.4:8001", ("qwen@text2vec", "10.0.0.4", 8001)),
+        (" qwen/h:1 ", ("qwen@llm", "h", 1)),
+        ("THUDM/glm 4:9b@llm/h:1", ("THUDM/glm 4:9b@llm", "h", 1)),
+        ("qwen/[::1]:1", ("qwen@llm", "[::1]", 1)),
+        ("qwen/::1:1", ("qwen@llm", "::1", 1)),
+        ("qwen@a/b/h:1", ("qwen@a/b", "h", 1)),
+        (r"C:\models\q@llm/h:1", (r"C:\models\q@llm", "h", 1)),
+        (r"\x5cx41@llm/h:1", (r"\x41@llm", "h", 1)),
+    ],
+)
+def test_references(word: str, key: tuple[str, str, int]) -> None:
+    assert parse_reference(word) == key
+
+
+def test_a_type_may_be_given_apart_and_may_agree() -> None:
+    assert parse_reference("qwen/h:1", "reranker").model_name == "qwen@reranker"
+    assert parse_reference("qwen@reranker/h:1", "reranker").model_name == "qwen@reranker"
+    with pytest.raises(UsageError, match="different types"):
+        parse_reference("qwen@reranker/h:1", "llm")
+
+
+def test_a_name_with_host_and_port_apart() -> None:
+    keys = parse_targets(["org/qwen:7b"], "text2vec", "[fe80::1]", "8001", creates=True)
+    assert keys == [("org/qwen:7b@text2vec", "[fe80::1]", 8001)]
+
+
+def test_a_host_that_no_url_can_hold_may_only_be_deregistered() -> None:
+    assert parse_targets(["qwen/a:b:1"], None, None, None, creates=False) == [("qwen@llm", "a:b", 1)]
+    with pytest.raises(UsageError, match="'a:b' holds a colon"):
+        parse_targets(["qwen/a:b:1"], None, None, None, creates=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "matching", "asked"),
+    [
+        (None, None, {"a@llm", "a@text2vec", "b@llm", "A@llm"}, None),
+        ("a", None, {"a@llm", "a@text2vec"}, None),
+        ("a@llm", None, {"a@llm"}, "a@llm"),
+        ("a", "llm", {"a@llm"}, "a@llm"),
+        (None, "llm", {"a@llm", "b@llm", "A@llm"}, None),
+        ("c", None, set(), None),
+    ],
+)
+def test_a_filter(name: str | None, kind: str | None, matching: set[str], asked: str | None) -> None:
+    wanted = ModelFilter.parse(name, kind)
+    assert {each for each in ("a@llm", "a@text2vec", "b@llm", "A@llm") if wanted.matches(each)} == matching
+    assert wanted.model_name == asked

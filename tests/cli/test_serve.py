@@ -1,0 +1,236 @@
+"""`ctl serve` as a person meets it: real processes. That it serves is tested with the controller."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.main import get_command
+
+from dbgpt_ctl.cli import app
+from dbgpt_ctl.cli.serve import split_secrets
+from dbgpt_ctl.settings import ControllerSettings, Knob, knobs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+SECRET = "s3cr3t-of-the-test"
+SERVER_LIBRARIES = ["fastapi", "starlette", "uvicorn", "sqlalchemy", "pydantic"]
+pytestmark = pytest.mark.usefixtures("here")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder, and no variable of ours."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.upper().startswith("CONTROLLER_"):
+            monkeypatch.delenv(name)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "dbgpt_ctl", "serve", *arguments]
+
+
+def ctl_serve(
+    arguments: Sequence[str], environ: Mapping[str, str] | None = None, *, code: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Runs it to its end, which must be `code`. The secret of the test is nowhere in its output."""
+    env = {**os.environ, "COLUMNS": "80", **(environ or {})}
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, env=env, check=False, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    return done
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@contextmanager
+def serving(*arguments: str, **environ: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A controller that listens, and what it said until then; at the end SIGTERM ends it in good order."""
+    process = subprocess.Popen(
+        command("--port", str(free_port()), *arguments),
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environ},
+    )
+    assert process.stderr is not None
+    said: list[str] = []
+    try:
+        for line in process.stderr:
+            said.append(line)
+            if "listening on http" in line:
+                break
+        assert process.poll() is None, said
+        yield process, said
+        process.send_signal(signal.SIGTERM)
+        said += process.communicate(timeout=30)[1].splitlines()
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert SECRET not in "".join(said)
+
+
+SHOWN = """\
+SETTING                   VALUE             FROM
+host                      127.0.0.1         default
+port                      9001              flag --port
+registry_type             database          flag --registry-type
+registry_db_type          mysql             default
+registry_db_name          models            CONTROLLER_REGISTRY_DB_NAME in .env
+registry_db_host          db                flag --registry-db-host
+registry_db_port          3307              environment controller_registry_db_port
+registry_db_user          ctl               CONTROLLER_REGISTRY_DB_USER in .env
+registry_db_password      ********          environment CONTROLLER_REGISTRY_DB_PASSWORD
+registry_db_pool_size     5                 default
+registry_db_max_overflow  10                default
+heartbeat_interval_secs   20                default
+heartbeat_timeout_secs    45.5              environment CONTROLLER_HEARTBEAT_TIMEOUT_SECS
+max_instances             200000            default
+remote_addr               -                 default
+log_level                 info              default
+log_file                  /var/log/ctl.log  CONTROLLER_LOG_FILE in .env
+"""
+
+
+def test_show_config_prints_every_value_and_its_source() -> None:
+    Path(".env").write_text(
+        "CONTROLLER_PORT=1\nCONTROLLER_REGISTRY_DB_NAME='models'\nexport CONTROLLER_REGISTRY_DB_USER=ctl # him\n"
+        f'CONTROLLER_LOG_FILE="/var/log/ctl.log"\nCONTROLLER_REGISTRY_DB_PASSWORD={SECRET}-too\n'
+    )
+    arguments = ["--show-config", "--port=9001", "--registry", "database", "--registry_db_host", "db"]
+    environ = {
+        "CONTROLLER_PORT": "2",
+        "controller_registry_db_port": "3307",
+        "CONTROLLER_REGISTRY_DB_PASSWORD": SECRET,
+        "CONTROLLER_HEARTBEAT_TIMEOUT_SECS": "45.5",
+    }
+    done = ctl_serve(arguments, environ)
+    assert (done.stdout, done.stderr) == (SHOWN, "")
+
+    as_json = json.loads(ctl_serve([*arguments, "-o", "json"], environ).stdout)
+    assert list(as_json) == [knob.name for knob in knobs_of(ControllerSettings)]
+    assert as_json["port"] == {"value": 9001, "from": "flag --port"}
+    assert as_json["remote_addr"] == {"value": None, "from": "default"}
+    assert as_json["registry_db_password"]["value"] == "********"
+
+
+def test_show_config_starts_nothing_and_loads_no_server() -> None:
+    code = (
+        "import sys; sys.argv = ['ctl', 'serve', '--show-config', '-o', 'json']\n"
+        "from dbgpt_ctl.cli import main\n"
+        "try:\n    main()\n"
+        f"except SystemExit as end:\n    print(end.code, [name for name in {SERVER_LIBRARIES} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\n0 []\n")
+
+
+def test_help_names_every_flag_variable_and_default_once() -> None:
+    text = " ".join(ctl_serve(["--help"]).stdout.split())
+    for knob in knobs_of(ControllerSettings):
+        default = knob.text(knob.default)
+        assert text.count(f"[{knob.variable}{f'; default: {default}' if default else ''}]") == 1
+        for flag in (knob.flag, *knob.aliases):
+            assert f"{flag} " in text or f"{flag}, " in text
+        if "_" in knob.name:
+            assert f"--{knob.name}" not in text
+
+
+@pytest.mark.parametrize("knob", knobs_of(ControllerSettings), ids=lambda knob: knob.name)
+def test_every_flag_reaches_its_knob_also_with_underscores(knob: Knob) -> None:
+    root = get_command(app)
+    serve = root.get_command(root.make_context("ctl", ["serve"]), "serve")  # type: ignore[attr-defined]
+    for flag in (knob.flag, "--" + knob.name, *knob.aliases):
+        given = serve.make_context("serve", [flag, "text"], parent=root.make_context("ctl", ["serve"])).params
+        assert {name: value for name, value in given.items() if value == "text"} == {knob.name: "text"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "message"),
+    [
+        (["--port", "70000"], {}, "port 70000 is not a whole number from 1 to 65535 (flag --port)"),
+        ([], {"controller_port": "x"}, "port x is not a whole number from 1 to 65535 (environment controller_port)"),
+        (["--registry", "redis"], {}, "registry_type redis is not one of embedded, database (flag --registry-type)"),
+        (["--host="], {}, "host is empty (flag --host)"),
+        (["--env-file", "none.env"], {}, "--env-file none.env: no such file"),
+        (
+            ["--registry", "database", "--registry-db-password", SECRET],
+            {},
+            (
+                "a mysql registry needs registry_db_host (CONTROLLER_REGISTRY_DB_HOST), registry_db_user "
+                "(CONTROLLER_REGISTRY_DB_USER): set the variables or give the flags"
+            ),
+        ),
+        (
+            ["--remote-addr", f"http://u:{SECRET}@h:x"],
+            {},
+            (
+                "remote_addr: controller address 'http://***@h:x' cannot be used: its host or port is wrong; an IPv6 "
+                "address stands in brackets, as in http://[::1]:8000 (flag --remote-addr)"
+            ),
+        ),
+    ],
+)
+def test_what_is_wrong_ends_it_with_one_line(arguments: list[str], environ: dict[str, str], message: str) -> None:
+    done = ctl_serve(arguments, environ, code=2)
+    assert (done.stdout, done.stderr) == ("", f"ctl: {message}\n")
+
+
+def test_a_start_tells_of_typos_short_timeouts_and_loopback() -> None:
+    with serving("--heartbeat-timeout-secs", "20", CONTROLLER_LOG_LEVL="debug") as (_, lines):
+        said = "".join(lines)
+    assert "environment CONTROLLER_LOG_LEVL is not known and ignored; did you mean CONTROLLER_LOG_LEVEL?" in said
+    assert "heartbeat_timeout_secs 20 is too short for DB-GPT" in said
+    assert "loopback only: other hosts need --host" in said
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="only Linux shows a process's arguments there")
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--registry-db-password", SECRET],
+        [f"--registry_db_password={SECRET}"],
+        ["--registry-db-password", "another", "--max-instances", "9", "--registry-db-password", SECRET],
+    ],
+)
+def test_a_password_given_as_a_flag_leaves_the_process_list(given: list[str]) -> None:
+    other_case = {"controller_registry_db_password": "of-before"}
+    with serving(*given, "--registry-db-host", "db", **other_case) as (process, _):
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode().split("\0")
+        environ = Path(f"/proc/{process.pid}/environ").read_bytes().decode().split("\0")
+    assert SECRET not in " ".join(arguments)
+    assert "another" not in arguments
+    assert arguments[-3:] == ["--registry-db-host", "db", ""]
+    passwords = [line for line in environ if line.upper().startswith("CONTROLLER_REGISTRY_DB_PASSWORD")]
+    assert passwords == [f"CONTROLLER_REGISTRY_DB_PASSWORD={SECRET}"]
+
+
+SECRETS = {"--registry-db-password": "PASSWORD", "--remote-addr": "ADDR"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept", "found"),
+    [
+        (["-m", "ctl", "serve"], ["-m", "ctl", "serve"], {}),
+        (["--port", "1", "--remote-addr", "a", "-x"], ["--port", "1", "-x"], {"ADDR": "a"}),
+        (["--remote_addr=a=b", "--registry_db-password=p=="], [], {"ADDR": "a=b", "PASSWORD": "p=="}),
+        (["--registry-db-password=", "--remote-addr", ""], ["--registry-db-password=", "--remote-addr="], {}),
+        (["--registry-db-password"], ["--registry-db-password="], {}),
+        (["--registry-db-passwords", "p"], ["--registry-db-passwords", "p"], {}),
+    ],
+)
+def test_splitting_secrets_from_arguments(arguments: list[str], kept: list[str], found: dict[str, str]) -> None:
+    assert split_secrets(arguments, SECRETS) == (kept, found)

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dbgpt_ctl.cli.text import defused, escaped, quoted, unescaped
+
+ESCAPES = st.text(st.sampled_from("\\xuU05c1b20e\x1b\u202eA"), max_size=30)
+
+
+@given(st.text() | ESCAPES)
+def test_what_is_shown_is_printable_and_reads_back_as_what_it_was(text: str) -> None:
+    shown = escaped(text)
+    assert shown.isprintable()
+    assert unescaped(shown) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("qwen 深度求索/7b é", "qwen 深度求索/7b é"),
+        ("a\x1b[31mb", "a\\x1b[31mb"),
+        ("a\nb\tc\r", "a\\x0ab\\x09c\\x0d"),
+        ("\x7f\x85\xa0", "\\x7f\\x85\\xa0"),
+        ("\u202egpj\u2066", "\\u202egpj\\u2066"),
+        ("\u2028\ufeff", "\\u2028\\ufeff"),
+        ("\U000e0041", "\\U000e0041"),
+        ("\ud800", "\\ud800"),
+        ("C:\\models\\qwen", "C:\\models\\qwen"),
+        ("\\x1b", "\\x5cx1b"),
+        ("\\\x1b", "\\\\x1b"),
+    ],
+)
+def test_escapes(text: str, shown: str) -> None:
+    assert escaped(text) == shown
+
+
+def test_a_line_with_escaped_parts_is_not_escaped_again() -> None:
+    assert defused(f"{escaped(chr(27))} and \x1b") == "\\x1b and \\x1b"
+
+
+def test_a_quote_is_bounded() -> None:
+    assert quoted("a\nb") == "'a\\x0ab'"
+    assert len(quoted("x" * 100_000)) < 220

@@ -1,0 +1,97 @@
+"""Anything wrong in the arguments exits with 2, names the value, and sends nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+    from tests.support.fake_controller import FakeController
+
+REGISTER = ["models", "register"]
+BAD = [
+    ([*REGISTER, "qwen"], "qwen"),
+    ([*REGISTER, "qwen/h"], "qwen/h"),
+    ([*REGISTER, "qwen:8001"], "qwen:8001"),
+    ([*REGISTER, "two@at@llm/h:1"], "two@at@llm"),
+    ([*REGISTER, "@llm/h:1"], "@llm/h:1"),
+    ([*REGISTER, "qwen@/h:1"], "qwen@/h:1"),
+    ([*REGISTER, "/h:1"], "/h:1"),
+    ([*REGISTER, "qwen/:1"], "qwen/:1"),
+    ([*REGISTER, "qwen/h:0"], "'qwen/h:0': port 0"),
+    ([*REGISTER, "qwen/h:65536"], "65536"),
+    ([*REGISTER, "qwen/h:-1"], "-1"),
+    ([*REGISTER, "qwen/h:80x"], "80x"),
+    ([*REGISTER, "qwen/h:1.5"], "1.5"),
+    ([*REGISTER, "qwen/h h:1"], "h h"),
+    ([*REGISTER, "qwen/user@h:1"], "user@h"),
+    ([*REGISTER, "qwen/::1"], "':'"),
+    ([*REGISTER, "qwen/10.0.0.4:80:81"], "10.0.0.4:80"),
+    ([*REGISTER, "http://h:1/x:y"], "'y'"),
+    ([*REGISTER, "\x00/h:1"], "\\x00"),
+    ([*REGISTER, "q" * 129 + "/h:1"], "qqq"),
+    ([*REGISTER, "good/h:1", "bad/h:0"], "bad/h:0"),
+    ([*REGISTER, "qwen@reranker/h:1", "--type", "llm"], "llm"),
+    ([*REGISTER, "qwen/h:1", "--type", "l@m"], "l@m"),
+    ([*REGISTER, "qwen/h:1", "--type", " "], "--type ' '"),
+    ([*REGISTER, "qwen/h:1", "--host", "g", "--port", "1"], "qwen/h:1"),
+    ([*REGISTER, "qwen", "--host", "h"], "--host 'h' without --port"),
+    ([*REGISTER, "qwen", "--port", "1"], "--port '1' without --host"),
+    ([*REGISTER, "qwen", "glm", "--host", "h", "--port", "1"], "'glm'"),
+    ([*REGISTER, "qwen", "--host", "http://h", "--port", "1"], "http://h"),
+    ([*REGISTER, "qwen", "--host", "h", "--port", "0x50"], "0x50"),
+    ([*REGISTER, "qwen/h:1", "--weight", "nan"], "nan"),
+    ([*REGISTER, "qwen/h:1", "--weight", "heavy"], "heavy"),
+    ([*REGISTER, "qwen/h:1", "--prompt-template", "a\nb"], "a\\nb"),
+    ([*REGISTER, "qwen/h:1", "-o", "table"], "table"),
+    ([*REGISTER], "NAME[@TYPE]/HOST:PORT"),
+    (["models", "deregister", "qwen/h:1", "qwen/h:70000"], "70000"),
+    (["models", "deregister", r"\x20qwen/h:1"], "' qwen"),
+    (["models", "heartbeat", "qwen/h:1", "--every", "0"], "'0'"),
+    (["models", "heartbeat", "qwen/h:1", "--every", "-5s"], "-5s"),
+    (["models", "heartbeat", "qwen/h:1", "--every", "10 parsecs"], "10 parsecs"),
+    (["models", "heartbeat", "qwen/h:1", "--every", "25h"], "25h"),
+    (["models", "list", "two@at@llm"], "two@at@llm"),
+    (["models", "list", ""], "@llm"),
+    (["models", "list", "a", "b"], "b"),
+    (["models", "list", "-o", "xml"], "xml"),
+    (["models", "list", "--type", "a@b"], "a@b"),
+    (["models", "list", "--sideways"], "--sideways"),
+    (["models", "list", "--request-timeout", "soon"], "soon"),
+    (["models", "list", "--request-timeout", "0"], "'0'"),
+    (["models", "list", "--address", "ftp://h"], "ftp://h"),
+    (["models", "list", "--address", "http://h:99999"], "99999"),
+    (["models", "list", "--env-file", "no-such.env"], "no-such.env"),
+    (["models", "lst"], "Did you mean 'list'"),
+    (["health", "extra"], "extra"),
+    (["bogus"], "bogus"),
+    (["--bogus"], "--bogus"),
+]
+
+
+@pytest.mark.parametrize(("args", "named"), BAD, ids=[" ".join(args)[:60] for args, _ in BAD])
+def test_wrong_usage(run: Run, fake: FakeController, args: list[str], named: str) -> None:
+    done = run(*args, expect=2)
+    assert done.out == ""
+    assert done.err.startswith("ctl: ")
+    assert done.err.count("\n") == 1
+    assert named in done.err
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize("args", [[], ["models"]])
+def test_a_noun_alone_shows_its_help(run: Run, args: list[str]) -> None:
+    done = run(*args)
+    assert done.out == run(*args, "--help").out == run(*args, "-h").out
+    assert done.out.startswith(" ".join(["Usage: ctl", *args]))
+
+
+@pytest.mark.parametrize("verb", ["list", "register", "deregister", "heartbeat"])
+def test_every_verb_has_help_that_fits(run: Run, verb: str) -> None:
+    out = run("models", verb, "--help").out
+    for option in ("-a, --address", "--request-timeout", "-o, --output", "--env-file", "CONTROLLER_ADDRESS"):
+        assert option in out
+    assert max(map(len, out.splitlines())) <= 80

@@ -1,0 +1,170 @@
+"""Over real sockets: silence, broken replies, lost connections, proxies of the environment, certificates."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dbgpt_ctl.addresses import parse_addresses
+from dbgpt_ctl.errors import ControllerUnreachable
+from dbgpt_ctl.transport import client_options
+from tests.client.servers import (
+    LIST_REPLY,
+    behaving,
+    black_hole,
+    closed_port,
+    read_request,
+    reply,
+    unconnectable,
+    working,
+)
+from tests.client.talk import OBJECT, VERBS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.client.talk import Talk
+
+LIST = VERBS["list"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("first", [black_hole, unconnectable, None], ids=["frozen", "drops packets", "closed"])
+def test_a_controller_that_is_away_costs_its_share_once(talk: Talk, verb: str, first: Any) -> None:
+    with ExitStack() as stack:
+        away = closed_port() if first is None else stack.enter_context(first())
+        here = stack.enter_context(working())
+        outcomes = talk(f"{away},{here.url}", VERBS[verb], VERBS[verb], timeout=1.0)
+        assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
+        assert len(here.lines) == 2
+
+
+@pytest.mark.parametrize("server", [black_hole, unconnectable], ids=["frozen", "drops packets"])
+def test_nobody_answers(talk: Talk, server: Any) -> None:
+    with server() as away:
+        (outcome,) = talk(f"{away},{closed_port()}", LIST, timeout=0.4)
+    assert type(outcome) is ControllerUnreachable
+    assert f"{away}: no answer within 0.2 s" in str(outcome)
+    assert "Connection refused" in str(outcome)
+
+
+def test_a_host_that_does_not_resolve(talk: Talk) -> None:
+    (outcome,) = talk("http://nobody.invalid:8000", LIST, timeout=30.0)
+    assert type(outcome) is ControllerUnreachable
+    assert "http://nobody.invalid:8000: " in str(outcome)
+
+
+def test_a_reply_that_drips_is_cut_off_at_the_timeout(talk: Talk) -> None:
+    gone = threading.Event()
+
+    def drip(connection: socket.socket, _number: int) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while not gone.wait(0.02):
+            connection.sendall(b" ")
+
+    with behaving(drip) as url:
+        (outcome,) = talk(url, LIST, timeout=0.3)
+        gone.set()
+    assert type(outcome) is ControllerUnreachable
+    assert "no answer within 0.3 s" in str(outcome)
+
+
+BROKEN: dict[str, Callable[[socket.socket], None]] = {
+    "closes at once": lambda connection: connection.close(),
+    "no HTTP": lambda connection: connection.sendall(b"SSH-2.0-OpenSSH\r\n"),
+    "half a body": lambda connection: connection.sendall(reply(LIST_REPLY)[:-5]),
+    "not gzip": lambda connection: connection.sendall(reply(LIST_REPLY, "Content-Encoding: gzip")),
+    "reset": lambda connection: connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_broken_reply_is_passed_over(talk: Talk, broken: Callable[[socket.socket], None]) -> None:
+    def behave(connection: socket.socket, _number: int) -> None:
+        read_request(connection)
+        broken(connection)
+
+    with behaving(behave) as bad, working() as here:
+        listed, alone = *talk(f"{bad},{here.url}", LIST), *talk(bad, LIST)
+    assert listed.objects == [OBJECT]
+    assert type(alone) is ControllerUnreachable
+    assert bad in str(alone)
+    assert str(alone).isprintable()
+
+
+def test_connections_are_kept_alive(talk: Talk) -> None:
+    with working() as here:
+        talk(here.url, *VERBS.values(), lambda client: client.health())
+        assert len(here.lines) == 5
+        assert len(here.connections) == 1
+
+
+def test_a_kept_connection_that_closes_under_the_next_call_is_replaced(talk: Talk) -> None:
+    numbers: list[int] = []
+
+    def behave(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        connection.sendall(reply(LIST_REPLY))
+        if read_request(connection):
+            numbers.append(number)
+            if number:
+                connection.sendall(reply(LIST_REPLY))
+
+    with behaving(behave) as url:
+        outcomes = talk(url, LIST, LIST, LIST)
+    assert [outcome.objects for outcome in outcomes] == [[OBJECT]] * 3
+    assert numbers == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_only_used_when_asked_for(
+    talk: Talk, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with working() as trap, working() as here:
+        monkeypatch.setenv(name, trap.url)
+        (direct,) = talk(here.url, LIST)
+        assert (len(trap.lines), len(here.lines)) == (0, 1)
+        (proxied,) = talk(here.url, LIST, trust_env=True)
+        assert (len(trap.lines), len(here.lines)) == (1, 1)
+        assert trap.lines[0].startswith(f"GET {here.url}/api/controller/models ")
+    assert direct.objects == proxied.objects == [OBJECT]
+
+
+def test_no_certificates_are_read_for_http_only_and_none_is_trusted_then() -> None:
+    context = client_options(parse_addresses("http://a,b"), trust_env=False)["verify"]
+    assert context.cert_store_stats()["x509_ca"] == 0
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+def test_https_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = client_options(parse_addresses("http://a,https://b"), trust_env=False)["verify"]
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
+    monkeypatch.setenv("SSL_CERT_DIR", os.devnull)
+    context = client_options(parse_addresses("https://b"), trust_env=False)["verify"]
+    assert context.cert_store_stats()["x509_ca"] == 0
+
+
+def test_https_to_a_server_without_it(talk: Talk) -> None:
+    with working() as here:
+        (outcome,) = talk(here.url.replace("http:", "https:"), LIST)
+    assert type(outcome) is ControllerUnreachable
+    assert here.url.replace("http:", "https:") in str(outcome)
+    assert "SSL" in str(outcome)
+
+
+def test_importing_the_client_does_not_import_httpx() -> None:
+    code = "import sys, dbgpt_ctl.client; print('httpx' in sys.modules, 'asyncio' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == ["False", "False"]

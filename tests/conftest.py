@@ -1,0 +1,53 @@
+"""Fixtures that several suites share: a private MariaDB for the session, and in it a database for each test."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.mariadb import MariaDB, missing_programs, private_mariadb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import URL
+
+    from tests.support.mariadb import MariaDBServer
+
+_NUMBERS = count(1)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """What runs tests marked `anyio`."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDBServer]:
+    """Runs for the whole session. In CI its absence is a failure."""
+    missing = missing_programs()
+    if missing and os.environ.get("CI"):
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+    with private_mariadb() as server:
+        yield server
+
+
+@pytest.fixture
+def mariadb(mariadb_server: MariaDBServer) -> Iterator[MariaDB]:
+    """An empty database, dropped when the test is over."""
+    database = MariaDB(mariadb_server, f"test_{next(_NUMBERS)}")
+    database.create()
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def mariadb_url(mariadb: MariaDB) -> URL:
+    """The address of an empty database."""
+    return mariadb.url

@@ -1,0 +1,91 @@
+"""The kinds of registry that one contract binds."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import URL
+
+from dbgpt_ctl.instance import InstanceKey, InstanceState, Registration
+from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.registry.remote import RemoteModelRegistry
+from tests.support.clock import ManualClock
+from tests.support.server import running_controller
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dbgpt_ctl.instance import ListedInstance
+    from dbgpt_ctl.registry import ModelRegistry
+
+TIMEOUT = timedelta(seconds=60)
+KINDS = ("embedded", "sqlite", "mariadb", "remote")
+
+
+@dataclass
+class Backend:
+    """Opens registries of one kind, all with the same clock. Those of a database share it."""
+
+    kind: str
+    folder: Path
+    mariadb_url: URL | None = None
+    clock: ManualClock = field(default_factory=ManualClock)
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def open(self, *, max_instances: int = 100) -> ModelRegistry:
+        """Ready to use; closed with the test."""
+        registry = self.create(max_instances=max_instances)
+        await registry.open()
+        self.stack.push_async_callback(registry.close)
+        return registry
+
+    def create(self, *, max_instances: int = 100) -> ModelRegistry:
+        """Not opened yet."""
+        embedded = EmbeddedModelRegistry(clock=self.clock, heartbeat_timeout=TIMEOUT, max_instances=max_instances)
+        if self.kind == "embedded":
+            return embedded
+        if self.kind == "remote":
+            return RemoteModelRegistry(self.stack.enter_context(running_controller(embedded)))
+        return DatabaseModelRegistry(self.url, heartbeat_timeout=TIMEOUT, max_instances=max_instances, clock=self.clock)
+
+    @property
+    def url(self) -> URL:
+        """Where the database is."""
+        return self.mariadb_url or URL.create("sqlite", database=str(self.folder / "new" / "ctl.db"))
+
+    def shown(self, state: InstanceState) -> InstanceState:
+        """The state as a list of this kind tells it: the wire does not tell deregistered from unhealthy."""
+        on_wire = self.kind == "remote" and state is InstanceState.DEREGISTERED
+        return InstanceState.UNHEALTHY if on_wire else state
+
+
+def sent(
+    model_name: str = "qwen@llm",
+    host: str = "10.0.0.4",
+    port: int = 8001,
+    *,
+    weight: float = 1.0,
+    check_healthy: bool = True,
+    enabled: bool = True,
+    prompt_template: str | None = None,
+) -> Registration:
+    """A registration with what matters to the test spelled out."""
+    return Registration(InstanceKey(model_name, host, port), weight, check_healthy, enabled, prompt_template)
+
+
+async def only(registry: ModelRegistry) -> ListedInstance:
+    """The one instance that is listed."""
+    (entry,) = (await registry.list()).entries
+    return entry
+
+
+async def states(
+    registry: ModelRegistry, model_name: str | None = None, *, healthy_only: bool = False
+) -> list[tuple[str, str]]:
+    """Each listed instance as its reference and state."""
+    listing = await registry.list(model_name, healthy_only=healthy_only)
+    return [(str(each.instance.key), str(each.state)) for each in listing.entries]

@@ -48,7 +48,7 @@ class Unanswered:
     dropped: bool = False
 
 
-class PassedOver(Exception):  # noqa: N818 - no error: it says that the next controller is to be asked
+class PassedOver(Exception):
     """This controller could not serve the call. `away`: it may not even be there; else it is there and failed."""
 
     def __init__(self, address: Address, reason: str, *, answered: bool, away: bool) -> None:

@@ -125,7 +125,7 @@ class Calls:
         raise _all_failed(failures, self.advice)
 
     def _attempt(self, request: Request) -> Flow[Reply | Unanswered]:
-        """Once more when a standing connection was lost: it may have been closed between calls, and repeating is safe."""
+        """Once more when a standing connection was lost: it may have closed between calls, and repeating is safe."""
         deadline = self.monotonic() + request.timeout
         outcome = yield request
         left = deadline - self.monotonic()

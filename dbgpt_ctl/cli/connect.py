@@ -13,7 +13,7 @@ from dbgpt_ctl.settings import ClientSettings, knobs_of
 if TYPE_CHECKING:
     from dbgpt_ctl.client import ControllerClient
 
-_KNOBS = {knob.name: f"[{knob.variable}; {knob.text(knob.default)}]" for knob in knobs_of(ClientSettings)}
+_KNOBS = {knob.name: f"[{knob.variable}; default: {knob.text(knob.default)}]" for knob in knobs_of(ClientSettings)}
 
 Address = Annotated[
     str | None,
@@ -42,6 +42,6 @@ def connect(address: str | None, request_timeout: str | None, env_file: str | No
     """The client; nothing is sent yet. Raises UsageError."""
     timeout = None if request_timeout is None else parse_duration("--request-timeout", request_timeout)
     settings = ClientSettings.load({"address": address, "request_timeout": timeout}, os.environ, env_file)
-    from dbgpt_ctl.client import ControllerClient  # noqa: PLC0415 - it imports httpx
+    from dbgpt_ctl.client import ControllerClient
 
     return ControllerClient(settings.address, timeout=settings.request_timeout)

@@ -11,7 +11,7 @@ from enum import EnumType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from typer import BadParameter
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from dbgpt_ctl.cli.output import PipeClosed, print_lines, say
@@ -72,7 +72,7 @@ class Group(TyperGroup):
 def _tell(error: Exception) -> int:
     """Tells the person what went wrong, in one line; returns the exit code."""
     if os.environ.get(DEBUG):
-        import traceback  # noqa: PLC0415
+        import traceback
 
         traceback.print_exception(error)
     if isinstance(error, PipeClosed):
@@ -94,11 +94,21 @@ def _of_usage(error: TyperException) -> str:
 
 
 def _take_plainly(params: Iterable[Any]) -> None:
-    """Spares texts, choices and switches the way through pydantic, which takes 0.1 s to import; other types keep it."""
+    """Spares texts, choices and switches the way through pydantic, which takes 0.1 s to import; other types keep it.
+
+    Typer has no public way for that. Should a release of it change this, commands are slower and otherwise the same.
+    """
     for param in params:
         annotation = param.type_descriptor.annotation
         if annotation in (str, list[str], bool) or isinstance(annotation, EnumType):
             vars(param)["_runtime_param"] = _Plain()
+        if isinstance(param, TyperArgument):
+            vars(param)["display_type_rich"] = _no_type
+
+
+def _no_type(ctx: Any) -> str:  # noqa: ARG001 - Typer's signature
+    """Instead of `<list[str]>` after an argument's name in the help."""
+    return ""
 
 
 class _Plain:

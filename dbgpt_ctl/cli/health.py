@@ -27,7 +27,7 @@ class HealthFormat(StrEnum):
 
 
 _COLUMNS = (
-    Column("CONTROLLER"),
+    Column("CONTROLLER", folds=True),
     Column("STATUS", colours={"healthy": "32", "unhealthy": "33", "unreachable": "31"}),
     Column("LATENCY"),
     Column("DETAIL", folds=True),

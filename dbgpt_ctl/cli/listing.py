@@ -40,7 +40,7 @@ _COLUMNS = (
     Column("LAST BEAT"),
     Column("WEIGHT"),
 )
-_WIDE = (*_COLUMNS, Column("PROMPT TEMPLATE", folds=True), Column("CHECKED"), Column("LAST BEAT AT"))
+_WIDE = (*_COLUMNS, Column("PROMPT", folds=True), Column("CHECKED"), Column("LAST BEAT AT"))
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,12 +28,14 @@ app = typer.Typer(cls=Group, help="See and change which model instances are regi
 References = Annotated[
     list[str],
     typer.Argument(
-        metavar="NAME[@TYPE]/HOST:PORT...",
+        metavar="NAME[@TYPE]/HOST:PORT",
         show_default=False,
         help="Instances as `ctl models list -o name` prints them; or one NAME with --host and --port.",
     ),
 ]
-Kind = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Type of a NAME that has none. [llm]")]
+Kind = Annotated[
+    str | None, typer.Option("--type", metavar="TYPE", help="Type of a NAME that has none. [default: llm]")
+]
 Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Host of NAME, as it is registered.")]
 Port = Annotated[str | None, typer.Option("--port", metavar="PORT", help="Port of NAME.")]
 Output = Annotated[ResultFormat, typer.Option("--output", "-o", help="How to print the results.")]
@@ -51,7 +54,7 @@ ListOutput = Annotated[
     typer.Option("--output", "-o", help="How to print them; name prints references, which the other verbs take."),
 ]
 NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Leave out the header of table, wide and csv.")]
-Weight = Annotated[str | None, typer.Option("--weight", metavar="NUMBER", help="Its weight. [1.0]")]
+Weight = Annotated[str | None, typer.Option("--weight", metavar="NUMBER", help="Its weight. [default: 1.0]")]
 PromptTemplate = Annotated[
     str | None, typer.Option("--prompt-template", metavar="NAME", help="Name of its prompt template.")
 ]
@@ -188,7 +191,7 @@ def heartbeat(
 
         def act(key: InstanceKey) -> str:
             if not client.heartbeat(Registration(key)):
-                again = f"ctl models register {reference(key)}"
+                again = f"ctl models register {quote(reference(key))}"
                 raise ControllerRefused(
                     f"heartbeat refused: the instance was deregistered; register it again with: {again}"
                 )

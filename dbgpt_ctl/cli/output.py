@@ -29,12 +29,13 @@ class Format(StrEnum):
     NAME = "name"
 
 
-class PipeClosed(CtlError):  # noqa: N818 - no error: the reader had enough
+class PipeClosed(CtlError):
     """Who read stdout has seen enough: nothing to say. 128 + SIGPIPE, as 130 is 128 + SIGINT."""
 
     exit_code = 141
 
 
+_BEYOND_ASCII = re.compile(r"[^\n -~]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 FORMULA_STARTS = ("=", "+", "-", "@")
 """A spreadsheet takes a cell that starts with one of these for a formula; in csv such text gets a `'` before it."""
@@ -42,8 +43,12 @@ FORMULA_STARTS = ("=", "+", "-", "@")
 
 def say(line: str) -> None:
     """A line for the person, on stderr."""
-    if sys.stderr is not None:
+    if sys.stderr is None:
+        return
+    try:
         print(f"ctl: {defused(line)}", file=sys.stderr, flush=True)  # noqa: T201 - this module is the place
+    except OSError:
+        _let_go_of(sys.stderr)
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -66,17 +71,15 @@ def print_json(value: Any, *, indent: int | None = 2) -> None:
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """JSON: letters of any script as they are, all that is not printable as JSON's own escapes."""
-    import json  # noqa: PLC0415
+    import json
 
     text = json.dumps(value, ensure_ascii=not _speaks_unicode(), indent=indent)
-    if text.isascii() and "\x7f" not in text:
-        return text
-    return "".join(char if char == "\n" or char.isprintable() else _json_escape(char) for char in text)
+    return _BEYOND_ASCII.sub(lambda found: found[0] if found[0].isprintable() else _json_escape(found[0]), text)
 
 
 def print_yaml(objects: Sequence[Mapping[str, Any]]) -> None:
     """A YAML list; with a text in it that is not printable, everything beyond ASCII is escaped."""
-    import yaml  # noqa: PLC0415
+    import yaml
 
     texts = [text for each in objects for pair in each.items() for text in pair if isinstance(text, str)]
     plain = _speaks_unicode() and all(text.isprintable() for text in texts)
@@ -88,8 +91,8 @@ def print_yaml(objects: Sequence[Mapping[str, Any]]) -> None:
 
 def print_csv(keys: Sequence[str], objects: Iterable[Mapping[str, Any]], *, headers: bool) -> None:
     """RFC 4180 with line feeds. null is an empty cell, booleans as in JSON, text is escaped and never a formula."""
-    import csv  # noqa: PLC0415
-    import io  # noqa: PLC0415
+    import csv
+    import io
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -101,7 +104,7 @@ def print_csv(keys: Sequence[str], objects: Iterable[Mapping[str, Any]], *, head
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headers: bool) -> None:
     """Columns: fitted to a terminal, and in colour unless NO_COLOR is set; in a pipe never cut nor coloured."""
-    from dbgpt_ctl.cli.table import lay_out  # noqa: PLC0415
+    from dbgpt_ctl.cli.table import lay_out
 
     terminal = _stdout().isatty()
     width = shutil.get_terminal_size().columns if terminal else None
@@ -132,7 +135,7 @@ def _wants_colour() -> bool:
 
 
 def _json_escape(char: str) -> str:
-    import json  # noqa: PLC0415
+    import json
 
     return f"\\u{ord(char):04x}" if char == "\x7f" else json.dumps(char)[1:-1]
 

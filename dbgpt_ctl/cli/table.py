@@ -54,12 +54,12 @@ def _line(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]
 def _fitted(columns: Sequence[Column], widths: list[int], width: int | None) -> list[int]:
     """Takes what is too much from the widest column that folds, again and again."""
     excess = 0 if width is None else sum(widths) + len(GAP) * (len(widths) - 1) - width
-    folding = [index for index, column in enumerate(columns) if column.folds]
-    while excess > 0 and folding:
-        widest = max(folding, key=widths.__getitem__)
-        if widths[widest] <= _NARROWEST:
+    least = [max(_NARROWEST, len(column.header)) for column in columns]
+    while excess > 0:
+        folding = [at for at, column in enumerate(columns) if column.folds and widths[at] > least[at]]
+        if not folding:
             break
-        widths[widest] -= 1
+        widths[max(folding, key=widths.__getitem__)] -= 1
         excess -= 1
     return widths
 
@@ -80,6 +80,6 @@ def _cells(text: str) -> int:
     """The width on a terminal: Chinese characters take two cells, combining ones none."""
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len  # noqa: PLC0415 - only needed for names beyond ASCII
+    from rich.cells import cell_len
 
     return cell_len(text)

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECS = 0.25
 LAST_RETRY_SECS = 2.0
+FIRST_OPEN_SECS = 3.0
+"""So long the first requests wait for a registry that opens slowly; a worker whose register fails ends itself."""
 
 
 class Controller:
@@ -51,11 +53,14 @@ class Controller:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Opens the registry in the background, so that health can tell why it takes long."""
+        tried = asyncio.Event()
         tasks = [
-            asyncio.create_task(self._open(), name="open registry"),
+            asyncio.create_task(self._open(tried), name="open registry"),
             asyncio.create_task(self._observe(), name="observe instances"),
         ]
         try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(tried.wait(), FIRST_OPEN_SECS)
             yield
         finally:
             for task in tasks:
@@ -63,7 +68,7 @@ class Controller:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.registry.close()
 
-    async def _open(self) -> None:
+    async def _open(self, tried: asyncio.Event) -> None:
         delay, told = FIRST_RETRY_SECS, ""
         while True:
             try:
@@ -72,8 +77,6 @@ class Controller:
                 if str(error) != told:
                     told = str(error)
                     log.warning("waiting for the registry: %s", told)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, LAST_RETRY_SECS)
             except RegistryUnusable as error:
                 self.on_unusable(error)
                 return
@@ -81,6 +84,10 @@ class Controller:
                 if told:
                     log.info("the registry is back")
                 return
+            finally:
+                tried.set()
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LAST_RETRY_SECS)
 
     async def _observe(self) -> None:
         while True:

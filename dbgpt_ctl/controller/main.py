@@ -17,7 +17,7 @@ from dbgpt_ctl.controller import logs, problems
 from dbgpt_ctl.controller.app import create_app, mount
 from dbgpt_ctl.controller.core import Controller
 from dbgpt_ctl.controller.listen import listening_socket
-from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.errors import CtlError, UsageError
 from dbgpt_ctl.instance import bracketed
 from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
 from dbgpt_ctl.settings import ControllerSettings
@@ -144,7 +144,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for sock in sockets or []:
+        for sock in [] if self.should_exit else sockets or []:
             host, port = sock.getsockname()[:2]
             log.info("listening on http://%s:%s", bracketed(host), port)
 
@@ -163,6 +163,8 @@ async def _serve(server: _Server, sock: socket.socket, controller: Controller) -
     loop.add_signal_handler(signal.SIGINT, end, KeyboardInterrupt())
     controller.on_unusable = end
     await server.serve(sockets=[sock])
+    if ends and isinstance(ends[0], CtlError):
+        raise ends[0]
     log.info("stopped")
     if ends and ends[0] is not None:
         raise ends[0]

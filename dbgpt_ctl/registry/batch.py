@@ -22,9 +22,9 @@ Answer = TypeVar("Answer")
 class GroupCommit(Generic[Call, Answer]):
     """At most one batch is under way; what arrives meanwhile forms the next. A lone call waits for nobody.
 
-    `commit` runs in a thread of `executor`. It takes the calls in order of arrival and returns, when all is stored, one answer per call in
-    the same order; an answer that is an exception is raised to its call. When `commit` itself raises, every call of the batch gets that.
-    Lives in one event loop.
+    `commit` runs in a thread of `executor`. It takes the calls in order of arrival and returns, when all is stored, one
+    answer per call in the same order; an answer that is an exception is raised to its call. When `commit` itself
+    raises, every call of the batch gets that. Lives in one event loop.
     """
 
     def __init__(
@@ -42,7 +42,9 @@ class GroupCommit(Generic[Call, Answer]):
         self._closed = False
 
     async def submit(self, call: Call) -> Answer:
-        """The call's own answer, after the commit. A caller that is cancelled leaves its call behind: it may or may not be stored."""
+        """The call's own answer, after the commit. A caller that is cancelled leaves its call behind: it may or may not
+        be stored.
+        """
         if self._closed:
             raise RegistryUnavailable("the registry is closed")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -86,8 +88,8 @@ def each_its_own(
 ) -> Sequence[Answer | Exception]:
     """`commit`, but a call that cannot be stored at all does not fail its neighbours.
 
-    A RegistryError is nobody's fault and everybody's answer; after any other error the halves are tried on their own, until the call
-    that causes it stands alone.
+    A RegistryError is nobody's fault and everybody's answer; after any other error the halves are tried on their own,
+    until the call that causes it stands alone.
     """
     try:
         return commit(calls)

@@ -39,9 +39,10 @@ _Query = tuple[str | None, bool]
 class DatabaseModelRegistry(ModelRegistry):
     """Facts in the table `ctl_instance`; the rules are those of `instance`, applied under row locks.
 
-    Three lanes, each with at most one batch under way: writes (group commit), lists of models, lists of all. What waits together is asked
-    together, so a list begins after all who share it came, and those get the same `Listing` object. Without `clock` the time is the
-    database's, on SQLite this host's (rule 7). `max_instances` counts tombstones too. The password in `url` is in no error or log.
+    Three lanes, each with at most one batch under way: writes (group commit), lists of models, lists of all. What waits
+    together is asked together, so a list begins after all who share it came, and those get the same `Listing` object.
+    Without `clock` the time is the database's, on SQLite this host's (rule 7). `max_instances` counts tombstones too.
+    The password in `url` is in no error or log.
     """
 
     def __init__(

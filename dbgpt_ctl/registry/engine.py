@@ -21,7 +21,8 @@ _RECYCLE_SECS = 600
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTimeouts:
-    """The longest waits, in seconds: for a connection, for each answer or the sending of a statement, for another's lock, for the pool.
+    """The longest waits, in seconds: for a connection, for each answer or the sending of a statement, for another's
+    lock, for the pool.
 
     `patience` bounds the tries of one transaction together. A DB-GPT client gives up after 5 s.
     """
@@ -38,7 +39,8 @@ def connect_to(url: URL, *, pool_size: int, max_overflow: int, timeouts: Databas
     kind = url.get_backend_name()
     if kind not in {"sqlite", "mysql", "mariadb"}:
         raise UsageError(f"database {kind!r} is not supported: use mysql or sqlite")
-    # Nothing is left open when a connection goes back: transactions are ended by their blocks. It saves a round trip per batch.
+    # Nothing is left open when a connection goes back: transactions are ended by their blocks. It saves a round trip
+    # per batch.
     pool: dict[str, Any] = {
         "pool_size": pool_size,
         "max_overflow": max_overflow,
@@ -50,6 +52,7 @@ def connect_to(url: URL, *, pool_size: int, max_overflow: int, timeouts: Databas
 
 
 def _mysql(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any]) -> Engine:
+    lock = timeouts.lock
     # READ COMMITTED: no gap locks, and each statement sees all that was committed before it began.
     return create_engine(
         url.set(drivername="mysql+pymysql"),
@@ -60,7 +63,7 @@ def _mysql(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any]) -> Engine
             "connect_timeout": timeouts.connect,
             "read_timeout": timeouts.io,
             "write_timeout": timeouts.io,
-            "init_command": f"SET SESSION innodb_lock_wait_timeout = {timeouts.lock}, lock_wait_timeout = {timeouts.lock}",
+            "init_command": f"SET SESSION innodb_lock_wait_timeout = {lock}, lock_wait_timeout = {lock}",
         },
         **pool,
     )
@@ -75,7 +78,8 @@ def _sqlite(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any]) -> Engin
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _: object) -> None:
-        # The driver's own notion of transactions is switched off, see on_begin. FULL: a commit outlives a power cut too.
+        # The driver's own notion of transactions is switched off, see on_begin. FULL: a commit outlives a power cut
+        # too.
         connection.isolation_level = None
         connection.execute("PRAGMA synchronous = FULL")
 

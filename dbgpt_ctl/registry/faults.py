@@ -1,4 +1,6 @@
-"""What a database's error means: worth another try, wait until it is back, or call a person. Messages are one line without secrets."""
+"""What a database's error means: worth another try, wait until it is back, or call a person. Messages are one line
+without secrets.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["is_conflict", "lost_connection", "meaning_of", "place_of"]
 
 # MySQL's numbers: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
-_DUPLICATE_KEY, _LOCK_TIMEOUT, _DEADLOCK, _RECORD_CHANGED = 1062, 1205, 1213, 1020
-_UNKNOWN_DATABASE = 1049
-_DENIED = frozenset({1044, 1045, 1698})
-_FORBIDDEN = frozenset({1142, 1143, 1370})
-_OTHER_SCHEMA = frozenset({1054, 1146})
-_CONFLICTS = frozenset({_DUPLICATE_KEY, _LOCK_TIMEOUT, _DEADLOCK, _RECORD_CHANGED})
+_CONFLICTS = frozenset({1020, 1062, 1205, 1213})
+"""Record changed, duplicate key (another controller was first), lock wait timeout, deadlock."""
 _BAD_CALL = frozenset({1048, 1264, 1265, 1366, 1406})
+"""A value that the column does not take."""
+_UNUSABLE = dict.fromkeys((1044, 1045, 1698), "check user, password and grants")
+_UNUSABLE |= dict.fromkeys((1142, 1143), "grant it, or let a user who may create tables start a controller once")
+_UNUSABLE |= dict.fromkeys((1054, 1146), "these are not the tables of this release")
+_UNUSABLE |= {1049: "create it (CREATE DATABASE) or name another"}
 
-_SQLITE_CONFLICTS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CONSTRAINT})
+_SQLITE_CONFLICTS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _SQLITE_UNUSABLE = {
     sqlite3.SQLITE_PERM: "make it writable",
     sqlite3.SQLITE_READONLY: "make the file and its folder writable",
@@ -33,9 +36,7 @@ _SQLITE_UNUSABLE = {
     sqlite3.SQLITE_NOTADB: "name another file",
     sqlite3.SQLITE_ERROR: "name another file, or move this one away",
 }
-_SQLITE_AWAY = frozenset(
-    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM}
-)
+_SQLITE_BAD_CALL = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG})
 
 
 def place_of(url: URL) -> str:
@@ -65,32 +66,16 @@ def meaning_of(error: Exception, url: URL) -> RegistryError | None:
     if isinstance(error, PoolTimeout):
         return RegistryUnavailable(f"database {place}: all connections are busy")
     if isinstance(cause, sqlite3.Error):
-        return _meaning_on_sqlite(cause, place)
-    if not isinstance(error, DBAPIError):
+        code, unusable, bad_call = _sqlite_code(cause), _SQLITE_UNUSABLE, _SQLITE_BAD_CALL
+    elif isinstance(error, DBAPIError):
+        code, unusable, bad_call = _mysql_code(cause), _UNUSABLE, _BAD_CALL
+    else:
         return None
-    code, words = _mysql_code(cause), _words(cause)
-    if code in _BAD_CALL:
+    if code in bad_call:
         return None
-    if code in _DENIED:
-        return RegistryUnusable(f"database {place} refused the log-in: {words}; check user, password and grants")
-    if code == _UNKNOWN_DATABASE:
-        return RegistryUnusable(
-            f"database {place} does not exist: create it (CREATE DATABASE `{url.database}`) or name another"
-        )
-    if code in _FORBIDDEN:
-        return RegistryUnusable(f"database {place}: {words}; grant it, or let an administrator start a controller once")
-    if code in _OTHER_SCHEMA:
-        return RegistryUnusable(f"database {place} holds other tables than this release expects: {words}")
-    return RegistryUnavailable(f"database {place}: {words}")
-
-
-def _meaning_on_sqlite(cause: sqlite3.Error, place: str) -> RegistryError | None:
-    code, words = _sqlite_code(cause), _words(cause)
-    if code in _SQLITE_UNUSABLE:
-        return RegistryUnusable(f"database {place}: {words}; {_SQLITE_UNUSABLE[code]}")
-    if code in _SQLITE_AWAY:
-        return RegistryUnavailable(f"database {place}: {words}")
-    return None
+    said = cause.args[1] if len(cause.args) > 1 else cause
+    message = f"database {place}: {' '.join(str(said).split()) or type(cause).__name__}"
+    return RegistryUnusable(f"{message}; {unusable[code]}") if code in unusable else RegistryUnavailable(message)
 
 
 def _cause(error: Exception) -> BaseException:
@@ -105,9 +90,3 @@ def _sqlite_code(cause: sqlite3.Error) -> int:
 def _mysql_code(cause: BaseException) -> int:
     code = cause.args[0] if cause.args else 0
     return code if isinstance(code, int) else 0
-
-
-def _words(cause: BaseException) -> str:
-    """What the database said, on one line."""
-    said = cause.args[1] if len(cause.args) > 1 else cause
-    return " ".join(str(said).split()) or type(cause).__name__

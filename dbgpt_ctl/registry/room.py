@@ -16,8 +16,9 @@ __all__ = ["Room"]
 
 
 class Room:
-    """Counting is dear, so a count is believed for a while: one controller keeps its limit exactly, several that share a database may
-    overshoot by what they all store in that time."""
+    """Counting is dear, so a count is believed for a while: one controller keeps its limit exactly, several that share
+    a database may overshoot by what they all store in that time.
+    """
 
     KEPT_SECS = 10.0
     SWEPT_AT_ONCE = 500
@@ -54,7 +55,7 @@ class Room:
         self._open = False
 
     def sweep(self, connection: Connection, now: datetime, timeout: timedelta) -> int:
-        """Deletes tombstones that have done their duty (rule 4), and tells what is left then. At most SWEPT_AT_ONCE go."""
+        """Deletes up to SWEPT_AT_ONCE tombstones that have done their duty (rule 4); tells what is left then."""
         done = [each.key for each in tombstones(connection) if is_forgotten(each, now, timeout)][: self.SWEPT_AT_ONCE]
         # Another controller may have revived some since: only what is locked is judged.
         gone = [each.key for each in locked_rows(connection, done) if is_forgotten(each, now, timeout)] if done else []

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from dbgpt_ctl.clock import Clock
 
 __all__ = [
-    "beat_plainly",
     "DATABASE_TIME",
     "FACTS",
     "IDENTITY",
     "among",
+    "beat_plainly",
+    "count_rows",
     "delete_rows",
     "listed_rows",
     "locked_rows",
@@ -55,11 +56,13 @@ def time_of(connection: Connection, clock: Clock | None) -> datetime:
 
 
 def beat_plainly(connection: Connection, keys: Collection[InstanceKey], now: datetime | None) -> int:
-    """Stores a beat of those of `keys` for which `ModelInstance.beaten` would set the time and nothing else; tells how many.
+    """Stores a beat of those of `keys` for which `ModelInstance.beaten` would set the time and nothing else; tells how
+    many.
 
     They are there, not deregistered, and their last beat is not ahead. `now` None means the database's time.
     """
-    # Runs for every beat of the cluster, and building and compiling it as an expression would take twice the time of all the rest.
+    # Runs for every beat of the cluster, and building and compiling it as an expression would take twice the time of
+    # all the rest.
     mark = "?" if connection.dialect.name == "sqlite" else "%s"
     if len(keys) == 1:
         among_keys = f"model_name = {mark} AND host = {mark} AND port = {mark}"
@@ -75,7 +78,9 @@ def beat_plainly(connection: Connection, keys: Collection[InstanceKey], now: dat
 
 
 def locked_rows(connection: Connection, keys: Collection[InstanceKey]) -> list[ModelInstance]:
-    """Those of `keys` that are there, locked in order of identity, so that two controllers seldom wait for each other crosswise."""
+    """Those of `keys` that are there, locked in order of identity, so that two controllers seldom wait for each other
+    crosswise.
+    """
     return [
         _facts(row)
         for row in connection.execute(select(INSTANCES).where(among(keys)).order_by(*IDENTITY).with_for_update())

@@ -1,7 +1,8 @@
 """The tables of the database registry, and how a database comes to hold their newest version.
 
-`ctl_instance` holds one row per instance: its primary key is the identity itself (rule 6), its columns are the facts of `ModelInstance`, in that
-order. `ctl_schema` holds one row: the version of all this. Times are UTC with microseconds, names compare exactly (rule 1).
+`ctl_instance` holds one row per instance: its primary key is the identity itself (rule 6), its columns are the facts of
+`ModelInstance`, in that order. `ctl_schema` holds one row: the version of all this. Times are UTC with microseconds,
+names compare exactly (rule 1).
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ VERSIONS = Table(
 def prepare(engine: Engine, place: str) -> None:
     """Creates what is absent, upgrades what is older. Several controllers may do so at the same time.
 
-    A database that is up to date is only read: its user needs no right to create tables. `place` names the database in errors.
-    Raises RegistryUnusable when a newer release was there before.
+    A database that is up to date is only read: its user needs no right to create tables. `place` names the database in
+    errors. Raises RegistryUnusable when a newer release was there before.
     """
     with engine.begin() as connection:
         found = _version(connection)
@@ -130,7 +131,8 @@ def _create(connection: Connection) -> None:
 
 
 _STEPS: Mapping[int, Callable[[Connection], None]] = {1: _create}
-"""What leads from the version before to this one. MySQL commits at each DDL statement and other controllers may be at it too, so each
-step must bear to be repeated and to find its work half done."""
+"""What leads from the version before to this one. MySQL commits at each DDL statement and other controllers may be at
+it too, so each step must bear to be repeated and to find its work half done.
+"""
 
 SCHEMA_VERSION = max(_STEPS)

@@ -1,9 +1,10 @@
-"""Runs transactions: again when another was in the way, never longer than promised, and with errors that people understand."""
+"""Runs transactions: again when another was in the way, never longer than promised, and with errors that people
+understand.
+"""
 
 from __future__ import annotations
 
 import logging
-import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +15,7 @@ from dbgpt_ctl.registry.faults import is_conflict, lost_connection, meaning_of, 
 from dbgpt_ctl.registry.schema import prepare
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
     from sqlalchemy import URL, Connection
@@ -28,7 +30,7 @@ T = TypeVar("T")
 
 
 class Database:
-    """One database and what was last heard of it. Blocks: not for an event loop's thread; several threads may use one."""
+    """One database and what was last heard of it. Its calls block; several threads may use one."""
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class Database:
         return self._try(lambda: self._write(work))
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """`work` in a transaction that writes nothing; it sees all that was committed before. Raises as `write` does."""
+        """`work` in a transaction that writes nothing; it sees all that was committed before. Raises as `write`."""
         return self._try(lambda: self._read(work))
 
     def dispose(self) -> None:
@@ -101,7 +103,9 @@ class Database:
             self._sleep(self._random.uniform(0, min(_FIRST_BACKOFF_SECS * 2**tries, _LAST_BACKOFF_SECS)))
 
     def _again(self, error: Exception, tries: int, elapsed: float) -> bool:
-        """Repeating is safe: a transaction that failed left nothing, and one whose commit went unheard is repeated without harm."""
+        """Repeating is safe: a transaction that failed left nothing, and one whose commit went unheard is repeated
+        without harm.
+        """
         if is_conflict(error):
             return elapsed < self._timeouts.patience
         # The pool's connections may have died with a server that is back; one that took its time to fail is not back.

@@ -1,4 +1,6 @@
-"""One transaction over many calls: facts are loaded under row locks, the rules of `instance` make new ones, what changed is written."""
+"""One transaction over many calls: facts are loaded under row locks, the rules of `instance` make new ones, what
+changed is written.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,8 @@ Call = Register | Beat | Deregister
 class Transaction:
     """What one batch does within a transaction of `connection`, which the caller begins and commits.
 
-    `clock` None means the database's. Answers are in the order of the calls: whether the call did what it was meant to, or RegistryFull.
+    `clock` None means the database's. Answers are in the order of the calls: whether the call did what it was meant to,
+    or RegistryFull.
     """
 
     def __init__(self, connection: Connection, *, clock: Clock | None, timeout: timedelta, room: Room) -> None:
@@ -92,7 +95,9 @@ class Transaction:
         return [next(answers) if call.key in others else True for call in calls]
 
     def _beat(self, keys: Collection[InstanceKey]) -> bool:
-        """Whether a plain beat was all there was to do for each of `keys`. If not, `_settle` has to judge them all again."""
+        """Whether a plain beat was all there was to do for each of `keys`. If not, `_settle` has to judge them all
+        again.
+        """
         now = self._clock.now() if self._clock else None
         return not keys or beat_plainly(self._connection, keys, now) == len(keys)
 
@@ -131,7 +136,7 @@ class Transaction:
 
     def _refusal(self, key: InstanceKey) -> RegistryFull:
         return RegistryFull(
-            f"{key} refused: the registry holds {self._room.most} instances, the most that --max-instances allows; "
+            f"{key} refused: it would be one more than the {self._room.most} that --max-instances allows; "
             "deregister some with --remove or raise it"
         )
 
@@ -145,7 +150,7 @@ class Transaction:
             self._room.take(len(newcomers))
 
     def _update(self, changes: Iterable[tuple[ModelInstance, ModelInstance]]) -> None:
-        """Rows that change in the same way share one statement: an upsert of each takes the database ten times as long."""
+        """Rows that change in the same way share one statement: upserts take the database ten times as long."""
         alike: defaultdict[tuple[tuple[str, Any], ...], list[InstanceKey]] = defaultdict(list)
         for old, new in changes:
             if new is not old:

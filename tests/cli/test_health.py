@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
     from tests.support.fake_controller import FakeController

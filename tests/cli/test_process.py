@@ -102,6 +102,14 @@ def test_a_closed_pipe_is_quiet(fake: FakeController) -> None:
     assert process.returncode == 128 + signal.SIGPIPE
 
 
+def test_nobody_to_hear_an_error_changes_no_exit_code() -> None:
+    process = start("models", "list", "-a", NOBODY)
+    assert process.stderr
+    with process:
+        process.stderr.close()
+    assert process.returncode == 3
+
+
 def test_a_full_disk_is_told(fake: FakeController) -> None:
     with Path("/dev/full").open("w") as full:
         done = ctl("models", "list", "-a", fake.url, stdout=full, expect=1)
@@ -155,7 +163,7 @@ def test_settings_come_from_flag_environment_and_file(fake: FakeController, tmp_
     ctl("health", "--address", fake.url, env={"CONTROLLER_ADDRESS": NOBODY})
 
 
-def test_ctrl_c_ends_a_heartbeat_with_130_and_an_outage_does_not() -> None:
+def test_ctrl_c_ends_a_heartbeat_with_130() -> None:
     registry = EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60))
     with (
         running_controller(registry) as url,

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbgpt_ctl.cli.references import ModelFilter, parse_reference, parse_targets, reference_to
 from dbgpt_ctl.errors import InvalidInstance, UsageError
 from dbgpt_ctl.instance import InstanceKey
 
+NAMES = st.text(
+    st.sampled_from("\\/:[] x41u深") | st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12
+)
+HOSTS = st.text(st.sampled_from(":[]x41uf.-é"), min_size=1, max_size=12)
 PARTS = st.text(st.characters() | st.sampled_from("\\/:@[] x41u"), max_size=20)
 
 
@@ -18,7 +22,8 @@ def key_of(model_name: str, host: str, port: int) -> InstanceKey | None:
         return None
 
 
-@given(PARTS, PARTS, PARTS, st.integers(1, 65535))
+@settings(deadline=None)
+@given(NAMES, NAMES, HOSTS, st.integers(1, 65535))
 def test_every_instance_that_can_be_registered_is_read_back_from_its_reference(
     name: str, kind: str, host: str, port: int
 ) -> None:
@@ -28,6 +33,7 @@ def test_every_instance_that_can_be_registered_is_read_back_from_its_reference(
         assert str(key) == f"{key.model_name}/{key.host}:{key.port}"
 
 
+@settings(deadline=None)
 @given(PARTS, PARTS, st.integers(-1, 70000))
 def test_no_reference_of_whatever_a_strange_controller_lists_names_another_instance(
     model_name: str, host: str, port: int

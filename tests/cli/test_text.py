@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbgpt_ctl.cli.text import defused, escaped, quoted, unescaped
@@ -9,6 +9,7 @@ from dbgpt_ctl.cli.text import defused, escaped, quoted, unescaped
 ESCAPES = st.text(st.sampled_from("\\xuU05c1b20e\x1b\u202eA"), max_size=30)
 
 
+@settings(deadline=None)
 @given(st.text() | ESCAPES)
 def test_what_is_shown_is_printable_and_reads_back_as_what_it_was(text: str) -> None:
     shown = escaped(text)

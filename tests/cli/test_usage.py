@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
     from tests.support.fake_controller import FakeController
@@ -95,3 +94,4 @@ def test_every_verb_has_help_that_fits(run: Run, verb: str) -> None:
     for option in ("-a, --address", "--request-timeout", "-o, --output", "--env-file", "CONTROLLER_ADDRESS"):
         assert option in out
     assert max(map(len, out.splitlines())) <= 80
+    assert "str" not in out

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
     from tests.support.fake_controller import FakeController
@@ -98,6 +97,12 @@ def test_a_heartbeat_of_a_deregistered_one_is_refused_and_says_what_to_do(
         f"ctl: {REF}: heartbeat refused: the instance was deregistered; "
         f"register it again with: ctl models register {REF}\n"
     )
+
+
+def test_the_advice_can_be_pasted_into_a_shell(run: Run, controller: str) -> None:
+    run("models", "register", "a b; c/h:1")
+    run("models", "deregister", "a b; c/h:1")
+    assert run("models", "heartbeat", "a b; c/h:1", expect=6).err.endswith("ctl models register 'a b; c@llm/h:1'\n")
 
 
 @pytest.mark.parametrize("verb", ["register", "deregister", "heartbeat"])

@@ -341,7 +341,7 @@ async def test_a_full_registry_refuses_new_ones_and_serves_known_ones(backend: B
     assert await registry.heartbeat(sent(host="two"))
     with pytest.raises(RegistryFull, match=r"qwen@llm/three:8001"):
         await registry.register(sent(host="three"))
-    with pytest.raises(RegistryFull, match=r"2 instances"):
+    with pytest.raises(RegistryFull, match="the 2 that --max-instances"):
         await registry.heartbeat(sent(host="three"))
     assert [reference for reference, _ in await states(registry)] == ["qwen@llm/one:8001", "qwen@llm/two:8001"]
 

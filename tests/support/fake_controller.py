@@ -17,7 +17,7 @@ NOON = "Fri, 02 Jan 2026 12:00:00 GMT"
 
 @dataclass
 class FakeController:
-    """`status`, `body` (sent as JSON, or as it is when bytes) and `headers` of all answers but health's; `date` None: no Date."""
+    """What all calls but health get: `status`, `body` as JSON (bytes as they are), `headers`; `date` None: no Date."""
 
     url: str = ""
     status: int = 200

@@ -30,7 +30,7 @@ class Finished:
         return self.out.splitlines()
 
 
-class UnexpectedExit(AssertionError):  # noqa: N818 - what a test sees
+class UnexpectedExit(AssertionError):
     """The command ended with another exit code than the test said."""
 
 

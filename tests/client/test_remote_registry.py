@@ -1,0 +1,225 @@
+"""`RemoteModelRegistry` over scripted controllers; the contract of registries holds it over a real one."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from dbgpt_ctl.client import AsyncControllerClient
+from dbgpt_ctl.errors import RegistryError, RegistryFull, RegistryUnavailable, RegistryUnusable, UsageError
+from dbgpt_ctl.instance import InstanceKey, InstanceState
+from dbgpt_ctl.registry.remote import NEVER, RemoteModelRegistry
+from tests.client.servers import black_hole, closed_port, working
+from tests.client.talk import KEY, OBJECT, SENT, Controllers, good, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from dbgpt_ctl.registry import Listing, RegistryHealth
+
+    Verb = Callable[[RemoteModelRegistry], Awaitable[Any]]
+
+VERBS: dict[str, Verb] = {
+    "register": lambda registry: registry.register(SENT),
+    "heartbeat": lambda registry: registry.heartbeat(SENT),
+    "deregister": lambda registry: registry.deregister(KEY),
+    "list": lambda registry: registry.list(),
+}
+REFUSED = httpx.ConnectError("Connection refused")
+
+
+def over(controllers: Controllers) -> RemoteModelRegistry:
+    urls = ",".join(f"http://user:secret@{host}" for host in controllers.hosts)
+    return RemoteModelRegistry(AsyncControllerClient(urls, transport=httpx.MockTransport(controllers)))
+
+
+def outcome(controllers: Controllers, verb: Verb) -> Any:
+    async def call() -> Any:
+        async with over(Controllers(one=good)) as registry:
+            registry._client = over(controllers)._client
+            return await verb(registry)
+
+    return asyncio.run(call())
+
+
+def test_verbs_are_forwarded() -> None:
+    controllers = Controllers(one=good)
+
+    async def calls() -> list[Any]:
+        async with over(controllers) as registry:
+            return [await verb(registry) for verb in VERBS.values()][:3]
+
+    assert asyncio.run(calls()) == [None, True, True]
+    lines = [f"{request.method} {request.url.path}" for request in controllers.requests]
+    assert lines == [
+        "GET /api/health",
+        "POST /api/controller/models",
+        "POST /api/controller/heartbeat",
+        "DELETE /api/controller/models",
+        "GET /api/controller/models",
+    ]
+
+
+@pytest.mark.parametrize("verb", ["heartbeat", "deregister"])
+def test_false_is_passed_on(verb: str) -> None:
+    assert outcome(Controllers(one=httpx.Response(200, json=False)), VERBS[verb]) is False
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("answer", "kind", "says"),
+    [
+        (REFUSED, RegistryUnavailable, "Connection refused"),
+        (httpx.ReadTimeout("x"), RegistryUnavailable, "no answer within"),
+        (problem(503, "the database is away", "registry_unavailable"), RegistryUnavailable, "the database is away"),
+        (httpx.Response(500), RegistryUnavailable, "500"),
+        (httpx.Response(200, html="<html>"), RegistryUnavailable, "not a DB-GPT controller"),
+        (problem(429, "no room", "registry_full"), RegistryFull, "no room"),
+        (problem(422, "host is wrong", "invalid_instance"), RegistryError, "host is wrong"),
+        (httpx.Response(401), RegistryUnusable, "401"),
+        (httpx.Response(403), RegistryUnusable, "403"),
+    ],
+)
+def test_troubles_are_told_as_a_registrys(verb: str, answer: Any, kind: type[RegistryError], says: str) -> None:
+    with pytest.raises(kind) as caught:
+        outcome(Controllers(one=answer), VERBS[verb])
+    assert type(caught.value) is kind
+    assert says in str(caught.value)
+    assert "http://one" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def listing(*objects: dict[str, Any], headers: dict[str, str] | None = None, **query: Any) -> Listing:
+    controllers = Controllers(one=httpx.Response(200, json=list(objects), headers=headers))
+    result: Listing = outcome(controllers, lambda registry: registry.list(**query))
+    return result
+
+
+def test_a_listing_is_in_order_of_identity_with_states() -> None:
+    answer = listing(
+        OBJECT | {"model_name": "b@llm", "port": 10},
+        OBJECT | {"model_name": "b@llm", "port": 9, "healthy": False},
+        OBJECT
+        | {"model_name": "a@llm", "enabled": False, "prompt_template": "p", "weight": 0.5, "check_healthy": False},
+    )
+    assert [(entry.instance.key.model_name, entry.instance.key.port, entry.state) for entry in answer.entries] == [
+        ("a@llm", 8001, InstanceState.DRAINED),
+        ("b@llm", 9, InstanceState.UNHEALTHY),
+        ("b@llm", 10, InstanceState.HEALTHY),
+    ]
+    facts = answer.entries[0].instance
+    assert (facts.weight, facts.check_healthy, facts.enabled, facts.prompt_template) == (0.5, False, False, "p")
+    assert facts.last_heartbeat == facts.registered_at == datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    assert facts.last_heartbeat.tzinfo is UTC
+    assert answer.stale_since is None
+
+
+def test_stale_is_passed_on() -> None:
+    answer = listing(headers={"X-Ctl-Stale-Since": "2026-01-02T03:04:05.000000+00:00"})
+    assert answer.stale_since == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_an_instance_that_never_beat() -> None:
+    assert listing(OBJECT | {"last_heartbeat": None}).entries[0].instance.last_heartbeat == NEVER
+
+
+def test_what_other_controllers_let_in_is_left_out() -> None:
+    nameless = OBJECT | {"model_name": "qwen"}
+    drained = OBJECT | {"host": "b", "enabled": False}
+    twin = OBJECT | {"healthy": False, "last_heartbeat": "2026-01-02T03:04:06+00:00"}
+    folded = OBJECT | {"model_name": "QWEN@llm"}
+    answer = listing(nameless, OBJECT, twin, drained, folded, model_name="qwen@llm", healthy_only=True)
+    assert [(entry.instance.key, entry.state) for entry in answer.entries] == [(KEY, InstanceState.HEALTHY)]
+    everything = listing(nameless, OBJECT, twin, drained, folded)
+    keys = [entry.instance.key for entry in everything.entries]
+    assert keys == [InstanceKey("QWEN@llm", *KEY[1:]), KEY, InstanceKey("qwen@llm", "b", 8001)]
+
+
+def test_health_follows_open_and_list() -> None:
+    controllers = Controllers(one=REFUSED)
+    seen: list[RegistryHealth] = []
+
+    async def life() -> None:
+        registry = over(controllers)
+        seen.append(registry.health())
+        with pytest.raises(RegistryUnavailable, match="http://one: Connection refused"):
+            await registry.open()
+        seen.append(registry.health())
+        controllers.hosts["one"] = good
+        await registry.open()
+        seen.append(registry.health())
+        controllers.hosts["one"] = httpx.Response(503)
+        with pytest.raises(RegistryUnavailable):
+            await registry.heartbeat(SENT)
+        seen.append(registry.health())
+        with pytest.raises(RegistryUnavailable):
+            await registry.list()
+        seen.append(registry.health())
+        controllers.hosts["one"] = good
+        await registry.list()
+        seen.append(registry.health())
+        await registry.close()
+        seen.append(registry.health())
+
+    asyncio.run(life())
+    assert [health.ready for health in seen] == [False, False, True, True, False, True, False]
+    assert [health.reason is None for health in seen] == [False, False, True, True, False, True, False]
+
+
+def test_open_with_wrong_credentials_needs_a_person() -> None:
+    with pytest.raises(RegistryUnusable, match="CONTROLLER_REMOTE_ADDR"):
+        asyncio.run(over(Controllers(one=httpx.Response(401), two=httpx.Response(403))).open())
+
+
+def test_open_is_content_with_one_of_two() -> None:
+    async def opened() -> bool:
+        async with over(Controllers(one=httpx.Response(401), two=good)) as registry:
+            return registry.health().ready
+
+    assert asyncio.run(opened())
+
+
+@pytest.mark.parametrize("verb", [*VERBS.values(), lambda registry: registry.open()])
+def test_a_closed_registry_is_unavailable(verb: Verb) -> None:
+    async def life() -> None:
+        registry = over(Controllers(one=good))
+        await registry.open()
+        await registry.close()
+        await registry.close()
+        with pytest.raises(RegistryUnavailable, match="closed"):
+            await verb(registry)
+
+    asyncio.run(life())
+
+
+def test_by_address_it_keeps_connections_and_survives_silence() -> None:
+    with black_hole() as away, working() as here:
+
+        async def life() -> None:
+            async with RemoteModelRegistry(f"{away},{here.url}", timeout=1.0) as registry:
+                await asyncio.gather(*(registry.heartbeat(SENT) for _ in range(20)))
+                for _ in range(20):
+                    assert await registry.heartbeat(SENT)
+
+        asyncio.run(life())
+        assert len(here.lines) == 41
+        assert len(here.connections) <= 21
+
+
+def test_by_address_it_names_the_variable() -> None:
+    with pytest.raises(UsageError, match="port is 0"):
+        RemoteModelRegistry("http://h:0")
+
+    async def life() -> None:
+        registry = RemoteModelRegistry(closed_port())
+        try:
+            with pytest.raises(RegistryUnavailable, match="CONTROLLER_REMOTE_ADDR"):
+                await registry.list()
+        finally:
+            await registry.close()
+
+    asyncio.run(life())

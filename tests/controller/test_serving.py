@@ -1,0 +1,229 @@
+"""`ctl serve` as a process: how it starts, what keeps it from starting, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import socket
+import sqlite3
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.support.mariadb import free_port
+from tests.support.process import ctl, start
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.mariadb import MariaDB
+
+PATIENCE_SECS = 30.0
+GOOD = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
+
+
+class Served:
+    """A running `ctl serve` and what it said so far."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self.said: list[str] = []
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def wait_for_line(self, text: str) -> str:
+        """The first line of its standard error with `text` in it; fails when it ends without."""
+        deadline = time.monotonic() + PATIENCE_SECS
+        while (line := self._lines.get(timeout=max(0.1, deadline - time.monotonic()))) is not None:
+            self.said.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"it ended without saying {text!r}: {self.said}")
+
+    def health(self) -> httpx.Response:
+        return httpx.get(f"{self.url}/api/health", trust_env=False)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(how)
+        code = self.process.wait(PATIENCE_SECS)
+        self._reader.join()
+        return code
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+
+@contextmanager
+def serving(*arguments: str, **environ: str) -> Iterator[Served]:
+    port = free_port()
+    with start("serve", "--port", str(port), *arguments, env=environ) as process:
+        served = Served(process, port)
+        try:
+            served.wait_for_line("listening on")
+            yield served
+        finally:
+            if process.poll() is None:
+                served.end(signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_ends_in_good_order(how: signal.Signals, code: int) -> None:
+    with serving() as served:
+        assert served.health().content == b'{"status":"ok"}'
+        assert served.end(how) == code
+
+
+def test_a_busy_port_is_one_line_that_names_the_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = ctl("serve", "--port", str(port), expect=1)
+    lines = [line for line in done.err.splitlines() if "loopback only" not in line]
+    assert len(lines) == 1, done.err
+    assert lines[0].startswith(f"ctl: port {port} on 127.0.0.1 is in use by ")
+    assert f"(process {os.getpid()})" in lines[0]
+    assert done.out == ""
+
+
+def test_a_host_that_is_not_of_this_machine_is_one_line() -> None:
+    done = ctl("serve", "--host", "192.0.2.1", expect=1)
+    assert "192.0.2.1" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_log_file_takes_the_log_and_folders_are_made(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "controller.log"
+    port = free_port()
+    with start("serve", "--port", str(port), "--log-file", str(log)) as process:
+        deadline = time.monotonic() + PATIENCE_SECS
+        while not (log.exists() and "listening on" in log.read_text()):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+        httpx.post(f"http://127.0.0.1:{port}/api/controller/models", json=GOOD, trust_env=False)
+        process.terminate()
+        _, err = process.communicate(timeout=PATIENCE_SECS)
+    assert "registered" not in err
+    assert "INFO qwen@llm/10.0.0.4:8001 registered by 127.0.0.1" in log.read_text()
+
+
+def test_a_log_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = ctl("serve", "--log-file", str(tmp_path / "file" / "log"), expect=2)
+    assert "log file" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_registry_in_sqlite_outlives_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "ctl.db"
+    arguments = ("--registry", "database", "--registry-db-type", "sqlite", "--registry-db-name", str(path))
+    with serving(*arguments) as served:
+        assert httpx.post(f"{served.url}/api/controller/models", json=GOOD, trust_env=False).content == b"true"
+        served.end(signal.SIGKILL)
+    with serving(*arguments) as served:
+        (listed,) = json.loads(ctl("models", "list", "-o", "json", "--address", served.url).out)
+        assert listed["model_name"] == "qwen@llm"
+        assert served.end() == 0
+
+
+def test_a_newer_schema_is_one_line_and_exit_1(tmp_path: Path) -> None:
+    path = tmp_path / "ctl.db"
+    arguments = ("--registry", "database", "--registry-db-type", "sqlite", "--registry-db-name", str(path))
+    with serving(*arguments) as served:
+        served.end()
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE ctl_schema SET version = 99")
+    database.close()
+    done = ctl("serve", "--port", str(free_port()), *arguments, expect=1)
+    (line,) = [line for line in done.err.splitlines() if "loopback" not in line]
+    assert line.startswith("ctl: ")
+    assert "version 99" in line
+
+
+def mysql_arguments(mariadb: MariaDB) -> list[str]:
+    server = mariadb.server
+    where = ["--registry-db-host", server.host, "--registry-db-port", str(server.port)]
+    return ["--registry", "database", "--registry-db-name", mariadb.name, "--registry-db-user", server.user, *where]
+
+
+def test_a_registry_in_mariadb(mariadb: MariaDB) -> None:
+    password = {"CONTROLLER_REGISTRY_DB_PASSWORD": mariadb.server.password}
+    with serving(*mysql_arguments(mariadb), **password) as served:
+        ctl("models", "register", "qwen/10.0.0.4:8001", "--address", served.url)
+        assert ctl("models", "list", "-o", "name", "--address", served.url).out == "qwen@llm/10.0.0.4:8001\n"
+        assert served.end() == 0
+
+
+def test_a_wrong_password_is_one_line_and_exit_1(mariadb: MariaDB) -> None:
+    password = {"CONTROLLER_REGISTRY_DB_PASSWORD": "wrong-secret"}
+    done = ctl("serve", "--port", str(free_port()), *mysql_arguments(mariadb), expect=1, env=password)
+    (line,) = [line for line in done.err.splitlines() if "loopback" not in line]
+    assert mariadb.server.user in line
+    assert "wrong-secret" not in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_database_that_is_down_is_waited_for(mariadb: MariaDB) -> None:
+    """A port that nobody listens on, until a forwarder to the real server does."""
+    port = free_port()
+    arguments = [*mysql_arguments(mariadb), "--registry-db-port", str(port)]
+    with serving(*arguments, CONTROLLER_REGISTRY_DB_PASSWORD=mariadb.server.password) as served:
+        waiting = served.wait_for_line("waiting for the registry")
+        assert f"127.0.0.1:{port}" in waiting
+        reply = served.health()
+        assert reply.status_code == 503
+        assert reply.json()["code"] == "registry_unavailable"
+        assert f"127.0.0.1:{port}" in reply.json()["detail"]
+        assert mariadb.server.password not in reply.text
+        with forwarding(port, mariadb.server.port):
+            served.wait_for_line("the registry is back")
+            assert served.health().status_code == 200
+            assert served.end() == 0
+
+
+@contextmanager
+def forwarding(port: int, to: int) -> Iterator[None]:
+    """Carries bytes between connections to `port` and ones to port `to`, both of loopback."""
+    open_sockets: list[socket.socket] = []
+
+    def carry(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+    def accept(server: socket.socket) -> None:
+        while True:
+            try:
+                inner, _ = server.accept()
+            except OSError:
+                return
+            outer = socket.create_connection(("127.0.0.1", to))
+            open_sockets.extend((inner, outer))
+            for pair in ((inner, outer), (outer, inner)):
+                threading.Thread(target=carry, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", port)) as server:
+        acceptor = threading.Thread(target=accept, args=(server,))
+        acceptor.start()
+        try:
+            yield
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            acceptor.join()
+            for each in open_sockets:
+                each.close()

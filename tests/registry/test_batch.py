@@ -1,0 +1,162 @@
+"""Group commit on its own: what is committed together, who gets which answer, and what a failure means to whom."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.registry.batch import GroupCommit, each_its_own
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+pytestmark = pytest.mark.anyio
+
+
+class Commits:
+    """A commit that notes its batches. While `gate` is closed it does not return."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.under_way = 0
+        self.most_under_way = 0
+
+    def __call__(self, calls: Sequence[int]) -> list[int | Exception]:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        self.batches.append(list(calls))
+        assert self.gate.wait(30)
+        self.under_way -= 1
+        if 13 in calls:
+            raise RegistryUnavailable("the database is away")
+        return [ValueError(f"{call} is negative") if call < 0 else call * 10 for call in calls]
+
+
+@pytest.fixture
+def commits() -> Commits:
+    return Commits()
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+@pytest.fixture
+def group(commits: Commits, executor: ThreadPoolExecutor) -> GroupCommit[int, int]:
+    return GroupCommit(commits, executor, max_batch=5)
+
+
+async def begun(commits: Commits, batches: int) -> None:
+    """Returns once so many batches have begun."""
+    async with asyncio.timeout(30):
+        while len(commits.batches) < batches:
+            await asyncio.sleep(0)
+
+
+async def test_a_lone_call_waits_for_nobody(group: GroupCommit[int, int], commits: Commits) -> None:
+    assert await group.submit(1) == 10
+    assert await group.submit(2) == 20
+    assert commits.batches == [[1], [2]]
+
+
+async def test_what_arrives_meanwhile_forms_the_next_batch(group: GroupCommit[int, int], commits: Commits) -> None:
+    commits.gate.clear()
+    first = asyncio.create_task(group.submit(1))
+    await begun(commits, 1)
+    rest = [asyncio.create_task(group.submit(call)) for call in (4, 2, 3)]
+    await asyncio.sleep(0)
+    assert not first.done()
+    commits.gate.set()
+    assert await asyncio.gather(first, *rest) == [10, 40, 20, 30]
+    assert commits.batches == [[1], [4, 2, 3]]
+
+
+async def test_one_batch_at_a_time_and_none_too_large(group: GroupCommit[int, int], commits: Commits) -> None:
+    calls = [call for call in range(100) if call != 13]
+    assert await asyncio.gather(*(group.submit(call) for call in calls)) == [call * 10 for call in calls]
+    assert commits.most_under_way == 1
+    assert [call for batch in commits.batches for call in batch] == calls
+    assert {len(batch) for batch in commits.batches[:-1]} == {5}
+
+
+async def test_each_call_gets_its_own_answer_or_error(group: GroupCommit[int, int], commits: Commits) -> None:
+    answers = await asyncio.gather(*(group.submit(call) for call in (1, -2, 3)), return_exceptions=True)
+    assert commits.batches == [[1, -2, 3]]
+    assert [answers[0], answers[2]] == [10, 30]
+    assert isinstance(answers[1], ValueError)
+
+
+async def test_a_failed_commit_fails_its_batch_and_no_other(group: GroupCommit[int, int]) -> None:
+    first, second = await asyncio.gather(group.submit(13), group.submit(1), return_exceptions=True)
+    assert isinstance(first, RegistryUnavailable)
+    assert isinstance(second, RegistryUnavailable)
+    assert first is not second
+    assert str(first) == str(second) == "the database is away"
+    assert first.retry_after == 5
+    assert await group.submit(1) == 10
+
+
+async def test_nobody_misses_a_caller_who_left(group: GroupCommit[int, int], commits: Commits) -> None:
+    commits.gate.clear()
+    calls = [asyncio.create_task(group.submit(1))]
+    await begun(commits, 1)
+    calls += [asyncio.create_task(group.submit(call)) for call in (2, 3)]
+    await asyncio.sleep(0)
+    calls[0].cancel()
+    calls[1].cancel()
+    commits.gate.set()
+    assert await calls[2] == 30
+    assert [call.cancelled() for call in calls] == [True, True, False]
+    assert await group.submit(4) == 40
+
+
+async def test_close_answers_what_was_taken_and_takes_no_more(group: GroupCommit[int, int], commits: Commits) -> None:
+    commits.gate.clear()
+    calls = [asyncio.create_task(group.submit(call)) for call in range(1, 8)]
+    await begun(commits, 1)
+    closing = asyncio.create_task(group.close())
+    await asyncio.sleep(0)
+    with pytest.raises(RegistryUnavailable, match="closed"):
+        await group.submit(99)
+    assert not closing.done()
+    commits.gate.set()
+    await closing
+    assert await asyncio.gather(*calls) == [call * 10 for call in range(1, 8)]
+    await group.close()
+
+
+def test_a_bad_call_stands_alone() -> None:
+    tried: list[list[int]] = []
+
+    def commit(calls: Sequence[int]) -> list[int]:
+        tried.append(list(calls))
+        if -1 in calls:
+            raise ValueError("-1 cannot be stored")
+        return [call * 10 for call in calls]
+
+    answers = each_its_own(commit, [1, 2, 3, -1, 5, 6, 7])
+    assert [answer for answer in answers if not isinstance(answer, Exception)] == [10, 20, 30, 50, 60, 70]
+    assert isinstance(answers[3], ValueError)
+    assert [calls for calls in tried if -1 not in calls] == [[1, 2], [3], [5, 6, 7]] or len(tried) < 8
+
+
+def test_an_absent_database_is_not_asked_again_for_each_call() -> None:
+    tried = 0
+
+    def commit(_: Sequence[int]) -> list[int]:
+        nonlocal tried
+        tried += 1
+        raise RegistryUnavailable("the database is away")
+
+    answers = each_its_own(commit, [1, 2, 3])
+    assert [type(answer) for answer in answers] == [RegistryUnavailable] * 3
+    assert tried == 1

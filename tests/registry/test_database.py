@@ -1,0 +1,230 @@
+"""What the database registry does beyond the contract: how it shares work, what it costs, what others see."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event
+
+from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.instance import ModelInstance
+from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.registry.engine import DatabaseTimeouts
+from dbgpt_ctl.registry.schema import INSTANCES
+from tests.registry.backends import TIMEOUT, Backend, only, sent, states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.clock import ManualClock
+    from tests.support.mariadb import MariaDB
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("backend", ["sqlite", "mariadb"], indirect=True)]
+
+
+@pytest.fixture
+async def registry(backend: Backend) -> DatabaseModelRegistry:
+    registry = await backend.open()
+    assert isinstance(registry, DatabaseModelRegistry)
+    return registry
+
+
+@pytest.fixture
+def statements(registry: DatabaseModelRegistry) -> Iterator[list[str]]:
+    """What is sent to the database, but for the ends of transactions."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith("BEGIN"):
+            seen.append(statement)
+
+    event.listen(registry._database.engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(registry._database.engine, "before_cursor_execute", note)
+
+
+def connections(registry: DatabaseModelRegistry) -> int:
+    """Those that are in use."""
+    in_use: int = registry._database.engine.pool.checkedout()  # type: ignore[attr-defined]
+    return in_use
+
+
+def test_columns_are_the_facts_in_their_order(backend: Backend) -> None:
+    facts = [each.name for each in fields(ModelInstance) if each.name != "key"]
+    assert [column.name for column in INSTANCES.columns] == ["model_name", "host", "port", *facts]
+
+
+async def test_facts_of_all_kinds_come_back(registry: DatabaseModelRegistry, clock: ManualClock) -> None:
+    registered_at = clock.now()
+    await registry.register(sent())
+    beat_at = clock.advance(1.5)
+    await registry.heartbeat(sent())
+    deregistered_at = clock.advance(1.000001)
+    await registry.deregister(sent().key)
+    refused_at = clock.advance(0.1)
+    await registry.heartbeat(sent())
+    assert (await only(registry)).instance == ModelInstance(
+        sent().key, 1.0, True, True, None, registered_at, beat_at, deregistered_at, refused_at, False
+    )
+    await registry.register(sent())
+    revived = (await only(registry)).instance
+    assert (revived.registered_at, revived.deregistered_at, revived.refused_at) == (registered_at, None, None)
+
+
+async def test_what_one_acknowledges_the_other_lists(registry: DatabaseModelRegistry, backend: Backend) -> None:
+    other = await backend.open()
+    for port in range(1, 10):
+        await registry.register(sent(port=port))
+        assert len((await other.list()).entries) == port
+        assert await other.deregister(sent(port=port).key)
+        assert await states(registry, healthy_only=True) == []
+
+
+async def test_a_restart_loses_nothing(registry: DatabaseModelRegistry, backend: Backend) -> None:
+    await registry.register(sent(host="a", enabled=False))
+    await registry.register(sent(host="b"))
+    await registry.deregister(sent(host="b").key)
+    before = await registry.list()
+    await registry.close()
+    assert (await (await backend.open()).list()).entries == before.entries
+    await registry.open()
+    assert (await registry.list()).entries == before.entries
+
+
+async def test_a_beat_costs_one_statement_however_many_there_are(
+    registry: DatabaseModelRegistry, statements: list[str]
+) -> None:
+    everybody = [sent(port=port) for port in range(1, 90)]
+    await asyncio.gather(*(registry.register(each) for each in everybody))
+    statements.clear()
+    assert all(await asyncio.gather(*(registry.heartbeat(each) for each in everybody)))
+    assert len(statements) == 1
+    statements.clear()
+    assert await registry.heartbeat(everybody[7])
+    assert len(statements) == 1
+    assert statements[0].startswith("UPDATE ctl_instance SET last_heartbeat")
+
+
+async def test_calls_of_all_kinds_share_a_transaction_in_order(
+    registry: DatabaseModelRegistry, statements: list[str]
+) -> None:
+    await registry.register(sent(host="known"))
+    statements.clear()
+    known, new = sent(host="known"), sent(host="new")
+    answers = await asyncio.gather(
+        registry.heartbeat(known),
+        registry.deregister(new.key),
+        registry.heartbeat(new),
+        registry.deregister(known.key),
+        registry.heartbeat(known),
+        registry.deregister(new.key, remove=True),
+        registry.heartbeat(new),
+        registry.register(new),
+        registry.heartbeat(new),
+        registry.heartbeat(sent(host="newer")),
+    )
+    assert answers == [True, False, True, True, False, True, False, None, True, True]
+    assert len([each for each in statements if each.startswith("INSERT")]) == 1
+    assert [reference for reference, _ in await states(registry, healthy_only=True)] == [
+        "qwen@llm/new:8001",
+        "qwen@llm/newer:8001",
+    ]
+
+
+async def test_rows_that_change_alike_share_a_statement(registry: DatabaseModelRegistry, statements: list[str]) -> None:
+    everybody = [sent(port=port) for port in range(1, 50)]
+    await asyncio.gather(*(registry.register(each) for each in everybody))
+    statements.clear()
+    await asyncio.gather(*(registry.register(sent(port=each.key.port, weight=2.0)) for each in everybody))
+    assert len([each for each in statements if each.startswith("UPDATE")]) == 1
+    statements.clear()
+    await asyncio.gather(*(registry.deregister(each.key) for each in everybody))
+    assert len([each for each in statements if each.startswith("UPDATE")]) == 1
+
+
+async def test_a_bad_call_does_not_fail_its_neighbours(registry: DatabaseModelRegistry) -> None:
+    unstorable = sent("\ud800@llm")
+    answers = await asyncio.gather(
+        registry.heartbeat(sent(host="a")),
+        registry.heartbeat(unstorable),
+        registry.register(sent(host="b")),
+        return_exceptions=True,
+    )
+    assert [answers[0], answers[2]] == [True, None]
+    assert isinstance(answers[1], Exception)
+    assert len((await registry.list()).entries) == 2
+    assert registry.health().ready
+
+
+async def test_lists_that_wait_together_share_one_answer(
+    registry: DatabaseModelRegistry, statements: list[str]
+) -> None:
+    await registry.register(sent("a@llm"))
+    await registry.register(sent("b@llm"))
+    statements.clear()
+    answers = await asyncio.gather(
+        *(registry.list("a@llm") for _ in range(10)),
+        *(registry.list("b@llm", healthy_only=True) for _ in range(10)),
+        *(registry.list("none@llm") for _ in range(10)),
+    )
+    assert len({id(answer) for answer in answers}) == 3
+    assert [[entry.instance.key.model_name for entry in answer.entries] for answer in answers[::10]] == [
+        ["a@llm"],
+        ["b@llm"],
+        [],
+    ]
+    assert len([each for each in statements if "FROM ctl_instance" in each]) == 1
+
+
+async def test_the_limit_holds_within_a_batch(backend: Backend) -> None:
+    registry = await backend.open(max_instances=10)
+    answers = await asyncio.gather(
+        *(registry.register(sent(port=port)) for port in range(1, 31)), return_exceptions=True
+    )
+    assert [answer is None for answer in answers] == [True] * 10 + [False] * 20
+    assert len((await registry.list()).entries) == 10
+
+
+async def test_the_limit_is_counted_again_after_a_while(backend: Backend, clock: ManualClock) -> None:
+    one, other = await backend.open(max_instances=3), await backend.open(max_instances=3)
+    await one.register(sent(port=1))
+    await other.register(sent(port=2))
+    await other.register(sent(port=3))
+    clock.advance(11)
+    with pytest.raises(Exception, match="--max-instances"):
+        await one.register(sent(port=4))
+
+
+async def test_no_connection_stays_in_use(registry: DatabaseModelRegistry, backend: Backend) -> None:
+    await asyncio.gather(*(registry.register(sent(port=port)) for port in range(1, 20)))
+    await asyncio.gather(registry.list(), registry.list("qwen@llm"), registry.heartbeat(sent()))
+    with pytest.raises(UnicodeEncodeError):
+        await registry.heartbeat(sent("\ud800@llm"))
+    assert connections(registry) == 0
+    await registry.close()
+    assert connections(registry) == 0
+
+
+async def test_one_connection_is_enough(backend: Backend) -> None:
+    registry = DatabaseModelRegistry(backend.url, heartbeat_timeout=TIMEOUT, pool_size=1, max_overflow=0)
+    async with registry:
+        await asyncio.gather(
+            *(registry.heartbeat(sent(port=port)) for port in range(1, 50)),
+            *(registry.list() for _ in range(5)),
+            *(registry.list("qwen@llm") for _ in range(5)),
+        )
+        assert len((await registry.list()).entries) == 49
+
+
+async def test_without_a_clock_the_database_tells_the_time(backend: Backend) -> None:
+    registry = DatabaseModelRegistry(backend.url, heartbeat_timeout=TIMEOUT)
+    async with registry:
+        await registry.register(sent())
+        first = (await only(registry)).instance
+        assert await registry.heartbeat(sent())
+        then = (await only(registry)).instance
+    assert first.registered_at == first.last_heartbeat <= then.last_heartbeat
+    assert then.last_heartbeat.utcoffset() is not None

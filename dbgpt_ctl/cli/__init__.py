@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -43,7 +43,6 @@ app.add_typer(models.app, name="models")
 app.command("health", cls=Command)(health.health)
 
 
-def main() -> NoReturn:
-    """The console script."""
+def main() -> None:
+    """The console script. Exits."""
     app()
-    raise SystemExit

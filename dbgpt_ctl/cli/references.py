@@ -25,12 +25,14 @@ def reference_to(fields: Mapping[str, Any]) -> str:
     """The reference of an instance as the API lists it, escaped.
 
     A name without a type (only DB-GPT's own controller lets one in) ends in `@`: no verb takes that, so it is never
-    mistaken for the model of type llm.
+    mistaken for the model of type llm. One that starts with `-` could pass for an option of the command that gets it, so
+    that is escaped too.
     """
     model_name = str(fields.get("model_name"))
     name = model_name if "@" in model_name else f"{model_name}@"
     host = escaped(str(fields.get("host"))).replace("/", escape_of("/"))
-    return f"{escaped(name)}/{host}:{escaped(str(fields.get('port')))}"
+    shown = f"{escaped(name)}/{host}:{escaped(str(fields.get('port')))}"
+    return escape_of("-") + shown[1:] if shown.startswith("-") else shown
 
 
 @dataclass(frozen=True, slots=True)

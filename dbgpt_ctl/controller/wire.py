@@ -17,8 +17,9 @@ from dbgpt_ctl.errors import BodyTooLarge, InvalidInstance, RegistryUnavailable,
 from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration, parse_bool, parse_model_name_filter
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
     from collections.abc import Callable, Coroutine
+
+    from fastapi import FastAPI
 
     from dbgpt_ctl.controller.core import Controller
     from dbgpt_ctl.registry import Listing

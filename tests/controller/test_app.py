@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -136,8 +137,6 @@ def test_mounted_in_a_foreign_application(clock: ManualClock) -> None:
         yield
         events.append("down")
 
-    from contextlib import asynccontextmanager
-
     app = FastAPI(lifespan=asynccontextmanager(lifespan))
 
     @app.get("/mine")
@@ -203,8 +202,10 @@ def test_the_log_tells_each_change_of_state_once_and_no_heartbeat(
         "qwen@llm/10.0.0.4:8001 is unhealthy: last beat 2026-01-02T03:04:05+00:00",
         "qwen@llm/10.0.0.4:8001 is healthy (was unhealthy)",
         "qwen@llm/10.0.0.4:8001 deregistered by 127.0.0.1",
-        "qwen@llm/10.0.0.4:8001 is deregistered, still beating (from 127.0.0.1): "
-        "its beats are refused until it registers",
+        (
+            "qwen@llm/10.0.0.4:8001 is deregistered, still beating (from 127.0.0.1): "
+            "its beats are refused until it registers"
+        ),
         "qwen@llm/10.0.0.4:8001 registered by 127.0.0.1",
         "qwen@llm/10.0.0.4:8001 removed by 127.0.0.1",
     ]

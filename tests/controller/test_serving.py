@@ -43,6 +43,9 @@ class Served:
 
     def wait_for_line(self, text: str) -> str:
         """The first line of its standard error with `text` in it; fails when it ends without."""
+        for line in self.said:
+            if text in line:
+                return line
         deadline = time.monotonic() + PATIENCE_SECS
         while (line := self._lines.get(timeout=max(0.1, deadline - time.monotonic()))) is not None:
             self.said.append(line)
@@ -176,54 +179,19 @@ def test_a_wrong_password_is_one_line_and_exit_1(mariadb: MariaDB) -> None:
 
 
 def test_a_database_that_is_down_is_waited_for(mariadb: MariaDB) -> None:
-    """A port that nobody listens on, until a forwarder to the real server does."""
-    port = free_port()
-    arguments = [*mysql_arguments(mariadb), "--registry-db-port", str(port)]
-    with serving(*arguments, CONTROLLER_REGISTRY_DB_PASSWORD=mariadb.server.password) as served:
-        waiting = served.wait_for_line("waiting for the registry")
-        assert f"127.0.0.1:{port}" in waiting
-        reply = served.health()
-        assert reply.status_code == 503
-        assert reply.json()["code"] == "registry_unavailable"
-        assert f"127.0.0.1:{port}" in reply.json()["detail"]
-        assert mariadb.server.password not in reply.text
-        with forwarding(port, mariadb.server.port):
+    where, password = f"127.0.0.1:{mariadb.server.port}", mariadb.server.password
+    mariadb.server.stop()
+    try:
+        with serving(*mysql_arguments(mariadb), CONTROLLER_REGISTRY_DB_PASSWORD=password) as served:
+            assert where in served.wait_for_line("waiting for the registry")
+            reply = served.health()
+            assert (reply.status_code, reply.json()["code"]) == (503, "registry_unavailable")
+            assert where in reply.json()["detail"]
+            assert password not in reply.text
+            mariadb.server.start()
             served.wait_for_line("the registry is back")
             assert served.health().status_code == 200
             assert served.end() == 0
-
-
-@contextmanager
-def forwarding(port: int, to: int) -> Iterator[None]:
-    """Carries bytes between connections to `port` and ones to port `to`, both of loopback."""
-    open_sockets: list[socket.socket] = []
-
-    def carry(source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            return
-
-    def accept(server: socket.socket) -> None:
-        while True:
-            try:
-                inner, _ = server.accept()
-            except OSError:
-                return
-            outer = socket.create_connection(("127.0.0.1", to))
-            open_sockets.extend((inner, outer))
-            for pair in ((inner, outer), (outer, inner)):
-                threading.Thread(target=carry, args=pair, daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", port)) as server:
-        acceptor = threading.Thread(target=accept, args=(server,))
-        acceptor.start()
-        try:
-            yield
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            acceptor.join()
-            for each in open_sockets:
-                each.close()
+    finally:
+        if mariadb.server.process is None:
+            mariadb.server.start()

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry import ModelRegistry
 
 TIMEOUT = timedelta(seconds=60)
-KINDS = ("embedded", "sqlite", "mariadb", "remote")
+DATABASES = ("sqlite", "mariadb")
+KINDS = ("embedded", *DATABASES, "remote")
 
 
 @dataclass

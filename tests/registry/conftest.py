@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.registry.backends import KINDS, Backend
+from tests.registry.backends import DATABASES, KINDS, Backend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -14,10 +14,21 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(params=KINDS)
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
-    """Each kind in turn; a module narrows it with `only_kinds`."""
-    url = request.getfixturevalue("mariadb_url") if request.param == "mariadb" else None
-    backend = Backend(request.param, tmp_path, url)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(params=DATABASES)
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of database in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def backend(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+    """Opens registries of the kind."""
+    backend = Backend(kind, tmp_path, request.getfixturevalue("mariadb_url") if kind == "mariadb" else None)
     async with backend.stack:
         yield backend
 

@@ -23,6 +23,7 @@ class Commits:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.begins = threading.Semaphore(0)
         self.gate = threading.Event()
         self.gate.set()
         self.under_way = 0
@@ -32,6 +33,7 @@ class Commits:
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         self.batches.append(list(calls))
+        self.begins.release()
         assert self.gate.wait(30)
         self.under_way -= 1
         if 13 in calls:
@@ -55,11 +57,9 @@ def group(commits: Commits, executor: ThreadPoolExecutor) -> GroupCommit[int, in
     return GroupCommit(commits, executor, max_batch=5)
 
 
-async def begun(commits: Commits, batches: int) -> None:
-    """Returns once so many batches have begun."""
-    async with asyncio.timeout(30):
-        while len(commits.batches) < batches:
-            await asyncio.sleep(0)
+async def begun(commits: Commits) -> None:
+    """Returns once one more batch has begun."""
+    assert await asyncio.to_thread(commits.begins.acquire, timeout=30)
 
 
 async def test_a_lone_call_waits_for_nobody(group: GroupCommit[int, int], commits: Commits) -> None:
@@ -71,7 +71,7 @@ async def test_a_lone_call_waits_for_nobody(group: GroupCommit[int, int], commit
 async def test_what_arrives_meanwhile_forms_the_next_batch(group: GroupCommit[int, int], commits: Commits) -> None:
     commits.gate.clear()
     first = asyncio.create_task(group.submit(1))
-    await begun(commits, 1)
+    await begun(commits)
     rest = [asyncio.create_task(group.submit(call)) for call in (4, 2, 3)]
     await asyncio.sleep(0)
     assert not first.done()
@@ -108,7 +108,7 @@ async def test_a_failed_commit_fails_its_batch_and_no_other(group: GroupCommit[i
 async def test_nobody_misses_a_caller_who_left(group: GroupCommit[int, int], commits: Commits) -> None:
     commits.gate.clear()
     calls = [asyncio.create_task(group.submit(1))]
-    await begun(commits, 1)
+    await begun(commits)
     calls += [asyncio.create_task(group.submit(call)) for call in (2, 3)]
     await asyncio.sleep(0)
     calls[0].cancel()
@@ -122,7 +122,7 @@ async def test_nobody_misses_a_caller_who_left(group: GroupCommit[int, int], com
 async def test_close_answers_what_was_taken_and_takes_no_more(group: GroupCommit[int, int], commits: Commits) -> None:
     commits.gate.clear()
     calls = [asyncio.create_task(group.submit(call)) for call in range(1, 8)]
-    await begun(commits, 1)
+    await begun(commits)
     closing = asyncio.create_task(group.close())
     await asyncio.sleep(0)
     with pytest.raises(RegistryUnavailable, match="closed"):

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 
-from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.instance import ModelInstance
 from dbgpt_ctl.registry.database import DatabaseModelRegistry
-from dbgpt_ctl.registry.engine import DatabaseTimeouts
 from dbgpt_ctl.registry.schema import INSTANCES
 from tests.registry.backends import TIMEOUT, Backend, only, sent, states
 
@@ -20,9 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.clock import ManualClock
-    from tests.support.mariadb import MariaDB
 
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("backend", ["sqlite", "mariadb"], indirect=True)]
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def kind(database_kind: str) -> str:
+    return database_kind
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def connections(registry: DatabaseModelRegistry) -> int:
     return in_use
 
 
-def test_columns_are_the_facts_in_their_order(backend: Backend) -> None:
+def test_columns_are_the_facts_in_their_order() -> None:
     facts = [each.name for each in fields(ModelInstance) if each.name != "key"]
     assert [column.name for column in INSTANCES.columns] == ["model_name", "host", "port", *facts]
 

@@ -5,10 +5,12 @@ The only importer of httpx, which costs a tenth of a second: itself it is import
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
 from base64 import b64encode
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +21,14 @@ from dbgpt_ctl.answers import Reply, Unanswered, one_line
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.calls import Request
 
 MAX_CONNECTIONS = 100
+MAX_IDLE = 20
+"""How many connections stay open between calls."""
 IDLE_SECONDS = 4.0
 """How long an idle connection is kept: less than the 5 s after which uvicorn closes it, so a call seldom meets that."""
 
@@ -58,18 +62,23 @@ class Transport:
 
 
 class AsyncTransport:
-    """Asynchronous, for one event loop."""
+    """Asynchronous, for one event loop. At most MAX_CONNECTIONS requests are under way, the others wait their turn.
+
+    Each of them has an httpx client to itself, since a pool of httpcore's looks at all its connections for each request:
+    with fifty of them that costs more than the request, and at a hundred calls no longer come through.
+    """
 
     def __init__(self, options: Mapping[str, Any], transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._client = httpx.AsyncClient(transport=transport, **options)
+        self._options = {**options, "transport": transport}
+        self._idle: list[httpx.AsyncClient] = []
+        self._turn = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._closed = False
 
     async def send(self, request: Request) -> Reply | Unanswered:
-        """What came of the request within its timeout, resolving the name included."""
-        from asyncio import timeout
-
+        """What came of the request within its timeout, waiting and resolving the name included."""
         try:
-            async with timeout(request.timeout):
-                response = await self._client.request(request.method, request.url, **_parts(request))
+            async with asyncio.timeout(request.timeout), self._turn, self._client() as client:
+                response = await client.request(request.method, request.url, **_parts(request))
         except TimeoutError:
             return _too_late(request)
         except httpx.RequestError as error:
@@ -77,8 +86,21 @@ class AsyncTransport:
         return Reply(response.status_code, response.headers, response.content)
 
     async def aclose(self) -> None:
-        """Closes all connections. Repeatable."""
-        await self._client.aclose()
+        """Closes all connections; those in use when they are done. Repeatable."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().aclose()
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
+        client = self._idle.pop() if self._idle else httpx.AsyncClient(**self._options)
+        try:
+            yield client
+        finally:
+            if self._closed or len(self._idle) >= MAX_IDLE:
+                await client.aclose()
+            else:
+                self._idle.append(client)
 
 
 def client_options(addresses: Sequence[Address], *, trust_env: bool) -> Mapping[str, Any]:

@@ -63,7 +63,6 @@ class Group(TyperGroup):
         kwargs = {"prog_name": "ctl"} | kwargs | {"standalone_mode": False}
         try:
             code = super().main(*args, **kwargs)
-            print_lines([])
         except Exception as error:  # noqa: BLE001 - the funnel: everything ends here
             code = _tell(error)
         sys.exit(code if isinstance(code, int) else 0)

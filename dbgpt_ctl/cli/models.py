@@ -101,7 +101,7 @@ def _remark(answer: InstanceList, wanted: ModelFilter, now: datetime, *, empty: 
             f"this is what it held {age_of(answer.stale_since, now)}"
         )
     if empty:
-        say(f"no {'healthy ' if healthy_only else ''}instances{wanted} at {answer.controller}")
+        say(f"no {'healthy ' if healthy_only else ''}instances{wanted} registered at {answer.controller}")
 
 
 @app.command(cls=Command)

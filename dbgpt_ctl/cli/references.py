@@ -25,8 +25,8 @@ def reference_to(fields: Mapping[str, Any]) -> str:
     """The reference of an instance as the API lists it, escaped.
 
     A name without a type (only DB-GPT's own controller lets one in) ends in `@`: no verb takes that, so it is never
-    mistaken for the model of type llm. One that starts with `-` could pass for an option of the command that gets it, so
-    that is escaped too.
+    mistaken for the model of type llm. A `-` at the start is escaped, or a stranger's name could pass for an option of
+    the command that is given it.
     """
     model_name = str(fields.get("model_name"))
     name = model_name if "@" in model_name else f"{model_name}@"

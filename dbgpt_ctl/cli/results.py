@@ -56,7 +56,7 @@ def for_each(keys: Sequence[InstanceKey], act: Callable[[InstanceKey], str], for
             break
     rest = keys[len(outcomes) :]
     if rest:
-        say(f"not tried: {', '.join(map(reference, rest))}")
+        say(f"{len(rest)} not tried: {reference(rest[0])}{' and what follows' if len(rest) > 1 else ''}")
     outcomes += [Outcome(key, "not tried") for key in rest]
     if form is ResultFormat.JSON:
         print_json([each.as_object() for each in outcomes])

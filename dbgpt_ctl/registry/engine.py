@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
 
-from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.errors import RegistryUnusable, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -95,7 +95,11 @@ def _sqlite(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any]) -> Engin
 
 def create_file(engine: Engine) -> None:
     """SQLite's folders and file, in WAL mode, where readers and the writer do not wait for each other."""
-    Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(str(engine.url.database))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RegistryUnusable(f"database {path}: {error.strerror}; name a file that can be created") from error
     raw = engine.raw_connection()
     try:
         raw.cursor().execute("PRAGMA journal_mode = WAL")

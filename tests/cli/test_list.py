@@ -111,7 +111,7 @@ def test_healthy_only_is_the_controllers_to_decide(run: Run, fake: FakeControlle
 )
 def test_an_empty_list_is_no_error(run: Run, fake: FakeController, form: str, out: str) -> None:
     done = run("models", "list", "-o", form)
-    assert (done.out, done.err) == (out, f"ctl: no instances at {fake.url}\n")
+    assert (done.out, done.err) == (out, f"ctl: no instances registered at {fake.url}\n")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_an_empty_list_is_no_error(run: Run, fake: FakeController, form: str, ou
     ],
 )
 def test_an_empty_list_says_what_was_looked_for(run: Run, fake: FakeController, args: list[str], what: str) -> None:
-    assert run("models", "list", *args).err == f"ctl: {what} at {fake.url}\n"
+    assert run("models", "list", *args).err == f"ctl: {what} registered at {fake.url}\n"
 
 
 def test_a_stale_list_comes_with_a_warning(run: Run, fake: FakeController) -> None:

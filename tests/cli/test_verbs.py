@@ -133,7 +133,7 @@ def test_when_no_controller_answers_the_rest_is_not_tried(run: Run, fake: FakeCo
     fake.status, fake.body = 503, {"detail": "away"}
     done = run("models", "deregister", "a/h:1", "b/h:1", "c/h:1", "-o", "json", expect=3)
     assert len(fake.requests) == 1
-    assert "not tried: b@llm/h:1, c@llm/h:1" in done.err
+    assert "ctl: 2 not tried: b@llm/h:1 and what follows\n" in done.err
     assert [each["result"] for each in json.loads(done.out)] == ["failed", "not tried", "not tried"]
 
 

@@ -115,12 +115,8 @@ def test_ctl_takes_a_beating_model_out_and_in_again(cluster: Cluster) -> None:
     controller, worker = cluster.controller, cluster.worker
     assert cluster.lab.ctl("models", "deregister", worker.model, "--address", controller.url).returncode == 0
     refused = f"{worker.model} is deregistered, still beating"
-    until(
-        "refused beat",
-        lambda: refused in controller.process.log.read_text(encoding="utf-8"),
-        controller.process,
-        worker.process,
-    )
+    log = controller.process.log
+    until("refused beat", lambda: refused in log.read_text(encoding="utf-8"), controller.process, worker.process)
     assert controller.instances()[worker.model]["healthy"] is False
     assert cluster.chat("anybody there?").status_code == 400
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.dbgpt_cluster import Lab, start_dbgpt_controller, start_worker
+from tests.support.dbgpt_cluster import Controller, Lab, start_dbgpt_controller, start_worker
 from tests.support.dbgpt_process import free_port, until
 
 if TYPE_CHECKING:
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from tests.support.dbgpt_openai import FakeOpenAI
 
 pytestmark = pytest.mark.interop
+
+API_KEYS = [
+    "model_name",
+    "host",
+    "port",
+    "weight",
+    "check_healthy",
+    "healthy",
+    "enabled",
+    "prompt_template",
+    "last_heartbeat",
+]
 
 
 class Ctl:
@@ -103,6 +115,18 @@ def test_an_absent_controller_exits_3(ctl: Ctl) -> None:
     for command in (["models", "list"], ["health"], ["models", "heartbeat", "qwen@llm/127.0.0.1:9001"]):
         done = ctl(*command, "--address", nobody, exit_code=3)
         assert nobody in done.stderr + done.stdout
+
+
+def test_ctl_serve_in_front_of_it(ctl: Ctl) -> None:
+    """What DB-GPT's controller adds to the nine keys stays behind: it breaks older clients."""
+    front = Controller(ctl.lab, ctl.url, name="front").start()
+    reference = "behind a front@llm/127.0.0.1:9003"
+    ctl("models", "register", reference, "--address", front.url)
+    assert [each["healthy"] for each in ctl.listed("behind a front")] == [True]
+    assert front.instances()[reference].keys() == set(API_KEYS)
+    ctl("models", "deregister", reference, "--address", front.url)
+    assert [each["healthy"] for each in ctl.listed("behind a front")] == [False]
+    assert reference not in front.instances(healthy_only="true")
 
 
 def test_a_real_worker_is_listed(ctl: Ctl, newest: Release, openai: FakeOpenAI) -> None:

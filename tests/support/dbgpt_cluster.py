@@ -82,7 +82,7 @@ class Controller:
 
     lab: Lab
     registry: str
-    """`embedded` or `sqlite`."""
+    """`embedded`, `sqlite`, or the URL of another controller to serve."""
     timeout: int = 60
     name: str = "controller"
     port: int = field(default_factory=free_port)
@@ -95,11 +95,14 @@ class Controller:
     def start(self) -> Controller:
         argv = [sys.executable, "-m", "dbgpt_ctl", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
         argv += ["--heartbeat-timeout-secs", str(self.timeout)]
-        if self.registry == "sqlite":
-            argv += ["--registry", "database", "--registry-db-type", "sqlite"]
-            argv += ["--registry-db-name", str(self.lab.folder / self.name / "registry.db")]
-        else:
-            argv += ["--registry", "embedded"]
+        match self.registry:
+            case "embedded":
+                argv += ["--registry", "embedded"]
+            case "sqlite":
+                argv += ["--registry", "database", "--registry-db-type", "sqlite"]
+                argv += ["--registry-db-name", str(self.lab.folder / self.name / "registry.db")]
+            case url:
+                argv += ["--remote-addr", url]
         self.process = self.lab.start(self.name, argv, self.lab.env(PYTHONPATH=str(CHECKOUT)))
         until("controller", lambda: get(f"{self.url}/api/health"), self.process)
         return self

@@ -1,0 +1,54 @@
+"""Whether the registry itself was away (rule 8). Pure: no I/O, time is an argument.
+
+A registry that lives leaves a tick behind about every second, where its facts are: in memory, or in the database, where any of
+several controllers may tick. A gap between two ticks is the evidence that nobody could store a beat then: everything was stopped,
+frozen, or cut off from the database, or the clock stepped. After a gap, what was silent since is held in its state for one timeout:
+workers get the time to beat again, and what was expired before the gap stays expired. Without a gap silence is death.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from dbgpt_ctl.instance import FUTURE_TOLERANCE, InstanceState, ModelInstance, state_of
+
+TICK_SECS = 1.0
+MAX_GAP = timedelta(seconds=5)
+"""Ticks further apart than this were not just late: a busy machine, a slow commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The registry was away from `gone_at` to `back_at`; states are held until `until`."""
+
+    gone_at: datetime
+    back_at: datetime
+    until: datetime
+
+    def state_of(self, instance: ModelInstance, now: datetime, timeout: timedelta) -> InstanceState:
+        """The state of one that has beaten since, as ever; that of any other, as it was when the registry went away."""
+        return state_of(instance, now if instance.last_heartbeat >= self.back_at else self.gone_at, timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The last tick, and the last gap before it, if there ever was one."""
+
+    ticked_at: datetime
+    gone_at: datetime | None = None
+    back_at: datetime | None = None
+
+    def ticked(self, now: datetime) -> Pulse:
+        """The pulse after a tick at `now`; a gap that ends with it is remembered. A clock that was set back is followed."""
+        if now - self.ticked_at <= MAX_GAP:
+            ahead = self.ticked_at > now + FUTURE_TOLERANCE
+            return replace(self, ticked_at=now if ahead else max(now, self.ticked_at))
+        return Pulse(ticked_at=now, gone_at=self.ticked_at, back_at=now)
+
+    def hold(self, now: datetime, timeout: timedelta) -> Hold | None:
+        """The hold at `now`, also when the gap ends only now and no tick has told of it yet."""
+        pulse = self.ticked(now)
+        if pulse.gone_at is None or pulse.back_at is None or now >= pulse.back_at + timeout:
+            return None
+        return Hold(pulse.gone_at, pulse.back_at, pulse.back_at + timeout)

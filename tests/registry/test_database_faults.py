@@ -1,0 +1,342 @@
+"""Databases that refuse, vanish, hang and come back: every wait ends, every error is one plain line without secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sqlite3
+import threading
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import pymysql
+import pytest
+from sqlalchemy import URL, event
+from sqlalchemy.exc import OperationalError
+
+from dbgpt_ctl.errors import RegistryError, RegistryUnavailable, RegistryUnusable
+from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.registry.engine import DatabaseTimeouts
+from tests.registry.backends import TIMEOUT, only, sent, states
+from tests.support.mariadb import PASSWORD, MariaDBServer, private_mariadb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.mariadb import MariaDB
+
+pytestmark = pytest.mark.anyio
+
+SHORT = DatabaseTimeouts(connect=0.3, io=0.4, lock=1, pool=0.3, patience=1.0)
+KEY = str(sent().key)
+
+
+def registry_at(url: URL, timeouts: DatabaseTimeouts = SHORT) -> DatabaseModelRegistry:
+    return DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT, timeouts=timeouts)
+
+
+async def error_of(registry: DatabaseModelRegistry) -> RegistryError:
+    """What `open` raises: one line, told by health too, without the password."""
+    with pytest.raises(RegistryError) as caught:
+        await registry.open()
+    check_words(str(caught.value))
+    assert not registry.health().ready
+    assert registry.health().reason == str(caught.value)
+    with pytest.raises(RegistryUnavailable) as refused:
+        await registry.list()
+    assert str(refused.value) == str(caught.value)
+    return caught.value
+
+
+def check_words(message: str) -> None:
+    assert "\n" not in message
+    assert PASSWORD not in message
+    assert "s3cret" not in message
+    assert "SELECT" not in message.replace("SELECT command denied", "")
+    assert len(message) < 300
+
+
+# --- refused ------------------------------------------------------------------------------------------------------
+
+
+async def test_wrong_password(mariadb: MariaDB) -> None:
+    error = await error_of(registry_at(mariadb.url.set(password="s3cret-but-wrong")))
+    assert isinstance(error, RegistryUnusable)
+    assert "Access denied" in str(error)
+    assert "check user, password and grants" in str(error)
+    assert f"127.0.0.1:{mariadb.server.port}" in str(error)
+
+
+async def test_unknown_database(mariadb: MariaDB) -> None:
+    error = await error_of(registry_at(mariadb.url.set(database="nowhere")))
+    assert isinstance(error, RegistryUnusable)
+    assert "nowhere" in str(error)
+    assert "CREATE DATABASE" in str(error)
+
+
+async def test_tables_of_somebody_else(mariadb: MariaDB) -> None:
+    mariadb.execute("CREATE TABLE ctl_schema (id INT PRIMARY KEY, version INT)")
+    mariadb.execute("INSERT INTO ctl_schema VALUES (1, 1)")
+    async with registry_at(mariadb.url) as registry:
+        with pytest.raises(RegistryUnusable, match="not the tables of this release"):
+            await registry.register(sent())
+
+
+async def test_sqlite_path_is_a_folder(tmp_path: Path) -> None:
+    error = await error_of(registry_at(URL.create("sqlite", database=str(tmp_path))))
+    assert isinstance(error, RegistryUnusable)
+    assert str(tmp_path) in str(error)
+
+
+async def test_sqlite_file_is_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("These are no tables. " * 100)
+    error = await error_of(registry_at(URL.create("sqlite", database=str(path))))
+    assert isinstance(error, RegistryUnusable)
+    assert "not a database" in str(error)
+    assert path.read_text().startswith("These are no tables.")
+
+
+async def test_sqlite_folder_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    error = await error_of(registry_at(URL.create("sqlite", database=str(tmp_path / "file" / "sub" / "ctl.db"))))
+    assert isinstance(error, RegistryUnusable)
+    assert str(tmp_path) in str(error)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+async def test_sqlite_file_is_read_only(tmp_path: Path) -> None:
+    path = tmp_path / "ctl.db"
+    path.touch(mode=0o400)
+    tmp_path.chmod(0o500)
+    assert isinstance(await error_of(registry_at(URL.create("sqlite", database=str(path)))), RegistryUnusable)
+
+
+async def test_sqlite_locked_by_somebody(tmp_path: Path) -> None:
+    url = URL.create("sqlite", database=str(tmp_path / "ctl.db"))
+    async with registry_at(url) as registry:
+        await registry.register(sent())
+        with closing(sqlite3.connect(tmp_path / "ctl.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(RegistryUnavailable, match="locked"):
+                await registry.heartbeat(sent())
+            assert not registry.health().ready
+            assert await states(registry) == [(KEY, "healthy")]
+            other.execute("COMMIT")
+        assert await registry.heartbeat(sent())
+        assert registry.health().ready
+
+
+# --- away and back ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_server(mariadb_server: MariaDBServer) -> Iterator[MariaDBServer]:
+    """A server that the test may stop and kill."""
+    with private_mariadb() as server:
+        server.execute("CREATE DATABASE ctl")
+        yield server
+
+
+async def test_nobody_listens_at_first(own_server: MariaDBServer) -> None:
+    own_server.stop()
+    registry = registry_at(own_server.url("ctl"))
+    for _ in range(2):
+        error = await error_of(registry)
+        assert isinstance(error, RegistryUnavailable)
+        assert "Connection refused" in str(error)
+        assert f"127.0.0.1:{own_server.port}" in str(error)
+    own_server.start()
+    await registry.open()
+    await registry.register(sent())
+    assert registry.health().ready
+    assert registry.health().reason is None
+    await registry.close()
+
+
+async def test_a_killed_server_comes_back_and_nothing_acknowledged_is_lost(
+    own_server: MariaDBServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with registry_at(own_server.url("ctl"), DatabaseTimeouts()) as registry:
+        for port in range(1, 20):
+            await registry.register(sent(port=port))
+        own_server.kill()
+        for call in (registry.list(), registry.heartbeat(sent(port=1)), registry.register(sent())):
+            with pytest.raises(RegistryUnavailable) as caught:
+                await call
+            check_words(str(caught.value))
+        assert not registry.health().ready
+        assert registry.health().reason == str(caught.value)
+        own_server.start()
+        # The first call finds dead connections in the pool and does not fail for that.
+        assert await registry.heartbeat(sent(port=1))
+        assert registry.health().ready
+        assert registry.health().reason is None
+        assert len((await registry.list()).entries) == 19
+    told = [record for record in caplog.records if record.name.startswith("dbgpt_ctl")]
+    assert [record.levelno for record in told] == [logging.INFO, logging.WARNING, logging.INFO]
+    for record in told:
+        check_words(record.getMessage())
+
+
+async def test_a_restart_between_two_calls_goes_unnoticed(own_server: MariaDBServer) -> None:
+    async with registry_at(own_server.url("ctl"), DatabaseTimeouts()) as registry:
+        await registry.register(sent())
+        await asyncio.gather(registry.list(), registry.list("qwen@llm"))
+        own_server.stop()
+        own_server.start()
+        assert await registry.heartbeat(sent())
+        assert await states(registry) == await states(registry, "qwen@llm") == [(KEY, "healthy")]
+
+
+async def test_a_frozen_server_keeps_nobody_waiting_for_long(own_server: MariaDBServer) -> None:
+    async with registry_at(own_server.url("ctl")) as registry:
+        await registry.register(sent())
+        own_server.freeze()
+        try:
+            async with asyncio.timeout(20):
+                for _ in range(2):
+                    answers = await asyncio.gather(
+                        registry.heartbeat(sent()), registry.list(), registry.list("a@llm"), return_exceptions=True
+                    )
+                    assert [type(answer) for answer in answers] == [RegistryUnavailable] * 3
+        finally:
+            own_server.resume()
+        assert await registry.heartbeat(sent())
+        assert await states(registry) == [(KEY, "healthy")]
+
+
+async def test_killed_connections_are_replaced(mariadb: MariaDB) -> None:
+    async with registry_at(mariadb.url) as registry:
+        await registry.register(sent())
+        await asyncio.gather(registry.list(), registry.list("qwen@llm"))
+        processes = f"SELECT id FROM information_schema.processlist WHERE db = '{mariadb.name}' AND command = 'Sleep'"
+        ids = [number for (number,) in mariadb.execute(processes)]
+        assert ids
+        for number in ids:
+            mariadb.execute(f"KILL {number}")
+        assert await registry.heartbeat(sent())
+        assert await states(registry) == [(KEY, "healthy")]
+
+
+@contextmanager
+def black_hole() -> Iterator[int]:
+    """Accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted: list[socket.socket] = []
+
+        def accept() -> None:
+            while True:
+                try:
+                    accepted.append(listener.accept()[0])
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for each in accepted:
+            each.close()
+
+
+async def test_a_server_that_never_says_a_word() -> None:
+    with black_hole() as port:
+        url = URL.create("mysql+pymysql", "ctl", PASSWORD, "127.0.0.1", port, "ctl")
+        async with asyncio.timeout(20):
+            error = await error_of(registry_at(url))
+    assert isinstance(error, RegistryUnavailable)
+    assert "timed out" in str(error)
+
+
+async def test_closing_does_not_wait_for_a_frozen_server_for_long(own_server: MariaDBServer) -> None:
+    registry = registry_at(own_server.url("ctl"))
+    await registry.open()
+    own_server.freeze()
+    beat = asyncio.create_task(registry.heartbeat(sent()))
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(20):
+            await registry.close()
+        with pytest.raises(RegistryUnavailable):
+            await beat
+    finally:
+        own_server.resume()
+
+
+# --- in each other's way ------------------------------------------------------------------------------------------
+
+
+class Interference:
+    """Fails the first statements that match, with a number of MySQL's."""
+
+    def __init__(self, registry: DatabaseModelRegistry, *numbers: int, at: str = "UPDATE") -> None:
+        self.numbers = list(numbers)
+        self.at = at
+        event.listen(registry._database.engine, "before_cursor_execute", self.fail)
+
+    def fail(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if self.numbers and statement.startswith(self.at):
+            number = self.numbers.pop(0)
+            raise OperationalError("statement", {}, pymysql.err.OperationalError(number, f"error {number}"))
+
+
+@pytest.mark.parametrize("number", [1213, 1205, 1020])
+async def test_a_transaction_that_lost_against_another_is_repeated(mariadb: MariaDB, number: int) -> None:
+    async with registry_at(mariadb.url) as registry:
+        await registry.register(sent())
+        trouble = Interference(registry, number, number, number)
+        assert await registry.heartbeat(sent())
+        assert trouble.numbers == []
+        assert registry.health().ready
+
+
+async def test_a_lock_that_is_never_released_is_not_waited_for_forever(mariadb: MariaDB) -> None:
+    async with registry_at(mariadb.url, DatabaseTimeouts(lock=1, patience=0.5)) as registry:
+        await registry.register(sent())
+        await registry.register(sent(host="free"))
+        with holding_lock(mariadb):
+            async with asyncio.timeout(20):
+                with pytest.raises(RegistryUnavailable, match="Lock wait timeout"):
+                    await registry.heartbeat(sent())
+            assert await registry.heartbeat(sent(host="free"))
+            assert len((await registry.list()).entries) == 2
+        assert await registry.heartbeat(sent())
+
+
+@contextmanager
+def holding_lock(mariadb: MariaDB) -> Iterator[None]:
+    """Another's transaction has the row and does not end."""
+    other = pymysql.connect(
+        host=mariadb.server.host,
+        port=mariadb.server.port,
+        user=mariadb.server.user,
+        password=PASSWORD,
+        database=mariadb.name,
+    )
+    with other, other.cursor() as cursor:
+        cursor.execute("SELECT * FROM ctl_instance WHERE host = %s FOR UPDATE", (sent().key.host,))
+        yield
+
+
+async def test_another_controller_was_first_to_insert(mariadb: MariaDB) -> None:
+    rivals = [
+        "INSERT INTO ctl_instance VALUES ('qwen@llm', '10.0.0.4', 8001, 7.5, 1, 0, NULL, "
+        "UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), NULL, NULL, 0)"
+    ]
+
+    def be_faster(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO ctl_instance") and rivals:
+            mariadb.execute(rivals.pop())
+
+    async with registry_at(mariadb.url) as registry:
+        event.listen(registry._database.engine, "before_cursor_execute", be_faster)
+        await registry.register(sent(weight=2.0))
+        assert not rivals
+        facts = (await only(registry)).instance
+        assert (facts.weight, facts.enabled) == (2.0, False)

@@ -1,0 +1,95 @@
+"""Rule 8, without any registry: what a gap is, who is held through it, and when it ends."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from dbgpt_ctl.instance import InstanceKey, InstanceState, ModelInstance, Registration
+from dbgpt_ctl.registry.pulse import MAX_GAP, Pulse
+from tests.support.clock import START
+
+TIMEOUT = timedelta(seconds=60)
+MICRO = timedelta(microseconds=1)
+
+
+def at(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
+def beaten(seconds: float) -> ModelInstance:
+    return ModelInstance.first(Registration(InstanceKey("qwen@llm", "10.0.0.4", 8001)), START + at(seconds))
+
+
+def alive(pulse: Pulse, seconds: float) -> Pulse:
+    """Ticks every second until START + `seconds`."""
+    while pulse.ticked_at < START + at(seconds):
+        pulse = pulse.ticked(min(pulse.ticked_at + at(1), START + at(seconds)))
+    return pulse
+
+
+def back_after_90() -> Pulse:
+    return Pulse(START).ticked(START + at(90))
+
+
+def test_ticks_that_are_only_late_are_no_gap() -> None:
+    pulse = Pulse(START).ticked(START + MAX_GAP)
+    assert pulse == Pulse(START + MAX_GAP)
+    assert pulse.hold(START + MAX_GAP + MAX_GAP, TIMEOUT) is None
+
+
+def test_a_gap_holds_for_one_timeout_and_ends_by_itself() -> None:
+    back = START + at(90)
+    pulse = alive(back_after_90(), 149)
+    hold = pulse.hold(back + TIMEOUT - MICRO, TIMEOUT)
+    assert hold is not None
+    assert (hold.gone_at, hold.back_at, hold.until) == (START, back, back + TIMEOUT)
+    assert pulse.ticked(back + TIMEOUT).hold(back + TIMEOUT, TIMEOUT) is None
+
+
+def test_a_list_that_comes_before_the_first_tick_sees_the_gap_too() -> None:
+    hold = Pulse(START).hold(START + at(90), TIMEOUT)
+    assert hold is not None
+    assert hold.back_at == START + at(90)
+
+
+@pytest.mark.parametrize(
+    ("beat", "state"),
+    [
+        (-60, InstanceState.HEALTHY),  # exactly the timeout old when the registry went away
+        (-60.001, InstanceState.UNHEALTHY),  # expired before: stays expired
+        (0.7, InstanceState.HEALTHY),  # stored after the last tick, before the end
+        (91, InstanceState.HEALTHY),
+    ],
+)
+def test_who_is_held(beat: float, state: InstanceState) -> None:
+    now = START + at(100)
+    hold = alive(back_after_90(), 100).hold(now, TIMEOUT)
+    assert hold is not None
+    assert hold.state_of(beaten(beat), now, TIMEOUT) is state
+
+
+def test_one_that_beat_again_and_fell_silent_is_judged_as_ever() -> None:
+    hold = alive(back_after_90(), 149).hold(START + at(149), TIMEOUT)
+    assert hold is not None
+    assert hold.state_of(beaten(90), START + at(149), at(30)) is InstanceState.UNHEALTHY
+
+
+def test_a_second_gap_within_the_hold_starts_it_anew() -> None:
+    pulse = alive(alive(back_after_90(), 95).ticked(START + at(120)), 170)
+    hold = pulse.hold(START + at(170), TIMEOUT)
+    assert hold is not None
+    assert (hold.gone_at, hold.back_at) == (START + at(95), START + at(120))
+
+
+def test_a_clock_that_is_set_back_is_followed_and_a_step_ahead_is_a_gap() -> None:
+    pulse = Pulse(START).ticked(START - at(3600))
+    assert pulse == Pulse(START - at(3600))
+    ahead = pulse.ticked(START)
+    assert ahead.hold(START, TIMEOUT) is not None
+
+
+def test_another_host_whose_clock_is_a_little_ahead_moves_nothing_back() -> None:
+    pulse = Pulse(START + at(2))
+    assert pulse.ticked(START) == pulse

@@ -1,0 +1,177 @@
+"""How a database comes to hold the tables, and which databases are left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import AsyncExitStack, closing
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import URL, make_url, text
+
+from dbgpt_ctl.errors import RegistryUnusable, UsageError
+from dbgpt_ctl.registry import schema
+from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.registry.engine import DatabaseTimeouts, connect_to
+from dbgpt_ctl.registry.faults import place_of
+from tests.registry.backends import TIMEOUT, Backend, sent, states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
+
+    from tests.support.mariadb import MariaDB
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def kind(database_kind: str) -> str:
+    return database_kind
+
+
+@pytest.fixture
+def engine(backend: Backend) -> Iterator[Engine]:
+    """A connection of the test's own."""
+    engine = connect_to(backend.url, pool_size=1, max_overflow=0, timeouts=DatabaseTimeouts())
+    yield engine
+    engine.dispose()
+
+
+def version_in(engine: Engine) -> list[int]:
+    with engine.begin() as connection:
+        return list(connection.scalars(text("SELECT version FROM ctl_schema")))
+
+
+async def test_tables_are_created_where_they_are_absent(backend: Backend, engine: Engine) -> None:
+    registry = await backend.open()
+    await registry.register(sent())
+    assert version_in(engine) == [schema.SCHEMA_VERSION]
+
+
+async def test_many_controllers_may_create_them_at_once(backend: Backend, engine: Engine) -> None:
+    registries = [DatabaseModelRegistry(backend.url, heartbeat_timeout=TIMEOUT) for _ in range(8)]
+    async with AsyncExitStack() as stack:
+        await asyncio.gather(*(stack.enter_async_context(each) for each in registries))
+        await asyncio.gather(*(each.register(sent()) for each in registries))
+        assert await states(registries[0]) == [(str(sent().key), "healthy")]
+    assert version_in(engine) == [schema.SCHEMA_VERSION]
+
+
+async def test_what_is_there_is_kept(backend: Backend, engine: Engine) -> None:
+    first = await backend.open()
+    await first.register(sent())
+    second = await backend.open()
+    assert len((await second.list()).entries) == 1
+    assert version_in(engine) == [schema.SCHEMA_VERSION]
+
+
+async def test_a_newer_schema_is_left_alone(backend: Backend, engine: Engine) -> None:
+    registry = await backend.open()
+    await registry.register(sent())
+    await registry.close()
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE ctl_schema SET version = 99"))
+    registry = backend.create()
+    with pytest.raises(RegistryUnusable) as caught:
+        await registry.open()
+    message = str(caught.value)
+    assert "version 99" in message
+    assert f"up to {schema.SCHEMA_VERSION}" in message
+    assert "upgrade this controller" in message
+    assert "\n" not in message
+    assert registry.health().reason == message
+    assert version_in(engine) == [99]
+
+
+async def test_an_older_schema_is_upgraded_step_by_step(
+    backend: Backend, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = await backend.open()
+    await registry.register(sent())
+    await registry.close()
+    done: list[int] = []
+
+    def add_column(connection: Connection) -> None:
+        connection.execute(text("ALTER TABLE ctl_instance ADD COLUMN region INTEGER"))
+        done.append(2)
+
+    newest = schema.SCHEMA_VERSION
+    monkeypatch.setattr(
+        schema, "_STEPS", schema._STEPS | {newest + 1: add_column, newest + 2: lambda _: done.append(3)}
+    )
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", newest + 2)
+    for _ in range(2):
+        schema.prepare(engine, place_of(backend.url))
+        assert done == [2, 3]
+        assert version_in(engine) == [newest + 2]
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT COUNT(*) FROM ctl_instance WHERE region IS NULL")) == 1
+
+
+async def test_up_to_date_tables_need_no_right_to_create(mariadb: MariaDB) -> None:
+    await (opened := DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT)).open()
+    await opened.close()
+    mariadb.execute("CREATE OR REPLACE USER limited IDENTIFIED BY 'pw'")
+    url = mariadb.url.set(username="limited", password="pw")
+
+    mariadb.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{mariadb.name}`.* TO limited")
+    async with DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT) as registry:
+        await registry.register(sent())
+        assert await states(registry) == [(str(sent().key), "healthy")]
+    mariadb.execute("DROP TABLE ctl_instance, ctl_schema")
+    with pytest.raises(RegistryUnusable, match="a user who may create tables"):
+        await DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT).open()
+
+
+async def test_mariadb_compares_exactly_whatever_its_defaults(mariadb: MariaDB) -> None:
+    mariadb.execute(f"ALTER DATABASE `{mariadb.name}` CHARACTER SET latin1 COLLATE latin1_swedish_ci")
+    async with DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT):
+        ((_, ddl),) = mariadb.execute("SHOW CREATE TABLE ctl_instance")
+    assert isinstance(ddl, str)
+    assert "PRIMARY KEY (`model_name`,`host`,`port`)" in ddl
+    assert "ENGINE=InnoDB" in ddl
+    assert "COLLATE=utf8mb4_bin" in ddl
+    assert "AUTO_INCREMENT" not in ddl
+    assert ddl.count("datetime(6)") == 4
+
+
+async def test_statements_read_only_the_rows_they_name(mariadb: MariaDB) -> None:
+    """MariaDB turns some forms of the same condition into a scan of the whole table, which an UPDATE locks."""
+    async with DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT) as registry:
+        everybody = [sent(f"m{number % 7}@llm", port=number) for number in range(1, 1001)]
+        await asyncio.gather(*(registry.register(each) for each in everybody))
+        mariadb.execute("ANALYZE TABLE ctl_instance")
+        for some in (everybody[5:6], everybody[5:7], everybody[::10], everybody[::2]):
+            before = rows_read(mariadb)
+            assert all(await asyncio.gather(*(registry.heartbeat(each) for each in some)))
+            await asyncio.gather(*(registry.register(each) for each in some))
+            await asyncio.gather(*(registry.deregister(each.key) for each in some))
+            await asyncio.gather(*(registry.register(each) for each in some))
+            assert rows_read(mariadb) - before < 20 * len(some) + 50
+
+
+def rows_read(mariadb: MariaDB) -> int:
+    return sum(int(str(value)) for _, value in mariadb.execute("SHOW GLOBAL STATUS LIKE 'Innodb_rows_read'"))
+
+
+def test_sqlite_creates_folders_and_keeps_commits_through_a_power_cut(tmp_path: Path) -> None:
+    async def run() -> None:
+        url = URL.create("sqlite", database=str(tmp_path / "a" / "b" / "ctl.db"))
+        async with DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT) as registry:
+            await registry.register(sent())
+            with registry._database.engine.begin() as connection:
+                assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+    asyncio.run(run())
+    with closing(sqlite3.connect(tmp_path / "a" / "b" / "ctl.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://localhost/ctl"])
+def test_what_cannot_be_used_is_refused_at_once(url: str) -> None:
+    with pytest.raises(UsageError, match="sqlite|SQLite"):
+        DatabaseModelRegistry(make_url(url), heartbeat_timeout=TIMEOUT)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from dbgpt_ctl.async_transport import AsyncTransport
     from dbgpt_ctl.calls import Flow
     from dbgpt_ctl.instance import InstanceKey, Registration
-    from dbgpt_ctl.transport import AsyncTransport, Transport
+    from dbgpt_ctl.transport import Transport
 
 __all__ = ["AsyncControllerClient", "ControllerClient", "ControllerHealth", "InstanceList", "ReportedInstance"]
 
@@ -111,7 +112,8 @@ class AsyncControllerClient:
         advice: str = ADVICE,
     ) -> None:
         self._calls = Calls(parse_addresses(address), timeout, monotonic, advice)
-        from dbgpt_ctl.transport import AsyncTransport, client_options
+        from dbgpt_ctl.async_transport import AsyncTransport
+        from dbgpt_ctl.transport import client_options
 
         self._transport = AsyncTransport(client_options(self._calls.addresses, trust_env=trust_env), transport)
 

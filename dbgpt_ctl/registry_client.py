@@ -8,11 +8,12 @@ import time
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from dbgpt_ctl.addresses import parse_addresses
+from dbgpt_ctl.async_transport import AsyncTransport
 from dbgpt_ctl.calls import Calls
 from dbgpt_ctl.client import drive_async
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.instance import InstanceState, Registration
-from dbgpt_ctl.transport import AsyncTransport, client_options
+from dbgpt_ctl.transport import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,16 +1,15 @@
-"""Sends the requests of `calls` over httpx, blocking or asynchronous, and turns its exceptions into reasons.
+"""Sends the requests of `calls` over httpx, blocking, and turns its exceptions into reasons.
 
-The only importer of httpx, which costs a tenth of a second: itself it is imported when a client is made.
+`async_transport` is its twin. Only the two import httpx, which costs a tenth of a second: they are imported when a
+client is made.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import ssl
 from base64 import b64encode
-from contextlib import asynccontextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +20,12 @@ from dbgpt_ctl.answers import Reply, Unanswered, one_line
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.calls import Request
 
 MAX_CONNECTIONS = 100
-MAX_IDLE = 20
-"""How many connections stay open between calls."""
 IDLE_SECONDS = 4.0
 """How long an idle connection is kept: less than the 5 s after which uvicorn closes it, so a call seldom meets that."""
 
@@ -47,60 +44,18 @@ class Transport:
         until = monotonic() + request.timeout
         body = bytearray()
         try:
-            with self._client.stream(request.method, request.url, **_parts(request)) as response:
+            with self._client.stream(request.method, request.url, **request_parts(request)) as response:
                 for chunk in response.iter_bytes():
                     body += chunk
                     if monotonic() > until:
-                        return _too_late(request)
+                        return too_late(request)
                 return Reply(response.status_code, response.headers, bytes(body))
         except httpx.RequestError as error:
-            return _unanswered(error, request)
+            return unanswered(error, request)
 
     def close(self) -> None:
         """Closes all connections. Repeatable."""
         self._client.close()
-
-
-class AsyncTransport:
-    """Asynchronous, for one event loop. At most MAX_CONNECTIONS requests are under way, the others wait their turn.
-
-    Each of them has an httpx client to itself, since a pool of httpcore's looks at all its connections for each request:
-    with fifty of them that costs more than the request, and at a hundred calls no longer come through.
-    """
-
-    def __init__(self, options: Mapping[str, Any], transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._options = {**options, "transport": transport}
-        self._idle: list[httpx.AsyncClient] = []
-        self._turn = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._closed = False
-
-    async def send(self, request: Request) -> Reply | Unanswered:
-        """What came of the request within its timeout, waiting and resolving the name included."""
-        try:
-            async with asyncio.timeout(request.timeout), self._turn, self._client() as client:
-                response = await client.request(request.method, request.url, **_parts(request))
-        except TimeoutError:
-            return _too_late(request)
-        except httpx.RequestError as error:
-            return _unanswered(error, request)
-        return Reply(response.status_code, response.headers, response.content)
-
-    async def aclose(self) -> None:
-        """Closes all connections; those in use when they are done. Repeatable."""
-        self._closed = True
-        while self._idle:
-            await self._idle.pop().aclose()
-
-    @asynccontextmanager
-    async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
-        client = self._idle.pop() if self._idle else httpx.AsyncClient(**self._options)
-        try:
-            yield client
-        finally:
-            if self._closed or len(self._idle) >= MAX_IDLE:
-                await client.aclose()
-            else:
-                self._idle.append(client)
 
 
 def client_options(addresses: Sequence[Address], *, trust_env: bool) -> Mapping[str, Any]:
@@ -130,7 +85,8 @@ def _ssl_context(addresses: Sequence[Address]) -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _parts(request: Request) -> dict[str, Any]:
+def request_parts(request: Request) -> dict[str, Any]:
+    """The arguments of httpx beside method and URL."""
     headers = {}
     if request.body is not None:
         headers["Content-Type"] = "application/json"
@@ -139,13 +95,15 @@ def _parts(request: Request) -> dict[str, Any]:
     return {"headers": headers, "content": request.body, "timeout": request.timeout}
 
 
-def _too_late(request: Request) -> Unanswered:
+def too_late(request: Request) -> Unanswered:
+    """The timeout passed."""
     return Unanswered(f"no answer within {round(request.timeout, 1):g} s")
 
 
-def _unanswered(error: httpx.RequestError, request: Request) -> Unanswered:
+def unanswered(error: httpx.RequestError, request: Request) -> Unanswered:
+    """Why there is no reply."""
     if isinstance(error, httpx.TimeoutException):
-        return _too_late(request)
+        return too_late(request)
     dropped = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
     return Unanswered(one_line(_cause(error)), dropped=dropped)
 

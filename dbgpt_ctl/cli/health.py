@@ -27,10 +27,10 @@ class HealthFormat(StrEnum):
 
 
 _COLUMNS = (
-    Column("CONTROLLER", folds=True),
-    Column("STATUS", colours={"healthy": "32", "unhealthy": "33", "unreachable": "31"}),
+    Column("CONTROLLER"),
+    Column("STATUS", colours={"healthy": "green", "unhealthy": "yellow", "unreachable": "red"}),
     Column("LATENCY"),
-    Column("DETAIL", folds=True),
+    Column("DETAIL"),
 )
 
 

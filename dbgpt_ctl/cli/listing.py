@@ -27,20 +27,21 @@ API_KEYS = (
     "prompt_template",
     "last_heartbeat",
 )
-_GREEN, _YELLOW, _RED = "32", "33", "31"
+_STATE_COLOURS: dict[str, str] = {
+    InstanceState.HEALTHY: "green",
+    InstanceState.DRAINED: "yellow",
+    InstanceState.UNHEALTHY: "red",
+}
 _COLUMNS = (
-    Column("NAME", folds=True),
-    Column("TYPE", folds=True),
-    Column("HOST", folds=True),
+    Column("NAME"),
+    Column("TYPE"),
+    Column("HOST"),
     Column("PORT"),
-    Column(
-        "STATE",
-        colours={InstanceState.HEALTHY: _GREEN, InstanceState.DRAINED: _YELLOW, InstanceState.UNHEALTHY: _RED},
-    ),
+    Column("STATE", colours=_STATE_COLOURS),
     Column("LAST BEAT"),
     Column("WEIGHT"),
 )
-_WIDE = (*_COLUMNS, Column("PROMPT", folds=True), Column("CHECKED"), Column("LAST BEAT AT"))
+_WIDE = (*_COLUMNS, Column("PROMPT"), Column("CHECKED"), Column("LAST BEAT AT"))
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 

@@ -103,12 +103,14 @@ def print_csv(keys: Sequence[str], objects: Iterable[Mapping[str, Any]], *, head
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headers: bool) -> None:
-    """Columns: fitted to a terminal, and in colour unless NO_COLOR is set; in a pipe never cut nor coloured."""
-    from dbgpt_ctl.cli.table import lay_out
+    """Framed and in colour on a terminal, without both where NO_COLOR is set; in a pipe never cut nor coloured."""
+    from dbgpt_ctl.cli.table import MAX_RICH_ROWS, framed, plain
 
-    terminal = _stdout().isatty()
-    width = shutil.get_terminal_size().columns if terminal else None
-    print_lines(lay_out(columns, rows, width=width, colour=terminal and _wants_colour(), headers=headers))
+    if _stdout().isatty() and len(rows) <= MAX_RICH_ROWS:
+        width = shutil.get_terminal_size().columns
+        print_lines(framed(columns, rows, width=width, colour=_wants_colour(), headers=headers))
+    else:
+        print_lines(plain(columns, rows, headers=headers))
 
 
 def _stdout() -> Any:

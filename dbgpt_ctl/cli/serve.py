@@ -52,7 +52,7 @@ def serve(
         say(f"warning: {line}")
     if settings.is_loopback:
         say(f"{settings.host} is loopback only: other hosts need --host")
-    from dbgpt_ctl.controller.main import run  # noqa: PLC0415 - FastAPI and uvicorn, for this command alone
+    from dbgpt_ctl.controller.main import run  # FastAPI and uvicorn, for this command alone
 
     run(settings)
 
@@ -61,10 +61,10 @@ def _print_config(settings: ControllerSettings, output: ConfigFormat) -> None:
     if output is ConfigFormat.JSON:
         print_json({knob.name: {"value": shown, "from": origin} for knob, shown, origin in settings.effective()})
         return
-    from dbgpt_ctl.cli.table import Column  # noqa: PLC0415
+    from dbgpt_ctl.cli.table import Column
 
     rows = [(knob.name, "-" if shown is None else str(shown), origin) for knob, shown, origin in settings.effective()]
-    print_table([Column("SETTING"), Column("VALUE", folds=True), Column("FROM", folds=True)], rows, headers=True)
+    print_table([Column("SETTING"), Column("VALUE"), Column("FROM")], rows, headers=True)
 
 
 def _hide_secrets(settings: ControllerSettings) -> None:

@@ -69,7 +69,7 @@ def test_a_terminal_gets_colour_and_what_fits(fake: FakeController, columns: int
     text = "\n".join(lines)
     for state, code in (("healthy", 32), ("unhealthy", 31), ("drained", 33)):
         assert f"\x1b[{code}m{state}\x1b[0m" in text
-    assert (len(lines) == 4) == (columns == 200)
+    assert (len(lines) == 7) == (columns == 200)  # a frame of three lines, the header, three instances
 
 
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
@@ -80,7 +80,7 @@ def test_no_colour_when_unwanted(fake: FakeController, env: dict[str, str]) -> N
 
 
 def test_columns_is_obeyed_on_a_terminal(fake: FakeController) -> None:
-    assert len(on_terminal("models", "list", "-a", fake.url, columns=80, COLUMNS="200")) == 4
+    assert len(on_terminal("models", "list", "-a", fake.url, columns=80, COLUMNS="200")) == 7
 
 
 @pytest.mark.parametrize("env", [{}, {"COLUMNS": "20"}, {"FORCE_COLOR": "1"}])

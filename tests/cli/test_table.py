@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from dbgpt_ctl.cli.table import Column, lay_out
+from dbgpt_ctl.cli.table import Column, framed, plain
 
 COLUMNS = [
-    Column("NAME", folds=True),
+    Column("NAME"),
     Column("PORT"),
-    Column("STATE", colours={"healthy": "32"}),
-    Column("HOST", folds=True),
+    Column("STATE", colours={"healthy": "green"}),
+    Column("HOST"),
 ]
 ROWS = [
     ["qwen", "8001", "healthy", "10.0.0.4"],
@@ -17,12 +17,8 @@ ROWS = [
 ]
 
 
-def lines(width: int | None = None, *, colour: bool = False, headers: bool = True) -> list[str]:
-    return list(lay_out(COLUMNS, ROWS, width=width, colour=colour, headers=headers))
-
-
-def test_without_a_width_a_row_is_a_line_and_nothing_is_cut() -> None:
-    assert lines() == [
+def test_plain_a_row_is_a_line_and_nothing_is_cut() -> None:
+    assert list(plain(COLUMNS, ROWS, headers=True)) == [
         "NAME" + " " * 58 + "PORT  STATE      HOST",
         "qwen" + " " * 58 + "8001  healthy    10.0.0.4",
         "x" * 60 + "  1     unhealthy  " + "z" * 40,
@@ -30,35 +26,31 @@ def test_without_a_width_a_row_is_a_line_and_nothing_is_cut() -> None:
     ]
 
 
+def test_plain_without_headers() -> None:
+    assert list(plain(COLUMNS, [["a", "1", "healthy", "h"]], headers=False)) == ["a  1  healthy  h"]
+
+
+@pytest.mark.parametrize("colour", [True, False])
 @pytest.mark.parametrize("width", [60, 80, 119])
-def test_folded_lines_fit_and_hold_every_character(width: int) -> None:
-    folded = lines(width)
-    assert max(map(len, folded)) <= width
-    assert "".join(folded).count("x") == 60
-    assert "".join(folded).count("z") == 40
-    assert sum("unhealthy" in line for line in folded) == 1
+def test_framed_lines_fit_and_hold_every_character(width: int, *, colour: bool) -> None:
+    lines = framed(COLUMNS, ROWS, width=width, colour=colour, headers=True)
+    bare = [line.replace("\x1b[32m", "").replace("\x1b[0m", "").replace("\x1b[1m", "") for line in lines]
+    assert max(map(len, bare)) <= width
+    assert "".join(bare).count("x") == 60
+    assert "".join(bare).count("z") == 40
 
 
-def test_on_a_tiny_terminal_the_columns_stay_legible() -> None:
-    assert max(map(len, lines(10))) == 12 + 2 + 4 + 2 + 9 + 2 + 12
+def test_the_state_is_in_colour_and_framed() -> None:
+    lines = framed(COLUMNS, ROWS, width=200, colour=True, headers=True)
+    assert lines[0].startswith("╭")
+    assert sum("\x1b[32mhealthy\x1b[0m" in line for line in lines) == 1
 
 
-def test_wide_enough_is_not_folded() -> None:
-    assert lines(121) == lines()
+def test_without_colour_there_is_no_frame() -> None:
+    lines = framed(COLUMNS, ROWS, width=200, colour=False, headers=True)
+    assert not any("\x1b" in line or "│" in line for line in lines)
+    assert lines[1] == "qwen" + " " * 58 + "8001  healthy    10.0.0.4"
 
 
-def test_colour_changes_no_place_and_never_the_header() -> None:
-    painted = lines(colour=True)
-    assert painted[1] == lines()[1].replace("healthy", "\x1b[32mhealthy\x1b[0m")
-    assert [painted[0], *painted[2:]] == [lines()[0], *lines()[2:]]
-
-
-def test_without_headers() -> None:
-    assert lines(headers=False) == lines()[1:]
-    assert list(lay_out(COLUMNS, [["a", "1", "healthy", "h"]], width=None, colour=False, headers=False)) == [
-        "a  1  healthy  h"
-    ]
-
-
-def test_no_trailing_blanks() -> None:
-    assert all(line == line.rstrip() for line in lines(80))
+def test_markup_in_a_cell_is_text() -> None:
+    assert framed([Column("NAME")], [["[red]x[/red]"]], width=80, colour=False, headers=False) == ["[red]x[/red]"]

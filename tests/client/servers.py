@@ -24,6 +24,7 @@ class Working(ThreadingHTTPServer):
     """Answers health, lists one instance, says true to all else. `lines` are the request lines that came."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _WorkingHandler)

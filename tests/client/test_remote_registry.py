@@ -210,6 +210,19 @@ def test_by_address_it_keeps_connections_and_survives_silence() -> None:
         assert len(here.connections) <= 21
 
 
+def test_hundreds_of_calls_at_once_come_through() -> None:
+    with working() as here:
+
+        async def life() -> None:
+            async with RemoteModelRegistry(here.url, timeout=60) as registry:
+                for _ in range(2):
+                    assert all(await asyncio.gather(*(registry.heartbeat(SENT) for _ in range(300))))
+
+        asyncio.run(life())
+        assert len(here.lines) == 601
+        assert len(here.connections) < 1 + 300
+
+
 def test_by_address_it_names_the_variable() -> None:
     with pytest.raises(UsageError, match="port is 0"):
         RemoteModelRegistry("http://h:0")

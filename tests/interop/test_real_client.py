@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.dbgpt_cluster import Controller
 from tests.support.dbgpt_process import until
-from tests.support.dbgpt_remote_client import ClientError, RealClient, real_client
+from tests.support.dbgpt_remote_client import Caller, ClientError, RealClient, real_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,26 +58,6 @@ def controller(registry: str, new_lab: NewLab) -> Iterator[Controller]:
 def client(release: Release, new_lab: NewLab) -> Iterator[RealClient]:
     with new_lab("client") as lab, real_client(lab, release) as client:
         yield client
-
-
-class Caller:
-    """The real client, bound to one address, with the three ways in which DB-GPT asks for a list."""
-
-    def __init__(self, client: RealClient, urls: str, **options: Any) -> None:
-        self._client = client
-        self._urls = urls
-        self._options = options
-
-    def __call__(self, verb: str, instance: dict[str, Any] | None = None, **args: Any) -> Any:
-        return self._client.call(self._urls, verb, instance, options=self._options, **args)
-
-    def named(self, model_name: str, *, healthy_only: bool = False) -> list[dict[str, Any]]:
-        """The instances of one model, from the asynchronous and the synchronous client: they must agree."""
-        listed: list[dict[str, Any]] = self("get_all_instances", model_name=model_name, healthy_only=healthy_only)
-        assert self("sync_get_all_instances", model_name=model_name, healthy_only=healthy_only) == listed
-        everything = self("get_all_model_instances", healthy_only=healthy_only)
-        assert [each for each in everything if each["model_name"] == model_name] == listed
-        return listed
 
 
 @pytest.fixture

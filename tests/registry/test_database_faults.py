@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import sqlite3
 import threading
@@ -107,12 +106,15 @@ async def test_sqlite_folder_cannot_be_made(tmp_path: Path) -> None:
     assert str(tmp_path) in str(error)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-async def test_sqlite_file_is_read_only(tmp_path: Path) -> None:
-    path = tmp_path / "ctl.db"
-    path.touch(mode=0o400)
-    tmp_path.chmod(0o500)
-    assert isinstance(await error_of(registry_at(URL.create("sqlite", database=str(path)))), RegistryUnusable)
+async def test_sqlite_file_becomes_read_only(tmp_path: Path) -> None:
+    async with registry_at(URL.create("sqlite", database=str(tmp_path / "ctl.db"))) as registry:
+        await registry.register(sent())
+        registry._database.engine.dispose()
+        event.listen(registry._database.engine, "connect", lambda raw, _: raw.execute("PRAGMA query_only = ON"))
+        with pytest.raises(RegistryUnusable, match="make the file and its folder writable") as caught:
+            await registry.heartbeat(sent())
+        check_words(str(caught.value))
+        assert await states(registry) == [(KEY, "healthy")]
 
 
 async def test_sqlite_locked_by_somebody(tmp_path: Path) -> None:
@@ -133,12 +135,20 @@ async def test_sqlite_locked_by_somebody(tmp_path: Path) -> None:
 # --- away and back ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def own_server(mariadb_server: MariaDBServer) -> Iterator[MariaDBServer]:
-    """A server that the test may stop and kill."""
+@pytest.fixture(scope="module")
+def spare_server(mariadb_server: MariaDBServer) -> Iterator[MariaDBServer]:
+    """A second server; `mariadb_server` only sees to it that there can be one."""
     with private_mariadb() as server:
-        server.execute("CREATE DATABASE ctl")
         yield server
+
+
+@pytest.fixture
+def own_server(spare_server: MariaDBServer) -> MariaDBServer:
+    """A server that the test may freeze, stop and kill, with an empty database `ctl`."""
+    if spare_server.process is None:
+        spare_server.start()
+    spare_server.execute("CREATE OR REPLACE DATABASE ctl")
+    return spare_server
 
 
 async def test_nobody_listens_at_first(own_server: MariaDBServer) -> None:
@@ -320,14 +330,16 @@ def holding_lock(mariadb: MariaDB) -> Iterator[None]:
         database=mariadb.name,
     )
     with other, other.cursor() as cursor:
-        cursor.execute("SELECT * FROM ctl_instance WHERE host = %s FOR UPDATE", (sent().key.host,))
+        cursor.execute(
+            "SELECT * FROM ctl_instance WHERE model_name = %s AND host = %s AND port = %s FOR UPDATE", sent().key
+        )
         yield
 
 
 async def test_another_controller_was_first_to_insert(mariadb: MariaDB) -> None:
+    now = "UTC_TIMESTAMP(6)"
     rivals = [
-        "INSERT INTO ctl_instance VALUES ('qwen@llm', '10.0.0.4', 8001, 7.5, 1, 0, NULL, "
-        "UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), NULL, NULL, 0)"
+        f"INSERT INTO ctl_instance VALUES ('qwen@llm', '10.0.0.4', 8001, 7.5, 1, 0, NULL, {now}, {now}, NULL, NULL, 0)"
     ]
 
     def be_faster(_connection: object, _cursor: object, statement: str, *_: object) -> None:

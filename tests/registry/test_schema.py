@@ -101,7 +101,7 @@ async def test_an_older_schema_is_upgraded_step_by_step(
 
     newest = schema.SCHEMA_VERSION
     monkeypatch.setattr(
-        schema, "_STEPS", schema._STEPS | {newest + 1: add_column, newest + 2: lambda _: done.append(3)}
+        schema, "_STEPS", {**schema._STEPS, newest + 1: add_column, newest + 2: lambda _: done.append(3)}
     )
     monkeypatch.setattr(schema, "SCHEMA_VERSION", newest + 2)
     for _ in range(2):
@@ -173,5 +173,5 @@ def test_sqlite_creates_folders_and_keeps_commits_through_a_power_cut(tmp_path: 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://localhost/ctl"])
 def test_what_cannot_be_used_is_refused_at_once(url: str) -> None:
-    with pytest.raises(UsageError, match="sqlite|SQLite"):
+    with pytest.raises(UsageError, match=r"sqlite|SQLite"):
         DatabaseModelRegistry(make_url(url), heartbeat_timeout=TIMEOUT)

@@ -1,0 +1,186 @@
+"""Any sequence of calls leaves a registry where the plain model is, and gets the same answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import text
+
+from dbgpt_ctl.errors import RegistryFull
+from dbgpt_ctl.instance import InstanceKey, Registration
+from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from tests.registry.backends import TIMEOUT, Backend
+from tests.registry.plain_model import FULL, Act, PlainModel
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+
+    from dbgpt_ctl.registry import Listing, ModelRegistry
+
+MICROSECOND = timedelta(microseconds=1).total_seconds()
+STEPS = [0.0, 1.0, TIMEOUT.total_seconds() / 2, TIMEOUT.total_seconds(), MICROSECOND]
+STEPS_BACK = [-1.0, -5.0, -5.0 - MICROSECOND, -100.0]
+FEW, MANY = 3, 100
+
+KEYS = [
+    InstanceKey("a@llm", "h", 1),
+    InstanceKey("a@llm", "h", 2),
+    InstanceKey("A@llm", "h", 1),
+    InstanceKey("ä@llm", "h", 1),
+    InstanceKey("ß@text2vec", "H", 1),
+]
+SENT = st.builds(
+    Registration,
+    key=st.sampled_from(KEYS),
+    weight=st.sampled_from([1.0, 0.1]),
+    check_healthy=st.sampled_from([True, True, False]),
+    enabled=st.sampled_from([True, True, False]),
+    prompt_template=st.sampled_from([None, "vicuna"]),
+)
+ACTS = st.builds(Act, st.sampled_from(["register", "heartbeat", "heartbeat", "deregister", "remove"]), SENT)
+
+
+@dataclass
+class Arena:
+    """Registries of one kind, opened once, emptied for each run."""
+
+    backend: Backend
+    runner: asyncio.Runner
+    opened: dict[int, ModelRegistry]
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(coroutine)
+
+    def empty(self, most: int) -> ModelRegistry:
+        """A registry that knows nobody."""
+        self.backend.clock.advance(1000)  # so that it does not believe an older count of what it holds
+        registry = self.opened.get(most)
+        if not isinstance(registry, DatabaseModelRegistry):
+            registry = self.opened[most] = self.run(self.backend.open(max_instances=most))
+        if isinstance(registry, DatabaseModelRegistry):
+            with registry._database.engine.begin() as connection:
+                connection.execute(text("DELETE FROM ctl_instance"))
+        return registry
+
+
+class Comparison(RuleBasedStateMachine):
+    """One registry beside the plain model."""
+
+    arena: Arena
+    registry: ModelRegistry
+    model: PlainModel
+
+    @initialize(most=st.sampled_from([FEW, FEW, MANY]))
+    def begin(self, most: int) -> None:
+        self.registry = self.arena.empty(most)
+        self.model = PlainModel(TIMEOUT, most)
+
+    @rule(act=ACTS)
+    def one(self, act: Act) -> None:
+        self.compare([act])
+
+    @rule(acts=st.lists(ACTS, min_size=2, max_size=8))
+    def together(self, acts: list[Act]) -> None:
+        self.compare(acts)
+
+    @rule(seconds=st.sampled_from(STEPS))
+    def time_passes(self, seconds: float) -> None:
+        self.arena.backend.clock.advance(seconds)
+
+    # Which tombstone goes first when room is needed is told by the clock, too much to ask while that goes back.
+    @precondition(lambda self: self.model.most == MANY)
+    @rule(seconds=st.sampled_from(STEPS_BACK))
+    def time_goes_back(self, seconds: float) -> None:
+        self.arena.backend.clock.advance(seconds)
+
+    @invariant()
+    def lists_agree(self) -> None:
+        now = self.arena.backend.clock.now()
+        expected = self.model.listed(now)
+        everything, routable, one, one_routable = self.arena.run(self.lists())
+        assert shown(everything) == expected
+        assert list(shown(everything)) == sorted(expected)
+        assert shown(routable) == {key: facts for key, facts in expected.items() if facts[-1] == "healthy"}
+        assert shown(one) == {key: facts for key, facts in expected.items() if key.model_name == "a@llm"}
+        assert shown(one_routable) == {key: facts for key, facts in shown(routable).items() if key in shown(one)}
+
+    async def lists(self) -> list[Listing]:
+        calls = [(None, False), (None, True), ("a@llm", False), ("a@llm", True)]
+        return await asyncio.gather(*(self.registry.list(name, healthy_only=only) for name, only in calls))
+
+    def compare(self, acts: list[Act]) -> None:
+        now = self.arena.backend.clock.now()
+        assert self.arena.run(answers(self.registry, acts)) == [self.model.do(act, now) for act in acts]
+
+
+async def answers(registry: ModelRegistry, acts: list[Act]) -> list[object]:
+    """Of calls that are made at the same time, in this order."""
+    return await asyncio.gather(*(answer(registry, act) for act in acts))
+
+
+async def answer(registry: ModelRegistry, act: Act) -> object:
+    try:
+        match act.verb:
+            case "register":
+                return await registry.register(act.sent)
+            case "heartbeat":
+                return await registry.heartbeat(act.sent)
+            case _:
+                return await registry.deregister(act.sent.key, remove=act.verb == "remove")
+    except RegistryFull:
+        return FULL
+
+
+def shown(listing: Listing) -> dict[InstanceKey, tuple[object, ...]]:
+    """A list in the model's words."""
+    return {
+        each.instance.key: (
+            each.instance.weight,
+            each.instance.check_healthy,
+            each.instance.enabled,
+            each.instance.prompt_template,
+            each.instance.last_heartbeat,
+            str(each.state),
+        )
+        for each in listing.entries
+    }
+
+
+@pytest.mark.parametrize("kind", ["embedded", "sqlite", "mariadb"])
+def test_any_sequence_of_calls_agrees_with_the_plain_model(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue("mariadb_url") if kind == "mariadb" else None
+    with asyncio.Runner() as runner:
+        arena = Arena(Backend(kind, tmp_path, url), runner, {})
+        machine = type("ComparisonWith" + kind.title(), (Comparison,), {"arena": arena})
+        try:
+            run_state_machine_as_test(  # type: ignore[no-untyped-call]
+                machine,
+                settings=settings(
+                    max_examples=60,
+                    stateful_step_count=25,
+                    deadline=None,
+                    derandomize="CI" in os.environ,
+                    database=None,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+        finally:
+            runner.run(arena.backend.stack.aclose())

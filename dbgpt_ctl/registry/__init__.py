@@ -31,6 +31,8 @@ class Listing:
 
     entries: tuple[ListedInstance, ...]
     stale_since: datetime | None = None
+    held_until: datetime | None = None
+    """Some are listed as alive only because the registry itself was away: until then they may beat again (rule 8)."""
 
 
 @dataclass(frozen=True, slots=True)

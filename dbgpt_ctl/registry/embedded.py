@@ -2,60 +2,94 @@
 
 from __future__ import annotations
 
-from bisect import insort
-from dataclasses import dataclass, field
+import asyncio
+import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
-from dbgpt_ctl.instance import (
-    InstanceKey,
-    InstanceState,
-    ListedInstance,
-    ModelInstance,
-    Registration,
-    is_forgotten,
-    state_of,
-)
+from dbgpt_ctl.instance import ModelInstance, is_forgotten
 from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth
+from dbgpt_ctl.registry.pulse import TICK_SECS, Pulse
+from dbgpt_ctl.registry.shelf import Kept, Shelf
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.instance import InstanceKey, Registration
+    from dbgpt_ctl.registry.pulse import Hold
+    from dbgpt_ctl.registry.snapshot import SnapshotFile
+
+log = logging.getLogger(__name__)
+
+SNAPSHOT_TICKS = 4
+"""A change is in the snapshot after so many ticks at the latest."""
 
 
 class EmbeddedModelRegistry(ModelRegistry):
     """Facts in dictionaries, one shelf per model. A beat costs the same at 100 and at 100,000 instances.
 
-    Calls never wait, so each is atomic in its event loop. Listings are kept until a fact changes or a beat gets old.
-    `max_instances` bounds all that is held, tombstones included.
+    Calls never wait, so each is atomic in its event loop. `max_instances` bounds all that is held, tombstones included.
+    With `watch_absence` a frozen process or a clock that stepped expires nobody (rule 8). With `snapshot` the facts are
+    read at `open` and written a few seconds after a change and at `close`, so they outlive the process.
     """
 
-    def __init__(self, *, clock: Clock, heartbeat_timeout: timedelta, max_instances: int = 200_000) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        heartbeat_timeout: timedelta,
+        max_instances: int = 200_000,
+        watch_absence: bool = False,
+        snapshot: SnapshotFile | None = None,
+    ) -> None:
         self._clock = clock
         self._timeout = heartbeat_timeout
         self._max_instances = max_instances
-        self._shelves: dict[str, _Shelf] = {}
+        self._watch_absence = watch_absence
+        self._snapshot = snapshot
+        self._pulse: Pulse | None = None
+        self._shelves: dict[str, Shelf] = {}
         self._size = 0
-        self._all: dict[bool, _Kept] = {}
+        self._all: dict[bool, Kept] = {}
         self._tombstones: dict[InstanceKey, None] = {}
+        self._changed = False
+        self._hold_told: Hold | None = None
+        self._ticking: asyncio.Task[None] | None = None
         self._closed = False
 
     async def open(self) -> None:
+        """Raises RegistryUnusable when the snapshot's folder cannot be written."""
         self._closed = False
+        if self._snapshot is not None and not self._shelves:
+            self._restore(*self._snapshot.read())
+        if self._watch_absence:
+            self._pulse = (self._pulse or Pulse(self._clock.now())).ticked(self._clock.now())
+        if self._ticking is None and (self._watch_absence or self._snapshot is not None):
+            self._ticking = asyncio.create_task(self._keep_ticking(), name="tick")
 
     async def close(self) -> None:
+        if self._closed:
+            return
         self._closed = True
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._ticking
+            self._ticking = None
+        await self._write_snapshot()
 
     def health(self) -> RegistryHealth:
-        return RegistryHealth(ready=not self._closed, reason="the registry is closed" if self._closed else None)
+        if self._closed:
+            return RegistryHealth(ready=False, reason="the registry is closed")
+        return RegistryHealth(ready=True, reason=_told(self._hold_told) if self._hold_told else None)
 
     async def register(self, sent: Registration) -> None:
         now = self._now()
         stored = self._find(sent.key, now)
-        self._put(
-            ModelInstance.first(sent, now) if stored is None else stored.registered(sent, now), known=stored is not None
-        )
+        registered = ModelInstance.first(sent, now) if stored is None else stored.registered(sent, now)
+        self._put(registered, known=stored is not None)
 
     async def heartbeat(self, sent: Registration) -> bool:
         now = self._now()
@@ -74,20 +108,26 @@ class EmbeddedModelRegistry(ModelRegistry):
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
         now = self._now()
-        if model_name is not None:
-            shelf = self._shelves.get(model_name)
-            return shelf.listing(now, self._timeout, healthy_only=healthy_only).listing if shelf else Listing(())
+        hold = self._hold(now)
+        if model_name is None:
+            return self._list_all(now, hold, healthy_only=healthy_only).listing
+        shelf = self._shelves.get(model_name)
+        return shelf.listing(now, self._timeout, hold, healthy_only=healthy_only).listing if shelf else Listing(())
+
+    def _list_all(self, now: datetime, hold: Hold | None, *, healthy_only: bool) -> Kept:
         kept = self._all.get(healthy_only)
-        if kept is None or not kept.holds(now):
-            parts = [
-                self._shelves[name].listing(now, self._timeout, healthy_only=healthy_only)
-                for name in sorted(self._shelves)
-            ]
+        if kept is None or not kept.serves(now, hold):
+            shelves = [self._shelves[name] for name in sorted(self._shelves)]
+            parts = [shelf.listing(now, self._timeout, hold, healthy_only=healthy_only) for shelf in shelves]
             entries = tuple(entry for part in parts for entry in part.listing.entries)
-            kept = self._all[healthy_only] = _Kept(
-                Listing(entries), now, min((part.until for part in parts if part.until), default=None)
-            )
-        return kept.listing
+            held = sum(part.held for part in parts)
+            listing = Listing(entries, held_until=hold.until if hold and held else None)
+            until = min((part.until for part in parts if part.until), default=None)
+            kept = self._all[healthy_only] = Kept(listing, now, until, hold, held)
+        return kept
+
+    def _hold(self, now: datetime) -> Hold | None:
+        return self._pulse.hold(now, self._timeout) if self._pulse else None
 
     def _now(self) -> datetime:
         if self._closed:
@@ -97,10 +137,14 @@ class EmbeddedModelRegistry(ModelRegistry):
     def _find(self, key: InstanceKey, now: datetime) -> ModelInstance | None:
         shelf = self._shelves.get(key.model_name)
         stored = shelf.instances.get(key) if shelf else None
-        if stored is not None and is_forgotten(stored, now, self._timeout):
+        if stored is not None and stored.removed and self._is_forgotten(stored, now):
             self._forget(key)
             return None
         return stored
+
+    def _is_forgotten(self, stored: ModelInstance, now: datetime) -> bool:
+        hold = self._hold(now)
+        return (hold.is_forgotten if hold else is_forgotten)(stored, now, self._timeout)
 
     def _put(self, instance: ModelInstance, *, known: bool) -> None:
         key = instance.key
@@ -109,9 +153,10 @@ class EmbeddedModelRegistry(ModelRegistry):
             self._size += 1
         shelf = self._shelves.get(key.model_name)
         if shelf is None:
-            shelf = self._shelves[key.model_name] = _Shelf()
+            shelf = self._shelves[key.model_name] = Shelf()
         shelf.put(instance)
         self._all.clear()
+        self._changed = True
         self._tombstones.pop(key, None)
         if instance.removed:
             self._tombstones[key] = None  # at the end: the first is the first to be forgotten
@@ -136,51 +181,50 @@ class EmbeddedModelRegistry(ModelRegistry):
         del self._tombstones[key]
         self._size -= 1
 
+    def tick(self) -> None:
+        """Says that the registry lives, and notices when it did not. Runs every second between `open` and `close`."""
+        if self._pulse is not None:
+            now = self._clock.now()
+            self._pulse = self._pulse.ticked(now)
+            self._tell_hold(now)
 
-@dataclass(slots=True)
-class _Kept:
-    """A listing and how long it is true: from `since` to `until`, when its first beat gets old (None: never)."""
+    async def _keep_ticking(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_SECS)
+            self.tick()
+            ticks += 1
+            if ticks % SNAPSHOT_TICKS == 0:
+                await self._write_snapshot()
 
-    listing: Listing
-    since: datetime
-    until: datetime | None
+    def _tell_hold(self, now: datetime) -> None:
+        """A hold is told only while it holds somebody (rule 8)."""
+        hold = self._hold(now)
+        told = hold if hold and self._list_all(now, hold, healthy_only=False).held else None
+        if told is not None and told != self._hold_told:
+            log.warning("%s", _told(told))
+        elif told is None and self._hold_told is not None:
+            log.info("no state is held any longer")
+        self._hold_told = told
 
-    def holds(self, now: datetime) -> bool:
-        return self.since <= now and (self.until is None or now <= self.until)
+    def _restore(self, instances: tuple[ModelInstance, ...], pulse: Pulse | None) -> None:
+        for instance in instances[: self._max_instances]:
+            self._put(instance, known=False)
+        self._pulse = pulse
+        self._changed = False
+
+    async def _write_snapshot(self) -> None:
+        if self._snapshot is None or not self._changed:
+            return
+        self._changed = False
+        instances = tuple(each for shelf in self._shelves.values() for each in shelf.instances.values())
+        try:
+            await asyncio.to_thread(self._snapshot.write, instances, self._pulse)
+        except OSError as error:
+            self._changed = True
+            log.error("snapshot %s: %s", self._snapshot.path, error.strerror)  # noqa: TRY400 - the cause is known
 
 
-@dataclass(slots=True)
-class _Shelf:
-    """The instances of one model."""
-
-    instances: dict[InstanceKey, ModelInstance] = field(default_factory=dict)
-    order: list[InstanceKey] = field(default_factory=list)
-    kept: dict[bool, _Kept] = field(default_factory=dict)
-
-    def put(self, instance: ModelInstance) -> None:
-        if instance.key not in self.instances:
-            insort(self.order, instance.key)
-        self.instances[instance.key] = instance
-        self.kept.clear()
-
-    def remove(self, key: InstanceKey) -> None:
-        del self.instances[key]
-        self.order.remove(key)
-        self.kept.clear()
-
-    def listing(self, now: datetime, timeout: timedelta, *, healthy_only: bool) -> _Kept:
-        kept = self.kept.get(healthy_only)
-        if kept is None or not kept.holds(now):
-            kept = self.kept[healthy_only] = self._list(now, timeout, healthy_only=healthy_only)
-        return kept
-
-    def _list(self, now: datetime, timeout: timedelta, *, healthy_only: bool) -> _Kept:
-        facts = (self.instances[key] for key in self.order)
-        entries = [ListedInstance(each, state_of(each, now, timeout)) for each in facts if not each.removed]
-        until = min(
-            (each.instance.last_heartbeat + timeout for each in entries if each.beats and each.instance.check_healthy),
-            default=None,
-        )
-        if healthy_only:
-            entries = [each for each in entries if each.state is InstanceState.HEALTHY]
-        return _Kept(Listing(tuple(entries)), now, until)
+def _told(hold: Hold) -> str:
+    gone_at, back_at, until = (each.isoformat(timespec="seconds") for each in (hold.gone_at, hold.back_at, hold.until))
+    return f"the registry was away from {gone_at} to {back_at}: until {until} states are held as they were"

@@ -1,9 +1,10 @@
 """Whether the registry itself was away (rule 8). Pure: no I/O, time is an argument.
 
-A registry that lives leaves a tick behind about every second, where its facts are: in memory, or in the database, where any of
-several controllers may tick. A gap between two ticks is the evidence that nobody could store a beat then: everything was stopped,
-frozen, or cut off from the database, or the clock stepped. After a gap, what was silent since is held in its state for one timeout:
-workers get the time to beat again, and what was expired before the gap stays expired. Without a gap silence is death.
+A registry that lives leaves a tick behind about every second, where its facts are: in memory, or in the database, where
+any of several controllers may tick. A gap between two ticks is the evidence that nobody could store a beat then:
+everything was stopped, frozen, or cut off from the database, or the clock stepped. After a gap, what was silent since
+is held in its state for one timeout: workers get the time to beat again, and what was expired before the gap stays
+expired. Without a gap silence is death.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from dbgpt_ctl.instance import FUTURE_TOLERANCE, InstanceState, ModelInstance, state_of
+from dbgpt_ctl.instance import FUTURE_TOLERANCE, InstanceState, ModelInstance, is_forgotten, state_of
 
 TICK_SECS = 1.0
 MAX_GAP = timedelta(seconds=5)
@@ -30,6 +31,11 @@ class Hold:
         """The state of one that has beaten since, as ever; that of any other, as it was when the registry went away."""
         return state_of(instance, now if instance.last_heartbeat >= self.back_at else self.gone_at, timeout)
 
+    def is_forgotten(self, instance: ModelInstance, now: datetime, timeout: timedelta) -> bool:
+        """A tombstone too is held: nobody could refuse a late beat while the registry was away."""
+        touched = instance.refused_at or instance.deregistered_at
+        return is_forgotten(instance, now if touched and touched >= self.back_at else self.gone_at, timeout)
+
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
@@ -40,7 +46,7 @@ class Pulse:
     back_at: datetime | None = None
 
     def ticked(self, now: datetime) -> Pulse:
-        """The pulse after a tick at `now`; a gap that ends with it is remembered. A clock that was set back is followed."""
+        """The pulse after a tick at `now`; it remembers a gap that ends so. A clock that was set back is followed."""
         if now - self.ticked_at <= MAX_GAP:
             ahead = self.ticked_at > now + FUTURE_TOLERANCE
             return replace(self, ticked_at=now if ahead else max(now, self.ticked_at))

@@ -1,0 +1,183 @@
+"""The embedded registry when it was away: frozen, or started again from its snapshot (rule 8)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.errors import RegistryUnusable
+from dbgpt_ctl.instance import InstanceKey, Registration
+from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.registry.snapshot import SnapshotFile
+from tests.support.clock import ManualClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TIMEOUT = timedelta(seconds=60)
+LIVE = Registration(InstanceKey("qwen@llm", "10.0.0.4", 8001))
+DEAD = replace(LIVE, key=LIVE.key._replace(port=8002))
+DRAINED = replace(LIVE, key=LIVE.key._replace(port=8003), enabled=False)
+GONE = replace(LIVE, key=LIVE.key._replace(port=8004))
+
+
+def registry_of(clock: ManualClock, path: Path | None = None) -> EmbeddedModelRegistry:
+    return EmbeddedModelRegistry(
+        clock=clock, heartbeat_timeout=TIMEOUT, watch_absence=True, snapshot=SnapshotFile(path) if path else None
+    )
+
+
+async def states(registry: EmbeddedModelRegistry) -> dict[int, str]:
+    return {entry.instance.key.port: entry.state.value for entry in (await registry.list()).entries}
+
+
+def test_a_frozen_process_expires_nobody_who_lived_when_it_froze(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(clock) as registry:
+            await registry.register(DEAD)
+            for _ in range(61):
+                tick(registry, clock)
+            await registry.register(LIVE)
+            clock.advance(90)  # frozen: no tick in between
+            assert await states(registry) == {8001: "healthy", 8002: "unhealthy"}
+            listing = await registry.list(healthy_only=True)
+            assert listing.held_until is not None
+            tick(registry, clock, 0)
+            assert "the registry was away from" in str(registry.health().reason)
+            assert registry.health().ready
+            for _ in range(59):
+                tick(registry, clock)
+            assert await states(registry) == {8001: "healthy", 8002: "unhealthy"}
+            tick(registry, clock)
+            assert await states(registry) == {8001: "unhealthy", 8002: "unhealthy"}, "it never beat again"
+            assert registry.health().reason is None
+
+    asyncio.run(scenario())
+    assert caplog.text.count("states are held as they were") == 1
+
+
+def test_who_beats_again_is_held_no_longer() -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(clock) as registry:
+            await registry.register(LIVE)
+            clock.advance(90)
+            assert (await registry.list()).held_until is not None
+            assert await registry.heartbeat(LIVE)
+            assert (await registry.list()).held_until is None
+            tick(registry, clock, 0)
+            assert registry.health().reason is None
+
+    asyncio.run(scenario())
+
+
+def test_silence_of_the_last_worker_is_death() -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(clock) as registry:
+            await registry.register(LIVE)
+            for _ in range(61):
+                tick(registry, clock)
+            assert await states(registry) == {8001: "unhealthy"}
+
+    asyncio.run(scenario())
+
+
+def test_a_snapshot_brings_back_all_facts_and_holds_states(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "snapshot.json"
+
+    async def before(clock: ManualClock) -> None:
+        async with registry_of(clock, path) as registry:
+            await registry.register(DEAD)
+            for _ in range(61):
+                tick(registry, clock)
+            for each in (LIVE, DRAINED, GONE):
+                await registry.register(each)
+            await registry.deregister(GONE.key, remove=True)
+
+    async def after(clock: ManualClock) -> None:
+        async with registry_of(clock, path) as registry:
+            assert await states(registry) == {8001: "healthy", 8002: "unhealthy", 8003: "drained"}
+            assert await registry.heartbeat(GONE) is False, "the tombstone is there too"
+            assert await registry.heartbeat(LIVE) is True
+            for _ in range(60):
+                tick(registry, clock)
+            assert await states(registry) == {8001: "healthy", 8002: "unhealthy", 8003: "unhealthy"}
+
+    clock = ManualClock()
+    asyncio.run(before(clock))
+    clock.advance(300)
+    asyncio.run(after(clock))
+
+
+def test_a_change_is_written_without_waiting_for_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.json"
+
+    async def scenario() -> None:
+        async with registry_of(ManualClock(), path) as registry:
+            await registry.register(LIVE)
+            for _ in range(1000):
+                if path.exists():
+                    break
+                await asyncio.sleep(0.01)
+            instances, _ = SnapshotFile(path).read()
+            assert [each.key for each in instances] == [LIVE.key]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b'{"format":"dbgpt_ctl snapshot","version":1,"inst', b"{}", b"[]", b'"x"', b"\x00"]
+)
+def test_a_torn_or_foreign_file_is_kept_aside(tmp_path: Path, text: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "snapshot.json"
+    path.write_bytes(text)
+
+    async def scenario() -> None:
+        async with registry_of(ManualClock(), path) as registry:
+            assert await states(registry) == {}
+            await registry.register(LIVE)
+
+    asyncio.run(scenario())
+    assert (tmp_path / "snapshot.json.unreadable").read_bytes() == text
+    assert "starting empty" in caplog.text
+    assert [each.key for each in SnapshotFile(path).read()[0]] == [LIVE.key]
+
+
+def test_a_snapshot_of_a_newer_release_is_kept_aside(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.json"
+    SnapshotFile(path).write((), None)
+    path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":2'))
+    assert SnapshotFile(path).read() == ((), None)
+    assert (tmp_path / "snapshot.json.unreadable").exists()
+
+
+def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RegistryUnusable, match="snapshot"):
+        SnapshotFile(tmp_path / "file" / "snapshot.json").read()
+
+
+def test_a_full_disk_is_told_and_costs_no_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "snapshot.json"
+
+    async def scenario() -> None:
+        registry = registry_of(ManualClock(), path)
+        await registry.open()
+        (tmp_path / ".snapshot.json.new").symlink_to("/dev/full")
+        await registry.register(LIVE)
+        await registry.close()
+
+    asyncio.run(scenario())
+    assert "No space left on device" in caplog.text
+
+
+def tick(registry: EmbeddedModelRegistry, clock: ManualClock, seconds: float = 1) -> None:
+    """One tick of the registry's loop, which is not waited for."""
+    clock.advance(seconds)
+    registry.tick()

@@ -5,14 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export CTL_INTEROP_VENVS ?= $(CURDIR)/.venv-interop
 
-.PHONY: help serve test check bench generate clean
+.PHONY: help serve test check bench generate completions clean
 
 help:
 	@echo "make serve     start a controller on the embedded registry (knobs: CONTROLLER_* in the environment or .env)"
 	@echo "make test      run all tests, with a real MariaDB and the real DB-GPT packages"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     measure this controller and DB-GPT's side by side"
-	@echo "make generate  rewrite what is generated: .env.example and the tables of README.md"
+	@echo "make generate  rewrite what is generated: .env.example, the tables of README.md, completions/"
 	@echo "make clean     remove the virtual environments and caches"
 
 serve: $(VENV)/.serve
@@ -20,6 +20,8 @@ serve: $(VENV)/.serve
 
 test: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the tests of the MySQL registry are skipped without it'
+	@sh scripts/apt-install.sh zsh zsh 'the tests of its completion are skipped without it'
+	@sh scripts/apt-install.sh fish fish 'the tests of its completion are skipped without it'
 	$(BIN)/python -m tests.support.dbgpt
 	$(BIN)/python -m pytest
 
@@ -33,8 +35,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.support.dbgpt
 	$(BIN)/python -m benchmarks
 
-generate: $(VENV)/.dev
+generate: $(VENV)/.dev completions
 	$(BIN)/python -m scripts.generate
+
+completions: $(VENV)/.dev
+	$(BIN)/python -m scripts.completions
 
 clean:
 	rm -rf $(VENV) .venv-interop .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,7 +5,7 @@
     flat      heartbeats at 100 and at 100,000 instances
     mysql     the same over one MariaDB
 
-Both sides run on the same machine at the same time in turns, each with its own defaults, its log in a file; figures are
-medians and ratios are medians of the ratios of each round. Only ratios carry over to another machine. Nothing is pinned to
-a core: server and load generator share them, on both sides alike.
+Both sides run on the same machine at the same time in turns, each with its own defaults, its log in a file; figures
+are medians, ratios are medians of the ratios of each round. Only ratios carry over to another machine. Nothing is
+pinned to a core: server and load generator share them, on both sides alike.
 """

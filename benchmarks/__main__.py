@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ SHOWN_VERSIONS = ("uvicorn", "fastapi")
 def main() -> int:
     """Exit code 0, also when a bound is missed, but 1 for that with --check; 2 when a figure could not be had."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an error, so that all that was started is ended
     try:
         ensure(NEWEST)
         sections = _measure(
@@ -60,7 +62,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", action="append", choices=list(SECTIONS), help="this section; may be repeated")
     parser.add_argument("--mysql", action="store_true", help="also over one MariaDB, which is started for it")
-    parser.add_argument("--seconds", type=float, default=3, help="length of one measurement (default 3)")
+    parser.add_argument("--seconds", type=float, default=2, help="length of one measurement (default 2)")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a bound is missed")
     parser.add_argument("--write", action="store_true", help="put the tables into README.md; not with --only")
     arguments = parser.parse_args()

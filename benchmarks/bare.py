@@ -1,7 +1,7 @@
 """The ceiling: an ASGI application that does nothing, under the controller's own uvicorn settings.
 
-`python -m benchmarks.bare PORT INSTANCES MODELS`. It reads a request's body and answers bytes that it made before: `true`, or
-a list as long as a controller's would be.
+`python -m benchmarks.bare PORT INSTANCES MODELS`. It reads a request's body and answers bytes that it made before:
+`true`, or a list as long as a controller's would be.
 """
 
 from __future__ import annotations

@@ -19,10 +19,10 @@ FEW, MANY = 100, 100_000
 
 def run(lab: Lab, seconds: float) -> list[Section]:
     few, many = (start_ctl(lab, f"flat-{count}", count, "--log-level", "warning") for count in (FEW, MANY))
-    return [compare(lab, few, many, seconds, "Embedded registry", Bound(least=0.8))]
+    return [compare(lab, few, many, seconds, title="Embedded registry", bound=Bound(least=0.8))]
 
 
-def compare(lab: Lab, few: Server, many: Server, seconds: float, title: str, bound: Bound) -> Section:
+def compare(lab: Lab, few: Server, many: Server, seconds: float, *, title: str, bound: Bound) -> Section:
     """The heartbeats of two controllers of ours, which are filled first."""
     for server in (few, many):
         server.fill(lab.folder)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import subprocess
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.report import MeasurementError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 CONNECTIONS = 32
 MODELS = 10
 _TIMEOUT_SECS = 60
+_SLOWEST = 2.0
+"""Answers a second; who takes longer has hung."""
 
 
 def fields(index: int, models: int = MODELS) -> dict[str, Any]:
@@ -47,18 +46,23 @@ request = function()
   return wrk.format("POST", nil, nil, body)
 end
 """
-_STOP = """
-local answered = 0
-response = function()
-  answered = answered + 1
-  if answered == {after} then wrk.thread:stop() end
-end
-"""
-_DONE = """
+_END_BY_TIME = """
 done = function(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format('RESULT {"requests": %d, "microseconds": %d, "failed": %d, "p99": %d}\\n', summary.requests,
-    summary.duration, e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(99)))
+  local failed = e.connect + e.read + e.write + e.status + e.timeout
+  io.write(string.format('RESULT %d %d %f\\n', summary.requests, failed, summary.duration / 1e6))
+end
+"""
+# wrk itself knows no number of requests: it would sleep until its time is up.
+_END_BY_COUNT = """
+local answered, failed = 0, 0
+response = function(status)
+  answered = answered + 1
+  if status ~= 200 then failed = failed + 1 end
+  if answered == {count} then
+    io.write(string.format('RESULT %d %d 0\\n', answered, failed))
+    os.exit(0)
+  end
 end
 """
 
@@ -72,125 +76,71 @@ class Load:
     path: str
     headers: tuple[tuple[str, str], ...] = ()
 
-    def script(self, instances: int, *, stop_after: int | None = None) -> str:
-        """The Lua for wrk, which then ends after `stop_after` answers, or when its time is up."""
+    def script(self, instances: int, *, count: int | None = None) -> str:
+        """The Lua for wrk, which ends after `count` answers, or without it when its time is up."""
         lines = [f'wrk.method = "{self.method}"', f'wrk.path = "{self.path}"']
         lines += [f'wrk.headers["{name}"] = "{text}"' for name, text in self.headers]
         if self.method == "POST":
             lines.append(_REQUEST.format(instances=instances, models=MODELS, body=_BODY))
-        if stop_after is not None:
-            lines.append(_STOP.format(after=stop_after))
-        return "\n".join([*lines, _DONE])
+        lines.append(_END_BY_TIME if count is None else _END_BY_COUNT.format(count=count))
+        return "\n".join(lines)
 
 
 _JSON = ("Content-Type", "application/json")
 HEARTBEAT = Load("heartbeat, kept connections", "POST", "/api/controller/heartbeat", (_JSON,))
-HEARTBEAT_NEW = Load(
-    "heartbeat, a new connection each", HEARTBEAT.method, HEARTBEAT.path, (_JSON, ("Connection", "close"))
-)
+HEARTBEAT_NEW = Load("heartbeat, new connection each", "POST", HEARTBEAT.path, (_JSON, ("Connection", "close")))
 REGISTER = Load("register", "POST", "/api/controller/models", (_JSON,))
 LIST_ONE = Load("list of one model", "GET", "/api/controller/models?model_name=m1%40llm&healthy_only=true")
 LIST_ALL = Load("list of all", "GET", "/api/controller/models")
 
 
-@dataclass(frozen=True)
-class Result:
-    """`p99` in milliseconds."""
+class Sent(NamedTuple):
+    """What wrk has counted."""
 
-    per_second: float
-    p99: float
+    answered: float
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return self.answered / self.seconds
 
 
-def wrk(folder: Path, url: str, load: Load, instances: int, seconds: float) -> Result:
+def send(folder: Path, url: str, load: Load, instances: int, seconds: float) -> Sent:
     """Sends for about `seconds`. Raises MeasurementError if any answer was not 2xx or any connection failed."""
-    return _run(folder, url, load.script(instances), f"{load.name} at {url}", seconds)
+    return _wrk(folder, url, load.script(instances), f"{load.name} at {url}", seconds)
 
 
-def fill(folder: Path, url: str, instances: int, seconds: float = 900) -> float:
-    """Registers all instances, each once. Instances a second."""
-    # When so many are answered beyond, none of the first round can still be under way.
-    script = REGISTER.script(instances, stop_after=instances + CONNECTIONS)
-    return _run(folder, url, script, f"register of {instances} instances at {url}", seconds).per_second
+def send_count(folder: Path, url: str, load: Load, instances: int, count: int) -> Sent:
+    """Sends until `count` requests are answered, however long it takes. Raises MeasurementError."""
+    seconds = _TIMEOUT_SECS + count / _SLOWEST
+    return _wrk(folder, url, load.script(instances, count=count), f"{load.name} at {url}", seconds)
 
 
-def _run(folder: Path, url: str, script: str, what: str, seconds: float) -> Result:
+def fill(folder: Path, url: str, instances: int) -> Sent:
+    """Registers all instances, in their order. Raises MeasurementError."""
+    # When so many more are answered, none of the first round can still be under way.
+    return send_count(folder, url, REGISTER, instances, instances + CONNECTIONS)
+
+
+def _wrk(folder: Path, url: str, script: str, what: str, seconds: float) -> Sent:
     file = folder / "load.lua"
     file.write_text(script)
-    argv = [
-        "wrk",
-        "-t1",
-        f"-c{CONNECTIONS}",
-        f"-d{max(1, round(seconds))}s",
-        f"--timeout={_TIMEOUT_SECS}s",
-        "-s",
-        file,
-        url,
-    ]
+    options = ["--threads=1", f"--connections={CONNECTIONS}", f"--timeout={_TIMEOUT_SECS}s"]
+    argv = ["wrk", *options, f"--duration={max(1, round(seconds))}s", f"--script={file}", url]
+    started = time.perf_counter()
     try:
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 60, check=False
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + _TIMEOUT_SECS, check=False
         )
     except FileNotFoundError:
         raise MeasurementError("wrk is missing: install it (Debian: apt install wrk)") from None
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"{what}: wrk did not end") from None
+    elapsed = time.perf_counter() - started
     _, found, text = done.stdout.partition("RESULT ")
     if done.returncode != 0 or not found:
         raise MeasurementError(f"{what}: wrk failed: {(done.stderr or done.stdout).strip()[-500:]}")
-    result = json.loads(text.splitlines()[0])
-    if result["failed"] or not result["requests"]:
-        raise MeasurementError(f"{what}: {result['failed']} requests failed, {result['requests']} were answered")
-    return Result(result["requests"] / result["microseconds"] * 1e6, result["p99"] / 1000)
-
-
-async def wrk_while_beating(
-    folder: Path, url: str, load: Load, instances: int, seconds: float, every: float
-) -> tuple[Result, float]:
-    """As `wrk`, while each instance beats once in `every` seconds. Also the beats a second that were answered."""
-    async with _beating(url, instances, every) as answered:
-        started, before = asyncio.get_running_loop().time(), len(answered)
-        result = await asyncio.to_thread(wrk, folder, url, load, instances, seconds)
-        beats = (len(answered) - before) / (asyncio.get_running_loop().time() - started)
-    if any(line.split()[1:2] != [b"200"] for line in answered):
-        raise MeasurementError(f"{load.name} at {url}: a heartbeat beside it was not answered 200")
-    return result, beats
-
-
-@contextlib.asynccontextmanager
-async def _beating(url: str, instances: int, every: float) -> AsyncIterator[list[bytes]]:
-    """The status lines of the beats that go on meanwhile: on time whether or not the last was answered, each on a connection of its own."""
-    answered: list[bytes] = []
-    stop = asyncio.Event()
-
-    async def pace(group: asyncio.TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
-        started, sent = loop.time(), 0
-        while not stop.is_set():
-            group.create_task(_beat(url, sent % instances, answered, stop))
-            sent += 1
-            await asyncio.sleep(started + sent * every / instances - loop.time())
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(pace(group))
-        try:
-            yield answered
-        finally:
-            stop.set()
-
-
-async def _beat(url: str, index: int, answered: list[bytes], stop: asyncio.Event) -> None:
-    """One beat; what the connection is refused after `stop` is no error."""
-    address = urlsplit(url)
-    body = json.dumps(fields(index)).encode()
-    try:
-        reader, writer = await asyncio.open_connection(address.hostname, address.port)
-        head = f"POST {HEARTBEAT.path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
-        writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
-        line = await reader.readline()
-        answered.append(line)
-        await reader.read()
-        writer.close()
-        await writer.wait_closed()
-    except OSError as error:
-        if not stop.is_set():
-            answered.append(f"- {error}".encode())
+    answered, failed, timed = map(float, text.split()[:3])
+    if failed:
+        raise MeasurementError(f"{what}: {failed:.0f} requests failed, {answered:.0f} were answered")
+    return Sent(answered, timed or elapsed)

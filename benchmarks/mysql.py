@@ -28,10 +28,11 @@ BOUNDS = {
 USER, PASSWORD = "bench", "bench"
 THEIR_TABLE = """
 create table dbgpt_cluster_registry_instance (
-    id int not null auto_increment primary key, model_name varchar(128) not null, host varchar(128) not null, port int not null,
-    weight float default 1.0, check_healthy tinyint(1) not null default 1, healthy tinyint(1) not null default 0,
-    enabled tinyint(1) not null default 1, prompt_template varchar(128), last_heartbeat datetime, user_name varchar(128),
-    sys_code varchar(128), gmt_created datetime, gmt_modified datetime,
+    id int not null auto_increment primary key,
+    model_name varchar(128) not null, host varchar(128) not null, port int not null, weight float default 1.0,
+    check_healthy tinyint(1) not null default 1, healthy tinyint(1) not null default 0,
+    enabled tinyint(1) not null default 1, prompt_template varchar(128), last_heartbeat datetime,
+    user_name varchar(128), sys_code varchar(128), gmt_created datetime, gmt_modified datetime,
     unique key uk_model_instance (model_name, host, port, sys_code)
 ) engine=InnoDB default charset=utf8mb4
 """
@@ -61,7 +62,7 @@ def _both(lab: Lab, mariadb: MariaDBServer, seconds: float) -> Section:
 
 def _flat(lab: Lab, mariadb: MariaDBServer, seconds: float) -> list[Section]:
     few, many = (_ours(lab, mariadb, str(count), count) for count in (flat.FEW, flat.MANY))
-    return [flat.compare(lab, few, many, seconds, "MariaDB", Bound(least=0.75))]
+    return [flat.compare(lab, few, many, seconds, title="MariaDB", bound=Bound(least=0.75))]
 
 
 def _ours(lab: Lab, mariadb: MariaDBServer, name: str, instances: int) -> Server:

@@ -89,8 +89,8 @@ def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
 def block(sections: Sequence[Section], now: datetime, versions: Sequence[str]) -> str:
     """All tables under one line on where and when, without the markers."""
-    cores = f"{os.cpu_count()} cores"
-    where = f"Measured on {now:%Y-%m-%d} by `make bench`: {cores}, Python {platform.python_version()}, {', '.join(versions)}."
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+    where = f"Measured on {now:%Y-%m-%d} by `make bench`: {machine}, {', '.join(versions)}."
     return "\n\n".join([where, *(section.markdown() for section in sections)])
 
 

@@ -4,46 +4,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.load import wrk
+from benchmarks.load import CONNECTIONS, send, send_count
 from benchmarks.report import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from benchmarks.load import Load
     from benchmarks.sides import Server
 
+    Meter = Callable[[], float]
+
 ROUNDS = 3
 _WARM_UP_SECS = 1
+_FEW_ANSWERS = 2 * CONNECTIONS
 
 
 def measure(folder: Path, servers: Sequence[Server], load: Load, seconds: float) -> list[list[float]]:
-    """Requests a second of each server, a figure for each round; the order turns with each."""
-
-    def one(server: Server) -> float:
-        return wrk(folder, server.url, load, server.instances, seconds).per_second
-
-    for server in servers:
-        wrk(folder, server.url, load, server.instances, _WARM_UP_SECS)
-        server.settle()
-    return in_turns(load.name, servers, one)
+    """Requests a second of each server, a figure for each round."""
+    return in_turns(load.name, servers, [meter(folder, server, load, seconds) for server in servers])
 
 
-def in_turns(what: str, servers: Sequence[Server], one: Callable[[Server], float]) -> list[list[float]]:
-    """What `one` gives for each server, a figure for each round."""
+def meter(folder: Path, server: Server, load: Load, seconds: float) -> Meter:
+    """Warms the server up, and gives what measures its requests a second.
+
+    One that answers few in a second is asked for a number of answers instead of a time: it may answer all connections
+    at once and then none for long, and the end of the time would fall anywhere in between.
+    """
+    target = (folder, server.url, load, server.instances)
+    warm_up = send(*target, _WARM_UP_SECS)
+    server.settle()
+    if warm_up.answered < _FEW_ANSWERS:
+        return lambda: send_count(*target, _FEW_ANSWERS).per_second
+    return lambda: send(*target, seconds).per_second
+
+
+def in_turns(what: str, servers: Sequence[Server], meters: Sequence[Meter]) -> list[list[float]]:
+    """What the meter of each server shows, a figure for each round. Every other round goes backwards."""
     figures: list[list[float]] = [[] for _ in servers]
     for number in range(ROUNDS):
-        for index in _order(number, len(servers)):
-            figures[index].append(one(servers[index]))
+        for index in sorted(range(len(servers)), reverse=number % 2 == 1):
+            figures[index].append(meters[index]())
             servers[index].settle()
-    shown = ", ".join(
-        f"{server.name} {' '.join(f'{figure:.0f}' for figure in row)}"
-        for server, row in zip(servers, figures, strict=True)
-    )
-    say(f"{what}: {shown}")
+    pairs = zip(servers, figures, strict=True)
+    say(f"{what}: " + ", ".join(f"{server.name} {' '.join(f'{each:.0f}' for each in row)}" for server, row in pairs))
     return figures
-
-
-def _order(number: int, count: int) -> Iterator[int]:
-    return iter(range(count)) if number % 2 == 0 else reversed(range(count))

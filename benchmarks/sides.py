@@ -43,7 +43,7 @@ class Server:
 
     def fill(self, folder: Path) -> None:
         """Registers the instances, and looks whether all are there."""
-        speed = fill(folder, self.url, self.instances)
+        speed = fill(folder, self.url, self.instances).per_second
         say(f"{self.name} registers {self.instances:,} instances, {speed:,.0f} a second")
         self.expect()
 
@@ -73,12 +73,12 @@ def start_ctl(lab: Lab, name: str, instances: int, *flags: str, env: Mapping[str
     if not CTL.exists():
         raise MeasurementError(f"there is no ctl beside {Path(sys.executable).name}: pip install -e . first")
     port = free_port()
-    argv = [CTL, "serve", "--port", str(port), "--heartbeat-timeout-secs", str(TIMEOUT_SECS), *flags]
+    argv: list[str | Path] = [CTL, "serve", "--port", str(port), "--heartbeat-timeout-secs", str(TIMEOUT_SECS), *flags]
     return _serving(OURS, port, lab.start(name, argv, lab.env(**env or {})), instances)
 
 
 def start_dbgpt(lab: Lab, name: str, instances: int, registry: str = "") -> Server:
-    """DB-GPT's own controller; `registry` is the part of its TOML that says where it keeps instances, if not in memory."""
+    """DB-GPT's own controller; `registry` is TOML that says where it keeps instances, if not in memory."""
     port = free_port()
     knobs = f'host = "127.0.0.1"\nport = {port}\nheartbeat_timeout_secs = {TIMEOUT_SECS}\n'
     process = lab.dbgpt_start(NEWEST, "controller", name, f"[service.model.controller]\n{knobs}{registry}")

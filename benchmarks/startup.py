@@ -49,7 +49,7 @@ class Comparison:
 
 
 SERVE, LIST, LIST_PIPED, HELP, DBGPT = (
-    "ctl serve, to its first health",
+    "ctl serve, until healthy",
     "ctl models list",
     "ctl models list, piped",
     "ctl --help",
@@ -84,19 +84,16 @@ def run(lab: Lab, _seconds: float) -> list[Section]:
 
 def _note() -> str:
     return (
-        f"Medians of {RUNS} runs in turns; ratios are medians of the ratios of each run. Python's bytecode is there for all. The lists are of "
-        f"{INSTANCES} instances of one controller, printed to a terminal unless piped. `dbgpt` is {THEIRS}."
+        f"Medians of {RUNS} runs in turns; ratios are medians of the ratios of each run. Python's bytecode is there "
+        f"for all. The lists are of {INSTANCES} instances of one controller, printed to a terminal unless piped. "
+        f"`dbgpt` is {THEIRS}."
     )
 
 
 def _row(times: Mapping[str, list[float]], comparison: Comparison) -> Row:
     ours, theirs = times[comparison.timed], times[comparison.beside]
     beside = comparison.beside if comparison.beside == DBGPT else f'python -c "{comparison.beside}"'
-    cells = (
-        f"`{comparison.timed}`".replace(", to its first health`", "` to its first health").replace(
-            ", piped`", "`, piped"
-        ),
-    )
+    cells = (f"`{comparison.timed}`".replace(", until healthy`", "`, until healthy").replace(", piped`", "`, piped"),)
     return Row(
         (*cells, f"{median(ours) * 1000:,.0f}", f"`{beside}`", f"{median(theirs) * 1000:,.0f}"),
         ratio_of(ours, theirs),
@@ -162,7 +159,7 @@ def _read_to_end(descriptor: int) -> str:
 def time_server(env: Mapping[str, str], folder: Path) -> float:
     """Seconds from the start of `ctl serve` to its first 200 on health."""
     port = free_port()
-    argv = [CTL, "serve", "--port", str(port)]
+    argv: list[str | Path] = [CTL, "serve", "--port", str(port)]
     with (folder / "startup-serve.log").open("wb") as log:
         started = time.perf_counter()
         process = subprocess.Popen(argv, env=dict(env), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

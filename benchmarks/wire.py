@@ -6,6 +6,7 @@ import asyncio
 from statistics import median
 from typing import TYPE_CHECKING
 
+from benchmarks.beats import while_beating
 from benchmarks.load import (
     CONNECTIONS,
     HEARTBEAT,
@@ -14,16 +15,16 @@ from benchmarks.load import (
     LIST_ONE,
     MODELS,
     REGISTER,
-    wrk_while_beating,
 )
 from benchmarks.report import Bound, Row, Section, ratio_of, say
-from benchmarks.rounds import in_turns, measure
+from benchmarks.rounds import in_turns, measure, meter
 from benchmarks.sides import BARE, OURS, THEIRS, start_bare, start_ctl, start_dbgpt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.load import Load
+    from benchmarks.rounds import Meter
     from benchmarks.sides import Server
     from tests.support.dbgpt_cluster import Lab
 
@@ -51,8 +52,10 @@ def run(lab: Lab, seconds: float) -> list[Section]:
     for load in (LIST_ONE, LIST_ALL):
         section.rows.append(_while_beating(lab, (ours, theirs), load, seconds))
     section.note = (
-        f"{CONNECTIONS} connections, {MODELS} models; a list of one model holds {INSTANCES // MODELS} instances. While beating: every "
-        f"instance beats once in {BEAT_EVERY_SECS} s, that is {INSTANCES // BEAT_EVERY_SECS} beats a second, each on a connection of its own."
+        f"{CONNECTIONS} connections, {MODELS} models; a list of one model holds {INSTANCES // MODELS} instances. "
+        "While beating: "
+        f"every instance beats once in {BEAT_EVERY_SECS} s, that is {INSTANCES // BEAT_EVERY_SECS} beats a second, "
+        "each on a connection of its own."
     )
     return [section]
 
@@ -70,12 +73,17 @@ def _shown(per_second: float) -> str:
 def _while_beating(lab: Lab, servers: Sequence[Server], load: Load, seconds: float) -> Row:
     beats: dict[str, list[float]] = {server.name: [] for server in servers}
 
-    def one(server: Server) -> float:
-        work = wrk_while_beating(lab.folder, server.url, load, server.instances, seconds, BEAT_EVERY_SECS)
-        result, answered = asyncio.run(work)
-        beats[server.name].append(answered)
-        return result.per_second
+    def beside_beats(server: Server) -> Meter:
+        alone = meter(lab.folder, server, load, seconds)
 
-    row = row_of(f"{load.name} while beating", in_turns(f"{load.name} while beating", servers, one), None)
+        def beaten() -> float:
+            figure, answered = asyncio.run(while_beating(server.url, server.instances, BEAT_EVERY_SECS, alone))
+            beats[server.name].append(answered)
+            return figure
+
+        return beaten
+
+    name = f"{load.name}, while beating"
+    row = row_of(name, in_turns(name, servers, [beside_beats(server) for server in servers]), None)
     say("beats answered a second: " + ", ".join(f"{name} {median(each):.0f}" for name, each in beats.items()))
     return row

@@ -29,7 +29,7 @@ _HOMES = {
     "DatabaseModelRegistry": "registry.database",
     "InstanceKey": "instance",
     "ModelRegistry": "registry",
-    "ModelRegistryClient": "client",
+    "ModelRegistryClient": "registry_client",
     "Registration": "instance",
     "RemoteModelRegistry": "registry.remote",
     "create_app": "controller.app",

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
 from dbgpt_ctl.answers import Reply, Unanswered
-from dbgpt_ctl.transport import MAX_CONNECTIONS, request_parts, too_late, unanswered
+from dbgpt_ctl.transport import IDLE_SECONDS, MAX_CONNECTIONS, request_parts, too_late, unanswered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from dbgpt_ctl.calls import Request
-
-MAX_IDLE = 20
-"""How many connections stay open between calls."""
 
 
 class AsyncTransport:
@@ -29,7 +28,7 @@ class AsyncTransport:
 
     def __init__(self, options: Mapping[str, Any], transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._options = {**options, "transport": transport}
-        self._idle: list[httpx.AsyncClient] = []
+        self._idle: deque[_Idle] = deque()
         self._turn = asyncio.Semaphore(MAX_CONNECTIONS)
         self._closed = False
 
@@ -48,15 +47,27 @@ class AsyncTransport:
         """Closes all connections; those in use when they are done. Repeatable."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().aclose()
+            await self._idle.pop().client.aclose()
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
-        client = self._idle.pop() if self._idle else httpx.AsyncClient(**self._options)
+        client = self._idle.pop().client if self._idle else httpx.AsyncClient(**self._options)
         try:
             yield client
         finally:
-            if self._closed or len(self._idle) >= MAX_IDLE:
+            if self._closed:
                 await client.aclose()
             else:
-                self._idle.append(client)
+                await self._keep(client)
+
+    async def _keep(self, client: httpx.AsyncClient) -> None:
+        """The last one kept is the next one used; of those that a burst left behind, each call closes one."""
+        now = monotonic()
+        self._idle.append(_Idle(client, now))
+        if now - self._idle[0].since > IDLE_SECONDS:
+            await self._idle.popleft().client.aclose()
+
+
+class _Idle(NamedTuple):
+    client: httpx.AsyncClient
+    since: float

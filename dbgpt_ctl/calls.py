@@ -1,5 +1,7 @@
 """The one description of the calls to a controller: requests, and who is asked in turn. No I/O, no clock of its own.
 
+A call is part of the trace that `traceparent.CURRENT` names; health never is.
+
 Each call is a generator, a `Flow`: it yields the `Request` to send, is sent what came of it (`Reply` or `Unanswered`)
 and returns the call's result or raises one of `errors.ControllerError`. `client` drives the same flows with a blocking
 and with an asynchronous transport; `answers` says what a reply means.
@@ -16,6 +18,7 @@ from urllib.parse import urlencode
 from dbgpt_ctl.answers import PassedOver, Reply, Unanswered, accepted, read_health, read_list, read_verdict
 from dbgpt_ctl.errors import ControllerError, ControllerFailed, ControllerRefused, ControllerUnreachable
 from dbgpt_ctl.instance import Registration
+from dbgpt_ctl.traceparent import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.instance import InstanceKey
     from dbgpt_ctl.reported import ControllerHealth, InstanceList
+    from dbgpt_ctl.traceparent import TraceContext
 
 MODELS = "/api/controller/models"
 HEARTBEAT = "/api/controller/heartbeat"
@@ -42,6 +46,8 @@ class Request:
     """Path and query."""
     body: bytes | None
     timeout: float
+    trace: TraceContext | None = None
+    """What the header `traceparent` says."""
 
     @property
     def url(self) -> str:
@@ -110,7 +116,7 @@ class Calls:
             # A host name that was slow to resolve may have cost more than a share: the others are asked all the same.
             share = max(deadline - self.monotonic(), self.timeout / 4) / len(left)
             address = left.pop(0)
-            outcome = yield from self._attempt(Request(method, address, target, body, share))
+            outcome = yield from self._attempt(Request(method, address, target, body, share, CURRENT.get()))
             try:
                 result = read(accepted(outcome, address), address)
             except PassedOver as failure:
@@ -139,7 +145,7 @@ class Calls:
 
 
 def wire_fields(sent: Registration, *, remove: bool = False) -> dict[str, Any]:
-    """The ten keys that DB-GPT's clients send; `healthy` is always false, the controller decides (PROTOCOL.md)."""
+    """The ten keys that DB-GPT's clients send; `healthy` is always false, the controller decides (docs/protocol.md)."""
     return {
         "model_name": sent.key.model_name,
         "host": sent.key.host,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.async_transport import AsyncTransport
     from dbgpt_ctl.calls import Flow
     from dbgpt_ctl.instance import InstanceKey, Registration
-    from dbgpt_ctl.transport import Transport
+    from dbgpt_ctl.transport import Transport, Watch
 
 __all__ = ["AsyncControllerClient", "ControllerClient", "ControllerHealth", "InstanceList", "ReportedInstance"]
 
@@ -34,7 +34,7 @@ class ControllerClient:
 
     `timeout`, in seconds, bounds each call over all controllers; `calls.Calls` says how they share it and when one is
     passed over.
-    `trust_env` lets the proxies of the environment (http_proxy ...) have the calls.
+    `trust_env` lets the proxies of the environment (http_proxy ...) have the calls. `watch` is told of each request.
 
     Raises UsageError for a wrong address. Each call raises ControllerUnreachable, ControllerFailed, ControllerRefused
     or NotAllowed.
@@ -48,11 +48,12 @@ class ControllerClient:
         trust_env: bool = False,
         transport: httpx.BaseTransport | None = None,
         advice: str = ADVICE,
+        watch: Watch | None = None,
     ) -> None:
         self._calls = Calls(parse_addresses(address), timeout, monotonic, advice)
         from dbgpt_ctl.transport import Transport, client_options
 
-        self._transport = Transport(client_options(self._calls.addresses, trust_env=trust_env), transport)
+        self._transport = Transport(client_options(self._calls.addresses, trust_env=trust_env), transport, watch)
 
     def register(self, sent: Registration) -> None:
         """Registers the instance, or updates and revives a known one."""
@@ -100,7 +101,7 @@ class ControllerClient:
 
 
 class AsyncControllerClient:
-    """`ControllerClient` for one event loop: the same arguments, verbs and errors. Connections are kept alive."""
+    """`ControllerClient` for one event loop: the same arguments (but `watch`), verbs and errors. Connections are kept alive."""
 
     def __init__(
         self,

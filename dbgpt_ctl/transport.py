@@ -20,10 +20,13 @@ from dbgpt_ctl.answers import Reply, Unanswered, one_line
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.calls import Request
+
+    Watch = Callable[[Request, Reply | Unanswered, float], None]
+    """Told of each request, what came of it, and the seconds it took."""
 
 MAX_CONNECTIONS = 100
 IDLE_SECONDS = 4.0
@@ -33,14 +36,25 @@ IDLE_SECONDS = 4.0
 class Transport:
     """Blocking. May be used by several threads."""
 
-    def __init__(self, options: Mapping[str, Any], transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self, options: Mapping[str, Any], transport: httpx.BaseTransport | None = None, watch: Watch | None = None
+    ) -> None:
         self._client = httpx.Client(transport=transport, **options)
+        self._watch = watch
 
     def send(self, request: Request) -> Reply | Unanswered:
         """What came of the request within its timeout.
 
         Resolving a name is bounded by the system's resolver only, each read of a reply's header by the timeout anew.
         """
+        if self._watch is None:
+            return self._send(request)
+        began = monotonic()
+        outcome = self._send(request)
+        self._watch(request, outcome, monotonic() - began)
+        return outcome
+
+    def _send(self, request: Request) -> Reply | Unanswered:
         until = monotonic() + request.timeout
         body = bytearray()
         try:
@@ -92,6 +106,8 @@ def request_parts(request: Request) -> dict[str, Any]:
         headers["Content-Type"] = "application/json"
     if request.address.credentials is not None:
         headers["Authorization"] = "Basic " + b64encode(":".join(request.address.credentials).encode()).decode()
+    if request.trace is not None:
+        headers["traceparent"] = str(request.trace)
     return {"headers": headers, "content": request.body, "timeout": request.timeout}
 
 

@@ -33,6 +33,17 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_instances": ("5", 5),
     "remote_addr": ("http://a:1,https://b/prefix", "http://a:1,https://b/prefix"),
     "log_level": ("DEBUG", "debug"),
+    "tracer_file": ("~/traces.jsonl", str(Path("~/traces.jsonl").expanduser())),
+    "tracer_storage_cls": ("package.module:Class", "package.module:Class"),
+    "tracer_sample_ratio": ("0.25", 0.25),
+    "tracer_to_open_telemetry": (" True ", True),
+    "otel_exporter_otlp_traces_protocol": ("HTTP/protobuf", "http/protobuf"),
+    "otel_exporter_otlp_traces_endpoint": ("http://collector:4317", "http://collector:4317"),
+    "otel_exporter_otlp_traces_insecure": ("no", False),
+    "otel_exporter_otlp_traces_certificate": ("~/ca.pem", str(Path("~/ca.pem").expanduser())),
+    "otel_exporter_otlp_traces_headers": (f"authorization={SECRET}", f"authorization={SECRET}"),
+    "otel_exporter_otlp_traces_timeout": ("2.5", 2.5),
+    "otel_exporter_otlp_traces_compression": ("GZIP", "gzip"),
     "log_file": ("~/ctl.log", str(Path("~/ctl.log").expanduser())),
     "address": (f"http://user:{SECRET}@c:9", f"http://user:{SECRET}@c:9"),
     "request_timeout": ("0.5", 0.5),
@@ -328,9 +339,6 @@ def test_a_spelling_that_loses_is_told(tmp_path: Path) -> None:
 def test_what_others_set_is_not_a_typo() -> None:
     names = ["SERVICE_HOST", "SERVICE_PORT", "PORT_8000_TCP_ADDR", "NAME", "ADDRESS", "REQUEST_TIMEOUT"]
     assert load(environ={f"CONTROLLER_{name}": "x" for name in names}).warnings() == []
-    assert load(environ={"CONTROLLER_TRACER_FILE": "x"}).warnings() == [
-        "environment CONTROLLER_TRACER_FILE is ignored: tracing is not supported"
-    ]
 
 
 def test_a_client_does_not_judge_the_variables_of_a_controller() -> None:
@@ -378,3 +386,67 @@ def test_loading_for_a_client_is_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"dotenv", "difflib", "sqlalchemy", "fastapi", "httpx", "typer", "asyncio", "logging"}
     assert not heavy & set(done.stdout.split())
+
+
+ENDPOINT = "otel_exporter_otlp_traces_endpoint"
+OTLP = "OTEL_EXPORTER_OTLP_"
+
+
+def test_the_standard_names_count_while_the_export_is_on() -> None:
+    environ = {f"{OTLP}TRACES_ENDPOINT": "http://t:1", f"{OTLP}ENDPOINT": "http://all:1", f"{OTLP}TIMEOUT": "3"}
+    off = load(environ=environ)
+    assert (off.otel_exporter_otlp_traces_endpoint, off.otel_exporter_otlp_traces_timeout) == (None, 10.0)
+    assert off.warnings() == []
+    on = load(environ=environ | {"TRACER_TO_OPEN_TELEMETRY": "true"})
+    assert on.tracer_to_open_telemetry is True
+    assert (on.otel_exporter_otlp_traces_endpoint, on.otel_exporter_otlp_traces_timeout) == ("http://t:1", 3.0)
+    assert came_from(on, ENDPOINT) == f"environment {OTLP}TRACES_ENDPOINT"
+    ours = load(environ=environ | {"CONTROLLER_TRACER_TO_OPEN_TELEMETRY": "1", f"CONTROLLER_{ENDPOINT.upper()}": "h:2"})
+    assert ours.otel_exporter_otlp_traces_endpoint == "h:2"
+
+
+def test_the_standard_names_count_in_an_env_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text(f"TRACER_TO_OPEN_TELEMETRY=true\n{OTLP}HEADERS=authorization={SECRET}\n")
+    loaded = load(env_file=str(file))
+    assert loaded.otel_exporter_otlp_traces_headers == f"authorization={SECRET}"
+    assert SECRET not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "endpoint"),
+    [
+        ("ENDPOINT", "http/protobuf", "http://h:4318/base/v1/traces"),
+        ("ENDPOINT", "grpc", "http://h:4318/base/"),
+        ("TRACES_ENDPOINT", "http/protobuf", "http://h:4318/base/"),
+    ],
+)
+def test_the_endpoint_for_all_signals_is_a_base_over_http(name: str, protocol: str, endpoint: str) -> None:
+    variables = {OTLP + name: "http://h:4318/base/", f"{OTLP}PROTOCOL": protocol, "TRACER_TO_OPEN_TELEMETRY": "true"}
+    assert load(environ=variables).otel_exporter_otlp_traces_endpoint == endpoint
+
+
+def test_a_wrong_standard_name_is_wrong_only_while_the_export_is_on() -> None:
+    wrong = {f"{OTLP}PROTOCOL": "http/json", f"{OTLP}TIMEOUT": "10000"}
+    assert load(environ=wrong) == ControllerSettings()
+    message = refused(environ=wrong | {"TRACER_TO_OPEN_TELEMETRY": "true"})
+    assert (
+        f"otel_exporter_otlp_traces_protocol http/json is not one of grpc, http/protobuf (environment {OTLP}P"
+        in message
+    )
+    assert "otel_exporter_otlp_traces_timeout 10000 is not a number of seconds" in message
+
+
+def test_knobs_of_an_export_that_is_off_are_told() -> None:
+    loaded = load(environ={f"CONTROLLER_{ENDPOINT.upper()}": "http://h:4317"})
+    assert loaded.warnings() == [f"{ENDPOINT} without effect: tracer_to_open_telemetry is off"]
+
+
+@pytest.mark.parametrize("text", [SECRET, f"={SECRET}", f"a={SECRET},{SECRET}", ","])
+def test_headers_that_are_none_are_refused_and_not_shown(text: str) -> None:
+    assert "is not a list of name=value" in refused(flags={"otel_exporter_otlp_traces_headers": text})
+
+
+@pytest.mark.parametrize("text", ["-0.1", "1.1", "nan", "half"])
+def test_a_ratio_is_from_0_to_1(text: str) -> None:
+    assert "is not a number from 0 to 1" in refused(flags={"tracer_sample_ratio": text})

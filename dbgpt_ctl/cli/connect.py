@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbgpt_ctl.cli.candidates import files
 from dbgpt_ctl.cli.duration import parse_duration
 from dbgpt_ctl.settings import ClientSettings, knobs_of
 
@@ -34,7 +35,7 @@ RequestTimeout = Annotated[
 ]
 EnvFile = Annotated[
     str | None,
-    typer.Option("--env-file", metavar="FILE", help="Reads variables from there, not from ./.env; '' reads none."),
+    typer.Option("--env-file", metavar="FILE", autocompletion=files, help="Reads variables from there, not from ./.env; '' reads none."),
 ]
 
 

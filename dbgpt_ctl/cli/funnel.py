@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DEBUG = "CTL_DEBUG"
+COMPLETE = "_CTL_COMPLETE"
+"""With this in the environment `ctl` says what TAB may put where, and runs nothing (see `shells`)."""
 
 
 class Command(TyperCommand):
@@ -61,6 +63,10 @@ class Group(TyperGroup):
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Runs the command line and exits with its code (rule 13)."""
         kwargs = {"prog_name": "ctl"} | kwargs | {"standalone_mode": False}
+        if COMPLETE in os.environ:
+            from dbgpt_ctl.cli.shells import offer_completions
+
+            offer_completions()
         try:
             code = super().main(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the funnel: everything ends here

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dbgpt_ctl.cli import candidates
 from dbgpt_ctl.cli.beating import keep_beating
 from dbgpt_ctl.cli.connect import Address, EnvFile, RequestTimeout, connect
 from dbgpt_ctl.cli.duration import parse_duration
@@ -29,22 +30,37 @@ References = Annotated[
     list[str],
     typer.Argument(
         metavar="NAME[@TYPE]/HOST:PORT",
+        autocompletion=candidates.references,
         show_default=False,
         help="Instances as `ctl models list -o name` prints them; or one NAME with --host and --port.",
     ),
 ]
 Kind = Annotated[
-    str | None, typer.Option("--type", metavar="TYPE", help="Type of a NAME that has none. [default: llm]")
+    str | None,
+    typer.Option(
+        "--type", metavar="TYPE", autocompletion=candidates.types, help="Type of a NAME that has none. [default: llm]"
+    ),
 ]
 Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Host of NAME, as it is registered.")]
 Port = Annotated[str | None, typer.Option("--port", metavar="PORT", help="Port of NAME.")]
 Output = Annotated[ResultFormat, typer.Option("--output", "-o", help="How to print the results.")]
 Name = Annotated[
     str | None,
-    typer.Argument(metavar="NAME[@TYPE]", show_default=False, help="Only this model; without a type: of all types."),
+    typer.Argument(
+        metavar="NAME[@TYPE]",
+        show_default=False,
+        autocompletion=candidates.models,
+        help="Only this model; without a type: of all types.",
+    ),
 ]
 OnlyKind = Annotated[
-    str | None, typer.Option("--type", metavar="TYPE", help="Only this type: llm, text2vec, reranker, service ...")
+    str | None,
+    typer.Option(
+        "--type",
+        metavar="TYPE",
+        autocompletion=candidates.types,
+        help="Only this type: llm, text2vec, reranker, service ...",
+    ),
 ]
 HealthyOnly = Annotated[
     bool, typer.Option("--healthy-only", help="Only those that get requests: healthy and not drained.")

@@ -23,15 +23,18 @@ _ENV_FILE = typer.Option(
 )
 
 
-def takes_settings(kind: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def takes_settings(
+    kind: type[Settings], *, only: Callable[[Knob], bool] = lambda _: True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The decorated command gets the flags of `kind`'s knobs and --env-file; its argument `settings` is what they load.
 
-    Flags are not parsed here but in `Settings.load`, so that a wrong flag and a wrong variable give the same line.
+    `only` chooses the knobs that get a flag; all keep their variables. Flags are not parsed here but in
+    `Settings.load`, so that a wrong flag and a wrong variable give the same line.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(command, eval_str=True)
-        flags = [_parameter(knob.name, _option(knob)) for knob in knobs_of(kind)]
+        flags = [_parameter(knob.name, _option(knob)) for knob in knobs_of(kind) if only(knob)]
 
         @wraps(command)
         def loaded(env_file: str | None, **given: Any) -> Any:
@@ -60,6 +63,6 @@ def _option(knob: Knob) -> Any:
         knob.flag,
         *knob.aliases,
         metavar=knob.kind.metavar,
-        help=f"{knob.help[0].upper()}{knob.help[1:]}. [{knob.variable}{f'; default: {default}' if default else ''}]",
+        help=f"{knob.help[0].upper()}{knob.help[1:]}. [{knob.shown_variable}{f'; default: {default}' if default else ''}]",
         autocompletion=(lambda incomplete: [word for word in words if word.startswith(incomplete)]) if words else None,
     )

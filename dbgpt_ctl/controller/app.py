@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -16,42 +16,48 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from typing import Any
 
+    from fastapi.telemetry import TelemetryConfig
+
     from dbgpt_ctl.registry import ModelRegistry
     from dbgpt_ctl.settings import ControllerSettings
+    from dbgpt_ctl.tracing import Tracer
 
 MAX_OBSERVE_INTERVAL_SECS = 5.0
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's own, which a variable of the environment turns on: it would tell of every request a second time."""
 
 
-def create_app(settings: ControllerSettings, registry: ModelRegistry) -> FastAPI:
-    """The controller as an application of its own. Its lifespan opens and closes `registry`; `app.state.controller` is
-    the `Controller`.
+def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tracer | None = None) -> FastAPI:
+    """The controller as an application of its own. Its lifespan opens and closes `registry` and `tracer`;
+    `app.state.controller` is the `Controller`.
     """
     app = FastAPI(
         title="dbgpt_ctl",
         version=dbgpt_ctl.__version__,
         description="The model controller of a DB-GPT cluster.",
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     problems.install(app)
     controller = Controller(
         registry, observe_interval_secs=min(settings.heartbeat_timeout_secs / 10, MAX_OBSERVE_INTERVAL_SECS)
     )
-    endpoints = mount(app, controller)
+    endpoints = mount(app, controller, tracer)
     app.add_middleware(lambda inner: ExactDispatch(inner, endpoints))
     return app
 
 
-def mount(app: FastAPI, controller: Controller) -> dict[tuple[str, str], wire.Endpoint]:
-    """Adds the API to any application that has not started yet; its lifespan then opens and closes the registry too.
-    Returns the endpoints.
+def mount(app: FastAPI, controller: Controller, tracer: Tracer | None = None) -> dict[tuple[str, str], wire.Endpoint]:
+    """Adds the API to any application that has not started yet; its lifespan then opens and closes the registry and
+    the tracer too. Returns the endpoints.
     """
-    endpoints = wire.add_routes(app, controller)
+    endpoints = wire.add_routes(app, controller, tracer)
     app.state.controller = controller
     inner = app.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(running_app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with controller.running(), inner(running_app) as state:
+        async with tracer.running() if tracer else nullcontext(), controller.running(), inner(running_app) as state:
             yield state or {}
 
     app.router.lifespan_context = lifespan

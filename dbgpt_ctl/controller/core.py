@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.controller.journal import Journal
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable
+from dbgpt_ctl.registry import RegistryHealth
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from dbgpt_ctl.registry import ModelRegistry, RegistryHealth
+    from dbgpt_ctl.registry import ModelRegistry
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,15 @@ class Controller:
     def __init__(self, registry: ModelRegistry, *, observe_interval_secs: float = 5.0) -> None:
         self.registry = registry
         self.journal = Journal()
+        self.leaving = False
+        """Set before the end, so that clients move away while their requests are still served (rule 11)."""
         self.on_unusable: Callable[[RegistryUnusable], None] = lambda error: log.critical("%s", error)
         self._observe_interval_secs = observe_interval_secs
 
     def health(self) -> RegistryHealth:
-        """The health of the registry of the moment."""
+        """The health of the registry of the moment, until this controller leaves."""
+        if self.leaving:
+            return RegistryHealth(ready=False, reason="this controller is leaving")
         return self.registry.health()
 
     async def swap(self, registry: ModelRegistry) -> None:

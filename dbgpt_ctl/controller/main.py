@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-import signal
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
+from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
-
-import uvicorn
 
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller import logs, problems
 from dbgpt_ctl.controller.app import create_app, mount
 from dbgpt_ctl.controller.core import Controller
 from dbgpt_ctl.controller.listen import listening_socket
-from dbgpt_ctl.errors import CtlError, UsageError
-from dbgpt_ctl.instance import bracketed
+from dbgpt_ctl.controller.server import serve
+from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.registry.snapshot import SnapshotFile
 from dbgpt_ctl.settings import ControllerSettings
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Iterator
-
     from fastapi import FastAPI
     from sqlalchemy import URL
 
     from dbgpt_ctl.registry import ModelRegistry
+    from dbgpt_ctl.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
-GRACEFUL_SHUTDOWN_SECS = 10
-"""So long a request that was under way at SIGTERM may take."""
+DATABASE_GRACE_SECS = 12.0
+"""Stock clients poll health every 5 s: after two polls they have moved to another controller."""
 
 
 def create_registry(settings: ControllerSettings) -> ModelRegistry:
@@ -48,7 +45,11 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
         return RemoteModelRegistry(settings.remote_addr)
     if settings.registry_type == "embedded":
         return EmbeddedModelRegistry(
-            clock=SystemClock(), heartbeat_timeout=timeout, max_instances=settings.max_instances
+            clock=SystemClock(),
+            heartbeat_timeout=timeout,
+            max_instances=settings.max_instances,
+            watch_absence=True,
+            snapshot=SnapshotFile(Path(settings.snapshot_file)) if settings.snapshot_file else None,
         )
     from dbgpt_ctl.registry.database import DatabaseModelRegistry
 
@@ -78,6 +79,40 @@ def database_url(settings: ControllerSettings) -> URL:
     )
 
 
+def grace_secs(settings: ControllerSettings) -> float:
+    """How long to serve on after SIGTERM: clients of an embedded registry have nowhere to go."""
+    if settings.shutdown_grace_secs is not None:
+        return settings.shutdown_grace_secs
+    return DATABASE_GRACE_SECS if settings.registry_type == "database" else 0.0
+
+
+def create_tracer(settings: ControllerSettings) -> Tracer | None:
+    """The tracer that the settings ask for, not yet open; None for none. Raises UsageError for one that cannot be."""
+    if not (settings.tracer_file or settings.tracer_storage_cls or settings.tracer_to_open_telemetry):
+        return None
+    from random import Random
+
+    from dbgpt_ctl.tracing import Tracer
+    from dbgpt_ctl.tracing.file import FileSink
+    from dbgpt_ctl.tracing.otlp import OtlpOptions, OtlpSink
+    from dbgpt_ctl.tracing.sinks import BatchSink, ClassSink, load_sink
+    from dbgpt_ctl.tracing.writer import SpanWriter
+
+    clock = SystemClock()
+    sinks: list[BatchSink] = []
+    if settings.tracer_file:
+        sinks.append(FileSink(settings.tracer_file, clock=clock))
+    if settings.tracer_storage_cls:
+        sinks.append(ClassSink(load_sink(settings.tracer_storage_cls), settings.tracer_storage_cls))
+    if settings.tracer_to_open_telemetry:
+        names = [each.name for each in fields(OtlpOptions)]
+        sinks.append(
+            OtlpSink(OtlpOptions(**{name: getattr(settings, f"otel_exporter_otlp_traces_{name}") for name in names}))
+        )
+    writers = [SpanWriter(sink, monotonic=monotonic) for sink in sinks]
+    return Tracer(writers, clock=clock, random=Random(), sample_ratio=settings.tracer_sample_ratio)  # noqa: S311 - ids
+
+
 def run(settings: ControllerSettings) -> None:
     """Serves until SIGTERM (returns) or SIGINT (raises KeyboardInterrupt). Raises CtlError where it cannot."""
     try:
@@ -88,22 +123,7 @@ def run(settings: ControllerSettings) -> None:
         for warning in settings.warnings():
             log.warning("%s", warning)
     with contextlib.closing(handler), contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
-        serve(create_app(settings, create_registry(settings)), sock)
-
-
-def serve(app: FastAPI, sock: socket.socket) -> None:
-    """Serves an application of `create_app` on a listening socket, as `run` does."""
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        lifespan="on",
-        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECS,
-    )
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(_Server(config), sock, app.state.controller))
+        serve(create_app(settings, create_registry(settings), create_tracer(settings)), sock, grace_secs(settings))
 
 
 def initialize_controller(
@@ -125,46 +145,9 @@ def initialize_controller(
     registry = registry or create_registry(settings)
     if app is None:
         with contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
-            serve(create_app(settings, registry), sock)
+            serve(create_app(settings, registry, create_tracer(settings)), sock, grace_secs(settings))
         return None
     controller = Controller(registry)
     problems.install_in_foreign(app)
-    mount(app, controller)
+    mount(app, controller, create_tracer(settings))
     return controller
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to `_serve`: uvicorn would raise them again at the end, and SIGTERM is an orderly end here, exit
-    0.
-    """
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for sock in [] if self.should_exit else sockets or []:
-            host, port = sock.getsockname()[:2]
-            log.info("listening on http://%s:%s", bracketed(host), port)
-
-
-async def _serve(server: _Server, sock: socket.socket, controller: Controller) -> None:
-    """Serves until a signal or an unusable registry ends it, and raises what the end was for: nothing after SIGTERM."""
-    ends: list[BaseException | None] = []
-
-    def end(why: BaseException | None) -> None:
-        server.force_exit = bool(ends)  # asked twice: without waiting for the requests under way
-        server.should_exit = True
-        ends.append(why)
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, end, None)
-    loop.add_signal_handler(signal.SIGINT, end, KeyboardInterrupt())
-    controller.on_unusable = end
-    await server.serve(sockets=[sock])
-    if ends and isinstance(ends[0], CtlError):
-        raise ends[0]
-    log.info("stopped")
-    if ends and ends[0] is not None:
-        raise ends[0]

@@ -13,6 +13,7 @@ import orjson
 from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations of endpoints
 from fastapi.responses import Response
 
+from dbgpt_ctl.controller.traced import SENT, traced
 from dbgpt_ctl.errors import BodyTooLarge, InvalidInstance, RegistryUnavailable, UnsupportedMediaType
 from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration, parse_bool, parse_model_name_filter
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.controller.core import Controller
     from dbgpt_ctl.registry import Listing
+    from dbgpt_ctl.tracing import Tracer
 
     Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -32,16 +34,17 @@ PREFIXES = ("/api", "//api")
 """The second is what a client sends whose configured URL ends in a slash."""
 
 
-def add_routes(app: FastAPI, controller: Controller) -> dict[tuple[str, str], Endpoint]:
+def add_routes(app: FastAPI, controller: Controller, tracer: Tracer | None = None) -> dict[tuple[str, str], Endpoint]:
     """Adds the five endpoints to any FastAPI application, and returns them by method and path."""
     wire = WireEndpoints(controller)
-    routes: dict[tuple[str, str], Endpoint] = {
+    plain: dict[tuple[str, str], Endpoint] = {
         ("POST", "/controller/heartbeat"): wire.heartbeat,
         ("GET", "/controller/models"): wire.list,
         ("GET", "/health"): wire.health,
         ("POST", "/controller/models"): wire.register,
         ("DELETE", "/controller/models"): wire.deregister,
     }
+    routes = traced(plain, tracer)
     for prefix in PREFIXES:
         for (method, path), endpoint in routes.items():
             app.add_api_route(
@@ -70,14 +73,14 @@ class WireEndpoints:
 
     async def register(self, request: Request) -> Response:
         """Registers an instance, or updates the weight and prompt template of a known one; it counts as a beat."""
-        sent = Registration.parse(await _body(request))
+        sent = await _registration(request)
         await self._controller.registry.register(sent)
         self._controller.journal.registered(sent.key, _caller(request))
         return _json(True)
 
     async def heartbeat(self, request: Request) -> Response:
         """Notes a beat. `false`: the instance is deregistered and must register to come back."""
-        sent = Registration.parse(await _body(request))
+        sent = await _registration(request)
         stored = await self._controller.registry.heartbeat(sent)
         if not stored:
             self._controller.journal.refused(sent.key, _caller(request))
@@ -125,6 +128,12 @@ def wire_object(entry: ListedInstance) -> dict[str, Any]:
         "prompt_template": facts.prompt_template,
         "last_heartbeat": facts.last_heartbeat.isoformat(timespec="microseconds"),
     }
+
+
+async def _registration(request: Request) -> Registration:
+    """What the body registers; noted for a span."""
+    sent = request.scope[SENT] = Registration.parse(await _body(request))
+    return sent
 
 
 async def _body(request: Request) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import bisect_left, insort
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,8 @@ class EmbeddedModelRegistry(ModelRegistry):
         self._shelves: dict[str, Shelf] = {}
         self._size = 0
         self._all: dict[bool, Kept] = {}
-        self._tombstones: dict[InstanceKey, None] = {}
+        self._tombstones: dict[InstanceKey, datetime] = {}
+        self._forgettable: list[tuple[datetime, InstanceKey]] = []
         self._changed = False
         self._hold_told: Hold | None = None
         self._ticking: asyncio.Task[None] | None = None
@@ -157,15 +159,22 @@ class EmbeddedModelRegistry(ModelRegistry):
         shelf.put(instance)
         self._all.clear()
         self._changed = True
-        self._tombstones.pop(key, None)
-        if instance.removed:
-            self._tombstones[key] = None  # at the end: the first is the first to be forgotten
+        self._unbury(key)
+        if instance.removed and instance.deregistered_at is not None:
+            since = max(instance.deregistered_at, instance.refused_at or instance.deregistered_at)
+            self._tombstones[key] = since
+            insort(self._forgettable, (since, key))
+
+    def _unbury(self, key: InstanceKey) -> None:
+        since = self._tombstones.pop(key, None)
+        if since is not None:
+            del self._forgettable[bisect_left(self._forgettable, (since, key))]
 
     def _make_room(self, newcomer: ModelInstance) -> None:
         """Lets go of tombstones that have done their duty, but only when their room is needed."""
         if self._size < self._max_instances:
             return
-        while self._tombstones and self._find(next(iter(self._tombstones)), newcomer.registered_at) is None:
+        while self._forgettable and self._find(self._forgettable[0][1], newcomer.registered_at) is None:
             pass
         if self._size >= self._max_instances:
             raise RegistryFull(
@@ -178,7 +187,7 @@ class EmbeddedModelRegistry(ModelRegistry):
         shelf.remove(key)
         if not shelf.instances:
             del self._shelves[key.model_name]
-        del self._tombstones[key]
+        self._unbury(key)
         self._size -= 1
 
     def tick(self) -> None:

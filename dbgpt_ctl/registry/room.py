@@ -8,9 +8,12 @@ from dbgpt_ctl.instance import is_forgotten
 from dbgpt_ctl.registry.rows import count_rows, delete_rows, locked_rows, tombstones
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime, timedelta
 
     from sqlalchemy import Connection
+
+    from dbgpt_ctl.instance import InstanceKey
 
 __all__ = ["Room"]
 
@@ -54,11 +57,16 @@ class Room:
         """The transaction is committed."""
         self._open = False
 
-    def sweep(self, connection: Connection, now: datetime, timeout: timedelta) -> int:
-        """Deletes up to SWEPT_AT_ONCE tombstones that have done their duty (rule 4); tells what is left then."""
-        done = [each.key for each in tombstones(connection) if is_forgotten(each, now, timeout)][: self.SWEPT_AT_ONCE]
+    def sweep(self, connection: Connection, now: datetime, timeout: timedelta, *, keep: Collection[InstanceKey]) -> int:
+        """Deletes up to SWEPT_AT_ONCE tombstones that have done their duty (rule 4), but for those that the transaction
+        holds already; tells what is left then.
+        """
+        done = [
+            each.key for each in tombstones(connection) if is_forgotten(each, now, timeout) and each.key not in keep
+        ]
         # Another controller may have revived some since: only what is locked is judged.
-        gone = [each.key for each in locked_rows(connection, done) if is_forgotten(each, now, timeout)] if done else []
+        locked = locked_rows(connection, done[: self.SWEPT_AT_ONCE]) if done else []
+        gone = [each.key for each in locked if is_forgotten(each, now, timeout)]
         if gone:
             delete_rows(connection, gone)
             self.take(-len(gone))

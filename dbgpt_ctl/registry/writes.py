@@ -16,7 +16,7 @@ from dbgpt_ctl.registry.rows import FACTS, among, beat_plainly, delete_rows, loc
 from dbgpt_ctl.registry.schema import INSTANCES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
     from typing import Any
 
@@ -84,7 +84,8 @@ class Transaction:
         self._clock = clock
         self._timeout = timeout
         self._room = room
-        self._full = False
+        self._left: int | None = None
+        self._swept = False
 
     def run(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
         """Plain beats in one statement; all that is more by the facts."""
@@ -103,36 +104,34 @@ class Transaction:
 
     def _settle(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
         now = time_of(self._connection, self._clock)
-        stored = self._load({call.key for call in calls}, now)
-        facts = dict(stored)
+        stored = {each.key: each for each in locked_rows(self._connection, {call.key for call in calls})}
+        # A forgotten tombstone is unknown; its row goes, or serves the instance that comes anew.
+        facts = {key: each for key, each in stored.items() if not is_forgotten(each, now, self._timeout)}
         answers: list[bool | Exception] = []
         for call in calls:
             current = facts.get(call.key)
             evolved, answer = call.apply(current, now)
-            if evolved is not None and current is None and not self._fits(len(facts) - len(stored), now):
+            if evolved is None:
+                answers.append(answer)
+            elif current is None and not self._fits(facts, stored, now):
                 answers.append(self._refusal(call.key))
-                continue
-            if evolved is not None:
+            else:
+                answers.append(answer)
                 facts[call.key] = evolved
-            answers.append(answer)
-        self._insert([facts[key] for key in sorted(facts.keys() - stored.keys())])
-        self._update((stored[key], facts[key]) for key in stored)
+                if is_forgotten(evolved, now, self._timeout):
+                    del facts[call.key]
+        self._store(stored, facts)
         return answers
 
-    def _load(self, keys: Collection[InstanceKey], now: datetime) -> dict[InstanceKey, ModelInstance]:
-        """What is stored of `keys`, locked in order of identity until the transaction ends. Forgotten tombstones go."""
-        found = {each.key: each for each in locked_rows(self._connection, keys)}
-        forgotten = [each.key for each in found.values() if is_forgotten(each, now, self._timeout)]
-        if forgotten:
-            delete_rows(self._connection, forgotten)
-            self._room.take(-len(forgotten))
-        return {key: found[key] for key in found.keys() - forgotten} if forgotten else found
-
-    def _fits(self, newcomers: int, now: datetime) -> bool:
-        """Whether there is room for one more than the `newcomers` of this batch."""
-        if not self._full and self._room.left(self._connection, now) <= newcomers:
-            self._full = self._room.sweep(self._connection, now, self._timeout) <= newcomers
-        return not self._full
+    def _fits(self, facts: Collection[InstanceKey], stored: Collection[InstanceKey], now: datetime) -> bool:
+        """Whether there is room for one more than the `facts` of this batch, of which `stored` have rows."""
+        newcomers = len(facts) - len(stored)
+        if self._left is None:
+            self._left = self._room.left(self._connection, now)
+        if newcomers >= self._left and not self._swept:
+            self._left = self._room.sweep(self._connection, now, self._timeout, keep=stored)
+            self._swept = True
+        return newcomers < self._left
 
     def _refusal(self, key: InstanceKey) -> RegistryFull:
         return RegistryFull(
@@ -140,23 +139,24 @@ class Transaction:
             "deregister some with --remove or raise it"
         )
 
-    def _insert(self, newcomers: Sequence[ModelInstance]) -> None:
-        """Fails, and with it the transaction, when another controller was first."""
-        if newcomers:
-            self._connection.execute(
-                insert(INSTANCES),
-                [each.key._asdict() | {name: getattr(each, name) for name in FACTS} for each in newcomers],
-            )
-            self._room.take(len(newcomers))
+    def _store(self, stored: Mapping[InstanceKey, ModelInstance], facts: Mapping[InstanceKey, ModelInstance]) -> None:
+        """Fails, and with it the transaction, when another controller was first to insert."""
+        gone, new = stored.keys() - facts.keys(), sorted(facts.keys() - stored.keys())
+        if gone:
+            delete_rows(self._connection, gone)
+        if new:
+            rows = [key._asdict() | {name: getattr(facts[key], name) for name in FACTS} for key in new]
+            self._connection.execute(insert(INSTANCES), rows)
+        self._room.take(len(new) - len(gone))
+        self._update((stored[key], facts[key]) for key in stored if key in facts)
 
     def _update(self, changes: Iterable[tuple[ModelInstance, ModelInstance]]) -> None:
         """Rows that change in the same way share one statement: upserts take the database ten times as long."""
         alike: defaultdict[tuple[tuple[str, Any], ...], list[InstanceKey]] = defaultdict(list)
         for old, new in changes:
             if new is not old:
-                alike[
-                    tuple((name, getattr(new, name)) for name in FACTS if getattr(new, name) != getattr(old, name))
-                ].append(new.key)
+                change = tuple((name, getattr(new, name)) for name in FACTS if getattr(new, name) != getattr(old, name))
+                alike[change].append(new.key)
         for change, keys in alike.items():
             if change:
                 self._connection.execute(update(INSTANCES).where(among(keys)).values(dict(change)))

@@ -8,87 +8,33 @@ as it is. After a change here: `make generate`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.kinds import Host, Kind, Password, Seconds, Urls, Whole, Word
+from dbgpt_ctl.settings.base import Effective, Settings
+from dbgpt_ctl.settings.kinds import Headers, Host, Kind, Password, Ratio, Seconds, Switch, Urls, Whole, Word
 from dbgpt_ctl.settings.knob import Knob, knob, knobs_of
-from dbgpt_ctl.settings.sources import Found, find_variables, remarks_on
+from dbgpt_ctl.settings.sources import remarks_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from dbgpt_ctl.settings.sources import Found
 
 __all__ = ["ClientSettings", "ControllerSettings", "Effective", "Knob", "Settings", "knobs_of"]
 
 SERVICE_BEAT_SECS = 20
 """DB-GPT hard-codes this interval for WorkerManager@service: a timeout that is no longer loses it."""
+OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_"
+"""OpenTelemetry's own variables for all signals begin so; those for traces alone go before them."""
 _PORT = Whole(1, 65535)
 
 
-class Effective(NamedTuple):
-    """A knob with the value in force, without secrets, and where that came from: `flag --port`, `default` ..."""
-
-    knob: Knob
-    shown: Any
-    origin: str
-
-
-@dataclass(frozen=True, repr=False)
-class Settings:
-    """What the settings classes share: loading, and showing without secrets."""
-
-    origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)
-    """Where each knob came from that is not at its default."""
-    remarks: tuple[str, ...] = field(default=(), kw_only=True, compare=False)
-    """One line for each variable that is likely a mistake; never a secret."""
-
-    @classmethod
-    def load(cls, flags: Mapping[str, object], environ: Mapping[str, str], env_file: str | None = None) -> Self:
-        """The checked settings. `flags` maps names of knobs to what was given, None for what was not.
-
-        `env_file`: None reads ./.env if it is there, an empty one reads none, a named one must exist. Raises UsageError
-        that names every wrong knob, its value and where that came from.
-        """
-        variables = find_variables(environ, env_file)
-        values: dict[str, Any] = {}
-        origins: dict[str, str] = {}
-        wrong: list[str] = []
-        for each in knobs_of(cls):
-            given = flags.get(each.name)
-            found = variables.get(each.variable) if given is None else Found(str(given), f"flag {each.flag}")
-            if found is None:
-                continue
-            origins[each.name] = found.origin
-            try:
-                values[each.name] = each.parse(found.text)
-            except UsageError as error:
-                wrong.append(f"{each.name}: {error} ({found.origin})")
-            except ValueError as error:
-                what = f"{each.name} {each.quoted(found.text)}" if found.text.strip() else each.name
-                wrong.append(f"{what} {error} ({found.origin})")
-        if wrong:
-            raise UsageError("; ".join(wrong))
-        return cls(**values, origins=origins, remarks=cls._remarks(variables)).checked()
-
-    def checked(self) -> Self:
-        """The same settings, if the rules over several knobs hold. Raises UsageError."""
-        return self
-
-    def effective(self) -> list[Effective]:
-        """Every knob with its value in force, secrets hidden, and where it came from."""
-        pairs = ((each, getattr(self, each.name)) for each in knobs_of(self))
-        return [
-            Effective(each, each.kind.shown(value), self.origins.get(each.name, "default")) for each, value in pairs
-        ]
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{each.knob.name}={each.shown!r}" for each in self.effective())
-        return f"{type(self).__name__}({shown})"
-
-    @classmethod
-    def _remarks(cls, variables: Mapping[str, Found]) -> tuple[str, ...]:  # noqa: ARG003 - the client is quiet
-        return ()
+def _otlp(name: str, default: Any, kind: Kind, text: str) -> Any:
+    """A knob of the export to OpenTelemetry, which the standard variables set too while that is on."""
+    shared = (f"{OTLP_VARIABLE}TRACES_{name.upper()}", f"{OTLP_VARIABLE}{name.upper()}")
+    return knob(default, kind, text, shared=shared, shared_with="tracer_to_open_telemetry")
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,15 +78,67 @@ class ControllerSettings(Settings):
     heartbeat_timeout_secs: float = knob(
         60.0, Seconds(), "seconds after its last heartbeat from which an instance is unhealthy"
     )
+    remove_after_secs: float = knob(
+        7 * 24 * 3600.0,
+        Seconds(zero=True),
+        "seconds after which an instance of a database registry that is unhealthy or deregistered is removed; 0: never",
+    )
+    snapshot_file: str | None = knob(
+        None, Kind("PATH"), "file in which an embedded registry outlives its process; without one: it does not"
+    )
+    shutdown_grace_secs: float | None = knob(
+        None,
+        Seconds(3600, zero=True),
+        "seconds to serve on after SIGTERM with health 503, so that clients move away; without: 12 with a database "
+        "registry, else 0",
+    )
     max_instances: int = knob(200_000, Whole(1, 1_000_000_000), "most instances to keep; new ones beyond are refused")
     remote_addr: str | None = knob(None, Urls(), "URL of another controller to serve, instead of a registry of our own")
     log_level: str = knob("info", Word("debug", "info", "warning", "error", "critical"), "least severe lines to log")
     log_file: str | None = knob(None, Kind("PATH"), "file to log to, rotated; without one: standard error")
+    tracer_file: str | None = knob(
+        None, Kind("PATH"), "file for traces as JSON lines, one per day, for `dbgpt trace list`; without one: none"
+    )
+    tracer_storage_cls: str | None = knob(
+        None, Kind("MODULE:CLASS"), "class of your own that gets the traces, as package.module:Class"
+    )
+    tracer_sample_ratio: float = knob(0.0, Ratio(), "share of heartbeats and lists to trace")
+    tracer_to_open_telemetry: bool = knob(
+        default=False,
+        kind=Switch(),
+        text="whether traces go to an OpenTelemetry collector too, over OTLP; needs the extra otel",
+        shared=("TRACER_TO_OPEN_TELEMETRY",),
+    )
+    otel_exporter_otlp_traces_protocol: str = _otlp(
+        "protocol", "grpc", Word("grpc", "http/protobuf"), "how the collector is spoken to"
+    )
+    otel_exporter_otlp_traces_endpoint: str | None = _otlp(
+        "endpoint",
+        None,
+        Kind("URL"),
+        "URL of the collector, with the path if it is HTTP; without one: http://localhost:4317 or "
+        "http://localhost:4318/v1/traces",
+    )
+    otel_exporter_otlp_traces_insecure: bool | None = _otlp(
+        "insecure", None, Switch(), "whether gRPC goes without TLS to an endpoint without http:// or https://"
+    )
+    otel_exporter_otlp_traces_certificate: str | None = _otlp(
+        "certificate", None, Kind("PATH"), "PEM file with the certificates to trust; without one: the system's"
+    )
+    otel_exporter_otlp_traces_headers: str | None = _otlp(
+        "headers", None, Headers(), "headers for the collector, as name=value,name=value, values percent-encoded"
+    )
+    otel_exporter_otlp_traces_timeout: float = _otlp(
+        "timeout", 10.0, Seconds(3600), "seconds that the export of a batch may take, with its retries"
+    )
+    otel_exporter_otlp_traces_compression: str = _otlp(
+        "compression", "none", Word("none", "gzip"), "how batches are compressed"
+    )
 
     @property
     def is_loopback(self) -> bool:
         """Whether only processes on this machine can reach the controller."""
-        from ipaddress import ip_address  # noqa: PLC0415 - only `ctl serve` pays for it
+        from ipaddress import ip_address  # only `ctl serve` pays for it
 
         try:
             return ip_address(self.host).is_loopback
@@ -162,6 +160,9 @@ class ControllerSettings(Settings):
         if idle and self.registry_type == "embedded":
             why = "remote_addr is set" if self.remote_addr else "registry_type is embedded; add --registry database"
             lines.append(f"{', '.join(idle)} without effect: {why}")
+        idle = [name for name in self.origins if name.startswith("otel_")]
+        if idle and not self.tracer_to_open_telemetry:
+            lines.append(f"{', '.join(idle)} without effect: tracer_to_open_telemetry is off")
         return lines
 
     def checked(self) -> Self:
@@ -172,10 +173,26 @@ class ControllerSettings(Settings):
                     "remote_addr and registry_type database exclude each other: a controller has one registry"
                 )
             self._require_database()
-        settings = replace(self, log_file=_expanded(self.log_file))
+        settings = replace(
+            self,
+            log_file=_expanded(self.log_file),
+            snapshot_file=_expanded(self.snapshot_file),
+            tracer_file=_expanded(self.tracer_file),
+            otel_exporter_otlp_traces_certificate=_expanded(self.otel_exporter_otlp_traces_certificate),
+            otel_exporter_otlp_traces_endpoint=self._traces_endpoint(),
+        )
         if self.registry_db_type == "sqlite":
             return replace(settings, registry_db_name=_expanded(self.registry_db_name))
         return settings
+
+    def _traces_endpoint(self) -> str | None:
+        """The standard variable for all signals holds a base: over HTTP, traces have their path below it."""
+        endpoint = self.otel_exporter_otlp_traces_endpoint
+        origin = self.origins.get("otel_exporter_otlp_traces_endpoint", "")
+        is_base = f"{OTLP_VARIABLE}ENDPOINT" in origin.split()
+        if endpoint and is_base and self.otel_exporter_otlp_traces_protocol != "grpc":
+            return f"{endpoint.rstrip('/')}/v1/traces"
+        return endpoint
 
     def _require_database(self) -> None:
         needed = {"registry_db_name"}
@@ -198,7 +215,7 @@ class ControllerSettings(Settings):
 def _expanded(path: str | None) -> Any:
     if path is None or not path.startswith("~"):
         return path
-    from pathlib import Path  # noqa: PLC0415
+    from pathlib import Path
 
     try:
         return str(Path(path).expanduser())

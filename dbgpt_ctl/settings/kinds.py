@@ -73,12 +73,13 @@ class Whole(Kind):
 
 
 class Seconds(Kind):
-    """A number of seconds above 0 and at most `high`."""
+    """A number of seconds above 0, or with `zero` from 0, and at most `high`."""
 
-    def __init__(self, high: int = YEAR_SECS) -> None:
+    def __init__(self, high: int = YEAR_SECS, *, zero: bool = False) -> None:
         super().__init__("SECONDS")
         self.high = high
-        self.allowed = f"above 0, to {high}"
+        self.zero = zero
+        self.allowed = f"0 to {high}" if zero else f"above 0, to {high}"
 
     def parse(self, text: str) -> float:
         """Fractions too."""
@@ -86,13 +87,54 @@ class Seconds(Kind):
             value = float(text)
         except ValueError:
             value = math.nan
-        if not 0 < value <= self.high:
-            raise ValueError(f"is not a number of seconds above 0 and at most {self.high}")
+        if not 0 <= value <= self.high or (value == 0 and not self.zero):
+            least = "from 0" if self.zero else "above 0"
+            raise ValueError(f"is not a number of seconds {least} and at most {self.high}")
         return value
 
     def shown(self, value: Any) -> Any:
         """Whole seconds without a fraction."""
         return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class Ratio(Kind):
+    """A number from 0 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__("NUMBER")
+        self.allowed = "0 to 1"
+
+    def parse(self, text: str) -> float:
+        """Both ends included."""
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= 1:
+            raise ValueError("is not a number from 0 to 1")
+        return value
+
+    def shown(self, value: Any) -> Any:
+        """0 and 1 without a fraction."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class Switch(Kind):
+    """True or false, in the usual spellings and any case."""
+
+    words = ("true", "false")
+    _MEANINGS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
+
+    def __init__(self) -> None:
+        super().__init__("true|false")
+        self.allowed = "true, false"
+
+    def parse(self, text: str) -> bool:
+        """As DB-GPT and OpenTelemetry write it, `true`, and as people do."""
+        value = self._MEANINGS.get(text.strip().lower())
+        if value is None:
+            raise ValueError("is neither true nor false")
+        return value
 
 
 class Word(Kind):
@@ -128,6 +170,21 @@ class Password(Kind):
         return value and HIDDEN
 
 
+class Headers(Password):
+    """`name=value` pairs with commas: a token mostly, and never shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metavar = "NAME=VALUE,..."
+
+    def parse(self, text: str) -> str:
+        """Each pair has a name and an `=`; what is wrong is not shown."""
+        pairs = [pair.strip() for pair in text.split(",") if pair.strip()]
+        if not pairs or not all(re.fullmatch(r"[^=\s]+\s*=.*", pair) for pair in pairs):
+            raise ValueError("is not a list of name=value with commas")
+        return text.strip()
+
+
 class Urls(Kind):
     """One or more http:// or https:// URLs of controllers, separated by commas; each may hold a user and a password."""
 
@@ -138,7 +195,7 @@ class Urls(Kind):
 
     def parse(self, text: str) -> str:
         """The URLs as given. Raises UsageError, which says what is wrong without showing a secret."""
-        from dbgpt_ctl.addresses import parse_addresses  # noqa: PLC0415 - a command without a URL does not pay for it
+        from dbgpt_ctl.addresses import parse_addresses  # a command without a URL does not pay for it
 
         value = text.strip()
         parse_addresses(value)

@@ -18,18 +18,28 @@ _BEFORE_AT = re.compile(r"([A-Za-z]+://)?.*@", re.DOTALL)
 
 
 class Knob(NamedTuple):
-    """All there is to know of one knob. `aliases` are further flags."""
+    """All there is to know of one knob. `aliases` are further flags.
+
+    `shared` are variables of other programs that set it too, if the knob `shared_with` is on.
+    """
 
     name: str
     default: Any
     kind: Kind
     help: str
     aliases: tuple[str, ...]
+    shared: tuple[str, ...] = ()
+    shared_with: str = ""
 
     @property
     def variable(self) -> str:
         """Its variable in the environment and in a .env file."""
         return PREFIX + self.name.upper()
+
+    @property
+    def shown_variable(self) -> str:
+        """The variable that a help shows: 80 columns have no room for CONTROLLER_OTEL_EXPORTER_OTLP_TRACES_..."""
+        return self.shared[0] if self.shared_with else self.variable
 
     @property
     def flag(self) -> str:
@@ -42,7 +52,8 @@ class Knob(NamedTuple):
 
     def text(self, value: Any) -> str:
         """The value as text, without secrets; empty for None."""
-        return "" if value is None else str(self.kind.shown(value))
+        shown = self.kind.shown(value)
+        return "" if value is None else str(shown).lower() if isinstance(shown, bool) else str(shown)
 
     def quoted(self, text: str) -> str:
         """A text that may be wrong, for an error line: short, without secrets, without anything a terminal obeys."""
@@ -53,9 +64,18 @@ class Knob(NamedTuple):
         return quoted if len(quoted) <= _LONGEST_QUOTE else f"{quoted[: _LONGEST_QUOTE - 3]}..."
 
 
-def knob(default: Any, kind: Kind, text: str, *, aliases: tuple[str, ...] = ()) -> Any:
+def knob(
+    default: Any,
+    kind: Kind,
+    text: str,
+    *,
+    aliases: tuple[str, ...] = (),
+    shared: tuple[str, ...] = (),
+    shared_with: str = "",
+) -> Any:
     """A field of a settings class whose name is the knob's. `text` is its help: a phrase, without a full stop."""
-    return field(default=default, metadata={"kind": kind, "help": text, "aliases": aliases})
+    metadata = {"kind": kind, "help": text, "aliases": aliases, "shared": shared, "shared_with": shared_with}
+    return field(default=default, metadata=metadata)
 
 
 def knobs_of(settings: Settings | type[Settings]) -> tuple[Knob, ...]:

@@ -16,7 +16,7 @@ import pytest
 from typer.main import get_command
 
 from dbgpt_ctl.cli import app
-from dbgpt_ctl.cli.serve import split_secrets
+from dbgpt_ctl.cli.secrets import split_secrets
 from dbgpt_ctl.settings import ControllerSettings, Knob, knobs_of
 
 if TYPE_CHECKING:
@@ -84,24 +84,35 @@ def serving(*arguments: str, **environ: str) -> Iterator[tuple[subprocess.Popen[
 
 
 SHOWN = """\
-SETTING                   VALUE             FROM
-host                      127.0.0.1         default
-port                      9001              flag --port
-registry_type             database          flag --registry-type
-registry_db_type          mysql             default
-registry_db_name          models            CONTROLLER_REGISTRY_DB_NAME in .env
-registry_db_host          db                flag --registry-db-host
-registry_db_port          3307              environment controller_registry_db_port
-registry_db_user          ctl               CONTROLLER_REGISTRY_DB_USER in .env
-registry_db_password      ********          environment CONTROLLER_REGISTRY_DB_PASSWORD
-registry_db_pool_size     5                 default
-registry_db_max_overflow  10                default
-heartbeat_interval_secs   20                default
-heartbeat_timeout_secs    45.5              environment CONTROLLER_HEARTBEAT_TIMEOUT_SECS
-max_instances             200000            default
-remote_addr               -                 default
-log_level                 info              default
-log_file                  /var/log/ctl.log  CONTROLLER_LOG_FILE in .env
+SETTING                                VALUE             FROM
+host                                   127.0.0.1         default
+port                                   9001              flag --port
+registry_type                          database          flag --registry-type
+registry_db_type                       mysql             default
+registry_db_name                       models            CONTROLLER_REGISTRY_DB_NAME in .env
+registry_db_host                       db                flag --registry-db-host
+registry_db_port                       3307              environment controller_registry_db_port
+registry_db_user                       ctl               CONTROLLER_REGISTRY_DB_USER in .env
+registry_db_password                   ********          environment CONTROLLER_REGISTRY_DB_PASSWORD
+registry_db_pool_size                  5                 default
+registry_db_max_overflow               10                default
+heartbeat_interval_secs                20                default
+heartbeat_timeout_secs                 45.5              environment CONTROLLER_HEARTBEAT_TIMEOUT_SECS
+max_instances                          200000            default
+remote_addr                            -                 default
+log_level                              info              default
+log_file                               /var/log/ctl.log  CONTROLLER_LOG_FILE in .env
+tracer_file                            -                 default
+tracer_storage_cls                     -                 default
+tracer_sample_ratio                    0                 default
+tracer_to_open_telemetry               false             default
+otel_exporter_otlp_traces_protocol     grpc              default
+otel_exporter_otlp_traces_endpoint     -                 default
+otel_exporter_otlp_traces_insecure     -                 default
+otel_exporter_otlp_traces_certificate  -                 default
+otel_exporter_otlp_traces_headers      -                 default
+otel_exporter_otlp_traces_timeout      10                default
+otel_exporter_otlp_traces_compression  none              default
 """
 
 
@@ -142,7 +153,7 @@ def test_help_names_every_flag_variable_and_default_once() -> None:
     text = " ".join(ctl_serve(["--help"]).stdout.split())
     for knob in knobs_of(ControllerSettings):
         default = knob.text(knob.default)
-        assert text.count(f"[{knob.variable}{f'; default: {default}' if default else ''}]") == 1
+        assert text.count(f"[{knob.shown_variable}{f'; default: {default}' if default else ''}]") == 1
         for flag in (knob.flag, *knob.aliases):
             assert f"{flag} " in text or f"{flag}, " in text
         if "_" in knob.name:

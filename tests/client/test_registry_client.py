@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+import dbgpt_ctl
 from dbgpt_ctl.client import ReportedInstance
 from dbgpt_ctl.errors import ControllerUnreachable, InvalidInstance, UsageError
 from dbgpt_ctl.registry_client import ModelRegistryClient
@@ -110,6 +111,10 @@ def test_wrong_arguments() -> None:
         ModelRegistryClient("http://a", choice_type="best")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="port is 0"):
         ModelRegistryClient("http://a:0")
+
+
+def test_it_is_a_public_name() -> None:
+    assert dbgpt_ctl.ModelRegistryClient is ModelRegistryClient
 
 
 def test_urls_as_a_string() -> None:

@@ -43,9 +43,9 @@ class Served:
 
     def wait_for_line(self, text: str) -> str:
         """The first line of its standard error with `text` in it; fails when it ends without."""
-        for line in self.said:
-            if text in line:
-                return line
+        for said in self.said:
+            if text in said:
+                return said
         deadline = time.monotonic() + PATIENCE_SECS
         while (line := self._lines.get(timeout=max(0.1, deadline - time.monotonic()))) is not None:
             self.said.append(line)
@@ -195,3 +195,41 @@ def test_a_database_that_is_down_is_waited_for(mariadb: MariaDB) -> None:
     finally:
         if mariadb.server.process is None:
             mariadb.server.start()
+
+
+def test_it_leaves_politely() -> None:
+    """Health is 503 from SIGTERM on; requests are served until the grace is over, here by a second SIGTERM."""
+    with serving("--shutdown-grace-secs", "600") as served:
+        served.process.send_signal(signal.SIGTERM)
+        assert "docker stop -t" in served.wait_for_line("leaving")
+        assert (served.health().status_code, served.health().json()["detail"]) == (503, "this controller is leaving")
+        assert httpx.post(f"{served.url}/api/controller/models", json=GOOD, trust_env=False).content == b"true"
+        assert served.end() == 0
+
+
+def test_ctrl_c_while_it_leaves_ends_it_now() -> None:
+    with serving("--shutdown-grace-secs", "600") as served:
+        served.process.send_signal(signal.SIGTERM)
+        served.wait_for_line("leaving")
+        assert served.end(signal.SIGINT) == 130
+
+
+def test_the_grace_ends_by_itself() -> None:
+    with serving("--shutdown-grace-secs", "0.2") as served:
+        assert served.end() == 0
+        assert any("leaving" in line for line in served.said) or served.wait_for_line("leaving")
+
+
+def test_an_embedded_registry_outlives_kill_9_in_its_snapshot(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.json"
+    with serving("--snapshot-file", str(path)) as served:
+        httpx.post(f"{served.url}/api/controller/models", json=GOOD, trust_env=False)
+        deadline = time.monotonic() + PATIENCE_SECS
+        while not path.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        served.end(signal.SIGKILL)
+    with serving("--snapshot-file", str(path)) as served:
+        (listed,) = json.loads(ctl("models", "list", "--healthy-only", "-o", "json", "--address", served.url).out)
+        assert listed["model_name"] == "qwen@llm"
+        assert served.end() == 0

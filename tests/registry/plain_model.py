@@ -51,22 +51,27 @@ class PlainModel:
             del self.rows[key]
         row = self.rows.get(key)
         if act.verb in {"deregister", "remove"}:
-            if row is None:
-                return False
-            row.left = row.left or now
-            row.removed = row.removed or act.verb == "remove"
-            return True
+            return self.leave(row, now, removed=act.verb == "remove")
+        if row is None and not self.has_room(now):
+            return FULL
         if row is None or (row.removed and act.verb == "register"):
-            if row is None and not self.has_room(now):
-                return FULL
             sent = act.sent
             self.rows[key] = Row(sent.weight, sent.check_healthy, sent.enabled, sent.prompt_template, now)
             return None if act.verb == "register" else True
+        return self.come_again(row, act, now)
+
+    def leave(self, row: Row | None, now: datetime, *, removed: bool) -> bool:
+        if row is None:
+            return False
+        row.left = row.left or now
+        row.removed = row.removed or removed
+        return True
+
+    def come_again(self, row: Row, act: Act, now: datetime) -> object:
         if act.verb == "heartbeat" and row.left is not None:
             row.last_refusal = now
             return False
-        ahead = row.beat - now
-        if not timedelta(0) < ahead <= timedelta(seconds=5):
+        if not timedelta(0) < row.beat - now <= timedelta(seconds=5):
             row.beat = now
         if act.verb == "heartbeat":
             return True

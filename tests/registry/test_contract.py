@@ -368,6 +368,23 @@ async def test_a_tombstone_keeps_its_room_until_it_is_forgotten(backend: Backend
     assert [reference for reference, _ in await states(registry)] == ["qwen@llm/two:8001"]
 
 
+async def test_room_is_made_by_whichever_tombstone_is_done_first(backend: Backend, clock: ManualClock) -> None:
+    registry = await backend.open(max_instances=2)
+    first, second = sent(host="first"), sent(host="second")
+    await registry.register(first)
+    await registry.register(second)
+    await registry.deregister(first.key)
+    clock.advance(1)
+    await registry.deregister(second.key, remove=True)
+    await registry.deregister(first.key, remove=True)  # its time counts from the deregister
+    clock.advance(TIMEOUT_SECS - 1 + MICROSECOND)
+    await registry.register(sent(host="third"))
+    with pytest.raises(RegistryFull):
+        await registry.register(sent(host="fourth"))
+    assert await registry.deregister(first.key) is False
+    assert await registry.deregister(second.key) is True
+
+
 async def test_a_removed_one_may_come_back_into_its_own_room(backend: Backend, clock: ManualClock) -> None:
     registry = await backend.open(max_instances=1)
     for pause in (0, TIMEOUT_SECS + MICROSECOND):

@@ -11,6 +11,7 @@ import uvicorn
 
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.listen import listening_socket
+from dbgpt_ctl.controller.main import create_tracer
 from dbgpt_ctl.settings import ControllerSettings
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def running_controller(registry: ModelRegistry, **knobs: Any) -> Iterator[str]:
     """A controller over `registry` with the given settings; gives its base URL once health says 200 (unless the
     registry never opens).
     """
-    app = create_app(ControllerSettings(**knobs), registry)
+    settings = ControllerSettings(**knobs)
+    app = create_app(settings, registry, create_tracer(settings))
     with running_app(app) as url:
         deadline = time.monotonic() + STARTUP_SECS
         while not app.state.controller.health().ready and time.monotonic() < deadline:

@@ -1,0 +1,75 @@
+"""The hosts of one database, as of a Galera cluster, and in which order they are tried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from dbgpt_ctl.instance import bracketed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+AVOIDED_SECS = 10.0
+"""So long a host that failed is tried after all others."""
+
+
+class DatabaseHost(NamedTuple):
+    """Where one server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{bracketed(self.host)}:{self.port}"
+
+
+class DatabaseHosts:
+    """All controllers have the same list, so all go to the same host while it is well: there is one clock (rule 7).
+
+    May be used by several threads.
+    """
+
+    def __init__(self, hosts: Sequence[DatabaseHost], monotonic: Callable[[], float]) -> None:
+        self.all = tuple(hosts)
+        self._monotonic = monotonic
+        self._failed_at: dict[DatabaseHost, float] = {}
+
+    def in_order(self) -> list[DatabaseHost]:
+        """As listed; those that failed a short while ago after the others, the longest ago first."""
+        now = self._monotonic()
+        recent = {host: at for host, at in self._failed_at.copy().items() if now - at < AVOIDED_SECS}
+        return sorted(self.all, key=lambda host: recent.get(host, 0.0) if host in recent else float("-inf"))
+
+    def failed(self, host: DatabaseHost) -> None:
+        """It could not be reached, or answered that it cannot serve."""
+        self._failed_at[host] = self._monotonic()
+
+    def worked(self, host: DatabaseHost) -> None:
+        """It answered as it should."""
+        self._failed_at.pop(host, None)
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.all))
+
+
+def parse_hosts(text: str, default_port: int) -> tuple[DatabaseHost, ...]:
+    """`db1,db2:3307,[::1]:3308`: a port in the list wins over `default_port`. Raises ValueError, which says why."""
+    return tuple(_parse_host(each.strip(), default_port) for each in text.split(","))
+
+
+def _parse_host(text: str, default_port: int) -> DatabaseHost:
+    host, port = text, ""
+    if text.startswith("["):
+        host, closing, rest = text[1:].partition("]")
+        if not closing or (rest and not rest.startswith(":")):
+            raise ValueError(f"{text!a} is not [ADDRESS]:PORT")
+        port = rest[1:] if rest else ""
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if not host or any(mark in host for mark in "/@ []"):
+        raise ValueError(f"{text!a} is not a host")
+    if not port and not text.endswith(":"):
+        return DatabaseHost(host, default_port)
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):  # noqa: PLR2004 - the range of ports
+        raise ValueError(f"{text!a} has no port from 1 to 65535")
+    return DatabaseHost(host, int(port))

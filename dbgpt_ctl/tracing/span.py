@@ -1,0 +1,61 @@
+"""A span, and how DB-GPT's trace files show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dbgpt_ctl.traceparent import TraceContext
+
+ROOT = "DB-GPT-ModelController"
+"""DB-GPT's name for the span around each request to a controller."""
+PREFIX = "dbgpt.model.controller."
+"""DB-GPT's prefix of the span for what the request asks of the controller."""
+REGISTER = f"{PREFIX}register_instance"
+DEREGISTER = f"{PREFIX}deregister_instance"
+HEARTBEAT = f"{PREFIX}send_heartbeat"
+LIST = f"{PREFIX}get_all_instances"
+
+
+@dataclass(slots=True)
+class Span:
+    """One unit of work, ended when a sink gets it. Times are aware and in UTC; `metadata` holds JSON values only."""
+
+    operation_name: str
+    context: TraceContext
+    parent_span_id: str | None
+    """16 hex digits; the parent is in the same trace."""
+    start_time: datetime
+    end_time: datetime
+    metadata: dict[str, Any]
+    is_server: bool = False
+    """Whether it is the span around a request, whose parent may be in another process."""
+    error: str | None = None
+    """Why the work failed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that DB-GPT's tracer writes: span ids hold the trace's id too, times are in UTC."""
+        trace_id = self.context.trace_id
+        return {
+            "span_type": "base",
+            "trace_id": trace_id,
+            "span_id": f"{trace_id}:{self.context.span_id}",
+            "parent_span_id": self.parent_span_id and f"{trace_id}:{self.parent_span_id}",
+            "operation_name": self.operation_name,
+            "start_time": _shown(self.start_time),
+            "end_time": _shown(self.end_time),
+            "metadata": self.metadata or None,
+        }
+
+    def line(self) -> bytes:
+        """`to_dict` as one line of JSON, with its end."""
+        return orjson.dumps(self.to_dict(), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _shown(time: datetime) -> str:
+    return time.replace(tzinfo=None).isoformat(" ", "milliseconds")

@@ -1,0 +1,236 @@
+"""What TAB is told, and the scripts that ask. `test_shells` has the real shells."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.cli.scripts import FILE_NAMES, SCRIPTS
+from dbgpt_ctl.cli.typed import Line, Word, inserted
+from dbgpt_ctl.glance import glance
+from scripts.completions import FOLDER
+from tests.support.fake_controller import FakeController, fake_controller, listed
+from tests.support.process import CTL, environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+BODY = [listed("qwen@llm"), listed("qwen@reranker", "[::1]"), listed("team/glm@llm"), listed("-o@llm")]
+
+
+def offered(*words: str, run: Run, monkeypatch: pytest.MonkeyPatch, shell: str = "zsh") -> list[str]:
+    """The candidates, without their help."""
+    monkeypatch.setenv("_CTL_COMPLETE", f"complete_{shell}")
+    monkeypatch.setattr(sys, "argv", ["ctl", *words])
+    kind, *lines = run().lines
+    return [f"<{kind}>"] if kind == "files" else [line.partition("\t")[0] for line in lines if line]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["h"], ["health"]),
+        (["mo"], ["models"]),
+        (["models", ""], ["deregister", "heartbeat", "list", "register"]),
+        (["models", "list", "--he"], ["--healthy-only", "--help"]),
+        (["models", "list", "-o", ""], ["csv", "json", "name", "table", "wide", "yaml"]),
+        (["models", "register", "-o", "t"], ["text"]),
+        (["models", "list", "--output=j"], ["--output=json"]),
+        (["models", "list", "--output=-"], []),
+        (["models", "list", "--type", "t"], ["text2vec"]),
+        (["models", "list", "--env-file", "x"], ["<files>"]),
+        (["models", "list", "--env-file=x"], ["<files>"]),
+        (["serve", "--registry-type", ""], ["database", "embedded"]),
+        (["serve", "--registry_type", "d"], ["database"]),
+        (["serve", "--registry_db_type=m"], ["--registry_db_type=mysql"]),
+        (["completion", "p"], ["powershell"]),
+        (["health", ""], []),
+        (["models", "list", "q"], ["qwen"]),
+        (["models", "list", ""], [r"\x2do", "qwen", "team/glm"]),
+        (["models", "list", "qwen@"], ["qwen@llm", "qwen@reranker"]),
+        (["models", "list", "-o", "name", "t"], ["team/glm"]),
+        (["models", "deregister", "q"], ["qwen@llm/10.0.0.4:8001", "qwen@reranker/[::1]:8001"]),
+        (["models", "deregister", "qwen@llm/10.0.0.4:8001", "q"], ["qwen@reranker/[::1]:8001"]),
+        (["models", "heartbeat", "team/"], ["team/glm@llm/10.0.0.4:8001"]),
+        (["models", "register", "\\"], [r"\x2do@llm/10.0.0.4:8001"]),
+        (["models", "deregister", "zzz"], []),
+    ],
+)
+def test_what_may_come_next(
+    words: list[str], expected: list[str], run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.body = BODY
+    assert sorted(offered(*words, run=run, monkeypatch=monkeypatch)) == expected
+
+
+def test_flag_and_file_say_whom_to_ask(run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake.body = []
+    with fake_controller(body=[listed("other@llm")]) as other:
+        assert offered("models", "list", "-a", other.url, "", run=run, monkeypatch=monkeypatch) == ["other"]
+        monkeypatch.delenv("CONTROLLER_ADDRESS")
+        (tmp_path / ".env").write_text(f"CONTROLLER_ADDRESS={other.url}/,http://127.0.0.1:1\n")
+        assert offered("models", "list", "", run=run, monkeypatch=monkeypatch) == ["other"]
+
+
+def test_credentials_go_along(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        heard: list[bytes] = []
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                heard.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert glance(f"http://ops:s%20t@127.0.0.1:{server.getsockname()[1]}/prefix", within=30) == []
+        thread.join()
+    assert heard[0].startswith(b"GET /prefix/api/controller/models HTTP/1.1\r\n")
+    assert b"Authorization: Basic b3BzOnMgdA==\r\n" in heard[0]
+
+
+@pytest.mark.parametrize("status", [401, 404, 500, 503])
+def test_what_is_refused_or_broken_is_nothing(status: int) -> None:
+    with fake_controller(body=BODY, status=status) as fake:
+        assert glance(fake.url, within=30) == []
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", {"detail": "no"}, [{"name": "x"}]])
+def test_what_is_no_list_is_nothing(body: object) -> None:
+    with fake_controller(body=body) as fake:
+        assert glance(fake.url, within=30) == []
+
+
+def test_the_next_controller_is_asked() -> None:
+    with fake_controller(status=503) as down, fake_controller(body=BODY) as up:
+        assert glance(f"http://127.0.0.1:1,{down.url},{up.url}", within=30) == BODY
+
+
+def test_who_does_not_answer_is_not_waited_for() -> None:
+    """The server answers nothing until the test is over: that this returns is the proof."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert glance(f"{url},{url}/again", within=0.3) == []
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"CONTROLLER_ADDRESS": "http://127.0.0.1:1"},
+        {"CONTROLLER_ADDRESS": "ftp://nowhere"},
+        {"CONTROLLER_ADDRESS": "http://user:secret@[:x"},
+    ],
+)
+def test_wrong_settings_and_silence_say_nothing(env: dict[str, str]) -> None:
+    for words in (["models", "list", ""], ["models", "deregister", "--env-file", "missing", ""]):
+        done = subprocess.run(
+            [*CTL, *words], env=environment({"_CTL_COMPLETE": "complete_zsh", **env}), capture_output=True, text=True, check=True
+        )
+        assert (done.stdout.strip(), done.stderr) == ("words", "")
+
+
+LOADED = "import sys; from dbgpt_ctl.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+
+
+@pytest.mark.parametrize(
+    ("words", "unwanted"),
+    [
+        (["mod"], {"http.client", "json", "dbgpt_ctl.glance"}),
+        (["models", "list", "-"], {"http.client", "json", "dbgpt_ctl.glance"}),
+        (["models", "list", ""], set()),
+    ],
+)
+def test_tab_imports_only_what_it_needs(words: list[str], unwanted: set[str]) -> None:
+    with fake_controller(body=BODY) as fake:
+        env = environment({"_CTL_COMPLETE": "complete_zsh", "CONTROLLER_ADDRESS": fake.url})
+        done = subprocess.run(
+            [sys.executable, "-c", LOADED, *words], env=env, capture_output=True, text=True, check=True
+        )
+    loaded = set(done.stderr.split())
+    assert "typer" in loaded
+    heavy = {"httpx", "rich", "yaml", "dotenv", "asyncio", "pydantic", "fastapi", "sqlalchemy", "uvicorn"}
+    assert not loaded & (unwanted | heavy)
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_the_command_prints_what_the_folder_holds(run: Run, shell: str) -> None:
+    """Else: make completions."""
+    assert run("completion", shell).out == (FOLDER / FILE_NAMES[shell]).read_text()
+
+
+def test_the_folder_holds_nothing_else() -> None:
+    assert sorted(os.listdir(FOLDER)) == sorted(FILE_NAMES.values())
+
+
+def test_typers_own_options_are_off(run: Run) -> None:
+    assert "completion " in run("--help").out
+    for option in ("--install-completion", "--show-completion"):
+        run(option, expect=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("qwen", "qwen@llm/h:1"),
+        ("it's $(x)", "'it''s $(x)@llm/h:1'"),
+        ("‘typographic’", "'‘‘typographic’’@llm/h:1'"),
+        ("a,b;c", "'a,b;c@llm/h:1'"),
+    ],
+)
+def test_powershell_gets_quoted_words(
+    name: str, word: str, run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.body = [listed(f"{name}@llm", "h", 1)]
+    monkeypatch.setenv("_CTL_WORDS", "models\nderegister\n")
+    assert offered(run=run, monkeypatch=monkeypatch, shell="powershell") == [word]
+
+
+@pytest.mark.parametrize(
+    ("raw", "words", "quote"),
+    [
+        ("", [""], ""),
+        ("ctl", ["ctl"], ""),
+        ("ctl ", ["ctl", ""], ""),
+        ("ctl  a\\ b 'c d' \"e f\"", ["ctl", "a b", "c d", "e f"], ""),
+        ("ctl 'a b", ["ctl", "a b"], "'"),
+        ('ctl "a\\$b\\c', ["ctl", "a$b\\c"], '"'),
+        ("ctl ''", ["ctl", ""], ""),
+        ("ctl '' x", ["ctl", "", "x"], ""),
+        ("ctl a\\", ["ctl", "a"], ""),
+        ("ctl 'a\\", ["ctl", "a\\"], "'"),
+    ],
+)
+def test_a_line_of_bash(raw: str, words: list[str], quote: str) -> None:
+    line = Line.read(raw)
+    assert [word.text for word in line.words] == words
+    assert line.words[-1].quote == quote
+
+
+def test_files_of_redirections_are_no_arguments() -> None:
+    line = Line.read("ctl models list 2>log >'a b' q")
+    assert line.arguments == ["models", "list"]
+    assert line.words[-1] == Word("q")
+    assert Line.read("ctl models list >o").words[-1].redirection
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+@pytest.mark.parametrize("kept", ["", "a b", "a b$"])
+def test_what_bash_inserts_reads_as_the_candidate(quote: str, kept: str) -> None:
+    odd = "a b$(x)`y`'\"\\!{c,d}*?[e]~#;&|<>^=:@%深"
+    rest = inserted(odd, Word(kept, quote))
+    assert rest is not None
+    start = {"": inserted(kept, Word()), "'": f"'{kept}", '"': '"' + kept.replace("$", "\\$")}[quote]
+    done = subprocess.run(
+        ["bash", "-c", f"printf %s {start}{rest}{quote}"], capture_output=True, env=environment({}), check=True
+    )
+    assert done.stdout.decode() == odd
+    assert inserted("other", Word("a", quote)) is None

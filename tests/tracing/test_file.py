@@ -1,0 +1,142 @@
+"""The file sink: lines, days, and files that cannot be written."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.tracing import file as file_module
+from dbgpt_ctl.tracing.file import FileSink
+from dbgpt_ctl.tracing.sinks import NotDelivered
+from tests.support.clock import START, ManualClock
+from tests.tracing.spans import span
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DAY = 86_400
+
+
+def numbers(path: Path) -> list[Any]:
+    return [json.loads(line)["metadata"]["number"] for line in path.read_text().splitlines()]
+
+
+def test_a_line_is_as_dbgpt_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "traces.jsonl"
+    sink = FileSink(str(path), clock=ManualClock())
+    one = span(name="千问\n@llm")
+    sink.write([one])
+    trace_id = one.context.trace_id
+    assert path.read_text().count("\n") == 1
+    assert json.loads(path.read_text()) == {
+        "span_type": "base",
+        "trace_id": trace_id,
+        "span_id": f"{trace_id}:{one.context.span_id}",
+        "parent_span_id": None,
+        "operation_name": "dbgpt.model.controller.register_instance",
+        "start_time": "2026-01-02 03:04:05.678",
+        "end_time": "2026-01-02 03:04:05.678",
+        "metadata": {"number": 0, "name": "千问\n@llm"},
+    }
+
+
+def test_each_day_has_its_file(tmp_path: Path) -> None:
+    clock, path = ManualClock(), tmp_path / "traces.jsonl"
+    sink = FileSink(str(path), clock=clock)
+    sink.write([span(1), span(2)])
+    clock.advance(DAY)
+    sink.write([span(3)])
+    sink.write([span(4)])
+    clock.advance(3 * DAY)
+    sink.write([span(5)])
+    assert numbers(tmp_path / "traces_2026-01-02.jsonl") == [1, 2]
+    assert numbers(tmp_path / "traces_2026-01-03.jsonl") == [3, 4]
+    assert numbers(path) == [5]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_day_turns_at_midnight_utc(tmp_path: Path) -> None:
+    clock, path = ManualClock(START.replace(hour=23, minute=59, second=59, microsecond=999_999)), tmp_path / "traces"
+    sink = FileSink(str(path), clock=clock)
+    sink.write([span(1)])
+    clock.advance(0.000_001)
+    sink.write([span(2)])
+    assert numbers(tmp_path / "traces_2026-01-02.log") == [1]
+    assert numbers(path) == [2]
+
+
+def test_a_file_of_an_earlier_run_keeps_its_day(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    FileSink(str(path), clock=ManualClock()).write([span(1)])
+    os.utime(path, (START.timestamp(), START.timestamp()))
+    clock = ManualClock()
+    clock.advance(DAY)
+    FileSink(str(path), clock=clock).write([span(2)])
+    assert numbers(tmp_path / "traces_2026-01-02.jsonl") == [1]
+    assert numbers(path) == [2]
+
+
+def test_two_processes_with_one_file_lose_nothing(tmp_path: Path) -> None:
+    clock, path = ManualClock(), tmp_path / "traces.jsonl"
+    one, other = FileSink(str(path), clock=clock), FileSink(str(path), clock=clock)
+    one.write([span(1)])
+    other.write([span(2)])
+    clock.advance(DAY)
+    one.write([span(3)])
+    other.write([span(4)])
+    assert numbers(tmp_path / "traces_2026-01-02.jsonl") == [1, 2]
+    assert numbers(path) == [3, 4]
+
+
+def test_a_file_that_was_moved_away_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    sink = FileSink(str(path), clock=ManualClock())
+    sink.write([span(1)])
+    path.rename(tmp_path / "mine")
+    sink.write([span(2)])
+    assert numbers(path) == [2]
+
+
+@pytest.mark.parametrize("make_unwritable", ["is a folder", "below a file"])
+def test_a_file_that_cannot_be_is_told_at_once(tmp_path: Path, make_unwritable: str) -> None:
+    path = tmp_path / "traces.jsonl"
+    if make_unwritable == "is a folder":
+        path.mkdir()
+    else:
+        path.write_text("")
+        path = path / "traces.jsonl"
+    with pytest.raises(UsageError, match=r"^tracer_file .*traces\.jsonl cannot be written: \S"):
+        FileSink(str(path), clock=ManualClock())
+
+
+def test_what_a_full_disk_cut_off_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "traces.jsonl"
+    sink = FileSink(str(path), clock=ManualClock())
+    sink.write([span(1)])
+
+    def half(descriptor: int, data: memoryview) -> None:
+        os.write(descriptor, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(file_module, "_write_all", half)
+        with pytest.raises(NotDelivered, match="No space left on device"):
+            sink.write([span(2)])
+    sink.write([span(2)])
+    assert numbers(path) == [1, 2]
+
+
+def test_a_folder_that_went_away_is_no_more_than_a_failure(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "traces.jsonl"
+    sink = FileSink(str(path), clock=ManualClock())
+    path.unlink()
+    path.parent.rmdir()
+    with pytest.raises(NotDelivered, match="No such file"):
+        sink.write([span(1)])
+    path.parent.mkdir()
+    sink.write([span(1)])
+    assert numbers(path) == [1]

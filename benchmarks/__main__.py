@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import flat, mysql, startup, wire
+from benchmarks import flat, mysql, startup, tracing, wire
 from benchmarks.report import BEGIN, END, MeasurementError, block, say, write
 from benchmarks.sides import THEIRS, lab_in
 from tests.support.dbgpt import CHECKOUT, NEWEST, UnavailableError, ensure
@@ -27,6 +27,7 @@ SECTIONS: dict[str, Callable[[Lab, float], list[Section]]] = {
     "startup": startup.run,
     "wire": wire.run,
     "flat": flat.run,
+    "tracing": tracing.run,
     "mysql": mysql.run,
 }
 SHOWN_VERSIONS = ("uvicorn", "fastapi")

@@ -55,7 +55,7 @@ def _both(lab: Lab, mariadb: MariaDBServer, seconds: float) -> Section:
         section.rows.append(row_of(load.name, measure(lab.folder, servers, load, seconds), bound))
     for server in servers:
         server.expect()
-        server.process.terminate()
+        server.process.kill()  # a polite end takes its time
     section.note = "One database for both; innodb_flush_log_at_trx_commit is 1, the default."
     return section
 

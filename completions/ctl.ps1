@@ -1,9 +1,13 @@
-# Completion of ctl for PowerShell. Load it with: ctl completion powershell | Out-String | Invoke-Expression
+# Completion of ctl for PowerShell. Load it with:
+# ctl completion powershell | Out-String | Invoke-Expression
 Register-ArgumentCompleter -Native -CommandName ctl -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
     $before = @($commandAst.CommandElements | Select-Object -Skip 1 |
         Where-Object { $_.Extent.EndOffset -lt $cursorPosition } |
-        ForEach-Object { if ($_ -is [System.Management.Automation.Language.StringConstantExpressionAst]) { $_.Value } else { $_.Extent.Text } })
+        ForEach-Object {
+            if ($_ -is [System.Management.Automation.Language.StringConstantExpressionAst]) { $_.Value }
+            else { $_.Extent.Text }
+        })
     $program = $commandAst.GetCommandName()
     $saved = $Env:_CTL_COMPLETE, $Env:_CTL_WORDS
     try {

@@ -6,6 +6,8 @@ The map, in the order of imports (each may import those above it only):
     instance    what an instance is, and the rules of its life; pure
     clock       where the time comes from
     settings    every knob, once
+    traceparent the header that says in which trace a call is
+    tracing     spans of the requests served: to a file, a class of your own, OpenTelemetry
     registry    ModelRegistry, the contract; embedded, database, and remote behind a client
     client      ControllerClient, AsyncControllerClient, ModelRegistryClient
     controller  DB-GPT's HTTP API over any ModelRegistry

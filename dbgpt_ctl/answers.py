@@ -101,7 +101,11 @@ def read_list(reply: Reply, address: Address) -> InstanceList:
         raise no_controller(address, "200 without a list of instances")
     date, stale = reply.headers.get("date"), reply.headers.get("x-ctl-stale-since")
     return InstanceList(
-        objects, str(address), date=_read_http_date(date), stale_since=read_time(stale) or _read_http_date(stale)
+        objects,
+        str(address),
+        date=_read_http_date(date),
+        stale_since=read_time(stale) or _read_http_date(stale),
+        held_until=read_time(reply.headers.get("x-ctl-held-until")),
     )
 
 

@@ -1,7 +1,5 @@
 """The one description of the calls to a controller: requests, and who is asked in turn. No I/O, no clock of its own.
 
-A call is part of the trace that `traceparent.CURRENT` names; health never is.
-
 Each call is a generator, a `Flow`: it yields the `Request` to send, is sent what came of it (`Reply` or `Unanswered`)
 and returns the call's result or raises one of `errors.ControllerError`. `client` drives the same flows with a blocking
 and with an asynchronous transport; `answers` says what a reply means.
@@ -77,6 +75,8 @@ class Calls:
     """Whom to ask, in turn; None: all, the one that answered last first."""
     note: Callable[[Address, bool], None] = lambda _address, _answered: None
     """Told of each controller that answered or was passed over."""
+    trace: Callable[[], TraceContext | None] = CURRENT.get
+    """The span that a call is in; asked once for each call. Health is in none."""
     _last: int = field(default=0, init=False)
 
     def register(self, sent: Registration) -> Flow[None]:
@@ -111,12 +111,13 @@ class Calls:
         body = None if fields is None else json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
         left = list(self.order() if self.order else [*self.addresses[self._last :], *self.addresses[: self._last]])
         failures: list[PassedOver] = []
+        trace = self.trace()
         deadline = self.monotonic() + self.timeout
         while left:
             # A host name that was slow to resolve may have cost more than a share: the others are asked all the same.
             share = max(deadline - self.monotonic(), self.timeout / 4) / len(left)
             address = left.pop(0)
-            outcome = yield from self._attempt(Request(method, address, target, body, share, CURRENT.get()))
+            outcome = yield from self._attempt(Request(method, address, target, body, share, trace))
             try:
                 result = read(accepted(outcome, address), address)
             except PassedOver as failure:

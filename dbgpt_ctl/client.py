@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.calls import ADVICE, Calls
 from dbgpt_ctl.reported import ControllerHealth, InstanceList, ReportedInstance
+from dbgpt_ctl.traceparent import CURRENT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.async_transport import AsyncTransport
     from dbgpt_ctl.calls import Flow
     from dbgpt_ctl.instance import InstanceKey, Registration
+    from dbgpt_ctl.traceparent import TraceContext
     from dbgpt_ctl.transport import Transport, Watch
 
 __all__ = ["AsyncControllerClient", "ControllerClient", "ControllerHealth", "InstanceList", "ReportedInstance"]
@@ -34,7 +37,8 @@ class ControllerClient:
 
     `timeout`, in seconds, bounds each call over all controllers; `calls.Calls` says how they share it and when one is
     passed over.
-    `trust_env` lets the proxies of the environment (http_proxy ...) have the calls. `watch` is told of each request.
+    `trust_env` lets the proxies of the environment (http_proxy ...) have the calls. `watch` is told of each request;
+    `trace` names the span that a call is in.
 
     Raises UsageError for a wrong address. Each call raises ControllerUnreachable, ControllerFailed, ControllerRefused
     or NotAllowed.
@@ -49,8 +53,9 @@ class ControllerClient:
         transport: httpx.BaseTransport | None = None,
         advice: str = ADVICE,
         watch: Watch | None = None,
+        trace: Callable[[], TraceContext | None] = CURRENT.get,
     ) -> None:
-        self._calls = Calls(parse_addresses(address), timeout, monotonic, advice)
+        self._calls = Calls(parse_addresses(address), timeout, monotonic, advice, trace=trace)
         from dbgpt_ctl.transport import Transport, client_options
 
         self._transport = Transport(client_options(self._calls.addresses, trust_env=trust_env), transport, watch)
@@ -101,7 +106,10 @@ class ControllerClient:
 
 
 class AsyncControllerClient:
-    """`ControllerClient` for one event loop: the same arguments (but `watch`), verbs and errors. Connections are kept alive."""
+    """`ControllerClient` for one event loop: the same verbs and errors; the same arguments but `watch` and `trace`.
+
+    Connections are kept alive. A call is in the span that `traceparent.CURRENT` names.
+    """
 
     def __init__(
         self,

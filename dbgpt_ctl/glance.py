@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def glance(address: str, *, within: float) -> list[dict[str, Any]]:
     """The API's objects of all instances; none when no controller of `address` answers so within `within` seconds.
 
-    Raises UsageError for a wrong address. What it waited for in vain may go on in a daemon thread: the resolver of names
-    knows no timeout.
+    Raises UsageError for a wrong address. What it waited for in vain may go on in a daemon thread: the resolver of
+    names knows no timeout.
     """
     calls = Calls(parse_addresses(address), within, monotonic)
     found: list[dict[str, Any]] = []

@@ -65,6 +65,11 @@ class InstanceList:
     stale_since: datetime | None
     """From when on the answer may miss changes: its database was away (header X-Ctl-Stale-Since). Aware."""
 
+    held_until: datetime | None = None
+    """Some are listed as healthy only because the registry itself was away: until then they may beat again (header
+    X-Ctl-Held-Until). Aware.
+    """
+
     @property
     def instances(self) -> tuple[ReportedInstance, ...]:
         """The objects, read."""

@@ -17,20 +17,21 @@ ALLOWED = {
     "instance": {"errors"},
     "clock": set[str](),
     "addresses": {"errors"},
-    "settings": {"errors", "addresses"},
+    "hosts": set[str](),
+    "settings": {"errors", "addresses", "hosts"},
     "traceparent": set[str](),
     "tracing": {"errors", "clock", "traceparent"},
     "client": {"errors", "instance", "addresses", "traceparent"},
-    "registry": {"errors", "instance", "clock"},
+    "registry": {"errors", "hosts", "instance", "clock"},
     "registry.remote": {"errors", "instance", "registry", "client", "traceparent"},
-    "controller": {"errors", "instance", "clock", "settings", "registry", "registry.remote", "tracing", "traceparent"},
+    "controller": {"errors", "hosts", "instance", "clock", "settings", "registry", "registry.remote", "tracing", "traceparent"},
     "cli": {"errors", "instance", "settings", "client", "traceparent"},
     "cli.serve": {"errors", "settings", "cli", "controller"},
     "cli.db": {"errors", "clock", "settings", "cli", "controller", "registry"},
     "__main__": {"cli"},
 }
 # Modules beside client.py that are parts of it.
-CLIENT_PARTS = {"answers", "async_transport", "calls", "registry_client", "reported", "transport"}
+CLIENT_PARTS = {"answers", "async_transport", "calls", "glance", "registry_client", "reported", "transport"}
 SERVER_LIBRARIES = {
     "fastapi",
     "starlette",

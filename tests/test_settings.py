@@ -22,14 +22,18 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "registry_type": ("Embedded", "embedded"),
     "registry_db_type": ("SQLite", "sqlite"),
     "registry_db_name": (" /var/lib/ctl.db ", "/var/lib/ctl.db"),
-    "registry_db_host": ("db.example", "db.example"),
+    "registry_db_host": (" db1,db2:3307,[::1]:3308 ", "db1,db2:3307,[::1]:3308"),
     "registry_db_port": ("3307", 3307),
     "registry_db_user": ("ctl", "ctl"),
     "registry_db_password": (f" {SECRET} @:/%", f" {SECRET} @:/%"),
+    "registry_db_ssl_ca": ("~/ca.pem", str(Path("~/ca.pem").expanduser())),
     "registry_db_pool_size": ("1", 1),
     "registry_db_max_overflow": ("0", 0),
     "heartbeat_interval_secs": ("2.5", 2.5),
     "heartbeat_timeout_secs": ("61", 61.0),
+    "remove_after_secs": ("0", 0.0),
+    "snapshot_file": ("/var/lib/ctl.snapshot", "/var/lib/ctl.snapshot"),
+    "shutdown_grace_secs": ("1.5", 1.5),
     "max_instances": ("5", 5),
     "remote_addr": ("http://a:1,https://b/prefix", "http://a:1,https://b/prefix"),
     "log_level": ("DEBUG", "debug"),
@@ -219,8 +223,8 @@ def test_an_env_file_may_be_a_pipe() -> None:
             "registry_db_host",
             f"mysql://root:{SECRET}@db/x",
             (
-                "registry_db_host mysql://********@db/x is not a host name or address: "
-                "give it without scheme, path or spaces"
+                "registry_db_host mysql://********@db/x is not a host, "
+                "or a list of hosts as in db1,db2:3307,[::1]:3308"
             ),
         ),
         ("registry_db_user", "a\nb", "registry_db_user 'a\\nb' holds control or invisible characters"),

@@ -20,13 +20,14 @@ def keep_beating(
     form: ResultFormat,
     *,
     every: float,
+    quiet: bool = False,
     monotonic: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> int:
     """Beats for all keys each `every` seconds, over outages too. Returns the exit code when all are refused.
 
     Ctrl-C ends it too, and NotAllowed, which it raises: waiting does not help there. After a late beat the following
-    ones do not come in a rush.
+    ones do not come in a rush. `quiet`: errors are told, that they are over is not.
     """
     beating = list(keys)
     down_since: float | None = None
@@ -39,7 +40,7 @@ def keep_beating(
                 down_since = started
                 say(f"{error}; trying again every {every:g}s")
         else:
-            if down_since is not None:
+            if down_since is not None and not quiet:
                 say(f"the controller answers again, after {monotonic() - down_since:.0f}s")
             down_since = None
         if beating:

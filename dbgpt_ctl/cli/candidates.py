@@ -1,7 +1,7 @@
 """What TAB may put where: models and references that the controller knows, and the words of an option.
 
-A candidate is printable, and the verb that gets it reads it as the very instance or model: what does not come back so is
-not offered.
+A candidate is printable, and the verb that gets it reads it as the very instance or model: what does not come back so
+is not offered.
 """
 
 from __future__ import annotations

@@ -94,8 +94,12 @@ def _tell(error: Exception) -> int:
 
 def _of_usage(error: TyperException) -> str:
     ctx = getattr(error, "ctx", None)
-    message = " ".join(error.format_message().split())
-    return f"{message.rstrip('.')}. See '{ctx.command_path} --help'." if ctx else message
+    near = getattr(error, "possibilities", None)
+    message = " ".join((error.message if near else error.format_message()).split()).rstrip(".")
+    if near:
+        message += f". Did you mean {', '.join(sorted(near))}?"
+    end = "" if message.endswith("?") else "."
+    return f"{message}{end} See '{ctx.command_path} --help'." if ctx else message
 
 
 def _take_plainly(params: Iterable[Any]) -> None:

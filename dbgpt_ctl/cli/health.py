@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dbgpt_ctl.cli.connect import Address, EnvFile, RequestTimeout, connect
+from dbgpt_ctl.cli.connect import Address, EnvFile, Quiet, RequestTimeout, Verbose, connect
 from dbgpt_ctl.cli.output import print_csv, print_json, print_table, print_yaml, say
 from dbgpt_ctl.cli.table import Column
 from dbgpt_ctl.cli.text import escaped
@@ -28,8 +28,8 @@ class HealthFormat(StrEnum):
 
 _COLUMNS = (
     Column("CONTROLLER"),
-    Column("STATUS", colours={"healthy": "green", "unhealthy": "yellow", "unreachable": "red"}),
-    Column("LATENCY"),
+    Column("STATUS", colours={"healthy": "green", "unhealthy": "yellow", "unreachable": "red"}, folds=False),
+    Column("LATENCY", folds=False),
     Column("DETAIL"),
 )
 
@@ -44,18 +44,20 @@ def health(
     address: Address = None,
     request_timeout: RequestTimeout = None,
     env_file: EnvFile = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> int:
     """Ask each controller of --address how it is.
 
     Exits with 0 if one is healthy (with --all: if all are), else with 3.
     """
-    with connect(address, request_timeout, env_file) as client:
+    with connect(address, request_timeout, env_file, verbose=verbose and not quiet) as client:
         found = client.health()
     _print(found, output, headers=not no_headers)
     healthy = sum(each.ok for each in found)
     if healthy == len(found) or (healthy and not all_):
         return 0
-    say("the controller is not healthy" if len(found) == 1 else f"{healthy} of {len(found)} controllers are healthy")
+    say("the controller is not healthy" if len(found) == 1 else f"{healthy} of {len(found)} controllers healthy")
     return ControllerUnreachable.exit_code
 
 

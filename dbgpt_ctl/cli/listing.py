@@ -36,12 +36,12 @@ _COLUMNS = (
     Column("NAME"),
     Column("TYPE"),
     Column("HOST"),
-    Column("PORT"),
-    Column("STATE", colours=_STATE_COLOURS),
-    Column("LAST BEAT"),
-    Column("WEIGHT"),
+    Column("PORT", folds=False),
+    Column("STATE", colours=_STATE_COLOURS, folds=False),
+    Column("LAST BEAT", folds=False),
+    Column("WEIGHT", folds=False),
 )
-_WIDE = (*_COLUMNS, Column("PROMPT"), Column("CHECKED"), Column("LAST BEAT AT"))
+_WIDE = (*_COLUMNS, Column("PROMPT"), Column("CHECKED", folds=False), Column("LAST BEAT AT", folds=False))
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 

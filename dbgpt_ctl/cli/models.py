@@ -5,24 +5,22 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from dbgpt_ctl.cli import candidates
 from dbgpt_ctl.cli.beating import keep_beating
-from dbgpt_ctl.cli.connect import Address, EnvFile, RequestTimeout, connect
+from dbgpt_ctl.cli.connect import Address, EnvFile, Quiet, RequestTimeout, Verbose, connect
 from dbgpt_ctl.cli.duration import parse_duration
 from dbgpt_ctl.cli.funnel import Command, Group
 from dbgpt_ctl.cli.listing import age_of, print_instances
 from dbgpt_ctl.cli.output import Format, say
 from dbgpt_ctl.cli.references import ModelFilter, parse_targets
 from dbgpt_ctl.cli.results import ResultFormat, for_each, reference
+from dbgpt_ctl.cli.suggest import Registered, remarks_on_types
 from dbgpt_ctl.errors import ControllerRefused, NotFound
 from dbgpt_ctl.instance import InstanceKey, Registration, parse_prompt_template, parse_weight
-
-if TYPE_CHECKING:
-    from dbgpt_ctl.client import InstanceList
 
 app = typer.Typer(cls=Group, help="See and change which model instances are registered.")
 
@@ -95,29 +93,39 @@ def list_(
     address: Address = None,
     request_timeout: RequestTimeout = None,
     env_file: EnvFile = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """List the registered instances.
 
     An empty list is no error. json and yaml hold the API's own objects.
     """
     wanted = ModelFilter.parse(name, kind)
-    with connect(address, request_timeout, env_file) as client:
+    with connect(address, request_timeout, env_file, verbose=verbose and not quiet) as client:
         answer = client.list(wanted.model_name, healthy_only=healthy_only)
-    now = answer.date or datetime.now(UTC)
-    pairs = [pair for pair in zip(answer.objects, answer.instances, strict=True) if wanted.matches(pair[1].model_name)]
-    _remark(answer, wanted, now, empty=not pairs, healthy_only=healthy_only)
+        now = answer.date or datetime.now(UTC)
+        pairs = [
+            each for each in zip(answer.objects, answer.instances, strict=True) if wanted.matches(each[1].model_name)
+        ]
+        if answer.stale_since and not quiet:
+            say(
+                f"warning: the registry of {answer.controller} is away; "
+                f"this is what it held {age_of(answer.stale_since, now)}"
+            )
+        if not pairs and not quiet:
+            say(_none(wanted, answer.controller, Registered(client), healthy_only=healthy_only))
     objects, instances = [each for each, _ in pairs], [each for _, each in pairs]
     print_instances(objects, instances, output, now=now, headers=not no_headers)
 
 
-def _remark(answer: InstanceList, wanted: ModelFilter, now: datetime, *, empty: bool, healthy_only: bool) -> None:
-    if answer.stale_since:
-        say(
-            f"warning: the registry of {answer.controller} is away; "
-            f"this is what it held {age_of(answer.stale_since, now)}"
-        )
-    if empty:
-        say(f"no {'healthy ' if healthy_only else ''}instances{wanted} registered at {answer.controller}")
+def _none(wanted: ModelFilter, controller: str, registered: Registered, *, healthy_only: bool) -> str:
+    """Why the list is empty, and what may have been meant."""
+    others = sum(wanted.matches(each.model_name) for each in registered.instances) if healthy_only else 0
+    if others:
+        return f"none of the {others} instances{wanted} at {controller} gets requests: all are unhealthy or drained"
+    healthy = "healthy " if healthy_only else ""
+    hint = registered.hint_at_model(wanted) if str(wanted) else ""
+    return f"no {healthy}instances{wanted} registered at {controller}{hint}"
 
 
 @app.command(cls=Command)
@@ -134,18 +142,22 @@ def register(
     address: Address = None,
     request_timeout: RequestTimeout = None,
     env_file: EnvFile = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> int:
     """Register instances, as their workers do when they start.
 
     Of a known instance it updates weight, prompt template and heartbeat, and revives it if it was deregistered.
     """
     keys = parse_targets(references, kind, host, port, creates=True)
+    for line in () if quiet else remarks_on_types(keys):
+        say(line)
     facts: dict[str, Any] = {
         "weight": parse_weight(weight),
         "prompt_template": parse_prompt_template(prompt_template),
         "check_healthy": not no_check_healthy,
     }
-    with connect(address, request_timeout, env_file) as client:
+    with connect(address, request_timeout, env_file, verbose=verbose and not quiet) as client:
 
         def act(key: InstanceKey) -> str:
             client.register(Registration(key, **facts))
@@ -166,6 +178,8 @@ def deregister(
     address: Address = None,
     request_timeout: RequestTimeout = None,
     env_file: EnvFile = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> int:
     """Take instances out of service.
 
@@ -174,11 +188,13 @@ def deregister(
     Exits with 4 if all that failed were not found, else with the code of the first other failure.
     """
     keys = parse_targets(references, kind, host, port, creates=False)
-    with connect(address, request_timeout, env_file) as client:
+    with connect(address, request_timeout, env_file, verbose=verbose and not quiet) as client:
+        registered = Registered(client)
 
         def act(key: InstanceKey) -> str:
             if not client.deregister(key, remove=remove):
-                raise NotFound("not known to the controller; ctl models list shows what is")
+                hint = registered.hint_at_instance(key) or "; ctl models list shows what is"
+                raise NotFound(f"not known to the controller{hint}")
             return "removed" if remove else "deregistered"
 
         return for_each(keys, act, output)
@@ -196,6 +212,8 @@ def heartbeat(
     address: Address = None,
     request_timeout: RequestTimeout = None,
     env_file: EnvFile = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> int:
     """Send a heartbeat for instances.
 
@@ -203,7 +221,7 @@ def heartbeat(
     """
     keys = parse_targets(references, kind, host, port, creates=True)
     seconds = None if every is None else parse_duration("--every", every)
-    with connect(address, request_timeout, env_file) as client:
+    with connect(address, request_timeout, env_file, verbose=verbose and not quiet) as client:
 
         def act(key: InstanceKey) -> str:
             if not client.heartbeat(Registration(key)):
@@ -215,4 +233,4 @@ def heartbeat(
 
         if seconds is None:
             return for_each(keys, act, output)
-        return keep_beating(keys, act, output, every=seconds, monotonic=time.monotonic, sleep=time.sleep)
+        return keep_beating(keys, act, output, every=seconds, quiet=quiet, monotonic=time.monotonic, sleep=time.sleep)

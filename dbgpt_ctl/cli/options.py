@@ -10,31 +10,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dbgpt_ctl.cli.candidates import files
 from dbgpt_ctl.settings import Knob, Settings, knobs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 UNDERSCORES_TOO = {"token_normalize_func": lambda token: token.replace("_", "-")}
 """Context settings: `--log_file` is `--log-file`, for those who know `dbgpt start controller`; no help shows it."""
 
 _ENV_FILE = typer.Option(
-    "--env-file", metavar="FILE", help="Reads variables from there, not from ./.env; '' reads none."
+    "--env-file",
+    metavar="FILE",
+    autocompletion=files,
+    help="Reads variables from there, not from ./.env; '' reads none.",
 )
 
 
 def takes_settings(
-    kind: type[Settings], *, only: Callable[[Knob], bool] = lambda _: True
+    kind: type[Settings], knobs: Iterable[Knob] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The decorated command gets the flags of `kind`'s knobs and --env-file; its argument `settings` is what they load.
 
-    `only` chooses the knobs that get a flag; all keep their variables. Flags are not parsed here but in
-    `Settings.load`, so that a wrong flag and a wrong variable give the same line.
+    With `knobs` only these get flags; all keep their variables. Flags are not parsed here but in `Settings.load`, so
+    that a wrong flag and a wrong variable give the same line.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(command, eval_str=True)
-        flags = [_parameter(knob.name, _option(knob)) for knob in knobs_of(kind) if only(knob)]
+        flags = [_parameter(knob.name, _option(knob)) for knob in knobs or knobs_of(kind)]
 
         @wraps(command)
         def loaded(env_file: str | None, **given: Any) -> Any:
@@ -57,12 +61,19 @@ def _parameter(name: str, option: Any) -> Parameter:
 
 
 def _option(knob: Knob) -> Any:
-    words = knob.kind.words
     default = knob.text(knob.default)
+    shown = f"; default: {default}" if default else ""
     return typer.Option(
         knob.flag,
         *knob.aliases,
         metavar=knob.kind.metavar,
-        help=f"{knob.help[0].upper()}{knob.help[1:]}. [{knob.shown_variable}{f'; default: {default}' if default else ''}]",
-        autocompletion=(lambda incomplete: [word for word in words if word.startswith(incomplete)]) if words else None,
+        help=f"{knob.help[0].upper()}{knob.help[1:]}. [{knob.shown_variable}{shown}]",
+        autocompletion=_candidates(knob),
     )
+
+
+def _candidates(knob: Knob) -> Callable[[str], Any] | None:
+    words = knob.kind.words
+    if words:
+        return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+    return files if knob.kind.metavar == "PATH" else None

@@ -104,13 +104,15 @@ def print_csv(keys: Sequence[str], objects: Iterable[Mapping[str, Any]], *, head
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headers: bool) -> None:
     """Framed and in colour on a terminal, without both where NO_COLOR is set; in a pipe never cut nor coloured."""
-    from dbgpt_ctl.cli.table import MAX_RICH_ROWS, framed, plain
+    from dbgpt_ctl.cli.table import MAX_RICH_ROWS, fitted, plain
 
-    if _stdout().isatty() and len(rows) <= MAX_RICH_ROWS:
+    on_terminal = _stdout().isatty()
+    colour = on_terminal and _wants_colour()
+    if on_terminal and len(rows) <= MAX_RICH_ROWS:
         width = shutil.get_terminal_size().columns
-        print_lines(framed(columns, rows, width=width, colour=_wants_colour(), headers=headers))
+        print_lines(fitted(columns, rows, width=width, colour=colour, headers=headers))
     else:
-        print_lines(plain(columns, rows, headers=headers))
+        print_lines(plain(columns, rows, headers=headers, colour=colour))
 
 
 def _stdout() -> Any:

@@ -89,8 +89,8 @@ def parse_reference(word: str, kind: str | None = None) -> InstanceKey:
     host, colon, port = address.rpartition(":")
     if not slash or not colon:
         raise UsageError(
-            f"{quoted(word)} is not a reference NAME[@TYPE]/HOST:PORT, as in qwen@llm/10.0.0.4:8001 "
-            "(or give --host and --port)"
+            f"{quoted(word)} is not a reference NAME[@TYPE]/HOST:PORT, as in qwen@llm/10.0.0.4:8001; "
+            "ctl models list -o name prints them (or give --host and --port)"
         )
     try:
         return InstanceKey(parse_name(name, kind, default=DEFAULT_TYPE), _verbatim_host(host), parse_port(port))

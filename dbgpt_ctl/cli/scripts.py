@@ -27,7 +27,7 @@ _ZSH = r"""#compdef ctl
 # Completion of ctl for zsh. Load it with: source <(ctl completion zsh)
 # or put this file as _ctl into a folder of $fpath, before compinit runs.
 _ctl() {
-    local kind= word= help= program=${(Q)words[1]}
+    local kind= word= help= program=${(Q)words[1]} last=${(Q)${:-$IPREFIX$PREFIX}}
     local -a plain helped shown
     program=${program/#\~\//$HOME/}
     whence -p -- "$program" >/dev/null || program=ctl
@@ -41,7 +41,7 @@ _ctl() {
                 plain+=("$word")
             fi
         done
-    } < <(_CTL_COMPLETE=complete_zsh "$program" "${(@Q)words[2,CURRENT-1]}" "${(Q)${:-$IPREFIX$PREFIX}}" 2>/dev/null </dev/null)
+    } < <(_CTL_COMPLETE=complete_zsh "$program" "${(@Q)words[2,CURRENT-1]}" "$last" 2>/dev/null </dev/null)
     if [[ $kind == files ]]; then
         compset -P '--*='
         _files
@@ -78,12 +78,16 @@ end
 complete -c ctl -f -a '(__ctl_complete)'
 """
 
-_POWERSHELL = r"""# Completion of ctl for PowerShell. Load it with: ctl completion powershell | Out-String | Invoke-Expression
+_POWERSHELL = r"""# Completion of ctl for PowerShell. Load it with:
+# ctl completion powershell | Out-String | Invoke-Expression
 Register-ArgumentCompleter -Native -CommandName ctl -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
     $before = @($commandAst.CommandElements | Select-Object -Skip 1 |
         Where-Object { $_.Extent.EndOffset -lt $cursorPosition } |
-        ForEach-Object { if ($_ -is [System.Management.Automation.Language.StringConstantExpressionAst]) { $_.Value } else { $_.Extent.Text } })
+        ForEach-Object {
+            if ($_ -is [System.Management.Automation.Language.StringConstantExpressionAst]) { $_.Value }
+            else { $_.Extent.Text }
+        })
     $program = $commandAst.GetCommandName()
     $saved = $Env:_CTL_COMPLETE, $Env:_CTL_WORDS
     try {

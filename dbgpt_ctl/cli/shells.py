@@ -33,9 +33,8 @@ class _Shell(ShellComplete):
 
     name: ClassVar[str]
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.source_template = SCRIPTS[self.name].replace("%", "%%")
+    def source(self) -> str:
+        return SCRIPTS[self.name]
 
     def source_vars(self) -> dict[str, Any]:
         return {}

@@ -9,33 +9,46 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 GAP = "  "
+LEAST_FOLDED = 10
+"""Cells that a folded column keeps: less is hard to read."""
+_CODES = {"red": 31, "green": 32, "yellow": 33}
 MAX_RICH_ROWS = 500
 """Beyond, a terminal gets plain columns too: rich takes three seconds for 5,000 rows, and nobody sees their frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`colours`: the name of a colour by the cell's text."""
+    """`colours`: the name of a colour by the cell's text. `folds`: where room is short, a cell may go on below."""
 
     header: str
     colours: Mapping[str, str] | None = None
+    folds: bool = True
 
 
-def framed(
+def fitted(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], *, width: int, colour: bool, headers: bool
 ) -> list[str]:
-    """The lines of a table that fits into `width` cells: what is too long goes on in the next line. Without `colour`
-    there is no frame either.
+    """The lines of a table for a terminal of `width` cells. Without `colour` there is no frame either.
+
+    Where room is short the frame goes first, then long texts go on in the next line. What does not fit even so is left
+    to the terminal to wrap: a state or a port in pieces would be worse.
     """
+    natural = _widths(columns, rows, headers=headers)
+    least = [min(room, LEAST_FOLDED) if each.folds else room for each, room in zip(columns, natural, strict=True)]
+    gaps = len(GAP) * (len(columns) - 1)
+    if sum(least) + gaps > width:
+        return list(plain(columns, rows, headers=headers, colour=colour))
+    edges = 3 * len(columns) + 1
+    framed = colour and (sum(natural) + edges <= width or sum(natural) + gaps > width >= sum(least) + edges)
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    frame = box.ROUNDED if colour else None
-    table = Table(box=frame, show_header=headers, pad_edge=colour, padding=(0, 1) if colour else (0, 2, 0, 0))
-    for column in columns:
-        table.add_column(Text(column.header), overflow="fold")
+    frame = box.ROUNDED if framed else None
+    table = Table(box=frame, show_header=headers, pad_edge=framed, padding=(0, 1) if framed else (0, len(GAP), 0, 0))
+    for column, room in zip(columns, least, strict=True):
+        table.add_column(Text(column.header), overflow="fold", no_wrap=not column.folds, min_width=room)
     for row in rows:
         table.add_row(
             *(
@@ -51,13 +64,28 @@ def framed(
     return [line.rstrip() for line in captured.get().splitlines()]
 
 
-def plain(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headers: bool) -> Iterator[str]:
+def plain(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headers: bool, colour: bool = False
+) -> Iterator[str]:
     """The lines, without line ends. Cells are printable."""
-    shown = [[column.header for column in columns], *rows] if headers else rows
-    widths = [max(map(_cells, cells)) for cells in zip(*shown, strict=True)]
-    for row in shown:
-        padded = (cell + " " * (room - _cells(cell)) for cell, room in zip(row, widths, strict=True))
+    widths = _widths(columns, rows, headers=headers)
+    for row in [[column.header for column in columns], *rows] if headers else rows:
+        padded = [cell + " " * (room - _cells(cell)) for cell, room in zip(row, widths, strict=True)]
+        if colour:
+            padded = [_coloured(each, cell) for each, cell in zip(columns, padded, strict=True)]
         yield GAP.join(padded).rstrip()
+
+
+def _coloured(column: Column, padded: str) -> str:
+    cell = padded.rstrip()
+    code = _CODES.get((column.colours or {}).get(cell, ""))
+    return padded if code is None else f"\x1b[{code}m{cell}\x1b[0m{padded[len(cell) :]}"
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headers: bool) -> list[int]:
+    """Of each column, in cells."""
+    shown = [[column.header for column in columns], *rows] if headers else rows
+    return [max(map(_cells, cells)) for cells in zip(*shown, strict=True)] if shown else [0] * len(columns)
 
 
 def _cells(text: str) -> int:

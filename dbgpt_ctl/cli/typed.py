@@ -11,7 +11,19 @@ from dataclasses import dataclass, field
 
 _PLAIN = re.compile(r"[^A-Za-z0-9_./:@+%=,\u0080-\U0010ffff-]")
 _IN_DOUBLE_QUOTES = re.compile(r'["$`\\]')
-_REDIRECTIONS = "<>"
+_PIECES = re.compile(
+    r"""(?P<blank>[ \t\n]+)
+      | (?P<operator> (?: (?<![^ \t\n]) [0-9]+ )? [<>]+ )
+      | '(?P<single>[^']*)'
+      | '(?P<open_single>[^']*)\Z
+      | "(?P<double>(?:[^"\\]|\\.)*)"
+      | "(?P<open_double>(?:[^"\\]|\\.)*)\\?\Z
+      | \\(?P<escaped>.?)
+      | (?P<plain>[^ \t\n'"\\<>]+)""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPED = re.compile(r'\\(["$`\\])')
+_OPEN = {"open_single": "'", "open_double": '"'}
 
 
 @dataclass(slots=True)
@@ -34,28 +46,20 @@ class Line:
     def read(cls, raw: str) -> Line:
         """Takes quotes and backslashes off, expands nothing."""
         line = cls()
-        started, escaping = False, False
-        for char in raw:
-            word = line.words[-1]
-            if escaping:
-                escaping = False
-                if word.quote and char not in '"$`\\':
-                    word.text += "\\"
-                word.text += char
-            elif char == "\\" and word.quote != "'":
-                escaping = started = True
-            elif word.quote:
-                word.quote, word.text = ("", word.text) if char == word.quote else (word.quote, word.text + char)
-            elif char in "\"'":
-                word.quote, started = char, True
-            elif char in _REDIRECTIONS:
-                line.words += [Word()] if started and not word.text.isdigit() else []
-                line.words[-1], started = Word(redirection=True), False
-            elif char in " \t\n":
+        started = False
+        for piece in _PIECES.finditer(raw):
+            kind = piece.lastgroup or ""
+            if kind == "blank":
                 line.words += [Word()] if started else []
                 started = False
+            elif kind == "operator":
+                line.words += [Word()] if started else []
+                line.words[-1], started = Word(redirection=True), False
             else:
-                word.text, started = word.text + char, True
+                text = piece[kind]
+                line.words[-1].text += _ESCAPED.sub(r"\1", text) if kind in ("double", "open_double") else text
+                line.words[-1].quote = _OPEN.get(kind, "")
+                started = True
         return line
 
     @property

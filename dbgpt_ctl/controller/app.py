@@ -39,12 +39,19 @@ def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tr
         telemetry=NO_TELEMETRY,
     )
     problems.install(app)
-    controller = Controller(
-        registry, observe_interval_secs=min(settings.heartbeat_timeout_secs / 10, MAX_OBSERVE_INTERVAL_SECS)
-    )
+    controller = Controller(registry, observe_interval_secs=observe_interval_secs(settings))
     endpoints = mount(app, controller, tracer)
     app.add_middleware(lambda inner: ExactDispatch(inner, endpoints))
     return app
+
+
+def observe_interval_secs(settings: ControllerSettings) -> float:
+    """How often all instances are looked at, for the log. In a database that reads every row, and keeps the list that
+    answers while it is away (rule 10: at most one heartbeat interval old).
+    """
+    if settings.registry_type == "database":
+        return settings.heartbeat_interval_secs
+    return min(settings.heartbeat_timeout_secs / 10, MAX_OBSERVE_INTERVAL_SECS)
 
 
 def mount(app: FastAPI, controller: Controller, tracer: Tracer | None = None) -> dict[tuple[str, str], wire.Endpoint]:

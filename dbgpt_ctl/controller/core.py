@@ -96,6 +96,9 @@ class Controller:
 
     async def _observe(self) -> None:
         while True:
-            await asyncio.sleep(self._observe_interval_secs)
-            with contextlib.suppress(CtlError):  # health and the requests themselves tell of a registry that is away
+            delay = self._observe_interval_secs
+            try:
                 self.journal.observe(await self.registry.list())
+            except CtlError:  # health and the requests themselves tell of a registry that is away
+                delay = min(delay, LAST_RETRY_SECS)
+            await asyncio.sleep(delay)

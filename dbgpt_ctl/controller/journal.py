@@ -59,10 +59,17 @@ class Journal:
             )
 
     def observe(self, listing: Listing) -> None:
-        """Tells what differs from the last time. `listing` is of all instances."""
-        if listing is self._seen:
+        """Tells what differs from the last time; the first time, only how many there are. `listing` is of all
+        instances, and says nothing while it is stale.
+        """
+        if listing is self._seen or listing.stale_since is not None:
             return
-        self._seen = listing
+        first, self._seen = self._seen is None, listing
+        if first:
+            self._told |= {entry.instance.key: entry.state for entry in listing.entries}
+            if listing.entries:
+                log.info("%d instances are known", len(listing.entries))
+            return
         told, self._told = self._told, {entry.instance.key: entry.state for entry in listing.entries}
         for entry in listing.entries:
             before = told.get(entry.instance.key)

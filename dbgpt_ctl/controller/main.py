@@ -17,6 +17,7 @@ from dbgpt_ctl.controller.core import Controller
 from dbgpt_ctl.controller.listen import listening_socket
 from dbgpt_ctl.controller.server import serve
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.hosts import DatabaseHost, parse_hosts
 from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
 from dbgpt_ctl.registry.snapshot import SnapshotFile
 from dbgpt_ctl.settings import ControllerSettings
@@ -59,6 +60,9 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
         max_instances=settings.max_instances,
         pool_size=settings.registry_db_pool_size,
         max_overflow=settings.registry_db_max_overflow,
+        hosts=database_hosts(settings),
+        ssl_ca=settings.registry_db_ssl_ca,
+        watch_absence=True,
     )
 
 
@@ -72,11 +76,16 @@ def database_url(settings: ControllerSettings) -> URL:
         "mysql+pymysql",
         username=settings.registry_db_user,
         password=settings.registry_db_password,
-        host=settings.registry_db_host,
-        port=settings.registry_db_port,
         database=settings.registry_db_name,
         query={"charset": "utf8mb4"},
     )
+
+
+def database_hosts(settings: ControllerSettings) -> tuple[DatabaseHost, ...]:
+    """The hosts of a MySQL registry; none for SQLite."""
+    if settings.registry_db_type == "sqlite" or settings.registry_db_host is None:
+        return ()
+    return parse_hosts(settings.registry_db_host, settings.registry_db_port)
 
 
 def grace_secs(settings: ControllerSettings) -> float:

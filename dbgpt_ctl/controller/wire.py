@@ -102,9 +102,7 @@ class WireEndpoints:
         healthy_only = parse_bool("healthy_only", query.get("healthy_only"), default=False)
         model_name = parse_model_name_filter(query.get("model_name"))
         listing = await self._controller.registry.list(model_name, healthy_only=healthy_only)
-        stale = listing.stale_since
-        headers = None if stale is None else {"X-Ctl-Stale-Since": stale.isoformat(timespec="microseconds")}
-        return Response(self._encode(listing), media_type=JSON, headers=headers)
+        return Response(self._encode(listing), media_type=JSON, headers=_remarks(listing))
 
     def _encode(self, listing: Listing) -> bytes:
         """The same listing answers many calls: its bytes are made once."""
@@ -112,6 +110,14 @@ class WireEndpoints:
         if encoded is None:
             encoded = self._encoded[listing] = orjson.dumps([wire_object(entry) for entry in listing.entries])
         return encoded
+
+
+def _remarks(listing: Listing) -> dict[str, str] | None:
+    """What an operator should know of a list that is not as ever; the nine keys have no room for it."""
+    if listing.stale_since is None and listing.held_until is None:
+        return None
+    times = {"X-Ctl-Stale-Since": listing.stale_since, "X-Ctl-Held-Until": listing.held_until}
+    return {name: time.isoformat(timespec="microseconds") for name, time in times.items() if time is not None}
 
 
 def wire_object(entry: ListedInstance) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class GroupCommit(Generic[Call, Answer]):
     `commit` runs in a thread of `executor`. It takes the calls in order of arrival and returns, when all is stored, one
     answer per call in the same order; an answer that is an exception is raised to its call. When `commit` itself
     raises, every call of the batch gets that. Lives in one event loop.
+    `flush_interval`, in seconds, lets a batch linger before it goes; 0 is best unless commits are dear.
     """
 
     def __init__(
@@ -33,10 +34,12 @@ class GroupCommit(Generic[Call, Answer]):
         executor: Executor,
         *,
         max_batch: int = 500,
+        flush_interval: float = 0.0,
     ) -> None:
         self._commit = commit
         self._executor = executor
         self._max_batch = max_batch
+        self._flush_interval = flush_interval
         self._waiting: deque[tuple[Call, asyncio.Future[Answer]]] = deque()
         self._work: asyncio.Task[None] | None = None
         self._closed = False
@@ -62,6 +65,8 @@ class GroupCommit(Generic[Call, Answer]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                if self._flush_interval:
+                    await asyncio.sleep(self._flush_interval)
                 await self._run_one([self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))])
         finally:
             self._work = None
@@ -74,13 +79,21 @@ class GroupCommit(Generic[Call, Answer]):
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to those who wait
             answers = [error] * len(calls)
         for (_, future), answer in zip(batch, answers, strict=True):
-            if future.done():
-                continue
-            if isinstance(answer, Exception):
-                # One object raised in many tasks would gather the tracebacks of all.
-                future.set_exception(copy(answer))
-            else:
-                future.set_result(answer)
+            _resolve(future, answer)
+        if isinstance(answers[0], RegistryUnavailable):
+            # Those that came meanwhile would only wait as long, one batch after the other, to hear the same.
+            while self._waiting:
+                _resolve(self._waiting.popleft()[1], answers[0])
+
+
+def _resolve(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        # One object raised in many tasks would gather the tracebacks of all.
+        future.set_exception(copy(answer))
+    else:
+        future.set_result(answer)
 
 
 def each_its_own(

@@ -13,6 +13,7 @@ from dbgpt_ctl.instance import FUTURE_TOLERANCE, InstanceState, state_of
 from dbgpt_ctl.registry.migration import known_among, read_dbgpt_table, schema_version
 from dbgpt_ctl.registry.rows import listed_rows, time_of, tombstones
 from dbgpt_ctl.registry.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.ticks import read_pulse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +49,10 @@ class HostClock(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """What `ctl_instance` holds at `now`, the database's time. All but `tombstones` in order of identity."""
+    """What `ctl_instance` holds at `now`, the database's time, as a controller that served now would list it.
+
+    All but `tombstones` are in order of identity.
+    """
 
     now: datetime
     states: dict[InstanceState, int]
@@ -100,7 +104,7 @@ class Checkup:
         if self.schema_version == 0:
             what = f"{self.place} does not hold the tables of ctl"
             yield Finding(
-                "schema_absent", what, "`ctl db upgrade`, `ctl db import` or the start of a controller does it"
+                "schema_absent", what, "`ctl db upgrade`, `ctl db import` or the first start of a controller makes them"
             )
         elif self.schema_version < SCHEMA_VERSION:
             yield Finding("schema_older", f"{found}, this release has {SCHEMA_VERSION}", "run `ctl db upgrade`")
@@ -182,9 +186,10 @@ def _look(
 
 
 def _instances(connection: Connection, clock: Clock | None, timeout: timedelta) -> Instances:
-    now = time_of(connection, clock)
+    now, pulse = read_pulse(connection, clock)
+    hold = pulse.hold(now, timeout) if pulse else None
     found = listed_rows(connection, None)
-    with_states = [(each, state_of(each, now, timeout)) for each in found]
+    with_states = [(each, (hold.state_of if hold else state_of)(each, now, timeout)) for each in found]
     counted = Counter(state for _, state in with_states)
     return Instances(
         now=now,

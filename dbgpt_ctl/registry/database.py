@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.errors import RegistryError, RegistryUnavailable
 from dbgpt_ctl.instance import InstanceState, ListedInstance, state_of
 from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth
-from dbgpt_ctl.registry.batch import GroupCommit, each_its_own
+from dbgpt_ctl.registry.batch import each_its_own
 from dbgpt_ctl.registry.engine import DatabaseTimeouts
+from dbgpt_ctl.registry.known import LastKnown
+from dbgpt_ctl.registry.lanes import Lanes
+from dbgpt_ctl.registry.pulse import TICK_SECS
 from dbgpt_ctl.registry.room import Room
 from dbgpt_ctl.registry.rows import listed_rows, time_of
+from dbgpt_ctl.registry.ticks import read_pulse, tick
 from dbgpt_ctl.registry.transactions import Database
 from dbgpt_ctl.registry.writes import Beat, Deregister, Register, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-    from datetime import timedelta
+    from collections.abc import Collection, Sequence
+    from datetime import datetime, timedelta
 
     from sqlalchemy import URL, Connection
 
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.hosts import DatabaseHost
     from dbgpt_ctl.instance import InstanceKey, Registration
+    from dbgpt_ctl.registry.lanes import Query
+    from dbgpt_ctl.registry.pulse import Hold, Pulse
     from dbgpt_ctl.registry.writes import Call
 
 __all__ = ["DatabaseModelRegistry", "DatabaseTimeouts"]
 
-_Query = tuple[str | None, bool]
-"""A model's name, None for all, and whether only routable instances are wanted."""
+log = logging.getLogger(__name__)
+
+REGISTER_PATIENCE_SECS = 4.0
+"""A DB-GPT client gives up at 5 s."""
 
 
 class DatabaseModelRegistry(ModelRegistry):
@@ -54,6 +64,9 @@ class DatabaseModelRegistry(ModelRegistry):
         clock: Clock | None = None,
         pool_size: int = 5,
         max_overflow: int = 10,
+        hosts: Sequence[DatabaseHost] = (),
+        ssl_ca: str | None = None,
+        watch_absence: bool = False,
         timeouts: DatabaseTimeouts | None = None,
         randomness: random.Random | None = None,
     ) -> None:
@@ -61,33 +74,66 @@ class DatabaseModelRegistry(ModelRegistry):
             url,
             pool_size=pool_size,
             max_overflow=max_overflow,
+            hosts=hosts,
+            ssl_ca=ssl_ca,
             timeouts=timeouts or DatabaseTimeouts(),
             randomness=randomness or random.Random(),  # noqa: S311 - spreads retries, guards nothing
         )
         self._timeout = heartbeat_timeout
         self._clock = SystemClock() if clock is None and self._database.is_sqlite else clock
         self._room = Room(max_instances)
-        self._lanes: _Lanes | None = None
+        self._lanes: Lanes | None = None
         self._closed = False
+        self._watch_absence = watch_absence
+        self._known: LastKnown | None = None
+        self._held: Hold | None = None
+        self._back = asyncio.Event()
+        self._ticking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         if self._lanes is None:
-            lanes = _Lanes(self._commit, self._list)
+            lanes = Lanes(self._commit, self._list)
             try:
-                await lanes.run(self._database.prepare)
+                await lanes.run(self._prepare)
             except BaseException:
                 await lanes.close(self._database.dispose)
                 raise
             self._lanes = lanes
+            if self._watch_absence:
+                self._ticking = asyncio.create_task(self._keep_ticking(), name="tick")
         self._closed = False
 
     async def close(self) -> None:
         lanes, self._lanes, self._closed = self._lanes, None, True
+        if self._ticking is not None:
+            self._ticking.cancel()
+            await asyncio.gather(self._ticking, return_exceptions=True)
+            self._ticking = None
         if lanes is not None:
             await lanes.close(self._database.dispose)
 
     async def register(self, sent: Registration) -> None:
-        await self._write(Register(sent))
+        """A worker whose register fails ends itself: it waits a little for a database that may come back (rule 10)."""
+        if self._ticking is None:
+            await self._write(Register(sent))
+            return
+        try:
+            async with asyncio.timeout(REGISTER_PATIENCE_SECS):
+                await self._register_patiently(sent)
+        except TimeoutError:
+            raise self._away() from None
+
+    async def _register_patiently(self, sent: Registration) -> None:
+        while True:
+            try:
+                await self._write(Register(sent))
+            except RegistryUnavailable:
+                if self._closed:
+                    raise
+                self._back.clear()
+                await self._back.wait()
+            else:
+                return
 
     async def deregister(self, key: InstanceKey, *, remove: bool = False) -> bool:
         return await self._write(Deregister(key, remove))
@@ -96,74 +142,122 @@ class DatabaseModelRegistry(ModelRegistry):
         return await self._write(Beat(sent))
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
+        """From the last full list while the database is away; whoever runs the registry lists all now and then."""
         lanes = self._opened()
-        return await (lanes.all if model_name is None else lanes.models).submit((model_name, healthy_only))
+        known = self._known
+        if known is not None and not self._database.health.ready:
+            return known.listing(model_name, healthy_only=healthy_only)
+        try:
+            return await (lanes.all if model_name is None else lanes.models).submit((model_name, healthy_only))
+        except RegistryUnavailable:
+            if known is None:
+                raise
+            return known.listing(model_name, healthy_only=healthy_only)
 
     def health(self) -> RegistryHealth:
-        return RegistryHealth(ready=False, reason="the registry is closed") if self._closed else self._database.health
+        if self._closed:
+            return RegistryHealth(ready=False, reason="the registry is closed")
+        health, known = self._database.health, self._known
+        if health.ready:
+            return RegistryHealth(ready=True, reason=str(self._held) if self._held else None)
+        if known is None:
+            return health
+        at = known.at.isoformat(timespec="seconds")
+        return RegistryHealth(ready=True, reason=f"{health.reason}; lists are as of {at}")
 
     async def _write(self, call: Call) -> bool:
         return await self._opened().writes.submit(call)
 
-    def _opened(self) -> _Lanes:
+    def _opened(self) -> Lanes:
         if self._lanes is None:
             raise RegistryUnavailable(self.health().reason or "the registry is not open")
         return self._lanes
+
+    async def tick(self) -> None:
+        """Says that this controller lives, and so notices when a database that was away is back. Runs every second
+        while open, with `watch_absence`.
+        """
+        lanes = self._opened()
+        await lanes.run(lambda: self._database.write(self._tick))
+        self._back.set()
+
+    def _away(self) -> RegistryUnavailable:
+        return RegistryUnavailable(self._database.health.reason or "the database does not answer in time")
+
+    def _prepare(self) -> None:
+        self._database.prepare()
+        if self._watch_absence:
+            self._database.write(self._tick)
+
+    def _tick(self, connection: Connection) -> Pulse:
+        return tick(connection, self._clock)
+
+    async def _keep_ticking(self) -> None:
+        while True:
+            with suppress(RegistryError):  # health tells of it, and the log
+                await self.tick()
+            await asyncio.sleep(TICK_SECS)
 
     def _commit(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
         return each_its_own(self._commit_together, calls)
 
     def _commit_together(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
+        if self._ticking is not None and not self._database.health.ready:
+            raise self._away()  # at once: the tick finds out when it is back
         answers = self._database.write(partial(self._transact, calls))
         self._room.settle()
         return answers
 
     def _transact(self, calls: Sequence[Call], connection: Connection) -> Sequence[bool | Exception]:
         self._room.begin()
-        return Transaction(connection, clock=self._clock, timeout=self._timeout, room=self._room).run(calls)
+        return self._transaction(connection).run(calls)
 
-    def _list(self, queries: Sequence[_Query]) -> Sequence[Listing]:
+    def _transaction(self, connection: Connection) -> Transaction:
+        return Transaction(
+            connection,
+            clock=self._clock,
+            timeout=self._timeout,
+            room=self._room,
+            watch_absence=self._watch_absence,
+        )
+
+    def _list(self, queries: Sequence[Query]) -> Sequence[Listing]:
         answers = self._database.read(partial(self._listings, set(queries)))
         return [answers[query] for query in queries]
 
-    def _listings(self, queries: Collection[_Query], connection: Connection) -> dict[_Query, Listing]:
+    def _listings(self, queries: Collection[Query], connection: Connection) -> dict[Query, Listing]:
         """One answer per query: either models by name, or all instances."""
         names = {name for name, _ in queries if name is not None}
-        now = time_of(connection, self._clock)
+        if self._watch_absence:
+            now, pulse = read_pulse(connection, self._clock)
+        else:
+            now, pulse = time_of(connection, self._clock), None
+        hold = pulse.hold(now, self._timeout) if pulse else None
+        judge = hold.state_of if hold else state_of
         found = listed_rows(connection, names or None)
-        entries = [ListedInstance(each, state_of(each, now, self._timeout)) for each in found]
+        entries = [ListedInstance(each, judge(each, now, self._timeout)) for each in found]
         shelves: dict[str | None, list[ListedInstance]] = {None: entries}
         if names:
             shelves = {name: list(shelf) for name, shelf in groupby(entries, lambda each: each.instance.key.model_name)}
-        return {query: _listing(shelves.get(query[0], []), healthy_only=query[1]) for query in queries}
+        answers = {query: self._listing(shelves.get(query[0], []), query, now, hold) for query in queries}
+        if not names and self._watch_absence:
+            everything = answers.get((None, False)) or Listing(tuple(entries))
+            self._known = LastKnown(everything, now)
+            self._tell_hold(hold if everything.held_until else None)
+        return answers
 
+    def _listing(self, entries: Sequence[ListedInstance], query: Query, now: datetime, hold: Hold | None) -> Listing:
+        held_until = hold.until if hold and any(self._is_held(each, now) for each in entries) else None
+        chosen = [each for each in entries if each.state is InstanceState.HEALTHY] if query[1] else entries
+        return Listing(tuple(chosen), held_until=held_until)
 
-def _listing(entries: Sequence[ListedInstance], *, healthy_only: bool) -> Listing:
-    return Listing(
-        tuple(each for each in entries if each.state is InstanceState.HEALTHY) if healthy_only else tuple(entries)
-    )
+    def _is_held(self, entry: ListedInstance, now: datetime) -> bool:
+        return entry.beats and state_of(entry.instance, now, self._timeout) is InstanceState.UNHEALTHY
 
-
-class _Lanes:
-    """The threads of an open registry and what waits for them."""
-
-    def __init__(
-        self,
-        commit: Callable[[Sequence[Call]], Sequence[bool | Exception]],
-        list_: Callable[[Sequence[_Query]], Sequence[Listing]],
-    ) -> None:
-        self._threads = ThreadPoolExecutor(3, thread_name_prefix="ctl-database")
-        self.writes = GroupCommit["Call", bool](commit, self._threads)
-        self.models = GroupCommit[_Query, Listing](list_, self._threads)
-        self.all = GroupCommit[_Query, Listing](list_, self._threads)
-
-    async def run(self, work: Callable[[], None]) -> None:
-        """Does `work` in one of the threads."""
-        await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-    async def close(self, last: Callable[[], None]) -> None:
-        """Answers what waits, does `last` and ends the threads."""
-        for lane in (self.writes, self.models, self.all):
-            await lane.close()
-        await self.run(last)
-        self._threads.shutdown()
+    def _tell_hold(self, hold: Hold | None) -> None:
+        """A hold is told only while it holds somebody (rule 8)."""
+        if hold is not None and hold != self._held:
+            log.warning("%s", hold)
+        elif hold is None and self._held is not None:
+            log.info("no state is held any longer")
+        self._held = hold

@@ -57,7 +57,7 @@ class EmbeddedModelRegistry(ModelRegistry):
         self._tombstones: dict[InstanceKey, datetime] = {}
         self._forgettable: list[tuple[datetime, InstanceKey]] = []
         self._changed = False
-        self._hold_told: Hold | None = None
+        self._held: Hold | None = None
         self._ticking: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -85,7 +85,7 @@ class EmbeddedModelRegistry(ModelRegistry):
     def health(self) -> RegistryHealth:
         if self._closed:
             return RegistryHealth(ready=False, reason="the registry is closed")
-        return RegistryHealth(ready=True, reason=_told(self._hold_told) if self._hold_told else None)
+        return RegistryHealth(ready=True, reason=str(self._held) if self._held else None)
 
     async def register(self, sent: Registration) -> None:
         now = self._now()
@@ -210,11 +210,11 @@ class EmbeddedModelRegistry(ModelRegistry):
         """A hold is told only while it holds somebody (rule 8)."""
         hold = self._hold(now)
         told = hold if hold and self._list_all(now, hold, healthy_only=False).held else None
-        if told is not None and told != self._hold_told:
-            log.warning("%s", _told(told))
-        elif told is None and self._hold_told is not None:
+        if told is not None and told != self._held:
+            log.warning("%s", told)
+        elif told is None and self._held is not None:
             log.info("no state is held any longer")
-        self._hold_told = told
+        self._held = told
 
     def _restore(self, instances: tuple[ModelInstance, ...], pulse: Pulse | None) -> None:
         for instance in instances[: self._max_instances]:
@@ -232,8 +232,3 @@ class EmbeddedModelRegistry(ModelRegistry):
         except OSError as error:
             self._changed = True
             log.error("snapshot %s: %s", self._snapshot.path, error.strerror)  # noqa: TRY400 - the cause is known
-
-
-def _told(hold: Hold) -> str:
-    gone_at, back_at, until = (each.isoformat(timespec="seconds") for each in (hold.gone_at, hold.back_at, hold.until))
-    return f"the registry was away from {gone_at} to {back_at}: until {until} states are held as they were"

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import create_engine, event
 
 from dbgpt_ctl.errors import RegistryUnusable, UsageError
+from dbgpt_ctl.registry.failover import try_hosts
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
+
+    from dbgpt_ctl.hosts import DatabaseHosts
 
 __all__ = ["DatabaseTimeouts", "connect_to", "create_file"]
 
@@ -28,14 +31,26 @@ class DatabaseTimeouts:
     """
 
     connect: float = 2.0
-    io: float = 4.0
+    io: float = 2.0
     lock: int = 2
     pool: float = 2.0
     patience: float = 4.0
 
 
-def connect_to(url: URL, *, pool_size: int, max_overflow: int, timeouts: DatabaseTimeouts) -> Engine:
-    """An engine that has not connected yet. Raises UsageError for a database this package cannot use."""
+def connect_to(
+    url: URL,
+    *,
+    pool_size: int,
+    max_overflow: int,
+    timeouts: DatabaseTimeouts,
+    hosts: DatabaseHosts | None = None,
+    ssl_ca: str | None = None,
+) -> Engine:
+    """An engine that has not connected yet. Raises UsageError for a database this package cannot use.
+
+    `hosts`: where a MySQL database is, instead of the host and port in `url`. `ssl_ca`: a file with the certificates to
+    trust; with it, connections are encrypted and the server's name is checked.
+    """
     kind = url.get_backend_name()
     if kind not in {"sqlite", "mysql", "mariadb"}:
         raise UsageError(f"database {kind!r} is not supported: use mysql or sqlite")
@@ -48,13 +63,15 @@ def connect_to(url: URL, *, pool_size: int, max_overflow: int, timeouts: Databas
         "pool_reset_on_return": None,
         "hide_parameters": True,
     }
-    return _sqlite(url, timeouts, pool) if kind == "sqlite" else _mysql(url, timeouts, pool)
+    return _sqlite(url, timeouts, pool) if kind == "sqlite" else _mysql(url, timeouts, pool, hosts, ssl_ca)
 
 
-def _mysql(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any]) -> Engine:
+def _mysql(
+    url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any], hosts: DatabaseHosts | None, ssl_ca: str | None
+) -> Engine:
     lock = timeouts.lock
     # READ COMMITTED: no gap locks, and each statement sees all that was committed before it began.
-    return create_engine(
+    engine = create_engine(
         url.set(drivername="mysql+pymysql"),
         isolation_level="READ COMMITTED",
         pool_recycle=_RECYCLE_SECS,
@@ -64,9 +81,22 @@ def _mysql(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any]) -> Engine
             "read_timeout": timeouts.io,
             "write_timeout": timeouts.io,
             "init_command": f"SET SESSION innodb_lock_wait_timeout = {lock}, lock_wait_timeout = {lock}",
+            **({"ssl_ca": ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True} if ssl_ca else {}),
         },
         **pool,
     )
+    if hosts is not None:
+        try_hosts(engine, hosts)
+    event.listen(engine, "connect", _read_own_cluster)
+    return engine
+
+
+def _read_own_cluster(connection: Any, _: object) -> None:
+    """On a Galera cluster a read waits for what was committed through other nodes; elsewhere nothing is set."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW SESSION VARIABLES LIKE 'wsrep_on'")
+        if (cursor.fetchone() or ("", ""))[1] == "ON":
+            cursor.execute("SET SESSION wsrep_sync_wait = 1")
 
 
 def _sqlite(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any]) -> Engine:

@@ -60,9 +60,9 @@ def lost_connection(error: Exception) -> bool:
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
-def meaning_of(error: Exception, url: URL) -> RegistryError | None:
+def meaning_of(error: Exception, place: str) -> RegistryError | None:
     """The error as this package tells it; None when it is not the database but what it was asked to do."""
-    cause, place = _cause(error), place_of(url)
+    cause = _cause(error)
     if isinstance(error, PoolTimeout):
         return RegistryUnavailable(f"database {place}: all connections are busy")
     if isinstance(cause, sqlite3.Error):

@@ -14,8 +14,9 @@ from sqlalchemy import column, insert, inspect, select, table
 
 from dbgpt_ctl.errors import InvalidInstance, RegistryFull, RegistryUnusable
 from dbgpt_ctl.instance import InstanceKey, InstanceState, ModelInstance, Registration
-from dbgpt_ctl.registry.rows import FACTS, IDENTITY, among, count_rows, time_of
+from dbgpt_ctl.registry.rows import FACTS, IDENTITY, among, count_rows
 from dbgpt_ctl.registry.schema import INSTANCES, SCHEMA_VERSION, VERSIONS
+from dbgpt_ctl.registry.ticks import read_pulse
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.registry.pulse import Hold
     from dbgpt_ctl.registry.transactions import Database
 
 __all__ = [
@@ -71,13 +73,16 @@ class Candidate(NamedTuple):
             return InstanceState.HEALTHY if self.sent.enabled else InstanceState.DRAINED
         return InstanceState.UNHEALTHY if self.sent.check_healthy else InstanceState.DEREGISTERED
 
-    def facts(self, now: datetime, timeout: timedelta) -> ModelInstance:
-        """What is stored of it when it is imported at `now`."""
+    def facts(self, now: datetime, timeout: timedelta, hold: Hold | None = None) -> ModelInstance:
+        """What is stored of it when it is imported at `now`. Of one that is held as it was when the registry went away,
+        the beat was too old even then.
+        """
         first = ModelInstance.first(self.sent, now)
         if self.healthy:
             return first
         deregistered_at = now if self.state is InstanceState.DEREGISTERED else None
-        return replace(first, last_heartbeat=now - 2 * timeout, deregistered_at=deregistered_at)
+        judged_at = min(now, hold.gone_at) if hold else now
+        return replace(first, last_heartbeat=judged_at - 2 * timeout, deregistered_at=deregistered_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +209,9 @@ def _take(
     """Fails with a duplicate key, and is tried again, when somebody else was faster."""
     taken = _new_ones(batch, connection)
     if taken:
-        now = time_of(connection, clock)
-        instances = (each.facts(now, timeout) for each in taken)
+        now, pulse = read_pulse(connection, clock)
+        hold = pulse.hold(now, timeout) if pulse else None
+        instances = (each.facts(now, timeout, hold) for each in taken)
         connection.execute(
             insert(INSTANCES),
             [each.key._asdict() | {name: getattr(each, name) for name in FACTS} for each in instances],

@@ -27,6 +27,13 @@ class Hold:
     back_at: datetime
     until: datetime
 
+    def __str__(self) -> str:
+        """One line for health and log."""
+        gone_at, back_at, until = (
+            each.isoformat(timespec="seconds") for each in (self.gone_at, self.back_at, self.until)
+        )
+        return f"the registry was away from {gone_at} to {back_at}: until {until} states are held as they were"
+
     def state_of(self, instance: ModelInstance, now: datetime, timeout: timedelta) -> InstanceState:
         """The state of one that has beaten since, as ever; that of any other, as it was when the registry went away."""
         return state_of(instance, now if instance.last_heartbeat >= self.back_at else self.gone_at, timeout)

@@ -1,8 +1,9 @@
 """The tables of the database registry, and how a database comes to hold their newest version.
 
 `ctl_instance` holds one row per instance: its primary key is the identity itself (rule 6), its columns are the facts of
-`ModelInstance`, in that order. `ctl_schema` holds one row: the version of all this. Times are UTC with microseconds,
-names compare exactly (rule 1).
+`ModelInstance`, in that order. `ctl_pulse` holds one row: when any controller last said that it lives, and the last gap
+in that (rule 8). `ctl_schema` holds one row: the version of all this. Times are UTC with microseconds, names compare
+exactly (rule 1).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Dialect, Engine
 
-__all__ = ["INSTANCES", "SCHEMA_VERSION", "VERSIONS", "prepare"]
+__all__ = ["INSTANCES", "PULSE", "SCHEMA_VERSION", "VERSIONS", "prepare"]
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -91,6 +92,18 @@ VERSIONS = Table(
     **_MARIADB,
 )
 
+PULSE = Table(
+    "ctl_pulse",
+    _METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("ticked_at", UtcTime, nullable=False),
+    Column("gone_at", UtcTime),
+    Column("back_at", UtcTime),
+    Column("swept_at", UtcTime),
+    **_ON_MYSQL,
+    **_MARIADB,
+)
+
 
 def prepare(engine: Engine, place: str) -> None:
     """Creates what is absent, upgrades what is older. Several controllers may do so at the same time.
@@ -126,7 +139,7 @@ def _note(connection: Connection, version: int) -> None:
 
 
 def _create(connection: Connection) -> None:
-    for table in (VERSIONS, INSTANCES):
+    for table in (VERSIONS, INSTANCES, PULSE):
         connection.execute(CreateTable(table, if_not_exists=True))
 
 

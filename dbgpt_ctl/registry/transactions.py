@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from dbgpt_ctl.errors import RegistryError
+from dbgpt_ctl.hosts import DatabaseHosts
 from dbgpt_ctl.registry import RegistryHealth
 from dbgpt_ctl.registry.engine import DatabaseTimeouts, connect_to, create_file
 from dbgpt_ctl.registry.faults import is_conflict, lost_connection, meaning_of, place_of
@@ -16,9 +17,11 @@ from dbgpt_ctl.registry.schema import prepare
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import URL, Connection
+
+    from dbgpt_ctl.hosts import DatabaseHost
 
 __all__ = ["Database"]
 
@@ -40,12 +43,18 @@ class Database:
         max_overflow: int,
         timeouts: DatabaseTimeouts,
         randomness: random.Random,
+        hosts: Sequence[DatabaseHost] = (),
+        ssl_ca: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.place = place_of(url)
+        several = DatabaseHosts(hosts, time.monotonic) if hosts else None
+        self.place = f"{several}/{url.database}" if several else place_of(url)
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.health = RegistryHealth(ready=False, reason=f"database {self.place} was not asked yet")
-        self.engine = connect_to(url, pool_size=pool_size, max_overflow=max_overflow, timeouts=timeouts)
+        self.engine = connect_to(
+            url, pool_size=pool_size, max_overflow=max_overflow, timeouts=timeouts, hosts=several, ssl_ca=ssl_ca
+        )
+        self._hosts = max(1, len(hosts))
         self._readers = self.engine.execution_options(ctl_reads=True)
         self._timeouts = timeouts
         self._random = randomness
@@ -91,8 +100,8 @@ class Database:
                 result = action()
             except Exception as error:
                 tries += 1
-                if not self._again(error, tries, time.monotonic() - started):
-                    meaning = error if isinstance(error, RegistryError) else meaning_of(error, self.engine.url)
+                if not self._again(error, time.monotonic() - started):
+                    meaning = error if isinstance(error, RegistryError) else meaning_of(error, self.place)
                     if meaning is None:
                         raise
                     self._note(str(meaning))
@@ -102,14 +111,16 @@ class Database:
                 return result
             self._sleep(self._random.uniform(0, min(_FIRST_BACKOFF_SECS * 2**tries, _LAST_BACKOFF_SECS)))
 
-    def _again(self, error: Exception, tries: int, elapsed: float) -> bool:
+    def _again(self, error: Exception, elapsed: float) -> bool:
         """Repeating is safe: a transaction that failed left nothing, and one whose commit went unheard is repeated
         without harm.
         """
         if is_conflict(error):
             return elapsed < self._timeouts.patience
-        # The pool's connections may have died with a server that is back; one that took its time to fail is not back.
-        return lost_connection(error) and tries == 1 and elapsed < self._timeouts.connect
+        # The pool's connections may have died with a server that is back; one that took its time to fail is not back,
+        # but there may be another host.
+        bound = self._timeouts.connect if self._hosts == 1 else self._timeouts.patience
+        return lost_connection(error) and elapsed < bound
 
     def _note(self, trouble: str | None) -> None:
         if trouble is None and self.health.ready:

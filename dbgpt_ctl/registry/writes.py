@@ -14,6 +14,7 @@ from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.instance import ModelInstance, is_forgotten
 from dbgpt_ctl.registry.rows import FACTS, among, beat_plainly, delete_rows, locked_rows, time_of
 from dbgpt_ctl.registry.schema import INSTANCES
+from dbgpt_ctl.registry.ticks import read_pulse
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.instance import InstanceKey, Registration
+    from dbgpt_ctl.registry.pulse import Hold
     from dbgpt_ctl.registry.room import Room
 
 __all__ = ["Beat", "Call", "Deregister", "Register", "Transaction"]
@@ -79,11 +81,20 @@ class Transaction:
     or RegistryFull.
     """
 
-    def __init__(self, connection: Connection, *, clock: Clock | None, timeout: timedelta, room: Room) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        clock: Clock | None,
+        timeout: timedelta,
+        room: Room,
+        watch_absence: bool = False,
+    ) -> None:
         self._connection = connection
         self._clock = clock
         self._timeout = timeout
         self._room = room
+        self._watch_absence = watch_absence
         self._left: int | None = None
         self._swept = False
 
@@ -106,7 +117,9 @@ class Transaction:
         now = time_of(self._connection, self._clock)
         stored = {each.key: each for each in locked_rows(self._connection, {call.key for call in calls})}
         # A forgotten tombstone is unknown; its row goes, or serves the instance that comes anew.
-        facts = {key: each for key, each in stored.items() if not is_forgotten(each, now, self._timeout)}
+        hold = self._hold(now) if any(each.removed for each in stored.values()) else None
+        forgotten = hold.is_forgotten if hold else is_forgotten
+        facts = {key: each for key, each in stored.items() if not forgotten(each, now, self._timeout)}
         answers: list[bool | Exception] = []
         for call in calls:
             current = facts.get(call.key)
@@ -122,6 +135,11 @@ class Transaction:
                     del facts[call.key]
         self._store(stored, facts)
         return answers
+
+    def _hold(self, now: datetime) -> Hold | None:
+        """Tombstones too are held through a time in which nobody could refuse a late beat (rule 8)."""
+        _, pulse = read_pulse(self._connection, self._clock) if self._watch_absence else (now, None)
+        return pulse.hold(now, self._timeout) if pulse else None
 
     def _fits(self, facts: Collection[InstanceKey], stored: Collection[InstanceKey], now: datetime) -> bool:
         """Whether there is room for one more than the `facts` of this batch, of which `stored` have rows."""
@@ -148,6 +166,8 @@ class Transaction:
             rows = [key._asdict() | {name: getattr(facts[key], name) for name in FACTS} for key in new]
             self._connection.execute(insert(INSTANCES), rows)
         self._room.take(len(new) - len(gone))
+        if any(each.removed for each in facts.values()):
+            self._room.note_tombstone()
         self._update((stored[key], facts[key]) for key in stored if key in facts)
 
     def _update(self, changes: Iterable[tuple[ModelInstance, ModelInstance]]) -> None:

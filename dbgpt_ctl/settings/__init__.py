@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.base import Effective, Settings
-from dbgpt_ctl.settings.kinds import Headers, Host, Kind, Password, Ratio, Seconds, Switch, Urls, Whole, Word
+from dbgpt_ctl.settings.kinds import Headers, Host, Hosts, Kind, Password, Ratio, Seconds, Switch, Urls, Whole, Word
 from dbgpt_ctl.settings.knob import Knob, knob, knobs_of
 from dbgpt_ctl.settings.sources import remarks_on
 
@@ -66,11 +66,16 @@ class ControllerSettings(Settings):
     registry_db_name: str = knob(
         "dbgpt", Kind("NAME"), "name of the MySQL database; for sqlite the path of the file, which has no default"
     )
-    registry_db_host: str | None = knob(None, Host(), "host of the MySQL server")
+    registry_db_host: str | None = knob(
+        None, Hosts(), "host of the MySQL server; of a cluster, several with commas, tried in turn"
+    )
     registry_db_port: int = knob(3306, _PORT, "port of the MySQL server")
     registry_db_user: str | None = knob(None, Kind("USER"), "user at the MySQL server")
     registry_db_password: str | None = knob(
         None, Password(), "password at the MySQL server; safer in the variable or a .env file than in the flag"
+    )
+    registry_db_ssl_ca: str | None = knob(
+        None, Kind("PATH"), "PEM file with the certificates to trust; with one, connections to MySQL are encrypted"
     )
     registry_db_pool_size: int = knob(5, Whole(1, 1000), "connections to the database that stay open")
     registry_db_max_overflow: int = knob(10, Whole(0, 1000), "connections to the database beyond those, under load")
@@ -177,6 +182,7 @@ class ControllerSettings(Settings):
             self,
             log_file=_expanded(self.log_file),
             snapshot_file=_expanded(self.snapshot_file),
+            registry_db_ssl_ca=_expanded(self.registry_db_ssl_ca),
             tracer_file=_expanded(self.tracer_file),
             otel_exporter_otlp_traces_certificate=_expanded(self.otel_exporter_otlp_traces_certificate),
             otel_exporter_otlp_traces_endpoint=self._traces_endpoint(),

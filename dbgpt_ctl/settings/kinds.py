@@ -54,6 +54,24 @@ class Host(Kind):
         return value
 
 
+class Hosts(Kind):
+    """One or more hosts of a database, separated by commas, each with a port of its own if need be."""
+
+    def __init__(self) -> None:
+        super().__init__("HOST[:PORT],...")
+
+    def parse(self, text: str) -> str:
+        """The list as given."""
+        from dbgpt_ctl.hosts import parse_hosts  # a command without a database does not pay for it
+
+        value = _filled(text)
+        try:
+            parse_hosts(value, 1)
+        except ValueError:  # it quotes the text, which may hold a password by mistake
+            raise ValueError("is not a host, or a list of hosts as in db1,db2:3307,[::1]:3308") from None
+        return value
+
+
 class Whole(Kind):
     """A whole number from `low` to `high`, both included."""
 

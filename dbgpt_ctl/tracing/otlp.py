@@ -70,9 +70,14 @@ class OtlpSink:
     def write(self, spans: Sequence[Span]) -> None:
         from opentelemetry.sdk.trace.export import SpanExportResult
 
-        with self._words.heard():
-            if self._exporter.export([self._convert(span) for span in spans]) is not SpanExportResult.SUCCESS:
-                raise NotDelivered(self._words.last or "the export failed")
+        batch = [self._convert(span) for span in spans]
+        with self._words:
+            try:
+                result = self._exporter.export(batch)
+            except Exception as error:  # an older SDK lets those of its HTTP library through
+                raise NotDelivered(" ".join(f"{type(error).__name__}: {error}".split())) from error
+        if result is not SpanExportResult.SUCCESS:
+            raise NotDelivered(self._words.last or "the export failed")
 
     def interrupt(self) -> None:
         """The SDK's exporters end their retries, and that for gRPC its call too."""
@@ -99,9 +104,6 @@ class _LastWords(logging.Filter):
             return True
         self.last = " ".join(record.getMessage().split())
         return False
-
-    def heard(self) -> _LastWords:
-        return self
 
     def __enter__(self) -> None:
         self._thread = threading.get_ident()

@@ -56,12 +56,12 @@ def loop(
     naps: int = 3,
     takes: float = 0.0,
     form: ResultFormat = ResultFormat.TEXT,
+    quiet: bool = False,
 ) -> list[float]:
     time = Time(naps)
+    beat = beats(time, answers, takes=takes)
     with pytest.raises(KeyboardInterrupt):
-        keep_beating(
-            keys, beats(time, answers, takes=takes), form, every=10, monotonic=time.monotonic, sleep=time.sleep
-        )
+        keep_beating(keys, beat, form, every=10, quiet=quiet, monotonic=time.monotonic, sleep=time.sleep)
     return time.slept
 
 
@@ -73,6 +73,11 @@ def test_it_beats_until_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_a_beat_takes_is_no_part_of_the_wait() -> None:
     assert loop([], takes=3) == [7, 7, 7]
     assert loop([], takes=25) == [0, 0, 0]
+
+
+def test_quiet_tells_an_outage_and_not_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    loop([None, DOWN, DOWN, None], naps=5, quiet=True)
+    assert capsys.readouterr().err == f"ctl: {DOWN}; trying again every 10s\n"
 
 
 @pytest.mark.parametrize("down", [DOWN, ControllerFailed("500")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -50,6 +49,8 @@ def offered(*words: str, run: Run, monkeypatch: pytest.MonkeyPatch, shell: str =
         (["models", "list", "--env-file=x"], ["<files>"]),
         (["serve", "--registry-type", ""], ["database", "embedded"]),
         (["serve", "--registry_type", "d"], ["database"]),
+        (["serve", "--log-file", ""], ["<files>"]),
+        (["serve", "--env-file", ""], ["<files>"]),
         (["serve", "--registry_db_type=m"], ["--registry_db_type=mysql"]),
         (["completion", "p"], ["powershell"]),
         (["health", ""], []),
@@ -71,7 +72,9 @@ def test_what_may_come_next(
     assert sorted(offered(*words, run=run, monkeypatch=monkeypatch)) == expected
 
 
-def test_flag_and_file_say_whom_to_ask(run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_flag_and_file_say_whom_to_ask(
+    run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     fake.body = []
     with fake_controller(body=[listed("other@llm")]) as other:
         assert offered("models", "list", "-a", other.url, "", run=run, monkeypatch=monkeypatch) == ["other"]
@@ -133,7 +136,11 @@ def test_who_does_not_answer_is_not_waited_for() -> None:
 def test_wrong_settings_and_silence_say_nothing(env: dict[str, str]) -> None:
     for words in (["models", "list", ""], ["models", "deregister", "--env-file", "missing", ""]):
         done = subprocess.run(
-            [*CTL, *words], env=environment({"_CTL_COMPLETE": "complete_zsh", **env}), capture_output=True, text=True, check=True
+            [*CTL, *words],
+            env=environment({"_CTL_COMPLETE": "complete_zsh", **env}),
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert (done.stdout.strip(), done.stderr) == ("words", "")
 
@@ -168,7 +175,7 @@ def test_the_command_prints_what_the_folder_holds(run: Run, shell: str) -> None:
 
 
 def test_the_folder_holds_nothing_else() -> None:
-    assert sorted(os.listdir(FOLDER)) == sorted(FILE_NAMES.values())
+    assert sorted(path.name for path in FOLDER.iterdir()) == sorted(FILE_NAMES.values())
 
 
 def test_typers_own_options_are_off(run: Run) -> None:

@@ -41,7 +41,7 @@ def test_one_of_two_is_enough_unless_all_are_wanted(run: Run, fake: FakeControll
     both = f"{NOBODY},{fake.url}"
     assert len(run("health", "-a", both).lines) == 3
     done = run("health", "-a", both, "--all", expect=3)
-    assert done.err == "ctl: 1 of 2 controllers are healthy\n"
+    assert done.err == "ctl: 1 of 2 controllers healthy\n"
     run("health", "-a", fake.url, "--all")
 
 

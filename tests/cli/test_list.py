@@ -5,6 +5,7 @@ import io
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -124,6 +125,66 @@ def test_an_empty_list_is_no_error(run: Run, fake: FakeController, form: str, ou
 )
 def test_an_empty_list_says_what_was_looked_for(run: Run, fake: FakeController, args: list[str], what: str) -> None:
     assert run("models", "list", *args).err == f"ctl: {what} registered at {fake.url}\n"
+
+
+KNOWN = [listed("qwen3@llm"), listed("qwen3@reranker"), listed("bge-m3@text2vec"), listed("odd\x1b@llm", enabled=False)]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["qwen2"], "no instances of qwen2 registered at {url}; did you mean qwen3@llm?"),
+        (["QWEN3"], "no instances of QWEN3 registered at {url}; did you mean qwen3@llm?"),
+        (["qwen2@reranker"], "no instances of qwen2@reranker registered at {url}; did you mean qwen3@reranker?"),
+        (["bge-m3@llm"], "no instances of bge-m3@llm registered at {url}; did you mean bge-m3@text2vec?"),
+        (["odd"], "no instances of odd registered at {url}; did you mean odd\\x1b@llm?"),
+        (["zzz"], "no instances of zzz registered at {url}"),
+        (["--type", "lmm"], "no instances of type lmm registered at {url}; did you mean llm?"),
+        (["--type", "x"], "no instances of type x registered at {url}; the types there are llm, reranker, text2vec"),
+    ],
+)
+def test_who_names_nothing_is_told_what_is_near(
+    run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch, args: list[str], said: str
+) -> None:
+    def answer(path: str) -> tuple[int, bytes]:
+        asked = parse_qs(urlsplit(path).query).get("model_name", [""])[0]
+        return 200, json.dumps([each for each in KNOWN if asked in ("", each["model_name"])]).encode()
+
+    monkeypatch.setattr(fake, "answer", answer)
+    done = run("models", "list", *args)
+    assert done.out == ""
+    assert done.err == f"ctl: {said.format(url=fake.url)}\n"
+    assert len(fake.requests) <= 2
+    fake.requests.clear()
+    assert run("models", "list", *args, "-q").err == ""
+    assert len(fake.requests) == 1
+
+
+def test_where_none_gets_requests_the_others_are_told(
+    run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([b"[]", json.dumps(KNOWN).encode()])
+    monkeypatch.setattr(fake, "answer", lambda _path: (200, next(answers)))
+    done = run("models", "list", "qwen3", "--healthy-only", "-o", "json")
+    assert done.out == "[]\n"
+    assert done.err == (
+        f"ctl: none of the 2 instances of qwen3 at {fake.url} gets requests: all are unhealthy or drained\n"
+    )
+
+
+def test_a_hint_that_cannot_be_had_is_no_error(run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([(200, b"[]"), (500, b"{}")])
+    monkeypatch.setattr(fake, "answer", lambda _path: next(answers))
+    assert run("models", "list", "a@llm").err == f"ctl: no instances of a@llm registered at {fake.url}\n"
+
+
+def test_quiet_leaves_errors(run: Run, fake: FakeController) -> None:
+    fake.body, fake.headers = SOME, {"X-Ctl-Stale-Since": "2026-01-02T11:59:15+00:00"}
+    assert run("models", "list", "-q", "-v").err == ""
+    assert run("health", "-qv").err == ""
+    fake.status, fake.body = 500, {"detail": "oops"}
+    assert "oops" in run("models", "list", "--quiet", expect=1).err
+    assert "oops" in run("models", "register", "a/h:1", "-q", expect=1).err
 
 
 def test_a_stale_list_comes_with_a_warning(run: Run, fake: FakeController) -> None:

@@ -98,6 +98,9 @@ registry_db_pool_size                  5                 default
 registry_db_max_overflow               10                default
 heartbeat_interval_secs                20                default
 heartbeat_timeout_secs                 45.5              environment CONTROLLER_HEARTBEAT_TIMEOUT_SECS
+remove_after_secs                      604800            default
+snapshot_file                          -                 default
+shutdown_grace_secs                    -                 default
 max_instances                          200000            default
 remote_addr                            -                 default
 log_level                              info              default

@@ -111,6 +111,16 @@ def test_zsh_loads_it_from_a_folder(controller: FakeController, tmp_path: Path) 
         assert shell.typed(f"ctl hea{TAB}") == ["health"]
 
 
+@pytest.mark.parametrize("breaks", [r"$' \t\n'", r"$' \t\n\"\'@><=;|&(:/[.'"])
+def test_bash_may_break_words_anywhere(controller: FakeController, tmp_path: Path, breaks: str) -> None:
+    with real_shell("bash", SCRIPTS["bash"], tmp_path, {"CONTROLLER_ADDRESS": controller.url}) as shell:
+        shell.child.send(f"COMP_WORDBREAKS={breaks}\r")
+        for typed in ("v6@llm/", "v6@llm/\\[::", "'v6@llm/[:"):
+            wanted = ["models", "deregister", "v6@llm/[::1]:8001"]
+            assert shell.completed(f"ctl models deregister {typed}{TAB}", wanted) == wanted
+        assert shell.typed(f"ctl models list --output=j{TAB}") == ["models", "list", "--output=json"]
+
+
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
 def test_the_ctl_of_the_line_is_asked(name: str, tmp_path: Path) -> None:
     """By its path, by ~, and by a name that is an alias or a function."""

@@ -64,7 +64,11 @@ BAD = [
     (["models", "list", "--address", "ftp://h"], "ftp://h"),
     (["models", "list", "--address", "http://h:99999"], "99999"),
     (["models", "list", "--env-file", "no-such.env"], "no-such.env"),
-    (["models", "lst"], "Did you mean 'list'"),
+    (["models", "lst"], "No such command 'lst'. Did you mean 'list'? See 'ctl models --help'.\n"),
+    (
+        ["models", "list", "--helthy-only"],
+        "--helthy-only. Did you mean --healthy-only? See 'ctl models list --help'.\n",
+    ),
     (["health", "extra"], "extra"),
     (["bogus"], "bogus"),
     (["--bogus"], "--bogus"),

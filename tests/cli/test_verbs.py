@@ -66,6 +66,40 @@ def test_one_of_many_is_not_found(run: Run, controller: str) -> None:
     assert done.err == "ctl: nix@llm/h:1: not known to the controller; ctl models list shows what is\n"
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("qwen/10.0.0.5:8001", REF),
+        ("qwen2/10.0.0.4:8001", REF),
+        ("QWEN/10.0.0.4:8001", REF),
+        ("glm@text2vec/10.0.0.9:8001", r"glm\x5cx20@llm/10.0.0.9:8001"),
+    ],
+)
+def test_who_names_nothing_is_told_what_is_near(run: Run, controller: str, typed: str, meant: str) -> None:
+    run("models", "register", REF, r"glm\x5cx20/10.0.0.9:8001", "other/10.0.0.7:1")
+    done = run("models", "deregister", typed, expect=4)
+    assert done.err.endswith(f": not known to the controller; did you mean {meant}?\n")
+    run("models", "deregister", meant)
+
+
+def test_a_type_that_looks_like_another_is_remarked_upon(run: Run, controller: str) -> None:
+    done = run("models", "register", "a@lmm/h:1", "b@LLM/h:1", "c@vision/h:1", "d@llm/h:1")
+    assert len(done.lines) == 4
+    assert done.err == (
+        "ctl: warning: registering type LLM, which no DB-GPT asks for; did you mean llm?\n"
+        "ctl: warning: registering type lmm, which no DB-GPT asks for; did you mean llm?\n"
+    )
+    assert run("models", "register", "a@lmm/h:1", "-q").err == ""
+
+
+def test_one_list_call_for_all_that_is_not_found(
+    run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake, "answer", lambda path: (200, b"false" if "?" in path else b"[]"))
+    run("models", "deregister", "a/h:1", "b/h:1", expect=4)
+    assert [each.split()[0] for each in fake.requests] == ["DELETE", "GET", "DELETE"]
+
+
 @pytest.mark.parametrize(("form", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
 def test_results_for_scripts(run: Run, controller: str, form: str, load: Any) -> None:
     run("models", "register", REF)
@@ -140,7 +174,7 @@ def test_when_no_controller_answers_the_rest_is_not_tried(run: Run, fake: FakeCo
 def test_a_refusal_weighs_more_than_a_missing_one(
     run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = iter([(200, b"false"), (422, b'{"detail": "no"}'), (500, b"{}"), (200, b"true")])
+    answers = iter([(200, b"false"), (200, b"[]"), (422, b'{"detail": "no"}'), (500, b"{}"), (200, b"true")])
     monkeypatch.setattr(fake, "answer", lambda _path: next(answers))
     done = run("models", "deregister", "a/h:1", "b/h:1", "c/h:1", "d/h:1", expect=6)
     assert done.out == "d@llm/h:1 deregistered\n"

@@ -1,4 +1,4 @@
-"""Many threads, two registries on one database: every outcome is one that some order of the calls, one by one, could have had."""
+"""Many threads, two registries on one database: every outcome is one that some order of the calls allows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from functools import partial
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -122,19 +123,22 @@ ROUNDS = 40
 
 def test_whatever_meets_has_an_outcome_that_some_order_allows(pair: list[Served]) -> None:
     chance = random.Random(4711)
-    model = PlainModel(TIMEOUT, 1000)
+    # Tombstones are in no list, so one outcome may leave several ways to go on.
+    models = [PlainModel(TIMEOUT, 1000)]
     with together(5) as run:
         for _ in range(ROUNDS):
             acts = [Act(chance.choice(VERBS), sent(weight=float(number))) for number in range(5)]
-            homes = [chance.choice(pair) for _ in acts]
-            answers = run(lambda number: homes[number].call(answer(homes[number].registry, acts[number])))
+            answers = run(partial(meet, acts, [chance.choice(pair) for _ in acts]))
             listed = shown(pair[0].call(pair[0].registry.list()))
-            outcomes = list(allowed(model, acts))
+            outcomes = [outcome for model in models for outcome in allowed(model, acts)]
             matching = [after for given, after in outcomes if given == answers and after.listed(START) == listed]
             assert matching, (acts, answers, listed)
-            # Tombstones are in no list: those that would still be there decide what the next round finds.
-            model = matching[0]
-            assert all(after.rows == model.rows for after in matching)
+            models = list({repr(model.rows): model for model in matching}.values())
+
+
+def meet(acts: list[Act], homes: list[Served], number: int) -> object:
+    """One thread's part."""
+    return homes[number].call(answer(homes[number].registry, acts[number]))
 
 
 def allowed(model: PlainModel, acts: list[Act]) -> Iterator[tuple[list[object], PlainModel]]:
@@ -146,7 +150,7 @@ def allowed(model: PlainModel, acts: list[Act]) -> Iterator[tuple[list[object], 
 
 
 def test_a_deadlock_is_survived(mariadb: MariaDB) -> None:
-    """The other transaction has b and wants a; the registry's has a and wants b, is the lighter one, and is rolled back."""
+    """The other transaction has b and wants a; the registry's has a, wants b and, being the lighter, is rolled back."""
     first, second = sent("a@llm"), sent("b@llm")
     heavy = [sent("heavy@llm", port=number) for number in range(1, 200)]
     with Served(DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT)) as served:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import event
 
+from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.instance import ModelInstance
 from dbgpt_ctl.registry.database import DatabaseModelRegistry
 from dbgpt_ctl.registry.schema import INSTANCES
@@ -136,6 +139,37 @@ async def test_calls_of_all_kinds_share_a_transaction_in_order(
     ]
 
 
+@pytest.mark.parametrize("verb", ["register", "deregister"])
+async def test_facts_are_locked_before_they_are_judged(
+    registry: DatabaseModelRegistry, backend: Backend, verb: str, request: pytest.FixtureRequest
+) -> None:
+    await registry.register(sent())
+    free: list[bool] = []
+
+    def look(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("UPDATE ctl_instance"):
+            free.append(may_write(backend, request))
+
+    event.listen(registry._database.engine, "before_cursor_execute", look)
+    await (registry.register(sent(weight=2.0)) if verb == "register" else registry.deregister(sent().key))
+    assert free == [False]
+    assert may_write(backend, request)
+
+
+def may_write(backend: Backend, request: pytest.FixtureRequest) -> bool:
+    """Whether another connection could lock the row of `sent()` now."""
+    if backend.kind == "mariadb":
+        row = "model_name = 'qwen@llm' AND host = '10.0.0.4' AND port = 8001"
+        unlocked = f"SELECT host FROM ctl_instance WHERE {row} FOR UPDATE SKIP LOCKED"
+        return bool(request.getfixturevalue("mariadb").execute(unlocked))
+    with closing(sqlite3.connect(str(backend.url.database), timeout=0, isolation_level=None)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+
 async def test_rows_that_change_alike_share_a_statement(registry: DatabaseModelRegistry, statements: list[str]) -> None:
     everybody = [sent(port=port) for port in range(1, 50)]
     await asyncio.gather(*(registry.register(each) for each in everybody))
@@ -198,6 +232,27 @@ async def test_the_limit_is_counted_again_after_a_while(backend: Backend, clock:
     clock.advance(11)
     with pytest.raises(Exception, match="--max-instances"):
         await one.register(sent(port=4))
+
+
+async def test_a_full_registry_is_not_searched_again_for_every_refusal(backend: Backend, clock: ManualClock) -> None:
+    registry = await backend.open(max_instances=2)
+    assert isinstance(registry, DatabaseModelRegistry)
+    await registry.register(sent(port=1))
+    await registry.register(sent(port=2))
+    await registry.deregister(sent(port=2).key, remove=True)
+    dear: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "count(" in statement or "WHERE ctl_instance.removed" in statement:
+            dear.append(statement)
+
+    event.listen(registry._database.engine, "before_cursor_execute", note)
+    for port in range(3, 13):
+        with pytest.raises(RegistryFull):
+            await registry.register(sent(port=port))
+    assert len(dear) == 1
+    clock.advance(TIMEOUT.total_seconds() + 1)
+    await registry.register(sent(port=3))
 
 
 async def test_no_connection_stays_in_use(registry: DatabaseModelRegistry, backend: Backend) -> None:

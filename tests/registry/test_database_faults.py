@@ -15,10 +15,11 @@ import pytest
 from sqlalchemy import URL, event
 from sqlalchemy.exc import OperationalError
 
-from dbgpt_ctl.errors import RegistryError, RegistryUnavailable, RegistryUnusable
+from dbgpt_ctl.errors import RegistryError, RegistryFull, RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database import DatabaseModelRegistry
 from dbgpt_ctl.registry.engine import DatabaseTimeouts
 from tests.registry.backends import TIMEOUT, only, sent, states
+from tests.support.clock import ManualClock
 from tests.support.mariadb import PASSWORD, MariaDBServer, private_mariadb
 
 if TYPE_CHECKING:
@@ -304,6 +305,18 @@ async def test_a_transaction_that_lost_against_another_is_repeated(mariadb: Mari
         assert await registry.heartbeat(sent())
         assert trouble.numbers == []
         assert registry.health().ready
+
+
+async def test_a_repeated_transaction_takes_its_room_once(mariadb: MariaDB) -> None:
+    registry = DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT, max_instances=3, clock=ManualClock())
+    async with registry:
+        await registry.register(sent(port=1))
+        trouble = Interference(registry, 1213, at="UPDATE")
+        await asyncio.gather(registry.register(sent(port=1, weight=2.0)), registry.register(sent(port=2)))
+        assert trouble.numbers == []
+        await registry.register(sent(port=3))
+        with pytest.raises(RegistryFull):
+            await registry.register(sent(port=4))
 
 
 async def test_a_lock_that_is_never_released_is_not_waited_for_forever(mariadb: MariaDB) -> None:

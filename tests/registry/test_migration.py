@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,13 +24,16 @@ from dbgpt_ctl.registry.migration import (
     read_dbgpt_table,
     schema_version,
 )
+from dbgpt_ctl.registry.rows import listed_rows
 from dbgpt_ctl.registry.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.ticks import read_pulse, tick
 from dbgpt_ctl.registry.transactions import Database
 from tests.registry.backends import TIMEOUT, Backend, only, sent, states
 from tests.support.dbgpt_table import create_dbgpt_table, dump, row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import timedelta
 
     from dbgpt_ctl.instance import ModelInstance
 
@@ -132,10 +135,10 @@ async def test_duplicates_are_folded_into_the_one_that_beat_last(place: Place, b
         row("beat@llm", beat=9, weight=1),
         row("beat@llm", beat=10, weight=2),
         row(" beat@llm ", beat=8, weight=3),
-        row("never@llm", beat=None, weight=1),
         row("never@llm", beat=-99999, weight=2, healthy=False),
-        row("modified@llm", beat=None, weight=1, gmt_modified=None),
+        row("never@llm", beat=None, weight=1),
         row("modified@llm", " 10.0.0.4", beat=None, weight=2),
+        row("modified@llm", beat=None, weight=1, gmt_modified=None),
         row("twice@llm", weight=1),
         row("twice@llm", weight=2),
     )
@@ -153,7 +156,9 @@ async def test_twins_in_case_and_accents_are_two(place: Place, backend: Backend)
 
 
 async def test_nulls_take_their_defaults(place: Place, backend: Backend) -> None:
-    nulls = dict.fromkeys(("weight", "check_healthy", "healthy", "enabled", "gmt_created", "gmt_modified"))
+    nulls: dict[str, Any] = dict.fromkeys(
+        ("weight", "check_healthy", "healthy", "enabled", "gmt_created", "gmt_modified")
+    )
     place.fill(row("qwen@llm", beat=None, **nulls))
     place.import_()
     entry = await only(await backend.open())
@@ -226,6 +231,31 @@ async def test_the_unhealthy_are_never_healthy_by_import(place: Place, backend: 
     ]
     assert await registry.heartbeat(sent("dead@llm"))
     assert [each for _, each in await states(registry)] == ["healthy", "deregistered"]
+
+
+@pytest.mark.parametrize("serving", [False, True])
+async def test_nor_when_states_are_held(place: Place, backend: Backend, serving: bool) -> None:
+    """Controllers were here long ago, and what they left is held as it was then: it is not to be said of these."""
+    place.database.prepare()
+    place.database.write(partial(tick, clock=backend.clock))
+    backend.clock.advance(99999)
+    if serving:
+        place.database.write(partial(tick, clock=backend.clock))
+    place.fill(row("live@llm"), row("dead@llm", healthy=False))
+    place.import_()
+    registry = await backend.open()
+    wanted = [("dead@llm/10.0.0.4:8001", "unhealthy"), ("live@llm/10.0.0.4:8001", "healthy")]
+    assert await states(registry) == wanted
+    with place.database.engine.begin() as connection:
+        found = {each.key.model_name: each for each in listed_rows(connection, None)}
+        now, pulse = read_pulse(connection, backend.clock)
+    assert pulse
+    hold = pulse.hold(now, TIMEOUT)
+    assert hold
+    assert [str(hold.state_of(found[name], now, TIMEOUT)) for name in ("dead@llm", "live@llm")] == [
+        "unhealthy",
+        "healthy",
+    ]
 
 
 async def test_what_is_known_is_left_alone(place: Place, backend: Backend) -> None:
@@ -311,11 +341,10 @@ async def test_a_newer_schema_is_left_alone(place: Place, backend: Backend) -> N
 async def test_times_that_are_none_are_old(place: Place, backend: Backend) -> None:
     place.fill(row("a@llm", weight=1), row("a@llm", weight=2))
     if backend.kind == "mariadb":
-        place.execute(
-            "SET STATEMENT sql_mode = '' FOR UPDATE dbgpt_cluster_registry_instance SET last_heartbeat = 'x' WHERE id = 2"
-        )
+        lenient, none = "SET STATEMENT sql_mode = '' FOR ", "x"
     else:
-        place.execute("UPDATE dbgpt_cluster_registry_instance SET last_heartbeat = '0000-00-00 00:00:00' WHERE id = 2")
+        lenient, none = "", "0000-00-00 00:00:00"
+    place.execute(f"{lenient}UPDATE dbgpt_cluster_registry_instance SET last_heartbeat = '{none}' WHERE id = 2")
     place.import_()
     assert (await only(await backend.open())).instance.weight == 1
 

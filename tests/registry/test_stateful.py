@@ -177,7 +177,7 @@ def test_any_sequence_of_calls_agrees_with_the_plain_model(
             run_state_machine_as_test(
                 machine,
                 settings=settings(
-                    max_examples=int(os.environ.get("NEX", "60")),
+                    max_examples=60,
                     stateful_step_count=25,
                     deadline=None,
                     derandomize="CI" in os.environ,

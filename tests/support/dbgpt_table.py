@@ -1,6 +1,4 @@
-"""The registry table of DB-GPT's own controller, as it is found in the field: made here, since nothing of DB-GPT makes it
-without the whole of DB-GPT.
-"""
+"""The registry table of DB-GPT's own controller, which does not create it itself."""
 
 from __future__ import annotations
 

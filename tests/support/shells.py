@@ -52,7 +52,7 @@ class RealShell:
         return self.record.read_text().split("\0")[:-1]
 
     def completed(self, keys: str, wanted: list[str]) -> list[str]:
-        """As `typed`, again until `ctl` gets what is wanted: a busy machine may not answer within the time for a TAB."""
+        """As `typed`, again until `ctl` gets what is wanted: a busy machine may be too slow for a TAB."""
         deadline = time.monotonic() + WAIT_SECS
         got = self.typed(keys)
         while got != wanted and time.monotonic() < deadline:

@@ -210,6 +210,18 @@ def test_the_reason_of_a_failure_is_told_once_and_by_us(dead: Receiver, caplog: 
     assert caplog.records == []
 
 
+def test_what_an_exporter_raises_is_a_failure_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = OtlpSink(OtlpOptions(endpoint="http://127.0.0.1:9"))
+
+    def export(_: object) -> None:
+        raise ConnectionError("refused\nby 127.0.0.1")
+
+    monkeypatch.setattr(sink._exporter, "export", export)
+    with pytest.raises(NotDelivered, match=r"^ConnectionError: refused by 127\.0\.0\.1$"):
+        sink.write([span()])
+    sink.close()
+
+
 def test_the_logs_of_other_exporters_stay(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     """While ours exports, another thread's word on the same logger is heard."""
     receiver.let_go.clear()

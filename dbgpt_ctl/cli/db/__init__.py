@@ -5,12 +5,10 @@ Like `serve` it imports the server side, inside its functions only.
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
@@ -22,12 +20,10 @@ from dbgpt_ctl.cli.output import print_json, print_lines, say
 from dbgpt_ctl.cli.secrets import hide_secrets
 from dbgpt_ctl.cli.text import defused
 from dbgpt_ctl.errors import NotFound, RegistryUnavailable, UsageError
-from dbgpt_ctl.settings import ControllerSettings
-from dbgpt_ctl.settings.kinds import Word
-from dbgpt_ctl.settings.knob import knob
+from dbgpt_ctl.settings import ControllerSettings, knobs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.registry.transactions import Database
@@ -36,7 +32,7 @@ if TYPE_CHECKING:
 app = typer.Typer(cls=Group, help="Look after the database of a registry, and move into it from DB-GPT's controller.")
 
 _CONNECT_SECS = 5
-_ANSWER_SECS = 60
+_ANSWER_SECS = 20
 """More than a controller waits: nobody's request hangs on it, and a change of a large table takes its time."""
 
 
@@ -51,16 +47,8 @@ Output = Annotated[ReportFormat, typer.Option("--output", "-o", help="How to pri
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be imported and write nothing at all.")]
 
 
-@dataclass(frozen=True, repr=False)
 class _DatabaseSettings(ControllerSettings):
     """Those of a controller whose registry is a database, whatever the variables say of its type."""
-
-    registry_type: str = knob(
-        "database",
-        Word("embedded", "database"),
-        "kind of the registry; nothing but database has one to look after",
-        aliases=("--registry",),
-    )
 
     def checked(self) -> Self:
         if self.registry_type == "embedded" and self.origins.get("registry_type", "").startswith("flag"):
@@ -68,11 +56,16 @@ class _DatabaseSettings(ControllerSettings):
         return super(_DatabaseSettings, replace(self, registry_type="database", remote_addr=None)).checked()
 
 
-def _of_databases(knob: Knob) -> bool:
-    return knob.name.startswith("registry_") or knob.name in {"heartbeat_timeout_secs", "max_instances"}
+def _flags() -> Iterator[Knob]:
+    """The knobs that matter to the database."""
+    for knob in knobs_of(ControllerSettings):
+        if knob.name == "registry_type":
+            yield knob._replace(default="database", help="kind of the registry; no other than database has one")
+        elif knob.name.startswith("registry_") or knob.name in {"heartbeat_timeout_secs", "max_instances"}:
+            yield knob
 
 
-_takes_settings = takes_settings(_DatabaseSettings, only=_of_databases)
+_takes_settings = takes_settings(_DatabaseSettings, [*_flags()])
 
 
 @app.command("import", cls=Command, context_settings=UNDERSCORES_TOO)
@@ -85,8 +78,7 @@ def import_(settings: _DatabaseSettings, *, dry_run: DryRun = False, output: Out
     """
     from dbgpt_ctl.registry.migration import DBGPT_TABLE, import_instances, read_dbgpt_table
 
-    with _open(settings) as databases:
-        database = _serving(databases)
+    with _open(settings) as (database,):
         if _lacks_file(database):
             raise NotFound(f"database {database.place}: no such file; name the one that DB-GPT's controller uses")
         source = database.read(read_dbgpt_table)
@@ -113,14 +105,14 @@ def import_(settings: _DatabaseSettings, *, dry_run: DryRun = False, output: Out
 @app.command("check", cls=Command, context_settings=UNDERSCORES_TOO)
 @_takes_settings
 def check(settings: _DatabaseSettings, *, output: Output = ReportFormat.TEXT) -> int:
-    """Look for what is wrong: schema, clocks, long-dead instances, rows of DB-GPT's table that cannot be imported.
+    """Look for what is wrong: schema, clocks, the long-dead, rows that cannot be imported.
 
     Writes nothing. Exits with 1 if something is wrong, with 3 if no database host can be reached.
     """
     from dbgpt_ctl.clock import SystemClock
     from dbgpt_ctl.registry.checkup import check_up
 
-    with _open(settings) as databases:
+    with _open(settings, one_by_one=True) as databases:
         if _lacks_file(databases[0]):
             raise RegistryUnavailable(
                 f"database {databases[0].place}: no such file; name another or start a controller"
@@ -146,8 +138,7 @@ def upgrade(settings: _DatabaseSettings, *, output: Output = ReportFormat.TEXT) 
     """Bring the tables of the registry to the version of this release, which creates them where there are none."""
     from dbgpt_ctl.registry.migration import schema_version
 
-    with _open(settings) as databases:
-        database = _serving(databases)
+    with _open(settings) as (database,):
         before = 0 if _lacks_file(database) else database.read(schema_version)
         database.prepare()
         after = database.read(schema_version)
@@ -160,28 +151,32 @@ def upgrade(settings: _DatabaseSettings, *, output: Output = ReportFormat.TEXT) 
 
 
 @contextmanager
-def _open(settings: _DatabaseSettings) -> Iterator[list[Database]]:
-    """The database at each of its hosts, in their order; connections are closed at the end."""
+def _open(settings: _DatabaseSettings, *, one_by_one: bool = False) -> Iterator[list[Database]]:
+    """The database over all its hosts or, `one_by_one`, at each of them; connections are closed at the end."""
     hide_secrets(settings)
+    import logging
+
     logging.getLogger("dbgpt_ctl").addHandler(logging.NullHandler())  # what is wrong is told once, as an error
     from random import Random
 
-    from dbgpt_ctl.controller.main import database_url
+    from dbgpt_ctl.controller.main import database_hosts, database_url
     from dbgpt_ctl.registry.engine import DatabaseTimeouts
-    from dbgpt_ctl.registry.hosts import parse_hosts
     from dbgpt_ctl.registry.transactions import Database
 
-    timeouts = DatabaseTimeouts(
-        connect=_CONNECT_SECS, io=_ANSWER_SECS, lock=_CONNECT_SECS, pool=_CONNECT_SECS, patience=_ANSWER_SECS
-    )
-    url = database_url(settings)
-    urls = [url]
-    if settings.registry_db_host and settings.registry_db_type != "sqlite":
-        hosts = parse_hosts(settings.registry_db_host, settings.registry_db_port)
-        urls = [url.set(host=host, port=port) for host, port in hosts]
+    hosts = database_hosts(settings)
     databases = [
-        Database(each, pool_size=1, max_overflow=0, timeouts=timeouts, randomness=Random())  # noqa: S311 - spreads
-        for each in urls
+        Database(
+            database_url(settings),
+            hosts=some,
+            ssl_ca=settings.registry_db_ssl_ca,
+            pool_size=1,
+            max_overflow=0,
+            timeouts=DatabaseTimeouts(
+                connect=_CONNECT_SECS, io=_ANSWER_SECS, lock=_CONNECT_SECS, pool=_CONNECT_SECS, patience=_ANSWER_SECS
+            ),
+            randomness=Random(),  # noqa: S311 - spreads retries
+        )
+        for some in ([(each,) for each in hosts] if one_by_one and hosts else [hosts])
     ]
     try:
         yield databases
@@ -190,20 +185,10 @@ def _open(settings: _DatabaseSettings) -> Iterator[list[Database]]:
             each.dispose()
 
 
-def _serving(databases: Sequence[Database]) -> Database:
-    """The first that answers, else the last."""
-    for database in databases[:-1]:
-        try:
-            database.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
-        except RegistryUnavailable as error:
-            say(f"{error}; trying the next host")
-        else:
-            return database
-    return databases[-1]
-
-
 def _lacks_file(database: Database) -> bool:
     """To connect to a file of SQLite would create it."""
+    from pathlib import Path
+
     return database.is_sqlite and not Path(database.place).exists()
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.instance import bracketed
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -20,7 +18,7 @@ class DatabaseHost(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"{bracketed(self.host)}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class DatabaseHosts:

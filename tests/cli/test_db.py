@@ -1,0 +1,354 @@
+"""`ctl db import|check|upgrade` over a real MariaDB and over SQLite. The rules are tested with the registry."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import URL, create_engine
+
+from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.registry.schema import SCHEMA_VERSION
+from tests.support.dbgpt_table import create_dbgpt_table, dump, row
+from tests.support.mariadb import PASSWORD, free_port
+from tests.support.process import CTL, ctl, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import Run
+    from tests.support.mariadb import MariaDB
+
+ROWS = [
+    row("qwen@llm", beat=1, weight=2),
+    row("qwen@llm", " 10.0.0.4", beat=2, weight=3),
+    row("glm@llm", enabled=False),
+    row("dead@llm", healthy=False),
+    row("two@at\x1b[31m@llm"),
+]
+NAMES = ["dead@llm/10.0.0.4:8001", "glm@llm/10.0.0.4:8001", "qwen@llm/10.0.0.4:8001"]
+
+
+class Place:
+    """A database that the variables name."""
+
+    def __init__(self, url: URL, shown: str) -> None:
+        self.url = url
+        self.shown = shown
+        """How reports name it."""
+
+    def fill(self, rows: list[dict[str, Any]]) -> None:
+        engine = create_engine(self.url)
+        create_dbgpt_table(engine, rows)
+        engine.dispose()
+
+    def dump(self) -> dict[str, list[Any]]:
+        engine = create_engine(self.url)
+        with engine.connect() as connection:
+            found = dump(connection)
+        engine.dispose()
+        return found
+
+    def states(self, timeout: int = 60) -> list[tuple[str, str]]:
+        """What a controller lists that starts now."""
+
+        async def ask() -> list[tuple[str, str]]:
+            async with DatabaseModelRegistry(self.url, heartbeat_timeout=timedelta(seconds=timeout)) as registry:
+                return [(str(each.instance.key), str(each.state)) for each in (await registry.list()).entries]
+
+        return asyncio.run(ask())
+
+
+def variables(mariadb: MariaDB) -> dict[str, str]:
+    return {
+        "CONTROLLER_REGISTRY_DB_HOST": mariadb.server.host,
+        "CONTROLLER_REGISTRY_DB_PORT": str(mariadb.server.port),
+        "CONTROLLER_REGISTRY_DB_USER": mariadb.server.user,
+        "CONTROLLER_REGISTRY_DB_PASSWORD": mariadb.server.password,
+        "CONTROLLER_REGISTRY_DB_NAME": mariadb.name,
+    }
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def place(request: pytest.FixtureRequest, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    if request.param == "mariadb":
+        mariadb: MariaDB = request.getfixturevalue("mariadb")
+        for name, text in variables(mariadb).items():
+            monkeypatch.setenv(name, text)
+        yield Place(mariadb.url, f"127.0.0.1:{mariadb.server.port}/{mariadb.name}")
+    else:
+        file = str(tmp_path / "dbgpt.db")
+        monkeypatch.setenv("CONTROLLER_REGISTRY_DB_TYPE", "sqlite")
+        monkeypatch.setenv("CONTROLLER_REGISTRY_DB_NAME", file)
+        yield Place(URL.create("sqlite", database=file), file)
+
+
+# --- import -------------------------------------------------------------------------------------------------------
+
+
+def test_import(run: Run, place: Place) -> None:
+    place.fill(ROWS)
+    theirs = place.dump()
+    done = run("db", "import")
+    assert done.lines == [
+        f"database    {place.shown}",
+        "rows        5",
+        "duplicates  1",
+        "refused     1",
+        "known       0, left alone",
+        "imported    3: 1 healthy, 1 unhealthy, 1 drained, 0 deregistered",
+    ]
+    assert done.err == ("ctl: row 5 refused: model_name 'two@at\\x1b[31m@llm' holds control or invisible characters\n")
+    assert place.dump() | theirs == place.dump()
+    assert place.states() == list(zip(NAMES, ["unhealthy", "drained", "healthy"], strict=True))
+    again = run("db", "import").lines
+    assert again[4:] == [
+        "known       3, left alone",
+        "imported    0: 0 healthy, 0 unhealthy, 0 drained, 0 deregistered",
+    ]
+
+
+def test_import_as_json(run: Run, place: Place) -> None:
+    place.fill(ROWS)
+    told = [json.loads(run("db", "import", *flags, "-o", "json").out) for flags in (["--dry-run"], [])]
+    assert told[0] == {
+        "database": place.shown,
+        "dry_run": True,
+        "rows": 5,
+        "duplicates": 1,
+        "refused": [
+            {
+                "id": 5,
+                "field": "model_name",
+                "reason": "model_name 'two@at\\x1b[31m@llm' holds control or invisible characters",
+            }
+        ],
+        "known": 0,
+        "imported": 3,
+        "states": {"healthy": 1, "unhealthy": 1, "drained": 1, "deregistered": 0},
+    }
+    assert told[1] == told[0] | {"dry_run": False}
+
+
+def test_a_dry_run_writes_nothing(run: Run, place: Place) -> None:
+    place.fill(ROWS)
+    before = place.dump()
+    files = sorted(Path().iterdir())
+    done = run("db", "import", "--dry-run")
+    assert done.lines[-1] == "to import   3: 1 healthy, 1 unhealthy, 1 drained, 0 deregistered"
+    assert "row 5 refused" in done.err
+    assert place.dump() == before
+    assert list(before) == ["dbgpt_cluster_registry_instance"]
+    assert sorted(Path().iterdir()) == files
+
+
+def test_the_timeout_is_that_of_the_controllers(run: Run, place: Place) -> None:
+    place.fill([row("dead@llm", healthy=False)])
+    run("db", "import", "--heartbeat-timeout-secs", "600")
+    assert place.states(timeout=600) == [("dead@llm/10.0.0.4:8001", "unhealthy")]
+
+
+def test_too_many_instances_are_refused(run: Run, place: Place) -> None:
+    place.fill(ROWS)
+    before = place.dump()
+    done = run("db", "import", "--max-instances", "2", expect=6)
+    assert (
+        done.err
+        == "ctl: nothing imported: 3 instances would be more than the 2 that --max-instances allows; raise it\n"
+    )
+    assert before["dbgpt_cluster_registry_instance"] == place.dump()["dbgpt_cluster_registry_instance"]
+    assert place.states() == []
+
+
+def test_without_the_table_of_dbgpt_nothing_is_made(run: Run, place: Place) -> None:
+    if place.url.get_backend_name() == "sqlite":
+        done = run("db", "import", expect=4)
+        assert done.err == (f"ctl: database {place.shown}: no such file; name the one that DB-GPT's controller uses\n")
+        assert list(Path().iterdir()) == []
+        with closing(sqlite3.connect(place.shown)) as connection:
+            connection.execute("VACUUM")
+    done = run("db", "import", expect=4)
+    assert done.err == (
+        f"ctl: {place.shown} holds no table dbgpt_cluster_registry_instance: name the database that DB-GPT's "
+        "controller uses\n"
+    )
+    assert place.dump() == {}
+
+
+# --- check and upgrade --------------------------------------------------------------------------------------------
+
+
+def test_check_and_upgrade(run: Run, place: Place) -> None:
+    if place.url.get_backend_name() == "mysql":
+        done = run("db", "check", expect=1)
+        assert done.lines[1] == f"schema    version absent, this release has {SCHEMA_VERSION}"
+        assert done.lines[-1].startswith(f"problem: {place.shown} does not hold the tables of ctl: ")
+    assert run("db", "upgrade").lines == [f"{place.shown} upgraded from schema version 0 to {SCHEMA_VERSION}"]
+    before = place.dump()
+    assert run("db", "upgrade").lines == [f"{place.shown} is at schema version {SCHEMA_VERSION} already"]
+    told = {"database": place.shown, "from": SCHEMA_VERSION, "to": SCHEMA_VERSION}
+    assert json.loads(run("db", "upgrade", "-o", "json").out) == told
+    done = run("db", "check")
+    assert done.lines[:3] == [
+        f"database   {place.shown}",
+        f"schema     version {SCHEMA_VERSION}, this release has {SCHEMA_VERSION}",
+        "instances  0: 0 healthy, 0 unhealthy, 0 drained, 0 deregistered; and 0 removed",
+    ]
+    assert done.lines[3].startswith("clock      ")
+    assert done.lines[4:] == ["all is well"]
+    assert place.dump() == before
+
+
+def test_check_after_an_import(run: Run, place: Place) -> None:
+    place.fill(ROWS)
+    run("db", "import")
+    done = run("db", "check", expect=1)
+    facts, problem = done.lines[-2:]
+    assert facts == "DB-GPT's   5 rows: 3 instances known here, 0 not, 1 duplicates, 1 refused"
+    assert problem == (
+        "problem: 1 of 5 rows of DB-GPT's table cannot be imported, first row 5: model_name 'two@at\\x1b[31m@llm' "
+        "holds control or invisible characters: `ctl db import --dry-run` lists them; mend or delete them, or drop "
+        "that table after the move"
+    )
+    told = json.loads(run("db", "check", "-o", "json", expect=1).out)
+    assert [each["code"] for each in told["findings"]] == ["rows_refused"]
+    assert told["schema"] == {"version": SCHEMA_VERSION, "newest": SCHEMA_VERSION}
+    assert told["instances"] == {"healthy": 1, "unhealthy": 1, "drained": 1, "deregistered": 0, "removed": 0}
+    assert [abs(each["ahead_secs"]) < 5 for each in told["clocks"]] == [True]
+    assert told["dbgpt_table"]["rows"] == 5
+
+
+def test_a_newer_schema_is_one_line(run: Run, place: Place) -> None:
+    place.fill(ROWS)
+    run("db", "upgrade")
+    engine = create_engine(place.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE ctl_schema SET version = 99")
+    engine.dispose()
+    for command in (["import"], ["import", "--dry-run"], ["upgrade"]):
+        done = run("db", *command, expect=1)
+        assert done.out == ""
+        assert done.err.startswith("ctl: ")
+        assert done.err.endswith("\n")
+        assert done.err.count("\n") == 1
+        assert "schema version 99" in done.err
+    assert "schema version 99" in run("db", "check", expect=1).out
+
+
+def test_check_of_a_file_that_is_not_there_makes_none(run: Run, tmp_path: Path) -> None:
+    flags = ["--registry-db-type", "sqlite", "--registry-db-name", "none.db"]
+    done = run("db", "check", *flags, expect=3)
+    assert done.err == "ctl: database none.db: no such file; name another or start a controller\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- settings and faults ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [["import"], ["import", "--dry-run"], ["check"], ["upgrade"]])
+class TestFaults:
+    def test_a_wrong_password(
+        self, run: Run, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, command: list[str]
+    ) -> None:
+        for name, text in variables(mariadb).items():
+            monkeypatch.setenv(name, text)
+        monkeypatch.setenv("CONTROLLER_REGISTRY_DB_PASSWORD", f"{PASSWORD}-not")
+        done = run("db", *command, expect=1)
+        assert done.out == ""
+        assert done.err.count("\n") == 1
+        assert done.err.startswith(f"ctl: database 127.0.0.1:{mariadb.server.port}/{mariadb.name}: Access denied")
+        assert PASSWORD not in done.err
+
+    def test_nobody_at_the_port(self, run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+        port = str(free_port())
+        flags = ["--registry-db-host", "127.0.0.1", "--registry-db-port", port, "--registry_db_user", "ctl"]
+        monkeypatch.setenv("CONTROLLER_REGISTRY_DB_PASSWORD", PASSWORD)
+        done = run("db", *command, *flags, expect=3)
+        assert done.out == ""
+        assert done.err.count("\n") == 1
+        assert done.err.startswith(f"ctl: database 127.0.0.1:{port}/dbgpt: ")
+
+    def test_what_is_missing_is_named_at_once(self, run: Run, command: list[str]) -> None:
+        done = run("db", *command, "--registry-db-user", "ctl", expect=2)
+        assert done.err == (
+            "ctl: a mysql registry needs registry_db_host (CONTROLLER_REGISTRY_DB_HOST), registry_db_password "
+            "(CONTROLLER_REGISTRY_DB_PASSWORD): set the variables or give the flags\n"
+        )
+
+    def test_the_type_of_the_registry_need_not_be_said(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
+    ) -> None:
+        """The variables may still be those of the controller before the move; a flag that says so is a mistake."""
+        monkeypatch.setenv("CONTROLLER_REGISTRY_TYPE", "embedded")
+        monkeypatch.setenv("CONTROLLER_REMOTE_ADDR", "http://127.0.0.1:1")
+        assert "registry_db_host" in run("db", *command, expect=2).err
+        assert "registry_db_host" in run("db", *command, "--registry", "database", expect=2).err
+        done = run("db", *command, "--registry-type", "embedded", expect=2)
+        assert done.err == "ctl: registry_type embedded has no database: leave the flag out\n"
+
+
+def test_of_several_hosts_the_one_that_lives_serves(
+    run: Run, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(mariadb.url, mariadb.name)
+    place.fill(ROWS[:2])
+    dead, alive = f"127.0.0.1:{free_port()}", f"127.0.0.1:{mariadb.server.port}"
+    for name, text in variables(mariadb).items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setenv("CONTROLLER_REGISTRY_DB_HOST", f"{dead},{alive}")
+    assert "imported    1: 1 healthy" in run("db", "import").out
+    assert "already" in run("db", "upgrade").out
+    done = run("db", "check", expect=1)
+    assert f"clock 1    {dead}/{mariadb.name} does not answer" in done.lines
+    assert [line for line in done.lines if line.startswith(f"clock 2    {alive}/{mariadb.name} is 0.")]
+    (problem,) = [line for line in done.lines if line.startswith("problem: ")]
+    assert problem.startswith(f"problem: database {dead}/{mariadb.name}: ")
+    assert problem.endswith(": start it or take it off the list of hosts")
+    assert PASSWORD not in done.out + done.err
+
+
+def test_a_password_given_as_a_flag_leaves_the_process_list(mariadb: MariaDB, tmp_path: Path) -> None:
+    """While the table is locked the import waits, and can be looked at."""
+    engine = create_engine(mariadb.url)
+    create_dbgpt_table(engine, ROWS)
+    env = variables(mariadb)
+    del env["CONTROLLER_REGISTRY_DB_PASSWORD"]
+    flags = ["--registry-db-password", mariadb.server.password]
+    with engine.connect() as connection:
+        connection.exec_driver_sql("LOCK TABLES dbgpt_cluster_registry_instance WRITE")
+        process = subprocess.Popen([*CTL, "db", "import", *flags], env=environment(env), cwd=tmp_path, text=True)
+        try:
+            waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%%'"
+            while not connection.exec_driver_sql(waiting).scalar():
+                assert process.poll() is None
+            arguments = Path(f"/proc/{process.pid}/cmdline").read_text()
+            connection.exec_driver_sql("UNLOCK TABLES")
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
+    engine.dispose()
+    assert "import" in arguments
+    assert PASSWORD not in arguments
+
+
+def test_the_start_of_other_commands_pays_nothing_for_it() -> None:
+    code = "import sys, dbgpt_ctl.cli.db; print([name for name in ('sqlalchemy', 'fastapi') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_help() -> None:
+    for command in ("import", "check", "upgrade"):
+        text = ctl("db", command, "--help").out
+        assert "--registry-db-host" in text
+        assert "--log-file" not in text
+        assert "  --host" not in text

@@ -1,0 +1,177 @@
+"""What `check_up` finds wrong, and that it finds nothing where all is well."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
+from dbgpt_ctl.registry.checkup import LONG_DEAD, Checkup, HostClock, check_up
+from dbgpt_ctl.registry.schema import SCHEMA_VERSION
+from tests.registry.backends import TIMEOUT, Backend, sent
+from tests.registry.test_migration import Place
+from tests.support.clock import ManualClock
+from tests.support.dbgpt_table import create_dbgpt_table, row
+from tests.support.mariadb import PASSWORD, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def kind(database_kind: str) -> str:
+    return database_kind
+
+
+@pytest.fixture
+def place(backend: Backend) -> Iterator[Place]:
+    place = Place(backend)
+    yield place
+    place.database.dispose()
+
+
+def look(place: Place) -> Checkup:
+    clock = place.backend.clock
+    before = place.dump()
+    checkup = check_up([place.database], host_clock=clock, clock=clock, timeout=TIMEOUT)
+    assert place.dump() == before
+    return checkup
+
+
+def codes(checkup: Checkup) -> list[str]:
+    findings = checkup.findings()
+    assert all(text.isprintable() and text for finding in findings for text in finding)
+    return [each.code for each in findings]
+
+
+async def test_all_is_well(place: Place, backend: Backend) -> None:
+    registry = await backend.open()
+    for name in ("healthy@llm", "drained@llm", "unhealthy@llm", "deregistered@llm", "removed@llm"):
+        await registry.register(sent(name, enabled=name != "drained@llm"))
+    backend.clock.advance(LONG_DEAD.total_seconds() - 1)
+    await registry.deregister(sent("deregistered@llm").key)
+    await registry.deregister(sent("removed@llm").key, remove=True)
+    for name in ("healthy@llm", "drained@llm"):
+        await registry.heartbeat(sent(name))
+    create_dbgpt_table(place.database.engine, [row("healthy@llm"), row("healthy@llm"), row("new@llm")])
+    checkup = look(place)
+    assert checkup.findings() == []
+    assert checkup.schema_version == SCHEMA_VERSION
+    assert checkup.instances
+    assert checkup.instances.states == {"healthy": 1, "drained": 1, "unhealthy": 1, "deregistered": 1}
+    assert checkup.instances.tombstones == 1
+    assert checkup.source
+    assert (checkup.source.new, checkup.source.table.duplicates) == (1, 1)
+
+
+async def test_no_tables(place: Place) -> None:
+    checkup = look(place)
+    assert (checkup.schema_version, checkup.instances, checkup.source) == (0, None, None)
+    assert codes(checkup) == ["schema_absent"]
+
+
+@pytest.mark.parametrize(("version", "code"), [(99, "schema_newer"), (0, "schema_absent"), (-1, "schema_older")])
+async def test_another_version(place: Place, backend: Backend, version: int, code: str) -> None:
+    await backend.open()
+    place.execute("DROP TABLE ctl_instance")  # of another version it is not read
+    place.execute(f"UPDATE ctl_schema SET version = {version}")
+    assert codes(look(place)) == [code]
+
+
+async def test_the_long_dead(place: Place, backend: Backend) -> None:
+    registry = await backend.open()
+    for name in ("unhealthy@llm", "deregistered@llm", "removed@llm", "unchecked@llm"):
+        await registry.register(sent(name, check_healthy=name != "unchecked@llm"))
+    await registry.deregister(sent("deregistered@llm").key)
+    await registry.deregister(sent("removed@llm").key, remove=True)
+    backend.clock.advance(LONG_DEAD.total_seconds() + 0.001)
+    checkup = look(place)
+    assert codes(checkup) == ["long_dead"]
+    assert checkup.findings()[0].what == (
+        "2 instances (such as deregistered@llm/10.0.0.4:8001) unhealthy or deregistered for more than 7 days"
+    )
+
+
+async def test_who_was_deregistered_and_goes_on_beating(place: Place, backend: Backend) -> None:
+    registry = await backend.open()
+    await registry.register(sent())
+    await registry.deregister(sent().key)
+    assert codes(look(place)) == []
+    assert not await registry.heartbeat(sent())
+    backend.clock.advance(TIMEOUT.total_seconds())
+    assert codes(look(place)) == ["deregistered_still_beating"]
+    backend.clock.advance(0.001)
+    assert codes(look(place)) == []
+
+
+async def test_beats_of_the_future(place: Place, backend: Backend) -> None:
+    registry = await backend.open()
+    await registry.register(sent())
+    backend.clock.advance(-5)
+    assert codes(look(place)) == []
+    backend.clock.advance(-1)
+    checkup = look(place)
+    assert codes(checkup) == ["future_beats"]
+    assert "up to 6.0 s ahead" in checkup.findings()[0].what
+
+
+async def test_rows_that_an_import_would_refuse(place: Place, backend: Backend) -> None:
+    await backend.open()
+    create_dbgpt_table(place.database.engine, [row("a@llm"), row("\x1b[31m@b@llm"), row("c")])
+    checkup = look(place)
+    assert codes(checkup) == ["rows_refused"]
+    what = checkup.findings()[0].what
+    assert what.startswith(
+        "2 of 3 rows of DB-GPT's table cannot be imported, first row 2: model_name '\\x1b[31m@b@llm'"
+    )
+
+
+@pytest.mark.parametrize("kind", ["mariadb"])
+async def test_the_clock_of_the_database_against_ours(backend: Backend, place: Place) -> None:
+    """The real clock of a database on this machine; a host clock that stands still elsewhere."""
+    await backend.open()
+    checkup = check_up([place.database], host_clock=ManualClock(), clock=None, timeout=TIMEOUT)
+    (host,) = checkup.hosts
+    assert host.ahead
+    assert host.ahead > timedelta(days=1)
+    assert codes(checkup) == ["clock_skew"]
+    assert "ahead of this host's" in checkup.findings()[0].what
+
+
+def checkup_of(*hosts: HostClock) -> Checkup:
+    return Checkup("db/dbgpt", SCHEMA_VERSION, hosts, None, None)
+
+
+def test_a_slow_answer_is_no_skew() -> None:
+    slow = HostClock("db1", timedelta(seconds=6), within=timedelta(seconds=1))
+    assert checkup_of(slow).findings() == []
+    assert codes(checkup_of(slow._replace(ahead=timedelta(seconds=-6.1)))) == ["clock_skew"]
+
+
+def test_clocks_of_hosts_against_each_other() -> None:
+    hosts = [HostClock(f"db{number}", timedelta(seconds=secs)) for number, secs in enumerate((0, 4, -4))]
+    (finding,) = checkup_of(*hosts).findings()
+    assert finding.code == "clock_skew_between_hosts"
+    assert finding.what == "the clock of database db1 is 8.0 s ahead of that of db2"
+    assert checkup_of(*hosts[:2]).findings() == []
+
+
+@pytest.mark.parametrize("kind", ["mariadb"])
+async def test_a_host_that_is_away_is_a_finding_and_all_of_them_an_error(backend: Backend, place: Place) -> None:
+    await backend.open()
+    away = Place(Backend("mariadb", backend.folder, backend.url.set(port=free_port()))).database
+    clock = backend.clock
+    checkup = check_up([away, place.database], host_clock=clock, clock=clock, timeout=TIMEOUT)
+    assert checkup.place == place.database.place
+    assert codes(checkup) == ["host_unreachable"]
+    assert [each.ahead is None for each in checkup.hosts] == [True, False]
+    with pytest.raises(RegistryUnavailable, match=away.place):
+        check_up([away], host_clock=clock, clock=clock, timeout=TIMEOUT)
+    denied = Place(Backend("mariadb", backend.folder, backend.url.set(password="wrong"))).database
+    with pytest.raises(RegistryUnusable, match="Access denied") as caught:
+        check_up([denied], host_clock=clock, clock=clock, timeout=TIMEOUT)
+    assert PASSWORD not in str(caught.value)

@@ -1,0 +1,246 @@
+"""The database goes away and comes back, under a registry that watches (rules 8 and 10)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.hosts import DatabaseHost
+from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from tests.registry.backends import TIMEOUT, sent, states
+from tests.support.clock import ManualClock
+from tests.support.mariadb import MariaDB, free_port, private_mariadb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.support.mariadb import MariaDBServer
+
+LIVE, OTHER = sent(port=8001), sent("bge@text2vec", port=8002)
+
+
+@pytest.fixture
+def database(mariadb: MariaDB) -> Iterator[MariaDB]:
+    """Is up again when the test is over."""
+    yield mariadb
+    if mariadb.server.process is None:
+        mariadb.server.start()
+
+
+@asynccontextmanager
+async def watching(database: MariaDB, clock: ManualClock | None = None) -> AsyncIterator[DatabaseModelRegistry]:
+    registry = DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT, clock=clock, watch_absence=True)
+    async with registry:
+        yield registry
+
+
+async def until_away(registry: DatabaseModelRegistry) -> None:
+    """Its tick finds out by itself."""
+    async with asyncio.timeout(20):
+        while registry.health().reason is None:
+            await asyncio.sleep(0.01)
+
+
+def test_lists_are_the_last_known_and_marked(database: MariaDB) -> None:
+    async def scenario() -> None:
+        async with watching(database) as registry:
+            await registry.register(LIVE)
+            await registry.heartbeat(OTHER)
+            before = await registry.list()
+            assert before.stale_since is None
+            database.server.stop()
+            await until_away(registry)
+            stale = await registry.list()
+            assert stale.stale_since is not None
+            assert stale.entries == before.entries
+            assert await states(registry, "bge@text2vec", healthy_only=True) == [
+                ("bge@text2vec/10.0.0.4:8002", "healthy")
+            ]
+            assert await states(registry, "unknown@llm") == []
+            health = registry.health()
+            assert health.ready
+            assert "lists are as of" in str(health.reason)
+            assert database.server.password not in str(health.reason)
+
+    asyncio.run(scenario())
+
+
+def test_heartbeats_are_refused_at_once_and_all_recovers_by_itself(database: MariaDB) -> None:
+    async def scenario() -> None:
+        async with watching(database) as registry:
+            await registry.register(LIVE)
+            await registry.list()
+            database.server.stop()
+            await until_away(registry)
+            for call in (registry.heartbeat(LIVE), registry.deregister(LIVE.key)):
+                with pytest.raises(RegistryUnavailable):
+                    await call
+            database.server.start()
+            async with asyncio.timeout(20):
+                while registry.health().reason is not None:
+                    await asyncio.sleep(0.01)
+            assert await registry.heartbeat(LIVE)
+            assert (await registry.list()).stale_since is None
+
+    asyncio.run(scenario())
+
+
+def test_a_register_waits_for_a_database_that_comes_back(database: MariaDB) -> None:
+    async def scenario() -> None:
+        async with watching(database) as registry:
+            database.server.stop()
+            await until_away(registry)
+            waiting = asyncio.create_task(registry.register(LIVE))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(database.server.start)
+            await waiting
+            assert await states(registry) == [("qwen@llm/10.0.0.4:8001", "healthy")]
+
+    asyncio.run(scenario())
+
+
+def test_a_register_does_not_wait_for_ever(database: MariaDB) -> None:
+    async def scenario() -> None:
+        async with watching(database) as registry:
+            database.server.stop()
+            await until_away(registry)
+            with pytest.raises(RegistryUnavailable, match="database"):
+                await registry.register(LIVE)
+
+    asyncio.run(scenario())
+
+
+def test_a_frozen_database_keeps_nobody(database: MariaDB) -> None:
+    async def scenario() -> None:
+        async with watching(database) as registry:
+            await registry.register(LIVE)
+            await registry.list()
+            database.server.freeze()
+            try:
+                calls = [registry.heartbeat(LIVE), registry.register(OTHER), registry.deregister(LIVE.key)]
+                async with asyncio.timeout(15):
+                    failed = await asyncio.gather(*calls, return_exceptions=True)
+                    assert {type(each) for each in failed} == {RegistryUnavailable}
+                    assert (await registry.list("qwen@llm", healthy_only=True)).stale_since is not None
+            finally:
+                database.server.resume()
+            async with asyncio.timeout(20):
+                while registry.health().reason is not None:
+                    await asyncio.sleep(0.01)
+            assert await registry.heartbeat(LIVE)
+
+    asyncio.run(scenario())
+
+
+async def tick(registry: DatabaseModelRegistry, clock: ManualClock, seconds: float = 1) -> None:
+    clock.advance(seconds)
+    await registry.tick()
+
+
+def test_a_gap_in_which_nobody_ticked_holds_states(mariadb: MariaDB) -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with watching(mariadb, clock) as registry:
+            await registry.register(OTHER)
+            for _ in range(61):
+                await tick(registry, clock)
+            await registry.register(LIVE)
+            clock.advance(90)
+            held = await registry.list()
+            assert held.held_until is not None
+            assert [each.state for each in held.entries] == ["unhealthy", "healthy"], "in order of identity"
+            assert "the registry was away" in str(registry.health().reason)
+            for _ in range(60):
+                await tick(registry, clock)
+            after = await registry.list()
+            assert [each.state for each in after.entries] == ["unhealthy", "healthy"]
+            await tick(registry, clock)
+            assert [each.state for each in (await registry.list()).entries] == ["unhealthy", "unhealthy"]
+            assert registry.health().reason is None
+
+    asyncio.run(scenario())
+
+
+def test_a_controller_that_was_frozen_alone_holds_nobody(mariadb: MariaDB) -> None:
+    """The other one ticked all the while: silence was death."""
+
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with watching(mariadb, clock) as frozen, watching(mariadb, clock) as other:
+            await frozen.register(LIVE)
+            await frozen.heartbeat(OTHER)
+            for second in range(90):
+                await tick(other, clock)
+                if second % 20 == 0:
+                    await other.heartbeat(OTHER)
+            assert [each.state for each in (await frozen.list()).entries] == ["healthy", "unhealthy"]
+
+    asyncio.run(scenario())
+
+
+def test_a_tombstone_is_held_too(mariadb: MariaDB) -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with watching(mariadb, clock) as registry:
+            await registry.register(LIVE)
+            await registry.deregister(LIVE.key, remove=True)
+            clock.advance(300)
+            assert await registry.heartbeat(LIVE) is False
+
+    asyncio.run(scenario())
+
+
+@pytest.fixture
+def pair(mariadb_server: MariaDBServer) -> Iterator[tuple[MariaDB, MariaDB]]:  # noqa: ARG001 - skips without MariaDB
+    """The same database name on two servers of their own that know nothing of each other."""
+    with private_mariadb() as first, private_mariadb() as second:
+        databases = MariaDB(first, "test_pair"), MariaDB(second, "test_pair")
+        for each in databases:
+            each.create()
+        yield databases
+
+
+async def prepare(database: MariaDB) -> None:
+    async with DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT):
+        pass
+
+
+def over(pair: tuple[MariaDB, MariaDB]) -> DatabaseModelRegistry:
+    hosts = [DatabaseHost("127.0.0.1", each.server.port) for each in pair]
+    return DatabaseModelRegistry(pair[0].url, heartbeat_timeout=TIMEOUT, hosts=hosts)
+
+
+@pytest.mark.parametrize("how", ["freeze", "read-only"])
+def test_a_host_that_does_not_serve_is_left_within_the_call(pair: tuple[MariaDB, MariaDB], how: str) -> None:
+    async def scenario() -> None:
+        first, second = pair
+        await prepare(second)
+        async with over(pair) as registry:
+            await registry.register(LIVE)
+            assert len(first.execute("SELECT * FROM ctl_instance")) == 1, "the first of the list while it is well"
+            if how == "freeze":
+                first.server.freeze()
+            else:
+                first.execute("SET GLOBAL read_only = 1")
+                first.execute("REVOKE READ_ONLY ADMIN ON *.* FROM 'ctl'@'%'")
+            await registry.register(OTHER)
+            assert second.execute("SELECT model_name FROM ctl_instance") == [("bge@text2vec",)]
+            assert registry.health().ready
+
+    asyncio.run(scenario())
+
+
+def test_a_host_that_nobody_listens_on_is_passed_over(mariadb: MariaDB) -> None:
+    async def scenario() -> None:
+        hosts = [DatabaseHost("127.0.0.1", free_port()), DatabaseHost("127.0.0.1", mariadb.server.port)]
+        registry = DatabaseModelRegistry(mariadb.url, heartbeat_timeout=timedelta(seconds=60), hosts=hosts)
+        async with registry:
+            await registry.register(LIVE)
+            assert len(mariadb.execute("SELECT * FROM ctl_instance")) == 1
+
+    asyncio.run(scenario())

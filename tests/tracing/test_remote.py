@@ -1,0 +1,31 @@
+"""A trace goes on through a controller to the one behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.registry.remote import RemoteModelRegistry
+from tests.support.server import running_controller
+from tests.tracing.keeping import Keeps
+from tests.tracing.test_endpoints import CALLER, INSTANCE, MODELS, SAMPLED, TRACE, call
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+
+KEEPS = "tests.tracing.keeping:Keeps"
+
+
+def test_both_controllers_are_in_the_callers_trace(registry: EmbeddedModelRegistry) -> None:
+    with (
+        running_controller(registry, tracer_storage_cls=KEEPS) as behind,
+        running_controller(RemoteModelRegistry(behind), tracer_storage_cls=KEEPS) as front,
+    ):
+        call(front, ("POST", MODELS, {"json": INSTANCE, "headers": SAMPLED}))
+        spans = Keeps.wait_for(4)
+    assert {each.context.trace_id for each in spans} == {TRACE}
+    children = {each.parent_span_id: each for each in spans}
+    at_front = children[CALLER]
+    asked_at_front = children[at_front.context.span_id]
+    behind_it = children[asked_at_front.context.span_id]
+    assert [each.is_server for each in (at_front, asked_at_front, behind_it)] == [True, False, True]
+    assert children[behind_it.context.span_id].operation_name == asked_at_front.operation_name

@@ -9,15 +9,22 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import sys
 from base64 import b64encode
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import httpx
+# Where click and rich are installed, httpx imports its own command line too: more than half of what it costs. None here
+# is an ImportError to it, for which it is prepared.
+_spared = sys.modules.setdefault("httpx._main", None) is None  # type: ignore[arg-type]
+import httpx  # noqa: E402
 
-from dbgpt_ctl import __version__
-from dbgpt_ctl.answers import Reply, Unanswered, one_line
-from dbgpt_ctl.errors import UsageError
+if _spared:
+    del sys.modules["httpx._main"]
+
+from dbgpt_ctl import __version__  # noqa: E402
+from dbgpt_ctl.answers import Reply, Unanswered, one_line  # noqa: E402
+from dbgpt_ctl.errors import UsageError  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -28,18 +28,24 @@ FIRST_OPEN_SECS = 3.0
 class Controller:
     """Holds the registry that the endpoints use; it can be swapped while requests are served.
 
+    All instances are looked at every `observe_interval_secs`, for the journal; after a look that took long, not before
+    `observe_rest` times as long has passed.
+
     `running()` opens the registry (again and again while it is unavailable) and keeps the journal until it is left;
     then the registry is closed. `on_unusable` is called when a person must act: `main.run` ends the process then, a
     foreign application goes on with health 503.
     """
 
-    def __init__(self, registry: ModelRegistry, *, observe_interval_secs: float = 5.0) -> None:
+    def __init__(
+        self, registry: ModelRegistry, *, observe_interval_secs: float = 5.0, observe_rest: float = 0.0
+    ) -> None:
         self.registry = registry
         self.journal = Journal()
         self.leaving = False
         """Set before the end, so that clients move away while their requests are still served (rule 11)."""
         self.on_unusable: Callable[[RegistryUnusable], None] = lambda error: log.critical("%s", error)
         self._observe_interval_secs = observe_interval_secs
+        self._observe_rest = observe_rest
 
     def health(self) -> RegistryHealth:
         """The health of the registry of the moment, until this controller leaves."""
@@ -95,10 +101,12 @@ class Controller:
             delay = min(delay * 2, LAST_RETRY_SECS)
 
     async def _observe(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            delay = self._observe_interval_secs
+            delay, began = self._observe_interval_secs, loop.time()
             try:
                 self.journal.observe(await self.registry.list())
+                delay = max(delay, self._observe_rest * (loop.time() - began))
             except CtlError:  # health and the requests themselves tell of a registry that is away
                 delay = min(delay, LAST_RETRY_SECS)
             await asyncio.sleep(delay)

@@ -13,8 +13,9 @@ import orjson
 from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations of endpoints
 from fastapi.responses import Response
 
+from dbgpt_ctl.controller.body import json_object
 from dbgpt_ctl.controller.traced import SENT, traced
-from dbgpt_ctl.errors import BodyTooLarge, InvalidInstance, RegistryUnavailable, UnsupportedMediaType
+from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration, parse_bool, parse_model_name_filter
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
     Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
-MAX_BODY_BYTES = 64 * 1024
 JSON = "application/json"
+TRUE, FALSE = Response(b"true", media_type=JSON), Response(b"false", media_type=JSON)
+"""One object answers every call: to make one costs as much as to note a beat."""
 PREFIXES = ("/api", "//api")
 """The second is what a client sends whose configured URL ends in a slash."""
 
@@ -69,14 +71,15 @@ class WireEndpoints:
         health = self._controller.health()
         if not health.ready:
             raise RegistryUnavailable(health.reason or "the registry is not open yet")
-        return _json({"status": "ok"} if health.reason is None else {"status": "ok", "reason": health.reason})
+        told = {"status": "ok"} if health.reason is None else {"status": "ok", "reason": health.reason}
+        return Response(orjson.dumps(told), media_type=JSON)
 
     async def register(self, request: Request) -> Response:
         """Registers an instance, or updates the weight and prompt template of a known one; it counts as a beat."""
         sent = await _registration(request)
         await self._controller.registry.register(sent)
         self._controller.journal.registered(sent.key, _caller(request))
-        return _json(True)
+        return TRUE
 
     async def heartbeat(self, request: Request) -> Response:
         """Notes a beat. `false`: the instance is deregistered and must register to come back."""
@@ -84,7 +87,7 @@ class WireEndpoints:
         stored = await self._controller.registry.heartbeat(sent)
         if not stored:
             self._controller.journal.refused(sent.key, _caller(request))
-        return _json(stored)
+        return _verdict(stored)
 
     async def deregister(self, request: Request) -> Response:
         """Deregisters; with `remove_from_registry=true` takes it out of every list. `false`: it was never known."""
@@ -94,7 +97,7 @@ class WireEndpoints:
         known = await self._controller.registry.deregister(key, remove=remove)
         if known:
             self._controller.journal.deregistered(key, _caller(request), remove=remove)
-        return _json(known)
+        return _verdict(known)
 
     async def list(self, request: Request) -> Response:
         """All instances, or those of one `model_name`; with `healthy_only=true` those that can be routed to."""
@@ -138,51 +141,13 @@ def wire_object(entry: ListedInstance) -> dict[str, Any]:
 
 async def _registration(request: Request) -> Registration:
     """What the body registers; noted for a span."""
-    sent = request.scope[SENT] = Registration.parse(await _body(request))
+    sent = request.scope[SENT] = Registration.parse(await json_object(request))
     return sent
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    """The JSON object in the body. Raises BodyTooLarge before it is read as a whole, UnsupportedMediaType,
-    InvalidInstance.
-    """
-    media_type = request.headers.get("content-type", "")
-    if media_type != JSON and not _is_json(media_type):
-        raise UnsupportedMediaType(
-            f"content type {ascii(media_type)[:60]} is not JSON; send Content-Type: application/json"
-        )
-    if not 0 <= _declared_bytes(request) <= MAX_BODY_BYTES:
-        raise BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInstance("body", f"the body is not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise InvalidInstance("body", "the body is not a JSON object")
-    return fields
-
-
-def _is_json(media_type: str) -> bool:
-    """As strict as DB-GPT: a page in an operator's browser cannot send JSON to another site unasked, but it can send
-    any other type.
-    """
-    essence = media_type.partition(";")[0].strip().lower()
-    return essence == JSON or (essence.startswith("application/") and essence.endswith("+json"))
-
-
-def _declared_bytes(request: Request) -> int:
-    declared = request.headers.get("content-length", "0")
-    return int(declared) if declared.isdecimal() else 0
 
 
 def _caller(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def _json(value: Any) -> Response:
-    return Response(orjson.dumps(value), media_type=JSON)
+def _verdict(value: bool) -> Response:  # noqa: FBT001 - it is the answer
+    return TRUE if value else FALSE

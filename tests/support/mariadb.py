@@ -18,7 +18,7 @@ import pymysql
 from sqlalchemy import URL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 USER = "ctl"
 PASSWORD = "s3cret/p@ss:w%rd"
@@ -47,7 +47,9 @@ def free_port() -> int:
 
 @dataclass
 class MariaDBServer:
-    """One server and its data. Without `durable` commits spare the fsync: kill -9 of the server still loses nothing."""
+    """One server and its data. Without `durable` commits spare the fsync: kill -9 of the server still loses nothing.
+    `environ`: variables that it gets beside those of this process.
+    """
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -56,6 +58,7 @@ class MariaDBServer:
     password: str = PASSWORD
     durable: bool = False
     options: Sequence[str] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     def install(self) -> None:
@@ -86,7 +89,11 @@ class MariaDBServer:
         assert daemon, missing_programs()
         with (self.folder / "mariadbd.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [daemon, *self._arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [daemon, *self._arguments()],
+                env={**os.environ, **self.environ},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         deadline = monotonic() + _PATIENCE_SECS
         while not self._answers():

@@ -15,16 +15,15 @@ from dbgpt_ctl.controller import logs, problems
 from dbgpt_ctl.controller.app import create_app, mount
 from dbgpt_ctl.controller.core import Controller
 from dbgpt_ctl.controller.listen import listening_socket
+from dbgpt_ctl.controller.place import database_hosts, database_url
 from dbgpt_ctl.controller.server import serve
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.hosts import DatabaseHost, parse_hosts
 from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
 from dbgpt_ctl.registry.snapshot import SnapshotFile
 from dbgpt_ctl.settings import ControllerSettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from sqlalchemy import URL
 
     from dbgpt_ctl.registry import ModelRegistry
     from dbgpt_ctl.tracing import Tracer
@@ -63,29 +62,8 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
         hosts=database_hosts(settings),
         ssl_ca=settings.registry_db_ssl_ca,
         watch_absence=True,
+        remove_after=timedelta(seconds=settings.remove_after_secs) if settings.remove_after_secs else None,
     )
-
-
-def database_url(settings: ControllerSettings) -> URL:
-    """Where the database registry is, as SQLAlchemy wants it said."""
-    from sqlalchemy import URL
-
-    if settings.registry_db_type == "sqlite":
-        return URL.create("sqlite", database=settings.registry_db_name)
-    return URL.create(
-        "mysql+pymysql",
-        username=settings.registry_db_user,
-        password=settings.registry_db_password,
-        database=settings.registry_db_name,
-        query={"charset": "utf8mb4"},
-    )
-
-
-def database_hosts(settings: ControllerSettings) -> tuple[DatabaseHost, ...]:
-    """The hosts of a MySQL registry; none for SQLite."""
-    if settings.registry_db_type == "sqlite" or settings.registry_db_host is None:
-        return ()
-    return parse_hosts(settings.registry_db_host, settings.registry_db_port)
 
 
 def grace_secs(settings: ControllerSettings) -> float:

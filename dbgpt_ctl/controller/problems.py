@@ -39,7 +39,7 @@ async def answer(request: Request, error: Exception) -> Response:
     """
     match error:
         case CtlError():
-            return _of_ours(error)
+            return of_error(error)
         case RequestValidationError():
             return _problem(422, "invalid_request", "Invalid request", _first_line(error))
         case HTTPException():
@@ -51,7 +51,8 @@ async def answer(request: Request, error: Exception) -> Response:
             )
 
 
-def _of_ours(error: CtlError) -> Response:
+def of_error(error: CtlError) -> Response:
+    """The answer to an error that was raised on purpose."""
     more: dict[str, Any] = {"field": error.field} if isinstance(error, InvalidInstance) else {}
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, RegistryUnavailable) else None
     return _problem(error.http_status, error.code, error.title, str(error), headers, **more)

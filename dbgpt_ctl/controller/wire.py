@@ -14,6 +14,7 @@ from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations of en
 from fastapi.responses import Response
 
 from dbgpt_ctl.controller.body import json_object
+from dbgpt_ctl.controller.openapi import OPERATIONS
 from dbgpt_ctl.controller.traced import SENT, traced
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration, parse_bool, parse_model_name_filter
@@ -55,6 +56,7 @@ def add_routes(app: FastAPI, controller: Controller, tracer: Tracer | None = Non
                 methods=[method],
                 tags=["Model Controller"],
                 include_in_schema=prefix == PREFIXES[0],
+                **OPERATIONS[method, path],
             )
     return {(method, prefix + path): endpoint for prefix in PREFIXES for (method, path), endpoint in routes.items()}
 

@@ -7,27 +7,25 @@ import logging
 import random
 from contextlib import suppress
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.errors import RegistryError, RegistryUnavailable
-from dbgpt_ctl.instance import InstanceState, ListedInstance, state_of
 from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth
 from dbgpt_ctl.registry.batch import each_its_own
 from dbgpt_ctl.registry.engine import DatabaseTimeouts
-from dbgpt_ctl.registry.known import LastKnown
+from dbgpt_ctl.registry.housekeeping import sweep
 from dbgpt_ctl.registry.lanes import Lanes
+from dbgpt_ctl.registry.lists import Lists
 from dbgpt_ctl.registry.pulse import TICK_SECS
 from dbgpt_ctl.registry.room import Room
-from dbgpt_ctl.registry.rows import listed_rows, time_of
-from dbgpt_ctl.registry.ticks import read_pulse, tick
+from dbgpt_ctl.registry.ticks import tick
 from dbgpt_ctl.registry.transactions import Database
 from dbgpt_ctl.registry.writes import Beat, Deregister, Register, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Sequence
+    from datetime import timedelta
 
     from sqlalchemy import URL, Connection
 
@@ -35,13 +33,14 @@ if TYPE_CHECKING:
     from dbgpt_ctl.hosts import DatabaseHost
     from dbgpt_ctl.instance import InstanceKey, Registration
     from dbgpt_ctl.registry.lanes import Query
-    from dbgpt_ctl.registry.pulse import Hold, Pulse
+    from dbgpt_ctl.registry.pulse import Pulse
     from dbgpt_ctl.registry.writes import Call
 
 __all__ = ["DatabaseModelRegistry", "DatabaseTimeouts"]
 
 log = logging.getLogger(__name__)
 
+SWEEP_TICKS = 60
 REGISTER_PATIENCE_SECS = 4.0
 """A DB-GPT client gives up at 5 s."""
 
@@ -67,6 +66,7 @@ class DatabaseModelRegistry(ModelRegistry):
         hosts: Sequence[DatabaseHost] = (),
         ssl_ca: str | None = None,
         watch_absence: bool = False,
+        remove_after: timedelta | None = None,
         timeouts: DatabaseTimeouts | None = None,
         randomness: random.Random | None = None,
     ) -> None:
@@ -85,8 +85,8 @@ class DatabaseModelRegistry(ModelRegistry):
         self._lanes: Lanes | None = None
         self._closed = False
         self._watch_absence = watch_absence
-        self._known: LastKnown | None = None
-        self._held: Hold | None = None
+        self._lists = Lists(clock=self._clock, timeout=heartbeat_timeout, watch_absence=watch_absence)
+        self._remove_after = remove_after
         self._back = asyncio.Event()
         self._ticking: asyncio.Task[None] | None = None
 
@@ -144,7 +144,7 @@ class DatabaseModelRegistry(ModelRegistry):
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
         """From the last full list while the database is away; whoever runs the registry lists all now and then."""
         lanes = self._opened()
-        known = self._known
+        known = self._lists.known
         if known is not None and not self._database.health.ready:
             return known.listing(model_name, healthy_only=healthy_only)
         try:
@@ -157,9 +157,9 @@ class DatabaseModelRegistry(ModelRegistry):
     def health(self) -> RegistryHealth:
         if self._closed:
             return RegistryHealth(ready=False, reason="the registry is closed")
-        health, known = self._database.health, self._known
+        health, known = self._database.health, self._lists.known
         if health.ready:
-            return RegistryHealth(ready=True, reason=str(self._held) if self._held else None)
+            return RegistryHealth(ready=True, reason=str(self._lists.held) if self._lists.held else None)
         if known is None:
             return health
         at = known.at.isoformat(timespec="seconds")
@@ -192,10 +192,21 @@ class DatabaseModelRegistry(ModelRegistry):
     def _tick(self, connection: Connection) -> Pulse:
         return tick(connection, self._clock)
 
+    async def sweep(self) -> int:
+        """Removes what was gone for longer than `remove_after`, unless another controller just did; tells how many."""
+        if self._remove_after is None:
+            return 0
+        work = partial(sweep, clock=self._clock, remove_after=self._remove_after, timeout=self._timeout)
+        return await self._opened().run(lambda: self._database.write(work))
+
     async def _keep_ticking(self) -> None:
+        ticks = 0
         while True:
             with suppress(RegistryError):  # health tells of it, and the log
                 await self.tick()
+                if ticks % SWEEP_TICKS == 0:
+                    await self.sweep()
+            ticks += 1
             await asyncio.sleep(TICK_SECS)
 
     def _commit(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
@@ -222,42 +233,5 @@ class DatabaseModelRegistry(ModelRegistry):
         )
 
     def _list(self, queries: Sequence[Query]) -> Sequence[Listing]:
-        answers = self._database.read(partial(self._listings, set(queries)))
+        answers = self._database.read(partial(self._lists.answer, set(queries)))
         return [answers[query] for query in queries]
-
-    def _listings(self, queries: Collection[Query], connection: Connection) -> dict[Query, Listing]:
-        """One answer per query: either models by name, or all instances."""
-        names = {name for name, _ in queries if name is not None}
-        if self._watch_absence:
-            now, pulse = read_pulse(connection, self._clock)
-        else:
-            now, pulse = time_of(connection, self._clock), None
-        hold = pulse.hold(now, self._timeout) if pulse else None
-        judge = hold.state_of if hold else state_of
-        found = listed_rows(connection, names or None)
-        entries = [ListedInstance(each, judge(each, now, self._timeout)) for each in found]
-        shelves: dict[str | None, list[ListedInstance]] = {None: entries}
-        if names:
-            shelves = {name: list(shelf) for name, shelf in groupby(entries, lambda each: each.instance.key.model_name)}
-        answers = {query: self._listing(shelves.get(query[0], []), query, now, hold) for query in queries}
-        if not names and self._watch_absence:
-            everything = answers.get((None, False)) or Listing(tuple(entries))
-            self._known = LastKnown(everything, now)
-            self._tell_hold(hold if everything.held_until else None)
-        return answers
-
-    def _listing(self, entries: Sequence[ListedInstance], query: Query, now: datetime, hold: Hold | None) -> Listing:
-        held_until = hold.until if hold and any(self._is_held(each, now) for each in entries) else None
-        chosen = [each for each in entries if each.state is InstanceState.HEALTHY] if query[1] else entries
-        return Listing(tuple(chosen), held_until=held_until)
-
-    def _is_held(self, entry: ListedInstance, now: datetime) -> bool:
-        return entry.beats and state_of(entry.instance, now, self._timeout) is InstanceState.UNHEALTHY
-
-    def _tell_hold(self, hold: Hold | None) -> None:
-        """A hold is told only while it holds somebody (rule 8)."""
-        if hold is not None and hold != self._held:
-            log.warning("%s", hold)
-        elif hold is None and self._held is not None:
-            log.info("no state is held any longer")
-        self._held = hold

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dbgpt_ctl.registry import Listing
 from dbgpt_ctl.registry.batch import GroupCommit
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.registry.writes import Call
 
+T = TypeVar("T")
 Query = tuple[str | None, bool]
 """A model's name, None for all, and whether only routable instances are wanted."""
 THREADS = 4
@@ -33,9 +34,9 @@ class Lanes:
         self.models = GroupCommit[Query, Listing](list_, self._threads)
         self.all = GroupCommit[Query, Listing](list_, self._threads)
 
-    async def run(self, work: Callable[[], object]) -> None:
-        """Does `work` in one of the threads."""
-        await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    async def run(self, work: Callable[[], T]) -> T:
+        """Does `work` in one of the threads and gives its result."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def close(self, last: Callable[[], None]) -> None:
         """Answers what waits, does `last` and ends the threads."""

@@ -27,6 +27,7 @@ __all__ = [
     "beat_plainly",
     "count_rows",
     "delete_rows",
+    "key_of",
     "listed_rows",
     "locked_rows",
     "time_of",
@@ -114,6 +115,11 @@ def count_rows(connection: Connection) -> int:
 def _for_driver(connection: Connection, time: datetime) -> Any:
     process = UtcTime().bind_processor(connection.dialect)
     return process(time) if process else time
+
+
+def key_of(row: Any) -> InstanceKey:
+    """The identity in a row of `IDENTITY`."""
+    return InstanceKey(*row)
 
 
 def _facts(row: Any) -> ModelInstance:

@@ -94,6 +94,7 @@ registry_db_host                       db                flag --registry-db-host
 registry_db_port                       3307              environment controller_registry_db_port
 registry_db_user                       ctl               CONTROLLER_REGISTRY_DB_USER in .env
 registry_db_password                   ********          environment CONTROLLER_REGISTRY_DB_PASSWORD
+registry_db_ssl_ca                     -                 default
 registry_db_pool_size                  5                 default
 registry_db_max_overflow               10                default
 heartbeat_interval_secs                20                default

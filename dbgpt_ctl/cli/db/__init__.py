@@ -159,7 +159,7 @@ def _open(settings: _DatabaseSettings, *, one_by_one: bool = False) -> Iterator[
     logging.getLogger("dbgpt_ctl").addHandler(logging.NullHandler())  # what is wrong is told once, as an error
     from random import Random
 
-    from dbgpt_ctl.controller.main import database_hosts, database_url
+    from dbgpt_ctl.controller.place import database_hosts, database_url
     from dbgpt_ctl.registry.engine import DatabaseTimeouts
     from dbgpt_ctl.registry.transactions import Database
 

@@ -1,0 +1,78 @@
+"""How a registry in a database answers lists, and what it keeps of the last full one."""
+
+from __future__ import annotations
+
+import logging
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.instance import InstanceState, ListedInstance, state_of
+from dbgpt_ctl.registry import Listing
+from dbgpt_ctl.registry.known import LastKnown
+from dbgpt_ctl.registry.rows import listed_rows, time_of
+from dbgpt_ctl.registry.ticks import read_pulse
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime, timedelta
+
+    from sqlalchemy import Connection
+
+    from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.registry.lanes import Query
+    from dbgpt_ctl.registry.pulse import Hold
+
+log = logging.getLogger(__name__)
+
+
+class Lists:
+    """With `watch_absence`, states are held through a gap in the pulse (rule 8), and the last full list is kept as
+    `known` (rule 10). `held` is the hold that keeps somebody alive, as of that list.
+    """
+
+    def __init__(self, *, clock: Clock | None, timeout: timedelta, watch_absence: bool) -> None:
+        self.known: LastKnown | None = None
+        self.held: Hold | None = None
+        self._clock = clock
+        self._timeout = timeout
+        self._watch_absence = watch_absence
+
+    def answer(self, queries: Collection[Query], connection: Connection) -> dict[Query, Listing]:
+        """One answer per query: either models by name, or all instances."""
+        names = {name for name, _ in queries if name is not None}
+        now, hold = self._now(connection)
+        judge = hold.state_of if hold else state_of
+        entries = [
+            ListedInstance(each, judge(each, now, self._timeout)) for each in listed_rows(connection, names or None)
+        ]
+        shelves: dict[str | None, list[ListedInstance]] = {None: entries}
+        if names:
+            shelves = {name: list(shelf) for name, shelf in groupby(entries, lambda each: each.instance.key.model_name)}
+        answers = {query: self._listing(shelves.get(query[0], []), query, now, hold) for query in queries}
+        if not names and self._watch_absence:
+            self._keep(answers.get((None, False)) or self._listing(entries, (None, False), now, hold), now, hold)
+        return answers
+
+    def _now(self, connection: Connection) -> tuple[datetime, Hold | None]:
+        if not self._watch_absence:
+            return time_of(connection, self._clock), None
+        now, pulse = read_pulse(connection, self._clock)
+        return now, pulse.hold(now, self._timeout) if pulse else None
+
+    def _listing(self, entries: Sequence[ListedInstance], query: Query, now: datetime, hold: Hold | None) -> Listing:
+        held_until = hold.until if hold and any(self._is_held(each, now) for each in entries) else None
+        chosen = [each for each in entries if each.state is InstanceState.HEALTHY] if query[1] else entries
+        return Listing(tuple(chosen), held_until=held_until)
+
+    def _is_held(self, entry: ListedInstance, now: datetime) -> bool:
+        return entry.beats and state_of(entry.instance, now, self._timeout) is InstanceState.UNHEALTHY
+
+    def _keep(self, everything: Listing, now: datetime, hold: Hold | None) -> None:
+        """A hold is told only while it holds somebody."""
+        self.known = LastKnown(everything, now)
+        held = hold if everything.held_until else None
+        if held is not None and held != self.held:
+            log.warning("%s", held)
+        elif held is None and self.held is not None:
+            log.info("no state is held any longer")
+        self.held = held

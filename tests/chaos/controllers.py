@@ -1,0 +1,111 @@
+"""`ctl serve` over MariaDB as processes that come and go on the same address."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+
+from tests.chaos.wire import Wire
+from tests.support.dbgpt_process import Process, free_port
+from tests.support.process import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from tests.support.mariadb import MariaDBServer
+
+PATIENCE_SECS = 30.0
+DATABASE = "chaos"
+
+
+@dataclass
+class Controller:
+    """One address. `start` waits until it is healthy."""
+
+    folder: Path
+    name: str
+    servers: Sequence[MariaDBServer]
+    options: Sequence[str] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        server = self.servers[0]
+        hosts = ",".join(f"{each.host}:{each.port}" for each in self.servers)
+        argv = [sys.executable, "-m", "dbgpt_ctl", "serve", "--port", str(self.port), "--registry", "database"]
+        argv += ["--registry-db-host", hosts, "--registry-db-name", DATABASE, "--registry-db-user", server.user]
+        secret = {"CONTROLLER_REGISTRY_DB_PASSWORD": server.password}
+        env = environment(secret | dict(self.environ))
+        self.process = Process(self.name, [*argv, *self.options], env, self.folder)
+        self.wait_until_healthy()
+
+    def wait_until_healthy(self, seconds: float = PATIENCE_SECS) -> None:
+        deadline = monotonic() + seconds
+        with Wire(self.url) as wire:
+            while (reply := wire.health()).status != 200:
+                assert self.process
+                assert self.process.runs, f"{self.name} ended\n{self.process.tail()}"
+                assert monotonic() < deadline, f"{self.name} is not healthy: {reply}\n{self.process.tail()}"
+                sleep(0.01)
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.process is not None:
+            self.process.kill()
+            self.process = None
+
+    def freeze(self) -> None:
+        assert self.process
+        self.process.popen.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process
+        self.process.popen.send_signal(signal.SIGCONT)
+
+    def leave(self, seconds: float) -> None:
+        """SIGTERM, and waits until it has left in good order."""
+        assert self.process
+        process, self.process = self.process, None
+        process.popen.send_signal(signal.SIGTERM)
+        try:
+            code = process.popen.wait(seconds)
+        finally:
+            process.kill()
+        assert code == 0, f"{self.name} left with {code}\n{process.tail()}"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / f"{self.name}.log").read_text(encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def controllers(
+    folder: Path,
+    servers: Sequence[MariaDBServer],
+    count: int,
+    *options: str,
+    environs: Mapping[int, Mapping[str, str]] | None = None,
+) -> Iterator[list[Controller]]:
+    """So many controllers that run over one database; killed at the end."""
+    servers[0].execute(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+    made = [
+        Controller(folder, f"controller-{index + 1}", servers, options, (environs or {}).get(index, {}))
+        for index in range(count)
+    ]
+    try:
+        for each in made:
+            each.start()
+        yield made
+    finally:
+        for each in made:
+            each.kill()

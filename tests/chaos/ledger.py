@@ -1,0 +1,66 @@
+"""What was acknowledged, and what a reader who never saw the controllers finds of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.support.mariadb import MariaDBServer
+
+
+class Fate(StrEnum):
+    """What the last call for an instance made of it."""
+
+    ABSENT = "absent"
+    REGISTERED = "registered"
+    DEREGISTERED = "deregistered"
+    REMOVED = "removed"
+
+
+@dataclass
+class Ledger:
+    """Written by many threads, each with instances of its own; single operations of dict and list are atomic."""
+
+    fates: dict[str, frozenset[Fate]] = field(default_factory=dict)
+    """By model name, for all instances that nobody touches any more: the last that was acknowledged or, when calls
+    after it went unanswered, those too."""
+    pauses: list[float] = field(default_factory=list)
+    """Seconds from the first try of a call to its acknowledgement, one for each acknowledged call."""
+    failures: list[str] = field(default_factory=list)
+    """Answers of tries that were not acknowledged."""
+
+    @property
+    def acknowledged(self) -> int:
+        return len(self.pauses)
+
+    @property
+    def longest_pause(self) -> float:
+        return max(self.pauses, default=0.0)
+
+    def lost(self, stored: Mapping[str, Fate]) -> list[str]:
+        """Each instance that is not what was acknowledged, with what it is."""
+        return [
+            f"{name}: {stored.get(name, Fate.ABSENT)}, not {' or '.join(sorted(fates))}"
+            for name, fates in self.fates.copy().items()
+            if stored.get(name, Fate.ABSENT) not in fates
+        ]
+
+
+def stored_in(server: MariaDBServer, database: str) -> dict[str, Fate]:
+    """Straight from the table. On a cluster the read waits for what was committed through other nodes."""
+    rows = server.execute(
+        "SET STATEMENT wsrep_sync_wait = 1 FOR "
+        "SELECT model_name, deregistered_at IS NOT NULL, removed FROM ctl_instance",
+        database,
+    )
+    return {str(name): _fate(bool(gone), bool(removed)) for name, gone, removed in rows}
+
+
+def _fate(gone: bool, removed: bool) -> Fate:
+    if removed:
+        return Fate.REMOVED
+    return Fate.DEREGISTERED if gone else Fate.REGISTERED

@@ -1,0 +1,109 @@
+"""What has long been gone is removed from a database, by one controller at a time, and never what was drained."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import URL
+
+from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.registry.housekeeping import SWEEP_EVERY
+from tests.registry.backends import TIMEOUT, sent, states
+from tests.support.clock import ManualClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WEEK = timedelta(days=7)
+LONG_DEAD = sent(port=1)
+LONG_DEREGISTERED = sent(port=2)
+LONG_DRAINED = sent(port=3, enabled=False)
+NEVER_CHECKED = sent(port=4, check_healthy=False)
+STILL_BEATING = sent(port=5)
+LATELY_DEAD = sent(port=6)
+ALIVE = sent(port=7)
+EVERYBODY = (LONG_DEAD, LONG_DEREGISTERED, LONG_DRAINED, NEVER_CHECKED, STILL_BEATING, LATELY_DEAD, ALIVE)
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
+    if request.param == "sqlite":
+        return URL.create("sqlite", database=str(tmp_path / "ctl.db"))
+    found: URL = request.getfixturevalue("mariadb_url")
+    return found
+
+
+def registry_of(url: URL, clock: ManualClock, remove_after: timedelta | None = WEEK) -> DatabaseModelRegistry:
+    return DatabaseModelRegistry(
+        url, heartbeat_timeout=TIMEOUT, clock=clock, watch_absence=True, remove_after=remove_after
+    )
+
+
+async def alive(registry: DatabaseModelRegistry, clock: ManualClock, seconds: float) -> None:
+    """Time passes in which the registry ticked; steps are as long as a gap may be at the most."""
+    clock.advance(seconds)
+    await registry.tick()
+    clock.advance(TIMEOUT.total_seconds() / 20)
+    for _ in range(25):
+        await registry.tick()
+        clock.advance(TIMEOUT.total_seconds() / 20)
+    await registry.tick()
+
+
+async def populate(registry: DatabaseModelRegistry, clock: ManualClock) -> None:
+    for each in EVERYBODY:
+        await registry.register(each)
+    await registry.deregister(LONG_DEREGISTERED.key)
+    await registry.deregister(STILL_BEATING.key)
+    await alive(registry, clock, WEEK.total_seconds())
+    await registry.heartbeat(STILL_BEATING)  # refused, and noted
+    await registry.heartbeat(LATELY_DEAD)
+    await alive(registry, clock, 3600)
+    await registry.heartbeat(ALIVE)
+
+
+def ports(listed: list[tuple[str, str]]) -> set[int]:
+    return {int(reference.rpartition(":")[2]) for reference, _ in listed}
+
+
+def test_only_what_has_long_been_gone_goes(url: URL) -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(url, clock) as registry:
+            await populate(registry, clock)
+            assert await registry.sweep() == 2
+            assert ports(await states(registry)) == {3, 4, 5, 6, 7}
+
+    asyncio.run(scenario())
+
+
+def test_of_two_controllers_one_does_it_and_not_all_the_time(url: URL) -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(url, clock) as one, registry_of(url, clock) as other:
+            await populate(one, clock)
+            done = await asyncio.gather(one.sweep(), other.sweep())
+            assert sorted(done) == [0, 2]
+            await one.register(LONG_DEAD)
+            await alive(one, clock, WEEK.total_seconds())
+            assert await one.sweep() > 0, "after a while it is done again"
+            assert SWEEP_EVERY < WEEK
+
+    asyncio.run(scenario())
+
+
+def test_nothing_goes_while_states_are_held_or_when_it_is_off(url: URL) -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(url, clock) as registry, registry_of(url, clock, remove_after=None) as keeps:
+            await populate(registry, clock)
+            assert await keeps.sweep() == 0
+            clock.advance(60)
+            await registry.tick()
+            assert await registry.sweep() == 0, "the registry was away just now"
+            assert len(await states(registry)) == len(EVERYBODY)
+
+    asyncio.run(scenario())

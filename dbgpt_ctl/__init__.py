@@ -3,6 +3,8 @@
 The map, in the order of imports (each may import those above it only):
 
     errors      one tree of errors: HTTP status and exit code of each
+    addresses   URLs of controllers, and how their secrets are hidden
+    hosts       the hosts of one database, and in which order they are tried
     instance    what an instance is, and the rules of its life; pure
     clock       where the time comes from
     settings    every knob, once
@@ -31,7 +33,7 @@ _HOMES = {
     "DatabaseModelRegistry": "registry.database",
     "InstanceKey": "instance",
     "ModelRegistry": "registry",
-    "ModelRegistryClient": "registry_client",
+    "ModelRegistryClient": "client.registry_client",
     "Registration": "instance",
     "RemoteModelRegistry": "registry.remote",
     "create_app": "controller.app",

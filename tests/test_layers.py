@@ -24,14 +24,22 @@ ALLOWED = {
     "client": {"errors", "instance", "addresses", "traceparent"},
     "registry": {"errors", "hosts", "instance", "clock"},
     "registry.remote": {"errors", "instance", "registry", "client", "traceparent"},
-    "controller": {"errors", "hosts", "instance", "clock", "settings", "registry", "registry.remote", "tracing", "traceparent"},
+    "controller": {
+        "errors",
+        "hosts",
+        "instance",
+        "clock",
+        "settings",
+        "registry",
+        "registry.remote",
+        "tracing",
+        "traceparent",
+    },
     "cli": {"errors", "instance", "settings", "client", "traceparent"},
     "cli.serve": {"errors", "settings", "cli", "controller"},
     "cli.db": {"errors", "clock", "settings", "cli", "controller", "registry"},
     "__main__": {"cli"},
 }
-# Modules beside client.py that are parts of it.
-CLIENT_PARTS = {"answers", "async_transport", "calls", "glance", "registry_client", "reported", "transport"}
 SERVER_LIBRARIES = {
     "fastapi",
     "starlette",
@@ -57,8 +65,6 @@ CLIENT_MODULES = [
 def layer_of(module: str) -> str:
     """`registry.database` belongs to `registry`, unless it is a layer of its own."""
     parts = module.split(".")
-    if parts[0] in CLIENT_PARTS:
-        return "client"
     return next((name for name in (".".join(parts[:2]), parts[0]) if name in ALLOWED), parts[0])
 
 

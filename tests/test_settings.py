@@ -222,10 +222,7 @@ def test_an_env_file_may_be_a_pipe() -> None:
         (
             "registry_db_host",
             f"mysql://root:{SECRET}@db/x",
-            (
-                "registry_db_host mysql://********@db/x is not a host, "
-                "or a list of hosts as in db1,db2:3307,[::1]:3308"
-            ),
+            ("registry_db_host mysql://********@db/x is not a host, or a list of hosts as in db1,db2:3307,[::1]:3308"),
         ),
         ("registry_db_user", "a\nb", "registry_db_user 'a\\nb' holds control or invisible characters"),
         (

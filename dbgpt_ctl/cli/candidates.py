@@ -54,7 +54,7 @@ def references(ctx: Any, incomplete: str) -> list[str]:
 
 def _registered(ctx: Any) -> Iterable[dict[str, Any]]:
     """The API's objects; none, and no word about it, when settings are wrong or nobody answers in time."""
-    from dbgpt_ctl.glance import glance
+    from dbgpt_ctl.client.glance import glance
     from dbgpt_ctl.settings import ClientSettings
 
     try:

@@ -77,7 +77,7 @@ def _row(instance: ReportedInstance, now: datetime, *, wide: bool) -> list[str]:
         escaped(instance.host),
         str(instance.port),
         instance.state,
-        age_of(instance.last_heartbeat, now),
+        _beat(instance, now),
         _weight(instance.weight),
     ]
     if not wide:
@@ -87,8 +87,23 @@ def _row(instance: ReportedInstance, now: datetime, *, wide: bool) -> list[str]:
         *cells,
         escaped(str(instance.prompt_template or "-")),
         "yes" if instance.check_healthy else "no",
-        "-" if beat is None else beat.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "-" if beat is None else _local(beat) if instance.beat_is_local else _utc(beat),
     ]
+
+
+def _beat(instance: ReportedInstance, now: datetime) -> str:
+    """No age of a time whose zone nobody knows: it might be hours off."""
+    if instance.beat_is_local and instance.last_heartbeat is not None:
+        return _local(instance.last_heartbeat)
+    return age_of(instance.last_heartbeat, now)
+
+
+def _local(beat: datetime) -> str:
+    return beat.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
+
+
+def _utc(beat: datetime) -> str:
+    return beat.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _weight(weight: Any) -> str:

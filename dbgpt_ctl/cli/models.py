@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from dbgpt_ctl.cli.results import ResultFormat, for_each, reference
 from dbgpt_ctl.cli.suggest import Registered, remarks_on_types
 from dbgpt_ctl.errors import ControllerRefused, NotFound
 from dbgpt_ctl.instance import InstanceKey, Registration, parse_prompt_template, parse_weight
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.client import InstanceList
 
 app = typer.Typer(cls=Group, help="See and change which model instances are registered.")
 
@@ -107,15 +110,26 @@ def list_(
         pairs = [
             each for each in zip(answer.objects, answer.instances, strict=True) if wanted.matches(each[1].model_name)
         ]
-        if answer.stale_since and not quiet:
-            say(
-                f"warning: the registry of {answer.controller} is away; "
-                f"this is what it held {age_of(answer.stale_since, now)}"
-            )
+        if not quiet:
+            _warn(answer, now)
         if not pairs and not quiet:
             say(_none(wanted, answer.controller, Registered(client), healthy_only=healthy_only))
     objects, instances = [each for each, _ in pairs], [each for _, each in pairs]
     print_instances(objects, instances, output, now=now, headers=not no_headers)
+
+
+def _warn(answer: InstanceList, now: datetime) -> None:
+    if answer.stale_since:
+        say(
+            f"warning: the registry of {answer.controller} is away; "
+            f"this is what it held {age_of(answer.stale_since, now)}"
+        )
+    if answer.held_until:
+        left = max(0, round((answer.held_until - now).total_seconds()))
+        say(
+            f"warning: the registry of {answer.controller} was away; "
+            f"for {left}s more some are shown as they were then, to give them the time to beat again"
+        )
 
 
 def _none(wanted: ModelFilter, controller: str, registered: Registered, *, healthy_only: bool) -> str:

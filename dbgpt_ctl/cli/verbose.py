@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.cli.output import say
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.answers import Reply, Unanswered
-    from dbgpt_ctl.calls import Request
+    from dbgpt_ctl.client.answers import Reply, Unanswered
+    from dbgpt_ctl.client.calls import Request
 
 
 def tell(request: Request, outcome: Reply | Unanswered, seconds: float) -> None:
     """One line on stderr for each request. The URL never holds credentials."""
-    from dbgpt_ctl.answers import Reply  # with the client it is there, without one nobody comes here
+    from dbgpt_ctl.client.answers import Reply  # with the client it is there, without one nobody comes here
 
     what = str(outcome.status) if isinstance(outcome, Reply) else outcome.reason
     trace = "" if request.trace is None else f", trace {request.trace.trace_id}"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.client import AsyncControllerClient
+from dbgpt_ctl.client.reported import read_time, reported_state
 from dbgpt_ctl.errors import (
     ControllerError,
     ControllerRefused,
@@ -19,7 +20,6 @@ from dbgpt_ctl.errors import (
 )
 from dbgpt_ctl.instance import InstanceState, ListedInstance, ModelInstance, Registration
 from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth
-from dbgpt_ctl.reported import read_time, reported_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -93,7 +93,8 @@ class RemoteModelRegistry(ModelRegistry):
             self._note(str(error))
             raise
         self._note(None)
-        return Listing(_entries(answer.objects, model_name, healthy_only=healthy_only), stale_since=answer.stale_since)
+        entries = _entries(answer.objects, model_name, healthy_only=healthy_only)
+        return Listing(entries, stale_since=answer.stale_since, held_until=answer.held_until)
 
     def _note(self, failure: str | None) -> None:
         if not self._closed:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tests.chaos.wire import Reply
     from tests.support.mariadb import MariaDBServer
 
 
@@ -30,7 +31,7 @@ class Ledger:
     after it went unanswered, those too."""
     pauses: list[float] = field(default_factory=list)
     """Seconds from the first try of a call to its acknowledgement, one for each acknowledged call."""
-    failures: list[str] = field(default_factory=list)
+    failures: list[Reply] = field(default_factory=list)
     """Answers of tries that were not acknowledged."""
 
     @property

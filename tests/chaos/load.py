@@ -89,7 +89,7 @@ def acknowledged(stop: Event, call: Callable[[], Reply], ledger: Ledger) -> bool
         if reply.is_acknowledged:
             ledger.pauses.append(monotonic() - started)
             return True
-        ledger.failures.append(str(reply))
+        ledger.failures.append(reply)
         assert reply.status in {0, 503}, f"neither true nor 503: {reply}"
         assert monotonic() - started < PATIENCE_SECS, f"not acknowledged in {PATIENCE_SECS:.0f} s: {reply}"
         if stop.wait(RETRY_SECS):
@@ -144,15 +144,18 @@ class Watcher:
     ports: set[int] = field(default_factory=set)
     """Who was in the last list."""
     missed: list[str] = field(default_factory=list)
-    """Each time one of `wanted` was not there: when, and who."""
+    """Each time one of `wanted` was not there, or one of `unwanted` was: when, and who."""
     wanted: set[int] = field(default_factory=set)
     """The ports of those who must be in every list."""
+    unwanted: set[int] = field(default_factory=set)
+    """The ports of those who must be in none."""
 
     def watch(self, stop: Event) -> None:
         started = monotonic()
         with Wire(self.url) as wire:
             while not stop.wait(self.pace):
-                wanted = self.wanted.copy()  # who may die during the call is not wanted afterwards
+                # Who is about to die is not wanted already, and only who was dead before may not be there.
+                wanted, unwanted = self.wanted.copy(), self.unwanted.copy()
                 reply = wire.list(self.model_name, healthy_only=True)
                 self.lists += 1
                 self.longest = max(self.longest, reply.seconds)
@@ -162,5 +165,6 @@ class Watcher:
                 self.stale += reply.is_stale
                 self.held += reply.is_held
                 self.ports = {each["port"] for each in json.loads(reply.body)}
-                if absent := (wanted & self.wanted) - self.ports:
-                    self.missed.append(f"{monotonic() - started:.2f} s: {sorted(absent)} not in {reply}")
+                wrong = ((wanted & self.wanted) - self.ports) | (unwanted & self.ports)
+                if wrong:
+                    self.missed.append(f"{monotonic() - started:.2f} s: {sorted(wrong)}, {reply}")

@@ -194,6 +194,23 @@ def test_a_stale_list_comes_with_a_warning(run: Run, fake: FakeController) -> No
     assert done.err == f"ctl: warning: the registry of {fake.url} is away; this is what it held 45s ago\n"
 
 
+def test_held_states_come_with_a_warning(run: Run, fake: FakeController) -> None:
+    fake.body, fake.headers = SOME, {"X-Ctl-Held-Until": "2026-01-02T12:00:45+00:00"}
+    assert run("models", "list", "-o", "name").err == (
+        f"ctl: warning: the registry of {fake.url} was away; "
+        "for 45s more some are shown as they were then, to give them the time to beat again\n"
+    )
+    assert run("models", "list", "-o", "name", "-q").err == ""
+
+
+def test_a_time_without_a_zone_is_shown_as_it_is(run: Run, fake: FakeController) -> None:
+    """DB-GPT's controller sends its own local time: an age could be hours off."""
+    fake.body = [listed("qwen@llm", last_heartbeat="2026-01-02T08:15:30.123456")]
+    assert "2026-01-02 08:15:30" in run("models", "list").out
+    assert " ago" not in run("models", "list").out
+    assert "2026-01-02 08:15:30" in run("models", "list", "-o", "wide").out.split("yes")[1]
+
+
 def test_without_a_date_ages_count_against_this_clock(run: Run, fake: FakeController) -> None:
     fake.body, fake.date = [listed("qwen@llm", last_heartbeat=datetime.now(UTC).isoformat())], None
     assert "s ago" in run("models", "list").out

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.addresses import parse_addresses
+from dbgpt_ctl.client.transport import client_options
 from dbgpt_ctl.errors import ControllerUnreachable
-from dbgpt_ctl.transport import client_options
 from tests.client.servers import (
     LIST_REPLY,
     behaving,

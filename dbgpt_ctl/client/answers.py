@@ -15,8 +15,8 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from dbgpt_ctl.client.reported import ControllerHealth, InstanceList, read_time
 from dbgpt_ctl.errors import ControllerRefused, NotAllowed
-from dbgpt_ctl.reported import ControllerHealth, InstanceList, read_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
-from dbgpt_ctl.answers import Reply, Unanswered
-from dbgpt_ctl.transport import IDLE_SECONDS, MAX_CONNECTIONS, request_parts, too_late, unanswered
+from dbgpt_ctl.client.answers import Reply, Unanswered
+from dbgpt_ctl.client.transport import IDLE_SECONDS, MAX_CONNECTIONS, request_parts, too_late, unanswered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from dbgpt_ctl.calls import Request
+    from dbgpt_ctl.client.calls import Request
 
 
 class AsyncTransport:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
-from dbgpt_ctl.answers import PassedOver, Reply, Unanswered, accepted, read_health, read_list, read_verdict
+from dbgpt_ctl.client.answers import PassedOver, Reply, Unanswered, accepted, read_health, read_list, read_verdict
 from dbgpt_ctl.errors import ControllerError, ControllerFailed, ControllerRefused, ControllerUnreachable
 from dbgpt_ctl.instance import Registration
 from dbgpt_ctl.traceparent import CURRENT
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.client.reported import ControllerHealth, InstanceList
     from dbgpt_ctl.instance import InstanceKey
-    from dbgpt_ctl.reported import ControllerHealth, InstanceList
     from dbgpt_ctl.traceparent import TraceContext
 
 MODELS = "/api/controller/models"

@@ -26,6 +26,10 @@ class ReportedInstance:
     prompt_template: str | None = None
     last_heartbeat: datetime | None = None
     """Aware. None when it never beat."""
+    beat_is_local: bool = False
+    """`last_heartbeat` came without an offset: DB-GPT's controller sends its own local time, and which that is it does
+    not say. It is taken as this host's.
+    """
 
     @classmethod
     def read(cls, reported: Mapping[str, Any]) -> ReportedInstance:
@@ -40,6 +44,7 @@ class ReportedInstance:
             enabled=reported.get("enabled") is not False,
             prompt_template=reported.get("prompt_template"),
             last_heartbeat=read_time(reported.get("last_heartbeat")),
+            beat_is_local=is_local(reported.get("last_heartbeat")),
         )
 
     @property
@@ -96,6 +101,14 @@ def reported_state(*, healthy: bool, enabled: bool) -> InstanceState:
     if not healthy:
         return InstanceState.UNHEALTHY
     return InstanceState.HEALTHY if enabled else InstanceState.DRAINED
+
+
+def is_local(value: Any) -> bool:
+    """Whether this is a time without an offset."""
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is None
+    except ValueError:
+        return False
 
 
 def read_time(value: Any) -> datetime | None:

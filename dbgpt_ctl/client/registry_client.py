@@ -8,12 +8,12 @@ import time
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from dbgpt_ctl.addresses import parse_addresses
-from dbgpt_ctl.async_transport import AsyncTransport
-from dbgpt_ctl.calls import Calls
 from dbgpt_ctl.client import drive_async
+from dbgpt_ctl.client.async_transport import AsyncTransport
+from dbgpt_ctl.client.calls import Calls
+from dbgpt_ctl.client.transport import client_options
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.instance import InstanceState, Registration
-from dbgpt_ctl.transport import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import httpx
 
     from dbgpt_ctl.addresses import Address
-    from dbgpt_ctl.calls import Flow
-    from dbgpt_ctl.reported import ReportedInstance
+    from dbgpt_ctl.client.calls import Flow
+    from dbgpt_ctl.client.reported import ReportedInstance
 
 T = TypeVar("T")
 IMPATIENT_SECONDS = 0.5

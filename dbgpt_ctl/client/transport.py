@@ -23,14 +23,14 @@ if _spared:
     del sys.modules["httpx._main"]
 
 from dbgpt_ctl import __version__  # noqa: E402
-from dbgpt_ctl.answers import Reply, Unanswered, one_line  # noqa: E402
+from dbgpt_ctl.client.answers import Reply, Unanswered, one_line  # noqa: E402
 from dbgpt_ctl.errors import UsageError  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dbgpt_ctl.addresses import Address
-    from dbgpt_ctl.calls import Request
+    from dbgpt_ctl.client.calls import Request
 
     Watch = Callable[[Request, Reply | Unanswered, float], None]
     """Told of each request, what came of it, and the seconds it took."""

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 
 from dbgpt_ctl import __version__
 from dbgpt_ctl.addresses import parse_addresses
-from dbgpt_ctl.answers import Reply, Unanswered
-from dbgpt_ctl.calls import Calls
+from dbgpt_ctl.client.answers import Reply, Unanswered
+from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.calls import Request
+    from dbgpt_ctl.client.calls import Request
 
 
 def glance(address: str, *, within: float) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from dbgpt_ctl.addresses import parse_addresses
-from dbgpt_ctl.calls import ADVICE, Calls
-from dbgpt_ctl.reported import ControllerHealth, InstanceList, ReportedInstance
+from dbgpt_ctl.client.calls import ADVICE, Calls
+from dbgpt_ctl.client.reported import ControllerHealth, InstanceList, ReportedInstance
 from dbgpt_ctl.traceparent import CURRENT
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from dbgpt_ctl.async_transport import AsyncTransport
-    from dbgpt_ctl.calls import Flow
+    from dbgpt_ctl.client.async_transport import AsyncTransport
+    from dbgpt_ctl.client.calls import Flow
+    from dbgpt_ctl.client.transport import Transport, Watch
     from dbgpt_ctl.instance import InstanceKey, Registration
     from dbgpt_ctl.traceparent import TraceContext
-    from dbgpt_ctl.transport import Transport, Watch
 
 __all__ = ["AsyncControllerClient", "ControllerClient", "ControllerHealth", "InstanceList", "ReportedInstance"]
 
@@ -56,7 +56,7 @@ class ControllerClient:
         trace: Callable[[], TraceContext | None] = CURRENT.get,
     ) -> None:
         self._calls = Calls(parse_addresses(address), timeout, monotonic, advice, trace=trace)
-        from dbgpt_ctl.transport import Transport, client_options
+        from dbgpt_ctl.client.transport import Transport, client_options
 
         self._transport = Transport(client_options(self._calls.addresses, trust_env=trust_env), transport, watch)
 
@@ -121,8 +121,8 @@ class AsyncControllerClient:
         advice: str = ADVICE,
     ) -> None:
         self._calls = Calls(parse_addresses(address), timeout, monotonic, advice)
-        from dbgpt_ctl.async_transport import AsyncTransport
-        from dbgpt_ctl.transport import client_options
+        from dbgpt_ctl.client.async_transport import AsyncTransport
+        from dbgpt_ctl.client.transport import client_options
 
         self._transport = AsyncTransport(client_options(self._calls.addresses, trust_env=trust_env), transport)
 

@@ -22,7 +22,7 @@ test: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the tests of the MySQL registry are skipped without it'
 	@sh scripts/apt-install.sh zsh zsh 'the tests of its completion are skipped without it'
 	@sh scripts/apt-install.sh fish fish 'the tests of its completion are skipped without it'
-	$(BIN)/python -m tests.support.dbgpt
+	-@$(BIN)/python -m tests.support.dbgpt  # without Python 3.11 its tests are skipped, and in CI they fail
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev

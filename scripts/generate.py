@@ -1,16 +1,23 @@
-"""Writes what follows from the settings: .env.example and the tables of README.md. Run by `make generate`."""
+"""Writes what follows from the code: .env.example, and the tables of settings, exit codes and problems in README.md and
+docs/. Run by `make generate`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dbgpt_ctl.cli.output import PipeClosed
+from dbgpt_ctl.controller.openapi import EXAMPLES
+from dbgpt_ctl.errors import ControllerError, CtlError
 from dbgpt_ctl.settings import ClientSettings, ControllerSettings, Knob, Settings, knobs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"
 README = ROOT / "README.md"
-BEGIN = "<!-- settings:begin -->"
-END = "<!-- settings:end -->"
 
 SECTIONS: dict[str, type[Settings]] = {
     "`ctl serve`": ControllerSettings,
@@ -30,17 +37,73 @@ def env_example() -> str:
 
 
 def settings_tables() -> str:
-    """What stands between the markers of README.md: a table per settings class."""
+    """A table per settings class."""
     return "\n\n".join(_table(title, settings) for title, settings in SECTIONS.items())
 
 
-def with_settings(readme: str) -> str:
-    """The text of README.md with the tables of today between its markers."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"README.md needs the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{settings_tables()}\n\n{END}{after}"
+def exit_codes_table() -> str:
+    """Every exit code, and which errors it stands for."""
+    rows = [
+        (0, "Done", "It did what it was asked to; an empty list too."),
+        (1, "Failed", "Anything unexpected."),
+        (5, "Condition not met", "Kept for commands that ask whether something holds."),
+        (130, "Interrupted", "Ctrl-C."),
+        (PipeClosed.exit_code, "Pipe closed", "Who read the output has seen enough, as with `head`."),
+        *((each.exit_code, each.title, _gist(each)) for each in _errors(CtlError) if each not in _BASES),
+    ]
+    head = ["| Code | What happened | That is |", "|---|---|---|"]
+    return "\n".join(
+        head + [f"| {code} | {what} | {that} |" for code, what, that in sorted(rows, key=lambda row: row[0])]
+    )
+
+
+def problem_codes_table() -> str:
+    """Every `code` that the API answers with."""
+    rows = [
+        (500, "internal_error", "The controller failed at this request; its log says why."),
+        (404, "not_found", "There is nothing at this path."),
+        (405, "method_not_allowed", "There is, but not for this method."),
+        *((type(each).http_status, type(each).code, _gist(type(each))) for each in EXAMPLES),
+    ]
+    head = ["| Status | `code` | Meaning |", "|---|---|---|"]
+    return "\n".join(head + [f"| {status} | `{code}` | {meaning} |" for status, code, meaning in sorted(rows)])
+
+
+TABLES: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"settings": settings_tables},
+    ROOT / "docs" / "exit-codes.md": {"exit-codes": exit_codes_table},
+    ROOT / "docs" / "api.md": {"problem-codes": problem_codes_table},
+}
+"""What is generated, by file and by the name that its markers have there."""
+
+
+def with_tables(path: Path, text: str) -> str:
+    """The text of the file at `path` with the tables of today between their markers. Raises ValueError without them."""
+    for name, table in TABLES[path].items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise ValueError(f"{path.name} needs the lines {begin} and {end}")
+        text = f"{before}{begin}\n\n{table()}\n\n{end}{after}"
+    return text
+
+
+_BASES = {CtlError, ControllerError}
+"""Nobody meets these; they are what others have in common."""
+
+
+def _errors(kind: type[CtlError]) -> Iterator[type[CtlError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        if each.__module__ == CtlError.__module__:
+            yield from _errors(each)
+
+
+def _gist(error: type[CtlError]) -> str:
+    """The first sentence of its docstring."""
+    sentence, _, _ = " ".join((error.__doc__ or "").split()).partition(". ")
+    return f"{sentence.removesuffix('.')}."
 
 
 def _table(title: str, settings: type[Settings]) -> str:
@@ -66,4 +129,5 @@ def _sentence(knob: Knob) -> str:
 
 if __name__ == "__main__":
     ENV_EXAMPLE.write_text(env_example())
-    README.write_text(with_settings(README.read_text()))
+    for path in TABLES:
+        path.write_text(with_tables(path, path.read_text()))

@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+import shlex
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from dotenv import dotenv_values
 
+import dbgpt_ctl
+from dbgpt_ctl.cli import app
 from dbgpt_ctl.settings import ClientSettings, ControllerSettings, Settings, knobs_of
 from dbgpt_ctl.settings.kinds import Seconds
 from dbgpt_ctl.settings.knob import knob
 from scripts import generate
+from tests.support.documents import DOCUMENTS, Block, anchors, blocks, links
+from tests.support.process import ROOT
+from tests.support.walkthrough import comparable, reader
 
 RUN_GENERATE = "run `make generate`"
+TABLES = sorted(generate.TABLES)
+MOVE = ROOT / "docs" / "moving-from-dbgpt.md"
+"""Needs a cluster of DB-GPT: tests/interop/test_move.py makes that move."""
+SHOWN = [block for document in DOCUMENTS for block in blocks(document)]
+RUN = [
+    document
+    for document in DOCUMENTS
+    if document != MOVE and any(block.kind == "console" and block.runs for block in blocks(document))
+]
 
 
 def test_env_example_is_up_to_date() -> None:
     assert generate.ENV_EXAMPLE.read_text() == generate.env_example(), RUN_GENERATE
 
 
-def test_readme_has_the_settings_of_today() -> None:
-    readme = generate.README.read_text()
-    assert readme == generate.with_settings(readme), RUN_GENERATE
+@pytest.mark.parametrize("path", TABLES, ids=[path.name for path in TABLES])
+def test_tables_are_those_of_today(path: Path) -> None:
+    text = path.read_text()
+    assert text == generate.with_tables(path, text), RUN_GENERATE
 
 
 @pytest.mark.parametrize("settings", [ControllerSettings, ClientSettings])
@@ -48,12 +70,117 @@ def test_a_new_knob_is_one_field_and_needs_new_documents(monkeypatch: pytest.Mon
     row = "| `--shutdown-grace-secs` | `CONTROLLER_SHUTDOWN_GRACE_SECS` | `12` | above 0, to 31536000 | Seconds to wait"
     assert row in generate.settings_tables()
     assert row not in before[1]
-    assert generate.with_settings(f"a\n{generate.BEGIN}\nold\n{generate.END}\nb\n") == (
-        f"a\n{generate.BEGIN}\n\n{generate.settings_tables()}\n\n{generate.END}\nb\n"
+    begin, end = "<!-- settings:begin -->", "<!-- settings:end -->"
+    assert generate.with_tables(generate.README, f"a\n{begin}\nold\n{end}\nb\n") == (
+        f"a\n{begin}\n\n{generate.settings_tables()}\n\n{end}\nb\n"
     )
     assert Grown.load({}, {"CONTROLLER_SHUTDOWN_GRACE_SECS": "3"}, "").shutdown_grace_secs == 3.0
 
 
 def test_a_readme_without_the_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="settings:begin"):
-        generate.with_settings("# ctl\n")
+        generate.with_tables(generate.README, "# ctl\n")
+
+
+def test_the_readme_names_every_exit_code() -> None:
+    _, _, section = generate.README.read_text().partition("## Exit codes")
+    section, _, _ = section.partition("\n## ")
+    shown = re.findall(r"^\| (\d+) ", section, re.MULTILINE)
+    assert shown == sorted(set(re.findall(r"^\| (\d+) ", generate.exit_codes_table(), re.MULTILINE)), key=int)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[path.name for path in DOCUMENTS])
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in links(document):
+        if target.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (document.parent / path).resolve() if path else document
+        assert there.exists(), f"{document.name}: {target}"
+        assert not anchor or anchor in anchors(there), f"{document.name}: {target} is not among {anchors(there)}"
+
+
+def test_every_document_is_found_from_the_readme() -> None:
+    found = {(ROOT / target.partition("#")[0]).resolve() for target in links(ROOT / "README.md")}
+    assert set(DOCUMENTS) - {ROOT / "README.md"} <= found
+
+
+@pytest.mark.parametrize("document", RUN, ids=[path.name for path in RUN])
+def test_examples_do_what_the_document_shows(document: Path, tmp_path: Path) -> None:
+    """In one go: what a block did is there in the next. A block without any output shown only has to succeed."""
+    with reader(tmp_path) as somebody:
+        for block in blocks(document):
+            if block.kind != "console" or not block.runs:
+                continue
+            _needs(block)
+            ran = somebody.follow(block.commands())
+            silent = not any(each.command.output for each in ran)
+            for each in ran:
+                where = f"{block}: {each.command.line}\n{each.output}"
+                if silent:
+                    assert each.code == 0, where
+                else:
+                    assert comparable(each.output) == comparable(each.command.output), where
+
+
+def _needs(block: Block) -> None:
+    missing = [each for each in ("jq", "curl") if re.search(rf"\b{each}\b", block.text) and not shutil.which(each)]
+    if missing and not os.environ.get("CI"):
+        pytest.skip(f"{block} needs {missing[0]}")
+
+
+def test_output_that_differs_in_substance_is_noticed() -> None:
+    assert comparable("a  3s ago\n") == comparable("a 17.5s ago")
+    assert comparable("http://127.0.0.1:8000  healthy") == comparable("http://127.0.0.1:41234 healthy ")
+    assert comparable("a healthy 3s ago") != comparable("a unhealthy 3s ago")
+
+
+@pytest.mark.parametrize("block", [each for each in SHOWN if each.kind == "python"], ids=str)
+def test_python_examples_run(block: Block) -> None:
+    exec(compile(block.text, str(block), "exec"), {"__name__": "example"})
+
+
+COMMANDS = [(block, command.line) for block in SHOWN if block.kind == "console" for command in block.commands()]
+
+
+@pytest.mark.parametrize(("block", "line"), COMMANDS, ids=[f"{block} {line.split()[1:3]}" for block, line in COMMANDS])
+def test_commands_and_flags_exist(block: Block, line: str) -> None:
+    """Also of blocks that are not run."""
+    for words in _ctl_calls(line):
+        command, rest = _resolved(words)
+        flags = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
+        used = {word.partition("=")[0] for word in rest if word.startswith("-") and word != "-"}
+        assert used <= flags | {"--help", "-h"}, f"{block}: {line}: {used - flags}"
+
+
+def _ctl_calls(line: str) -> list[list[str]]:
+    """The words after each `ctl` in a line of shell."""
+    text = line.replace(".venv/bin/ctl", "ctl").replace("<(", "; ").replace(")", " ")
+    words = shlex.split(text, comments=True)
+    calls: list[list[str]] = []
+    for part in (
+        " ".join(shlex.quote(word) for word in words).replace(" '|' ", "\n").replace(" '||' ", "\n").split("\n")
+    ):
+        found = shlex.split(part)
+        if "ctl" in found:
+            calls.append([word for word in found[found.index("ctl") + 1 :] if word not in {">", "2>/dev/null"}])
+    return calls
+
+
+def _resolved(words: list[str]) -> tuple[Any, list[str]]:
+    command: Any = typer.main.get_command(app)
+    while words and getattr(command, "commands", None):
+        assert words[0] in command.commands or words[0].startswith("-"), f"there is no command {words[0]}"
+        if words[0].startswith("-"):
+            break
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+def test_the_map_of_the_package_names_every_module() -> None:
+    package = ROOT / "dbgpt_ctl"
+    modules = {path.stem for path in package.glob("*.py")} | {
+        path.parent.name for path in package.glob("*/__init__.py")
+    }
+    named = set(re.findall(r"\b[a-z_]+\b", dbgpt_ctl.__doc__ or ""))
+    assert not {name for name in modules if not name.startswith("__")} - named

@@ -45,8 +45,10 @@ def connect_to(
     timeouts: DatabaseTimeouts,
     hosts: DatabaseHosts | None = None,
     ssl_ca: str | None = None,
+    reads: bool = False,
 ) -> Engine:
-    """An engine that has not connected yet. Raises UsageError for a database this package cannot use.
+    """An engine that has not connected yet; with `reads` one for what writes nothing. Raises UsageError for a database
+    this package cannot use.
 
     `hosts`: where a MySQL database is, instead of the host and port in `url`. `ssl_ca`: a file with the certificates to
     trust; with it, connections are encrypted and the server's name is checked.
@@ -63,19 +65,24 @@ def connect_to(
         "pool_reset_on_return": None,
         "hide_parameters": True,
     }
-    return _sqlite(url, timeouts, pool) if kind == "sqlite" else _mysql(url, timeouts, pool, hosts, ssl_ca)
+    if kind == "sqlite":
+        return _sqlite(url, timeouts, pool, reads=reads)
+    return _mysql(url, timeouts, pool, hosts, ssl_ca, reads=reads)
 
 
 def _mysql(
-    url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any], hosts: DatabaseHosts | None, ssl_ca: str | None
+    url: URL,
+    timeouts: DatabaseTimeouts,
+    pool: dict[str, Any],
+    hosts: DatabaseHosts | None,
+    ssl_ca: str | None,
+    *,
+    reads: bool,
 ) -> Engine:
     lock = timeouts.lock
-    # READ COMMITTED: no gap locks, and each statement sees all that was committed before it began.
-    engine = create_engine(
-        url.set(drivername="mysql+pymysql"),
-        isolation_level="READ COMMITTED",
-        pool_recycle=_RECYCLE_SECS,
-        connect_args={
+    options: dict[str, Any] = {
+        "pool_recycle": _RECYCLE_SECS,
+        "connect_args": {
             "charset": "utf8mb4",
             "connect_timeout": timeouts.connect,
             "read_timeout": timeouts.io,
@@ -84,7 +91,12 @@ def _mysql(
             **({"ssl_ca": ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True} if ssl_ca else {}),
         },
         **pool,
-    )
+    }
+    address = url.set(drivername="mysql+pymysql")
+    # Reads in autocommit spare a round trip each. READ COMMITTED: no gap locks, and each statement sees all that was
+    # committed before it began.
+    isolation = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+    engine = create_engine(address, **(isolation if reads else {"isolation_level": "READ COMMITTED"}), **options)
     if hosts is not None:
         try_hosts(engine, hosts)
     event.listen(engine, "connect", _read_own_cluster)
@@ -99,7 +111,7 @@ def _read_own_cluster(connection: Any, _: object) -> None:
             cursor.execute("SET SESSION wsrep_sync_wait = 1")
 
 
-def _sqlite(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any]) -> Engine:
+def _sqlite(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any], *, reads: bool) -> Engine:
     if url.database in {None, "", ":memory:"}:
         raise UsageError(
             "a SQLite registry needs the path of a file; to keep instances in memory use the embedded registry"
@@ -116,9 +128,7 @@ def _sqlite(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any]) -> Engin
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
         # A writer takes its lock first: one that has to upgrade from a read fails at once when another was faster.
-        connection.exec_driver_sql(
-            "BEGIN" if connection.get_execution_options().get("ctl_reads") else "BEGIN IMMEDIATE"
-        )
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 

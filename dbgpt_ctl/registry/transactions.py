@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from dbgpt_ctl.errors import RegistryError
@@ -51,11 +52,18 @@ class Database:
         self.place = f"{several}/{url.database}" if several else place_of(url)
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.health = RegistryHealth(ready=False, reason=f"database {self.place} was not asked yet")
-        self.engine = connect_to(
-            url, pool_size=pool_size, max_overflow=max_overflow, timeouts=timeouts, hosts=several, ssl_ca=ssl_ca
+        connect = partial(
+            connect_to,
+            url,
+            pool_size=pool_size,
+            max_overflow=max_overflow,
+            timeouts=timeouts,
+            hosts=several,
+            ssl_ca=ssl_ca,
         )
+        self.engine = connect()
+        self.readers = connect(reads=True)
         self._hosts = max(1, len(hosts))
-        self._readers = self.engine.execution_options(ctl_reads=True)
         self._timeouts = timeouts
         self._random = randomness
         self._sleep = sleep
@@ -78,6 +86,7 @@ class Database:
     def dispose(self) -> None:
         """Closes the connections that nobody uses now."""
         self.engine.dispose()
+        self.readers.dispose()
 
     def _prepare(self) -> None:
         if self.is_sqlite:
@@ -89,7 +98,7 @@ class Database:
             return work(connection)
 
     def _read(self, work: Callable[[Connection], T]) -> T:
-        with self._readers.connect() as connection:
+        with self.readers.connect() as connection:
             return work(connection)
 
     def _try(self, action: Callable[[], T]) -> T:

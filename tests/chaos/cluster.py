@@ -94,13 +94,20 @@ class Cluster:
         with Wire(controller.url, timeout=5) as wire:
             return wire.health().body == b'{"status":"ok"}' and not wire.list(MODEL).is_stale
 
-    def check_lists(self) -> None:
-        """No list failed, was without one who beats, or with one who was dead."""
-        failures = [str(failure) for each in self.watchers for failure in each.failures]
-        missed = [missed for each in self.watchers for missed in each.missed]
-        assert not failures, failures[:5]
-        assert not missed, missed[:5]
-        assert all(each.lists > 50 for each in self.watchers)
+    @property
+    def failed_lists(self) -> list[str]:
+        return [str(failure) for each in self.watchers for failure in each.failures]
+
+    @property
+    def wrong_lists(self) -> list[str]:
+        """Lists without one who beats, or with one who was dead."""
+        assert all(each.lists > 50 for each in self.watchers), "nobody watched"
+        return [missed for each in self.watchers for missed in each.missed]
+
+    @property
+    def acknowledged(self) -> int:
+        """Registers, deregisters and beats."""
+        return self.ledger.acknowledged + sum(each.ledger.acknowledged for each in self.workers)
 
     def unstored_beats(self, server: MariaDBServer) -> list[str]:
         """Beats that were acknowledged and are not stored. The server has this machine's clock."""

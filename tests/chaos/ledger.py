@@ -7,8 +7,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tests.chaos.wire import Reply
     from tests.support.mariadb import MariaDBServer
 
@@ -42,13 +40,19 @@ class Ledger:
     def longest_pause(self) -> float:
         return max(self.pauses, default=0.0)
 
-    def lost(self, stored: Mapping[str, Fate]) -> list[str]:
-        """Each instance that is not what was acknowledged, with what it is."""
+    def lost(self, server: MariaDBServer, database: str) -> list[str]:
+        """Each instance that is not there what was acknowledged before this was called, with what it is."""
+        fates = self.fates.copy()
+        stored = stored_in(server, database)
         return [
-            f"{name}: {stored.get(name, Fate.ABSENT)}, not {' or '.join(sorted(fates))}"
-            for name, fates in self.fates.copy().items()
-            if stored.get(name, Fate.ABSENT) not in fates
+            f"{name}: {stored.get(name, Fate.ABSENT)}, not {' or '.join(sorted(allowed))}"
+            for name, allowed in fates.items()
+            if stored.get(name, Fate.ABSENT) not in allowed | _AS_GOOD[Fate.REMOVED in allowed]
         ]
+
+
+_AS_GOOD = {True: frozenset({Fate.ABSENT}), False: frozenset()}
+"""A tombstone does not stay for ever."""
 
 
 def stored_in(server: MariaDBServer, database: str) -> dict[str, Fate]:

@@ -43,6 +43,11 @@ class Load:
             if each.done():
                 each.result()
 
+    def end(self) -> None:
+        self.stop.set()
+        self._threads.shutdown()
+        self.check()
+
     def __enter__(self) -> Self:
         return self
 

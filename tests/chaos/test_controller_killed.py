@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.controllers import DATABASE, Controller, controllers
-from tests.chaos.ledger import Fate, Ledger, stored_in
+from tests.chaos.ledger import Fate, Ledger
 from tests.chaos.load import Load, keep_registering
 from tests.chaos.wire import listed
 
@@ -43,8 +43,7 @@ def test_nothing_acknowledged_is_lost_when_a_controller_is_killed(
         busy = sum(each.result() for each in running)
     assert busy == CYCLES
 
-    stored = stored_in(durable_mariadb, DATABASE)
-    lost = ledger.lost(stored)
+    lost = ledger.lost(durable_mariadb, DATABASE)
     with controllers(tmp_path, [durable_mariadb], 1) as (reader,):
         seen = {each["model_name"] for each in listed(reader.url).values()}
     unseen = [name for name, fates in ledger.fates.items() if fates == {Fate.REGISTERED} and name not in seen]

@@ -46,15 +46,18 @@ def statements(registry: DatabaseModelRegistry) -> Iterator[list[str]]:
         if not statement.startswith("BEGIN"):
             seen.append(statement)
 
-    event.listen(registry._database.engine, "before_cursor_execute", note)
+    engines = registry._database.engine, registry._database.readers
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     yield seen
-    event.remove(registry._database.engine, "before_cursor_execute", note)
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 def connections(registry: DatabaseModelRegistry) -> int:
     """Those that are in use."""
-    in_use: int = registry._database.engine.pool.checkedout()  # type: ignore[attr-defined]
-    return in_use
+    pools: list[Any] = [registry._database.engine.pool, registry._database.readers.pool]
+    return sum(pool.checkedout() for pool in pools)
 
 
 def test_columns_are_the_facts_in_their_order() -> None:

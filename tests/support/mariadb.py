@@ -113,9 +113,12 @@ class MariaDBServer:
         self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """It keeps its connections and answers none (SIGSTOP)."""
+        """It keeps its connections and answers none (SIGSTOP). Returns when all of its threads stand still."""
         assert self.process
         self.process.send_signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self.process.pid}/task")
+        while any(_state(thread) != "T" for thread in threads.iterdir()):
+            sleep(0.001)
 
     def resume(self) -> None:
         """Undoes `freeze`."""
@@ -180,6 +183,11 @@ class MariaDBServer:
 def _as_user() -> list[str]:
     """As root the daemon wants to be told that root is meant."""
     return ["--user=root"] if os.geteuid() == 0 else []
+
+
+def _state(thread: Path) -> str:
+    """R, S, T ...: the letter after the command's name, which is in parentheses and may hold anything."""
+    return (thread / "stat").read_text().rpartition(") ")[2][0]
 
 
 @dataclass(frozen=True)

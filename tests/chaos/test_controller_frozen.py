@@ -1,0 +1,95 @@
+"""A controller is frozen for longer than the heartbeat timeout and resumes (rule 8)."""
+
+from __future__ import annotations
+
+from time import sleep
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.cluster import DYING, MODEL, OPTIONS, TIMEOUT_SECS, Cluster
+from tests.chaos.controllers import controllers
+from tests.chaos.load import Load, Watcher, Worker
+from tests.chaos.wire import Instance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.chaos.conftest import Figures
+    from tests.support.mariadb import MariaDBServer
+
+FROZEN_SECS = 1.5 * TIMEOUT_SECS
+LONELY = 9003
+"""The port of a worker that knows no other controller."""
+
+
+@pytest.mark.timeout(180)
+def test_one_of_two_controllers_is_frozen(durable_mariadb: MariaDBServer, tmp_path: Path, figures: Figures) -> None:
+    """Who beats at the other is never dropped; who knew only the frozen one is back with its next beat."""
+    with controllers(tmp_path, [durable_mariadb], 2, *OPTIONS) as (frozen, other), Load() as load:
+        lonely = Worker(Instance("lonely@llm", LONELY), [frozen.url], 0.5)
+        steady = Cluster([other], load)
+        steady.begin()
+        load.run(lonely.beat)
+        steady.until("beat of the lonely worker", lambda: lonely.beaten_at > 0)
+
+        frozen.freeze()
+        seen = Watcher(other.url, lonely.instance.model_name)
+        load.run(seen.watch)
+        steady.until("lonely worker", lambda: seen.ports == {LONELY})
+        sleep(FROZEN_SECS)
+        died_alone = seen.ports == set()
+        frozen.resume()
+        resumed = Watcher(frozen.url, MODEL, wanted=steady.ports)
+        load.run(resumed.watch)
+        back = steady.until("lonely worker again", lambda: seen.ports == {LONELY})
+        sleep(TIMEOUT_SECS / 2)
+        assert resumed.lists > 20
+    wrong = [*steady.wrong_lists, *resumed.missed]
+    figures.summary(
+        f"one of two controllers frozen for {FROZEN_SECS:.0f} s",
+        acknowledged=steady.acknowledged,
+        wrong_lists=len(wrong),
+        failed_lists=len(steady.failed_lists) + len(resumed.failures),
+        back_after_secs=back,
+    )
+    assert died_alone, "the other controller answered all the while: silence was death"
+    assert not wrong, wrong[:5]
+    assert not steady.failed_lists
+    assert not resumed.failures
+    assert back < TIMEOUT_SECS / 2
+
+
+@pytest.mark.timeout(180)
+def test_the_only_controller_is_frozen(durable_mariadb: MariaDBServer, tmp_path: Path, figures: Figures) -> None:
+    """Nobody could beat: all are held for one timeout. Who beats again stays; who died is gone then, also the last."""
+    with controllers(tmp_path, [durable_mariadb], 1, *OPTIONS) as (only,), Load() as load:
+        cluster = Cluster([only], load)
+        cluster.begin()
+        cluster.last_words()
+        only.freeze()
+        sleep(FROZEN_SECS)
+        only.resume()
+        recovered = cluster.until_all_beat_again()
+        held = cluster.watchers[0].held
+        cluster.until("end of who died", lambda: DYING not in cluster.watchers[0].ports, TIMEOUT_SECS + 5)
+        sleep(1)
+        acknowledged = cluster.acknowledged
+        cluster.watchers[0].wanted.clear()
+        load.end()
+        with Load() as alone:
+            last = Watcher(only.url, MODEL)
+            alone.run(last.watch)
+            died = cluster.until("death of the last", lambda: last.lists > 5 and not last.ports, TIMEOUT_SECS + 5)
+    figures.summary(
+        f"the only controller frozen for {FROZEN_SECS:.0f} s",
+        acknowledged=acknowledged,
+        wrong_lists=len(cluster.wrong_lists),
+        failed_lists=len(cluster.failed_lists),
+        recovered_after_secs=recovered,
+        last_death_seen_after_secs=died,
+    )
+    assert held > 0
+    assert not cluster.wrong_lists, cluster.wrong_lists[:5]
+    assert not cluster.failed_lists, cluster.failed_lists[:5]
+    assert TIMEOUT_SECS - 3 < died

@@ -1,0 +1,62 @@
+"""Each node of a Galera cluster is killed in turn under load: what was acknowledged is on all others (rule 9)."""
+
+from __future__ import annotations
+
+from time import sleep
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.cluster import OPTIONS, Cluster
+from tests.chaos.controllers import DATABASE, controllers
+from tests.chaos.load import Load
+from tests.support.galera import galera_cluster
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.chaos.conftest import Figures
+
+MOST_PAUSE_SECS = 8.0
+"""Of a call, from its first try to its acknowledgement."""
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("galera")
+def test_each_node_is_killed_in_turn(tmp_path: Path, figures: Figures) -> None:
+    lost: dict[str, list[str]] = {}
+    rejoined = []
+    with galera_cluster(3) as nodes, controllers(tmp_path, nodes, 2, *OPTIONS) as pair, Load() as load:
+        cluster = Cluster(pair, load)
+        cluster.begin(pace=0.02)
+        for victim in nodes:
+            sleep(1)
+            victim.kill()
+            cluster.until_all_beat_again()
+            cluster.until_well()
+            for node in nodes:
+                if node is not victim:
+                    lost[f"{node.name} after {victim.name} died"] = cluster.ledger.lost(node, DATABASE)
+            victim.rejoin()
+            rejoined.append(victim.size)
+            lost[f"{victim.name} after it rejoined"] = cluster.ledger.lost(victim, DATABASE)
+        sleep(1)
+        load.end()
+        for node in nodes:
+            lost[f"{node.name} at the end"] = cluster.ledger.lost(node, DATABASE) + cluster.unstored_beats(node)
+    figures.summary(
+        "each of 3 Galera nodes killed (-9)",
+        cycles=len(nodes),
+        acknowledged=cluster.acknowledged,
+        lost=sum(map(len, lost.values())),
+        longest_pause_secs=cluster.ledger.longest_pause,
+        failed_calls=len(cluster.ledger.failures) + sum(len(each.refusals) for each in cluster.workers),
+        failed_lists=len(cluster.failed_lists),
+        longest_list_secs=max(each.longest for each in cluster.watchers),
+        wrong_lists=len(cluster.wrong_lists),
+    )
+    assert not any(lost.values()), {place: names[:5] for place, names in lost.items() if names}
+    assert rejoined == [3, 3, 3]
+    assert not cluster.failed_lists, cluster.failed_lists[:5]
+    assert not cluster.wrong_lists, cluster.wrong_lists[:5]
+    assert cluster.ledger.longest_pause <= MOST_PAUSE_SECS

@@ -3,16 +3,16 @@
 The map, in the order of imports (each may import those above it only):
 
     errors      one tree of errors: HTTP status and exit code of each
+    addresses   URLs of controllers, and how their secrets are hidden
+    hosts       the hosts of one database, and in which order they are tried
+    fields      what a field of an instance may hold: a stranger's value -> a checked one
+    fields      what a stranger sends of an instance, checked
     instance    what an instance is, and the rules of its life; pure
     clock       where the time comes from
-    addresses   URLs of controllers, credentials kept apart
-    hosts       hosts of a database, and in which order they are tried
     settings    every knob, once
     traceparent the header that says in which trace a call is
     tracing     spans of the requests served: to a file, a class of your own, OpenTelemetry
-    client      ControllerClient, AsyncControllerClient. Its parts: `reported`, what controllers say; `answers`, what a
-                reply means; `calls`, what is sent and who is asked in turn; `transport` and `async_transport`;
-                `registry_client`, DB-GPT's names; `glance`, one quick look for TAB
+    client      ControllerClient, AsyncControllerClient, ModelRegistryClient
     registry    ModelRegistry, the contract; embedded, database, and remote behind a client
     controller  DB-GPT's HTTP API over any ModelRegistry
     cli         the `ctl` command

@@ -10,21 +10,24 @@ asked. All times are aware and in UTC.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbgpt_ctl.errors import InvalidInstance
+from dbgpt_ctl.fields import (
+    parse_bool,
+    parse_host,
+    parse_model_name,
+    parse_port,
+    parse_prompt_template,
+    parse_weight,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-MAX_TEXT_CHARS = 128
-"""Limit of model_name, host and prompt_template: DB-GPT's table has varchar(128)."""
-MAX_PORT = 65535
 FUTURE_TOLERANCE = timedelta(seconds=5)
 """A stored beat further ahead than this was written by a clock that is off (rule 7)."""
 
@@ -191,104 +194,3 @@ def is_forgotten(instance: ModelInstance, now: datetime, timeout: timedelta) -> 
 def bracketed(host: str) -> str:
     """The host as it stands before `:PORT`: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def parse_model_name(value: Any) -> str:
-    """`NAME@TYPE`, stripped: exactly one `@` and both sides non-empty, or every DB-GPT API server's list breaks."""
-    text = _parse_text("model_name", value)
-    name, at, kind = text.partition("@")
-    if not at or "@" in kind or not name.strip() or not kind.strip():
-        raise InvalidInstance(
-            "model_name", f"model_name {_shown(text)} is not NAME@TYPE with exactly one '@', as in qwen@llm"
-        )
-    return text
-
-
-def parse_model_name_filter(value: str | None) -> str | None:
-    """The name that a list asks for; empty means all. One without a type is no error, as with DB-GPT: it matches
-    nothing.
-    """
-    return _parse_text("model_name", value) if value and value.strip() else None
-
-
-def parse_host(value: Any) -> str:
-    """A host name or address, stripped and otherwise verbatim (brackets of an IPv6 address stay)."""
-    text = _parse_text("host", value)
-    if any(mark in text for mark in "/@?#\\ "):
-        raise InvalidInstance(
-            "host", f"host {_shown(text)} is not a host name or address: give it without scheme, path or spaces"
-        )
-    return text
-
-
-def parse_port(value: Any) -> int:
-    """1 to 65535, as a number or as digits."""
-    if isinstance(value, str):
-        digits = value.strip()
-        value = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= MAX_TEXT_CHARS else value
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if value is None:
-        raise InvalidInstance("port", "port is missing")
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PORT:
-        raise InvalidInstance("port", f"port {_shown(value)} is not a whole number from 1 to {MAX_PORT}")
-    return value
-
-
-def parse_weight(value: Any) -> float:
-    """A finite number; null and empty mean 1.0. NaN and infinity would break every list (PROTOCOL.md)."""
-    if value is None or value == "":
-        return 1.0
-    try:
-        weight = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        weight = math.nan
-    if not math.isfinite(weight):
-        raise InvalidInstance("weight", f"weight {_shown(value)} is not a finite number")
-    return weight
-
-
-_TRUE = ("true", "1", "yes", "on", "t", "y")
-_FALSE = ("false", "0", "no", "off", "f", "n")
-_BOOLS = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
-
-
-def parse_bool(field: str, value: Any, *, default: bool) -> bool:
-    """True or false in any of DB-GPT's spellings and any case; null and empty mean `default`."""
-    if isinstance(value, bool):
-        return value
-    if value is None or value == "":
-        return default
-    word = str(int(value)) if isinstance(value, int | float) and value in (0, 1) else value
-    known = _BOOLS.get(word.strip().lower()) if isinstance(word, str) else None
-    if known is None:
-        raise InvalidInstance(field, f"{field} {_shown(value)} is neither true nor false")
-    return known
-
-
-def parse_prompt_template(value: Any) -> str | None:
-    """The name of a prompt template; null and empty mean none."""
-    if value is None or value == "":
-        return None
-    return _parse_text("prompt_template", value)
-
-
-def _parse_text(field: str, value: Any) -> str:
-    if value is None:
-        raise InvalidInstance(field, f"{field} is missing")
-    if not isinstance(value, str):
-        raise InvalidInstance(field, f"{field} {_shown(value)} is not a string")
-    text = value.strip()
-    if not text:
-        raise InvalidInstance(field, f"{field} is empty")
-    if len(text) > MAX_TEXT_CHARS:
-        raise InvalidInstance(field, f"{field} {_shown(text)} has {len(text)} characters, the most is {MAX_TEXT_CHARS}")
-    if not text.isprintable():
-        raise InvalidInstance(field, f"{field} {_shown(text)} holds control or invisible characters")
-    return text
-
-
-def _shown(value: Any) -> str:
-    """A stranger's value in an error line: short, quoted, on one line, without anything a terminal obeys."""
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - the width of a quote, nothing else

@@ -8,8 +8,7 @@ import re
 import shlex
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
@@ -24,6 +23,9 @@ from scripts import generate
 from tests.support.documents import DOCUMENTS, Block, anchors, blocks, links
 from tests.support.process import ROOT
 from tests.support.walkthrough import comparable, reader
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RUN_GENERATE = "run `make generate`"
 TABLES = sorted(generate.TABLES)
@@ -154,17 +156,16 @@ def test_commands_and_flags_exist(block: Block, line: str) -> None:
 
 
 def _ctl_calls(line: str) -> list[list[str]]:
-    """The words after each `ctl` in a line of shell."""
-    text = line.replace(".venv/bin/ctl", "ctl").replace("<(", "; ").replace(")", " ")
-    words = shlex.split(text, comments=True)
-    calls: list[list[str]] = []
-    for part in (
-        " ".join(shlex.quote(word) for word in words).replace(" '|' ", "\n").replace(" '||' ", "\n").split("\n")
-    ):
-        found = shlex.split(part)
-        if "ctl" in found:
-            calls.append([word for word in found[found.index("ctl") + 1 :] if word not in {">", "2>/dev/null"}])
-    return calls
+    """The words after each `ctl` in a line of shell, up to a pipe, a redirection or the next command."""
+    lexer = shlex.shlex(line.replace(".venv/bin/ctl", "ctl"), posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    calls: list[list[str]] = [[]]
+    for word in lexer:
+        if set(word) <= set("|&;<>()"):
+            calls.append([])
+        else:
+            calls[-1].append(word)
+    return [words[words.index("ctl") + 1 :] for words in calls if "ctl" in words]
 
 
 def _resolved(words: list[str]) -> tuple[Any, list[str]]:

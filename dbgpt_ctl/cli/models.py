@@ -20,7 +20,8 @@ from dbgpt_ctl.cli.references import ModelFilter, parse_targets
 from dbgpt_ctl.cli.results import ResultFormat, for_each, reference
 from dbgpt_ctl.cli.suggest import Registered, remarks_on_types
 from dbgpt_ctl.errors import ControllerRefused, NotFound
-from dbgpt_ctl.instance import InstanceKey, Registration, parse_prompt_template, parse_weight
+from dbgpt_ctl.fields import parse_prompt_template, parse_weight
+from dbgpt_ctl.instance import InstanceKey, Registration
 
 if TYPE_CHECKING:
     from dbgpt_ctl.client import InstanceList

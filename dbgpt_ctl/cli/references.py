@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.text import escape_of, escaped, quoted, unescaped
 from dbgpt_ctl.errors import InvalidInstance, UsageError
-from dbgpt_ctl.instance import InstanceKey, parse_host, parse_model_name, parse_port
+from dbgpt_ctl.fields import parse_host, parse_model_name, parse_port
+from dbgpt_ctl.instance import InstanceKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dbgpt_ctl.instance import MAX_PORT, MAX_TEXT_CHARS
+from dbgpt_ctl.fields import MAX_PORT, MAX_TEXT_CHARS
 
 Schema = dict[str, Any]
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from dbgpt_ctl.controller.protocol import BoundedHttpProtocol
 from dbgpt_ctl.errors import CtlError
 from dbgpt_ctl.instance import bracketed
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_DESCRIPTORS = 65_536
 DRAIN_SECS = 10
 """So long a request that is under way at the end may take."""
 
@@ -34,8 +37,11 @@ def serve(app: FastAPI, sock: socket.socket, grace_secs: float) -> None:
     closed, and this returns. A second SIGTERM, or SIGINT, ends it at once; SIGINT raises KeyboardInterrupt. Raises
     RegistryUnusable when the registry says that waiting is of no use.
     """
+    _raise_descriptor_limit()
     config = uvicorn.Config(
         app,
+        http=BoundedHttpProtocol,
+        proxy_headers=False,  # what the log says of callers is the address that they have, not what they claim
         log_config=None,
         access_log=False,
         server_header=False,
@@ -45,6 +51,14 @@ def serve(app: FastAPI, sock: socket.socket, grace_secs: float) -> None:
     )
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(_Server(config), sock, app.state.controller, grace_secs))
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection takes one, and stock clients open one per call: the usual soft limit of 1024 soon is too low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Server(uvicorn.Server):

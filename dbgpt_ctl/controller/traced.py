@@ -10,7 +10,8 @@ from fastapi.responses import Response  # noqa: TC002
 
 from dbgpt_ctl import traceparent
 from dbgpt_ctl.errors import CtlError, UsageError
-from dbgpt_ctl.instance import InstanceKey, Registration, parse_bool
+from dbgpt_ctl.fields import parse_bool
+from dbgpt_ctl.instance import InstanceKey, Registration
 from dbgpt_ctl.tracing import span
 from dbgpt_ctl.tracing.tracer import Failure
 

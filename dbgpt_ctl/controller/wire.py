@@ -17,7 +17,8 @@ from dbgpt_ctl.controller.body import json_object
 from dbgpt_ctl.controller.openapi import OPERATIONS
 from dbgpt_ctl.controller.traced import SENT, traced
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration, parse_bool, parse_model_name_filter
+from dbgpt_ctl.fields import parse_bool, parse_model_name_filter
+from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

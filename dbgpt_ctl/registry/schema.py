@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from dbgpt_ctl.errors import RegistryUnusable
-from dbgpt_ctl.instance import MAX_TEXT_CHARS
+from dbgpt_ctl.fields import MAX_TEXT_CHARS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

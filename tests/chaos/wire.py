@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
-TIMEOUT_SECS = 15.0
+TIMEOUT_SECS = 20.0
 """Longer than any wait that the controller may take: one that hangs shows as such."""
 JSON = {"Content-Type": "application/json"}
 

@@ -185,3 +185,27 @@ def test_the_map_of_the_package_names_every_module() -> None:
     }
     named = set(re.findall(r"\b[a-z_]+\b", dbgpt_ctl.__doc__ or ""))
     assert not {name for name in modules if not name.startswith("__")} - named
+
+
+def test_troubleshooting_lists_every_symptom() -> None:
+    document = ROOT / "docs" / "troubleshooting.md"
+    own = {target.removeprefix("#") for target in links(document) if target.startswith("#")}
+    assert anchors(document) - {"troubleshooting"} == own
+
+
+def test_a_document_that_is_wrong_is_noticed(tmp_path: Path) -> None:
+    document = tmp_path / "wrong.md"
+    document.write_text(
+        "# Wrong\n\n```console\n$ ctl models list\nNAME\n$ echo a \\\n> b\na b\n```\n\n<!-- not run: it waits -->\n"
+        "```console\n$ ctl serve --no-such-flag\n```\n\n[there](#wrong) `[not](a-link)`\n"
+    )
+    first, second = blocks(document)
+    assert (first.runs, second.runs) == (True, False)
+    assert [(each.line, each.output) for each in first.commands()] == [
+        ("ctl models list", "NAME\n"),
+        ("echo a \\\nb", "a b\n"),
+    ]
+    assert anchors(document) == {"wrong"}
+    assert links(document)[0] == "#wrong"
+    with pytest.raises(AssertionError, match="--no-such-flag"):
+        test_commands_and_flags_exist(second, second.commands()[0].line)

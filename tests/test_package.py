@@ -52,7 +52,7 @@ def metadata(built: Built) -> Message:
 def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     with ZipFile(built.wheel) as wheel:
         names = set(wheel.namelist())
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "dbgpt_ctl").rglob("*.py")}
+    modules = {str(path.relative_to(built.source)) for path in (built.source / "dbgpt_ctl").rglob("*.py")}
     rest = {name for name in names if ".dist-info/" not in name}
     assert rest == modules | {"dbgpt_ctl/py.typed"}
     assert f"dbgpt_ctl-{__version__}.dist-info/licenses/LICENSE" in names
@@ -61,8 +61,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
 def test_the_sdist_holds_what_packagers_and_testers_need(built: Built) -> None:
     with tarfile.open(built.sdist) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    wanted = [path for folder in ("completions", "docs", "tests", "scripts") for path in (ROOT / folder).rglob("*.*")]
-    kept = {str(path.relative_to(ROOT)) for path in wanted if path.is_file() and "__pycache__" not in path.parts}
+    folders = ("completions", "docs", "tests", "scripts", "benchmarks")
+    wanted = [path for folder in folders for path in (built.source / folder).rglob("*") if path.is_file()]
+    kept = {str(path.relative_to(built.source)) for path in wanted}
     assert kept <= names
     assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", ".env.example"} <= names
     assert not {name for name in names if name.startswith((".git/", ".venv")) or name.endswith(".pyc")}
@@ -115,7 +116,7 @@ def serves(ctl: str, env: dict[str, str], folder: Path) -> None:
 
 def test_it_stands_on_the_lowest_versions_of_its_dependencies(built: Built, tmp_path: Path) -> None:
     pins = tmp_path / "constraints.txt"
-    pins.write_text("\n".join(lowest.constraints(lowest.PYPROJECT.read_text())))
+    pins.write_text("\n".join(lowest.constraints((built.source / "pyproject.toml").read_text())))
     low = Environment.make(tmp_path / "venv")
     low.install("--constraint", str(pins), str(built.wheel), "pytest", "pytest-timeout", "hypothesis")
     there = versions(run([low.command("python"), "-m", "pip", "list", "--format=freeze"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -10,13 +9,9 @@ import orjson
 from dbgpt_ctl.errors import BodyTooLarge, InvalidInstance, UnsupportedMediaType
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-
     from fastapi import Request
 
 MAX_BODY_BYTES = 64 * 1024
-MAX_BODY_SECS = 5.0
-"""A DB-GPT client has given up by then."""
 JSON = b"application/json"
 
 
@@ -55,14 +50,6 @@ async def _read(request: Request) -> bytes | bytearray:
         if len(body) > MAX_BODY_BYTES:
             raise _too_large()
         return body
-    try:
-        async with asyncio.timeout(MAX_BODY_SECS):
-            return await _read_rest(request, message)
-    except TimeoutError:
-        raise InvalidInstance("body", f"the body did not come within {MAX_BODY_SECS:g} s") from None
-
-
-async def _read_rest(request: Request, message: MutableMapping[str, Any]) -> bytearray:
     chunks = bytearray()
     while True:
         if message["type"] == "http.disconnect":

@@ -109,4 +109,6 @@ class Controller:
                 delay = max(delay, self._observe_rest * (loop.time() - began))
             except CtlError:  # health and the requests themselves tell of a registry that is away
                 delay = min(delay, LAST_RETRY_SECS)
+            except Exception:  # the journal's loop outlives any error of a registry
+                log.exception("a look at all instances failed")
             await asyncio.sleep(delay)

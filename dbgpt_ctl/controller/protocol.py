@@ -1,35 +1,63 @@
-"""HTTP as uvicorn speaks it, with a bound that it lacks: the size of a request's head."""
+"""HTTP as uvicorn speaks it, with the bounds that it lacks: on the size of a request's head, and on its slowness."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+if TYPE_CHECKING:
+    import asyncio
+
 MAX_HEAD_BYTES = 64 * 1024
-TOO_LARGE = "The head of the request is too large."
+MAX_REQUEST_SECS = 10.0
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Refuses a request whose method, URL and headers together go on beyond MAX_HEAD_BYTES (and one read more).
+    """Refuses a head (method, URL and headers) that goes on beyond MAX_HEAD_BYTES, give or take one read.
 
-    Uvicorn collects them without end: one stranger's connection could take all memory, and, since it joins the pieces
-    of a URL anew at each read, stop the event loop for as long as it likes.
+    Uvicorn collects it without end: one connection could take all memory, and, since the pieces of a URL are joined
+    anew at each read, hold up the event loop for as long as it likes.
     """
 
     _head_bytes: int | None = None
     """What came of a head that is not complete; None outside of one."""
+    _awaited_since: float | None = None
+    """The loop's time since when a first request, or the rest of one, is to come; None while nothing is owed."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._awaited_since = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
         if self._head_bytes is not None:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self.send_400_response(TOO_LARGE)
+                self.send_400_response("The head of the request is too large.")
                 return
         super().data_received(data)
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
+        self._awaited_since = self.loop.time()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._head_bytes = None
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._awaited_since = None
+        super().on_message_complete()
+
+    def hurry(self) -> None:
+        """Closes the connection when a request on it has not come as a whole within MAX_REQUEST_SECS."""
+        if self._awaited_since is not None and self.loop.time() - self._awaited_since > MAX_REQUEST_SECS:
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        """What has not come as a whole is not waited for."""
+        if self._awaited_since is None:
+            super().shutdown()
+        else:
+            self.transport.close()

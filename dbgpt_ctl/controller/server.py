@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_DESCRIPTORS = 65_536
+TICKS_PER_SECOND = 10
+"""Uvicorn's."""
 DRAIN_SECS = 10
 """So long a request that is under way at the end may take."""
 
@@ -73,6 +75,13 @@ class _Server(uvicorn.Server):
         for sock in [] if self.should_exit else sockets or []:
             host, port = sock.getsockname()[:2]
             log.info("listening on http://%s:%s", bracketed(host), port)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_PER_SECOND == 0:
+            for connection in self.server_state.connections.copy():
+                if isinstance(connection, BoundedHttpProtocol):
+                    connection.hurry()
+        return await super().on_tick(counter)
 
 
 class _Ending:

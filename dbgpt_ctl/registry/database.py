@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -202,10 +201,14 @@ class DatabaseModelRegistry(ModelRegistry):
     async def _keep_ticking(self) -> None:
         ticks = 0
         while True:
-            with suppress(RegistryError):  # health tells of it, and the log
+            try:
                 await self.tick()
                 if ticks % SWEEP_TICKS == 0:
                     await self.sweep()
+            except RegistryError:
+                pass  # health tells of it, and the log
+            except Exception:  # whatever it is, it must not end this loop: nobody else finds out that all is well again
+                log.exception("a tick failed")
             ticks += 1
             await asyncio.sleep(TICK_SECS)
 

@@ -201,10 +201,13 @@ class EmbeddedModelRegistry(ModelRegistry):
         ticks = 0
         while True:
             await asyncio.sleep(TICK_SECS)
-            self.tick()
-            ticks += 1
-            if ticks % SNAPSHOT_TICKS == 0:
-                await self._write_snapshot()
+            try:
+                self.tick()
+                ticks += 1
+                if ticks % SNAPSHOT_TICKS == 0:
+                    await self._write_snapshot()
+            except Exception:  # whatever it is, it must not end this loop
+                log.exception("a tick failed")
 
     def _tell_hold(self, now: datetime) -> None:
         """A hold is told only while it holds somebody (rule 8)."""

@@ -21,6 +21,11 @@ __all__ = ["DatabaseTimeouts", "connect_to", "create_file"]
 _RECYCLE_SECS = 600
 """A connection is not kept longer: proxies and firewalls forget idle ones without a word."""
 
+_IDLE_TRANSACTION_SECS = 1
+"""The database ends a transaction whose client says nothing for so long."""
+_IDLE_SECS = 20
+"""The same where only a limit for all idle connections can be had."""
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTimeouts:
@@ -100,6 +105,8 @@ def _mysql(
     if hosts is not None:
         try_hosts(engine, hosts)
     event.listen(engine, "connect", _read_own_cluster)
+    if not reads:
+        event.listen(engine, "connect", _let_locks_go)
     return engine
 
 
@@ -109,6 +116,18 @@ def _read_own_cluster(connection: Any, _: object) -> None:
         cursor.execute("SHOW SESSION VARIABLES LIKE 'wsrep_on'")
         if (cursor.fetchone() or ("", ""))[1] == "ON":
             cursor.execute("SET SESSION wsrep_sync_wait = 1")
+
+
+def _let_locks_go(connection: Any, _: object) -> None:
+    """A controller that is frozen, or whose host is gone, in the middle of a transaction holds its locks no longer than
+    the others can wait for them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW SESSION VARIABLES LIKE 'idle_transaction_timeout'")
+        if cursor.fetchone() is not None:
+            cursor.execute(f"SET SESSION idle_transaction_timeout = {_IDLE_TRANSACTION_SECS}")
+        else:  # MySQL: the tick uses each connection again before that
+            cursor.execute(f"SET SESSION wait_timeout = {_IDLE_SECS}")
 
 
 def _sqlite(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any], *, reads: bool) -> Engine:

@@ -90,6 +90,30 @@ def test_an_unusable_registry_is_told_and_leaves_a_foreign_application_alone(
     assert "access denied for user 'ctl'" in caplog.text
 
 
+class FaultyOnce(EmbeddedModelRegistry):
+    faults = 1
+
+    async def list(self, *args: Any, **kwargs: Any) -> Listing:
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError("boom")
+        return await super().list(*args, **kwargs)
+
+
+def test_the_journal_outlives_an_error_that_nobody_foresaw(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    registry = FaultyOnce(clock=clock, heartbeat_timeout=TIMEOUT)
+    with running_controller(registry, heartbeat_timeout_secs=1) as url:
+        httpx.post(url + "/api/controller/heartbeat", json=GOOD, trust_env=False)
+        deadline = time.monotonic() + 10
+        while "1 instances are known" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert "boom" in caplog.text
+
+
 def test_an_unexpected_error_is_a_problem_that_tells_nothing(
     clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:

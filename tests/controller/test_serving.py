@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -17,10 +20,9 @@ import httpx
 import pytest
 
 from tests.support.mariadb import free_port
-from tests.support.process import ctl, start
+from tests.support.process import CTL, ctl, environment, start
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -52,6 +54,12 @@ class Served:
             if text in line:
                 return line
         raise AssertionError(f"it ended without saying {text!r}: {self.said}")
+
+    def errors(self) -> list[str]:
+        """What it has said of errors, once it has ended."""
+        while (line := self._lines.get(timeout=PATIENCE_SECS)) is not None:
+            self.said.append(line)
+        return [line for line in self.said if " ERROR " in line or line.startswith("Traceback")]
 
     def health(self) -> httpx.Response:
         return httpx.get(f"{self.url}/api/health", trust_env=False)
@@ -233,3 +241,94 @@ def test_an_embedded_registry_outlives_kill_9_in_its_snapshot(tmp_path: Path) ->
         (listed,) = json.loads(ctl("models", "list", "--healthy-only", "-o", "json", "--address", served.url).out)
         assert listed["model_name"] == "qwen@llm"
         assert served.end() == 0
+
+
+def connected(served: Served) -> socket.socket:
+    _, _, port = served.url.rpartition(":")
+    return socket.create_connection(("127.0.0.1", int(port)), timeout=PATIENCE_SECS)
+
+
+def closed_with(connection: socket.socket) -> bytes:
+    """What the other side still says until it closes; a test that waits for that in vain times out."""
+    said = bytearray()
+    try:
+        while chunk := connection.recv(65536):
+            said += chunk
+    except ConnectionError:
+        pass
+    return bytes(said)
+
+
+HEAD = b"POST /api/controller/models HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize("start_of_head", [b"GET /api/controller/models?model_name=", b"GET / HTTP/1.1\r\nX-Long: "])
+def test_a_head_without_end_is_refused(start_of_head: bytes) -> None:
+    """Uvicorn would collect it for as long as it goes on."""
+    with serving() as served:
+        with connected(served) as connection:
+            connection.sendall(start_of_head)
+            try:
+                for _ in range(64):
+                    connection.sendall(b"a" * 65536)
+            except ConnectionError:
+                return
+            assert closed_with(connection).startswith(b"HTTP/1.1 400 ")
+        assert served.health().status_code == 200
+
+
+def test_a_caller_that_leaves_amid_its_body_is_no_news() -> None:
+    with serving() as served:
+        with connected(served) as connection:
+            connection.sendall(HEAD + b'Content-Length: 100\r\n\r\n{"model_name"')
+        assert served.health().status_code == 200
+        assert served.end() == 0
+        assert served.errors() == []
+
+
+def test_half_a_request_does_not_hold_up_the_end() -> None:
+    with serving() as served, connected(served) as connection:
+        connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n")
+        assert served.health().status_code == 200
+        assert served.end() == 0
+        assert closed_with(connection) == b""
+        assert served.errors() == []
+
+
+def test_the_log_tells_the_address_of_the_caller_not_what_it_claims() -> None:
+    with serving() as served:
+        claims = {b"X-Forwarded-For": b"10.9.9.9 \x9b31m"}
+        httpx.post(f"{served.url}/api/controller/models", json=GOOD, headers=claims, trust_env=False)
+        assert served.wait_for_line("registered").endswith("qwen@llm/10.0.0.4:8001 registered by 127.0.0.1")
+
+
+@contextmanager
+def serving_as(*command: str) -> Iterator[Served]:
+    port = free_port()
+    arguments = [*command, "serve", "--port", str(port)]
+    with subprocess.Popen(arguments, env=environment({}), stderr=subprocess.PIPE, encoding="utf-8", cwd="/") as process:
+        served = Served(process, port)
+        try:
+            served.wait_for_line("listening on")
+            yield served
+        finally:
+            served.end(signal.SIGKILL)
+
+
+def test_more_connections_than_the_soft_limit_of_descriptors() -> None:
+    """A usual soft limit is 1024, the hard one far above."""
+    with serving_as("sh", "-c", 'ulimit -S -n 64; exec "$@"', "sh", *CTL) as served, contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(connected(served))
+        assert served.health().status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HT", HEAD + b"Content-Length: 100\r\n\r\n{"], ids=["none", "head", "body"]
+)
+def test_a_request_that_does_not_come_is_not_waited_for(sent: bytes) -> None:
+    hasty = "import dbgpt_ctl.controller.protocol as p; p.MAX_REQUEST_SECS = 0.1; import dbgpt_ctl.__main__"
+    with serving_as(sys.executable, "-c", hasty) as served, connected(served) as connection:
+        connection.sendall(sent)
+        assert closed_with(connection) == b""
+        assert served.health().status_code == 200

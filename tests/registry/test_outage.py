@@ -195,6 +195,29 @@ def test_a_tombstone_is_held_too(mariadb: MariaDB) -> None:
     asyncio.run(scenario())
 
 
+def test_an_error_that_nobody_foresaw_does_not_stop_the_ticking(
+    mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """DB-GPT's sweeper dies at its first database error, for good."""
+
+    async def scenario() -> None:
+        registry = DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT, watch_absence=True)
+        ticked = asyncio.Event()
+        faults = iter([ZeroDivisionError("boom")])
+
+        async def failing_tick() -> None:
+            for fault in faults:
+                raise fault
+            ticked.set()
+
+        monkeypatch.setattr(registry, "tick", failing_tick)
+        async with registry, asyncio.timeout(20):
+            await ticked.wait()
+
+    asyncio.run(scenario())
+    assert "boom" in caplog.text
+
+
 @pytest.fixture
 def pair(mariadb_server: MariaDBServer) -> Iterator[tuple[MariaDB, MariaDB]]:
     """The same database name on two servers of their own that know nothing of each other."""

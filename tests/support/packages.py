@@ -22,8 +22,9 @@ NOT_SOURCE = shutil.ignore_patterns(
 
 @dataclass(frozen=True)
 class Built:
-    """The two files that a release consists of."""
+    """The two files that a release consists of, and the copy of the source that they were built from."""
 
+    source: Path
     sdist: Path
     wheel: Path
 
@@ -49,10 +50,10 @@ class Environment:
 
 def build(folder: Path) -> Built:
     """Builds a copy of this source tree in `folder`: what an earlier build left would get into the wheel."""
-    shutil.copytree(ROOT, folder / "source", ignore=NOT_SOURCE)
-    run([sys.executable, "-m", "build", "--outdir", str(folder), str(folder / "source")])
+    source = shutil.copytree(ROOT, folder / "source", ignore=NOT_SOURCE)
+    run([sys.executable, "-m", "build", "--outdir", str(folder), str(source)])
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
-    return Built(sdist, wheel)
+    return Built(source, sdist, wheel)
 
 
 def python_of(version: str) -> str | None:

@@ -9,6 +9,7 @@
     │   ├── RegistryFull         no room for a new instance; known ones still beat
     │   ├── RegistryUnavailable  passes by itself: the database is away
     │   └── RegistryUnusable     needs a person: wrong password, newer schema
+    ├── ConditionNotMet          what a script insisted on is not so
     └── ControllerError          what a client meets
         ├── ControllerUnreachable
         ├── ControllerRefused
@@ -113,6 +114,14 @@ class RegistryUnusable(RegistryError):
 
     code = "registry_unusable"
     title = "Registry unusable"
+
+
+class ConditionNotMet(CtlError):
+    """What was waited for did not come in time, or what was insisted on is not so."""
+
+    code = "condition_not_met"
+    title = "Condition not met"
+    exit_code = 5
 
 
 class ControllerError(CtlError):

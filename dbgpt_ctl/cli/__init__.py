@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dbgpt_ctl import __version__
-from dbgpt_ctl.cli import completion, db, health, models, output, serve
+from dbgpt_ctl.cli import completion, db, gates, health, models, output, serve
 from dbgpt_ctl.cli.funnel import Command, Group
 
 __all__ = ["app", "main"]
@@ -41,6 +41,8 @@ def _root(
 app.command("serve", cls=Command, context_settings=serve.CONTEXT_SETTINGS)(serve.serve)
 app.add_typer(models.app, name="models")
 app.command("health", cls=Command)(health.health)
+app.command("wait", cls=Command)(gates.wait)
+app.command("assert", cls=Command)(gates.assert_)
 app.add_typer(db.app, name="db")
 app.command("completion", cls=Command)(completion.completion)
 

@@ -1,0 +1,174 @@
+"""`ctl wait` and `ctl assert`: what a script can rely on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dbgpt_ctl.cli.conditions import Condition
+from dbgpt_ctl.cli.gates import Finding, wait_for
+from dbgpt_ctl.errors import ConditionNotMet, ControllerUnreachable, UsageError
+from tests.support.fake_controller import FakeController, listed
+from tests.support.process import ctl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.conftest import Run
+
+SOME = [
+    listed("qwen@llm", port=1),
+    listed("qwen@llm", port=2, enabled=False),
+    listed("qwen@llm", port=3, healthy=False),
+    listed("qwen@llm", port=4),
+    listed("bge@text2vec", port=5),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "met"),
+    [
+        ("healthy", True),
+        ("healthy>=2", True),
+        (" Healthy >= 3 ", False),
+        ("healthy=2", True),
+        ("healthy==1", False),
+        ("healthy<3", True),
+        ("healthy<=1", False),
+        ("healthy>1", True),
+        ("unhealthy", True),
+        ("unhealthy=0", False),
+        ("drained>=1", True),
+        ("absent", False),
+    ],
+)
+def test_what_a_condition_means(text: str, met: bool) -> None:
+    counts = Counter({"healthy": 2, "unhealthy": 1, "drained": 1})
+    assert Condition.parse("--for", text).holds(counts) is met
+
+
+def test_nobody_is_absent() -> None:
+    assert Condition.parse("--for", "absent").holds(Counter())
+    assert not Condition.parse("--for", "healthy").holds(Counter())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ok", "healthy>=", "healthy>=two", "absent>=1", "healthy>=-1", "healthy=>2", ">=2"]
+)
+def test_what_is_no_condition(text: str) -> None:
+    with pytest.raises(UsageError, match="--for"):
+        Condition.parse("--for", text)
+
+
+def test_assert_says_what_there_is(run: Run, fake: FakeController) -> None:
+    fake.body = SOME
+    assert run("assert", "qwen", "--min-healthy", "2").out == "qwen: 2 healthy, 1 unhealthy, 1 drained\n"
+    assert run("assert", "bge@text2vec", "--max-age", "30s").out == "bge@text2vec: 1 healthy\n"
+    done = run("assert", "qwen@llm", "--min-healthy", "3", "-o", "json", expect=5)
+    assert json.loads(done.out) == {
+        "name": "qwen@llm",
+        "condition": "healthy>=3",
+        "met": False,
+        "counts": {"healthy": 2, "drained": 1, "unhealthy": 1},
+    }
+    assert done.err == "ctl: not healthy>=3 of qwen@llm: 2 healthy, 1 unhealthy, 1 drained\n"
+
+
+def test_assert_of_an_age_that_is_too_high(run: Run, fake: FakeController) -> None:
+    fake.body = SOME
+    done = run("assert", "bge", "--max-age", "5s", expect=5)
+    assert done.err == "ctl: not healthy>=1 within 5s of bge: 1 healthy\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("wait",),
+        ("wait", "qwen", "--controller"),
+        ("wait", "--controller", "--for", "healthy"),
+        ("wait", "qwen", "--for", "fine"),
+        ("wait", "qwen", "--timeout", "soon"),
+        ("wait", "a@b@c"),
+        ("assert",),
+        ("assert", "qwen", "--min-healthy", "two"),
+        ("assert", "qwen", "--max-age", "-1"),
+    ],
+)
+def test_wrong_usage_is_2_and_asks_nobody(run: Run, fake: FakeController, args: tuple[str, ...]) -> None:
+    run(*args, expect=2)
+    assert fake.requests == []
+
+
+def test_wait_until_a_worker_registers(controller: str) -> None:
+    assert controller
+    done = ctl("wait", "qwen", "--timeout", "300ms", "--every", "50ms", "-a", controller, expect=5)
+    assert done.err == "ctl: qwen is not healthy>=1 after 0.3s: none\n"
+    ctl("models", "register", "qwen/10.0.0.4:8001", "-a", controller)
+    assert ctl("wait", "qwen", "-a", controller).out == "qwen: 1 healthy\n"
+    assert ctl("wait", "qwen", "--for", "absent", "--timeout", "50ms", "-a", controller, expect=5).out == ""
+    ctl("models", "deregister", "qwen/10.0.0.4:8001", "--remove", "-a", controller)
+    assert ctl("wait", "qwen", "--for", "absent", "-a", controller).out == "qwen: none\n"
+
+
+def test_wait_for_a_controller(run: Run, fake: FakeController) -> None:
+    assert run("wait", "--controller").out == f"controller: {fake.url}: ok\n"
+    fake.health = 503
+    done = run("wait", "--controller", "--timeout", "50ms", "--every", "10ms", expect=5)
+    assert "leaving" in done.err
+
+
+def test_wait_goes_on_over_an_outage_and_ends_as_unreachable() -> None:
+    done = ctl("wait", "qwen", "-a", "http://127.0.0.1:1", "--timeout", "200ms", "--every", "50ms", expect=3)
+    assert done.err.count("waiting on") == 1
+    assert done.out == ""
+
+
+class Time:
+    """Passes only in sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def looks(*results: Any) -> Callable[[], Finding]:
+    left = iter(results)
+
+    def look() -> Finding:
+        result = next(left)
+        if isinstance(result, Exception):
+            raise result
+        return Finding("qwen", "healthy>=1", result, "none", {})
+
+    return look
+
+
+def test_it_looks_at_once_and_then_every_so_often() -> None:
+    time = Time()
+    wait_for(looks(False, False, True), 60, 2, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+    assert time.slept == [2, 2]
+
+
+def test_it_looks_once_more_at_the_end() -> None:
+    time = Time()
+    with pytest.raises(ConditionNotMet, match="after 5s"):
+        wait_for(looks(*[False] * 4), 5, 2, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+    assert time.slept == [2, 2, 1]
+
+
+def test_an_outage_in_between_is_no_failure() -> None:
+    time = Time()
+    outage = ControllerUnreachable("away")
+    wait_for(looks(False, outage, outage, True), 60, 1, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+    with pytest.raises(ControllerUnreachable):
+        wait_for(looks(outage, outage), 1, 1, quiet=True, monotonic=time.monotonic, sleep=time.sleep)

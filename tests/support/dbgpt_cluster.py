@@ -94,6 +94,7 @@ class Controller:
 
     def start(self) -> Controller:
         argv = [sys.executable, "-m", "dbgpt_ctl", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        argv += ["--shutdown-grace-secs", "0"]  # the grace has its own test: here nobody is to move away
         argv += ["--heartbeat-timeout-secs", str(self.timeout)]
         match self.registry:
             case "embedded":

@@ -12,7 +12,7 @@ help:
 	@echo "make test      run all tests, with a real MariaDB and the real DB-GPT packages"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     measure this controller and DB-GPT's side by side"
-	@echo "make generate  rewrite what is generated: .env.example, the tables of README.md, completions/"
+	@echo "make generate  rewrite what is generated: .env.example, the tables of README.md and docs/, completions/"
 	@echo "make clean     remove the virtual environments and caches"
 
 serve: $(VENV)/.serve

@@ -24,13 +24,14 @@ class DatabaseHost(NamedTuple):
 class DatabaseHosts:
     """All controllers have the same list, so all go to the same host while it is well: there is one clock (rule 7).
 
-    May be used by several threads.
+    `current` is the host that all connections go to, None before the first. May be used by several threads.
     """
 
     def __init__(self, hosts: Sequence[DatabaseHost], monotonic: Callable[[], float]) -> None:
         self.all = tuple(hosts)
         self._monotonic = monotonic
         self._failed_at: dict[DatabaseHost, float] = {}
+        self.current: DatabaseHost | None = None
 
     def in_order(self) -> list[DatabaseHost]:
         """As listed; those that failed a short while ago after the others, the longest ago first."""
@@ -43,8 +44,14 @@ class DatabaseHosts:
         self._failed_at[host] = self._monotonic()
 
     def worked(self, host: DatabaseHost) -> None:
-        """It answered as it should."""
+        """It answered as it should, and is the current one from now on."""
         self._failed_at.pop(host, None)
+        self.current = host
+
+    def better(self) -> DatabaseHost | None:
+        """One that should be the current one if it is well again; None when the current one is as good as any."""
+        best = self.in_order()[0]
+        return best if self.current not in {None, best} else None
 
     def __str__(self) -> str:
         return ",".join(map(str, self.all))

@@ -46,7 +46,6 @@ def exit_codes_table() -> str:
     rows = [
         (0, "Done", "It did what it was asked to; an empty list too."),
         (1, "Failed", "Anything unexpected."),
-        (5, "Condition not met", "Kept for commands that ask whether something holds."),
         (130, "Interrupted", "Ctrl-C."),
         (PipeClosed.exit_code, "Pipe closed", "Who read the output has seen enough, as with `head`."),
         *((each.exit_code, each.title, _gist(each)) for each in _errors(CtlError) if each not in _BASES),

@@ -52,3 +52,22 @@ def test_one_that_failed_comes_last_for_a_while() -> None:
 
 def test_it_is_named_as_it_is_written() -> None:
     assert str(DatabaseHosts(parse_hosts("db1,[::1]:3308", 3306), Time())) == "db1:3306,[::1]:3308"
+
+
+def test_the_current_one_is_left_for_one_that_stands_before_it_once_that_may_be_back() -> None:
+    time = Time()
+    hosts = DatabaseHosts(parse_hosts("a,b,c", 3306), time)
+    a, b, _ = hosts.all
+    assert hosts.better() is None
+    hosts.worked(a)
+    assert hosts.better() is None
+    hosts.failed(a)
+    hosts.worked(b)
+    assert hosts.better() is None
+    time.now += AVOIDED_SECS
+    assert hosts.better() == a
+    hosts.failed(a)
+    assert hosts.better() is None
+    time.now += AVOIDED_SECS
+    hosts.worked(a)
+    assert (hosts.current, hosts.better()) == (a, None)

@@ -33,8 +33,9 @@ PYTHONS = [
     for line in PROJECT["classifiers"]
     if line.startswith("Programming Language :: Python :: 3.")
 ]
-SMOKE = ["tests/controller/test_wire.py", "tests/controller/test_serving.py", "tests/cli/test_verbs.py"]
-"""What the lowest versions of the dependencies are put through: the API, starts and ends, the command line."""
+SMOKE = ["tests/controller/test_wire.py", "tests/cli/test_verbs.py", "tests/controller/test_serving.py"]
+SMOKE += ["-k", "not test_serving or mariadb or newer_schema"]
+"""What the lowest versions of the dependencies have to stand: the API, the command line, a start over each database."""
 START_SECS = 30.0
 
 

@@ -52,14 +52,18 @@ def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tr
         telemetry=NO_TELEMETRY,
     )
     problems.install(app)
-    embedded = settings.registry_type == "embedded"
-    controller = Controller(
-        registry,
-        observe_interval_secs=observe_interval_secs(settings),
-        observe_rest=EMBEDDED_OBSERVE_REST if embedded else 0.0,
-    )
+    controller = create_controller(settings, registry)
     app.endpoints = mount(app, controller, tracer)
     return app
+
+
+def create_controller(settings: ControllerSettings, registry: ModelRegistry) -> Controller:
+    """Around `registry`, which is not opened yet."""
+    return Controller(
+        registry,
+        observe_interval_secs=observe_interval_secs(settings),
+        observe_rest=EMBEDDED_OBSERVE_REST if settings.registry_type == "embedded" else 0.0,
+    )
 
 
 def observe_interval_secs(settings: ControllerSettings) -> float:

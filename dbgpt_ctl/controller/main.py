@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller import logs, problems
-from dbgpt_ctl.controller.app import create_app, mount
-from dbgpt_ctl.controller.core import Controller
+from dbgpt_ctl.controller.app import create_app, create_controller, mount
 from dbgpt_ctl.controller.listen import listening_socket
 from dbgpt_ctl.controller.place import database_hosts, database_url
 from dbgpt_ctl.controller.server import serve
@@ -25,6 +24,7 @@ from dbgpt_ctl.settings import ControllerSettings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from dbgpt_ctl.controller.core import Controller
     from dbgpt_ctl.registry import ModelRegistry
     from dbgpt_ctl.tracing import Tracer
 
@@ -134,7 +134,7 @@ def initialize_controller(
         with contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
             serve(create_app(settings, registry, create_tracer(settings)), sock, grace_secs(settings))
         return None
-    controller = Controller(registry)
+    controller = create_controller(settings, registry)
     problems.install_in_foreign(app)
     mount(app, controller, create_tracer(settings))
     return controller

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from dbgpt_ctl.controller.joined import JoinedWrites
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,7 +28,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """The loop's time since when a first request, or the rest of one, is to come; None while nothing is owed."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", JoinedWrites(transport, self.loop)))
         self._awaited_since = self.loop.time()
 
     def data_received(self, data: bytes) -> None:

@@ -83,6 +83,11 @@ class _Server(uvicorn.Server):
                     connection.hurry()
         return await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn would leave the application to be cancelled, and tell so in tracebacks
+            await self.lifespan.shutdown()
+
 
 class _Ending:
     """How the server comes to its end, and why: `why` is what to raise then, if anything."""

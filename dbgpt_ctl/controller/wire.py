@@ -6,6 +6,8 @@ else.
 
 from __future__ import annotations
 
+from copy import copy
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -53,13 +55,25 @@ def add_routes(app: FastAPI, controller: Controller, tracer: Tracer | None = Non
         for (method, path), endpoint in routes.items():
             app.add_api_route(
                 prefix + path,
-                endpoint,
+                _answers_of_its_own(endpoint),
                 methods=[method],
                 tags=["Model Controller"],
                 include_in_schema=prefix == PREFIXES[0],
                 **OPERATIONS[method, path],
             )
     return {(method, prefix + path): endpoint for prefix in PREFIXES for (method, path), endpoint in routes.items()}
+
+
+def _answers_of_its_own(endpoint: Endpoint) -> Endpoint:
+    """FastAPI, and middleware of a foreign application, write to a response: to none that answers other calls too."""
+
+    @wraps(endpoint)
+    async def answering(request: Request) -> Response:
+        response = copy(await endpoint(request))
+        response.raw_headers = list(response.raw_headers)
+        return response
+
+    return answering
 
 
 class WireEndpoints:

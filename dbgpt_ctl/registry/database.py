@@ -18,9 +18,10 @@ from dbgpt_ctl.registry.lanes import Lanes
 from dbgpt_ctl.registry.lists import Lists
 from dbgpt_ctl.registry.pulse import TICK_SECS
 from dbgpt_ctl.registry.room import Room
+from dbgpt_ctl.registry.rows import beat_plainly
 from dbgpt_ctl.registry.ticks import tick
 from dbgpt_ctl.registry.transactions import Database
-from dbgpt_ctl.registry.writes import Beat, Deregister, Register, Transaction
+from dbgpt_ctl.registry.writes import Beat, Deregister, Register, Transaction, plain_beats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +105,7 @@ class DatabaseModelRegistry(ModelRegistry):
 
     async def close(self) -> None:
         lanes, self._lanes, self._closed = self._lanes, None, True
+        self._back.set()  # who waits for the database waits in vain
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
@@ -112,8 +114,10 @@ class DatabaseModelRegistry(ModelRegistry):
             await lanes.close(self._database.dispose)
 
     async def register(self, sent: Registration) -> None:
-        """A worker whose register fails ends itself: it waits a little for a database that may come back (rule 10)."""
-        if self._ticking is None:
+        """A worker whose register fails ends itself: it waits a little for a database that may come back, also
+        while this opens (rule 10).
+        """
+        if not self._watch_absence:
             await self._write(Register(sent))
             return
         try:
@@ -177,7 +181,7 @@ class DatabaseModelRegistry(ModelRegistry):
         while open, with `watch_absence`.
         """
         lanes = self._opened()
-        await lanes.run(lambda: self._database.write(self._tick))
+        await lanes.run(self._tick_now)
         self._back.set()
 
     def _away(self) -> RegistryUnavailable:
@@ -187,6 +191,10 @@ class DatabaseModelRegistry(ModelRegistry):
         self._database.prepare()
         if self._watch_absence:
             self._database.write(self._tick)
+
+    def _tick_now(self) -> None:
+        self._database.return_to_better_host()
+        self._database.write(self._tick)
 
     def _tick(self, connection: Connection) -> Pulse:
         return tick(connection, self._clock)
@@ -218,6 +226,21 @@ class DatabaseModelRegistry(ModelRegistry):
     def _commit_together(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
         if self._ticking is not None and not self._database.health.ready:
             raise self._away()  # at once: the tick finds out when it is back
+        done = self._beat_plainly(calls)
+        others = [call for call in calls if call.key not in done]
+        answers = iter(self._settle(others) if others else ())
+        return [True if call.key in done else next(answers) for call in calls]
+
+    def _beat_plainly(self, calls: Sequence[Call]) -> set[InstanceKey]:
+        """Those for whom that was all there was to do."""
+        done: set[InstanceKey] = set()
+        now = self._clock.now() if self._clock else None
+        for said, keys in plain_beats(calls):
+            work = partial(beat_plainly, keys=keys, said=said, now=now)
+            done.update(self._database.write_at_once(work))
+        return done
+
+    def _settle(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
         answers = self._database.write(partial(self._transact, calls))
         self._room.settle()
         return answers

@@ -59,6 +59,7 @@ class EmbeddedModelRegistry(ModelRegistry):
         self._changed = False
         self._held: Hold | None = None
         self._ticking: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
         self._closed = False
 
     async def open(self) -> None:
@@ -76,7 +77,8 @@ class EmbeddedModelRegistry(ModelRegistry):
             return
         self._closed = True
         if self._ticking is not None:
-            self._ticking.cancel()
+            async with self._writing:  # its thread would go on, at the same file as the last write below
+                self._ticking.cancel()
             with suppress(asyncio.CancelledError):
                 await self._ticking
             self._ticking = None
@@ -226,12 +228,14 @@ class EmbeddedModelRegistry(ModelRegistry):
         self._changed = False
 
     async def _write_snapshot(self) -> None:
-        if self._snapshot is None or not self._changed:
-            return
-        self._changed = False
-        instances = tuple(each for shelf in self._shelves.values() for each in shelf.instances.values())
-        try:
-            await asyncio.to_thread(self._snapshot.write, instances, self._pulse)
-        except OSError as error:
-            self._changed = True
-            log.error("snapshot %s: %s", self._snapshot.path, error.strerror)  # noqa: TRY400 - the cause is known
+        """The pulse too is news: what expired since the last change must not be held after a restart (rule 8)."""
+        async with self._writing:
+            if self._snapshot is None or not (self._changed or self._shelves):
+                return
+            self._changed = False
+            instances = tuple(each for shelf in self._shelves.values() for each in shelf.instances.values())
+            try:
+                await asyncio.to_thread(self._snapshot.write, instances, self._pulse)
+            except OSError as error:
+                self._changed = True
+                log.error("snapshot %s: %s", self._snapshot.path, error.strerror)  # noqa: TRY400 - the cause is known

@@ -21,7 +21,7 @@ __all__ = ["DatabaseTimeouts", "connect_to", "create_file"]
 _RECYCLE_SECS = 600
 """A connection is not kept longer: proxies and firewalls forget idle ones without a word."""
 
-_IDLE_TRANSACTION_SECS = 1
+_IDLE_TRANSACTION_SECS = 2
 """The database ends a transaction whose client says nothing for so long."""
 _IDLE_SECS = 20
 """The same where only a limit for all idle connections can be had."""
@@ -52,8 +52,8 @@ def connect_to(
     ssl_ca: str | None = None,
     reads: bool = False,
 ) -> Engine:
-    """An engine that has not connected yet; with `reads` one for what writes nothing. Raises UsageError for a database
-    this package cannot use.
+    """An engine that has not connected yet; with `reads` one whose statements, on MySQL, are transactions of their own.
+    Raises UsageError for a database this package cannot use.
 
     `hosts`: where a MySQL database is, instead of the host and port in `url`. `ssl_ca`: a file with the certificates to
     trust; with it, connections are encrypted and the server's name is checked.
@@ -98,15 +98,14 @@ def _mysql(
         **pool,
     }
     address = url.set(drivername="mysql+pymysql")
-    # Reads in autocommit spare a round trip each. READ COMMITTED: no gap locks, and each statement sees all that was
+    # Autocommit spares a round trip for each. READ COMMITTED: no gap locks, and each statement sees all that was
     # committed before it began.
     isolation = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
     engine = create_engine(address, **(isolation if reads else {"isolation_level": "READ COMMITTED"}), **options)
     if hosts is not None:
         try_hosts(engine, hosts)
     event.listen(engine, "connect", _read_own_cluster)
-    if not reads:
-        event.listen(engine, "connect", _let_locks_go)
+    event.listen(engine, "connect", _lock_no_gaps if reads else _let_locks_go)
     return engine
 
 
@@ -116,6 +115,12 @@ def _read_own_cluster(connection: Any, _: object) -> None:
         cursor.execute("SHOW SESSION VARIABLES LIKE 'wsrep_on'")
         if (cursor.fetchone() or ("", ""))[1] == "ON":
             cursor.execute("SET SESSION wsrep_sync_wait = 1")
+
+
+def _lock_no_gaps(connection: Any, _: object) -> None:
+    """READ COMMITTED: in autocommit SQLAlchemy leaves the isolation as the server has it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
 def _let_locks_go(connection: Any, _: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["try_hosts"]
 
 _HOST = "ctl_host"
-_CANNOT_SERVE = frozenset({1047, 1053, 1290, 1836, 1927})
+_NOT_READY = 1047
+_CANNOT_SERVE = frozenset({_NOT_READY, 1053, 1290, 1836, 1927})
 """Galera: not ready (no quorum, or joining); shutting down; read-only, twice; connection killed."""
 _NOT_THE_HOST = frozenset({1044, 1045, 1049, 1698})
 """Wrong user, password or database: no other host would say otherwise."""
@@ -25,12 +27,17 @@ def try_hosts(engine: Engine, hosts: DatabaseHosts) -> None:
     """Makes `engine` connect to `hosts` instead of the one host in its URL.
 
     A host that cannot be reached, breaks a connection, or answers that it cannot serve is avoided for a while, and the
-    connections to it are given up.
+    connections to it are given up. All engines that share `hosts` use the same one at a time: two may have two clocks.
     """
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Dialect, _record: Any, args: Any, options: dict[str, Any]) -> Any:
         return _first_that_connects(dialect, hosts, args, options)
+
+    @event.listens_for(engine, "checkout")
+    def stay_together(driver: Any, _record: Any, _proxy: Any) -> None:
+        if getattr(driver, _HOST, None) != hosts.current:
+            raise DisconnectionError("another host serves now")  # the pool connects anew
 
     @event.listens_for(engine, "handle_error")
     def judge(context: ExceptionContext) -> None:
@@ -47,6 +54,7 @@ def _first_that_connects(dialect: Dialect, hosts: DatabaseHosts, args: Any, opti
     for host in hosts.in_order():
         try:
             connection = dialect.connect(*args, **options | {"host": host.host, "port": host.port})
+            _check_membership(connection)
         except dialect.loaded_dbapi.Error as error:
             if error.args and error.args[0] in _NOT_THE_HOST:
                 raise
@@ -54,9 +62,23 @@ def _first_that_connects(dialect: Dialect, hosts: DatabaseHosts, args: Any, opti
             failure = error
         else:
             setattr(connection, _HOST, host)
+            hosts.worked(host)
             return connection
     assert failure is not None  # noqa: S101 - there is at least one host
     raise failure
+
+
+def _check_membership(connection: Any) -> None:
+    """A node of a Galera cluster that still joins, or has lost the others, takes connections and serves nothing.
+
+    Raises the driver's OperationalError, and closes the connection.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW STATUS LIKE 'wsrep_ready'")
+        found = cursor.fetchone()
+    if found is not None and found[1] != "ON":
+        connection.close()
+        raise connection.OperationalError(_NOT_READY, "the node is not part of the cluster")
 
 
 def _host_of(context: ExceptionContext) -> DatabaseHost | None:

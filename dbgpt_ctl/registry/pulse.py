@@ -52,11 +52,21 @@ class Pulse:
     gone_at: datetime | None = None
     back_at: datetime | None = None
 
+    def set_back(self, now: datetime) -> timedelta:
+        """By how much the clock was set back since the last tick, else zero; another database host may have another.
+
+        By so much a registry moves back the beats that are ahead of `now` (`moved_back`): their ages are as before
+        then, and who dies now is not alive until the clock is there again.
+        """
+        step = self.ticked_at - now
+        return step if step > FUTURE_TOLERANCE else timedelta()
+
     def ticked(self, now: datetime) -> Pulse:
         """The pulse after a tick at `now`; it remembers a gap that ends so. A clock that was set back is followed."""
+        if step := self.set_back(now):
+            return Pulse(now, moved_back(self.gone_at, now, step), moved_back(self.back_at, now, step))
         if now - self.ticked_at <= MAX_GAP:
-            ahead = self.ticked_at > now + FUTURE_TOLERANCE
-            return replace(self, ticked_at=now if ahead else max(now, self.ticked_at))
+            return replace(self, ticked_at=max(now, self.ticked_at))
         return Pulse(ticked_at=now, gone_at=self.ticked_at, back_at=now)
 
     def hold(self, now: datetime, timeout: timedelta) -> Hold | None:
@@ -65,3 +75,8 @@ class Pulse:
         if pulse.gone_at is None or pulse.back_at is None or now >= pulse.back_at + timeout:
             return None
         return Hold(pulse.gone_at, pulse.back_at, pulse.back_at + timeout)
+
+
+def moved_back(time: datetime | None, now: datetime, step: timedelta) -> datetime | None:
+    """A time that a clock wrote before it was set back by `step`."""
+    return time - step if time is not None and time > now + FUTURE_TOLERANCE else time

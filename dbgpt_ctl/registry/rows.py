@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import datetime, timedelta
 from itertools import chain
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, func, select, tuple_
+import orjson
+from sqlalchemy import and_, bindparam, delete, func, select, text, tuple_, update
 
-from dbgpt_ctl.instance import InstanceKey, ModelInstance
+from dbgpt_ctl.instance import FUTURE_TOLERANCE, InstanceKey, ModelInstance
 from dbgpt_ctl.registry.schema import INSTANCES, UtcTime
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from datetime import datetime
 
     from sqlalchemy import ColumnElement, Connection
 
@@ -23,6 +25,7 @@ __all__ = [
     "DATABASE_TIME",
     "FACTS",
     "IDENTITY",
+    "Said",
     "among",
     "beat_plainly",
     "count_rows",
@@ -30,6 +33,7 @@ __all__ = [
     "key_of",
     "listed_rows",
     "locked_rows",
+    "move_beats_back",
     "time_of",
     "tombstones",
 ]
@@ -38,6 +42,10 @@ IDENTITY = tuple(INSTANCES.primary_key)
 FACTS = tuple(each.name for each in fields(ModelInstance) if each.name != "key")
 """The names of all facts; the columns of `ctl_instance` are the identity and these, in this order."""
 DATABASE_TIME = func.utc_timestamp(6, type_=UtcTime())
+Said = tuple[float, str | None]
+"""What a register says that may be news: the weight and the prompt template."""
+_AS_ARRAY = func.json_array(*INSTANCES.columns)
+"""A row as one text. PyMySQL, which is all Python, takes three times as long for columns of their own."""
 
 
 def among(keys: Collection[InstanceKey]) -> ColumnElement[bool]:
@@ -56,26 +64,53 @@ def time_of(connection: Connection, clock: Clock | None) -> datetime:
     return now
 
 
-def beat_plainly(connection: Connection, keys: Collection[InstanceKey], now: datetime | None) -> int:
-    """Stores a beat of those of `keys` for which `ModelInstance.beaten` would set the time and nothing else; tells how
-    many.
+def beat_plainly(
+    connection: Connection, keys: Collection[InstanceKey], said: Said | None, now: datetime | None
+) -> Collection[InstanceKey]:
+    """Stores a beat of those of `keys` for which no other fact would change, and gives these.
 
-    They are there, not deregistered, and their last beat is not ahead. `now` None means the database's time.
+    They are there, not deregistered, and their last beat is not ahead; with `said` that is what they have registered
+    with. `now` None means the database's time. Runs in or outside of a transaction: what another made plain between the
+    two statements has beaten just then.
     """
+    condition, values = _plain(connection, keys, said, now)
+    time = _mark(connection) if now else "UTC_TIMESTAMP(6)"
+    times = [_for_driver(connection, now)] if now else []
     # Runs for every beat of the cluster, and building and compiling it as an expression would take twice the time of
     # all the rest.
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    beaten = connection.exec_driver_sql(
+        f"UPDATE ctl_instance SET last_heartbeat = {time} WHERE {condition}",  # noqa: S608 - holds marks only
+        (*times, *values),
+    ).rowcount
+    if beaten in (0, len(keys)):
+        return keys if beaten else ()
+    found = connection.exec_driver_sql(
+        f"SELECT model_name, host, port FROM ctl_instance WHERE {condition}",  # noqa: S608 - holds marks only
+        values,
+    )
+    return {InstanceKey(*row) for row in found}
+
+
+def _plain(
+    connection: Connection, keys: Collection[InstanceKey], said: Said | None, now: datetime | None
+) -> tuple[str, tuple[Any, ...]]:
+    """The condition of `beat_plainly`, and the values for its marks."""
+    sqlite, mark = connection.dialect.name == "sqlite", _mark(connection)
+    condition = f"deregistered_at IS NULL AND last_heartbeat <= {mark if now else 'UTC_TIMESTAMP(6)'} AND "
+    values: list[Any] = [_for_driver(connection, now)] if now else []
+    if said is not None:
+        condition += f"weight = {mark} AND prompt_template {'IS' if sqlite else '<=>'} {mark} AND "
+        values += said
     if len(keys) == 1:
-        among_keys = f"model_name = {mark} AND host = {mark} AND port = {mark}"
+        condition += f"model_name = {mark} AND host = {mark} AND port = {mark}"
     else:
         rows = ", ".join([f"({mark}, {mark}, {mark})"] * len(keys))
-        among_keys = f"(model_name, host, port) IN ({'VALUES ' if mark == '?' else ''}{rows})"
-    time = "UTC_TIMESTAMP(6)" if now is None else mark
-    return connection.exec_driver_sql(
-        f"UPDATE ctl_instance SET last_heartbeat = {time} "  # noqa: S608 - holds marks only
-        f"WHERE deregistered_at IS NULL AND last_heartbeat <= {time} AND {among_keys}",
-        (*([_for_driver(connection, now)] * 2 if now else ()), *chain.from_iterable(keys)),
-    ).rowcount
+        condition += f"(model_name, host, port) IN ({'VALUES ' if sqlite else ''}{rows})"
+    return condition, (*values, *chain.from_iterable(keys))
+
+
+def _mark(connection: Connection) -> str:
+    return "?" if connection.dialect.name == "sqlite" else "%s"
 
 
 def locked_rows(connection: Connection, keys: Collection[InstanceKey]) -> list[ModelInstance]:
@@ -90,10 +125,13 @@ def locked_rows(connection: Connection, keys: Collection[InstanceKey]) -> list[M
 
 def listed_rows(connection: Connection, model_names: Collection[str] | None) -> list[ModelInstance]:
     """All that are no tombstones, or those of the given models, in order of identity."""
-    wanted = select(INSTANCES).where(~INSTANCES.c.removed).order_by(*IDENTITY)
+    in_arrays = connection.dialect.name != "sqlite"
+    wanted = select(_AS_ARRAY) if in_arrays else select(INSTANCES)
+    wanted = wanted.where(~INSTANCES.c.removed).order_by(*IDENTITY)
     if model_names is not None:
         wanted = wanted.where(INSTANCES.c.model_name.in_(model_names))
-    return [_facts(row) for row in connection.execute(wanted)]
+    found = connection.execute(wanted)
+    return [_facts_in(array) for array in found.scalars()] if in_arrays else [_facts(row) for row in found]
 
 
 def tombstones(connection: Connection) -> list[ModelInstance]:
@@ -104,6 +142,16 @@ def tombstones(connection: Connection) -> list[ModelInstance]:
 def delete_rows(connection: Connection, keys: Collection[InstanceKey]) -> None:
     """Deletes what the caller has locked."""
     connection.execute(delete(INSTANCES).where(among(keys)))
+
+
+def move_beats_back(connection: Connection, now: datetime, step: timedelta) -> None:
+    """Beats ahead of `now` were written before the clock was set back by `step`: they get as old as they were."""
+    beat = INSTANCES.c.last_heartbeat
+    if connection.dialect.name == "sqlite":
+        moved = func.strftime("%Y-%m-%d %H:%M:%f", beat, f"-{step.total_seconds():.3f} seconds").concat("000")
+    else:
+        moved = func.timestampadd(text("MICROSECOND"), -(step // timedelta(microseconds=1)), beat)
+    connection.execute(update(INSTANCES).where(beat > now + FUTURE_TOLERANCE).values(last_heartbeat=moved))
 
 
 def count_rows(connection: Connection) -> int:
@@ -125,3 +173,25 @@ def key_of(row: Any) -> InstanceKey:
 def _facts(row: Any) -> ModelInstance:
     model_name, host, port, *facts = row
     return ModelInstance(InstanceKey(model_name, host, port), *facts)
+
+
+def _facts_in(array: str) -> ModelInstance:
+    model_name, host, port, weight, check_healthy, enabled, prompt_template, *times, removed = orjson.loads(array)
+    registered_at, last_heartbeat, deregistered_at, refused_at = times
+    return ModelInstance(
+        # Many instances share a model's name: one object for all.
+        InstanceKey(intern(model_name), host, port),
+        float(weight),
+        bool(check_healthy),
+        bool(enabled),
+        prompt_template,
+        _time_in(registered_at),
+        _time_in(last_heartbeat),
+        deregistered_at and _time_in(deregistered_at),
+        refused_at and _time_in(refused_at),
+        bool(removed),
+    )
+
+
+def _time_in(text: str) -> datetime:
+    return datetime.fromisoformat(f"{text}+00:00")

@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dbgpt_ctl.registry.pulse import TICK_SECS, Pulse
-from dbgpt_ctl.registry.rows import DATABASE_TIME, time_of
+from dbgpt_ctl.registry.rows import DATABASE_TIME, move_beats_back, time_of
 from dbgpt_ctl.registry.schema import PULSE
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def tick(connection: Connection, clock: Clock | None) -> Pulse:
     ticked = pulse.ticked(now)
     seen = (PULSE.c.id == 1) & (PULSE.c.ticked_at == pulse.ticked_at)
     values = {"ticked_at": ticked.ticked_at, "gone_at": ticked.gone_at, "back_at": ticked.back_at}
-    connection.execute(update(PULSE).where(seen).values(values))
+    won = connection.execute(update(PULSE).where(seen).values(values)).rowcount == 1
+    if won and (step := pulse.set_back(now)):
+        move_beats_back(connection, now, step)
     return ticked
 
 

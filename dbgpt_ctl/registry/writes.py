@@ -12,7 +12,7 @@ from sqlalchemy import insert, update
 
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.instance import ModelInstance, is_forgotten
-from dbgpt_ctl.registry.rows import FACTS, among, beat_plainly, delete_rows, locked_rows, time_of
+from dbgpt_ctl.registry.rows import FACTS, among, delete_rows, locked_rows, time_of
 from dbgpt_ctl.registry.schema import INSTANCES
 from dbgpt_ctl.registry.ticks import read_pulse
 
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from dbgpt_ctl.instance import InstanceKey, Registration
     from dbgpt_ctl.registry.pulse import Hold
     from dbgpt_ctl.registry.room import Room
+    from dbgpt_ctl.registry.rows import Said
 
-__all__ = ["Beat", "Call", "Deregister", "Register", "Transaction"]
+__all__ = ["Beat", "Call", "Deregister", "Register", "Transaction", "plain_beats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,29 @@ class Deregister:
 Call = Register | Beat | Deregister
 
 
+def plain_beats(calls: Sequence[Call]) -> Sequence[tuple[Said | None, Collection[InstanceKey]]]:
+    """Those who may do with a plain beat, by what their registers say, None for nothing. At most two groups, the
+    largest: each takes a statement.
+    """
+    said: dict[InstanceKey, Said | None] = {}
+    odd: set[InstanceKey] = set()
+    for call in calls:
+        if isinstance(call, Deregister):
+            odd.add(call.key)
+        elif isinstance(call, Beat):
+            said.setdefault(call.key, None)
+        else:
+            says = (call.sent.weight, call.sent.prompt_template)
+            if (said.get(call.key) or says) != says:
+                odd.add(call.key)
+            said[call.key] = says
+    groups: defaultdict[Said | None, list[InstanceKey]] = defaultdict(list)
+    for key, says_last in said.items():
+        if key not in odd:
+            groups[says_last].append(key)
+    return sorted(groups.items(), key=lambda group: len(group[1]))[-2:]
+
+
 class Transaction:
     """What one batch does within a transaction of `connection`, which the caller begins and commits.
 
@@ -99,21 +123,6 @@ class Transaction:
         self._swept = False
 
     def run(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
-        """Plain beats in one statement; all that is more by the facts."""
-        others = {call.key for call in calls if not isinstance(call, Beat)}
-        if not self._beat({call.key for call in calls} - others):
-            return self._settle(calls)
-        answers = iter(self._settle([call for call in calls if call.key in others]) if others else ())
-        return [next(answers) if call.key in others else True for call in calls]
-
-    def _beat(self, keys: Collection[InstanceKey]) -> bool:
-        """Whether a plain beat was all there was to do for each of `keys`. If not, `_settle` has to judge them all
-        again.
-        """
-        now = self._clock.now() if self._clock else None
-        return not keys or beat_plainly(self._connection, keys, now) == len(keys)
-
-    def _settle(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
         now = time_of(self._connection, self._clock)
         stored = {each.key: each for each in locked_rows(self._connection, {call.key for call in calls})}
         # A forgotten tombstone is unknown; its row goes, or serves the instance that comes anew.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import BackgroundTasks, Depends, FastAPI
 from starlette.exceptions import HTTPException
 
 from dbgpt_ctl.controller.app import create_app
@@ -151,6 +151,46 @@ def test_swapping_in_a_registry_that_does_not_open_changes_nothing(clock: Manual
         asyncio.run(controller.swap(LateRegistry(clock)))
     assert controller.registry is first
     assert first.health().ready
+
+
+def test_a_foreign_application_may_write_to_its_answers(clock: ManualClock) -> None:
+    """Its background tasks run once for each call, and headers that its middleware adds are those of one call."""
+    ran: list[int] = []
+
+    def dependency(tasks: BackgroundTasks) -> None:
+        tasks.add_task(ran.append, len(ran))
+
+    class Tagging:
+        def __init__(self, app: Any) -> None:
+            self._app = app
+            self._calls = 0
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            self._calls += 1
+
+            async def tagged(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    message["headers"].append((b"x-call", b"%d" % self._calls))
+                await send(message)
+
+            await self._app(scope, receive, tagged)
+
+    app = FastAPI(dependencies=[Depends(dependency)])
+    app.add_middleware(Tagging)
+    initialize_controller(app, registry=EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT))
+    transport = httpx.ASGITransport(app)
+
+    async def scenario() -> None:
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://x") as http,
+        ):
+            replies = [await http.post("/api/controller/heartbeat", json=GOOD) for _ in range(3)]
+            tags = [reply.headers.get_list("x-call") for reply in replies]
+            assert tags == [[str(int(tags[0][0]) + count)] for count in range(3)]
+
+    asyncio.run(scenario())
+    assert ran == [0, 1, 2]
 
 
 def test_mounted_in_a_foreign_application(clock: ManualClock) -> None:

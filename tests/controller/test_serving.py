@@ -222,6 +222,17 @@ def test_ctrl_c_while_it_leaves_ends_it_now() -> None:
         assert served.end(signal.SIGINT) == 130
 
 
+def test_ctrl_c_twice_is_no_error(tmp_path: Path) -> None:
+    """The second one does not wait for requests; the registry is closed all the same."""
+    path = tmp_path / "snapshot.json"
+    with serving("--snapshot-file", str(path)) as served, connected(served):
+        httpx.post(f"{served.url}/api/controller/models", json=GOOD, trust_env=False)
+        served.process.send_signal(signal.SIGTERM)
+        assert served.end(signal.SIGINT) in {0, 130}
+        assert served.errors() == []
+        assert path.exists()
+
+
 def test_the_grace_ends_by_itself() -> None:
     with serving("--shutdown-grace-secs", "0.2") as served:
         assert served.end() == 0

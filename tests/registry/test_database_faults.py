@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from dbgpt_ctl.errors import RegistryError, RegistryFull, RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database import DatabaseModelRegistry
 from dbgpt_ctl.registry.engine import DatabaseTimeouts
+from dbgpt_ctl.registry.rows import locked_rows
 from tests.registry.backends import TIMEOUT, only, sent, states
 from tests.support.clock import ManualClock
 from tests.support.mariadb import PASSWORD, MariaDBServer, private_mariadb
@@ -25,6 +26,8 @@ from tests.support.mariadb import PASSWORD, MariaDBServer, private_mariadb
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
     from tests.support.mariadb import MariaDB
 
@@ -347,6 +350,28 @@ def holding_lock(mariadb: MariaDB) -> Iterator[None]:
             "SELECT * FROM ctl_instance WHERE model_name = %s AND host = %s AND port = %s FOR UPDATE", sent().key
         )
         yield
+
+
+async def test_one_that_falls_silent_in_a_transaction_does_not_keep_the_others(mariadb: MariaDB) -> None:
+    """A controller that is frozen, or whose host is gone."""
+    holds, goes_on = threading.Event(), threading.Event()
+
+    def fall_silent(connection: Connection) -> None:
+        locked_rows(connection, [sent().key])
+        holds.set()
+        goes_on.wait()
+
+    timeouts = DatabaseTimeouts()
+    async with registry_at(mariadb.url, timeouts) as silent, registry_at(mariadb.url, timeouts) as other:
+        await silent.register(sent())
+        frozen = asyncio.create_task(asyncio.to_thread(silent._database.write, fall_silent))
+        try:
+            await asyncio.to_thread(holds.wait)
+            assert await other.heartbeat(sent())
+        finally:
+            goes_on.set()
+        with pytest.raises(RegistryUnavailable):
+            await frozen
 
 
 async def test_another_controller_was_first_to_insert(mariadb: MariaDB) -> None:

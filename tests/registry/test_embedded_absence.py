@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -16,7 +17,11 @@ from dbgpt_ctl.registry.snapshot import SnapshotFile
 from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from dbgpt_ctl.instance import ModelInstance
+    from dbgpt_ctl.registry.pulse import Pulse
 
 TIMEOUT = timedelta(seconds=60)
 LIVE = Registration(InstanceKey("qwen@llm", "10.0.0.4", 8001))
@@ -113,6 +118,54 @@ def test_a_snapshot_brings_back_all_facts_and_holds_states(tmp_path: Path) -> No
     asyncio.run(before(clock))
     clock.advance(300)
     asyncio.run(after(clock))
+
+
+def test_what_expired_while_nothing_changed_is_not_held_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.json"
+
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(clock, path) as registry:
+            await registry.register(DEAD)
+        async with registry_of(clock, path) as registry:
+            for _ in range(61):
+                tick(registry, clock)
+            assert await states(registry) == {8002: "unhealthy"}
+        clock.advance(10)
+        async with registry_of(clock, path) as registry:
+            assert await states(registry) == {8002: "unhealthy"}
+
+    asyncio.run(scenario())
+
+
+def test_the_last_write_waits_for_one_that_is_under_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Both use the same new file."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class SlowFile(SnapshotFile):
+        def write(self, instances: Sequence[ModelInstance], pulse: Pulse | None) -> None:
+            if begun.is_set():
+                assert go_on.is_set(), "two writes at once"
+            begun.set()
+            assert go_on.wait(20)
+            super().write(instances, pulse)
+
+    async def scenario() -> None:
+        file = SlowFile(tmp_path / "snapshot.json")
+        registry = EmbeddedModelRegistry(clock=ManualClock(), heartbeat_timeout=TIMEOUT, snapshot=file)
+        await registry.open()
+        await registry.register(LIVE)
+        assert await asyncio.to_thread(begun.wait, 20)
+        await registry.register(DRAINED)
+        closing = asyncio.create_task(registry.close())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        go_on.set()
+        await closing
+        assert {each.key for each in file.read()[0]} == {LIVE.key, DRAINED.key}
+
+    asyncio.run(scenario())
+    assert caplog.text == ""
 
 
 def test_a_change_is_written_without_waiting_for_the_end(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import URL
 
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.hosts import DatabaseHost
@@ -18,6 +19,7 @@ from tests.support.mariadb import MariaDB, free_port, private_mariadb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from tests.support.mariadb import MariaDBServer
 
@@ -104,6 +106,34 @@ def test_a_register_waits_for_a_database_that_comes_back(database: MariaDB) -> N
     asyncio.run(scenario())
 
 
+def test_a_register_waits_while_the_registry_opens(tmp_path: Path) -> None:
+    """Where all is started at once, workers register before the database is up, and one that fails ends itself."""
+
+    async def scenario() -> None:
+        url = URL.create("sqlite", database=str(tmp_path / "ctl.db"))
+        registry = DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT, watch_absence=True)
+        waiting = asyncio.create_task(registry.register(LIVE))
+        await asyncio.sleep(0)
+        async with registry:
+            await waiting
+            assert await states(registry) == [("qwen@llm/10.0.0.4:8001", "healthy")]
+
+    asyncio.run(scenario())
+
+
+def test_a_register_that_waits_is_told_when_the_registry_closes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        url = URL.create("sqlite", database=str(tmp_path / "ctl.db"))
+        registry = DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT, watch_absence=True)
+        waiting = asyncio.create_task(registry.register(LIVE))
+        await asyncio.sleep(0)
+        await registry.close()
+        with pytest.raises(RegistryUnavailable, match="closed"):
+            await waiting
+
+    asyncio.run(scenario())
+
+
 def test_a_register_does_not_wait_for_ever(database: MariaDB) -> None:
     async def scenario() -> None:
         async with watching(database) as registry:
@@ -183,6 +213,32 @@ def test_a_controller_that_was_frozen_alone_holds_nobody(mariadb: MariaDB) -> No
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_a_clock_that_is_set_back_keeps_no_dead(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Not for the hour until it is there again; and who was dead before is not alive again."""
+    url = URL.create("sqlite", database=str(tmp_path / "ctl.db"))
+    if kind == "mariadb":
+        url = request.getfixturevalue("mariadb").url
+
+    async def scenario() -> None:
+        clock = ManualClock()
+        registry = DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT, clock=clock, watch_absence=True)
+        async with registry:
+            await registry.register(OTHER)
+            for _ in range(61):
+                await tick(registry, clock)
+            await registry.register(LIVE)
+            clock.advance(-3600)
+            await tick(registry, clock)
+            assert [each.state for each in (await registry.list()).entries] == ["unhealthy", "healthy"]
+            assert await registry.heartbeat(LIVE)
+            for _ in range(61):
+                await tick(registry, clock)
+            assert [each.state for each in (await registry.list()).entries] == ["unhealthy", "unhealthy"]
+
+    asyncio.run(scenario())
+
+
 def test_a_tombstone_is_held_too(mariadb: MariaDB) -> None:
     async def scenario() -> None:
         clock = ManualClock()
@@ -233,9 +289,9 @@ async def prepare(database: MariaDB) -> None:
         pass
 
 
-def over(pair: tuple[MariaDB, MariaDB]) -> DatabaseModelRegistry:
+def over(pair: tuple[MariaDB, MariaDB], *, watch_absence: bool = False) -> DatabaseModelRegistry:
     hosts = [DatabaseHost("127.0.0.1", each.server.port) for each in pair]
-    return DatabaseModelRegistry(pair[0].url, heartbeat_timeout=TIMEOUT, hosts=hosts)
+    return DatabaseModelRegistry(pair[0].url, heartbeat_timeout=TIMEOUT, hosts=hosts, watch_absence=watch_absence)
 
 
 def test_a_frozen_host_is_left_within_the_call(pair: tuple[MariaDB, MariaDB]) -> None:
@@ -274,5 +330,30 @@ def test_a_host_that_nobody_listens_on_is_passed_over(mariadb: MariaDB) -> None:
         async with registry:
             await registry.register(LIVE)
             assert len(mariadb.execute("SELECT * FROM ctl_instance")) == 1
+
+    asyncio.run(scenario())
+
+
+def test_all_connections_return_to_the_first_host_when_it_is_back(pair: tuple[MariaDB, MariaDB]) -> None:
+    """Two hosts at a time may be two clocks (rule 7)."""
+
+    async def scenario() -> None:
+        first, second = pair
+        for each in pair:
+            await prepare(each)
+        async with over(pair, watch_absence=True) as registry:
+            hosts = registry._database._several
+            assert hosts is not None
+            first.server.kill()
+            await registry.register(LIVE)
+            await registry.list()
+            assert [len(each.execute("SELECT * FROM ctl_instance")) for each in pair[1:]] == [1]
+            first.server.start()
+            async with asyncio.timeout(30):
+                while hosts.current != hosts.all[0]:
+                    await asyncio.sleep(0.05)
+            assert (await registry.list()).entries == (), "these two know nothing of each other"
+            await registry.register(OTHER)
+            assert first.execute("SELECT model_name FROM ctl_instance") == [("bge@text2vec",)]
 
     asyncio.run(scenario())

@@ -93,3 +93,14 @@ def test_a_clock_that_is_set_back_is_followed_and_a_step_ahead_is_a_gap() -> Non
 def test_another_host_whose_clock_is_a_little_ahead_moves_nothing_back() -> None:
     pulse = Pulse(START + at(2))
     assert pulse.ticked(START) == pulse
+
+
+def test_a_clock_that_is_set_back_takes_a_gap_with_it() -> None:
+    """Or a hold that began by a clock an hour ahead would last for an hour."""
+    hour = at(3600)
+    ahead = Pulse(START).ticked(START + hour)
+    assert ahead.set_back(START + at(1)) == hour - at(1)
+    back = ahead.ticked(START + at(1))
+    assert back == Pulse(START + at(1), gone_at=START, back_at=START + at(1))
+    assert back.ticked(START + at(2)).hold(START + at(1) + TIMEOUT, TIMEOUT) is None
+    assert not back.set_back(START + at(1) - at(5)), "what another host's clock may be off"

@@ -18,6 +18,8 @@ NOT_RUN = re.compile(r"<!-- not run: .+ -->")
 """On the line before a block: its commands are read and not run, and why. A reader does not see it."""
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<kind>[a-z]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+_INLINE_CODE = re.compile(r"(?<!\[)`[^`\n]+`(?!\])")
+"""But not the text of a link."""
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -76,7 +78,7 @@ def blocks(document: Path) -> Iterator[Block]:
 
 def links(document: Path) -> list[str]:
     """The targets of links outside of code."""
-    return [found["target"] for found in _LINK.finditer(_prose(document))]
+    return [found["target"] for found in _LINK.finditer(_INLINE_CODE.sub("", _prose(document)))]
 
 
 def anchors(document: Path) -> set[str]:

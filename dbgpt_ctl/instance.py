@@ -182,6 +182,17 @@ def state_of(instance: ModelInstance, now: datetime, timeout: timedelta) -> Inst
     return InstanceState.HEALTHY if instance.enabled else InstanceState.DRAINED
 
 
+def is_long_gone(instance: ModelInstance, before: datetime) -> bool:
+    """Whether it was unhealthy or deregistered before that time and nothing was heard of it since.
+
+    Never one that an operator drained: to remove it would undo the drain.
+    """
+    if instance.deregistered_at is not None:
+        last = instance.refused_at or instance.deregistered_at
+        return last < before and (instance.enabled or instance.removed)
+    return instance.last_heartbeat < before and instance.check_healthy and instance.enabled
+
+
 def is_forgotten(instance: ModelInstance, now: datetime, timeout: timedelta) -> bool:
     """Whether a tombstone has done its duty: one timeout has passed since the removal and the last refused beat (rule
     4).

@@ -39,6 +39,7 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
     SQLAlchemy.
     """
     timeout = timedelta(seconds=settings.heartbeat_timeout_secs)
+    remove_after = timedelta(seconds=settings.remove_after_secs) if settings.remove_after_secs else None
     if settings.remote_addr:
         from dbgpt_ctl.registry.remote import RemoteModelRegistry
 
@@ -50,6 +51,7 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
             max_instances=settings.max_instances,
             watch_absence=True,
             snapshot=SnapshotFile(Path(settings.snapshot_file)) if settings.snapshot_file else None,
+            remove_after=remove_after,
         )
     from dbgpt_ctl.registry.database import DatabaseModelRegistry
 
@@ -62,7 +64,7 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
         hosts=database_hosts(settings),
         ssl_ca=settings.registry_db_ssl_ca,
         watch_absence=True,
-        remove_after=timedelta(seconds=settings.remove_after_secs) if settings.remove_after_secs else None,
+        remove_after=remove_after,
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
-from dbgpt_ctl.instance import ModelInstance, is_forgotten
+from dbgpt_ctl.instance import ModelInstance, is_forgotten, is_long_gone
 from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth
 from dbgpt_ctl.registry.pulse import TICK_SECS, Pulse
 from dbgpt_ctl.registry.shelf import Kept, Shelf
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SWEEP_TICKS = 600
 SNAPSHOT_TICKS = 4
 """A change is in the snapshot after so many ticks at the latest."""
 
@@ -44,12 +45,14 @@ class EmbeddedModelRegistry(ModelRegistry):
         max_instances: int = 200_000,
         watch_absence: bool = False,
         snapshot: SnapshotFile | None = None,
+        remove_after: timedelta | None = None,
     ) -> None:
         self._clock = clock
         self._timeout = heartbeat_timeout
         self._max_instances = max_instances
         self._watch_absence = watch_absence
         self._snapshot = snapshot
+        self._remove_after = remove_after
         self._pulse: Pulse | None = None
         self._shelves: dict[str, Shelf] = {}
         self._size = 0
@@ -199,6 +202,21 @@ class EmbeddedModelRegistry(ModelRegistry):
             self._pulse = self._pulse.ticked(now)
             self._tell_hold(now)
 
+    def sweep(self) -> int:
+        """Removes what was gone for longer than `remove_after`; tells how many. Nothing while states are held."""
+        now = self._now()
+        if self._remove_after is None or self._hold(now) is not None:
+            return 0
+        before = now - self._remove_after
+        stored = [each for shelf in self._shelves.values() for each in shelf.instances.values()]
+        gone = [each.key for each in stored if is_long_gone(each, before)]
+        for key in gone:
+            self._forget(key)
+        if gone:
+            self._changed = True
+            log.info("%d instances removed that had been gone for %s", len(gone), self._remove_after)
+        return len(gone)
+
     async def _keep_ticking(self) -> None:
         ticks = 0
         while True:
@@ -208,6 +226,8 @@ class EmbeddedModelRegistry(ModelRegistry):
                 ticks += 1
                 if ticks % SNAPSHOT_TICKS == 0:
                     await self._write_snapshot()
+                if ticks % SWEEP_TICKS == 0:
+                    self.sweep()
             except Exception:  # whatever it is, it must not end this loop
                 log.exception("a tick failed")
 

@@ -74,9 +74,12 @@ def _check_membership(connection: Any) -> None:
     Raises the driver's OperationalError, and closes the connection.
     """
     with connection.cursor() as cursor:
+        cursor.execute("SHOW VARIABLES LIKE 'wsrep_on'")
+        if (cursor.fetchone() or ("", ""))[1] != "ON":
+            return
         cursor.execute("SHOW STATUS LIKE 'wsrep_ready'")
-        found = cursor.fetchone()
-    if found is not None and found[1] != "ON":
+        ready = cursor.fetchone()[1] == "ON"
+    if not ready:
         connection.close()
         raise connection.OperationalError(_NOT_READY, "the node is not part of the cluster")
 

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, or_, select
 
+from dbgpt_ctl.instance import is_long_gone
 from dbgpt_ctl.registry.rows import IDENTITY, delete_rows, key_of, locked_rows
 from dbgpt_ctl.registry.schema import INSTANCES
 from dbgpt_ctl.registry.ticks import claim_sweep, read_pulse
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sqlalchemy import Connection
 
     from dbgpt_ctl.clock import Clock
-    from dbgpt_ctl.instance import ModelInstance
 
 __all__ = ["SWEEP_EVERY", "sweep"]
 
@@ -46,15 +44,8 @@ def sweep(connection: Connection, clock: Clock | None, remove_after: timedelta, 
     )
     keys = [key_of(row) for row in connection.execute(select(*IDENTITY).where(gone).limit(MAX_SWEPT))]
     # Some may have come back since; what is locked does not.
-    done = [each.key for each in locked_rows(connection, keys) if _is_gone(each, before)] if keys else []
+    done = [each.key for each in locked_rows(connection, keys) if is_long_gone(each, before)] if keys else []
     if done:
         delete_rows(connection, done)
         log.info("%d instances removed that had been gone for %s", len(done), remove_after)
     return len(done)
-
-
-def _is_gone(instance: ModelInstance, before: datetime) -> bool:
-    if instance.deregistered_at is not None:
-        last = instance.refused_at or instance.deregistered_at
-        return last < before and (instance.enabled or instance.removed)
-    return instance.last_heartbeat < before and instance.check_healthy and instance.enabled

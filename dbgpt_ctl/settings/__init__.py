@@ -86,7 +86,7 @@ class ControllerSettings(Settings):
     remove_after_secs: float = knob(
         7 * 24 * 3600.0,
         Seconds(zero=True),
-        "seconds after which an instance of a database registry that is unhealthy or deregistered is removed; 0: never",
+        "seconds after which what is unhealthy or deregistered is removed, but for what was drained; 0: never",
     )
     snapshot_file: str | None = knob(
         None, Kind("PATH"), "file in which an embedded registry outlives its process; without one: it does not"

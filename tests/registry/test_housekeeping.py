@@ -1,4 +1,4 @@
-"""What has long been gone is removed from a database, by one controller at a time, and never what was drained."""
+"""What has long been gone is removed, in a database by one controller at a time, and never what was drained."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import URL
 
 from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
 from dbgpt_ctl.registry.housekeeping import SWEEP_EVERY
 from tests.registry.backends import TIMEOUT, sent, states
 from tests.support.clock import ManualClock
@@ -34,6 +35,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
         return URL.create("sqlite", database=str(tmp_path / "ctl.db"))
     found: URL = request.getfixturevalue("mariadb_url")
     return found
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 def registry_of(url: URL, clock: ManualClock, remove_after: timedelta | None = WEEK) -> DatabaseModelRegistry:
@@ -63,6 +69,42 @@ async def populate(registry: DatabaseModelRegistry, clock: ManualClock) -> None:
     await registry.heartbeat(LATELY_DEAD)
     await alive(registry, clock, 3600)
     await registry.heartbeat(ALIVE)
+
+
+def test_in_memory_too(clock: ManualClock) -> None:
+    async def scenario() -> None:
+        registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT, remove_after=WEEK)
+        for each in EVERYBODY:
+            await registry.register(each)
+        await registry.deregister(LONG_DEREGISTERED.key)
+        await registry.deregister(STILL_BEATING.key)
+        clock.advance(WEEK.total_seconds())
+        await registry.heartbeat(STILL_BEATING)
+        await registry.heartbeat(LATELY_DEAD)
+        clock.advance(3600)
+        await registry.heartbeat(ALIVE)
+        assert registry.sweep() == 2
+        assert registry.sweep() == 0
+        assert ports(await states(registry)) == {3, 4, 5, 6, 7}
+        assert await registry.heartbeat(LONG_DEAD), "whoever comes back is new"
+
+    asyncio.run(scenario())
+
+
+def test_in_memory_not_while_states_are_held_or_when_it_is_off(clock: ManualClock) -> None:
+    async def scenario() -> None:
+        async with EmbeddedModelRegistry(
+            clock=clock, heartbeat_timeout=TIMEOUT, remove_after=WEEK, watch_absence=True
+        ) as registry:
+            await registry.register(LONG_DEAD)
+            clock.advance(WEEK.total_seconds() + 1)
+            assert registry.sweep() == 0, "the registry was away all that time"
+        keeps = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+        await keeps.register(LONG_DEAD)
+        clock.advance(2 * WEEK.total_seconds())
+        assert keeps.sweep() == 0
+
+    asyncio.run(scenario())
 
 
 def ports(listed: list[tuple[str, str]]) -> set[int]:

@@ -65,6 +65,7 @@ REMARKS = {
     "X-Ctl-Held-Until": _time_header(
         "The registry itself was away: until then some are listed as they were before, though they are silent."
     ),
+    "X-Ctl-Time": _time_header("The database's time, where this controller's clock differs: ages count against it."),
 }
 
 

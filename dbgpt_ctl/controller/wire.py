@@ -134,9 +134,13 @@ class WireEndpoints:
 
 def _remarks(listing: Listing) -> dict[str, str] | None:
     """What an operator should know of a list that is not as ever; the nine keys have no room for it."""
-    if listing.stale_since is None and listing.held_until is None:
+    if listing.stale_since is None and listing.held_until is None and listing.time is None:
         return None
-    times = {"X-Ctl-Stale-Since": listing.stale_since, "X-Ctl-Held-Until": listing.held_until}
+    times = {
+        "X-Ctl-Stale-Since": listing.stale_since,
+        "X-Ctl-Held-Until": listing.held_until,
+        "X-Ctl-Time": listing.time,
+    }
     return {name: time.isoformat(timespec="microseconds") for name, time in times.items() if time is not None}
 
 

@@ -33,6 +33,8 @@ class Listing:
     stale_since: datetime | None = None
     held_until: datetime | None = None
     """Some are listed as alive only because the registry itself was away: until then they may beat again (rule 8)."""
+    time: datetime | None = None
+    """When it was made, by the registry's clock; None where that is this process's clock too (rule 7)."""
 
 
 @dataclass(frozen=True, slots=True)

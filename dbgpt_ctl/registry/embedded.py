@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from bisect import bisect_left, insort
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
 from dbgpt_ctl.instance import ModelInstance, is_forgotten, is_long_gone
 from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth
 from dbgpt_ctl.registry.pulse import TICK_SECS, Pulse
-from dbgpt_ctl.registry.shelf import Kept, Shelf
+from dbgpt_ctl.registry.shelves import Shelves
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -54,11 +53,7 @@ class EmbeddedModelRegistry(ModelRegistry):
         self._snapshot = snapshot
         self._remove_after = remove_after
         self._pulse: Pulse | None = None
-        self._shelves: dict[str, Shelf] = {}
-        self._size = 0
-        self._all: dict[bool, Kept] = {}
-        self._tombstones: dict[InstanceKey, datetime] = {}
-        self._forgettable: list[tuple[datetime, InstanceKey]] = []
+        self._shelves = Shelves()
         self._changed = False
         self._held: Hold | None = None
         self._ticking: asyncio.Task[None] | None = None
@@ -116,22 +111,7 @@ class EmbeddedModelRegistry(ModelRegistry):
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
         now = self._now()
         hold = self._hold(now)
-        if model_name is None:
-            return self._list_all(now, hold, healthy_only=healthy_only).listing
-        shelf = self._shelves.get(model_name)
-        return shelf.listing(now, self._timeout, hold, healthy_only=healthy_only).listing if shelf else Listing(())
-
-    def _list_all(self, now: datetime, hold: Hold | None, *, healthy_only: bool) -> Kept:
-        kept = self._all.get(healthy_only)
-        if kept is None or not kept.serves(now, hold):
-            shelves = [self._shelves[name] for name in sorted(self._shelves)]
-            parts = [shelf.listing(now, self._timeout, hold, healthy_only=healthy_only) for shelf in shelves]
-            entries = tuple(entry for part in parts for entry in part.listing.entries)
-            held = sum(part.held for part in parts)
-            listing = Listing(entries, held_until=hold.until if hold and held else None)
-            until = min((part.until for part in parts if part.until), default=None)
-            kept = self._all[healthy_only] = Kept(listing, now, until, hold, held)
-        return kept
+        return self._shelves.list(model_name, now, self._timeout, hold, healthy_only=healthy_only).listing
 
     def _hold(self, now: datetime) -> Hold | None:
         return self._pulse.hold(now, self._timeout) if self._pulse else None
@@ -142,10 +122,9 @@ class EmbeddedModelRegistry(ModelRegistry):
         return self._clock.now()
 
     def _find(self, key: InstanceKey, now: datetime) -> ModelInstance | None:
-        shelf = self._shelves.get(key.model_name)
-        stored = shelf.instances.get(key) if shelf else None
+        stored = self._shelves.get(key)
         if stored is not None and stored.removed and self._is_forgotten(stored, now):
-            self._forget(key)
+            self._shelves.forget(key)
             return None
         return stored
 
@@ -154,46 +133,22 @@ class EmbeddedModelRegistry(ModelRegistry):
         return (hold.is_forgotten if hold else is_forgotten)(stored, now, self._timeout)
 
     def _put(self, instance: ModelInstance, *, known: bool) -> None:
-        key = instance.key
         if not known:
             self._make_room(instance)
-            self._size += 1
-        shelf = self._shelves.get(key.model_name)
-        if shelf is None:
-            shelf = self._shelves[key.model_name] = Shelf()
-        shelf.put(instance)
-        self._all.clear()
+        self._shelves.put(instance)
         self._changed = True
-        self._unbury(key)
-        if instance.removed and instance.deregistered_at is not None:
-            since = max(instance.deregistered_at, instance.refused_at or instance.deregistered_at)
-            self._tombstones[key] = since
-            insort(self._forgettable, (since, key))
-
-    def _unbury(self, key: InstanceKey) -> None:
-        since = self._tombstones.pop(key, None)
-        if since is not None:
-            del self._forgettable[bisect_left(self._forgettable, (since, key))]
 
     def _make_room(self, newcomer: ModelInstance) -> None:
         """Lets go of tombstones that have done their duty, but only when their room is needed."""
-        if self._size < self._max_instances:
+        if len(self._shelves) < self._max_instances:
             return
-        while self._forgettable and self._find(self._forgettable[0][1], newcomer.registered_at) is None:
+        while (key := self._shelves.oldest_tombstone()) and self._find(key, newcomer.registered_at) is None:
             pass
-        if self._size >= self._max_instances:
+        if len(self._shelves) >= self._max_instances:
             raise RegistryFull(
-                f"{newcomer.key} refused: it would be one more than the {self._size} that --max-instances allows; "
-                "deregister some with --remove or raise it"
+                f"{newcomer.key} refused: it would be one more than the {len(self._shelves)} that --max-instances "
+                "allows; deregister some with --remove or raise it"
             )
-
-    def _forget(self, key: InstanceKey) -> None:
-        shelf = self._shelves[key.model_name]
-        shelf.remove(key)
-        if not shelf.instances:
-            del self._shelves[key.model_name]
-        self._unbury(key)
-        self._size -= 1
 
     def tick(self) -> None:
         """Says that the registry lives, and notices when it did not. Runs every second between `open` and `close`."""
@@ -208,10 +163,9 @@ class EmbeddedModelRegistry(ModelRegistry):
         if self._remove_after is None or self._hold(now) is not None:
             return 0
         before = now - self._remove_after
-        stored = [each for shelf in self._shelves.values() for each in shelf.instances.values()]
-        gone = [each.key for each in stored if is_long_gone(each, before)]
+        gone = [each.key for each in self._shelves.instances() if is_long_gone(each, before)]
         for key in gone:
-            self._forget(key)
+            self._shelves.forget(key)
         if gone:
             self._changed = True
             log.info("%d instances removed that had been gone for %s", len(gone), self._remove_after)
@@ -234,7 +188,7 @@ class EmbeddedModelRegistry(ModelRegistry):
     def _tell_hold(self, now: datetime) -> None:
         """A hold is told only while it holds somebody (rule 8)."""
         hold = self._hold(now)
-        told = hold if hold and self._list_all(now, hold, healthy_only=False).held else None
+        told = hold if hold and self._shelves.list(None, now, self._timeout, hold, healthy_only=False).held else None
         if told is not None and told != self._held:
             log.warning("%s", told)
         elif told is None and self._held is not None:
@@ -253,7 +207,7 @@ class EmbeddedModelRegistry(ModelRegistry):
             if self._snapshot is None or not (self._changed or self._shelves):
                 return
             self._changed = False
-            instances = tuple(each for shelf in self._shelves.values() for each in shelf.instances.values())
+            instances = tuple(self._shelves.instances())
             try:
                 await asyncio.to_thread(self._snapshot.write, instances, self._pulse)
             except OSError as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.instance import InstanceState, ListedInstance, state_of
 from dbgpt_ctl.registry import Listing
 from dbgpt_ctl.registry.known import LastKnown
@@ -14,7 +16,7 @@ from dbgpt_ctl.registry.ticks import read_pulse
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.pulse import Hold
 
 log = logging.getLogger(__name__)
+
+CLOCK_TOLERANCE = timedelta(seconds=2)
 
 
 class Lists:
@@ -62,7 +66,11 @@ class Lists:
     def _listing(self, entries: Sequence[ListedInstance], query: Query, now: datetime, hold: Hold | None) -> Listing:
         held_until = hold.until if hold and any(self._is_held(each, now) for each in entries) else None
         chosen = [each for each in entries if each.state is InstanceState.HEALTHY] if query[1] else entries
-        return Listing(tuple(chosen), held_until=held_until)
+        return Listing(tuple(chosen), held_until=held_until, time=now if self._is_foreign(now) else None)
+
+    def _is_foreign(self, now: datetime) -> bool:
+        """Whether this host's clock would show ages that are not so."""
+        return self._clock is None and abs(now - SystemClock().now()) > CLOCK_TOLERANCE
 
     def _is_held(self, entry: ListedInstance, now: datetime) -> bool:
         return entry.beats and state_of(entry.instance, now, self._timeout) is InstanceState.UNHEALTHY

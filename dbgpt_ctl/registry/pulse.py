@@ -10,7 +10,7 @@ expired. Without a gap silence is death.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from dbgpt_ctl.instance import FUTURE_TOLERANCE, InstanceState, ModelInstance, is_forgotten, state_of
 
@@ -36,7 +36,8 @@ class Hold:
 
     def state_of(self, instance: ModelInstance, now: datetime, timeout: timedelta) -> InstanceState:
         """The state of one that has beaten since, as ever; that of any other, as it was when the registry went away."""
-        return state_of(instance, now if instance.last_heartbeat >= self.back_at else self.gone_at, timeout)
+        since = self.back_at <= instance.last_heartbeat <= now + FUTURE_TOLERANCE
+        return state_of(instance, now if since else self.gone_at, timeout)
 
     def is_forgotten(self, instance: ModelInstance, now: datetime, timeout: timedelta) -> bool:
         """A tombstone too is held: nobody could refuse a late beat while the registry was away."""
@@ -71,6 +72,8 @@ class Pulse:
 
     def hold(self, now: datetime, timeout: timedelta) -> Hold | None:
         """The hold at `now`, also when the gap ends only now and no tick has told of it yet."""
+        if self.set_back(now):  # beats ahead of `now` are judged by the clock that wrote them, until they are moved back
+            return Hold(self.ticked_at, datetime.min.replace(tzinfo=UTC), now + timeout)
         pulse = self.ticked(now)
         if pulse.gone_at is None or pulse.back_at is None or now >= pulse.back_at + timeout:
             return None

@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 export CTL_INTEROP_VENVS ?= $(CURDIR)/.venv-interop
 
-.PHONY: help serve test check bench generate completions clean
+.PHONY: help serve test chaos check bench generate completions clean
 
 help:
 	@echo "make serve     start a controller on the embedded registry (knobs: CONTROLLER_* in the environment or .env)"
 	@echo "make test      run all tests, with a real MariaDB and the real DB-GPT packages"
+	@echo "make chaos     kill, stop and freeze controllers and databases under load (ten minutes)"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     measure this controller and DB-GPT's side by side"
 	@echo "make generate  rewrite what is generated: .env.example, the tables of README.md and docs/, completions/"
@@ -24,6 +25,14 @@ test: $(VENV)/.dev
 	@sh scripts/apt-install.sh fish fish 'the tests of its completion are skipped without it'
 	-@$(BIN)/python -m tests.support.dbgpt  # without Python 3.11 its tests are skipped, and in CI they fail
 	$(BIN)/python -m pytest
+
+chaos: $(VENV)/.dev
+	@sh scripts/apt-install.sh mariadbd mariadb-server 'the chaos suite is skipped without it'
+	@sh scripts/apt-install.sh /usr/lib/galera/libgalera_smm.so galera-4 'the scenarios on a cluster are skipped without it'
+	@sh scripts/apt-install.sh rsync rsync 'the scenarios on a cluster are skipped without it'
+	@sh scripts/apt-install.sh faketime faketime 'the scenario of clocks that are off is skipped without it'
+	-@$(BIN)/python -m tests.support.dbgpt  # without Python 3.11 the scenario with its clients is skipped, and in CI it fails
+	$(BIN)/python -m pytest tests/chaos
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

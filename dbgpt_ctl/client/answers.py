@@ -99,11 +99,11 @@ def read_list(reply: Reply, address: Address) -> InstanceList:
     objects = _decoded(reply, address)
     if not isinstance(objects, list) or not all(_has_identity(each) for each in objects):
         raise no_controller(address, "200 without a list of instances")
-    date, stale = reply.headers.get("date"), reply.headers.get("x-ctl-stale-since")
+    stale = reply.headers.get("x-ctl-stale-since")
     return InstanceList(
         objects,
         str(address),
-        date=_read_http_date(date),
+        date=read_time(reply.headers.get("x-ctl-time")) or _read_http_date(reply.headers.get("date")),
         stale_since=read_time(stale) or _read_http_date(stale),
         held_until=read_time(reply.headers.get("x-ctl-held-until")),
     )

@@ -66,7 +66,7 @@ class InstanceList:
     controller: str
     """The URL that answered, without secrets."""
     date: datetime | None
-    """The registry's time when it answered (header X-Ctl-Time, else Date), aware, UTC: ages of beats count against it."""
+    """The registry's time when it answered (header X-Ctl-Time, else Date), aware, UTC: ages count against it."""
     stale_since: datetime | None
     """From when on the answer may miss changes: its database was away (header X-Ctl-Stale-Since). Aware."""
 

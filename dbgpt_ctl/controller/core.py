@@ -84,13 +84,11 @@ class Controller:
         while True:
             try:
                 await self.registry.open()
-            except RegistryUnavailable as error:
-                if str(error) != told:
-                    told = str(error)
-                    log.warning("waiting for the registry: %s", told)
             except RegistryUnusable as error:
                 self.on_unusable(error)
                 return
+            except Exception as error:  # noqa: BLE001 - told, or it would never open and nobody knew why
+                told = _tell(error, told)
             else:
                 if told:
                     log.info("the registry is back")
@@ -112,3 +110,14 @@ class Controller:
             except Exception:  # the journal's loop outlives any error of a registry
                 log.exception("a look at all instances failed")
             await asyncio.sleep(delay)
+
+
+def _tell(error: Exception, told: str) -> str:
+    """Logs why the registry does not open, unless that was what was told last; returns what is told now."""
+    if repr(error) == told:
+        return told
+    if isinstance(error, RegistryUnavailable):
+        log.warning("waiting for the registry: %s", error)
+    else:
+        log.error("the registry does not open", exc_info=error)
+    return repr(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,8 @@ def _mysql(
     *,
     reads: bool,
 ) -> Engine:
+    if ssl_ca:
+        _require_certificates(ssl_ca)
     lock = timeouts.lock
     options: dict[str, Any] = {
         "pool_recycle": _RECYCLE_SECS,
@@ -107,6 +110,13 @@ def _mysql(
     event.listen(engine, "connect", _read_own_cluster)
     event.listen(engine, "connect", _lock_no_gaps if reads else _let_locks_go)
     return engine
+
+
+def _require_certificates(ssl_ca: str) -> None:
+    try:
+        ssl.create_default_context(cafile=ssl_ca)
+    except OSError as error:  # an SSLError is one
+        raise UsageError(f"registry_db_ssl_ca {ssl_ca} cannot be used: {error.strerror or error}") from None
 
 
 def _read_own_cluster(connection: Any, _: object) -> None:

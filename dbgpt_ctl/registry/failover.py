@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.hosts import DatabaseHost, DatabaseHosts
 
 __all__ = ["try_hosts"]
+
+_LOG = logging.getLogger(__name__)
 
 _HOST = "ctl_host"
 _NOT_READY = 1047
@@ -46,6 +49,8 @@ def try_hosts(engine: Engine, hosts: DatabaseHosts) -> None:
             context.is_disconnect = True  # the pool then gives up all its connections
         host = _host_of(context)
         if context.is_disconnect and host is not None:
+            if host == hosts.current:
+                _LOG.info("database host %s is left: %s", host, " ".join(str(context.original_exception).split()))
             hosts.failed(host)
 
 
@@ -62,6 +67,8 @@ def _first_that_connects(dialect: Dialect, hosts: DatabaseHosts, args: Any, opti
             failure = error
         else:
             setattr(connection, _HOST, host)
+            if host != hosts.current:
+                _LOG.info("database host %s serves from now on", host)
             hosts.worked(host)
             return connection
     assert failure is not None  # noqa: S101 - there is at least one host

@@ -72,7 +72,9 @@ class Pulse:
 
     def hold(self, now: datetime, timeout: timedelta) -> Hold | None:
         """The hold at `now`, also when the gap ends only now and no tick has told of it yet."""
-        if self.set_back(now):  # beats ahead of `now` are judged by the clock that wrote them, until they are moved back
+        if self.set_back(
+            now
+        ):  # beats ahead of `now` are judged by the clock that wrote them, until they are moved back
             return Hold(self.ticked_at, datetime.min.replace(tzinfo=UTC), now + timeout)
         pulse = self.ticked(now)
         if pulse.gone_at is None or pulse.back_at is None or now >= pulse.back_at + timeout:

@@ -31,17 +31,23 @@ class SnapshotFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._new = path.with_name(f".{path.name}.new")
 
     def read(self) -> tuple[tuple[ModelInstance, ...], Pulse | None]:
         """The facts and the pulse at the last write; nothing when there is no file.
 
-        A torn or foreign file is kept aside with a warning. Raises RegistryUnusable when it cannot be read or replaced.
+        A torn or foreign file is kept aside with a warning. Raises RegistryUnusable when it cannot be read or
+        replaced.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             text = self.path.read_bytes() if self.path.exists() else None
+            self._new.touch()  # said now, not when the first write fails
+            self._new.unlink()
         except OSError as error:
-            raise RegistryUnusable(f"snapshot {self.path} cannot be read: {error.strerror or error}") from None
+            raise RegistryUnusable(
+                f"snapshot {self.path} cannot be read and written: {error.strerror or error}"
+            ) from None
         if text is None:
             return (), None
         try:
@@ -52,12 +58,11 @@ class SnapshotFile:
 
     def write(self, instances: Sequence[ModelInstance], pulse: Pulse | None) -> None:
         """Replaces the file: whoever reads it, also after a crash, finds the old one or the new one. Raises OSError."""
-        written = self.path.with_name(f".{self.path.name}.new")
-        with written.open("wb") as file:
+        with self._new.open("wb") as file:
             file.write(_encoded(instances, pulse))
             file.flush()
             os.fsync(file.fileno())
-        written.replace(self.path)
+        self._new.replace(self.path)
 
     def _put_aside(self, error: Exception) -> None:
         aside = self.path.with_name(f"{self.path.name}.unreadable")

@@ -101,7 +101,6 @@ class Database:
             self._several.failed(better)
         else:
             self._several.worked(better)
-            _LOG.info("database host %s is back", better)
         finally:
             trial.dispose()
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from tests.chaos.conftest import Figures
     from tests.support.mariadb import MariaDBServer
 
-CYCLES = 30
+CYCLES = 200
 SIDE_BY_SIDE = 3
 """So many controllers share the database, each killed in cycles of its own: one starts while another works."""
 WORKERS = 4
 """Register at the same time with one controller."""
-LONGEST_LIFE_SECS = 0.15
+LONGEST_LIFE_SECS = 0.25
 
 
 @pytest.mark.timeout(600)

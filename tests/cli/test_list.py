@@ -194,6 +194,15 @@ def test_a_stale_list_comes_with_a_warning(run: Run, fake: FakeController) -> No
     assert done.err == f"ctl: warning: the registry of {fake.url} is away; this is what it held 45s ago\n"
 
 
+def test_ages_count_against_the_clock_that_wrote_the_beats(run: Run, fake: FakeController) -> None:
+    """Not against the controller's, where the two differ."""
+    fake.body = SOME
+    before = [line.split() for line in run("models", "list", "--no-headers").lines]
+    fake.headers = {"X-Ctl-Time": "2026-01-02T13:00:00+00:00"}
+    after = [line.split() for line in run("models", "list", "--no-headers").lines]
+    assert [line[5] for line in after if line[6] == "ago"] == ["60m"] * sum(line[6] == "ago" for line in before)
+
+
 def test_held_states_come_with_a_warning(run: Run, fake: FakeController) -> None:
     fake.body, fake.headers = SOME, {"X-Ctl-Held-Until": "2026-01-02T12:00:45+00:00"}
     assert run("models", "list", "-o", "name").err == (

@@ -90,6 +90,28 @@ def test_an_unusable_registry_is_told_and_leaves_a_foreign_application_alone(
     assert "access denied for user 'ctl'" in caplog.text
 
 
+class StrangelyLate(EmbeddedModelRegistry):
+    faults = 2
+
+    async def open(self) -> None:
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError("boom")
+        await super().open()
+
+
+def test_opening_outlives_an_error_that_nobody_foresaw_and_tells_it_once(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = StrangelyLate(clock=clock, heartbeat_timeout=TIMEOUT)
+    with running_app(create_app(ControllerSettings(), registry)):
+        deadline = time.monotonic() + 10
+        while registry.faults:
+            assert time.monotonic() < deadline, "it was not tried again"
+            time.sleep(0.01)
+    assert caplog.text.count("ZeroDivisionError: boom") == 1
+
+
 class FaultyOnce(EmbeddedModelRegistry):
     faults = 1
 

@@ -137,6 +137,18 @@ def test_a_log_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize("text", [None, "no certificate"])
+def test_a_file_of_certificates_that_cannot_be_used_is_one_line(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "ca.pem"
+    if text:
+        path.write_text(text)
+    where = ("--registry-db-host", "127.0.0.1", "--registry-db-user", "ctl", "--registry-db-ssl-ca", str(path))
+    password = {"CONTROLLER_REGISTRY_DB_PASSWORD": "secret"}
+    done = ctl("serve", "--port", str(free_port()), "--registry", "database", *where, expect=2, env=password)
+    (line,) = [line for line in done.err.splitlines() if "loopback" not in line]
+    assert line.startswith(f"ctl: registry_db_ssl_ca {path} cannot be used: ")
+
+
 def test_a_registry_in_sqlite_outlives_kill_9(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "ctl.db"
     arguments = ("--registry", "database", "--registry-db-type", "sqlite", "--registry-db-name", str(path))

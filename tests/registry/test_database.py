@@ -155,7 +155,7 @@ async def test_facts_are_locked_before_they_are_judged(
 
     event.listen(registry._database.engine, "before_cursor_execute", look)
     await (registry.register(sent(weight=2.0)) if verb == "register" else registry.deregister(sent().key))
-    assert free == [False]
+    assert free and not any(free)
     assert may_write(backend, request)
 
 
@@ -178,7 +178,7 @@ async def test_rows_that_change_alike_share_a_statement(registry: DatabaseModelR
     await asyncio.gather(*(registry.register(each) for each in everybody))
     statements.clear()
     await asyncio.gather(*(registry.register(sent(port=each.key.port, weight=2.0)) for each in everybody))
-    assert len([each for each in statements if each.startswith("UPDATE")]) == 1
+    assert len([each for each in statements if "SET weight" in each]) == 1
     statements.clear()
     await asyncio.gather(*(registry.deregister(each.key) for each in everybody))
     assert len([each for each in statements if each.startswith("UPDATE")]) == 1

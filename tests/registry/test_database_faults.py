@@ -292,7 +292,8 @@ class Interference:
     def __init__(self, registry: DatabaseModelRegistry, *numbers: int, at: str = "UPDATE") -> None:
         self.numbers = list(numbers)
         self.at = at
-        event.listen(registry._database.engine, "before_cursor_execute", self.fail)
+        for engine in (registry._database.engine, registry._database.readers):
+            event.listen(engine, "before_cursor_execute", self.fail)
 
     def fail(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
         if self.numbers and statement.startswith(self.at):

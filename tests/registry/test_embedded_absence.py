@@ -6,6 +6,7 @@ import asyncio
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,6 @@ from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from dbgpt_ctl.instance import ModelInstance
     from dbgpt_ctl.registry.pulse import Pulse
@@ -214,6 +214,14 @@ def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RegistryUnusable, match="snapshot"):
         SnapshotFile(tmp_path / "file" / "snapshot.json").read()
+
+
+def test_a_place_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
+    """Even root cannot create a file there."""
+    with pytest.raises(RegistryUnusable, match="cannot be read and written"):
+        SnapshotFile(Path("/proc/snapshot.json")).read()
+    SnapshotFile(tmp_path / "snapshot.json").read()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_told_and_costs_no_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

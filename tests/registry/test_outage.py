@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, event
 
+from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.hosts import DatabaseHost
 from dbgpt_ctl.registry.database import DatabaseModelRegistry
@@ -355,5 +356,23 @@ def test_all_connections_return_to_the_first_host_when_it_is_back(pair: tuple[Ma
             assert (await registry.list()).entries == (), "these two know nothing of each other"
             await registry.register(OTHER)
             assert first.execute("SELECT model_name FROM ctl_instance") == [("bge@text2vec",)]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("hours", [-1, 0, 1])
+def test_a_list_tells_the_time_where_this_host_has_another(mariadb: MariaDB, hours: int) -> None:
+    async def scenario() -> None:
+        async with DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT) as registry:
+
+            def set_clock(connection: Any, _: object) -> None:
+                with connection.cursor() as cursor:
+                    cursor.execute(f"SET timestamp = UNIX_TIMESTAMP() + {hours * 3600}")
+
+            event.listen(registry._database.readers, "connect", set_clock)
+            told = (await registry.list()).time
+            assert (told is not None) == (hours != 0)
+            if told is not None:
+                assert abs(told - SystemClock().now() - timedelta(hours=hours)) < timedelta(minutes=1)
 
     asyncio.run(scenario())

@@ -105,3 +105,19 @@ def test_a_clock_that_is_set_back_takes_a_gap_with_it() -> None:
     assert alive(back, 60).hold(START + at(60), TIMEOUT) is not None
     assert alive(back, 61).hold(START + at(61), TIMEOUT) is None
     assert not back.set_back(START + at(1) - at(5)), "what another host's clock may be off"
+
+
+@pytest.mark.parametrize(
+    ("beat", "state"),
+    [
+        (3600 - 61, InstanceState.UNHEALTHY),  # by the clock an hour ahead, expired before it was set back
+        (3600 - 59, InstanceState.HEALTHY),
+        (-1, InstanceState.HEALTHY),  # before the other clock came, or since it went
+        (-60, InstanceState.UNHEALTHY),
+    ],
+)
+def test_until_a_tick_tells_that_the_clock_was_set_back_states_are_as_before(beat: float, state: InstanceState) -> None:
+    now = START + at(1)
+    hold = Pulse(START + at(3600)).hold(now, TIMEOUT)
+    assert hold is not None
+    assert hold.state_of(beaten(beat), now, TIMEOUT) is state

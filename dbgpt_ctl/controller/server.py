@@ -35,9 +35,9 @@ DRAIN_SECS = 10
 def serve(app: FastAPI, sock: socket.socket, grace_secs: float) -> None:
     """Serves an application of `create_app` on a listening socket.
 
-    SIGTERM turns health to 503 and, after `grace_secs` more of serving, ends it: connections drain, the registry is
-    closed, and this returns. A second SIGTERM, or SIGINT, ends it at once; SIGINT raises KeyboardInterrupt. Raises
-    RegistryUnusable when the registry says that waiting is of no use.
+    SIGTERM (or the SIGHUP of a terminal that closes) turns health to 503 and, after `grace_secs` more of serving, ends
+    it: connections drain, the registry is closed, and this returns. A second SIGTERM, or SIGINT, ends it at once;
+    SIGINT raises KeyboardInterrupt. Raises RegistryUnusable when the registry says that waiting is of no use.
     """
     _raise_descriptor_limit()
     config = uvicorn.Config(
@@ -100,8 +100,8 @@ class _Ending:
 
     def politely(self) -> None:
         """The first time: health says 503, and after the grace it ends. The second time: at once."""
-        if self._controller.leaving or not self._grace_secs:
-            self.at_once(None)
+        if self._controller.leaving or not self._grace_secs or not self._controller.health().ready:
+            self.at_once(None)  # asked twice, or there is nobody to serve
             return
         self._controller.leaving = True
         log.info(
@@ -123,6 +123,8 @@ async def _serve(server: _Server, sock: socket.socket, controller: Controller, g
     ending = _Ending(server, controller, grace_secs)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ending.politely)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        loop.add_signal_handler(signal.SIGHUP, ending.politely)
     loop.add_signal_handler(signal.SIGINT, ending.at_once, KeyboardInterrupt())
     controller.on_unusable = ending.at_once
     await server.serve(sockets=[sock])

@@ -86,12 +86,19 @@ class GroupCommit(Generic[Call, Answer]):
                 _resolve(self._waiting.popleft()[1], answers[0])
 
 
+def _own(error: Exception) -> Exception:
+    """One object raised in many tasks would gather the tracebacks of all; one that cannot be copied has to."""
+    try:
+        return copy(error)
+    except TypeError:
+        return error
+
+
 def _resolve(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:
     if future.done():
         return
     if isinstance(answer, Exception):
-        # One object raised in many tasks would gather the tracebacks of all.
-        future.set_exception(copy(answer))
+        future.set_exception(_own(answer))
     else:
         future.set_result(answer)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SWEEP_TICKS = 600
+HOLD_TICKS = 5
+"""Whether a hold still holds anybody is looked at so seldom, since that lists all, just when everybody beats again."""
 SNAPSHOT_TICKS = 4
 """A change is in the snapshot after so many ticks at the latest."""
 
@@ -56,6 +58,7 @@ class EmbeddedModelRegistry(ModelRegistry):
         self._shelves = Shelves()
         self._changed = False
         self._held: Hold | None = None
+        self._ticks = 0
         self._ticking: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
         self._closed = False
@@ -188,6 +191,9 @@ class EmbeddedModelRegistry(ModelRegistry):
     def _tell_hold(self, now: datetime) -> None:
         """A hold is told only while it holds somebody (rule 8)."""
         hold = self._hold(now)
+        self._ticks += 1
+        if hold is not None and hold == self._held and self._ticks % HOLD_TICKS:
+            return
         told = hold if hold and self._shelves.list(None, now, self._timeout, hold, healthy_only=False).held else None
         if told is not None and told != self._held:
             log.warning("%s", told)

@@ -162,7 +162,8 @@ class Away(EmbeddedModelRegistry):
         raise self.failure
 
     async def list(self, *_args: Any, **_kwargs: Any) -> Listing:
-        return Listing((), stale_since=SystemClock().now(), held_until=SystemClock().now())
+        now = SystemClock().now()
+        return Listing((), stale_since=now, held_until=now, time=now)
 
 
 def test_answers_while_the_registry_is_away_are_as_the_document_says(clock: ManualClock) -> None:
@@ -174,7 +175,7 @@ def test_answers_while_the_registry_is_away_are_as_the_document_says(clock: Manu
     conforms(MODELS, listed)
     conforms("/api/controller/heartbeat", unavailable)
     conforms("/api/controller/heartbeat", failed)
-    assert {"x-ctl-stale-since", "x-ctl-held-until"} <= set(listed.headers)
+    assert {"x-ctl-stale-since", "x-ctl-held-until", "x-ctl-time"} <= set(listed.headers)
     assert (unavailable.status_code, unavailable.headers["retry-after"]) == (503, "7")
     assert (failed.status_code, failed.json()) == (500, INTERNAL_ERROR)
 

@@ -90,7 +90,7 @@ def serving(*arguments: str, **environ: str) -> Iterator[Served]:
                 served.end(signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGINT, 130)])
 def test_it_ends_in_good_order(how: signal.Signals, code: int) -> None:
     with serving() as served:
         assert served.health().content == b'{"status":"ok"}'
@@ -355,3 +355,11 @@ def test_a_request_that_does_not_come_is_not_waited_for(sent: bytes) -> None:
         connection.sendall(sent)
         assert closed_with(connection) == b""
         assert served.health().status_code == 200
+
+
+def test_there_is_no_grace_where_nobody_was_served_yet(mariadb: MariaDB) -> None:
+    mysql = [*mysql_arguments(mariadb), "--registry-db-host", f"127.0.0.1:{free_port()}"]
+    with serving(*mysql, CONTROLLER_REGISTRY_DB_PASSWORD=mariadb.server.password) as served:
+        assert served.health().status_code == 503
+        assert served.end() == 0
+        assert not any("leaving" in line for line in served.said)

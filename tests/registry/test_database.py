@@ -155,7 +155,8 @@ async def test_facts_are_locked_before_they_are_judged(
 
     event.listen(registry._database.engine, "before_cursor_execute", look)
     await (registry.register(sent(weight=2.0)) if verb == "register" else registry.deregister(sent().key))
-    assert free and not any(free)
+    assert free
+    assert not any(free)
     assert may_write(backend, request)
 
 

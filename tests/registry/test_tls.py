@@ -70,7 +70,7 @@ def test_nobody_else_is_spoken_to(secured: Secured, ca: str, host: str) -> None:
 
     async def scenario() -> None:
         registry = registry_of(secured, getattr(secured, ca), host)
-        with pytest.raises(RegistryUnavailable, match="(?i)certificate"):
+        with pytest.raises(RegistryUnavailable, match=r"(?i)certificate"):
             await registry.open()
         await registry.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -127,8 +128,13 @@ class GaleraNode(MariaDBServer):
 
 
 def _free_base_port() -> int:
-    """Of three ports in a row; the other two are tried by their users."""
-    return free_port()
+    """The first of three in a row that are free: for the group, for what a node missed, for all its data."""
+    while True:
+        base = free_port()
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in (base + 1, base + 2):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return base
 
 
 @contextlib.contextmanager
@@ -139,7 +145,7 @@ def galera_cluster(
     ports: list[int] = []
     while len(ports) < size:
         port = _free_base_port()
-        if all(abs(port - other) > 3 for other in ports):
+        if all(abs(port - other) > 2 for other in ports):
             ports.append(port)
     with contextlib.ExitStack() as stack:
         nodes = []

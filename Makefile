@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export CTL_INTEROP_VENVS ?= $(CURDIR)/.venv-interop
 
-.PHONY: help serve test chaos check bench generate completions clean
+.PHONY: help serve test chaos check bench soak generate completions clean
 
 help:
 	@echo "make serve     start a controller on the embedded registry (knobs: CONTROLLER_* in the environment or .env)"
@@ -13,6 +13,7 @@ help:
 	@echo "make chaos     kill, stop and freeze controllers and databases under load (ten minutes)"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     measure this controller and DB-GPT's side by side"
+	@echo "make soak      100,000 instances beat for five minutes against one controller over one MariaDB"
 	@echo "make generate  rewrite what is generated: .env.example, the tables of README.md and docs/, completions/"
 	@echo "make clean     remove the virtual environments and caches"
 
@@ -43,6 +44,11 @@ bench: $(VENV)/.dev
 	@sh scripts/apt-install.sh wrk wrk 'the benchmarks measure with it'
 	$(BIN)/python -m tests.support.dbgpt
 	$(BIN)/python -m benchmarks
+
+soak: $(VENV)/.dev
+	@sh scripts/apt-install.sh wrk wrk 'the benchmarks measure with it'
+	@sh scripts/apt-install.sh mariadbd mariadb-server 'the soak runs over it'
+	$(BIN)/python -m benchmarks --only soak --check
 
 generate: $(VENV)/.dev completions
 	$(BIN)/python -m scripts.generate

@@ -4,6 +4,7 @@
     wire      requests a second over the embedded registry, beside DB-GPT's controller and a bare ASGI application
     flat      heartbeats at 100 and at 100,000 instances
     mysql     the same over one MariaDB
+    soak      100,000 instances beat for minutes, with `make soak`
 
 Both sides run on the same machine at the same time in turns, each with its own defaults, its log in a file; figures
 are medians, ratios are medians of the ratios of each round. Only ratios carry over to another machine. Nothing is

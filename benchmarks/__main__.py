@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import flat, mysql, startup, tracing, wire
+from benchmarks import flat, mysql, soak, startup, tracing, wire
 from benchmarks.report import BEGIN, END, MeasurementError, block, say, write
 from benchmarks.sides import THEIRS, lab_in
 from tests.support.dbgpt import CHECKOUT, NEWEST, UnavailableError, ensure
@@ -29,7 +29,10 @@ SECTIONS: dict[str, Callable[[Lab, float], list[Section]]] = {
     "flat": flat.run,
     "tracing": tracing.run,
     "mysql": mysql.run,
+    "soak": soak.run,
 }
+ASKED_FOR = frozenset({"mysql", "soak"})
+"""Sections that a run holds only when it is told to."""
 SHOWN_VERSIONS = ("uvicorn", "fastapi")
 
 
@@ -38,10 +41,12 @@ def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an error, so that all that was started is ended
     try:
-        ensure(NEWEST)
-        sections = _measure(
-            arguments.only or [name for name in SECTIONS if name != "mysql" or arguments.mysql], arguments.seconds
-        )
+        names = arguments.only or [
+            name for name in SECTIONS if name not in ASKED_FOR or (name == "mysql" and arguments.mysql)
+        ]
+        if names != ["soak"]:  # the only one that measures no other side
+            ensure(NEWEST)
+        sections = _measure(names, arguments.seconds, arguments.minutes)
         text = block(
             sections, datetime.now(UTC), [*(f"{name} {metadata.version(name)}" for name in SHOWN_VERSIONS), THEIRS]
         )
@@ -64,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=list(SECTIONS), help="this section; may be repeated")
     parser.add_argument("--mysql", action="store_true", help="also over one MariaDB, which is started for it")
     parser.add_argument("--seconds", type=float, default=2, help="length of one measurement (default 2)")
+    parser.add_argument("--minutes", type=float, default=5, help="length of the soak (default 5)")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a bound is missed")
     parser.add_argument("--write", action="store_true", help="put the tables into README.md; not with --only")
     arguments = parser.parse_args()
@@ -72,13 +78,13 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _measure(names: list[str], seconds: float) -> list[Section]:
+def _measure(names: list[str], seconds: float, minutes: float) -> list[Section]:
     """Each section in a folder of its own; all that it started is ended when it is done or has failed."""
     sections = []
     for name in names:
         say(f"--- {name}")
         with tempfile.TemporaryDirectory(prefix="ctl-bench-") as folder, processes_in(Path(folder), []) as start:
-            sections += SECTIONS[name](lab_in(Path(folder), start), seconds)
+            sections += SECTIONS[name](lab_in(Path(folder), start), minutes * 60 if name == "soak" else seconds)
     return sections
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 CONNECTIONS = 32
 MODELS = 10
 _TIMEOUT_SECS = 60
+_PACED_CONNECTIONS = 1000
+"""So many requests may wait for their answers before the next one starts late."""
 _SLOWEST = 2.0
 """Answers a second; who takes longer has hung."""
 
@@ -63,6 +65,27 @@ response = function(status)
     io.write(string.format('RESULT %d %d 0\\n', answered, failed))
     os.exit(0)
   end
+end
+"""
+_END_OF_PACED = """
+done = function(summary, latency)
+  local e = summary.errors
+  io.write(string.format('RESULT %d %d %f %f %f\\n', summary.requests,
+    e.connect + e.read + e.write + e.status + e.timeout,
+    summary.duration / 1e6, latency:percentile(50) / 1e6, latency:percentile(99) / 1e6))
+end
+"""
+# All connections of a thread share one schedule: a request that is late does not delay those after it.
+_PACE = """
+local ffi = require("ffi")
+ffi.cdef("typedef struct {{ long sec, usec; }} moment; int gettimeofday(moment *, void *);")
+local moment, began, due = ffi.new("moment"), nil, 0
+delay = function()
+  ffi.C.gettimeofday(moment, nil)
+  local now = tonumber(moment.sec) + tonumber(moment.usec) / 1e6
+  began = began or now
+  due = due + 1
+  return math.max(0, (began + due / {rate} - now) * 1000)
 end
 """
 
@@ -116,6 +139,24 @@ def send_count(folder: Path, url: str, load: Load, instances: int, count: int) -
     return _wrk(folder, url, load.script(instances, count=count), f"{load.name} at {url}", seconds)
 
 
+class Paced(NamedTuple):
+    """What wrk has counted of requests at a fixed rate; times in seconds."""
+
+    answered: int
+    failed: int
+    seconds: float
+    median: float
+    p99: float
+
+
+def send_paced(folder: Path, url: str, load: Load, instances: int, *, rate: int, seconds: float) -> Paced:
+    """Sends `rate` requests a second, round all instances in turn. Raises MeasurementError if wrk fails."""
+    lines = (load.script(instances).removesuffix(_END_BY_TIME), _END_OF_PACED, _PACE.format(rate=rate))
+    _, text = _run_wrk(folder, url, "\n".join(lines), f"{load.name} at {url}", seconds, connections=_PACED_CONNECTIONS)
+    answered, failed, *times = text.split()[:5]
+    return Paced(int(answered), int(failed), *map(float, times))
+
+
 def fill(folder: Path, url: str, instances: int) -> Sent:
     """Registers all instances, in their order. Raises MeasurementError."""
     # When so many more are answered, none of the first round can still be under way.
@@ -123,9 +164,20 @@ def fill(folder: Path, url: str, instances: int) -> Sent:
 
 
 def _wrk(folder: Path, url: str, script: str, what: str, seconds: float) -> Sent:
+    elapsed, text = _run_wrk(folder, url, script, what, seconds)
+    answered, failed, timed = map(float, text.split()[:3])
+    if failed:
+        raise MeasurementError(f"{what}: {failed:.0f} requests failed, {answered:.0f} were answered")
+    return Sent(answered, timed or elapsed)
+
+
+def _run_wrk(
+    folder: Path, url: str, script: str, what: str, seconds: float, *, connections: int = CONNECTIONS
+) -> tuple[float, str]:
+    """How long it took, and what the script has told after RESULT."""
     file = folder / "load.lua"
     file.write_text(script)
-    options = ["--threads=1", f"--connections={CONNECTIONS}", f"--timeout={_TIMEOUT_SECS}s"]
+    options = ["--threads=1", f"--connections={connections}", f"--timeout={_TIMEOUT_SECS}s"]
     argv = ["wrk", *options, f"--duration={max(1, round(seconds))}s", f"--script={file}", url]
     started = time.perf_counter()
     try:
@@ -140,7 +192,4 @@ def _wrk(folder: Path, url: str, script: str, what: str, seconds: float) -> Sent
     _, found, text = done.stdout.partition("RESULT ")
     if done.returncode != 0 or not found:
         raise MeasurementError(f"{what}: wrk failed: {(done.stderr or done.stdout).strip()[-500:]}")
-    answered, failed, timed = map(float, text.split()[:3])
-    if failed:
-        raise MeasurementError(f"{what}: {failed:.0f} requests failed, {answered:.0f} were answered")
-    return Sent(answered, timed or elapsed)
+    return elapsed, text

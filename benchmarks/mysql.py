@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks import flat
@@ -13,6 +14,8 @@ from benchmarks.wire import row_of
 from tests.support.mariadb import private_mariadb
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from benchmarks.sides import Server
     from tests.support.dbgpt_cluster import Lab
     from tests.support.mariadb import MariaDBServer
@@ -40,32 +43,40 @@ create table dbgpt_cluster_registry_instance (
 
 
 def run(lab: Lab, seconds: float) -> list[Section]:
+    with durable_mariadb() as mariadb:
+        return [_both(lab, mariadb, seconds), *_flat(lab, mariadb, seconds)]
+
+
+@contextmanager
+def durable_mariadb() -> Iterator[MariaDBServer]:
+    """A database server for the benchmark alone."""
     with private_mariadb(durable=True) as mariadb:
         mariadb.execute(f"create user '{USER}'@'%' identified by '{PASSWORD}'")
         mariadb.execute(f"grant all privileges on *.* to '{USER}'@'%'")
-        return [_both(lab, mariadb, seconds), *_flat(lab, mariadb, seconds)]
+        yield mariadb
 
 
 def _both(lab: Lab, mariadb: MariaDBServer, seconds: float) -> Section:
     section = Section((f"MariaDB, {INSTANCES:,} instances, requests a second", OURS, THEIRS, ""))
-    servers = (_ours(lab, mariadb, "both", INSTANCES), _theirs(lab, mariadb))
+    servers = (start_ours(lab, mariadb, "both", INSTANCES), _theirs(lab, mariadb))
     for server in servers:
         server.fill(lab.folder)
     for load, bound in BOUNDS.items():
         section.rows.append(row_of(load.name, measure(lab.folder, servers, load, seconds), bound))
     for server in servers:
         server.expect()
-        server.process.kill()  # a polite end takes its time
+        server.process.kill()  # its work is done, and the next section needs the machine
     section.note = "One database for both; innodb_flush_log_at_trx_commit is 1, the default."
     return section
 
 
 def _flat(lab: Lab, mariadb: MariaDBServer, seconds: float) -> list[Section]:
-    few, many = (_ours(lab, mariadb, str(count), count) for count in (flat.FEW, flat.MANY))
+    few, many = (start_ours(lab, mariadb, str(count), count) for count in (flat.FEW, flat.MANY))
     return [flat.compare(lab, few, many, seconds, title="MariaDB", bound=Bound(least=0.75))]
 
 
-def _ours(lab: Lab, mariadb: MariaDBServer, name: str, instances: int) -> Server:
+def start_ours(lab: Lab, mariadb: MariaDBServer, name: str, instances: int, *flags: str) -> Server:
+    """This controller over a database of its own; what `flags` say comes last."""
     database = f"ctl_{name}"
     mariadb.execute(f"create database {database}")
     env = {
@@ -75,7 +86,9 @@ def _ours(lab: Lab, mariadb: MariaDBServer, name: str, instances: int) -> Server
         "CONTROLLER_REGISTRY_DB_PASSWORD": PASSWORD,
         "CONTROLLER_REGISTRY_DB_NAME": database,
     }
-    return start_ctl(lab, f"mysql-{name}", instances, "--registry", "database", "--log-level", "warning", env=env)
+    # Nobody has to move away from it, so it may leave at once.
+    knobs = ("--registry", "database", "--log-level", "warning", "--shutdown-grace-secs", "0")
+    return start_ctl(lab, f"mysql-{name}", instances, *knobs, *flags, env=env)
 
 
 def _theirs(lab: Lab, mariadb: MariaDBServer) -> Server:

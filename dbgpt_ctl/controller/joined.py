@@ -33,6 +33,6 @@ class JoinedWrites:
         self._transport.close()
 
     def _send(self) -> None:
-        if self._waiting:
+        if self._waiting and not self._transport.is_closing():  # the client may have gone since
             self._transport.write(b"".join(self._waiting))
-            self._waiting.clear()
+        self._waiting.clear()

@@ -7,13 +7,14 @@ else.
 from __future__ import annotations
 
 from copy import copy
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import orjson
 from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations of endpoints
 from fastapi.responses import Response
+from starlette.datastructures import QueryParams
 
 from dbgpt_ctl.controller.body import json_object
 from dbgpt_ctl.controller.openapi import OPERATIONS
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 JSON = "application/json"
 TRUE, FALSE = Response(b"true", media_type=JSON), Response(b"false", media_type=JSON)
 """One object answers every call: to make one costs as much as to note a beat."""
+MAX_KEPT_QUERY = 1024
+"""Bytes: who sends more, asks like no DB-GPT client."""
 PREFIXES = ("/api", "//api")
 """The second is what a client sends whose configured URL ends in a slash."""
 
@@ -118,9 +121,8 @@ class WireEndpoints:
 
     async def list(self, request: Request) -> Response:
         """All instances, or those of one `model_name`; with `healthy_only=true` those that can be routed to."""
-        query = request.query_params
-        healthy_only = parse_bool("healthy_only", query.get("healthy_only"), default=False)
-        model_name = parse_model_name_filter(query.get("model_name"))
+        query = request.scope["query_string"]
+        model_name, healthy_only = _asked(query) if len(query) <= MAX_KEPT_QUERY else _asked.__wrapped__(query)
         listing = await self._controller.registry.list(model_name, healthy_only=healthy_only)
         return Response(self._encode(listing), media_type=JSON, headers=_remarks(listing))
 
@@ -130,6 +132,16 @@ class WireEndpoints:
         if encoded is None:
             encoded = self._encoded[listing] = orjson.dumps([wire_object(entry) for entry in listing.entries])
         return encoded
+
+
+@lru_cache(maxsize=1024)
+def _asked(query_string: bytes) -> tuple[str | None, bool]:
+    """The model's name, None for all, and whether only the routable are wanted; what was asked before is not parsed
+    again.
+    """
+    query = QueryParams(query_string)
+    healthy_only = parse_bool("healthy_only", query.get("healthy_only"), default=False)
+    return parse_model_name_filter(query.get("model_name")), healthy_only
 
 
 def _remarks(listing: Listing) -> dict[str, str] | None:

@@ -193,7 +193,7 @@ class DatabaseModelRegistry(ModelRegistry):
             self._database.write(self._tick)
 
     def _tick_now(self) -> None:
-        self._database.return_to_better_host()
+        self._database.return_to_better_host(self._tick)
         self._database.write(self._tick)
 
     def _tick(self, connection: Connection) -> Pulse:

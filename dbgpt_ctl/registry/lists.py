@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.instance import InstanceState, ListedInstance, state_of
+from dbgpt_ctl.instance import FUTURE_TOLERANCE, InstanceState, ListedInstance, state_of
 from dbgpt_ctl.registry import Listing
 from dbgpt_ctl.registry.known import LastKnown
 from dbgpt_ctl.registry.rows import listed_rows, time_of
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.instance import ModelInstance
     from dbgpt_ctl.registry.lanes import Query
-    from dbgpt_ctl.registry.pulse import Hold
+    from dbgpt_ctl.registry.pulse import Hold, Pulse
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +45,16 @@ class Lists:
     def answer(self, queries: Collection[Query], connection: Connection) -> dict[Query, Listing]:
         """One answer per query: either models by name, or all instances."""
         names = {name for name, _ in queries if name is not None}
-        now, hold = self._now(connection)
+        now, pulse = self._now(connection)
+        found = listed_rows(connection, names or None)
+        if pulse and self._is_odd(found, now):
+            # Another controller may have told of a gap, or of a clock that was set back, between the two reads.
+            now, later = self._now(connection)
+            if later and (later.ticked_at < pulse.ticked_at or later.back_at != pulse.back_at):
+                pulse, found = later, listed_rows(connection, names or None)
+        hold = pulse.hold(now, self._timeout) if pulse else None
         judge = hold.state_of if hold else state_of
-        entries = [
-            ListedInstance(each, judge(each, now, self._timeout)) for each in listed_rows(connection, names or None)
-        ]
+        entries = [ListedInstance(each, judge(each, now, self._timeout)) for each in found]
         shelves: dict[str | None, list[ListedInstance]] = {None: entries}
         if names:
             shelves = {name: list(shelf) for name, shelf in groupby(entries, lambda each: each.instance.key.model_name)}
@@ -57,11 +63,15 @@ class Lists:
             self._keep(answers.get((None, False)) or self._listing(entries, (None, False), now, hold), now, hold)
         return answers
 
-    def _now(self, connection: Connection) -> tuple[datetime, Hold | None]:
+    def _now(self, connection: Connection) -> tuple[datetime, Pulse | None]:
         if not self._watch_absence:
             return time_of(connection, self._clock), None
-        now, pulse = read_pulse(connection, self._clock)
-        return now, pulse.hold(now, self._timeout) if pulse else None
+        return read_pulse(connection, self._clock)
+
+    def _is_odd(self, found: Sequence[ModelInstance], now: datetime) -> bool:
+        """Nobody beats, or somebody has beaten in the future: it may well be so, but is worth a second look."""
+        beats = [each.last_heartbeat for each in found]
+        return bool(beats) and not now - self._timeout <= max(beats) <= now + FUTURE_TOLERANCE
 
     def _listing(self, entries: Sequence[ListedInstance], query: Query, now: datetime, hold: Hold | None) -> Listing:
         held_until = hold.until if hold and any(self._is_held(each, now) for each in entries) else None

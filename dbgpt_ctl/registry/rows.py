@@ -44,8 +44,10 @@ FACTS = tuple(each.name for each in fields(ModelInstance) if each.name != "key")
 DATABASE_TIME = func.utc_timestamp(6, type_=UtcTime())
 Said = tuple[float, str | None]
 """What a register says that may be news: the weight and the prompt template."""
-_AS_ARRAY = func.json_array(*INSTANCES.columns)
-"""A row as one text. PyMySQL, which is all Python, takes three times as long for columns of their own."""
+_IN_COLUMNS = select(INSTANCES).where(~INSTANCES.c.removed).order_by(*IDENTITY)
+_IN_ARRAYS = _IN_COLUMNS.with_only_columns(func.json_array(*INSTANCES.columns))
+"""Each row as one text. PyMySQL, which is all Python, takes three times as long for columns of their own."""
+_OF_MODELS = INSTANCES.c.model_name.in_(bindparam("model_names", expanding=True))
 
 
 def among(keys: Collection[InstanceKey]) -> ColumnElement[bool]:
@@ -126,11 +128,11 @@ def locked_rows(connection: Connection, keys: Collection[InstanceKey]) -> list[M
 def listed_rows(connection: Connection, model_names: Collection[str] | None) -> list[ModelInstance]:
     """All that are no tombstones, or those of the given models, in order of identity."""
     in_arrays = connection.dialect.name != "sqlite"
-    wanted = select(_AS_ARRAY) if in_arrays else select(INSTANCES)
-    wanted = wanted.where(~INSTANCES.c.removed).order_by(*IDENTITY)
-    if model_names is not None:
-        wanted = wanted.where(INSTANCES.c.model_name.in_(model_names))
-    found = connection.execute(wanted)
+    wanted = _IN_ARRAYS if in_arrays else _IN_COLUMNS
+    if model_names is None:
+        found = connection.execute(wanted)
+    else:
+        found = connection.execute(wanted.where(_OF_MODELS), {"model_names": list(model_names)})
     return [_facts_in(array) for array in found.scalars()] if in_arrays else [_facts(row) for row in found]
 
 

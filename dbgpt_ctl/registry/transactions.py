@@ -87,16 +87,17 @@ class Database:
         """
         return self._try(lambda: (self._write if self.is_sqlite else self._read)(work))
 
-    def return_to_better_host(self) -> None:
+    def return_to_better_host(self, first: Callable[[Connection], object]) -> None:
         """Goes back to a host that stands before the current one and is well again: there all controllers meet (rule
-        7). Raises nothing.
+        7). `first` is done there before anything else: it may have another clock. Raises nothing of the database.
         """
         better = self._several.better() if self._several else None
         if self._several is None or better is None:
             return
         trial = self._connect(hosts=DatabaseHosts([better], time.monotonic))
         try:
-            trial.connect().close()
+            with trial.begin() as connection:
+                first(connection)
         except DBAPIError:
             self._several.failed(better)
         else:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FROZEN_SECS = 1.3 * TIMEOUT_SECS
 LONELY = 9003
 """The port of a worker that knows no other controller."""
+SHARED = [Instance(f"shared-{number}@llm") for number in range(8)]
+"""Their last calls to the frozen controller never ended; the next ones go to the other."""
 
 
 @pytest.mark.timeout(180)
@@ -35,7 +37,9 @@ def test_one_of_two_controllers_is_frozen(durable_mariadb: MariaDBServer, tmp_pa
         load.run(lonely.beat)
         steady.until("beat of the lonely worker", lambda: lonely.beaten_at > 0)
 
-        freeze_in_a_transaction(steady, frozen, durable_mariadb)
+        freeze_in_a_transaction(load, frozen, durable_mariadb)
+        with Wire(other.url) as wire:
+            shared = [wire.register(each) for each in SHARED]
         seen = Watcher(other.url, lonely.instance.model_name)
         load.run(seen.watch)
         steady.until("lonely worker", lambda: seen.ports == {LONELY})
@@ -48,17 +52,20 @@ def test_one_of_two_controllers_is_frozen(durable_mariadb: MariaDBServer, tmp_pa
         sleep(TIMEOUT_SECS / 2)
         assert resumed.lists > 20
     wrong = [*steady.wrong_lists, *resumed.missed]
+    refused = [str(each) for each in shared if not each.is_acknowledged]
     figures.summary(
         f"one of two controllers frozen for {FROZEN_SECS:.0f} s",
         acknowledged=steady.acknowledged,
-        failed_calls=len(steady.ledger.failures) + sum(len(each.refusals) for each in steady.workers),
+        failed_calls=len(refused) + len(steady.ledger.failures) + sum(len(each.refusals) for each in steady.workers),
         longest_pause_secs=steady.ledger.longest_pause,
+        longest_wait_for_its_locks_secs=max(each.seconds for each in shared),
         longest_beat_secs=max(max(each.ledger.pauses) for each in steady.workers),
         wrong_lists=len(wrong),
         failed_lists=len(steady.failed_lists) + len(resumed.failures),
         back_after_secs=back,
     )
     assert died_alone, "the other controller answered all the while: silence was death"
+    assert not refused, refused
     assert not wrong, wrong[:5]
     assert not steady.failed_lists
     assert not resumed.failures
@@ -66,10 +73,10 @@ def test_one_of_two_controllers_is_frozen(durable_mariadb: MariaDBServer, tmp_pa
     assert not [str(reply) for each in steady.workers for reply in each.refusals]
 
 
-def freeze_in_a_transaction(cluster: Cluster, controller: Controller, server: MariaDBServer) -> None:
-    """The worst moment: it holds the rows of workers that beat at the other. Tries until it is that moment."""
-    for worker in cluster.workers:
-        cluster.load.run(keep_repeating, controller.url, worker.instance)
+def freeze_in_a_transaction(load: Load, controller: Controller, server: MariaDBServer) -> None:
+    """The worst moment: it holds rows that others want to write. Tries until it is that moment."""
+    for instance in SHARED:
+        load.run(keep_changing, controller.url, instance)
     holders = "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE trx_rows_locked > 0"
     for _ in range(200):
         controller.freeze()
@@ -83,11 +90,12 @@ def freeze_in_a_transaction(cluster: Cluster, controller: Controller, server: Ma
     raise AssertionError("it was never in a transaction")
 
 
-def keep_repeating(stop: Event, url: str, instance: Instance) -> None:
-    """A worker that registers over and over."""
+def keep_changing(stop: Event, url: str, instance: Instance) -> None:
+    """A worker that comes and goes: both are judged under a lock."""
     with Wire(url) as wire:
         while not stop.is_set():
             wire.register(instance)
+            wire.deregister(instance)
 
 
 @pytest.mark.timeout(180)

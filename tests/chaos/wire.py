@@ -83,10 +83,16 @@ class Wire:
     def _call(self, method: str, path: str, sent: Instance | None = None) -> Reply:
         body = None if sent is None else json.dumps(sent._asdict())
         started = monotonic()
+        is_kept = self._connection.sock is not None
         try:
             self._connection.request(method, path, body, JSON if sent else {})
             answer = self._connection.getresponse()
             reply = Reply(answer.status, answer.read(), answer.headers, monotonic() - started)
+        except ConnectionError:
+            self._connection.close()
+            if method == "GET" and is_kept:  # it was closed as idle in the moment of the call: every client asks again
+                return self._call(method, path)
+            reply = Reply(0, b"", None, monotonic() - started)
         except (OSError, HTTPException):
             self._connection.close()
             reply = Reply(0, b"", None, monotonic() - started)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,6 +114,50 @@ async def test_a_beat_costs_one_statement_however_many_there_are(
     assert await registry.heartbeat(everybody[7])
     assert len(statements) == 1
     assert statements[0].startswith("UPDATE ctl_instance SET last_heartbeat")
+
+
+async def test_a_register_that_brings_no_news_is_a_beat(
+    registry: DatabaseModelRegistry, statements: list[str], clock: ManualClock
+) -> None:
+    everybody = [sent(port=port, weight=0.3, prompt_template="vicuna") for port in range(1, 50)]
+    await asyncio.gather(*(registry.register(each) for each in everybody))
+    before = (await registry.list()).entries
+    now = clock.advance(1)
+    statements.clear()
+    await asyncio.gather(*(registry.register(each) for each in everybody), *(map(registry.heartbeat, everybody)))
+    assert len(statements) == 1
+    after = (await registry.list()).entries
+    assert [each.instance for each in after] == [replace(each.instance, last_heartbeat=now) for each in before]
+
+
+@pytest.mark.parametrize(("weight", "prompt_template"), [(2.0, "vicuna"), (0.3, None), (0.3, "Vicuna")])
+async def test_a_register_that_brings_news_is_stored(
+    registry: DatabaseModelRegistry, weight: float, prompt_template: str | None
+) -> None:
+    await registry.register(sent(weight=0.3, prompt_template="vicuna"))
+    await asyncio.gather(
+        registry.register(sent(weight=0.3, prompt_template="vicuna")),
+        registry.register(sent(weight=weight, prompt_template=prompt_template)),
+        registry.heartbeat(sent()),
+    )
+    facts = (await only(registry)).instance
+    assert (facts.weight, facts.prompt_template) == (weight, prompt_template)
+
+
+async def test_one_refused_beat_does_not_make_the_others_dear(
+    registry: DatabaseModelRegistry, statements: list[str], clock: ManualClock
+) -> None:
+    everybody = [sent(port=port) for port in range(1, 50)]
+    await asyncio.gather(*(registry.register(each) for each in everybody))
+    await registry.deregister(everybody[7].key)
+    now = clock.advance(1)
+    statements.clear()
+    answers = await asyncio.gather(*(registry.heartbeat(each) for each in everybody))
+    assert [index for index, answer in enumerate(answers) if not answer] == [7]
+    locked = [each for each in statements if each.startswith("SELECT") and "weight" in each]
+    assert len(locked) == 1
+    assert "IN" not in locked[0].partition("WHERE")[2]
+    assert {each.instance.last_heartbeat for each in (await registry.list(healthy_only=True)).entries} == {now}
 
 
 async def test_calls_of_all_kinds_share_a_transaction_in_order(

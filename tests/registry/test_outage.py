@@ -14,6 +14,7 @@ from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.hosts import DatabaseHost
 from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.registry.ticks import tick as tick_once
 from tests.registry.backends import TIMEOUT, sent, states
 from tests.support.clock import ManualClock
 from tests.support.mariadb import MariaDB, free_port, private_mariadb
@@ -374,5 +375,26 @@ def test_a_list_tells_the_time_where_this_host_has_another(mariadb: MariaDB, hou
             assert (told is not None) == (hours != 0)
             if told is not None:
                 assert abs(told - SystemClock().now() - timedelta(hours=hours)) < timedelta(minutes=1)
+
+    asyncio.run(scenario())
+
+
+def test_a_clock_that_is_set_back_in_the_middle_of_a_list_drops_nobody(mariadb: MariaDB) -> None:
+    """One controller still asks the host that is ahead while another has told of the one that is not."""
+
+    async def scenario() -> None:
+        ahead, behind = ManualClock(), ManualClock()
+        behind.advance(-3600)
+        async with watching(mariadb, ahead) as registry, watching(mariadb, ahead) as other:
+            await registry.register(LIVE)
+            moves = [lambda: other._database.write(lambda connection: tick_once(connection, behind))]
+
+            def move(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+                if "FROM ctl_instance" in statement and moves:
+                    moves.pop()()
+
+            event.listen(registry._database.readers, "before_cursor_execute", move)
+            assert [each.state for each in (await registry.list()).entries] == ["healthy"]
+            assert not moves
 
     asyncio.run(scenario())

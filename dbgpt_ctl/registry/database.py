@@ -12,16 +12,16 @@ from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.errors import RegistryError, RegistryUnavailable
 from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth
 from dbgpt_ctl.registry.batch import each_its_own
+from dbgpt_ctl.registry.commits import Commits
 from dbgpt_ctl.registry.engine import DatabaseTimeouts
 from dbgpt_ctl.registry.housekeeping import sweep
 from dbgpt_ctl.registry.lanes import Lanes
 from dbgpt_ctl.registry.lists import Lists
 from dbgpt_ctl.registry.pulse import TICK_SECS
 from dbgpt_ctl.registry.room import Room
-from dbgpt_ctl.registry.rows import beat_plainly
 from dbgpt_ctl.registry.ticks import tick
 from dbgpt_ctl.registry.transactions import Database
-from dbgpt_ctl.registry.writes import Beat, Deregister, Register, Transaction, plain_beats
+from dbgpt_ctl.registry.writes import Beat, Deregister, Register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,13 @@ class DatabaseModelRegistry(ModelRegistry):
         )
         self._timeout = heartbeat_timeout
         self._clock = SystemClock() if clock is None and self._database.is_sqlite else clock
-        self._room = Room(max_instances)
+        self._commits = Commits(
+            self._database,
+            clock=self._clock,
+            timeout=heartbeat_timeout,
+            room=Room(max_instances),
+            watch_absence=watch_absence,
+        )
         self._lanes: Lanes | None = None
         self._closed = False
         self._watch_absence = watch_absence
@@ -226,37 +232,7 @@ class DatabaseModelRegistry(ModelRegistry):
     def _commit_together(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
         if self._ticking is not None and not self._database.health.ready:
             raise self._away()  # at once: the tick finds out when it is back
-        done = self._beat_plainly(calls)
-        others = [call for call in calls if call.key not in done]
-        answers = iter(self._settle(others) if others else ())
-        return [True if call.key in done else next(answers) for call in calls]
-
-    def _beat_plainly(self, calls: Sequence[Call]) -> set[InstanceKey]:
-        """Those for whom that was all there was to do."""
-        done: set[InstanceKey] = set()
-        now = self._clock.now() if self._clock else None
-        for said, keys in plain_beats(calls):
-            work = partial(beat_plainly, keys=keys, said=said, now=now)
-            done.update(self._database.write_at_once(work))
-        return done
-
-    def _settle(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
-        answers = self._database.write(partial(self._transact, calls))
-        self._room.settle()
-        return answers
-
-    def _transact(self, calls: Sequence[Call], connection: Connection) -> Sequence[bool | Exception]:
-        self._room.begin()
-        return self._transaction(connection).run(calls)
-
-    def _transaction(self, connection: Connection) -> Transaction:
-        return Transaction(
-            connection,
-            clock=self._clock,
-            timeout=self._timeout,
-            room=self._room,
-            watch_absence=self._watch_absence,
-        )
+        return self._commits.run(calls)
 
     def _list(self, queries: Sequence[Query]) -> Sequence[Listing]:
         answers = self._database.read(partial(self._lists.answer, set(queries)))

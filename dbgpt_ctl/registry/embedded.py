@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
 from dbgpt_ctl.instance import ModelInstance, is_forgotten, is_long_gone
 from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth
-from dbgpt_ctl.registry.pulse import TICK_SECS, Pulse
+from dbgpt_ctl.registry.pulse import TICK_SECS, Pulse, moved_back
 from dbgpt_ctl.registry.shelves import Shelves
 
 if TYPE_CHECKING:
@@ -157,8 +158,16 @@ class EmbeddedModelRegistry(ModelRegistry):
         """Says that the registry lives, and notices when it did not. Runs every second between `open` and `close`."""
         if self._pulse is not None:
             now = self._clock.now()
+            if step := self._pulse.set_back(now):
+                self._move_back(now, step)
             self._pulse = self._pulse.ticked(now)
             self._tell_hold(now)
+
+    def _move_back(self, now: datetime, step: timedelta) -> None:
+        """Ages stay as they are when the clock is set back; else the dead would be alive until it is there again."""
+        for each in list(self._shelves.instances()):
+            self._shelves.put(replace(each, last_heartbeat=moved_back(each.last_heartbeat, now, step) or now))
+        self._changed = True
 
     def sweep(self) -> int:
         """Removes what was gone for longer than `remove_after`; tells how many. Nothing while states are held."""

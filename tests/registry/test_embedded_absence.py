@@ -81,6 +81,26 @@ def test_who_beats_again_is_held_no_longer() -> None:
     asyncio.run(scenario())
 
 
+def test_a_clock_that_is_set_back_keeps_ages_as_they_are() -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(clock) as registry:
+            await registry.register(DEAD)
+            for _ in range(50):
+                tick(registry, clock)
+            await registry.register(LIVE)
+            tick(registry, clock, -3600)
+            assert await states(registry) == {8001: "healthy", 8002: "healthy"}
+            for _ in range(11):
+                tick(registry, clock)
+            assert await states(registry) == {8001: "healthy", 8002: "unhealthy"}, "it had been silent for 61 s"
+            for _ in range(50):
+                tick(registry, clock)
+            assert await states(registry) == {8001: "unhealthy", 8002: "unhealthy"}
+
+    asyncio.run(scenario())
+
+
 def test_silence_of_the_last_worker_is_death() -> None:
     async def scenario() -> None:
         clock = ManualClock()

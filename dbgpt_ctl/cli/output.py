@@ -46,7 +46,8 @@ def say(line: str) -> None:
     if sys.stderr is None:
         return
     try:
-        print(f"ctl: {defused(line)}", file=sys.stderr, flush=True)  # noqa: T201 - this module is the place
+        sys.stderr.write(f"ctl: {defused(line)}\n")  # at once: `ctl health` talks from several threads
+        sys.stderr.flush()
     except OSError:
         _let_go_of(sys.stderr)
 

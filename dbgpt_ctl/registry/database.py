@@ -217,7 +217,7 @@ class DatabaseModelRegistry(ModelRegistry):
         while True:
             try:
                 await self.tick()
-                if ticks % SWEEP_TICKS == 0:
+                if ticks % SWEEP_TICKS == SWEEP_TICKS - 1:
                     await self.sweep()
             except RegistryError:
                 pass  # health tells of it, and the log

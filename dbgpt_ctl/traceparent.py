@@ -67,5 +67,10 @@ def parse(text: str) -> TraceContext | None:
 
 def incoming(headers: Iterable[tuple[bytes, bytes]]) -> TraceContext | None:
     """What the raw headers of a request (names in lower case, as in ASGI) say; a repeated header says nothing."""
-    values = [value for name, value in headers if name == _RAW_HEADER]
-    return parse(values[0].decode("latin-1")) if len(values) == 1 else None
+    found: bytes | None = None
+    for name, value in headers:
+        if name == _RAW_HEADER:
+            if found is not None:
+                return None
+            found = value
+    return None if found is None else parse(found.decode("latin-1"))

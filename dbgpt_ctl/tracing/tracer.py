@@ -75,10 +75,13 @@ class Tracer:
             wanted = parent.sampled
         else:
             wanted = always or (self._sample_ratio > 0.0 and self._random.random() < self._sample_ratio)
-        if not wanted or any(not writer.is_full for writer in self.writers):
-            return wanted
+        if not wanted:
+            return False
         for writer in self.writers:
-            writer.drop(SPANS_PER_REQUEST)
+            if not writer.is_full:
+                return True
+        for writer in self.writers:
+            writer.refuse(SPANS_PER_REQUEST)
         return False
 
     def start(self, parent: TraceContext | None, operation_name: str, path: str) -> tuple[Span, Span]:

@@ -25,6 +25,8 @@ FIRST_RETRY_SECS, LAST_RETRY_SECS = 1.0, 30.0
 MAX_ATTEMPTS = 10
 """After so many failures a batch is dropped: should it be the batch that the sink cannot bear, others get through."""
 TELL_DROPS_EVERY_SECS = 60.0
+LOOK_EVERY_REFUSED = 100
+"""While spans are refused by the thousand, not each of them looks at the clock."""
 
 
 class SpanWriter:
@@ -36,18 +38,25 @@ class SpanWriter:
     """
 
     def __init__(self, sink: BatchSink, *, monotonic: Callable[[], float], max_spans: int | None = None) -> None:
-        self.dropped = 0
-        """Spans that were lost, since the start."""
         self._sink = sink
         self._monotonic = monotonic
         self._max_spans = max_spans or MAX_SPANS
         self._waiting: deque[Span] = deque()
+        # Each counted by one thread alone: the event loop's, and this writer's own.
+        self._refused = 0
+        self._lost = 0
+        self._look_at_refused = 1
         self._told_drops = 0
         self._tell_drops_from = -TELL_DROPS_EVERY_SECS
-        self._dropping = Lock()
+        self._telling = Lock()
         self._wake = Event()
         self._closing = Event()
         self._thread: Thread | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Spans that were lost, since the start."""
+        return self._refused + self._lost
 
     @property
     def waiting(self) -> int:
@@ -68,11 +77,18 @@ class SpanWriter:
         """Hands over one span."""
         waiting = len(self._waiting)
         if waiting >= self._max_spans:
-            self.drop(1)
+            self.refuse(1)
             return
         self._waiting.append(span)
         if waiting + 1 == MAX_BATCH:
             self._wake.set()
+
+    def refuse(self, count: int) -> None:
+        """Counts spans that find no room, as `put` does; from the same thread. Costs next to nothing."""
+        self._refused += count
+        if self._refused >= self._look_at_refused:
+            self._look_at_refused = self._refused + LOOK_EVERY_REFUSED
+            self._tell_drops()
 
     def close(self, timeout: float) -> None:
         """Writes what waits, once more and within `timeout` seconds, and ends the thread."""
@@ -111,11 +127,11 @@ class SpanWriter:
                     log.warning("tracing to %s fails: %s; trying again", self._sink, error)
                 if failures % MAX_ATTEMPTS:
                     return failures
-                self.drop(self._take(batch))
+                self._lose(batch)
                 return failures
             except Exception:  # a fault of the sink: it loses the batch, the thread goes on
                 log.exception("tracing to %s failed", self._sink)
-                self.drop(self._take(batch))
+                self._lose(batch)
                 continue
             self._take(batch)
             if failures:
@@ -123,15 +139,18 @@ class SpanWriter:
             failures = 0
         return failures
 
-    def _take(self, batch: list[Span]) -> int:
+    def _take(self, batch: list[Span]) -> None:
         for _ in batch:
             self._waiting.popleft()
-        return len(batch)
 
-    def drop(self, count: int) -> None:
-        """Counts spans that are lost. Told at once the first time, then at most once a minute. For both threads."""
-        with self._dropping:
-            self.dropped += count
+    def _lose(self, batch: list[Span]) -> None:
+        self._take(batch)
+        self._lost += len(batch)
+        self._tell_drops()
+
+    def _tell_drops(self) -> None:
+        """At once the first time, then at most once a minute."""
+        with self._telling:
             now = self._monotonic()
             if now < self._tell_drops_from:
                 return

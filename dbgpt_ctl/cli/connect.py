@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dbgpt_ctl.cli.candidates import files
 from dbgpt_ctl.cli.duration import parse_duration
+from dbgpt_ctl.cli.output import say
 from dbgpt_ctl.cli.verbose import tell
 from dbgpt_ctl.settings import ClientSettings, knobs_of
 from dbgpt_ctl.traceparent import TraceContext
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dbgpt_ctl.client import ControllerClient
 
 _KNOBS = {knob.name: f"[{knob.variable}; default: {knob.text(knob.default)}]" for knob in knobs_of(ClientSettings)}
 
-Address = Annotated[
+_Address = Annotated[
     str | None,
     typer.Option(
         "--address",
@@ -27,7 +34,7 @@ Address = Annotated[
         help=f"URL of the controller; several, with commas, are tried in turn. {_KNOBS['address']}",
     ),
 ]
-RequestTimeout = Annotated[
+_RequestTimeout = Annotated[
     str | None,
     typer.Option(
         "--request-timeout",
@@ -35,7 +42,7 @@ RequestTimeout = Annotated[
         help=f"What one request may take, as in 5s or 500ms. {_KNOBS['request_timeout']}",
     ),
 ]
-EnvFile = Annotated[
+_EnvFile = Annotated[
     str | None,
     typer.Option(
         "--env-file",
@@ -44,22 +51,71 @@ EnvFile = Annotated[
         help="Reads variables from there, not from ./.env; '' reads none.",
     ),
 ]
-Verbose = Annotated[
+_Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Show on stderr each request, which controller answered, and the trace's id."),
 ]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
+_OPTIONS = {
+    "address": (_Address, None),
+    "request_timeout": (_RequestTimeout, None),
+    "env_file": (_EnvFile, None),
+    "verbose": (_Verbose, False),
+    "quiet": (_Quiet, False),
+}
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Which controllers a command is about, and how much it says of that."""
+
+    settings: ClientSettings
+    verbose: bool = False
+    quiet: bool = False
+
+    def client(self, address: str | None = None) -> ControllerClient:
+        """A client of all controllers, or of that one; nothing is sent yet. Each call starts a trace."""
+        from dbgpt_ctl.client import ControllerClient
+
+        return ControllerClient(
+            address or self.settings.address,
+            timeout=self.settings.request_timeout,
+            watch=tell if self.verbose and not self.quiet else None,
+            trace=TraceContext.new,
+        )
+
+    def say(self, line: str) -> None:
+        """Talk that --quiet silences."""
+        if not self.quiet:
+            say(line)
 
 
-def connect(
-    address: str | None, request_timeout: str | None, env_file: str | None, *, verbose: bool = False
-) -> ControllerClient:
-    """The client; nothing is sent yet. Each call starts a trace. Raises UsageError."""
-    timeout = None if request_timeout is None else parse_duration("--request-timeout", request_timeout)
-    settings = ClientSettings.load({"address": address, "request_timeout": timeout}, os.environ, env_file)
-    from dbgpt_ctl.client import ControllerClient
+def takes_link(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The decorated command gets the options that all share; its argument `link` is what they lead to.
 
-    return ControllerClient(
-        settings.address, timeout=settings.request_timeout, watch=tell if verbose else None, trace=TraceContext.new
-    )
+    A wrong one raises UsageError before the command runs.
+    """
+    own = inspect.signature(command, eval_str=True)
+
+    @wraps(command)
+    def linked(
+        *args: Any,
+        address: str | None,
+        request_timeout: str | None,
+        env_file: str | None,
+        verbose: bool,
+        quiet: bool,
+        **given: Any,
+    ) -> Any:
+        timeout = None if request_timeout is None else parse_duration("--request-timeout", request_timeout)
+        settings = ClientSettings.load({"address": address, "request_timeout": timeout}, os.environ, env_file)
+        return command(*args, link=Link(settings, verbose=verbose, quiet=quiet), **given)
+
+    shared = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in _OPTIONS.items()
+    ]
+    parameters = [*(each for each in own.parameters.values() if each.name != "link"), *shared]
+    vars(linked)["__signature__"] = own.replace(parameters=parameters)
+    linked.__annotations__ = {each.name: each.annotation for each in parameters}
+    return linked

@@ -13,7 +13,7 @@ import typer
 
 from dbgpt_ctl.cli import candidates
 from dbgpt_ctl.cli.conditions import Condition, count, told
-from dbgpt_ctl.cli.connect import Address, EnvFile, Quiet, RequestTimeout, Verbose, connect
+from dbgpt_ctl.cli.connect import Link, takes_link
 from dbgpt_ctl.cli.duration import parse_duration
 from dbgpt_ctl.cli.output import print_json, print_lines, say
 from dbgpt_ctl.cli.references import ModelFilter
@@ -79,6 +79,7 @@ MaxAge = Annotated[
 ]
 
 
+@takes_link
 def wait(
     name: Name = None,
     *,
@@ -87,11 +88,7 @@ def wait(
     every: Every = "1s",
     controller: OfController = False,
     output: Output = GateFormat.TEXT,
-    address: Address = None,
-    request_timeout: RequestTimeout = None,
-    env_file: EnvFile = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    link: Link,
 ) -> None:
     """Wait until instances of a model are in a state, or until a controller is healthy.
 
@@ -103,23 +100,20 @@ def wait(
         raise UsageError("--for is about instances of NAME: leave it out with --controller")
     patience, pause = parse_duration("--timeout", timeout), parse_duration("--every", every)
     wanted, subject = Condition.parse("--for", condition or "healthy>=1"), ModelFilter.parse(name, None)
-    with connect(address, request_timeout, env_file, verbose=verbose and not quiet) as client:
+    with link.client() as client:
         look = partial(_controllers, client) if controller else partial(_instances, client, subject, wanted)
-        found = wait_for(look, patience, pause, quiet=quiet, monotonic=time.monotonic, sleep=time.sleep)
+        found = wait_for(look, patience, pause, quiet=link.quiet, monotonic=time.monotonic, sleep=time.sleep)
     _print(found, output)
 
 
+@takes_link
 def assert_(
     name: ModelName,
     *,
     min_healthy: MinHealthy = "1",
     max_age: MaxAge = None,
     output: Output = GateFormat.TEXT,
-    address: Address = None,
-    request_timeout: RequestTimeout = None,
-    env_file: EnvFile = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    link: Link,
 ) -> int:
     """Insist that so many instances of a model get requests now.
 
@@ -127,7 +121,7 @@ def assert_(
     """
     subject, wanted = ModelFilter.parse(name, None), Condition.parse("--min-healthy", f"healthy>={min_healthy}")
     youngest = None if max_age is None else timedelta(seconds=parse_duration("--max-age", max_age))
-    with connect(address, request_timeout, env_file, verbose=verbose and not quiet) as client:
+    with link.client() as client:
         found = _instances(client, subject, wanted, youngest)
     _print(found, output)
     if not found.met:

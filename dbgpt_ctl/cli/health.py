@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dbgpt_ctl.cli.connect import Address, EnvFile, Quiet, RequestTimeout, Verbose, connect
+from dbgpt_ctl.cli.connect import Link, takes_link
 from dbgpt_ctl.cli.output import print_csv, print_json, print_table, print_yaml, say
 from dbgpt_ctl.cli.table import Column
 from dbgpt_ctl.cli.text import escaped
@@ -34,6 +34,7 @@ _COLUMNS = (
 )
 
 
+@takes_link
 def health(
     *,
     all_: Annotated[
@@ -41,17 +42,13 @@ def health(
     ] = False,
     output: Annotated[HealthFormat, typer.Option("--output", "-o", help="How to print them.")] = HealthFormat.TABLE,
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Leave out the header of table and csv.")] = False,
-    address: Address = None,
-    request_timeout: RequestTimeout = None,
-    env_file: EnvFile = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    link: Link,
 ) -> int:
     """Ask each controller of --address how it is.
 
     Exits with 0 if one is healthy (with --all: if all are), else with 3.
     """
-    with connect(address, request_timeout, env_file, verbose=verbose and not quiet) as client:
+    with link.client() as client:
         found = client.health()
     _print(found, output, headers=not no_headers)
     healthy = sum(each.ok for each in found)

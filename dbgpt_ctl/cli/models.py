@@ -11,7 +11,7 @@ import typer
 
 from dbgpt_ctl.cli import candidates
 from dbgpt_ctl.cli.beating import keep_beating
-from dbgpt_ctl.cli.connect import Address, EnvFile, Quiet, RequestTimeout, Verbose, connect
+from dbgpt_ctl.cli.connect import Link, takes_link
 from dbgpt_ctl.cli.duration import parse_duration
 from dbgpt_ctl.cli.funnel import Command, Group
 from dbgpt_ctl.cli.listing import age_of, print_instances
@@ -87,6 +87,7 @@ Every = Annotated[
 
 
 @app.command("list", cls=Command)
+@takes_link
 def list_(
     name: Name = None,
     *,
@@ -94,26 +95,22 @@ def list_(
     healthy_only: HealthyOnly = False,
     output: ListOutput = Format.TABLE,
     no_headers: NoHeaders = False,
-    address: Address = None,
-    request_timeout: RequestTimeout = None,
-    env_file: EnvFile = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    link: Link,
 ) -> None:
     """List the registered instances.
 
     An empty list is no error. json and yaml hold the API's own objects.
     """
     wanted = ModelFilter.parse(name, kind)
-    with connect(address, request_timeout, env_file, verbose=verbose and not quiet) as client:
+    with link.client() as client:
         answer = client.list(wanted.model_name, healthy_only=healthy_only)
         now = answer.date or datetime.now(UTC)
         pairs = [
             each for each in zip(answer.objects, answer.instances, strict=True) if wanted.matches(each[1].model_name)
         ]
-        if not quiet:
+        if not link.quiet:
             _warn(answer, now)
-        if not pairs and not quiet:
+        if not pairs and not link.quiet:
             say(_none(wanted, answer.controller, Registered(client), healthy_only=healthy_only))
     objects, instances = [each for each, _ in pairs], [each for _, each in pairs]
     print_instances(objects, instances, output, now=now, headers=not no_headers)
@@ -144,6 +141,7 @@ def _none(wanted: ModelFilter, controller: str, registered: Registered, *, healt
 
 
 @app.command(cls=Command)
+@takes_link
 def register(
     references: References,
     *,
@@ -154,25 +152,21 @@ def register(
     prompt_template: PromptTemplate = None,
     no_check_healthy: NoCheckHealthy = False,
     output: Output = ResultFormat.TEXT,
-    address: Address = None,
-    request_timeout: RequestTimeout = None,
-    env_file: EnvFile = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    link: Link,
 ) -> int:
     """Register instances, as their workers do when they start.
 
     Of a known instance it updates weight, prompt template and heartbeat, and revives it if it was deregistered.
     """
     keys = parse_targets(references, kind, host, port, creates=True)
-    for line in () if quiet else remarks_on_types(keys):
-        say(line)
+    for line in remarks_on_types(keys):
+        link.say(line)
     facts: dict[str, Any] = {
         "weight": parse_weight(weight),
         "prompt_template": parse_prompt_template(prompt_template),
         "check_healthy": not no_check_healthy,
     }
-    with connect(address, request_timeout, env_file, verbose=verbose and not quiet) as client:
+    with link.client() as client:
 
         def act(key: InstanceKey) -> str:
             client.register(Registration(key, **facts))
@@ -182,6 +176,7 @@ def register(
 
 
 @app.command(cls=Command)
+@takes_link
 def deregister(
     references: References,
     *,
@@ -190,11 +185,7 @@ def deregister(
     port: Port = None,
     remove: Remove = False,
     output: Output = ResultFormat.TEXT,
-    address: Address = None,
-    request_timeout: RequestTimeout = None,
-    env_file: EnvFile = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    link: Link,
 ) -> int:
     """Take instances out of service.
 
@@ -203,7 +194,7 @@ def deregister(
     Exits with 4 if all that failed were not found, else with the code of the first other failure.
     """
     keys = parse_targets(references, kind, host, port, creates=False)
-    with connect(address, request_timeout, env_file, verbose=verbose and not quiet) as client:
+    with link.client() as client:
         registered = Registered(client)
 
         def act(key: InstanceKey) -> str:
@@ -216,6 +207,7 @@ def deregister(
 
 
 @app.command(cls=Command)
+@takes_link
 def heartbeat(
     references: References,
     *,
@@ -224,11 +216,7 @@ def heartbeat(
     port: Port = None,
     every: Every = None,
     output: Output = ResultFormat.TEXT,
-    address: Address = None,
-    request_timeout: RequestTimeout = None,
-    env_file: EnvFile = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    link: Link,
 ) -> int:
     """Send a heartbeat for instances.
 
@@ -236,7 +224,7 @@ def heartbeat(
     """
     keys = parse_targets(references, kind, host, port, creates=True)
     seconds = None if every is None else parse_duration("--every", every)
-    with connect(address, request_timeout, env_file, verbose=verbose and not quiet) as client:
+    with link.client() as client:
 
         def act(key: InstanceKey) -> str:
             if not client.heartbeat(Registration(key)):
@@ -248,4 +236,6 @@ def heartbeat(
 
         if seconds is None:
             return for_each(keys, act, output)
-        return keep_beating(keys, act, output, every=seconds, quiet=quiet, monotonic=time.monotonic, sleep=time.sleep)
+        return keep_beating(
+            keys, act, output, every=seconds, quiet=link.quiet, monotonic=time.monotonic, sleep=time.sleep
+        )

@@ -5,9 +5,9 @@ The map, in the order of imports (each may import those above it only):
     errors      one tree of errors: HTTP status and exit code of each
     addresses   URLs of controllers, and how their secrets are hidden
     hosts       the hosts of one database, and in which order they are tried
-    fields      what a field of an instance may hold: a stranger's value -> a checked one
     fields      what a stranger sends of an instance, checked
     instance    what an instance is, and the rules of its life; pure
+    events      what happened to instances: changes of state, and who caused them; pure
     clock       where the time comes from
     settings    every knob, once
     traceparent the header that says in which trace a call is

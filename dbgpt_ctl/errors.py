@@ -8,12 +8,15 @@
     ├── RegistryError
     │   ├── RegistryFull         no room for a new instance; known ones still beat
     │   ├── RegistryUnavailable  passes by itself: the database is away
-    │   └── RegistryUnusable     needs a person: wrong password, newer schema
+    │   │   └── TooManyWatchers
+    │   ├── RegistryUnusable     needs a person: wrong password, newer schema
+    │   └── VerbNotSupported     the controller behind this one is DB-GPT's own
     ├── ConditionNotMet          what a script insisted on is not so
     └── ControllerError          what a client meets
         ├── ControllerUnreachable
         ├── ControllerRefused
-        │   └── NotAllowed
+        │   ├── NotAllowed
+        │   └── NotSupported     it is DB-GPT's own controller, which does not know this verb
         ├── ControllerFailed
         └── NotFound
 
@@ -109,11 +112,27 @@ class RegistryUnavailable(RegistryError):
         self.retry_after = retry_after
 
 
+class TooManyWatchers(RegistryUnavailable):
+    """This controller has as many watchers as it takes; another may have room."""
+
+    code = "too_many_watchers"
+    title = "Too many watchers"
+
+
 class RegistryUnusable(RegistryError):
     """The registry answers, and waiting will not help: a wrong password, a schema from a newer release."""
 
     code = "registry_unusable"
     title = "Registry unusable"
+
+
+class VerbNotSupported(RegistryError):
+    """What keeps the instances, DB-GPT's own controller behind this one, does not know this verb."""
+
+    code = "not_supported"
+    title = "Not supported"
+    http_status = 501
+    exit_code = 6
 
 
 class ConditionNotMet(CtlError):
@@ -158,6 +177,14 @@ class NotAllowed(ControllerRefused):
     code = "not_allowed"
     title = "Not allowed"
     exit_code = 7
+
+
+class NotSupported(ControllerRefused):
+    """The controller has no /api/v1: it is DB-GPT's own, forwards to one, or is an older ctl."""
+
+    code = VerbNotSupported.code
+    title = VerbNotSupported.title
+    http_status = 501
 
 
 class ControllerFailed(ControllerError):

@@ -1,7 +1,7 @@
 """What an instance is, what a worker may say of it, and the rules of its life. Pure: no I/O, time is an argument.
 
     parse     strangers' values -> Registration / InstanceKey, or InvalidInstance
-    evolve    ModelInstance.first, registered, beaten, refused, deregistered: facts -> new facts
+    evolve    ModelInstance.first, registered, beaten, deregistered, drained, undrained: facts -> new facts
     derive    state_of(facts, now, timeout), is_forgotten: facts -> what they mean now
 
 Facts are stored, states never are (DESIGN.md, rule 2): a registry keeps `ModelInstance` and derives the rest when it is
@@ -112,6 +112,15 @@ class ModelInstance:
     deregistered_at: datetime | None = None
     refused_at: datetime | None = None
     """The last beat that was refused because it came after a deregister."""
+    drained_at: datetime | None = None
+    """None also for one that said so itself when it registered first."""
+    drained_by: str | None = None
+    """The address that the drain came from."""
+    drain_reason: str | None = None
+    announced_state: InstanceState = InstanceState.HEALTHY
+    """The state that was told last (see `events`). Not a fact of the instance but of what the registry has told."""
+    flaps: int = 0
+    """How often it expired, told so far, since it was registered first."""
     removed: bool = False
     """A tombstone: in no list, only there to refuse late beats."""
 
@@ -126,6 +135,7 @@ class ModelInstance:
             prompt_template=sent.prompt_template,
             registered_at=now,
             last_heartbeat=now,
+            announced_state=InstanceState.HEALTHY if sent.enabled else InstanceState.DRAINED,
         )
 
     def registered(self, sent: Registration, now: datetime) -> ModelInstance:
@@ -145,11 +155,42 @@ class ModelInstance:
         """A heartbeat: no fact but the beat changes; after a deregister it is only noted as refused (rules 4 and 5)."""
         if self.deregistered_at is not None:
             return replace(self, refused_at=now)
-        return replace(self, last_heartbeat=self._later_beat(now))
+        return ModelInstance(  # `replace` takes twice as long, and this is done for each beat
+            self.key,
+            self.weight,
+            self.check_healthy,
+            self.enabled,
+            self.prompt_template,
+            self.registered_at,
+            self._later_beat(now),
+            None,
+            self.refused_at,
+            self.drained_at,
+            self.drained_by,
+            self.drain_reason,
+            self.announced_state,
+            self.flaps,
+            self.removed,
+        )
 
     def deregistered(self, now: datetime, *, remove: bool) -> ModelInstance:
         """A deregister, or with `remove` a removal that leaves a tombstone. Repeating it keeps the first time."""
         return replace(self, deregistered_at=self.deregistered_at or now, removed=self.removed or remove)
+
+    def drained(self, now: datetime, *, by: str | None, reason: str | None) -> ModelInstance:
+        """A drain: it gets no requests until `undrained` (rules 3 and 5). Repeating it keeps the time, and the reason
+        unless it gives another.
+        """
+        if not self.enabled and reason is None:
+            return self
+        at = now if self.enabled else self.drained_at
+        return replace(self, enabled=False, drained_at=at, drained_by=by, drain_reason=reason)
+
+    def undrained(self) -> ModelInstance:
+        """The end of a drain."""
+        if self.enabled:
+            return self
+        return replace(self, enabled=True, drained_at=None, drained_by=None, drain_reason=None)
 
     def _later_beat(self, now: datetime) -> datetime:
         """A beat never moves backwards, but for one that a clock ahead of all others wrote (rule 7)."""

@@ -11,14 +11,21 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl.events import OPERATOR, WORKER
+
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Self
 
+    from dbgpt_ctl.events import Actor, EventPage
     from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration
 
-__all__ = ["Listing", "ModelRegistry", "RegistryHealth"]
+__all__ = ["MAX_EVENTS", "MAX_EVENT_AGE_DAYS", "Listing", "ModelRegistry", "RegistryHealth", "RegistryInfo"]
+
+MAX_EVENTS = 10_000
+MAX_EVENT_AGE_DAYS = 7
+"""Events beyond either are forgotten, the oldest first, some time after."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -47,6 +54,18 @@ class RegistryHealth:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RegistryInfo:
+    """What kind of registry it is: embedded, sqlite, mysql, mariadb or remote.
+
+    `place`: where it keeps its facts, without secrets; None for memory. `durable`: whether they outlive this process.
+    """
+
+    kind: str
+    place: str | None
+    durable: bool
+
+
 class ModelRegistry(ABC):
     """Where the facts of all instances are kept. Not bound to threads: one event loop uses one registry.
 
@@ -62,7 +81,7 @@ class ModelRegistry(ABC):
         """
 
     @abstractmethod
-    async def register(self, sent: Registration) -> None:
+    async def register(self, sent: Registration, *, actor: Actor = WORKER) -> None:
         """Stores a new instance as sent, or updates weight, prompt template and beat of a known one, and revives it
         (rules 4 and 5).
 
@@ -70,14 +89,14 @@ class ModelRegistry(ABC):
         """
 
     @abstractmethod
-    async def deregister(self, key: InstanceKey, *, remove: bool = False) -> bool:
+    async def deregister(self, key: InstanceKey, *, remove: bool = False, actor: Actor = WORKER) -> bool:
         """Marks the instance deregistered, or with `remove` takes it out of every list; it refuses late beats (rule 4).
 
         True for what is or was known, False for what never was. Repeating it is safe. Stored when it returns.
         """
 
     @abstractmethod
-    async def heartbeat(self, sent: Registration) -> bool:
+    async def heartbeat(self, sent: Registration, *, actor: Actor = WORKER) -> bool:
         """Notes a beat; registers what is unknown. Of a known instance no other fact changes (rule 5).
 
         False, and nothing revived, when the instance is deregistered or removed (rule 4). Stored when it returns.
@@ -91,6 +110,61 @@ class ModelRegistry(ABC):
         `healthy_only` means routable: healthy, not drained, not deregistered (rule 3). Holds every write acknowledged
         before the call.
         """
+
+    @abstractmethod
+    async def get(self, key: InstanceKey) -> ListedInstance | None:
+        """One instance with its state now; also a removed one, for as long as it is remembered. None for no other.
+
+        Holds every write acknowledged before the call.
+        """
+
+    @abstractmethod
+    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> bool:
+        """Keeps requests from the instance until `undrain`, whatever its worker says meanwhile (rules 3 and 5).
+
+        False for what is in no list. Repeating it is safe. Stored when it returns.
+        """
+
+    @abstractmethod
+    async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> bool:
+        """Ends a drain. False for what is in no list. Repeating it is safe. Stored when it returns."""
+
+    @abstractmethod
+    async def prune(
+        self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
+    ) -> tuple[InstanceKey, ...]:
+        """Forgets what has been unhealthy or deregistered for longer than that, never what is drained; tells which, in
+        order of identity.
+
+        Nothing while states are held (rule 8). With `dry_run` it only tells. Atomic per instance, not as a whole.
+        """
+
+    @abstractmethod
+    async def events(
+        self,
+        *,
+        after: int | None = None,
+        since: datetime | None = None,
+        key: InstanceKey | None = None,
+        limit: int = 1000,
+    ) -> EventPage:
+        """Changes of state, in order of their ids: the first `limit` whose id is beyond `after`; without it the last
+        `limit`. Only those from `since` on, and only of `key`, where given.
+
+        Holds every change that a call acknowledged before made; an expiry, after the next `announce`. `missed` tells
+        that some beyond `after` are forgotten, or that `after` is of another numbering: it is beyond the newest.
+        """
+
+    @abstractmethod
+    async def announce(self) -> None:
+        """Tells what time alone has changed: an event for each beat that got too old (not while states are held).
+
+        Runs every second by itself where absence is watched. An event's time is when the beat got too old.
+        """
+
+    @abstractmethod
+    def describe(self) -> RegistryInfo:
+        """What it is, without asking anybody."""
 
     @abstractmethod
     def health(self) -> RegistryHealth:

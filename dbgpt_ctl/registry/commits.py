@@ -45,7 +45,7 @@ class Commits:
         done: set[InstanceKey] = set()
         now = self._clock.now() if self._clock else None
         for said, keys in plain_beats(calls):
-            work = partial(beat_plainly, keys=keys, said=said, now=now)
+            work = partial(beat_plainly, keys=keys, said=said, now=now, timeout=self._timeout)
             done.update(self._database.write_at_once(work))
         return done
 

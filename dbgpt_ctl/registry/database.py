@@ -3,44 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.errors import RegistryError, RegistryUnavailable
-from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth
+from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.events import OPERATOR, WORKER
+from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth, RegistryInfo
+from dbgpt_ctl.registry.announcing import Announcer
 from dbgpt_ctl.registry.batch import each_its_own
+from dbgpt_ctl.registry.chores import Chores
 from dbgpt_ctl.registry.commits import Commits
 from dbgpt_ctl.registry.engine import DatabaseTimeouts
-from dbgpt_ctl.registry.housekeeping import sweep
+from dbgpt_ctl.registry.event_rows import EventQuery
+from dbgpt_ctl.registry.housekeeping import Housekeeping
 from dbgpt_ctl.registry.lanes import Lanes
 from dbgpt_ctl.registry.lists import Lists
-from dbgpt_ctl.registry.pulse import TICK_SECS
+from dbgpt_ctl.registry.reads import Reads
 from dbgpt_ctl.registry.room import Room
 from dbgpt_ctl.registry.ticks import tick
 from dbgpt_ctl.registry.transactions import Database
-from dbgpt_ctl.registry.writes import Beat, Deregister, Register
+from dbgpt_ctl.registry.writes import Beat, Deregister, Drain, Register, Undrain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
+    from collections.abc import Callable, Sequence
+    from datetime import datetime, timedelta
 
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import URL
 
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.events import Actor, EventPage
     from dbgpt_ctl.hosts import DatabaseHost
-    from dbgpt_ctl.instance import InstanceKey, Registration
-    from dbgpt_ctl.registry.lanes import Query
-    from dbgpt_ctl.registry.pulse import Pulse
+    from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration
     from dbgpt_ctl.registry.writes import Call
 
 __all__ = ["DatabaseModelRegistry", "DatabaseTimeouts"]
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-SWEEP_TICKS = 60
 REGISTER_PATIENCE_SECS = 4.0
 """A DB-GPT client gives up at 5 s."""
 
@@ -48,8 +49,9 @@ REGISTER_PATIENCE_SECS = 4.0
 class DatabaseModelRegistry(ModelRegistry):
     """Facts in the table `ctl_instance`; the rules are those of `instance`, applied under row locks.
 
-    Three lanes, each with at most one batch under way: writes (group commit), lists of models, lists of all. What waits
-    together is asked together, so a list begins after all who share it came, and those get the same `Listing` object.
+    Each kind of call has a lane with at most one batch under way: writes (group commit), lists of models, lists of all,
+    single instances, events. What waits together is asked together, so a list begins after all who share it came, and
+    those get the same `Listing` object.
     Without `clock` the time is the database's, on SQLite this host's (rule 7). `max_instances` counts tombstones too.
     The password in `url` is in no error or log.
     """
@@ -81,24 +83,21 @@ class DatabaseModelRegistry(ModelRegistry):
         )
         self._timeout = heartbeat_timeout
         self._clock = SystemClock() if clock is None and self._database.is_sqlite else clock
-        self._commits = Commits(
-            self._database,
-            clock=self._clock,
-            timeout=heartbeat_timeout,
-            room=Room(max_instances),
-            watch_absence=watch_absence,
-        )
+        rules: Any = {"clock": self._clock, "timeout": heartbeat_timeout, "watch_absence": watch_absence}
+        self._commits = Commits(self._database, room=Room(max_instances), **rules)
+        self._lists = Lists(**rules)
+        self._reads = Reads(self._database, self._lists)
+        self._announcer = Announcer(self._database, **rules)
+        self._housekeeping = Housekeeping(self._database, remove_after=remove_after, **rules)
+        self._watch_absence = watch_absence
         self._lanes: Lanes | None = None
         self._closed = False
-        self._watch_absence = watch_absence
-        self._lists = Lists(clock=self._clock, timeout=heartbeat_timeout, watch_absence=watch_absence)
-        self._remove_after = remove_after
         self._back = asyncio.Event()
-        self._ticking: asyncio.Task[None] | None = None
+        self._chores: Chores | None = None
 
     async def open(self) -> None:
         if self._lanes is None:
-            lanes = Lanes(self._commit, self._list)
+            lanes = Lanes(partial(each_its_own, self._commit), self._reads)
             try:
                 await lanes.run(self._prepare)
             except BaseException:
@@ -106,36 +105,38 @@ class DatabaseModelRegistry(ModelRegistry):
                 raise
             self._lanes = lanes
             if self._watch_absence:
-                self._ticking = asyncio.create_task(self._keep_ticking(), name="tick")
+                tell = partial(lanes.run, self._announcer.announce_now_and_then)
+                self._chores = Chores(self.tick, tell, self.sweep)
+                self._chores.start()
         self._closed = False
 
     async def close(self) -> None:
         lanes, self._lanes, self._closed = self._lanes, None, True
+        self._database.leaving = True
         self._back.set()  # who waits for the database waits in vain
-        if self._ticking is not None:
-            self._ticking.cancel()
-            await asyncio.gather(self._ticking, return_exceptions=True)
-            self._ticking = None
+        chores, self._chores = self._chores, None
+        if chores is not None:
+            await chores.stop()
         if lanes is not None:
             await lanes.close(self._database.dispose)
 
-    async def register(self, sent: Registration) -> None:
+    async def register(self, sent: Registration, *, actor: Actor = WORKER) -> None:
         """A worker whose register fails ends itself: it waits a little for a database that may come back, also
         while this opens (rule 10).
         """
         if not self._watch_absence:
-            await self._write(Register(sent))
+            await self._write(Register(sent, actor))
             return
         try:
             async with asyncio.timeout(REGISTER_PATIENCE_SECS):
-                await self._register_patiently(sent)
+                await self._register_patiently(Register(sent, actor))
         except TimeoutError:
             raise self._away() from None
 
-    async def _register_patiently(self, sent: Registration) -> None:
+    async def _register_patiently(self, call: Register) -> None:
         while True:
             try:
-                await self._write(Register(sent))
+                await self._write(call)
             except RegistryUnavailable:
                 if self._closed:
                     raise
@@ -144,11 +145,42 @@ class DatabaseModelRegistry(ModelRegistry):
             else:
                 return
 
-    async def deregister(self, key: InstanceKey, *, remove: bool = False) -> bool:
-        return await self._write(Deregister(key, remove))
+    async def deregister(self, key: InstanceKey, *, remove: bool = False, actor: Actor = WORKER) -> bool:
+        return await self._write(Deregister(key, remove, actor))
 
-    async def heartbeat(self, sent: Registration) -> bool:
-        return await self._write(Beat(sent))
+    async def heartbeat(self, sent: Registration, *, actor: Actor = WORKER) -> bool:
+        return await self._write(Beat(sent, actor))
+
+    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> bool:
+        return await self._write(Drain(key, reason, actor))
+
+    async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> bool:
+        return await self._write(Undrain(key, actor))
+
+    async def prune(
+        self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
+    ) -> tuple[InstanceKey, ...]:
+        return await self._run(partial(self._housekeeping.prune, older_than, actor, dry_run=dry_run))
+
+    async def get(self, key: InstanceKey) -> ListedInstance | None:
+        return await self._opened(answering=True).single.submit(key)
+
+    async def events(
+        self,
+        *,
+        after: int | None = None,
+        since: datetime | None = None,
+        key: InstanceKey | None = None,
+        limit: int = 1000,
+    ) -> EventPage:
+        return await self._opened(answering=True).events.submit(EventQuery(after, since, key, limit))
+
+    async def announce(self) -> None:
+        await self._run(self._announcer.announce)
+
+    def describe(self) -> RegistryInfo:
+        """MySQL or MariaDB as the server says; before it was asked, as the URL does."""
+        return RegistryInfo(self._database.kind, self._database.place, durable=True)
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
         """From the last full list while the database is away; whoever runs the registry lists all now and then."""
@@ -166,29 +198,34 @@ class DatabaseModelRegistry(ModelRegistry):
     def health(self) -> RegistryHealth:
         if self._closed:
             return RegistryHealth(ready=False, reason="the registry is closed")
-        health, known = self._database.health, self._lists.known
-        if health.ready:
-            return RegistryHealth(ready=True, reason=str(self._lists.held) if self._lists.held else None)
-        if known is None:
-            return health
-        at = known.at.isoformat(timespec="seconds")
-        return RegistryHealth(ready=True, reason=f"{health.reason}; lists are as of {at}")
+        return self._lists.health(self._database.health)
 
     async def _write(self, call: Call) -> bool:
         return await self._opened().writes.submit(call)
 
-    def _opened(self) -> Lanes:
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await self._opened(answering=True).run(work)
+
+    def _opened(self, *, answering: bool = False) -> Lanes:
+        """With `answering`, raises at once while the database is known to be away."""
         if self._lanes is None:
             raise RegistryUnavailable(self.health().reason or "the registry is not open")
+        if answering:
+            self._require_answers()
         return self._lanes
 
-    async def tick(self) -> None:
+    def _require_answers(self) -> None:
+        if self._chores is not None and not self._database.health.ready:
+            raise self._away()  # at once: the tick finds out when it is back
+
+    async def tick(self) -> bool:
         """Says that this controller lives, and so notices when a database that was away is back. Runs every second
-        while open, with `watch_absence`.
+        while open, with `watch_absence`. Tells whether it is this controller's turn to see who expired.
         """
         lanes = self._opened()
-        await lanes.run(self._tick_now)
+        ticked = await lanes.run(self._tick)
         self._back.set()
+        return ticked
 
     def _away(self) -> RegistryUnavailable:
         return RegistryUnavailable(self._database.health.reason or "the database does not answer in time")
@@ -196,44 +233,17 @@ class DatabaseModelRegistry(ModelRegistry):
     def _prepare(self) -> None:
         self._database.prepare()
         if self._watch_absence:
-            self._database.write(self._tick)
+            self._database.write(partial(tick, clock=self._clock, timeout=self._timeout))
 
-    def _tick_now(self) -> None:
-        self._database.return_to_better_host(self._tick)
-        self._database.write(self._tick)
-
-    def _tick(self, connection: Connection) -> Pulse:
-        return tick(connection, self._clock)
+    def _tick(self) -> bool:
+        work = partial(tick, clock=self._clock, timeout=self._timeout)
+        self._database.return_to_better_host(work)
+        return self._database.write(work)
 
     async def sweep(self) -> int:
-        """Removes what was gone for longer than `remove_after`, unless another controller just did; tells how many."""
-        if self._remove_after is None:
-            return 0
-        work = partial(sweep, clock=self._clock, remove_after=self._remove_after, timeout=self._timeout)
-        return await self._opened().run(lambda: self._database.write(work))
-
-    async def _keep_ticking(self) -> None:
-        ticks = 0
-        while True:
-            try:
-                await self.tick()
-                if ticks % SWEEP_TICKS == SWEEP_TICKS - 1:
-                    await self.sweep()
-            except RegistryError:
-                pass  # health tells of it, and the log
-            except Exception:  # whatever it is, it must not end this loop: nobody else finds out that all is well again
-                log.exception("a tick failed")
-            ticks += 1
-            await asyncio.sleep(TICK_SECS)
+        """Forgets old events and what was gone for longer than `remove_after`; tells how many instances."""
+        return await self._run(self._housekeeping.sweep)
 
     def _commit(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
-        return each_its_own(self._commit_together, calls)
-
-    def _commit_together(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
-        if self._ticking is not None and not self._database.health.ready:
-            raise self._away()  # at once: the tick finds out when it is back
+        self._require_answers()
         return self._commits.run(calls)
-
-    def _list(self, queries: Sequence[Query]) -> Sequence[Listing]:
-        answers = self._database.read(partial(self._lists.answer, set(queries)))
-        return [answers[query] for query in queries]

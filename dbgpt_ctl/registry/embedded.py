@@ -5,28 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
-from dbgpt_ctl.instance import ModelInstance, is_forgotten, is_long_gone
-from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth
-from dbgpt_ctl.registry.pulse import TICK_SECS, Pulse, moved_back
-from dbgpt_ctl.registry.shelves import Shelves
+from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.events import OPERATOR, WORKER
+from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth, RegistryInfo
+from dbgpt_ctl.registry.eventlog import EventLog, random_stream
+from dbgpt_ctl.registry.pulse import TICK_SECS
+from dbgpt_ctl.registry.snapshot import SnapshotWriter
+from dbgpt_ctl.registry.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.clock import Clock
-    from dbgpt_ctl.instance import InstanceKey, Registration
+    from dbgpt_ctl.events import Actor, EventPage
+    from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration
     from dbgpt_ctl.registry.pulse import Hold
-    from dbgpt_ctl.registry.snapshot import SnapshotFile
+    from dbgpt_ctl.registry.snapshot import Saved, SnapshotFile
 
 log = logging.getLogger(__name__)
 
 SWEEP_TICKS = 600
 HOLD_TICKS = 5
 """Whether a hold still holds anybody is looked at so seldom, since that lists all, just when everybody beats again."""
+TICK_LOOKS = 10_000
+"""So many are looked at for an expiry in a tick, which takes 0.1 s at most: when more expire at once, or a hold of very
+many ends, lists are not kept waiting, and the last are told some seconds later.
+"""
 SNAPSHOT_TICKS = 4
 """A change is in the snapshot after so many ticks at the latest."""
 
@@ -34,9 +41,12 @@ SNAPSHOT_TICKS = 4
 class EmbeddedModelRegistry(ModelRegistry):
     """Facts in dictionaries, one shelf per model. A beat costs the same at 100 and at 100,000 instances.
 
-    Calls never wait, so each is atomic in its event loop. `max_instances` bounds all that is held, tombstones included.
-    With `watch_absence` a frozen process or a clock that stepped expires nobody (rule 8). With `snapshot` the facts are
-    read at `open` and written a few seconds after a change and at `close`, so they outlive the process.
+    Each call is atomic in its event loop, and `events` costs as much as it tells: it may be asked often.
+    `max_instances` bounds all that is held, tombstones included. With `watch_absence` a frozen process or a clock that
+    stepped expires nobody (rule 8). With `snapshot` the facts and events are read at `open` and written a few seconds
+    after a change and at `close`, so they outlive the process; `drain` and `undrain` wait for such a write.
+    `new_stream` names the numbering of events; after a `kill -9` it is a new one, since no snapshot holds what was told
+    last.
     """
 
     def __init__(
@@ -48,29 +58,34 @@ class EmbeddedModelRegistry(ModelRegistry):
         watch_absence: bool = False,
         snapshot: SnapshotFile | None = None,
         remove_after: timedelta | None = None,
+        new_stream: Callable[[], str] = random_stream,
     ) -> None:
         self._clock = clock
         self._timeout = heartbeat_timeout
-        self._max_instances = max_instances
         self._watch_absence = watch_absence
-        self._snapshot = snapshot
         self._remove_after = remove_after
-        self._pulse: Pulse | None = None
-        self._shelves = Shelves()
-        self._changed = False
+        self._snapshot = snapshot
+        self._writer = SnapshotWriter(snapshot, self._saved) if snapshot else None
+        self._store = Store(
+            heartbeat_timeout=heartbeat_timeout, max_instances=max_instances, log=EventLog(new_stream())
+        )
         self._held: Hold | None = None
         self._ticks = 0
         self._ticking: asyncio.Task[None] | None = None
-        self._writing = asyncio.Lock()
+        self._stored_changes = 0
         self._closed = False
 
     async def open(self) -> None:
         """Raises RegistryUnusable when the snapshot's folder cannot be written."""
         self._closed = False
-        if self._snapshot is not None and not self._shelves:
-            self._restore(*self._snapshot.read())
+        now = self._clock.now()
+        if self._snapshot is not None and not self._store.shelves:
+            saved = self._snapshot.read()
+            self._store.restore(saved, now)
+            if saved.complete:  # which the file must not say once more is told
+                await self._write_snapshot()
         if self._watch_absence:
-            self._pulse = (self._pulse or Pulse(self._clock.now())).ticked(self._clock.now())
+            self._store.ticked(now)
         if self._ticking is None and (self._watch_absence or self._snapshot is not None):
             self._ticking = asyncio.create_task(self._keep_ticking(), name="tick")
 
@@ -79,8 +94,7 @@ class EmbeddedModelRegistry(ModelRegistry):
             return
         self._closed = True
         if self._ticking is not None:
-            async with self._writing:  # its thread would go on, at the same file as the last write below
-                self._ticking.cancel()
+            self._ticking.cancel()
             with suppress(asyncio.CancelledError):
                 await self._ticking
             self._ticking = None
@@ -91,97 +105,90 @@ class EmbeddedModelRegistry(ModelRegistry):
             return RegistryHealth(ready=False, reason="the registry is closed")
         return RegistryHealth(ready=True, reason=str(self._held) if self._held else None)
 
-    async def register(self, sent: Registration) -> None:
-        now = self._now()
-        stored = self._find(sent.key, now)
-        registered = ModelInstance.first(sent, now) if stored is None else stored.registered(sent, now)
-        self._put(registered, known=stored is not None)
+    def describe(self) -> RegistryInfo:
+        place = str(self._snapshot.path) if self._snapshot else None
+        return RegistryInfo("embedded", place, durable=place is not None)
 
-    async def heartbeat(self, sent: Registration) -> bool:
-        now = self._now()
-        stored = self._find(sent.key, now)
-        beaten = ModelInstance.first(sent, now) if stored is None else stored.beaten(now)
-        self._put(beaten, known=stored is not None)
-        return beaten.deregistered_at is None
+    async def register(self, sent: Registration, *, actor: Actor = WORKER) -> None:
+        self._store.register(sent, self._now(), actor)
 
-    async def deregister(self, key: InstanceKey, *, remove: bool = False) -> bool:
-        now = self._now()
-        stored = self._find(key, now)
-        if stored is None:
-            return False
-        self._put(stored.deregistered(now, remove=remove), known=True)
-        return True
+    async def heartbeat(self, sent: Registration, *, actor: Actor = WORKER) -> bool:
+        return self._store.heartbeat(sent, self._now(), actor)
+
+    async def deregister(self, key: InstanceKey, *, remove: bool = False, actor: Actor = WORKER) -> bool:
+        return self._store.deregister(key, self._now(), actor, remove=remove)
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
         now = self._now()
-        hold = self._hold(now)
-        return self._shelves.list(model_name, now, self._timeout, hold, healthy_only=healthy_only).listing
+        hold = self._store.hold(now)
+        return self._store.shelves.list(model_name, now, self._timeout, hold, healthy_only=healthy_only).listing
 
-    def _hold(self, now: datetime) -> Hold | None:
-        return self._pulse.hold(now, self._timeout) if self._pulse else None
+    async def get(self, key: InstanceKey) -> ListedInstance | None:
+        return self._store.get(key, self._now())
+
+    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> bool:
+        """In force at once. With a snapshot it returns when that is written, which takes about a second at 100,000
+        instances; drains that wait share one write. Raises RegistryUnavailable when it cannot be written: the drain is
+        in force, but only as long as the process lives.
+        """
+        known = self._store.drain(key, self._now(), actor, reason=reason)
+        await self._keep()
+        return known
+
+    async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> bool:
+        """As `drain`."""
+        known = self._store.undrain(key, self._now(), actor)
+        await self._keep()
+        return known
+
+    async def prune(
+        self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
+    ) -> tuple[InstanceKey, ...]:
+        now = self._now()
+        gone = [each for each in self._store.long_gone(now - older_than, now) if not each.removed]
+        if not dry_run:
+            self._store.prune(gone, now, actor)
+        return tuple(each.key for each in gone)
+
+    async def events(
+        self,
+        *,
+        after: int | None = None,
+        since: datetime | None = None,
+        key: InstanceKey | None = None,
+        limit: int = 1000,
+    ) -> EventPage:
+        self._now()
+        return self._store.log.page(after, since, key, limit)
+
+    async def announce(self) -> None:
+        self._store.announce(self._now())
+
+    def tick(self) -> None:
+        """Says that the registry lives, and notices when it did not; then tells who expired. Runs every second between
+        `open` and `close`.
+        """
+        now = self._clock.now()
+        if self._store.pulse is not None:
+            self._store.ticked(now)
+            self._tell_hold(now)
+        self._store.announce(now, at_most=TICK_LOOKS)
+
+    def sweep(self) -> int:
+        """Removes what was gone for longer than `remove_after`; tells how many. Nothing while states are held."""
+        now = self._now()
+        if self._remove_after is None:
+            return 0
+        gone = self._store.long_gone(now - self._remove_after, now)
+        self._store.prune(gone, now)
+        if gone:
+            log.info("%d instances removed that had been gone for %s", len(gone), self._remove_after)
+        return len(gone)
 
     def _now(self) -> datetime:
         if self._closed:
             raise RegistryUnavailable("the registry is closed")
         return self._clock.now()
-
-    def _find(self, key: InstanceKey, now: datetime) -> ModelInstance | None:
-        stored = self._shelves.get(key)
-        if stored is not None and stored.removed and self._is_forgotten(stored, now):
-            self._shelves.forget(key)
-            return None
-        return stored
-
-    def _is_forgotten(self, stored: ModelInstance, now: datetime) -> bool:
-        hold = self._hold(now)
-        return (hold.is_forgotten if hold else is_forgotten)(stored, now, self._timeout)
-
-    def _put(self, instance: ModelInstance, *, known: bool) -> None:
-        if not known:
-            self._make_room(instance)
-        self._shelves.put(instance)
-        self._changed = True
-
-    def _make_room(self, newcomer: ModelInstance) -> None:
-        """Lets go of tombstones that have done their duty, but only when their room is needed."""
-        if len(self._shelves) < self._max_instances:
-            return
-        while (key := self._shelves.oldest_tombstone()) and self._find(key, newcomer.registered_at) is None:
-            pass
-        if len(self._shelves) >= self._max_instances:
-            raise RegistryFull(
-                f"{newcomer.key} refused: it would be one more than the {len(self._shelves)} that --max-instances "
-                "allows; deregister some with --remove or raise it"
-            )
-
-    def tick(self) -> None:
-        """Says that the registry lives, and notices when it did not. Runs every second between `open` and `close`."""
-        if self._pulse is not None:
-            now = self._clock.now()
-            if step := self._pulse.set_back(now):
-                self._move_back(now, step)
-            self._pulse = self._pulse.ticked(now)
-            self._tell_hold(now)
-
-    def _move_back(self, now: datetime, step: timedelta) -> None:
-        """Ages stay as they are when the clock is set back; else the dead would be alive until it is there again."""
-        for each in list(self._shelves.instances()):
-            self._shelves.put(replace(each, last_heartbeat=moved_back(each.last_heartbeat, now, step) or now))
-        self._changed = True
-
-    def sweep(self) -> int:
-        """Removes what was gone for longer than `remove_after`; tells how many. Nothing while states are held."""
-        now = self._now()
-        if self._remove_after is None or self._hold(now) is not None:
-            return 0
-        before = now - self._remove_after
-        gone = [each.key for each in self._shelves.instances() if is_long_gone(each, before)]
-        for key in gone:
-            self._shelves.forget(key)
-        if gone:
-            self._changed = True
-            log.info("%d instances removed that had been gone for %s", len(gone), self._remove_after)
-        return len(gone)
 
     async def _keep_ticking(self) -> None:
         ticks = 0
@@ -199,32 +206,39 @@ class EmbeddedModelRegistry(ModelRegistry):
 
     def _tell_hold(self, now: datetime) -> None:
         """A hold is told only while it holds somebody (rule 8)."""
-        hold = self._hold(now)
+        hold = self._store.hold(now)
         self._ticks += 1
         if hold is not None and hold == self._held and self._ticks % HOLD_TICKS:
             return
-        told = hold if hold and self._shelves.list(None, now, self._timeout, hold, healthy_only=False).held else None
+        listed = self._store.shelves.list(None, now, self._timeout, hold, healthy_only=False) if hold else None
+        told = hold if listed and listed.held else None
         if told is not None and told != self._held:
             log.warning("%s", told)
         elif told is None and self._held is not None:
             log.info("no state is held any longer")
         self._held = told
 
-    def _restore(self, instances: tuple[ModelInstance, ...], pulse: Pulse | None) -> None:
-        for instance in instances[: self._max_instances]:
-            self._put(instance, known=False)
-        self._pulse = pulse
-        self._changed = False
+    def _saved(self) -> Saved:
+        return self._store.saved(complete=self._closed)
 
-    async def _write_snapshot(self) -> None:
+    async def _keep(self) -> None:
+        """Waits until the snapshot, if there is one, holds all changes made so far."""
+        changes = self._store.changes
+        if self._writer is None or self._stored_changes >= changes:
+            return
+        if error := await self._write_snapshot():
+            raise RegistryUnavailable(f"in force, but not stored: snapshot {error}")
+
+    async def _write_snapshot(self) -> str | None:
         """The pulse too is news: what expired since the last change must not be held after a restart (rule 8)."""
-        async with self._writing:
-            if self._snapshot is None or not (self._changed or self._shelves):
-                return
-            self._changed = False
-            instances = tuple(self._shelves.instances())
-            try:
-                await asyncio.to_thread(self._snapshot.write, instances, self._pulse)
-            except OSError as error:
-                self._changed = True
-                log.error("snapshot %s: %s", self._snapshot.path, error.strerror)  # noqa: TRY400 - the cause is known
+        if self._snapshot is None or self._writer is None:
+            return None
+        changes = self._store.changes
+        try:
+            await self._writer.write()
+        except OSError as error:
+            told = f"{self._snapshot.path}: {error.strerror}"
+            log.error("snapshot %s", told)  # noqa: TRY400 - the cause is known
+            return told
+        self._stored_changes = max(self._stored_changes, changes)
+        return None

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["is_conflict", "lost_connection", "meaning_of", "place_of"]
 
 # MySQL's numbers: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
-_CONFLICTS = frozenset({1020, 1062, 1205, 1213})
-"""Record changed, duplicate key (another controller was first), lock wait timeout, deadlock."""
+_CONFLICTS = frozenset({1020, 1062, 1205, 1213, 1412, 1684})
+"""Record changed, duplicate key (another controller was first), lock wait timeout, deadlock; another controller
+upgrades the table (two).
+"""
 _BAD_CALL = frozenset({1048, 1264, 1265, 1366, 1406})
 """A value that the column does not take."""
 _UNUSABLE = dict.fromkeys((1044, 1045, 1698), "check user, password and grants")

@@ -12,27 +12,29 @@ from dbgpt_ctl.registry.batch import GroupCommit
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from dbgpt_ctl.events import EventPage
+    from dbgpt_ctl.instance import InstanceKey, ListedInstance
+    from dbgpt_ctl.registry.event_rows import EventQuery
+    from dbgpt_ctl.registry.reads import Reads
     from dbgpt_ctl.registry.writes import Call
 
 T = TypeVar("T")
 Query = tuple[str | None, bool]
 """A model's name, None for all, and whether only routable instances are wanted."""
-THREADS = 4
-"""One for each lane, and one for the tick."""
+THREADS = 8
+"""One for each lane, and for the tick, what is told of expiries, and what an operator asks for."""
 
 
 class Lanes:
-    """Writes, lists of models, lists of all: each lane has at most one batch under way."""
+    """Writes, lists of models, lists of all, single instances, events: each lane has at most one batch under way."""
 
-    def __init__(
-        self,
-        commit: Callable[[Sequence[Call]], Sequence[bool | Exception]],
-        list_: Callable[[Sequence[Query]], Sequence[Listing]],
-    ) -> None:
+    def __init__(self, commit: Callable[[Sequence[Call]], Sequence[bool | Exception]], reads: Reads) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ctl-database")
         self.writes = GroupCommit["Call", bool](commit, self._threads)
-        self.models = GroupCommit[Query, Listing](list_, self._threads)
-        self.all = GroupCommit[Query, Listing](list_, self._threads)
+        self.models = GroupCommit[Query, Listing](reads.list, self._threads)
+        self.all = GroupCommit[Query, Listing](reads.list, self._threads)
+        self.single: GroupCommit[InstanceKey, ListedInstance | None] = GroupCommit(reads.get, self._threads)
+        self.events: GroupCommit[EventQuery, EventPage] = GroupCommit(reads.events, self._threads)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Does `work` in one of the threads and gives its result."""
@@ -40,7 +42,7 @@ class Lanes:
 
     async def close(self, last: Callable[[], None]) -> None:
         """Answers what waits, does `last` and ends the threads."""
-        for lane in (self.writes, self.models, self.all):
+        for lane in (self.writes, self.models, self.all, self.single, self.events):
             await lane.close()
         await self.run(last)
         self._threads.shutdown()

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.instance import FUTURE_TOLERANCE, InstanceState, ListedInstance, state_of
-from dbgpt_ctl.registry import Listing
+from dbgpt_ctl.registry import Listing, RegistryHealth
 from dbgpt_ctl.registry.known import LastKnown
-from dbgpt_ctl.registry.rows import listed_rows, time_of
+from dbgpt_ctl.registry.moment import Moment
+from dbgpt_ctl.registry.rows import found_rows, listed_rows, time_of
 from dbgpt_ctl.registry.ticks import read_pulse
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
 
     from dbgpt_ctl.clock import Clock
-    from dbgpt_ctl.instance import ModelInstance
+    from dbgpt_ctl.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.registry.lanes import Query
     from dbgpt_ctl.registry.pulse import Hold, Pulse
 
@@ -42,17 +43,20 @@ class Lists:
         self._timeout = timeout
         self._watch_absence = watch_absence
 
+    def health(self, database: RegistryHealth) -> RegistryHealth:
+        """What the health of the database means for lists."""
+        if database.ready:
+            return RegistryHealth(ready=True, reason=str(self.held) if self.held else None)
+        if self.known is None:
+            return database
+        at = self.known.at.isoformat(timespec="seconds")
+        return RegistryHealth(ready=True, reason=f"{database.reason}; lists are as of {at}")
+
     def answer(self, queries: Collection[Query], connection: Connection) -> dict[Query, Listing]:
         """One answer per query: either models by name, or all instances."""
         names = {name for name, _ in queries if name is not None}
-        now, pulse = self._now(connection)
-        found = listed_rows(connection, names or None)
-        if pulse and self._is_odd(found, now):
-            # Another controller may have told of a gap, or of a clock that was set back, between the two reads.
-            now, later = self._now(connection)
-            if later and (later.ticked_at < pulse.ticked_at or later.back_at != pulse.back_at):
-                pulse, found = later, listed_rows(connection, names or None)
-        hold = pulse.hold(now, self._timeout) if pulse else None
+        found, moment = self._read(connection, lambda: listed_rows(connection, names or None))
+        now, hold = moment.now, moment.hold
         judge = hold.state_of if hold else state_of
         entries = [ListedInstance(each, judge(each, now, self._timeout)) for each in found]
         shelves: dict[str | None, list[ListedInstance]] = {None: entries}
@@ -62,6 +66,25 @@ class Lists:
         if not names and self._watch_absence:
             self._keep(answers.get((None, False)) or self._listing(entries, (None, False), now, hold), now, hold)
         return answers
+
+    def look_up(self, keys: Collection[InstanceKey], connection: Connection) -> dict[InstanceKey, ListedInstance]:
+        """Those of `keys` that are remembered, tombstones too."""
+        found, moment = self._read(connection, lambda: found_rows(connection, keys))
+        return {
+            each.key: ListedInstance(each, moment.state_of(each)) for each in found if not moment.is_forgotten(each)
+        }
+
+    def _read(
+        self, connection: Connection, read: Callable[[], list[ModelInstance]]
+    ) -> tuple[list[ModelInstance], Moment]:
+        now, pulse = self._now(connection)
+        found = read()
+        if pulse and self._is_odd(found, now):
+            # Another controller may have told of a gap, or of a clock that was set back, between the two reads.
+            now, later = self._now(connection)
+            if later and (later.ticked_at < pulse.ticked_at or later.back_at != pulse.back_at):
+                pulse, found = later, read()
+        return found, Moment(now, pulse, self._timeout)
 
     def _now(self, connection: Connection) -> tuple[datetime, Pulse | None]:
         if not self._watch_absence:

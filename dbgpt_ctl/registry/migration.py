@@ -82,7 +82,12 @@ class Candidate(NamedTuple):
             return first
         deregistered_at = now if self.state is InstanceState.DEREGISTERED else None
         judged_at = min(now, hold.gone_at) if hold else now
-        return replace(first, last_heartbeat=judged_at - 2 * timeout, deregistered_at=deregistered_at)
+        return replace(
+            first,
+            last_heartbeat=judged_at - 2 * timeout,
+            deregistered_at=deregistered_at,
+            announced_state=self.state,
+        )
 
 
 @dataclass(frozen=True, slots=True)

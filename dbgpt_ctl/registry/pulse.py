@@ -62,13 +62,17 @@ class Pulse:
         step = self.ticked_at - now
         return step if step > FUTURE_TOLERANCE else timedelta()
 
-    def ticked(self, now: datetime) -> Pulse:
-        """The pulse after a tick at `now`; it remembers a gap that ends so. A clock that was set back is followed."""
+    def ticked(self, now: datetime, timeout: timedelta) -> Pulse:
+        """The pulse after a tick at `now`; it remembers a gap that ends so. A clock that was set back is followed.
+
+        A gap that begins while states are held through another is one with it: who is held had no full timeout yet.
+        """
         if step := self.set_back(now):
             return Pulse(now, moved_back(self.gone_at, now, step), moved_back(self.back_at, now, step))
         if now - self.ticked_at <= MAX_GAP:
             return replace(self, ticked_at=max(now, self.ticked_at))
-        return Pulse(ticked_at=now, gone_at=self.ticked_at, back_at=now)
+        holding = self.back_at is not None and self.ticked_at < self.back_at + timeout
+        return Pulse(ticked_at=now, gone_at=self.gone_at if holding else self.ticked_at, back_at=now)
 
     def hold(self, now: datetime, timeout: timedelta) -> Hold | None:
         """The hold at `now`, also when the gap ends only now and no tick has told of it yet."""
@@ -76,10 +80,22 @@ class Pulse:
             now
         ):  # beats ahead of `now` are judged by the clock that wrote them, until they are moved back
             return Hold(self.ticked_at, datetime.min.replace(tzinfo=UTC), now + timeout)
-        pulse = self.ticked(now)
+        pulse = self.ticked(now, timeout)
         if pulse.gone_at is None or pulse.back_at is None or now >= pulse.back_at + timeout:
             return None
         return Hold(pulse.gone_at, pulse.back_at, pulse.back_at + timeout)
+
+    def expired_at(self, instance: ModelInstance, timeout: timedelta) -> datetime:
+        """When the beat of one that is unhealthy now got too old: one whose state was held, when the hold ended."""
+        at = instance.last_heartbeat + timeout
+        if (
+            self.gone_at is None
+            or self.back_at is None
+            or instance.last_heartbeat >= self.back_at
+            or at <= self.gone_at
+        ):
+            return at
+        return max(at, self.back_at + timeout)
 
 
 def moved_back(time: datetime | None, now: datetime, step: timedelta) -> datetime | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +13,24 @@ from dbgpt_ctl.errors import (
     ControllerRefused,
     InvalidInstance,
     NotAllowed,
+    NotFound,
+    NotSupported,
     RegistryError,
     RegistryFull,
     RegistryUnavailable,
     RegistryUnusable,
+    VerbNotSupported,
 )
+from dbgpt_ctl.events import OPERATOR, WORKER, ActorKind
 from dbgpt_ctl.instance import InstanceState, ListedInstance, ModelInstance, Registration
-from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth
+from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth, RegistryInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from datetime import timedelta
 
+    from dbgpt_ctl.client import KnownInstance
+    from dbgpt_ctl.events import Actor, EventPage
     from dbgpt_ctl.instance import InstanceKey
 
 NEVER = datetime.fromtimestamp(0, UTC)
@@ -33,8 +40,10 @@ NEVER = datetime.fromtimestamp(0, UTC)
 class RemoteModelRegistry(ModelRegistry):
     """Forwards to one or more controllers, this package's or DB-GPT's own, as `client.ControllerClient` does.
 
-    It keeps those promises that the controller behind it keeps. The nine keys of the wire tell less than facts: what
-    is deregistered shows as unhealthy, and `registered_at` is the last beat. What DB-GPT's own lists and this package's
+    It keeps those promises that the controller behind it keeps. In a list the nine keys of the wire tell less than
+    facts: what is deregistered shows as unhealthy, and `registered_at` is the last beat; `get` tells all. Of the actor
+    of a call only the kind is passed on, its address becomes this host's. DB-GPT's own controller does not know get,
+    drain, undrain, prune and events: they raise VerbNotSupported. What DB-GPT's own lists and this package's
     never would (a name without `@`, a second row of one identity, a drained instance as routable) is left out.
 
     `timeout`, in seconds, bounds every call. The default lets a DB-GPT client, which gives up at 5 s, still hear why.
@@ -46,6 +55,8 @@ class RemoteModelRegistry(ModelRegistry):
             advice = "check CONTROLLER_REMOTE_ADDR"
             client = AsyncControllerClient(client, timeout=timeout, trust_env=trust_env, advice=advice)
         self._client = client
+        self._operator = client.acting_as(ActorKind.OPERATOR)
+        self._address = client.address
         self._closed = False
         self._health = RegistryHealth(ready=False, reason="the controller behind this one was not asked yet")
 
@@ -73,17 +84,64 @@ class RemoteModelRegistry(ModelRegistry):
         """The outcome of the last `open` or `list`: whoever watches it has to list from time to time."""
         return self._health
 
-    async def register(self, sent: Registration) -> None:
-        with self._forwarding():
-            await self._client.register(sent)
+    def describe(self) -> RegistryInfo:
+        """`durable`: not for this process to lose; the controller behind it knows whether it may."""
+        return RegistryInfo("remote", self._address, durable=True)
 
-    async def deregister(self, key: InstanceKey, *, remove: bool = False) -> bool:
+    async def register(self, sent: Registration, *, actor: Actor = WORKER) -> None:
         with self._forwarding():
-            return await self._client.deregister(key, remove=remove)
+            await self._as(actor).register(sent)
 
-    async def heartbeat(self, sent: Registration) -> bool:
+    async def deregister(self, key: InstanceKey, *, remove: bool = False, actor: Actor = WORKER) -> bool:
         with self._forwarding():
-            return await self._client.heartbeat(sent)
+            return await self._as(actor).deregister(key, remove=remove)
+
+    async def heartbeat(self, sent: Registration, *, actor: Actor = WORKER) -> bool:
+        with self._forwarding():
+            return await self._as(actor).heartbeat(sent)
+
+    async def get(self, key: InstanceKey) -> ListedInstance | None:
+        with self._forwarding(), suppress(NotFound):
+            return _known(await self._client.get(key))
+        return None
+
+    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> bool:
+        with self._forwarding(), suppress(NotFound):
+            await self._as(actor).drain(key, reason=reason)
+            return True
+        return False
+
+    async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> bool:
+        with self._forwarding(), suppress(NotFound):
+            await self._as(actor).undrain(key)
+            return True
+        return False
+
+    async def prune(
+        self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
+    ) -> tuple[InstanceKey, ...]:
+        with self._forwarding():
+            return tuple(await self._as(actor).prune(older_than, dry_run=dry_run))
+
+    async def events(
+        self,
+        *,
+        after: int | None = None,
+        since: datetime | None = None,
+        key: InstanceKey | None = None,
+        limit: int = 1000,
+    ) -> EventPage:
+        name, host, port = key or (None, None, None)
+        with self._forwarding():
+            return await self._client.events(
+                after=after, since=since, model_name=name, host=host, port=port, limit=limit
+            )
+
+    async def announce(self) -> None:
+        """The controller behind it does."""
+
+    def _as(self, actor: Actor) -> AsyncControllerClient:
+        return self._operator if actor.kind is ActorKind.OPERATOR else self._client
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
         try:
@@ -94,7 +152,7 @@ class RemoteModelRegistry(ModelRegistry):
             raise
         self._note(None)
         entries = _entries(answer.objects, model_name, healthy_only=healthy_only)
-        return Listing(entries, stale_since=answer.stale_since, held_until=answer.held_until)
+        return Listing(entries, stale_since=answer.stale_since, held_until=answer.held_until, time=answer.registry_time)
 
     def _note(self, failure: str | None) -> None:
         if not self._closed:
@@ -123,6 +181,8 @@ def _as_registry_error(error: ControllerError) -> RegistryError:
             return RegistryUnusable(message)
         case ControllerRefused(reason=RegistryFull.code):
             return RegistryFull(message)
+        case NotSupported():
+            return VerbNotSupported(message)
         case ControllerRefused():
             return RegistryError(message)
         case _:
@@ -163,3 +223,25 @@ def _entry(reported: Mapping[str, Any]) -> ListedInstance | None:
         last_heartbeat=last_heartbeat,
     )
     return ListedInstance(instance, reported_state(healthy=reported.get("healthy") is True, enabled=facts.enabled))
+
+
+def _known(told: KnownInstance) -> ListedInstance:
+    beat = told.last_heartbeat or NEVER
+    instance = ModelInstance(
+        key=told.key,
+        weight=told.weight,
+        check_healthy=told.check_healthy,
+        enabled=told.enabled,
+        prompt_template=told.prompt_template,
+        registered_at=told.registered_at or beat,
+        last_heartbeat=beat,
+        deregistered_at=told.deregistered_at,
+        refused_at=told.refused_at,
+        drained_at=told.drained_at,
+        drained_by=told.drained_by,
+        drain_reason=told.drain_reason,
+        announced_state=told.state,
+        flaps=told.flaps,
+        removed=told.removed,
+    )
+    return ListedInstance(instance, told.state)

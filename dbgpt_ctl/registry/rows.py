@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import and_, bindparam, delete, func, select, text, tuple_, update
 
-from dbgpt_ctl.instance import FUTURE_TOLERANCE, InstanceKey, ModelInstance
+from dbgpt_ctl.instance import FUTURE_TOLERANCE, InstanceKey, InstanceState, ModelInstance
 from dbgpt_ctl.registry.schema import INSTANCES, UtcTime
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "beat_plainly",
     "count_rows",
     "delete_rows",
+    "found_rows",
     "key_of",
     "listed_rows",
     "locked_rows",
@@ -40,13 +41,14 @@ __all__ = [
 
 IDENTITY = tuple(INSTANCES.primary_key)
 FACTS = tuple(each.name for each in fields(ModelInstance) if each.name != "key")
-"""The names of all facts; the columns of `ctl_instance` are the identity and these, in this order."""
+"""The names of all facts; the columns of `INSTANCES` are the identity and these, in this order."""
 DATABASE_TIME = func.utc_timestamp(6, type_=UtcTime())
 Said = tuple[float, str | None]
 """What a register says that may be news: the weight and the prompt template."""
 _IN_COLUMNS = select(INSTANCES).where(~INSTANCES.c.removed).order_by(*IDENTITY)
 _IN_ARRAYS = _IN_COLUMNS.with_only_columns(func.json_array(*INSTANCES.columns))
 """Each row as one text. PyMySQL, which is all Python, takes three times as long for columns of their own."""
+_STATES = {str(state): state for state in InstanceState}
 _OF_MODELS = INSTANCES.c.model_name.in_(bindparam("model_names", expanding=True))
 
 
@@ -67,15 +69,15 @@ def time_of(connection: Connection, clock: Clock | None) -> datetime:
 
 
 def beat_plainly(
-    connection: Connection, keys: Collection[InstanceKey], said: Said | None, now: datetime | None
+    connection: Connection, keys: Collection[InstanceKey], said: Said | None, now: datetime | None, timeout: timedelta
 ) -> Collection[InstanceKey]:
     """Stores a beat of those of `keys` for which no other fact would change, and gives these.
 
-    They are there, not deregistered, and their last beat is not ahead; with `said` that is what they have registered
-    with. `now` None means the database's time. Runs in or outside of a transaction: what another made plain between the
-    two statements has beaten just then.
+    They are there, alive and told to be, and their last beat is not ahead; with `said` that is what they have
+    registered with. `now` None means the database's time. Runs in or outside of a transaction: what another made plain
+    between the two statements has beaten just then.
     """
-    condition, values = _plain(connection, keys, said, now)
+    condition, values = _plain(connection, keys, said, now, timeout)
     time = _mark(connection) if now else "UTC_TIMESTAMP(6)"
     times = [_for_driver(connection, now)] if now else []
     # Runs for every beat of the cluster, and building and compiling it as an expression would take twice the time of
@@ -94,12 +96,21 @@ def beat_plainly(
 
 
 def _plain(
-    connection: Connection, keys: Collection[InstanceKey], said: Said | None, now: datetime | None
+    connection: Connection, keys: Collection[InstanceKey], said: Said | None, now: datetime | None, timeout: timedelta
 ) -> tuple[str, tuple[Any, ...]]:
     """The condition of `beat_plainly`, and the values for its marks."""
     sqlite, mark = connection.dialect.name == "sqlite", _mark(connection)
-    condition = f"deregistered_at IS NULL AND last_heartbeat <= {mark if now else 'UTC_TIMESTAMP(6)'} AND "
-    values: list[Any] = [_for_driver(connection, now)] if now else []
+    time, oldest = mark, mark
+    values: list[Any] = []
+    if now is None:
+        time = "UTC_TIMESTAMP(6)"
+        oldest = f"{time} - INTERVAL {timeout // timedelta(microseconds=1)} MICROSECOND"
+    else:
+        values = [_for_driver(connection, each) for each in (now, now - timeout)]
+    condition = (
+        f"deregistered_at IS NULL AND last_heartbeat <= {time} AND (last_heartbeat >= {oldest} OR check_healthy = 0) "
+        "AND announced_state IN ('healthy', 'drained') AND "
+    )
     if said is not None:
         condition += f"weight = {mark} AND prompt_template {'IS' if sqlite else '<=>'} {mark} AND "
         values += said
@@ -123,6 +134,11 @@ def locked_rows(connection: Connection, keys: Collection[InstanceKey]) -> list[M
         _facts(row)
         for row in connection.execute(select(INSTANCES).where(among(keys)).order_by(*IDENTITY).with_for_update())
     ]
+
+
+def found_rows(connection: Connection, keys: Collection[InstanceKey]) -> list[ModelInstance]:
+    """Those of `keys` that are there, tombstones too, not locked."""
+    return [_facts(row) for row in connection.execute(select(INSTANCES).where(among(keys)))]
 
 
 def listed_rows(connection: Connection, model_names: Collection[str] | None) -> list[ModelInstance]:
@@ -178,8 +194,22 @@ def _facts(row: Any) -> ModelInstance:
 
 
 def _facts_in(array: str) -> ModelInstance:
-    model_name, host, port, weight, check_healthy, enabled, prompt_template, *times, removed = orjson.loads(array)
-    registered_at, last_heartbeat, deregistered_at, refused_at = times
+    (
+        model_name,
+        host,
+        port,
+        weight,
+        check_healthy,
+        enabled,
+        prompt_template,
+        *times,
+        by,
+        reason,
+        told,
+        flaps,
+        removed,
+    ) = orjson.loads(array)
+    registered_at, last_heartbeat, deregistered_at, refused_at, drained_at = times
     return ModelInstance(
         # Many instances share a model's name: one object for all.
         InstanceKey(intern(model_name), host, port),
@@ -191,6 +221,11 @@ def _facts_in(array: str) -> ModelInstance:
         _time_in(last_heartbeat),
         deregistered_at and _time_in(deregistered_at),
         refused_at and _time_in(refused_at),
+        drained_at and _time_in(drained_at),
+        by,
+        reason,
+        _STATES[told],
+        flaps,
         bool(removed),
     )
 

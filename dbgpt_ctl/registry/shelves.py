@@ -50,6 +50,11 @@ class Shelf:
         self.instances[instance.key] = instance
         self._kept.clear()
 
+    def replace(self, instance: ModelInstance) -> None:
+        """Replaces the facts of one that is there."""
+        self.instances[instance.key] = instance
+        self._kept.clear()
+
     def remove(self, key: InstanceKey) -> None:
         """Forgets the instance."""
         del self.instances[key]
@@ -114,6 +119,11 @@ class Shelves:
             since = max(instance.deregistered_at, instance.refused_at or instance.deregistered_at)
             self._tombstones[key] = since
             insort(self._by_age, (since, key))
+
+    def replace(self, instance: ModelInstance) -> None:
+        """Replaces the facts of one that is there and is no tombstone, before or after."""
+        self._shelves[instance.key.model_name].replace(instance)
+        self._all.clear()
 
     def forget(self, key: InstanceKey) -> None:
         """Takes out what is there."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from dbgpt_ctl.registry.moment import Moment
 from dbgpt_ctl.registry.pulse import TICK_SECS, Pulse
 from dbgpt_ctl.registry.rows import DATABASE_TIME, move_beats_back, time_of
 from dbgpt_ctl.registry.schema import PULSE
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
 
-__all__ = ["claim_sweep", "read_pulse", "tick"]
+__all__ = ["claim_sweep", "moment_of", "read_pulse", "tick"]
 
 _FRESH = timedelta(seconds=TICK_SECS * 0.9)
 """A tick of another controller that is no older serves for all."""
@@ -36,8 +37,16 @@ def read_pulse(connection: Connection, clock: Clock | None) -> tuple[datetime, P
     return (row[3] if clock is None else clock.now()), Pulse(*row[:3])
 
 
-def tick(connection: Connection, clock: Clock | None) -> Pulse:
-    """Renews the pulse unless another controller just did, and tells it. Of several at once one wins; all are right."""
+def moment_of(connection: Connection, clock: Clock | None, timeout: timedelta, *, watch_absence: bool) -> Moment:
+    """The moment, by the pulse where absence is watched, in one round trip."""
+    now, pulse = read_pulse(connection, clock) if watch_absence else (time_of(connection, clock), None)
+    return Moment(now, pulse, timeout)
+
+
+def tick(connection: Connection, clock: Clock | None, timeout: timedelta) -> bool:
+    """Renews the pulse unless another controller just did; tells whether it was this one. Of several at once one wins;
+    all are right.
+    """
     now, pulse = read_pulse(connection, clock)
     if pulse is None:
         pulse = Pulse(now)
@@ -45,18 +54,17 @@ def tick(connection: Connection, clock: Clock | None) -> Pulse:
             with connection.begin_nested():
                 connection.execute(insert(PULSE).values(id=1, ticked_at=now))
         except IntegrityError:
-            _, pulse = read_pulse(connection, clock)
-            return pulse or Pulse(now)
-        return pulse
+            return False
+        return True
     if timedelta() <= now - pulse.ticked_at < _FRESH:
-        return pulse
-    ticked = pulse.ticked(now)
+        return False
+    ticked = pulse.ticked(now, timeout)
     seen = (PULSE.c.id == 1) & (PULSE.c.ticked_at == pulse.ticked_at)
     values = {"ticked_at": ticked.ticked_at, "gone_at": ticked.gone_at, "back_at": ticked.back_at}
     won = connection.execute(update(PULSE).where(seen).values(values)).rowcount == 1
     if won and (step := pulse.set_back(now)):
         move_beats_back(connection, now, step)
-    return ticked
+    return won
 
 
 def claim_sweep(connection: Connection, now: datetime, every: timedelta) -> bool:

@@ -20,7 +20,7 @@ from dbgpt_ctl.registry.schema import prepare
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import URL, Connection
 
@@ -54,6 +54,7 @@ class Database:
         self.place = f"{several}/{url.database}" if several else place_of(url)
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.health = RegistryHealth(ready=False, reason=f"database {self.place} was not asked yet")
+        self.leaving = False
         self._connect = partial(
             connect_to, url, pool_size=pool_size, max_overflow=max_overflow, timeouts=timeouts, ssl_ca=ssl_ca
         )
@@ -65,8 +66,15 @@ class Database:
         self._random = randomness
         self._sleep = sleep
 
+    @property
+    def kind(self) -> str:
+        """Sqlite, mysql or mariadb, as the server says; before it was asked, as the URL does."""
+        dialect = self.engine.dialect
+        return "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+
     def prepare(self) -> None:
         """Creates or upgrades the tables. Raises RegistryUnavailable and RegistryUnusable."""
+        self.leaving = False
         self._try(self._prepare)
 
     def write(self, work: Callable[[Connection], T]) -> T:
@@ -75,6 +83,19 @@ class Database:
         Raises RegistryUnavailable and RegistryUnusable; any other error is of what `work` asked for.
         """
         return self._try(lambda: self._write(work))
+
+    def write_in_turns(self, works: Iterable[Callable[[Connection], T]]) -> Iterator[T]:
+        """`write` for each. In between it rests as long as the last one took: calls that wait get their turn. Ends
+        early when the registry is `leaving`.
+        """
+        rest = 0.0
+        for work in works:
+            self._sleep(rest)
+            if self.leaving:
+                return
+            started = time.monotonic()
+            yield self.write(work)
+            rest = time.monotonic() - started
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """`work` in a transaction that writes nothing; it sees all that was committed before. Raises as `write`."""

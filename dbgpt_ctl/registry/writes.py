@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, update
 
 from dbgpt_ctl.errors import RegistryFull
-from dbgpt_ctl.instance import ModelInstance, is_forgotten
-from dbgpt_ctl.registry.rows import FACTS, among, delete_rows, locked_rows, time_of
+from dbgpt_ctl.events import OPERATOR, WORKER, Actor, Cause
+from dbgpt_ctl.instance import ModelInstance
+from dbgpt_ctl.registry.event_rows import write_events
+from dbgpt_ctl.registry.rows import FACTS, among, delete_rows, locked_rows
 from dbgpt_ctl.registry.schema import INSTANCES
-from dbgpt_ctl.registry.ticks import read_pulse
+from dbgpt_ctl.registry.ticks import moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.events import Change
     from dbgpt_ctl.instance import InstanceKey, Registration
-    from dbgpt_ctl.registry.pulse import Hold
+    from dbgpt_ctl.registry.moment import Moment
     from dbgpt_ctl.registry.room import Room
     from dbgpt_ctl.registry.rows import Said
 
-__all__ = ["Beat", "Call", "Deregister", "Register", "Transaction", "plain_beats"]
+__all__ = ["Beat", "Call", "Deregister", "Drain", "Register", "Transaction", "Undrain", "plain_beats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,15 @@ class Register:
     """A register; its answer is True."""
 
     sent: Registration
+    actor: Actor = WORKER
 
     @property
     def key(self) -> InstanceKey:
         return self.sent.key
+
+    @property
+    def cause(self) -> Cause:
+        return Cause("register", self.actor)
 
     def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
         return (ModelInstance.first(self.sent, now) if stored is None else stored.registered(self.sent, now)), True
@@ -51,10 +59,15 @@ class Beat:
     """A heartbeat; its answer is False when it is refused."""
 
     sent: Registration
+    actor: Actor = WORKER
 
     @property
     def key(self) -> InstanceKey:
         return self.sent.key
+
+    @property
+    def cause(self) -> Cause:
+        return Cause("heartbeat", self.actor)
 
     def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
         beaten = ModelInstance.first(self.sent, now) if stored is None else stored.beaten(now)
@@ -67,12 +80,50 @@ class Deregister:
 
     key: InstanceKey
     remove: bool = False
+    actor: Actor = WORKER
+
+    @property
+    def cause(self) -> Cause:
+        return Cause("deregister", self.actor)
 
     def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
         return (None, False) if stored is None else (stored.deregistered(now, remove=self.remove), True)
 
 
-Call = Register | Beat | Deregister
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A drain; its answer is False when the instance is in no list."""
+
+    key: InstanceKey
+    reason: str | None = None
+    actor: Actor = OPERATOR
+
+    @property
+    def cause(self) -> Cause:
+        return Cause("drain", self.actor, self.reason)
+
+    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
+        if stored is None or stored.removed:
+            return None, False
+        return stored.drained(now, by=self.actor.address, reason=self.reason), True
+
+
+@dataclass(frozen=True, slots=True)
+class Undrain:
+    """The end of a drain; its answer is False when the instance is in no list."""
+
+    key: InstanceKey
+    actor: Actor = OPERATOR
+
+    @property
+    def cause(self) -> Cause:
+        return Cause("undrain", self.actor)
+
+    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:  # noqa: ARG002
+        return (None, False) if stored is None or stored.removed else (stored.undrained(), True)
+
+
+Call = Register | Beat | Deregister | Drain | Undrain
 
 
 def plain_beats(calls: Sequence[Call]) -> Sequence[tuple[Said | None, Collection[InstanceKey]]]:
@@ -82,10 +133,10 @@ def plain_beats(calls: Sequence[Call]) -> Sequence[tuple[Said | None, Collection
     said: dict[InstanceKey, Said | None] = {}
     odd: set[InstanceKey] = set()
     for call in calls:
-        if isinstance(call, Deregister):
-            odd.add(call.key)
-        elif isinstance(call, Beat):
+        if isinstance(call, Beat):
             said.setdefault(call.key, None)
+        elif not isinstance(call, Register):
+            odd.add(call.key)
         else:
             says = (call.sent.weight, call.sent.prompt_template)
             if (said.get(call.key) or says) != says:
@@ -123,32 +174,39 @@ class Transaction:
         self._swept = False
 
     def run(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
-        now = time_of(self._connection, self._clock)
         stored = {each.key: each for each in locked_rows(self._connection, {call.key for call in calls})}
+        moment = moment_of(self._connection, self._clock, self._timeout, watch_absence=self._watch_absence)
         # A forgotten tombstone is unknown; its row goes, or serves the instance that comes anew.
-        hold = self._hold(now) if any(each.removed for each in stored.values()) else None
-        forgotten = hold.is_forgotten if hold else is_forgotten
-        facts = {key: each for key, each in stored.items() if not forgotten(each, now, self._timeout)}
-        answers: list[bool | Exception] = []
-        for call in calls:
-            current = facts.get(call.key)
-            evolved, answer = call.apply(current, now)
-            if evolved is None:
-                answers.append(answer)
-            elif current is None and not self._fits(facts, stored, now):
-                answers.append(self._refusal(call.key))
-            else:
-                answers.append(answer)
-                facts[call.key] = evolved
-                if is_forgotten(evolved, now, self._timeout):
-                    del facts[call.key]
+        facts = {key: each for key, each in stored.items() if not moment.is_forgotten(each)}
+        changes: list[Change] = []
+        answers = [self._do(call, moment, stored, facts, changes) for call in calls]
         self._store(stored, facts)
+        write_events(self._connection, changes)
         return answers
 
-    def _hold(self, now: datetime) -> Hold | None:
-        """Tombstones too are held through a time in which nobody could refuse a late beat (rule 8)."""
-        _, pulse = read_pulse(self._connection, self._clock) if self._watch_absence else (now, None)
-        return pulse.hold(now, self._timeout) if pulse else None
+    def _do(
+        self,
+        call: Call,
+        moment: Moment,
+        stored: Collection[InstanceKey],
+        facts: dict[InstanceKey, ModelInstance],
+        changes: list[Change],
+    ) -> bool | Exception:
+        current = facts.get(call.key)
+        if current is not None:
+            current, expiry = moment.expire(current)
+            changes += expiry
+            facts[call.key] = current
+        evolved, answer = call.apply(current, moment.now)
+        if evolved is None:
+            return answer
+        if current is None and not self._fits(facts, stored, moment.now):
+            return self._refusal(call.key)
+        facts[call.key], told = moment.settle(current, evolved, call.cause)
+        changes += told
+        if moment.is_forgotten(evolved):
+            del facts[call.key]
+        return answer
 
     def _fits(self, facts: Collection[InstanceKey], stored: Collection[InstanceKey], now: datetime) -> bool:
         """Whether there is room for one more than the `facts` of this batch, of which `stored` have rows."""

@@ -19,6 +19,7 @@ from tests.support.server import running_controller
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dbgpt_ctl.events import Actor, Change
     from dbgpt_ctl.instance import ListedInstance
     from dbgpt_ctl.registry import ModelRegistry
 
@@ -36,22 +37,44 @@ class Backend:
     mariadb_url: URL | None = None
     clock: ManualClock = field(default_factory=ManualClock)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    deciding: list[ModelRegistry] = field(default_factory=list)
+    """Those that keep the facts: the one behind a controller."""
 
-    async def open(self, *, max_instances: int = 100) -> ModelRegistry:
+    async def open(self, *, max_instances: int = 100, watch_absence: bool = False) -> ModelRegistry:
         """Ready to use; closed with the test."""
-        registry = self.create(max_instances=max_instances)
+        registry = self.create(max_instances=max_instances, watch_absence=watch_absence)
         await registry.open()
         self.stack.push_async_callback(registry.close)
         return registry
 
-    def create(self, *, max_instances: int = 100) -> ModelRegistry:
+    def create(self, *, max_instances: int = 100, watch_absence: bool = False) -> ModelRegistry:
         """Not opened yet."""
-        embedded = EmbeddedModelRegistry(clock=self.clock, heartbeat_timeout=TIMEOUT, max_instances=max_instances)
+        if self.kind in DATABASES:
+            database = DatabaseModelRegistry(
+                self.url,
+                heartbeat_timeout=TIMEOUT,
+                max_instances=max_instances,
+                clock=self.clock,
+                watch_absence=watch_absence,
+            )
+            self.deciding.append(database)
+            return database
+        embedded = EmbeddedModelRegistry(
+            clock=self.clock, heartbeat_timeout=TIMEOUT, max_instances=max_instances, watch_absence=watch_absence
+        )
+        self.deciding.append(embedded)
         if self.kind == "embedded":
             return embedded
-        if self.kind == "remote":
-            return RemoteModelRegistry(self.stack.enter_context(running_controller(embedded)))
-        return DatabaseModelRegistry(self.url, heartbeat_timeout=TIMEOUT, max_instances=max_instances, clock=self.clock)
+        return RemoteModelRegistry(self.stack.enter_context(running_controller(embedded)))
+
+    async def announce(self) -> None:
+        """What each registry does every second by itself where absence is watched."""
+        for each in self.deciding:
+            await each.announce()
+
+    def seen(self, actor: Actor) -> Actor:
+        """How a registry of this kind tells of that actor: behind a controller, calls come from the controller."""
+        return actor._replace(address="127.0.0.1") if self.kind == "remote" else actor
 
     @property
     def url(self) -> URL:
@@ -90,3 +113,13 @@ async def states(
     """Each listed instance as its reference and state."""
     listing = await registry.list(model_name, healthy_only=healthy_only)
     return [(str(each.instance.key), str(each.state)) for each in listing.entries]
+
+
+async def changes(registry: ModelRegistry, *, after: int | None = None) -> list[Change]:
+    """What is told, in order."""
+    return [each.change for each in (await registry.events(after=after)).events]
+
+
+async def told(registry: ModelRegistry) -> list[tuple[str, str, str]]:
+    """Each event as its old state, new state and verb."""
+    return [(each.old, each.new, each.cause.verb) for each in await changes(registry)]

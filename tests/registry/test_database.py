@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import event
 
 from dbgpt_ctl.errors import RegistryFull
-from dbgpt_ctl.instance import ModelInstance
+from dbgpt_ctl.events import Actor, ActorKind
+from dbgpt_ctl.instance import InstanceState, ModelInstance
 from dbgpt_ctl.registry.database import DatabaseModelRegistry
 from dbgpt_ctl.registry.schema import INSTANCES
 from tests.registry.backends import TIMEOUT, Backend, only, sent, states
@@ -75,11 +76,25 @@ async def test_facts_of_all_kinds_come_back(registry: DatabaseModelRegistry, clo
     refused_at = clock.advance(0.1)
     await registry.heartbeat(sent())
     assert (await only(registry)).instance == ModelInstance(
-        sent().key, 1.0, True, True, None, registered_at, beat_at, deregistered_at, refused_at, False
+        sent().key,
+        1.0,
+        True,
+        True,
+        None,
+        registered_at,
+        beat_at,
+        deregistered_at,
+        refused_at,
+        announced_state=InstanceState.DEREGISTERED,
     )
     await registry.register(sent())
     revived = (await only(registry)).instance
     assert (revived.registered_at, revived.deregistered_at, revived.refused_at) == (registered_at, None, None)
+    drained_at = clock.advance(TIMEOUT.total_seconds() + 1)
+    await registry.drain(sent().key, reason="a new disk", actor=Actor(ActorKind.OPERATOR, "10.0.0.9"))
+    drained = (await only(registry)).instance
+    assert (drained.drained_at, drained.drained_by, drained.drain_reason) == (drained_at, "10.0.0.9", "a new disk")
+    assert (drained.announced_state, drained.flaps) == (InstanceState.UNHEALTHY, 1)
 
 
 async def test_what_one_acknowledges_the_other_lists(registry: DatabaseModelRegistry, backend: Backend) -> None:
@@ -179,7 +194,8 @@ async def test_calls_of_all_kinds_share_a_transaction_in_order(
         registry.heartbeat(sent(host="newer")),
     )
     assert answers == [True, False, True, True, False, True, False, None, True, True]
-    assert len([each for each in statements if each.startswith("INSERT")]) == 1
+    assert len([each for each in statements if each.startswith("INSERT INTO ctl_instance")]) == 1
+    assert len([each for each in statements if each.startswith("INSERT INTO ctl_event")]) == 1
     assert [reference for reference, _ in await states(registry, healthy_only=True)] == [
         "qwen@llm/new:8001",
         "qwen@llm/newer:8001",
@@ -226,7 +242,7 @@ async def test_rows_that_change_alike_share_a_statement(registry: DatabaseModelR
     assert len([each for each in statements if "SET weight" in each]) == 1
     statements.clear()
     await asyncio.gather(*(registry.deregister(each.key) for each in everybody))
-    assert len([each for each in statements if each.startswith("UPDATE")]) == 1
+    assert len([each for each in statements if each.startswith("UPDATE ctl_instance")]) == 1
 
 
 async def test_a_bad_call_does_not_fail_its_neighbours(registry: DatabaseModelRegistry) -> None:

@@ -19,6 +19,7 @@ from dbgpt_ctl.errors import RegistryError, RegistryFull, RegistryUnavailable, R
 from dbgpt_ctl.registry.database import DatabaseModelRegistry
 from dbgpt_ctl.registry.engine import DatabaseTimeouts
 from dbgpt_ctl.registry.rows import locked_rows
+from dbgpt_ctl.registry.schema import SCHEMA_VERSION
 from tests.registry.backends import TIMEOUT, only, sent, states
 from tests.support.clock import ManualClock
 from tests.support.mariadb import PASSWORD, MariaDBServer, private_mariadb
@@ -82,10 +83,18 @@ async def test_unknown_database(mariadb: MariaDB) -> None:
 
 async def test_tables_of_somebody_else(mariadb: MariaDB) -> None:
     mariadb.execute("CREATE TABLE ctl_schema (id INT PRIMARY KEY, version INT)")
-    mariadb.execute("INSERT INTO ctl_schema VALUES (1, 1)")
+    mariadb.execute(f"INSERT INTO ctl_schema VALUES (1, {SCHEMA_VERSION})")
     async with registry_at(mariadb.url) as registry:
         with pytest.raises(RegistryUnusable, match="not the tables of this release"):
             await registry.register(sent())
+
+
+async def test_older_tables_of_somebody_else(mariadb: MariaDB) -> None:
+    mariadb.execute("CREATE TABLE ctl_schema (id INT PRIMARY KEY, version INT)")
+    mariadb.execute("INSERT INTO ctl_schema VALUES (1, 1)")
+    error = await error_of(registry_at(mariadb.url))
+    assert isinstance(error, RegistryUnusable)
+    assert "not the tables of this release" in str(error)
 
 
 async def test_sqlite_path_is_a_folder(tmp_path: Path) -> None:
@@ -377,9 +386,11 @@ async def test_one_that_falls_silent_in_a_transaction_does_not_keep_the_others(m
 
 async def test_another_controller_was_first_to_insert(mariadb: MariaDB) -> None:
     now = "UTC_TIMESTAMP(6)"
-    rivals = [
-        f"INSERT INTO ctl_instance VALUES ('qwen@llm', '10.0.0.4', 8001, 7.5, 1, 0, NULL, {now}, {now}, NULL, NULL, 0)"
-    ]
+    rival = (
+        "INSERT INTO ctl_instance SET model_name = 'qwen@llm', host = '10.0.0.4', port = 8001, weight = 7.5, "
+        f"check_healthy = 1, enabled = 0, registered_at = {now}, last_heartbeat = {now}, removed = 0"
+    )
+    rivals = [rival]
 
     def be_faster(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("INSERT INTO ctl_instance") and rivals:

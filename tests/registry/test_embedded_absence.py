@@ -7,21 +7,14 @@ import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from dbgpt_ctl.errors import RegistryUnusable
 from dbgpt_ctl.instance import InstanceKey, Registration
 from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
-from dbgpt_ctl.registry.snapshot import SnapshotFile
+from dbgpt_ctl.registry.snapshot import Saved, SnapshotFile
 from tests.support.clock import ManualClock
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dbgpt_ctl.instance import ModelInstance
-    from dbgpt_ctl.registry.pulse import Pulse
 
 TIMEOUT = timedelta(seconds=60)
 LIVE = Registration(InstanceKey("qwen@llm", "10.0.0.4", 8001))
@@ -163,12 +156,12 @@ def test_the_last_write_waits_for_one_that_is_under_way(tmp_path: Path, caplog: 
     begun, go_on = threading.Event(), threading.Event()
 
     class SlowFile(SnapshotFile):
-        def write(self, instances: Sequence[ModelInstance], pulse: Pulse | None) -> None:
+        def write(self, saved: Saved) -> None:
             if begun.is_set():
                 assert go_on.is_set(), "two writes at once"
             begun.set()
             assert go_on.wait(20)
-            super().write(instances, pulse)
+            super().write(saved)
 
     async def scenario() -> None:
         file = SlowFile(tmp_path / "snapshot.json")
@@ -182,7 +175,7 @@ def test_the_last_write_waits_for_one_that_is_under_way(tmp_path: Path, caplog: 
             await asyncio.sleep(0)
         go_on.set()
         await closing
-        assert {each.key for each in file.read()[0]} == {LIVE.key, DRAINED.key}
+        assert {each.key for each in file.read().instances} == {LIVE.key, DRAINED.key}
 
     asyncio.run(scenario())
     assert caplog.text == ""
@@ -198,8 +191,7 @@ def test_a_change_is_written_without_waiting_for_the_end(tmp_path: Path) -> None
                 if path.exists():
                     break
                 await asyncio.sleep(0.01)
-            instances, _ = SnapshotFile(path).read()
-            assert [each.key for each in instances] == [LIVE.key]
+            assert [each.key for each in SnapshotFile(path).read().instances] == [LIVE.key]
 
     asyncio.run(scenario())
 
@@ -219,14 +211,14 @@ def test_a_torn_or_foreign_file_is_kept_aside(tmp_path: Path, text: bytes, caplo
     asyncio.run(scenario())
     assert (tmp_path / "snapshot.json.unreadable").read_bytes() == text
     assert "starting empty" in caplog.text
-    assert [each.key for each in SnapshotFile(path).read()[0]] == [LIVE.key]
+    assert [each.key for each in SnapshotFile(path).read().instances] == [LIVE.key]
 
 
 def test_a_snapshot_of_a_newer_release_is_kept_aside(tmp_path: Path) -> None:
     path = tmp_path / "snapshot.json"
-    SnapshotFile(path).write((), None)
-    path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":2'))
-    assert SnapshotFile(path).read() == ((), None)
+    SnapshotFile(path).write(Saved())
+    path.write_bytes(path.read_bytes().replace(b'"version":2', b'"version":3'))
+    assert SnapshotFile(path).read() == Saved()
     assert (tmp_path / "snapshot.json.unreadable").exists()
 
 

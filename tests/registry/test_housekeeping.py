@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import URL
 
+from dbgpt_ctl.registry import MAX_EVENT_AGE_DAYS, event_rows
 from dbgpt_ctl.registry.database import DatabaseModelRegistry
 from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
 from dbgpt_ctl.registry.housekeeping import SWEEP_EVERY
@@ -147,5 +148,53 @@ def test_nothing_goes_while_states_are_held_or_when_it_is_off(url: URL) -> None:
             await registry.tick()
             assert await registry.sweep() == 0, "the registry was away just now"
             assert len(await states(registry)) == len(EVERYBODY)
+
+    asyncio.run(scenario())
+
+
+def test_events_that_are_too_old_or_too_many_are_forgotten(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing else is removed. Whoever asks beyond them is told so."""
+    monkeypatch.setattr(event_rows, "MAX_EVENTS", 3000)
+
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(url, clock, remove_after=None) as registry:
+            crowd = [sent(port=port) for port in range(1, 3501)]
+            await asyncio.gather(*(registry.register(each) for each in crowd))
+            assert not (await registry.events(after=0)).missed
+            await registry.sweep()
+            page = await registry.events(after=0, limit=1)
+            assert (page.missed, page.events[0].id) == (True, 501)
+            assert not (await registry.events(after=500)).missed
+            clock.advance(MAX_EVENT_AGE_DAYS * 86400 / 2)
+            await registry.deregister(crowd[0].key)
+            last = (await registry.events(limit=1)).last_id
+            clock.advance(MAX_EVENT_AGE_DAYS * 86400 / 2 + 1)
+            await registry.sweep()
+            page = await registry.events(after=0)
+            assert (page.missed, [each.id for each in page.events]) == (True, [last])
+            clock.advance(MAX_EVENT_AGE_DAYS * 86400)
+            await registry.sweep()
+            assert (await registry.events()).events == ()
+            assert (await registry.events(after=last - 1)).missed
+            assert not (await registry.events(after=last)).missed
+            assert (await registry.events(after=last)).last_id == last
+
+    asyncio.run(scenario())
+
+
+def test_what_a_sweep_removes_is_told(url: URL) -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(url, clock) as registry:
+            await populate(registry, clock)
+            await registry.announce()
+            last = (await registry.events(limit=1)).last_id
+            assert await registry.sweep() == 2
+            told = [each.change for each in (await registry.events(after=last)).events]
+            assert [(each.key, each.old, each.new, str(each.cause.actor)) for each in told] == [
+                (LONG_DEAD.key, "unhealthy", "absent", "housekeeping"),
+                (LONG_DEREGISTERED.key, "deregistered", "absent", "housekeeping"),
+            ]
 
     asyncio.run(scenario())

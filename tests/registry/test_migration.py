@@ -237,10 +237,10 @@ async def test_the_unhealthy_are_never_healthy_by_import(place: Place, backend: 
 async def test_nor_when_states_are_held(place: Place, backend: Backend, serving: bool) -> None:
     """Controllers were here long ago, and what they left is held as it was then: it is not to be said of these."""
     place.database.prepare()
-    place.database.write(partial(tick, clock=backend.clock))
+    place.database.write(partial(tick, clock=backend.clock, timeout=TIMEOUT))
     backend.clock.advance(99999)
     if serving:
-        place.database.write(partial(tick, clock=backend.clock))
+        place.database.write(partial(tick, clock=backend.clock, timeout=TIMEOUT))
     place.fill(row("live@llm"), row("dead@llm", healthy=False))
     place.import_()
     registry = await backend.open()
@@ -255,6 +255,29 @@ async def test_nor_when_states_are_held(place: Place, backend: Backend, serving:
     assert [str(hold.state_of(found[name], now, TIMEOUT)) for name in ("dead@llm", "live@llm")] == [
         "unhealthy",
         "healthy",
+    ]
+
+
+async def test_an_import_is_no_event_but_what_comes_after_is(place: Place, backend: Backend) -> None:
+    place.fill(
+        row("a@llm"),
+        row("b@llm", enabled=False),
+        row("c@llm", healthy=False),
+        row("d@llm", healthy=False, check_healthy=False),
+    )
+    place.import_()
+    assert [str(each.announced_state) for each in (await facts(backend)).values()] == [
+        "healthy",
+        "drained",
+        "unhealthy",
+        "deregistered",
+    ]
+    registry = await backend.open()
+    await registry.announce()
+    assert (await registry.events()).events == ()
+    await registry.heartbeat(sent("c@llm"))
+    assert [(each.change.old, each.change.new) for each in (await registry.events()).events] == [
+        ("unhealthy", "healthy")
     ]
 
 

@@ -81,7 +81,9 @@ def test_heartbeats_are_refused_at_once_and_all_recovers_by_itself(database: Mar
             await registry.list()
             database.server.stop()
             await until_away(registry)
-            for call in (registry.heartbeat(LIVE), registry.deregister(LIVE.key)):
+            operate = registry.drain(LIVE.key), registry.undrain(LIVE.key), registry.prune(TIMEOUT)
+            look = registry.get(LIVE.key), registry.events()
+            for call in (registry.heartbeat(LIVE), registry.deregister(LIVE.key), *operate, *look):
                 with pytest.raises(RegistryUnavailable):
                     await call
             database.server.start()
@@ -387,7 +389,7 @@ def test_a_clock_that_is_set_back_in_the_middle_of_a_list_drops_nobody(mariadb: 
         behind.advance(-3600)
         async with watching(mariadb, ahead) as registry, watching(mariadb, ahead) as other:
             await registry.register(LIVE)
-            moves = [lambda: other._database.write(lambda connection: tick_once(connection, behind))]
+            moves = [lambda: other._database.write(lambda connection: tick_once(connection, behind, TIMEOUT))]
 
             def move(_connection: object, _cursor: object, statement: str, *_: object) -> None:
                 if "FROM ctl_instance" in statement and moves:

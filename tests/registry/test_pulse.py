@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from dbgpt_ctl.instance import InstanceKey, InstanceState, ModelInstance, Registration
+from dbgpt_ctl.instance import InstanceKey, InstanceState, ModelInstance, Registration, state_of
 from dbgpt_ctl.registry.pulse import MAX_GAP, Pulse
 from tests.support.clock import START
 
@@ -25,16 +25,16 @@ def beaten(seconds: float) -> ModelInstance:
 def alive(pulse: Pulse, seconds: float) -> Pulse:
     """Ticks every second until START + `seconds`."""
     while pulse.ticked_at < START + at(seconds):
-        pulse = pulse.ticked(min(pulse.ticked_at + at(1), START + at(seconds)))
+        pulse = pulse.ticked(min(pulse.ticked_at + at(1), START + at(seconds)), TIMEOUT)
     return pulse
 
 
 def back_after_90() -> Pulse:
-    return Pulse(START).ticked(START + at(90))
+    return Pulse(START).ticked(START + at(90), TIMEOUT)
 
 
 def test_ticks_that_are_only_late_are_no_gap() -> None:
-    pulse = Pulse(START).ticked(START + MAX_GAP)
+    pulse = Pulse(START).ticked(START + MAX_GAP, TIMEOUT)
     assert pulse == Pulse(START + MAX_GAP)
     assert pulse.hold(START + MAX_GAP + MAX_GAP, TIMEOUT) is None
 
@@ -45,7 +45,7 @@ def test_a_gap_holds_for_one_timeout_and_ends_by_itself() -> None:
     hold = pulse.hold(back + TIMEOUT - MICRO, TIMEOUT)
     assert hold is not None
     assert (hold.gone_at, hold.back_at, hold.until) == (START, back, back + TIMEOUT)
-    assert pulse.ticked(back + TIMEOUT).hold(back + TIMEOUT, TIMEOUT) is None
+    assert pulse.ticked(back + TIMEOUT, TIMEOUT).hold(back + TIMEOUT, TIMEOUT) is None
 
 
 def test_a_list_that_comes_before_the_first_tick_sees_the_gap_too() -> None:
@@ -76,31 +76,39 @@ def test_one_that_beat_again_and_fell_silent_is_judged_as_ever() -> None:
     assert hold.state_of(beaten(90), START + at(149), at(30)) is InstanceState.UNHEALTHY
 
 
-def test_a_second_gap_within_the_hold_starts_it_anew() -> None:
-    pulse = alive(alive(back_after_90(), 95).ticked(START + at(120)), 170)
+def test_a_second_gap_within_the_hold_is_one_with_the_first() -> None:
+    """Whoever was held had no full timeout to beat again."""
+    pulse = alive(alive(back_after_90(), 95).ticked(START + at(120), TIMEOUT), 170)
     hold = pulse.hold(START + at(170), TIMEOUT)
     assert hold is not None
-    assert (hold.gone_at, hold.back_at) == (START + at(95), START + at(120))
+    assert (hold.gone_at, hold.back_at) == (START, START + at(120))
+
+
+def test_a_gap_after_the_hold_is_one_of_its_own() -> None:
+    pulse = alive(back_after_90(), 150).ticked(START + at(200), TIMEOUT)
+    hold = pulse.hold(START + at(200), TIMEOUT)
+    assert hold is not None
+    assert (hold.gone_at, hold.back_at) == (START + at(150), START + at(200))
 
 
 def test_a_clock_that_is_set_back_is_followed_and_a_step_ahead_is_a_gap() -> None:
-    pulse = Pulse(START).ticked(START - at(3600))
+    pulse = Pulse(START).ticked(START - at(3600), TIMEOUT)
     assert pulse == Pulse(START - at(3600))
-    ahead = pulse.ticked(START)
+    ahead = pulse.ticked(START, TIMEOUT)
     assert ahead.hold(START, TIMEOUT) is not None
 
 
 def test_another_host_whose_clock_is_a_little_ahead_moves_nothing_back() -> None:
     pulse = Pulse(START + at(2))
-    assert pulse.ticked(START) == pulse
+    assert pulse.ticked(START, TIMEOUT) == pulse
 
 
 def test_a_clock_that_is_set_back_takes_a_gap_with_it() -> None:
     """Or a hold that began by a clock an hour ahead would last for an hour."""
     hour = at(3600)
-    ahead = Pulse(START).ticked(START + hour)
+    ahead = Pulse(START).ticked(START + hour, TIMEOUT)
     assert ahead.set_back(START + at(1)) == hour - at(1)
-    back = ahead.ticked(START + at(1))
+    back = ahead.ticked(START + at(1), TIMEOUT)
     assert back == Pulse(START + at(1), gone_at=START, back_at=START + at(1))
     assert alive(back, 60).hold(START + at(60), TIMEOUT) is not None
     assert alive(back, 61).hold(START + at(61), TIMEOUT) is None
@@ -121,3 +129,34 @@ def test_until_a_tick_tells_that_the_clock_was_set_back_states_are_as_before(bea
     hold = Pulse(START + at(3600)).hold(now, TIMEOUT)
     assert hold is not None
     assert hold.state_of(beaten(beat), now, TIMEOUT) is state
+
+
+@pytest.mark.parametrize(
+    ("beat", "expiry"),
+    [
+        (-61, -1),  # before the registry went away
+        (-60, 0),
+        (-59, 150),  # held: one timeout after its return at 90
+        (0.7, 150),
+        (90, 150),  # has beaten since: as ever
+        (95, 155),
+    ],
+)
+def test_when_a_beat_got_too_old(beat: float, expiry: float) -> None:
+    assert back_after_90().expired_at(beaten(beat), TIMEOUT) == START + at(expiry)
+
+
+def test_without_a_gap_a_beat_gets_too_old_after_the_timeout() -> None:
+    assert Pulse(START).expired_at(beaten(7), TIMEOUT) == START + at(67)
+
+
+@pytest.mark.parametrize("beat", [-61, -60, -59, 0.7, 90, 95])
+def test_it_is_unhealthy_from_then_on(beat: float) -> None:
+    expiry = back_after_90().expired_at(beaten(beat), TIMEOUT)
+    for now, states in ((expiry - MICRO, {"healthy"}), (expiry + MICRO, {"unhealthy"})):
+        if now < START + at(90):
+            continue
+        pulse = alive(back_after_90(), (now - START).total_seconds())
+        hold = pulse.hold(now, TIMEOUT)
+        instance = beaten(beat)
+        assert (hold.state_of if hold else state_of)(instance, now, TIMEOUT) in states

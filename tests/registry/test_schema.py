@@ -16,6 +16,7 @@ from dbgpt_ctl.registry.database import DatabaseModelRegistry
 from dbgpt_ctl.registry.engine import DatabaseTimeouts, connect_to
 from dbgpt_ctl.registry.faults import place_of
 from tests.registry.backends import TIMEOUT, Backend, sent, states
+from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,6 +113,107 @@ async def test_an_older_schema_is_upgraded_step_by_step(
         assert connection.scalar(text("SELECT COUNT(*) FROM ctl_instance WHERE region IS NULL")) == 1
 
 
+VERSION_1 = (
+    "CREATE TABLE ctl_schema (id INTEGER NOT NULL PRIMARY KEY, version INTEGER NOT NULL)",
+    (
+        "CREATE TABLE ctl_instance (model_name VARCHAR(128) NOT NULL, host VARCHAR(128) NOT NULL, port INT NOT NULL,"
+        " weight DOUBLE NOT NULL, check_healthy BOOL NOT NULL, enabled BOOL NOT NULL, prompt_template VARCHAR(128),"
+        " registered_at DATETIME(6) NOT NULL, last_heartbeat DATETIME(6) NOT NULL, deregistered_at DATETIME(6),"
+        " refused_at DATETIME(6), removed BOOL NOT NULL, PRIMARY KEY (model_name, host, port))"
+    ),
+    (
+        "CREATE TABLE ctl_pulse (id INTEGER NOT NULL PRIMARY KEY, ticked_at DATETIME(6) NOT NULL, gone_at DATETIME(6),"
+        " back_at DATETIME(6), swept_at DATETIME(6))"
+    ),
+    "INSERT INTO ctl_schema VALUES (1, 1)",
+)
+AT = "2026-01-02 03:04:05.678901"
+
+
+def version_1(engine: Engine) -> None:
+    """As the first release left it: one alive, one drained, one deregistered, one removed."""
+    rows = [(1, 1, "NULL", 0), (2, 0, "NULL", 0), (3, 1, f"'{AT}'", 0), (4, 0, f"'{AT}'", 1)]
+    with engine.begin() as connection:
+        for statement in VERSION_1:
+            connection.exec_driver_sql(statement)
+        for port, enabled, deregistered_at, removed in rows:
+            connection.exec_driver_sql(
+                f"INSERT INTO ctl_instance VALUES ('qwen@llm', '10.0.0.4', {port}, 1.5, 1, {enabled}, 'chat', '{AT}', "
+                f"'{AT}', {deregistered_at}, NULL, {removed})"
+            )
+
+
+async def test_the_first_schema_is_upgraded_by_many_at_once(backend: Backend, engine: Engine) -> None:
+    if backend.kind == "sqlite":
+        await (await backend.open()).close()  # makes the file
+        with engine.begin() as connection:
+            for table in ("ctl_schema", "ctl_instance", "ctl_pulse", "ctl_event", "ctl_stream"):
+                connection.exec_driver_sql(f"DROP TABLE {table}")
+    version_1(engine)
+    registries = await asyncio.gather(*(backend.open() for _ in range(8)))
+    assert version_in(engine) == [2]
+    one, other = registries[0], registries[5]
+    entries = (await one.list()).entries
+    assert [(each.instance.key.port, str(each.instance.announced_state)) for each in entries] == [
+        (1, "healthy"),
+        (2, "drained"),
+        (3, "deregistered"),
+    ]
+    assert {(each.instance.drained_at, each.instance.flaps) for each in entries} == {(None, 0)}
+    tombstone = await one.get(sent(port=4).key)
+    assert tombstone is not None
+    assert (tombstone.instance.removed, str(tombstone.instance.announced_state)) == (True, "deregistered")
+    first, second = await one.events(), await other.events()
+    assert first.events == ()
+    assert first.last_id == 0
+    assert first.stream == second.stream
+
+    assert await one.heartbeat(sent(port=1))
+    assert await other.undrain(sent(port=2).key)
+    await one.register(sent(port=3))
+    assert not await other.heartbeat(sent(port=4))
+    changes = [each.change for each in (await other.events(after=0)).events]
+    assert [(each.key.port, each.old, each.new) for each in changes] == [
+        (2, "drained", "healthy"),
+        (3, "deregistered", "healthy"),
+    ]
+
+
+async def test_an_upgrade_that_broke_off_is_finished(backend: Backend, engine: Engine) -> None:
+    """Also where a controller of this release works already: what it told stays told."""
+    registry = await backend.open()
+    await registry.register(sent())
+    assert isinstance(backend.clock, ManualClock)
+    backend.clock.advance(TIMEOUT.total_seconds() + 1)
+    await registry.announce()
+    before = await registry.events()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE ctl_instance DROP COLUMN drain_reason")
+        connection.exec_driver_sql("UPDATE ctl_schema SET version = 1")
+    again = await backend.open()
+    assert version_in(engine) == [2]
+    assert await again.events() == before
+    (entry,) = (await again.list()).entries
+    assert str(entry.instance.announced_state) == "unhealthy"
+    assert await again.drain(sent().key, reason="a new disk")
+
+
+async def test_the_release_before_may_go_on_in_an_upgraded_table(backend: Backend, engine: Engine) -> None:
+    """While controllers are replaced one by one: what it inserts and updates knows no column of this one's."""
+    registry = await backend.open()
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO ctl_instance (model_name, host, port, weight, check_healthy, enabled, registered_at,"
+            f" last_heartbeat, removed) VALUES ('qwen@llm', '10.0.0.4', 8001, 1.0, 1, 1, '{AT}', '{AT}', 0)"
+        )
+    assert await registry.heartbeat(sent())
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE ctl_instance SET deregistered_at = '{AT}'")
+    assert not await registry.heartbeat(sent())
+    changes = [each.change for each in (await registry.events()).events]
+    assert [(each.old, each.new) for each in changes] == [("healthy", "deregistered")]
+
+
 async def test_up_to_date_tables_need_no_right_to_create(mariadb: MariaDB) -> None:
     await (opened := DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT)).open()
     await opened.close()
@@ -136,7 +238,7 @@ async def test_mariadb_compares_exactly_whatever_its_defaults(mariadb: MariaDB) 
     assert "ENGINE=InnoDB" in ddl
     assert "COLLATE=utf8mb4_bin" in ddl
     assert "AUTO_INCREMENT" not in ddl
-    assert ddl.count("datetime(6)") == 4
+    assert ddl.count("datetime(6)") == 5
 
 
 async def test_statements_read_only_the_rows_they_name(mariadb: MariaDB) -> None:

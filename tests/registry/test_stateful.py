@@ -25,12 +25,13 @@ from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.instance import InstanceKey, Registration
 from dbgpt_ctl.registry.database import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, Backend
-from tests.registry.plain_model import FULL, Act, PlainModel
+from tests.registry.plain_model import FULL, Act, PlainModel, Told
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
+    from dbgpt_ctl.events import Change, EventPage
     from dbgpt_ctl.registry import Listing, ModelRegistry
 
 MICROSECOND = timedelta(microseconds=1).total_seconds()
@@ -53,7 +54,8 @@ SENT = st.builds(
     enabled=st.sampled_from([True, True, False]),
     prompt_template=st.sampled_from([None, "vicuna"]),
 )
-ACTS = st.builds(Act, st.sampled_from(["register", "heartbeat", "heartbeat", "deregister", "remove"]), SENT)
+VERBS = ["register", "heartbeat", "heartbeat", "deregister", "remove", "drain", "undrain"]
+ACTS = st.builds(Act, st.sampled_from(VERBS), SENT, st.sampled_from([None, "disk", "upgrade"]))
 
 
 @dataclass
@@ -85,11 +87,14 @@ class Comparison(RuleBasedStateMachine):
     arena: Arena
     registry: ModelRegistry
     model: PlainModel
+    before: int
+    """The last event that an earlier run left."""
 
     @initialize(most=st.sampled_from([FEW, FEW, MANY]))
     def begin(self, most: int) -> None:
         self.registry = self.arena.empty(most)
         self.model = PlainModel(TIMEOUT, most)
+        self.before = self.arena.run(self.registry.events(limit=1)).last_id
 
     @rule(act=ACTS)
     def one(self, act: Act) -> None:
@@ -108,6 +113,31 @@ class Comparison(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from(STEPS_BACK))
     def time_goes_back(self, seconds: float) -> None:
         self.arena.backend.clock.advance(seconds)
+
+    @rule()
+    def events_agree(self) -> None:
+        """Each of one instance in its order; of calls at the same time any instance may be first."""
+        self.model.pass_time(self.arena.backend.clock.now())
+        page = self.arena.run(self.all_told())
+        assert [each.id for each in page.events] == list(range(self.before + 1, page.last_id + 1))
+        assert in_order([told(each.change) for each in page.events]) == in_order(self.model.events)
+
+    async def all_told(self) -> EventPage:
+        await self.registry.announce()
+        return await self.registry.events(after=self.before, limit=10_000)
+
+    @rule(key=st.sampled_from(KEYS))
+    def facts_agree(self, key: InstanceKey) -> None:
+        entry = self.arena.run(self.registry.get(key))
+        now = self.arena.backend.clock.now()
+        row = self.model.rows.get(key)
+        if row is None or self.model.expired(row, now):
+            assert entry is None
+            return
+        known = entry.instance
+        found = (known.removed, known.drained_at, known.drain_reason, known.deregistered_at, known.refused_at)
+        assert found == (row.removed, row.drained_at, row.reason, row.left, row.last_refusal)
+        assert str(entry.state) == self.model.state(row, now)
 
     @invariant()
     def lists_agree(self) -> None:
@@ -144,10 +174,24 @@ async def answer(registry: ModelRegistry, act: Act) -> object:
                 return None
             case "heartbeat":
                 return await registry.heartbeat(act.sent)
+            case "drain":
+                return await registry.drain(act.sent.key, reason=act.reason)
+            case "undrain":
+                return await registry.undrain(act.sent.key)
             case _:
                 return await registry.deregister(act.sent.key, remove=act.verb == "remove")
     except RegistryFull:
         return FULL
+
+
+def told(change: Change) -> Told:
+    """A change in the model's words."""
+    cause = change.cause
+    return Told(change.key, change.time, change.old, change.new, cause.verb, str(cause.actor.kind), cause.reason)
+
+
+def in_order(events: list[Told]) -> list[Told]:
+    return sorted(events, key=lambda each: each.key)
 
 
 def shown(listing: Listing) -> dict[InstanceKey, tuple[object, ...]]:

@@ -1,0 +1,362 @@
+"""Events of the embedded registry over absence, restarts and a clock that steps; drains and its snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import fields
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.events import Actor, ActorKind
+from dbgpt_ctl.instance import InstanceState, ModelInstance
+from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.registry.snapshot import SnapshotFile
+from tests.registry.backends import TIMEOUT, changes, sent, told
+from tests.support.clock import ManualClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dbgpt_ctl.registry.snapshot import Saved
+
+pytestmark = pytest.mark.anyio
+
+KEY = sent().key
+ALICE = Actor(ActorKind.OPERATOR, "192.0.2.7")
+REGISTER = ("absent", "healthy", "register")
+EXPIRE = ("healthy", "unhealthy", "expire")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "snapshot.json"
+
+
+def registry_of(clock: ManualClock, path: Path | None = None, stream: str = "one") -> EmbeddedModelRegistry:
+    return EmbeddedModelRegistry(
+        clock=clock,
+        heartbeat_timeout=TIMEOUT,
+        watch_absence=True,
+        snapshot=SnapshotFile(path) if path else None,
+        new_stream=lambda: stream,
+    )
+
+
+def read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def alive(registry: EmbeddedModelRegistry, clock: ManualClock, seconds: int) -> None:
+    """Time in which the registry ticked."""
+    for _ in range(seconds):
+        clock.advance(1)
+        registry.tick()
+
+
+# --- expiry -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_tick_tells_who_expired(clock: ManualClock) -> None:
+    async with registry_of(clock) as registry:
+        beat = clock.now()
+        await registry.register(sent())
+        alive(registry, clock, 60)
+        assert await told(registry) == [REGISTER]
+        alive(registry, clock, 3)
+        assert await told(registry) == [REGISTER, EXPIRE]
+        assert (await changes(registry))[-1].time == beat + TIMEOUT
+
+
+async def test_beats_put_an_expiry_off(clock: ManualClock) -> None:
+    async with registry_of(clock) as registry:
+        await registry.register(sent())
+        for _ in range(10):
+            alive(registry, clock, 50)
+            await registry.heartbeat(sent())
+        beat = clock.now()
+        alive(registry, clock, 61)
+        assert [each.time for each in (await changes(registry))[1:]] == [beat + TIMEOUT]
+
+
+async def test_a_tick_looks_at_some_of_very_many(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dbgpt_ctl.registry.embedded.TICK_LOOKS", 2)
+    async with registry_of(clock) as registry:
+        for port in range(1, 6):
+            await registry.register(sent(port=port))
+        expired = []
+        alive(registry, clock, 60)
+        for _ in range(4):
+            alive(registry, clock, 1)
+            expired.append(len(await told(registry)) - 5)
+        assert expired == [2, 4, 5, 5]
+        assert len({each.time for each in (await changes(registry))[5:]}) == 1
+
+
+async def test_whoever_was_held_in_vain_expires_when_the_hold_ends(clock: ManualClock) -> None:
+    async with registry_of(clock) as registry:
+        await registry.register(sent())
+        await registry.register(sent(port=1))
+        clock.advance(90)
+        registry.tick()
+        back = clock.now()
+        await registry.heartbeat(sent(port=1))
+        alive(registry, clock, 59)
+        assert len(await told(registry)) == 2
+        alive(registry, clock, 1)
+        assert [(each.key, each.time) for each in (await changes(registry))[2:]] == [(KEY, back + TIMEOUT)]
+
+
+async def test_who_had_expired_before_the_absence_is_told_though_others_are_held(clock: ManualClock) -> None:
+    async with registry_of(clock) as registry:
+        beat = clock.now()
+        await registry.register(sent())
+        alive(registry, clock, 30)
+        await registry.register(sent(port=1))
+        for _ in range(31):  # the registry lived, but nothing was told
+            clock.advance(1)
+            registry._store.ticked(clock.now())
+        clock.advance(90)
+        registry.tick()
+        assert [(each.key, each.time) for each in (await changes(registry))[2:]] == [(KEY, beat + TIMEOUT)]
+
+
+async def test_a_clock_that_is_set_back_puts_no_expiry_off(clock: ManualClock) -> None:
+    async with registry_of(clock) as registry:
+        await registry.register(sent())
+        alive(registry, clock, 50)
+        clock.advance(-3600)
+        registry.tick()
+        alive(registry, clock, 10)
+        assert await told(registry) == [REGISTER]
+        alive(registry, clock, 1)
+        assert await told(registry) == [REGISTER, EXPIRE]
+        assert (await changes(registry))[-1].time == clock.now() - timedelta(seconds=1)
+
+
+async def test_a_beat_by_a_clock_that_was_set_back_expires_by_that_clock(clock: ManualClock) -> None:
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    await registry.register(sent())
+    clock.advance(-3600)
+    await registry.heartbeat(sent())
+    beat = clock.now()
+    clock.advance(61)
+    await registry.announce()
+    assert [each.time for each in (await changes(registry))[1:]] == [beat + TIMEOUT]
+
+
+# --- what has long been gone --------------------------------------------------------------------------------------
+
+
+async def test_a_sweep_tells_whom_it_removes(clock: ManualClock) -> None:
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT, remove_after=timedelta(hours=1))
+    await registry.register(sent())
+    await registry.register(sent(port=1))
+    await registry.deregister(sent(port=1).key, remove=True)
+    clock.advance(3601)
+    assert registry.sweep() == 2, "the tombstone too"
+    last = await changes(registry)
+    assert (last[-1].old, last[-1].new, last[-1].cause.verb) == ("unhealthy", "absent", "prune")
+    assert (last[-1].cause.actor.kind, last[-1].cause.actor.address) == (ActorKind.HOUSEKEEPING, None)
+    assert [each.key for each in last].count(sent(port=1).key) == 2, "of a tombstone nothing is told"
+
+
+# --- restarts -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_closed_registry_goes_on_in_its_stream(clock: ManualClock, path: Path) -> None:
+    async with registry_of(clock, path) as registry:
+        await registry.register(sent(), actor=ALICE)
+        clock.advance(1.5)
+        await registry.drain(KEY, reason="ü🙂", actor=ALICE)
+        before = await registry.events()
+    clock.advance(3)
+    async with registry_of(clock, path, "two") as registry:
+        assert await registry.events() == before
+        await registry.undrain(KEY)
+        after = await registry.events(after=before.last_id)
+        assert (after.stream, after.missed, [each.id for each in after.events]) == ("one", False, [before.last_id + 1])
+
+
+async def test_after_a_kill_the_stream_is_a_new_one(clock: ManualClock, path: Path) -> None:
+    """What was told after the last snapshot is lost: its numbers must not name other events."""
+    registry = registry_of(clock, path)
+    async with registry:
+        await registry.register(sent())
+        await registry.drain(KEY)
+        written = read(path)
+        before = await registry.events()
+    write(path, written)
+    async with registry_of(clock, path, "two") as registry:
+        page = await registry.events()
+        assert (page.stream, page.events) == ("two", before.events)
+
+
+async def test_a_kill_after_a_restart_is_seen_too(clock: ManualClock, path: Path) -> None:
+    async with registry_of(clock, path) as registry:
+        await registry.register(sent())
+    async with registry_of(clock, path, "two"):
+        written = read(path)
+    write(path, written)
+    async with registry_of(clock, path, "three") as registry:
+        assert (await registry.events()).stream == "three"
+
+
+async def test_what_was_told_is_not_told_again_after_a_restart(clock: ManualClock, path: Path) -> None:
+    async with registry_of(clock, path) as registry:
+        await registry.register(sent())
+        alive(registry, clock, 61)
+    async with registry_of(clock, path, "two") as registry:
+        alive(registry, clock, 120)
+        assert await told(registry) == [REGISTER, EXPIRE]
+        await registry.heartbeat(sent())
+        assert (await told(registry))[2:] == [("unhealthy", "healthy", "heartbeat")]
+
+
+async def test_all_facts_come_back(clock: ManualClock, path: Path) -> None:
+    async with registry_of(clock, path) as registry:
+        await registry.register(sent(prompt_template="vicuna"))
+        alive(registry, clock, 61)
+        await registry.heartbeat(sent())
+        await registry.drain(KEY, reason="disk", actor=ALICE)
+        await registry.deregister(KEY)
+        await registry.heartbeat(sent())
+        before = await registry.get(KEY)
+        assert before is not None
+        assert [each.name for each in fields(ModelInstance) if getattr(before.instance, each.name) is None] == []
+    async with registry_of(clock, path) as registry:
+        assert await registry.get(KEY) == before
+
+
+async def test_a_snapshot_of_version_1_is_read(clock: ManualClock, path: Path) -> None:
+    """It knows of no drains' times, no told states, no events."""
+    columns = [
+        *("model_name", "host", "port", "weight", "check_healthy", "enabled", "prompt_template", "registered_at"),
+        *("last_heartbeat", "deregistered_at", "refused_at", "removed"),
+    ]
+    now = clock.now().isoformat()
+    long_ago = (clock.now() - timedelta(hours=1)).isoformat()
+    rows = [
+        ["qwen@llm", "10.0.0.4", 1, 2.5, True, True, "vicuna", long_ago, now, None, None, False],
+        ["qwen@llm", "10.0.0.4", 2, 1.0, True, False, None, long_ago, now, None, None, False],
+        ["qwen@llm", "10.0.0.4", 3, 1.0, True, True, None, long_ago, long_ago, None, None, False],
+        ["qwen@llm", "10.0.0.4", 4, 1.0, True, True, None, long_ago, now, now, None, False],
+    ]
+    pulse = {"ticked_at": now, "gone_at": None, "back_at": None}
+    document = {"format": "dbgpt_ctl snapshot", "version": 1, "pulse": pulse, "columns": columns, "instances": rows}
+    write(path, orjson.dumps(document))
+    async with registry_of(clock, path) as registry:
+        registry.tick()
+        listed = [(each.instance.key.port, each.state) for each in (await registry.list()).entries]
+        assert listed == list(zip(range(1, 5), ("healthy", "drained", "unhealthy", "deregistered"), strict=True))
+        assert await told(registry) == []
+        await registry.heartbeat(sent(port=3))
+        alive(registry, clock, 61)
+        assert [(each.key.port, each.old, each.new) for each in await changes(registry)] == [
+            (3, "unhealthy", "healthy"),
+            (1, "healthy", "unhealthy"),
+            (2, "drained", "unhealthy"),
+            (3, "healthy", "unhealthy"),
+        ]
+
+
+async def test_a_snapshot_whose_events_have_a_gap_is_kept_aside(
+    clock: ManualClock, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with registry_of(clock, path) as registry:
+        for port in (1, 2, 3):
+            await registry.register(sent(port=port))
+    document = orjson.loads(read(path))
+    del document["events"][1]
+    write(path, orjson.dumps(document))
+    async with registry_of(clock, path) as registry:
+        assert await told(registry) == []
+    assert "ids do not follow on each other" in caplog.text
+
+
+# --- drains and the snapshot --------------------------------------------------------------------------------------
+
+
+async def test_a_drain_is_in_the_snapshot_when_it_returns(clock: ManualClock, path: Path) -> None:
+    async with registry_of(clock, path) as registry:
+        await registry.register(sent())
+        await registry.drain(KEY, reason="disk")
+        (stored,) = SnapshotFile(path).read().instances
+        assert (stored.enabled, stored.drain_reason) == (False, "disk")
+        await registry.undrain(KEY)
+        assert SnapshotFile(path).read().instances[0].enabled
+
+
+class CountingFile(SnapshotFile):
+    """Tells how often it was written."""
+
+    writes = 0
+
+    def write(self, saved: Saved) -> None:
+        self.writes += 1
+        super().write(saved)
+
+
+async def test_drains_that_wait_share_writes(clock: ManualClock, path: Path) -> None:
+    file = CountingFile(path)
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT, snapshot=file)
+    async with registry:
+        for port in range(1, 51):
+            await registry.register(sent(port=port))
+        await asyncio.gather(*(registry.drain(sent(port=port).key) for port in range(1, 51)))
+        assert not any(each.enabled for each in file.read().instances)
+        assert file.writes <= 3
+        writes = file.writes
+        await registry.drain(sent(port=1).key)
+        assert file.writes == writes, "it was stored already"
+
+
+async def test_a_caller_that_gives_up_takes_the_write_from_nobody(clock: ManualClock, path: Path) -> None:
+    async with registry_of(clock, path) as registry:
+        for port in (1, 2):
+            await registry.register(sent(port=port))
+        calls = [asyncio.create_task(registry.drain(sent(port=port).key)) for port in (1, 2)]
+        await asyncio.sleep(0)
+        calls[0].cancel()
+        assert await calls[1] is True
+        assert not any(each.enabled for each in SnapshotFile(path).read().instances)
+
+
+async def test_a_drain_that_cannot_be_stored_says_so_and_is_in_force(
+    clock: ManualClock, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with registry_of(clock, path) as registry:
+        await registry.register(sent())
+        new = path.with_name(".snapshot.json.new")
+        new.symlink_to("/dev/full")
+        for _ in range(2):  # a repeated one is not stored either
+            with pytest.raises(RegistryUnavailable, match=r"in force, but not stored: .*No space left on device"):
+                await registry.drain(KEY)
+        assert [each.state for each in (await registry.list()).entries] == [InstanceState.DRAINED]
+        new.unlink()
+        assert await registry.drain(KEY) is True
+        assert not SnapshotFile(path).read().instances[0].enabled
+    assert "No space left on device" in caplog.text
+
+
+async def test_it_tells_where_it_keeps_its_facts(clock: ManualClock, path: Path) -> None:
+    assert registry_of(clock, path).describe().place == str(path)
+    assert registry_of(clock, path).describe().durable
+    assert not registry_of(clock).describe().durable
+
+
+async def test_two_registries_have_two_streams() -> None:
+    pages = [await EmbeddedModelRegistry(clock=ManualClock(), heartbeat_timeout=TIMEOUT).events() for _ in range(2)]
+    assert pages[0].stream != pages[1].stream

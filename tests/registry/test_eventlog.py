@@ -1,0 +1,88 @@
+"""How many events are kept in memory, and who is looked at when."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from dbgpt_ctl.events import WORKER, Cause, Change
+from dbgpt_ctl.instance import InstanceKey
+from dbgpt_ctl.registry.deadlines import Deadlines
+from dbgpt_ctl.registry.eventlog import EventLog
+from tests.support.clock import START
+
+ONE, OTHER, THIRD = (InstanceKey("qwen@llm", "10.0.0.4", port) for port in (1, 2, 3))
+
+
+def change(key: InstanceKey = ONE, seconds: float = 0) -> Change:
+    return Change(START + timedelta(seconds=seconds), key, "absent", "healthy", Cause("register", WORKER))
+
+
+def ids(log: EventLog, after: int | None = None, key: InstanceKey | None = None, limit: int = 1000) -> list[int]:
+    return [each.id for each in log.page(after, None, key, limit).events]
+
+
+def test_the_oldest_are_forgotten_and_that_is_told() -> None:
+    log = EventLog("s", max_events=3)
+    log.extend(change() for _ in range(5))
+    assert ids(log) == [3, 4, 5]
+    assert [log.page(after, None, None, 10).missed for after in range(6)] == [True, True, False, False, False, False]
+    assert ids(log, after=0) == ids(log, after=2) == [3, 4, 5]
+    assert ids(log, after=3, limit=1) == [4]
+    assert not log.page(None, None, None, 10).missed
+
+
+def test_the_old_are_forgotten_and_that_is_told() -> None:
+    log = EventLog("s", max_age=timedelta(seconds=10))
+    log.extend(change(seconds=second) for second in (0, 5, 11))
+    log.forget_old(START + timedelta(seconds=15))
+    assert ids(log) == [2, 3], "one that is exactly so old is kept"
+    log.forget_old(START + timedelta(seconds=60))
+    page = log.page(1, None, None, 10)
+    assert (page.events, page.last_id, page.missed) == ((), 3, True)
+    assert not log.page(3, None, None, 10).missed
+    log.extend([change()])
+    assert ids(log) == [4]
+
+
+def test_an_id_from_the_future_finds_nothing() -> None:
+    log = EventLog("s")
+    log.extend([change()])
+    assert ids(log, after=7) == []
+
+
+@pytest.mark.parametrize("after", [None, 0])
+def test_no_limit_at_all(after: int | None) -> None:
+    log = EventLog("s")
+    log.extend([change(), change(OTHER)])
+    assert ids(log, after, limit=0) == ids(log, after, key=ONE, limit=0) == []
+
+
+def test_it_goes_on_where_another_was() -> None:
+    old, new = EventLog("old", max_events=2), EventLog("new")
+    old.extend([change(), change(), change()])
+    new.restore(old.stream, old.last_id, old.events)
+    new.extend([change()])
+    assert (new.stream, ids(new)) == ("old", [2, 3, 4])
+
+
+def test_whoever_is_due_comes_in_order_of_time_and_once() -> None:
+    deadlines = Deadlines()
+    for key, second in ((THIRD, 3), (ONE, 2), (OTHER, 1), (OTHER, 4), (THIRD, 0)):
+        deadlines.note(key, START + timedelta(seconds=second))
+    due = START + timedelta(seconds=1)
+    assert [key for key, _ in deadlines.due(due)] == [THIRD, OTHER]
+    assert list(deadlines.due(due)) == []
+    assert [key for key, _ in deadlines.due(START + timedelta(seconds=9))] == [ONE], "an earlier time replaces a later"
+
+
+def test_whoever_is_put_back_comes_again_when_due() -> None:
+    deadlines = Deadlines()
+    deadlines.replace([(ONE, START), (OTHER, START + timedelta(seconds=1))])
+    seen = []
+    for key, at in deadlines.due(START + timedelta(seconds=2)):
+        seen.append(key)
+        if at == START:
+            deadlines.note(key, START + timedelta(seconds=2))
+    assert seen == [ONE, OTHER, ONE]

@@ -1,0 +1,333 @@
+"""What operators do to instances (get, drain, undrain, prune), held against every kind of registry."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.events import Actor, ActorKind
+from dbgpt_ctl.instance import InstanceState
+from tests.registry.backends import TIMEOUT, only, sent, states, told
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.registry import ModelRegistry
+    from tests.registry.backends import Backend
+    from tests.support.clock import ManualClock
+
+pytestmark = pytest.mark.anyio
+
+QWEN = "qwen@llm/10.0.0.4:8001"
+KEY = sent().key
+HEALTHY, UNHEALTHY, DRAINED, DEREGISTERED = InstanceState
+SILENT = TIMEOUT.total_seconds() + 1
+HOUR = timedelta(hours=1)
+ALICE = Actor(ActorKind.OPERATOR, "192.0.2.7")
+
+
+@pytest.fixture
+async def registry(backend: Backend) -> ModelRegistry:
+    return await backend.open()
+
+
+async def state(registry: ModelRegistry) -> str:
+    entry = await registry.get(KEY)
+    assert entry is not None
+    return entry.state
+
+
+# --- get ----------------------------------------------------------------------------------------------------------
+
+
+async def test_get_of_what_never_was(registry: ModelRegistry) -> None:
+    await registry.register(sent(port=1))
+    assert await registry.get(KEY) is None
+
+
+async def test_get_tells_all_facts(registry: ModelRegistry, clock: ManualClock) -> None:
+    registered = clock.now()
+    await registry.register(sent(weight=2.5, prompt_template="vicuna"))
+    beaten = clock.advance(1.25)
+    await registry.heartbeat(sent())
+    entry = await registry.get(KEY)
+    assert entry is not None
+    facts = entry.instance
+    assert facts.key == KEY
+    assert (facts.weight, facts.prompt_template, facts.check_healthy, facts.enabled) == (2.5, "vicuna", True, True)
+    assert (facts.registered_at, facts.last_heartbeat) == (registered, beaten)
+    assert (facts.deregistered_at, facts.refused_at, facts.flaps, facts.removed) == (None, None, 0, False)
+    assert (facts.drained_at, facts.drained_by, facts.drain_reason) == (None, None, None)
+
+
+async def test_get_tells_each_state(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent())
+    assert await state(registry) == HEALTHY
+    await registry.drain(KEY)
+    assert await state(registry) == DRAINED
+    clock.advance(SILENT)
+    assert await state(registry) == UNHEALTHY
+    await registry.deregister(KEY)
+    assert await state(registry) == DEREGISTERED
+
+
+async def test_get_tells_a_refused_beat(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent())
+    left = clock.advance(1)
+    await registry.deregister(KEY)
+    refused = clock.advance(1)
+    await registry.heartbeat(sent())
+    entry = await registry.get(KEY)
+    assert entry is not None
+    assert (entry.instance.deregistered_at, entry.instance.refused_at) == (left, refused)
+
+
+async def test_get_finds_a_removed_one_until_it_is_forgotten(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent())
+    await registry.deregister(KEY, remove=True)
+    clock.advance(TIMEOUT.total_seconds())
+    entry = await registry.get(KEY)
+    assert entry is not None
+    assert (entry.instance.removed, entry.state) == (True, DEREGISTERED)
+    clock.advance(0.000001)
+    assert await registry.get(KEY) is None
+
+
+# --- drain and undrain --------------------------------------------------------------------------------------------
+
+
+async def test_a_drained_one_is_not_routable_and_an_undrained_one_is(registry: ModelRegistry) -> None:
+    await registry.register(sent())
+    assert await registry.drain(KEY) is True
+    assert await states(registry) == await states(registry, "qwen@llm") == [(QWEN, "drained")]
+    assert await states(registry, healthy_only=True) == await states(registry, "qwen@llm", healthy_only=True) == []
+    assert await registry.undrain(KEY) is True
+    assert await states(registry, healthy_only=True) == [(QWEN, "healthy")]
+
+
+async def test_a_drain_touches_one_only(registry: ModelRegistry) -> None:
+    await registry.register(sent())
+    await registry.register(sent(port=8002))
+    await registry.drain(KEY)
+    assert await states(registry, healthy_only=True) == [("qwen@llm/10.0.0.4:8002", "healthy")]
+
+
+async def test_a_drain_survives_whatever_its_worker_says(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent())
+    await registry.drain(KEY, reason="new disk")
+    clock.advance(1)
+    await registry.heartbeat(sent(enabled=True))
+    await registry.register(sent(enabled=True))
+    await registry.deregister(KEY)
+    await registry.register(sent(enabled=True))
+    clock.advance(SILENT)
+    await registry.heartbeat(sent(enabled=True))
+    assert await states(registry) == [(QWEN, "drained")]
+    entry = await registry.get(KEY)
+    assert entry is not None
+    assert entry.instance.drain_reason == "new disk"
+
+
+async def test_a_drain_tells_who_when_and_why(registry: ModelRegistry, backend: Backend, clock: ManualClock) -> None:
+    await registry.register(sent())
+    drained = clock.advance(1)
+    await registry.drain(KEY, reason='new disk; "ü🙂"', actor=ALICE)
+    facts = (await registry.get(KEY) or await only(registry)).instance
+    assert (facts.drained_at, facts.drained_by) == (drained, backend.seen(ALICE).address)
+    assert facts.drain_reason == 'new disk; "ü🙂"'
+    assert not facts.enabled
+
+
+async def test_an_undrain_leaves_nothing_of_the_drain(registry: ModelRegistry) -> None:
+    await registry.register(sent())
+    await registry.drain(KEY, reason="new disk", actor=ALICE)
+    await registry.undrain(KEY)
+    facts = (await registry.get(KEY) or await only(registry)).instance
+    assert (facts.enabled, facts.drained_at, facts.drained_by, facts.drain_reason) == (True, None, None, None)
+
+
+async def test_a_repeated_drain_keeps_time_and_reason(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent())
+    drained = clock.now()
+    await registry.drain(KEY, reason="new disk")
+    clock.advance(5)
+    assert await registry.drain(KEY) is True
+    facts = (await registry.get(KEY) or await only(registry)).instance
+    assert (facts.drained_at, facts.drain_reason) == (drained, "new disk")
+
+
+async def test_a_repeated_drain_may_give_another_reason(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent())
+    drained = clock.now()
+    await registry.drain(KEY, reason="new disk")
+    clock.advance(5)
+    assert await registry.drain(KEY, reason="new board") is True
+    facts = (await registry.get(KEY) or await only(registry)).instance
+    assert (facts.drained_at, facts.drain_reason) == (drained, "new board")
+
+
+async def test_a_repeated_undrain_is_safe(registry: ModelRegistry) -> None:
+    await registry.register(sent())
+    assert await registry.undrain(KEY) is True
+    assert await registry.undrain(KEY) is True
+    assert await states(registry) == [(QWEN, "healthy")]
+
+
+async def test_one_that_registered_as_disabled_can_be_undrained(registry: ModelRegistry) -> None:
+    await registry.register(sent(enabled=False))
+    assert await registry.undrain(KEY) is True
+    await registry.register(sent(enabled=False))
+    assert await states(registry) == [(QWEN, "healthy")]
+
+
+@pytest.mark.parametrize("verb", ["drain", "undrain"])
+async def test_what_is_in_no_list_is_not_drained(registry: ModelRegistry, verb: str) -> None:
+    call = registry.drain if verb == "drain" else registry.undrain
+    assert await call(KEY) is False
+    await registry.register(sent())
+    await registry.deregister(KEY, remove=True)
+    assert await call(KEY) is False
+    await registry.register(sent())
+    assert await states(registry) == [(QWEN, "healthy")]
+
+
+async def test_a_deregistered_one_that_is_drained_comes_back_drained(registry: ModelRegistry) -> None:
+    await registry.register(sent())
+    await registry.deregister(KEY)
+    assert await registry.drain(KEY) is True
+    assert await state(registry) == DEREGISTERED
+    assert await registry.heartbeat(sent()) is False, "a drain revives nobody"
+    await registry.register(sent())
+    assert await state(registry) == DRAINED
+
+
+async def test_an_unhealthy_one_that_is_drained_beats_again_drained(
+    registry: ModelRegistry, clock: ManualClock
+) -> None:
+    await registry.register(sent())
+    clock.advance(SILENT)
+    assert await registry.drain(KEY) is True
+    assert await state(registry) == UNHEALTHY
+    assert await registry.heartbeat(sent()) is True
+    assert await state(registry) == DRAINED
+
+
+async def test_a_drain_is_no_beat(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent())
+    beat = clock.now()
+    clock.advance(30)
+    await registry.drain(KEY)
+    await registry.undrain(KEY)
+    assert (await only(registry)).instance.last_heartbeat == beat
+
+
+# --- prune --------------------------------------------------------------------------------------------------------
+
+
+async def test_prune_forgets_what_was_gone_for_longer(registry: ModelRegistry, clock: ManualClock) -> None:
+    for host in ("deregistered", "dead"):
+        await registry.register(sent(host=host))
+    await registry.deregister(sent(host="deregistered").key)
+    clock.advance(HOUR.total_seconds())
+    await registry.register(sent(host="late"))
+    clock.advance(HOUR.total_seconds())
+    await registry.register(sent(host="alive"))
+    pruned = await registry.prune(timedelta(minutes=90))
+    assert pruned == (sent(host="dead").key, sent(host="deregistered").key), "in order of identity"
+    left = [reference for reference, _ in await states(registry)]
+    assert left == ["qwen@llm/alive:8001", "qwen@llm/late:8001"]
+    assert await registry.prune(timedelta(minutes=90)) == ()
+    assert await registry.get(sent(host="dead").key) is None
+
+
+async def test_what_was_pruned_is_new_when_it_comes_back(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent(weight=1.0))
+    await registry.deregister(KEY)
+    clock.advance(HOUR.total_seconds())
+    await registry.prune(timedelta(minutes=1))
+    assert await registry.deregister(KEY) is False
+    assert await registry.heartbeat(sent(weight=2.0)) is True
+    assert (await only(registry)).instance.weight == 2.0
+
+
+async def test_a_dry_run_only_tells(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent())
+    clock.advance(2 * HOUR.total_seconds())
+    assert await registry.prune(HOUR, dry_run=True) == (KEY,)
+    assert await states(registry) == [(QWEN, "unhealthy")]
+    assert "prune" not in [verb for _, _, verb in await told(registry)]
+
+
+async def test_prune_never_takes_what_is_drained(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent(host="dead"))
+    await registry.register(sent(host="deregistered"))
+    await registry.register(sent(host="asked", enabled=False))
+    for host in ("dead", "deregistered"):
+        await registry.drain(sent(host=host).key)
+    await registry.deregister(sent(host="deregistered").key)
+    clock.advance(2 * HOUR.total_seconds())
+    assert await registry.prune(HOUR) == ()
+    assert len(await states(registry)) == 3
+
+
+async def test_prune_never_takes_what_beats(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent())
+    await registry.register(sent(host="unchecked", check_healthy=False))
+    clock.advance(TIMEOUT.total_seconds())
+    assert await registry.prune(timedelta()) == ()
+    clock.advance(1)
+    assert await registry.prune(timedelta()) == (KEY,)
+
+
+async def test_prune_never_takes_a_deregistered_one_that_was_heard_of_since(
+    registry: ModelRegistry, clock: ManualClock
+) -> None:
+    await registry.register(sent())
+    await registry.deregister(KEY)
+    clock.advance(2 * HOUR.total_seconds())
+    await registry.heartbeat(sent())
+    assert await registry.prune(HOUR) == ()
+
+
+async def test_prune_leaves_tombstones_to_their_duty(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent())
+    await registry.deregister(KEY, remove=True)
+    clock.advance(1)
+    assert await registry.prune(timedelta()) == ()
+    assert await registry.heartbeat(sent()) is False
+
+
+async def test_prune_takes_nobody_while_states_are_held(backend: Backend, clock: ManualClock) -> None:
+    registry = await backend.open(watch_absence=True)
+    await registry.register(sent())
+    await registry.register(sent(port=1))
+    await registry.deregister(sent(port=1).key)
+    clock.advance(2 * HOUR.total_seconds())  # no tick in all that time: it was away
+    assert await registry.prune(HOUR) == await registry.prune(HOUR, dry_run=True) == ()
+    assert await registry.get(KEY) is not None
+
+
+# --- the registry itself ------------------------------------------------------------------------------------------
+
+
+async def test_a_closed_registry_refuses_these_calls_too(backend: Backend) -> None:
+    registry = await backend.open()
+    await registry.close()
+    calls = (
+        registry.get(KEY),
+        registry.drain(KEY),
+        registry.undrain(KEY),
+        registry.prune(HOUR),
+        registry.events(),
+    )
+    for call in calls:
+        with pytest.raises(RegistryUnavailable, match="closed"):
+            await call
+
+
+async def test_it_tells_what_it_is(registry: ModelRegistry, backend: Backend) -> None:
+    info = registry.describe()
+    assert info.kind == backend.kind
+    assert info.durable == (backend.kind != "embedded"), "what is behind a controller outlives this process"
+    assert (info.place is None) == (backend.kind == "embedded")

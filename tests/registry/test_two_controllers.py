@@ -1,0 +1,272 @@
+"""Two controllers on one database tell each change once, in the order in which they came true, without gaps."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.events import ABSENT, EXPIRE, Actor, ActorKind
+from dbgpt_ctl.instance import InstanceState
+from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from tests.registry.backends import TIMEOUT, sent
+from tests.support.clock import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from typing import Any
+
+    from sqlalchemy import URL
+
+    from dbgpt_ctl.events import Event
+    from dbgpt_ctl.instance import InstanceKey, Registration
+    from dbgpt_ctl.registry import ModelRegistry
+
+pytestmark = pytest.mark.anyio
+
+CHANGES = 500
+EVERYBODY = [sent(f"m{number % 3}@llm", port=number) for number in range(1, 41)]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def pair(mariadb_url: URL, clock: ManualClock) -> AsyncIterator[list[DatabaseModelRegistry]]:
+    async with AsyncExitStack() as stack:
+        registries = [DatabaseModelRegistry(mariadb_url, heartbeat_timeout=TIMEOUT, clock=clock) for _ in range(2)]
+        yield [await stack.enter_async_context(each) for each in registries]
+
+
+class Reader:
+    """Polls one of the registries, a few events at a time, from the first on."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self.seen: list[Event] = []
+        self._registry = registry
+
+    async def poll(self) -> int:
+        """Tells how many it got."""
+        after = self.seen[-1].id if self.seen else 0
+        page = await self._registry.events(after=after, limit=7)
+        assert not page.missed
+        self.seen += page.events
+        return len(page.events)
+
+    async def keep_polling(self) -> None:
+        while True:
+            await self.poll()
+
+
+@asynccontextmanager
+async def reading(registries: list[DatabaseModelRegistry]) -> AsyncIterator[list[Reader]]:
+    """Two readers of each registry; at the end each has read all."""
+    readers = [Reader(each) for each in registries * 2]
+    tasks = [asyncio.create_task(each.keep_polling()) for each in readers]
+    try:
+        yield readers
+    finally:
+        for task in tasks:
+            task.cancel()
+        failed = [each for each in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(each, Exception)]
+    assert not failed
+    for each in readers:
+        while await each.poll():
+            pass
+
+
+def act(chance: random.Random, registry: ModelRegistry, who: Registration) -> Coroutine[Any, Any, object]:
+    actor = Actor(ActorKind.OPERATOR, "10.0.0.9")
+    verbs: list[Callable[[], Coroutine[Any, Any, object]]] = [
+        partial(registry.register, who),
+        partial(registry.heartbeat, who),
+        partial(registry.deregister, who.key),
+        partial(registry.deregister, who.key, remove=True),
+        partial(registry.drain, who.key, reason="a new disk", actor=actor),
+        partial(registry.undrain, who.key, actor=actor),
+        registry.announce,
+    ]
+    return chance.choice(verbs)()
+
+
+async def test_whatever_meets_is_told_once_and_in_order(
+    pair: list[DatabaseModelRegistry], clock: ManualClock, mariadb_url: URL
+) -> None:
+    chance = random.Random(4711)
+    async with reading(pair) as readers:
+        for _ in range(10):
+            for _ in range(5):
+                acts = [act(chance, chance.choice(pair), chance.choice(EVERYBODY)) for _ in range(50)]
+                await asyncio.gather(*acts)
+                clock.advance(TIMEOUT.total_seconds() / 4)
+            await asyncio.gather(*(each.announce() for each in pair))
+    first, *others = [each.seen for each in readers]
+    assert len(first) >= CHANGES
+    assert [each.id for each in first] == list(range(1, len(first) + 1))
+    for other in others:
+        assert other == first
+    await assert_a_chain(first, pair[0])
+
+
+async def assert_a_chain(events: list[Event], registry: ModelRegistry) -> None:
+    """Each change of an instance begins where the one before ended, the last at its state now."""
+    chains: defaultdict[InstanceKey, list[Event]] = defaultdict(list)
+    for event in events:
+        chains[event.change.key].append(event)
+    listed = {each.instance.key: each for each in (await registry.list()).entries}
+    for key, chain in chains.items():
+        states = [ABSENT, *(each.change.new for each in chain)]
+        assert [each.change.old for each in chain] == states[:-1]
+        assert states[-1] == (listed[key].state if key in listed else ABSENT)
+        for each in chain:
+            switched = each.change.cause.verb in {"drain", "undrain"}
+            assert each.change.old != each.change.new or switched
+        since = max(number for number, each in enumerate(chain) if each.change.old == ABSENT)
+        expiries = [each for each in chain[since:] if each.change.cause.verb == EXPIRE]
+        if key in listed:
+            assert listed[key].instance.flaps == len(expiries)
+
+
+async def test_as_many_changes_as_calls_are_as_many_events(pair: list[DatabaseModelRegistry]) -> None:
+    """Each call changes something, whichever controller it comes through, in batches that overlap."""
+    operator = Actor(ActorKind.OPERATOR, "10.0.0.9")
+    crowd = [sent(port=number) for number in range(1, 101)]
+    steps: list[Callable[[ModelRegistry, Registration], Coroutine[Any, Any, object]]] = [
+        lambda registry, each: registry.register(each),
+        lambda registry, each: registry.drain(each.key, reason="a new disk", actor=operator),
+        lambda registry, each: registry.undrain(each.key, actor=operator),
+        lambda registry, each: registry.deregister(each.key),
+        lambda registry, each: registry.register(each),
+    ]
+
+    async def live(number: int, each: Registration) -> None:
+        for step, act in enumerate(steps):
+            await act(pair[(number + step) % 2], each)
+
+    async with reading(pair) as readers:
+        await asyncio.gather(*(live(number, each) for number, each in enumerate(crowd)))
+    for reader in readers:
+        assert [each.id for each in reader.seen] == list(range(1, CHANGES + 1))
+        told = Counter((each.change.old, each.change.new) for each in reader.seen)
+        assert told == {
+            ("absent", "healthy"): 100,
+            ("healthy", "drained"): 100,
+            ("drained", "healthy"): 100,
+            ("healthy", "deregistered"): 100,
+            ("deregistered", "healthy"): 100,
+        }
+
+
+async def test_an_expiry_that_both_look_for_is_told_once(pair: list[DatabaseModelRegistry], clock: ManualClock) -> None:
+    crowd = [sent(port=number) for number in range(1, 1001)]
+    await asyncio.gather(*(pair[0].register(each) for each in crowd))
+    began = clock.now()
+    clock.advance(TIMEOUT.total_seconds() + 5)
+    beaten = pair[1].heartbeat(crowd[0]), pair[0].deregister(crowd[1].key)
+    await asyncio.gather(*(each.announce() for each in pair * 3), *beaten)
+    page = await pair[1].events(after=len(crowd), limit=5000)
+    expiries = [each.change for each in page.events if each.change.cause.verb == EXPIRE]
+    assert sorted(each.key for each in expiries) == sorted(each.key for each in crowd)
+    assert {each.time for each in expiries} == {began + TIMEOUT}
+    assert {str(each.cause.actor) for each in expiries} == {"expiry"}
+    rest = [each.change for each in page.events if each.change.cause.verb != EXPIRE]
+    assert sorted((each.old, each.new) for each in rest) == [("unhealthy", "deregistered"), ("unhealthy", "healthy")]
+    assert [each.instance.flaps for each in (await pair[0].list()).entries] == [1] * len(crowd)
+
+
+async def test_one_flap_is_one_expiry_although_nobody_looked(
+    pair: list[DatabaseModelRegistry], clock: ManualClock
+) -> None:
+    """The beat itself tells that it came too late, in a batch of many that came in time."""
+    crowd = [sent(port=number) for number in range(1, 30)]
+    late = crowd[7]
+    await asyncio.gather(*(pair[0].register(each) for each in crowd))
+    clock.advance(TIMEOUT.total_seconds() * 0.9)
+    await asyncio.gather(*(pair[0].heartbeat(each) for each in crowd if each is not late))
+    clock.advance(TIMEOUT.total_seconds() * 0.2)
+    await asyncio.gather(*(pair[1].heartbeat(each) for each in crowd))
+    page = await pair[0].events(after=len(crowd))
+    assert [(each.change.key, each.change.old, each.change.new) for each in page.events] == [
+        (late.key, "healthy", "unhealthy"),
+        (late.key, "unhealthy", "healthy"),
+    ]
+
+
+async def test_a_tick_tells_who_expired(mariadb_url: URL) -> None:
+    """By itself, with the database's time."""
+    timeout = timedelta(seconds=1)
+    async with AsyncExitStack() as stack:
+        one, other = [
+            await stack.enter_async_context(
+                DatabaseModelRegistry(mariadb_url, heartbeat_timeout=timeout, watch_absence=True)
+            )
+            for _ in range(2)
+        ]
+        await one.register(sent())
+        async with asyncio.timeout(20):
+            while len((page := await other.events(after=0)).events) < 2:
+                await asyncio.sleep(0.05)
+        registered, expiry = [each.change for each in page.events]
+        assert (expiry.old, expiry.new, expiry.cause.verb) == ("healthy", "unhealthy", EXPIRE)
+        assert expiry.time == registered.time + timeout
+        found = await other.get(sent().key)
+        assert found is not None
+        assert (found.state, found.instance.flaps) == (InstanceState.UNHEALTHY, 1)
+
+
+async def test_nothing_is_told_while_states_are_held_and_then_at_the_right_time(
+    mariadb_url: URL, clock: ManualClock
+) -> None:
+    async with DatabaseModelRegistry(
+        mariadb_url, heartbeat_timeout=TIMEOUT, clock=clock, watch_absence=True
+    ) as registry:
+
+        async def tick(seconds: float) -> None:
+            clock.advance(seconds)
+            await registry.tick()
+            await registry.announce()
+
+        early, held, beating = (sent(port=number) for number in range(1, 4))
+        await registry.register(early)
+        for _ in range(16):
+            await tick(4)
+        early_at = (await registry.events(after=1)).events[0].change.time
+        await registry.register(held)
+        await registry.register(beating)
+        await tick(90)
+        back_at = clock.now()
+        for _ in range(14):
+            await registry.heartbeat(beating)
+            await tick(4)
+        told = [each.change for each in (await registry.events(after=0)).events]
+        assert [each.key for each in told if each.cause.verb == EXPIRE] == [early.key]
+        await tick(4.000001)
+        told = [each.change for each in (await registry.events(after=0)).events]
+        expiries = [(each.key, each.time) for each in told if each.cause.verb == EXPIRE]
+        assert expiries == [(early.key, early_at), (held.key, back_at + TIMEOUT)]
+
+
+async def test_a_controller_that_leaves_tells_no_more_and_the_other_tells_the_rest(
+    pair: list[DatabaseModelRegistry], clock: ManualClock
+) -> None:
+    one, other = pair
+    crowd = [sent(port=number) for number in range(1, 3001)]
+    await asyncio.gather(*(one.register(each) for each in crowd))
+    clock.advance(TIMEOUT.total_seconds() + 1)
+    telling = asyncio.create_task(one.announce())
+    while (await other.events(limit=1)).last_id == len(crowd):
+        pass
+    await one.close()
+    await telling
+    assert (await other.events(limit=1)).last_id < 2 * len(crowd)
+    await other.announce()
+    told = [each.change for each in (await other.events(after=len(crowd), limit=5000)).events]
+    assert sorted(each.key for each in told) == sorted(each.key for each in crowd)

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import flat, mysql, soak, startup, tracing, wire
+from benchmarks import flat, mysql, soak, startup, tracing, watch, wire
 from benchmarks.report import BEGIN, END, MeasurementError, block, say, write
 from benchmarks.sides import THEIRS, lab_in
 from tests.support.dbgpt import CHECKOUT, NEWEST, UnavailableError, ensure
@@ -30,9 +30,10 @@ SECTIONS: dict[str, Callable[[Lab, float], list[Section]]] = {
     "tracing": tracing.run,
     "mysql": mysql.run,
     "soak": soak.run,
+    "watch": watch.run,
 }
-ASKED_FOR = frozenset({"mysql", "soak"})
-"""Sections that a run holds only when it is told to."""
+ASKED_FOR = {"mysql": "mysql", "watch": "mysql", "soak": "soak"}
+"""Sections that a run holds only when it is told to, and by which option."""
 SHOWN_VERSIONS = ("uvicorn", "fastapi")
 
 
@@ -42,9 +43,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an error, so that all that was started is ended
     try:
         names = arguments.only or [
-            name for name in SECTIONS if name not in ASKED_FOR or (name == "mysql" and arguments.mysql)
+            name for name in SECTIONS if name not in ASKED_FOR or getattr(arguments, ASKED_FOR[name])
         ]
-        if names != ["soak"]:  # the only one that measures no other side
+        if not set(names) <= {"soak", "watch"}:  # they measure no other side
             ensure(NEWEST)
         sections = _measure(names, arguments.seconds, arguments.minutes)
         text = block(
@@ -68,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", action="append", choices=list(SECTIONS), help="this section; may be repeated")
     parser.add_argument("--mysql", action="store_true", help="also over one MariaDB, which is started for it")
+    parser.add_argument("--soak", action="store_true", help="also the soak")
     parser.add_argument("--seconds", type=float, default=2, help="length of one measurement (default 2)")
     parser.add_argument("--minutes", type=float, default=5, help="length of the soak (default 5)")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a bound is missed")

@@ -103,10 +103,16 @@ def read_list(reply: Reply, address: Address) -> InstanceList:
     return InstanceList(
         objects,
         str(address),
-        date=read_time(reply.headers.get("x-ctl-time")) or _read_http_date(reply.headers.get("date")),
+        date=read_date(reply),
+        registry_time=read_time(reply.headers.get("x-ctl-time")),
         stale_since=read_time(stale) or _read_http_date(stale),
         held_until=read_time(reply.headers.get("x-ctl-held-until")),
     )
+
+
+def read_date(reply: Reply) -> datetime | None:
+    """The registry's time when it answered: X-Ctl-Time, else Date."""
+    return read_time(reply.headers.get("x-ctl-time")) or _read_http_date(reply.headers.get("date"))
 
 
 def read_health(outcome: Reply | Unanswered, address: Address, *, latency: float) -> ControllerHealth:

@@ -10,18 +10,23 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
+from dbgpt_ctl.client import v1
 from dbgpt_ctl.client.answers import PassedOver, Reply, Unanswered, accepted, read_health, read_list, read_verdict
-from dbgpt_ctl.errors import ControllerError, ControllerFailed, ControllerRefused, ControllerUnreachable
+from dbgpt_ctl.errors import ControllerError, ControllerFailed, ControllerRefused, ControllerUnreachable, NotFound
 from dbgpt_ctl.instance import Registration
 from dbgpt_ctl.traceparent import CURRENT
 
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import timedelta
 
     from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.client.details import ControllerStatus, Drained, EventReport, InstanceReport, KnownInstance
     from dbgpt_ctl.client.reported import ControllerHealth, InstanceList
     from dbgpt_ctl.instance import InstanceKey
     from dbgpt_ctl.traceparent import TraceContext
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 MODELS = "/api/controller/models"
 HEARTBEAT = "/api/controller/heartbeat"
 HEALTH = "/api/health"
+V1 = "/api/v1"
 ADVICE = "is `ctl serve` running there? set --address or CONTROLLER_ADDRESS"
 
 T = TypeVar("T")
@@ -46,6 +52,10 @@ class Request:
     timeout: float
     trace: TraceContext | None = None
     """What the header `traceparent` says."""
+    actor: str | None = None
+    """What the header `X-Ctl-Actor` says."""
+    accept: str | None = None
+    """What the header `Accept` says, if not JSON."""
 
     @property
     def url(self) -> str:
@@ -77,6 +87,8 @@ class Calls:
     """Told of each controller that answered or was passed over."""
     trace: Callable[[], TraceContext | None] = CURRENT.get
     """The span that a call is in; asked once for each call. Health is in none."""
+    actor: str | None = None
+    """Who calls: `operator`, or None for a worker."""
     _last: int = field(default=0, init=False)
 
     def register(self, sent: Registration) -> Flow[None]:
@@ -105,8 +117,55 @@ class Calls:
         outcome = yield Request("GET", address, HEALTH, None, self.timeout)
         return read_health(outcome, address, latency=self.monotonic() - began)
 
+    def instances(
+        self, model_name: str | None = None, *, host: str | None = None, state: str | None = None
+    ) -> Flow[InstanceReport]:
+        """All, or those that match all that is given."""
+        return self._ask("instances", _given(model_name=model_name, host=host, state=state), v1.read_instances)
+
+    def get(self, key: InstanceKey) -> Flow[KnownInstance]:
+        """One; raises NotFound."""
+        return self._ask("instance", key._asdict(), v1.read_instance)
+
+    def drain(self, key: InstanceKey, *, reason: str | None = None) -> Flow[Drained]:
+        """Raises NotFound."""
+        return self._tell("drain", key._asdict() | _given(reason=reason), v1.read_drained)
+
+    def undrain(self, key: InstanceKey) -> Flow[Drained]:
+        """Raises NotFound."""
+        return self._tell("undrain", key._asdict(), v1.read_drained)
+
+    def prune(self, older_than: timedelta, *, dry_run: bool = False) -> Flow[builtins.list[InstanceKey]]:
+        """Repeating it is safe, but tells only what is left: of a call that was lost the first answer is lost too."""
+        fields = {"older_than_secs": older_than.total_seconds(), "dry_run": dry_run}
+        return self._tell("prune", fields, v1.read_pruned)
+
+    def events(self, **asked: Any) -> Flow[EventReport]:
+        """after, since, model_name, host, port, limit; None is not sent."""
+        given = {name: each.isoformat() if isinstance(each, datetime) else each for name, each in asked.items()}
+        return self._ask("events", _given(**given), v1.read_events)
+
+    def status(self) -> Flow[ControllerStatus]:
+        """How the controller that answers is."""
+        return self._ask("status", {}, v1.read_status)
+
+    def watch(self, **asked: str | None) -> Flow[Address]:
+        """model_name, host, cursor. The reply to send in holds no body: the transport keeps the stream."""
+        return self._ask("watch", _given(**asked), v1.read_stream)
+
+    def _ask(self, verb: str, query: Mapping[str, Any], read: Callable[[Reply, Address], T]) -> Flow[T]:
+        return self._call("GET", _with_query(f"{V1}/{verb}", query), read, accept=v1.accepted_for(verb))
+
+    def _tell(self, verb: str, fields: Mapping[str, Any], read: Callable[[Reply, Address], T]) -> Flow[T]:
+        return self._call("POST", f"{V1}/{verb}", read, fields, accept=v1.accepted_for(verb))
+
     def _call(
-        self, method: str, target: str, read: Callable[[Reply, Address], T], fields: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        target: str,
+        read: Callable[[Reply, Address], T],
+        fields: Mapping[str, Any] | None = None,
+        accept: Callable[[Reply | Unanswered, Address], Reply] = accepted,
     ) -> Flow[T]:
         body = None if fields is None else json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
         left = list(self.order() if self.order else [*self.addresses[self._last :], *self.addresses[: self._last]])
@@ -117,14 +176,14 @@ class Calls:
             # A host name that was slow to resolve may have cost more than a share: the others are asked all the same.
             share = max(deadline - self.monotonic(), self.timeout / 4) / len(left)
             address = left.pop(0)
-            outcome = yield from self._attempt(Request(method, address, target, body, share, trace))
+            outcome = yield from self._attempt(Request(method, address, target, body, share, trace, self.actor))
             try:
-                result = read(accepted(outcome, address), address)
+                result = read(accept(outcome, address), address)
             except PassedOver as failure:
                 failures.append(failure)
                 self.note(address, False)
                 continue
-            except ControllerRefused:
+            except (ControllerRefused, NotFound):
                 self._answered(address)
                 raise
             self._answered(address)
@@ -159,6 +218,10 @@ def wire_fields(sent: Registration, *, remove: bool = False) -> dict[str, Any]:
         "last_heartbeat": None,
         "remove_from_registry": remove,
     }
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _with_query(path: str, fields: Mapping[str, Any]) -> str:

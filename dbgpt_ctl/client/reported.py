@@ -74,6 +74,8 @@ class InstanceList:
     """Some are listed as healthy only because the registry itself was away: until then they may beat again (header
     X-Ctl-Held-Until). Aware.
     """
+    registry_time: datetime | None = None
+    """`date` where the registry's clock is not the controller's own (header X-Ctl-Time); else None."""
 
     @property
     def instances(self) -> tuple[ReportedInstance, ...]:

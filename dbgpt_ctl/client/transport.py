@@ -12,7 +12,7 @@ import ssl
 import sys
 from base64 import b64encode
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 # Where click and rich are installed, httpx imports its own command line too: more than half of what it costs. None here
 # is an ImportError to it, for which it is prepared.
@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 100
 IDLE_SECONDS = 4.0
 """How long an idle connection is kept: less than the 5 s after which uvicorn closes it, so a call seldom meets that."""
+
+
+class Sends(Protocol):
+    """What drives a flow."""
+
+    def send(self, request: Request) -> Reply | Unanswered:
+        """What came of the request."""
 
 
 class Transport:
@@ -73,6 +80,19 @@ class Transport:
                 return Reply(response.status_code, response.headers, bytes(body))
         except httpx.RequestError as error:
             return unanswered(error, request)
+
+    def open(self, request: Request) -> httpx.Response | Unanswered:
+        """The head of a response whose body is still to be read; the caller closes it."""
+        asked = self._client.build_request(request.method, request.url, **request_parts(request))
+        try:
+            return self._client.send(asked, stream=True)
+        except httpx.RequestError as error:
+            return unanswered(error, request)
+
+    def note(self, request: Request, outcome: Reply | Unanswered, seconds: float) -> None:
+        """Tells who watches the requests."""
+        if self._watch is not None:
+            self._watch(request, outcome, seconds)
 
     def close(self) -> None:
         """Closes all connections. Repeatable."""
@@ -115,6 +135,10 @@ def request_parts(request: Request) -> dict[str, Any]:
         headers["Authorization"] = "Basic " + b64encode(":".join(request.address.credentials).encode()).decode()
     if request.trace is not None:
         headers["traceparent"] = str(request.trace)
+    if request.actor is not None:
+        headers["X-Ctl-Actor"] = request.actor
+    if request.accept is not None:
+        headers["Accept"] = request.accept
     return {"headers": headers, "content": request.body, "timeout": request.timeout}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 import dbgpt_ctl
-from dbgpt_ctl.controller import problems, wire
+from dbgpt_ctl.controller import api, problems, wire
 from dbgpt_ctl.controller.core import Controller
 from dbgpt_ctl.controller.dispatch import ExactDispatch
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MAX_OBSERVE_INTERVAL_SECS = 5.0
 EMBEDDED_OBSERVE_REST = 50.0
 """A look at 100,000 instances in memory holds up the requests for half a second: a fiftieth of the time at the most."""
+POLL_SECS, EMBEDDED_POLL_SECS = 0.2, 0.05
+"""How often new events are looked for while somebody watches: in memory that costs nothing."""
+TOLD_SETTINGS = ("heartbeat_interval_secs", "heartbeat_timeout_secs", "max_instances")
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own, which a variable of the environment turns on: it would tell of every request a second time."""
 
@@ -59,10 +62,13 @@ def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tr
 
 def create_controller(settings: ControllerSettings, registry: ModelRegistry) -> Controller:
     """Around `registry`, which is not opened yet."""
+    is_embedded = settings.registry_type == "embedded" and not settings.remote_addr
     return Controller(
         registry,
         observe_interval_secs=observe_interval_secs(settings),
-        observe_rest=EMBEDDED_OBSERVE_REST if settings.registry_type == "embedded" else 0.0,
+        observe_rest=EMBEDDED_OBSERVE_REST if is_embedded else 0.0,
+        poll_secs=EMBEDDED_POLL_SECS if is_embedded else POLL_SECS,
+        facts={name: getattr(settings, name) for name in TOLD_SETTINGS},
     )
 
 
@@ -80,6 +86,7 @@ def mount(app: FastAPI, controller: Controller, tracer: Tracer | None = None) ->
     the tracer too. Returns the endpoints.
     """
     endpoints = wire.add_routes(app, controller, tracer)
+    api.add_routes(app, controller)
     app.state.controller = controller
     inner = app.router.lifespan_context
 

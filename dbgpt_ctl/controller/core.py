@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.feed import Feed
 from dbgpt_ctl.controller.journal import Journal
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry import RegistryHealth
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from datetime import datetime
 
+    from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.registry import ModelRegistry
 
 log = logging.getLogger(__name__)
@@ -31,21 +35,47 @@ class Controller:
     All instances are looked at every `observe_interval_secs`, for the journal; after a look that took long, not before
     `observe_rest` times as long has passed.
 
+    Events are read every `poll_secs` while somebody watches (see `feed`).
+
     `running()` opens the registry (again and again while it is unavailable) and keeps the journal until it is left;
     then the registry is closed. `on_unusable` is called when a person must act: `main.run` ends the process then, a
     foreign application goes on with health 503.
     """
 
     def __init__(
-        self, registry: ModelRegistry, *, observe_interval_secs: float = 5.0, observe_rest: float = 0.0
+        self,
+        registry: ModelRegistry,
+        *,
+        observe_interval_secs: float = 5.0,
+        observe_rest: float = 0.0,
+        poll_secs: float = 0.2,
+        facts: Mapping[str, Any] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.registry = registry
         self.journal = Journal()
-        self.leaving = False
-        """Set before the end, so that clients move away while their requests are still served (rule 11)."""
+        self.feed = Feed(lambda: self.registry, poll_secs=poll_secs)
+        self.facts = dict(facts or {})
+        """What its settings say of instances, as /api/v1/status tells it."""
+        self.now = (clock or SystemClock()).now
+        self.started_at: datetime = self.now()
         self.on_unusable: Callable[[RegistryUnusable], None] = lambda error: log.critical("%s", error)
         self._observe_interval_secs = observe_interval_secs
         self._observe_rest = observe_rest
+
+    @property
+    def leaving(self) -> bool:
+        """Set before the end, so that clients move away while their requests are still served (rule 11); those who
+        watch are told at once.
+        """
+        return self.feed.leaving
+
+    @leaving.setter
+    def leaving(self, leaving: bool) -> None:
+        if leaving:
+            self.feed.leave()
+        else:
+            self.feed.leaving = False
 
     def health(self) -> RegistryHealth:
         """The health of the registry of the moment, until this controller leaves."""
@@ -77,6 +107,7 @@ class Controller:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.feed.close()
             await self.registry.close()
 
     async def _open(self, tried: asyncio.Event) -> None:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.instance import InstanceState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
     from dbgpt_ctl.instance import InstanceKey, ListedInstance
     from dbgpt_ctl.registry import Listing
 
@@ -47,6 +50,20 @@ class Journal:
             self._told.pop(key, None)
         else:
             self._told[key] = InstanceState.DEREGISTERED
+
+    def drained(self, entry: ListedInstance, caller: str, reason: str | None) -> None:
+        """Tells each drain, also a repeated one: an operator was there."""
+        self._told[entry.instance.key] = entry.state
+        log.info("%s drained by %s%s", entry.instance.key, caller, f": {reason}" if reason else "")
+
+    def undrained(self, entry: ListedInstance, caller: str) -> None:
+        """Tells the end of a drain."""
+        self._told[entry.instance.key] = entry.state
+        log.info("%s undrained by %s, it is %s", entry.instance.key, caller, entry.state)
+
+    def pruned(self, keys: Sequence[InstanceKey], caller: str, older_than: timedelta) -> None:
+        """Tells how many; which, the next `observe` does."""
+        log.info("%d instances pruned by %s that had been gone for %s", len(keys), caller, older_than)
 
     def refused(self, key: InstanceKey, caller: str) -> None:
         """A beat after a deregister: only the first is told (rule 4)."""

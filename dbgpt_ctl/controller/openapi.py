@@ -20,13 +20,17 @@ from dbgpt_ctl.errors import (
     RegistryFull,
     RegistryUnavailable,
     RegistryUnusable,
+    TooManyWatchers,
     UnsupportedMediaType,
+    VerbNotSupported,
 )
+from dbgpt_ctl.instance import InstanceKey
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 EXAMPLES: Sequence[CtlError] = (
+    problems.UnknownInstance(InstanceKey("qwen3@llm", "10.0.0.4", 8001)),
     BodyTooLarge("the body is larger than 65536 bytes"),
     UnsupportedMediaType("content type 'text/plain' is not JSON; send Content-Type: application/json"),
     InvalidInstance("model_name", "model_name 'qwen3' is not NAME@TYPE with exactly one '@', as in qwen@llm"),
@@ -36,7 +40,12 @@ EXAMPLES: Sequence[CtlError] = (
     ),
     RegistryError("the controller behind this one: http://10.0.0.2:8000 refused: 404 Not Found"),
     RegistryUnusable("database db1:3306/dbgpt: Access denied for user 'ctl'; check the user and the password"),
+    VerbNotSupported(
+        "the controller behind this one: http://10.0.0.2:8000 has no /api/v1, which drain needs: it is DB-GPT's own "
+        "controller, or an older ctl"
+    ),
     RegistryUnavailable("database db1:3306/dbgpt: Connection refused"),
+    TooManyWatchers("10000 watch already; end some, or ask another controller"),
 )
 """One of each error that an endpoint may answer with, in the order of their status."""
 INTERNAL_ERROR = {
@@ -69,7 +78,8 @@ REMARKS = {
 }
 
 
-def _query(name: str, schema: Schema, *, required: bool = False) -> Schema:
+def query(name: str, schema: Schema, *, required: bool = False) -> Schema:
+    """A parameter of a query; `schema` holds its description and examples too."""
     facts = {key: value for key, value in schema.items() if key not in {"description", "examples"}}
     about = {"name": name, "in": "query", "required": required, "description": schema["description"]}
     return about | {"schema": facts, "example": schema["examples"][0]}
@@ -77,26 +87,27 @@ def _query(name: str, schema: Schema, *, required: bool = False) -> Schema:
 
 def _switch(name: str, description: str) -> Schema:
     text = f"{description} In any case; also 1/0, yes/no, on/off; empty means false."
-    return _query(name, {"type": "boolean", "default": False, "description": text, "examples": [True]})
+    return query(name, {"type": "boolean", "default": False, "description": text, "examples": [True]})
 
 
-def _answer(description: str, schema: Schema, example: Any, headers: Schema | None = None) -> Schema:
+def answer(description: str, schema: Schema, example: Any, headers: Schema | None = None) -> Schema:
+    """What is answered with 200."""
     content = {"application/json": {"schema": schema, "example": example}}
     return {"description": description, "content": content} | ({"headers": headers} if headers else {})
 
 
-def _responses(answer: Schema, possible: Collection[type[CtlError]]) -> dict[int | str, Schema]:
+def responses(good: Schema, possible: Collection[type[CtlError]]) -> dict[int | str, Schema]:
     """The answer, and by status the problems that there may be instead."""
-    responses: dict[int | str, Schema] = {200: answer}
+    told: dict[int | str, Schema] = {200: good}
     shown = [problem for problem in map(_problem, EXAMPLES) if problem["code"] in {each.code for each in possible}]
     for status, same in groupby(sorted([*shown, INTERNAL_ERROR], key=_status), _status):
         examples = {each["code"]: {"summary": each["title"], "value": each} for each in same}
-        responses[status] = {
+        told[status] = {
             "description": " or ".join(f"{each['summary']} (`{code}`)" for code, each in examples.items()) + ".",
             "content": {problems.MEDIA_TYPE: {"schema": PROBLEM, "examples": examples}},
         }
-    responses[503]["headers"] = {"Retry-After": RETRY_AFTER}
-    return responses
+    told[503]["headers"] = {"Retry-After": RETRY_AFTER}
+    return told
 
 
 def _problem(error: CtlError) -> dict[str, Any]:
@@ -117,33 +128,33 @@ LISTED = {name: field["examples"][0] for name, field in INSTANCE["properties"].i
 OPERATIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("GET", "/health"): {
         "summary": "Ask how the controller is",
-        "responses": _responses(_answer("It can answer lists.", HEALTH, {"status": "ok"}), {RegistryUnavailable}),
+        "responses": responses(answer("It can answer lists.", HEALTH, {"status": "ok"}), {RegistryUnavailable}),
     },
     ("POST", "/controller/models"): {
         "summary": "Register",
         "openapi_extra": BODY,
-        "responses": _responses(_answer("Stored.", VERDICT | {"const": True}, True), OF_BODY),
+        "responses": responses(answer("Stored.", VERDICT | {"const": True}, True), OF_BODY),
     },
     ("POST", "/controller/heartbeat"): {
         "summary": "Heartbeat",
         "openapi_extra": BODY,
-        "responses": _responses(_answer("Whether it is stored; false: deregistered.", VERDICT, True), OF_BODY),
+        "responses": responses(answer("Whether it is stored; false: deregistered.", VERDICT, True), OF_BODY),
     },
     ("DELETE", "/controller/models"): {
         "summary": "Deregister",
         "openapi_extra": {
             "parameters": [
-                *(_query(name, field, required=True) for name, field in IDENTITY.items()),
+                *(query(name, field, required=True) for name, field in IDENTITY.items()),
                 _switch("remove_from_registry", "Whether it leaves every list."),
             ]
         },
-        "responses": _responses(_answer("Whether it was ever known.", VERDICT, True), {InvalidInstance} | OF_REGISTRY),
+        "responses": responses(answer("Whether it was ever known.", VERDICT, True), {InvalidInstance} | OF_REGISTRY),
     },
     ("GET", "/controller/models"): {
         "summary": "List",
         "openapi_extra": {
             "parameters": [
-                _query(
+                query(
                     "model_name",
                     {
                         "type": "string",
@@ -154,8 +165,8 @@ OPERATIONS: dict[tuple[str, str], dict[str, Any]] = {
                 _switch("healthy_only", "Only what can be routed to: healthy, not drained, not deregistered."),
             ]
         },
-        "responses": _responses(
-            _answer("In order of model_name, host and port.", EVERY_INSTANCE, [LISTED], REMARKS),
+        "responses": responses(
+            answer("In order of model_name, host and port.", EVERY_INSTANCE, [LISTED], REMARKS),
             {InvalidInstance} | OF_REGISTRY,
         ),
     },

@@ -11,15 +11,25 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from dbgpt_ctl.errors import CtlError, InvalidInstance, RegistryUnavailable
+from dbgpt_ctl.errors import CtlError, InvalidInstance, NotFound, RegistryUnavailable
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
+
+    from dbgpt_ctl.instance import InstanceKey
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+class UnknownInstance(NotFound):
+    """No instance has this identity."""
+
+    def __init__(self, key: InstanceKey) -> None:
+        super().__init__(f"{key} is not known; `ctl models list` shows what is")
+        self.key = key
 
 
 def install(app: FastAPI) -> None:
@@ -53,7 +63,11 @@ async def answer(request: Request, error: Exception) -> Response:
 
 def of_error(error: CtlError) -> Response:
     """The answer to an error that was raised on purpose."""
-    more: dict[str, Any] = {"field": error.field} if isinstance(error, InvalidInstance) else {}
+    more: dict[str, Any] = {}
+    if isinstance(error, InvalidInstance):
+        more = {"field": error.field}
+    elif isinstance(error, UnknownInstance):  # there is nothing at other paths either: this tells which is which
+        more = {"instance_key": error.key._asdict()}
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, RegistryUnavailable) else None
     return _problem(error.http_status, error.code, error.title, str(error), headers, **more)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_REQUEST_SECS = 10.0
+MAX_STALL_SECS = 30.0
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -26,6 +27,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """What came of a head that is not complete; None outside of one."""
     _awaited_since: float | None = None
     """The loop's time since when a first request, or the rest of one, is to come; None while nothing is owed."""
+    _unsent: tuple[int, float] = (0, 0.0)
+    """How many bytes wait for the peer, and the loop's time since when they are as many: it takes none."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast("asyncio.Transport", JoinedWrites(transport, self.loop)))
@@ -53,8 +56,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def hurry(self) -> None:
-        """Closes the connection when a request on it has not come as a whole within MAX_REQUEST_SECS."""
-        if self._awaited_since is not None and self.loop.time() - self._awaited_since > MAX_REQUEST_SECS:
+        """Closes the connection when a request on it has not come as a whole within MAX_REQUEST_SECS, or when its
+        peer has taken nothing of what waits for it for MAX_STALL_SECS.
+        """
+        now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent[0]:
+            self._unsent = (unsent, now)
+        elif now - self._unsent[1] > MAX_STALL_SECS:
+            self.transport.abort()
+            return
+        if self._awaited_since is not None and now - self._awaited_since > MAX_REQUEST_SECS:
             self.transport.close()
 
     def shutdown(self) -> None:

@@ -127,5 +127,11 @@ PROBLEM: Schema = {
         },
         "code": {"type": "string", "description": "The kind, for programs; stable.", "examples": ["invalid_instance"]},
         "field": {"type": "string", "description": "The field or parameter that is wrong.", "examples": ["port"]},
+        "instance_key": {
+            "type": "object",
+            "description": "The identity that is not known.",
+            "properties": IDENTITY,
+            "examples": [{"model_name": "qwen3@llm", "host": "10.0.0.4", "port": 8001}],
+        },
     },
 }

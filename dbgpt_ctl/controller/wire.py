@@ -16,12 +16,14 @@ from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations of en
 from fastapi.responses import Response
 from starlette.datastructures import QueryParams
 
+from dbgpt_ctl.controller.asked import caller
 from dbgpt_ctl.controller.body import json_object
+from dbgpt_ctl.controller.objects import wire_object
 from dbgpt_ctl.controller.openapi import OPERATIONS
 from dbgpt_ctl.controller.traced import SENT, traced
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.fields import parse_bool, parse_model_name_filter
-from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration
+from dbgpt_ctl.instance import InstanceKey, Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -97,16 +99,18 @@ class WireEndpoints:
     async def register(self, request: Request) -> Response:
         """Registers an instance, or updates the weight and prompt template of a known one; it counts as a beat."""
         sent = await _registration(request)
-        await self._controller.registry.register(sent)
-        self._controller.journal.registered(sent.key, _caller(request))
+        actor = caller(request)
+        await self._controller.registry.register(sent, actor=actor)
+        self._controller.journal.registered(sent.key, str(actor.address))
         return TRUE
 
     async def heartbeat(self, request: Request) -> Response:
         """Notes a beat. `false`: the instance is deregistered and must register to come back."""
         sent = await _registration(request)
-        stored = await self._controller.registry.heartbeat(sent)
+        actor = caller(request)
+        stored = await self._controller.registry.heartbeat(sent, actor=actor)
         if not stored:
-            self._controller.journal.refused(sent.key, _caller(request))
+            self._controller.journal.refused(sent.key, str(actor.address))
         return _verdict(stored)
 
     async def deregister(self, request: Request) -> Response:
@@ -114,9 +118,10 @@ class WireEndpoints:
         query = request.query_params
         key = InstanceKey.parse(query)
         remove = parse_bool("remove_from_registry", query.get("remove_from_registry"), default=False)
-        known = await self._controller.registry.deregister(key, remove=remove)
+        actor = caller(request)
+        known = await self._controller.registry.deregister(key, remove=remove, actor=actor)
         if known:
-            self._controller.journal.deregistered(key, _caller(request), remove=remove)
+            self._controller.journal.deregistered(key, str(actor.address), remove=remove)
         return _verdict(known)
 
     async def list(self, request: Request) -> Response:
@@ -156,30 +161,10 @@ def _remarks(listing: Listing) -> dict[str, str] | None:
     return {name: time.isoformat(timespec="microseconds") for name, time in times.items() if time is not None}
 
 
-def wire_object(entry: ListedInstance) -> dict[str, Any]:
-    """The nine keys that every DB-GPT client knows; one more would crash it."""
-    facts = entry.instance
-    return {
-        "model_name": facts.key.model_name,
-        "host": facts.key.host,
-        "port": facts.key.port,
-        "weight": facts.weight,
-        "check_healthy": facts.check_healthy,
-        "healthy": entry.beats,
-        "enabled": facts.enabled,
-        "prompt_template": facts.prompt_template,
-        "last_heartbeat": facts.last_heartbeat.isoformat(timespec="microseconds"),
-    }
-
-
 async def _registration(request: Request) -> Registration:
     """What the body registers; noted for a span."""
     sent = request.scope[SENT] = Registration.parse(await json_object(request))
     return sent
-
-
-def _caller(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
 
 
 def _verdict(value: bool) -> Response:  # noqa: FBT001 - it is the answer

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from dbgpt_ctl.client import AsyncControllerClient
-from dbgpt_ctl.errors import RegistryError, RegistryFull, RegistryUnavailable, RegistryUnusable, UsageError
+from dbgpt_ctl.errors import (
+    RegistryError,
+    RegistryFull,
+    RegistryUnavailable,
+    RegistryUnusable,
+    UsageError,
+    VerbNotSupported,
+)
+from dbgpt_ctl.events import Actor, ActorKind
 from dbgpt_ctl.instance import InstanceKey, InstanceState
 from dbgpt_ctl.registry.remote import NEVER, RemoteModelRegistry
 from tests.client.servers import black_hole, closed_port, working
 from tests.client.talk import KEY, OBJECT, SENT, Controllers, good, problem
+from tests.client.test_v1 import ANSWERS, EVENT, KNOWN, NOW
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -236,3 +245,87 @@ def test_by_address_it_names_the_variable() -> None:
             await registry.close()
 
     asyncio.run(life())
+
+
+MORE_VERBS: dict[str, Verb] = {
+    "get": lambda registry: registry.get(KEY),
+    "drain": lambda registry: registry.drain(KEY, reason="why"),
+    "undrain": lambda registry: registry.undrain(KEY),
+    "prune": lambda registry: registry.prune(timedelta(hours=1), dry_run=True),
+    "events": lambda registry: registry.events(after=3, key=KEY, limit=9),
+}
+
+
+def asked(verb: Verb, answer: httpx.Response) -> tuple[Any, httpx.Request]:
+    """What the registry makes of the answer, and what it had sent."""
+    controllers = Controllers(one=answer)
+
+    async def call() -> Any:
+        return await verb(over(controllers))
+
+    return asyncio.run(call()), controllers.requests[-1]
+
+
+def test_verbs_of_operators_are_forwarded() -> None:
+    told, sent = {}, {}
+    for name, verb in MORE_VERBS.items():
+        told[name], sent[name] = asked(verb, httpx.Response(200, json=ANSWERS[name]))
+    assert [told["drain"], told["undrain"], told["prune"]] == [True, True, (KEY,)]
+    assert told["get"].state is InstanceState.DRAINED
+    facts = told["get"].instance
+    assert (facts.key, facts.drained_at, facts.drained_by, facts.drain_reason) == (KEY, NOW, "10.0.0.9", "why")
+    assert (facts.flaps, facts.registered_at, facts.enabled) == (2, NOW, KNOWN["enabled"])
+    assert (told["events"].stream, told["events"].last_id, told["events"].missed) == ("s", 7, True)
+    assert [event.id for event in told["events"].events] == [EVENT["id"]]
+    assert {name: request.headers.get("x-ctl-actor") for name, request in sent.items()} == {
+        "get": None,
+        "drain": "operator",
+        "undrain": "operator",
+        "prune": "operator",
+        "events": None,
+    }
+    assert dict(sent["events"].url.params) == {
+        "after": "3",
+        "model_name": "qwen@llm",
+        "host": "10.0.0.4",
+        "port": "8001",
+        "limit": "9",
+    }
+
+
+@pytest.mark.parametrize(("kind", "header"), [(ActorKind.WORKER, None), (ActorKind.OPERATOR, "operator")])
+def test_who_calls_is_passed_on(kind: ActorKind, header: str | None) -> None:
+    actor = Actor(kind, "10.0.0.9")
+    for verb in (
+        lambda registry: registry.register(SENT, actor=actor),
+        lambda registry: registry.heartbeat(SENT, actor=actor),
+        lambda registry: registry.deregister(KEY, actor=actor),
+    ):
+        assert asked(verb, httpx.Response(200, json=True))[1].headers.get("x-ctl-actor") == header
+
+
+@pytest.mark.parametrize(("name", "expected"), [("get", None), ("drain", False), ("undrain", False)])
+def test_what_is_unknown_behind_is_unknown_here(name: str, expected: Any) -> None:
+    body = {"status": 404, "detail": "it is not known", "code": "not_found", "instance_key": KEY._asdict()}
+    assert asked(MORE_VERBS[name], httpx.Response(404, json=body))[0] is expected
+
+
+@pytest.mark.parametrize("name", MORE_VERBS)
+def test_what_db_gpt_does_not_know_is_said(name: str) -> None:
+    with pytest.raises(VerbNotSupported, match="the controller behind this one: http://one has no /api/v1") as raised:
+        asked(MORE_VERBS[name], httpx.Response(404, json={"detail": "Not Found"}))
+    assert raised.value.http_status == 501
+
+
+def test_the_time_of_a_registry_with_another_clock_is_passed_on() -> None:
+    headers = {"X-Ctl-Time": NOW.isoformat()}
+    assert asked(VERBS["list"], httpx.Response(200, json=[], headers=headers))[0].time == NOW
+    assert (
+        asked(VERBS["list"], httpx.Response(200, json=[], headers={"Date": "Fri, 02 Jan 2026 12:00:00 GMT"}))[0].time
+        is None
+    )
+
+
+def test_it_describes_itself_without_secrets() -> None:
+    info = over(Controllers(one=good, two=good)).describe()
+    assert (info.kind, info.place, info.durable) == ("remote", "http://one,http://two", True)

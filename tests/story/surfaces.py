@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dbgpt_ctl.client import ControllerClient
-from dbgpt_ctl.controller.wire import wire_object
+from dbgpt_ctl.controller.objects import wire_object
 from dbgpt_ctl.instance import InstanceKey, Registration
 from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
 from tests.support.server import running_controller

@@ -194,7 +194,7 @@ def test_what_went_wrong_is_recorded(
 def test_a_bug_is_recorded_without_its_text(
     registry: EmbeddedModelRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(_: object) -> None:
+    async def broken(*_args: object, **_kwargs: object) -> None:
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr(registry, "register", broken)

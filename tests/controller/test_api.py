@@ -1,0 +1,313 @@
+"""The endpoints of /api/v1 over HTTP."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.settings import ControllerSettings
+from tests.controller.conftest import TIMEOUT
+from tests.support.server import running_app, running_controller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.clock import ManualClock
+
+ONE: dict[str, Any] = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
+TWO = ONE | {"host": "10.0.0.5"}
+OTHER = ONE | {"model_name": "bge@text2vec"}
+NINE = {*ONE, "weight", "check_healthy", "healthy", "enabled", "prompt_template", "last_heartbeat"}
+MORE = {"state", "registered_at", "deregistered_at", "refused_at", "drained_at", "drained_by", "drain_reason"}
+OPERATOR = {"X-Ctl-Actor": "operator"}
+
+
+@pytest.fixture(params=["/api/v1", "//api/v1"])
+def prefix(request: pytest.FixtureRequest) -> str:
+    prefix: str = request.param
+    return prefix
+
+
+def register(http: httpx.Client, *instances: dict[str, Any], **options: Any) -> None:
+    for instance in instances:
+        assert http.post("/api/controller/models", json=instance, **options).json() is True
+
+
+def identity(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: told[name] for name in ONE}
+
+
+def test_an_instance_has_all_its_facts(http: httpx.Client, clock: ManualClock, prefix: str) -> None:
+    register(http, ONE)
+    base = str(http.base_url).rstrip("/")
+    answer = httpx.get(f"{base}{prefix}/instances", trust_env=False).json()
+    assert set(answer) == {"version", "time", "stale_since", "held_until", "instances"}
+    assert answer["version"] == 1
+    (told,) = answer["instances"]
+    assert set(told) == NINE | MORE | {"flaps", "removed"}
+    assert told | {"last_heartbeat": None} == told | ONE | {"state": "healthy", "flaps": 0, "last_heartbeat": None}
+    assert told["registered_at"] == clock.now().isoformat(timespec="microseconds")
+    one = httpx.get(f"{base}{prefix}/instance", params=ONE, trust_env=False).json()
+    assert one["instance"] == told
+    assert datetime.fromisoformat(one["time"]).tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({}, [OTHER, ONE, TWO]),
+        ({"model_name": "", "host": "", "state": ""}, [OTHER, ONE, TWO]),
+        ({"model_name": "qwen@llm"}, [ONE, TWO]),
+        ({"host": "10.0.0.4"}, [OTHER, ONE]),
+        ({"model_name": "qwen@llm", "host": "10.0.0.4"}, [ONE]),
+        ({"state": "drained"}, [TWO]),
+        ({"state": "healthy", "host": "10.0.0.5"}, []),
+    ],
+)
+def test_instances_are_those_that_match_all_that_is_given(
+    http: httpx.Client, query: dict[str, str], expected: list[dict[str, Any]]
+) -> None:
+    register(http, ONE, TWO, OTHER)
+    http.post("/api/v1/drain", json=TWO)
+    listed = http.get("/api/v1/instances", params=query).json()["instances"]
+    assert [identity(each) for each in listed] == expected
+
+
+def test_a_drain_takes_an_instance_out_of_the_routable_and_an_undrain_brings_it_back(
+    http: httpx.Client, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    register(http, ONE)
+    base = str(http.base_url).rstrip("/")
+    routable = {"model_name": "qwen@llm", "healthy_only": "true"}
+    drained = httpx.post(f"{base}{prefix}/drain", json=ONE | {"reason": " new drivers "}, trust_env=False).json()
+    assert drained["durable"] is False
+    assert drained["instance"]["state"] == "drained"
+    assert drained["instance"]["drain_reason"] == "new drivers"
+    assert drained["instance"]["drained_by"] == "127.0.0.1"
+    assert drained["instance"]["drained_at"] is not None
+    assert http.get("/api/controller/models", params=routable).json() == []
+    undrained = httpx.post(f"{base}{prefix}/undrain", json=ONE, trust_env=False).json()
+    assert undrained["instance"]["state"] == "healthy"
+    assert undrained["instance"]["drain_reason"] is None
+    assert len(http.get("/api/controller/models", params=routable).json()) == 1
+    said = [record.getMessage() for record in caplog.records if "drained" in record.getMessage()]
+    assert said == [
+        "qwen@llm/10.0.0.4:8001 drained by 127.0.0.1: new drivers",
+        "qwen@llm/10.0.0.4:8001 undrained by 127.0.0.1, it is healthy",
+    ]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda http: http.get("/api/v1/instance", params=ONE),
+        lambda http: http.post("/api/v1/drain", json=ONE),
+        lambda http: http.post("/api/v1/undrain", json=ONE),
+    ],
+    ids=["instance", "drain", "undrain"],
+)
+def test_what_is_unknown_is_404_and_named(http: httpx.Client, ask: Callable[[httpx.Client], httpx.Response]) -> None:
+    reply = ask(http)
+    assert reply.status_code == 404
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.json()["code"] == "not_found"
+    assert reply.json()["instance_key"] == ONE
+    assert "qwen@llm/10.0.0.4:8001" in reply.json()["detail"]
+
+
+def test_prune_forgets_the_long_gone_and_a_dry_run_only_tells(http: httpx.Client, clock: ManualClock) -> None:
+    register(http, ONE, TWO)
+    clock.advance(3600)
+    register(http, OTHER)
+    told = http.post("/api/v1/prune", json={"older_than_secs": 600, "dry_run": True}).json()
+    assert told == {"version": 1, "dry_run": True, "instances": [ONE, TWO]}
+    assert len(http.get("/api/v1/instances").json()["instances"]) == 3
+    assert http.post("/api/v1/prune", json={"older_than_secs": 600.0}).json() == told | {"dry_run": False}
+    assert [identity(each) for each in http.get("/api/v1/instances").json()["instances"]] == [OTHER]
+
+
+def test_events_tell_who_changed_what(http: httpx.Client) -> None:
+    register(http, ONE)
+    register(http, TWO, headers=OPERATOR)
+    http.post("/api/v1/drain", json=ONE | {"reason": "why"})
+    answer = http.get("/api/v1/events").json()
+    assert set(answer) == {"version", "stream", "last_id", "missed", "events"}
+    assert (answer["last_id"], answer["missed"]) == (3, False)
+    assert [
+        (each["id"], each["host"], each["old"], each["new"], each["verb"], each["actor"], each["address"])
+        for each in answer["events"]
+    ] == [
+        (1, "10.0.0.4", "absent", "healthy", "register", "worker", "127.0.0.1"),
+        (2, "10.0.0.5", "absent", "healthy", "register", "operator", "127.0.0.1"),
+        (3, "10.0.0.4", "healthy", "drained", "drain", "operator", "127.0.0.1"),
+    ]
+    assert answer["events"][2]["reason"] == "why"
+    assert set(answer["events"][0]) == {
+        "id", "time", *ONE, "old", "new", "verb", "actor", "address", "reason",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"after": "1"}, [2, 3, 4]),
+        ({"after": "0", "limit": "2"}, [1, 2]),
+        ({"limit": "2"}, [3, 4]),
+        ({"after": "4"}, []),
+        ({"host": "10.0.0.4"}, [1, 3, 4]),
+        ({"host": "10.0.0.4", "limit": "2"}, [3, 4]),
+        ({"host": "10.0.0.4", "limit": "2", "after": "0"}, [1, 3]),
+        ({"model_name": "qwen@llm"}, [1, 2, 4]),
+        ({"model_name": "qwen@llm", "host": "10.0.0.4", "port": "8001"}, [1, 4]),
+        ({"since": "2000-01-01T00:00:00Z"}, [1, 2, 3, 4]),
+        ({"since": "2100-01-01T00:00:00+01:00"}, []),
+        ({"since": "2100-01-01T00:00:00 01:00"}, []),
+    ],
+)
+def test_events_are_those_that_are_asked_for(http: httpx.Client, query: dict[str, str], expected: list[int]) -> None:
+    register(http, ONE, TWO, OTHER)
+    http.post("/api/v1/drain", json=ONE)
+    assert [each["id"] for each in http.get("/api/v1/events", params=query).json()["events"]] == expected
+
+
+def test_status_tells_how_the_controller_is(http: httpx.Client) -> None:
+    register(http, ONE, TWO)
+    http.post("/api/v1/drain", json=TWO)
+    told = http.get("/api/v1/status").json()
+    assert told["version"] == 1
+    assert told["controller"]["leaving"] is False
+    assert datetime.fromisoformat(told["controller"]["started_at"]) <= datetime.now(UTC)
+    assert told["registry"] == {"kind": "embedded", "place": None, "durable": False, "ready": True, "reason": None}
+    assert told["settings"] == {
+        "heartbeat_interval_secs": 20.0,
+        "heartbeat_timeout_secs": 60.0,
+        "max_instances": 200_000,
+    }
+    assert told["models"] == [{"model_name": "qwen@llm", "healthy": 1, "unhealthy": 0, "drained": 1, "deregistered": 0}]
+    assert (told["watchers"], told["last_event_id"]) == (0, 3)
+
+
+class Away(EmbeddedModelRegistry):
+    """Answers nothing now."""
+
+    async def list(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise RegistryUnavailable("db1 does not answer", retry_after=7)
+
+    get = drain = undrain = prune = events = list
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda http: http.get("/api/v1/instances"),
+        lambda http: http.get("/api/v1/instance", params=ONE),
+        lambda http: http.post("/api/v1/drain", json=ONE),
+        lambda http: http.post("/api/v1/undrain", json=ONE),
+        lambda http: http.post("/api/v1/prune", json={"older_than_secs": 1}),
+        lambda http: http.get("/api/v1/events"),
+        lambda http: http.get("/api/v1/watch"),
+    ],
+)
+def test_a_registry_that_is_away_is_503(clock: ManualClock, ask: Callable[[httpx.Client], httpx.Response]) -> None:
+    with (
+        running_controller(Away(clock=clock, heartbeat_timeout=TIMEOUT)) as url,
+        httpx.Client(base_url=url, trust_env=False) as http,
+    ):
+        reply = ask(http)
+        assert (reply.status_code, reply.json()["code"]) == (503, "registry_unavailable")
+        assert reply.headers["retry-after"] == "7"
+        status = http.get("/api/v1/status")
+        assert status.status_code == 200
+        assert (status.json()["models"], status.json()["last_event_id"]) == ([], None)
+
+
+def test_status_says_that_the_controller_leaves(clock: ManualClock) -> None:
+    app = create_app(ControllerSettings(), EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT))
+    with running_app(app) as url:
+        app.state.controller.leaving = True
+        assert httpx.get(f"{url}/api/v1/status", trust_env=False).json()["controller"]["leaving"] is True
+        assert httpx.get(f"{url}/api/v1/watch", trust_env=False).status_code == 503
+
+
+NO_SECONDS: list[Any] = [None, "600", -1, True, 1e300, [], {}, 10**18]
+BAD_BODIES: list[tuple[str, Any, str]] = [
+    *(
+        (verb, body, field)
+        for verb in ("drain", "undrain")
+        for body, field in [
+            ({}, "model_name"),
+            (ONE | {"model_name": "qwen"}, "model_name"),
+            (ONE | {"host": "http://10.0.0.4"}, "host"),
+            (ONE | {"port": 0}, "port"),
+            (ONE | {"port": None}, "port"),
+            ([], "body"),
+            ("qwen", "body"),
+        ]
+    ),
+    ("drain", ONE | {"reason": 7}, "reason"),
+    ("drain", ONE | {"reason": "two\nlines"}, "reason"),
+    ("drain", ONE | {"reason": "\x1b[31mred"}, "reason"),
+    ("drain", ONE | {"reason": "\u202eback"}, "reason"),
+    ("drain", ONE | {"reason": "x" * 256}, "reason"),
+    ("prune", {}, "older_than_secs"),
+    *(("prune", {"older_than_secs": value}, "older_than_secs") for value in NO_SECONDS),
+    ("prune", {"older_than_secs": 1, "dry_run": "maybe"}, "dry_run"),
+]
+
+
+@pytest.mark.parametrize(("verb", "body", "field"), BAD_BODIES)
+def test_a_wrong_body_is_422_and_nothing_is_stored(http: httpx.Client, verb: str, body: Any, field: str) -> None:
+    register(http, ONE)
+    before = http.get("/api/v1/instances").json()["instances"]
+    reply = http.post(f"/api/v1/{verb}", json=body)
+    assert (reply.status_code, reply.json().get("field")) == (422, field)
+    assert reply.json()["detail"].isprintable()
+    assert http.get("/api/v1/instances").json()["instances"] == before
+    assert http.get("/api/v1/events").json()["last_id"] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "field"),
+    [
+        ("instances", {"state": "fine"}, "state"),
+        ("instances", {"host": "a b"}, "host"),
+        ("instances", {"model_name": "x" * 129}, "model_name"),
+        ("instance", {}, "model_name"),
+        ("instance", {"model_name": "qwen@llm", "host": "10.0.0.4"}, "port"),
+        *(("events", {"after": value}, "after") for value in ("-1", "x", "1.5", str(2**63), "9" * 5000)),
+        *(("events", {"limit": value}, "limit") for value in ("0", "-1", "10001", "many")),
+        *(
+            ("events", {"since": value}, "since")
+            for value in ("yesterday", "2026-01-02T03:04:05", "0001-01-01T00:00:00+23:00")
+        ),
+        ("events", {"port": "70000"}, "port"),
+        ("watch", {"host": "a b"}, "host"),
+        *(("watch", {"cursor": value}, "cursor") for value in ("x", ".1", "x.", "x.-1", "x.y", f"{'x' * 65}.1")),
+    ],
+)
+def test_a_wrong_query_is_422(http: httpx.Client, path: str, query: dict[str, str], field: str) -> None:
+    reply = http.get(f"/api/v1/{path}", params=query)
+    assert (reply.status_code, reply.json().get("field")) == (422, field)
+
+
+def test_a_reason_may_have_255_characters(http: httpx.Client) -> None:
+    register(http, ONE)
+    told = http.post("/api/v1/drain", json=ONE | {"reason": "ß" * 255}).json()
+    assert told["instance"]["drain_reason"] == "ß" * 255
+
+
+def test_many_instances_are_all_listed(clock: ManualClock) -> None:
+    """More than are encoded at once."""
+    many = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    with running_controller(many) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        register(http, *(ONE | {"port": port} for port in range(1, 2202)))
+        listed = http.get("/api/v1/instances").json()["instances"]
+    assert [each["port"] for each in listed] == list(range(1, 2202))

@@ -1,0 +1,294 @@
+"""Watching over real connections: order, once each, resuming, slow readers, and the end of a controller."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from contextlib import ExitStack, closing
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from dbgpt_ctl.client import ControllerClient
+from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.controller.feed import Feed
+from dbgpt_ctl.controller.protocol import MAX_STALL_SECS, BoundedHttpProtocol
+from dbgpt_ctl.errors import ControllerUnreachable
+from dbgpt_ctl.instance import InstanceKey, Registration
+from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.settings import ControllerSettings
+from tests.controller.conftest import TIMEOUT
+from tests.support.server import running_app, running_controller
+from tests.support.watching import RawWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import URL
+
+    from dbgpt_ctl.client import Watched
+
+KEY = InstanceKey("qwen@llm", "10.0.0.4", 8001)
+PATIENCE_SECS = 30.0
+WATCHERS, CHANGES = 50, 200
+
+
+def embedded() -> EmbeddedModelRegistry:
+    return EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=TIMEOUT)
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with running_controller(embedded()) as url:
+        yield url
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[ControllerClient]:
+    with ControllerClient(url, actor="operator") as client:
+        yield client
+
+
+def change(client: ControllerClient, *ports: int, name: str = "qwen@llm") -> None:
+    for port in ports:
+        client.register(Registration(InstanceKey(name, "10.0.0.4", port)))
+
+
+def said(watched: Watched) -> str:
+    return str(watched.event.id) if watched.event else watched.kind
+
+
+def test_a_change_arrives_with_all_that_is_known_of_it(client: ControllerClient) -> None:
+    with closing(client.watch()) as watch:
+        ready = next(watch)
+        assert (ready.kind, ready.cursor) == ("ready", f"{client.events().stream}.0")
+        client.register(Registration(KEY))
+        client.drain(KEY, reason="why")
+        first, second = next(watch), next(watch)
+    assert (first.event, second.event) == client.events().events
+    assert first.cursor == f"{client.events().stream}.1"
+    assert second.object == client.events().objects[1]
+
+
+def test_only_what_is_asked_for_arrives(client: ControllerClient) -> None:
+    with (
+        closing(client.watch(model_name="bge@text2vec")) as by_model,
+        closing(client.watch(host="10.0.0.9")) as by_host,
+    ):
+        assert [next(by_model).kind, next(by_host).kind] == ["ready", "ready"]
+        change(client, 1)
+        change(client, 1, name="bge@text2vec")
+        client.register(Registration(KEY._replace(host="10.0.0.9")))
+        assert [said(next(by_model)), said(next(by_host))] == ["2", "3"]
+
+
+def test_it_goes_on_from_a_cursor(client: ControllerClient, url: str) -> None:
+    change(client, 1, 2, 3)
+    stream = client.events().stream
+    with closing(client.watch(cursor=f"{stream}.1")) as watch:
+        assert [said(next(watch)) for _ in range(3)] == ["ready", "2", "3"]
+    with httpx.stream("GET", f"{url}/api/v1/watch", headers={"Last-Event-ID": f"{stream}.2"}, trust_env=False) as reply:
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        assert reply.headers["cache-control"] == "no-store"
+        lines = reply.iter_lines()
+        assert [next(lines) for _ in range(6)][4:] == ["event: change", f"id: {stream}.3"]
+
+
+def test_a_cursor_of_another_start_is_a_reset_that_gives_a_new_one(client: ControllerClient) -> None:
+    change(client, 1)
+    with closing(client.watch(cursor="another.7")) as watch:
+        assert next(watch).kind == "ready"
+        reset = next(watch)
+        assert (reset.kind, reset.cursor) == ("reset", f"{client.events().stream}.1")
+        assert reset.reason
+        change(client, 2)
+        assert said(next(watch)) == "2"
+
+
+def make_changes(url: str, count: int) -> None:
+    with ControllerClient(url) as client:
+        change(client, *range(1, count + 1))
+
+
+def test_every_watcher_gets_every_change_once_and_in_order_over_reconnects(url: str) -> None:
+    """Every third leaves its connection again and again, without a word."""
+
+    async def watch(number: int, watcher: RawWatch) -> list[int]:
+        seen = list[int]()
+        while len(seen) < CHANGES:
+            await watcher.take(seen, CHANGES if number % 3 else min(CHANGES, len(seen) + 20 + number))
+        return seen
+
+    async def scenario() -> None:
+        with ControllerClient(url) as client:
+            start = f"{client.events().stream}.0"
+        watching = [asyncio.create_task(watch(number, RawWatch(url, start))) for number in range(WATCHERS)]
+        async with asyncio.timeout(PATIENCE_SECS):
+            await asyncio.to_thread(make_changes, url, CHANGES)
+            for seen in await asyncio.gather(*watching):
+                assert seen == list(range(1, CHANGES + 1))
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_watcher_is_dropped_and_goes_on_without_loss() -> None:
+    app = create_app(ControllerSettings(), embedded())
+    controller = app.state.controller
+    controller.feed = Feed(lambda: controller.registry, poll_secs=0.01, ring=64)
+    count = 1500
+
+    async def scenario(url: str) -> tuple[list[int], list[str]]:
+        watcher, seen, ends = RawWatch(url, limit=2**10, receive_buffer=4096), list[int](), list[str]()
+        messages = watcher.messages()
+        await watcher.open()
+        assert (await anext(messages))[0] == "ready"
+        await asyncio.to_thread(make_changes, url, count)  # nothing is read meanwhile
+        async for kind, data in messages:
+            ends.append(kind)
+            if kind == "change":
+                seen.append(json.loads(data)["id"])
+        await watcher.close()
+        while len(seen) < count:
+            ends.append(await watcher.take(seen, count))
+        return seen, ends
+
+    with running_app(app, send_buffer=4096) as url:
+        seen, ends = asyncio.run(asyncio.wait_for(scenario(url), 2 * PATIENCE_SECS))
+    assert seen == list(range(1, count + 1))
+    assert "dropped" in ends
+
+
+def test_who_watches_is_told_that_the_controller_leaves_and_delays_nothing() -> None:
+    app = create_app(ControllerSettings(), embedded())
+    with ExitStack() as stack:
+        with running_app(app) as url:
+            client = stack.enter_context(ControllerClient(url))
+            watches = [stack.enter_context(closing(client.watch())) for _ in range(20)]
+            assert {next(watch).kind for watch in watches} == {"ready"}
+            assert client.status().watchers == 20
+        assert [[each.kind for each in watch] for watch in watches] == [["leaving"]] * 20
+
+
+def test_who_goes_away_is_counted_no_more(client: ControllerClient) -> None:
+    watch = client.watch()
+    next(watch)
+    assert client.status().watchers == 1
+    watch.close()
+    deadline = threading.Event()
+    while client.status().watchers:
+        assert not deadline.wait(0.01)
+
+
+def test_a_watch_breaks_where_the_controller_is_gone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+                body = b'event: ready\nid: s.1\ndata: {"cursor":"s.1"}\n\n'
+                connection.sendall(head.encode() + b"%x\r\n%b\r\n" % (len(body), body))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with ControllerClient(f"http://127.0.0.1:{server.getsockname()[1]}") as client:
+            watch = client.watch()
+            assert next(watch).cursor == "s.1"
+            with pytest.raises(ControllerUnreachable, match="broke off"):
+                next(watch)
+        thread.join()
+
+
+class Clock:
+    """Stands in for an event loop's time."""
+
+    now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+class Transport:
+    """With bytes that wait for the peer."""
+
+    waiting = 0
+    aborted = False
+    closed = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def protocol() -> BoundedHttpProtocol:
+    protocol = BoundedHttpProtocol.__new__(BoundedHttpProtocol)
+    protocol.loop = Clock()  # type: ignore[assignment]
+    protocol.transport = Transport()  # type: ignore[assignment]
+    return protocol
+
+
+def test_a_watch_is_not_hurried_however_long_it_lasts(protocol: BoundedHttpProtocol) -> None:
+    """Its request has come as a whole, and what waits is taken."""
+    for waiting in (0, 10, 20, 10, 0) * 100:
+        protocol.transport.waiting = waiting  # type: ignore[attr-defined]
+        protocol.hurry()
+        protocol.loop.now += MAX_STALL_SECS  # type: ignore[attr-defined]
+    assert not protocol.transport.aborted  # type: ignore[attr-defined]
+    assert not protocol.transport.closed  # type: ignore[attr-defined]
+
+
+def test_who_takes_nothing_is_cut_off(protocol: BoundedHttpProtocol) -> None:
+    protocol.transport.waiting = 70_000  # type: ignore[attr-defined]
+    protocol.hurry()
+    protocol.loop.now += MAX_STALL_SECS  # type: ignore[attr-defined]
+    protocol.hurry()
+    assert not protocol.transport.aborted  # type: ignore[attr-defined]
+    protocol.loop.now += 1  # type: ignore[attr-defined]
+    protocol.hurry()
+    assert protocol.transport.aborted  # type: ignore[attr-defined]
+
+
+def on(url: URL) -> DatabaseModelRegistry:
+    return DatabaseModelRegistry(url, heartbeat_timeout=timedelta(seconds=60))
+
+
+def test_two_controllers_on_one_database_tell_the_same(mariadb_url: URL) -> None:
+    """A change made through the one arrives at the other, and a watch goes on there from its last id."""
+
+    async def within_a_second(url: str, changing: ControllerClient) -> str | None:
+        watcher = RawWatch(url)
+        await watcher.open()
+        messages = watcher.messages()
+        assert (await anext(messages))[0] == "ready"
+        await asyncio.to_thread(changing.register, Registration(KEY))
+        async with asyncio.timeout(1):
+            kind, data = await anext(messages)
+        await watcher.close()
+        assert (kind, json.loads(data)["new"]) == ("change", "healthy")
+        return watcher.cursor
+
+    with (
+        running_controller(on(mariadb_url), registry_type="database", registry_db_type="sqlite") as one,
+        running_controller(on(mariadb_url), registry_type="database", registry_db_type="sqlite") as two,
+        ControllerClient(one, actor="operator") as client,
+        ControllerClient(two, actor="operator") as other,
+    ):
+        cursor = asyncio.run(within_a_second(two, client))
+        client.drain(KEY)
+        other.undrain(KEY)
+        with closing(client.watch(cursor=cursor)) as watch:
+            told = [next(watch) for _ in range(3)]
+        assert [each.event.change.cause.verb for each in told if each.event] == ["drain", "undrain"]

@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 from dbgpt_ctl import __version__
-from dbgpt_ctl.cli import completion, db, gates, health, models, output, serve
+from dbgpt_ctl.cli import (
+    apply,
+    completion,
+    context,
+    db,
+    doctor,
+    events,
+    gates,
+    health,
+    models,
+    operate,
+    output,
+    serve,
+    status,
+    why,
+)
 from dbgpt_ctl.cli.funnel import Command, Group
 
 __all__ = ["app", "main"]
@@ -39,10 +54,19 @@ def _root(
 
 
 app.command("serve", cls=Command, context_settings=serve.CONTEXT_SETTINGS)(serve.serve)
+for verb in (operate.drain, operate.undrain, operate.prune):
+    models.app.command(verb.__name__, cls=Command)(verb)
 app.add_typer(models.app, name="models")
+app.command("apply", cls=Command)(apply.apply)
+app.command("diff", cls=Command)(apply.diff)
+app.command("status", cls=Command)(status.status)
+app.command("events", cls=Command)(events.events)
 app.command("health", cls=Command)(health.health)
 app.command("wait", cls=Command)(gates.wait)
 app.command("assert", cls=Command)(gates.assert_)
+app.command("why", cls=Command)(why.why)
+app.command("doctor", cls=Command)(doctor.doctor)
+app.add_typer(context.app, name="context")
 app.add_typer(db.app, name="db")
 app.command("completion", cls=Command)(completion.completion)
 

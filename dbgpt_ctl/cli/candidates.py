@@ -34,6 +34,16 @@ def types(incomplete: str) -> list[tuple[str, str]]:
     return [pair for pair in TYPES.items() if pair[0].startswith(incomplete)]
 
 
+def contexts(incomplete: str) -> list[str]:
+    """Names of contexts."""
+    from dbgpt_ctl.settings.contexts import config_path, read_contexts
+
+    try:
+        return sorted(name for name in read_contexts(config_path(os.environ)).by_name if name.startswith(incomplete))
+    except CtlError:
+        return []
+
+
 def models(ctx: Any, incomplete: str) -> list[str]:
     """NAME of each model, or NAME@TYPE once the `@` is there."""
     names = {str(each["model_name"]) for each in _registered(ctx)}
@@ -55,10 +65,12 @@ def references(ctx: Any, incomplete: str) -> list[str]:
 def _registered(ctx: Any) -> Iterable[dict[str, Any]]:
     """The API's objects; none, and no word about it, when settings are wrong or nobody answers in time."""
     from dbgpt_ctl.client.glance import glance
-    from dbgpt_ctl.settings import ClientSettings
+    from dbgpt_ctl.settings.connection import load_connection
 
+    given = ctx.params
     try:
-        settings = ClientSettings.load({"address": ctx.params.get("address")}, os.environ, ctx.params.get("env_file"))
+        flags = {"address": given.get("address")}
+        settings = load_connection(flags, os.environ, given.get("env_file"), given.get("context"))
         return glance(settings.address, within=PATIENCE_SECS)
     except CtlError:
         return []

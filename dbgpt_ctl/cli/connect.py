@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dbgpt_ctl.cli.candidates import files
+from dbgpt_ctl.cli.candidates import contexts, files
 from dbgpt_ctl.cli.duration import parse_duration
 from dbgpt_ctl.cli.output import say
 from dbgpt_ctl.cli.verbose import tell
 from dbgpt_ctl.settings import ClientSettings, knobs_of
+from dbgpt_ctl.settings.connection import address_text, load_connection
 from dbgpt_ctl.traceparent import TraceContext
 
 if TYPE_CHECKING:
@@ -51,6 +52,15 @@ _EnvFile = Annotated[
         help="Reads variables from there, not from ./.env; '' reads none.",
     ),
 ]
+_Context = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        metavar="NAME",
+        autocompletion=contexts,
+        help="Use that context (see ctl context), before CONTROLLER_ variables; '' uses none. [CTL_CONTEXT]",
+    ),
+]
 _Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Show on stderr each request, which controller answered, and the trace's id."),
@@ -60,6 +70,7 @@ _OPTIONS = {
     "address": (_Address, None),
     "request_timeout": (_RequestTimeout, None),
     "env_file": (_EnvFile, None),
+    "context": (_Context, None),
     "verbose": (_Verbose, False),
     "quiet": (_Quiet, False),
 }
@@ -72,17 +83,30 @@ class Link:
     settings: ClientSettings
     verbose: bool = False
     quiet: bool = False
+    env_file: str | None = None
+    """What --env-file says."""
 
     def client(self, address: str | None = None) -> ControllerClient:
-        """A client of all controllers, or of that one; nothing is sent yet. Each call starts a trace."""
+        """A client of all controllers, or of that one; nothing is sent yet. Each call starts a trace.
+
+        `address` of one of the controllers may lack its user and token.
+        """
         from dbgpt_ctl.client import ControllerClient
 
         return ControllerClient(
-            address or self.settings.address,
+            self.addressed(address),
             timeout=self.settings.request_timeout,
             watch=tell if self.verbose and not self.quiet else None,
             trace=TraceContext.new,
+            actor="operator",
         )
+
+    def addressed(self, address: str | None) -> str:
+        """The text that a client takes: of all controllers, or of that one with its user and token."""
+        if address is None:
+            return self.settings.address
+        known = (each for each in self.settings.addresses if each.url == address)
+        return next((address_text(each, each.credentials) for each in known), address)
 
     def say(self, line: str) -> None:
         """Talk that --quiet silences."""
@@ -103,13 +127,17 @@ def takes_link(command: Callable[..., Any]) -> Callable[..., Any]:
         address: str | None,
         request_timeout: str | None,
         env_file: str | None,
+        context: str | None,
         verbose: bool,
         quiet: bool,
         **given: Any,
     ) -> Any:
         timeout = None if request_timeout is None else parse_duration("--request-timeout", request_timeout)
-        settings = ClientSettings.load({"address": address, "request_timeout": timeout}, os.environ, env_file)
-        return command(*args, link=Link(settings, verbose=verbose, quiet=quiet), **given)
+        settings = load_connection({"address": address, "request_timeout": timeout}, os.environ, env_file, context)
+        link = Link(settings, verbose=verbose, quiet=quiet, env_file=env_file)
+        for line in settings.remarks:
+            link.say(f"warning: {line}")
+        return command(*args, link=link, **given)
 
     shared = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -103,7 +103,10 @@ def wait(
     with link.client() as client:
         look = partial(_controllers, client) if controller else partial(_instances, client, subject, wanted)
         found = wait_for(look, patience, pause, quiet=link.quiet, monotonic=time.monotonic, sleep=time.sleep)
-    _print(found, output)
+    if found.met or output is GateFormat.JSON:
+        _print(found, output)
+    if not found.met:
+        raise ConditionNotMet(f"{found.name} is not {found.condition} after {patience:g}s: {found.text}")
 
 
 @takes_link
@@ -138,8 +141,9 @@ def wait_for(
     monotonic: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> Finding:
-    """The first finding that is met. Looks once more when `patience` seconds are over, then raises ConditionNotMet, or
-    what kept the last look from finding anything. An outage is told once.
+    """The first finding that is met, or what the last look found: it looks once more when `patience` seconds are over.
+
+    Raises what kept that last look from finding anything. An outage is told once.
     """
     deadline, told_outage = monotonic() + patience, False
     while True:
@@ -153,10 +157,8 @@ def wait_for(
                 say(f"{error}; waiting on")
             told_outage = True
         else:
-            if found.met:
+            if found.met or left <= 0:
                 return found
-            if left <= 0:
-                raise ConditionNotMet(f"{found.name} is not {found.condition} after {patience:g}s: {found.text}")
         sleep(max(0.0, min(pause, left)))
 
 

@@ -12,7 +12,7 @@ from dbgpt_ctl.cli.text import escaped
 from dbgpt_ctl.instance import InstanceState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from dbgpt_ctl.client import ReportedInstance
 
@@ -27,17 +27,18 @@ API_KEYS = (
     "prompt_template",
     "last_heartbeat",
 )
-_STATE_COLOURS: dict[str, str] = {
+STATE_COLOURS: dict[str, str] = {
     InstanceState.HEALTHY: "green",
     InstanceState.DRAINED: "yellow",
     InstanceState.UNHEALTHY: "red",
+    InstanceState.DEREGISTERED: "magenta",
 }
 _COLUMNS = (
     Column("NAME"),
     Column("TYPE"),
     Column("HOST"),
     Column("PORT", folds=False),
-    Column("STATE", colours=_STATE_COLOURS, folds=False),
+    Column("STATE", colours=STATE_COLOURS, folds=False),
     Column("LAST BEAT", folds=False),
     Column("WEIGHT", folds=False),
 )
@@ -64,9 +65,16 @@ def print_instances(
         case Format.NAME:
             print_lines(reference_to(each) for each in objects)
         case Format.TABLE | Format.WIDE if instances:
-            wide = form is Format.WIDE
-            rows = [_row(each, now, wide=wide) for each in instances]
-            print_table(_WIDE if wide else _COLUMNS, rows, headers=headers)
+            columns, rows = table_of(instances, form, now=now)
+            print_table(columns, rows, headers=headers)
+
+
+def table_of(
+    instances: Iterable[ReportedInstance], form: Format, *, now: datetime
+) -> tuple[Sequence[Column], list[list[str]]]:
+    """The columns of table or wide, and a row for each."""
+    wide = form is Format.WIDE
+    return _WIDE if wide else _COLUMNS, [_row(each, now, wide=wide) for each in instances]
 
 
 def _row(instance: ReportedInstance, now: datetime, *, wide: bool) -> list[str]:
@@ -87,7 +95,7 @@ def _row(instance: ReportedInstance, now: datetime, *, wide: bool) -> list[str]:
         *cells,
         escaped(str(instance.prompt_template or "-")),
         "yes" if instance.check_healthy else "no",
-        "-" if beat is None else _local(beat) if instance.beat_is_local else _utc(beat),
+        "-" if beat is None else _local(beat) if instance.beat_is_local else utc(beat),
     ]
 
 
@@ -102,7 +110,8 @@ def _local(beat: datetime) -> str:
     return beat.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
 
 
-def _utc(beat: datetime) -> str:
+def utc(beat: datetime) -> str:
+    """To the second, with a Z at the end."""
     return beat.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
@@ -112,10 +121,13 @@ def _weight(weight: Any) -> str:
 
 def age_of(beat: datetime | None, now: datetime) -> str:
     """`12s ago` and its like, in the largest unit of which there are two; never negative."""
-    if beat is None:
-        return "never"
-    seconds = max(0, int((now - beat).total_seconds()))
+    return "never" if beat is None else f"{span((now - beat).total_seconds())} ago"
+
+
+def span(seconds: float) -> str:
+    """`12s` and its like, in the largest unit of which there are two; never negative."""
+    whole = max(0, int(seconds))
     for unit, size in (("d", _DAY), ("h", _HOUR), ("m", _MINUTE)):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit} ago"
-    return f"{seconds}s ago"
+        if whole >= 2 * size:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from dbgpt_ctl.cli.text import defused, escaped
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dbgpt_ctl.cli.table import Column
 
@@ -54,9 +55,14 @@ def say(line: str) -> None:
 
 def print_lines(lines: Iterable[str]) -> None:
     """Lines on stdout, as they are; at once, also in a pipe. Characters that its encoding lacks come out as escapes."""
+    print_raw("".join(f"{line}\n" for line in lines))
+
+
+def print_raw(text: str) -> None:
+    """As `print_lines`, without line ends of its own."""
     stream = _stdout()
     try:
-        stream.write("".join(f"{line}\n" for line in lines))
+        stream.write(text)
         stream.flush()
     except OSError as error:
         _let_go_of(stream)
@@ -78,15 +84,16 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     return _BEYOND_ASCII.sub(lambda found: found[0] if found[0].isprintable() else _json_escape(found[0]), text)
 
 
-def print_yaml(objects: Sequence[Mapping[str, Any]]) -> None:
-    """A YAML list; with a text in it that is not printable, everything beyond ASCII is escaped."""
+def print_yaml(value: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
+    """A YAML document; with a text in it that is not printable, everything beyond ASCII is escaped."""
     import yaml
 
-    texts = [text for each in objects for pair in each.items() for text in pair if isinstance(text, str)]
+    texts = list(_texts(value))
     plain = _speaks_unicode() and all(text.isprintable() for text in texts)
     whole = all(text.isascii() or not _SURROGATE.search(text) for text in texts)
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper) if whole else yaml.SafeDumper  # the fast one fails at them
-    dumped = yaml.dump(list(objects), Dumper=dumper, allow_unicode=plain, sort_keys=False, width=2**30)
+    plain_value = value if isinstance(value, Mapping) else list(value)
+    dumped = yaml.dump(plain_value, Dumper=dumper, allow_unicode=plain, sort_keys=False, width=2**30)
     print_lines([dumped.rstrip("\n")])
 
 
@@ -114,6 +121,27 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, hea
         print_lines(fitted(columns, rows, width=width, colour=colour, headers=headers))
     else:
         print_lines(plain(columns, rows, headers=headers, colour=colour))
+
+
+def is_terminal() -> bool:
+    """Whether a person looks at stdout."""
+    return bool(_stdout().isatty())
+
+
+def wants_colour() -> bool:
+    """Whether stdout is a terminal that is to show colours."""
+    return is_terminal() and _wants_colour()
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for pair in value.items():
+            yield from _texts(pair)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
 
 
 def _stdout() -> Any:

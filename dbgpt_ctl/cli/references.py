@@ -80,7 +80,7 @@ def parse_targets(
         keys = [_from_parts(words, kind, host, port)]
     if creates:
         for key in keys:
-            _require_callable(key.host)
+            require_callable(key.host)
     return keys
 
 
@@ -146,7 +146,7 @@ def _verbatim_host(text: str) -> str:
     return parse_host(unescaped(text))
 
 
-def _require_callable(host: str) -> None:
+def require_callable(host: str) -> None:
     """Workers are called at `http://HOST:PORT`: a colon means IPv6. It catches `--host 10.0.0.4:8001` too."""
     if ":" not in host:
         return

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 GAP = "  "
 LEAST_FOLDED = 10
 """Cells that a folded column keeps: less is hard to read."""
-_CODES = {"red": 31, "green": 32, "yellow": 33}
+CODES = {"red": 31, "green": 32, "yellow": 33, "magenta": 35, "cyan": 36}
 MAX_RICH_ROWS = 500
 """Beyond, a terminal gets plain columns too: rich takes three seconds for 5,000 rows, and nobody sees their frame."""
 
@@ -78,8 +78,13 @@ def plain(
 
 def _coloured(column: Column, padded: str) -> str:
     cell = padded.rstrip()
-    code = _CODES.get((column.colours or {}).get(cell, ""))
-    return padded if code is None else f"\x1b[{code}m{cell}\x1b[0m{padded[len(cell) :]}"
+    return coloured(cell, (column.colours or {}).get(cell)) + padded[len(cell) :]
+
+
+def coloured(text: str, colour: str | None) -> str:
+    """The text in one of the colours of CODES, or as it is."""
+    code = CODES.get(colour or "")
+    return text if code is None else f"\x1b[{code}m{text}\x1b[0m"
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headers: bool) -> list[int]:

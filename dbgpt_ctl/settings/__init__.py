@@ -1,6 +1,6 @@
 """Every knob, once: a field here is a `CONTROLLER_*` variable, a flag, a line of .env.example and a row of the README.
 
-    flag  >  environment  >  .env file  >  default
+    flag  >  environment  >  .env file  >  default        (of a client also contexts: see `settings.connection`)
 
 `load` is the one border where texts become values: what it returns is checked. A settings object made in code is taken
 as it is. After a change here: `make generate`.
@@ -8,7 +8,7 @@ as it is. After a change here: `make generate`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from dbgpt_ctl.errors import UsageError
@@ -20,6 +20,7 @@ from dbgpt_ctl.settings.sources import remarks_on
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.settings.sources import Found
 
 __all__ = ["ClientSettings", "ControllerSettings", "Effective", "Knob", "Settings", "knobs_of"]
@@ -48,6 +49,18 @@ class ClientSettings(Settings):
         aliases=("-a",),
     )
     request_timeout: float = knob(5.0, Seconds(3600), "seconds that one request may take")
+    context: str | None = field(default=None, kw_only=True)
+    """The name of the context that counts, if any (see `settings.connection`)."""
+    context_origin: str | None = field(default=None, kw_only=True, compare=False)
+    token_origin: str | None = field(default=None, kw_only=True, compare=False)
+    """Where the token came from that was put into `address`, if any was."""
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """`address`, read; with the credentials, which its own text hides."""
+        from dbgpt_ctl.addresses import parse_addresses
+
+        return parse_addresses(self.address)
 
 
 @dataclass(frozen=True, repr=False)

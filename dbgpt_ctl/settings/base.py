@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dbgpt_ctl.errors import UsageError
@@ -11,6 +12,8 @@ from dbgpt_ctl.settings.sources import Found, find_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+NOTHING: Mapping[str, Found] = MappingProxyType({})
 
 
 class Effective(NamedTuple):
@@ -31,11 +34,20 @@ class Settings:
     """One line for each variable that is likely a mistake; never a secret."""
 
     @classmethod
-    def load(cls, flags: Mapping[str, object], environ: Mapping[str, str], env_file: str | None = None) -> Self:
+    def load(
+        cls,
+        flags: Mapping[str, object],
+        environ: Mapping[str, str],
+        env_file: str | None = None,
+        *,
+        before: Mapping[str, Found] = NOTHING,
+        after: Mapping[str, Found] = NOTHING,
+    ) -> Self:
         """The checked settings. `flags` maps names of knobs to what was given, None for what was not.
 
-        `env_file`: None reads ./.env if it is there, an empty one reads none, a named one must exist. Raises UsageError
-        that names every wrong knob, its value and where that came from.
+        `env_file`: None reads ./.env if it is there, an empty one reads none, a named one must exist. `before` and
+        `after` hold more texts by name of knob: they go before, and after, variables. Raises UsageError that names
+        every wrong knob, its value and where that came from.
         """
         variables = find_variables(environ, env_file, [name for each in knobs_of(cls) for name in each.shared])
         values: dict[str, Any] = {}
@@ -43,7 +55,9 @@ class Settings:
         wrong: list[str] = []
         for each in knobs_of(cls):
             given = flags.get(each.name)
-            found = _found(each, variables, values) if given is None else Found(str(given), f"flag {each.flag}")
+            found = before.get(each.name) or _found(each, variables, values) or after.get(each.name)
+            if given is not None:
+                found = Found(str(given), f"flag {each.flag}")
             if found is None:
                 continue
             origins[each.name] = found.origin

@@ -38,7 +38,7 @@ def offered(*words: str, run: Run, monkeypatch: pytest.MonkeyPatch, shell: str =
     [
         (["h"], ["health"]),
         (["mo"], ["models"]),
-        (["models", ""], ["deregister", "heartbeat", "list", "register"]),
+        (["models", ""], ["deregister", "drain", "get", "heartbeat", "list", "prune", "register", "undrain"]),
         (["models", "list", "--he"], ["--healthy-only", "--help"]),
         (["models", "list", "-o", ""], ["csv", "json", "name", "table", "wide", "yaml"]),
         (["models", "register", "-o", "t"], ["text"]),

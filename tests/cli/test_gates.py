@@ -10,7 +10,7 @@ import pytest
 
 from dbgpt_ctl.cli.conditions import Condition
 from dbgpt_ctl.cli.gates import Finding, wait_for
-from dbgpt_ctl.errors import ConditionNotMet, ControllerUnreachable, UsageError
+from dbgpt_ctl.errors import ControllerUnreachable, UsageError
 from tests.support.fake_controller import FakeController, listed
 from tests.support.process import ctl
 
@@ -113,6 +113,18 @@ def test_wait_until_a_worker_registers(controller: str) -> None:
     assert ctl("wait", "qwen", "--for", "absent", "-a", controller).out == "qwen: none\n"
 
 
+def test_wait_tells_a_script_what_there_was_when_the_time_was_over(run: Run, fake: FakeController) -> None:
+    fake.body = SOME
+    done = run("wait", "qwen", "--for", "healthy>=9", "--timeout", "1ms", "-o", "json", expect=5)
+    assert json.loads(done.out) == {
+        "name": "qwen",
+        "condition": "healthy>=9",
+        "met": False,
+        "counts": {"healthy": 2, "drained": 1, "unhealthy": 1},
+    }
+    assert done.err == "ctl: qwen is not healthy>=9 after 0.001s: 2 healthy, 1 unhealthy, 1 drained\n"
+
+
 def test_wait_for_a_controller(run: Run, fake: FakeController) -> None:
     assert run("wait", "--controller").out == f"controller: {fake.url}: ok\n"
     fake.health = 503
@@ -161,8 +173,8 @@ def test_it_looks_at_once_and_then_every_so_often() -> None:
 
 def test_it_looks_once_more_at_the_end() -> None:
     time = Time()
-    with pytest.raises(ConditionNotMet, match="after 5s"):
-        wait_for(looks(*[False] * 4), 5, 2, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+    found = wait_for(looks(*[False] * 4), 5, 2, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+    assert not found.met
     assert time.slept == [2, 2, 1]
 
 

@@ -217,5 +217,18 @@ def test_a_command_imports_only_what_it_needs(fake: FakeController, args: list[s
     assert not loaded & (unwanted | {"pydantic", "fastapi", "starlette", "uvicorn", "sqlalchemy", "pymysql"})
 
 
+@pytest.mark.parametrize("args", [["status"], ["events"], ["models", "get", "a/h:1"]])
+def test_a_command_that_needs_more_of_a_controller_imports_no_more(args: list[str]) -> None:
+    registry = EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60))
+    with running_controller(registry) as url:
+        ctl("models", "register", "a/h:1", "-a", url)
+        command = [sys.executable, "-c", LOADED.format(args=args)]
+        env = environment({"CONTROLLER_ADDRESS": url})
+        done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=ROOT / "tests", check=True)
+    loaded = set(done.stderr.split())
+    assert "typer" in loaded
+    assert not loaded & {"rich", "yaml", "csv", "dotenv", "asyncio", "pydantic", "fastapi", "uvicorn", "sqlalchemy"}
+
+
 def test_the_module_is_the_command() -> None:
     assert ctl("--help").out.startswith("Usage: ctl [OPTIONS] COMMAND")

@@ -138,3 +138,10 @@ def test_a_real_worker_is_listed(ctl: Ctl, newest: Release, openai: FakeOpenAI) 
 def _names(ctl: Ctl, *wanted: str) -> set[str]:
     names = set(ctl("models", "list", "--healthy-only", "-o", "name").stdout.splitlines())
     return names if names.issuperset(wanted) else set()
+
+
+@pytest.mark.parametrize("verb", ["drain", "undrain"])
+def test_what_it_does_not_know_is_one_line(ctl: Ctl, verb: str) -> None:
+    done = ctl("models", verb, "qwen@llm/10.0.0.4:8001", exit_code=6)
+    assert "has no /api/v1" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -56,10 +56,11 @@ def start(*args: str, env: Mapping[str, str] | None = None, **options: Any) -> s
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without what would change `ctl`, and with `extra`."""
+    """This process's environment without what would change `ctl`, its contexts among it, and with `extra`."""
     changing = ("CONTROLLER_", "CTL_", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TERM")
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(changing)}
-    return kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "LC_ALL": "C.UTF-8"} | dict(extra)
+    ours = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "LC_ALL": "C.UTF-8", "XDG_CONFIG_HOME": os.devnull}
+    return kept | ours | dict(extra)
 
 
 def expected(done: Finished, code: int, args: tuple[str, ...]) -> Finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -35,11 +36,20 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.serving.set()
 
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Watchers go, as with `ctl serve`; else they would be waited for."""
+        controller = getattr(getattr(self.config.app, "state", None), "controller", None)
+        if controller is not None:
+            controller.leaving = True
+        await super().shutdown(sockets)
+
 
 @contextmanager
-def running_app(app: FastAPI) -> Iterator[str]:
-    """Serves `app` until the block is left; gives its base URL."""
+def running_app(app: FastAPI, *, send_buffer: int | None = None) -> Iterator[str]:
+    """Serves `app` until the block is left; gives its base URL. `send_buffer`: the system's, of each connection."""
     with listening_socket("127.0.0.1", 0) as sock:
+        if send_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, ws="none", lifespan="on", timeout_graceful_shutdown=5
         )

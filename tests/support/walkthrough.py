@@ -26,6 +26,7 @@ END = "\x1e"
 
 _SHOWN_AS = [
     (re.compile(r"\b\d+(\.\d+)?[smhd] ago"), "AGE ago"),
+    (re.compile(r"\bfor \d+[smhd]\b"), "for AGE"),
     (re.compile(r"\b\d+(\.\d+)? ?ms\b"), "LATENCY"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "TRACE"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)"), "TIME"),
@@ -85,7 +86,7 @@ def reader(home: Path) -> Iterator[Reader]:
         (home / folder).mkdir(parents=True)
     port = free_port()
     path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-    env = environment({"HOME": str(home), "PATH": path, "COLUMNS": "100"})
+    env = environment({"HOME": str(home), "PATH": path, "COLUMNS": "100", "XDG_CONFIG_HOME": str(home / ".config")})
     client = env | {"CONTROLLER_ADDRESS": f"http://127.0.0.1:{port}"}
     with subprocess.Popen(
         ["ctl", "serve", "--port", str(port)], env=env, cwd=home, stderr=subprocess.DEVNULL

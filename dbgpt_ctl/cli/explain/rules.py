@@ -1,0 +1,61 @@
+"""All rules, in order of likelihood: what is asked first when DB-GPT says that it found no worker instances."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.cli.explain import of_addresses, of_controllers, of_instances, of_models
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.cli.explain.facts import Facts
+    from dbgpt_ctl.cli.explain.findings import Finding, Rule
+
+RULES: tuple[Rule, ...] = (
+    of_controllers.unreachable,
+    of_controllers.proxied,
+    of_controllers.disagree,
+    of_controllers.separate,
+    of_controllers.stale,
+    of_controllers.held,
+    of_models.not_registered,
+    of_models.no_healthy,
+    of_models.type_typo,
+    of_models.twins,
+    of_addresses.loopback,
+    of_addresses.container,
+    of_instances.expired,
+    of_addresses.moved,
+    of_instances.drained,
+    of_instances.deregistered_beating,
+    of_instances.deregistered,
+    of_addresses.port_closed,
+    of_addresses.wrong_service,
+    of_addresses.no_answer,
+    of_instances.flapping,
+    of_instances.drained_service,
+    of_controllers.degraded,
+    of_controllers.leaving,
+    of_controllers.nearly_full,
+    of_controllers.short_timeout,
+    of_controllers.clock,
+    of_controllers.open_secrets,
+    of_models.one_host,
+    of_controllers.stock,
+)
+
+
+def explain(facts: Facts) -> list[Finding]:
+    """Of one model: what may keep requests from it, the likeliest first."""
+    return [finding for rule in RULES if not rule.cluster_only for finding in rule(facts)]
+
+
+def examine(facts: Facts) -> list[Finding]:
+    """Of the whole cluster: errors first, then warnings, then what is only worth knowing."""
+    found = [finding for rule in RULES for finding in rule(facts)]
+    order = ("error", "warning", "info")
+    return sorted(found, key=lambda each: order.index(each.severity))
+
+
+def all_rules() -> list[tuple[str, str, str]]:
+    """Code, symptom and fix of each rule, for the documentation."""
+    return [(each.code, each.symptom, each.fix) for each in RULES]

@@ -1,0 +1,72 @@
+"""Controllers for the tests of `ctl why` and `ctl doctor`: real ones whose clock the test turns, and invented ones."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from dbgpt_ctl.client import ControllerClient
+from dbgpt_ctl.instance import Registration
+from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from tests.support.clock import ManualClock
+from tests.support.fake_controller import fake_controller
+from tests.support.server import running_controller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.fake_controller import FakeController
+
+TIMEOUT_SECS = 60
+
+
+AGO_SECS = 200.0
+
+
+class Cluster:
+    """One real controller over a registry in memory, whose clock stands still AGO_SECS ago.
+
+    The controller tells ages by the real time: what happens here happened so long ago.
+    """
+
+    def __init__(self, url: str, clock: ManualClock) -> None:
+        self.url = url
+        self.clock = clock
+        self.client = ControllerClient(url)
+
+    def come_to_now(self) -> None:
+        """Turns the registry's clock: what does not beat expires."""
+        self.clock.advance(AGO_SECS)
+
+    def register(self, model: str, host: str = "127.0.0.1", port: int = 8001, **facts: Any) -> Registration:
+        sent = Registration.parse({"model_name": model, "host": host, "port": port, **facts})
+        self.client.register(sent)
+        return sent
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    clock = ManualClock(datetime.now(UTC) - timedelta(seconds=AGO_SECS))
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=timedelta(seconds=TIMEOUT_SECS))
+    with running_controller(registry) as url:
+        there = Cluster(url, clock)
+        with there.client:
+            yield there
+
+
+@contextmanager
+def stock_controller(objects: list[dict[str, Any]]) -> Iterator[FakeController]:
+    """Answers as DB-GPT's own does: nothing below /api/v1."""
+    with fake_controller(body=objects) as fake:
+        vars(fake)["answer"] = partial(_as_stock, fake.answer)
+        yield fake
+
+
+def _as_stock(answer: Any, path: str) -> tuple[int, bytes]:
+    if path.startswith("/api/v1"):
+        return 404, json.dumps({"detail": "Not Found"}).encode()
+    status, body = answer(path)
+    return int(status), bytes(body)

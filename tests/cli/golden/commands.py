@@ -1,0 +1,120 @@
+"""The command lines of each golden file. {PLACE} stands for a URL, or for an instance's reference."""
+
+from __future__ import annotations
+
+NOBODY = "http://127.0.0.1:1"
+LISTS = ("table", "wide", "json", "yaml", "csv", "name")
+RESULTS = ("text", "json", "yaml", "name")
+FIRST, SILENT, LEFT, DRAINED = (f"qwen2.5@llm/{host}:8001" for host in ("10.0.0.4", "10.0.0.5", "10.0.0.6", "[fd00::5]"))
+CHINESE = "深度求索@llm/worker-7:8001"
+NEW, ABSENT = "new/10.0.0.9:8001", "qwen2.5@llm/10.0.0.99:8001"
+HOSTILE = "evil\\x1b[31m\\u202e[red]@llm/10.0.0.66:8001"
+
+
+def each(line: str, *forms: str) -> list[list[str]]:
+    """The command line in each of these formats."""
+    return [[*line.split(), "-o", form] for form in forms]
+
+
+def plain(*lines: str) -> list[list[str]]:
+    return [line.split() for line in lines]
+
+
+READS = {
+    "models-list": [
+        *each("models list", *LISTS),
+        *each("models list --no-headers", "table", "csv"),
+        *plain("models list -v", "models list --quiet --healthy-only", "models list 深度求索", "models list qwen"),
+        *plain("models list --state unhealthy,deregistered", "models list --type reranker"),
+        *each("models list --type reranker", "json", "yaml", "csv", "name"),
+    ],
+    "models-get": [
+        *(["models", "get", reference] for reference in (FIRST, SILENT, LEFT, DRAINED, CHINESE, HOSTILE)),
+        *plain("models get bge@text2vec/10.0.0.4:8002"),
+        *each(f"models get {LEFT} {DRAINED}", *RESULTS),
+        *each(f"models get {ABSENT} {FIRST}", "name", "json"),
+    ],
+    "status": [*each("status", "text", "json", "yaml"), ["status", "-a", f"{NOBODY},{{controller}}"]],
+    "events": [
+        *each("events", "text", "json"),
+        *plain("events qwen2.5 --limit 2", f"events {DRAINED} --since 3d", "events nobody", "events nobody -o json"),
+    ],
+    "wait": [
+        *each("wait qwen2.5", "text", "json"),
+        *each("wait qwen2.5 --for healthy>=9 --timeout 0s", "text", "json"),
+        *plain("wait --controller", "wait nobody --for absent"),
+    ],
+    "assert": [
+        *each("assert qwen2.5", "text", "json"),
+        *each("assert qwen2.5@llm --min-healthy 2 --max-age 5s", "text", "json"),
+        *plain("assert nobody"),
+    ],
+    "diff": [*each("diff -f instances.yaml", "text", "json"), *each("diff -f instances.yaml --prune", "text", "json")],
+    "apply-dry-run": [*each("apply -f instances.yaml --dry-run --prune", "text", "json")],
+    "why": [
+        *each("why qwen2.5 --no-probe", "text", "json"),
+        *plain("why 深度求索 --no-probe", "why qwen --no-probe", "why bge@llm --no-probe"),
+        ["why", "qwen2.5", "--no-probe", "-a", NOBODY],
+        ["why", "qwen2.5", "--no-probe", "-a", f"{NOBODY},{{controller}}"],
+    ],
+    "doctor": [*each("doctor --no-probe", "text", "json"), ["doctor", "--no-probe", "-a", NOBODY]],
+    "health": [
+        *each("health", "table", "json", "yaml", "csv"),
+        ["health", "--all", "-a", f"{NOBODY},{{controller}}"],
+        ["health", "-a", NOBODY],
+    ],
+}
+"""Nothing is changed: all look at one cluster."""
+
+CHANGES = {
+    "models-register": [*each(f"models register {NEW} {LEFT}", *RESULTS), *plain("models register x@rerank/h:1")],
+    "models-deregister": [
+        *each(f"models deregister {FIRST} {ABSENT}", *RESULTS),
+        *plain(f"models deregister {FIRST} --remove"),
+    ],
+    "models-heartbeat": [*each(f"models heartbeat {FIRST} {LEFT} {NEW}", *RESULTS)],
+    "models-drain": [
+        *each(f"models drain {FIRST} {ABSENT}", *RESULTS),
+        ["models", "drain", CHINESE, "--reason", "GPU 3: [red]", "--wait"],
+        *plain("models drain --host 10.0.0.4", "models drain WorkerManager@service/10.0.0.4:8005"),
+    ],
+    "models-undrain": [*each(f"models undrain {DRAINED} {ABSENT}", *RESULTS), *plain(f"models undrain {SILENT} --wait")],
+    "models-prune": [
+        *each("models prune --older-than 90s", *RESULTS),
+        *each("models prune --older-than 90s --dry-run", *RESULTS),
+        *plain("models prune --older-than 7d", "models prune"),
+    ],
+    "apply": [*each("apply -f instances.yaml", "text", "json"), *each("apply -f instances.yaml --prune", "text", "json")],
+}
+"""Each run has a cluster of its own."""
+
+CONTEXTS = [
+    *plain("context list"),
+    *plain("context set prod -a http://ctl-1:8000,http://ctl-2:8000", "context set dev -a http://dev:8000"),
+    *plain("context use prod"),
+    *each("context list", "table", "json", "name"),
+    *each("context show", "table", "json"),
+    *plain("context show --context dev --request-timeout 500ms", "context use nope", "context delete prod"),
+]
+"""One after the other; the file of contexts starts empty."""
+
+FAILURES = {
+    "unreachable": [
+        [*line, "-a", NOBODY]
+        for line in plain("models list", f"models drain {FIRST}", "status", "events", "wait x --timeout 0s", "assert x")
+    ],
+    "usage": plain(
+        "modles list", "models lst", "models list -o jsn", "models list --bogus", "models get qwen", "models get",
+        "models register qwen/10.0.0.4:99999", "models drain", "events --since yesterday", "wait", "wait x --for ready",
+        "apply", "apply -f absent.yaml", "apply -f broken.yaml", "status -a ftp://x", "status --context nope",
+        "models list --request-timeout 0",
+    ),
+    "stock": plain(
+        "models list", "models list --state deregistered", f"models get {FIRST}", f"models drain {FIRST}",
+        f"models undrain {FIRST}", "models prune --older-than 7d", "events", "status", "health",
+        "apply -f instances.yaml --dry-run", "why qwen2.5 --no-probe", "doctor --no-probe",
+    ),
+    "not-allowed": plain("models list", f"models drain {FIRST}", "status", "events", "why x --no-probe", "health"),
+    "failed": plain("models list", f"models register {NEW}", "status", "why x --no-probe", "health"),
+}
+"""What goes wrong: nobody there, wrong arguments, DB-GPT's own controller, 401, 500."""

@@ -1,0 +1,167 @@
+"""What the golden tests look at: a cluster with an instance in each state, whose time stands still, and what a person
+sees who runs `ctl` there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import re
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from dbgpt_ctl.cli import app
+from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.events import OPERATOR, WORKER
+from dbgpt_ctl.instance import InstanceKey, Registration
+from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.settings import ControllerSettings
+from tests.support.clock import ManualClock
+from tests.support.server import running_app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dbgpt_ctl.registry import Listing
+
+TIMEOUT_SECS = 60
+FIRST, SILENT, LEFT, DRAINED = (
+    InstanceKey("qwen2.5@llm", host, 8001) for host in ("10.0.0.4", "10.0.0.5", "10.0.0.6", "[fd00::5]")
+)
+CHINESE = InstanceKey("深度求索@llm", "worker-7", 8001)
+UNCHECKED = InstanceKey("bge@text2vec", "10.0.0.4", 8002)
+SERVICE = InstanceKey("WorkerManager@service", "10.0.0.4", 8005)
+HOSTILE = InstanceKey("evil\x1b[31m\u202e[red]@llm", "10.0.0.66", 8001)
+"""Only a controller that is not ours lets it in; here it is put into the registry itself."""
+
+
+class StillRegistry(EmbeddedModelRegistry):
+    """Says what time it is, as one on a database does: else ages would count against the server's Date."""
+
+    async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
+        return replace(await super().list(model_name, healthy_only=healthy_only), time=self._clock.now())
+
+
+async def fill(registry: EmbeddedModelRegistry, clock: ManualClock) -> None:
+    """Two days in the life of eight instances."""
+    worker, operator = WORKER._replace(address="10.0.0.4"), OPERATOR._replace(address="10.0.0.1")
+
+    async def beat(*keys: InstanceKey) -> None:
+        for key in keys:
+            await registry.heartbeat(Registration(key), actor=worker)
+
+    await registry.register(Registration(FIRST, weight=2.0, prompt_template="chat"), actor=worker)
+    await registry.register(Registration(UNCHECKED, check_healthy=False), actor=worker)
+    await registry.register(Registration(HOSTILE, prompt_template="=1+1\x1b]0;title\x07"), actor=worker)
+    await beat(SILENT, LEFT, DRAINED, CHINESE, SERVICE)
+    clock.advance(25 * 3600)
+    await registry.announce()
+    await beat(FIRST, SILENT, LEFT, DRAINED, CHINESE, SERVICE, HOSTILE)
+    await registry.drain(DRAINED, reason="GPU 3: new driver", actor=operator)
+    clock.advance(26 * 3600)
+    await registry.announce()
+    await beat(SILENT, LEFT, DRAINED)
+    clock.advance(100)
+    await registry.announce()
+    await beat(FIRST, DRAINED, CHINESE, SERVICE, HOSTILE)
+    await registry.deregister(LEFT, actor=operator)
+    clock.advance(12.5)
+    await beat(LEFT)
+    clock.advance(3)
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """A real controller over a real registry; its URL."""
+    clock = ManualClock()
+    registry = StillRegistry(
+        clock=clock, heartbeat_timeout=timedelta(seconds=TIMEOUT_SECS), new_stream=lambda: "stream"
+    )
+    asyncio.run(fill(registry, clock))
+    served = create_app(ControllerSettings(), registry)
+    controller = served.state.controller
+    controller.started_at, controller.now = clock.now() - timedelta(hours=60), clock.now
+
+    class Now(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return clock.now()
+
+    with running_app(served) as url, patch("dbgpt_ctl.cli.explain.asking.datetime", Now):
+        yield url
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a person looks. `columns` None: a pipe."""
+
+    name: str
+    columns: int | None = None
+    env: tuple[tuple[str, str], ...] = ()
+
+
+NO_COLOR = (("NO_COLOR", "1"),)
+VIEWS = (
+    View("pipe"),
+    View("pipe, NO_COLOR", env=NO_COLOR),
+    View("80 columns", 80),
+    View("80 columns, NO_COLOR", 80, NO_COLOR),
+    View("200 columns", 200),
+    View("200 columns, NO_COLOR", 200, NO_COLOR),
+)
+
+
+class _Stream(io.TextIOWrapper):
+    """Notes down what is written with what every line of it is to start with."""
+
+    def __init__(self, notes: list[tuple[str, str]], start: str, *, terminal: bool) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8")
+        self._notes, self._start, self._terminal = notes, start, terminal
+
+    def write(self, text: str, /) -> int:
+        self._notes.append((self._start, text))
+        return len(text)
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+def seen(args: Iterable[str], view: View) -> str:
+    """What a command writes, in the order of its writing, and its exit code."""
+    notes: list[tuple[str, str]] = []
+    terminal = view.columns is not None
+    size = {"COLUMNS": str(view.columns), "LINES": "24", "TERM": "xterm-256color"} if terminal else {}
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, {**size, **dict(view.env)}))
+        stack.enter_context(redirect_stdout(_Stream(notes, "", terminal=terminal)))
+        stack.enter_context(redirect_stderr(_Stream(notes, "stderr: ", terminal=terminal)))
+        try:
+            app(list(args))
+        except SystemExit as left:
+            notes.append(("", f"exit {left.code}\n"))
+    assert all(text.endswith("\n") for _, text in notes), notes
+    return "".join(f"{start}{line}\n" for start, text in notes for line in text[:-1].split("\n"))
+
+
+def readable(text: str, places: dict[str, str]) -> str:
+    """With what differs from run to run replaced, and with every character in sight that a terminal obeys."""
+    for real, name in places.items():
+        text = text.replace(real, name)
+    text = re.sub(r"http://127\.0\.0\.1:\d{5}", "http://127.0.0.1:#####", text)
+    text = re.sub(r"\d+\.\d+ ?ms\b *", _padded, text)
+    text = re.sub(r"""(latency_secs"?: )[0-9.e-]+|(,200,)[0-9.e-]+(?=,)""", r"\1\2#", text)
+    text = re.sub(r"trace [0-9a-f]{32}", f"trace {'#' * 32}", text)
+    return "".join(char if char.isprintable() or char == "\n" else _shown(char) for char in text)
+
+
+def _padded(latency: re.Match[str]) -> str:
+    """As wide as it was, spaces after it included, or columns after it would move."""
+    return "#.#ms".ljust(len(latency[0])) if latency[0].endswith(" ") else "#.#ms"
+
+
+def _shown(char: str) -> str:
+    return "␛" if char == "\x1b" else f"<U+{ord(char):04X}>"

@@ -1,0 +1,286 @@
+"""apply and diff: a file against a real controller, and against ones that fail or are DB-GPT's own."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dbgpt_ctl.client import ControllerClient
+from dbgpt_ctl.instance import InstanceKey
+from tests.cli.schemas import validated
+from tests.support.fake_controller import listed
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+    from tests.support.fake_controller import FakeController
+
+FIRST, SECOND = "qwen@llm/10.0.0.4:8001", "qwen@llm/10.0.0.5:8001"
+KEY = InstanceKey("qwen@llm", "10.0.0.4", 8001)
+BEAT = "to register counts as one heartbeat; unhealthy after the timeout if no worker beats"
+UNDONE = "alive; when its worker registers again, weight will be as the worker says"
+
+
+def one(**facts: Any) -> dict[str, Any]:
+    return {"model": "qwen", "host": "10.0.0.4", "port": 8001, **facts}
+
+
+def file(*entries: dict[str, Any]) -> str:
+    """A file in the folder of the test; its name."""
+    Path("f.json").write_text(json.dumps({"instances": entries}))
+    return "f.json"
+
+
+def stored(run: Run) -> dict[int, dict[str, Any]]:
+    """What is listed, by the last number of the host."""
+    return {int(each["host"][-1]): each for each in json.loads(run("models", "list", "-o", "json").out)}
+
+
+class Dbgpts:
+    """DB-GPT's own controller: no /api/v1."""
+
+    def __init__(self, *objects: dict[str, Any]) -> None:
+        self.objects = objects
+
+    def __call__(self, path: str) -> tuple[int, bytes]:
+        if "/api/v1/" in path:
+            return 404, b'{"detail": "Not Found"}'
+        return 200, json.dumps(list(self.objects)).encode()
+
+
+def writes(fake: FakeController) -> list[str]:
+    return [each for each in fake.requests if not each.startswith("GET")]
+
+
+def test_what_is_absent_is_created(run: Run, controller: str) -> None:
+    done = run("apply", "-f", file(one(weight=2, prompt_template="chat"), one(host="10.0.0.5", check_healthy=False)))
+    assert done.lines == [
+        f"{FIRST} created: weight 2, prompt_template 'chat'",
+        f"{SECOND} created: check_healthy false",
+    ]
+    assert done.err == f"ctl: {FIRST}: {BEAT}\n"
+    found = stored(run)
+    assert (found[4]["weight"], found[4]["prompt_template"], found[4]["healthy"]) == (2.0, "chat", True)
+    assert found[5]["check_healthy"] is False
+
+
+def test_the_second_time_nothing_changes(run: Run, controller: str) -> None:
+    name = file(one(weight=2), one(host="10.0.0.5", enabled=False))
+    run("apply", "-f", name)
+    before = stored(run)
+    done = run("apply", "-f", name, "--prune")
+    assert (done.lines, done.err) == ([f"{FIRST} unchanged", f"{SECOND} unchanged"], "")
+    assert stored(run) == before
+
+
+def test_a_weight_is_changed_and_the_template_kept(run: Run, controller: str) -> None:
+    run("models", "register", FIRST, "--prompt-template", "chat")
+    done = run("apply", "-f", file(one(weight=2.5)))
+    assert done.out == f"{FIRST} changed: weight 1 -> 2.5\n"
+    assert done.err == f"ctl: warning: {FIRST}: {UNDONE}\n"
+    assert (stored(run)[4]["weight"], stored(run)[4]["prompt_template"]) == (2.5, "chat")
+
+
+def test_enabled_false_drains_and_true_ends_it(run: Run, controller: str) -> None:
+    run("models", "register", FIRST)
+    done = run("apply", "-f", file(one(enabled=False)))
+    assert done.out == f"{FIRST} changed: enabled true -> false\n"
+    assert "only as long as its process" in done.err
+    with ControllerClient(controller) as client:
+        assert client.get(KEY).drain_reason == "apply"
+    assert run("apply", "-f", file(one(enabled=True))).out == f"{FIRST} changed: enabled false -> true\n"
+    assert stored(run)[4]["enabled"] is True
+
+
+def test_what_is_created_drained_never_gets_requests(run: Run, controller: str) -> None:
+    done = run("apply", "-f", file(one(enabled=False)))
+    assert done.out == f"{FIRST} created: enabled false\n"
+    with ControllerClient(controller) as client:
+        assert {each.change.new for each in client.events().events} == {"drained"}
+        assert client.get(KEY).drain_reason == "apply"
+
+
+def test_what_the_file_leaves_out_is_left_alone(run: Run, controller: str) -> None:
+    run("models", "register", FIRST, "--weight", "3", "--no-check-healthy")
+    run("models", "drain", FIRST)
+    assert run("apply", "-f", file(one())).out == f"{FIRST} unchanged\n"
+
+
+def test_check_healthy_cannot_be_changed_but_the_rest_is(run: Run, controller: str) -> None:
+    run("models", "register", FIRST)
+    done = run("apply", "-f", file(one(check_healthy=False, enabled=False)), "-q", expect=6)
+    assert done.out == f"{FIRST} changed: enabled true -> false\n"
+    assert done.err == (
+        f"ctl: {FIRST}: check_healthy cannot be changed once an instance is there: remove it and apply again "
+        "(check_healthy true -> false)\n"
+    )
+
+
+def test_a_deregistered_one_is_not_revived(run: Run, controller: str) -> None:
+    run("models", "register", FIRST)
+    run("models", "deregister", FIRST)
+    done = run("apply", "-f", file(one()))
+    assert done.out == f"{FIRST} unchanged\n"
+    assert done.err == f"ctl: {FIRST}: deregistered; its worker or ctl models register brings it back\n"
+    done = run("apply", "-f", file(one(weight=2)), expect=6)
+    assert "not changed while it is deregistered" in done.err
+    assert (stored(run)[4]["weight"], stored(run)[4]["healthy"]) == (1.0, False)
+
+
+def test_a_dry_run_tells_the_same_and_changes_nothing(run: Run, controller: str) -> None:
+    run("models", "register", FIRST, "qwen/10.0.0.6:8001")
+    before = stored(run)
+    done = run("apply", "--dry-run", "--prune", "-f", file(one(weight=2), one(host="10.0.0.5")))
+    assert done.lines == [
+        f"{FIRST} would be changed: weight 1 -> 2",
+        f"{SECOND} would be created",
+        "qwen@llm/10.0.0.6:8001 would be pruned",
+    ]
+    assert stored(run) == before
+
+
+def test_prune_removes_what_is_not_declared_of_the_files_models(run: Run, controller: str) -> None:
+    run("models", "register", FIRST, SECOND, "bge@text2vec/10.0.0.7:1")
+    done = run("apply", "--prune", "-f", file(one()))
+    assert done.lines == [f"{FIRST} unchanged", f"{SECOND} pruned"]
+    assert f"warning: {SECOND}: not in the file and alive" in done.err
+    assert set(stored(run)) == {4, 7}
+
+
+@pytest.mark.parametrize("verb", ["apply", "diff"])
+def test_an_empty_file_does_not_wipe_a_cluster(run: Run, fake: FakeController, verb: str) -> None:
+    assert "--prune" in run(verb, "--prune", "-f", file(), expect=2).err
+    assert fake.requests == []
+
+
+def test_an_empty_file_without_prune_is_fine(run: Run, controller: str) -> None:
+    assert run("apply", "-f", file()).out == ""
+    assert run("apply", "-f", file(), "-o", "json").out == "[]\n"
+
+
+def test_nothing_is_pruned_after_a_failure(run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {**listed("qwen@llm", "10.0.0.5"), "state": "healthy"}
+    whole = {"version": 1, "time": "2026-01-02T12:00:00+00:00", "instances": [there]}
+    answers = iter([(200, json.dumps(whole).encode()), (429, b'{"detail": "full"}')])
+    monkeypatch.setattr(fake, "answer", lambda _path: next(answers))
+    done = run("apply", "--prune", "-f", file(one()), "-q", "-o", "json", expect=6)
+    assert [each["result"] for each in validated("apply", json.loads(done.out))] == ["failed", "not tried"]
+    assert [each.split("?")[0] for each in writes(fake)] == ["POST /api/controller/models"]
+
+
+def test_when_the_controller_goes_down_midway_the_rest_is_not_tried(
+    run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {"version": 1, "time": "2026-01-02T12:00:00+00:00", "instances": []}
+    answers = iter([(200, json.dumps(whole).encode()), (200, b"true"), (503, b'{"detail": "away"}')])
+    monkeypatch.setattr(fake, "answer", lambda _path: next(answers))
+    done = run("apply", "-q", "-f", file(one(), one(port=2), one(port=3), one(port=4)), expect=3)
+    assert done.out == f"{FIRST} created\n"
+    assert "ctl: 2 not tried: qwen@llm/10.0.0.4:3 and what follows\n" in done.err
+
+
+def test_nothing_is_done_on_stale_knowledge(run: Run, fake: FakeController) -> None:
+    since = "2026-01-02T11:59:00+00:00"
+    fake.body = {"version": 1, "time": "2026-01-02T12:00:00+00:00", "stale_since": since, "instances": []}
+    assert "is away" in run("apply", "-f", file(one()), expect=3).err
+    assert "is away" in run("diff", "-f", file(one()), expect=5).err
+    assert run("apply", "--dry-run", "-f", file(one())).out == f"{FIRST} would be created\n"
+    assert writes(fake) == []
+
+
+def test_mistakes_are_a_line_each_and_nothing_is_sent(run: Run, fake: FakeController) -> None:
+    done = run("apply", "-f", file(one(port=0), one(hots="h")), expect=2)
+    assert done.err == (
+        "ctl: f.json: instances[0].port: port 0 is not a whole number from 1 to 65535\n"
+        "ctl: f.json: instances[1]: unknown key 'hots'; did you mean host?\n"
+        "ctl: 2 mistakes in f.json; nothing was changed\n"
+    )
+    assert (done.out, fake.requests) == ("", [])
+
+
+def test_a_thousand_mistakes_fit_on_a_screen(run: Run, fake: FakeController) -> None:
+    done = run("diff", "-f", file(*[one(port=0)] * 1000), expect=2)
+    assert len(done.err.splitlines()) == 22
+    assert "ctl: and 980 more\n" in done.err
+
+
+@pytest.mark.parametrize("args", [(), ("-f", "missing.yaml"), ("-f", "."), ("-f", ""), ("-f", "a\0b")])
+def test_a_file_that_cannot_be_read(run: Run, fake: FakeController, args: tuple[str, ...]) -> None:
+    assert run("apply", *args, expect=2).err.count("\n") == 1
+    assert fake.requests == []
+
+
+def test_standard_input(run: Run, controller: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stdin:
+        buffer = io.BytesIO(json.dumps({"instances": [one()]}).encode())
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    assert run("apply", "-f", "-", "-q").out == f"{FIRST} created\n"
+
+
+def test_names_that_a_terminal_would_obey_are_escaped(run: Run, fake: FakeController) -> None:
+    hostile = {**listed("qwen@llm", "h\x1b[2J"), "state": "healthy"}
+    fake.body = {"version": 1, "time": "2026-01-02T12:00:00+00:00", "instances": [hostile]}
+    done = run("diff", "--prune", "-f", file(one()), expect=5)
+    assert done.lines == [f"+ {FIRST}", r"- qwen@llm/h\x1b[2J:8001"]
+
+
+def test_diff_is_0_when_all_is_as_declared(run: Run, controller: str) -> None:
+    run("models", "register", FIRST)
+    done = run("diff", "-f", file(one(weight=1, enabled=True)))
+    assert (done.out, done.err) == ("", "")
+    assert run("diff", "-f", file(one()), "-o", "json").out == "[]\n"
+
+
+def test_diff_is_5_and_shows_what_differs(run: Run, controller: str) -> None:
+    run("models", "register", FIRST, "qwen/10.0.0.6:8001")
+    name = file(one(enabled=False, check_healthy=False), one(host="10.0.0.5", weight=2))
+    before = stored(run)
+    done = run("diff", "--prune", "-f", name, expect=5)
+    assert done.lines == [
+        f"~ {FIRST} enabled true -> false, check_healthy true -> false",
+        f"+ {SECOND} weight 2",
+        "- qwen@llm/10.0.0.6:8001",
+    ]
+    assert f"ctl: {FIRST}: check_healthy cannot be changed" in done.err
+    told = validated("diff", json.loads(run("diff", "--prune", "-f", name, "-o", "json", expect=5).out))
+    assert [each["action"] for each in told] == ["change", "create", "prune"]
+    assert told[0]["changes"] == [
+        {"field": "enabled", "old": True, "new": False, "possible": True},
+        {"field": "check_healthy", "old": True, "new": False, "possible": False},
+    ]
+    assert stored(run) == before
+
+
+def test_apply_in_json_keeps_to_its_schema(run: Run, controller: str) -> None:
+    run("models", "register", FIRST, "qwen/10.0.0.6:8001")
+    name = file(one(weight=2, check_healthy=False), one(host="10.0.0.5"))
+    done = run("apply", "--prune", "-f", name, "-o", "json", expect=6)
+    changed, created, pruned = validated("apply", json.loads(done.out))
+    assert [changed["result"], created["result"], pruned["result"]] == ["changed", "created", "pruned"]
+    assert changed["error"] == "controller_refused"
+
+
+def test_dbgpts_own_controller_takes_creation_and_weight(
+    run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = Dbgpts(listed("qwen@llm"))
+    rest = iter([answers(""), (200, b"true"), (200, b"true")])
+    monkeypatch.setattr(fake, "answer", lambda path: answers(path) if "/v1/" in path else next(rest))
+    done = run("apply", "-q", "-f", file(one(weight=2, enabled=True), one(host="10.0.0.5")))
+    assert done.lines == [f"{FIRST} changed: weight 1 -> 2", f"{SECOND} created"]
+    assert writes(fake) == ["POST /api/controller/models"] * 2
+
+
+@pytest.mark.parametrize("there", [[listed("qwen@llm")], []])
+def test_dbgpts_own_controller_cannot_drain(
+    run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch, there: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(fake, "answer", Dbgpts(*there))
+    done = run("apply", "-q", "-f", file(one(enabled=False)), "-o", "json", expect=6)
+    assert "cannot drain" in done.err
+    assert validated("apply", json.loads(done.out))[0]["error"] == "not_supported"
+    assert writes(fake) == []

@@ -1,0 +1,251 @@
+"""`ctl events`, and how it follows."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dbgpt_ctl.cli.following import Follower, Outage, Position
+from dbgpt_ctl.cli.telling import Flaps, cause, ordinal
+from dbgpt_ctl.client.details import Watched
+from dbgpt_ctl.errors import ControllerUnreachable
+from dbgpt_ctl.events import EXPIRED, OPERATOR, Cause, Change
+from dbgpt_ctl.instance import InstanceKey
+from tests.cli.clusters import Cluster, cluster, stock_controller
+from tests.cli.schemas import validated
+from tests.cli.test_process import on_terminal
+from tests.support.process import CTL, environment, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import Run
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+KEY = InstanceKey("qwen@llm", "127.0.0.1", 8001)
+
+
+@pytest.fixture
+def there(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    with cluster() as found:
+        monkeypatch.setenv("CONTROLLER_ADDRESS", found.url)
+        yield found
+
+
+def test_the_table(run: Run, there: Cluster) -> None:
+    there.register("qwen@llm")
+    there.client.drain(KEY, reason="new driver")
+    lines = [line.split(maxsplit=4)[1:] for line in run("events").lines]
+    assert lines == [
+        ["INSTANCE", "OLD", "NEW", "CAUSE"],
+        ["qwen@llm/127.0.0.1:8001", "absent", "healthy", "register by worker 127.0.0.1"],
+        ["qwen@llm/127.0.0.1:8001", "healthy", "drained", lines[2][3]],
+    ]
+    assert lines[2][3] == "drain by operator 127.0.0.1: new driver"
+
+
+def test_states_are_in_colour_on_a_terminal(there: Cluster) -> None:
+    there.register("qwen@llm")
+    there.client.drain(KEY)
+    shown = "\n".join(on_terminal("events", "-a", there.url, columns=200))
+    assert "\x1b[33mdrained\x1b[0m" in shown
+    assert "\x1b" not in "".join(on_terminal("events", "-a", there.url, columns=200, NO_COLOR="1"))
+
+
+def test_json_is_an_array_of_the_apis_objects(run: Run, there: Cluster) -> None:
+    assert run("events", "-o", "json").out == "[]\n"
+    there.register("qwen@llm")
+    (event,) = validated("events", json.loads(run("events", "-o", "json").out))
+    assert (event["old"], event["new"], event["actor"]) == ("absent", "healthy", "worker")
+
+
+def chosen(run: Run, *args: str) -> list[int]:
+    return [each["port"] for each in json.loads(run("events", *args, "-o", "json").out)]
+
+
+@pytest.mark.parametrize(
+    ("args", "ports"),
+    [
+        ([], [1, 2, 3]),
+        (["a"], [1, 2]),
+        (["a@reranker"], [2]),
+        (["a/127.0.0.1:1"], [1]),
+        (["--limit", "2"], [2, 3]),
+        (["a", "--limit", "1"], [2]),
+        (["--limit", "0"], []),
+        (["--since", "1m"], [3]),
+        (["--since", "2h"], [1, 2, 3]),
+    ],
+)
+def test_which_events(run: Run, there: Cluster, args: list[str], ports: list[int]) -> None:
+    there.register("a@llm", port=1)
+    there.register("a@reranker", port=2)
+    there.come_to_now()
+    there.register("b@llm", port=3)
+    told = json.loads(run("events", *args, "-o", "json").out)
+    assert [each["port"] for each in told if each["verb"] != "expire"] == ports or args == ["--limit", "2"]
+    assert len(told) <= 2 or args != ["--limit", "2"]
+
+
+def test_since_a_time(run: Run, there: Cluster) -> None:
+    there.register("a@llm", port=1)
+    assert chosen(run, "--since", "2020-01-01T00:00:00Z") == [1]
+    assert chosen(run, "--since", "2099-01-01T00:00:00+02:00") == []
+
+
+def test_none_is_no_error(run: Run, there: Cluster) -> None:
+    done = run("events", "qwen")
+    assert (done.out, done.err) == ("", "ctl: no events of 'qwen'\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--since", "yesterday"], "yesterday"),
+        (["--since", "2026-01-02T12:00:00"], "no time zone"),
+        (["--limit", "-1"], "-1"),
+        (["--limit", "many"], "many"),
+        (["a/h:0"], "port 0"),
+        (["two@at@llm"], "two@at@llm"),
+        (["-o", "yaml"], "yaml"),
+    ],
+)
+def test_wrong_usage(run: Run, there: Cluster, args: list[str], named: str) -> None:
+    assert named in run("events", *args, expect=2).err
+
+
+def test_dbgpts_own_controller_cannot_tell(run: Run) -> None:
+    with stock_controller([]) as fake:
+        err = run("events", "-a", fake.url, expect=6).err
+    assert err.count("\n") == 1
+    assert "which events needs" in err
+
+
+def expiry(seconds: int) -> Change:
+    return Change(NOON + timedelta(seconds=seconds), KEY, "healthy", "unhealthy", EXPIRED)
+
+
+def test_flaps_are_counted_within_ten_minutes() -> None:
+    flaps = Flaps()
+    assert [flaps.note(expiry(at)) for at in (0, 60, 600, 601, 3000)] == [1, 2, 3, 3, 1]
+    assert flaps.note(Change(NOON, KEY, "healthy", "drained", Cause("drain", OPERATOR))) == 0
+    assert cause(expiry(0), 1) == "expire"
+    assert cause(expiry(0), 3) == "expire (3rd time in 10m)"
+    assert [ordinal(each) for each in (1, 2, 3, 4, 11, 12, 13, 21, 111)] == [
+        *("1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "111th")
+    ]
+
+
+def test_following_tells_what_was_and_what_comes(there: Cluster) -> None:
+    there.register("qwen@llm")
+    with start("events", "-f", "-o", "json", "-a", there.url) as process:
+        assert process.stdout
+        assert process.stderr
+        first = validated("events-follow", json.loads(process.stdout.readline()))
+        there.client.drain(KEY)
+        second = validated("events-follow", json.loads(process.stdout.readline()))
+        assert (first["new"], second["new"], second["id"]) == ("healthy", "drained", first["id"] + 1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == ""
+
+
+def test_following_ends_as_soon_as_nobody_reads(there: Cluster) -> None:
+    """Not with the next event: there may be none."""
+    there.register("qwen@llm")
+    command = ["bash", "-c", '"$@" | head -n 1; echo "${PIPESTATUS[0]}"', "-", *CTL, "events", "-f", "-a", there.url]
+    done = subprocess.run(
+        command, env=environment({}), capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL
+    )
+    assert done.stdout.splitlines()[1:] == ["141"]
+    assert done.stderr == ""
+
+
+def test_following_goes_on_at_a_controller_that_started_anew(run: Run, tmp_path: Any) -> None:
+    """Its registry in memory numbers anew: each event of the new one is told, and that some may be missing."""
+    from tests.support.dbgpt_process import free_port
+
+    port = free_port()
+
+    def controller() -> Any:
+        return start("serve", "--port", str(port), cwd=tmp_path)
+
+    with controller() as first:
+        url = f"http://127.0.0.1:{port}"
+        run("wait", "--controller", "-a", url, "--timeout", "30s")
+        run("models", "register", "a/h:1", "-a", url)
+        with start("events", "-f", "-o", "json", "-a", url) as follower:
+            assert follower.stdout
+            assert follower.stderr
+            assert json.loads(follower.stdout.readline())["port"] == 1
+            first.kill()
+            first.wait()
+            assert "going on when one answers" in follower.stderr.readline()
+            with controller() as second:
+                run("wait", "--controller", "-a", url, "--timeout", "30s")
+                run("models", "register", "b/h:2", "-a", url)
+                run("models", "register", "c/h:3", "-a", url)
+                assert [json.loads(follower.stdout.readline())["port"] for _ in range(2)] == [2, 3]
+                follower.send_signal(signal.SIGINT)
+                assert follower.wait(60) == 130
+                rest = follower.stderr.read()
+                assert "answers again" in rest
+                assert "some events may be missing here" in rest
+                second.kill()
+
+
+class Script:
+    """A client whose watches go as told; what it is asked for is remembered."""
+
+    def __init__(self, *watches: list[Watched | Exception]) -> None:
+        self.watches = list(watches)
+        self.cursors: list[str | None] = []
+
+    def watch(self, **asked: str | None) -> Iterator[Watched]:
+        self.cursors.append(asked["cursor"])
+        if not self.watches:
+            raise KeyboardInterrupt
+        for each in self.watches.pop(0):
+            if isinstance(each, Exception):
+                raise each
+            yield each
+
+
+def change(cursor: str) -> Watched:
+    return Watched("change", cursor)
+
+
+def followed(script: Script, said: list[str], cursor: str | None = None, **more: Any) -> list[Watched]:
+    client: Any = script
+    outage = Outage(said.append, monotonic=lambda: 0.0)
+    found: list[Watched] = []
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(Follower(client, outage, position=Position(cursor), sleep=lambda _: None, **more))
+    return found
+
+
+def test_no_change_twice_and_none_lost_over_a_reconnect() -> None:
+    gone = ControllerUnreachable("gone")
+    script = Script(
+        [Watched("ready", "s.7"), change("s.8"), gone],
+        [gone],
+        [Watched("ready", "s.8"), change("s.8"), change("s.9"), Watched("leaving")],
+        [Watched("ready", "s.9"), Watched("dropped")],
+        [Watched("ready", "t.0"), Watched("reset", "t.3"), change("t.4")],
+    )
+    said: list[str] = []
+    found = followed(script, said)
+    assert [each.cursor for each in found if each.kind == "change"] == ["s.8", "s.9", "t.4"]
+    assert script.cursors == [None, "s.8", "s.8", "s.9", "s.9", "t.4"]
+    assert said[:2] == ["gone; going on when one answers", "the controller answers again, after 0s"]
+
+
+def test_the_first_connection_may_be_insisted_on() -> None:
+    client: Any = Script([ControllerUnreachable("gone")])
+    with pytest.raises(ControllerUnreachable):
+        next(iter(Follower(client, Outage(lambda _: None), patient=False)))

@@ -1,0 +1,105 @@
+"""`ctl models get`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from dbgpt_ctl.instance import InstanceKey
+from tests.cli.clusters import Cluster, cluster, stock_controller
+from tests.cli.schemas import validated
+from tests.support.fake_controller import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import Run
+
+KEY = InstanceKey("qwen@llm", "127.0.0.1", 8001)
+REF = "qwen/127.0.0.1:8001"
+
+
+@pytest.fixture
+def there(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    with cluster() as found:
+        monkeypatch.setenv("CONTROLLER_ADDRESS", found.url)
+        found.register("qwen@llm")
+        yield found
+
+
+def shown(run: Run) -> dict[str, str]:
+    lines = [line for line in run("models", "get", REF).lines if line.startswith("  ") and line[2] != " "]
+    return {line[2:19].strip(): line[19:] for line in lines}
+
+
+def test_a_healthy_one(run: Run, there: Cluster) -> None:
+    out = run("models", "get", REF).lines
+    assert out[0] == "qwen@llm/127.0.0.1:8001"
+    assert shown(run)["state"].startswith("healthy for ")
+    assert out[-1].endswith("Z  absent -> healthy, register by worker 127.0.0.1")
+    assert max(map(len, out)) <= 80
+
+
+def test_a_drained_one_says_by_whom_when_and_why(run: Run, there: Cluster) -> None:
+    there.client.drain(KEY, reason="[red]new driver")
+    told = shown(run)
+    assert told["state"].startswith("drained for ")
+    assert " ago, " in told["drained"]
+    assert told["drained by"] == "127.0.0.1"
+    assert told["drain reason"] == "[red]new driver"
+
+
+def test_a_deregistered_one_that_still_beats(run: Run, there: Cluster) -> None:
+    sent = there.register("qwen@llm")
+    there.client.deregister(KEY)
+    assert shown(run)["still beating"] == "no beat came since"
+    there.client.heartbeat(sent)
+    told = shown(run)
+    assert told["state"].endswith(", still beating")
+    assert told["still beating"].startswith("yes, last refused ")
+
+
+def test_an_expired_one_and_its_flaps(run: Run, there: Cluster) -> None:
+    there.come_to_now()
+    told = shown(run)
+    assert told["state"].startswith("unhealthy")
+    assert told["state"].endswith("its beat is too old")
+
+
+def test_a_removed_one_says_so(run: Run, there: Cluster) -> None:
+    there.client.deregister(KEY, remove=True)
+    assert "removed" in shown(run)["state"]
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_as_data(run: Run, there: Cluster, form: str) -> None:
+    there.client.drain(KEY)
+    out = run("models", "get", REF, "-o", form).out
+    told = validated("models-get", json.loads(out) if form == "json" else yaml.safe_load(out))
+    (instance,) = told["instances"]
+    assert (instance["state"], instance["still_beating"]) == ("drained", False)
+    assert instance["since"] == instance["drained_at"]
+    assert [each["new"] for each in instance["events"]] == ["healthy", "drained"]
+
+
+def test_names(run: Run, there: Cluster) -> None:
+    assert run("models", "get", REF, "-o", "name").out == "qwen@llm/127.0.0.1:8001\n"
+
+
+def test_an_unknown_one_is_4_with_what_is_near(run: Run, there: Cluster) -> None:
+    done = run("models", "get", REF, "qwen/127.0.0.1:8002", "-o", "json", expect=4)
+    assert len(validated("models-get", json.loads(done.out))["instances"]) == 1
+    assert done.err == (
+        "ctl: qwen@llm/127.0.0.1:8002: not known to the controller; did you mean qwen@llm/127.0.0.1:8001?\n"
+    )
+
+
+def test_dbgpts_own_controller_cannot_tell(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stock_controller([listed("qwen@llm")]) as fake:
+        monkeypatch.setenv("CONTROLLER_ADDRESS", fake.url)
+        err = run("models", "get", REF, expect=6).err
+    assert err.count("\n") == 1
+    assert err.endswith("; ctl models list qwen@llm -o wide shows what it tells\n")

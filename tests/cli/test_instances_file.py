@@ -1,0 +1,157 @@
+"""What `ctl apply` takes as a file, and where it says that a mistake is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dbgpt_ctl.cli.documents import MAX_BYTES, read_document
+from dbgpt_ctl.cli.instances_file import Declared, InvalidFile, read_instances
+from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.instance import InstanceKey
+
+YAML = """\
+instances:
+  - {model: qwen, host: 10.0.0.4, port: 8001, weight: 2, enabled: false}
+  - model: org/b b@reranker
+    host: '[::1]'
+    port: 1
+    prompt_template: null
+    check_healthy: false
+"""
+DECLARED = [
+    Declared(InstanceKey("qwen@llm", "10.0.0.4", 8001), {"weight": 2.0, "enabled": False}),
+    Declared(InstanceKey("org/b b@reranker", "[::1]", 1), {"prompt_template": None, "check_healthy": False}),
+]
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(InvalidFile) as error:
+        read_instances(text.encode(), "f")
+    return list(error.value.problems)
+
+
+def entry(**fields: object) -> str:
+    """A file with one instance, as JSON; `...` leaves a field out."""
+    whole = {"model": "qwen", "host": "h", "port": 1} | fields
+    return json.dumps({"instances": [{name: value for name, value in whole.items() if value is not ...}]})
+
+
+def test_yaml() -> None:
+    assert read_instances(YAML.encode(), "f") == DECLARED
+
+
+def test_json_is_read_as_json() -> None:
+    text = (
+        '{\t"instances": [{"model":"qwen","host":"10.0.0.4","port":8001,"weight":2,"enabled":false},'
+        '{"model":"org\\/b b@reranker","host":"[::1]","port":1,"prompt_template":null,"check_healthy":false}]}'
+    )
+    assert read_instances(text.encode(), "f") == DECLARED
+
+
+def test_json_beyond_the_basic_plane() -> None:
+    assert read_instances(entry(model="\U0001f600").encode(), "f")[0].key.model_name == "\U0001f600@llm"
+
+
+def test_yaml_in_flow_style_that_looks_like_json() -> None:
+    assert len(read_instances(b"{instances: [{model: qwen, host: h, port: 1}]}", "f")) == 1
+
+
+def test_a_byte_order_mark_is_no_mistake() -> None:
+    assert read_instances(b"\xef\xbb\xbf" + YAML.encode(), "f") == DECLARED
+
+
+def test_no_instances() -> None:
+    assert read_instances(b"instances: []", "f") == []
+
+
+def test_all_mistakes_are_told_at_once_with_their_places() -> None:
+    text = "instances:\n- {model: qwen, host: h, port: 0}\n- model: qwen\n  hosst: h\n  port: 1\n- 7\n"
+    assert problems(text) == [
+        "f:2: instances[0].port: port 0 is not a whole number from 1 to 65535",
+        "f:4: instances[1]: unknown key 'hosst'; did you mean host?",
+        "f:3: instances[1]: host is missing",
+        "f:6: instances[2]: 7 is not a mapping with model, host, port, weight, enabled, prompt_template, check_healthy",
+    ]
+
+
+def test_twins_are_a_mistake() -> None:
+    text = "instances:\n- {model: qwen, host: h, port: 1}\n- {model: ' qwen@llm ', host: h, port: 1}"
+    assert problems(text) == ["f:3: instances[1]: qwen@llm/h:1 is declared by instances[0] already"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"model": ...}, "instances[0]: model is missing"),
+        ({"model": 7}, "instances[0].model: 7 is not a text, as in qwen@llm (a number in quotes is one)"),
+        ({"model": "a@b@c"}, "instances[0].model: model_name 'a@b@c' is not NAME@TYPE"),
+        ({"model": ""}, "instances[0].model: model_name is empty"),
+        ({"model": "a\x1b[31m"}, r"instances[0].model: model_name 'a\x1b[31m@llm' holds control"),
+        ({"host": "http://h"}, "instances[0].host: host 'http://h' is not a host name or address"),
+        ({"host": "h:1"}, "instances[0].host: host 'h:1' holds a colon and is no IPv6 address"),
+        ({"port": "8001"}, "instances[0].port: '8001' is not a whole number"),
+        ({"port": True}, "instances[0].port: true is not a whole number"),
+        ({"port": 1.5}, "instances[0].port: 1.5 is not a whole number"),
+        ({"port": None}, "instances[0].port: null is not a whole number"),
+        ({"weight": True}, "instances[0].weight: true is not a number"),
+        ({"weight": float("nan")}, "instances[0].weight: 'NaN' is not a number"),
+        ({"weight": None}, "instances[0].weight: null is not a number"),
+        ({"enabled": 1}, "instances[0].enabled: 1 is not true or false"),
+        ({"check_healthy": "yes"}, "instances[0].check_healthy: 'yes' is not true or false"),
+        ({"prompt_template": []}, "instances[0].prompt_template: a list is not a text or null"),
+        ({"prompt_template": "x" * 129}, "instances[0].prompt_template: prompt_template"),
+    ],
+)
+def test_a_wrong_field(fields: dict[str, object], problem: str) -> None:
+    (found,) = problems(entry(**fields))
+    assert found.startswith(f"f: {problem}")
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "on", "22:22", "0x10", "010", ".inf", ".nan", "1_000"])
+def test_no_word_means_what_it_does_not_look_like(word: str) -> None:
+    assert read_document(f"- {word}".encode(), "f").value[0].value == word
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &x [*x]",
+        "instances: &all []\nmore: *all",
+        "instances: !!python/object/apply:os.system [true]",
+        "instances: []\n---\ninstances: []",
+        "? [a]\n: 1",
+        "instances: [",
+        "\tinstances: []",
+        "a\0b: 1",
+        "[" * 50_000,
+        '{"a":' * 50_000,
+        "- " * 5_000 + "a",
+        '{"instances": ' + "[" * 500 + "]" * 500 + "}",
+    ],
+)
+def test_tricks_are_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read_instances(text.encode(), "f")
+    assert str(error.value).startswith("f")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "null", "[]", "7", "instances:", "instances: 7", "{}"])
+def test_what_declares_nothing_is_a_mistake(text: str) -> None:
+    assert len(problems(text)) == 1
+
+
+def test_a_key_that_stands_there_twice() -> None:
+    assert problems("instances: []\ninstances: []") == ["f:2: the file: key 'instances' stands there twice"]
+
+
+def test_too_large() -> None:
+    with pytest.raises(UsageError, match="larger than 4 MiB"):
+        read_instances(b" " * (MAX_BYTES + 1), "f")
+
+
+def test_not_utf_8() -> None:
+    with pytest.raises(UsageError, match="byte 3 is wrong"):
+        read_instances(b"a:\xff", "f")

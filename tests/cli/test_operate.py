@@ -1,0 +1,254 @@
+"""drain, undrain and prune: against a real controller, and against ones that fail or are DB-GPT's own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.schemas import validated
+from tests.cli.test_completion import offered
+from tests.support.fake_controller import fake_controller, listed
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+    from tests.support.fake_controller import FakeController
+
+REF = "qwen@llm/10.0.0.4:8001"
+TWIN = "qwen@llm/10.0.0.5:8001"
+SERVICE = "WorkerManager@service/10.0.0.4:8001"
+IN_MEMORY = "ctl: this registry is in the controller's memory: the drain lasts only as long as its process\n"
+
+
+def routable(run: Run) -> list[str]:
+    return run("models", "list", "--healthy-only", "-o", "name", "-q").lines
+
+
+def not_dbgpts(answer: Any) -> Any:
+    """An `answer` of a controller without /api/v1."""
+    return lambda path: (404, b'{"detail": "Not Found"}') if "/api/v1/" in path else answer(path)
+
+
+def test_a_drained_one_gets_no_requests(run: Run, controller: str) -> None:
+    run("models", "register", REF, TWIN)
+    done = run("models", "drain", "qwen/10.0.0.4:8001")
+    assert (done.out, done.err) == (f"{REF} drained\n", IN_MEMORY)
+    assert routable(run) == [TWIN]
+
+
+def test_a_drain_survives_a_register_and_ends_with_undrain(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    run("models", "drain", REF)
+    run("models", "register", REF)
+    assert routable(run) == []
+    done = run("models", "undrain", REF)
+    assert (done.out, done.err) == (f"{REF} undrained\n", "")
+    assert routable(run) == [REF]
+
+
+def test_both_may_be_repeated(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    for verb in ("drain", "drain", "undrain", "undrain"):
+        run("models", verb, REF)
+    assert routable(run) == [REF]
+
+
+def test_many_are_one_line_each_and_one_remark(run: Run, controller: str) -> None:
+    run("models", "register", REF, TWIN)
+    done = run("models", "drain", REF, TWIN, REF)
+    assert (done.lines, done.err) == ([f"{REF} drained", f"{TWIN} drained"], IN_MEMORY)
+    assert run("models", "drain", REF, "-q").err == ""
+
+
+def test_the_reason_is_kept(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    run("models", "drain", REF, "--reason", "bad gpu")
+    assert "bad gpu" in run("models", "get", REF).out
+
+
+@pytest.mark.parametrize("reason", ["", " ", "two\nlines", "x" * 201])
+def test_a_reason_is_one_line(run: Run, fake: FakeController, reason: str) -> None:
+    assert "--reason" in run("models", "drain", REF, "--reason", reason, expect=2).err
+    assert fake.requests == []
+
+
+def test_a_host_is_all_of_it_but_services(run: Run, controller: str) -> None:
+    run("models", "register", REF, TWIN, SERVICE, "bge@text2vec/10.0.0.4:1", "qwen/10.0.0.44:1")
+    done = run("models", "drain", "--host", "10.0.0.4", "-o", "name")
+    assert done.lines == ["bge@text2vec/10.0.0.4:1", REF]
+    assert done.err.startswith(f"ctl: left alone: {SERVICE}: DB-GPT finds a worker's control port through it")
+    assert routable(run) == [SERVICE, "qwen@llm/10.0.0.44:1", TWIN]
+    assert run("models", "undrain", "--host", "10.0.0.4", "-o", "name").lines == ["bge@text2vec/10.0.0.4:1", REF]
+
+
+def test_a_host_by_force_is_all_of_it(run: Run, controller: str) -> None:
+    run("models", "register", REF, SERVICE)
+    assert run("models", "drain", "--host", "10.0.0.4", "--force", "-o", "name").lines == [SERVICE, REF]
+
+
+def test_nothing_with_that_host(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    done = run("models", "drain", "--host", "10.0.0.9", expect=4)
+    assert done.err == "ctl: nothing is registered with host '10.0.0.9'; ctl models list shows what is\n"
+
+
+def test_nothing_but_services_with_that_host(run: Run, controller: str) -> None:
+    run("models", "register", SERVICE)
+    assert "nothing but type service" in run("models", "drain", "--host", "10.0.0.4", expect=4).err
+
+
+def test_a_service_by_reference_needs_force(run: Run, controller: str) -> None:
+    run("models", "register", REF, SERVICE)
+    done = run("models", "drain", REF, SERVICE, expect=2)
+    assert done.err.startswith(f"ctl: {SERVICE} is of type service: DB-GPT finds")
+    assert "--force" in done.err
+    assert routable(run) == [SERVICE, REF]
+    run("models", "drain", SERVICE, "--force")
+    assert run("models", "undrain", SERVICE).out == f"{SERVICE} undrained\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("drain",),
+        ("undrain",),
+        ("drain", REF, "--host", "h"),
+        ("drain", "--host", "h", "--type", "llm"),
+        ("drain", "--host", "http://h"),
+        ("drain", "qwen"),
+        ("drain", REF, "--wait", "--timeout", "soon"),
+        ("prune",),
+        ("prune", "--older-than", "7w"),
+        ("prune", "--older-than", "0d"),
+        ("prune", "--older-than", "9999d"),
+    ],
+)
+def test_wrong_usage_is_2_and_asks_nobody(run: Run, fake: FakeController, args: tuple[str, ...]) -> None:
+    assert run("models", *args, expect=2).err.count("\n") == 1
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize("verb", ["drain", "undrain"])
+def test_who_names_nothing_is_told_what_is_near(run: Run, controller: str, verb: str) -> None:
+    run("models", "register", REF)
+    done = run("models", verb, "qwen/10.0.0.4:8002", REF, expect=4)
+    assert done.out == f"{REF} {verb}ed\n"
+    assert f"ctl: qwen@llm/10.0.0.4:8002: not registered; did you mean {REF}?\n" in done.err
+
+
+@pytest.mark.parametrize("verb", ["drain", "undrain"])
+def test_json_keeps_to_its_schema(run: Run, controller: str, verb: str) -> None:
+    run("models", "register", REF)
+    done = run("models", verb, REF, "nix/h:1", "-o", "json", expect=4)
+    worked, failed = validated(f"models-{verb}", json.loads(done.out))
+    state = "drained" if verb == "drain" else "healthy"
+    assert (worked["result"], worked["state"], worked["durable"]) == (f"{verb}ed", state, False)
+    assert (failed["result"], failed["error"]) == ("failed", "not_found")
+
+
+@pytest.mark.parametrize(
+    "args", [("drain", REF), ("drain", "--host", "h"), ("undrain", REF), ("prune", "--older-than", "7d")]
+)
+def test_dbgpts_own_controller_is_told_apart(
+    run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(fake, "answer", not_dbgpts(fake.answer))
+    done = run("models", *args, expect=6)
+    assert "has no /api/v1" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_when_no_controller_answers_the_rest_is_not_tried(run: Run, fake: FakeController) -> None:
+    fake.status, fake.body = 503, {"detail": "away"}
+    done = run("models", "drain", REF, TWIN, "-o", "json", expect=3)
+    assert f"ctl: 1 not tried: {TWIN}\n" in done.err
+    assert [each["result"] for each in validated("models-drain", json.loads(done.out))] == ["failed", "not tried"]
+
+
+def test_wait_asks_every_controller(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    with fake_controller(body=[listed("qwen@llm", port=9)]) as other:
+        run("models", "drain", REF, "--wait", "-a", f"{controller},{other.url}")
+        assert other.requests == ["GET /api/controller/models?model_name=qwen%40llm&healthy_only=true"]
+
+
+def test_wait_is_not_over_while_one_hands_it_out(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    with fake_controller(body=[listed("qwen@llm")]) as other:
+        where = ("-a", f"{controller},{other.url}", "-q")
+        done = run("models", "drain", REF, "--wait", "--timeout", "1ms", *where, expect=5)
+        assert done.out == f"{REF} drained\n"
+        assert done.err == f"ctl: {REF}: drained, but {other.url} did not follow within 0.001s\n"
+        done = run("models", "drain", REF, "--wait", "--timeout", "1ms", "-o", "json", *where, expect=5)
+        (told,) = validated("models-drain", json.loads(done.out))
+        assert (told["result"], told["error"]) == ("drained", "condition_not_met")
+
+
+def test_wait_passes_over_a_controller_that_is_away(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    done = run("models", "drain", REF, "--wait", "-a", f"{controller},http://127.0.0.1:1")
+    assert done.out == f"{REF} drained\n"
+    assert "ctl: not asked: " in done.err
+
+
+def test_undrain_waits_for_all(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    run("models", "drain", REF)
+    assert run("models", "undrain", REF, "--wait").out == f"{REF} undrained\n"
+    with fake_controller(body=[]) as other:
+        done = run("models", "undrain", REF, "--wait", "--timeout", "1ms", "-a", f"{controller},{other.url}", expect=5)
+        assert done.err == f"ctl: {REF}: undrained, but {other.url} did not follow within 0.001s\n"
+
+
+def test_undrain_does_not_wait_for_what_gets_nothing_for_another_reason(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    run("models", "deregister", REF)
+    done = run("models", "undrain", REF, "--wait", expect=5)
+    assert done.out == f"{REF} undrained\n"
+    assert done.err == f"ctl: {REF}: undrained, but it gets no requests: it is deregistered\n"
+
+
+def test_prune_forgets_what_is_long_gone(run: Run, controller: str) -> None:
+    run("models", "register", REF, TWIN)
+    run("models", "deregister", REF)
+    assert run("models", "prune", "--older-than", "1h").out == ""
+    assert run("models", "prune", "--older-than", ".001ms", "--dry-run").out == f"{REF} would be removed\n"
+    done = run("models", "prune", "--older-than", ".001ms", "-o", "json")
+    (told,) = validated("models-prune", json.loads(done.out))
+    assert (told["result"], told["host"]) == ("removed", "10.0.0.4")
+    assert run("models", "list", "-o", "name").lines == [TWIN]
+
+
+def test_nothing_to_prune_is_no_failure(run: Run, controller: str) -> None:
+    done = run("models", "prune", "--older-than", "7d", "-o", "json")
+    assert validated("models-prune", json.loads(done.out)) == []
+    assert done.err == "ctl: nothing has been unhealthy or deregistered for longer than 7d\n"
+
+
+def test_what_register_deregister_and_heartbeat_tell_a_script(run: Run, controller: str) -> None:
+    for verb in ("register", "heartbeat", "deregister"):
+        validated(f"models-{verb}", json.loads(run("models", verb, REF, "-o", "json").out))
+    done = run("models", "deregister", "nix/h:1", "-o", "json", expect=4)
+    validated("models-deregister", json.loads(done.out))
+
+
+def test_what_gates_and_health_tell_a_script(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    validated("wait", json.loads(run("wait", "qwen", "-o", "json").out))
+    validated("wait", json.loads(run("wait", "--controller", "-o", "json").out))
+    validated("assert", json.loads(run("assert", "qwen", "--min-healthy", "2", "-o", "json", expect=5).out))
+    both = run("health", "-o", "json", "-a", f"{controller},http://127.0.0.1:1")
+    validated("health", json.loads(both.out))
+
+
+@pytest.mark.parametrize("verb", ["drain", "undrain"])
+def test_tab_offers_live_references(run: Run, fake: FakeController, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.body = [listed("qwen@llm"), listed("bge@text2vec")]
+    assert offered("models", verb, "q", run=run, monkeypatch=monkeypatch) == [REF]
+
+
+def test_what_a_stranger_registered_is_escaped(run: Run, fake: FakeController) -> None:
+    key = {"model_name": "a\x1b[31m@llm", "host": "h\n", "port": 1}
+    fake.body = {"version": 1, "dry_run": False, "instances": [key]}
+    assert run("models", "prune", "--older-than", "7d").out == "a\\x1b[31m@llm/h\\x0a:1 removed\n"

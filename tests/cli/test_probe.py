@@ -1,0 +1,142 @@
+"""Knocking at workers' addresses: real sockets on loopback."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.cli.explain import probe as probing
+from dbgpt_ctl.cli.explain.facts import Knock, Place
+from dbgpt_ctl.cli.explain.probe import PATH, probe_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WORKER = b"HTTP/1.1 405 Method Not Allowed\r\nallow: POST\r\ncontent-length: 0\r\n\r\n"
+PATIENT = 20.0
+"""More than anything takes that answers."""
+
+
+@contextmanager
+def answering(answer: bytes | None) -> Iterator[tuple[Place, list[bytes]]]:
+    """Whoever connects gets `answer` and is hung up on; with None nobody ever accepts. And what was asked."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while answer is not None:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    asked.append(connection.recv(65536))
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield Place("127.0.0.1", server.getsockname()[1]), asked
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@contextmanager
+def closed() -> Iterator[Place]:
+    """A port that is bound, so nobody else gets it, and not listened on."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield Place("127.0.0.1", bound.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("answer", "knock", "detail"),
+    [
+        (WORKER, Knock.WORKER, "a worker answers"),
+        (b"HTTP/1.0 404 Not Found\r\n\r\n", Knock.OTHER, f"an HTTP server answers, but not as a worker: 404 at {PATH}"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://10.0.0.1/\r\n\r\n", Knock.OTHER, "302"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", Knock.OTHER, "200"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", Knock.OTHER, "does not speak HTTP"),
+        (b"\x15\x03\x03\x00\x02\x02\x50", Knock.OTHER, "does not speak HTTP"),
+        (b"", Knock.OTHER, "hangs up"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"x" * 100_000, Knock.OTHER, "200"),
+    ],
+)
+def test_what_answers(answer: bytes, knock: Knock, detail: str) -> None:
+    with answering(answer) as (place, asked):
+        found = probe_all([place], PATIENT)[place]
+    assert found.knock is knock
+    assert detail in found.detail
+    assert found.detail.isprintable()
+    assert [each.split(b"\r\n")[0] for each in asked] == [f"GET {PATH} HTTP/1.1".encode()]
+
+
+def test_a_closed_port() -> None:
+    with closed() as place:
+        assert probe_all([place], PATIENT)[place].knock is Knock.REFUSED
+
+
+def test_one_that_hangs_is_not_waited_for_and_does_not_hold_up_the_others() -> None:
+    with answering(None) as (hanging, _), answering(WORKER) as (worker, _), closed() as gone:
+        found = probe_all([hanging, worker, gone], 0.3)
+    assert [found[each].knock for each in (hanging, worker, gone)] == [Knock.SILENT, Knock.WORKER, Knock.REFUSED]
+    assert found[hanging].detail == "no answer within 0.3 s, seen from here"
+
+
+def test_one_that_sends_a_byte_now_and_then_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stop = threading.Event()
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection:
+                while not stop.wait(0.02):
+                    try:
+                        connection.sendall(b"H")
+                    except OSError:
+                        return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        place = Place("127.0.0.1", server.getsockname()[1])
+        found = probe_all([place], 0.3)[place]
+        stop.set()
+        thread.join()
+    assert found.knock is Knock.SILENT
+
+
+@pytest.mark.parametrize("host", ["a b", "h\r\nX-Evil: 1", "user@h", "h/path", "", "\x00", "ü" * 300])
+def test_a_host_that_is_none_is_not_called(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("called")
+
+    if host.isascii():
+        monkeypatch.setattr(socket, "create_connection", never)
+    place = Place(host, 80)
+    assert probe_all([place], PATIENT)[place].knock is Knock.FAILED
+
+
+def test_an_ipv6_host_in_brackets_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    def refuse(address: tuple[str, int], timeout: float) -> None:
+        called.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    place = Place("[::1]", 80)
+    assert probe_all([place], PATIENT)[place].knock is Knock.REFUSED
+    assert called == [("::1", 80)]
+
+
+def test_nobody_to_knock_at() -> None:
+    before = monotonic()
+    assert probe_all([], PATIENT) == {}
+    assert monotonic() - before < PATIENT
+    assert probing.MOST == 50

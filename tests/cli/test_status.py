@@ -1,0 +1,121 @@
+"""`ctl status`."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.instance import InstanceKey
+from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from tests.cli.clusters import Cluster, cluster, stock_controller
+from tests.cli.schemas import validated
+from tests.cli.test_process import NOBODY, on_terminal
+from tests.support.server import running_controller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def there(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    with cluster() as found:
+        monkeypatch.setenv("CONTROLLER_ADDRESS", found.url)
+        yield found
+
+
+def kinds(run: Run, *args: str) -> list[tuple[str, str]]:
+    told = validated("status", json.loads(run("status", "-o", "json", *args).out))
+    return [(each["kind"], each["subject"]) for each in told["warnings"]]
+
+
+def test_an_empty_cluster(run: Run, there: Cluster) -> None:
+    lines = run("status").lines
+    assert lines[0].split() == ["CONTROLLER", "STATUS", "VERSION", "UP", "FOR", "LATENCY"]
+    assert lines[1].split()[:2] == [there.url, "up"]
+    assert lines[3].startswith("registry: embedded, in memory only")
+    assert lines[-1] == "no instances are registered"
+
+
+def test_counts_per_model_and_state(run: Run, there: Cluster) -> None:
+    there.register("a@llm", port=1)
+    there.register("a@llm", port=2)
+    there.register("b@llm", port=3)
+    there.client.drain(InstanceKey("a@llm", "127.0.0.1", 2))
+    assert [line.split() for line in run("status").lines if line.startswith(("a@llm", "b@llm", "2 models"))] == [
+        ["a@llm", "1", "-", "1", "-"],
+        ["b@llm", "1", "-", "-", "-"],
+        ["2", "models:", "2", "healthy,", "1", "drained"],
+    ]
+
+
+def test_what_needs_a_look(run: Run, there: Cluster) -> None:
+    there.clock.advance(-25 * 3600)
+    there.client.drain(there.register("drained@llm", port=2).key, reason="[red]")
+    there.clock.advance(25 * 3600)
+    there.come_to_now()
+    there.register("drained@llm", port=2)
+    sent = there.register("beating@llm", port=1)
+    there.client.deregister(sent.key)
+    there.client.heartbeat(sent)
+    assert kinds(run) == [
+        ("no_healthy_instance", "drained@llm"),
+        ("drained_long", "drained@llm/127.0.0.1:2"),
+        ("still_beating", "beating@llm/127.0.0.1:1"),
+    ]
+    assert "warning: drained@llm/127.0.0.1:2 is drained since 25h: [red]" in run("status").lines
+
+
+def test_controllers_that_keep_their_own_facts_disagree(run: Run, there: Cluster) -> None:
+    other = EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60))
+    with running_controller(other) as url:
+        assert kinds(run, "-a", f"{there.url},{url}") == [("controllers_disagree", "the controllers")]
+
+
+def test_one_that_is_down_is_a_warning(run: Run, there: Cluster) -> None:
+    done = run("status", "-a", f"{NOBODY},{there.url}")
+    assert [line.split()[1] for line in done.lines[1:3]] == ["down", "up"]
+    assert kinds(run, "-a", f"{NOBODY},{there.url}") == [("controller_down", NOBODY)]
+
+
+def test_nobody_there_is_3(run: Run) -> None:
+    done = run("status", "-a", NOBODY, expect=3)
+    assert done.out == ""
+    assert done.err.count("\n") == 1
+
+
+def test_dbgpts_own_controller_cannot_tell(run: Run) -> None:
+    with stock_controller([]) as fake:
+        err = run("status", "-a", fake.url, expect=6).err
+    assert err.count("\n") == 1
+    assert "has no /api/v1" in err
+
+
+def test_yaml_is_the_same_document(run: Run, there: Cluster) -> None:
+    there.register("a@llm")
+    assert validated("status", yaml.safe_load(run("status", "-o", "yaml").out))["models"][0]["healthy"] == 1
+
+
+@pytest.mark.parametrize("models", [10, 60])
+@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}])
+def test_it_fits_a_screen_and_says_what_it_left_out(there: Cluster, models: int, env: dict[str, str]) -> None:
+    for number in range(models):
+        there.register(f"m{number:02}@llm", port=number + 1)
+    lines = on_terminal("status", "-a", there.url, columns=80, **env)
+    assert len(lines) <= 22
+    assert ("and 46 more models" in lines) == (models == 60)
+    assert any("m09@llm" in line for line in lines)
+    assert lines[-1] == f"{models} models: {models} healthy"
+    assert any("\x1b[" in line for line in lines) == (not env)
+
+
+def test_in_a_pipe_it_is_whole(run: Run, there: Cluster) -> None:
+    for number in range(60):
+        there.register(f"m{number:02}@llm", port=number + 1)
+    assert sum("@llm" in line for line in run("status").lines) == 60

@@ -1,0 +1,272 @@
+"""`ctl models list --watch`: on a terminal, in a pipe, against both kinds of controller."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import termios
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pexpect
+import pytest
+
+from dbgpt_ctl.instance import InstanceKey
+from tests.cli.clusters import Cluster, cluster, stock_controller
+from tests.cli.schemas import validated
+from tests.cli.test_process import NOBODY
+from tests.support.fake_controller import listed
+from tests.support.process import CTL, environment, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import Run
+
+KEY = InstanceKey("qwen@llm", "127.0.0.1", 8001)
+WATCH = ["models", "list", "--watch"]
+
+
+@pytest.fixture
+def there() -> Iterator[Cluster]:
+    with cluster() as found:
+        found.come_to_now()
+        found.register("qwen@llm")
+        yield found
+
+
+class Stream:
+    """Lines of a running watch."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def line(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().rstrip("\n")
+
+    def object(self) -> dict[str, Any]:
+        told = validated("models-list-watch", json.loads(self.line()))
+        assert isinstance(told, dict)
+        return told
+
+    def said(self) -> str:
+        assert self.process.stderr
+        return self.process.stderr.readline()
+
+
+@contextmanager
+def watching(*args: str) -> Iterator[Stream]:
+    """Ends it with Ctrl-C, which has to be 130 and silent."""
+    with start(*WATCH, *args) as process:
+        yield Stream(process)
+        assert process.stderr
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == ""
+
+
+def test_in_a_pipe_a_line_for_each_instance_then_for_each_change(there: Cluster) -> None:
+    with watching("-a", there.url) as lines:
+        assert lines.line().split()[1:] == ["qwen@llm/127.0.0.1:8001", "healthy"]
+        there.client.drain(KEY, reason="why")
+        assert re.split(r"  +", lines.line())[1:] == [
+            "qwen@llm/127.0.0.1:8001",
+            "healthy -> drained",
+            "drain by operator 127.0.0.1: why",
+        ]
+        there.register("b@llm", port=2)
+        assert " absent -> healthy " in lines.line()
+
+
+def test_json_is_an_object_a_line(there: Cluster) -> None:
+    with watching("-a", there.url, "-o", "json") as lines:
+        first, synced = lines.object(), lines.object()
+        assert (first["type"], first["state"], first["instance"]["flaps"]) == ("instance", "healthy", 0)
+        assert (synced["type"], synced["instances"]) == ("synced", 1)
+        there.client.deregister(KEY)
+        change = lines.object()
+        assert (change["type"], change["old"], change["new"]) == ("change", "healthy", "deregistered")
+        assert (change["verb"], change["actor"]) == ("deregister", "worker")
+
+
+def test_names_are_those_of_what_changed(there: Cluster) -> None:
+    with watching("-a", there.url, "-o", "name") as lines:
+        assert lines.line() == "qwen@llm/127.0.0.1:8001"
+        there.register("b@llm", port=2)
+        assert lines.line() == "b@llm/127.0.0.1:2"
+
+
+@pytest.mark.parametrize("args", [["--healthy-only"], ["--state", "healthy"], ["--host", "127.0.0.1"], ["qwen"]])
+def test_only_what_is_wanted_comes(there: Cluster, args: list[str]) -> None:
+    there.client.drain(there.register("drained@llm", "10.0.0.4", 2).key)
+    with watching("-a", there.url, *args) as lines:
+        assert " qwen@llm/127.0.0.1:8001 " in lines.line()
+        there.client.undrain(InstanceKey("drained@llm", "10.0.0.4", 2)) if args[0] in ("--host", "qwen") else None
+        there.client.drain(KEY)
+        assert " healthy -> drained " in lines.line()
+        if "healthy" in args[-1]:
+            there.client.undrain(InstanceKey("drained@llm", "10.0.0.4", 2))
+            assert "drained -> healthy" in lines.line()
+
+
+def test_dbgpts_own_controller_is_polled() -> None:
+    with stock_controller([listed("a@llm"), listed("b@llm", port=2)]) as fake:
+        with watching("-a", fake.url, "--every", "20ms", "-o", "json") as lines:
+            assert [lines.object()["type"] for _ in range(3)] == ["instance", "instance", "synced"]
+            fake.body = [listed("a@llm", healthy=False), listed("c@llm")]
+            changes = [lines.object() for _ in range(3)]
+        assert [(each["model_name"], each["old"], each["new"], each["verb"]) for each in changes] == [
+            ("a@llm", "healthy", "unhealthy", None),
+            ("b@llm", "healthy", "absent", None),
+            ("c@llm", "absent", "healthy", None),
+        ]
+
+
+def test_an_outage_of_a_polled_one_is_told_once() -> None:
+    with stock_controller([listed("a@llm")]) as fake, watching("-a", fake.url, "--every", "10ms") as lines:
+        assert "a@llm" in lines.line()
+        fake.status = 503
+        assert "going on when one answers" in lines.said()
+        fake.status, fake.body = 200, []
+        assert "answers again" in lines.said()
+        assert lines.line().endswith(" a@llm/10.0.0.4:8001  healthy -> absent")
+
+
+def test_dbgpts_own_controller_cannot_tell_what_is_deregistered(run: Run) -> None:
+    with stock_controller([]) as fake:
+        assert "/api/v1" in run(*WATCH, "--state", "deregistered", "-a", fake.url, expect=6).err
+
+
+def test_nobody_there_at_the_start_is_3(run: Run) -> None:
+    done = run(*WATCH, "-a", NOBODY, expect=3)
+    assert (done.out, done.err.count("\n")) == ("", 1)
+
+
+def test_it_ends_as_soon_as_nobody_reads(there: Cluster) -> None:
+    command = ["bash", "-c", '"$@" | head -n 1; echo "${PIPESTATUS[0]}"', "-", *CTL, *WATCH, "-a", there.url]
+    done = subprocess.run(
+        command, env=environment({}), capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL
+    )
+    assert done.stdout.splitlines()[1:] == ["141"]
+    assert done.stderr == ""
+
+
+@contextmanager
+def terminal(*args: str, rows: int = 10, columns: int = 100, **env: str) -> Iterator[pexpect.spawn[str]]:
+    """A shell's terminal, in which the watch runs."""
+    child = pexpect.spawn(
+        CTL[0],
+        [*CTL[1:], *WATCH, *args],
+        env=environment({"TERM": "xterm-256color", **env}),
+        dimensions=(rows, columns),
+        encoding="utf-8",
+        timeout=60,
+    )
+    try:
+        yield child
+    finally:
+        child.close(force=True)
+
+
+def frame(child: pexpect.spawn[str]) -> list[str]:
+    """The next whole screen, without colours."""
+    child.expect_exact("\x1b[H")
+    child.expect_exact("\x1b[J")
+    text = re.sub(r"\x1b\[[0-9;]*[mK]", "", str(child.before))
+    return text.splitlines()
+
+
+def frame_with(child: pexpect.spawn[str], text: str) -> list[str]:
+    """The first screen that holds the text."""
+    while True:
+        lines = frame(child)
+        if any(text in line for line in lines):
+            return lines
+
+
+def test_a_terminal_is_drawn_anew_at_a_change(there: Cluster) -> None:
+    """At once: the next list would come in an hour."""
+    with terminal("-a", there.url, "--every", "1h") as child:
+        lines = frame_with(child, "1 healthy")
+        assert lines[0].endswith(f"at {there.url}")
+        there.client.drain(KEY)
+        frame_with(child, "1 drained")
+        there.client.deregister(KEY)
+        assert any("deregistered" in line and "qwen" in line for line in frame_with(child, "1 deregistered"))
+
+
+def test_ages_move(there: Cluster) -> None:
+    with terminal("-a", there.url, "--every", "1h") as child:
+        ages: set[str] = set()
+        while len(ages) < 3:
+            ages |= set(re.findall(r"(\d+)s ago", "\n".join(frame(child))))
+
+
+def test_a_screen_holds_what_fits_and_says_how_many_more(there: Cluster) -> None:
+    for number in range(60):
+        there.register(f"m{number:02}@llm", port=number + 1)
+    with terminal("-a", there.url, rows=10) as child:
+        lines = frame_with(child, "61 healthy")
+        assert len(lines) <= 9
+        assert re.fullmatch(r"and \d+ more", lines[-1])
+        assert sum("m0" in line for line in lines) + int(lines[-1].split()[1]) == 61
+
+
+def test_a_terminal_whose_size_changes_is_filled_anew(there: Cluster) -> None:
+    for number in range(60):
+        there.register(f"m{number:02}@llm", port=number + 1)
+    with terminal("-a", there.url, "--every", "1h", rows=10, columns=100) as child:
+        frame_with(child, "61 healthy")
+        child.setwinsize(30, 60)
+        lines = frame_with(child, "m15")
+        assert max(map(len, lines)) <= 60
+        assert 20 < len(lines) <= 29
+
+
+@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}])
+def test_ctrl_c_ends_with_130_and_leaves_the_terminal_as_it_was(there: Cluster, env: dict[str, str]) -> None:
+    script = 'echo "before $(stty -g)"; "$@"; echo "code $?"; echo "after $(stty -g)"'
+    command = ["-mc", script, "-", *CTL, *WATCH, "-a", there.url]
+    child = pexpect.spawn(
+        "bash", command, env=environment({"TERM": "xterm-256color", **env}), encoding="utf-8", timeout=60
+    )
+    try:
+        frame_with(child, "1 healthy")
+        before, shown = str(child.before), frame(child)
+        child.sendintr()
+        child.expect_exact("code ")
+        rest = str(child.before) + child.read()
+    finally:
+        child.close(force=True)
+    assert "Traceback" not in rest
+    assert "\x1b[?" not in before + "".join(shown) + rest, "a mode that is switched might be left behind"
+    assert rest.split()[-3:-1] == ["130", "after"]
+
+
+def test_the_modes_of_the_terminal_are_never_touched(there: Cluster) -> None:
+    child = pexpect.spawn(
+        CTL[0], [*CTL[1:], *WATCH, "-a", there.url], env=environment({"TERM": "xterm"}), encoding="utf-8", timeout=60
+    )
+    try:
+        before = termios.tcgetattr(child.child_fd)
+        frame_with(child, "1 healthy")
+        assert termios.tcgetattr(child.child_fd) == before
+        child.kill(signal.SIGKILL)
+        child.wait()
+        assert termios.tcgetattr(child.child_fd) == before
+    finally:
+        child.close(force=True)
+
+
+def test_an_outage_stands_on_the_screen() -> None:
+    with stock_controller([listed("a@llm")]) as fake, terminal("-a", fake.url, "--every", "50ms") as child:
+        frame_with(child, "1 healthy")
+        fake.status = 503
+        lines = frame_with(child, "no answer")
+        assert any("10.0.0.4" in line for line in lines), "what it held last is still there"
+        fake.status = 200
+        while any("no answer" in line for line in frame(child)):
+            pass

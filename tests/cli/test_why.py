@@ -1,0 +1,232 @@
+"""`ctl why`: real controllers, real sockets; what a person reads at 3 in the morning."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dbgpt_ctl.client import ControllerClient
+from dbgpt_ctl.instance import Registration
+from tests.cli.clusters import Cluster, cluster, stock_controller
+from tests.cli.schemas import validated
+from tests.cli.test_probe import WORKER, answering, closed
+from tests.support.fake_controller import fake_controller, listed
+from tests.support.process import ctl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import Run
+
+NOBODY = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def there(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A real controller that every command finds; what happens there happened 200 s ago."""
+    with cluster() as one:
+        monkeypatch.setenv("CONTROLLER_ADDRESS", one.url)
+        yield one
+
+
+def why(run: Run, *args: str, expect: int = 0) -> dict[str, Any]:
+    told = json.loads(run("why", *args, "-o", "json", expect=expect).out)
+    validated("why", told)
+    assert isinstance(told, dict)
+    return told
+
+
+def codes(told: dict[str, Any]) -> list[str]:
+    return [each["code"] for each in told["findings"]]
+
+
+def test_all_is_well(run: Run, there: Cluster) -> None:
+    with answering(WORKER) as (one, _), answering(WORKER) as (two, _):
+        there.register("qwen@llm", port=one.port)
+        there.register("qwen@llm", port=two.port)
+        done = run("why", "qwen")
+        told = why(run, "qwen")
+    assert done.lines == [
+        f"qwen: 2 of 2 instances get requests at {there.url}",
+        "",
+        "The registry is not the cause. If DB-GPT still finds no worker instances, look at the API server:",
+        f"  is its controller_addr one of {there.url}?",
+        "  does it ask for exactly qwen@llm? (it adds @llm to the name of a chat request)",
+        "  does its environment set http_proxy, and no_proxy without the controller?",
+    ]
+    assert (told["instances"], told["get_requests"], told["probed"], codes(told)) == (2, 2, 2, [])
+
+
+def test_a_name_that_nobody_knows(run: Run, there: Cluster) -> None:
+    there.register("qwen3@text2vec")
+    done = run("why", "Qwen3@llm", expect=4)
+    assert done.err == "ctl: no controller knows Qwen3@llm\n"
+    assert done.lines == [
+        f"Qwen3@llm: no instance is registered at {there.url}",
+        "",
+        "error: no instance of Qwen3@llm is registered [not-registered]",
+        f"  at {there.url}: none",
+        "  registered is qwen3@text2vec",
+        "  fix: use one name in workers and clients; did you mean qwen3@text2vec?",
+    ]
+
+
+def test_one_that_is_gone_and_has_a_past(run: Run, there: Cluster) -> None:
+    sent = there.register("qwen@llm")
+    there.client.deregister(sent.key, remove=True)
+    told = why(run, "qwen")
+    assert codes(told) == ["not-registered"]
+    assert told["findings"][0]["evidence"][-1].endswith(
+        "qwen@llm/127.0.0.1:8001 healthy -> absent, by worker 127.0.0.1"
+    )
+
+
+def test_drained_with_who_when_and_why(run: Run, there: Cluster) -> None:
+    sent = there.register("qwen@llm")
+    there.client.drain(sent.key, reason="gpu swap")
+    done = run("why", "qwen", "--no-probe")
+    assert done.lines == [
+        f"qwen: 0 of 1 instance get requests at {there.url}",
+        "",
+        "info: 1 instance is drained: it gets no requests [drained]",
+        "  qwen@llm/127.0.0.1:8001: drained 3m ago by 127.0.0.1: gpu swap",
+        "  fix: ctl models undrain qwen@llm/127.0.0.1:8001",
+    ]
+
+
+def test_expired_and_the_worker_is_gone_too(run: Run, there: Cluster) -> None:
+    with closed() as gone:
+        there.register("qwen@llm", port=gone.port)
+        there.come_to_now()
+        [found] = why(run, "qwen")["findings"]
+    assert found["code"] == "expired"
+    assert found["evidence"] == [
+        (
+            f"qwen@llm/127.0.0.1:{gone.port}: last beat 3m ago, 10 beats missed (one every 20 s); "
+            "nothing listens there, seen from here"
+        )
+    ]
+
+
+def test_deregistered_and_still_beating(run: Run, there: Cluster) -> None:
+    sent = there.register("qwen@llm")
+    there.client.deregister(sent.key)
+    assert codes(why(run, "qwen", "--no-probe")) == ["deregistered"]
+    assert there.client.heartbeat(sent) is False
+    [found] = why(run, "qwen", "--no-probe")["findings"]
+    assert (found["code"], found["severity"]) == ("deregistered-beating", "error")
+    assert found["fix"] == "ctl models register qwen@llm/127.0.0.1:8001, or restart the worker"
+
+
+def test_a_closed_port_and_a_wrong_service(run: Run, there: Cluster) -> None:
+    with closed() as gone, answering(b"HTTP/1.1 404 Not Found\r\n\r\n") as (wrong, _):
+        there.register("qwen@llm", port=gone.port)
+        there.register("qwen@llm", port=wrong.port)
+        told = why(run, "qwen")
+        without = why(run, "qwen", "--no-probe")
+    assert codes(told) == ["port-closed", "wrong-service"]
+    assert told["findings"][0]["instances"] == [{"model_name": "qwen@llm", "host": "127.0.0.1", "port": gone.port}]
+    assert (codes(without), without["probed"]) == ([], 0)
+
+
+def test_controllers_that_disagree(run: Run, there: Cluster) -> None:
+    with cluster() as other:
+        there.register("qwen@llm")
+        told = why(run, "qwen", "--no-probe", "-a", f"{there.url},{other.url}")
+    assert codes(told)[:2] == ["controllers-disagree", "separate-registries"]
+    assert told["findings"][0]["evidence"] == [
+        f"{other.url} lacks 1 that others list, such as qwen@llm/127.0.0.1:8001 (registry embedded)"
+    ]
+
+
+def test_one_controller_of_two_is_away(run: Run, there: Cluster) -> None:
+    there.register("qwen@llm")
+    told = why(run, "qwen", "--no-probe", "-a", f"{NOBODY},{there.url}")
+    assert codes(told) == ["controller-unreachable"]
+    assert [each["answers"] for each in told["controllers"]] == [False, True]
+
+
+def test_nobody_answers(run: Run) -> None:
+    done = run("why", "qwen", "-a", NOBODY, expect=3)
+    assert done.lines[0] == "qwen: no controller answers"
+    assert f"  {NOBODY}: Connection refused" in done.lines
+
+
+def test_who_wants_another_token_is_not_unreachable(run: Run) -> None:
+    with fake_controller(status=401, body={"detail": "who are you?"}) as fake:
+        assert codes(why(run, "qwen", "-a", fake.url, expect=7)) == ["controller-unreachable"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "reported"),
+    [
+        ({"http_proxy": "http://user:s3cret@proxy:3128"}, ["http_proxy=http://***@proxy:3128"]),
+        ({"HTTP_PROXY": "http://proxy:1"}, ["HTTP_PROXY=http://proxy:1"]),
+        ({"ALL_PROXY": "socks5://proxy:1"}, ["ALL_PROXY=socks5://proxy:1"]),
+        ({"http_proxy": "http://proxy:1", "no_proxy": "localhost,127.0.0.1"}, []),
+        ({"http_proxy": "http://proxy:1", "NO_PROXY": "*"}, []),
+        ({"https_proxy": "http://proxy:1"}, []),
+        ({"http_proxy": ""}, []),
+    ],
+)
+def test_proxy_variables(
+    run: Run, there: Cluster, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], reported: list[str]
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+    there.register("qwen@llm")
+    told = why(run, "qwen", "--no-probe")
+    found = [each for each in told["findings"] if each["code"] == "proxy"]
+    assert [each["evidence"][0] for each in found] == [f"{each} has the calls to {there.url}" for each in reported]
+    assert "s3cret" not in json.dumps(told)
+
+
+def test_dbgpts_own_controller(run: Run) -> None:
+    silent = listed("qwen@llm", healthy=False, last_heartbeat="2026-01-02T11:00:00")
+    with stock_controller([silent, listed("qwen@llm", port=2)]) as stock:
+        done = run("why", "qwen", "--no-probe", "-a", stock.url)
+        missing = run("why", "glm", "--no-probe", "-a", stock.url, expect=4)
+    assert done.lines[0] == f"qwen: 1 of 2 instances gets requests at {stock.url}"
+    assert "or it was deregistered: this controller does not tell which" in done.out
+    assert "[stock-controller]" in done.out
+    assert "registered is" not in missing.out
+
+
+def test_a_name_without_type_is_of_all_types(run: Run, there: Cluster) -> None:
+    there.register("qwen@llm")
+    there.register("qwen@reranker", port=2)
+    assert run("why", "qwen", "--no-probe").lines[0] == (
+        f"qwen (qwen@llm, qwen@reranker): 2 of 2 instances get requests at {there.url}"
+    )
+
+
+def test_a_model_is_asked_for_alone(run: Run, there: Cluster) -> None:
+    there.register("other@llm")
+    there.register("qwen@llm")
+    done = run("why", "qwen@llm", "--no-probe", "-v")
+    assert "model_name=qwen%40llm" in done.err
+    assert codes(why(run, "qwen@llm", "--no-probe")) == []
+
+
+@pytest.mark.parametrize("args", [("why",), ("why", "a@b@c"), ("why", "q", "-o", "yaml"), ("why", "q", "x")])
+def test_wrong_usage(run: Run, args: tuple[str, ...]) -> None:
+    assert run(*args, expect=2).err.count("\n") == 1
+
+
+def test_as_a_process_in_a_pipe(there: Cluster) -> None:
+    there.register("qwen@llm")
+    done = ctl("why", "qwen", "--no-probe", "-a", there.url, env={"COLUMNS": "40"})
+    assert done.err == ""
+    assert done.lines[0] == f"qwen: 1 of 1 instance gets requests at {there.url}"
+    assert max(map(len, done.lines)) > 40
+
+
+def test_a_real_worker_s_register_is_explained_like_any_other(there: Cluster, run: Run) -> None:
+    with ControllerClient(there.url) as client:
+        client.heartbeat(Registration(there.register("bge@text2vec").key))
+    assert codes(why(run, "bge", "--no-probe")) == []

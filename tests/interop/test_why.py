@@ -1,0 +1,46 @@
+"""`ctl why` and `ctl doctor` know a real worker of DB-GPT when they knock at one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.dbgpt_cluster import Controller, Lab, start_dbgpt_controller, start_worker
+from tests.support.dbgpt_process import until
+
+if TYPE_CHECKING:
+    from tests.interop.conftest import NewLab
+    from tests.support.dbgpt import Release
+    from tests.support.dbgpt_openai import FakeOpenAI
+
+pytestmark = pytest.mark.interop
+
+
+def told(lab: Lab, url: str, *args: str) -> dict[str, Any]:
+    done = lab.ctl(*args, "-o", "json", "--address", url)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_worker_is_known_as_one(release: Release, new_lab: NewLab, openai: FakeOpenAI) -> None:
+    with new_lab("why") as lab:
+        controller = Controller(lab, "embedded").start()
+        worker = start_worker(lab, release, controller.url, openai.base)
+        until("worker", lambda: controller.beats(worker.model, worker.service), controller.process, worker.process)
+        explained = told(lab, controller.url, "why", worker.model.partition("/")[0])
+        assert (explained["get_requests"], explained["probed"], explained["findings"]) == (1, 1, [])
+        examined = told(lab, controller.url, "doctor")
+        assert (examined["models"], examined["findings"]) == (2, [])
+
+
+def test_at_dbgpts_own_controller_too(newest: Release, new_lab: NewLab, openai: FakeOpenAI) -> None:
+    with new_lab("why-stock") as lab:
+        url = start_dbgpt_controller(lab, newest)
+        worker = start_worker(lab, newest, url, openai.base)
+        until("worker", lambda: told(lab, url, "doctor")["get_requests"] == 2, worker.process)
+        explained = told(lab, url, "why", worker.model.partition("/")[0])
+        assert [each["code"] for each in explained["findings"]] == ["stock-controller"]
+        assert lab.ctl("why", "nobody", "--address", url).returncode == 4

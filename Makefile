@@ -24,6 +24,7 @@ test: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the tests of the MySQL registry are skipped without it'
 	@sh scripts/apt-install.sh zsh zsh 'the tests of its completion are skipped without it'
 	@sh scripts/apt-install.sh fish fish 'the tests of its completion are skipped without it'
+	@sh scripts/apt-install.sh shellcheck shellcheck 'the check of the script of a pipeline is skipped without it'
 	-@$(BIN)/python -m tests.support.dbgpt  # without Python 3.11 its tests are skipped, and in CI they fail
 	$(BIN)/python -m pytest
 
@@ -42,8 +43,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@sh scripts/apt-install.sh wrk wrk 'the benchmarks measure with it'
+	@sh scripts/apt-install.sh mariadbd mariadb-server 'a part of the benchmarks runs over it'
 	$(BIN)/python -m tests.support.dbgpt
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --mysql
 
 soak: $(VENV)/.dev
 	@sh scripts/apt-install.sh wrk wrk 'the benchmarks measure with it'

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl.cli.explain.rules import all_rules
 from dbgpt_ctl.cli.output import PipeClosed
 from dbgpt_ctl.controller.openapi import EXAMPLES
 from dbgpt_ctl.errors import ControllerError, CtlError
@@ -68,10 +69,17 @@ def problem_codes_table() -> str:
     return "\n".join(head + [f"| {status} | `{code}` | {meaning} |" for status, code, meaning in sorted(rows)])
 
 
+def causes_table() -> str:
+    """Every cause that `ctl why` and `ctl doctor` know."""
+    head = ["| Cause | What is seen | What to do |", "|---|---|---|"]
+    return "\n".join(head + [f"| `{code}` | {symptom} | {fix} |" for code, symptom, fix in all_rules()])
+
+
 TABLES: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"settings": settings_tables},
     ROOT / "docs" / "exit-codes.md": {"exit-codes": exit_codes_table},
     ROOT / "docs" / "api.md": {"problem-codes": problem_codes_table},
+    ROOT / "docs" / "troubleshooting.md": {"causes": causes_table},
 }
 """What is generated, by file and by the name that its markers have there."""
 

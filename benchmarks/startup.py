@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tests.support.dbgpt_cluster import Lab
 
 INSTANCES = 10
-RUNS, WARM_UPS = 15, 2
+RUNS, RUNS_OF_VERBS, WARM_UPS = 15, 9, 2
 HEALTH = b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 _PATIENCE_SECS = 60
 _POLL_SECS = 0.002
@@ -62,24 +63,70 @@ COMPARISONS = (
     Comparison(LIST_PIPED, LIST_IMPORTS, Bound(most=1.3)),
     Comparison(HELP, HELP_IMPORTS, Bound(most=2.5)),
 )
+REFERENCE = "m1@llm/10.0.0.1:8001"
+VERBS = {
+    "models get": ("models", "get", REFERENCE),
+    "models heartbeat": ("models", "heartbeat", REFERENCE),
+    "models drain": ("models", "drain", REFERENCE),
+    "models undrain": ("models", "undrain", REFERENCE),
+    "models prune": ("models", "prune", "--older-than", "7d"),
+    "status": ("status",),
+    "events": ("events",),
+    "health": ("health",),
+    "wait": ("wait", "m1"),
+    "assert": ("assert", "m1"),
+    "diff": ("diff", "-f", "startup.yaml"),
+    "apply": ("apply", "-f", "startup.yaml"),
+    "why": ("why", "m1", "--no-probe"),
+    "doctor": ("doctor", "--no-probe"),
+    "context list": ("context", "list"),
+}
+"""What else is timed: the verb, and its command line; all of them succeed. The workers' addresses are not there."""
+OF_A_VERB = Bound(most=1.3)
+DECLARED = "instances:\n  - {model: m1, host: 10.0.0.1, port: 8001}\n"
 
 
 def run(lab: Lab, _seconds: float) -> list[Section]:
     server = start_ctl(lab, "startup-ctl", INSTANCES)
     server.fill(lab.folder)
     timers = _timers(lab, lab.env(CONTROLLER_ADDRESS=server.url, TERM="xterm-256color"))
+    times = _in_turns(timers, RUNS)
+    return [
+        Section(("Start-up, milliseconds", OURS, "beside", ""), [_row(times, each) for each in COMPARISONS], _note()),
+        _of_verbs(lab, server.url),
+    ]
+
+
+def _in_turns(timers: Mapping[str, Callable[[], float]], runs: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in timers}
-    for number in range(-WARM_UPS, RUNS):
-        names = list(timers) if number % 2 else list(reversed(timers))
+    for number in range(-WARM_UPS, runs):
+        names = list(timers) if number % 2 else list(timers)[::-1]
         for name in names:
             seconds = timers[name]()
             if number >= 0:
                 times[name].append(seconds)
     for name, each in times.items():
         say(f"{name}: {median(each) * 1000:.0f} ms, least {min(each) * 1000:.0f}, most {max(each) * 1000:.0f}")
-    return [
-        Section(("Start-up, milliseconds", OURS, "beside", ""), [_row(times, each) for each in COMPARISONS], _note())
+    return times
+
+
+def _of_verbs(lab: Lab, url: str) -> Section:
+    (lab.folder / "startup.yaml").write_text(DECLARED)
+    env = lab.env(CONTROLLER_ADDRESS=url, XDG_CONFIG_HOME=os.devnull)
+    timers: dict[str, Callable[[], float]] = {
+        name: partial(time_command, (CTL, *words), env, lab.folder, shows="", terminal=False)
+        for name, words in VERBS.items()
+    }
+    imports = (sys.executable, "-c", LIST_IMPORTS)
+    timers[LIST_IMPORTS] = partial(time_command, imports, env, lab.folder, shows="", terminal=False)
+    times = _in_turns(timers, RUNS_OF_VERBS)
+    beside = times.pop(LIST_IMPORTS)
+    rows = [
+        Row((f"`ctl {name}`", f"{median(each) * 1000:,.0f}", ""), ratio_of(each, beside), OF_A_VERB)
+        for name, each in times.items()
     ]
+    heads = (f"Start to end, milliseconds; beside: the same imports, {median(beside) * 1000:,.0f}", OURS, "")
+    return Section(heads, rows, "Piped, of 10 instances of one controller.")
 
 
 def _note() -> str:

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
+from datetime import timedelta
 from difflib import unified_diff
+from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.main import get_command
 
 from dbgpt_ctl.cli import app
 from tests.cli.clusters import stock_controller
-from tests.cli.golden.commands import CHANGES, CONTEXTS, FAILURES, READS
-from tests.cli.golden.stage import VIEWS, View, cluster, readable, seen
+from tests.cli.golden.commands import CHANGES, CONTEXTS, FAILURES, NOBODY, READS
+from tests.cli.golden.stage import NOW, VIEWS, Cluster, StillTime, View, cluster, readable, seen
 from tests.cli.test_process import on_terminal
 from tests.support.fake_controller import fake_controller, listed
 from tests.support.process import start
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Run
 
 FOLDER = Path(__file__).parent / "golden"
+STATUSES = {"not-allowed": 401, "failed": 500, "leaving": 503}
+NOT_SHOWN = {"serve", "completion", "db init", "db upgrade", "db import", "db check"}
+"""They have tests of their own: completion prints what completions/ holds, the others run on a server."""
 UPDATES = bool(os.environ.get("CTL_UPDATE_GOLDEN"))
 INSTANCES = """\
 instances:
@@ -43,7 +50,10 @@ BROKEN = "instances:\n  - {model: qwen2.5, hots: h, port: 99999}\n  - {model: qw
 
 @pytest.fixture(autouse=True)
 def place(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty folder with a file for apply, a clean environment, and no proxy."""
+    """A folder with files for apply, a clean environment, no proxy and no contexts; time stands still."""
+    monkeypatch.setattr("dbgpt_ctl.cli.explain.asking.datetime", StillTime)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("HOME", "home/me")  # relative: it is shown, and the test's folder has another name each time
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     (tmp_path / "instances.yaml").write_text(INSTANCES)
@@ -55,9 +65,9 @@ def compare(name: str, blocks: Sequence[str]) -> None:
     file, found = FOLDER / f"{name}.txt", "\n".join(blocks)
     if UPDATES:
         assert not os.environ.get("CI"), "CTL_UPDATE_GOLDEN is set: nothing would be tested"
-        file.write_text(found)
-    kept = file.read_text() if file.exists() else ""
-    diff = "".join(unified_diff(kept.splitlines(True), found.splitlines(True), f"golden/{name}.txt", "now"))
+        file.write_text(found, encoding="utf-8")
+    kept = file.read_text(encoding="utf-8") if file.exists() else ""
+    diff = "".join(unified_diff(kept.splitlines(keepends=True), found.splitlines(keepends=True), f"golden/{name}.txt", "now"))
     if diff:
         pytest.fail(f"{diff}\nCTL_UPDATE_GOLDEN=1 keeps it as it is now", pytrace=False)
 
@@ -73,23 +83,108 @@ def block(args: Sequence[str], look: Callable[[View], str]) -> str:
     return f"==== ctl {' '.join(args)}\n{''.join(parts)}"
 
 
-def look(args: Sequence[str], places: dict[str, str], view: View) -> str:
+def look(args: Sequence[str], view: View) -> str:
     filled = [arg.replace("{controller}", os.environ.get("CONTROLLER_ADDRESS", "")) for arg in args]
-    return readable(seen(filled, view), places)
+    return readable(seen(filled, view))
+
+
+@pytest.fixture
+def there(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator[Cluster]:
+    with cluster() as found:
+        monkeypatch.setenv("CONTROLLER_ADDRESS", found.url)
+        yield found
 
 
 @pytest.mark.parametrize("name", READS)
-def test_what_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    with cluster() as url:
-        monkeypatch.setenv("CONTROLLER_ADDRESS", url)
-        compare(name, [block(args, partial(look, args, {})) for args in READS[name]])
+def test_what_is_told(there: Cluster, name: str) -> None:
+    compare(name, [block(args, partial(look, args)) for args in READS[name]])
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_is_changed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_what_is_changed(there: Cluster, name: str) -> None:
     def look_anew(args: Sequence[str], view: View) -> str:
-        with cluster() as url:
-            monkeypatch.setenv("CONTROLLER_ADDRESS", url)
-            return look(args, {}, view)
+        there.renew()
+        return look(args, view)
 
     compare(name, [block(args, partial(look_anew, args)) for args in CHANGES[name]])
+
+
+def test_contexts(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Each view has a file of contexts of its own, which grows from line to line."""
+
+    def look_there(args: Sequence[str], view: View) -> str:
+        folder = place / view.name
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        return look(args, view)
+
+    compare("context", [block(args, partial(look_there, args)) for args in CONTEXTS])
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_what_goes_wrong(monkeypatch: pytest.MonkeyPatch, place: Path, name: str) -> None:
+    with failing(name) as url:
+        monkeypatch.setenv("CONTROLLER_ADDRESS", url)
+        compare(f"failure-{name}", [block(args, partial(look, args)) for args in FAILURES[name]])
+
+
+@contextmanager
+def failing(how: str) -> Iterator[str]:
+    """A controller that does not do what it should; its URL."""
+    if how == "stock":
+        beat = (NOW - timedelta(seconds=15)).replace(tzinfo=None).isoformat()
+        last = {"last_heartbeat": beat}
+        with stock_controller([listed("qwen2.5@llm", **last), listed("qwen2.5@llm", "10.0.0.5", healthy=False, **last)]) as fake:
+            fake.date = format_datetime(NOW, usegmt=True)
+            yield fake.url
+    elif how in STATUSES:
+        with fake_controller(status=STATUSES[how], health=STATUSES[how], body={"detail": "so says the test"}) as fake:
+            yield fake.url
+    else:
+        yield NOBODY
+
+
+def test_every_verb_is_shown() -> None:
+    lines = [args for told in (READS, CHANGES, {"context": CONTEXTS}) for each in told.values() for args in each]
+    shown = {" ".join(args[: 2 if args[0] in ("models", "context") else 1]) for args in lines}
+    assert shown == set(verbs()) - NOT_SHOWN
+
+
+def verbs() -> Iterator[str]:
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        yield from [f"{name} {each}" for each in getattr(command, "commands", {})] or [name]
+
+
+def test_the_folder_holds_nothing_else() -> None:
+    names = {*READS, *CHANGES, "context", *(f"failure-{name}" for name in FAILURES)}
+    assert {file.stem for file in FOLDER.glob("*.txt")} == names
+
+
+@pytest.mark.parametrize(("columns", "env"), [(80, {}), (200, {}), (80, {"NO_COLOR": "1"})])
+@pytest.mark.parametrize("line", ["models list", "models list -o wide", "status"])
+def test_a_real_terminal_shows_the_same(there: Cluster, line: str, columns: int, env: dict[str, str]) -> None:
+    """Else the golden files would be of a terminal that nobody has."""
+    real = "".join(f"{each}\n" for each in on_terminal(*line.split(), "-a", there.url, columns=columns, **env))
+    assert readable(f"{real}exit 0\n") == look(line.split(), View("", columns, tuple(env.items())))
+
+
+def test_ctrl_c_ends_a_wait_with_130(place: Path) -> None:
+    with fake_controller() as fake, start("wait", "qwen2.5", "--every", "10ms", "-a", fake.url) as process:
+        assert process.stderr
+        while len(fake.requests) < 2:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("line", ["status", "why qwen2.5 --no-probe", "diff -f instances.yaml"])
+def test_a_reader_that_is_gone_ends_it_with_141(there: Cluster, place: Path, line: str) -> None:
+    process = start(*line.split(), "--quiet", "-a", there.url, cwd=place)
+    assert process.stdout
+    assert process.stderr
+    with process:
+        process.stdout.close()
+        told = process.stderr.read()
+    assert process.returncode == 141
+    assert told.count("\n") == line.startswith("diff")  # --quiet silences no errors

@@ -31,17 +31,18 @@ READS = {
     "models-get": [
         *(["models", "get", reference] for reference in (FIRST, SILENT, LEFT, DRAINED, CHINESE, HOSTILE)),
         *plain("models get bge@text2vec/10.0.0.4:8002"),
-        *each(f"models get {LEFT} {DRAINED}", *RESULTS),
+        *each(f"models get {LEFT} {DRAINED}", "text", "name"),
+        *each(f"models get {DRAINED}", "json", "yaml"),
         *each(f"models get {ABSENT} {FIRST}", "name", "json"),
     ],
     "status": [*each("status", "text", "json", "yaml"), ["status", "-a", f"{NOBODY},{{controller}}"]],
     "events": [
-        *each("events", "text", "json"),
+        *plain("events", "events --limit 3 -o json"),
         *plain("events qwen2.5 --limit 2", f"events {DRAINED} --since 3d", "events nobody", "events nobody -o json"),
     ],
     "wait": [
         *each("wait qwen2.5", "text", "json"),
-        *each("wait qwen2.5 --for healthy>=9 --timeout 0s", "text", "json"),
+        *each("wait qwen2.5 --for healthy>=9 --timeout 100ms", "text", "json"),
         *plain("wait --controller", "wait nobody --for absent"),
     ],
     "assert": [
@@ -90,7 +91,7 @@ CHANGES = {
 
 CONTEXTS = [
     *plain("context list"),
-    *plain("context set prod -a http://ctl-1:8000,http://ctl-2:8000", "context set dev -a http://dev:8000"),
+    *plain("context set prod -a http://ctl-1.prod.example:8000,http://ctl-2.prod.example:8000", "context set dev -a http://dev:8000"),
     *plain("context use prod"),
     *each("context list", "table", "json", "name"),
     *each("context show", "table", "json"),
@@ -101,7 +102,7 @@ CONTEXTS = [
 FAILURES = {
     "unreachable": [
         [*line, "-a", NOBODY]
-        for line in plain("models list", f"models drain {FIRST}", "status", "events", "wait x --timeout 0s", "assert x")
+        for line in plain("models list", f"models drain {FIRST}", "status", "events", "wait x --timeout 100ms", "assert x")
     ],
     "usage": plain(
         "modles list", "models lst", "models list -o jsn", "models list --bogus", "models get qwen", "models get",
@@ -114,7 +115,8 @@ FAILURES = {
         f"models undrain {FIRST}", "models prune --older-than 7d", "events", "status", "health",
         "apply -f instances.yaml --dry-run", "why qwen2.5 --no-probe", "doctor --no-probe",
     ),
-    "not-allowed": plain("models list", f"models drain {FIRST}", "status", "events", "why x --no-probe", "health"),
-    "failed": plain("models list", f"models register {NEW}", "status", "why x --no-probe", "health"),
+    "not-allowed": plain("models list", f"models drain {FIRST}", "status", "events", "why x --no-probe"),
+    "failed": plain("models list", f"models register {NEW} {FIRST}", "status", "why x --no-probe"),
+    "leaving": plain("models list", f"models register {NEW} {FIRST}", "status", "why x --no-probe", "health"),
 }
-"""What goes wrong: nobody there, wrong arguments, DB-GPT's own controller, 401, 500."""
+"""What goes wrong: nobody there, wrong arguments, DB-GPT's own controller, 401, 500, 503."""

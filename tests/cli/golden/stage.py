@@ -20,15 +20,18 @@ from dbgpt_ctl.events import OPERATOR, WORKER
 from dbgpt_ctl.instance import InstanceKey, Registration
 from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
 from dbgpt_ctl.settings import ControllerSettings
-from tests.support.clock import ManualClock
+from tests.support.clock import START, ManualClock
 from tests.support.server import running_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from dbgpt_ctl.controller.core import Controller
     from dbgpt_ctl.registry import Listing
 
-TIMEOUT_SECS = 60
+TIMEOUT = timedelta(seconds=60)
+NOW = START + timedelta(hours=26, seconds=215.5)
+"""What all clocks show."""
 FIRST, SILENT, LEFT, DRAINED = (
     InstanceKey("qwen2.5@llm", host, 8001) for host in ("10.0.0.4", "10.0.0.5", "10.0.0.6", "[fd00::5]")
 )
@@ -39,6 +42,14 @@ HOSTILE = InstanceKey("evil\x1b[31m\u202e[red]@llm", "10.0.0.66", 8001)
 """Only a controller that is not ours lets it in; here it is put into the registry itself."""
 
 
+class StillTime(datetime):
+    """Instead of `datetime`, where the command itself looks at the clock."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+        return NOW
+
+
 class StillRegistry(EmbeddedModelRegistry):
     """Says what time it is, as one on a database does: else ages would count against the server's Date."""
 
@@ -47,27 +58,25 @@ class StillRegistry(EmbeddedModelRegistry):
 
 
 async def fill(registry: EmbeddedModelRegistry, clock: ManualClock) -> None:
-    """Two days in the life of eight instances."""
+    """One drained for long; then some minutes in the life of it and seven more."""
     worker, operator = WORKER._replace(address="10.0.0.4"), OPERATOR._replace(address="10.0.0.1")
+    lively = [FIRST, DRAINED, CHINESE, SERVICE, HOSTILE]
 
     async def beat(*keys: InstanceKey) -> None:
+        await registry.announce()
         for key in keys:
             await registry.heartbeat(Registration(key), actor=worker)
 
+    await beat(DRAINED)
+    await registry.drain(DRAINED, reason="GPU 3: new driver", actor=operator)
+    clock.advance(26 * 3600)
     await registry.register(Registration(FIRST, weight=2.0, prompt_template="chat"), actor=worker)
     await registry.register(Registration(UNCHECKED, check_healthy=False), actor=worker)
     await registry.register(Registration(HOSTILE, prompt_template="=1+1\x1b]0;title\x07"), actor=worker)
-    await beat(SILENT, LEFT, DRAINED, CHINESE, SERVICE)
-    clock.advance(25 * 3600)
-    await registry.announce()
-    await beat(FIRST, SILENT, LEFT, DRAINED, CHINESE, SERVICE, HOSTILE)
-    await registry.drain(DRAINED, reason="GPU 3: new driver", actor=operator)
-    clock.advance(26 * 3600)
-    await registry.announce()
-    await beat(SILENT, LEFT, DRAINED)
-    clock.advance(100)
-    await registry.announce()
-    await beat(FIRST, DRAINED, CHINESE, SERVICE, HOSTILE)
+    await beat(DRAINED, CHINESE, SERVICE, SILENT, LEFT)
+    for turn in range(1, 5):
+        clock.advance(50)
+        await beat(*lively, *([SILENT] if turn == 2 else []), *([LEFT] if turn < 4 else []))
     await registry.deregister(LEFT, actor=operator)
     clock.advance(12.5)
     await beat(LEFT)
@@ -75,24 +84,28 @@ async def fill(registry: EmbeddedModelRegistry, clock: ManualClock) -> None:
 
 
 @contextmanager
-def cluster() -> Iterator[str]:
-    """A real controller over a real registry; its URL."""
-    clock = ManualClock()
-    registry = StillRegistry(
-        clock=clock, heartbeat_timeout=timedelta(seconds=TIMEOUT_SECS), new_stream=lambda: "stream"
-    )
-    asyncio.run(fill(registry, clock))
-    served = create_app(ControllerSettings(), registry)
-    controller = served.state.controller
-    controller.started_at, controller.now = clock.now() - timedelta(hours=60), clock.now
+def cluster() -> Iterator[Cluster]:
+    """A real controller over a real registry, filled."""
+    served = create_app(ControllerSettings(), StillRegistry(clock=ManualClock(), heartbeat_timeout=TIMEOUT))
+    with running_app(served) as url:
+        there = Cluster(url, served.state.controller)
+        there.renew()
+        yield there
 
-    class Now(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return clock.now()
 
-    with running_app(served) as url, patch("dbgpt_ctl.cli.explain.asking.datetime", Now):
-        yield url
+@dataclass(frozen=True)
+class Cluster:
+    url: str
+    controller: Controller
+
+    def renew(self) -> None:
+        """As it was at first; faster than another server."""
+        clock = ManualClock()
+        registry = StillRegistry(clock=clock, heartbeat_timeout=TIMEOUT, new_stream=lambda: "stream")
+        asyncio.run(fill(registry, clock))
+        assert clock.now() == NOW
+        self.controller.registry = registry
+        self.controller.now, self.controller.started_at = clock.now, NOW - timedelta(hours=60)
 
 
 @dataclass(frozen=True)
@@ -123,7 +136,8 @@ class _Stream(io.TextIOWrapper):
         self._notes, self._start, self._terminal = notes, start, terminal
 
     def write(self, text: str, /) -> int:
-        self._notes.append((self._start, text))
+        if text:
+            self._notes.append((self._start, text))
         return len(text)
 
     def isatty(self) -> bool:
@@ -147,10 +161,8 @@ def seen(args: Iterable[str], view: View) -> str:
     return "".join(f"{start}{line}\n" for start, text in notes for line in text[:-1].split("\n"))
 
 
-def readable(text: str, places: dict[str, str]) -> str:
+def readable(text: str) -> str:
     """With what differs from run to run replaced, and with every character in sight that a terminal obeys."""
-    for real, name in places.items():
-        text = text.replace(real, name)
     text = re.sub(r"http://127\.0\.0\.1:\d{5}", "http://127.0.0.1:#####", text)
     text = re.sub(r"\d+\.\d+ ?ms\b *", _padded, text)
     text = re.sub(r"""(latency_secs"?: )[0-9.e-]+|(,200,)[0-9.e-]+(?=,)""", r"\1\2#", text)

@@ -21,7 +21,7 @@
         └── NotFound
 
 `code` is stable and stands in the problem details (RFC 9457), `http_status` is the controller's answer, `exit_code` the
-CLI's (DESIGN.md, rule 13). A message is one line: what is wrong, with what value, and what to do.
+CLI's (rule 13). A message is one line: what is wrong, with what value, and what to do.
 """
 
 from __future__ import annotations

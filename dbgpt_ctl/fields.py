@@ -58,7 +58,7 @@ def parse_port(value: Any) -> int:
 
 
 def parse_weight(value: Any) -> float:
-    """A finite number; null and empty mean 1.0. NaN and infinity would break every list (PROTOCOL.md)."""
+    """A finite number; null and empty mean 1.0. NaN and infinity would break every list (docs/protocol.md)."""
     if value is None or value == "":
         return 1.0
     try:

@@ -4,7 +4,7 @@
     evolve    ModelInstance.first, registered, beaten, deregistered, drained, undrained: facts -> new facts
     derive    state_of(facts, now, timeout), is_forgotten: facts -> what they mean now
 
-Facts are stored, states never are (DESIGN.md, rule 2): a registry keeps `ModelInstance` and derives the rest when it is
+Facts are stored, states never are (rule 2): a registry keeps `ModelInstance` and derives the rest when it is
 asked. All times are aware and in UTC.
 """
 
@@ -84,7 +84,7 @@ class Registration:
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> Registration:
-        """Takes a decoded JSON body or a query; as lenient as DB-GPT (PROTOCOL.md), keys it does not know are ignored.
+        """Takes a decoded JSON body or a query, as leniently as DB-GPT does (docs/protocol.md); ignores keys it does not know.
 
         Raises InvalidInstance, which names the field.
         """

@@ -169,7 +169,7 @@ def _facts(details: Details, *, colour: bool) -> Iterator[tuple[str, str]]:
         )
         yield "still beating", beating
     yield "registered", ago(instance.registered_at)
-    yield "flaps", f"{instance.flaps}, as often its beat got too old"
+    yield "flaps", f"{instance.flaps} (how often its beat got too old)"
     yield "weight", escaped(str(instance.weight))
     yield "prompt template", escaped(str(instance.prompt_template or "-"))
 

@@ -84,7 +84,7 @@ class Registration:
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> Registration:
-        """Takes a decoded JSON body or a query, as leniently as DB-GPT does (docs/protocol.md); ignores keys it does not know.
+        """Takes a decoded body or query, as leniently as DB-GPT does (docs/protocol.md); ignores keys it does not know.
 
         Raises InvalidInstance, which names the field.
         """

@@ -15,15 +15,13 @@ from difflib import unified_diff
 from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from typer.main import get_command
 
-from dbgpt_ctl.cli import app
 from tests.cli.clusters import stock_controller
 from tests.cli.golden.commands import CHANGES, CONTEXTS, FAILURES, NOBODY, READS
-from tests.cli.golden.stage import NOW, VIEWS, Cluster, StillTime, View, cluster, readable, seen
+from tests.cli.golden.stage import CTL, NOW, VIEWS, Cluster, StillTime, View, cluster, readable, seen
 from tests.cli.test_process import on_terminal
 from tests.support.fake_controller import fake_controller, listed
 from tests.support.process import start
@@ -67,7 +65,9 @@ def compare(name: str, blocks: Sequence[str]) -> None:
         assert not os.environ.get("CI"), "CTL_UPDATE_GOLDEN is set: nothing would be tested"
         file.write_text(found, encoding="utf-8")
     kept = file.read_text(encoding="utf-8") if file.exists() else ""
-    diff = "".join(unified_diff(kept.splitlines(keepends=True), found.splitlines(keepends=True), f"golden/{name}.txt", "now"))
+    diff = "".join(
+        unified_diff(kept.splitlines(keepends=True), found.splitlines(keepends=True), f"golden/{name}.txt", "now")
+    )
     if diff:
         pytest.fail(f"{diff}\nCTL_UPDATE_GOLDEN=1 keeps it as it is now", pytrace=False)
 
@@ -132,9 +132,11 @@ def test_what_goes_wrong(monkeypatch: pytest.MonkeyPatch, place: Path, name: str
 def failing(how: str) -> Iterator[str]:
     """A controller that does not do what it should; its URL."""
     if how == "stock":
-        beat = (NOW - timedelta(seconds=15)).replace(tzinfo=None).isoformat()
-        last = {"last_heartbeat": beat}
-        with stock_controller([listed("qwen2.5@llm", **last), listed("qwen2.5@llm", "10.0.0.5", healthy=False, **last)]) as fake:
+        beat = (NOW - timedelta(seconds=15)).replace(tzinfo=None).isoformat()  # as DB-GPT does, without an offset
+        hosts = {"10.0.0.4": True, "10.0.0.5": False}
+        with stock_controller(
+            [listed("qwen2.5@llm", host, healthy=healthy, last_heartbeat=beat) for host, healthy in hosts.items()]
+        ) as fake:
             fake.date = format_datetime(NOW, usegmt=True)
             yield fake.url
     elif how in STATUSES:
@@ -151,7 +153,7 @@ def test_every_verb_is_shown() -> None:
 
 
 def verbs() -> Iterator[str]:
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in CTL.commands.items():  # type: ignore[attr-defined]
         yield from [f"{name} {each}" for each in getattr(command, "commands", {})] or [name]
 
 
@@ -187,4 +189,4 @@ def test_a_reader_that_is_gone_ends_it_with_141(there: Cluster, place: Path, lin
         process.stdout.close()
         told = process.stderr.read()
     assert process.returncode == 141
-    assert told.count("\n") == line.startswith("diff")  # --quiet silences no errors
+    assert told == ""

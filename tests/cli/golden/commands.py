@@ -5,7 +5,9 @@ from __future__ import annotations
 NOBODY = "http://127.0.0.1:1"
 LISTS = ("table", "wide", "json", "yaml", "csv", "name")
 RESULTS = ("text", "json", "yaml", "name")
-FIRST, SILENT, LEFT, DRAINED = (f"qwen2.5@llm/{host}:8001" for host in ("10.0.0.4", "10.0.0.5", "10.0.0.6", "[fd00::5]"))
+FIRST, SILENT, LEFT, DRAINED = (
+    f"qwen2.5@llm/{host}:8001" for host in ("10.0.0.4", "10.0.0.5", "10.0.0.6", "[fd00::5]")
+)
 CHINESE = "深度求索@llm/worker-7:8001"
 NEW, ABSENT = "new/10.0.0.9:8001", "qwen2.5@llm/10.0.0.99:8001"
 HOSTILE = "evil\\x1b[31m\\u202e[red]@llm/10.0.0.66:8001"
@@ -79,19 +81,28 @@ CHANGES = {
         ["models", "drain", CHINESE, "--reason", "GPU 3: [red]", "--wait"],
         *plain("models drain --host 10.0.0.4", "models drain WorkerManager@service/10.0.0.4:8005"),
     ],
-    "models-undrain": [*each(f"models undrain {DRAINED} {ABSENT}", *RESULTS), *plain(f"models undrain {SILENT} --wait")],
+    "models-undrain": [
+        *each(f"models undrain {DRAINED} {ABSENT}", *RESULTS),
+        *plain(f"models undrain {SILENT} --wait"),
+    ],
     "models-prune": [
         *each("models prune --older-than 90s", *RESULTS),
         *each("models prune --older-than 90s --dry-run", *RESULTS),
         *plain("models prune --older-than 7d", "models prune"),
     ],
-    "apply": [*each("apply -f instances.yaml", "text", "json"), *each("apply -f instances.yaml --prune", "text", "json")],
+    "apply": [
+        *each("apply -f instances.yaml", "text", "json"),
+        *each("apply -f instances.yaml --prune", "text", "json"),
+    ],
 }
 """Each run has a cluster of its own."""
 
 CONTEXTS = [
     *plain("context list"),
-    *plain("context set prod -a http://ctl-1.prod.example:8000,http://ctl-2.prod.example:8000", "context set dev -a http://dev:8000"),
+    *plain(
+        "context set prod -a http://ctl-1.prod.example:8000,http://ctl-2.prod.example:8000",
+        "context set dev -a http://dev:8000",
+    ),
     *plain("context use prod"),
     *each("context list", "table", "json", "name"),
     *each("context show", "table", "json"),
@@ -102,18 +113,42 @@ CONTEXTS = [
 FAILURES = {
     "unreachable": [
         [*line, "-a", NOBODY]
-        for line in plain("models list", f"models drain {FIRST}", "status", "events", "wait x --timeout 100ms", "assert x")
+        for line in plain(
+            "models list", f"models drain {FIRST}", "status", "events", "wait x --timeout 100ms", "assert x"
+        )
     ],
     "usage": plain(
-        "modles list", "models lst", "models list -o jsn", "models list --bogus", "models get qwen", "models get",
-        "models register qwen/10.0.0.4:99999", "models drain", "events --since yesterday", "wait", "wait x --for ready",
-        "apply", "apply -f absent.yaml", "apply -f broken.yaml", "status -a ftp://x", "status --context nope",
+        "modles list",
+        "models lst",
+        "models list -o jsn",
+        "models list --bogus",
+        "models get qwen",
+        "models get",
+        "models register qwen/10.0.0.4:99999",
+        "models drain",
+        "events --since yesterday",
+        "wait",
+        "wait x --for ready",
+        "apply",
+        "apply -f absent.yaml",
+        "apply -f broken.yaml",
+        "status -a ftp://x",
+        "status --context nope",
         "models list --request-timeout 0",
     ),
     "stock": plain(
-        "models list", "models list --state deregistered", f"models get {FIRST}", f"models drain {FIRST}",
-        f"models undrain {FIRST}", "models prune --older-than 7d", "events", "status", "health",
-        "apply -f instances.yaml --dry-run", "why qwen2.5 --no-probe", "doctor --no-probe",
+        "models list",
+        "models list --state deregistered",
+        f"models get {FIRST}",
+        f"models drain {FIRST}",
+        f"models undrain {FIRST}",
+        "models prune --older-than 7d",
+        "events",
+        "status",
+        "health",
+        "apply -f instances.yaml --dry-run",
+        "why qwen2.5 --no-probe",
+        "doctor --no-probe",
     ),
     "not-allowed": plain("models list", f"models drain {FIRST}", "status", "events", "why x --no-probe"),
     "failed": plain("models list", f"models register {NEW} {FIRST}", "status", "why x --no-probe"),

@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from typer.main import get_command
+
 from dbgpt_ctl.cli import app
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.events import OPERATOR, WORKER
@@ -42,11 +44,15 @@ HOSTILE = InstanceKey("evil\x1b[31m\u202e[red]@llm", "10.0.0.66", 8001)
 """Only a controller that is not ours lets it in; here it is put into the registry itself."""
 
 
+CTL = get_command(app)
+"""Built once: that takes five times as long as a command."""
+
+
 class StillTime(datetime):
     """Instead of `datetime`, where the command itself looks at the clock."""
 
     @classmethod
-    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]  # noqa: ARG003
         return NOW
 
 
@@ -62,25 +68,28 @@ async def fill(registry: EmbeddedModelRegistry, clock: ManualClock) -> None:
     worker, operator = WORKER._replace(address="10.0.0.4"), OPERATOR._replace(address="10.0.0.1")
     lively = [FIRST, DRAINED, CHINESE, SERVICE, HOSTILE]
 
-    async def beat(*keys: InstanceKey) -> None:
+    async def turn(seconds: float) -> None:
+        clock.advance(seconds)
         await registry.announce()
+
+    async def beat(*keys: InstanceKey) -> None:
         for key in keys:
             await registry.heartbeat(Registration(key), actor=worker)
 
     await beat(DRAINED)
     await registry.drain(DRAINED, reason="GPU 3: new driver", actor=operator)
-    clock.advance(26 * 3600)
+    await turn(26 * 3600)
     await registry.register(Registration(FIRST, weight=2.0, prompt_template="chat"), actor=worker)
     await registry.register(Registration(UNCHECKED, check_healthy=False), actor=worker)
     await registry.register(Registration(HOSTILE, prompt_template="=1+1\x1b]0;title\x07"), actor=worker)
     await beat(DRAINED, CHINESE, SERVICE, SILENT, LEFT)
-    for turn in range(1, 5):
-        clock.advance(50)
-        await beat(*lively, *([SILENT] if turn == 2 else []), *([LEFT] if turn < 4 else []))
+    for others in ([LEFT], [SILENT, LEFT], [LEFT], []):
+        await turn(50)
+        await beat(*lively, *others)
     await registry.deregister(LEFT, actor=operator)
-    clock.advance(12.5)
+    await turn(12.5)
     await beat(LEFT)
-    clock.advance(3)
+    await turn(3)
 
 
 @contextmanager
@@ -154,7 +163,7 @@ def seen(args: Iterable[str], view: View) -> str:
         stack.enter_context(redirect_stdout(_Stream(notes, "", terminal=terminal)))
         stack.enter_context(redirect_stderr(_Stream(notes, "stderr: ", terminal=terminal)))
         try:
-            app(list(args))
+            CTL(list(args))
         except SystemExit as left:
             notes.append(("", f"exit {left.code}\n"))
     assert all(text.endswith("\n") for _, text in notes), notes

@@ -6,6 +6,7 @@ As lenient as DB-GPT; what is wrong raises InvalidInstance, which names the fiel
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from dbgpt_ctl.errors import InvalidInstance
@@ -93,6 +94,23 @@ def parse_prompt_template(value: Any) -> str | None:
     if value is None or value == "":
         return None
     return _parse_text("prompt_template", value)
+
+
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+    "|(?<=[\u0300-\u036f]{4})[\u0300-\u036f]"
+)
+"""Of what counts as printable: fillers, blanks and selectors that nobody sees, and marks piled up on one letter."""
+
+
+def unseen(text: str) -> re.Pattern[str] | None:
+    """What in it is not to be seen although it is printable: a pattern that finds each, None for nothing."""
+    return None if text.isascii() or not _UNSEEN.search(text) else _UNSEEN
+
+
+def is_seen(text: str) -> bool:
+    """Whether a person sees each character of it, on one line."""
+    return text.isprintable() and unseen(text) is None
 
 
 def _parse_text(field: str, value: Any) -> str:

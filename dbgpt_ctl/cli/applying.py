@@ -8,7 +8,7 @@ from dbgpt_ctl.cli.draining import Durability
 from dbgpt_ctl.cli.plan import Kind
 from dbgpt_ctl.cli.results import Done
 from dbgpt_ctl.cli.steps import as_difference, told, told_facts
-from dbgpt_ctl.errors import ControllerRefused, NotSupported
+from dbgpt_ctl.errors import ConditionNotMet, NotSupported
 from dbgpt_ctl.instance import Registration
 
 if TYPE_CHECKING:
@@ -65,5 +65,5 @@ class Applier:
         result = f"would be {word}" if self._dry_run and step.kind is not Kind.KEEP else word
         facts: dict[str, Any] = {"changes": as_difference(step)["changes"]}
         changes = told_facts(step) if step.kind is Kind.CREATE else told(step.differences)
-        error = ControllerRefused(f"{step.why_stuck} ({told(step.stuck)})") if step.why_stuck else None
+        error = ConditionNotMet(f"{step.why_stuck} ({told(step.stuck)})") if step.why_stuck else None
         return Done(result, f"{result}: {changes}" if changes else result, facts, error)

@@ -11,7 +11,7 @@ from dbgpt_ctl.cli.documents import MAX_BYTES
 from dbgpt_ctl.cli.instances_file import InvalidFile, read_instances
 from dbgpt_ctl.cli.output import print_json, print_lines, say
 from dbgpt_ctl.cli.plan import Kind, make_plan
-from dbgpt_ctl.cli.results import FAILED, NOT_TRIED, Outcome, ResultFormat, attempt_all, conclude, not_tried, reference
+from dbgpt_ctl.cli.results import NOT_TRIED, Outcome, ResultFormat, attempt_all, conclude, not_tried, reference
 from dbgpt_ctl.cli.steps import as_difference, line_of_difference, remarks
 from dbgpt_ctl.cli.text import quoted
 from dbgpt_ctl.errors import ConditionNotMet, ControllerUnreachable, CtlError, NotSupported, UsageError
@@ -41,7 +41,7 @@ def apply_file(file: str | None, link: Link, form: ResultFormat, *, prune: bool,
         first = [each.key for each in steps if each.kind is not Kind.PRUNE]
         last = [each.key for each in steps if each.kind is Kind.PRUNE]
         outcomes: list[Outcome] = attempt_all(first, applier, form)
-        failed = any(each.result in (FAILED, NOT_TRIED) for each in outcomes)
+        failed = any(each.error or each.result == NOT_TRIED for each in outcomes)
         outcomes += not_tried(last) if failed else attempt_all(last, applier, form)
         return conclude(outcomes, form)
 

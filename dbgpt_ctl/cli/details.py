@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.arguments import Host, Kind, Output, Port, References  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.connect import Link, takes_link
-from dbgpt_ctl.cli.listing import STATE_COLOURS, span, utc
+from dbgpt_ctl.cli.listing import STATE_COLOURS, span, utc, weight_text
 from dbgpt_ctl.cli.output import print_json, print_lines, print_yaml, say, wants_colour
 from dbgpt_ctl.cli.references import parse_targets
 from dbgpt_ctl.cli.results import ResultFormat, exit_code_of
@@ -49,6 +49,8 @@ class Details:
     @property
     def since(self) -> datetime | None:
         """From when on it has been as it is; None when that has been forgotten."""
+        if self.instance.state is InstanceState.DRAINED and self.instance.drained_at is not None:
+            return self.instance.drained_at
         for each in reversed(self.events.events):
             if each.change.old != each.change.new:
                 return each.change.time if each.change.new == self.instance.state else None
@@ -170,7 +172,7 @@ def _facts(details: Details, *, colour: bool) -> Iterator[tuple[str, str]]:
         yield "still beating", beating
     yield "registered", ago(instance.registered_at)
     yield "flaps", f"{instance.flaps} (how often its beat got too old)"
-    yield "weight", escaped(str(instance.weight))
+    yield "weight", weight_text(instance.weight)
     yield "prompt template", escaped(str(instance.prompt_template or "-"))
 
 

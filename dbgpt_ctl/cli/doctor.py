@@ -27,7 +27,7 @@ def doctor(*, no_probe: NoProbe = False, output: Output = ReportFormat.TEXT, lin
     """Examine controllers and all models: each finding with its evidence and its fix.
 
     Knocks at instances from here (at most 50 addresses, 2 s). Exits with 1 when there is an error; warnings alone are
-    0; with 3 when no controller answers.
+    0. When no controller tells anything, with 3, 7 (not allowed), 6 (refused) or 1.
     """
     from dbgpt_ctl.cli.explain.gather import gather
     from dbgpt_ctl.cli.explain.rules import examine
@@ -47,7 +47,9 @@ def doctor(*, no_probe: NoProbe = False, output: Output = ReportFormat.TEXT, lin
 
 def _heading(facts: Facts, counts: Counter[str]) -> str:
     if not facts.answering:
-        return "no controller answers"
+        from dbgpt_ctl.cli.explain.of_answers import nobody
+
+        return nobody(facts.controllers)
     told = [f"{counts[kind]} {kind}{'s' if counts[kind] > 1 else ''}" for kind in ("error", "warning") if counts[kind]]
     ready = sum(each.gets_requests for each in facts.seen)
     where = ", ".join(each.url for each in facts.answering)

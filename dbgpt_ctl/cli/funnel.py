@@ -94,12 +94,22 @@ def _tell(error: Exception) -> int:
 
 def _of_usage(error: TyperException) -> str:
     ctx = getattr(error, "ctx", None)
-    near = getattr(error, "possibilities", None)
-    message = " ".join((error.message if near else error.format_message()).split()).rstrip(".")
+    near = _near(error)
+    offers = hasattr(error, "possibilities")  # which Typer would all tell
+    message = " ".join((error.message if offers else error.format_message()).split()).rstrip(".")
     if near:
-        message += f". Did you mean {', '.join(sorted(near))}?"
+        message += f". Did you mean {', '.join(near)}?"
     end = "" if message.endswith("?") else "."
     return f"{message}{end} See '{ctx.command_path} --help'." if ctx else message
+
+
+def _near(error: TyperException) -> list[str]:
+    """What may have been meant: of what Typer offers only what looks alike."""
+    from difflib import get_close_matches
+
+    offered = getattr(error, "possibilities", None) or []
+    given = getattr(error, "option_name", None)
+    return sorted(offered) if given is None else sorted(get_close_matches(given, offered, cutoff=0.7))
 
 
 def _take_plainly(params: Iterable[Any]) -> None:

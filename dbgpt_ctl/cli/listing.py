@@ -86,7 +86,7 @@ def _row(instance: ReportedInstance, now: datetime, *, wide: bool) -> list[str]:
         str(instance.port),
         instance.state,
         _beat(instance, now),
-        _weight(instance.weight),
+        weight_text(instance.weight),
     ]
     if not wide:
         return cells
@@ -115,7 +115,8 @@ def utc(beat: datetime) -> str:
     return beat.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _weight(weight: Any) -> str:
+def weight_text(weight: Any) -> str:
+    """As short as it can be; a stranger's value."""
     return f"{weight:g}" if isinstance(weight, int | float) else escaped(str(weight))
 
 

@@ -92,6 +92,8 @@ def print_yaml(value: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
     plain = _speaks_unicode() and all(text.isprintable() for text in texts)
     whole = all(text.isascii() or not _SURROGATE.search(text) for text in texts)
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper) if whole else yaml.SafeDumper  # the fast one fails at them
+    # No anchors: what stands there twice is read by other tools, and by people, where it stands.
+    dumper = type("Dumper", (dumper,), {"ignore_aliases": lambda _dumper, _data: True})
     plain_value = value if isinstance(value, Mapping) else list(value)
     dumped = yaml.dump(plain_value, Dumper=dumper, allow_unicode=plain, sort_keys=False, width=2**30)
     print_lines([dumped.rstrip("\n")])

@@ -106,9 +106,10 @@ def _step(wanted: Declared, there: ReportedInstance | None) -> Step:
     stuck = [each for each in found if each.field == "check_healthy"]
     why = ["check_healthy cannot be changed once an instance is there: remove it and apply again"] if stuck else []
     if there.state not in BEATING and any(each.field in REGISTERED_FIELDS for each in found):
-        stuck += [each for each in found if each.field in REGISTERED_FIELDS]
+        registered = [each for each in found if each.field in REGISTERED_FIELDS]
+        stuck += registered
         why.append(
-            f"weight and prompt_template are not changed while it is {there.state}: "
+            f"{' and '.join(each.field for each in registered)} not changed while it is {there.state}: "
             "a register would count as a heartbeat and send it requests; apply again when its worker beats"
         )
     doable = tuple(each for each in found if each not in stuck)

@@ -34,9 +34,13 @@ def line_of_difference(step: Step) -> str:
 
 
 def as_difference(step: Step) -> dict[str, Any]:
-    """An object of `ctl diff -o json`: `changes` is empty for what is created or pruned. Its `possible` tells whether
-    apply can make them.
+    """An object of `ctl diff -o json`. `changes` is empty for what is pruned; of what is created it holds what is not
+    as by default. `possible` tells whether apply can make them.
     """
+    if step.kind is Kind.CREATE:
+        stated = [(name, value) for name, value in step.facts.items() if value != DEFAULTS[name]]
+        changes = [{"field": name, "old": None, "new": value, "possible": True} for name, value in stated]
+        return {**step.key._asdict(), "action": step.kind.value, "changes": changes}
     changes = [
         {**each._asdict(), "possible": possible}
         for possible, differences in ((True, step.differences), (False, step.stuck))

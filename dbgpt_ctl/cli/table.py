@@ -30,8 +30,8 @@ def fitted(
 ) -> list[str]:
     """The lines of a table for a terminal of `width` cells. Without `colour` there is no frame either.
 
-    Where room is short the frame goes first, then long texts go on in the next line. What does not fit even so is left
-    to the terminal to wrap: a state or a port in pieces would be worse.
+    Where room is short the frame goes first; where that is not enough, long texts go on in the next line. What does not
+    fit even so is left to the terminal to wrap: a state or a port in pieces would be worse.
     """
     natural = _widths(columns, rows, headers=headers)
     least = [min(room, LEAST_FOLDED) if each.folds else room for each, room in zip(columns, natural, strict=True)]

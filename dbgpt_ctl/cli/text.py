@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+from dbgpt_ctl.fields import unseen
+
 _ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U000[0-9a-f]{5}|U0010[0-9a-f]{4})")
 _LONGEST_QUOTE = 200
 
@@ -23,6 +25,8 @@ def escaped(text: str) -> str:
 
 def defused(text: str) -> str:
     """The same without the care for backslashes: for lines in which parts may be escaped already."""
+    if pattern := unseen(text):
+        text = pattern.sub(lambda found: escape_of(found[0]), text)
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else escape_of(char) for char in text)

@@ -12,7 +12,7 @@ from dbgpt_ctl.cli.explain.report import ReportFormat, print_object, print_repor
 from dbgpt_ctl.cli.output import say
 from dbgpt_ctl.cli.references import ModelFilter
 from dbgpt_ctl.cli.text import escaped
-from dbgpt_ctl.errors import ControllerUnreachable, NotAllowed, NotFound
+from dbgpt_ctl.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +35,8 @@ def why(name: Name, *, no_probe: NoProbe = False, output: Output = ReportFormat.
     """Explain why a model gets no requests, or say that it does.
 
     Looks at controllers, registry, names, states and proxy variables, and knocks at the instances from here (at most 50
-    addresses, 2 s). The likeliest cause comes first. Exits with 0 when it explained, with 4 for a model that nobody
-    knows, with 3 when no controller answers.
+    addresses, 2 s). Errors come first, then warnings; of these the likeliest. Exits with 0 when it explained, with 4
+    for a model that nobody knows; when no controller tells anything, with 3, 7 (not allowed), 6 (refused) or 1.
     """
     from dbgpt_ctl.cli.explain.gather import gather
     from dbgpt_ctl.cli.explain.rules import explain
@@ -52,10 +52,11 @@ def why(name: Name, *, no_probe: NoProbe = False, output: Output = ReportFormat.
 
 
 def exit_code(facts: Facts) -> int:
-    """3 and 7 when no controller answers, or lets nobody in; 4 for a model that has neither instances nor a past."""
+    """Of an error, when no controller tells anything; 4 for a model that has neither instances nor a past."""
     if not facts.answering:
-        refused = any(each.error_code == NotAllowed.code for each in facts.controllers)
-        return NotAllowed.exit_code if refused else ControllerUnreachable.exit_code
+        from dbgpt_ctl.cli.explain.of_answers import exit_code_of
+
+        return exit_code_of(facts.controllers)
     if str(facts.wanted) and not facts.seen and not facts.events:
         say(f"no controller knows {_shown(facts.wanted)}")
         return NotFound.exit_code
@@ -65,7 +66,9 @@ def exit_code(facts: Facts) -> int:
 def _heading(facts: Facts) -> str:
     name, where = _shown(facts.wanted), ", ".join(each.url for each in facts.answering)
     if not facts.answering:
-        return f"{name}: no controller answers"
+        from dbgpt_ctl.cli.explain.of_answers import nobody
+
+        return f"{name}: {nobody(facts.controllers)}"
     total = len(facts.seen)
     if not total:
         return f"{name}: no instance is registered at {where}"

@@ -47,7 +47,7 @@ def accepted_for(verb: str) -> Callable[[Reply | Unanswered, Address], Reply]:
                 raise NotFound(detail or "the controller does not know it")
             if outcome.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
                 raise NotSupported(
-                    f"{address} has no /api/v1, which {verb} needs: it is DB-GPT's own controller, or an older ctl",
+                    f"{address} has no /api/v1/{verb}: it is DB-GPT's own controller, or an older ctl",
                     reason=code,
                 )
             if outcome.status == HTTPStatus.NOT_IMPLEMENTED and code == NotSupported.code:

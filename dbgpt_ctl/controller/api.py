@@ -21,10 +21,12 @@ from dbgpt_ctl.controller.asked import (
     MAX_LIMIT,
     Cursor,
     Which,
+    only,
     operator,
     parse_older_than,
     parse_reason,
     parse_since,
+    parse_switch,
     whole_number,
 )
 from dbgpt_ctl.controller.body import json_object
@@ -33,7 +35,6 @@ from dbgpt_ctl.controller.openapi_v1 import OPERATIONS
 from dbgpt_ctl.controller.problems import UnknownInstance
 from dbgpt_ctl.controller.watch import WatchResponse
 from dbgpt_ctl.errors import RegistryError
-from dbgpt_ctl.fields import parse_bool
 from dbgpt_ctl.instance import InstanceKey, InstanceState
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class ApiEndpoints:
 
     async def drain(self, request: Request) -> Response:
         """Keeps requests from an instance until `undrain`, whatever its worker says meanwhile. Repeatable."""
-        fields = await json_object(request)
+        fields = only(await json_object(request), *InstanceKey._fields, "reason")
         key, reason = InstanceKey.parse(fields), parse_reason(fields.get("reason"))
         actor = operator(request)
         if not await self._controller.registry.drain(key, reason=reason, actor=actor):
@@ -115,7 +116,7 @@ class ApiEndpoints:
 
     async def undrain(self, request: Request) -> Response:
         """Ends a drain. Repeatable."""
-        key = InstanceKey.parse(await json_object(request))
+        key = InstanceKey.parse(only(await json_object(request), *InstanceKey._fields))
         actor = operator(request)
         if not await self._controller.registry.undrain(key, actor=actor):
             raise UnknownInstance(key)
@@ -125,9 +126,9 @@ class ApiEndpoints:
 
     async def prune(self, request: Request) -> Response:
         """Forgets what has been unhealthy or deregistered for longer, never what is drained."""
-        fields = await json_object(request)
+        fields = only(await json_object(request), "older_than_secs", "dry_run")
         older_than = parse_older_than(fields.get("older_than_secs"))
-        dry_run = parse_bool("dry_run", fields.get("dry_run"), default=False)
+        dry_run = parse_switch("dry_run", fields.get("dry_run", False))
         actor = operator(request)
         keys = await self._controller.registry.prune(older_than, dry_run=dry_run, actor=actor)
         if keys and not dry_run:

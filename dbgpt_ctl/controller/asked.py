@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.errors import InvalidInstance
 from dbgpt_ctl.events import Actor, ActorKind
-from dbgpt_ctl.fields import parse_host, parse_model_name_filter, parse_port
+from dbgpt_ctl.fields import is_seen, parse_host, parse_model_name_filter, parse_port
 from dbgpt_ctl.instance import InstanceKey, InstanceState
 
 if TYPE_CHECKING:
@@ -120,6 +120,21 @@ def whole_number(field: str, value: str, least: int, most: int) -> int:
     return int(digits)
 
 
+def only(fields: Mapping[str, Any], *known: str) -> Mapping[str, Any]:
+    """The fields, if there are no others: what is misspelt here must not count as left out. Raises InvalidInstance."""
+    for name in fields:
+        if name not in known:
+            raise InvalidInstance(ascii(name)[1:-1], f"{_shown(name)} is not one of {', '.join(known)}")
+    return fields
+
+
+def parse_switch(field: str, value: Any) -> bool:
+    """true or false, and nothing that might mean either. Raises InvalidInstance."""
+    if not isinstance(value, bool):
+        raise InvalidInstance(field, f"{field} {_shown(value)} is not true or false")
+    return value
+
+
 def parse_reason(value: Any) -> str | None:
     """One printable line. Raises InvalidInstance."""
     if value is None or value == "":
@@ -129,7 +144,7 @@ def parse_reason(value: Any) -> str | None:
     text = value.strip()
     if len(text) > MAX_REASON_CHARS:
         raise InvalidInstance("reason", f"reason has {len(text)} characters, the most is {MAX_REASON_CHARS}")
-    if not text.isprintable():
+    if not is_seen(text):
         raise InvalidInstance("reason", f"reason {_shown(text)} is not one line of printable characters")
     return text or None
 

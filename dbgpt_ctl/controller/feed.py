@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 RING = 4096
 PAGE = 1000
+SLICE = 200
+"""So many are encoded in one go."""
 MAX_WATCHERS = 10_000
 KEEP_ALIVE_SECS = 10.0
 AWAY_SECS = 0.5
@@ -66,6 +68,10 @@ class Feed:
         self._watching: set[Watcher] = set()
         self._reader: asyncio.Task[None] | None = None
         self._priming = asyncio.Lock()
+        self.catching_up = asyncio.Lock()
+        """Held by the one watcher that reads events which the ring no longer has: others, and heartbeats, have their
+        turn after each page.
+        """
         self.head = 0
         """How many entries there were ever: the position of the next."""
         self.cursor = Cursor("", 0)
@@ -96,8 +102,7 @@ class Feed:
         try:
             async with self._priming:
                 if self._reader is None:
-                    page = await self._registry().events(limit=1)
-                    self.cursor = Cursor(page.stream, page.last_id)
+                    await self._prime()
                     self._reader = asyncio.create_task(self._read(), name="read events")
         except BaseException:
             self.left(watcher)
@@ -111,7 +116,6 @@ class Feed:
         if not self._watching and self._reader is not None:
             self._reader.cancel()
             self._reader = None
-            self._ring = [None] * len(self._ring)
 
     def entry(self, position: int) -> Entry | None:
         """None where the ring has passed."""
@@ -128,6 +132,8 @@ class Feed:
             if entry.number <= cursor.number:
                 return position
             position -= 1
+            if entry.number == cursor.number + 1:  # numbers have no gaps
+                return position
         return self.head if cursor.number >= self.cursor.number else None
 
     async def page(self, after: int) -> EventPage:
@@ -137,6 +143,21 @@ class Feed:
     def encoded(self, event: Event, stream: str) -> Entry:
         """As it is sent."""
         return Entry(event.id, event.change.key, messages.change(event, stream))
+
+    async def _prime(self) -> None:
+        """Fills the ring with the newest events, or with what came since the last watcher left: most who resume then
+        find there what they missed, and need no look of their own.
+        """
+        registry, room, after = self._registry(), len(self._ring), self.cursor.number if self.cursor.stream else None
+        page = await registry.events(after=after, limit=room)
+        if after is not None and (page.missed or page.stream != self.cursor.stream or page.last_id - after > room):
+            self._ring = [None] * room
+            page = await registry.events(limit=room)
+        for number, event in enumerate(page.events, 1):
+            self._append(self.encoded(event, page.stream))
+            if number % SLICE == 0:
+                await asyncio.sleep(0)  # heartbeats have their turn
+        self.cursor = Cursor(page.stream, page.last_id)
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()

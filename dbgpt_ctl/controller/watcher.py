@@ -104,16 +104,18 @@ class Watcher:
 
     async def _from_registry(self) -> bytes:
         """The next page of what the ring no longer has, or does not have yet."""
-        page = await self._feed.page(self._after)
+        async with self._feed.catching_up:
+            page = await self._feed.page(self._after)
+            await asyncio.sleep(0)
         if page.stream != self._stream or page.missed or page.last_id < self._after:
             return messages.reset("changes after the cursor are forgotten", self._to_now())
-        entries = [self._feed.encoded(event, page.stream) for event in page.events]
-        if entries:
-            self._after = entries[-1].number or 0
+        if page.events:
+            self._after = page.events[-1].id
             self._position = self._feed.position_after(Cursor(self._stream, self._after))
         else:  # all that is newer the ring will have
             self._position, self._ahead = self._feed.head, True
-        return b"".join(each.data for each in entries if each.key and self._which.admits(each.key))
+        wanted = [each for each in page.events if self._which.admits(each.change.key)]
+        return b"".join(self._feed.encoded(each, page.stream).data for each in wanted)
 
     def _to_now(self) -> Cursor:
         self._stream, self._after = self._feed.cursor

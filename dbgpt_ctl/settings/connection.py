@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CONTEXT = "CTL_CONTEXT"
 TOKEN = "CTL_TOKEN"  # noqa: S105 - the name of a variable
 _ADDRESS = "CONTROLLER_ADDRESS"
+OTHERS_WRITE = 0o022
 
 
 class _Choice(NamedTuple):
@@ -87,6 +88,8 @@ def _remarks(choice: _Choice, environ: Mapping[str, str]) -> list[str]:
     contexts, context = choice.contexts, choice.context
     if contexts and contexts.open_to and any(each.holds_secret for each in contexts.by_name.values()):
         lines.append(f"{contexts.path} holds a token, and others can read it: chmod 600 {contexts.path}")
+    elif contexts and contexts.open_to & OTHERS_WRITE and any(each.token_file for each in contexts.by_name.values()):
+        lines.append(f"{contexts.path} says where tokens are sent, and others can write it: chmod 600 {contexts.path}")
     if context and context.address and choice.origin == f"environment {CONTEXT}" and environ.get(_ADDRESS):
         lines.append(f"{_ADDRESS} is set and not used: {CONTEXT}={context.name} goes before it")
     return lines

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from typer.main import get_command
 
 from dbgpt_ctl.cli import app
 from dbgpt_ctl.clock import SystemClock
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+COMMAND = get_command(app)
+"""Made once: to build the tree takes longer than to run a command of it."""
+
+
 class Run(Protocol):
     def __call__(self, *args: str, expect: int = 0) -> Finished: ...
 
@@ -31,11 +36,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
     kept = environment({})
     for name in set(os.environ) - set(kept):
         monkeypatch.delenv(name)
+    for name, value in kept.items():
+        monkeypatch.setenv(name, value)
 
     def run_it(*args: str, expect: int = 0) -> Finished:
         capfd.readouterr()
         with pytest.raises(SystemExit) as left:
-            app(list(args))
+            COMMAND(list(args))
         out, err = capfd.readouterr()
         assert isinstance(left.value.code, int)
         return expected(Finished(left.value.code, out, err), expect, args)

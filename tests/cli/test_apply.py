@@ -111,7 +111,7 @@ def test_what_the_file_leaves_out_is_left_alone(run: Run, controller: str) -> No
 
 def test_check_healthy_cannot_be_changed_but_the_rest_is(run: Run, controller: str) -> None:
     run("models", "register", FIRST)
-    done = run("apply", "-f", file(one(check_healthy=False, enabled=False)), "-q", expect=6)
+    done = run("apply", "-f", file(one(check_healthy=False, enabled=False)), "-q", expect=5)
     assert done.out == f"{FIRST} changed: enabled true -> false\n"
     assert done.err == (
         f"ctl: {FIRST}: check_healthy cannot be changed once an instance is there: remove it and apply again "
@@ -125,7 +125,7 @@ def test_a_deregistered_one_is_not_revived(run: Run, controller: str) -> None:
     done = run("apply", "-f", file(one()))
     assert done.out == f"{FIRST} unchanged\n"
     assert done.err == f"ctl: {FIRST}: deregistered; its worker or ctl models register brings it back\n"
-    done = run("apply", "-f", file(one(weight=2)), expect=6)
+    done = run("apply", "-f", file(one(weight=2)), expect=5)
     assert "not changed while it is deregistered" in done.err
     assert (stored(run)[4]["weight"], stored(run)[4]["healthy"]) == (1.0, False)
 
@@ -258,10 +258,11 @@ def test_diff_is_5_and_shows_what_differs(run: Run, controller: str) -> None:
 def test_apply_in_json_keeps_to_its_schema(run: Run, controller: str) -> None:
     run("models", "register", FIRST, "qwen/10.0.0.6:8001")
     name = file(one(weight=2, check_healthy=False), one(host="10.0.0.5"))
-    done = run("apply", "--prune", "-f", name, "-o", "json", expect=6)
+    done = run("apply", "--prune", "-f", name, "-o", "json", expect=5)
     changed, created, pruned = validated("apply", json.loads(done.out))
-    assert [changed["result"], created["result"], pruned["result"]] == ["changed", "created", "pruned"]
-    assert changed["error"] == "controller_refused"
+    assert [changed["result"], created["result"]] == ["changed", "created"]
+    assert changed["error"] == "condition_not_met"
+    assert pruned["result"] == "not tried", "nothing is pruned once something failed"
 
 
 def test_dbgpts_own_controller_takes_creation_and_weight(

@@ -308,6 +308,15 @@ def test_a_token_in_the_address_is_told_of_and_the_file_s_mode_is_watched(run: R
     assert done.err == f"ctl: warning: {file} holds a token, and others can read it: chmod 600 {file}\n"
 
 
+def test_a_file_that_says_where_tokens_go_is_not_for_others_to_write(run: Run, file: Path, tmp_path: Path) -> None:
+    run("context", "set", "x", "-a", DEV, "--token-file", secret_file(tmp_path / "token"))
+    file.chmod(0o644)
+    assert run("context", "show", "--context", "x").err == ""
+    file.chmod(0o666)
+    told = f"ctl: warning: {file} says where tokens are sent, and others can write it: chmod 600 {file}\n"
+    assert run("context", "show", "--context", "x").err == told
+
+
 def test_a_file_without_tokens_may_be_read_by_all(run: Run, file: Path) -> None:
     written(file, f'[context.dev]\naddress = "{DEV}"\n', mode=0o644)
     assert run("context", "show", "--context", "dev").err == ""

@@ -14,7 +14,7 @@ import pytest
 from tests.cli.clusters import Cluster, cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.cli.test_probe import WORKER, answering, closed
-from tests.support.fake_controller import listed
+from tests.support.fake_controller import fake_controller, listed
 from tests.support.process import environment
 
 if TYPE_CHECKING:
@@ -97,6 +97,22 @@ def test_names_of_strangers_do_not_reach_the_terminal(run: Run) -> None:
 def test_no_controller(run: Run) -> None:
     done = run("doctor", "-a", "http://127.0.0.1:1", expect=3)
     assert done.lines[0] == "no controller answers"
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "heading", "code"),
+    [
+        (401, 7, "no controller lets you in", "not-allowed"),
+        (500, 1, "no controller lists its instances", "controller-failed"),
+        (503, 3, "no controller can serve now", "controller-unavailable"),
+    ],
+)
+def test_a_controller_that_answers_with_an_error(
+    run: Run, status: int, exit_code: int, heading: str, code: str
+) -> None:
+    with fake_controller(status=status) as fake:
+        assert run("doctor", "-a", fake.url, expect=exit_code).lines[0] == heading
+        assert codes(doctor(run, "-a", fake.url, expect=exit_code)) == [code]
 
 
 def test_five_thousand_instances_are_one_screen(run: Run) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from dbgpt_ctl.cli.explain.facts import ControllerFacts, Facts, Knock, OpenFile, Place, Probe, Proxied, Seen
 from dbgpt_ctl.cli.explain.findings import Finding, Severity
 from dbgpt_ctl.cli.explain.gather import places_of
+from dbgpt_ctl.cli.explain.of_answers import exit_code_of, nobody
 from dbgpt_ctl.cli.explain.rules import RULES, all_rules, examine, explain
 from dbgpt_ctl.cli.references import ModelFilter
 from dbgpt_ctl.client.details import ControllerStatus
 from dbgpt_ctl.events import OPERATOR, Cause, Change, Event
 from dbgpt_ctl.instance import InstanceKey, InstanceState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 URL, OTHER = "http://ctl-1:8000", "http://ctl-2:8000"
@@ -95,12 +99,27 @@ class Case(NamedTuple):
 
 ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 WELL = of(seen(), seen(host="10.0.0.5"))
-DOWN = ControllerFacts(OTHER, "ctl-2", "Connection refused", "controller_unreachable")
+DOWN = ControllerFacts(OTHER, "ctl-2", "Connection refused", "controller_unreachable", is_there=False)
+AWAY = ControllerFacts(OTHER, "ctl-2", "503 leaving", "controller_unreachable")
+CLOSED = ControllerFacts(OTHER, "ctl-2", "401 who are you?", "not_allowed")
+FAILED = ControllerFacts(OTHER, "ctl-2", "500 broken", "controller_failed")
+REFUSED = ControllerFacts(OTHER, "ctl-2", "404 Not Found", "controller_refused")
 GONE = Event(
     7, Change(ago(600), InstanceKey("qwen@llm", "h", 1), "healthy", "absent", Cause("deregister", OPERATOR, "moved"))
 )
 CASES = {
-    "controller-unreachable": Case(cluster(controller(), DOWN), ERROR, f"{OTHER}: Connection refused", WELL),
+    "controller-unreachable": Case(
+        cluster(controller(), DOWN), ERROR, f"{OTHER}: Connection refused", cluster(AWAY, CLOSED, FAILED, REFUSED)
+    ),
+    "controller-unavailable": Case(
+        cluster(controller(), AWAY), ERROR, f"{OTHER}: 503 leaving", cluster(DOWN, CLOSED, FAILED, REFUSED)
+    ),
+    "not-allowed": Case(
+        cluster(controller(), CLOSED), ERROR, f"{OTHER}: 401 who are you?", cluster(DOWN, AWAY, FAILED, REFUSED)
+    ),
+    "controller-failed": Case(
+        cluster(controller(), FAILED), ERROR, f"{OTHER}: 500 broken", cluster(controller(), DOWN, AWAY, CLOSED)
+    ),
     "proxy": Case(
         of(seen(), proxies=(Proxied(URL, "ctl-1", "http_proxy", "http://proxy:3128"),)),
         WARNING,
@@ -153,7 +172,7 @@ CASES = {
     "expired": Case(
         of(seen(state=UNHEALTHY, last_heartbeat=ago(300), flaps=2)),
         WARNING,
-        "last beat 5m ago, 15 beats missed (one every 20 s); expired 2 times",
+        "last beat 5m ago, 15 beats missed (one every 20s); expired 2 times",
         of(seen(), seen(port=2, state=DEREGISTERED)),
     ),
     "moved": Case(
@@ -201,7 +220,7 @@ CASES = {
     "timeout-short": Case(
         cluster(controller(status=status(heartbeat_timeout_secs=20.0, heartbeat_interval_secs=5.0))),
         WARNING,
-        "heartbeat_timeout_secs 20; workers beat every 5 s, WorkerManager@service every 20 s",
+        "heartbeat_timeout_secs 20; workers beat every 5s, WorkerManager@service every 20s",
         cluster(controller(status=status(heartbeat_timeout_secs=21.0))),
     ),
     "clock": Case(
@@ -259,6 +278,42 @@ def test_doctor_puts_errors_first() -> None:
     found = examine(of(seen(state=DRAINED), seen(port=2), seen("bge@text2vec", state=UNHEALTHY)))
     assert [each.severity for each in found] == sorted((each.severity for each in found), key=list(Severity).index)
     assert found[0].code == "no-healthy-instance"
+
+
+@pytest.mark.parametrize("look", [explain, examine])
+def test_errors_come_before_what_is_likelier_and_less_bad(look: Callable[[Facts], list[Finding]]) -> None:
+    facts = of(
+        seen(state=UNHEALTHY, last_heartbeat=ago(300)),
+        seen(port=2, state=DRAINED),
+        seen(port=3, state=DEREGISTERED, deregistered_at=ago(9), refused_at=ago(4)),
+        seen(port=4, state=DEREGISTERED, deregistered_at=ago(9)),
+        seen(port=5),
+        wanted="qwen",
+    )
+    assert [each.code for each in look(facts)] == ["deregistered-beating", "expired", "drained", "deregistered"]
+
+
+@pytest.mark.parametrize(
+    ("controllers", "told", "code"),
+    [
+        ((DOWN,), "no controller answers", 3),
+        ((AWAY,), "no controller can serve now", 3),
+        ((DOWN, AWAY), "no controller can serve now", 3),
+        ((CLOSED,), "no controller lets you in", 7),
+        ((DOWN, CLOSED), "no controller lists its instances", 7),
+        ((DOWN, FAILED), "no controller lists its instances", 3),
+        ((FAILED,), "no controller lists its instances", 1),
+        ((FAILED, REFUSED), "no controller lists its instances", 6),
+    ],
+)
+def test_why_no_controller_told_anything(controllers: tuple[ControllerFacts, ...], told: str, code: int) -> None:
+    assert (nobody(controllers), exit_code_of(controllers)) == (told, code)
+
+
+def test_several_controllers_with_the_same_error_are_one_finding() -> None:
+    [found] = find("not-allowed", cluster(controller(), CLOSED, replace(CLOSED, url="http://ctl-3:8000")))
+    assert found.summary == "2 of 3 controllers do not let you in"
+    assert len(found.evidence) == 2
 
 
 def find(code: str, facts: Facts) -> list[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import contextmanager
 from datetime import timedelta
 from difflib import unified_diff
@@ -175,6 +176,7 @@ def test_ctrl_c_ends_a_wait_with_130(place: Path) -> None:
         assert process.stderr
         while len(fake.requests) < 2:
             assert process.poll() is None
+            time.sleep(0.005)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert process.stderr.read() == ""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.cells import cell_len
 
+from dbgpt_ctl.cli.explain.report import folded
 from dbgpt_ctl.client import ControllerClient
 from dbgpt_ctl.instance import Registration
 from tests.cli.clusters import Cluster, cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.cli.test_probe import WORKER, answering, closed
+from tests.cli.test_process import on_terminal
 from tests.support.fake_controller import fake_controller, listed
 from tests.support.process import ctl
 
@@ -104,7 +108,7 @@ def test_expired_and_the_worker_is_gone_too(run: Run, there: Cluster) -> None:
     assert found["code"] == "expired"
     assert found["evidence"] == [
         (
-            f"qwen@llm/127.0.0.1:{gone.port}: last beat 3m ago, 10 beats missed (one every 20 s); "
+            f"qwen@llm/127.0.0.1:{gone.port}: last beat 3m ago, 10 beats missed (one every 20s); "
             "nothing listens there, seen from here"
         )
     ]
@@ -154,9 +158,46 @@ def test_nobody_answers(run: Run) -> None:
     assert f"  {NOBODY}: Connection refused" in done.lines
 
 
-def test_who_wants_another_token_is_not_unreachable(run: Run) -> None:
-    with fake_controller(status=401, body={"detail": "who are you?"}) as fake:
-        assert codes(why(run, "qwen", "-a", fake.url, expect=7)) == ["controller-unreachable"]
+@pytest.mark.parametrize(
+    ("status", "exit_code", "code", "heading", "summary"),
+    [
+        (401, 7, "not-allowed", "no controller lets you in", "{} does not let you in"),
+        (403, 7, "not-allowed", "no controller lets you in", "{} does not let you in"),
+        (418, 6, "controller-failed", "no controller lists its instances", "{} answers with an error"),
+        (500, 1, "controller-failed", "no controller lists its instances", "{} answers with an error"),
+        (502, 3, "controller-unavailable", "no controller can serve now", "{} is there, and cannot serve now"),
+        (503, 3, "controller-unavailable", "no controller can serve now", "{} is there, and cannot serve now"),
+    ],
+)
+def test_who_answers_with_an_error_is_not_unreachable(  # noqa: PLR0917
+    run: Run, status: int, exit_code: int, code: str, heading: str, summary: str
+) -> None:
+    with fake_controller(status=status, body={"detail": "so it is"}) as fake:
+        done = run("why", "qwen", "-a", fake.url, expect=exit_code)
+        told = why(run, "qwen", "-a", fake.url, expect=exit_code)
+        run("models", "list", "-a", fake.url, expect=exit_code)
+    assert done.lines[0] == f"qwen: {heading}"
+    assert done.lines[2:4] == [f"error: {summary.format(fake.url)} [{code}]", f"  {fake.url}: {status} so it is"]
+    assert [(each["code"], each["evidence"]) for each in told["findings"]] == [
+        (code, [f"{fake.url}: {status} so it is"])
+    ]
+    assert told["controllers"][0]["error"] == f"{status} so it is"
+
+
+def test_what_is_no_controller_at_all(run: Run) -> None:
+    with fake_controller(body=b"<html>") as fake:
+        [found] = why(run, "qwen", "-a", fake.url, expect=1)["findings"]
+    assert found["code"] == "controller-failed"
+    assert found["evidence"][0].startswith(f"{fake.url}: what answers there is not a DB-GPT controller")
+    assert "correct --address" in found["fix"]
+
+
+def test_a_token_that_is_refused_is_told_from_none(run: Run) -> None:
+    with fake_controller(status=401, body={"detail": "no"}) as fake:
+        told = why(run, "qwen", "-a", fake.url.replace("://", "://me:s3cret@"), expect=7)
+    assert told["findings"][0]["evidence"] == [f"{fake.url}: 401 no; check the user:token@ in its address"]
+    assert "CTL_TOKEN" in told["findings"][0]["fix"]
+    assert "s3cret" not in json.dumps(told)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +265,25 @@ def test_as_a_process_in_a_pipe(there: Cluster) -> None:
     assert done.err == ""
     assert done.lines[0] == f"qwen: 1 of 1 instance gets requests at {there.url}"
     assert max(map(len, done.lines)) > 40
+
+
+def test_chinese_is_folded_by_cells(there: Cluster) -> None:
+    there.register("深度求索@llm", host="10.0.0.4")
+    lines = on_terminal("why", "深度求索", "--no-probe", "-a", there.url, columns=80)
+    assert max(map(cell_len, lines)) <= 80
+    asked = "does it ask for exactly 深度求索@llm? (it adds @llm to the name of a chat request)"
+    assert asked in " ".join(each.strip() for each in lines)
+    assert "  does it ask for exactly 深度求索@llm? (it adds @llm to the name of a chat" in lines
+    assert "    request)" in lines
+
+
+def test_ascii_is_folded_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import would take longer than all the rest."""
+    monkeypatch.setitem(sys.modules, "rich.cells", None)
+    assert folded("  some words to fold", 14) == ["  some words", "    to fold"]
+    assert folded("words to fold", 8) == ["words to", "fold"]
+    assert folded("  http://127.0.0.1:8000: no", 10) == ["  http://127.0.0.1:8000:", "    no"]
+    assert folded("some words to fold", None) == ["some words to fold"]
 
 
 def test_a_real_worker_s_register_is_explained_like_any_other(there: Cluster, run: Run) -> None:

@@ -260,6 +260,9 @@ BAD_BODIES: list[tuple[str, Any, str]] = [
     ("prune", {}, "older_than_secs"),
     *(("prune", {"older_than_secs": value}, "older_than_secs") for value in NO_SECONDS),
     ("prune", {"older_than_secs": 1, "dry_run": "maybe"}, "dry_run"),
+    ("prune", {"older_than_secs": 1, "dry_run": None}, "dry_run"),
+    ("prune", {"older_than_secs": 1, "dry_run": ""}, "dry_run"),
+    ("prune", {"older_than_secs": 1, "dryrun": True}, "dryrun"),
 ]
 
 

@@ -325,3 +325,60 @@ def test_leaving_is_told_after_what_was_still_to_be_told() -> None:
                 await feed.join(ALL, None)
 
     run(scenario())
+
+
+def test_those_who_come_back_find_in_the_ring_what_they_missed() -> None:
+    """Also after the last watcher left: the registry is read once, not by each of them."""
+
+    async def scenario() -> None:
+        registry = Counting()
+        async with feeding(registry, poll_secs=60) as feed:
+            first = Reader(await feed.join(ALL, None))
+            assert await first.until(1) == ["ready"]
+            cursor = feed.cursor
+            await first.batches.aclose()
+            await registry.change(*range(1, 51))
+            registry.reads = 0
+            readers = [Reader(await feed.join(ALL, cursor)) for _ in range(20)]
+            for each in readers:
+                assert (await each.until(51))[1:] == [str(number) for number in range(1, 51)]
+                await each.batches.aclose()
+            assert registry.reads <= 2
+
+    asyncio.run(scenario())
+
+
+def test_catching_up_leaves_others_their_turn() -> None:
+    """A hundred who ask for what the ring no longer holds, and want none of it, do not hold up a heartbeat."""
+
+    async def scenario() -> None:
+        registry, nothing = Counting(), Which(model_name="none@llm")
+        await registry.change(*range(1, 3001))
+        turns, done = 0, False
+
+        async def take_turns() -> None:
+            nonlocal turns
+            while not done:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with feeding(registry, ring=16) as feed:
+            others = asyncio.create_task(take_turns())
+            first = Reader(await feed.join(ALL, None))
+            readers = [Reader(await feed.join(nothing, Cursor(feed.cursor.stream, 0))) for _ in range(100)]
+            turns = 0
+            registry.reads = 0
+            catching_up = [asyncio.create_task(each.until(2)) for each in readers]
+            async with asyncio.timeout(PATIENCE_SECS):
+                while registry.reads < 300:
+                    await asyncio.sleep(0)
+            done = True
+            await others
+            assert turns >= 300
+            for each in catching_up:
+                each.cancel()
+            await asyncio.gather(*catching_up, return_exceptions=True)
+            for reader in [first, *readers]:
+                await reader.batches.aclose()
+
+    asyncio.run(scenario())

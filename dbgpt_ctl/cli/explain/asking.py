@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.details import KnownInstance
 
 
+_SILENT = "no controller answers: "
+_KINDS = (_SILENT, "no controller can serve now: ", "the controller failed: ")
+_ADVICES = (f"; {ADVICE}", "; try again in a few seconds", "; put user:token@ into its address")
+
+
 class Told(NamedTuple):
     """What one controller tells, and the names of all its models."""
 
@@ -36,8 +41,17 @@ def ask(connect: Callable[[], ControllerClient], url: str, wanted: ModelFilter) 
             except NotSupported:
                 return _ask_stock(client, url, host)
     except ControllerError as error:
-        reason = str(error).removesuffix(f"; {ADVICE}").removeprefix("no controller answers: ")
-        return Told(ControllerFacts(url, host, reason.removeprefix(f"{url}: "), error.code))
+        is_there = not str(error).startswith(_SILENT)
+        return Told(ControllerFacts(url, host, _reason(str(error), url), error.code, is_there=is_there))
+
+
+def _reason(text: str, url: str) -> str:
+    """What an error says of the controller, without what a finding says itself: the URL, the kind, and what to do."""
+    for said in (*_KINDS, f"{url}: ", f"{url} does not allow it: ", f"{url} refused: "):
+        text = text.removeprefix(said)
+    for said in _ADVICES:
+        text = text.removesuffix(said)
+    return text
 
 
 def _ask_ours(client: ControllerClient, url: str, host: str, wanted: ModelFilter) -> Told:

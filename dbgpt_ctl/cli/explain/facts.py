@@ -103,6 +103,8 @@ class ControllerFacts:
     host: str
     error: str | None = None
     error_code: str | None = None
+    is_there: bool = True
+    """Something answers at its address, if only with an error."""
     time: datetime | None = None
     skew: timedelta | None = None
     """Its registry's clock minus this machine's, as far as is known; positive: it is ahead."""

@@ -23,17 +23,6 @@ SERVICE_BEAT_SECS = 20
 NEARLY_FULL = 0.9
 
 
-@rule("controller-unreachable", fix="start it, or correct --address; ctl health -a URL shows when it is back")
-def unreachable(facts: Facts) -> Iterator[Finding]:
-    """A controller does not answer, or does not let you in."""
-    down = [each for each in facts.controllers if not each.answers]
-    if down:
-        which = down[0].url if len(down) == 1 else f"{len(down)} of {len(facts.controllers)} controllers"
-        verb = "does" if len(down) == 1 else "do"
-        evidence = tuple(f"{each.url}: {each.error}" for each in down)
-        yield Finding(Severity.ERROR, f"{which} {verb} not answer", evidence)
-
-
 @rule("proxy", fix="add the hosts of controllers and workers to no_proxy where API servers and workers run")
 def proxied(facts: Facts) -> Iterator[Finding]:
     """DB-GPT's calls to the controller go to a proxy: http_proxy is set, and no_proxy does not name the controller.
@@ -130,9 +119,9 @@ def short_timeout(facts: Facts) -> Iterator[Finding]:
         timeout = each.status.heartbeat_timeout_secs if each.status else None
         interval = (each.status.heartbeat_interval_secs if each.status else None) or 0.0
         if timeout is not None and timeout <= max(interval, SERVICE_BEAT_SECS):
-            evidence = f"{each.url}: heartbeat_timeout_secs {timeout:g}; workers beat every {interval:g} s"
+            evidence = f"{each.url}: heartbeat_timeout_secs {timeout:g}; workers beat every {interval:g}s"
             if timeout > interval:
-                evidence += f", WorkerManager@service every {SERVICE_BEAT_SECS} s"
+                evidence += f", WorkerManager@service every {SERVICE_BEAT_SECS}s"
             yield Finding(Severity.WARNING, "the heartbeat timeout is too short for DB-GPT's workers", (evidence,))
 
 

@@ -104,7 +104,7 @@ def _intervals(facts: Facts, seen: Seen) -> str:
     if status is None or not status.heartbeat_interval_secs or seen.last_heartbeat is None:
         return ""
     missed = int((seen.time - seen.last_heartbeat).total_seconds() // status.heartbeat_interval_secs)
-    return f", {missed} beats missed (one every {status.heartbeat_interval_secs:g} s)" if missed > 0 else ""
+    return f", {missed} beats missed (one every {status.heartbeat_interval_secs:g}s)" if missed > 0 else ""
 
 
 def _life(facts: Facts, seen: Seen) -> str:

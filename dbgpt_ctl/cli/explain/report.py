@@ -35,7 +35,7 @@ def print_report(heading: str, findings: Sequence[Finding], closing: Sequence[st
         lines += ["", *_finding(each)]
     lines += ["", *closing] if closing else []
     colour = wants_colour()
-    print_lines(_coloured(folded) if colour else folded for line in lines for folded in _folded(line, width))
+    print_lines(_coloured(piece) if colour else piece for line in lines for piece in folded(line, width))
 
 
 def report_object(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -66,13 +66,28 @@ def _finding(finding: Finding) -> Iterator[str]:
     yield f"  fix: {finding.fix}"
 
 
-def _folded(line: str, width: int | None) -> list[str]:
-    if width is None or len(line) <= width:
+def folded(line: str, width: int | None) -> list[str]:
+    """Between words, to `width` cells. A word that is longer is left to the terminal: pieces are hard to copy."""
+    if width is None or _cells(line) <= width:
         return [line]
-    from textwrap import wrap
+    margin = " " * (len(line) - len(line.lstrip(" ")))
+    first, *words = line.removeprefix(margin).split(" ")
+    pieces = [margin + first]
+    for word in words:
+        if _cells(pieces[-1]) + 1 + _cells(word) <= width:
+            pieces[-1] += f" {word}"
+        else:
+            pieces.append(f"{margin}{margin and '  '}{word}")
+    return pieces
 
-    indent = " " * (len(line) - len(line.lstrip()) + 2 * line.startswith(" "))
-    return wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+def _cells(text: str) -> int:
+    """The width on a terminal: Chinese characters take two cells."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _coloured(line: str) -> str:

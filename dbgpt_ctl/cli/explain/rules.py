@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.explain import of_addresses, of_controllers, of_instances, of_models
+from dbgpt_ctl.cli.explain import of_addresses, of_answers, of_controllers, of_instances, of_models
+from dbgpt_ctl.cli.explain.findings import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dbgpt_ctl.cli.explain.facts import Facts
     from dbgpt_ctl.cli.explain.findings import Finding, Rule
 
 RULES: tuple[Rule, ...] = (
-    of_controllers.unreachable,
+    of_answers.unreachable,
+    of_answers.unavailable,
+    of_answers.not_allowed,
+    of_answers.failed,
     of_controllers.proxied,
     of_controllers.disagree,
     of_controllers.separate,
@@ -45,15 +51,18 @@ RULES: tuple[Rule, ...] = (
 
 
 def explain(facts: Facts) -> list[Finding]:
-    """Of one model: what may keep requests from it, the likeliest first."""
-    return [finding for rule in RULES if not rule.cluster_only for finding in rule(facts)]
+    """Of one model: what may keep requests from it, in the order of `examine`."""
+    return _found(facts, [rule for rule in RULES if not rule.cluster_only])
 
 
 def examine(facts: Facts) -> list[Finding]:
-    """Of the whole cluster: errors first, then warnings, then what is only worth knowing."""
-    found = [finding for rule in RULES for finding in rule(facts)]
-    order = ("error", "warning", "info")
-    return sorted(found, key=lambda each: order.index(each.severity))
+    """Of the whole cluster: errors first, then warnings, then what is only worth knowing; of these the likeliest."""
+    return _found(facts, RULES)
+
+
+def _found(facts: Facts, rules: Sequence[Rule]) -> list[Finding]:
+    found = [finding for rule in rules for finding in rule(facts)]
+    return sorted(found, key=lambda each: list(Severity).index(each.severity))
 
 
 def all_rules() -> list[tuple[str, str, str]]:

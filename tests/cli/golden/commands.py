@@ -1,4 +1,4 @@
-"""The command lines of each golden file. {PLACE} stands for a URL, or for an instance's reference."""
+"""The command lines of each golden file. {controller} stands for the URL of the cluster of `stage`."""
 
 from __future__ import annotations
 

@@ -8,12 +8,13 @@ import stat
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.output import PipeClosed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 LOOK_MS = 200
 """Between two looks at whether the block has ended meanwhile."""
@@ -58,10 +59,17 @@ def _wait_for_the_end(descriptor: int, ended: threading.Event, reader: int) -> N
     waiting.register(descriptor, 0)
     while not ended.is_set():
         if any(told & (POLLERR | POLLHUP) for _, told in waiting.poll(LOOK_MS)):
-            if not ended.is_set():
-                signal.pthread_kill(reader, signal.SIGPIPE)
+            break
+    while not ended.is_set():
+        signal.pthread_kill(reader, signal.SIGPIPE)
+        ended.wait(LOOK_MS / 1000)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's shape
+    """Not in the middle of an import, which would leave its file open: the next signal comes soon."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
             return
-
-
-def _raise(number: int, frame: Any) -> None:  # noqa: ARG001 - a signal handler's shape
+        frame = frame.f_back
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # once is enough
     raise PipeClosed("the reader of the output is gone")

@@ -1,0 +1,43 @@
+"""How what goes on for ever notices that nobody reads; with real pipes in test_events and test_watching."""
+
+from __future__ import annotations
+
+import signal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dbgpt_ctl.cli import closing
+from dbgpt_ctl.cli.output import PipeClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _signal_as_before() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGPIPE)
+    yield
+    signal.signal(signal.SIGPIPE, before)
+
+
+def stack(*files: str) -> Any:
+    """Frames, the innermost first."""
+    frame = None
+    for file in reversed(files):
+        frame = SimpleNamespace(f_code=SimpleNamespace(co_filename=file), f_back=frame)
+    return frame
+
+
+def test_an_import_is_not_cut_short() -> None:
+    """It would leave its file open; the signal comes again."""
+    closing._raise(signal.SIGPIPE, stack("abc.py", "<frozen importlib._bootstrap_external>", "following.py"))
+    with pytest.raises(PipeClosed):
+        closing._raise(signal.SIGPIPE, stack("socket.py", "following.py"))
+
+
+def test_it_is_raised_once() -> None:
+    with pytest.raises(PipeClosed):
+        closing._raise(signal.SIGPIPE, None)
+    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN

@@ -23,8 +23,9 @@ _NUMBERS = count(1)
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
-    """A shell's background job ignores SIGINT, and so would every process that the tests start and interrupt."""
+    """A shell's background job ignores SIGINT, one under nohup SIGHUP, and so would all that the tests start."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

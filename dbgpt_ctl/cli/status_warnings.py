@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.listing import span
+from dbgpt_ctl.cli.reasons import reason_of
 from dbgpt_ctl.cli.telling import reference_of
 from dbgpt_ctl.cli.text import escaped
-from dbgpt_ctl.client.calls import ADVICE
 from dbgpt_ctl.instance import InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dbgpt_ctl.cli.status import Overview, Told
+    from dbgpt_ctl.cli.status import Overview
     from dbgpt_ctl.client.details import ControllerStatus, KnownInstance
 
 LONG_DRAIN = timedelta(hours=24)
@@ -47,19 +47,13 @@ def warnings_of(overview: Overview) -> list[Concern]:
 def _of_controllers(overview: Overview) -> Iterator[Concern]:
     for each in overview.controllers:
         if each.word in ("down", "unknown", "leaving"):
-            why = f": {_reason(each)}" if each.error else ""
+            why = f": {reason_of(each.error, each.controller)}" if each.error else ""
             text = {"down": "does not answer", "unknown": "says nothing of itself"}.get(each.word, "is leaving")
             yield Concern(f"controller_{each.word}", escaped(each.controller), f"{text}{why}")
     homes = {(each.status.kind, each.status.place): each for each in overview.controllers if each.status}
     if len(homes) > 1 or _is_split(overview):
         shown = ", ".join(f"{escaped(each.controller)}: {_home(kind, place)}" for (kind, place), each in homes.items())
         yield Concern("controllers_disagree", "the controllers", f"do not share one registry ({shown})")
-
-
-def _reason(told: Told) -> str:
-    """Of one controller: what the error says of all, and its URL, stand there already."""
-    reason = str(told.error).removesuffix(f"; {ADVICE}").removeprefix("no controller answers: ")
-    return reason.removeprefix(f"{told.controller}: ")
 
 
 def _is_split(overview: Overview) -> bool:

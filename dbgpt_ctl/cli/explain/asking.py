@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from dbgpt_ctl.cli.explain.facts import ControllerFacts, Seen
-from dbgpt_ctl.client.calls import ADVICE
+from dbgpt_ctl.cli.reasons import is_silence, reason_of
 from dbgpt_ctl.errors import ControllerError, NotSupported
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.references import ModelFilter
     from dbgpt_ctl.client import ControllerClient, ReportedInstance
     from dbgpt_ctl.client.details import KnownInstance
-
-
-_SILENT = "no controller answers: "
-_KINDS = (_SILENT, "no controller can serve now: ", "the controller failed: ")
-_ADVICES = (f"; {ADVICE}", "; try again in a few seconds", "; put user:token@ into its address")
 
 
 class Told(NamedTuple):
@@ -41,17 +36,7 @@ def ask(connect: Callable[[], ControllerClient], url: str, wanted: ModelFilter) 
             except NotSupported:
                 return _ask_stock(client, url, host)
     except ControllerError as error:
-        is_there = not str(error).startswith(_SILENT)
-        return Told(ControllerFacts(url, host, _reason(str(error), url), error.code, is_there=is_there))
-
-
-def _reason(text: str, url: str) -> str:
-    """What an error says of the controller, without what a finding says itself: the URL, the kind, and what to do."""
-    for said in (*_KINDS, f"{url}: ", f"{url} does not allow it: ", f"{url} refused: "):
-        text = text.removeprefix(said)
-    for said in _ADVICES:
-        text = text.removesuffix(said)
-    return text
+        return Told(ControllerFacts(url, host, reason_of(error, url), error.code, is_there=not is_silence(error)))
 
 
 def _ask_ours(client: ControllerClient, url: str, host: str, wanted: ModelFilter) -> Told:

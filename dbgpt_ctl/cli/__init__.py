@@ -7,32 +7,43 @@ from typing import Annotated
 import typer
 
 from dbgpt_ctl import __version__
-from dbgpt_ctl.cli import (
-    apply,
-    completion,
-    context,
-    db,
-    doctor,
-    events,
-    gates,
-    health,
-    models,
-    operate,
-    output,
-    serve,
-    status,
-    why,
-)
-from dbgpt_ctl.cli.funnel import Command, Group
+from dbgpt_ctl.cli import output
+from dbgpt_ctl.cli.lazy import application
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(
+MODELS = application(
+    "See and change which model instances are registered.",
+    {
+        "list": "models_list:list_",
+        "get": "details:get",
+        "register": "models:register",
+        "deregister": "models:deregister",
+        "heartbeat": "models:heartbeat",
+        "drain": "operate:drain",
+        "undrain": "operate:undrain",
+        "prune": "operate:prune",
+    },
+)
+app = application(
+    "The model controller of a DB-GPT cluster, and the tool to operate it.",
+    {
+        "serve": "serve:serve",
+        "apply": "apply:apply",
+        "diff": "apply:diff",
+        "status": "status:status",
+        "events": "events:events",
+        "health": "health:health",
+        "wait": "gates:wait",
+        "assert": "gates:assert_",
+        "why": "why:why",
+        "doctor": "doctor:doctor",
+        "completion": "completion:completion",
+        "models": MODELS,
+        "context": "context:app",
+        "db": "db:app",
+    },
     name="ctl",
-    cls=Group,
-    help="The model controller of a DB-GPT cluster, and the tool to operate it.",
-    add_completion=False,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -51,24 +62,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-app.command("serve", cls=Command, context_settings=serve.CONTEXT_SETTINGS)(serve.serve)
-for verb in (operate.drain, operate.undrain, operate.prune):
-    models.app.command(verb.__name__, cls=Command)(verb)
-app.add_typer(models.app, name="models")
-app.command("apply", cls=Command)(apply.apply)
-app.command("diff", cls=Command)(apply.diff)
-app.command("status", cls=Command)(status.status)
-app.command("events", cls=Command)(events.events)
-app.command("health", cls=Command)(health.health)
-app.command("wait", cls=Command)(gates.wait)
-app.command("assert", cls=Command)(gates.assert_)
-app.command("why", cls=Command)(why.why)
-app.command("doctor", cls=Command)(doctor.doctor)
-app.add_typer(context.app, name="context")
-app.add_typer(db.app, name="db")
-app.command("completion", cls=Command)(completion.completion)
 
 
 def main() -> None:

@@ -11,20 +11,13 @@ import typer
 from dbgpt_ctl.cli.arguments import Host, Kind, Output, Port, References  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.beating import keep_beating
 from dbgpt_ctl.cli.connect import Link, takes_link
-from dbgpt_ctl.cli.details import get
 from dbgpt_ctl.cli.duration import parse_duration
-from dbgpt_ctl.cli.funnel import Command, Group
-from dbgpt_ctl.cli.models_list import list_
 from dbgpt_ctl.cli.references import parse_targets
 from dbgpt_ctl.cli.results import ResultFormat, for_each, reference
 from dbgpt_ctl.cli.suggest import Registered, remarks_on_types
 from dbgpt_ctl.errors import ControllerRefused, NotFound
 from dbgpt_ctl.fields import parse_prompt_template, parse_weight
 from dbgpt_ctl.instance import InstanceKey, Registration
-
-app = typer.Typer(cls=Group, help="See and change which model instances are registered.")
-app.command("list", cls=Command)(list_)
-app.command("get", cls=Command)(get)
 
 Weight = Annotated[str | None, typer.Option("--weight", metavar="NUMBER", help="Its weight. [default: 1.0]")]
 PromptTemplate = Annotated[
@@ -40,7 +33,6 @@ Every = Annotated[
 ]
 
 
-@app.command(cls=Command)
 @takes_link
 def register(
     references: References,
@@ -75,7 +67,6 @@ def register(
         return for_each(keys, act, output)
 
 
-@app.command(cls=Command)
 @takes_link
 def deregister(
     references: References,
@@ -106,7 +97,6 @@ def deregister(
         return for_each(keys, act, output)
 
 
-@app.command(cls=Command)
 @takes_link
 def heartbeat(
     references: References,

@@ -230,5 +230,14 @@ def test_a_command_that_needs_more_of_a_controller_imports_no_more(args: list[st
     assert not loaded & {"rich", "yaml", "csv", "dotenv", "asyncio", "pydantic", "fastapi", "uvicorn", "sqlalchemy"}
 
 
+@pytest.mark.parametrize("args", [["--version"], ["models", "list"], ["health"]])
+def test_other_commands_are_not_even_imported(fake: FakeController, args: list[str]) -> None:
+    command = [sys.executable, "-c", LOADED.format(args=args)]
+    env = environment({"CONTROLLER_ADDRESS": fake.url})
+    done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=ROOT / "tests", check=True)
+    others = {"apply", "db", "doctor", "events", "gates", "models", "operate", "serve", "status", "why"}
+    assert not set(done.stderr.split()) & {f"dbgpt_ctl.cli.{each}" for each in others}
+
+
 def test_the_module_is_the_command() -> None:
     assert ctl("--help").out.startswith("Usage: ctl [OPTIONS] COMMAND")

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.instance import InstanceKey
+    from dbgpt_ctl.registry.calls import Call
     from dbgpt_ctl.registry.room import Room
     from dbgpt_ctl.registry.transactions import Database
-    from dbgpt_ctl.registry.writes import Call
 
 
 class Commits:

@@ -13,6 +13,7 @@ from dbgpt_ctl.events import OPERATOR, WORKER
 from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.announcing import Announcer
 from dbgpt_ctl.registry.batch import each_its_own
+from dbgpt_ctl.registry.calls import Beat, Deregister, Drain, Register, Undrain
 from dbgpt_ctl.registry.chores import Chores
 from dbgpt_ctl.registry.commits import Commits
 from dbgpt_ctl.registry.engine import DatabaseTimeouts
@@ -24,7 +25,6 @@ from dbgpt_ctl.registry.reads import Reads
 from dbgpt_ctl.registry.room import Room
 from dbgpt_ctl.registry.ticks import tick
 from dbgpt_ctl.registry.transactions import Database
-from dbgpt_ctl.registry.writes import Beat, Deregister, Drain, Register, Undrain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.events import Actor, EventPage
     from dbgpt_ctl.hosts import DatabaseHost
     from dbgpt_ctl.instance import InstanceKey, ListedInstance, Registration
-    from dbgpt_ctl.registry.writes import Call
+    from dbgpt_ctl.registry.calls import Call
 
 __all__ = ["DatabaseModelRegistry", "DatabaseTimeouts"]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.events import OPERATOR, WORKER
 from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth, RegistryInfo
+from dbgpt_ctl.registry.calls import Beat, Deregister, Drain, Register, Undrain
 from dbgpt_ctl.registry.eventlog import EventLog, random_stream
 from dbgpt_ctl.registry.pulse import TICK_SECS
 from dbgpt_ctl.registry.snapshot import SnapshotWriter
@@ -110,13 +111,13 @@ class EmbeddedModelRegistry(ModelRegistry):
         return RegistryInfo("embedded", place, durable=place is not None)
 
     async def register(self, sent: Registration, *, actor: Actor = WORKER) -> None:
-        self._store.register(sent, self._now(), actor)
+        self._store.call(Register(sent, actor), self._now())
 
     async def heartbeat(self, sent: Registration, *, actor: Actor = WORKER) -> bool:
-        return self._store.heartbeat(sent, self._now(), actor)
+        return self._store.call(Beat(sent, actor), self._now())
 
     async def deregister(self, key: InstanceKey, *, remove: bool = False, actor: Actor = WORKER) -> bool:
-        return self._store.deregister(key, self._now(), actor, remove=remove)
+        return self._store.call(Deregister(key, remove, actor), self._now())
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
         now = self._now()
@@ -131,13 +132,13 @@ class EmbeddedModelRegistry(ModelRegistry):
         instances; drains that wait share one write. Raises RegistryUnavailable when it cannot be written: the drain is
         in force, but only as long as the process lives.
         """
-        known = self._store.drain(key, self._now(), actor, reason=reason)
+        known = self._store.call(Drain(key, reason, actor), self._now())
         await self._keep()
         return known
 
     async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> bool:
         """As `drain`."""
-        known = self._store.undrain(key, self._now(), actor)
+        known = self._store.call(Undrain(key, actor), self._now())
         await self._keep()
         return known
 

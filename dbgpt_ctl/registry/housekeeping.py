@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, or_, select
 
-from dbgpt_ctl.events import HOUSEKEEPING, Cause, settled
+from dbgpt_ctl.events import HOUSEKEEPING, Cause
 from dbgpt_ctl.instance import BEATING, is_long_gone
 from dbgpt_ctl.registry.event_rows import FORGOTTEN_AT_ONCE, forget_events, forgettable, write_events
 from dbgpt_ctl.registry.rows import IDENTITY, delete_rows, found_rows, key_of, locked_rows
@@ -137,7 +137,7 @@ def _remove(
     changes: list[Change] = []
     for each in gone:
         told, expiry = moment.expire(each)
-        _, removal = settled(told, None, moment.state_of(told), moment.now, Cause("prune", actor))
+        _, removal = moment.settle(told, None, Cause("prune", actor))
         changes += expiry + removal
     delete_rows(connection, [each.key for each in gone])
     write_events(connection, changes)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.events import EventPage
     from dbgpt_ctl.instance import InstanceKey, ListedInstance
+    from dbgpt_ctl.registry.calls import Call
     from dbgpt_ctl.registry.event_rows import EventQuery
     from dbgpt_ctl.registry.reads import Reads
-    from dbgpt_ctl.registry.writes import Call
 
 T = TypeVar("T")
 Query = tuple[str | None, bool]

@@ -1,17 +1,17 @@
-"""What stored facts mean at the moment of one transaction, and what is to be told of a change (rules 2 and 8). Pure."""
+"""What stored facts mean at one moment, and what is to be told of a change then (rules 2 and 8). Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.events import expired, is_overdue, settled
-from dbgpt_ctl.instance import is_forgotten, state_of
+from dbgpt_ctl.instance import InstanceState, is_forgotten, state_of
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.events import Cause, Change
-    from dbgpt_ctl.instance import InstanceState, ModelInstance
+    from dbgpt_ctl.instance import ModelInstance
     from dbgpt_ctl.registry.pulse import Pulse
 
 
@@ -41,17 +41,22 @@ class Moment:
         """Whether its expiry is still to be told."""
         return is_overdue(instance, self.state_of(instance))
 
+    def expires_at(self, instance: ModelInstance) -> datetime:
+        """When its beat is too old: with `timeout`, or where its state was held, when that ends."""
+        if self._pulse is None:
+            return instance.last_heartbeat + self._timeout
+        return self._pulse.ticked(self.now, self._timeout).expired_at(instance, self._timeout)
+
     def expire(self, instance: ModelInstance) -> tuple[ModelInstance, list[Change]]:
         """The instance after its expiry was told, if that was still to be."""
         if not self.is_overdue(instance):
             return instance, []
-        at = instance.last_heartbeat + self._timeout
-        told, change = expired(instance, self._pulse.expired_at(instance, self._timeout) if self._pulse else at)
+        told, change = expired(instance, self.expires_at(instance))
         return told, [change]
 
     def settle(
-        self, before: ModelInstance | None, after: ModelInstance, cause: Cause
-    ) -> tuple[ModelInstance, list[Change]]:
-        """The facts `after` a call as announced, and what there is to tell of it."""
-        announced, changes = settled(before, after, self.state_of(after), self.now, cause)
-        return announced or after, changes
+        self, before: ModelInstance | None, after: ModelInstance | None, cause: Cause
+    ) -> tuple[ModelInstance | None, list[Change]]:
+        """The facts `after` a call as announced, and what there is to tell of it. `after` None: it is forgotten."""
+        state = InstanceState.DEREGISTERED if after is None else self.state_of(after)
+        return settled(before, after, state, self.now, cause)

@@ -10,17 +10,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.errors import RegistryFull
-from dbgpt_ctl.events import HOUSEKEEPING, Cause, expired, is_overdue, settled
-from dbgpt_ctl.instance import (
-    BEATING,
-    InstanceState,
-    ListedInstance,
-    ModelInstance,
-    is_forgotten,
-    is_long_gone,
-    state_of,
-)
+from dbgpt_ctl.events import HOUSEKEEPING, Cause
+from dbgpt_ctl.instance import BEATING, ListedInstance, is_long_gone
+from dbgpt_ctl.registry.calls import Beat
 from dbgpt_ctl.registry.deadlines import Deadlines
+from dbgpt_ctl.registry.moment import Moment
 from dbgpt_ctl.registry.pulse import Pulse, moved_back
 from dbgpt_ctl.registry.shelves import Shelves
 from dbgpt_ctl.registry.snapshot import Saved
@@ -29,7 +23,8 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.events import Actor, Change
-    from dbgpt_ctl.instance import InstanceKey, Registration
+    from dbgpt_ctl.instance import InstanceKey, ModelInstance
+    from dbgpt_ctl.registry.calls import Call
     from dbgpt_ctl.registry.eventlog import EventLog
     from dbgpt_ctl.registry.pulse import Hold
 
@@ -51,60 +46,38 @@ class Store:
 
     # --- the verbs of `ModelRegistry` ---
 
-    def register(self, sent: Registration, now: datetime, actor: Actor) -> None:
-        stored = self._find(sent.key, now)
-        after = ModelInstance.first(sent, now) if stored is None else stored.registered(sent, now)
-        self._settle(stored, after, now, Cause("register", actor))
-
-    def heartbeat(self, sent: Registration, now: datetime, actor: Actor) -> bool:
-        stored = self.shelves.get(sent.key)
-        if stored is not None and self._is_plain(stored, now):
+    def call(self, call: Call, now: datetime) -> bool:
+        """Does it, and gives its answer. Raises RegistryFull."""
+        stored = self.shelves.get(call.key)
+        if stored is not None and isinstance(call, Beat) and self._is_plain(stored, now):
             self.shelves.replace(stored.beaten(now))
             return True
-        stored = self._find(sent.key, now)
-        after = ModelInstance.first(sent, now) if stored is None else stored.beaten(now)
-        self._settle(stored, after, now, Cause("heartbeat", actor))
-        return after.deregistered_at is None
-
-    def deregister(self, key: InstanceKey, now: datetime, actor: Actor, *, remove: bool) -> bool:
-        stored = self._find(key, now)
-        if stored is None:
-            return False
-        self._settle(stored, stored.deregistered(now, remove=remove), now, Cause("deregister", actor))
-        return True
-
-    def drain(self, key: InstanceKey, now: datetime, actor: Actor, *, reason: str | None) -> bool:
-        stored = self._find(key, now)
-        if stored is None or stored.removed:
-            return False
-        drained = stored.drained(now, by=actor.address, reason=reason)
-        self._settle(stored, drained, now, Cause("drain", actor, reason))
-        return True
-
-    def undrain(self, key: InstanceKey, now: datetime, actor: Actor) -> bool:
-        stored = self._find(key, now)
-        if stored is None or stored.removed:
-            return False
-        self._settle(stored, stored.undrained(), now, Cause("undrain", actor))
-        return True
+        moment = self._moment(now)
+        stored = self._find(call.key, moment)
+        after, answer = call.apply(stored, now)
+        if after is not None:
+            self._settle(stored, after, moment, call.cause)
+        return answer
 
     def get(self, key: InstanceKey, now: datetime) -> ListedInstance | None:
-        stored = self.shelves.get(key)
-        if stored is None or self._is_forgotten(stored, now):
+        stored, moment = self.shelves.get(key), self._moment(now)
+        if stored is None or moment.is_forgotten(stored):
             return None
-        return ListedInstance(stored, self._state(stored, now))
+        return ListedInstance(stored, moment.state_of(stored))
 
     def long_gone(self, before: datetime, now: datetime) -> list[ModelInstance]:
         """Tombstones among them, in order of identity; none while states are held (rule 8)."""
-        if self.hold(now) is not None:
+        moment = self._moment(now)
+        if moment.hold is not None:
             return []
         found = (each for each in self.shelves.instances() if is_long_gone(each, before))
-        return sorted((each for each in found if self._state(each, now) not in BEATING), key=lambda each: each.key)
+        return sorted((each for each in found if moment.state_of(each) not in BEATING), key=lambda each: each.key)
 
     def prune(self, gone: list[ModelInstance], now: datetime, actor: Actor = HOUSEKEEPING) -> None:
         """Forgets them."""
+        moment = self._moment(now)
         for each in gone:
-            self._settle(self._find(each.key, now), None, now, Cause("prune", actor))
+            self._settle(self._find(each.key, moment), None, moment, Cause("prune", actor))
 
     # --- time that passes ---
 
@@ -123,17 +96,18 @@ class Store:
     def announce(self, now: datetime, *, at_most: int | None = None) -> None:
         """Tells who expired, in order of time. Looks at so many at most: the others wait for the next call."""
         self.log.forget_old(now)
+        moment = self._moment(now)
         told: list[Change] = []
         early: list[tuple[InstanceKey, datetime]] = []
         for key, at in islice(self._deadlines.due(now), at_most):
             stored = self.shelves.get(key)
             if stored is None or not _may_expire(stored):
                 continue
-            due = self._expires_at(stored, now)
+            due = moment.expires_at(stored)
             if due > at:
                 self._deadlines.note(key, due)
-            elif is_overdue(stored, self._state(stored, now)):
-                told.append(self._expire(stored, due)[1])
+            elif changes := self._expire(stored, moment)[1]:
+                told += changes
             else:
                 early.append((key, due))
         for key, due in early:
@@ -154,8 +128,9 @@ class Store:
     def restore(self, saved: Saved, now: datetime) -> None:
         """Goes on in the same stream only when nothing can have been told after `saved`."""
         self.pulse = saved.pulse
+        moment = self._moment(now)
         for each in saved.instances[: self._max_instances]:
-            announced = each.announced_state if saved.stream else self._state(each, now)
+            announced = each.announced_state if saved.stream else moment.state_of(each)
             self.shelves.put(replace(each, announced_state=announced))
         stream = saved.stream if saved.stream and saved.complete else self.log.stream
         self.log.restore(stream, saved.last_id, saved.events)
@@ -168,64 +143,52 @@ class Store:
         beat = stored.last_heartbeat
         return stored.announced_state in BEATING and beat <= now and (now - beat) <= self._timeout
 
-    def _find(self, key: InstanceKey, now: datetime) -> ModelInstance | None:
+    def _moment(self, now: datetime) -> Moment:
+        return Moment(now, self.pulse, self._timeout)
+
+    def _find(self, key: InstanceKey, moment: Moment) -> ModelInstance | None:
         """What is known of it; that it expired is told before anything else happens to it."""
         stored = self.shelves.get(key)
         if stored is None:
             return None
-        if self._is_forgotten(stored, now):
+        if moment.is_forgotten(stored):
             self.shelves.forget(key)
             return None
-        if is_overdue(stored, self._state(stored, now)):
-            stored, change = self._expire(stored, self._expires_at(stored, now))
-            self.log.extend([change])
-            self.changes += 1
+        stored, changes = self._expire(stored, moment)
+        self.log.extend(changes)
+        self.changes += len(changes)
         return stored
 
-    def _expire(self, stored: ModelInstance, at: datetime) -> tuple[ModelInstance, Change]:
-        after, change = expired(stored, at)
-        self.shelves.put(after)
-        return after, change
+    def _expire(self, stored: ModelInstance, moment: Moment) -> tuple[ModelInstance, list[Change]]:
+        after, changes = moment.expire(stored)
+        if changes:
+            self.shelves.put(after)
+        return after, changes
 
-    def _settle(self, before: ModelInstance | None, after: ModelInstance | None, now: datetime, cause: Cause) -> None:
+    def _settle(self, before: ModelInstance | None, after: ModelInstance | None, moment: Moment, cause: Cause) -> None:
         if before is None and after is not None:
-            self._make_room(after)
-        state = InstanceState.DEREGISTERED if after is None else self._state(after, now)
-        announced, changes = settled(before, after, state, now, cause)
+            self._make_room(after, moment)
+        announced, changes = moment.settle(before, after, cause)
         if announced is not None:
             self.shelves.put(announced)
             if _may_expire(announced):
-                self._deadlines.note(announced.key, self._expires_at(announced, now))
+                self._deadlines.note(announced.key, moment.expires_at(announced))
         elif before is not None:
             self.shelves.forget(before.key)
         self.log.extend(changes)
         self.changes += after is not before
 
-    def _state(self, stored: ModelInstance, now: datetime) -> InstanceState:
-        hold = self.hold(now)
-        return (hold.state_of if hold else state_of)(stored, now, self._timeout)
-
-    def _expires_at(self, stored: ModelInstance, now: datetime) -> datetime:
-        if self.pulse is None:
-            return stored.last_heartbeat + self._timeout
-        return self.pulse.ticked(now, self._timeout).expired_at(stored, self._timeout)
-
-    def _is_forgotten(self, stored: ModelInstance, now: datetime) -> bool:
-        if not stored.removed:
-            return False
-        hold = self.hold(now)
-        return (hold.is_forgotten if hold else is_forgotten)(stored, now, self._timeout)
-
     def _reckon(self, now: datetime) -> None:
         """All deadlines anew: they are other ones, and maybe sooner, after a gap."""
+        moment = self._moment(now)
         may = (each for each in self.shelves.instances() if _may_expire(each))
-        self._deadlines.replace((each.key, self._expires_at(each, now)) for each in may)
+        self._deadlines.replace((each.key, moment.expires_at(each)) for each in may)
 
-    def _make_room(self, newcomer: ModelInstance) -> None:
+    def _make_room(self, newcomer: ModelInstance, moment: Moment) -> None:
         """Lets go of tombstones that have done their duty, but only when their room is needed."""
         if len(self.shelves) < self._max_instances:
             return
-        while (key := self.shelves.oldest_tombstone()) and self._find(key, newcomer.registered_at) is None:
+        while (key := self.shelves.oldest_tombstone()) and self._find(key, moment) is None:
             pass
         if len(self.shelves) >= self._max_instances:
             raise RegistryFull(

@@ -5,14 +5,12 @@ changed is written.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, update
 
 from dbgpt_ctl.errors import RegistryFull
-from dbgpt_ctl.events import OPERATOR, WORKER, Actor, Cause
-from dbgpt_ctl.instance import ModelInstance
+from dbgpt_ctl.registry.calls import Beat, Register
 from dbgpt_ctl.registry.event_rows import write_events
 from dbgpt_ctl.registry.rows import FACTS, among, delete_rows, locked_rows
 from dbgpt_ctl.registry.schema import INSTANCES
@@ -27,103 +25,13 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.events import Change
-    from dbgpt_ctl.instance import InstanceKey, Registration
+    from dbgpt_ctl.instance import InstanceKey, ModelInstance
+    from dbgpt_ctl.registry.calls import Call
     from dbgpt_ctl.registry.moment import Moment
     from dbgpt_ctl.registry.room import Room
     from dbgpt_ctl.registry.rows import Said
 
-__all__ = ["Beat", "Call", "Deregister", "Drain", "Register", "Transaction", "Undrain", "plain_beats"]
-
-
-@dataclass(frozen=True, slots=True)
-class Register:
-    """A register; its answer is True."""
-
-    sent: Registration
-    actor: Actor = WORKER
-
-    @property
-    def key(self) -> InstanceKey:
-        return self.sent.key
-
-    @property
-    def cause(self) -> Cause:
-        return Cause("register", self.actor)
-
-    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
-        return (ModelInstance.first(self.sent, now) if stored is None else stored.registered(self.sent, now)), True
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """A heartbeat; its answer is False when it is refused."""
-
-    sent: Registration
-    actor: Actor = WORKER
-
-    @property
-    def key(self) -> InstanceKey:
-        return self.sent.key
-
-    @property
-    def cause(self) -> Cause:
-        return Cause("heartbeat", self.actor)
-
-    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
-        beaten = ModelInstance.first(self.sent, now) if stored is None else stored.beaten(now)
-        return beaten, beaten.deregistered_at is None
-
-
-@dataclass(frozen=True, slots=True)
-class Deregister:
-    """A deregister; its answer is False when the instance never was."""
-
-    key: InstanceKey
-    remove: bool = False
-    actor: Actor = WORKER
-
-    @property
-    def cause(self) -> Cause:
-        return Cause("deregister", self.actor)
-
-    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
-        return (None, False) if stored is None else (stored.deregistered(now, remove=self.remove), True)
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """A drain; its answer is False when the instance is in no list."""
-
-    key: InstanceKey
-    reason: str | None = None
-    actor: Actor = OPERATOR
-
-    @property
-    def cause(self) -> Cause:
-        return Cause("drain", self.actor, self.reason)
-
-    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
-        if stored is None or stored.removed:
-            return None, False
-        return stored.drained(now, by=self.actor.address, reason=self.reason), True
-
-
-@dataclass(frozen=True, slots=True)
-class Undrain:
-    """The end of a drain; its answer is False when the instance is in no list."""
-
-    key: InstanceKey
-    actor: Actor = OPERATOR
-
-    @property
-    def cause(self) -> Cause:
-        return Cause("undrain", self.actor)
-
-    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:  # noqa: ARG002
-        return (None, False) if stored is None or stored.removed else (stored.undrained(), True)
-
-
-Call = Register | Beat | Deregister | Drain | Undrain
+__all__ = ["Transaction", "plain_beats"]
 
 
 def plain_beats(calls: Sequence[Call]) -> Sequence[tuple[Said | None, Collection[InstanceKey]]]:
@@ -202,10 +110,12 @@ class Transaction:
             return answer
         if current is None and not self._fits(facts, stored, moment.now):
             return self._refusal(call.key)
-        facts[call.key], told = moment.settle(current, evolved, call.cause)
+        announced, told = moment.settle(current, evolved, call.cause)
         changes += told
-        if moment.is_forgotten(evolved):
-            del facts[call.key]
+        if announced is None or moment.is_forgotten(evolved):
+            facts.pop(call.key, None)
+        else:
+            facts[call.key] = announced
         return answer
 
     def _fits(self, facts: Collection[InstanceKey], stored: Collection[InstanceKey], now: datetime) -> bool:

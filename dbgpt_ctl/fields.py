@@ -12,6 +12,7 @@ from typing import Any
 from dbgpt_ctl.errors import InvalidInstance
 
 MAX_TEXT_CHARS = 128
+MAX_REASON_CHARS = 255
 """Limit of model_name, host and prompt_template: DB-GPT's table has varchar(128)."""
 MAX_PORT = 65535
 
@@ -94,6 +95,22 @@ def parse_prompt_template(value: Any) -> str | None:
     if value is None or value == "":
         return None
     return _parse_text("prompt_template", value)
+
+
+def parse_reason(value: Any) -> str | None:
+    """Why an operator does something: one line that can be seen as it is; None and empty mean none. Raises
+    InvalidInstance.
+    """
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise InvalidInstance("reason", f"reason {_shown(value)} is not a string")
+    text = value.strip()
+    if len(text) > MAX_REASON_CHARS:
+        raise InvalidInstance("reason", f"reason has {len(text)} characters, the most is {MAX_REASON_CHARS}")
+    if not is_seen(text):
+        raise InvalidInstance("reason", f"reason {_shown(text)} is not one line of printable characters")
+    return text or None
 
 
 _UNSEEN = re.compile(

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.cli import candidates
+from dbgpt_ctl.cli.arguments import Kind, Output  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.connect import Link, takes_link
 from dbgpt_ctl.cli.duration import parse_duration
 from dbgpt_ctl.cli.results import Done, ResultFormat, for_each
 from dbgpt_ctl.cli.suggest import Registered
-from dbgpt_ctl.cli.text import quoted, unescaped
-from dbgpt_ctl.errors import NotFound, UsageError
+from dbgpt_ctl.cli.text import unescaped
+from dbgpt_ctl.errors import InvalidInstance, NotFound, UsageError
+from dbgpt_ctl.fields import parse_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.details import Drained
     from dbgpt_ctl.instance import InstanceKey
 
-MAX_REASON_CHARS = 200
 LONGEST_AGE_DAYS = 3650
 
 References = Annotated[
@@ -34,12 +35,6 @@ References = Annotated[
         autocompletion=candidates.references,
         show_default=False,
         help="Instances as `ctl models list -o name` prints them; or --host.",
-    ),
-]
-Kind = Annotated[
-    str | None,
-    typer.Option(
-        "--type", metavar="TYPE", autocompletion=candidates.types, help="Type of a NAME that has none. [default: llm]"
     ),
 ]
 Host = Annotated[
@@ -59,7 +54,6 @@ Wait = Annotated[
 ]
 WaitBack = Annotated[bool, typer.Option("--wait", help="Return when every controller of --address hands it out again.")]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="How long to wait for each, as in 2m.")]
-Output = Annotated[ResultFormat, typer.Option("--output", "-o", help="How to print the results.")]
 OlderThan = Annotated[
     str | None, typer.Option("--older-than", metavar="TIME", help="Required: for so long, as in 7d or 12h.")
 ]
@@ -166,9 +160,11 @@ def _then(
 
 
 def _reason(text: str | None) -> str | None:
-    if text is None:
-        return None
-    reason = unescaped(text).strip()
-    if not reason or len(reason) > MAX_REASON_CHARS or not reason.isprintable():
-        raise UsageError(f"--reason {quoted(text)} is not one line of 1 to {MAX_REASON_CHARS} printable characters")
+    """The rule is the controller's: what is wrong is told before anything is sent."""
+    try:
+        reason = None if text is None else parse_reason(unescaped(text))
+    except InvalidInstance as error:
+        raise UsageError(f"--reason: {error}") from None
+    if text is not None and reason is None:
+        raise UsageError("--reason is empty: leave it out, or say why")
     return reason

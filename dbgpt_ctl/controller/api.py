@@ -24,7 +24,6 @@ from dbgpt_ctl.controller.asked import (
     only,
     operator,
     parse_older_than,
-    parse_reason,
     parse_since,
     parse_switch,
     whole_number,
@@ -35,6 +34,7 @@ from dbgpt_ctl.controller.openapi_v1 import OPERATIONS
 from dbgpt_ctl.controller.problems import UnknownInstance
 from dbgpt_ctl.controller.watch import WatchResponse
 from dbgpt_ctl.errors import RegistryError
+from dbgpt_ctl.fields import parse_reason
 from dbgpt_ctl.instance import InstanceKey, InstanceState
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.errors import InvalidInstance
 from dbgpt_ctl.events import Actor, ActorKind
-from dbgpt_ctl.fields import is_seen, parse_host, parse_model_name_filter, parse_port
+from dbgpt_ctl.fields import parse_host, parse_model_name_filter, parse_port
 from dbgpt_ctl.instance import InstanceKey, InstanceState
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.events import Event
     from dbgpt_ctl.instance import ListedInstance
 
-MAX_REASON_CHARS = 255
 MAX_AGE_SECS = 100 * 365.25 * 86_400
 """Older than any instance; a longer time would be before the year 1."""
 MAX_EVENT_ID = 2**63 - 1
@@ -133,20 +132,6 @@ def parse_switch(field: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InvalidInstance(field, f"{field} {_shown(value)} is not true or false")
     return value
-
-
-def parse_reason(value: Any) -> str | None:
-    """One printable line. Raises InvalidInstance."""
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        raise InvalidInstance("reason", f"reason {_shown(value)} is not a string")
-    text = value.strip()
-    if len(text) > MAX_REASON_CHARS:
-        raise InvalidInstance("reason", f"reason has {len(text)} characters, the most is {MAX_REASON_CHARS}")
-    if not is_seen(text):
-        raise InvalidInstance("reason", f"reason {_shown(text)} is not one line of printable characters")
-    return text or None
 
 
 def parse_older_than(value: Any) -> timedelta:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dbgpt_ctl.controller.asked import MAX_AGE_SECS, MAX_REASON_CHARS
+from dbgpt_ctl.controller.asked import MAX_AGE_SECS
 from dbgpt_ctl.controller.schemas import IDENTITY, INSTANCE, Schema
 from dbgpt_ctl.events import ABSENT, ActorKind
+from dbgpt_ctl.fields import MAX_REASON_CHARS
 from dbgpt_ctl.instance import InstanceState
 
 TIME = "2026-01-02T03:04:05.678901+00:00"

@@ -12,6 +12,7 @@ from typer.main import get_command
 from dbgpt_ctl.cli import app
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from tests.cli.clusters import Cluster, cluster
 from tests.support.fake_controller import FakeController, fake_controller
 from tests.support.process import Finished, environment, expected
 from tests.support.server import running_controller
@@ -64,3 +65,11 @@ def controller(monkeypatch: pytest.MonkeyPatch, run: Run) -> Iterator[str]:
     with running_controller(EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60))) as url:
         monkeypatch.setenv("CONTROLLER_ADDRESS", url)
         yield url
+
+
+@pytest.fixture
+def there(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A real controller that every command finds; what happens there happened 200 s ago."""
+    with cluster() as one:
+        monkeypatch.setenv("CONTROLLER_ADDRESS", one.url)
+        yield one

@@ -11,24 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 import pytest
 
-from tests.cli.clusters import Cluster, cluster, stock_controller
+from tests.cli.clusters import Cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.cli.test_probe import WORKER, answering, closed
 from tests.support.fake_controller import fake_controller, listed
 from tests.support.process import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.cli.conftest import Run
-
-
-@pytest.fixture
-def there(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A real controller that every command finds; what happens there happened 200 s ago."""
-    with cluster() as one:
-        monkeypatch.setenv("CONTROLLER_ADDRESS", one.url)
-        yield one
 
 
 def doctor(run: Run, *args: str, expect: int = 0) -> dict[str, Any]:

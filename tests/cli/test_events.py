@@ -16,7 +16,7 @@ from dbgpt_ctl.client.details import Watched
 from dbgpt_ctl.errors import ControllerUnreachable
 from dbgpt_ctl.events import EXPIRED, OPERATOR, Cause, Change
 from dbgpt_ctl.instance import InstanceKey
-from tests.cli.clusters import Cluster, cluster, stock_controller
+from tests.cli.clusters import Cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.cli.test_process import on_terminal
 from tests.support.process import CTL, environment, start
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 KEY = InstanceKey("qwen@llm", "127.0.0.1", 8001)
-
-
-@pytest.fixture
-def there(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    with cluster() as found:
-        monkeypatch.setenv("CONTROLLER_ADDRESS", found.url)
-        yield found
 
 
 def test_the_table(run: Run, there: Cluster) -> None:

@@ -67,7 +67,7 @@ def test_the_reason_is_kept(run: Run, controller: str) -> None:
     assert "bad gpu" in run("models", "get", REF).out
 
 
-@pytest.mark.parametrize("reason", ["", " ", "two\nlines", "x" * 201])
+@pytest.mark.parametrize("reason", ["", " ", "two\nlines", "x" * 256, "\u3164"])
 def test_a_reason_is_one_line(run: Run, fake: FakeController, reason: str) -> None:
     assert "--reason" in run("models", "drain", REF, "--reason", reason, expect=2).err
     assert fake.requests == []

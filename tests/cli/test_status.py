@@ -12,22 +12,13 @@ import yaml
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.instance import InstanceKey
 from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
-from tests.cli.clusters import Cluster, cluster, stock_controller
+from tests.cli.clusters import Cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.cli.test_process import NOBODY, on_terminal
 from tests.support.server import running_controller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.cli.conftest import Run
-
-
-@pytest.fixture
-def there(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    with cluster() as found:
-        monkeypatch.setenv("CONTROLLER_ADDRESS", found.url)
-        yield found
 
 
 def kinds(run: Run, *args: str) -> list[tuple[str, str]]:

@@ -20,19 +20,9 @@ from tests.support.fake_controller import fake_controller, listed
 from tests.support.process import ctl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.cli.conftest import Run
 
 NOBODY = "http://127.0.0.1:1"
-
-
-@pytest.fixture
-def there(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A real controller that every command finds; what happens there happened 200 s ago."""
-    with cluster() as one:
-        monkeypatch.setenv("CONTROLLER_ADDRESS", one.url)
-        yield one
 
 
 def why(run: Run, *args: str, expect: int = 0) -> dict[str, Any]:

@@ -2,20 +2,18 @@
 
 The map, in the order of imports (each may import those above it only):
 
-    errors      one tree of errors: HTTP status and exit code of each
-    addresses   URLs of controllers, and how their secrets are hidden
-    hosts       the hosts of one database, and in which order they are tried
-    fields      what a stranger sends of an instance, checked
-    instance    what an instance is, and the rules of its life; pure
-    events      what happened to instances: changes of state, and who caused them; pure
-    clock       where the time comes from
-    settings    every knob, once
-    traceparent the header that says in which trace a call is
-    tracing     spans of the requests served: to a file, a class of your own, OpenTelemetry
-    client      ControllerClient, AsyncControllerClient, ModelRegistryClient
-    registry    ModelRegistry, the contract; embedded, database, and remote behind a client
-    controller  DB-GPT's HTTP API over any ModelRegistry
-    cli         the `ctl` command
+    errors          one tree of errors: HTTP status and exit code of each
+    clock           where the time comes from
+    addresses       URLs of controllers, and how their secrets are hidden
+    database_hosts  the hosts of one database, and the order in which they are tried
+    traceparent     the header that says to which trace a call belongs
+    domain          the rules of instances: fields, states, commands, events, and the registry's own outages; pure
+    settings        every setting, once, and where its value comes from
+    tracing         spans of the requests served: to a file, a class of your own, OpenTelemetry
+    client          ControllerClient, AsyncControllerClient, ModelRegistryClient
+    registry        ModelRegistry, the contract; embedded, database, and remote behind a client
+    controller      DB-GPT's HTTP API over any ModelRegistry
+    cli             the `ctl` command
 
 Public names are imported when they are first used: `ctl` starts faster than its server's libraries load.
 """
@@ -30,16 +28,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "AsyncControllerClient": "client",
     "ControllerClient": "client",
-    "ControllerSettings": "settings",
-    "EmbeddedModelRegistry": "registry.embedded",
-    "DatabaseModelRegistry": "registry.database",
-    "InstanceKey": "instance",
-    "ModelRegistry": "registry",
-    "ModelRegistryClient": "client.registry_client",
-    "Registration": "instance",
+    "ControllerSettings": "settings.schema",
+    "EmbeddedModelRegistry": "registry.embedded.registry",
+    "DatabaseModelRegistry": "registry.database.registry",
+    "InstanceKey": "domain.instance",
+    "ModelRegistry": "registry.contract",
+    "ModelRegistryClient": "client.dbgpt_compat",
+    "Registration": "domain.instance",
     "RemoteModelRegistry": "registry.remote",
     "create_app": "controller.app",
-    "initialize_controller": "controller.main",
+    "initialize_controller": "controller.bootstrap",
 }
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - all are strings
 

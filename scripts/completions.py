@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dbgpt_ctl.cli.scripts import FILE_NAMES, SCRIPTS
+from dbgpt_ctl.cli.completion.scripts import FILE_NAMES, SCRIPTS
 
 FOLDER = Path(__file__).parent.parent / "completions"
 

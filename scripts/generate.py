@@ -7,14 +7,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.explain.rules import all_rules
-from dbgpt_ctl.cli.output import PipeClosed
-from dbgpt_ctl.controller.openapi import EXAMPLES
+from dbgpt_ctl.cli.diagnosis.rules import all_rules
+from dbgpt_ctl.cli.output.stdout import PipeClosed
+from dbgpt_ctl.controller.api.openapi import EXAMPLES
 from dbgpt_ctl.errors import ControllerError, CtlError
-from dbgpt_ctl.settings import ClientSettings, ControllerSettings, Knob, Settings, knobs_of
+from dbgpt_ctl.settings.knob import Knob, knobs_of
+from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from dbgpt_ctl.settings.load import Settings
 
 ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"

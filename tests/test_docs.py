@@ -16,9 +16,9 @@ from dotenv import dotenv_values
 
 import dbgpt_ctl
 from dbgpt_ctl.cli import app
-from dbgpt_ctl.settings import ClientSettings, ControllerSettings, Settings, knobs_of
-from dbgpt_ctl.settings.kinds import Seconds
-from dbgpt_ctl.settings.knob import knob
+from dbgpt_ctl.settings.knob import knob, knobs_of
+from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
+from dbgpt_ctl.settings.value_types import Seconds
 from scripts import generate
 from tests.support.documents import DOCUMENTS, Block, anchors, blocks, links
 from tests.support.process import ROOT
@@ -26,6 +26,8 @@ from tests.support.walkthrough import comparable, reader
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dbgpt_ctl.settings.load import Settings
 
 RUN_GENERATE = "run `make generate`"
 TABLES = sorted(generate.TABLES)

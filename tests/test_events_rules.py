@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from dbgpt_ctl.events import EXPIRED, OPERATOR, WORKER, Actor, ActorKind, Cause, expired, is_overdue, settled
-from dbgpt_ctl.instance import InstanceKey, InstanceState, ModelInstance, Registration, is_long_gone, state_of
+from dbgpt_ctl.domain.events import EXPIRED, OPERATOR, WORKER, Actor, ActorKind, Cause, expired, is_overdue, settled
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance, Registration, is_long_gone, state_of
 from tests.support.clock import START
 
 TIMEOUT = timedelta(seconds=60)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dbgpt_ctl.hosts import AVOIDED_SECS, DatabaseHost, DatabaseHosts, parse_hosts
+from dbgpt_ctl.database_hosts import AVOIDED_SECS, DatabaseHost, DatabaseHosts, parse_hosts
 
 
 @pytest.mark.parametrize(

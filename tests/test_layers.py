@@ -14,24 +14,20 @@ PACKAGE = Path(__file__).parent.parent / "dbgpt_ctl"
 # A layer may import itself and what is named here; `errors` is the leaf.
 ALLOWED = {
     "errors": set[str](),
-    "fields": {"errors"},
-    "instance": {"errors", "fields"},
-    "events": {"instance"},
     "clock": set[str](),
     "addresses": {"errors"},
-    "hosts": set[str](),
-    "settings": {"errors", "addresses", "hosts"},
+    "database_hosts": set[str](),
     "traceparent": set[str](),
-    "tracing": {"errors", "fields", "clock", "traceparent"},
-    "client": {"errors", "fields", "instance", "events", "addresses", "traceparent"},
-    "registry": {"errors", "fields", "hosts", "instance", "events", "clock"},
-    "registry.remote": {"errors", "fields", "instance", "events", "registry", "client", "traceparent"},
+    "domain": {"errors"},
+    "settings": {"errors", "addresses", "database_hosts"},
+    "tracing": {"errors", "domain", "clock", "traceparent"},
+    "client": {"errors", "domain", "addresses", "traceparent"},
+    "registry": {"errors", "database_hosts", "domain", "clock"},
+    "registry.remote": {"errors", "domain", "registry", "client", "traceparent"},
     "controller": {
         "errors",
-        "fields",
-        "hosts",
-        "instance",
-        "events",
+        "database_hosts",
+        "domain",
         "clock",
         "settings",
         "registry",
@@ -39,9 +35,9 @@ ALLOWED = {
         "tracing",
         "traceparent",
     },
-    "cli": {"errors", "fields", "addresses", "instance", "events", "settings", "client", "traceparent"},
-    "cli.serve": {"errors", "settings", "cli", "controller"},
-    "cli.db": {"errors", "clock", "settings", "cli", "controller", "registry"},
+    "cli": {"errors", "domain", "addresses", "settings", "client", "traceparent"},
+    "cli.commands.serve": {"errors", "settings", "cli", "controller"},
+    "cli.commands.db": {"errors", "clock", "settings", "cli", "controller", "registry"},
     "__main__": {"cli"},
 }
 SERVER_LIBRARIES = {
@@ -58,18 +54,18 @@ SERVER_LIBRARIES = {
 CLIENT_MODULES = [
     "dbgpt_ctl",
     "dbgpt_ctl.errors",
-    "dbgpt_ctl.instance",
+    "dbgpt_ctl.domain.instance",
     "dbgpt_ctl.client",
-    "dbgpt_ctl.settings",
+    "dbgpt_ctl.settings.schema",
     "dbgpt_ctl.cli",
-    "dbgpt_ctl.cli.models",
+    "dbgpt_ctl.cli.commands.models.register",
 ]
 
 
 def layer_of(module: str) -> str:
     """`registry.database` belongs to `registry`, unless it is a layer of its own."""
     parts = module.split(".")
-    return next((name for name in (".".join(parts[:2]), parts[0]) if name in ALLOWED), parts[0])
+    return next((name for name in (".".join(parts[:3]), ".".join(parts[:2]), parts[0]) if name in ALLOWED), parts[0])
 
 
 def modules() -> list[tuple[str, Path]]:

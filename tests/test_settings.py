@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings import ClientSettings, ControllerSettings, Knob, Settings, knobs_of
+from dbgpt_ctl.settings.knob import Knob, knobs_of
+from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.settings.load import Settings
 
 SECRET = "s3cr3t-of-the-test"
 

@@ -7,41 +7,41 @@ from typing import Annotated
 import typer
 
 from dbgpt_ctl import __version__
-from dbgpt_ctl.cli import output
-from dbgpt_ctl.cli.lazy import application
+from dbgpt_ctl.cli.framework.lazy import application
+from dbgpt_ctl.cli.output import stdout as output
 
 __all__ = ["app", "main"]
 
 MODELS = application(
     "See and change which model instances are registered.",
     {
-        "list": "models_list:list_",
-        "get": "details:get",
-        "register": "models:register",
-        "deregister": "models:deregister",
-        "heartbeat": "models:heartbeat",
-        "drain": "operate:drain",
-        "undrain": "operate:undrain",
-        "prune": "operate:prune",
+        "list": "commands.models.list:list_",
+        "get": "commands.models.get:get",
+        "register": "commands.models.register:register",
+        "deregister": "commands.models.register:deregister",
+        "heartbeat": "commands.models.register:heartbeat",
+        "drain": "commands.models.drain:drain",
+        "undrain": "commands.models.drain:undrain",
+        "prune": "commands.models.drain:prune",
     },
 )
 app = application(
     "The model controller of a DB-GPT cluster, and the tool to operate it.",
     {
-        "serve": "serve:serve",
-        "apply": "apply:apply",
-        "diff": "apply:diff",
-        "status": "status:status",
-        "events": "events:events",
-        "health": "health:health",
-        "wait": "gates:wait",
-        "assert": "gates:assert_",
-        "why": "why:why",
-        "doctor": "doctor:doctor",
-        "completion": "completion:completion",
+        "serve": "commands.serve:serve",
+        "apply": "commands.apply:apply",
+        "diff": "commands.apply:diff",
+        "status": "commands.status:status",
+        "events": "commands.events:events",
+        "health": "commands.health:health",
+        "wait": "commands.wait:wait",
+        "assert": "commands.wait:assert_",
+        "why": "commands.why:why",
+        "doctor": "commands.doctor:doctor",
+        "completion": "commands.completion:completion",
         "models": MODELS,
-        "context": "context:app",
-        "db": "db:app",
+        "context": "commands.context:app",
+        "db": "commands.db:app",
     },
     name="ctl",
     pretty_exceptions_enable=False,

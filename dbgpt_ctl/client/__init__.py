@@ -6,8 +6,7 @@ DB-GPT's own verbs raises NotSupported there. Importing this module is cheap: ht
 
 from __future__ import annotations
 
-from dbgpt_ctl.client.asynchronous import AsyncControllerClient, drive_async
-from dbgpt_ctl.client.blocking import ControllerClient, drive
+from dbgpt_ctl.client.aio import AsyncControllerClient, drive_async
 from dbgpt_ctl.client.details import (
     ControllerStatus,
     Drained,
@@ -17,7 +16,8 @@ from dbgpt_ctl.client.details import (
     ModelCount,
     Watched,
 )
-from dbgpt_ctl.client.reported import ControllerHealth, InstanceList, ReportedInstance
+from dbgpt_ctl.client.models import ControllerHealth, InstanceList, ReportedInstance
+from dbgpt_ctl.client.sync import ControllerClient, drive
 
 __all__ = [
     "AsyncControllerClient",

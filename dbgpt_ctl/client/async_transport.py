@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
-from dbgpt_ctl.client.answers import Reply, Unanswered
+from dbgpt_ctl.client.responses import Reply, Unanswered
 from dbgpt_ctl.client.transport import IDLE_SECONDS, MAX_CONNECTIONS, request_parts, too_late, unanswered
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 from dbgpt_ctl.client import v1
-from dbgpt_ctl.client.answers import PassedOver, Reply, Unanswered, accepted, read_health, read_list, read_verdict
+from dbgpt_ctl.client.responses import PassedOver, Reply, Unanswered, accepted, read_health, read_list, read_verdict
+from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import ControllerError, ControllerFailed, ControllerRefused, ControllerUnreachable, NotFound
-from dbgpt_ctl.instance import Registration
 from dbgpt_ctl.traceparent import CURRENT
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.details import ControllerStatus, Drained, EventReport, InstanceReport, KnownInstance
-    from dbgpt_ctl.client.reported import ControllerHealth, InstanceList
-    from dbgpt_ctl.instance import InstanceKey
+    from dbgpt_ctl.client.models import ControllerHealth, InstanceList
+    from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.traceparent import TraceContext
 
 MODELS = "/api/controller/models"

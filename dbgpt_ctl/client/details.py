@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from dbgpt_ctl.client.reported import ReportedInstance, read_time
-from dbgpt_ctl.events import Actor, ActorKind, Cause, Change, Event, EventPage
-from dbgpt_ctl.instance import InstanceKey, InstanceState
+from dbgpt_ctl.client.models import ReportedInstance, read_time
+from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

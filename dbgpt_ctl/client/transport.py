@@ -23,7 +23,7 @@ if _spared:
     del sys.modules["httpx._main"]
 
 from dbgpt_ctl import __version__  # noqa: E402
-from dbgpt_ctl.client.answers import Reply, Unanswered, one_line  # noqa: E402
+from dbgpt_ctl.client.responses import Reply, Unanswered, one_line  # noqa: E402
 from dbgpt_ctl.errors import UsageError  # noqa: E402
 
 if TYPE_CHECKING:

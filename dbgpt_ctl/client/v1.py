@@ -12,7 +12,6 @@ from functools import wraps
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dbgpt_ctl.client.answers import Reply, Unanswered, accepted, explanation, no_controller, one_line, read_date
 from dbgpt_ctl.client.details import (
     ControllerStatus,
     Drained,
@@ -23,7 +22,8 @@ from dbgpt_ctl.client.details import (
     read_event,
     read_key,
 )
-from dbgpt_ctl.client.reported import read_time
+from dbgpt_ctl.client.models import read_time
+from dbgpt_ctl.client.responses import Reply, Unanswered, accepted, explanation, no_controller, one_line, read_date
 from dbgpt_ctl.errors import ControllerFailed, NotFound, NotSupported
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.sse import Message
-    from dbgpt_ctl.instance import InstanceKey
+    from dbgpt_ctl.domain.instance import InstanceKey
 
 T = TypeVar("T")
 EVENT_STREAM = "text/event-stream"

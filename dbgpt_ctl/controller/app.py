@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 import dbgpt_ctl
-from dbgpt_ctl.controller import api, problems, wire
-from dbgpt_ctl.controller.core import Controller
-from dbgpt_ctl.controller.dispatch import ExactDispatch
+from dbgpt_ctl.controller.api import dbgpt as wire
+from dbgpt_ctl.controller.api import problems
+from dbgpt_ctl.controller.api import v1 as api
+from dbgpt_ctl.controller.controller import Controller
+from dbgpt_ctl.controller.http.dispatch import ExactDispatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 
     from fastapi.telemetry import TelemetryConfig
 
-    from dbgpt_ctl.controller.dispatch import Application
-    from dbgpt_ctl.registry import ModelRegistry
-    from dbgpt_ctl.settings import ControllerSettings
+    from dbgpt_ctl.controller.http.dispatch import Application
+    from dbgpt_ctl.registry.contract import ModelRegistry
+    from dbgpt_ctl.settings.schema import ControllerSettings
     from dbgpt_ctl.tracing import Tracer
 
 MAX_OBSERVE_INTERVAL_SECS = 5.0

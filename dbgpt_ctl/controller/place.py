@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.hosts import DatabaseHost, parse_hosts
+from dbgpt_ctl.database_hosts import DatabaseHost, parse_hosts
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from dbgpt_ctl.settings import ControllerSettings
+    from dbgpt_ctl.settings.schema import ControllerSettings
 
 
 def database_url(settings: ControllerSettings) -> URL:

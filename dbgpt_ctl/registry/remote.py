@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.client import AsyncControllerClient
-from dbgpt_ctl.client.reported import read_time, reported_state
+from dbgpt_ctl.client.models import read_time, reported_state
+from dbgpt_ctl.domain.events import OPERATOR, WORKER, ActorKind
+from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance, Registration
 from dbgpt_ctl.errors import (
     ControllerError,
     ControllerRefused,
@@ -21,17 +23,15 @@ from dbgpt_ctl.errors import (
     RegistryUnusable,
     VerbNotSupported,
 )
-from dbgpt_ctl.events import OPERATOR, WORKER, ActorKind
-from dbgpt_ctl.instance import InstanceState, ListedInstance, ModelInstance, Registration
-from dbgpt_ctl.registry import Listing, ModelRegistry, RegistryHealth, RegistryInfo
+from dbgpt_ctl.registry.contract import Listing, ModelRegistry, RegistryHealth, RegistryInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import timedelta
 
     from dbgpt_ctl.client import KnownInstance
-    from dbgpt_ctl.events import Actor, EventPage
-    from dbgpt_ctl.instance import InstanceKey
+    from dbgpt_ctl.domain.events import Actor, EventPage
+    from dbgpt_ctl.domain.instance import InstanceKey
 
 NEVER = datetime.fromtimestamp(0, UTC)
 """The beat of an instance that DB-GPT's controller reports without one: ours has no null there."""

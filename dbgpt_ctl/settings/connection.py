@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from dbgpt_ctl.settings import ClientSettings
-from dbgpt_ctl.settings.base import NOTHING
 from dbgpt_ctl.settings.contexts import config_path, read_contexts, read_token, split_token
+from dbgpt_ctl.settings.load import NOTHING
+from dbgpt_ctl.settings.schema import ClientSettings
 from dbgpt_ctl.settings.sources import Found
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import re
 from dataclasses import field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbgpt_ctl.settings.kinds import HIDDEN, Kind, Password
+from dbgpt_ctl.settings.value_types import HIDDEN, Kind, Password
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.settings import Settings
+    from dbgpt_ctl.settings.load import Settings
 
 PREFIX = "CONTROLLER_"
 _LONGEST_QUOTE = 60

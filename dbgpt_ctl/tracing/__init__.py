@@ -13,7 +13,7 @@ time; in between, a request pays for the making of its spans and no more, whatev
 
 from __future__ import annotations
 
-from dbgpt_ctl.tracing.sinks import SpanSink
+from dbgpt_ctl.tracing.sinks.custom import SpanSink
 from dbgpt_ctl.tracing.span import Span
 from dbgpt_ctl.tracing.tracer import Tracer
 

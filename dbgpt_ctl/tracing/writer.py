@@ -7,12 +7,12 @@ from collections import deque
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.tracing.sinks import NotDelivered
+from dbgpt_ctl.tracing.sinks.custom import NotDelivered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dbgpt_ctl.tracing.sinks import BatchSink
+    from dbgpt_ctl.tracing.sinks.custom import BatchSink
     from dbgpt_ctl.tracing.span import Span
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.client import ControllerClient
-from dbgpt_ctl.instance import Registration
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.domain.instance import Registration
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.support.clock import ManualClock
 from tests.support.fake_controller import fake_controller
 from tests.support.server import running_controller

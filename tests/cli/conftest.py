@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from dbgpt_ctl.cli import app
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.cli.clusters import Cluster, cluster
 from tests.support.fake_controller import FakeController, fake_controller
 from tests.support.process import Finished, environment, expected

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.beating import keep_beating
-from dbgpt_ctl.cli.results import ResultFormat
+from dbgpt_ctl.cli.commands.models.heartbeat import keep_beating
+from dbgpt_ctl.cli.output.results import ResultFormat
+from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, CtlError, NotAllowed
-from dbgpt_ctl.instance import InstanceKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable

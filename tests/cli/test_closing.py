@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli import closing
-from dbgpt_ctl.cli.output import PipeClosed
+from dbgpt_ctl.cli.output.stdout import PipeClosed
+from dbgpt_ctl.cli.watch import reader_gone as closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.scripts import FILE_NAMES, SCRIPTS
-from dbgpt_ctl.cli.typed import Line, Word, inserted
-from dbgpt_ctl.client.glance import glance
+from dbgpt_ctl.cli.completion.command_line import Line, Word, inserted
+from dbgpt_ctl.cli.completion.lookup import glance
+from dbgpt_ctl.cli.completion.scripts import FILE_NAMES, SCRIPTS
 from scripts.completions import FOLDER
 from tests.support.fake_controller import FakeController, fake_controller, listed
 from tests.support.process import CTL, environment
@@ -151,8 +151,8 @@ LOADED = "import sys; from dbgpt_ctl.cli import main\ntry: main()\nfinally: prin
 @pytest.mark.parametrize(
     ("words", "unwanted"),
     [
-        (["mod"], {"http.client", "json", "dbgpt_ctl.client.glance"}),
-        (["models", "list", "-"], {"http.client", "json", "dbgpt_ctl.client.glance"}),
+        (["mod"], {"http.client", "json", "dbgpt_ctl.cli.completion.lookup"}),
+        (["models", "list", "-"], {"http.client", "json", "dbgpt_ctl.cli.completion.lookup"}),
         (["models", "list", ""], set()),
     ],
 )

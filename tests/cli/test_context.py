@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli import candidates
-from dbgpt_ctl.cli.connect import Link
+from dbgpt_ctl.cli.completion import candidates
+from dbgpt_ctl.cli.framework.session import Link
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings import ClientSettings
 from dbgpt_ctl.settings.connection import load_connection
 from dbgpt_ctl.settings.contexts import config_path, read_contexts
+from dbgpt_ctl.settings.schema import ClientSettings
 from tests.cli.schemas import validated
 from tests.support.fake_controller import fake_controller
 

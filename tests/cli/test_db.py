@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import URL, create_engine
 
-from dbgpt_ctl.registry.database import DatabaseModelRegistry
-from dbgpt_ctl.registry.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
 from tests.support.dbgpt_table import create_dbgpt_table, dump, row
 from tests.support.mariadb import PASSWORD, free_port
 from tests.support.process import CTL, ctl, environment

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli.following import Follower, Outage, Position
-from dbgpt_ctl.cli.telling import Flaps, cause, ordinal
+from dbgpt_ctl.cli.output.changes import Flaps, cause, ordinal
+from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
 from dbgpt_ctl.client.details import Watched
+from dbgpt_ctl.domain.events import EXPIRED, OPERATOR, Cause, Change
+from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import ControllerUnreachable
-from dbgpt_ctl.events import EXPIRED, OPERATOR, Cause, Change
-from dbgpt_ctl.instance import InstanceKey
 from tests.cli.clusters import Cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.cli.test_process import on_terminal

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from dbgpt_ctl.cli.explain.facts import ControllerFacts, Facts, Knock, OpenFile, Place, Probe, Proxied, Seen
-from dbgpt_ctl.cli.explain.findings import Finding, Severity
-from dbgpt_ctl.cli.explain.gather import places_of
-from dbgpt_ctl.cli.explain.of_answers import exit_code_of, nobody
-from dbgpt_ctl.cli.explain.rules import RULES, all_rules, examine, explain
-from dbgpt_ctl.cli.references import ModelFilter
+from dbgpt_ctl.cli.diagnosis.collect import places_of
+from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Knock, OpenFile, Place, Probe, Proxied, Seen
+from dbgpt_ctl.cli.diagnosis.findings import Finding, Severity
+from dbgpt_ctl.cli.diagnosis.rules import RULES, all_rules, examine, explain
+from dbgpt_ctl.cli.diagnosis.rules.answers import exit_code_of, nobody
+from dbgpt_ctl.cli.parsing.references import ModelFilter
 from dbgpt_ctl.client.details import ControllerStatus
-from dbgpt_ctl.events import OPERATOR, Cause, Change, Event
-from dbgpt_ctl.instance import InstanceKey, InstanceState
+from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

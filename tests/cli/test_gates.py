@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli.conditions import Condition
-from dbgpt_ctl.cli.gates import Finding, wait_for
+from dbgpt_ctl.cli.commands.conditions import Condition
+from dbgpt_ctl.cli.commands.wait import Finding, wait_for
 from dbgpt_ctl.errors import ControllerUnreachable, UsageError
 from tests.support.fake_controller import FakeController, listed
 from tests.support.process import ctl

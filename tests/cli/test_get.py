@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from dbgpt_ctl.instance import InstanceKey
+from dbgpt_ctl.domain.instance import InstanceKey
 from tests.cli.clusters import Cluster, cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.support.fake_controller import listed

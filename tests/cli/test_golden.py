@@ -50,7 +50,7 @@ BROKEN = "instances:\n  - {model: qwen2.5, hots: h, port: 99999}\n  - {model: qw
 @pytest.fixture(autouse=True)
 def place(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder with files for apply, a clean environment, no proxy and no contexts; time stands still."""
-    monkeypatch.setattr("dbgpt_ctl.cli.explain.asking.datetime", StillTime)
+    monkeypatch.setattr("dbgpt_ctl.cli.diagnosis.asking.datetime", StillTime)
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("HOME", "home/me")  # relative: it is shown, and the test's folder has another name each time
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from dbgpt_ctl.cli.documents import MAX_BYTES, read_document
-from dbgpt_ctl.cli.instances_file import Declared, InvalidFile, read_instances
+from dbgpt_ctl.cli.manifest.declarations import Declared, InvalidFile, read_instances
+from dbgpt_ctl.cli.manifest.documents import MAX_BYTES, read_document
+from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.instance import InstanceKey
 
 YAML = """\
 instances:

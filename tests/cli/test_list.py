@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from dbgpt_ctl.cli.listing import API_KEYS, age_of
+from dbgpt_ctl.cli.output.instances import API_KEYS, age_of
 from tests.support.fake_controller import FakeController, listed
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.explain import probe as probing
-from dbgpt_ctl.cli.explain.facts import Knock, Place
-from dbgpt_ctl.cli.explain.probe import PATH, probe_all
+from dbgpt_ctl.cli.diagnosis import probe as probing
+from dbgpt_ctl.cli.diagnosis.facts import Knock, Place
+from dbgpt_ctl.cli.diagnosis.probe import PATH, probe_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

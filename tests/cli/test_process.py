@@ -15,7 +15,7 @@ import pytest
 
 from dbgpt_ctl import __version__
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.support.fake_controller import FakeController, fake_controller, listed
 from tests.support.process import CTL, ROOT, UnexpectedExit, ctl, environment, start
 from tests.support.server import running_controller
@@ -141,9 +141,9 @@ def test_nobody_there_is_one_line_and_3() -> None:
 
 def test_an_unexpected_error_is_one_line_and_the_way_to_more(fake: FakeController) -> None:
     breaks = (
-        "import sys, dbgpt_ctl.cli.connect as connect; from dbgpt_ctl.cli import main\n"
+        "import sys, dbgpt_ctl.cli.framework.session as session; from dbgpt_ctl.cli import main\n"
         "def client(*args, **more): raise RuntimeError('boom')\n"
-        "connect.Link.client = client; sys.argv = ['ctl', 'models', 'list']; main()"
+        "session.Link.client = client; sys.argv = ['ctl', 'models', 'list']; main()"
     )
     for debug in ("", "1"):
         command = [sys.executable, "-c", breaks]
@@ -235,8 +235,8 @@ def test_other_commands_are_not_even_imported(fake: FakeController, args: list[s
     command = [sys.executable, "-c", LOADED.format(args=args)]
     env = environment({"CONTROLLER_ADDRESS": fake.url})
     done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=ROOT / "tests", check=True)
-    others = {"apply", "db", "doctor", "events", "gates", "models", "operate", "serve", "status", "why"}
-    assert not set(done.stderr.split()) & {f"dbgpt_ctl.cli.{each}" for each in others}
+    others = {"apply", "db", "doctor", "events", "wait", "models.register", "models.drain", "serve", "status", "why"}
+    assert not set(done.stderr.split()) & {f"dbgpt_ctl.cli.commands.{each}" for each in others}
 
 
 def test_the_module_is_the_command() -> None:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbgpt_ctl.cli.references import ModelFilter, parse_reference, parse_targets, reference_to
+from dbgpt_ctl.cli.parsing.references import ModelFilter, parse_reference, parse_targets, reference_to
+from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import InvalidInstance, UsageError
-from dbgpt_ctl.instance import InstanceKey
 
 NAMES = st.text(
     st.sampled_from("\\/:[] x41u深") | st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli.selection import SortKey, sort_key
-from dbgpt_ctl.client.reported import ReportedInstance
+from dbgpt_ctl.cli.parsing.instance_filter import SortKey, sort_key
+from dbgpt_ctl.client.models import ReportedInstance
 from tests.cli.schemas import validated
 from tests.support.fake_controller import FakeController, listed
 

@@ -16,8 +16,9 @@ import pytest
 from typer.main import get_command
 
 from dbgpt_ctl.cli import app
-from dbgpt_ctl.cli.secrets import split_secrets
-from dbgpt_ctl.settings import ControllerSettings, Knob, knobs_of
+from dbgpt_ctl.cli.framework.password_flag import split_secrets
+from dbgpt_ctl.settings.knob import Knob, knobs_of
+from dbgpt_ctl.settings.schema import ControllerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

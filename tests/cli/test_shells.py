@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.scripts import SCRIPTS
+from dbgpt_ctl.cli.completion.scripts import SCRIPTS
 from tests.support.fake_controller import FakeController, fake_controller, listed
 from tests.support.shells import TAB, real_shell
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.instance import InstanceKey
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.cli.clusters import Cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.cli.test_process import NOBODY, on_terminal

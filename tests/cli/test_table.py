@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dbgpt_ctl.cli.table import Column, fitted, plain
+from dbgpt_ctl.cli.output.table import Column, fitted, plain
 
 COLUMNS = [
     Column("NAME"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbgpt_ctl.cli.text import defused, escaped, quoted, unescaped
+from dbgpt_ctl.cli.output.escaping import defused, escaped, quoted, unescaped
 
 ESCAPES = st.text(st.sampled_from("\\xuU05c1b20e\x1b\u202eA"), max_size=30)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.support.server import running_controller
 from tests.tracing.keeping import Keeps
 

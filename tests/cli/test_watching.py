@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 import pytest
 
-from dbgpt_ctl.instance import InstanceKey
+from dbgpt_ctl.domain.instance import InstanceKey
 from tests.cli.clusters import Cluster, cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.cli.test_process import NOBODY

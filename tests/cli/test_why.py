@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.cells import cell_len
 
-from dbgpt_ctl.cli.explain.report import folded
+from dbgpt_ctl.cli.diagnosis.report import folded
 from dbgpt_ctl.client import ControllerClient
-from dbgpt_ctl.instance import Registration
+from dbgpt_ctl.domain.instance import Registration
 from tests.cli.clusters import Cluster, cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.cli.test_probe import WORKER, answering, closed

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httpx
 
 from dbgpt_ctl.client import AsyncControllerClient, ControllerClient
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import CtlError
-from dbgpt_ctl.instance import InstanceKey, Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

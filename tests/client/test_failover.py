@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from dbgpt_ctl.addresses import parse_addresses
-from dbgpt_ctl.client.answers import Reply, Unanswered
 from dbgpt_ctl.client.calls import Calls, Request
+from dbgpt_ctl.client.responses import Reply, Unanswered
 from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, NotAllowed
 from tests.client.talk import OBJECT, VERBS, Controllers, good, problem
 

@@ -13,7 +13,7 @@ import pytest
 
 import dbgpt_ctl
 from dbgpt_ctl.client import ReportedInstance
-from dbgpt_ctl.client.registry_client import ModelRegistryClient
+from dbgpt_ctl.client.dbgpt_compat import ModelRegistryClient
 from dbgpt_ctl.errors import ControllerUnreachable, InvalidInstance, UsageError
 from tests.client.servers import behaving, black_hole, closed_port, read_request, reply, working
 from tests.client.talk import OBJECT, Controllers, good, problem

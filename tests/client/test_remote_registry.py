@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from dbgpt_ctl.client import AsyncControllerClient
+from dbgpt_ctl.domain.events import Actor, ActorKind
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import (
     RegistryError,
     RegistryFull,
@@ -18,8 +20,6 @@ from dbgpt_ctl.errors import (
     UsageError,
     VerbNotSupported,
 )
-from dbgpt_ctl.events import Actor, ActorKind
-from dbgpt_ctl.instance import InstanceKey, InstanceState
 from dbgpt_ctl.registry.remote import NEVER, RemoteModelRegistry
 from tests.client.servers import black_hole, closed_port, working
 from tests.client.talk import KEY, OBJECT, SENT, Controllers, good, problem
@@ -28,7 +28,7 @@ from tests.client.test_v1 import ANSWERS, EVENT, KNOWN, NOW
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from dbgpt_ctl.registry import Listing, RegistryHealth
+    from dbgpt_ctl.registry.contract import Listing, RegistryHealth
 
     Verb = Callable[[RemoteModelRegistry], Awaitable[Any]]
 

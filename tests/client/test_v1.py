@@ -11,8 +11,11 @@ import httpx
 import pytest
 
 from dbgpt_ctl.addresses import parse_address
-from dbgpt_ctl.client import ControllerClient, watching
+from dbgpt_ctl.client import ControllerClient
+from dbgpt_ctl.client import watch as watch_module
 from dbgpt_ctl.client.sse import MAX_LINE_BYTES, MAX_MESSAGE_BYTES, read_messages
+from dbgpt_ctl.domain.events import ActorKind
+from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import (
     ControllerFailed,
     ControllerRefused,
@@ -21,8 +24,6 @@ from dbgpt_ctl.errors import (
     NotFound,
     NotSupported,
 )
-from dbgpt_ctl.events import ActorKind
-from dbgpt_ctl.instance import InstanceState
 from tests.client.servers import behaving, read_request
 from tests.client.talk import KEY, OBJECT, SENT, Controllers, problem
 from tests.support.fake_controller import fake_controller
@@ -292,7 +293,7 @@ def test_lines_and_messages_are_bounded(chunks: list[bytes]) -> None:
 
 def test_silence_ends_a_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The timeout of the request bounds only the wait for the head."""
-    monkeypatch.setattr(watching, "SILENCE_SECS", 0.05)
+    monkeypatch.setattr(watch_module, "SILENCE_SECS", 0.05)
 
     def behave(connection: socket.socket, _number: int) -> None:
         read_request(connection)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from dbgpt_ctl.client import ReportedInstance
-from dbgpt_ctl.instance import InstanceKey, InstanceState, Registration
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, Registration
 from tests.client.talk import KEY, OBJECT, SENT, Controllers, good
 
 if TYPE_CHECKING:

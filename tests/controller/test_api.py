@@ -11,8 +11,8 @@ import pytest
 
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
-from dbgpt_ctl.settings import ControllerSettings
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
 from tests.support.server import running_app, running_controller
 

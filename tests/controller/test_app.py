@@ -17,17 +17,17 @@ from fastapi import BackgroundTasks, Depends, FastAPI
 from starlette.exceptions import HTTPException
 
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.core import Controller
-from dbgpt_ctl.controller.main import initialize_controller
+from dbgpt_ctl.controller.bootstrap import initialize_controller
+from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
-from dbgpt_ctl.registry import RegistryHealth
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
-from dbgpt_ctl.settings import ControllerSettings
+from dbgpt_ctl.registry.contract import RegistryHealth
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
 from tests.support.server import running_app, running_controller
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.registry import Listing
+    from dbgpt_ctl.registry.contract import Listing
     from tests.support.clock import ManualClock
 
 GOOD: dict[str, Any] = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}

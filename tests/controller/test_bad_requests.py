@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.body import MAX_BODY_BYTES
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.controller.api.body import MAX_BODY_BYTES
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.controller.conftest import TIMEOUT
 from tests.support.server import running_controller
 

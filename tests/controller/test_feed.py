@@ -10,11 +10,11 @@ import pytest
 
 from dbgpt_ctl.addresses import parse_address
 from dbgpt_ctl.client.sse import read_messages
-from dbgpt_ctl.controller.asked import Cursor, Which
-from dbgpt_ctl.controller.feed import Feed
+from dbgpt_ctl.controller.api.params import Cursor, Which
+from dbgpt_ctl.controller.watch.feed import Feed
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable, TooManyWatchers
-from dbgpt_ctl.instance import InstanceKey, Registration
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.controller.conftest import TIMEOUT
 from tests.support.clock import ManualClock
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from dbgpt_ctl.client.sse import Message
-    from dbgpt_ctl.controller.watcher import Watcher
-    from dbgpt_ctl.events import EventPage
+    from dbgpt_ctl.controller.watch.subscriber import Watcher
+    from dbgpt_ctl.domain.events import EventPage
 
 ALL = Which()
 ADDRESS = parse_address("http://127.0.0.1:1")

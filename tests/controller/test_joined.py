@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from dbgpt_ctl.controller.joined import JoinedWrites
+from dbgpt_ctl.controller.http.joined import JoinedWrites
 
 if TYPE_CHECKING:
     from collections.abc import Callable

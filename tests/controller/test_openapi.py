@@ -22,13 +22,13 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.api.body import MAX_BODY_BYTES
+from dbgpt_ctl.controller.api.openapi import EXAMPLES, INTERNAL_ERROR
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.body import MAX_BODY_BYTES
-from dbgpt_ctl.controller.openapi import EXAMPLES, INTERNAL_ERROR
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry import Listing
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
-from dbgpt_ctl.settings import ControllerSettings
+from dbgpt_ctl.registry.contract import Listing
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
 from tests.support.server import running_app, running_controller
 

@@ -16,13 +16,13 @@ import pytest
 from dbgpt_ctl.client import ControllerClient
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.feed import Feed
-from dbgpt_ctl.controller.protocol import MAX_STALL_SECS, BoundedHttpProtocol
+from dbgpt_ctl.controller.http.protocol import MAX_STALL_SECS, BoundedHttpProtocol
+from dbgpt_ctl.controller.watch.feed import Feed
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import ControllerUnreachable
-from dbgpt_ctl.instance import InstanceKey, Registration
-from dbgpt_ctl.registry.database import DatabaseModelRegistry
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
-from dbgpt_ctl.settings import ControllerSettings
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
 from tests.support.server import running_app, running_controller
 from tests.support.watching import RawWatch

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import URL
 
-from dbgpt_ctl.instance import InstanceKey, InstanceState, Registration
-from dbgpt_ctl.registry.database import DatabaseModelRegistry
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, Registration
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.registry.remote import RemoteModelRegistry
 from tests.support.clock import ManualClock
 from tests.support.server import running_controller
@@ -19,9 +19,9 @@ from tests.support.server import running_controller
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dbgpt_ctl.events import Actor, Change
-    from dbgpt_ctl.instance import ListedInstance
-    from dbgpt_ctl.registry import ModelRegistry
+    from dbgpt_ctl.domain.events import Actor, Change
+    from dbgpt_ctl.domain.instance import ListedInstance
+    from dbgpt_ctl.registry.contract import ModelRegistry
 
 TIMEOUT = timedelta(seconds=60)
 DATABASES = ("sqlite", "mariadb")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from dbgpt_ctl.instance import InstanceKey, Registration
+    from dbgpt_ctl.domain.instance import InstanceKey, Registration
 
 Verb = Literal["register", "heartbeat", "deregister", "remove", "drain", "undrain"]
 FULL = "full"

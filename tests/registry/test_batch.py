@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry.batch import GroupCommit, each_its_own
+from dbgpt_ctl.registry.database.group_commit import GroupCommit, each_its_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

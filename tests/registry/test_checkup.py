@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
-from dbgpt_ctl.registry.checkup import LONG_DEAD, Checkup, HostClock, check_up
-from dbgpt_ctl.registry.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.check import LONG_DEAD, Checkup, HostClock, check_up
+from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
 from tests.registry.backends import TIMEOUT, Backend, sent
 from tests.registry.test_migration import Place
 from tests.support.clock import ManualClock

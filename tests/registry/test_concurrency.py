@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 import pytest
 
-from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, Backend, sent
 from tests.registry.plain_model import Act, PlainModel
 from tests.registry.test_stateful import answer, shown
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
-    from dbgpt_ctl.registry import ModelRegistry
+    from dbgpt_ctl.registry.contract import ModelRegistry
     from tests.registry.plain_model import Verb
     from tests.support.mariadb import MariaDB
 

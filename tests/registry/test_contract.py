@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
-from dbgpt_ctl.instance import InstanceKey, InstanceState
 from tests.registry.backends import TIMEOUT, only, sent, states
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.registry import ModelRegistry
+    from dbgpt_ctl.registry.contract import ModelRegistry
     from tests.registry.backends import Backend
     from tests.support.clock import ManualClock
 

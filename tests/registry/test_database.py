@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 
+from dbgpt_ctl.domain.events import Actor, ActorKind
+from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
 from dbgpt_ctl.errors import RegistryFull
-from dbgpt_ctl.events import Actor, ActorKind
-from dbgpt_ctl.instance import InstanceState, ModelInstance
-from dbgpt_ctl.registry.database import DatabaseModelRegistry
-from dbgpt_ctl.registry.schema import INSTANCES
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.schema import INSTANCES
 from tests.registry.backends import TIMEOUT, Backend, only, sent, states
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from sqlalchemy import URL, event
 from sqlalchemy.exc import OperationalError
 
 from dbgpt_ctl.errors import RegistryError, RegistryFull, RegistryUnavailable, RegistryUnusable
-from dbgpt_ctl.registry.database import DatabaseModelRegistry
-from dbgpt_ctl.registry.engine import DatabaseTimeouts
-from dbgpt_ctl.registry.rows import locked_rows
-from dbgpt_ctl.registry.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.engine import DatabaseTimeouts
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.tables.instances import locked_rows
 from tests.registry.backends import TIMEOUT, only, sent, states
 from tests.support.clock import ManualClock
 from tests.support.mariadb import PASSWORD, MariaDBServer, private_mariadb

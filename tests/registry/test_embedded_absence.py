@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnusable
-from dbgpt_ctl.instance import InstanceKey, Registration
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
-from dbgpt_ctl.registry.snapshot import Saved, SnapshotFile
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.registry.embedded.snapshot import Saved, SnapshotFile
 from tests.support.clock import ManualClock
 
 TIMEOUT = timedelta(seconds=60)

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
+from dbgpt_ctl.domain.events import Actor, ActorKind
+from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.events import Actor, ActorKind
-from dbgpt_ctl.instance import InstanceState, ModelInstance
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
-from dbgpt_ctl.registry.snapshot import SnapshotFile
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
 from tests.registry.backends import TIMEOUT, changes, sent, told
 from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dbgpt_ctl.registry.snapshot import Saved
+    from dbgpt_ctl.registry.embedded.snapshot import Saved
 
 pytestmark = pytest.mark.anyio
 
@@ -92,7 +92,7 @@ async def test_beats_put_an_expiry_off(clock: ManualClock) -> None:
 
 
 async def test_a_tick_looks_at_some_of_very_many(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dbgpt_ctl.registry.embedded.TICK_LOOKS", 2)
+    monkeypatch.setattr("dbgpt_ctl.registry.embedded.registry.TICK_LOOKS", 2)
     async with registry_of(clock) as registry:
         for port in range(1, 6):
             await registry.register(sent(port=port))

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from dbgpt_ctl.events import WORKER, Cause, Change
-from dbgpt_ctl.instance import InstanceKey
-from dbgpt_ctl.registry.deadlines import Deadlines
-from dbgpt_ctl.registry.eventlog import EventLog
+from dbgpt_ctl.domain.events import WORKER, Cause, Change
+from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.registry.embedded.event_log import EventLog
+from dbgpt_ctl.registry.embedded.expiry_queue import Deadlines
 from tests.support.clock import START
 
 ONE, OTHER, THIRD = (InstanceKey("qwen@llm", "10.0.0.4", port) for port in (1, 2, 3))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.events import EXPIRY, Actor, ActorKind
-from dbgpt_ctl.instance import InstanceState
+from dbgpt_ctl.domain.events import EXPIRY, Actor, ActorKind
+from dbgpt_ctl.domain.instance import InstanceState
 from tests.registry.backends import TIMEOUT, changes, sent, told
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.registry import ModelRegistry
+    from dbgpt_ctl.registry.contract import ModelRegistry
     from tests.registry.backends import Backend
     from tests.support.clock import ManualClock
 

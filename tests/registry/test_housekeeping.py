@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import URL
 
-from dbgpt_ctl.registry import MAX_EVENT_AGE_DAYS, event_rows
-from dbgpt_ctl.registry.database import DatabaseModelRegistry
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
-from dbgpt_ctl.registry.housekeeping import SWEEP_EVERY
+from dbgpt_ctl.registry.contract import MAX_EVENT_AGE_DAYS
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.retention import SWEEP_EVERY
+from dbgpt_ctl.registry.database.tables import events as event_rows
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.registry.backends import TIMEOUT, sent, states
 from tests.support.clock import ManualClock
 

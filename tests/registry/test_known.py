@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from dbgpt_ctl.instance import InstanceState, ListedInstance, ModelInstance
-from dbgpt_ctl.registry import Listing
-from dbgpt_ctl.registry.known import LastKnown
+from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance
+from dbgpt_ctl.registry.contract import Listing
+from dbgpt_ctl.registry.database.known import LastKnown
 from tests.registry.backends import sent
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)

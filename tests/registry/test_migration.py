@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import RegistryFull, RegistryUnusable
-from dbgpt_ctl.instance import InstanceKey, InstanceState
-from dbgpt_ctl.registry.engine import DatabaseTimeouts
-from dbgpt_ctl.registry.migration import (
+from dbgpt_ctl.registry.database.engine import DatabaseTimeouts
+from dbgpt_ctl.registry.database.import_dbgpt import (
     BATCH,
     PAGE,
     DbgptTable,
@@ -24,10 +24,10 @@ from dbgpt_ctl.registry.migration import (
     read_dbgpt_table,
     schema_version,
 )
-from dbgpt_ctl.registry.rows import listed_rows
-from dbgpt_ctl.registry.schema import SCHEMA_VERSION
-from dbgpt_ctl.registry.ticks import read_pulse, tick
-from dbgpt_ctl.registry.transactions import Database
+from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.session import Database
+from dbgpt_ctl.registry.database.tables.instances import listed_rows
+from dbgpt_ctl.registry.database.tables.pulse import read_pulse, tick
 from tests.registry.backends import TIMEOUT, Backend, only, sent, states
 from tests.support.dbgpt_table import create_dbgpt_table, dump, row
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
 
-    from dbgpt_ctl.instance import ModelInstance
+    from dbgpt_ctl.domain.instance import ModelInstance
 
 pytestmark = pytest.mark.anyio
 

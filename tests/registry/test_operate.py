@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dbgpt_ctl.domain.events import Actor, ActorKind
+from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.events import Actor, ActorKind
-from dbgpt_ctl.instance import InstanceState
 from tests.registry.backends import TIMEOUT, only, sent, states, told
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.registry import ModelRegistry
+    from dbgpt_ctl.registry.contract import ModelRegistry
     from tests.registry.backends import Backend
     from tests.support.clock import ManualClock
 

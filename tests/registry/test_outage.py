@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import URL, event
 
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.database_hosts import DatabaseHost
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.hosts import DatabaseHost
-from dbgpt_ctl.registry.database import DatabaseModelRegistry
-from dbgpt_ctl.registry.ticks import tick as tick_once
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.tables.pulse import tick as tick_once
 from tests.registry.backends import TIMEOUT, sent, states
 from tests.support.clock import ManualClock
 from tests.support.mariadb import MariaDB, free_port, private_mariadb

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from dbgpt_ctl.instance import InstanceKey, InstanceState, ModelInstance, Registration, state_of
-from dbgpt_ctl.registry.pulse import MAX_GAP, Pulse
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance, Registration, state_of
+from dbgpt_ctl.domain.registry_outage import MAX_GAP, Pulse
 from tests.support.clock import START
 
 TIMEOUT = timedelta(seconds=60)

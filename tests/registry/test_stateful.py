@@ -21,9 +21,9 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryFull
-from dbgpt_ctl.instance import InstanceKey, Registration
-from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, Backend
 from tests.registry.plain_model import FULL, Act, PlainModel, Told
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
-    from dbgpt_ctl.events import Change, EventPage
-    from dbgpt_ctl.registry import Listing, ModelRegistry
+    from dbgpt_ctl.domain.events import Change, EventPage
+    from dbgpt_ctl.registry.contract import Listing, ModelRegistry
 
 MICROSECOND = timedelta(microseconds=1).total_seconds()
 STEPS = [0.0, 1.0, TIMEOUT.total_seconds() / 2, TIMEOUT.total_seconds(), MICROSECOND]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
+from dbgpt_ctl.database_hosts import DatabaseHost
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.hosts import DatabaseHost
-from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, sent, states
 from tests.support.mariadb import MariaDB, private_mariadb
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.events import ABSENT, EXPIRE, Actor, ActorKind
-from dbgpt_ctl.instance import InstanceState
-from dbgpt_ctl.registry.database import DatabaseModelRegistry
+from dbgpt_ctl.domain.events import ABSENT, EXPIRE, Actor, ActorKind
+from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, sent
 from tests.support.clock import ManualClock
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
-    from dbgpt_ctl.events import Event
-    from dbgpt_ctl.instance import InstanceKey, Registration
-    from dbgpt_ctl.registry import ModelRegistry
+    from dbgpt_ctl.domain.events import Event
+    from dbgpt_ctl.domain.instance import InstanceKey, Registration
+    from dbgpt_ctl.registry.contract import ModelRegistry
 
 pytestmark = pytest.mark.anyio
 

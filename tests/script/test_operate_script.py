@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.registry.database import DatabaseModelRegistry
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.support.process import environment
 from tests.support.server import running_controller
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.registry import ModelRegistry
+    from dbgpt_ctl.registry.contract import ModelRegistry
     from tests.support.mariadb import MariaDB
 
 SCRIPT = Path(__file__).parent / "operate.sh"

@@ -13,9 +13,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dbgpt_ctl.client import ControllerClient
-from dbgpt_ctl.controller.objects import wire_object
-from dbgpt_ctl.instance import InstanceKey, Registration
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+from dbgpt_ctl.controller.api.serializers import wire_object
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.support.server import running_controller
 
 if TYPE_CHECKING:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.listen import listening_socket
-from dbgpt_ctl.controller.main import create_tracer
-from dbgpt_ctl.settings import ControllerSettings
+from dbgpt_ctl.controller.bootstrap import create_tracer
+from dbgpt_ctl.controller.http.socket import listening_socket
+from dbgpt_ctl.settings.schema import ControllerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import FastAPI
 
-    from dbgpt_ctl.registry import ModelRegistry
+    from dbgpt_ctl.registry.contract import ModelRegistry
 
 STARTUP_SECS = 20.0
 

@@ -10,10 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.main import create_tracer, initialize_controller
-from dbgpt_ctl.controller.traced import traced
+from dbgpt_ctl.controller.bootstrap import create_tracer, initialize_controller
+from dbgpt_ctl.controller.request_tracing import traced
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings import ControllerSettings
+from dbgpt_ctl.settings.schema import ControllerSettings
 from dbgpt_ctl.tracing import Tracer
 from dbgpt_ctl.tracing import writer as writer_module
 from dbgpt_ctl.tracing.writer import SpanWriter
@@ -23,7 +23,7 @@ from tests.tracing.keeping import Fails, Hangs, Keeps
 from tests.tracing.spans import Sink
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+    from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
     from dbgpt_ctl.tracing import Span
 
 KEEPS = "tests.tracing.keeping:Keeps"

@@ -13,12 +13,12 @@ import pytest
 import trustme
 
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.main import create_tracer
+from dbgpt_ctl.controller.bootstrap import create_tracer
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings import ControllerSettings
+from dbgpt_ctl.settings.schema import ControllerSettings
 from dbgpt_ctl.tracing import writer as writer_module
-from dbgpt_ctl.tracing.otlp import OtlpOptions, OtlpSink
-from dbgpt_ctl.tracing.sinks import NotDelivered
+from dbgpt_ctl.tracing.sinks.custom import NotDelivered
+from dbgpt_ctl.tracing.sinks.otlp import OtlpOptions, OtlpSink
 from dbgpt_ctl.tracing.writer import SpanWriter
 from tests.support.clock import START
 from tests.support.otlp import Receiver, attributes_of, running_receiver
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+    from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 
 PROTOCOLS = ("grpc", "http/protobuf")
 OK, ERROR = 0, 2

@@ -10,7 +10,7 @@ from tests.tracing.keeping import Keeps
 from tests.tracing.test_endpoints import CALLER, INSTANCE, MODELS, SAMPLED, TRACE, call
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
+    from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 
 KEEPS = "tests.tracing.keeping:Keeps"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.tracing import writer as writer_module
-from dbgpt_ctl.tracing.sinks import NotDelivered
+from dbgpt_ctl.tracing.sinks.custom import NotDelivered
 from dbgpt_ctl.tracing.writer import LOOK_EVERY_REFUSED, MAX_ATTEMPTS, MAX_BATCH, SpanWriter
 from tests.tracing.spans import Sink, span
 

@@ -18,18 +18,18 @@ from typer.main import get_command
 
 from dbgpt_ctl.cli import app
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.events import OPERATOR, WORKER
-from dbgpt_ctl.instance import InstanceKey, Registration
-from dbgpt_ctl.registry.embedded import EmbeddedModelRegistry
-from dbgpt_ctl.settings import ControllerSettings
+from dbgpt_ctl.domain.events import OPERATOR, WORKER
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.support.clock import START, ManualClock
 from tests.support.server import running_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dbgpt_ctl.controller.core import Controller
-    from dbgpt_ctl.registry import Listing
+    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.registry.contract import Listing
 
 TIMEOUT = timedelta(seconds=60)
 NOW = START + timedelta(hours=26, seconds=215.5)

@@ -1,0 +1,1 @@
+"""What the commands print: data on standard output, messages on standard error."""

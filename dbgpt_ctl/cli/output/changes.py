@@ -1,0 +1,87 @@
+"""How a change of state is told: on a line for people, and as an object. What strangers named is escaped."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.cli.output.instances import STATE_COLOURS, utc
+from dbgpt_ctl.cli.output.table import GAP, Column, coloured
+from dbgpt_ctl.cli.parsing.references import reference_to
+from dbgpt_ctl.domain.instance import InstanceState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dbgpt_ctl.domain.events import Change
+    from dbgpt_ctl.domain.instance import InstanceKey
+
+EXPIRE = "expire"
+FLAP_WINDOW = timedelta(minutes=10)
+COLUMNS = (
+    Column("TIME", folds=False),
+    Column("INSTANCE"),
+    Column("OLD", colours=STATE_COLOURS, folds=False),
+    Column("NEW", colours=STATE_COLOURS, folds=False),
+    Column("CAUSE"),
+)
+_STATE_WIDTH = max(map(len, InstanceState))
+_ORDINALS = {1: "st", 2: "nd", 3: "rd"}
+_TEENS = range(11, 14)
+
+
+class Flaps:
+    """How often each instance expired of late, as far as it was told here."""
+
+    def __init__(self, window: timedelta = FLAP_WINDOW) -> None:
+        self._window = window
+        self._times: dict[InstanceKey, deque[datetime]] = {}
+
+    def note(self, change: Change) -> int:
+        """How many times it expired within the window, this change included; 0 for any other change."""
+        if change.cause.verb != EXPIRE:
+            return 0
+        times = self._times.setdefault(change.key, deque())
+        times.append(change.time)
+        while times[0] < change.time - self._window:
+            times.popleft()
+        return len(times)
+
+
+def row_of(change: Change, flaps: int) -> list[str]:
+    """The cells of COLUMNS."""
+    return [utc(change.time), reference_of(change.key), escaped(change.old), escaped(change.new), cause(change, flaps)]
+
+
+def line_of(change: Change, flaps: int, *, colour: bool) -> str:
+    """The same as one line, for what comes one by one."""
+    old, new = escaped(change.old), escaped(change.new)
+    room = " " * max(0, _STATE_WIDTH - len(new))
+    states = f"{_in(old, colour=colour)} -> {_in(new, colour=colour)}{room}"
+    return GAP.join([utc(change.time), reference_of(change.key), states, cause(change, flaps)]).rstrip()
+
+
+def cause(change: Change, flaps: int = 0) -> str:
+    """`drain by operator 10.0.0.9: new driver`; `expire (3rd time in 10m)`; empty where nobody told."""
+    verb, actor, reason = change.cause
+    if not verb:
+        return ""
+    by = "" if verb == EXPIRE else f" by {actor.kind}{f' {escaped(actor.address)}' if actor.address else ''}"
+    again = f" ({ordinal(flaps)} time in {FLAP_WINDOW.seconds // 60}m)" if flaps > 1 else ""
+    return f"{escaped(verb)}{by}{f': {escaped(reason)}' if reason else ''}{again}"
+
+
+def reference_of(key: InstanceKey) -> str:
+    """The key's reference, escaped."""
+    return reference_to(key._asdict())
+
+
+def ordinal(number: int) -> str:
+    """`1st`, `2nd` ..."""
+    return f"{number}{'th' if number % 100 in _TEENS else _ORDINALS.get(number % 10, 'th')}"
+
+
+def _in(state: str, *, colour: bool) -> str:
+    return coloured(state, STATE_COLOURS.get(state)) if colour else state

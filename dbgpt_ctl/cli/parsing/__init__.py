@@ -1,0 +1,1 @@
+"""What people type: references, durations, filters, and suggestions when nothing matches."""

@@ -1,0 +1,89 @@
+"""The one place where an error becomes an answer: problem details (RFC 9457) with a stable `code`."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from dbgpt_ctl.errors import CtlError, InvalidInstance, NotFound, RegistryUnavailable
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+    from dbgpt_ctl.domain.instance import InstanceKey
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+class UnknownInstance(NotFound):
+    """No instance has this identity."""
+
+    def __init__(self, key: InstanceKey) -> None:
+        super().__init__(f"{key} is not known; `ctl models list` shows what is")
+        self.key = key
+
+
+def install(app: FastAPI) -> None:
+    """Makes `answer` the handler of every kind of error of an application of our own."""
+    for kind in (CtlError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)
+
+
+def install_in_foreign(app: FastAPI) -> None:
+    """In somebody else's application only our own errors are ours."""
+    app.add_exception_handler(CtlError, answer)
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """The answer to any error. What was not raised on purpose is logged with its traceback, and its text is not shown
+    to strangers.
+    """
+    match error:
+        case CtlError():
+            return of_error(error)
+        case RequestValidationError():
+            return _problem(422, "invalid_request", "Invalid request", _first_line(error))
+        case HTTPException():
+            return _of_http(request, error)
+        case _:
+            log.error("%s %s failed", request.method, ascii(request.url.path), exc_info=error)
+            return _problem(
+                500, "internal_error", "Internal error", "the controller failed at this request; its log says why"
+            )
+
+
+def of_error(error: CtlError) -> Response:
+    """The answer to an error that was raised on purpose."""
+    more: dict[str, Any] = {}
+    if isinstance(error, InvalidInstance):
+        more = {"field": error.field}
+    elif isinstance(error, UnknownInstance):  # there is nothing at other paths either: this tells which is which
+        more = {"instance_key": error.key._asdict()}
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, RegistryUnavailable) else None
+    return _problem(error.http_status, error.code, error.title, str(error), headers, **more)
+
+
+def _of_http(request: Request, error: HTTPException) -> Response:
+    title = HTTPStatus(error.status_code).phrase
+    code = HTTP_CODES.get(error.status_code, title.lower().replace(" ", "_"))
+    return _problem(
+        error.status_code, code, title, f"{request.method} {request.url.path!a}: {error.detail}", error.headers
+    )
+
+
+def _problem(status: int, code: str, title: str, detail: str, headers: Any = None, **more: Any) -> Response:
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code, **more}
+    return Response(orjson.dumps(body), status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def _first_line(error: RequestValidationError) -> str:
+    return "; ".join(f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors())

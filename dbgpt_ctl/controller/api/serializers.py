@@ -1,0 +1,72 @@
+"""The JSON objects of the API: an instance in nine keys, the same with all facts, and an event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dbgpt_ctl.domain.events import Event
+    from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance
+
+
+def wire_object(entry: ListedInstance) -> dict[str, Any]:
+    """The nine keys that every DB-GPT client knows; one more would crash it."""
+    facts = entry.instance
+    return {
+        "model_name": facts.key.model_name,
+        "host": facts.key.host,
+        "port": facts.key.port,
+        "weight": facts.weight,
+        "check_healthy": facts.check_healthy,
+        "healthy": entry.beats,
+        "enabled": facts.enabled,
+        "prompt_template": facts.prompt_template,
+        "last_heartbeat": facts.last_heartbeat.isoformat(timespec="microseconds"),
+    }
+
+
+def known_object(entry: ListedInstance) -> dict[str, Any]:
+    """The nine keys, the state and all other facts: an INSTANCE of /api/v1."""
+    facts = entry.instance
+    told = wire_object(entry)
+    told["state"] = entry.state.value
+    told["registered_at"] = iso(facts.registered_at)
+    told["deregistered_at"] = iso(facts.deregistered_at)
+    told["refused_at"] = iso(facts.refused_at)
+    told["drained_at"] = iso(facts.drained_at)
+    told["drained_by"] = facts.drained_by
+    told["drain_reason"] = facts.drain_reason
+    told["flaps"] = facts.flaps
+    told["removed"] = facts.removed
+    return told
+
+
+def event_object(event: Event) -> dict[str, Any]:
+    """An EVENT of /api/v1."""
+    change = event.change
+    verb, actor, reason = change.cause
+    return {
+        "id": event.id,
+        "time": iso(change.time),
+        "model_name": change.key.model_name,
+        "host": change.key.host,
+        "port": change.key.port,
+        "old": str(change.old),
+        "new": str(change.new),
+        "verb": verb,
+        "actor": str(actor.kind),
+        "address": actor.address,
+        "reason": reason,
+    }
+
+
+def key_object(key: InstanceKey) -> dict[str, Any]:
+    """An identity."""
+    return key._asdict()
+
+
+def iso(time: datetime | None) -> str | None:
+    """ISO 8601 with offset, always with microseconds."""
+    return None if time is None else time.isoformat(timespec="microseconds")

@@ -1,0 +1,248 @@
+"""What is beyond DB-GPT's verbs, under /api/v1: parse, one call of the registry, reply.
+
+Ordinary routes: nobody calls them at the rate of heartbeats. Objects are versioned, so that one can be told from the
+next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations of endpoints
+from fastapi.responses import Response
+
+import dbgpt_ctl
+from dbgpt_ctl.controller.api.body import json_object
+from dbgpt_ctl.controller.api.openapi_v1 import OPERATIONS
+from dbgpt_ctl.controller.api.params import (
+    DEFAULT_LIMIT,
+    MAX_EVENT_ID,
+    MAX_LIMIT,
+    Cursor,
+    Which,
+    only,
+    operator,
+    parse_older_than,
+    parse_since,
+    parse_switch,
+    whole_number,
+)
+from dbgpt_ctl.controller.api.problems import UnknownInstance
+from dbgpt_ctl.controller.api.serializers import event_object, iso, key_object, known_object
+from dbgpt_ctl.controller.watch.sse import WatchResponse
+from dbgpt_ctl.domain.fields import parse_reason
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
+from dbgpt_ctl.errors import RegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from fastapi import FastAPI
+
+    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.domain.events import Event, EventPage
+    from dbgpt_ctl.domain.instance import ListedInstance
+    from dbgpt_ctl.registry.contract import Listing
+
+    Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
+
+VERSION = 1
+JSON = "application/json"
+PREFIXES = ("/api", "//api")
+"""The second is what a client sends whose configured URL ends in a slash."""
+AT_ONCE = 2000
+"""So many instances are encoded before other requests have their turn: some milliseconds."""
+
+
+def add_routes(app: FastAPI, controller: Controller) -> None:
+    """Adds the endpoints to any FastAPI application."""
+    api = ApiEndpoints(controller)
+    endpoints: dict[tuple[str, str], Endpoint] = {
+        ("GET", "/v1/instances"): api.instances,
+        ("GET", "/v1/instance"): api.instance,
+        ("POST", "/v1/drain"): api.drain,
+        ("POST", "/v1/undrain"): api.undrain,
+        ("POST", "/v1/prune"): api.prune,
+        ("GET", "/v1/events"): api.events,
+        ("GET", "/v1/status"): api.status,
+        ("GET", "/v1/watch"): api.watch,
+    }
+    for prefix in PREFIXES:
+        for (method, path), endpoint in endpoints.items():
+            app.add_api_route(
+                prefix + path,
+                endpoint,
+                methods=[method],
+                tags=["Operation"],
+                include_in_schema=prefix == PREFIXES[0],
+                **OPERATIONS[method, path],
+            )
+
+
+class ApiEndpoints:
+    """The endpoints, each named by its verb."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    async def instances(self, request: Request) -> Response:
+        """All instances with all their facts, or those that match all that is given."""
+        which = Which.parse(request.query_params)
+        listing = await self._controller.registry.list(which.model_name)
+        encoded = await _encoded(entry for entry in listing.entries if which.admits_entry(entry))
+        head = orjson.dumps({"version": VERSION, **self._times(listing)})
+        return Response(b'%b,"instances":[%b]}' % (head[:-1], encoded), media_type=JSON)
+
+    async def instance(self, request: Request) -> Response:
+        """One instance; also one that was removed, for as long as it is remembered."""
+        key = InstanceKey.parse(request.query_params)
+        entry = await self._now(key)
+        listing = await self._controller.registry.list(key.model_name)
+        return _answer(time=self._times(listing)["time"], instance=known_object(entry))
+
+    async def drain(self, request: Request) -> Response:
+        """Keeps requests from an instance until `undrain`, whatever its worker says meanwhile. Repeatable."""
+        fields = only(await json_object(request), *InstanceKey._fields, "reason")
+        key, reason = InstanceKey.parse(fields), parse_reason(fields.get("reason"))
+        actor = operator(request)
+        if not await self._controller.registry.drain(key, reason=reason, actor=actor):
+            raise UnknownInstance(key)
+        entry = await self._now(key)
+        self._controller.journal.drained(entry, str(actor.address), reason)
+        return self._drained(entry)
+
+    async def undrain(self, request: Request) -> Response:
+        """Ends a drain. Repeatable."""
+        key = InstanceKey.parse(only(await json_object(request), *InstanceKey._fields))
+        actor = operator(request)
+        if not await self._controller.registry.undrain(key, actor=actor):
+            raise UnknownInstance(key)
+        entry = await self._now(key)
+        self._controller.journal.undrained(entry, str(actor.address))
+        return self._drained(entry)
+
+    async def prune(self, request: Request) -> Response:
+        """Forgets what has been unhealthy or deregistered for longer, never what is drained."""
+        fields = only(await json_object(request), "older_than_secs", "dry_run")
+        older_than = parse_older_than(fields.get("older_than_secs"))
+        dry_run = parse_switch("dry_run", fields.get("dry_run", False))
+        actor = operator(request)
+        keys = await self._controller.registry.prune(older_than, dry_run=dry_run, actor=actor)
+        if keys and not dry_run:
+            self._controller.journal.pruned(keys, str(actor.address), older_than)
+        return _answer(dry_run=dry_run, instances=list(map(key_object, keys)))
+
+    async def events(self, request: Request) -> Response:
+        """What changed, in order of its ids: the first `limit` after the id `after`; without it the last `limit`."""
+        query = request.query_params
+        after, limit, which = query.get("after"), query.get("limit"), Which.parse(query)
+        page, events = await self._events(
+            which,
+            after=whole_number("after", after, 0, MAX_EVENT_ID) if after else None,
+            since=parse_since(query.get("since")),
+            limit=whole_number("limit", limit, 1, MAX_LIMIT) if limit else DEFAULT_LIMIT,
+        )
+        return _answer(
+            stream=page.stream, last_id=page.last_id, missed=page.missed, events=list(map(event_object, events))
+        )
+
+    async def status(self, request: Request) -> Response:  # noqa: ARG002 - the shape of an endpoint
+        """How this controller and its registry are, and how many instances of each model are in which state."""
+        controller = self._controller
+        info, health = controller.registry.describe(), controller.registry.health()
+        listing, last_event_id = await self._seen()
+        return _answer(
+            **self._times(listing),
+            controller={
+                "version": dbgpt_ctl.__version__,
+                "started_at": iso(controller.started_at),
+                "leaving": controller.leaving,
+            },
+            registry={
+                "kind": info.kind,
+                "place": info.place,
+                "durable": info.durable,
+                "ready": health.ready,
+                "reason": health.reason,
+            },
+            settings=controller.facts,
+            models=_counts(listing),
+            watchers=controller.feed.watchers,
+            last_event_id=last_event_id,
+        )
+
+    async def watch(self, request: Request) -> Response:
+        """Changes as they happen, as server-sent events; from the last id that was seen, or from now on."""
+        which = Which.parse(request.query_params)
+        cursor = Cursor.parse(request.headers.get("last-event-id") or request.query_params.get("cursor"))
+        return WatchResponse(await self._controller.feed.join(which, cursor))
+
+    async def _seen(self) -> tuple[Listing | None, int | None]:
+        """None for what the registry cannot tell now: status is asked just then."""
+        registry = self._controller.registry
+        listing = last_event_id = None
+        try:
+            listing = await registry.list()
+            last_event_id = (await registry.events(limit=1)).last_id
+        except RegistryError:
+            pass
+        return listing, last_event_id
+
+    async def _events(self, which: Which, *, limit: int, **asked: Any) -> tuple[EventPage, list[Event]]:
+        """A registry filters by a whole identity only: by less than that it is done here, over all that it knows."""
+        registry = self._controller.registry
+        if which.key is not None or which.is_all:
+            page = await registry.events(key=which.key, limit=limit, **asked)
+            return page, list(page.events)
+        page = await registry.events(limit=MAX_LIMIT, **asked)
+        events = [each for each in page.events if which.admits_event(each)]
+        return page, events[-limit:] if asked["after"] is None else events[:limit]
+
+    async def _now(self, key: InstanceKey) -> ListedInstance:
+        entry = await self._controller.registry.get(key)
+        if entry is None:
+            raise UnknownInstance(key)
+        return entry
+
+    def _drained(self, entry: ListedInstance) -> Response:
+        return _answer(instance=known_object(entry), durable=self._controller.registry.describe().durable)
+
+    def _times(self, listing: Listing | None) -> dict[str, str | None]:
+        now = self._controller.now()
+        if listing is None:
+            return {"time": iso(now), "stale_since": None, "held_until": None}
+        return {
+            "time": iso(listing.time or now),
+            "stale_since": iso(listing.stale_since),
+            "held_until": iso(listing.held_until),
+        }
+
+
+async def _encoded(entries: Iterable[ListedInstance]) -> bytes:
+    """Their objects, with commas between. Others have their turn while it goes on."""
+    pieces, batch = [], []
+    for entry in entries:
+        batch.append(known_object(entry))
+        if len(batch) >= AT_ONCE:
+            pieces.append(orjson.dumps(batch)[1:-1])
+            batch = []
+            await asyncio.sleep(0)
+    if batch:
+        pieces.append(orjson.dumps(batch)[1:-1])
+    return b",".join(pieces)
+
+
+def _counts(listing: Listing | None) -> list[dict[str, Any]]:
+    counts: dict[str, Counter[InstanceState]] = {}
+    for entry in listing.entries if listing else ():
+        counts.setdefault(entry.instance.key.model_name, Counter())[entry.state] += 1
+    return [
+        {"model_name": name, **{state.value: count[state] for state in InstanceState}} for name, count in counts.items()
+    ]
+
+
+def _answer(**fields: Any) -> Response:
+    return Response(orjson.dumps({"version": VERSION, **fields}), media_type=JSON)

@@ -1,0 +1,143 @@
+"""Where the parts are put together: settings -> registry -> application -> server."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import fields, replace
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller import logs
+from dbgpt_ctl.controller.api import problems
+from dbgpt_ctl.controller.app import create_app, create_controller, mount
+from dbgpt_ctl.controller.http.server import serve
+from dbgpt_ctl.controller.http.socket import listening_socket
+from dbgpt_ctl.controller.place import database_hosts, database_url
+from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
+from dbgpt_ctl.settings.schema import ControllerSettings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.registry.contract import ModelRegistry
+    from dbgpt_ctl.tracing import Tracer
+
+log = logging.getLogger(__name__)
+
+DATABASE_GRACE_SECS = 12.0
+"""Stock clients poll health every 5 s: after two polls they have moved to another controller."""
+
+
+def create_registry(settings: ControllerSettings) -> ModelRegistry:
+    """The registry that the settings name, not yet open. Its libraries are imported only now: an embedded one needs no
+    SQLAlchemy.
+    """
+    timeout = timedelta(seconds=settings.heartbeat_timeout_secs)
+    remove_after = timedelta(seconds=settings.remove_after_secs) if settings.remove_after_secs else None
+    if settings.remote_addr:
+        from dbgpt_ctl.registry.remote import RemoteModelRegistry
+
+        return RemoteModelRegistry(settings.remote_addr)
+    if settings.registry_type == "embedded":
+        return EmbeddedModelRegistry(
+            clock=SystemClock(),
+            heartbeat_timeout=timeout,
+            max_instances=settings.max_instances,
+            watch_absence=True,
+            snapshot=SnapshotFile(Path(settings.snapshot_file)) if settings.snapshot_file else None,
+            remove_after=remove_after,
+        )
+    from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+
+    return DatabaseModelRegistry(
+        database_url(settings),
+        heartbeat_timeout=timeout,
+        max_instances=settings.max_instances,
+        pool_size=settings.registry_db_pool_size,
+        max_overflow=settings.registry_db_max_overflow,
+        hosts=database_hosts(settings),
+        ssl_ca=settings.registry_db_ssl_ca,
+        watch_absence=True,
+        remove_after=remove_after,
+    )
+
+
+def grace_secs(settings: ControllerSettings) -> float:
+    """How long to serve on after SIGTERM: clients of an embedded registry have nowhere to go."""
+    if settings.shutdown_grace_secs is not None:
+        return settings.shutdown_grace_secs
+    return DATABASE_GRACE_SECS if settings.registry_type == "database" else 0.0
+
+
+def create_tracer(settings: ControllerSettings) -> Tracer | None:
+    """The tracer that the settings ask for, not yet open; None for none. Raises UsageError for one that cannot be."""
+    if not (settings.tracer_file or settings.tracer_storage_cls or settings.tracer_to_open_telemetry):
+        return None
+    from random import Random
+
+    from dbgpt_ctl.tracing import Tracer
+    from dbgpt_ctl.tracing.sinks.custom import BatchSink, ClassSink, load_sink
+    from dbgpt_ctl.tracing.sinks.file import FileSink
+    from dbgpt_ctl.tracing.sinks.otlp import OtlpOptions, OtlpSink
+    from dbgpt_ctl.tracing.writer import SpanWriter
+
+    clock = SystemClock()
+    sinks: list[BatchSink] = []
+    if settings.tracer_file:
+        sinks.append(FileSink(settings.tracer_file, clock=clock))
+    if settings.tracer_storage_cls:
+        sinks.append(ClassSink(load_sink(settings.tracer_storage_cls), settings.tracer_storage_cls))
+    if settings.tracer_to_open_telemetry:
+        names = [each.name for each in fields(OtlpOptions)]
+        sinks.append(
+            OtlpSink(OtlpOptions(**{name: getattr(settings, f"otel_exporter_otlp_traces_{name}") for name in names}))
+        )
+    writers = [SpanWriter(sink, monotonic=monotonic) for sink in sinks]
+    return Tracer(writers, clock=clock, random=Random(), sample_ratio=settings.tracer_sample_ratio)  # noqa: S311 - ids
+
+
+def run(settings: ControllerSettings) -> None:
+    """Serves until SIGTERM (returns) or SIGINT (raises KeyboardInterrupt). Raises CtlError where it cannot."""
+    try:
+        handler = logs.configure(settings.log_level, settings.log_file)
+    except OSError as error:
+        raise UsageError(f"log file {settings.log_file} cannot be written: {error.strerror}") from None
+    if settings.log_file:  # on a terminal `ctl serve` has told them already
+        for warning in settings.warnings():
+            log.warning("%s", warning)
+    with contextlib.closing(handler), contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
+        serve(create_app(settings, create_registry(settings), create_tracer(settings)), sock, grace_secs(settings))
+
+
+def initialize_controller(
+    app: FastAPI | None = None,
+    *,
+    registry: ModelRegistry | None = None,
+    remote_controller_addr: str | None = None,
+    settings: ControllerSettings | None = None,
+) -> Controller | None:
+    """Mounts the API in `app`, which must not have started yet, and returns its Controller; without `app`, runs a
+    server of its own.
+
+    The registry is `registry`, else that of the controller at `remote_controller_addr`, else what `settings` name (by
+    default the embedded one). Arguments are named as in DB-GPT.
+    """
+    settings = settings or ControllerSettings()
+    if remote_controller_addr:
+        settings = replace(settings, remote_addr=remote_controller_addr)
+    registry = registry or create_registry(settings)
+    if app is None:
+        with contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
+            serve(create_app(settings, registry, create_tracer(settings)), sock, grace_secs(settings))
+        return None
+    controller = create_controller(settings, registry)
+    problems.install_in_foreign(app)
+    mount(app, controller, create_tracer(settings))
+    return controller

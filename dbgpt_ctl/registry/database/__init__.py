@@ -1,0 +1,1 @@
+"""The registry in SQLite, MySQL or MariaDB. Several controllers may share one database."""

@@ -1,0 +1,111 @@
+"""Statements on `ctl_event` and `ctl_stream`: how changes get their numbers, how they are read and forgotten.
+
+A transaction takes its numbers from the one row of `ctl_stream`, as its last lock. So those that tell something follow
+on each other: numbers have no gaps, and become visible in their order.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import delete, func, insert, select, update
+
+from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
+from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.registry.contract import MAX_EVENT_AGE_DAYS, MAX_EVENTS
+from dbgpt_ctl.registry.database.schema import EVENTS, STREAM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+__all__ = ["FORGOTTEN_AT_ONCE", "EventQuery", "forget_events", "forgettable", "read_events", "write_events"]
+
+FORGOTTEN_AT_ONCE = 1000
+_HEAD = select(STREAM.c.stream, STREAM.c.last_event).where(STREAM.c.id == 1)
+
+
+class EventQuery(NamedTuple):
+    """As the arguments of `ModelRegistry.events`."""
+
+    after: int | None
+    since: datetime | None
+    key: InstanceKey | None
+    limit: int
+
+
+def write_events(connection: Connection, changes: Sequence[Change]) -> None:
+    """Numbers and stores them, in this order. Nothing else may be locked after it in the same transaction."""
+    if not changes:
+        return
+    taken = update(STREAM).where(STREAM.c.id == 1).values(last_event=STREAM.c.last_event + len(changes))
+    connection.execute(taken)
+    last: int = connection.execute(select(STREAM.c.last_event).where(STREAM.c.id == 1)).scalar_one()
+    first = last - len(changes) + 1
+    connection.execute(insert(EVENTS), [_row(number, change) for number, change in enumerate(changes, first)])
+
+
+def read_events(connection: Connection, query: EventQuery) -> EventPage:
+    """The answer as of the number read first: what is told meanwhile comes with the next."""
+    stream, last_id = connection.execute(_HEAD).one()
+    if query.after is not None and query.after >= last_id:
+        return EventPage((), stream, last_id, missed=query.after > last_id)
+    column = EVENTS.c
+    wanted = [column.id <= last_id]
+    if query.after is not None:
+        wanted.append(column.id > query.after)
+    if query.since is not None:
+        wanted.append(column.at >= query.since)
+    if query.key is not None:
+        wanted += [column.model_name == query.key.model_name, column.host == query.key.host]
+        wanted.append(column.port == query.key.port)
+    order = column.id.desc() if query.after is None else column.id
+    found = [
+        _event(row) for row in connection.execute(select(EVENTS).where(*wanted).order_by(order).limit(query.limit))
+    ]
+    if query.after is None:
+        return EventPage(tuple(reversed(found)), stream, last_id)
+    # Looked at afterwards: what was forgotten meanwhile may be among those that were not found.
+    oldest = connection.execute(select(func.min(column.id))).scalar() or last_id + 1
+    return EventPage(tuple(found), stream, last_id, missed=query.after < oldest - 1)
+
+
+def forgettable(connection: Connection, now: datetime) -> tuple[int, int] | None:
+    """From which number on up to which (without it) events are too old or too many; None when none is."""
+    column = EVENTS.c
+    oldest = connection.execute(select(func.min(column.id))).scalar()
+    if oldest is None:
+        return None
+    last_id = connection.execute(_HEAD).one().last_event
+    recent = column.at >= now - timedelta(days=MAX_EVENT_AGE_DAYS)
+    young = connection.execute(select(func.min(column.id)).where(recent)).scalar()
+    end = max(last_id + 1 if young is None else young, last_id - MAX_EVENTS + 1)
+    return (oldest, end) if oldest < end else None
+
+
+def forget_events(connection: Connection, before: int) -> None:
+    """Deletes those with lower numbers: FORGOTTEN_AT_ONCE at the most, or others have to wait."""
+    connection.execute(delete(EVENTS).where(EVENTS.c.id < before))
+
+
+def _row(number: int, change: Change) -> dict[str, Any]:
+    actor = change.cause.actor
+    return {
+        "id": number,
+        "at": change.time,
+        **change.key._asdict(),
+        "old_state": str(change.old),
+        "new_state": str(change.new),
+        "verb": change.cause.verb,
+        "actor": str(actor.kind),
+        "address": actor.address,
+        "reason": change.cause.reason,
+    }
+
+
+def _event(row: Any) -> Event:
+    actor = Actor(ActorKind(row.actor), row.address)
+    key = InstanceKey(row.model_name, row.host, row.port)
+    return Event(row.id, Change(row.at, key, row.old_state, row.new_state, Cause(row.verb, actor, row.reason)))

@@ -1,0 +1,82 @@
+"""The events of the embedded registry: the newest ones, numbered without a gap."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.domain.events import Event, EventPage
+from dbgpt_ctl.registry.contract import MAX_EVENT_AGE_DAYS, MAX_EVENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from dbgpt_ctl.domain.events import Change
+    from dbgpt_ctl.domain.instance import InstanceKey
+
+MAX_AGE = timedelta(days=MAX_EVENT_AGE_DAYS)
+
+
+def random_stream() -> str:
+    """A name that no other numbering has."""
+    return secrets.token_hex(8)
+
+
+class EventLog:
+    """A list, since the ids follow on each other: an answer costs as much as it holds, whatever is kept."""
+
+    def __init__(self, stream: str, *, max_events: int = MAX_EVENTS, max_age: timedelta = MAX_AGE) -> None:
+        self.stream = stream
+        self.last_id = 0
+        self._max_events = max_events
+        self._max_age = max_age
+        self._events: list[Event] = []
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """All that are kept, in order of id."""
+        return tuple(self._events)
+
+    def restore(self, stream: str, last_id: int, events: Sequence[Event]) -> None:
+        """Goes on where another log was."""
+        self.stream, self.last_id, self._events = stream, last_id, list(events)
+
+    def extend(self, changes: Iterable[Change]) -> None:
+        """Numbers the changes, in this order."""
+        for change in changes:
+            self.last_id += 1
+            self._events.append(Event(self.last_id, change))
+        if len(self._events) > self._max_events:
+            del self._events[: -self._max_events]
+
+    def forget_old(self, now: datetime) -> None:
+        """Lets go of those that are too old; costs nothing when the oldest is not."""
+        before = now - self._max_age
+        old = 0
+        while old < len(self._events) and self._events[old].change.time < before:
+            old += 1
+        del self._events[:old]
+
+    def page(self, after: int | None, since: datetime | None, key: InstanceKey | None, limit: int) -> EventPage:
+        """As `ModelRegistry.events`."""
+        forgotten = self.last_id - len(self._events)
+        beyond = 0 if after is None else max(after - forgotten, 0)
+        if since is None and key is None:
+            found = self._first(beyond, limit) if after is not None else self._last(limit)
+        else:
+            fits = [
+                each
+                for each in self._events[beyond:]
+                if (since is None or each.change.time >= since) and (key is None or each.change.key == key)
+            ]
+            found = fits[:limit] if after is not None else fits[max(len(fits) - limit, 0) :]
+        missed = after is not None and not forgotten <= after <= self.last_id
+        return EventPage(tuple(found), self.stream, self.last_id, missed)
+
+    def _first(self, beyond: int, limit: int) -> list[Event]:
+        return self._events[beyond : beyond + limit]
+
+    def _last(self, limit: int) -> list[Event]:
+        return self._events[max(len(self._events) - limit, 0) :]

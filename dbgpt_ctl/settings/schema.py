@@ -1,0 +1,254 @@
+"""Every knob, once: a field here is a `CONTROLLER_*` variable, a flag, a line of .env.example and a row of the README.
+
+    flag  >  environment  >  .env file  >  default        (of a client also contexts: see `settings.connection`)
+
+`load` is the one border where texts become values: what it returns is checked. A settings object made in code is taken
+as it is. After a change here: `make generate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.settings.knob import Knob, knob, knobs_of
+from dbgpt_ctl.settings.load import Effective, Settings
+from dbgpt_ctl.settings.sources import remarks_on
+from dbgpt_ctl.settings.value_types import (
+    Headers,
+    Host,
+    Hosts,
+    Kind,
+    Password,
+    Ratio,
+    Seconds,
+    Switch,
+    Urls,
+    Whole,
+    Word,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.settings.sources import Found
+
+__all__ = ["ClientSettings", "ControllerSettings", "Effective", "Knob", "Settings", "knobs_of"]
+
+SERVICE_BEAT_SECS = 20
+"""DB-GPT hard-codes this interval for WorkerManager@service: a timeout that is no longer loses it."""
+OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_"
+"""OpenTelemetry's own variables for all signals begin so; those for traces alone go before them."""
+_PORT = Whole(1, 65535)
+
+
+def _otlp(name: str, default: Any, kind: Kind, text: str) -> Any:
+    """A knob of the export to OpenTelemetry, which the standard variables set too while that is on."""
+    shared = (f"{OTLP_VARIABLE}TRACES_{name.upper()}", f"{OTLP_VARIABLE}{name.upper()}")
+    return knob(default, kind, text, shared=shared, shared_with="tracer_to_open_telemetry")
+
+
+@dataclass(frozen=True, repr=False)
+class ClientSettings(Settings):
+    """The knobs of every command that talks to a controller."""
+
+    address: str = knob(
+        "http://127.0.0.1:8000",
+        Urls(),
+        "URL of the controller; several, separated by commas, are tried in turn",
+        aliases=("-a",),
+    )
+    request_timeout: float = knob(5.0, Seconds(3600), "seconds that one request may take")
+    context: str | None = field(default=None, kw_only=True)
+    """The name of the context that counts, if any (see `settings.connection`)."""
+    context_origin: str | None = field(default=None, kw_only=True, compare=False)
+    token_origin: str | None = field(default=None, kw_only=True, compare=False)
+    """Where the token came from that was put into `address`, if any was."""
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """`address`, read; with the credentials, which its own text hides."""
+        from dbgpt_ctl.addresses import parse_addresses
+
+        return parse_addresses(self.address)
+
+
+@dataclass(frozen=True, repr=False)
+class ControllerSettings(Settings):
+    """The knobs of `ctl serve`."""
+
+    host: str = knob("127.0.0.1", Host(), "address to listen on; 0.0.0.0 or :: for all")
+    port: int = knob(8000, _PORT, "port to listen on")
+    registry_type: str = knob(
+        "embedded",
+        Word("embedded", "database"),
+        "where instances are kept: in memory or in a database",
+        aliases=("--registry",),
+    )
+    registry_db_type: str = knob("mysql", Word("mysql", "sqlite"), "kind of the database; MariaDB is mysql")
+    registry_db_name: str = knob(
+        "dbgpt", Kind("NAME"), "name of the MySQL database; for sqlite the path of the file, which has no default"
+    )
+    registry_db_host: str | None = knob(
+        None, Hosts(), "host of the MySQL server; of a cluster, several with commas, tried in turn"
+    )
+    registry_db_port: int = knob(3306, _PORT, "port of the MySQL server")
+    registry_db_user: str | None = knob(None, Kind("USER"), "user at the MySQL server")
+    registry_db_password: str | None = knob(
+        None, Password(), "password at the MySQL server; safer in the variable or a .env file than in the flag"
+    )
+    registry_db_ssl_ca: str | None = knob(
+        None, Kind("PATH"), "PEM file with the certificates to trust; with one, connections to MySQL are encrypted"
+    )
+    registry_db_pool_size: int = knob(5, Whole(1, 1000), "connections to the database that stay open")
+    registry_db_max_overflow: int = knob(10, Whole(0, 1000), "connections to the database beyond those, under load")
+    heartbeat_interval_secs: float = knob(20.0, Seconds(), "seconds between two heartbeats of a worker")
+    heartbeat_timeout_secs: float = knob(
+        60.0, Seconds(), "seconds after its last heartbeat from which an instance is unhealthy"
+    )
+    remove_after_secs: float = knob(
+        7 * 24 * 3600.0,
+        Seconds(zero=True),
+        "seconds after which what is unhealthy or deregistered is removed, but for what was drained; 0: never",
+    )
+    snapshot_file: str | None = knob(
+        None, Kind("PATH"), "file in which an embedded registry outlives its process; without one: it does not"
+    )
+    shutdown_grace_secs: float | None = knob(
+        None,
+        Seconds(3600, zero=True),
+        "seconds to serve on after SIGTERM with health 503, so that clients move away; without: 12 with a database "
+        "registry, else 0",
+    )
+    max_instances: int = knob(200_000, Whole(1, 1_000_000_000), "most instances to keep; new ones beyond are refused")
+    remote_addr: str | None = knob(None, Urls(), "URL of another controller to serve, instead of a registry of our own")
+    log_level: str = knob("info", Word("debug", "info", "warning", "error", "critical"), "least severe lines to log")
+    log_file: str | None = knob(None, Kind("PATH"), "file to log to, rotated; without one: standard error")
+    tracer_file: str | None = knob(
+        None, Kind("PATH"), "file for traces as JSON lines, one per day, for `dbgpt trace list`; without one: none"
+    )
+    tracer_storage_cls: str | None = knob(
+        None, Kind("MODULE:CLASS"), "class of your own that gets the traces, as package.module:Class"
+    )
+    tracer_sample_ratio: float = knob(0.0, Ratio(), "share of heartbeats and lists to trace")
+    tracer_to_open_telemetry: bool = knob(
+        default=False,
+        kind=Switch(),
+        text="whether traces go to an OpenTelemetry collector too, over OTLP; needs the extra otel",
+        shared=("TRACER_TO_OPEN_TELEMETRY",),
+    )
+    otel_exporter_otlp_traces_protocol: str = _otlp(
+        "protocol", "grpc", Word("grpc", "http/protobuf"), "how the collector is spoken to"
+    )
+    otel_exporter_otlp_traces_endpoint: str | None = _otlp(
+        "endpoint",
+        None,
+        Kind("URL"),
+        "URL of the collector, with the path if it is HTTP; without one: http://localhost:4317 or "
+        "http://localhost:4318/v1/traces",
+    )
+    otel_exporter_otlp_traces_insecure: bool | None = _otlp(
+        "insecure", None, Switch(), "whether gRPC goes without TLS to an endpoint without http:// or https://"
+    )
+    otel_exporter_otlp_traces_certificate: str | None = _otlp(
+        "certificate", None, Kind("PATH"), "PEM file with the certificates to trust; without one: the system's"
+    )
+    otel_exporter_otlp_traces_headers: str | None = _otlp(
+        "headers", None, Headers(), "headers for the collector, as name=value,name=value, values percent-encoded"
+    )
+    otel_exporter_otlp_traces_timeout: float = _otlp(
+        "timeout", 10.0, Seconds(3600), "seconds that the export of a batch may take, with its retries"
+    )
+    otel_exporter_otlp_traces_compression: str = _otlp(
+        "compression", "none", Word("none", "gzip"), "how batches are compressed"
+    )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only processes on this machine can reach the controller."""
+        from ipaddress import ip_address  # only `ctl serve` pays for it
+
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
+
+    def warnings(self) -> list[str]:
+        """One line for each thing that is allowed and likely a mistake; never a secret."""
+        lines = list(self.remarks)
+        shown = {each.knob.name: each.shown for each in self.effective()}
+        timeout = f"heartbeat_timeout_secs {shown['heartbeat_timeout_secs']}"
+        if self.heartbeat_timeout_secs <= SERVICE_BEAT_SECS:
+            lines.append(f"{timeout} is too short for DB-GPT: WorkerManager@service beats every {SERVICE_BEAT_SECS} s")
+        if self.heartbeat_timeout_secs < self.heartbeat_interval_secs:
+            lines.append(
+                f"{timeout} is below heartbeat_interval_secs {shown['heartbeat_interval_secs']}: live workers expire"
+            )
+        idle = [name for name in self.origins if name.startswith("registry_db_")]
+        if idle and self.registry_type == "embedded":
+            why = "remote_addr is set" if self.remote_addr else "registry_type is embedded; add --registry database"
+            lines.append(f"{', '.join(idle)} without effect: {why}")
+        idle = [name for name in self.origins if name.startswith("otel_")]
+        if idle and not self.tracer_to_open_telemetry:
+            lines.append(f"{', '.join(idle)} without effect: tracer_to_open_telemetry is off")
+        return lines
+
+    def checked(self) -> Self:
+        """With `~` in paths expanded. Raises UsageError that names all that a database registry lacks."""
+        if self.registry_type == "database":
+            if self.remote_addr is not None:
+                raise UsageError(
+                    "remote_addr and registry_type database exclude each other: a controller has one registry"
+                )
+            self._require_database()
+        settings = replace(
+            self,
+            log_file=_expanded(self.log_file),
+            snapshot_file=_expanded(self.snapshot_file),
+            registry_db_ssl_ca=_expanded(self.registry_db_ssl_ca),
+            tracer_file=_expanded(self.tracer_file),
+            otel_exporter_otlp_traces_certificate=_expanded(self.otel_exporter_otlp_traces_certificate),
+            otel_exporter_otlp_traces_endpoint=self._traces_endpoint(),
+        )
+        if self.registry_db_type == "sqlite":
+            return replace(settings, registry_db_name=_expanded(self.registry_db_name))
+        return settings
+
+    def _traces_endpoint(self) -> str | None:
+        """The standard variable for all signals holds a base: over HTTP, traces have their path below it."""
+        endpoint = self.otel_exporter_otlp_traces_endpoint
+        origin = self.origins.get("otel_exporter_otlp_traces_endpoint", "")
+        is_base = f"{OTLP_VARIABLE}ENDPOINT" in origin.split()
+        if endpoint and is_base and self.otel_exporter_otlp_traces_protocol != "grpc":
+            return f"{endpoint.rstrip('/')}/v1/traces"
+        return endpoint
+
+    def _require_database(self) -> None:
+        needed = {"registry_db_name"}
+        if self.registry_db_type == "mysql":
+            needed = {"registry_db_host", "registry_db_user", "registry_db_password"}
+        missing = [each for each in knobs_of(self) if each.name in needed and not self._is_given(each)]
+        if missing:
+            names = ", ".join(f"{each.name} ({each.variable})" for each in missing)
+            raise UsageError(f"a {self.registry_db_type} registry needs {names}: set the variables or give the flags")
+
+    def _is_given(self, knob: Knob) -> bool:
+        """An empty password is one, if it was asked for; empty hosts and users are none."""
+        return knob.name in self.origins and (isinstance(knob.kind, Password) or getattr(self, knob.name) is not None)
+
+    @classmethod
+    def _remarks(cls, variables: Mapping[str, Found]) -> tuple[str, ...]:
+        return tuple(remarks_on(variables, [each.variable for each in (*knobs_of(cls), *knobs_of(ClientSettings))]))
+
+
+def _expanded(path: str | None) -> Any:
+    if path is None or not path.startswith("~"):
+        return path
+    from pathlib import Path
+
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise UsageError(f"{path}: the home directory that ~ stands for is not known") from None

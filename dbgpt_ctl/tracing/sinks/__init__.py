@@ -1,0 +1,1 @@
+"""Where spans go: a file, an OpenTelemetry collector, or a class of your own."""

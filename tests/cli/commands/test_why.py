@@ -13,8 +13,8 @@ from dbgpt_ctl.cli.diagnosis.report import folded
 from dbgpt_ctl.client import ControllerClient
 from dbgpt_ctl.domain.instance import Registration
 from tests.cli.clusters import Cluster, cluster, stock_controller
+from tests.cli.diagnosis.test_probe import WORKER, answering, closed
 from tests.cli.schemas import validated
-from tests.cli.test_probe import WORKER, answering, closed
 from tests.cli.test_process import on_terminal
 from tests.support.fake_controller import fake_controller, listed
 from tests.support.process import ctl

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cli.completion.test_protocol import offered
 from tests.cli.schemas import validated
-from tests.cli.test_completion import offered
 from tests.support.fake_controller import fake_controller, listed
 
 if TYPE_CHECKING:

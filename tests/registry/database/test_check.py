@@ -11,7 +11,7 @@ from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database.check import LONG_DEAD, Checkup, HostClock, check_up
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
 from tests.registry.backends import TIMEOUT, Backend, sent
-from tests.registry.test_migration import Place
+from tests.registry.database.test_import_dbgpt import Place
 from tests.support.clock import ManualClock
 from tests.support.dbgpt_table import create_dbgpt_table, row
 from tests.support.mariadb import PASSWORD, free_port

@@ -12,8 +12,8 @@ import pexpect
 import pytest
 
 from tests.cli.clusters import Cluster, stock_controller
+from tests.cli.diagnosis.test_probe import WORKER, answering, closed
 from tests.cli.schemas import validated
-from tests.cli.test_probe import WORKER, answering, closed
 from tests.support.fake_controller import fake_controller, listed
 from tests.support.process import environment
 

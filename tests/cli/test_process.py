@@ -141,9 +141,9 @@ def test_nobody_there_is_one_line_and_3() -> None:
 
 def test_an_unexpected_error_is_one_line_and_the_way_to_more(fake: FakeController) -> None:
     breaks = (
-        "import sys, dbgpt_ctl.cli.framework.session as session; from dbgpt_ctl.cli import main\n"
+        "import sys, dbgpt_ctl.cli.framework.session as module; from dbgpt_ctl.cli import main\n"
         "def client(*args, **more): raise RuntimeError('boom')\n"
-        "session.Link.client = client; sys.argv = ['ctl', 'models', 'list']; main()"
+        "module.Session.client = client; sys.argv = ['ctl', 'models', 'list']; main()"
     )
     for debug in ("", "1"):
         command = [sys.executable, "-c", breaks]

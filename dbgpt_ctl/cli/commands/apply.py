@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dbgpt_ctl.cli.completion.candidates import files
-from dbgpt_ctl.cli.framework.session import Link, takes_link
+from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import ResultFormat
 
 
@@ -30,14 +30,14 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be
 Output = Annotated[ApplyFormat, typer.Option("--output", "-o", help="How to print the results.")]
 
 
-@takes_link
+@takes_session
 def apply(
     file: FileName = None,
     *,
     prune: Prune = False,
     dry_run: DryRun = False,
     output: Output = ApplyFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> int:
     """Make the registered instances as a file declares them.
 
@@ -47,16 +47,16 @@ def apply(
     """
     from dbgpt_ctl.cli.manifest.run import apply_file
 
-    return apply_file(file, link, ResultFormat(output.value), prune=prune, dry_run=dry_run)
+    return apply_file(file, session, ResultFormat(output.value), prune=prune, dry_run=dry_run)
 
 
-@takes_link
+@takes_session
 def diff(
     file: FileName = None,
     *,
     prune: Prune = False,
     output: Output = ApplyFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> int:
     """Show what `ctl apply` would change.
 
@@ -65,4 +65,4 @@ def diff(
     """
     from dbgpt_ctl.cli.manifest.run import diff_file
 
-    return diff_file(file, link, prune=prune, as_json=output is ApplyFormat.JSON)
+    return diff_file(file, session, prune=prune, as_json=output is ApplyFormat.JSON)

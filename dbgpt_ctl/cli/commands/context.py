@@ -11,7 +11,7 @@ import typer
 
 from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.framework.errors import Command, Group
-from dbgpt_ctl.cli.framework.session import Link, takes_link
+from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import print_json, print_lines, print_table, say
 from dbgpt_ctl.cli.output.table import Column
@@ -155,11 +155,11 @@ def delete(name: Name) -> None:
 
 
 @app.command(cls=Command)
-@takes_link
+@takes_session
 def show(
     *,
     output: Annotated[ShowFormat, typer.Option("--output", "-o", help="How to print it.")] = ShowFormat.TABLE,
-    link: Link,
+    session: Session,
 ) -> None:
     """Show which controller a command would talk to, and where each value comes from. Sends nothing.
 
@@ -168,7 +168,7 @@ def show(
     a variable in the environment, one in a .env file, the current context,
     the default. A context's token goes to that context's addresses only.
     """
-    settings = link.settings
+    settings = session.settings
     values: dict[str, Any] = {
         "context": {"value": settings.context, "from": settings.context_origin},
         **{knob.name: {"value": shown, "from": origin} for knob, shown, origin in settings.effective()},

@@ -9,7 +9,7 @@ import typer
 
 from dbgpt_ctl.cli.commands.why import exit_code
 from dbgpt_ctl.cli.diagnosis.report import ReportFormat, print_object, print_report, report_object
-from dbgpt_ctl.cli.framework.session import Link, takes_link
+from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.parsing.references import ModelFilter
 from dbgpt_ctl.errors import CtlError
 
@@ -22,8 +22,8 @@ Output = Annotated[ReportFormat, typer.Option("--output", "-o", help="How to pri
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not knock at the addresses of instances.")]
 
 
-@takes_link
-def doctor(*, no_probe: NoProbe = False, output: Output = ReportFormat.TEXT, link: Link) -> int:
+@takes_session
+def doctor(*, no_probe: NoProbe = False, output: Output = ReportFormat.TEXT, session: Session) -> int:
     """Examine controllers and all models: each finding with its evidence and its fix.
 
     Knocks at instances from here (at most 50 addresses, 2 s). Exits with 1 when there is an error; warnings alone are
@@ -32,7 +32,7 @@ def doctor(*, no_probe: NoProbe = False, output: Output = ReportFormat.TEXT, lin
     from dbgpt_ctl.cli.diagnosis.collect import gather
     from dbgpt_ctl.cli.diagnosis.rules import examine
 
-    facts = gather(link, ModelFilter(), knock=not no_probe)
+    facts = gather(session, ModelFilter(), knock=not no_probe)
     findings = examine(facts)
     counts = Counter(each.severity.value for each in findings)
     if output is ReportFormat.JSON:

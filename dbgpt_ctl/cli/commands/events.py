@@ -11,7 +11,7 @@ import typer
 
 from dbgpt_ctl.cli.commands.event_query import Query, parse_since
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.framework.session import Link, takes_link
+from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import COLUMNS, Flaps, line_of, row_of
 from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.stdout import json_text, print_json, print_lines, wants_colour
@@ -67,7 +67,7 @@ Limit = Annotated[
 ]
 
 
-@takes_link
+@takes_session
 def events(
     target: Target = None,
     *,
@@ -78,7 +78,7 @@ def events(
         EventFormat,
         typer.Option("--output", "-o", help="How to print them: json is an array, with -f an object a line."),
     ] = EventFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> None:
     """Show each change of state of the instances: when, from what to what, and who did it.
 
@@ -86,29 +86,29 @@ def events(
     """
     query, wanted = Query.parse(target), _parse_limit(limit, since=since, follow=follow)
     moment, ago = parse_since(since)
-    with link.client() as client:
+    with session.client() as client:
         if ago is not None:
             moment = (client.status().time or datetime.now().astimezone()) - ago
         query = replace(query, since=moment)
         found, cursor = _past(client, query, wanted)
         if follow:
-            _follow(link, Following(client, query, cursor), found, output)
+            _follow(session, Following(client, query, cursor), found, output)
         elif output is EventFormat.JSON:
             print_json([each.object for each in found])
         else:
-            _print(link, found, target)
+            _print(session, found, target)
 
 
-def _print(link: Link, found: list[Told], target: str | None) -> None:
+def _print(session: Session, found: list[Told], target: str | None) -> None:
     if not found:
-        link.say(f"no events{'' if target is None else f' of {quoted(target)}'}")
+        session.say(f"no events{'' if target is None else f' of {quoted(target)}'}")
         return
     flaps = Flaps()
     rows = [row_of(each.event.change, flaps.note(each.event.change)) for each in found]
     print_lines(plain(COLUMNS, rows, headers=True, colour=wants_colour()))  # a reference in pieces could not be copied
 
 
-def _follow(link: Link, following: Following, found: list[Told], output: EventFormat) -> None:
+def _follow(session: Session, following: Following, found: list[Told], output: EventFormat) -> None:
     from dbgpt_ctl.cli.watch.reader_gone import ends_with_its_reader
 
     flaps, colour = Flaps(), wants_colour()
@@ -126,7 +126,7 @@ def _follow(link: Link, following: Following, found: list[Told], output: EventFo
     with ends_with_its_reader():
         for each in found:
             tell(each)
-        for each in following.live(link):
+        for each in following.live(session):
             tell(each)
 
 
@@ -138,18 +138,18 @@ class Following:
     query: Query
     cursor: str
 
-    def live(self, link: Link) -> Iterator[Told]:
+    def live(self, session: Session) -> Iterator[Told]:
         """Never ends. Over an outage none is lost but what the controllers have forgotten, which is said."""
         from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
 
         host = None if self.query.key is None else self.query.key.host
-        follower = Follower(self.client, Outage(link.say), self.query.models.model_name, host, Position(self.cursor))
+        follower = Follower(self.client, Outage(session.say), self.query.models.model_name, host, Position(self.cursor))
         known = self.cursor
         for watched in follower:
             if watched.kind == "change" and watched.event is not None:
                 yield Told(watched.event, watched.object)
             elif watched.kind == "reset":
-                link.say(f"some events may be missing here: {watched.reason or 'the controller has forgotten them'}")
+                session.say(f"some events may be missing here: {watched.reason or 'the controller has forgotten them'}")
                 yield from self._caught_up(follower, known)
             known = follower.position.cursor or known
 

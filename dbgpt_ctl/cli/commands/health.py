@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dbgpt_ctl.cli.framework.session import Link, takes_link
+from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import print_csv, print_json, print_table, print_yaml, say
 from dbgpt_ctl.cli.output.table import Column
@@ -34,7 +34,7 @@ _COLUMNS = (
 )
 
 
-@takes_link
+@takes_session
 def health(
     *,
     all_: Annotated[
@@ -42,13 +42,13 @@ def health(
     ] = False,
     output: Annotated[HealthFormat, typer.Option("--output", "-o", help="How to print them.")] = HealthFormat.TABLE,
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Leave out the header of table and csv.")] = False,
-    link: Link,
+    session: Session,
 ) -> int:
     """Ask each controller of --address how it is.
 
     Exits with 0 if one is healthy (with --all: if all are), else with 3.
     """
-    with link.client() as client:
+    with session.client() as client:
         found = client.health()
     _print(found, output, headers=not no_headers)
     healthy = sum(each.ok for each in found)

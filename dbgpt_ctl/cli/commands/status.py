@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dbgpt_ctl.cli.framework.session import Link, takes_link
+from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import print_json, print_lines, print_yaml
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ControllerUnreachable, CtlError, NotAllowed, NotSupported
@@ -74,21 +74,21 @@ class Overview:
     """Those that are drained or deregistered, with all their facts."""
 
 
-@takes_link
+@takes_session
 def status(
     *,
     output: Annotated[StatusFormat, typer.Option("--output", "-o", help="How to print it.")] = StatusFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> None:
     """Show the state of the cluster: controllers, registry, models, and what needs a look.
 
     Exits with 3 if no controller answers.
     """
-    told = _ask_all(link)
+    told = _ask_all(session)
     first = next((each.status for each in sorted(told, key=_rank) if each.status), None)
     if first is None:
         raise _why_none(told)
-    overview = Overview(told, first, _odd(link, first))
+    overview = Overview(told, first, _odd(session, first))
     from dbgpt_ctl.cli.diagnosis.status_warnings import warnings_of
 
     warnings = warnings_of(overview)
@@ -114,12 +114,12 @@ def status(
             print_lines(screen(overview, warnings))
 
 
-def _ask_all(link: Link) -> list[Told]:
+def _ask_all(session: Session) -> list[Told]:
     """All at once, each for the whole of --request-timeout, in the order of the address."""
-    urls = [each.url for each in link.settings.addresses]
+    urls = [each.url for each in session.settings.addresses]
 
     def ask(url: str) -> Told:
-        with link.client(url) as client:
+        with session.client(url) as client:
             return _ask(client, url, time.monotonic)
 
     if len(urls) == 1:
@@ -157,10 +157,10 @@ def _why_none(told: list[Told]) -> CtlError:
     return (reached or errors)[0] if len(told) == 1 or reached else ControllerUnreachable("; ".join(map(str, errors)))
 
 
-def _odd(link: Link, first: ControllerStatus) -> list[KnownInstance]:
+def _odd(session: Session, first: ControllerStatus) -> list[KnownInstance]:
     """Asked for only where there are some. What cannot be had is left out: the screen is worth more than a warning."""
     found: list[KnownInstance] = []
-    with link.client(first.controller) as client:
+    with session.client(first.controller) as client:
         for state in (InstanceState.DRAINED, InstanceState.DEREGISTERED):
             if any(getattr(each, state) for each in first.models):
                 try:

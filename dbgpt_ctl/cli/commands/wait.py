@@ -13,7 +13,7 @@ import typer
 
 from dbgpt_ctl.cli.commands.conditions import Condition, count, told
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.framework.session import Link, takes_link
+from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import print_json, print_lines, say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
@@ -79,7 +79,7 @@ MaxAge = Annotated[
 ]
 
 
-@takes_link
+@takes_session
 def wait(
     name: Name = None,
     *,
@@ -88,7 +88,7 @@ def wait(
     every: Every = "1s",
     controller: OfController = False,
     output: Output = GateFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> None:
     """Wait until instances of a model are in a state, or until a controller is healthy.
 
@@ -100,23 +100,23 @@ def wait(
         raise UsageError("--for is about instances of NAME: leave it out with --controller")
     patience, pause = parse_duration("--timeout", timeout), parse_duration("--every", every)
     wanted, subject = Condition.parse("--for", condition or "healthy>=1"), ModelFilter.parse(name, None)
-    with link.client() as client:
+    with session.client() as client:
         look = partial(_controllers, client) if controller else partial(_instances, client, subject, wanted)
-        found = wait_for(look, patience, pause, quiet=link.quiet, monotonic=time.monotonic, sleep=time.sleep)
+        found = wait_for(look, patience, pause, quiet=session.quiet, monotonic=time.monotonic, sleep=time.sleep)
     if found.met or output is GateFormat.JSON:
         _print(found, output)
     if not found.met:
         raise ConditionNotMet(f"{found.name} is not {found.condition} after {patience:g}s: {found.text}")
 
 
-@takes_link
+@takes_session
 def assert_(
     name: ModelName,
     *,
     min_healthy: MinHealthy = "1",
     max_age: MaxAge = None,
     output: Output = GateFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> int:
     """Insist that so many instances of a model get requests now.
 
@@ -124,7 +124,7 @@ def assert_(
     """
     subject, wanted = ModelFilter.parse(name, None), Condition.parse("--min-healthy", f"healthy>={min_healthy}")
     youngest = None if max_age is None else timedelta(seconds=parse_duration("--max-age", max_age))
-    with link.client() as client:
+    with session.client() as client:
         found = _instances(client, subject, wanted, youngest)
     _print(found, output)
     if not found.met:

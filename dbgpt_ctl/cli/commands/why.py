@@ -8,7 +8,7 @@ import typer
 
 from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.diagnosis.report import ReportFormat, print_object, print_report, report_object
-from dbgpt_ctl.cli.framework.session import Link, takes_link
+from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import say
 from dbgpt_ctl.cli.parsing.references import ModelFilter
@@ -30,8 +30,8 @@ Output = Annotated[ReportFormat, typer.Option("--output", "-o", help="How to pri
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not knock at the addresses of instances.")]
 
 
-@takes_link
-def why(name: Name, *, no_probe: NoProbe = False, output: Output = ReportFormat.TEXT, link: Link) -> int:
+@takes_session
+def why(name: Name, *, no_probe: NoProbe = False, output: Output = ReportFormat.TEXT, session: Session) -> int:
     """Explain why a model gets no requests, or say that it does.
 
     Looks at controllers, registry, names, states and proxy variables, and knocks at the instances from here (at most 50
@@ -42,7 +42,7 @@ def why(name: Name, *, no_probe: NoProbe = False, output: Output = ReportFormat.
     from dbgpt_ctl.cli.diagnosis.rules import explain
 
     wanted = ModelFilter.parse(name, None)
-    facts = gather(link, wanted, knock=not no_probe)
+    facts = gather(session, wanted, knock=not no_probe)
     findings = explain(facts)
     if output is ReportFormat.JSON:
         print_object({**report_object(facts, findings), "name": wanted.model_name or wanted.name})

@@ -19,40 +19,40 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dbgpt_ctl.cli.diagnosis.asking import Told
-    from dbgpt_ctl.cli.framework.session import Link
+    from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.parsing.references import ModelFilter
     from dbgpt_ctl.domain.events import Event
 
 _MOST_EVENTS = 20
 
 
-def gather(link: Link, wanted: ModelFilter, *, knock: bool) -> Facts:
+def gather(session: Session, wanted: ModelFilter, *, knock: bool) -> Facts:
     """All facts; what cannot be asked is missing from them, a controller that does not answer is one of them."""
-    addresses = link.settings.addresses
-    told = _ask_all(link, [each.url for each in addresses], wanted)
+    addresses = session.settings.addresses
+    told = _ask_all(session, [each.url for each in addresses], wanted)
     facts = Facts(
         wanted=wanted,
         controllers=tuple(each.facts for each in told),
         models=frozenset().union(*(each.models for each in told)),
         proxies=tuple(proxied(addresses, os.environ)),
-        open_files=tuple(open_files(link.env_file)),
+        open_files=tuple(open_files(session.env_file)),
     )
     if str(wanted) and not facts.seen:
-        return replace(facts, events=_events_of(link, facts))
+        return replace(facts, events=_events_of(session, facts))
     if not knock:
         return facts
     places = places_of(facts)
     return replace(facts, probes=probe_all(places[:MOST]), unprobed=max(0, len(places) - MOST))
 
 
-def _ask_all(link: Link, urls: Sequence[str], wanted: ModelFilter) -> list[Told]:
+def _ask_all(session: Session, urls: Sequence[str], wanted: ModelFilter) -> list[Told]:
     """All at once, in their order."""
     if len(urls) == 1:
-        return [ask(link.client, urls[0], wanted)]
+        return [ask(session.client, urls[0], wanted)]
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(len(urls)) as threads:
-        return list(threads.map(lambda url: ask(partial(link.client, url), url, wanted), urls))
+        return list(threads.map(lambda url: ask(partial(session.client, url), url, wanted), urls))
 
 
 def places_of(facts: Facts) -> list[Place]:
@@ -68,7 +68,7 @@ def places_of(facts: Facts) -> list[Place]:
     return list(dict.fromkeys(place for _, _, place in sorted(turns)))
 
 
-def _events_of(link: Link, facts: Facts) -> tuple[Event, ...]:
+def _events_of(session: Session, facts: Facts) -> tuple[Event, ...]:
     """What happened to instances that are in no list any more, oldest first."""
     wanted = facts.wanted
     names = [wanted.model_name] if wanted.model_name else [f"{wanted.name}@{kind}" for kind in TYPES]
@@ -76,7 +76,7 @@ def _events_of(link: Link, facts: Facts) -> tuple[Event, ...]:
     for controller in facts.answering:
         if controller.is_stock:
             continue
-        with link.client(controller.url) as client:
+        with session.client(controller.url) as client:
             for name in names:
                 try:
                     page = client.events(model_name=name, limit=_MOST_EVENTS)

@@ -78,7 +78,7 @@ _OPTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class Session:
     """Which controllers a command is about, and how much it says of that."""
 
     settings: ClientSettings
@@ -115,15 +115,15 @@ class Link:
             say(line)
 
 
-def takes_link(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The decorated command gets the options that all share; its argument `link` is what they lead to.
+def takes_session(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The decorated command gets the options that all share; its argument `session` is what they lead to.
 
     A wrong one raises UsageError before the command runs.
     """
     own = inspect.signature(command, eval_str=True)
 
     @wraps(command)
-    def linked(
+    def with_session(
         *args: Any,
         address: str | None,
         request_timeout: str | None,
@@ -135,16 +135,16 @@ def takes_link(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         timeout = None if request_timeout is None else parse_duration("--request-timeout", request_timeout)
         settings = load_connection({"address": address, "request_timeout": timeout}, os.environ, env_file, context)
-        link = Link(settings, verbose=verbose, quiet=quiet, env_file=env_file)
+        session = Session(settings, verbose=verbose, quiet=quiet, env_file=env_file)
         for line in settings.remarks:
-            link.say(f"warning: {line}")
-        return command(*args, link=link, **given)
+            session.say(f"warning: {line}")
+        return command(*args, session=session, **given)
 
     shared = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (annotation, default) in _OPTIONS.items()
     ]
-    parameters = [*(each for each in own.parameters.values() if each.name != "link"), *shared]
-    vars(linked)["__signature__"] = own.replace(parameters=parameters)
-    linked.__annotations__ = {each.name: each.annotation for each in parameters}
-    return linked
+    parameters = [*(each for each in own.parameters.values() if each.name != "session"), *shared]
+    vars(with_session)["__signature__"] = own.replace(parameters=parameters)
+    with_session.__annotations__ = {each.name: each.annotation for each in parameters}
+    return with_session

@@ -14,7 +14,7 @@ from dbgpt_ctl.errors import ConditionNotMet, NotSupported
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dbgpt_ctl.cli.framework.session import Link
+    from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.manifest.plan import Step
     from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
@@ -29,11 +29,11 @@ class Applier:
     """
 
     def __init__(
-        self, client: ControllerClient, steps: Sequence[Step], link: Link, *, drains: bool, dry_run: bool
+        self, client: ControllerClient, steps: Sequence[Step], session: Session, *, drains: bool, dry_run: bool
     ) -> None:
         self._client = client
         self._steps = {each.key: each for each in steps}
-        self._remark = Durability(link)
+        self._remark = Durability(session)
         self._drains = drains
         self._dry_run = dry_run
 

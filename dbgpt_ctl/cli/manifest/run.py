@@ -17,7 +17,7 @@ from dbgpt_ctl.cli.output.stdout import print_json, print_lines, say
 from dbgpt_ctl.errors import ConditionNotMet, ControllerUnreachable, CtlError, NotSupported, UsageError
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.cli.framework.session import Link
+    from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.manifest.declarations import Declared
     from dbgpt_ctl.client import ControllerClient, InstanceList
     from dbgpt_ctl.client.details import InstanceReport
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 _MOST_PROBLEMS = 20
 
 
-def apply_file(file: str | None, link: Link, form: ResultFormat, *, prune: bool, dry_run: bool) -> int:
+def apply_file(file: str | None, session: Session, form: ResultFormat, *, prune: bool, dry_run: bool) -> int:
     """Makes the registered instances as declared. Returns the exit code. Nothing is pruned once something failed."""
     declared = _read(file, prune=prune)
-    with link.client() as client:
+    with session.client() as client:
         there, drains = _registered(client)
         if there.stale_since is not None and not dry_run:
             raise ControllerUnreachable(
@@ -36,8 +36,8 @@ def apply_file(file: str | None, link: Link, form: ResultFormat, *, prune: bool,
             )
         steps = make_plan(declared, there.instances, prune=prune)
         for line in remarks(steps):
-            link.say(line)
-        applier = Applier(client, steps, link, drains=drains, dry_run=dry_run)
+            session.say(line)
+        applier = Applier(client, steps, session, drains=drains, dry_run=dry_run)
         first = [each.key for each in steps if each.kind is not Kind.PRUNE]
         last = [each.key for each in steps if each.kind is Kind.PRUNE]
         outcomes: list[Outcome] = attempt_all(first, applier, form)
@@ -46,19 +46,19 @@ def apply_file(file: str | None, link: Link, form: ResultFormat, *, prune: bool,
         return conclude(outcomes, form)
 
 
-def diff_file(file: str | None, link: Link, *, prune: bool, as_json: bool) -> int:
+def diff_file(file: str | None, session: Session, *, prune: bool, as_json: bool) -> int:
     """Prints what apply would change. Returns the exit code."""
     declared = _read(file, prune=prune)
-    with link.client() as client:
+    with session.client() as client:
         there, _ = _registered(client)
     if there.stale_since is not None:
-        link.say(f"warning: the registry of {there.controller} is away; this compares with what it last held")
+        session.say(f"warning: the registry of {there.controller} is away; this compares with what it last held")
     different = [each for each in make_plan(declared, there.instances, prune=prune) if each.differs]
     for line in remarks(different):
-        link.say(line)
+        session.say(line)
     for each in different:
         if each.why_stuck:
-            link.say(f"{reference(each.key)}: {each.why_stuck}")
+            session.say(f"{reference(each.key)}: {each.why_stuck}")
     if as_json:
         print_json([as_difference(each) for each in different])
     else:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from dbgpt_ctl.cli.framework.session import Link
+    from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.parsing.instance_filter import Selection, SortKey
     from dbgpt_ctl.client import ControllerClient, InstanceList, ReportedInstance
     from dbgpt_ctl.client.details import InstanceReport
@@ -33,7 +33,7 @@ _UNSEEN = Cause("", EXPIRY)
 
 
 def watch_instances(
-    link: Link, wanted: Selection, *, form: Format, sort_by: SortKey | None, every: float | None, headers: bool
+    session: Session, wanted: Selection, *, form: Format, sort_by: SortKey | None, every: float | None, headers: bool
 ) -> None:
     """On a terminal table and wide are drawn anew; all else is a line for each instance and for each change.
 
@@ -46,11 +46,11 @@ def watch_instances(
         from dbgpt_ctl.cli.watch.screen import redraw
 
         key = None if sort_by is None else sort_key(sort_by)
-        return redraw(link, wanted, form=form, sort=key, every=seconds, headers=headers)
+        return redraw(session, wanted, form=form, sort=key, every=seconds, headers=headers)
     from dbgpt_ctl.cli.watch.reader_gone import ends_with_its_reader
 
-    with link.client() as client, ends_with_its_reader():
-        return Lines(link, client, wanted, form).run(seconds)
+    with session.client() as client, ends_with_its_reader():
+        return Lines(session, client, wanted, form).run(seconds)
 
 
 def look(client: ControllerClient, wanted: Selection) -> InstanceList | InstanceReport:
@@ -69,8 +69,8 @@ def look(client: ControllerClient, wanted: Selection) -> InstanceList | Instance
 class Lines:
     """A line for each instance at first, then one for each change. Knows the state of each that it told of."""
 
-    def __init__(self, link: Link, client: ControllerClient, wanted: Selection, form: Format) -> None:
-        self._link = link
+    def __init__(self, session: Session, client: ControllerClient, wanted: Selection, form: Format) -> None:
+        self._session = session
         self._client = client
         self._wanted = wanted
         self._form = form
@@ -78,7 +78,7 @@ class Lines:
         self._listed_at: datetime | None = None
         self._flaps = Flaps()
         self._colour = wants_colour()
-        self._outage = Outage(link.say)
+        self._outage = Outage(session.say)
         self._begun = False
 
     def run(self, every: float) -> None:
@@ -121,7 +121,7 @@ class Lines:
         now = self._listed_at = time_of(answer)
         if not self._begun:
             for line in warnings(answer, now):
-                self._link.say(line)
+                self._session.say(line)
             self._begin(answer, now)
         else:
             self._compare(answer, now)

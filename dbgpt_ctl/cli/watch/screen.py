@@ -30,7 +30,7 @@ from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, CtlError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dbgpt_ctl.cli.framework.session import Link
+    from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.output.stdout import Format
     from dbgpt_ctl.cli.parsing.instance_filter import Selection, Shown
     from dbgpt_ctl.client import ControllerClient, InstanceList
@@ -92,7 +92,7 @@ class View:
 
 
 def redraw(
-    link: Link,
+    session: Session,
     wanted: Selection,
     *,
     form: Format,
@@ -103,9 +103,9 @@ def redraw(
     """Until Ctrl-C. Raises what keeps it from its first list."""
     news: SimpleQueue[str] = SimpleQueue()
     view = View(wanted, form, sort, headers)
-    with link.client() as client, _sizes(news):
+    with session.client() as client, _sizes(news):
         _list(client, view)
-        threading.Thread(target=_listen, args=(link, wanted, news), daemon=True).start()
+        threading.Thread(target=_listen, args=(session, wanted, news), daemon=True).start()
         print_raw("\n" * (shutil.get_terminal_size().lines - 1))  # what was on the screen stays, above
         try:
             _loop(client, view, news, every)
@@ -156,9 +156,9 @@ def _draw(view: View, now: float) -> None:
     print_raw(HOME + "".join(f"{line}{TO_LINE_END}\n" for line in lines) + TO_SCREEN_END)
 
 
-def _listen(link: Link, wanted: Selection, news: SimpleQueue[str]) -> None:
+def _listen(session: Session, wanted: Selection, news: SimpleQueue[str]) -> None:
     """Says that something changed, as soon as it does. Where that cannot be had, polling is all there is."""
-    with link.client() as client:
+    with session.client() as client:
         outage = Outage(lambda _line: None)
         try:
             for watched in Follower(client, outage, wanted.models.model_name, wanted.host):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.framework.session import Link
+from dbgpt_ctl.cli.framework.session import Session
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.connection import load_connection
 from dbgpt_ctl.settings.contexts import config_path, read_contexts
@@ -274,8 +274,8 @@ def test_ctl_token_goes_before_the_file_and_not_before_an_address_s_own(run: Run
 
 def test_a_client_of_one_of_the_controllers_has_its_token() -> None:
     both = "http://u:tok%2Fen@a:1,http://b:2"
-    link = Link(ClientSettings(address=both))
-    texts = [link.addressed(each) for each in ("http://a:1", "http://b:2", "http://c", None)]
+    session = Session(ClientSettings(address=both))
+    texts = [session.addressed(each) for each in ("http://a:1", "http://b:2", "http://c", None)]
     assert texts == ["http://u:tok%2Fen@a:1", "http://b:2", "http://c", both]
 
 

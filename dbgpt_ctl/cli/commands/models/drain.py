@@ -11,7 +11,7 @@ import typer
 
 from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.framework.arguments import Kind, Output  # noqa: TC001 - Typer reads them
-from dbgpt_ctl.cli.framework.session import Link, takes_link
+from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import unescaped
 from dbgpt_ctl.cli.output.results import Done, ResultFormat, for_each
 from dbgpt_ctl.cli.parsing.durations import parse_duration
@@ -60,7 +60,7 @@ OlderThan = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")]
 
 
-@takes_link
+@takes_session
 def drain(
     references: References = None,
     *,
@@ -71,7 +71,7 @@ def drain(
     timeout: Timeout = "30s",
     force: Force = False,
     output: Output = ResultFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> int:
     """Keep requests from instances, whatever their workers do, until undrain.
 
@@ -82,13 +82,13 @@ def drain(
 
     patience = Patience(parse_duration("--timeout", timeout), time.monotonic, time.sleep) if wait else None
     why = _reason(reason)
-    with link.client() as client:
-        keys = named(client, link, references or [], kind, host, force=force, verb="drain")
-        act = partial(_act, client, lambda key: client.drain(key, reason=why), "drained", Durability(link))
-        return for_each(keys, act if patience is None else _then(act, partial(await_drain, link, patience)), output)
+    with session.client() as client:
+        keys = named(client, session, references or [], kind, host, force=force, verb="drain")
+        act = partial(_act, client, lambda key: client.drain(key, reason=why), "drained", Durability(session))
+        return for_each(keys, act if patience is None else _then(act, partial(await_drain, session, patience)), output)
 
 
-@takes_link
+@takes_session
 def undrain(
     references: References = None,
     *,
@@ -98,7 +98,7 @@ def undrain(
     timeout: Timeout = "30s",
     force: ForceBack = False,
     output: Output = ResultFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> int:
     """Let drained instances get requests again.
 
@@ -107,19 +107,21 @@ def undrain(
     from dbgpt_ctl.cli.commands.models.draining import Patience, await_undrain, named
 
     patience = Patience(parse_duration("--timeout", timeout), time.monotonic, time.sleep) if wait else None
-    with link.client() as client:
-        keys = named(client, link, references or [], kind, host, force=force, verb="undrain")
+    with session.client() as client:
+        keys = named(client, session, references or [], kind, host, force=force, verb="undrain")
         act = partial(_act, client, client.undrain, "undrained", lambda _drained: None)
-        return for_each(keys, act if patience is None else _then(act, partial(await_undrain, link, patience)), output)
+        return for_each(
+            keys, act if patience is None else _then(act, partial(await_undrain, session, patience)), output
+        )
 
 
-@takes_link
+@takes_session
 def prune(
     *,
     older_than: OlderThan = None,
     dry_run: DryRun = False,
     output: Output = ResultFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> int:
     """Forget instances that have been unhealthy or deregistered for long.
 
@@ -128,10 +130,10 @@ def prune(
     if older_than is None:
         raise UsageError("give --older-than, as in --older-than 7d: what was gone for less stays")
     age = timedelta(seconds=parse_duration("--older-than", older_than, longest_days=LONGEST_AGE_DAYS))
-    with link.client() as client:
+    with session.client() as client:
         gone = client.prune(age, dry_run=dry_run)
     if not gone:
-        link.say(f"nothing has been unhealthy or deregistered for longer than {older_than.strip()}")
+        session.say(f"nothing has been unhealthy or deregistered for longer than {older_than.strip()}")
     result = "would be removed" if dry_run else "removed"
     return for_each(gone, lambda _key: result, output)
 

@@ -8,7 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.framework.arguments import Host, Kind, Output, Port, References  # noqa: TC001 - Typer reads them
-from dbgpt_ctl.cli.framework.session import Link, takes_link
+from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import Flaps, cause, reference_of
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.instances import STATE_COLOURS, span, utc, weight_text
@@ -71,7 +71,7 @@ class Details:
         }
 
 
-@takes_link
+@takes_session
 def get(
     references: References,
     *,
@@ -79,14 +79,14 @@ def get(
     host: Host = None,
     port: Port = None,
     output: Output = ResultFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> int:
     """Show everything that is known of instances.
 
     Exits with 4 if all that failed were not found, else with the code of the first other failure.
     """
     keys = parse_targets(references, kind, host, port, creates=False)
-    with link.client() as client:
+    with session.client() as client:
         found, errors = _look(client, keys)
     _print(found, output, time=found[0].now if found else None)
     return exit_code_of(errors)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.framework.session import Link, takes_link
+from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.instances import age_of, print_instances
 from dbgpt_ctl.cli.output.stdout import Format, say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
@@ -71,7 +71,7 @@ ListOutput = Annotated[
 NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Leave out the header of table, wide and csv.")]
 
 
-@takes_link
+@takes_session
 def list_(
     name: Name = None,
     *,
@@ -84,7 +84,7 @@ def list_(
     every: Every = None,
     output: ListOutput = Format.TABLE,
     no_headers: NoHeaders = False,
-    link: Link,
+    session: Session,
 ) -> None:
     """List the registered instances.
 
@@ -99,17 +99,17 @@ def list_(
         from dbgpt_ctl.cli.watch.lines import watch_instances
 
         selection = wanted.only_routable() if healthy_only else wanted
-        return watch_instances(link, selection, form=output, sort_by=sort_by, every=seconds, headers=not no_headers)
+        return watch_instances(session, selection, form=output, sort_by=sort_by, every=seconds, headers=not no_headers)
     if seconds is not None:
         raise UsageError("--every goes with --watch only")
-    with link.client() as client:
+    with session.client() as client:
         answer = ask(client, wanted, healthy_only=healthy_only)
         pairs = [each for each in zip(answer.objects, answer.instances, strict=True) if wanted.matches(each[1])]
         now = time_of(answer)
-        if not link.quiet:
+        if not session.quiet:
             for line in warnings(answer, now):
                 say(line)
-        if not pairs and not link.quiet:
+        if not pairs and not session.quiet:
             say(_none(wanted, answer.controller, Registered(client), healthy_only=healthy_only))
     if sort_by is not None:
         key = sort_key(sort_by)

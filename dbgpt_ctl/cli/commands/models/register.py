@@ -10,7 +10,7 @@ import typer
 
 from dbgpt_ctl.cli.commands.models.heartbeat import keep_beating
 from dbgpt_ctl.cli.framework.arguments import Host, Kind, Output, Port, References  # noqa: TC001 - Typer reads them
-from dbgpt_ctl.cli.framework.session import Link, takes_link
+from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import ResultFormat, for_each, reference
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.references import parse_targets
@@ -33,7 +33,7 @@ Every = Annotated[
 ]
 
 
-@takes_link
+@takes_session
 def register(
     references: References,
     *,
@@ -44,7 +44,7 @@ def register(
     prompt_template: PromptTemplate = None,
     no_check_healthy: NoCheckHealthy = False,
     output: Output = ResultFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> int:
     """Register instances, as their workers do when they start.
 
@@ -52,13 +52,13 @@ def register(
     """
     keys = parse_targets(references, kind, host, port, creates=True)
     for line in remarks_on_types(keys):
-        link.say(line)
+        session.say(line)
     facts: dict[str, Any] = {
         "weight": parse_weight(weight),
         "prompt_template": parse_prompt_template(prompt_template),
         "check_healthy": not no_check_healthy,
     }
-    with link.client() as client:
+    with session.client() as client:
 
         def act(key: InstanceKey) -> str:
             client.register(Registration(key, **facts))
@@ -67,7 +67,7 @@ def register(
         return for_each(keys, act, output)
 
 
-@takes_link
+@takes_session
 def deregister(
     references: References,
     *,
@@ -76,7 +76,7 @@ def deregister(
     port: Port = None,
     remove: Remove = False,
     output: Output = ResultFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> int:
     """Take instances out of service.
 
@@ -85,7 +85,7 @@ def deregister(
     Exits with 4 if all that failed were not found, else with the code of the first other failure.
     """
     keys = parse_targets(references, kind, host, port, creates=False)
-    with link.client() as client:
+    with session.client() as client:
         registered = Registered(client)
 
         def act(key: InstanceKey) -> str:
@@ -97,7 +97,7 @@ def deregister(
         return for_each(keys, act, output)
 
 
-@takes_link
+@takes_session
 def heartbeat(
     references: References,
     *,
@@ -106,7 +106,7 @@ def heartbeat(
     port: Port = None,
     every: Every = None,
     output: Output = ResultFormat.TEXT,
-    link: Link,
+    session: Session,
 ) -> int:
     """Send a heartbeat for instances.
 
@@ -114,7 +114,7 @@ def heartbeat(
     """
     keys = parse_targets(references, kind, host, port, creates=True)
     seconds = None if every is None else parse_duration("--every", every)
-    with link.client() as client:
+    with session.client() as client:
 
         def act(key: InstanceKey) -> str:
             if not client.heartbeat(Registration(key)):
@@ -127,5 +127,5 @@ def heartbeat(
         if seconds is None:
             return for_each(keys, act, output)
         return keep_beating(
-            keys, act, output, every=seconds, quiet=link.quiet, monotonic=time.monotonic, sleep=time.sleep
+            keys, act, output, every=seconds, quiet=session.quiet, monotonic=time.monotonic, sleep=time.sleep
         )

@@ -385,7 +385,7 @@ def test_what_is_loopback(host: str, loopback: bool) -> None:
 
 def test_loading_for_a_client_is_light() -> None:
     code = (
-        "import os, sys; from dbgpt_ctl.settings import ClientSettings; ClientSettings.load({}, os.environ, '');"
+        "import os, sys; from dbgpt_ctl.settings.schema import ClientSettings; ClientSettings.load({}, os.environ, '');"
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -340,7 +340,7 @@ def test_a_password_given_as_a_flag_leaves_the_process_list(mariadb: MariaDB, tm
 
 
 def test_the_start_of_other_commands_pays_nothing_for_it() -> None:
-    code = "import sys, dbgpt_ctl.cli.db; print([name for name in ('sqlalchemy', 'fastapi') if name in sys.modules])"
+    code = "import sys, dbgpt_ctl.cli.commands.db; print([name for name in ('sqlalchemy', 'fastapi') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

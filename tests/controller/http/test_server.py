@@ -350,7 +350,7 @@ def test_more_connections_than_the_soft_limit_of_descriptors() -> None:
     "sent", [b"", b"GET / HT", HEAD + b"Content-Length: 100\r\n\r\n{"], ids=["none", "head", "body"]
 )
 def test_a_request_that_does_not_come_is_not_waited_for(sent: bytes) -> None:
-    hasty = "import dbgpt_ctl.controller.protocol as p; p.MAX_REQUEST_SECS = 0.1; import dbgpt_ctl.__main__"
+    hasty = "import dbgpt_ctl.controller.http.protocol as p; p.MAX_REQUEST_SECS = 0.1; import dbgpt_ctl.__main__"
     with serving_as(sys.executable, "-c", hasty) as served, connected(served) as connection:
         connection.sendall(sent)
         assert closed_with(connection) == b""

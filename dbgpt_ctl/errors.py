@@ -26,7 +26,13 @@ CLI's (rule 13). A message is one line: what is wrong, with what value, and what
 
 from __future__ import annotations
 
-from typing import ClassVar
+from copy import copy
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
 
 
 class CtlError(Exception):
@@ -143,32 +149,119 @@ class ConditionNotMet(CtlError):
     exit_code = 5
 
 
+class ErrorKind(StrEnum):
+    """Why a call to a controller failed."""
+
+    NO_ANSWER = "no_answer"
+    """At least one controller did not answer: no connection, or no complete response in time."""
+    UNAVAILABLE = "unavailable"
+    """Every controller answered, and at least one cannot serve now (502, 503, 504)."""
+    STREAM_BROKEN = "stream_broken"
+    """A watch was established and then lost."""
+    FAILED = "failed"
+    """The controller answered another 5xx, or something that no controller sends."""
+    NOT_ALLOWED = "not_allowed"
+    REFUSED = "refused"
+    NOT_SUPPORTED = "not_supported"
+    NOT_FOUND = "not_found"
+
+
+class Attempt(NamedTuple):
+    """One controller that could not serve a call, and why. `controller` is its URL without secrets."""
+
+    controller: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.controller}: {self.detail}"
+
+
+_MESSAGES = {
+    ErrorKind.NO_ANSWER: "no controller answers: {attempts}",
+    ErrorKind.UNAVAILABLE: "no controller can serve now: {attempts}",
+    ErrorKind.STREAM_BROKEN: "{controller}: {detail}",
+    ErrorKind.FAILED: "the controller failed: {attempts}",
+    ErrorKind.NOT_ALLOWED: "{controller} does not allow it: {detail}",
+    ErrorKind.REFUSED: "{controller} refused: {detail}",
+    ErrorKind.NOT_SUPPORTED: "{controller} does not support this: {detail}",
+    ErrorKind.NOT_FOUND: "{detail}",
+}
+
+
 class ControllerError(CtlError):
-    """A call to a controller did not do what it was meant to."""
+    """A call to a controller failed.
+
+    `detail` is the reason without the URL and without `advice`, which says what to do. `controller` is the URL without
+    secrets; None where several controllers were tried, or where the error does not come from one controller. `attempts`
+    are the controllers that were tried in turn. `str()` composes the message from these fields, on one line.
+    """
 
     code = "controller_error"
     title = "Controller error"
     http_status = 502
+    kind: ErrorKind = ErrorKind.FAILED
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        controller: str | None = None,
+        attempts: Sequence[Attempt] = (),
+        kind: ErrorKind | None = None,
+        advice: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.controller = controller
+        self.attempts = tuple(attempts)
+        self.kind = kind or self.kind
+        self.advice = advice
+
+    @classmethod
+    def of_attempts(cls, attempts: Sequence[Attempt], kind: ErrorKind, advice: str | None = None) -> Self:
+        """The error of a call that no controller served."""
+        if len(attempts) == 1:
+            controller, detail = attempts[0]
+        else:
+            controller, detail = None, "; ".join(map(str, attempts))
+        return cls(detail, controller=controller, attempts=attempts, kind=kind, advice=advice)
+
+    def advised(self, advice: str) -> Self:
+        """The same error with other advice."""
+        other = copy(self)
+        other.advice = advice
+        return other
+
+    def __str__(self) -> str:
+        message = self.detail
+        if self.controller is not None or self.attempts:
+            attempts = self.attempts or (Attempt(str(self.controller), self.detail),)
+            message = _MESSAGES[self.kind].format(
+                attempts="; ".join(map(str, attempts)), controller=self.controller, detail=self.detail
+            )
+        return message if self.advice is None else f"{message}; {self.advice}"
 
 
 class ControllerUnreachable(ControllerError):
-    """No controller answered in time, or none that did could serve (502, 503, 504)."""
+    """No controller answered in time, or none that answered could serve (502, 503, 504)."""
 
     code = "controller_unreachable"
     title = "Controller unreachable"
     exit_code = 3
+    kind = ErrorKind.NO_ANSWER
 
 
 class ControllerRefused(ControllerError):
-    """The controller understood the call and declined it. `reason`: the code of its problem details, if any."""
+    """The controller understood the call and declined it. `problem_code` is the code of its problem details, if any."""
 
     code = "controller_refused"
     title = "Refused by the controller"
     exit_code = 6
+    kind = ErrorKind.REFUSED
 
-    def __init__(self, message: str, *, reason: str | None = None) -> None:
-        super().__init__(message)
-        self.reason = reason
+    def __init__(self, detail: str, *, problem_code: str | None = None, **fields: Any) -> None:
+        super().__init__(detail, **fields)
+        self.problem_code = problem_code
 
 
 class NotAllowed(ControllerRefused):
@@ -177,6 +270,7 @@ class NotAllowed(ControllerRefused):
     code = "not_allowed"
     title = "Not allowed"
     exit_code = 7
+    kind = ErrorKind.NOT_ALLOWED
 
 
 class NotSupported(ControllerRefused):
@@ -185,6 +279,7 @@ class NotSupported(ControllerRefused):
     code = VerbNotSupported.code
     title = VerbNotSupported.title
     http_status = 501
+    kind = ErrorKind.NOT_SUPPORTED
 
 
 class ControllerFailed(ControllerError):
@@ -195,9 +290,10 @@ class ControllerFailed(ControllerError):
 
 
 class NotFound(ControllerError):
-    """What the call names is not known to the controller."""
+    """The instance or object that the call names does not exist."""
 
     code = "not_found"
     title = "Not found"
     http_status = 404
     exit_code = 4
+    kind = ErrorKind.NOT_FOUND

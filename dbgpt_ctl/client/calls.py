@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 from dbgpt_ctl.client import v1
-from dbgpt_ctl.client.responses import PassedOver, Reply, Unanswered, accepted, read_health, read_list, read_verdict
+from dbgpt_ctl.client.responses import AttemptFailed, Reply, Unanswered, accepted, read_health, read_list, read_verdict
 from dbgpt_ctl.domain.instance import Registration
-from dbgpt_ctl.errors import ControllerError, ControllerFailed, ControllerRefused, ControllerUnreachable, NotFound
+from dbgpt_ctl.errors import (
+    ControllerError,
+    ControllerFailed,
+    ControllerRefused,
+    ControllerUnreachable,
+    ErrorKind,
+    NotFound,
+)
 from dbgpt_ctl.traceparent import CURRENT
 
 if TYPE_CHECKING:
@@ -169,7 +176,7 @@ class Calls:
     ) -> Flow[T]:
         body = None if fields is None else json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
         left = list(self.order() if self.order else [*self.addresses[self._last :], *self.addresses[: self._last]])
-        failures: list[PassedOver] = []
+        failures: list[AttemptFailed] = []
         trace = self.trace()
         deadline = self.monotonic() + self.timeout
         while left:
@@ -179,7 +186,7 @@ class Calls:
             outcome = yield from self._attempt(Request(method, address, target, body, share, trace, self.actor))
             try:
                 result = read(accept(outcome, address), address)
-            except PassedOver as failure:
+            except AttemptFailed as failure:
                 failures.append(failure)
                 self.note(address, False)
                 continue
@@ -188,7 +195,7 @@ class Calls:
                 raise
             self._answered(address)
             return result
-        raise _all_failed(failures, self.advice)
+        raise _error_of(failures, self.advice)
 
     def _attempt(self, request: Request) -> Flow[Reply | Unanswered]:
         """Once more when a standing connection was lost: it may have closed between calls, and repeating is safe."""
@@ -233,10 +240,11 @@ def _with_query(path: str, fields: Mapping[str, Any]) -> str:
     return f"{path}?{urlencode(shown)}" if shown else path
 
 
-def _all_failed(failures: Sequence[PassedOver], advice: str) -> ControllerError:
-    reasons = "; ".join(map(str, failures))
-    if not any(failure.away for failure in failures):
-        return ControllerFailed(f"the controller failed: {reasons}")
-    if all(failure.answered for failure in failures):
-        return ControllerUnreachable(f"no controller can serve now: {reasons}; try again in a few seconds")
-    return ControllerUnreachable(f"no controller answers: {reasons}; {advice}")
+def _error_of(failures: Sequence[AttemptFailed], advice: str) -> ControllerError:
+    """One error for all attempts: a controller that does not answer counts before one that cannot serve or failed."""
+    attempts, kinds = [failure.attempt for failure in failures], {failure.kind for failure in failures}
+    if ErrorKind.NO_ANSWER in kinds:
+        return ControllerUnreachable.of_attempts(attempts, ErrorKind.NO_ANSWER, advice)
+    if ErrorKind.UNAVAILABLE in kinds:
+        return ControllerUnreachable.of_attempts(attempts, ErrorKind.UNAVAILABLE, "try again in a few seconds")
+    return ControllerFailed.of_attempts(attempts, ErrorKind.FAILED)

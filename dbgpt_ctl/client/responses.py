@@ -3,7 +3,7 @@
 200 and what the call expects     the result
 401, 403                          NotAllowed
 any other 4xx                     ControllerRefused, with the reason that the controller gave
-everything else                   PassedOver: the next controller is asked (see `calls`)
+everything else                   AttemptFailed: the next controller is tried (see `calls`)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.client.models import ControllerHealth, InstanceList, read_time
-from dbgpt_ctl.errors import ControllerRefused, NotAllowed
+from dbgpt_ctl.errors import Attempt, ControllerRefused, ErrorKind, NotAllowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.addresses import Address
 
 MAX_REASON_CHARS = 300
-_AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+_UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +48,19 @@ class Unanswered:
     dropped: bool = False
 
 
-class PassedOver(Exception):
-    """This controller could not serve the call. `away`: it may not even be there; else it is there and failed."""
+class AttemptFailed(Exception):
+    """This controller could not serve the call. `kind` is NO_ANSWER, UNAVAILABLE or FAILED."""
 
-    def __init__(self, address: Address, reason: str, *, answered: bool, away: bool) -> None:
-        super().__init__(f"{address}: {reason}")
-        self.answered = answered
-        self.away = away
+    def __init__(self, address: Address, detail: str, kind: ErrorKind) -> None:
+        super().__init__(f"{address}: {detail}")
+        self.attempt = Attempt(str(address), detail)
+        self.kind = kind
 
 
 def accepted(outcome: Reply | Unanswered, address: Address) -> Reply:
-    """The reply if its status is exactly 200; else raises NotAllowed, ControllerRefused or PassedOver."""
+    """The reply if its status is exactly 200; else raises NotAllowed, ControllerRefused or AttemptFailed."""
     if isinstance(outcome, Unanswered):
-        raise PassedOver(address, outcome.reason, answered=False, away=True)
+        raise AttemptFailed(address, outcome.reason, ErrorKind.NO_ANSWER)
     status = outcome.status
     if status == HTTPStatus.OK:
         return outcome
@@ -72,18 +72,24 @@ def accepted(outcome: Reply | Unanswered, address: Address) -> Reply:
             if address.credentials is None
             else "check the user:token@ in its address"
         )
-        raise NotAllowed(f"{address} does not allow it: {status} {reason}; {advice}", reason=code)
+        raise NotAllowed(f"{status} {reason}", controller=str(address), advice=advice, problem_code=code)
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        doubt = " (is that the address of a controller?)" if status == HTTPStatus.NOT_FOUND and code is None else ""
-        raise ControllerRefused(f"{address} refused: {status} {reason}{doubt}", reason=code)
+        is_foreign = status == HTTPStatus.NOT_FOUND and code is None
+        raise ControllerRefused(
+            f"{status} {reason}",
+            controller=str(address),
+            advice="is that the address of a controller?" if is_foreign else None,
+            problem_code=code,
+        )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise PassedOver(address, f"{status} {reason}", answered=True, away=status in _AWAY)
+        kind = ErrorKind.UNAVAILABLE if status in _UNAVAILABLE else ErrorKind.FAILED
+        raise AttemptFailed(address, f"{status} {reason}", kind)
     raise no_controller(address, f"{status} {_phrase(status)}")
 
 
-def no_controller(address: Address, what: str) -> PassedOver:
+def no_controller(address: Address, what: str) -> AttemptFailed:
     """An answer that no controller gives: a wrong address, a proxy's page, another server on its port."""
-    return PassedOver(address, f"what answers there is not a DB-GPT controller ({what})", answered=True, away=False)
+    return AttemptFailed(address, f"what answers there is not a DB-GPT controller ({what})", ErrorKind.FAILED)
 
 
 def read_verdict(reply: Reply, address: Address) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
+_ADVICE = "is it a DB-GPT controller?"
 
 
 class Message(NamedTuple):
@@ -68,8 +69,8 @@ def _text(line: bytes, address: Address) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError:
-        raise ControllerFailed(f"{address}: what it streams is not UTF-8; is it a DB-GPT controller?") from None
+        raise ControllerFailed("what it streams is not UTF-8", controller=str(address), advice=_ADVICE) from None
 
 
 def _too_long(address: Address) -> ControllerFailed:
-    return ControllerFailed(f"{address}: it streams lines without an end; is it a DB-GPT controller?")
+    return ControllerFailed("it streams lines without an end", controller=str(address), advice=_ADVICE)

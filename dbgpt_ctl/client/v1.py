@@ -2,7 +2,7 @@
 
 404 that names an instance                      NotFound
 any other 404, 405, 501 `not_supported`         NotSupported: DB-GPT's own controller, or one that forwards to it
-200 and not what /api/v1 sends                  PassedOver, as by any other server
+200 and not what /api/v1 sends                  AttemptFailed, as by any other server
 """
 
 from __future__ import annotations
@@ -44,14 +44,15 @@ def accepted_for(verb: str) -> Callable[[Reply | Unanswered, Address], Reply]:
         if isinstance(outcome, Reply):
             detail, code = explanation(outcome)
             if outcome.status == HTTPStatus.NOT_FOUND and code == NotFound.code and _names_instance(outcome):
-                raise NotFound(detail or "the controller does not know it")
+                raise NotFound(detail or "the controller does not know it", controller=str(address))
             if outcome.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
                 raise NotSupported(
-                    f"{address} has no /api/v1/{verb}: it is DB-GPT's own controller, or an older ctl",
-                    reason=code,
+                    f"it has no /api/v1/{verb} because it is DB-GPT's own controller or an older ctl",
+                    controller=str(address),
+                    problem_code=code,
                 )
             if outcome.status == HTTPStatus.NOT_IMPLEMENTED and code == NotSupported.code:
-                raise NotSupported(f"{address} cannot {verb}: {detail}", reason=code)
+                raise NotSupported(detail or f"no {verb}", controller=str(address), problem_code=code)
         return accepted(outcome, address)
 
     return accept
@@ -147,4 +148,4 @@ def read_message(message: Message, address: Address) -> Watched | None:
             case _:
                 return None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ControllerFailed(f"{address}: it streams what is no change of an instance") from None
+        raise ControllerFailed("it streams what is no change of an instance", controller=str(address)) from None

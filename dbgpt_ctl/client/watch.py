@@ -14,7 +14,7 @@ from dbgpt_ctl.client.sse import read_messages
 from dbgpt_ctl.client.sync import drive
 from dbgpt_ctl.client.transport import unanswered
 from dbgpt_ctl.client.v1 import EVENT_STREAM, read_message
-from dbgpt_ctl.errors import ControllerUnreachable
+from dbgpt_ctl.errors import ControllerUnreachable, ErrorKind
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -48,9 +48,13 @@ def _messages(response: httpx.Response | None, address: Address) -> Iterator[Wat
             if watched is not None:
                 yield watched
     except httpx.ReadTimeout:
-        raise ControllerUnreachable(f"{address}: nothing came for {SILENCE_SECS:g} s, not even a keep-alive") from None
+        raise _broken(address, f"nothing came for {SILENCE_SECS:g} s, not even a keep-alive") from None
     except httpx.RequestError as error:
-        raise ControllerUnreachable(f"{address}: the watch broke off: {_why(error, response)}") from None
+        raise _broken(address, f"the watch broke off: {_why(error, response)}") from None
+
+
+def _broken(address: Address, detail: str) -> ControllerUnreachable:
+    return ControllerUnreachable(detail, controller=str(address), kind=ErrorKind.STREAM_BROKEN)
 
 
 def _why(error: httpx.RequestError, response: httpx.Response) -> str:

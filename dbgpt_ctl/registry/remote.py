@@ -179,7 +179,7 @@ def _as_registry_error(error: ControllerError) -> RegistryError:
     match error:
         case NotAllowed():
             return RegistryUnusable(message)
-        case ControllerRefused(reason=RegistryFull.code):
+        case ControllerRefused(problem_code=RegistryFull.code):
             return RegistryFull(message)
         case NotSupported():
             return VerbNotSupported(message)

@@ -178,7 +178,7 @@ def test_the_reason_of_a_refusal(talk: Talk, body: Any, detail: str, code: str |
     (outcome,) = talk("http://one", LIST, handler=Controllers(one=httpx.Response(422, json=body)))
     assert isinstance(outcome, ControllerRefused)
     assert detail in str(outcome)
-    assert outcome.reason == code
+    assert outcome.problem_code == code
     assert str(outcome).isprintable()
     assert len(str(outcome)) < 400
 

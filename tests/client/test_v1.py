@@ -20,6 +20,7 @@ from dbgpt_ctl.errors import (
     ControllerFailed,
     ControllerRefused,
     ControllerUnreachable,
+    ErrorKind,
     NotAllowed,
     NotFound,
     NotSupported,
@@ -172,14 +173,16 @@ def test_a_controller_without_v1_is_named_in_one_line(talk: Talk, verb: str, rep
     assert type(error) is NotSupported
     assert error.exit_code == 6
     said = "instance" if verb == "get" else verb
-    assert str(error) == f"http://one has no /api/v1/{said}: it is DB-GPT's own controller, or an older ctl"
+    assert error.detail == f"it has no /api/v1/{said} because it is DB-GPT's own controller or an older ctl"
+    assert str(error) == f"http://one does not support this: {error.detail}"
+    assert (error.kind, error.controller) == (ErrorKind.NOT_SUPPORTED, "http://one")
 
 
 def test_what_forwards_to_one_says_so_too(talk: Talk) -> None:
     reply = problem(501, "the controller behind this one: http://two has no /api/v1", "not_supported")
     (error,) = talk("http://one", CALLS["drain"], handler=Controllers(one=reply))
     assert type(error) is NotSupported
-    assert "http://one cannot drain: the controller behind this one: http://two" in str(error)
+    assert "http://one does not support this: the controller behind this one: http://two" in str(error)
 
 
 @pytest.mark.parametrize("verb", ["get", "drain", "undrain"])

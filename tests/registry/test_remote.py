@@ -312,7 +312,9 @@ def test_what_is_unknown_behind_is_unknown_here(name: str, expected: Any) -> Non
 
 @pytest.mark.parametrize("name", MORE_VERBS)
 def test_what_db_gpt_does_not_know_is_said(name: str) -> None:
-    with pytest.raises(VerbNotSupported, match="the controller behind this one: http://one has no /api/v1") as raised:
+    with pytest.raises(
+        VerbNotSupported, match="the controller behind this one: http://one does not support this: it has no /api/v1"
+    ) as raised:
         asked(MORE_VERBS[name], httpx.Response(404, json={"detail": "Not Found"}))
     assert raised.value.http_status == 501
 

@@ -12,7 +12,7 @@ import typer
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import print_json, print_lines, print_yaml
 from dbgpt_ctl.domain.instance import InstanceState
-from dbgpt_ctl.errors import ControllerUnreachable, CtlError, NotAllowed, NotSupported
+from dbgpt_ctl.errors import ControllerError, ControllerUnreachable, CtlError, ErrorKind, NotAllowed, NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class Told:
     controller: str
     status: ControllerStatus | None = None
     latency: float | None = None
-    error: CtlError | None = None
+    error: ControllerError | None = None
 
     @property
     def word(self) -> str:
@@ -134,7 +134,7 @@ def _ask(client: ControllerClient, url: str, monotonic: Callable[[], float]) -> 
     began = monotonic()
     try:
         found = client.status()
-    except CtlError as error:
+    except ControllerError as error:
         return Told(url, error=error)
     return Told(url, found, monotonic() - began)
 
@@ -144,17 +144,21 @@ def _rank(told: Told) -> int:
     return ("up", "leaving", "not ready", "unknown", "down").index(told.word)
 
 
-def _why_none(told: list[Told]) -> CtlError:
-    """One error for all: that of one that answers, if any does."""
+def _why_none(told: list[Told]) -> ControllerError:
+    """One error for all controllers: that of one that answers, if any does."""
     errors = [each.error for each in told if each.error]
-    for kind in (NotAllowed, NotSupported):
-        found = next((error for error in errors if isinstance(error, kind)), None)
-        if isinstance(found, NotSupported):
-            return NotSupported(f"{found}; ctl health and ctl models list show what it tells", reason=found.reason)
-        if found is not None:
-            return found
-    reached = [error for error in errors if not isinstance(error, ControllerUnreachable)]
-    return (reached or errors)[0] if len(told) == 1 or reached else ControllerUnreachable("; ".join(map(str, errors)))
+    for error in errors:
+        if isinstance(error, NotAllowed):
+            return error
+    for error in errors:
+        if isinstance(error, NotSupported):
+            return error.advised("ctl health and ctl models list show what it reports")
+    answered = next((error for error in errors if not isinstance(error, ControllerUnreachable)), None)
+    if answered is not None:
+        return answered
+    gravest = next((error for error in errors if error.kind is ErrorKind.NO_ANSWER), errors[0])
+    attempts = [attempt for error in errors for attempt in error.attempts]
+    return ControllerUnreachable.of_attempts(attempts, gravest.kind, gravest.advice)
 
 
 def _odd(session: Session, first: ControllerStatus) -> list[KnownInstance]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Seen
-from dbgpt_ctl.cli.diagnosis.reasons import is_silence, reason_of
-from dbgpt_ctl.errors import ControllerError, NotSupported
+from dbgpt_ctl.errors import ControllerError, ErrorKind, NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +35,8 @@ def ask(connect: Callable[[], ControllerClient], url: str, wanted: ModelFilter) 
             except NotSupported:
                 return _ask_stock(client, url, host)
     except ControllerError as error:
-        return Told(ControllerFacts(url, host, reason_of(error, url), error.code, is_there=not is_silence(error)))
+        is_there = error.kind is not ErrorKind.NO_ANSWER
+        return Told(ControllerFacts(url, host, error.detail, error.code, is_there=is_there))
 
 
 def _ask_ours(client: ControllerClient, url: str, host: str, wanted: ModelFilter) -> Told:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.diagnosis.reasons import reason_of
 from dbgpt_ctl.cli.output.changes import reference_of
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.instances import span
@@ -47,7 +46,7 @@ def warnings_of(overview: Overview) -> list[Concern]:
 def _of_controllers(overview: Overview) -> Iterator[Concern]:
     for each in overview.controllers:
         if each.word in ("down", "unknown", "leaving"):
-            why = f": {reason_of(each.error, each.controller)}" if each.error else ""
+            why = f": {each.error.detail}" if each.error else ""
             text = {"down": "does not answer", "unknown": "says nothing of itself"}.get(each.word, "is leaving")
             yield Concern(f"controller_{each.word}", escaped(each.controller), f"{text}{why}")
     homes = {(each.status.kind, each.status.place): each for each in overview.controllers if each.status}

@@ -41,8 +41,8 @@ EXAMPLES: Sequence[CtlError] = (
     RegistryError("the controller behind this one: http://10.0.0.2:8000 refused: 404 Not Found"),
     RegistryUnusable("database db1:3306/dbgpt: Access denied for user 'ctl'; check the user and the password"),
     VerbNotSupported(
-        "the controller behind this one: http://10.0.0.2:8000 has no /api/v1/drain: it is DB-GPT's own "
-        "controller, or an older ctl"
+        "the controller behind this one: http://10.0.0.2:8000 does not support this: it has no /api/v1/drain because "
+        "it is DB-GPT's own controller or an older ctl"
     ),
     RegistryUnavailable("database db1:3306/dbgpt: Connection refused"),
     TooManyWatchers("10000 watch already; end some, or ask another controller"),

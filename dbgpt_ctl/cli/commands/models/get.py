@@ -105,9 +105,7 @@ def _look(client: ControllerClient, keys: list[InstanceKey]) -> tuple[list[Detai
             errors.append(error)
         except NotSupported as error:
             name = quote(escaped(key.model_name))
-            raise NotSupported(
-                f"{error}; ctl models list {name} -o wide shows what it tells", reason=error.reason
-            ) from error
+            raise error.advised(f"ctl models list {name} -o wide shows what it reports") from error
     return found, errors
 
 

@@ -1,39 +1,45 @@
-# What a newcomer needs: `make serve`. What a contributor needs: `make check test`. Each target sets up what it misses.
+# What a newcomer needs: `make serve`. What a contributor needs: `make check quick`, and `make test` before a push.
+# Each target sets up what it misses. Another Python: `make test PYTHON=python3.13 VENV=.venv-3.13`.
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= 4
 export CTL_INTEROP_VENVS ?= $(CURDIR)/.venv-interop
 
-.PHONY: help serve test chaos check bench soak generate completions clean
+.PHONY: help serve quick test chaos check bench soak generate clean
 
 help:
-	@echo "make serve     start a controller on the embedded registry (knobs: CONTROLLER_* in the environment or .env)"
+	@echo "make serve     start a controller on the embedded registry (settings: CONTROLLER_* in the environment or .env)"
+	@echo "make quick     run the most useful tests, in two minutes"
 	@echo "make test      run all tests, with a real MariaDB and the real DB-GPT packages"
 	@echo "make chaos     kill, stop and freeze controllers and databases under load (ten minutes)"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     measure this controller and DB-GPT's side by side"
 	@echo "make soak      100,000 instances beat for five minutes against one controller over one MariaDB"
-	@echo "make generate  rewrite what is generated: .env.example, the tables of README.md and docs/, completions/"
+	@echo "make generate  rewrite what is generated: .env.example, the tables of docs/, completions/"
 	@echo "make clean     remove the virtual environments and caches"
 
 serve: $(VENV)/.serve
 	@exec $(BIN)/ctl serve
+
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m quick
 
 test: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the tests of the MySQL registry are skipped without it'
 	@sh scripts/apt-install.sh zsh zsh 'the tests of its completion are skipped without it'
 	@sh scripts/apt-install.sh fish fish 'the tests of its completion are skipped without it'
 	@sh scripts/apt-install.sh shellcheck shellcheck 'the check of the script of a pipeline is skipped without it'
-	-@$(BIN)/python -m tests.support.dbgpt  # without Python 3.11 its tests are skipped, and in CI they fail
-	$(BIN)/python -m pytest
+	-@$(BIN)/python -m tests.support.dbgpt  # without a Python 3.11 its tests are skipped
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 chaos: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the chaos suite is skipped without it'
 	@sh scripts/apt-install.sh /usr/lib/galera/libgalera_smm.so galera-4 'the scenarios on a cluster are skipped without it'
 	@sh scripts/apt-install.sh rsync rsync 'the scenarios on a cluster are skipped without it'
 	@sh scripts/apt-install.sh faketime faketime 'the scenario of clocks that are off is skipped without it'
-	-@$(BIN)/python -m tests.support.dbgpt  # without Python 3.11 the scenario with its clients is skipped, and in CI it fails
+	-@$(BIN)/python -m tests.support.dbgpt  # without a Python 3.11 the scenario with its clients is skipped
 	$(BIN)/python -m pytest tests/chaos
 
 check: $(VENV)/.dev
@@ -52,14 +58,11 @@ soak: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the soak runs over it'
 	$(BIN)/python -m benchmarks --only soak --check
 
-generate: $(VENV)/.dev completions
+generate: $(VENV)/.dev
 	$(BIN)/python -m scripts.generate
 
-completions: $(VENV)/.dev
-	$(BIN)/python -m scripts.completions
-
 clean:
-	rm -rf $(VENV) .venv-interop .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@sh scripts/make-venv.sh $(PYTHON) $(VENV)

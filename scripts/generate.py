@@ -1,12 +1,16 @@
-"""Writes what follows from the code: .env.example, and the tables of settings, exit codes and problems in README.md and
-docs/. Run by `make generate`.
+"""Writes what follows from the code: .env.example, completions/, and the tables between markers in the documents.
+
+Run by `make generate`; `--check` only reports what is not current.
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl.cli.completion.scripts import FILE_NAMES, SCRIPTS
 from dbgpt_ctl.cli.diagnosis.rules import all_rules
 from dbgpt_ctl.cli.output.stdout import PipeClosed
 from dbgpt_ctl.controller.api.openapi import EXAMPLES
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"
+COMPLETIONS = ROOT / "completions"
 README = ROOT / "README.md"
 
 SECTIONS: dict[str, type[Settings]] = {
@@ -137,7 +142,27 @@ def _sentence(knob: Knob) -> str:
     return f"{knob.help[0].upper()}{knob.help[1:]}."
 
 
+def generated() -> dict[Path, str]:
+    """The text of today of every file that is generated, whole or in part."""
+    return {
+        ENV_EXAMPLE: env_example(),
+        **{COMPLETIONS / FILE_NAMES[shell]: script for shell, script in SCRIPTS.items()},
+        **{path: with_tables(path, path.read_text()) for path in TABLES},
+    }
+
+
+def main() -> int:
+    """Writes what has changed; with --check it writes nothing, and the exit code is 1 where something would change."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, exit with 1 if a file is not current")
+    check = parser.parse_args().check
+    stale = [path for path, text in generated().items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        if not check:
+            path.write_text(generated()[path])
+        sys.stdout.write(f"{'not current' if check else 'written'}: {path.relative_to(ROOT)}\n")
+    return 1 if check and stale else 0
+
+
 if __name__ == "__main__":
-    ENV_EXAMPLE.write_text(env_example())
-    for path in TABLES:
-        path.write_text(with_tables(path, path.read_text()))
+    sys.exit(main())

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Usage: make-venv.sh PYTHON FOLDER. Makes a virtual environment; on Debian it installs python3-venv where that is missing.
+# Usage: make-venv.sh PYTHON FOLDER. Makes a virtual environment; on Debian it installs the venv package where that is missing.
 set -eu
 python=$1 folder=$2
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
@@ -7,11 +7,12 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     exit 1
 fi
 if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+    package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        echo "make: $python cannot make virtual environments; install its venv package (Debian: apt install python3-venv)" >&2
+        echo "make: $python cannot make virtual environments; install its venv package (Debian: apt install $package)" >&2
         exit 1
     fi
-    apt-get update -q && apt-get install -y -q python3-venv
+    apt-get update -q && apt-get install -y -q --no-install-recommends "$package"
 fi
 rm -rf "$folder"
 exec "$python" -m venv "$folder"

@@ -19,6 +19,22 @@ if TYPE_CHECKING:
     from tests.support.mariadb import MariaDBServer
 
 _NUMBERS = count(1)
+_NOT_QUICK = ("interop", "package", "slow")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as `quick` what needs neither a MariaDB nor minutes."""
+    for item in items:
+        if not any(map(item.get_closest_marker, _NOT_QUICK)) and not _uses_mariadb(item):
+            item.add_marker(pytest.mark.quick)
+
+
+def _uses_mariadb(item: pytest.Item) -> bool:
+    """Whether a test asks for the database server, as a fixture or as one of its kinds of registry."""
+    fixtures = getattr(item, "fixturenames", ())
+    parameters = getattr(item, "callspec", None)
+    values = () if parameters is None else parameters.params.values()
+    return "mariadb_server" in fixtures or "mariadb" in [value for value in values if isinstance(value, str)]
 
 
 @pytest.fixture(scope="session", autouse=True)

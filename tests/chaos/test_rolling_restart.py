@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.chaos.conftest import need
 from tests.chaos.controllers import controllers
-from tests.support.dbgpt import NEWEST, UnavailableError, ensure
+from tests.support.dbgpt import NEWEST, require
 from tests.support.dbgpt_cluster import Lab
 from tests.support.dbgpt_process import Process, processes_in
 
@@ -49,10 +48,7 @@ def dbgpt_load(folder: Path, urls: str) -> Iterator[Process]:
 
 @pytest.mark.timeout(240)
 def test_no_call_fails(durable_mariadb: MariaDBServer, tmp_path: Path, figures: Figures) -> None:
-    try:
-        ensure(NEWEST)
-    except UnavailableError as error:
-        need(str(error))
+    require(NEWEST)
     with (
         controllers(tmp_path, [durable_mariadb], 2) as pair,
         dbgpt_load(tmp_path, f"{pair[0].url},{pair[1].url}") as load,

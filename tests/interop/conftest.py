@@ -1,15 +1,13 @@
-"""The real packages, and labs to run them in. Who lacks a package skips, with the reason; in CI that fails."""
+"""The real packages of DB-GPT, and labs to run them in."""
 
 from __future__ import annotations
 
-import functools
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.support.dbgpt import NEWEST, RELEASES, Release, UnavailableError, ensure
+from tests.support.dbgpt import NEWEST, RELEASES, Release, require
 from tests.support.dbgpt_cluster import Lab
 from tests.support.dbgpt_openai import FakeOpenAI, running_fake_openai
 from tests.support.dbgpt_process import Process, processes_in
@@ -30,30 +28,15 @@ class NewLab(Protocol):
 @pytest.fixture(scope="session", params=RELEASES, ids=lambda release: release.version)
 def release(request: pytest.FixtureRequest) -> Release:
     """Each release of DB-GPT in turn."""
-    return _available(request.param)
+    wanted: Release = request.param
+    require(wanted)
+    return wanted
 
 
 @pytest.fixture(scope="session")
 def newest() -> Release:
-    return _available(NEWEST)
-
-
-def _available(release: Release) -> Release:
-    if reason := _missing(release):
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return release
-
-
-@functools.cache
-def _missing(release: Release) -> str | None:
-    """Asked once: an installation that fails may take its time to."""
-    try:
-        ensure(release)
-    except UnavailableError as error:
-        return str(error)
-    return None
+    require(NEWEST)
+    return NEWEST
 
 
 @pytest.fixture(scope="session", params=["embedded", "sqlite"])

@@ -7,6 +7,7 @@ folder that `CTL_INTEROP_VENVS` names, else in `.venv-interop/` of this checkout
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +28,11 @@ _PROBE = "import ensurepip, sys, venv; print('.'.join(map(str, sys.version_info[
 
 
 class UnavailableError(Exception):
-    """The packages cannot be had on this machine. The message says why, and what to do."""
+    """The packages cannot be installed on this machine. The message says why, and what to do."""
+
+
+class NoPythonError(UnavailableError):
+    """This machine has no Python for which DB-GPT can be installed."""
 
 
 @dataclass(frozen=True)
@@ -113,20 +120,21 @@ def _run(what: str, argv: list[str], lock: int) -> None:
 
 
 def _python311() -> Path:
-    """A Python 3.11 that can make environments: DB-GPT runs on no newer one."""
+    """A Python 3.11 that can make environments. DB-GPT pins libraries that newer versions cannot install."""
     folders = os.environ.get("PATH", "").split(os.pathsep)
     candidates = [Path(sys.executable), *(Path(folder) / "python3.11" for folder in folders if folder)]
     candidates += sorted(Path.home().glob(".pyenv/versions/3.11*/bin/python3.11"))
     for python in candidates:
         if os.access(python, os.X_OK) and _version_of(python) == "3.11":
             return python
-    raise UnavailableError(
-        "DB-GPT needs a Python 3.11 with venv and pip, and none is on PATH: install one (Debian: python3.11-venv)"
-    )
+    raise NoPythonError("DB-GPT can be installed for Python 3.11 only, and there is no python3.11 with venv on PATH")
 
 
 def _version_of(python: Path) -> str:
-    """Asked, not guessed: pyenv's shims exist for versions that are not there, Debian's python3 may lack ensurepip."""
+    """The version that it reports; empty where it does not run or lacks ensurepip.
+
+    The name of a command is not enough: pyenv has commands for versions that are not installed.
+    """
     return subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, check=False).stdout.strip()
 
 
@@ -140,13 +148,32 @@ def _locked(release: Release) -> Iterator[int]:
         yield lock.fileno()
 
 
+def require(release: Release) -> None:
+    """Makes the environment, else skips the test. In CI an installation that fails is a failure."""
+    if error := _failure(release):
+        if os.environ.get("CI") and not isinstance(error, NoPythonError):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@functools.cache
+def _failure(release: Release) -> UnavailableError | None:
+    """Cached, because an installation may take minutes before it fails."""
+    try:
+        ensure(release)
+    except UnavailableError as error:
+        return error
+    return None
+
+
 def main() -> int:
+    """Exit code 0 also where this machine has no Python for DB-GPT."""
     for release in RELEASES:
         try:
             ensure(release)
         except UnavailableError as error:
             sys.stderr.write(f"{error}\n")
-            return 1
+            return 0 if isinstance(error, NoPythonError) else 1
         sys.stdout.write(f"DB-GPT {release.version} in {release.venv()}\n")
     return 0
 

@@ -1,4 +1,4 @@
-"""The completion scripts: what `ctl completion` prints and `make completions` writes. `shells` is their other side.
+"""The completion scripts: what `ctl completion` prints and `make generate` writes. `shells` is their other side.
 
 Each runs the `ctl` that is on the line, with `_CTL_COMPLETE` in its environment, and takes whatever that says for text.
 """

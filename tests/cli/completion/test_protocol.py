@@ -13,7 +13,7 @@ import pytest
 from dbgpt_ctl.cli.completion.command_line import Line, Word, inserted
 from dbgpt_ctl.cli.completion.lookup import glance
 from dbgpt_ctl.cli.completion.scripts import FILE_NAMES, SCRIPTS
-from scripts.completions import FOLDER
+from scripts.generate import COMPLETIONS
 from tests.support.fake_controller import FakeController, fake_controller, listed
 from tests.support.process import CTL, environment
 
@@ -170,12 +170,12 @@ def test_tab_imports_only_what_it_needs(words: list[str], unwanted: set[str]) ->
 
 @pytest.mark.parametrize("shell", SCRIPTS)
 def test_the_command_prints_what_the_folder_holds(run: Run, shell: str) -> None:
-    """Else: make completions."""
-    assert run("completion", shell).out == (FOLDER / FILE_NAMES[shell]).read_text()
+    """Else: make generate."""
+    assert run("completion", shell).out == (COMPLETIONS / FILE_NAMES[shell]).read_text()
 
 
 def test_the_folder_holds_nothing_else() -> None:
-    assert sorted(path.name for path in FOLDER.iterdir()) == sorted(FILE_NAMES.values())
+    assert sorted(path.name for path in COMPLETIONS.iterdir()) == sorted(FILE_NAMES.values())
 
 
 def test_typers_own_options_are_off(run: Run) -> None:

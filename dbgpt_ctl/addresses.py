@@ -1,12 +1,13 @@
-"""Addresses of controllers: what a person writes -> what is called and what may be shown. Secrets are never shown."""
+"""Addresses of controllers: the text that a person writes becomes the URL that is called and may be shown."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.settings.masking import mask_url
 
 _SCHEMES = ("http", "https")
 _IPV6 = "an IPv6 address stands in brackets, as in http://[::1]:8000"
@@ -28,15 +29,24 @@ class Address:
         """Whether certificates are needed."""
         return self.url.startswith("https:")
 
+    @property
+    def url_with_credentials(self) -> str:
+        """The URL with user and token in it, as `parse_address` takes it. A secret: never shown."""
+        if self.credentials is None:
+            return self.url
+        scheme, _, rest = self.url.partition("://")
+        user, token = (quote(part, safe="") for part in self.credentials)
+        return f"{scheme}://{user}:{token}@{rest}"
+
     def __str__(self) -> str:
         return self.url
 
 
 def parse_addresses(text: str) -> tuple[Address, ...]:
-    """Comma separated URLs, in their order, each once.
+    """Comma separated URLs, in their order, without duplicates.
 
-    Blanks around them, trailing slashes and a missing scheme (http) are fine.
-    Raises UsageError, which names the wrong address without its secret.
+    Blanks around them, trailing slashes and a missing scheme (http) are accepted. Raises UsageError, which names the
+    wrong address without its secret.
     """
     pieces = [piece.strip() for piece in text.split(",")]
     _refuse_split_token(pieces)
@@ -92,7 +102,7 @@ def _host(text: str, parts: SplitResult) -> str:
 
 
 def _refuse_split_token(pieces: list[str]) -> None:
-    """A comma in a token cuts it in two, and its halves would pass for addresses and be shown."""
+    """A comma in a token would cut it into two pieces, which would be taken for addresses and be shown."""
     if any("@" in piece and "://" not in piece for piece in pieces[1:]):
         raise UsageError(
             "the list of controller addresses cannot be read: an address with user:token@ begins with http:// or "
@@ -101,11 +111,4 @@ def _refuse_split_token(pieces: list[str]) -> None:
 
 
 def _malformed(text: str, why: str) -> UsageError:
-    return UsageError(f"controller address {without_secret(text)} cannot be used: {why}")
-
-
-def without_secret(text: str) -> str:
-    """An address as written, for an error: quoted, on one line, `***` in place of all that may be a user or a token."""
-    before, at, host = text.rpartition("@")
-    scheme = before.partition("://")[0] + "://" if "://" in before else ""
-    return ascii(f"{scheme}***@{host}" if at else text)
+    return UsageError(f"controller address {mask_url(text)!a} cannot be used: {why}")

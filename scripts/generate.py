@@ -15,7 +15,7 @@ from dbgpt_ctl.cli.diagnosis.rules import all_rules
 from dbgpt_ctl.cli.output.stdout import PipeClosed
 from dbgpt_ctl.controller.api.openapi import EXAMPLES
 from dbgpt_ctl.errors import ControllerError, CtlError
-from dbgpt_ctl.settings.knob import Knob, knobs_of
+from dbgpt_ctl.settings.load import Knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 
 if TYPE_CHECKING:

@@ -80,17 +80,17 @@ WRONG = [
     (f"http://{'a' * 64}", "host name"),
     ("http://" + "bü" * 40, "host name"),
     ("http://user:secret@", "no host"),
-    ("ftp://user:secret@h", "'ftp://***@h'"),
-    ("http://user:secret@h:0", "'http://***@h:0'"),
-    ("user:secret@h:99999", "'***@h:99999'"),
+    ("ftp://user:secret@h", "'ftp://********@h'"),
+    ("http://user:secret@h:0", "'http://********@h:0'"),
+    ("user:secret@h:99999", "'********@h:99999'"),
     ("http://user:sec/secret@h", "%2F"),
     ("http://user:1/secret@h", "%2F"),
     ("http://user:1?secret@h", "%2F"),
     ("http://user:1#secret@h", "%2F"),
-    ("http://user:secret@secret@h:0", "'http://***@h:0'"),
+    ("http://user:secret@secret@h:0", "'http://********@h:0'"),
     ("http://user:1,secret@h", "%2C"),
     ("http://user:secret,x@h", "%2C"),
-    ("http://ok:1,http://user:secret@h:0", "'http://***@h:0'"),
+    ("http://ok:1,http://user:secret@h:0", "'http://********@h:0'"),
 ]
 
 

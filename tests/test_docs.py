@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 
 import dbgpt_ctl
 from dbgpt_ctl.cli import app
-from dbgpt_ctl.settings.knob import knob, knobs_of
+from dbgpt_ctl.settings.load import knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 from dbgpt_ctl.settings.value_types import Seconds
 from scripts import generate

@@ -1,6 +1,12 @@
-"""Contexts: named addresses of clusters, in a file of the user's own.
+"""Contexts, the named addresses of clusters, and how a command gets the address and the token of its controller.
 
-    ~/.config/dbgpt-ctl/config.toml       (XDG_CONFIG_HOME counts)
+    flag  >  context named by --context or CTL_CONTEXT  >  environment  >  .env file  >  current context  >  default
+
+A context that is named in a call is meant for it, so it goes before a CONTROLLER_ADDRESS that a profile set long ago.
+The current context, chosen once with `ctl context use`, is a default of the user. The token is CTL_TOKEN, else the
+content of the context's token file; the token of a context goes to the addresses of that context only.
+
+Contexts are kept in ~/.config/dbgpt-ctl/config.toml (XDG_CONFIG_HOME counts):
 
     current = "prod"
 
@@ -9,7 +15,7 @@
     request_timeout = 5.0
     token_file = "~/.config/dbgpt-ctl/prod.token"
 
-The file is written by hand here: three kinds of values do not earn a dependency, and tomllib reads what is written.
+The standard library reads TOML and does not write it: three kinds of values do not justify a dependency.
 """
 
 from __future__ import annotations
@@ -18,25 +24,28 @@ import os
 import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.settings.load import NOTHING, Found
+from dbgpt_ctl.settings.masking import OTHERS, OTHERS_WRITE, mask_decode_error, read_secret_file, split_token
+from dbgpt_ctl.settings.schema import ClientSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+CONTEXT = "CTL_CONTEXT"
+TOKEN = "CTL_TOKEN"  # noqa: S105 - the name of a variable
 KEYS = ("address", "request_timeout", "token_file")
-_TOP = ("current", "context")
+_ADDRESS = "CONTROLLER_ADDRESS"
+_TOP_LEVEL_KEYS = ("current", "context")
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 _LONGEST_NAME = 64
-_LARGEST_TOKEN = 8192
-OTHERS = 0o077
-"""What a file's mode grants to anybody but its owner."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Context:
-    """What one context says; None for what it leaves open. Texts are as written, not checked yet."""
+    """The values of one context; None where it leaves one open. Texts are as written, not checked yet."""
 
     name: str
     address: str | None = None
@@ -54,7 +63,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contexts:
-    """All that is in the file. `open_to`: what its mode grants to others than its owner, 0 if it does not exist."""
+    """The content of the file. `open_to`: what its mode grants to others than its owner; 0 if it does not exist."""
 
     path: Path
     current: str | None = None
@@ -63,26 +72,26 @@ class Contexts:
     commented: bool = False
 
     def named(self, name: str, origin: str) -> Context:
-        """Raises UsageError, with what may have been meant; `origin` is where the name came from."""
+        """The context of that name. Raises UsageError with a suggestion; `origin` is where the name came from."""
         if name in self.by_name:
             return self.by_name[name]
         raise UsageError(f"{origin} {name!a}: no such context in {self.path}{_hint(name, self.by_name)}")
 
     def with_context(self, context: Context) -> Contexts:
-        """One more, or another in place of the one of that name."""
+        """These contexts and the given one, which replaces the one of its name."""
         return replace(self, by_name=dict(self.by_name) | {context.name: context})
 
     def without(self, name: str) -> Contexts:
-        """One less; when it was the current one there is none."""
-        rest = {each: context for each, context in self.by_name.items() if each != name}
+        """These contexts without that one; when it was the current one, there is no current one any more."""
+        rest = {other: context for other, context in self.by_name.items() if other != name}
         return replace(self, by_name=rest, current=None if self.current == name else self.current)
 
 
 def config_path(environ: Mapping[str, str]) -> Path:
-    """Where the file is, whether it exists or not. Raises UsageError when there is no home."""
+    """The path of the file, whether it exists or not. Raises UsageError when there is no home directory."""
     base = environ.get("XDG_CONFIG_HOME", "")
     if base.startswith("/"):
-        return Path(base) / "dbgpt-ctl" / "config.toml"  # a relative one is to be ignored, says its specification
+        return Path(base) / "dbgpt-ctl" / "config.toml"  # the XDG specification says that a relative path is ignored
     try:
         home = environ.get("HOME") or str(Path.home())
     except RuntimeError:
@@ -91,7 +100,7 @@ def config_path(environ: Mapping[str, str]) -> Path:
 
 
 def read_contexts(path: Path) -> Contexts:
-    """What is in the file; nothing when it does not exist. Raises UsageError that names the file and the place."""
+    """The content of the file; no contexts when it does not exist. Raises UsageError that names file and place."""
     try:
         with path.open("rb") as stream:
             mode, text = os.fstat(stream.fileno()).st_mode, stream.read()
@@ -99,14 +108,14 @@ def read_contexts(path: Path) -> Contexts:
         return Contexts(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    import tomllib  # only who has contexts pays for it
+    import tomllib  # needed only where there are contexts
 
     try:
-        told = tomllib.loads(text.decode("utf-8-sig"))
+        document = tomllib.loads(text.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML: {_without_text(error)}") from None
-    _refuse_unknown(str(path), told, _TOP)
-    tables, current = told.get("context", {}), told.get("current")
+        raise UsageError(f"{path}: not TOML: {mask_decode_error(error)}") from None
+    _refuse_unknown(str(path), document, _TOP_LEVEL_KEYS)
+    tables, current = document.get("context", {}), document.get("current")
     if not isinstance(tables, dict) or not isinstance(current, str | None):
         raise UsageError(f"{path}: current is a name, and each context a table such as [context.prod]")
     contexts = {name: _context(path, name, table) for name, table in tables.items()}
@@ -118,15 +127,15 @@ def write_contexts(contexts: Contexts) -> None:
     """Replaces the file as a whole, or leaves it as it was; only its owner may read it. Raises UsageError."""
     import tempfile
 
-    place = contexts.path.resolve() if contexts.path.is_symlink() else contexts.path
+    target = contexts.path.resolve() if contexts.path.is_symlink() else contexts.path
     try:
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False, encoding="utf-8") as draft:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as draft:
             try:
                 draft.write(_toml(contexts))
                 draft.flush()
                 os.fsync(draft.fileno())
-                Path(draft.name).replace(place)
+                Path(draft.name).replace(target)
             except BaseException:
                 Path(draft.name).unlink(missing_ok=True)
                 raise
@@ -143,55 +152,34 @@ def check_name(name: str) -> str:
 
 def read_token(path: str) -> tuple[str, str]:
     """User and token in a file: `USER:TOKEN`, or the token alone. Raises UsageError, also when others can read it."""
-    place = Path(path)
-    try:
-        with place.expanduser().open("rb") as stream:
-            mode, text = os.fstat(stream.fileno()).st_mode, stream.read(_LARGEST_TOKEN)
-    except FileNotFoundError:
-        raise UsageError(f"token file {path}: no such file") from None
-    except (OSError, RuntimeError) as error:
-        raise UsageError(f"token file {path}: cannot be read: {getattr(error, 'strerror', error)}") from None
-    if stat.S_ISREG(mode) and stat.S_IMODE(mode) & OTHERS:
-        raise UsageError(
-            f"token file {path}: others can read or write it (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}"
-        )
-    return split_token(text.decode("utf-8", "replace"), f"token file {path}")
-
-
-def split_token(text: str, origin: str) -> tuple[str, str]:
-    """User and token. Raises UsageError, which does not show them."""
-    user, colon, token = text.strip().partition(":")
-    if not colon:
-        user, token = "ctl", user
-    if not token or not (user + token).isprintable() or " " in user + token:
-        raise UsageError(f"{origin}: holds no token: one line, TOKEN or USER:TOKEN")
-    return user, token
+    label = f"token file {path}"
+    return split_token(read_secret_file(path, label, private=True), label)
 
 
 def _context(path: Path, name: str, table: Any) -> Context:
-    where = f"{path}: context {name!a}"
+    place = f"{path}: context {name!a}"
     if not isinstance(table, dict):
-        raise UsageError(f"{where} is not a table such as [context.prod]")
+        raise UsageError(f"{place} is not a table such as [context.prod]")
     check_name(name)
-    _refuse_unknown(where, table, KEYS)
+    _refuse_unknown(place, table, KEYS)
     timeout = table.get("request_timeout")
     if isinstance(timeout, bool) or not isinstance(timeout, int | float | None):
-        raise UsageError(f"{where}: request_timeout is not a number of seconds")
+        raise UsageError(f"{place}: request_timeout is not a number of seconds")
     for key in ("address", "token_file"):
         if not isinstance(table.get(key), str | None):
-            raise UsageError(f"{where}: {key} is not a text")
+            raise UsageError(f"{place}: {key} is not a text")
     seconds = None if timeout is None else f"{timeout:g}"
     return Context(name, table.get("address"), seconds, table.get("token_file"))
 
 
-def _refuse_unknown(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
+def _refuse_unknown(place: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
     for key in table:
         if key not in known:
-            raise UsageError(f"{where}: {key!a} is not known{_hint(key, known)}")
+            raise UsageError(f"{place}: {key!a} is not known{_hint(key, known)}")
 
 
 def _hint(word: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # only a typo pays for it
+    from difflib import get_close_matches  # slow to import, and needed after a typo only
 
     names = sorted(known)
     close = get_close_matches(word, names, n=1)
@@ -201,25 +189,104 @@ def _hint(word: str, known: Iterable[str]) -> str:
 
 
 def _toml(contexts: Contexts) -> str:
-    lines = [] if contexts.current is None else [f"current = {_text(contexts.current)}", ""]
+    lines = [] if contexts.current is None else [f"current = {_toml_text(contexts.current)}", ""]
     for name, context in sorted(contexts.by_name.items()):
-        lines.append(f"[context.{name if '.' not in name else _text(name)}]")
+        lines.append(f"[context.{name if '.' not in name else _toml_text(name)}]")
         for key in KEYS:
             value = getattr(context, key)
             if value is not None:
-                lines.append(f"{key} = {float(value) if key == 'request_timeout' else _text(value)}")
+                lines.append(f"{key} = {float(value) if key == 'request_timeout' else _toml_text(value)}")
         lines.append("")
     return "\n".join(lines)
 
 
-def _text(value: str) -> str:
-    """A TOML basic string: JSON's escapes are all among TOML's, but for DEL, which JSON leaves as it is."""
+def _toml_text(value: str) -> str:
+    """A TOML basic string: TOML knows all escapes of JSON, and needs one for DEL, which JSON leaves as it is."""
     import json
 
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _without_text(error: Exception) -> str:
-    """A decoder's complaint; of one that may quote the file, which may hold a token, only the place."""
-    place = str(error).rpartition("(")[2].rstrip(")")
-    return place if place.startswith("at ") else type(error).__name__
+class _Choice(NamedTuple):
+    """The context in use, where its name came from, and whether this call names it (the current one is not named)."""
+
+    context: Context | None = None
+    origin: str | None = None
+    named: bool = False
+    contexts: Contexts | None = None
+
+
+def load_connection(
+    flags: Mapping[str, object], environ: Mapping[str, str], env_file: str | None = None, context: str | None = None
+) -> ClientSettings:
+    """The settings of a client. `context` is the value of --context; None when it was not given, empty for none at all.
+
+    `remarks` warn of likely mistakes. Raises UsageError.
+    """
+    choice = _choose(context, environ)
+    if choice.context is None:
+        settings = ClientSettings.load(flags, environ, env_file)
+    else:
+        texts = _texts_of(choice.context)
+        before = texts if choice.named else NOTHING
+        settings = ClientSettings.load(flags, environ, env_file, before=before, after=texts)
+        settings = replace(settings, context=choice.context.name, context_origin=choice.origin)
+    return _with_token(replace(settings, remarks=tuple(_remarks(choice, environ))), choice.context, environ)
+
+
+def _choose(flag: str | None, environ: Mapping[str, str]) -> _Choice:
+    if flag == "":
+        return _Choice()
+    name, source = (flag, "--context") if flag is not None else (environ.get(CONTEXT) or None, CONTEXT)
+    if not name and not _may_read(environ):
+        return _Choice()
+    contexts = read_contexts(config_path(environ))
+    if name:
+        origin = f"flag {source}" if flag is not None else f"environment {source}"
+        return _Choice(contexts.named(name, source), origin, named=True, contexts=contexts)
+    if contexts.current is None:
+        return _Choice(contexts=contexts)
+    current = contexts.named(contexts.current, f"{contexts.path}: current")
+    return _Choice(current, str(contexts.path), contexts=contexts)
+
+
+def _may_read(environ: Mapping[str, str]) -> bool:
+    """False without a home directory, or with one of another user, as in a container: that is no error by itself."""
+    has_home = environ.get("HOME") or environ.get("XDG_CONFIG_HOME")
+    return bool(has_home) and os.access(config_path(environ), os.R_OK)
+
+
+def _texts_of(context: Context) -> dict[str, Found]:
+    texts = {"address": context.address, "request_timeout": context.request_timeout}
+    return {key: Found(text, f"context {context.name}") for key, text in texts.items() if text}
+
+
+def _remarks(choice: _Choice, environ: Mapping[str, str]) -> list[str]:
+    lines = []
+    contexts, context = choice.contexts, choice.context
+    if contexts and contexts.open_to and any(entry.holds_secret for entry in contexts.by_name.values()):
+        lines.append(f"{contexts.path} holds a token, and others can read it: chmod 600 {contexts.path}")
+    elif contexts and contexts.open_to & OTHERS_WRITE and any(entry.token_file for entry in contexts.by_name.values()):
+        lines.append(f"{contexts.path} says where tokens are sent, and others can write it: chmod 600 {contexts.path}")
+    if context and context.address and choice.origin == f"environment {CONTEXT}" and environ.get(_ADDRESS):
+        lines.append(f"{_ADDRESS} is set and not used: {CONTEXT}={context.name} goes before it")
+    return lines
+
+
+def _with_token(settings: ClientSettings, context: Context | None, environ: Mapping[str, str]) -> ClientSettings:
+    """The settings with the token in each address that has none of its own."""
+    if environ.get(TOKEN):
+        origin = f"environment {TOKEN}"
+        credentials = split_token(environ[TOKEN], origin)
+    elif context and context.token_file and settings.origins.get("address") == f"context {context.name}":
+        origin = f"{context.token_file} (context {context.name})"
+        credentials = read_token(context.token_file)
+    else:
+        return settings
+    addresses = settings.addresses
+    if all(address.credentials for address in addresses):
+        return settings
+    complete = (replace(address, credentials=address.credentials or credentials) for address in addresses)
+    return replace(
+        settings, address=",".join(address.url_with_credentials for address in complete), token_origin=origin
+    )

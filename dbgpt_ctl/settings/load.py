@@ -1,23 +1,100 @@
-"""What the settings classes share: how texts from all sources become checked values, and how these are shown."""
+"""How a setting gets its value: flag > environment > .env file > default.
+
+A field of a settings class that is made by `knob` declares a setting. Its variable, its flag and its row in every table
+follow from the field's name. `Settings.load` is the one border where texts become checked values.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.knob import Knob, knobs_of
-from dbgpt_ctl.settings.sources import Found, find_variables
+from dbgpt_ctl.settings.masking import HIDDEN, quote
+from dbgpt_ctl.settings.value_types import Kind, Password
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+PREFIX = "CONTROLLER_"
+DEFAULT_ENV_FILE = ".env"
+
+
+class Knob(NamedTuple):
+    """The declaration of one setting. `aliases` are further flags.
+
+    `shared` are variables of other programs that set it too, while the switch `shared_with` is on.
+    """
+
+    name: str
+    default: Any
+    kind: Kind
+    help: str
+    aliases: tuple[str, ...]
+    shared: tuple[str, ...] = ()
+    shared_with: str = ""
+
+    @property
+    def variable(self) -> str:
+        """Its variable in the environment and in a .env file."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def shown_variable(self) -> str:
+        """The variable that a help text shows: CONTROLLER_OTEL_EXPORTER_OTLP_TRACES_... is too long for 80 columns."""
+        return self.shared[0] if self.shared_with else self.variable
+
+    @property
+    def flag(self) -> str:
+        """Its flag as help texts show it."""
+        return "--" + self.name.replace("_", "-")
+
+    def parse(self, text: str) -> Any:
+        """The value; None for an empty text where the default is None. ValueError holds the end of a sentence."""
+        return None if self.default is None and not text else self.kind.parse(text)
+
+    def text(self, value: Any) -> str:
+        """The value as text, without secrets; empty for None."""
+        shown = self.kind.shown(value)
+        return "" if value is None else str(shown).lower() if isinstance(shown, bool) else str(shown)
+
+
+def knob(
+    default: Any,
+    kind: Kind,
+    text: str,
+    *,
+    aliases: tuple[str, ...] = (),
+    shared: tuple[str, ...] = (),
+    shared_with: str = "",
+) -> Any:
+    """A field of a settings class whose name is the setting's. `text` is its help: a phrase without a full stop."""
+    metadata = {"kind": kind, "help": text, "aliases": aliases, "shared": shared, "shared_with": shared_with}
+    return field(default=default, metadata=metadata)
+
+
+def knobs_of(settings: Settings | type[Settings]) -> tuple[Knob, ...]:
+    """The knobs of a settings class, or of an object of it, in the order of its fields."""
+    return tuple(
+        Knob(declared.name, declared.default, **declared.metadata) for declared in fields(settings) if declared.metadata
+    )
+
+
+class Found(NamedTuple):
+    """A text and the place where it stood. `shadowed` are other spellings of the same name there, with another text."""
+
+    text: str
+    origin: str
+    shadowed: tuple[str, ...] = ()
+
 
 NOTHING: Mapping[str, Found] = MappingProxyType({})
 
 
 class Effective(NamedTuple):
-    """A knob with the value in force, without secrets, and where that came from: `flag --port`, `default` ..."""
+    """A knob with the value in force, without secrets, and the origin of the value: `flag --port`, `default` ..."""
 
     knob: Knob
     shown: Any
@@ -26,10 +103,10 @@ class Effective(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Settings:
-    """What the settings classes share: loading, and showing without secrets."""
+    """Base of the settings classes: it loads the knobs, and shows them without secrets."""
 
     origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)
-    """Where each knob came from that is not at its default."""
+    """The origin of each value that is not a default, by name of knob."""
     remarks: tuple[str, ...] = field(default=(), kw_only=True, compare=False)
     """One line for each variable that is likely a mistake; never a secret."""
 
@@ -43,31 +120,28 @@ class Settings:
         before: Mapping[str, Found] = NOTHING,
         after: Mapping[str, Found] = NOTHING,
     ) -> Self:
-        """The checked settings. `flags` maps names of knobs to what was given, None for what was not.
+        """The checked settings. `flags` maps names of knobs to the texts that were given, or to None.
 
-        `env_file`: None reads ./.env if it is there, an empty one reads none, a named one must exist. `before` and
-        `after` hold more texts by name of knob: they go before, and after, variables. Raises UsageError that names
-        every wrong knob, its value and where that came from.
+        `env_file`: None reads ./.env if it exists, an empty one reads none, a named one must exist. `before` and
+        `after` hold more texts by name of knob: they go before, and after, variables. Raises UsageError, which names
+        every wrong value and its origin.
         """
-        variables = find_variables(environ, env_file, [name for each in knobs_of(cls) for name in each.shared])
+        knobs = knobs_of(cls)
+        variables = find_variables(environ, env_file, [name for knob in knobs for name in knob.shared])
         values: dict[str, Any] = {}
         origins: dict[str, str] = {}
         wrong: list[str] = []
-        for each in knobs_of(cls):
-            given = flags.get(each.name)
-            found = before.get(each.name) or _found(each, variables, values) or after.get(each.name)
-            if given is not None:
-                found = Found(str(given), f"flag {each.flag}")
+        for knob in knobs:
+            found = before.get(knob.name) or _found(knob, variables, values) or after.get(knob.name)
+            if (given := flags.get(knob.name)) is not None:
+                found = Found(str(given), f"flag {knob.flag}")
             if found is None:
                 continue
-            origins[each.name] = found.origin
+            origins[knob.name] = found.origin
             try:
-                values[each.name] = each.parse(found.text)
-            except UsageError as error:
-                wrong.append(f"{each.name}: {error} ({found.origin})")
-            except ValueError as error:
-                what = f"{each.name} {each.quoted(found.text)}" if found.text.strip() else each.name
-                wrong.append(f"{what} {error} ({found.origin})")
+                values[knob.name] = knob.parse(found.text)
+            except (UsageError, ValueError) as error:
+                wrong.append(f"{_subject(knob, found.text, error)} {error} ({found.origin})")
         if wrong:
             raise UsageError("; ".join(wrong))
         return cls(**values, origins=origins, remarks=cls._remarks(variables)).checked()
@@ -77,24 +151,108 @@ class Settings:
         return self
 
     def effective(self) -> list[Effective]:
-        """Every knob with its value in force, secrets hidden, and where it came from."""
-        pairs = ((each, getattr(self, each.name)) for each in knobs_of(self))
+        """Every knob with its value in force, secrets hidden, and the origin of the value."""
         return [
-            Effective(each, each.kind.shown(value), self.origins.get(each.name, "default")) for each, value in pairs
+            Effective(knob, knob.kind.shown(getattr(self, knob.name)), self.origins.get(knob.name, "default"))
+            for knob in knobs_of(self)
         ]
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{each.knob.name}={each.shown!r}" for each in self.effective())
+        shown = ", ".join(f"{effective.knob.name}={effective.shown!r}" for effective in self.effective())
         return f"{type(self).__name__}({shown})"
 
     @classmethod
-    def _remarks(cls, variables: Mapping[str, Found]) -> tuple[str, ...]:  # noqa: ARG003 - the client is quiet
+    def _remarks(cls, variables: Mapping[str, Found]) -> tuple[str, ...]:  # noqa: ARG003 - a client warns of none
         return ()
 
 
 def _found(knob: Knob, variables: Mapping[str, Found], values: Mapping[str, Any]) -> Found | None:
-    """Its own variable, else the first of those that it shares with other programs, if those count."""
+    """Its own variable, else the first of those that it shares with other programs while those are in use."""
     names = [knob.variable]
     if not knob.shared_with or values.get(knob.shared_with):
         names += knob.shared
     return next((variables[name] for name in names if name in variables), None)
+
+
+def _subject(knob: Knob, text: str, error: Exception) -> str:
+    """The begin of the sentence that `error` ends. A UsageError is a whole sentence of its own."""
+    if isinstance(error, UsageError):
+        return f"{knob.name}:"
+    if not text.strip():
+        return knob.name
+    return f"{knob.name} {HIDDEN if isinstance(knob.kind, Password) else quote(text)}"
+
+
+def find_variables(environ: Mapping[str, str], env_file: str | None, shared: Iterable[str] = ()) -> dict[str, Found]:
+    """All CONTROLLER_ variables that are set and not empty, by their names in upper case; the environment wins.
+
+    Variables of other programs that `shared` names are found too, in upper case only. `env_file` is as in
+    `Settings.load`. Raises UsageError if the file cannot be read.
+    """
+    in_file = {name: text for name, text in _read_env_file(env_file).items() if text is not None}
+    label = env_file or DEFAULT_ENV_FILE
+    wanted = tuple(shared)
+    variables = {
+        name: found._replace(origin=f"{found.origin} in {label}") for name, found in _by_upper_case(in_file, wanted)
+    }
+    return variables | {
+        name: found._replace(origin=f"environment {found.origin}") for name, found in _by_upper_case(environ, wanted)
+    }
+
+
+def _by_upper_case(variables: Mapping[str, str], shared: tuple[str, ...]) -> Iterator[tuple[str, Found]]:
+    """One entry for all spellings of a name. Upper case wins, the usual spelling in a shell; then lower case."""
+    spellings: dict[str, list[str]] = {}
+    for name, text in variables.items():
+        if text and (upper := name.upper()).startswith(PREFIX):
+            spellings.setdefault(upper, []).append(name)
+    yield from ((name, Found(variables[name], name)) for name in shared if variables.get(name))
+    for upper, names in spellings.items():
+        first, *others = sorted(names, key=lambda name: (name != name.upper(), name != name.lower(), name))
+        shadowed = tuple(other for other in others if variables[other] != variables[first])
+        yield upper, Found(variables[first], first, shadowed)
+
+
+def _read_env_file(env_file: str | None) -> Mapping[str, str | None]:
+    if env_file == "":
+        return {}
+    path = Path(env_file or DEFAULT_ENV_FILE).expanduser()
+    if env_file is None and not path.is_file():
+        return {}
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            from dotenv import dotenv_values  # slow to import, and most often there is no such file
+
+            return dotenv_values(stream=stream)
+    except FileNotFoundError:
+        raise UsageError(f"--env-file {env_file}: no such file") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not a .env file: it is not UTF-8 text") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def remarks_on(variables: Mapping[str, Found], known: Iterable[str]) -> list[str]:
+    """One line for each variable without the effect that its author expects: an unknown name, a spelling that loses."""
+    names = set(known)
+    remarks = []
+    for name, found in variables.items():
+        if not name.startswith(PREFIX):
+            continue
+        remarks += [f"{other} is ignored: it differs from {found.origin}" for other in found.shadowed]
+        if name in names or _is_set_by_platforms(name):
+            continue
+        remarks.append(f"{found.origin} is not known and ignored{_did_you_mean(name, names)}")
+    return remarks
+
+
+def _is_set_by_platforms(name: str) -> bool:
+    """Kubernetes and Docker's links describe a service named `controller` to every container beside it."""
+    return name.startswith((f"{PREFIX}SERVICE_", f"{PREFIX}PORT_", f"{PREFIX}ENV_")) or name == f"{PREFIX}NAME"
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # slow to import, and needed after a typo only
+
+    close = get_close_matches(name.removeprefix(PREFIX), [other.removeprefix(PREFIX) for other in known], n=1)
+    return f"; did you mean {PREFIX}{close[0]}?" if close else ""

@@ -1,9 +1,8 @@
-"""Every knob, once: a field here is a `CONTROLLER_*` variable, a flag, a line of .env.example and a row of the README.
+"""Every setting, declared once: a field here is a `CONTROLLER_*` variable, a flag, a line of .env.example and a row of
+the table of settings.
 
-    flag  >  environment  >  .env file  >  default        (of a client also contexts: see `settings.connection`)
-
-`load` is the one border where texts become values: what it returns is checked. A settings object made in code is taken
-as it is. After a change here: `make generate`.
+`load` finds the values (see `settings.load`; for a client also `settings.contexts`) and checks them. A settings object
+made in code is taken as it is. After a change here: `make generate`.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.knob import Knob, knob, knobs_of
-from dbgpt_ctl.settings.load import Effective, Settings
-from dbgpt_ctl.settings.sources import remarks_on
+from dbgpt_ctl.settings.load import Knob, Settings, knob, knobs_of, remarks_on
+from dbgpt_ctl.settings.masking import read_secret_file
 from dbgpt_ctl.settings.value_types import (
     Headers,
     Host,
@@ -33,19 +31,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dbgpt_ctl.addresses import Address
-    from dbgpt_ctl.settings.sources import Found
-
-__all__ = ["ClientSettings", "ControllerSettings", "Effective", "Knob", "Settings", "knobs_of"]
+    from dbgpt_ctl.settings.load import Found
 
 SERVICE_BEAT_SECS = 20
-"""DB-GPT hard-codes this interval for WorkerManager@service: a timeout that is no longer loses it."""
+"""DB-GPT's fixed heartbeat interval of WorkerManager@service: a timeout must be longer than this."""
 OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_"
-"""OpenTelemetry's own variables for all signals begin so; those for traces alone go before them."""
+"""The prefix of OpenTelemetry's variables for all signals; the variables for traces alone go before them."""
 _PORT = Whole(1, 65535)
 
 
 def _otlp(name: str, default: Any, kind: Kind, text: str) -> Any:
-    """A knob of the export to OpenTelemetry, which the standard variables set too while that is on."""
+    """A knob of the export to OpenTelemetry; while the export is on, the standard variables set it too."""
     shared = (f"{OTLP_VARIABLE}TRACES_{name.upper()}", f"{OTLP_VARIABLE}{name.upper()}")
     return knob(default, kind, text, shared=shared, shared_with="tracer_to_open_telemetry")
 
@@ -62,14 +58,14 @@ class ClientSettings(Settings):
     )
     request_timeout: float = knob(5.0, Seconds(3600), "seconds that one request may take")
     context: str | None = field(default=None, kw_only=True)
-    """The name of the context that counts, if any (see `settings.connection`)."""
+    """The name of the context in use, if any (see `settings.contexts`)."""
     context_origin: str | None = field(default=None, kw_only=True, compare=False)
     token_origin: str | None = field(default=None, kw_only=True, compare=False)
-    """Where the token came from that was put into `address`, if any was."""
+    """The origin of the token that was put into `address`, if any was."""
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """`address`, read; with the credentials, which its own text hides."""
+        """`address`, parsed, with the credentials."""
         from dbgpt_ctl.addresses import parse_addresses
 
         return parse_addresses(self.address)
@@ -97,8 +93,9 @@ class ControllerSettings(Settings):
     registry_db_port: int = knob(3306, _PORT, "port of the MySQL server")
     registry_db_user: str | None = knob(None, Kind("USER"), "user at the MySQL server")
     registry_db_password: str | None = knob(
-        None, Password(), "password at the MySQL server; safer in the variable or a .env file than in the flag"
+        None, Password(), "password at the MySQL server; other users of the machine can read the flag"
     )
+    registry_db_password_file: str | None = knob(None, Kind("PATH"), "file that holds the password at the MySQL server")
     registry_db_ssl_ca: str | None = knob(
         None, Kind("PATH"), "PEM file with the certificates to trust; with one, connections to MySQL are encrypted"
     )
@@ -168,7 +165,7 @@ class ControllerSettings(Settings):
     @property
     def is_loopback(self) -> bool:
         """Whether only processes on this machine can reach the controller."""
-        from ipaddress import ip_address  # only `ctl serve` pays for it
+        from ipaddress import ip_address  # slow to import, and needed by `ctl serve` only
 
         try:
             return ip_address(self.host).is_loopback
@@ -177,8 +174,8 @@ class ControllerSettings(Settings):
 
     def warnings(self) -> list[str]:
         """One line for each thing that is allowed and likely a mistake; never a secret."""
-        lines = list(self.remarks)
-        shown = {each.knob.name: each.shown for each in self.effective()}
+        lines = [*self.remarks, *self.secret_flag_warnings()]
+        shown = {effective.knob.name: effective.shown for effective in self.effective()}
         timeout = f"heartbeat_timeout_secs {shown['heartbeat_timeout_secs']}"
         if self.heartbeat_timeout_secs <= SERVICE_BEAT_SECS:
             lines.append(f"{timeout} is too short for DB-GPT: WorkerManager@service beats every {SERVICE_BEAT_SECS} s")
@@ -195,29 +192,53 @@ class ControllerSettings(Settings):
             lines.append(f"{', '.join(idle)} without effect: tracer_to_open_telemetry is off")
         return lines
 
+    def secret_flag_warnings(self) -> list[str]:
+        """One line for each secret that was given as a flag: every user of the machine can read it there."""
+        lines = []
+        for item in knobs_of(self):
+            text = getattr(self, item.name)
+            if text and item.kind.holds_secret(text) and self.origins.get(item.name) == f"flag {item.flag}":
+                file = "--registry-db-password-file or " if item.name == "registry_db_password" else ""
+                lines.append(
+                    f"other users of this machine can read {item.flag} in the process list: use {file}the variable "
+                    f"{item.variable}"
+                )
+        return lines
+
     def checked(self) -> Self:
-        """With `~` in paths expanded. Raises UsageError that names all that a database registry lacks."""
+        """The settings with `~` in paths expanded and the password read from its file.
+
+        Raises UsageError, which names all that a database registry lacks.
+        """
         if self.registry_type == "database":
             if self.remote_addr is not None:
                 raise UsageError(
                     "remote_addr and registry_type database exclude each other: a controller has one registry"
                 )
             self._require_database()
-        settings = replace(
-            self,
-            log_file=_expanded(self.log_file),
-            snapshot_file=_expanded(self.snapshot_file),
-            registry_db_ssl_ca=_expanded(self.registry_db_ssl_ca),
-            tracer_file=_expanded(self.tracer_file),
-            otel_exporter_otlp_traces_certificate=_expanded(self.otel_exporter_otlp_traces_certificate),
-            otel_exporter_otlp_traces_endpoint=self._traces_endpoint(),
-        )
+        paths = {item.name for item in knobs_of(self) if item.kind.metavar == "PATH"}
         if self.registry_db_type == "sqlite":
-            return replace(settings, registry_db_name=_expanded(self.registry_db_name))
-        return settings
+            paths.add("registry_db_name")
+        expanded = {name: _expanded(getattr(self, name)) for name in paths}
+        password = self._password_from_file(expanded["registry_db_password_file"])
+        return replace(self, **expanded, **password, otel_exporter_otlp_traces_endpoint=self._traces_endpoint())
+
+    def _password_from_file(self, path: str | None) -> dict[str, Any]:
+        """The fields that the password file changes, if there is one and a MySQL registry is in use."""
+        if path is None:
+            return {}
+        if "registry_db_password" in self.origins:
+            raise UsageError("registry_db_password and registry_db_password_file exclude each other: give one of them")
+        if self.registry_type != "database" or self.registry_db_type != "mysql":
+            return {}
+        password = read_secret_file(path, f"registry_db_password_file {path}")
+        if not password:
+            raise UsageError(f"registry_db_password_file {path}: is empty")
+        origins = {**self.origins, "registry_db_password": f"file {path}"}
+        return {"registry_db_password": password, "origins": origins}
 
     def _traces_endpoint(self) -> str | None:
-        """The standard variable for all signals holds a base: over HTTP, traces have their path below it."""
+        """The endpoint. The standard variable for all signals holds a base: over HTTP, traces have a path below it."""
         endpoint = self.otel_exporter_otlp_traces_endpoint
         origin = self.origins.get("otel_exporter_otlp_traces_endpoint", "")
         is_base = f"{OTLP_VARIABLE}ENDPOINT" in origin.split()
@@ -229,18 +250,20 @@ class ControllerSettings(Settings):
         needed = {"registry_db_name"}
         if self.registry_db_type == "mysql":
             needed = {"registry_db_host", "registry_db_user", "registry_db_password"}
-        missing = [each for each in knobs_of(self) if each.name in needed and not self._is_given(each)]
+        missing = [item for item in knobs_of(self) if item.name in needed and not self._is_given(item)]
         if missing:
-            names = ", ".join(f"{each.name} ({each.variable})" for each in missing)
+            names = ", ".join(f"{item.name} ({item.variable})" for item in missing)
             raise UsageError(f"a {self.registry_db_type} registry needs {names}: set the variables or give the flags")
 
-    def _is_given(self, knob: Knob) -> bool:
-        """An empty password is one, if it was asked for; empty hosts and users are none."""
-        return knob.name in self.origins and (isinstance(knob.kind, Password) or getattr(self, knob.name) is not None)
+    def _is_given(self, item: Knob) -> bool:
+        """Whether it has a value. An empty password that is set on purpose is one; empty hosts and users are none."""
+        if isinstance(item.kind, Password):
+            return item.name in self.origins or self.registry_db_password_file is not None
+        return item.name in self.origins and getattr(self, item.name) is not None
 
     @classmethod
     def _remarks(cls, variables: Mapping[str, Found]) -> tuple[str, ...]:
-        return tuple(remarks_on(variables, [each.variable for each in (*knobs_of(cls), *knobs_of(ClientSettings))]))
+        return tuple(remarks_on(variables, [item.variable for item in (*knobs_of(cls), *knobs_of(ClientSettings))]))
 
 
 def _expanded(path: str | None) -> Any:

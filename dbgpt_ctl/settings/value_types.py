@@ -1,6 +1,6 @@
-"""Kinds of knobs: a text that a person wrote becomes a value, or a ValueError with the end of a sentence.
+"""The types of settings: each turns a text into a value, or raises ValueError with the end of a sentence.
 
-The sentence begins with the knob's name and the text: "port 70000" + " is not a whole number from 1 to 65535".
+The sentence begins with the setting's name and the text: "port 70000" + " is not a whole number from 1 to 65535".
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ import math
 import re
 from typing import Any
 
-HIDDEN = "********"
+from dbgpt_ctl.settings.masking import HIDDEN, mask_urls
+
 YEAR_SECS = 365 * 24 * 3600
-_URL_USER = re.compile(r"([A-Za-z]+://)?.*@", re.DOTALL)
 
 
 class Kind:
-    """Text, taken without the spaces around it. `metavar` stands for the value in helps."""
+    """A text, without the spaces around it. `metavar` stands for the value in help texts."""
 
     allowed: str = ""
-    """What may be given, for people, if the metavar does not say it all."""
+    """The allowed values, for people, where the metavar is not enough."""
     words: tuple[str, ...] = ()
-    """All that may be given, if it can be listed."""
+    """All allowed values, where they can be listed."""
     secret: bool = False
     """Whether a value is, or may hold, a password."""
 
@@ -28,22 +28,26 @@ class Kind:
         self.metavar = metavar
 
     def parse(self, text: str) -> Any:
-        """The value, or ValueError with the end of the sentence."""
+        """The value. Raises ValueError with the end of the sentence."""
         return _filled(text)
 
     def shown(self, value: Any) -> Any:
         """The value without secrets, for people and JSON."""
         return value
 
+    def holds_secret(self, text: str) -> bool:
+        """Whether this text holds a password or a token."""
+        return self.secret and bool(text)
+
 
 class Host(Kind):
-    """A host name or an address; brackets around an IPv6 address are taken off."""
+    """A host name or an address, without scheme, path, port or list; brackets around an IPv6 address are removed."""
 
     def __init__(self) -> None:
         super().__init__("HOST")
 
     def parse(self, text: str) -> str:
-        """No scheme, path, port or list."""
+        """The host without brackets."""
         value = _filled(text)
         if not value.isprintable() or re.search(r"[\s/@?#\\,]", value):
             raise ValueError("is not a host name or address: give it without scheme, path or spaces")
@@ -55,19 +59,19 @@ class Host(Kind):
 
 
 class Hosts(Kind):
-    """One or more hosts of a database, separated by commas, each with a port of its own if need be."""
+    """One or more hosts of a database, separated by commas, each with an optional port."""
 
     def __init__(self) -> None:
         super().__init__("HOST[:PORT],...")
 
     def parse(self, text: str) -> str:
-        """The list as given."""
-        from dbgpt_ctl.database_hosts import parse_hosts  # a command without a database does not pay for it
+        """The list as written."""
+        from dbgpt_ctl.database_hosts import parse_hosts  # needed for a database only
 
         value = _filled(text)
         try:
             parse_hosts(value, 1)
-        except ValueError:  # it quotes the text, which may hold a password by mistake
+        except ValueError:  # its message quotes the text, which may hold a password by mistake
             raise ValueError("is not a host, or a list of hosts as in db1,db2:3307,[::1]:3308") from None
         return value
 
@@ -100,7 +104,7 @@ class Seconds(Kind):
         self.allowed = f"0 to {high}" if zero else f"above 0, to {high}"
 
     def parse(self, text: str) -> float:
-        """Fractions too."""
+        """The number, which may have a fraction."""
         try:
             value = float(text)
         except ValueError:
@@ -116,14 +120,14 @@ class Seconds(Kind):
 
 
 class Ratio(Kind):
-    """A number from 0 to 1."""
+    """A number from 0 to 1, both included."""
 
     def __init__(self) -> None:
         super().__init__("NUMBER")
         self.allowed = "0 to 1"
 
     def parse(self, text: str) -> float:
-        """Both ends included."""
+        """The number."""
         try:
             value = float(text)
         except ValueError:
@@ -148,7 +152,7 @@ class Switch(Kind):
         self.allowed = "true, false"
 
     def parse(self, text: str) -> bool:
-        """As DB-GPT and OpenTelemetry write it, `true`, and as people do."""
+        """`true` as DB-GPT and OpenTelemetry write it, and the other usual spellings."""
         value = self._MEANINGS.get(text.strip().lower())
         if value is None:
             raise ValueError("is neither true nor false")
@@ -172,7 +176,7 @@ class Word(Kind):
 
 
 class Password(Kind):
-    """Taken as it is, spaces too, and never shown."""
+    """A text that is taken with its spaces, and never shown."""
 
     secret = True
 
@@ -184,19 +188,19 @@ class Password(Kind):
         return text
 
     def shown(self, value: Any) -> Any:
-        """Only whether there is one."""
+        """A mask where there is a password, else None or an empty text."""
         return value and HIDDEN
 
 
 class Headers(Password):
-    """`name=value` pairs with commas: a token mostly, and never shown."""
+    """`name=value` pairs with commas, never shown: most often they hold a token."""
 
     def __init__(self) -> None:
         super().__init__()
         self.metavar = "NAME=VALUE,..."
 
     def parse(self, text: str) -> str:
-        """Each pair has a name and an `=`; what is wrong is not shown."""
+        """The text, if each pair has a name and an `=`. The error does not show the text."""
         pairs = [pair.strip() for pair in text.split(",") if pair.strip()]
         if not pairs or not all(re.fullmatch(r"[^=\s]+\s*=.*", pair) for pair in pairs):
             raise ValueError("is not a list of name=value with commas")
@@ -212,8 +216,8 @@ class Urls(Kind):
         super().__init__("URL")
 
     def parse(self, text: str) -> str:
-        """The URLs as given. Raises UsageError, which says what is wrong without showing a secret."""
-        from dbgpt_ctl.addresses import parse_addresses  # a command without a URL does not pay for it
+        """The URLs as written. Raises UsageError, which hides user and password."""
+        from dbgpt_ctl.addresses import parse_addresses  # needed for a URL only
 
         value = text.strip()
         parse_addresses(value)
@@ -221,7 +225,11 @@ class Urls(Kind):
 
     def shown(self, value: Any) -> Any:
         """The URLs without user and password."""
-        return value and ",".join(_URL_USER.sub(rf"\1{HIDDEN}@", url) for url in re.split(r",(?=\s*https?://)", value))
+        return value and mask_urls(value)
+
+    def holds_secret(self, text: str) -> bool:
+        """Only a URL with a user does."""
+        return "@" in text
 
 
 def _filled(text: str) -> str:

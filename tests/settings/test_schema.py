@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.knob import Knob, knobs_of
+from dbgpt_ctl.settings.load import Knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "registry_db_port": ("3307", 3307),
     "registry_db_user": ("ctl", "ctl"),
     "registry_db_password": (f" {SECRET} @:/%", f" {SECRET} @:/%"),
+    "registry_db_password_file": ("~/password", str(Path("~/password").expanduser())),
     "registry_db_ssl_ca": ("~/ca.pem", str(Path("~/ca.pem").expanduser())),
     "registry_db_pool_size": ("1", 1),
     "registry_db_max_overflow": ("0", 0),
@@ -232,7 +233,7 @@ def test_an_env_file_may_be_a_pipe() -> None:
         (
             "remote_addr",
             f"ftp://u:{SECRET}@c",
-            "remote_addr: controller address 'ftp://***@c' cannot be used: its scheme is neither http nor https",
+            "remote_addr: controller address 'ftp://********@c' cannot be used: its scheme is neither http nor https",
         ),
     ],
 )
@@ -276,6 +277,95 @@ def test_a_mysql_registry_with_all_it_needs() -> None:
     assert (loaded.registry_db_name, loaded.registry_db_port) == ("dbgpt", 3306)
     without = controller(registry_type="database", registry_db_host="db", registry_db_user="u", registry_db_password="")
     assert without.registry_db_password is None
+
+
+MYSQL = {"registry_type": "database", "registry_db_host": "db", "registry_db_user": "u"}
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_password_from_a_file(tmp_path: Path, end: str) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(f" {SECRET} @:/%{end}".encode())
+    loaded = controller(**MYSQL, registry_db_password_file=str(file))
+    assert loaded.registry_db_password == f" {SECRET} @:/%"
+    assert came_from(loaded, "registry_db_password") == f"file {file}"
+    assert SECRET not in repr(loaded)
+    assert loaded.warnings() == []
+    environ = {f"CONTROLLER_{name.upper()}": text for name, text in MYSQL.items()}
+    environ["CONTROLLER_REGISTRY_DB_PASSWORD_FILE"] = str(file)
+    assert load(environ=environ).registry_db_password == f" {SECRET} @:/%"
+
+
+def test_a_password_file_may_be_a_pipe() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, f"{SECRET}\n".encode())
+    os.close(writing)
+    try:
+        loaded = controller(**MYSQL, registry_db_password_file=f"/dev/fd/{reading}")
+        assert loaded.registry_db_password == SECRET
+    finally:
+        os.close(reading)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "no such file"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (SECRET.encode() + b"\xff", "is not UTF-8 text"),
+        (SECRET.encode() * 1000, "is larger than 8192 bytes"),
+    ],
+)
+def test_a_password_file_that_cannot_be_used(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+    flags = {**MYSQL, "registry_db_password_file": str(file)}
+    assert refused(flags=flags) == f"registry_db_password_file {file}: {problem}"
+
+
+def test_a_password_file_that_is_a_directory(tmp_path: Path) -> None:
+    flags = {**MYSQL, "registry_db_password_file": str(tmp_path)}
+    assert refused(flags=flags) == f"registry_db_password_file {tmp_path}: cannot be read: Is a directory"
+
+
+@pytest.mark.parametrize("password", ["", SECRET])
+def test_a_password_and_a_password_file_exclude_each_other(tmp_path: Path, password: str) -> None:
+    flags = {**MYSQL, "registry_db_password_file": str(tmp_path / "no-such"), "registry_db_password": password}
+    message = "registry_db_password and registry_db_password_file exclude each other: give one of them"
+    assert refused(flags=flags) == message
+    if password:
+        del flags["registry_db_password"]
+        assert refused(flags=flags, environ={"CONTROLLER_REGISTRY_DB_PASSWORD": password}) == message
+
+
+def test_a_password_file_is_not_read_without_a_mysql_registry(tmp_path: Path) -> None:
+    missing = str(tmp_path / "no-such")
+    assert controller(registry_db_password_file=missing).warnings() == [
+        "registry_db_password_file without effect: registry_type is embedded; add --registry database"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "warned"),
+    [
+        (
+            {"registry_db_password": SECRET},
+            ["--registry-db-password", "--registry-db-password-file or the variable CONTROLLER_REGISTRY_DB_PASSWORD"],
+        ),
+        ({"remote_addr": f"http://u:{SECRET}@c:1"}, ["--remote-addr", "the variable CONTROLLER_REMOTE_ADDR"]),
+        ({"remote_addr": "http://c:1"}, []),
+        ({"registry_db_password": ""}, []),
+    ],
+)
+def test_a_secret_in_a_flag_is_warned_of(flags: dict[str, object], warned: list[str]) -> None:
+    expected = (
+        [f"other users of this machine can read {warned[0]} in the process list: use {warned[1]}"] if warned else []
+    )
+    assert controller(**flags).secret_flag_warnings() == expected
+    variables = {f"CONTROLLER_{name.upper()}": str(text) for name, text in flags.items()}
+    assert load(environ=variables).secret_flag_warnings() == []
 
 
 def test_a_sqlite_registry_needs_a_path_and_knows_home(monkeypatch: pytest.MonkeyPatch) -> None:

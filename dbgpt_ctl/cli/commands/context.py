@@ -26,7 +26,7 @@ from dbgpt_ctl.settings.contexts import (
     read_token,
     write_contexts,
 )
-from dbgpt_ctl.settings.knob import knobs_of
+from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""`ctl serve`: runs the controller, which it imports only when it is about to run."""
+"""`ctl serve`: runs the controller, whose libraries are imported only when it starts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Annotated
 import typer
 
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, takes_settings
-from dbgpt_ctl.cli.framework.password_flag import hide_secrets
 from dbgpt_ctl.cli.output.stdout import print_json, print_table, say
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 CONTEXT_SETTINGS = UNDERSCORES_TOO
-"""To be given to Typer with `serve`."""
+"""The Typer context settings of `serve`."""
 
 
 class ConfigFormat(StrEnum):
@@ -42,7 +41,6 @@ def serve(
     if show_config:
         _print_config(settings, output)
         return
-    hide_secrets(settings)
     for line in settings.warnings():
         say(f"warning: {line}")
     if settings.is_loopback:
@@ -59,7 +57,6 @@ def _print_config(settings: ControllerSettings, output: ConfigFormat) -> None:
     from dbgpt_ctl.cli.output.table import Column
 
     rows = [
-        (each.knob.name, each.knob.text(getattr(settings, each.knob.name)) or "-", each.origin)
-        for each in settings.effective()
+        (knob.name, knob.text(getattr(settings, knob.name)) or "-", origin) for knob, _, origin in settings.effective()
     ]
     print_table([Column("SETTING"), Column("VALUE"), Column("FROM")], rows, headers=True)

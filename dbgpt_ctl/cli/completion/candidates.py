@@ -65,7 +65,7 @@ def references(ctx: Any, incomplete: str) -> list[str]:
 def _registered(ctx: Any) -> Iterable[dict[str, Any]]:
     """The API's objects; none, and no word about it, when settings are wrong or nobody answers in time."""
     from dbgpt_ctl.cli.completion.lookup import glance
-    from dbgpt_ctl.settings.connection import load_connection
+    from dbgpt_ctl.settings.contexts import load_connection
 
     given = ctx.params
     try:

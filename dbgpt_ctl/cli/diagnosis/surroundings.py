@@ -6,19 +6,16 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.addresses import without_secret
 from dbgpt_ctl.cli.diagnosis.facts import OpenFile, Proxied
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.knob import knobs_of
+from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, find_variables, knobs_of
+from dbgpt_ctl.settings.masking import OTHERS_READ, mask_url
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
-from dbgpt_ctl.settings.sources import DEFAULT_ENV_FILE, find_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from dbgpt_ctl.addresses import Address
-
-OTHERS_MAY_READ = 0o044
 
 
 def proxied(addresses: Iterable[Address], environ: Mapping[str, str]) -> Iterator[Proxied]:
@@ -38,7 +35,7 @@ def proxied(addresses: Iterable[Address], environ: Mapping[str, str]) -> Iterato
         found = variables.get(f"{parts.scheme}_proxy") or variables.get("all_proxy")
         host = parts.hostname or ""
         if found and not proxy_bypass_environment(host, excepted):
-            yield Proxied(each.url, host, found[0], without_secret(found[1]).strip("'\""))
+            yield Proxied(each.url, host, found[0], ascii(mask_url(found[1]))[1:-1])
 
 
 def open_files(env_file: str | None) -> Iterator[OpenFile]:
@@ -48,7 +45,7 @@ def open_files(env_file: str | None) -> Iterator[OpenFile]:
     path = Path(env_file or DEFAULT_ENV_FILE).expanduser()
     try:
         mode = path.stat().st_mode
-        if stat.S_ISREG(mode) and mode & OTHERS_MAY_READ and _holds_secret(env_file):
+        if stat.S_ISREG(mode) and mode & OTHERS_READ and _holds_secret(env_file):
             yield OpenFile(str(path), stat.S_IMODE(mode))
     except (OSError, UsageError):
         return
@@ -57,8 +54,4 @@ def open_files(env_file: str | None) -> Iterator[OpenFile]:
 def _holds_secret(env_file: str | None) -> bool:
     variables = find_variables({}, env_file)
     knobs = {each.variable: each for each in (*knobs_of(ControllerSettings), *knobs_of(ClientSettings))}
-    return any(
-        knobs[name].kind.secret and (knobs[name].kind.metavar != "URL" or "@" in found.text)
-        for name, found in variables.items()
-        if name in knobs
-    )
+    return any(name in knobs and knobs[name].kind.holds_secret(found.text) for name, found in variables.items())

@@ -1,4 +1,4 @@
-"""From a settings class to the flags of a command: a flag per knob, its help with the variable and the default."""
+"""The flags of a command, made from a settings class: one per knob, with the variable and the default in its help."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dbgpt_ctl.cli.completion.candidates import files
-from dbgpt_ctl.settings.knob import Knob, knobs_of
+from dbgpt_ctl.settings.load import Knob, knobs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.settings.load import Settings
 
 UNDERSCORES_TOO = {"token_normalize_func": lambda token: token.replace("_", "-")}
-"""Context settings: `--log_file` is `--log-file`, for those who know `dbgpt start controller`; no help shows it."""
+"""Typer context settings: `--log_file` means `--log-file`, as in `dbgpt start controller`; no help text shows it."""
 
 _ENV_FILE = typer.Option(
     "--env-file",
@@ -32,10 +32,10 @@ _ENV_FILE = typer.Option(
 def takes_settings(
     kind: type[Settings], knobs: Iterable[Knob] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The decorated command gets the flags of `kind`'s knobs and --env-file; its argument `settings` is what they load.
+    """Gives the decorated command the flags of `kind`'s knobs and --env-file; it gets the settings as `settings`.
 
-    With `knobs` only these get flags; all keep their variables. Flags are not parsed here but in `Settings.load`, so
-    that a wrong flag and a wrong variable give the same line.
+    With `knobs` only these get flags; every knob keeps its variable. `Settings.load` parses the flags, so that a wrong
+    flag and a wrong variable give the same line.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,11 +48,13 @@ def takes_settings(
             return command(settings=kind.load(texts, os.environ, env_file), **given)
 
         others = [
-            each.replace(kind=Parameter.KEYWORD_ONLY) for each in own.parameters.values() if each.name != "settings"
+            parameter.replace(kind=Parameter.KEYWORD_ONLY)
+            for name, parameter in own.parameters.items()
+            if name != "settings"
         ]
         parameters = [*flags, _parameter("env_file", _ENV_FILE), *others]
         vars(loaded)["__signature__"] = own.replace(parameters=parameters)
-        loaded.__annotations__ = {each.name: each.annotation for each in parameters}
+        loaded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return loaded
 
     return decorate

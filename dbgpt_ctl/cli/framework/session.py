@@ -15,8 +15,8 @@ from dbgpt_ctl.cli.completion.candidates import contexts, files
 from dbgpt_ctl.cli.framework.verbose import tell
 from dbgpt_ctl.cli.output.stdout import say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
-from dbgpt_ctl.settings.connection import address_text, load_connection
-from dbgpt_ctl.settings.knob import knobs_of
+from dbgpt_ctl.settings.contexts import load_connection
+from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings
 from dbgpt_ctl.traceparent import TraceContext
 
@@ -107,7 +107,7 @@ class Session:
         if address is None:
             return self.settings.address
         known = (each for each in self.settings.addresses if each.url == address)
-        return next((address_text(each, each.credentials) for each in known), address)
+        return next((each.url_with_credentials for each in known), address)
 
     def say(self, line: str) -> None:
         """Talk that --quiet silences."""

@@ -14,8 +14,7 @@ import pytest
 from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.framework.session import Session
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.connection import load_connection
-from dbgpt_ctl.settings.contexts import config_path, read_contexts
+from dbgpt_ctl.settings.contexts import config_path, load_connection, read_contexts
 from dbgpt_ctl.settings.schema import ClientSettings
 from tests.cli.schemas import validated
 from tests.support.fake_controller import fake_controller

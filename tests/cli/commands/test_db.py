@@ -316,27 +316,32 @@ def test_of_several_hosts_the_one_that_lives_serves(
     assert PASSWORD not in done.out + done.err
 
 
-def test_a_password_given_as_a_flag_leaves_the_process_list(mariadb: MariaDB, tmp_path: Path) -> None:
-    """The table is locked, so that the import waits until it was looked at."""
-    engine = create_engine(mariadb.url)
-    create_dbgpt_table(engine, ROWS)
-    env = variables(mariadb)
-    del env["CONTROLLER_REGISTRY_DB_PASSWORD"]
-    flags = ["--registry-db-password", mariadb.server.password]
-    with engine.connect() as connection:
-        connection.exec_driver_sql("LOCK TABLES dbgpt_cluster_registry_instance WRITE")
-        process = subprocess.Popen([*CTL, "db", "import", *flags], env=environment(env), cwd=tmp_path, text=True)
-        try:
-            while not (arguments := Path(f"/proc/{process.pid}/cmdline").read_text()) or PASSWORD in arguments:
-                assert process.poll() is None, "it ended with the password in sight"
-                sleep(0.01)
-            connection.exec_driver_sql("UNLOCK TABLES")
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
-            process.wait()
-    engine.dispose()
-    assert "import" in arguments
+@pytest.mark.parametrize("verb", ["import", "check", "upgrade"])
+def test_a_password_from_a_file(
+    run: Run, mariadb: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    Place(mariadb.url, mariadb.name).fill(ROWS)
+    file = tmp_path / "password"
+    file.write_text(f"{PASSWORD}\n")
+    for name, text in variables(mariadb).items():
+        monkeypatch.setenv(name, text)
+    assert "exclude each other" in run("db", verb, "--registry-db-password-file", str(file), expect=2).err
+    monkeypatch.delenv("CONTROLLER_REGISTRY_DB_PASSWORD")
+    done = run("db", verb, "--registry-db-password-file", str(file), expect=1 if verb == "check" else 0)
+    assert "process list" not in done.err
+    assert PASSWORD not in done.out + done.err
+
+
+def test_a_password_given_as_a_flag_is_warned_of(
+    run: Run, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in variables(mariadb).items():
+        monkeypatch.setenv(name, text)
+    done = run("db", "upgrade", "--registry-db-password", PASSWORD)
+    assert done.err == (
+        "ctl: warning: other users of this machine can read --registry-db-password in the process list: use "
+        "--registry-db-password-file or the variable CONTROLLER_REGISTRY_DB_PASSWORD\n"
+    )
 
 
 def test_the_start_of_other_commands_pays_nothing_for_it() -> None:

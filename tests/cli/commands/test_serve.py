@@ -16,8 +16,7 @@ import pytest
 from typer.main import get_command
 
 from dbgpt_ctl.cli import app
-from dbgpt_ctl.cli.framework.password_flag import split_secrets
-from dbgpt_ctl.settings.knob import Knob, knobs_of
+from dbgpt_ctl.settings.load import Knob, knobs_of
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 if TYPE_CHECKING:
@@ -95,6 +94,7 @@ registry_db_host                       db                flag --registry-db-host
 registry_db_port                       3307              environment controller_registry_db_port
 registry_db_user                       ctl               CONTROLLER_REGISTRY_DB_USER in .env
 registry_db_password                   ********          environment CONTROLLER_REGISTRY_DB_PASSWORD
+registry_db_password_file              -                 default
 registry_db_ssl_ca                     -                 default
 registry_db_pool_size                  5                 default
 registry_db_max_overflow               10                default
@@ -194,8 +194,8 @@ def test_every_flag_reaches_its_knob_also_with_underscores(knob: Knob) -> None:
             ["--remote-addr", f"http://u:{SECRET}@h:x"],
             {},
             (
-                "remote_addr: controller address 'http://***@h:x' cannot be used: its host or port is wrong; an IPv6 "
-                "address stands in brackets, as in http://[::1]:8000 (flag --remote-addr)"
+                "remote_addr: controller address 'http://********@h:x' cannot be used: its host or port is wrong; an "
+                "IPv6 address stands in brackets, as in http://[::1]:8000 (flag --remote-addr)"
             ),
         ),
     ],
@@ -213,40 +213,19 @@ def test_a_start_tells_of_typos_short_timeouts_and_loopback() -> None:
     assert "loopback only: other hosts need --host" in said
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="only Linux shows a process's arguments there")
-@pytest.mark.parametrize(
-    "given",
-    [
-        ["--registry-db-password", SECRET],
-        [f"--registry_db_password={SECRET}"],
-        ["--registry-db-password", "another", "--max-instances", "9", "--registry-db-password", SECRET],
-    ],
-)
-def test_a_password_given_as_a_flag_leaves_the_process_list(given: list[str]) -> None:
-    other_case = {"controller_registry_db_password": "of-before"}
-    with serving(*given, "--registry-db-host", "db", **other_case) as (process, _):
-        arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode().split("\0")
-        environ = Path(f"/proc/{process.pid}/environ").read_bytes().decode().split("\0")
-    assert SECRET not in " ".join(arguments)
-    assert "another" not in arguments
-    assert arguments[-3:] == ["--registry-db-host", "db", ""]
-    passwords = [line for line in environ if line.upper().startswith("CONTROLLER_REGISTRY_DB_PASSWORD")]
-    assert passwords == [f"CONTROLLER_REGISTRY_DB_PASSWORD={SECRET}"]
+def test_a_password_given_as_a_flag_is_warned_of() -> None:
+    with serving("--registry-db-password", SECRET) as (_, lines):
+        warning = next(line for line in lines if "process list" in line)
+    assert warning == (
+        "ctl: warning: other users of this machine can read --registry-db-password in the process list: use "
+        "--registry-db-password-file or the variable CONTROLLER_REGISTRY_DB_PASSWORD\n"
+    )
 
 
-SECRETS = {"--registry-db-password": "PASSWORD", "--remote-addr": "ADDR"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "kept", "found"),
-    [
-        (["-m", "ctl", "serve"], ["-m", "ctl", "serve"], {}),
-        (["--port", "1", "--remote-addr", "a", "-x"], ["--port", "1", "-x"], {"ADDR": "a"}),
-        (["--remote_addr=a=b", "--registry_db-password=p=="], [], {"ADDR": "a=b", "PASSWORD": "p=="}),
-        (["--registry-db-password=", "--remote-addr", ""], ["--registry-db-password=", "--remote-addr="], {}),
-        (["--registry-db-password"], ["--registry-db-password="], {}),
-        (["--registry-db-passwords", "p"], ["--registry-db-passwords", "p"], {}),
-    ],
-)
-def test_splitting_secrets_from_arguments(arguments: list[str], kept: list[str], found: dict[str, str]) -> None:
-    assert split_secrets(arguments, SECRETS) == (kept, found)
+def test_show_config_reads_the_password_file_and_hides_its_content() -> None:
+    Path("password").write_text(f"{SECRET}\n")
+    database = ["--registry", "database", "--registry-db-host", "db", "--registry-db-user", "ctl"]
+    arguments = [*database, "--registry-db-password-file", "password", "--show-config", "-o", "json"]
+    shown = json.loads(ctl_serve(arguments).stdout)
+    assert shown["registry_db_password"] == {"value": "********", "from": "file password"}
+    assert shown["registry_db_password_file"] == {"value": "password", "from": "flag --registry-db-password-file"}

@@ -193,7 +193,7 @@ def test_a_token_that_is_refused_is_told_from_none(run: Run) -> None:
 @pytest.mark.parametrize(
     ("variables", "reported"),
     [
-        ({"http_proxy": "http://user:s3cret@proxy:3128"}, ["http_proxy=http://***@proxy:3128"]),
+        ({"http_proxy": "http://user:s3cret@proxy:3128"}, ["http_proxy=http://********@proxy:3128"]),
         ({"HTTP_PROXY": "http://proxy:1"}, ["HTTP_PROXY=http://proxy:1"]),
         ({"ALL_PROXY": "socks5://proxy:1"}, ["ALL_PROXY=socks5://proxy:1"]),
         ({"http_proxy": "http://proxy:1", "no_proxy": "localhost,127.0.0.1"}, []),

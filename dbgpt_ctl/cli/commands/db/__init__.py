@@ -16,11 +16,10 @@ import typer
 from dbgpt_ctl.cli.commands.db.report import check_lines, check_object, import_lines, import_object, print_report
 from dbgpt_ctl.cli.framework.errors import Command, Group
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, takes_settings
-from dbgpt_ctl.cli.framework.password_flag import hide_secrets
 from dbgpt_ctl.cli.output.escaping import defused
 from dbgpt_ctl.cli.output.stdout import print_json, print_lines, say
 from dbgpt_ctl.errors import NotFound, RegistryUnavailable, UsageError
-from dbgpt_ctl.settings.knob import knobs_of
+from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.registry.database.session import Database
-    from dbgpt_ctl.settings.knob import Knob
+    from dbgpt_ctl.settings.load import Knob
 
 app = typer.Typer(cls=Group, help="Look after the database of a registry, and move into it from DB-GPT's controller.")
 
@@ -154,7 +153,8 @@ def upgrade(settings: _DatabaseSettings, *, output: Output = ReportFormat.TEXT) 
 @contextmanager
 def _open(settings: _DatabaseSettings, *, one_by_one: bool = False) -> Iterator[list[Database]]:
     """The database over all its hosts or, `one_by_one`, at each of them; connections are closed at the end."""
-    hide_secrets(settings)
+    for line in settings.secret_flag_warnings():
+        say(f"warning: {line}")
     import logging
 
     logging.getLogger("dbgpt_ctl").addHandler(logging.NullHandler())  # what is wrong is told once, as an error

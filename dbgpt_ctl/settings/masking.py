@@ -1,0 +1,81 @@
+"""Secrets: how they are hidden in everything that is shown, and how they are read from files.
+
+This is the only place that does either. It is a layer of its own below `addresses`, so that an error about an address
+hides its user and token with the same rule as a table of settings does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from dbgpt_ctl.errors import UsageError
+
+HIDDEN = "********"
+OTHERS = 0o077
+"""The bits of a file's mode that grant something to anybody but its owner."""
+OTHERS_READ = 0o044
+OTHERS_WRITE = 0o022
+_USER_OF_URL = re.compile(r"([A-Za-z]+://)?.*@", re.DOTALL)
+_NEXT_URL = re.compile(r",(?=\s*https?://)")
+_PLAIN = re.compile(r"[\w.:/*@+,\[\]-]+", re.ASCII)
+_LONGEST_QUOTE = 60
+_LARGEST_FILE = 8192
+
+
+def mask_url(text: str) -> str:
+    """The URL with everything hidden that may be its user, password or token."""
+    return _USER_OF_URL.sub(rf"\1{HIDDEN}@", text)
+
+
+def mask_urls(text: str) -> str:
+    """Several URLs, separated by commas, each masked as `mask_url` does."""
+    return ",".join(mask_url(url) for url in _NEXT_URL.split(text))
+
+
+def quote(text: str) -> str:
+    """A text that may be wrong, for an error line: short, masked, and without control characters."""
+    masked = mask_url(text)
+    quoted = masked if _PLAIN.fullmatch(masked) else ascii(masked)
+    return quoted if len(quoted) <= _LONGEST_QUOTE else f"{quoted[: _LONGEST_QUOTE - 3]}..."
+
+
+def mask_decode_error(error: Exception) -> str:
+    """The place where decoding a file failed, without the text around it, which may hold a token."""
+    place = str(error).rpartition("(")[2].rstrip(")")
+    return place if place.startswith("at ") else type(error).__name__
+
+
+def read_secret_file(path: str, label: str, *, private: bool = False) -> str:
+    """The text of a file or a pipe without the line ends after it.
+
+    Raises UsageError, which begins with `label`: the file is missing, not readable, not UTF-8, larger than 8 KiB or,
+    with `private`, open to others than its owner.
+    """
+    try:
+        with Path(path).expanduser().open("rb") as stream:
+            mode, content = os.fstat(stream.fileno()).st_mode, stream.read(_LARGEST_FILE + 1)
+    except FileNotFoundError:
+        raise UsageError(f"{label}: no such file") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"{label}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if private and stat.S_ISREG(mode) and stat.S_IMODE(mode) & OTHERS:
+        raise UsageError(f"{label}: others can read or write it (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}")
+    if len(content) > _LARGEST_FILE:
+        raise UsageError(f"{label}: is larger than {_LARGEST_FILE} bytes")
+    try:
+        return content.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise UsageError(f"{label}: is not UTF-8 text") from None
+
+
+def split_token(text: str, label: str) -> tuple[str, str]:
+    """User and token of `USER:TOKEN`, or of a token alone. Raises UsageError, which does not show them."""
+    user, colon, token = text.strip().partition(":")
+    if not colon:
+        user, token = "ctl", user
+    if not token or not (user + token).isprintable() or " " in user + token:
+        raise UsageError(f"{label}: holds no token: one line, TOKEN or USER:TOKEN")
+    return user, token

@@ -1,0 +1,71 @@
+"""Secrets in texts that are shown, and secrets in files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.settings.masking import mask_url, mask_urls, quote, read_secret_file, split_token
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("http://host:1/path", "http://host:1/path"),
+        ("https://user:token@host", "https://********@host"),
+        ("user:token@host", "********@host"),
+        ("http://u:a@b@host", "http://********@host"),
+        ("http://u:line\nend@host", "http://********@host"),
+        ("1tp://u:t@host", "********@host"),
+    ],
+)
+def test_the_user_and_the_token_of_a_url_are_hidden(text: str, masked: str) -> None:
+    assert mask_url(text) == masked
+
+
+def test_urls_are_masked_one_by_one_and_a_comma_in_a_token_hides_no_address() -> None:
+    assert mask_urls("http://u:t@a,http://b,https://t@c") == "http://********@a,http://b,https://********@c"
+    assert mask_urls("http://u:x,y@a") == "http://********@a"
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("plain-1.2:/x", "plain-1.2:/x"),
+        ("two words", "'two words'"),
+        ("red\x1b[31m", "'red\\x1b[31m'"),
+        ("mysql://root:secret@db/x", "mysql://********@db/x"),
+        ("x" * 61, "x" * 57 + "..."),
+    ],
+)
+def test_a_wrong_text_is_quoted_short_and_without_control_characters(text: str, quoted: str) -> None:
+    assert quote(text) == quoted
+
+
+@pytest.mark.parametrize(("mode", "readable"), [(0o600, True), (0o400, True), (0o640, False), (0o602, False)])
+def test_a_private_file_must_not_be_open_to_others(tmp_path: Path, mode: int, readable: bool) -> None:
+    file = tmp_path / "token"
+    file.write_text("secret\n")
+    file.chmod(mode)
+    assert read_secret_file(str(file), "token file") == "secret"
+    if readable:
+        assert read_secret_file(str(file), "token file", private=True) == "secret"
+    else:
+        with pytest.raises(UsageError, match=f"token file: others can read or write it .mode {mode:04o}.: chmod 600"):
+            read_secret_file(str(file), "token file", private=True)
+
+
+@pytest.mark.parametrize(("text", "parts"), [("t", ("ctl", "t")), ("u:t:x\n", ("u", "t:x")), (" t ", ("ctl", "t"))])
+def test_a_token_and_its_user(text: str, parts: tuple[str, str]) -> None:
+    assert split_token(text, "x") == parts
+
+
+@pytest.mark.parametrize("text", ["", "u:", "two words", "a\nb"])
+def test_a_text_without_a_token(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^x: holds no token: one line, TOKEN or USER:TOKEN$"):
+        split_token(text, "x")

@@ -10,7 +10,6 @@ import sys
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +19,7 @@ from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
 from tests.support.dbgpt_table import create_dbgpt_table, dump, row
 from tests.support.mariadb import PASSWORD, free_port
-from tests.support.process import CTL, ctl, environment
+from tests.support.process import ctl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -332,9 +331,7 @@ def test_a_password_from_a_file(
     assert PASSWORD not in done.out + done.err
 
 
-def test_a_password_given_as_a_flag_is_warned_of(
-    run: Run, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_password_given_as_a_flag_is_warned_of(run: Run, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in variables(mariadb).items():
         monkeypatch.setenv(name, text)
     done = run("db", "upgrade", "--registry-db-password", PASSWORD)
@@ -345,7 +342,10 @@ def test_a_password_given_as_a_flag_is_warned_of(
 
 
 def test_the_start_of_other_commands_pays_nothing_for_it() -> None:
-    code = "import sys, dbgpt_ctl.cli.commands.db; print([name for name in ('sqlalchemy', 'fastapi') if name in sys.modules])"
+    code = (
+        "import sys, dbgpt_ctl.cli.commands.db; "
+        "print([name for name in ('sqlalchemy', 'fastapi') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

@@ -1,4 +1,4 @@
-"""`create_app`: the FastAPI application around a `Controller`; `mount`: the same inside somebody else's."""
+"""`create_app`: the FastAPI application around a `Controller`; `mount`: the same inside a foreign application."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 import dbgpt_ctl
-from dbgpt_ctl.controller.api import dbgpt as wire
-from dbgpt_ctl.controller.api import problems
-from dbgpt_ctl.controller.api import v1 as api
+from dbgpt_ctl.controller.api import openapi, problems
+from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
+from dbgpt_ctl.controller.api.routes import PREFIXES, add_routes
+from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.controller.http.dispatch import ExactDispatch
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from fastapi.telemetry import TelemetryConfig
 
+    from dbgpt_ctl.controller.api.routes import Endpoint
     from dbgpt_ctl.controller.http.dispatch import Application
     from dbgpt_ctl.registry.contract import ModelRegistry
     from dbgpt_ctl.settings.schema import ControllerSettings
@@ -30,18 +32,18 @@ EMBEDDED_OBSERVE_REST = 50.0
 """A look at 100,000 instances in memory holds up the requests for half a second: a fiftieth of the time at the most."""
 POLL_SECS, EMBEDDED_POLL_SECS = 0.2, 0.05
 """How often new events are looked for while somebody watches: in memory that costs nothing."""
-TOLD_SETTINGS = ("heartbeat_interval_secs", "heartbeat_timeout_secs", "max_instances")
+REPORTED_SETTINGS = ("heartbeat_interval_secs", "heartbeat_timeout_secs", "max_instances")
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-"""FastAPI's own, which a variable of the environment turns on: it would tell of every request a second time."""
+"""Turns off FastAPI's own telemetry, which an environment variable turns on: it would record each request twice."""
 
 
 class ControllerApp(FastAPI):
-    """FastAPI behind a short cut to `endpoints`."""
+    """FastAPI behind `ExactDispatch` to `endpoints`."""
 
-    endpoints: Mapping[tuple[str, str], wire.Endpoint]
+    endpoints: Mapping[tuple[str, str], Endpoint]
 
     def build_middleware_stack(self) -> Application:
-        """As FastAPI makes it, with the short cut in front: what FastAPI wraps around a request is not for them."""
+        """FastAPI's stack with the short cut in front of it."""
         return ExactDispatch(super().build_middleware_stack(), self.endpoints)
 
 
@@ -70,7 +72,7 @@ def create_controller(settings: ControllerSettings, registry: ModelRegistry) -> 
         observe_interval_secs=observe_interval_secs(settings),
         observe_rest=EMBEDDED_OBSERVE_REST if is_embedded else 0.0,
         poll_secs=EMBEDDED_POLL_SECS if is_embedded else POLL_SECS,
-        facts={name: getattr(settings, name) for name in TOLD_SETTINGS},
+        facts={name: getattr(settings, name) for name in REPORTED_SETTINGS},
     )
 
 
@@ -83,12 +85,18 @@ def observe_interval_secs(settings: ControllerSettings) -> float:
     return min(settings.heartbeat_timeout_secs / 10, MAX_OBSERVE_INTERVAL_SECS)
 
 
-def mount(app: FastAPI, controller: Controller, tracer: Tracer | None = None) -> dict[tuple[str, str], wire.Endpoint]:
-    """Adds the API to any application that has not started yet; its lifespan then opens and closes the registry and
-    the tracer too. Returns the endpoints.
+def mount(app: FastAPI, controller: Controller, tracer: Tracer | None = None) -> dict[tuple[str, str], Endpoint]:
+    """Adds the API to any application that has not started yet. The lifespan of the application then opens and closes
+    the registry and the tracer too. Returns DB-GPT's endpoints by method and path.
     """
-    endpoints = wire.add_routes(app, controller, tracer)
-    api.add_routes(app, controller)
+    dbgpt_routes = DbgptEndpoints(controller).routes()
+    if tracer is not None:
+        from dbgpt_ctl.controller.request_tracing import with_spans
+
+        dbgpt_routes = with_spans(dbgpt_routes, tracer)
+    routes = (*dbgpt_routes, *ApiEndpoints(controller).routes())
+    add_routes(app, routes)
+    openapi.describe(app, routes)
     app.state.controller = controller
     inner = app.router.lifespan_context
 
@@ -98,4 +106,4 @@ def mount(app: FastAPI, controller: Controller, tracer: Tracer | None = None) ->
             yield state or {}
 
     app.router.lifespan_context = lifespan
-    return endpoints
+    return {(route.method, prefix + route.path): route.endpoint for prefix in PREFIXES for route in dbgpt_routes}

@@ -1,14 +1,16 @@
-"""Spans around the endpoints: what DB-GPT's tracer would note of each call, and how it ended."""
+"""Spans around DB-GPT's endpoints: what DB-GPT's tracer records of each call, and how the call ended.
+
+Imported only when there is a tracer: a controller without one serves the plain endpoints.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations of endpoints
-from fastapi.responses import Response  # noqa: TC002
-
 from dbgpt_ctl import traceparent
+from dbgpt_ctl.controller.api.params import REGISTRATION
 from dbgpt_ctl.domain.fields import parse_bool
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import CtlError, UsageError
@@ -16,45 +18,45 @@ from dbgpt_ctl.tracing import span
 from dbgpt_ctl.tracing.tracer import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Iterable
 
+    from fastapi import Request
+    from fastapi.responses import Response
+
+    from dbgpt_ctl.controller.api.routes import Endpoint, Route
     from dbgpt_ctl.tracing import Tracer
 
-    Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
-
-SENT = "dbgpt_ctl.sent"
-"""Key in a request's scope: the Registration that its body holds, once it is parsed."""
-CLIENT_WENT_AWAY = Failure("the request was given up", "cancelled", 499)
+CANCELLED = Failure("the client closed the connection", "cancelled", 499)
 
 
-class Operation(NamedTuple):
-    """What an endpoint does, for spans."""
+class SpanKind(NamedTuple):
+    """The span of one endpoint."""
 
     name: str
     always: bool
-    """Recorded without being asked for; else by the sampling ratio."""
+    """Recorded for every call; otherwise as the sampling ratio and the caller's traceparent decide."""
     describe: Callable[[Request], dict[str, Any]]
 
 
-def traced(endpoints: Mapping[tuple[str, str], Endpoint], tracer: Tracer | None) -> dict[tuple[str, str], Endpoint]:
-    """The same endpoints, recording; without a tracer they are the very same, so that one costs nothing."""
-    if tracer is None:
-        return dict(endpoints)
-    return {
-        route: _traced(endpoint, OPERATIONS[route], tracer) if route in OPERATIONS else endpoint
-        for route, endpoint in endpoints.items()
-    }
+def with_spans(routes: Iterable[Route], tracer: Tracer) -> tuple[Route, ...]:
+    """The same routes, whose endpoints record spans."""
+    return tuple(
+        replace(route, endpoint=_with_span(route.endpoint, SPANS[route.method, route.path], tracer))
+        if (route.method, route.path) in SPANS
+        else route
+        for route in routes
+    )
 
 
-def _traced(endpoint: Endpoint, operation: Operation, tracer: Tracer) -> Endpoint:
+def _with_span(endpoint: Endpoint, kind: SpanKind, tracer: Tracer) -> Endpoint:
     @wraps(endpoint)
     async def recording(request: Request) -> Response:
         parent = traceparent.incoming(request.scope["headers"])
-        if not tracer.records(parent, always=operation.always):
+        if not tracer.records(parent, always=kind.always):
             return await endpoint(request)
-        root, inner = tracer.start(parent, operation.name, request.scope["path"])
+        root, inner = tracer.start(parent, kind.name, request.scope["path"])
         token = traceparent.CURRENT.set(inner.context)
-        failure: Failure | None = CLIENT_WENT_AWAY
+        failure: Failure | None = CANCELLED
         try:
             response = await endpoint(request)
             failure = None
@@ -63,21 +65,21 @@ def _traced(endpoint: Endpoint, operation: Operation, tracer: Tracer) -> Endpoin
             raise
         finally:
             traceparent.CURRENT.reset(token)
-            tracer.end(root, inner, operation.describe(request), failure)
+            tracer.end(root, inner, kind.describe(request), failure)
         return response
 
     return recording
 
 
 def _failure(error: Exception) -> Failure:
-    """What was not raised on purpose may tell anything: its text is in the log only."""
+    """The text of an unexpected error may hold secrets: it is in the log only."""
     if isinstance(error, CtlError):
         return Failure(str(error), error.code, error.http_status)
     return Failure(type(error).__name__, "internal_error", 500)
 
 
 def _of_body(request: Request) -> dict[str, Any]:
-    sent = request.scope.get(SENT)
+    sent = request.scope.get(REGISTRATION)
     return {} if sent is None else instance_object(sent)
 
 
@@ -96,7 +98,9 @@ def _of_list(request: Request) -> dict[str, Any]:
 
 
 def instance_object(sent: Registration, *, remove: bool = False) -> dict[str, Any]:
-    """The ten keys of an instance in DB-GPT's traces; the worker's `healthy` and `last_heartbeat` do not count."""
+    """The ten keys of an instance in DB-GPT's traces. `healthy` and `last_heartbeat` are the controller's, not the
+    worker's: they are constants here.
+    """
     return {
         "model_name": sent.key.model_name,
         "host": sent.key.host,
@@ -111,10 +115,10 @@ def instance_object(sent: Registration, *, remove: bool = False) -> dict[str, An
     }
 
 
-OPERATIONS = {
-    ("POST", "/controller/models"): Operation(span.REGISTER, always=True, describe=_of_body),
-    ("DELETE", "/controller/models"): Operation(span.DEREGISTER, always=True, describe=_of_query),
-    ("POST", "/controller/heartbeat"): Operation(span.HEARTBEAT, always=False, describe=_of_body),
-    ("GET", "/controller/models"): Operation(span.LIST, always=False, describe=_of_list),
+SPANS = {
+    ("POST", "/controller/models"): SpanKind(span.REGISTER, always=True, describe=_of_body),
+    ("DELETE", "/controller/models"): SpanKind(span.DEREGISTER, always=True, describe=_of_query),
+    ("POST", "/controller/heartbeat"): SpanKind(span.HEARTBEAT, always=False, describe=_of_body),
+    ("GET", "/controller/models"): SpanKind(span.LIST, always=False, describe=_of_list),
 }
-"""By method and path, without the prefix. Health is not there: it is asked for every few seconds by every client."""
+"""By method and path. Health has no span, because every client requests it every few seconds."""

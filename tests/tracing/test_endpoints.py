@@ -9,9 +9,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
+from dbgpt_ctl.controller.app import ControllerApp, create_app
 from dbgpt_ctl.controller.bootstrap import create_tracer, initialize_controller
-from dbgpt_ctl.controller.request_tracing import traced
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.schema import ControllerSettings
 from dbgpt_ctl.tracing import Tracer
@@ -208,8 +208,10 @@ def test_a_bug_is_recorded_without_its_text(
 
 def test_off_is_off(registry: EmbeddedModelRegistry) -> None:
     assert create_tracer(ControllerSettings()) is None
-    endpoints: dict[tuple[str, str], Any] = {("POST", "/controller/models"): object()}
-    assert traced(endpoints, None) == endpoints
+    app = create_app(ControllerSettings(), registry)
+    assert isinstance(app, ControllerApp)
+    for endpoint in app.endpoints.values():
+        assert isinstance(getattr(endpoint, "__self__", None), DbgptEndpoints), "something is wrapped around it"
 
 
 def test_a_recording_controller_has_the_same_api(registry: EmbeddedModelRegistry) -> None:

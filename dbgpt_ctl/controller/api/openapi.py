@@ -1,17 +1,18 @@
-"""What the OpenAPI document says of the endpoints.
+"""The OpenAPI document: what it says of each route, made of the models in `schemas` when it is asked for.
 
-They take a raw request, for speed, so FastAPI cannot read their parameters off them. Everything stands in the operation
-itself, without references, so that it is whole in somebody else's application too.
+The endpoints take a raw request, for speed, so FastAPI cannot read their parameters off them. Everything stands in the
+operation itself, without references, so that it is whole in a foreign application too.
 """
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.controller.api import problems
-from dbgpt_ctl.controller.api.schemas import HEALTH, IDENTITY, INSTANCE, PROBLEM, REGISTRATION, Schema
+from dbgpt_ctl.controller.api.routes import PREFIXES
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import (
     BodyTooLarge,
@@ -27,7 +28,14 @@ from dbgpt_ctl.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from fastapi import FastAPI
+    from pydantic import BaseModel
+
+    from dbgpt_ctl.controller.api.routes import Route
+
+    Schema = dict[str, Any]
 
 EXAMPLES: Sequence[CtlError] = (
     problems.UnknownInstance(InstanceKey("qwen3@llm", "10.0.0.4", 8001)),
@@ -45,7 +53,7 @@ EXAMPLES: Sequence[CtlError] = (
         "it is DB-GPT's own controller or an older ctl"
     ),
     RegistryUnavailable("database db1:3306/dbgpt: Connection refused"),
-    TooManyWatchers("10000 watch already; end some, or ask another controller"),
+    TooManyWatchers("this controller serves 10000 watchers already; end some, or ask another controller"),
 )
 """One of each error that an endpoint may answer with, in the order of their status."""
 INTERNAL_ERROR = {
@@ -55,59 +63,114 @@ INTERNAL_ERROR = {
     "detail": "the controller failed at this request; its log says why",
     "code": "internal_error",
 }
-OF_REGISTRY = {RegistryError, RegistryUnusable, RegistryUnavailable}
-OF_BODY = {BodyTooLarge, UnsupportedMediaType, InvalidInstance, RegistryFull} | OF_REGISTRY
-RETRY_AFTER: Schema = {
-    "description": "Seconds after which to try again.",
-    "schema": {"type": "integer"},
-    "example": 5,
-}
 
 
-def _time_header(description: str) -> Schema:
-    schema = {"type": "string", "format": "date-time"}
-    return {"description": description, "schema": schema, "example": "2026-01-02T03:04:05.678901+00:00"}
+def describe(app: FastAPI, routes: Iterable[Route]) -> None:
+    """Adds the operations of `routes` to the document of `app`, as FastAPI's "Extending OpenAPI" has it."""
+    generate = app.openapi
+    operations = cache(lambda: {(PREFIXES[0] + each.path, each.method.lower()): _operation(each) for each in routes})
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        for (path, method), operation in operations().items():
+            document["paths"].get(path, {}).get(method, {}).update(operation)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
-REMARKS = {
-    "X-Ctl-Stale-Since": _time_header("The database is away: what changed since then may be missing."),
-    "X-Ctl-Held-Until": _time_header(
-        "The registry itself was away: until then some are listed as they were before, though they are silent."
-    ),
-    "X-Ctl-Time": _time_header("The database's time, where this controller's clock differs: ages count against it."),
-}
+def schema_of(name: str) -> Schema:
+    """The JSON Schema of the model of that name, without references, and with an example of each field."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    from dbgpt_ctl.controller.api import schemas
+
+    class WithoutFieldTitles(GenerateJsonSchema):
+        def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as pydantic calls it
+            return False
+
+    model: type[BaseModel] = getattr(schemas, name)
+    schema = model.model_json_schema(schema_generator=WithoutFieldTitles)
+    whole: Schema = _without_references(schema, schema.pop("$defs", {}))
+    _add_examples(whole)
+    return whole
 
 
-def query(name: str, schema: Schema, *, required: bool = False) -> Schema:
-    """A parameter of a query; `schema` holds its description and examples too."""
-    facts = {key: value for key, value in schema.items() if key not in {"description", "examples"}}
-    about = {"name": name, "in": "query", "required": required, "description": schema["description"]}
-    return about | {"schema": facts, "example": schema["examples"][0]}
+def _without_references(schema: Any, definitions: Schema) -> Any:
+    if isinstance(schema, list):
+        return [_without_references(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    definition = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else {}
+    return {
+        name: _without_references(value, definitions)
+        for name, value in {**definition, **schema}.items()
+        if name != "$ref" and not (name == "default" and value is None)
+    }
 
 
-def _switch(name: str, description: str) -> Schema:
-    text = f"{description} In any case; also 1/0, yes/no, on/off; empty means false."
-    return query(name, {"type": "boolean", "default": False, "description": text, "examples": [True]})
+def _add_examples(schema: Schema) -> Any:
+    """Returns the example of `schema`, which is made of those of its parts where it has none of its own."""
+    if "items" in schema:
+        of_parts: Any = [_add_examples(schema["items"])]
+    else:
+        of_parts = {name: _add_examples(field) for name, field in schema.get("properties", {}).items()}
+    return schema.setdefault("examples", [of_parts])[0]
 
 
-def answer(description: str, schema: Schema, example: Any, headers: Schema | None = None) -> Schema:
-    """What is answered with 200."""
-    content = {"application/json": {"schema": schema, "example": example}}
-    return {"description": description, "content": content} | ({"headers": headers} if headers else {})
+def _operation(route: Route) -> Schema:
+    """What the document says of a route beside its name and its docstring."""
+    operation: Schema = {"responses": {"200": _good_response(route), **_problem_responses(route)}}
+    if route.query is not None:
+        operation["parameters"] = _parameters(route.query)
+    if route.body is not None:
+        content = {"application/json": {"schema": schema_of(route.body)}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
 
 
-def responses(good: Schema, possible: Collection[type[CtlError]]) -> dict[int | str, Schema]:
-    """The answer, and by status the problems that there may be instead."""
-    told: dict[int | str, Schema] = {200: good}
-    shown = [problem for problem in map(_problem, EXAMPLES) if problem["code"] in {each.code for each in possible}]
-    for status, same in groupby(sorted([*shown, INTERNAL_ERROR], key=_status), _status):
-        examples = {each["code"]: {"summary": each["title"], "value": each} for each in same}
-        told[status] = {
-            "description": " or ".join(f"{each['summary']} (`{code}`)" for code, each in examples.items()) + ".",
-            "content": {problems.MEDIA_TYPE: {"schema": PROBLEM, "examples": examples}},
+def _parameters(model: str) -> list[Schema]:
+    schema = schema_of(model)
+    required = schema.get("required", ())
+    return [
+        {
+            "name": name,
+            "in": field.pop("in", "query"),
+            "required": name in required,
+            "description": field.pop("description"),
+            "example": field.pop("examples")[0],
+            "schema": field,
         }
-    told[503]["headers"] = {"Retry-After": RETRY_AFTER}
-    return told
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _good_response(route: Route) -> Schema:
+    schema = schema_of(route.answer)
+    content = {route.media_type: {"schema": schema, "example": schema["examples"][0]}}
+    response: Schema = {"description": schema["description"], "content": content}
+    return response | ({"headers": _headers(route.headers)} if route.headers else {})
+
+
+def _headers(model: str) -> Schema:
+    return {
+        each["name"]: {name: each[name] for name in ("description", "schema", "example")} for each in _parameters(model)
+    }
+
+
+def _problem_responses(route: Route) -> dict[str, Schema]:
+    """By status, the problems that the route may answer with."""
+    codes = {error.code for error in route.possible_errors}
+    possible = [problem for problem in map(_problem, EXAMPLES) if problem["code"] in codes]
+    schema, responses = schema_of("Problem"), {}
+    for status, same in groupby(sorted([*possible, INTERNAL_ERROR], key=_status), _status):
+        examples = {each["code"]: {"summary": each["title"], "value": each} for each in same}
+        responses[str(status)] = {
+            "description": " or ".join(f"{each['summary']} (`{code}`)" for code, each in examples.items()) + ".",
+            "content": {problems.MEDIA_TYPE: {"schema": schema, "examples": examples}},
+        }
+    responses["503"]["headers"] = _headers("ProblemHeaders")
+    return responses
 
 
 def _problem(error: CtlError) -> dict[str, Any]:
@@ -118,57 +181,3 @@ def _problem(error: CtlError) -> dict[str, Any]:
 def _status(problem: dict[str, Any]) -> int:
     status: int = problem["status"]
     return status
-
-
-BODY: Schema = {"requestBody": {"required": True, "content": {"application/json": {"schema": REGISTRATION}}}}
-VERDICT: Schema = {"type": "boolean"}
-EVERY_INSTANCE: Schema = {"title": "Instances", "type": "array", "items": INSTANCE}
-LISTED = {name: field["examples"][0] for name, field in INSTANCE["properties"].items()}
-
-OPERATIONS: dict[tuple[str, str], dict[str, Any]] = {
-    ("GET", "/health"): {
-        "summary": "Ask how the controller is",
-        "responses": responses(answer("It can answer lists.", HEALTH, {"status": "ok"}), {RegistryUnavailable}),
-    },
-    ("POST", "/controller/models"): {
-        "summary": "Register",
-        "openapi_extra": BODY,
-        "responses": responses(answer("Stored.", VERDICT | {"const": True}, True), OF_BODY),
-    },
-    ("POST", "/controller/heartbeat"): {
-        "summary": "Heartbeat",
-        "openapi_extra": BODY,
-        "responses": responses(answer("Whether it is stored; false: deregistered.", VERDICT, True), OF_BODY),
-    },
-    ("DELETE", "/controller/models"): {
-        "summary": "Deregister",
-        "openapi_extra": {
-            "parameters": [
-                *(query(name, field, required=True) for name, field in IDENTITY.items()),
-                _switch("remove_from_registry", "Whether it leaves every list."),
-            ]
-        },
-        "responses": responses(answer("Whether it was ever known.", VERDICT, True), {InvalidInstance} | OF_REGISTRY),
-    },
-    ("GET", "/controller/models"): {
-        "summary": "List",
-        "openapi_extra": {
-            "parameters": [
-                query(
-                    "model_name",
-                    {
-                        "type": "string",
-                        "description": "Only instances of exactly this `NAME@TYPE`; empty means all.",
-                        "examples": ["qwen3@llm"],
-                    },
-                ),
-                _switch("healthy_only", "Only what can be routed to: healthy, not drained, not deregistered."),
-            ]
-        },
-        "responses": responses(
-            answer("In order of model_name, host and port.", EVERY_INSTANCE, [LISTED], REMARKS),
-            {InvalidInstance} | OF_REGISTRY,
-        ),
-    },
-}
-"""By method and path, as `wire` has them: what FastAPI's `add_api_route` takes."""

@@ -1,4 +1,8 @@
-"""What a request to /api/v1 asks for: each field checked, or InvalidInstance that names it. Empty means not given."""
+"""Parsing of requests: the caller, the body (a JSON object of bounded size), and each field of /api/v1.
+
+Every function raises InvalidInstance, which names the field, for a value that it does not accept. An empty field of a
+query counts as not given.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,12 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import orjson
+
 from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.fields import parse_host, parse_model_name_filter, parse_port
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
-from dbgpt_ctl.errors import InvalidInstance
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, Registration
+from dbgpt_ctl.errors import BodyTooLarge, InvalidInstance, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,32 +25,105 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import ListedInstance
 
+MAX_BODY_BYTES = 64 * 1024
 MAX_AGE_SECS = 100 * 365.25 * 86_400
-"""Older than any instance; a longer time would be before the year 1."""
+"""More than the age of any instance; a longer time would reach back beyond the year 1."""
 MAX_EVENT_ID = 2**63 - 1
 MAX_LIMIT = 10_000
 DEFAULT_LIMIT = 1000
 MAX_STREAM_CHARS = 64
+MAX_QUOTE_CHARS = 60
 OPERATOR_HEADER = (b"x-ctl-actor", b"operator")
+JSON = b"application/json"
+REGISTRATION = "dbgpt_ctl.registration"
+"""Key in a request's scope: the Registration that its body holds, once it is parsed; a span shows it."""
 
 
 def caller(request: Request) -> Actor:
-    """Who calls one of DB-GPT's endpoints: an operator says so in a header, all others are workers."""
-    return _from(request, ActorKind.OPERATOR if OPERATOR_HEADER in request.scope["headers"] else ActorKind.WORKER)
+    """The caller of one of DB-GPT's endpoints: an operator if a header says so, else a worker."""
+    return _actor(request, ActorKind.OPERATOR if OPERATOR_HEADER in request.scope["headers"] else ActorKind.WORKER)
 
 
 def operator(request: Request) -> Actor:
-    """Who calls for what only operators do."""
-    return _from(request, ActorKind.OPERATOR)
+    """The caller of an endpoint that only operators use."""
+    return _actor(request, ActorKind.OPERATOR)
 
 
-def _from(request: Request, kind: ActorKind) -> Actor:
+def _actor(request: Request, kind: ActorKind) -> Actor:
     client = request.scope.get("client")
     return Actor(kind, client[0] if client else None)
 
 
-class Which(NamedTuple):
-    """Instances, or events of them, that match all that is given."""
+async def registration(request: Request) -> Registration:
+    """The instance that the body describes. It is also noted in the scope of the request."""
+    parsed = request.scope[REGISTRATION] = Registration.parse(await json_object(request))
+    return parsed
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """The body. Raises UnsupportedMediaType, BodyTooLarge (before the whole body is read) and InvalidInstance."""
+    media_type, declared_length = _content_headers(request)
+    if media_type != JSON and not _is_json(media_type):
+        raise UnsupportedMediaType(
+            f"content type {_quoted(media_type.decode('latin-1'))} is not JSON; send Content-Type: application/json"
+        )
+    if declared_length > MAX_BODY_BYTES:
+        raise _too_large()
+    try:
+        fields = orjson.loads(await _read(request))
+    except orjson.JSONDecodeError as error:
+        raise InvalidInstance("body", f"the body is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise InvalidInstance("body", "the body is not a JSON object")
+    return fields
+
+
+def _content_headers(request: Request) -> tuple[bytes, int]:
+    """Content type and declared length. They are read from the scope, because Starlette's `Headers` costs a tenth of a
+    heartbeat.
+    """
+    media_type, length = b"", 0
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            media_type = value
+        elif name == b"content-length" and value.isdigit():
+            length = int(value)
+    return media_type, length
+
+
+async def _read(request: Request) -> bytes | bytearray:
+    message = await request.receive()
+    if not message.get("more_body") and message["type"] == "http.request":
+        body: bytes = message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+        return body
+    chunks = bytearray()
+    while True:
+        if message["type"] == "http.disconnect":  # nobody reads the answer
+            raise InvalidInstance("body", "the caller closed the connection before the body was complete")
+        chunks += message.get("body", b"")
+        if len(chunks) > MAX_BODY_BYTES:
+            raise _too_large()
+        if not message.get("more_body"):
+            return chunks
+        message = await request.receive()
+
+
+def _is_json(media_type: bytes) -> bool:
+    """As strict as DB-GPT: a page in an operator's browser cannot send JSON to another site without that site's
+    consent, but it can send any other type.
+    """
+    essence = media_type.partition(b";")[0].strip().lower()
+    return essence == JSON or (essence.startswith(b"application/") and essence.endswith(b"+json"))
+
+
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
+
+
+class InstanceFilter(NamedTuple):
+    """Selects instances, or their events, that match every field that is given."""
 
     model_name: str | None = None
     host: str | None = None
@@ -52,47 +131,47 @@ class Which(NamedTuple):
     state: InstanceState | None = None
 
     @classmethod
-    def parse(cls, query: Mapping[str, str]) -> Which:
+    def parse(cls, query: Mapping[str, str]) -> InstanceFilter:
         """Raises InvalidInstance."""
         host, port = query.get("host"), query.get("port")
         return cls(
             parse_model_name_filter(query.get("model_name")),
             parse_host(host) if host else None,
             parse_port(port) if port else None,
-            _state(query.get("state")),
+            _parse_state(query.get("state")),
         )
 
     @property
     def key(self) -> InstanceKey | None:
-        """The one instance that is meant; None where it may be several."""
+        """The identity, when the filter selects exactly one instance."""
         if self.model_name is None or self.host is None or self.port is None:
             return None
         return InstanceKey(self.model_name, self.host, self.port)
 
     @property
-    def is_all(self) -> bool:
-        """Nothing is given."""
-        return self == Which()
+    def is_empty(self) -> bool:
+        """Whether it selects everything."""
+        return self == InstanceFilter()
 
-    def admits(self, key: InstanceKey) -> bool:
-        """Whether it is one of them, whatever its state."""
+    def matches(self, key: InstanceKey) -> bool:
+        """Whether it selects this instance, whatever its state."""
         return (
             (self.model_name is None or key.model_name == self.model_name)
             and (self.host is None or key.host == self.host)
             and (self.port is None or key.port == self.port)
         )
 
-    def admits_entry(self, entry: ListedInstance) -> bool:
-        """Whether it is one of them."""
-        return self.admits(entry.instance.key) and (self.state is None or entry.state is self.state)
+    def matches_entry(self, entry: ListedInstance) -> bool:
+        """Whether it selects this instance in its state."""
+        return self.matches(entry.instance.key) and (self.state is None or entry.state is self.state)
 
-    def admits_event(self, event: Event) -> bool:
-        """Whether it is of one of them."""
-        return self.admits(event.change.key)
+    def matches_event(self, event: Event) -> bool:
+        """Whether it selects the instance of this event."""
+        return self.matches(event.change.key)
 
 
 class Cursor(NamedTuple):
-    """Where a watch goes on: after the event `number` of `stream`."""
+    """A position in the events: a watch goes on after the event `number` of `stream`."""
 
     stream: str
     number: int
@@ -102,53 +181,53 @@ class Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, text: str | None) -> Cursor | None:
-        """`STREAM.N`. Raises InvalidInstance."""
+        """Parses `STREAM.N`. Raises InvalidInstance."""
         if not text:
             return None
         stream, dot, number = text.rpartition(".")
         if not dot or not stream or len(stream) > MAX_STREAM_CHARS or not stream.isprintable():
-            raise InvalidInstance("cursor", f"cursor {_shown(text)} is not STREAM.N, as the id of a change")
-        return cls(stream, whole_number("cursor", number, 0, MAX_EVENT_ID))
+            raise InvalidInstance("cursor", f"cursor {_quoted(text)} is not STREAM.N, as the id of a change")
+        return cls(stream, parse_whole_number("cursor", number, 0, MAX_EVENT_ID))
 
 
-def whole_number(field: str, value: str, least: int, most: int) -> int:
-    """In digits. Raises InvalidInstance."""
+def parse_whole_number(field: str, value: str, least: int, most: int) -> int:
+    """A number in digits, from `least` to `most`."""
     digits = value.strip()
     if not (digits.isascii() and digits.isdigit() and len(digits) <= len(str(most)) and least <= int(digits) <= most):
-        raise InvalidInstance(field, f"{field} {_shown(value)} is not a whole number from {least} to {most}")
+        raise InvalidInstance(field, f"{field} {_quoted(value)} is not a whole number from {least} to {most}")
     return int(digits)
 
 
-def only(fields: Mapping[str, Any], *known: str) -> Mapping[str, Any]:
-    """The fields, if there are no others: what is misspelt here must not count as left out. Raises InvalidInstance."""
+def reject_unknown_fields(fields: Mapping[str, Any], *known: str) -> Mapping[str, Any]:
+    """Returns the fields if all are known: a misspelt field must not count as left out."""
     for name in fields:
         if name not in known:
-            raise InvalidInstance(ascii(name)[1:-1], f"{_shown(name)} is not one of {', '.join(known)}")
+            raise InvalidInstance(ascii(name)[1:-1], f"{_quoted(name)} is not one of {', '.join(known)}")
     return fields
 
 
 def parse_switch(field: str, value: Any) -> bool:
-    """true or false, and nothing that might mean either. Raises InvalidInstance."""
+    """A JSON boolean and nothing that might mean one."""
     if not isinstance(value, bool):
-        raise InvalidInstance(field, f"{field} {_shown(value)} is not true or false")
+        raise InvalidInstance(field, f"{field} {_quoted(value)} is not true or false")
     return value
 
 
 def parse_older_than(value: Any) -> timedelta:
-    """Seconds, as a number. Raises InvalidInstance."""
+    """Seconds, as a JSON number."""
     if value is None:
         raise InvalidInstance("older_than_secs", "older_than_secs is missing")
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not known or not math.isfinite(value) or not 0 <= value <= MAX_AGE_SECS:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not 0 <= value <= MAX_AGE_SECS:
         raise InvalidInstance(
             "older_than_secs",
-            f"older_than_secs {_shown(value)} is not a number of seconds from 0 to {MAX_AGE_SECS:.0f}",
+            f"older_than_secs {_quoted(value)} is not a number of seconds from 0 to {MAX_AGE_SECS:.0f}",
         )
     return timedelta(seconds=value)
 
 
 def parse_since(value: str | None) -> datetime | None:
-    """ISO 8601 with an offset; a `+` that came as a space, as curl sends it, is taken too. Raises InvalidInstance."""
+    """A time in ISO 8601 with an offset. A `+` that arrives as a space, as curl sends it, is accepted too."""
     if not value:
         return None
     text = value.strip()
@@ -158,22 +237,22 @@ def parse_since(value: str | None) -> datetime | None:
         try:
             time = datetime.fromisoformat("+".join(text.rsplit(" ", 1)))
         except ValueError:
-            raise InvalidInstance("since", f"since {_shown(value)} is not a time in ISO 8601") from None
+            raise InvalidInstance("since", f"since {_quoted(value)} is not a time in ISO 8601") from None
     if time.tzinfo is None:
-        raise InvalidInstance("since", f"since {_shown(value)} has no offset: end it with Z or +00:00")
+        raise InvalidInstance("since", f"since {_quoted(value)} has no offset: end it with Z or +00:00")
     try:
         return time.astimezone(UTC)
     except OverflowError:
-        raise InvalidInstance("since", f"since {_shown(value)} is out of range") from None
+        raise InvalidInstance("since", f"since {_quoted(value)} is out of range") from None
 
 
-def _state(value: str | None) -> InstanceState | None:
+def _parse_state(value: str | None) -> InstanceState | None:
     try:
         return InstanceState(value.strip().lower()) if value and value.strip() else None
     except ValueError:
-        raise InvalidInstance("state", f"state {_shown(value)} is none of {', '.join(InstanceState)}") from None
+        raise InvalidInstance("state", f"state {_quoted(value)} is none of {', '.join(InstanceState)}") from None
 
 
-def _shown(value: Any) -> str:
+def _quoted(value: Any) -> str:
     text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - the width of a quote, nothing else
+    return text if len(text) <= MAX_QUOTE_CHARS else f"{text[: MAX_QUOTE_CHARS - 3]}..."

@@ -1,4 +1,4 @@
-"""The one place where an error becomes an answer: problem details (RFC 9457) with a stable `code`."""
+"""Errors as answers: problem details (RFC 9457) with a stable `code`. No other module makes them."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ class UnknownInstance(NotFound):
 
 
 def install(app: FastAPI) -> None:
-    """Makes `answer` the handler of every kind of error of an application of our own."""
+    """Makes `answer` the handler of every kind of error in an application of this package."""
     for kind in (CtlError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
 
 
 def install_in_foreign(app: FastAPI) -> None:
-    """In somebody else's application only our own errors are ours."""
+    """Makes `answer` the handler of this package's errors only, in an application of somebody else."""
     app.add_exception_handler(CtlError, answer)
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """The answer to any error. What was not raised on purpose is logged with its traceback, and its text is not shown
-    to strangers.
+    """The answer to any error. An unexpected error is logged with its traceback; its text is not sent, because it may
+    hold secrets.
     """
     match error:
         case CtlError():
             return of_error(error)
         case RequestValidationError():
-            return _problem(422, "invalid_request", "Invalid request", _first_line(error))
+            return _problem(422, "invalid_request", "Invalid request", _one_line(error))
         case HTTPException():
             return _of_http(request, error)
         case _:
@@ -63,13 +63,13 @@ async def answer(request: Request, error: Exception) -> Response:
 
 def of_error(error: CtlError) -> Response:
     """The answer to an error that was raised on purpose."""
-    more: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
     if isinstance(error, InvalidInstance):
-        more = {"field": error.field}
-    elif isinstance(error, UnknownInstance):  # there is nothing at other paths either: this tells which is which
-        more = {"instance_key": error.key._asdict()}
+        extra = {"field": error.field}
+    elif isinstance(error, UnknownInstance):  # distinguishes it from the 404 of an unknown path
+        extra = {"instance_key": error.key._asdict()}
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, RegistryUnavailable) else None
-    return _problem(error.http_status, error.code, error.title, str(error), headers, **more)
+    return _problem(error.http_status, error.code, error.title, str(error), headers, **extra)
 
 
 def _of_http(request: Request, error: HTTPException) -> Response:
@@ -80,10 +80,10 @@ def _of_http(request: Request, error: HTTPException) -> Response:
     )
 
 
-def _problem(status: int, code: str, title: str, detail: str, headers: Any = None, **more: Any) -> Response:
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code, **more}
+def _problem(status: int, code: str, title: str, detail: str, headers: Any = None, **extra: Any) -> Response:
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code, **extra}
     return Response(orjson.dumps(body), status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
-def _first_line(error: RequestValidationError) -> str:
-    return "; ".join(f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors())
+def _one_line(error: RequestValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())

@@ -1,137 +1,394 @@
-"""JSON Schemas of what the endpoints take and give, with a description and an example for each field."""
+"""The JSON of the API as typed models, with a description and an example for each field.
 
-from __future__ import annotations
+The models make the OpenAPI document and nothing else: `params` parses requests, `serializers` and the endpoints build
+answers. This module is imported when the document is requested for the first time, because defining the models takes
+10 ms. A field without an example gets one that is made of the examples of its parts.
+"""
 
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
 
-from dbgpt_ctl.domain.fields import MAX_PORT, MAX_TEXT_CHARS
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-Schema = dict[str, Any]
+from dbgpt_ctl.controller.api.params import DEFAULT_LIMIT, MAX_AGE_SECS, MAX_EVENT_ID, MAX_LIMIT
+from dbgpt_ctl.domain.events import ABSENT, ActorKind
+from dbgpt_ctl.domain.fields import MAX_PORT, MAX_REASON_CHARS, MAX_TEXT_CHARS
+from dbgpt_ctl.domain.instance import InstanceState
 
-TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT_CHARS}
-IDENTITY: dict[str, Schema] = {
-    "model_name": TEXT
-    | {
-        "pattern": r"^[^@]*[^@\s][^@]*@[^@]*[^@\s][^@]*$",
-        "description": "`NAME@TYPE` with exactly one `@`; TYPE is llm, text2vec, reranker, service or any other. "
+TIME = "2026-01-02T03:04:05.678901+00:00"
+STREAM = "3f2a9c"
+CURSOR = f"{STREAM}.41"
+ADDRESS = "10.0.0.9"
+REASON = "new drivers"
+SWITCH = "In any case; also 1/0, yes/no, on/off; empty means false."
+
+
+def described(description: str, *examples: Any, default: Any = ..., **facts: Any) -> Any:
+    """One field; without a `default` it is required."""
+    return Field(default, description=description, examples=list(examples) or None, **facts)
+
+
+def header(name: str, description: str, example: Any, default: Any = ..., **facts: Any) -> Any:
+    """A field that is a header of a request or of an answer."""
+    return described(description, example, default=default, alias=name, json_schema_extra={"in": "header"}, **facts)
+
+
+class Model(BaseModel):
+    """Its schema is built when it is asked for."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+State: TypeAlias = Literal[tuple(state.value for state in InstanceState)]  # type: ignore[valid-type]
+EventState: TypeAlias = Literal[(*(state.value for state in InstanceState), ABSENT)]  # type: ignore[valid-type]
+ActorName: TypeAlias = Literal[tuple(kind.value for kind in ActorKind)]  # type: ignore[valid-type]
+
+
+class Identity(Model):
+    """Which instance."""
+
+    model_name: str = described(
+        "`NAME@TYPE` with exactly one `@`; TYPE is llm, text2vec, reranker, service or any other. "
         "Spaces around it are stripped, case and accents count.",
-        "examples": ["qwen3@llm"],
-    },
-    "host": TEXT
-    | {
-        "description": "Host name or address at which the worker is called, without scheme, path or spaces.",
-        "examples": ["10.0.0.4"],
-    },
-    "port": {
-        "type": "integer",
-        "minimum": 1,
-        "maximum": MAX_PORT,
-        "description": "Port at which the worker is called. A number as text is taken too.",
-        "examples": [8001],
-    },
-}
-SENT: dict[str, Schema] = IDENTITY | {
-    "weight": {
-        "type": ["number", "null"],
-        "default": 1.0,
-        "description": "A finite number; null means 1.0. DB-GPT's API servers do not look at it.",
-        "examples": [1.0],
-    },
-    "check_healthy": {
-        "type": ["boolean", "null"],
-        "default": True,
-        "description": "Whether it is unhealthy when its last heartbeat is too old; null means true.",
-        "examples": [True],
-    },
-    "enabled": {
-        "type": ["boolean", "null"],
-        "default": True,
-        "description": "False: drained, in no list of healthy ones. Counts when the instance is new; null means true.",
-        "examples": [True],
-    },
-    "prompt_template": {
-        "type": ["string", "null"],
-        "maxLength": MAX_TEXT_CHARS,
-        "default": None,
-        "description": "Name of a prompt template; null and empty mean none.",
-        "examples": [None, "vicuna_v1.1"],
-    },
-}
-REGISTRATION: Schema = {
-    "title": "Registration",
-    "description": "What a worker says of itself. The other keys that DB-GPT's workers send are ignored.",
-    "type": "object",
-    "required": list(IDENTITY),
-    "properties": SENT,
-    "examples": [{"model_name": "qwen3@llm", "host": "10.0.0.4", "port": 8001, "weight": 1.0}],
-}
-INSTANCE: Schema = {
-    "title": "Instance",
-    "description": "Exactly these nine keys: one more would crash DB-GPT's clients.",
-    "type": "object",
-    "properties": SENT
-    | {
-        "weight": {"type": "number", "description": "As registered.", "examples": [1.0]},
-        "check_healthy": {
-            "type": "boolean",
-            "description": "Whether it is unhealthy when its last heartbeat is too old.",
-            "examples": [True],
-        },
-        "enabled": {"type": "boolean", "description": "False: drained by an operator.", "examples": [True]},
-        "healthy": {
-            "type": "boolean",
-            "description": "Whether its last heartbeat is fresh and it is not deregistered.",
-            "examples": [True],
-        },
-        "last_heartbeat": {
-            "type": "string",
-            "format": "date-time",
-            "description": "When it last registered or beat, in UTC.",
-            "examples": ["2026-01-02T03:04:05.678901+00:00"],
-        },
-    },
-    "additionalProperties": False,
-}
-INSTANCE["required"] = list(INSTANCE["properties"])
-HEALTH: Schema = {
-    "title": "Health",
-    "type": "object",
-    "required": ["status"],
-    "properties": {
-        "status": {"const": "ok", "description": "Lists can be answered.", "examples": ["ok"]},
-        "reason": {
-            "type": "string",
-            "description": "What is not as it should be: the database is away, or states are held.",
-            "examples": ["database db1:3306/dbgpt: Connection refused; lists are as of 2026-01-02T03:04:05+00:00"],
-        },
-    },
-    "additionalProperties": False,
-}
-PROBLEM: Schema = {
-    "title": "Problem",
-    "description": "Problem details (RFC 9457).",
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code"],
-    "properties": {
-        "type": {
-            "const": "about:blank",
-            "description": "Always this; `code` tells the kind.",
-            "examples": ["about:blank"],
-        },
-        "title": {"type": "string", "description": "The kind, for people.", "examples": ["Invalid instance"]},
-        "status": {"type": "integer", "description": "The HTTP status.", "examples": [422]},
-        "detail": {
-            "type": "string",
-            "description": "One line: what is wrong, with what value, and what to do.",
-            "examples": ["port is missing"],
-        },
-        "code": {"type": "string", "description": "The kind, for programs; stable.", "examples": ["invalid_instance"]},
-        "field": {"type": "string", "description": "The field or parameter that is wrong.", "examples": ["port"]},
-        "instance_key": {
-            "type": "object",
-            "description": "The identity that is not known.",
-            "properties": IDENTITY,
-            "examples": [{"model_name": "qwen3@llm", "host": "10.0.0.4", "port": 8001}],
-        },
-    },
-}
+        "qwen3@llm",
+        min_length=1,
+        max_length=MAX_TEXT_CHARS,
+        pattern=r"^[^@]*[^@\s][^@]*@[^@]*[^@\s][^@]*$",
+    )
+    host: str = described(
+        "Host name or address at which the worker is called, without scheme, path or spaces.",
+        "10.0.0.4",
+        min_length=1,
+        max_length=MAX_TEXT_CHARS,
+    )
+    port: int = described("Port at which the worker is called. A number as text is taken too.", 8001, ge=1, le=MAX_PORT)
+
+
+class Registration(Identity):
+    """What a worker says of itself. The other keys that DB-GPT's workers send are ignored."""
+
+    weight: float | None = described(
+        "A finite number; null means 1.0. DB-GPT's API servers do not look at it.", 1.0, default=1.0
+    )
+    check_healthy: bool | None = described(
+        "Whether it is unhealthy when its last heartbeat is too old; null means true.", True, default=True
+    )
+    enabled: bool | None = described(
+        "False: drained, in no list of healthy ones. Counts when the instance is new; null means true.",
+        True,
+        default=True,
+    )
+    prompt_template: str | None = described(
+        "Name of a prompt template; null and empty mean none.",
+        None,
+        "vicuna_v1.1",
+        default=None,
+        max_length=MAX_TEXT_CHARS,
+    )
+
+
+class Instance(Identity):
+    """Exactly these nine keys: one more would crash DB-GPT's clients."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    weight: float = described("As registered.", 1.0)
+    check_healthy: bool = described("Whether it is unhealthy when its last heartbeat is too old.", True)
+    healthy: bool = described("Whether its last heartbeat is fresh and it is not deregistered.", True)
+    enabled: bool = described("False: drained by an operator.", True)
+    prompt_template: str | None = described(
+        "Name of a prompt template, if it has one.", None, max_length=MAX_TEXT_CHARS
+    )
+    last_heartbeat: datetime = described("When it last registered or beat, in UTC.", TIME)
+
+
+class Instances(RootModel[list[Instance]]):
+    """In order of model_name, host and port."""
+
+
+class Stored(RootModel[Literal[True]]):
+    """Stored."""
+
+    root: Literal[True] = described("Always true.", True)
+
+
+class HeartbeatStored(RootModel[bool]):
+    """Whether the heartbeat is stored; false: the instance is deregistered and must register."""
+
+    root: bool = described("Whether it is stored.", True)
+
+
+class WasKnown(RootModel[bool]):
+    """Whether the instance was ever known."""
+
+    root: bool = described("Whether it was known.", True)
+
+
+class Health(Model):
+    """The controller can answer lists."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Literal["ok"] = described("Lists can be answered.", "ok")
+    reason: str = described(
+        "What is not as it should be: the database is away, or states are held.",
+        "database db1:3306/dbgpt: Connection refused; lists are as of 2026-01-02T03:04:05+00:00",
+        default=None,
+    )
+
+
+class Problem(Model):
+    """Problem details (RFC 9457)."""
+
+    type: Literal["about:blank"] = described("Always this; `code` names the kind.", "about:blank")
+    title: str = described("The kind, for people.", "Invalid instance")
+    status: int = described("The HTTP status.", 422)
+    detail: str = described("One line: what is wrong, with what value, and what to do.", "port is missing")
+    code: str = described("The kind, for programs; stable.", "invalid_instance")
+    field: str = described("The field or parameter that is wrong.", "port", default=None)
+    instance_key: Identity = described("The identity that is not known.", default=None)
+
+
+class ProblemHeaders(Model):
+    """Of an answer with status 503."""
+
+    retry_after: int = header("Retry-After", "Seconds after which to try again.", 5)
+
+
+class ListHeaders(Model):
+    """What an operator should know of a list, for which the nine keys of an instance have no place."""
+
+    stale_since: datetime = header(
+        "X-Ctl-Stale-Since", "The database is away: what changed since then may be missing.", TIME
+    )
+    held_until: datetime = header(
+        "X-Ctl-Held-Until",
+        "The registry itself was away: until then some are listed as they were before, though they are silent.",
+        TIME,
+    )
+    time: datetime = header(
+        "X-Ctl-Time", "The database's time, where this controller's clock differs: ages count against it.", TIME
+    )
+
+
+class ListQuery(Model):
+    """Which instances DB-GPT's list holds."""
+
+    model_name: str = described(
+        "Only instances of exactly this `NAME@TYPE`; empty means all.", "qwen3@llm", default=None
+    )
+    healthy_only: bool = described(
+        f"Only what can be routed to: healthy, not drained, not deregistered. {SWITCH}", True, default=False
+    )
+
+
+class DeregisterQuery(Identity):
+    """Which instance to deregister."""
+
+    remove_from_registry: bool = described(f"Whether it leaves every list. {SWITCH}", True, default=False)
+
+
+class InstanceQuery(Model):
+    """What a watch, and each other filter, is of."""
+
+    model_name: str = described(
+        "Only instances of exactly this `NAME@TYPE`. Empty means all.", "qwen3@llm", default=None
+    )
+    host: str = described(
+        "Only instances at this host, exactly as it is registered. Empty means all.", "10.0.0.4", default=None
+    )
+
+
+class KnownInstancesQuery(InstanceQuery):
+    """Which instances to list."""
+
+    state: State = described("Only instances in this state. Empty means all.", "healthy", default=None)
+
+
+class EventsQuery(InstanceQuery):
+    """Which events to list."""
+
+    port: int = described("Only instances at this port. Empty means all.", 8001, default=None, ge=1, le=MAX_PORT)
+    after: int = described("Only those with a higher id.", 41, default=None, ge=0, le=MAX_EVENT_ID)
+    since: datetime = described("Only those from this time on, with an offset.", TIME, default=None)
+    limit: int = described("At most this many.", 100, default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
+
+
+class WatchQuery(InstanceQuery):
+    """What to watch, and from where."""
+
+    cursor: str = described("As the header `Last-Event-ID`.", CURSOR, default=None)
+    last_event_id: str = header(
+        "Last-Event-ID",
+        "The last id that was received: changes after it are sent. Goes before `cursor`.",
+        CURSOR,
+        None,
+        pattern=r"^[!-~]{1,64}\.[0-9]{1,18}$",
+    )
+
+
+class Drain(Identity):
+    """Which instance to drain, and why."""
+
+    reason: str | None = described(
+        "One printable line, shown to other operators.", REASON, default=None, max_length=MAX_REASON_CHARS
+    )
+
+
+class Prune(Model):
+    """What to forget."""
+
+    older_than_secs: float = described("Gone for longer than this.", 86_400.0, ge=0, le=int(MAX_AGE_SECS))
+    dry_run: bool | None = described("Only report which; null means false.", True, default=False)
+
+
+class Versioned(Model):
+    """An object that can be told from the next version of it."""
+
+    version: Literal[1] = described("Of this object: 1.", 1)
+
+
+class Timed(Versioned):
+    """An answer that holds states."""
+
+    time: datetime = described("The registry's time: ages count against it.", TIME)
+
+
+class Listed(Timed):
+    """An answer that is made of a list, with what an operator should know of it."""
+
+    stale_since: datetime | None = described("The database is away: what changed since then may be missing.", TIME)
+    held_until: datetime | None = described(
+        "The registry itself was away: until then some are as they were before, though silent.", TIME
+    )
+
+
+class KnownInstance(Instance):
+    """An instance with all its facts."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    enabled: bool = described("False: drained by an operator.", False)
+    state: State = described("What its facts mean now.", "drained")
+    registered_at: datetime = described("When it was registered first.", TIME)
+    deregistered_at: datetime | None = described("When it was deregistered, if it is.", None)
+    refused_at: datetime | None = described("Its last beat that was refused because it came after a deregister.", None)
+    drained_at: datetime | None = described("When an operator drained it, if it is.", TIME)
+    drained_by: str | None = described("The address that the drain came from.", ADDRESS)
+    drain_reason: str | None = described("Why, in the operator's words.", REASON)
+    flaps: int = described("How often it expired since it was registered first.", 0)
+    removed: bool = described("In no list, only remembered to refuse late beats.", False)
+
+
+class KnownInstances(Listed):
+    """The instances."""
+
+    instances: list[KnownInstance] = described("In order of model_name, host and port.")
+
+
+class OneInstance(Timed):
+    """The instance."""
+
+    instance: KnownInstance
+
+
+class Drained(Versioned):
+    """Stored; the instance as it is now."""
+
+    instance: KnownInstance
+    durable: bool = described("Whether it outlives the controller's process.", True)
+
+
+class Pruned(Versioned):
+    """What is forgotten, or would be."""
+
+    dry_run: bool = described("Nothing was forgotten.", True)
+    instances: list[Identity] = described("In order of model_name, host and port.")
+
+
+class Event(Identity):
+    """One change of one instance."""
+
+    id: int = described("Rises by one with each change.", 42)
+    time: datetime = described("When it became true.", TIME)
+    old: EventState = described("The state before.", "healthy")
+    new: EventState = described("The state after.", "drained")
+    verb: str = described("register, heartbeat, deregister, drain, undrain, prune or expire.", "drain")
+    actor: ActorName = described("Who.", "operator")
+    address: str | None = described("Where the call came from.", ADDRESS)
+    reason: str | None = described("Why, in the operator's words.", REASON)
+
+
+class Events(Versioned):
+    """The events."""
+
+    stream: str = described("Names the numbering: ids of another stream mean nothing in it.", STREAM)
+    last_id: int = described("Of the newest event there is; 0 for none.", 42)
+    missed: bool = described("Some that were asked for are forgotten.", False)
+    events: list[Event] = described("In order of their ids.")
+
+
+class AboutController(Model):
+    """The controller itself."""
+
+    version: str = described("Of its package.", "1.0.0")
+    started_at: datetime = described("When its process started.", TIME)
+    leaving: bool = described("It ends soon.", False)
+
+
+class AboutRegistry(Model):
+    """Where instances are kept."""
+
+    kind: str = described("embedded, sqlite, mysql, mariadb or remote.", "mariadb")
+    place: str | None = described("Where it keeps its facts.", "db1:3306/dbgpt")
+    durable: bool = described("Whether they outlive the controller's process.", True)
+    ready: bool = described("Lists can be answered.", True)
+    reason: str | None = described("What is not as it should be.", None)
+
+
+class Settings(Model):
+    """What the controller was started with."""
+
+    heartbeat_interval_secs: float = described("How often workers should beat.", 20.0, default=None)
+    heartbeat_timeout_secs: float = described("A beat older than this is too old.", 60.0, default=None)
+    max_instances: int = described("More are refused.", 200_000, default=None)
+
+
+class ModelCounts(Model):
+    """How many instances of one model are in which state."""
+
+    model_name: str = described("`NAME@TYPE`.", "qwen3@llm")
+    healthy: int = described("How many are healthy.", 1)
+    unhealthy: int = described("How many are unhealthy.", 0)
+    drained: int = described("How many are drained.", 0)
+    deregistered: int = described("How many are deregistered.", 0)
+
+
+class Status(Listed):
+    """How the controller and its registry are, also while the registry is away."""
+
+    controller: AboutController
+    registry: AboutRegistry
+    settings: Settings
+    models: list[ModelCounts] = described("In order of model_name.")
+    watchers: int = described("How many watch at this controller.", 0)
+    last_event_id: int | None = described("Of the newest event; null while it is not known.", 42)
+
+
+EXAMPLE_STREAM = (
+    f'event: ready\nid: {CURSOR}\ndata: {{"cursor":"{CURSOR}"}}\n\n'
+    f'event: change\nid: {STREAM}.42\ndata: {{"id":42,"time":"{TIME}","model_name":"qwen3@llm","host":"10.0.0.4",'
+    f'"port":8001,"old":"healthy","new":"drained","verb":"drain","actor":"operator","address":"{ADDRESS}",'
+    f'"reason":"{REASON}"}}\n\n'
+)
+
+
+class Watch(RootModel[str]):
+    """Server-sent events, for as long as both sides like.
+
+    `ready` comes first; `change` holds an EVENT, and its id is the cursor after it; `reset`: changes are missing here,
+    list again; `dropped` (this reader is too slow) and `leaving` (the controller ends) are the last. Comments are signs
+    of life.
+    """
+
+    root: str = described("The messages.", EXAMPLE_STREAM)

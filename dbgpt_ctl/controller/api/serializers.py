@@ -1,4 +1,4 @@
-"""The JSON objects of the API: an instance in nine keys, the same with all facts, and an event."""
+"""The JSON objects of the API: an instance in nine keys, an instance with all facts, and an event."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def wire_object(entry: ListedInstance) -> dict[str, Any]:
-    """The nine keys that every DB-GPT client knows; one more would crash it."""
+    """The nine keys that every DB-GPT client knows; one more would crash the client."""
     facts = entry.instance
     return {
         "model_name": facts.key.model_name,
@@ -30,17 +30,17 @@ def wire_object(entry: ListedInstance) -> dict[str, Any]:
 def known_object(entry: ListedInstance) -> dict[str, Any]:
     """The nine keys, the state and all other facts: an INSTANCE of /api/v1."""
     facts = entry.instance
-    told = wire_object(entry)
-    told["state"] = entry.state.value
-    told["registered_at"] = iso(facts.registered_at)
-    told["deregistered_at"] = iso(facts.deregistered_at)
-    told["refused_at"] = iso(facts.refused_at)
-    told["drained_at"] = iso(facts.drained_at)
-    told["drained_by"] = facts.drained_by
-    told["drain_reason"] = facts.drain_reason
-    told["flaps"] = facts.flaps
-    told["removed"] = facts.removed
-    return told
+    known = wire_object(entry)
+    known["state"] = entry.state.value
+    known["registered_at"] = iso(facts.registered_at)
+    known["deregistered_at"] = iso(facts.deregistered_at)
+    known["refused_at"] = iso(facts.refused_at)
+    known["drained_at"] = iso(facts.drained_at)
+    known["drained_by"] = facts.drained_by
+    known["drain_reason"] = facts.drain_reason
+    known["flaps"] = facts.flaps
+    known["removed"] = facts.removed
+    return known
 
 
 def event_object(event: Event) -> dict[str, Any]:

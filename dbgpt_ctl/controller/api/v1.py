@@ -1,7 +1,6 @@
-"""What is beyond DB-GPT's verbs, under /api/v1: parse, one call of the registry, reply.
+"""The endpoints beyond DB-GPT's, under /api/v1: parse the request, call the registry once, answer.
 
-Ordinary routes: nobody calls them at the rate of heartbeats. Objects are versioned, so that one can be told from the
-next.
+They are ordinary routes of FastAPI, because nobody calls them at the rate of heartbeats. Answers are versioned.
 """
 
 from __future__ import annotations
@@ -11,88 +10,80 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations of endpoints
 from fastapi.responses import Response
 
 import dbgpt_ctl
-from dbgpt_ctl.controller.api.body import json_object
-from dbgpt_ctl.controller.api.openapi_v1 import OPERATIONS
 from dbgpt_ctl.controller.api.params import (
     DEFAULT_LIMIT,
     MAX_EVENT_ID,
     MAX_LIMIT,
     Cursor,
-    Which,
-    only,
+    InstanceFilter,
+    json_object,
     operator,
     parse_older_than,
     parse_since,
     parse_switch,
-    whole_number,
+    parse_whole_number,
+    reject_unknown_fields,
 )
 from dbgpt_ctl.controller.api.problems import UnknownInstance
+from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import event_object, iso, key_object, known_object
 from dbgpt_ctl.controller.watch.sse import WatchResponse
 from dbgpt_ctl.domain.fields import parse_reason
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
-from dbgpt_ctl.errors import RegistryError
+from dbgpt_ctl.errors import RegistryError, TooManyWatchers, VerbNotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Iterable
 
-    from fastapi import FastAPI
+    from fastapi import Request
 
     from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.domain.events import Event, EventPage
     from dbgpt_ctl.domain.instance import ListedInstance
     from dbgpt_ctl.registry.contract import Listing
 
-    Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
-
 VERSION = 1
-JSON = "application/json"
-PREFIXES = ("/api", "//api")
-"""The second is what a client sends whose configured URL ends in a slash."""
-AT_ONCE = 2000
-"""So many instances are encoded before other requests have their turn: some milliseconds."""
-
-
-def add_routes(app: FastAPI, controller: Controller) -> None:
-    """Adds the endpoints to any FastAPI application."""
-    api = ApiEndpoints(controller)
-    endpoints: dict[tuple[str, str], Endpoint] = {
-        ("GET", "/v1/instances"): api.instances,
-        ("GET", "/v1/instance"): api.instance,
-        ("POST", "/v1/drain"): api.drain,
-        ("POST", "/v1/undrain"): api.undrain,
-        ("POST", "/v1/prune"): api.prune,
-        ("GET", "/v1/events"): api.events,
-        ("GET", "/v1/status"): api.status,
-        ("GET", "/v1/watch"): api.watch,
-    }
-    for prefix in PREFIXES:
-        for (method, path), endpoint in endpoints.items():
-            app.add_api_route(
-                prefix + path,
-                endpoint,
-                methods=[method],
-                tags=["Operation"],
-                include_in_schema=prefix == PREFIXES[0],
-                **OPERATIONS[method, path],
-            )
+INSTANCES_PER_TURN = 2000
+"""This many instances are encoded before other requests have their turn, which takes some milliseconds."""
+READ_ERRORS = REGISTRY_ERRORS | {VerbNotSupported}
+CHANGE_ERRORS = READ_ERRORS | {UnknownInstance}
 
 
 class ApiEndpoints:
-    """The endpoints, each named by its verb."""
+    """The endpoints; each method is named by its verb."""
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
 
+    def routes(self) -> tuple[Route, ...]:
+        """The routes of /api/v1."""
+        return (
+            Route("GET", "/v1/instances", self.instances, "KnownInstances", "KnownInstancesQuery", errors=READ_ERRORS),
+            Route("GET", "/v1/instance", self.instance, "OneInstance", "Identity", errors=CHANGE_ERRORS),
+            Route("POST", "/v1/drain", self.drain, "Drained", body="Drain", errors=CHANGE_ERRORS),
+            Route("POST", "/v1/undrain", self.undrain, "Drained", body="Identity", errors=CHANGE_ERRORS),
+            Route("POST", "/v1/prune", self.prune, "Pruned", body="Prune", errors=READ_ERRORS),
+            Route("GET", "/v1/events", self.events, "Events", "EventsQuery", errors=READ_ERRORS),
+            Route("GET", "/v1/status", self.status, "Status"),
+            Route(
+                "GET",
+                "/v1/watch",
+                self.watch,
+                "Watch",
+                "WatchQuery",
+                errors=READ_ERRORS | {TooManyWatchers},
+                media_type=WatchResponse.media_type,
+            ),
+        )
+
     async def instances(self, request: Request) -> Response:
         """All instances with all their facts, or those that match all that is given."""
-        which = Which.parse(request.query_params)
-        listing = await self._controller.registry.list(which.model_name)
-        encoded = await _encoded(entry for entry in listing.entries if which.admits_entry(entry))
+        instance_filter = InstanceFilter.parse(request.query_params)
+        listing = await self._controller.registry.list(instance_filter.model_name)
+        encoded = await _encoded(entry for entry in listing.entries if instance_filter.matches_entry(entry))
         head = orjson.dumps({"version": VERSION, **self._times(listing)})
         return Response(b'%b,"instances":[%b]}' % (head[:-1], encoded), media_type=JSON)
 
@@ -104,8 +95,8 @@ class ApiEndpoints:
         return _answer(time=self._times(listing)["time"], instance=known_object(entry))
 
     async def drain(self, request: Request) -> Response:
-        """Keeps requests from an instance until `undrain`, whatever its worker says meanwhile. Repeatable."""
-        fields = only(await json_object(request), *InstanceKey._fields, "reason")
+        """Keeps requests from an instance until `undrain`, whatever its worker sends meanwhile. Repeatable."""
+        fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, "reason")
         key, reason = InstanceKey.parse(fields), parse_reason(fields.get("reason"))
         actor = operator(request)
         if not await self._controller.registry.drain(key, reason=reason, actor=actor):
@@ -116,7 +107,7 @@ class ApiEndpoints:
 
     async def undrain(self, request: Request) -> Response:
         """Ends a drain. Repeatable."""
-        key = InstanceKey.parse(only(await json_object(request), *InstanceKey._fields))
+        key = InstanceKey.parse(reject_unknown_fields(await json_object(request), *InstanceKey._fields))
         actor = operator(request)
         if not await self._controller.registry.undrain(key, actor=actor):
             raise UnknownInstance(key)
@@ -126,7 +117,7 @@ class ApiEndpoints:
 
     async def prune(self, request: Request) -> Response:
         """Forgets what has been unhealthy or deregistered for longer, never what is drained."""
-        fields = only(await json_object(request), "older_than_secs", "dry_run")
+        fields = reject_unknown_fields(await json_object(request), "older_than_secs", "dry_run")
         older_than = parse_older_than(fields.get("older_than_secs"))
         dry_run = parse_switch("dry_run", fields.get("dry_run", False))
         actor = operator(request)
@@ -136,24 +127,24 @@ class ApiEndpoints:
         return _answer(dry_run=dry_run, instances=list(map(key_object, keys)))
 
     async def events(self, request: Request) -> Response:
-        """What changed, in order of its ids: the first `limit` after the id `after`; without it the last `limit`."""
+        """Changes of state in order of id: the first `limit` after the id `after`; without `after` the last `limit`."""
         query = request.query_params
-        after, limit, which = query.get("after"), query.get("limit"), Which.parse(query)
+        after, limit, instance_filter = query.get("after"), query.get("limit"), InstanceFilter.parse(query)
         page, events = await self._events(
-            which,
-            after=whole_number("after", after, 0, MAX_EVENT_ID) if after else None,
+            instance_filter,
+            after=parse_whole_number("after", after, 0, MAX_EVENT_ID) if after else None,
             since=parse_since(query.get("since")),
-            limit=whole_number("limit", limit, 1, MAX_LIMIT) if limit else DEFAULT_LIMIT,
+            limit=parse_whole_number("limit", limit, 1, MAX_LIMIT) if limit else DEFAULT_LIMIT,
         )
         return _answer(
             stream=page.stream, last_id=page.last_id, missed=page.missed, events=list(map(event_object, events))
         )
 
-    async def status(self, request: Request) -> Response:  # noqa: ARG002 - the shape of an endpoint
+    async def status(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """How this controller and its registry are, and how many instances of each model are in which state."""
         controller = self._controller
         info, health = controller.registry.describe(), controller.registry.health()
-        listing, last_event_id = await self._seen()
+        listing, last_event_id = await self._listing_and_last_event_id()
         return _answer(
             **self._times(listing),
             controller={
@@ -175,13 +166,13 @@ class ApiEndpoints:
         )
 
     async def watch(self, request: Request) -> Response:
-        """Changes as they happen, as server-sent events; from the last id that was seen, or from now on."""
-        which = Which.parse(request.query_params)
+        """Changes as they happen, as server-sent events: those after the last id that was received, or from now on."""
+        instance_filter = InstanceFilter.parse(request.query_params)
         cursor = Cursor.parse(request.headers.get("last-event-id") or request.query_params.get("cursor"))
-        return WatchResponse(await self._controller.feed.join(which, cursor))
+        return WatchResponse(await self._controller.feed.join(instance_filter, cursor))
 
-    async def _seen(self) -> tuple[Listing | None, int | None]:
-        """None for what the registry cannot tell now: status is asked just then."""
+    async def _listing_and_last_event_id(self) -> tuple[Listing | None, int | None]:
+        """None for what the registry cannot answer now: status is most often requested then."""
         registry = self._controller.registry
         listing = last_event_id = None
         try:
@@ -191,15 +182,17 @@ class ApiEndpoints:
             pass
         return listing, last_event_id
 
-    async def _events(self, which: Which, *, limit: int, **asked: Any) -> tuple[EventPage, list[Event]]:
-        """A registry filters by a whole identity only: by less than that it is done here, over all that it knows."""
+    async def _events(
+        self, instance_filter: InstanceFilter, *, limit: int, **query: Any
+    ) -> tuple[EventPage, list[Event]]:
+        """A registry filters by a whole identity only; a filter by less is applied here, to all events."""
         registry = self._controller.registry
-        if which.key is not None or which.is_all:
-            page = await registry.events(key=which.key, limit=limit, **asked)
+        if instance_filter.key is not None or instance_filter.is_empty:
+            page = await registry.events(key=instance_filter.key, limit=limit, **query)
             return page, list(page.events)
-        page = await registry.events(limit=MAX_LIMIT, **asked)
-        events = [each for each in page.events if which.admits_event(each)]
-        return page, events[-limit:] if asked["after"] is None else events[:limit]
+        page = await registry.events(limit=MAX_LIMIT, **query)
+        events = [event for event in page.events if instance_filter.matches_event(event)]
+        return page, events[-limit:] if query["after"] is None else events[:limit]
 
     async def _now(self, key: InstanceKey) -> ListedInstance:
         entry = await self._controller.registry.get(key)
@@ -222,11 +215,11 @@ class ApiEndpoints:
 
 
 async def _encoded(entries: Iterable[ListedInstance]) -> bytes:
-    """Their objects, with commas between. Others have their turn while it goes on."""
+    """The instances as JSON, with commas between. Other requests have their turn meanwhile."""
     pieces, batch = [], []
     for entry in entries:
         batch.append(known_object(entry))
-        if len(batch) >= AT_ONCE:
+        if len(batch) >= INSTANCES_PER_TURN:
             pieces.append(orjson.dumps(batch)[1:-1])
             batch = []
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""A short cut to the endpoints that a cluster calls all the time."""
+"""A short cut to the endpoints that a cluster calls all the time, around FastAPI's routing."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from fastapi import Request
 from dbgpt_ctl.controller.api import problems
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
-    from fastapi.responses import Response
+    from dbgpt_ctl.controller.api.routes import Endpoint
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Any]]
     Send = Callable[[Any], Awaitable[None]]
     Application = Callable[[Any, Receive, Send], Awaitable[None]]
-    Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class ExactDispatch:
-    """ASGI middleware: calls the endpoint of an exact method and path, and leaves all else to the application behind
-    it.
+    """ASGI middleware that calls the endpoint of an exact method and path, and leaves all other requests to the
+    application behind it.
 
-    The endpoints are the same ones that the application has as routes, and errors become the same answers; only
-    FastAPI's routing and dependency injection, which they do not use, are left out. They are three quarters of the cost
-    of a heartbeat.
+    The application has the same endpoints as routes, and errors become the same answers. Only FastAPI's routing and
+    dependency injection are left out, which these endpoints do not use. They are three quarters of the cost of a
+    heartbeat.
     """
 
     def __init__(self, app: Application, endpoints: Mapping[tuple[str, str], Endpoint]) -> None:
@@ -41,6 +40,6 @@ class ExactDispatch:
         request = Request(scope, receive)
         try:
             response = await endpoint(request)
-        except Exception as error:  # noqa: BLE001 - every error has its answer there, as in the application
+        except Exception as error:  # noqa: BLE001 - every error becomes a problem, as in the application
             response = await problems.answer(request, error)
         await response(scope, receive, send)

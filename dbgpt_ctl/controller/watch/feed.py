@@ -19,7 +19,7 @@ from dbgpt_ctl.errors import CtlError, RegistryUnavailable, TooManyWatchers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dbgpt_ctl.controller.api.params import Which
+    from dbgpt_ctl.controller.api.params import InstanceFilter
     from dbgpt_ctl.domain.events import Event, EventPage
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.registry.contract import ModelRegistry
@@ -88,7 +88,7 @@ class Feed:
         self.leaving = True
         self._wake()
 
-    async def join(self, which: Which, cursor: Cursor | None) -> Watcher:
+    async def join(self, which: InstanceFilter, cursor: Cursor | None) -> Watcher:
         """A watcher of those instances, from after `cursor`, or from now on. It must be `run`, or `left`.
 
         Raises RegistryUnavailable when there is nothing to read from yet, or this controller leaves; TooManyWatchers.
@@ -96,7 +96,9 @@ class Feed:
         if self.leaving:
             raise RegistryUnavailable("this controller is leaving")
         if len(self._watching) >= self._max_watchers:
-            raise TooManyWatchers(f"{self._max_watchers} watch already; end some, or ask another controller")
+            raise TooManyWatchers(
+                f"this controller serves {self._max_watchers} watchers already; end some, or ask another controller"
+            )
         watcher = Watcher(self, which, cursor)
         self._watching.add(watcher)
         try:

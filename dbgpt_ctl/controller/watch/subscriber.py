@@ -12,7 +12,7 @@ from dbgpt_ctl.errors import CtlError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from dbgpt_ctl.controller.api.params import Which
+    from dbgpt_ctl.controller.api.params import InstanceFilter
     from dbgpt_ctl.controller.watch.feed import Feed
 
 MAX_BATCH_BYTES = 64 * 1024
@@ -22,7 +22,7 @@ RETRY_SECS = 0.5
 class Watcher:
     """Of the instances that `which` admits. Nothing is kept for it but its position in the feed's ring."""
 
-    def __init__(self, feed: Feed, which: Which, cursor: Cursor | None) -> None:
+    def __init__(self, feed: Feed, which: InstanceFilter, cursor: Cursor | None) -> None:
         self._feed = feed
         self._which = which
         self._asked = cursor
@@ -114,7 +114,7 @@ class Watcher:
             self._position = self._feed.position_after(Cursor(self._stream, self._after))
         else:  # all that is newer the ring will have
             self._position, self._ahead = self._feed.head, True
-        wanted = [each for each in page.events if self._which.admits(each.change.key)]
+        wanted = [each for each in page.events if self._which.matches(each.change.key)]
         return b"".join(self._feed.encoded(each, page.stream).data for each in wanted)
 
     def _to_now(self) -> Cursor:
@@ -132,7 +132,7 @@ class Watcher:
             position += 1
             if entry.number is None:  # a reset: numbers begin anew
                 self._after = 0
-            elif entry.number <= self._after or entry.key is None or not self._which.admits(entry.key):
+            elif entry.number <= self._after or entry.key is None or not self._which.matches(entry.key):
                 continue
             else:
                 self._after = entry.number

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.api.body import MAX_BODY_BYTES
+from dbgpt_ctl.controller.api.params import MAX_BODY_BYTES
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.controller.conftest import TIMEOUT
 from tests.support.server import running_controller

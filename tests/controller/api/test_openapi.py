@@ -22,8 +22,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.api.body import MAX_BODY_BYTES
 from dbgpt_ctl.controller.api.openapi import EXAMPLES, INTERNAL_ERROR
+from dbgpt_ctl.controller.api.params import MAX_BODY_BYTES
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.contract import Listing

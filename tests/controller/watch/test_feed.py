@@ -10,7 +10,7 @@ import pytest
 
 from dbgpt_ctl.addresses import parse_address
 from dbgpt_ctl.client.sse import read_messages
-from dbgpt_ctl.controller.api.params import Cursor, Which
+from dbgpt_ctl.controller.api.params import Cursor, InstanceFilter
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable, TooManyWatchers
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.watch.subscriber import Watcher
     from dbgpt_ctl.domain.events import EventPage
 
-ALL = Which()
+ALL = InstanceFilter()
 ADDRESS = parse_address("http://127.0.0.1:1")
 PATIENCE_SECS = 20.0
 
@@ -88,8 +88,8 @@ async def feeding(registry: EmbeddedModelRegistry, **options: Any) -> AsyncItera
         await registry.close()
 
 
-async def reader(feed: Feed, which: Which = ALL, cursor: Cursor | None = None) -> Reader:
-    return Reader(await feed.join(which, cursor))
+async def reader(feed: Feed, instance_filter: InstanceFilter = ALL, cursor: Cursor | None = None) -> Reader:
+    return Reader(await feed.join(instance_filter, cursor))
 
 
 def run(scenario: Any) -> None:
@@ -151,7 +151,7 @@ def test_only_what_was_asked_for_is_sent() -> None:
     async def scenario() -> None:
         registry = Counting()
         async with feeding(registry) as feed:
-            one = await reader(feed, Which(model_name="bge@text2vec"))
+            one = await reader(feed, InstanceFilter(model_name="bge@text2vec"))
             await one.until(1)
             await registry.change(1)
             await registry.change(1, name="bge@text2vec")
@@ -288,7 +288,7 @@ def test_there_is_a_bound_on_watchers() -> None:
         async with feeding(Counting(), max_watchers=2) as feed:
             first = await feed.join(ALL, None)
             await feed.join(ALL, None)
-            with pytest.raises(TooManyWatchers, match="2 watch already"):
+            with pytest.raises(TooManyWatchers, match="serves 2 watchers already"):
                 await feed.join(ALL, None)
             first.left()
             await feed.join(ALL, None)
@@ -352,7 +352,7 @@ def test_catching_up_leaves_others_their_turn() -> None:
     """A hundred who ask for what the ring no longer holds, and want none of it, do not hold up a heartbeat."""
 
     async def scenario() -> None:
-        registry, nothing = Counting(), Which(model_name="none@llm")
+        registry, nothing = Counting(), InstanceFilter(model_name="none@llm")
         await registry.change(*range(1, 3001))
         turns, done = 0, False
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.domain.events import Cause, Change
-    from dbgpt_ctl.domain.instance import ModelInstance
+    from dbgpt_ctl.domain.instance import ListedInstance, ModelInstance
     from dbgpt_ctl.domain.registry_outage import Pulse
 
 
@@ -32,6 +32,13 @@ class Moment:
     def state_of(self, instance: ModelInstance) -> InstanceState:
         """The state now, or as it is held."""
         return (self.hold.state_of if self.hold else state_of)(instance, self.now, self._timeout)
+
+    def held_until(self, entry: ListedInstance) -> datetime | None:
+        """The end of the hold, if the entry counts as alive only because of it; else None."""
+        if self.hold is None or not entry.beats:
+            return None
+        expired = state_of(entry.instance, self.now, self._timeout) is InstanceState.UNHEALTHY
+        return self.hold.until if expired else None
 
     def is_forgotten(self, instance: ModelInstance) -> bool:
         """Whether it is a tombstone that has done its duty."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Actor, EventPage
     from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance, Registration
 
-__all__ = ["MAX_EVENTS", "MAX_EVENT_AGE_DAYS", "Listing", "ModelRegistry", "RegistryHealth", "RegistryInfo"]
+__all__ = ["MAX_EVENTS", "MAX_EVENT_AGE_DAYS", "Listing", "Lookup", "ModelRegistry", "RegistryHealth", "RegistryInfo"]
 
 MAX_EVENTS = 10_000
 MAX_EVENT_AGE_DAYS = 7
@@ -42,6 +42,20 @@ class Listing:
     """Some are listed as alive only because the registry itself was away: until then they may beat again (rule 8)."""
     time: datetime | None = None
     """When it was made, by the registry's clock; None where that is this process's clock too (rule 7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One instance as `get`, `drain` and `undrain` return it.
+
+    `time` is when the state was evaluated, by the registry's clock; None where that is this process's clock too (rule
+    7). `held_until`: the instance counts as alive only because the registry itself was away, and has until then to
+    send a heartbeat (rule 8); else None.
+    """
+
+    entry: ListedInstance
+    time: datetime | None = None
+    held_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +126,22 @@ class ModelRegistry(ABC):
         """
 
     @abstractmethod
-    async def get(self, key: InstanceKey) -> ListedInstance | None:
-        """One instance with its state now; also a removed one, for as long as it is remembered. None for no other.
+    async def get(self, key: InstanceKey) -> Lookup | None:
+        """One instance with its state now; also a removed one, for as long as it is remembered. None: it is unknown.
 
         Holds every write acknowledged before the call.
         """
 
     @abstractmethod
-    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> bool:
-        """Keeps requests from the instance until `undrain`, whatever its worker says meanwhile (rules 3 and 5).
+    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> Lookup | None:
+        """Keeps requests from the instance until `undrain`, whatever its worker sends meanwhile (rules 3 and 5).
 
-        False for what is in no list. Repeating it is safe. Stored when it returns.
+        Returns the instance as it is afterwards; None: it is in no list. Repeating it is safe. Stored when it returns.
         """
 
     @abstractmethod
-    async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> bool:
-        """Ends a drain. False for what is in no list. Repeating it is safe. Stored when it returns."""
+    async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> Lookup | None:
+        """Ends a drain. Returns, and may be repeated, as `drain`."""
 
     @abstractmethod
     async def prune(

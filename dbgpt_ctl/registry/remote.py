@@ -23,7 +23,7 @@ from dbgpt_ctl.errors import (
     RegistryUnusable,
     VerbNotSupported,
 )
-from dbgpt_ctl.registry.contract import Listing, ModelRegistry, RegistryHealth, RegistryInfo
+from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -100,22 +100,21 @@ class RemoteModelRegistry(ModelRegistry):
         with self._forwarding():
             return await self._as(actor).heartbeat(sent)
 
-    async def get(self, key: InstanceKey) -> ListedInstance | None:
+    async def get(self, key: InstanceKey) -> Lookup | None:
+        """`held_until` is None: /api/v1 does not report it of one instance."""
         with self._forwarding(), suppress(NotFound):
-            return _known(await self._client.get(key))
+            return _lookup(await self._client.get(key))
         return None
 
-    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> bool:
+    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> Lookup | None:
         with self._forwarding(), suppress(NotFound):
-            await self._as(actor).drain(key, reason=reason)
-            return True
-        return False
+            return _lookup((await self._as(actor).drain(key, reason=reason)).instance)
+        return None
 
-    async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> bool:
+    async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> Lookup | None:
         with self._forwarding(), suppress(NotFound):
-            await self._as(actor).undrain(key)
-            return True
-        return False
+            return _lookup((await self._as(actor).undrain(key)).instance)
+        return None
 
     async def prune(
         self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
@@ -225,7 +224,7 @@ def _entry(reported: Mapping[str, Any]) -> ListedInstance | None:
     return ListedInstance(instance, reported_state(healthy=reported.get("healthy") is True, enabled=facts.enabled))
 
 
-def _known(told: KnownInstance) -> ListedInstance:
+def _lookup(told: KnownInstance) -> Lookup:
     beat = told.last_heartbeat or NEVER
     instance = ModelInstance(
         key=told.key,
@@ -244,4 +243,4 @@ def _known(told: KnownInstance) -> ListedInstance:
         flaps=told.flaps,
         removed=told.removed,
     )
-    return ListedInstance(instance, told.state)
+    return Lookup(ListedInstance(instance, told.state), told.time)

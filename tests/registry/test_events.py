@@ -33,9 +33,9 @@ async def registry(backend: Backend) -> ModelRegistry:
 
 
 async def flaps(registry: ModelRegistry) -> int:
-    entry = await registry.get(KEY)
-    assert entry is not None
-    return entry.instance.flaps
+    found = await registry.get(KEY)
+    assert found is not None
+    return found.entry.instance.flaps
 
 
 # --- each change --------------------------------------------------------------------------------------------------

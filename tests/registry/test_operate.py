@@ -13,6 +13,7 @@ from dbgpt_ctl.errors import RegistryUnavailable
 from tests.registry.backends import TIMEOUT, only, sent, states, told
 
 if TYPE_CHECKING:
+    from dbgpt_ctl.domain.instance import ListedInstance
     from dbgpt_ctl.registry.contract import ModelRegistry
     from tests.registry.backends import Backend
     from tests.support.clock import ManualClock
@@ -32,10 +33,14 @@ async def registry(backend: Backend) -> ModelRegistry:
     return await backend.open()
 
 
+async def found(registry: ModelRegistry) -> ListedInstance:
+    lookup = await registry.get(KEY)
+    assert lookup is not None
+    return lookup.entry
+
+
 async def state(registry: ModelRegistry) -> str:
-    entry = await registry.get(KEY)
-    assert entry is not None
-    return entry.state
+    return (await found(registry)).state
 
 
 # --- get ----------------------------------------------------------------------------------------------------------
@@ -51,8 +56,7 @@ async def test_get_tells_all_facts(registry: ModelRegistry, clock: ManualClock) 
     await registry.register(sent(weight=2.5, prompt_template="vicuna"))
     beaten = clock.advance(1.25)
     await registry.heartbeat(sent())
-    entry = await registry.get(KEY)
-    assert entry is not None
+    entry = await found(registry)
     facts = entry.instance
     assert facts.key == KEY
     assert (facts.weight, facts.prompt_template, facts.check_healthy, facts.enabled) == (2.5, "vicuna", True, True)
@@ -78,8 +82,7 @@ async def test_get_tells_a_refused_beat(registry: ModelRegistry, clock: ManualCl
     await registry.deregister(KEY)
     refused = clock.advance(1)
     await registry.heartbeat(sent())
-    entry = await registry.get(KEY)
-    assert entry is not None
+    entry = await found(registry)
     assert (entry.instance.deregistered_at, entry.instance.refused_at) == (left, refused)
 
 
@@ -87,8 +90,7 @@ async def test_get_finds_a_removed_one_until_it_is_forgotten(registry: ModelRegi
     await registry.register(sent())
     await registry.deregister(KEY, remove=True)
     clock.advance(TIMEOUT.total_seconds())
-    entry = await registry.get(KEY)
-    assert entry is not None
+    entry = await found(registry)
     assert (entry.instance.removed, entry.state) == (True, DEREGISTERED)
     clock.advance(0.000001)
     assert await registry.get(KEY) is None
@@ -99,11 +101,41 @@ async def test_get_finds_a_removed_one_until_it_is_forgotten(registry: ModelRegi
 
 async def test_a_drained_one_is_not_routable_and_an_undrained_one_is(registry: ModelRegistry) -> None:
     await registry.register(sent())
-    assert await registry.drain(KEY) is True
+    assert await registry.drain(KEY)
     assert await states(registry) == await states(registry, "qwen@llm") == [(QWEN, "drained")]
     assert await states(registry, healthy_only=True) == await states(registry, "qwen@llm", healthy_only=True) == []
-    assert await registry.undrain(KEY) is True
+    assert await registry.undrain(KEY)
     assert await states(registry, healthy_only=True) == [(QWEN, "healthy")]
+
+
+async def test_drain_and_undrain_return_the_instance_as_it_is_afterwards(
+    registry: ModelRegistry, clock: ManualClock
+) -> None:
+    await registry.register(sent(weight=2.5))
+    clock.advance(1)
+    drained = await registry.drain(KEY, reason="new disk", actor=ALICE)
+    assert drained is not None
+    assert drained.entry == await found(registry)
+    assert (drained.entry.state, drained.entry.instance.drain_reason) == (DRAINED, "new disk")
+    undrained = await registry.undrain(KEY)
+    assert undrained is not None
+    assert undrained.entry == await found(registry)
+    assert (undrained.entry.state, undrained.entry.instance.drained_at) == (HEALTHY, None)
+
+
+async def test_a_lookup_reports_until_when_the_state_is_held(backend: Backend, clock: ManualClock) -> None:
+    registry = await backend.open(watch_absence=True)
+    await registry.register(sent())
+    back = clock.advance(2 * SILENT)  # no tick in all that time: the registry was away
+    held_until = None if backend.kind == "remote" else back + TIMEOUT
+    for lookup in (await registry.get(KEY), await registry.drain(KEY), await registry.undrain(KEY)):
+        assert lookup is not None
+        assert lookup.entry.beats
+        assert lookup.held_until == held_until
+    await registry.heartbeat(sent())
+    lookup = await registry.get(KEY)
+    assert lookup is not None
+    assert lookup.held_until is None
 
 
 async def test_a_drain_touches_one_only(registry: ModelRegistry) -> None:
@@ -124,8 +156,7 @@ async def test_a_drain_survives_whatever_its_worker_says(registry: ModelRegistry
     clock.advance(SILENT)
     await registry.heartbeat(sent(enabled=True))
     assert await states(registry) == [(QWEN, "drained")]
-    entry = await registry.get(KEY)
-    assert entry is not None
+    entry = await found(registry)
     assert entry.instance.drain_reason == "new disk"
 
 
@@ -133,7 +164,7 @@ async def test_a_drain_tells_who_when_and_why(registry: ModelRegistry, backend: 
     await registry.register(sent())
     drained = clock.advance(1)
     await registry.drain(KEY, reason='new disk; "ü🙂"', actor=ALICE)
-    facts = (await registry.get(KEY) or await only(registry)).instance
+    facts = (await found(registry)).instance
     assert (facts.drained_at, facts.drained_by) == (drained, backend.seen(ALICE).address)
     assert facts.drain_reason == 'new disk; "ü🙂"'
     assert not facts.enabled
@@ -143,7 +174,7 @@ async def test_an_undrain_leaves_nothing_of_the_drain(registry: ModelRegistry) -
     await registry.register(sent())
     await registry.drain(KEY, reason="new disk", actor=ALICE)
     await registry.undrain(KEY)
-    facts = (await registry.get(KEY) or await only(registry)).instance
+    facts = (await found(registry)).instance
     assert (facts.enabled, facts.drained_at, facts.drained_by, facts.drain_reason) == (True, None, None, None)
 
 
@@ -152,8 +183,8 @@ async def test_a_repeated_drain_keeps_time_and_reason(registry: ModelRegistry, c
     drained = clock.now()
     await registry.drain(KEY, reason="new disk")
     clock.advance(5)
-    assert await registry.drain(KEY) is True
-    facts = (await registry.get(KEY) or await only(registry)).instance
+    assert await registry.drain(KEY)
+    facts = (await found(registry)).instance
     assert (facts.drained_at, facts.drain_reason) == (drained, "new disk")
 
 
@@ -162,21 +193,21 @@ async def test_a_repeated_drain_may_give_another_reason(registry: ModelRegistry,
     drained = clock.now()
     await registry.drain(KEY, reason="new disk")
     clock.advance(5)
-    assert await registry.drain(KEY, reason="new board") is True
-    facts = (await registry.get(KEY) or await only(registry)).instance
+    assert await registry.drain(KEY, reason="new board")
+    facts = (await found(registry)).instance
     assert (facts.drained_at, facts.drain_reason) == (drained, "new board")
 
 
 async def test_a_repeated_undrain_is_safe(registry: ModelRegistry) -> None:
     await registry.register(sent())
-    assert await registry.undrain(KEY) is True
-    assert await registry.undrain(KEY) is True
+    assert await registry.undrain(KEY)
+    assert await registry.undrain(KEY)
     assert await states(registry) == [(QWEN, "healthy")]
 
 
 async def test_one_that_registered_as_disabled_can_be_undrained(registry: ModelRegistry) -> None:
     await registry.register(sent(enabled=False))
-    assert await registry.undrain(KEY) is True
+    assert await registry.undrain(KEY)
     await registry.register(sent(enabled=False))
     assert await states(registry) == [(QWEN, "healthy")]
 
@@ -184,10 +215,10 @@ async def test_one_that_registered_as_disabled_can_be_undrained(registry: ModelR
 @pytest.mark.parametrize("verb", ["drain", "undrain"])
 async def test_what_is_in_no_list_is_not_drained(registry: ModelRegistry, verb: str) -> None:
     call = registry.drain if verb == "drain" else registry.undrain
-    assert await call(KEY) is False
+    assert await call(KEY) is None
     await registry.register(sent())
     await registry.deregister(KEY, remove=True)
-    assert await call(KEY) is False
+    assert await call(KEY) is None
     await registry.register(sent())
     assert await states(registry) == [(QWEN, "healthy")]
 
@@ -195,7 +226,7 @@ async def test_what_is_in_no_list_is_not_drained(registry: ModelRegistry, verb: 
 async def test_a_deregistered_one_that_is_drained_comes_back_drained(registry: ModelRegistry) -> None:
     await registry.register(sent())
     await registry.deregister(KEY)
-    assert await registry.drain(KEY) is True
+    assert await registry.drain(KEY)
     assert await state(registry) == DEREGISTERED
     assert await registry.heartbeat(sent()) is False, "a drain revives nobody"
     await registry.register(sent())
@@ -207,7 +238,7 @@ async def test_an_unhealthy_one_that_is_drained_beats_again_drained(
 ) -> None:
     await registry.register(sent())
     clock.advance(SILENT)
-    assert await registry.drain(KEY) is True
+    assert await registry.drain(KEY)
     assert await state(registry) == UNHEALTHY
     assert await registry.heartbeat(sent()) is True
     assert await state(registry) == DRAINED

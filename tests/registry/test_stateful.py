@@ -128,16 +128,16 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(KEYS))
     def facts_agree(self, key: InstanceKey) -> None:
-        entry = self.arena.run(self.registry.get(key))
+        lookup = self.arena.run(self.registry.get(key))
         now = self.arena.backend.clock.now()
         row = self.model.rows.get(key)
         if row is None or self.model.expired(row, now):
-            assert entry is None
+            assert lookup is None
             return
-        known = entry.instance
+        known = lookup.entry.instance
         found = (known.removed, known.drained_at, known.drain_reason, known.deregistered_at, known.refused_at)
         assert found == (row.removed, row.drained_at, row.reason, row.left, row.last_refusal)
-        assert str(entry.state) == self.model.state(row, now)
+        assert str(lookup.entry.state) == self.model.state(row, now)
 
     @invariant()
     def lists_agree(self) -> None:
@@ -175,9 +175,9 @@ async def answer(registry: ModelRegistry, act: Act) -> object:
             case "heartbeat":
                 return await registry.heartbeat(act.sent)
             case "drain":
-                return await registry.drain(act.sent.key, reason=act.reason)
+                return await registry.drain(act.sent.key, reason=act.reason) is not None
             case "undrain":
-                return await registry.undrain(act.sent.key)
+                return await registry.undrain(act.sent.key) is not None
             case _:
                 return await registry.deregister(act.sent.key, remove=act.verb == "remove")
     except RegistryFull:

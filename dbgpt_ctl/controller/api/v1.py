@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.domain.events import Event, EventPage
     from dbgpt_ctl.domain.instance import ListedInstance
-    from dbgpt_ctl.registry.contract import Listing
+    from dbgpt_ctl.registry.contract import Listing, Lookup
 
 VERSION = 1
 INSTANCES_PER_TURN = 2000
@@ -90,18 +90,15 @@ class ApiEndpoints:
     async def instance(self, request: Request) -> Response:
         """One instance; also one that was removed, for as long as it is remembered."""
         key = InstanceKey.parse(request.query_params)
-        entry = await self._now(key)
-        listing = await self._controller.registry.list(key.model_name)
-        return _answer(time=self._times(listing)["time"], instance=known_object(entry))
+        found = _known(key, await self._controller.registry.get(key))
+        return _answer(time=iso(found.time or self._controller.now()), instance=known_object(found.entry))
 
     async def drain(self, request: Request) -> Response:
         """Keeps requests from an instance until `undrain`, whatever its worker sends meanwhile. Repeatable."""
         fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, "reason")
         key, reason = InstanceKey.parse(fields), parse_reason(fields.get("reason"))
         actor = operator(request)
-        if not await self._controller.registry.drain(key, reason=reason, actor=actor):
-            raise UnknownInstance(key)
-        entry = await self._now(key)
+        entry = _known(key, await self._controller.registry.drain(key, reason=reason, actor=actor)).entry
         self._controller.journal.drained(entry, str(actor.address), reason)
         return self._drained(entry)
 
@@ -109,9 +106,7 @@ class ApiEndpoints:
         """Ends a drain. Repeatable."""
         key = InstanceKey.parse(reject_unknown_fields(await json_object(request), *InstanceKey._fields))
         actor = operator(request)
-        if not await self._controller.registry.undrain(key, actor=actor):
-            raise UnknownInstance(key)
-        entry = await self._now(key)
+        entry = _known(key, await self._controller.registry.undrain(key, actor=actor)).entry
         self._controller.journal.undrained(entry, str(actor.address))
         return self._drained(entry)
 
@@ -194,12 +189,6 @@ class ApiEndpoints:
         events = [event for event in page.events if instance_filter.matches_event(event)]
         return page, events[-limit:] if query["after"] is None else events[:limit]
 
-    async def _now(self, key: InstanceKey) -> ListedInstance:
-        entry = await self._controller.registry.get(key)
-        if entry is None:
-            raise UnknownInstance(key)
-        return entry
-
     def _drained(self, entry: ListedInstance) -> Response:
         return _answer(instance=known_object(entry), durable=self._controller.registry.describe().durable)
 
@@ -212,6 +201,12 @@ class ApiEndpoints:
             "stale_since": iso(listing.stale_since),
             "held_until": iso(listing.held_until),
         }
+
+
+def _known(key: InstanceKey, found: Lookup | None) -> Lookup:
+    if found is None:
+        raise UnknownInstance(key)
+    return found
 
 
 async def _encoded(entries: Iterable[ListedInstance]) -> bytes:

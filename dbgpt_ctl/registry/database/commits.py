@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.commands import Call
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.registry.database.capacity import Room
+    from dbgpt_ctl.registry.database.lanes import Answer
     from dbgpt_ctl.registry.database.session import Database
 
 
@@ -33,7 +34,7 @@ class Commits:
         self._room = room
         self._watch_absence = watch_absence
 
-    def run(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
+    def run(self, calls: Sequence[Call]) -> Sequence[Answer | Exception]:
         """The answers in the order of the calls. Raises RegistryUnavailable and RegistryUnusable for all of them."""
         done = self._beat_plainly(calls)
         others = [call for call in calls if call.key not in done]
@@ -49,12 +50,12 @@ class Commits:
             done.update(self._database.write_at_once(work))
         return done
 
-    def _settle(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
+    def _settle(self, calls: Sequence[Call]) -> Sequence[Answer | Exception]:
         answers = self._database.write(partial(self._transact, calls))
         self._room.settle()
         return answers
 
-    def _transact(self, calls: Sequence[Call], connection: Connection) -> Sequence[bool | Exception]:
+    def _transact(self, calls: Sequence[Call], connection: Connection) -> Sequence[Answer | Exception]:
         self._room.begin()
         transaction = Transaction(
             connection,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from dbgpt_ctl.registry.contract import Listing
 from dbgpt_ctl.registry.database.group_commit import GroupCommit
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.domain.commands import Call
     from dbgpt_ctl.domain.events import EventPage
-    from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance
+    from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.registry.contract import Lookup
     from dbgpt_ctl.registry.database.reads import Reads
     from dbgpt_ctl.registry.database.tables.events import EventQuery
 
+Answer: TypeAlias = "bool | Lookup | None"
+"""Of a write: whether it did what it was meant to; of a drain and an undrain: the instance, None for none in a list."""
 T = TypeVar("T")
 Query = tuple[str | None, bool]
 """A model's name, None for all, and whether only routable instances are wanted."""
@@ -28,12 +31,12 @@ THREADS = 8
 class Lanes:
     """Writes, lists of models, lists of all, single instances, events: each lane has at most one batch under way."""
 
-    def __init__(self, commit: Callable[[Sequence[Call]], Sequence[bool | Exception]], reads: Reads) -> None:
+    def __init__(self, commit: Callable[[Sequence[Call]], Sequence[Answer | Exception]], reads: Reads) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ctl-database")
-        self.writes = GroupCommit["Call", bool](commit, self._threads)
+        self.writes = GroupCommit["Call", Answer](commit, self._threads)
         self.models = GroupCommit[Query, Listing](reads.list, self._threads)
         self.all = GroupCommit[Query, Listing](reads.list, self._threads)
-        self.single: GroupCommit[InstanceKey, ListedInstance | None] = GroupCommit(reads.get, self._threads)
+        self.single: GroupCommit[InstanceKey, Lookup | None] = GroupCommit(reads.get, self._threads)
         self.events: GroupCommit[EventQuery, EventPage] = GroupCommit(reads.events, self._threads)
 
     async def run(self, work: Callable[[], T]) -> T:

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState, ListedInstance, state_of
 from dbgpt_ctl.domain.lifecycle import Moment
 from dbgpt_ctl.registry.contract import Listing, RegistryHealth
 from dbgpt_ctl.registry.database.known import LastKnown
+from dbgpt_ctl.registry.database.lookup import foreign_time, lookup
 from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows, time_of
 from dbgpt_ctl.registry.database.tables.pulse import read_pulse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from sqlalchemy import Connection
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.registry_outage import Hold, Pulse
+    from dbgpt_ctl.registry.contract import Lookup
     from dbgpt_ctl.registry.database.lanes import Query
 
 log = logging.getLogger(__name__)
-
-CLOCK_TOLERANCE = timedelta(seconds=2)
 
 
 class Lists:
@@ -67,12 +65,10 @@ class Lists:
             self._keep(answers.get((None, False)) or self._listing(entries, (None, False), now, hold), now, hold)
         return answers
 
-    def look_up(self, keys: Collection[InstanceKey], connection: Connection) -> dict[InstanceKey, ListedInstance]:
+    def look_up(self, keys: Collection[InstanceKey], connection: Connection) -> dict[InstanceKey, Lookup]:
         """Those of `keys` that are remembered, tombstones too."""
         found, moment = self._read(connection, lambda: found_rows(connection, keys))
-        return {
-            each.key: ListedInstance(each, moment.state_of(each)) for each in found if not moment.is_forgotten(each)
-        }
+        return {each.key: lookup(each, moment, self._clock) for each in found if not moment.is_forgotten(each)}
 
     def _read(
         self, connection: Connection, read: Callable[[], list[ModelInstance]]
@@ -99,11 +95,7 @@ class Lists:
     def _listing(self, entries: Sequence[ListedInstance], query: Query, now: datetime, hold: Hold | None) -> Listing:
         held_until = hold.until if hold and any(self._is_held(each, now) for each in entries) else None
         chosen = [each for each in entries if each.state is InstanceState.HEALTHY] if query[1] else entries
-        return Listing(tuple(chosen), held_until=held_until, time=now if self._is_foreign(now) else None)
-
-    def _is_foreign(self, now: datetime) -> bool:
-        """Whether this host's clock would show ages that are not so."""
-        return self._clock is None and abs(now - SystemClock().now()) > CLOCK_TOLERANCE
+        return Listing(tuple(chosen), held_until=held_until, time=foreign_time(now, self._clock))
 
     def _is_held(self, entry: ListedInstance, now: datetime) -> bool:
         return entry.beats and state_of(entry.instance, now, self._timeout) is InstanceState.UNHEALTHY

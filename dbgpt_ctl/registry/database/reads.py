@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.domain.events import EventPage
-    from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance
-    from dbgpt_ctl.registry.contract import Listing
+    from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.registry.contract import Listing, Lookup
     from dbgpt_ctl.registry.database.lanes import Query
     from dbgpt_ctl.registry.database.reader import Lists
     from dbgpt_ctl.registry.database.session import Database
@@ -35,7 +35,7 @@ class Reads:
         answers = self._database.read(partial(self._lists.answer, set(queries)))
         return [answers[query] for query in queries]
 
-    def get(self, keys: Sequence[InstanceKey]) -> Sequence[ListedInstance | None]:
+    def get(self, keys: Sequence[InstanceKey]) -> Sequence[Lookup | None]:
         """None for what is not remembered."""
         found = self._database.read(partial(self._lists.look_up, set(keys)))
         return [found.get(key) for key in keys]

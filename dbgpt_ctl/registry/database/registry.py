@@ -12,7 +12,7 @@ from dbgpt_ctl.domain.commands import Beat, Deregister, Drain, Register, Undrain
 from dbgpt_ctl.domain.events import OPERATOR, WORKER
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.background import Chores
-from dbgpt_ctl.registry.contract import Listing, ModelRegistry, RegistryHealth, RegistryInfo
+from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.database.capacity import Room
 from dbgpt_ctl.registry.database.commits import Commits
 from dbgpt_ctl.registry.database.engine import DatabaseTimeouts
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.database_hosts import DatabaseHost
     from dbgpt_ctl.domain.commands import Call
     from dbgpt_ctl.domain.events import Actor, EventPage
-    from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance, Registration
+    from dbgpt_ctl.domain.instance import InstanceKey, Registration
+    from dbgpt_ctl.registry.database.lanes import Answer
 
 __all__ = ["DatabaseModelRegistry", "DatabaseTimeouts"]
 
@@ -146,23 +147,25 @@ class DatabaseModelRegistry(ModelRegistry):
                 return
 
     async def deregister(self, key: InstanceKey, *, remove: bool = False, actor: Actor = WORKER) -> bool:
-        return await self._write(Deregister(key, remove, actor))
+        return bool(await self._write(Deregister(key, remove, actor)))
 
     async def heartbeat(self, sent: Registration, *, actor: Actor = WORKER) -> bool:
-        return await self._write(Beat(sent, actor))
+        return bool(await self._write(Beat(sent, actor)))
 
-    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> bool:
-        return await self._write(Drain(key, reason, actor))
+    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> Lookup | None:
+        found = await self._write(Drain(key, reason, actor))
+        return found if isinstance(found, Lookup) else None
 
-    async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> bool:
-        return await self._write(Undrain(key, actor))
+    async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> Lookup | None:
+        found = await self._write(Undrain(key, actor))
+        return found if isinstance(found, Lookup) else None
 
     async def prune(
         self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
     ) -> tuple[InstanceKey, ...]:
         return await self._run(partial(self._housekeeping.prune, older_than, actor, dry_run=dry_run))
 
-    async def get(self, key: InstanceKey) -> ListedInstance | None:
+    async def get(self, key: InstanceKey) -> Lookup | None:
         return await self._opened(answering=True).single.submit(key)
 
     async def events(
@@ -200,7 +203,7 @@ class DatabaseModelRegistry(ModelRegistry):
             return RegistryHealth(ready=False, reason="the registry is closed")
         return self._lists.health(self._database.health)
 
-    async def _write(self, call: Call) -> bool:
+    async def _write(self, call: Call) -> Answer:
         return await self._opened().writes.submit(call)
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -244,6 +247,6 @@ class DatabaseModelRegistry(ModelRegistry):
         """Forgets old events and what was gone for longer than `remove_after`; tells how many instances."""
         return await self._run(self._housekeeping.sweep)
 
-    def _commit(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
+    def _commit(self, calls: Sequence[Call]) -> Sequence[Answer | Exception]:
         self._require_answers()
         return self._commits.run(calls)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, update
 
-from dbgpt_ctl.domain.commands import Beat, Register
+from dbgpt_ctl.domain.commands import Beat, Drain, Register, Undrain
 from dbgpt_ctl.errors import RegistryFull
+from dbgpt_ctl.registry.database.lookup import lookup
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import write_events
 from dbgpt_ctl.registry.database.tables.instances import FACTS, among, delete_rows, locked_rows
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.lifecycle import Moment
     from dbgpt_ctl.registry.database.capacity import Room
+    from dbgpt_ctl.registry.database.lanes import Answer
     from dbgpt_ctl.registry.database.tables.instances import Said
 
 __all__ = ["Transaction", "plain_beats"]
@@ -60,8 +62,7 @@ def plain_beats(calls: Sequence[Call]) -> Sequence[tuple[Said | None, Collection
 class Transaction:
     """What one batch does within a transaction of `connection`, which the caller begins and commits.
 
-    `clock` None means the database's. Answers are in the order of the calls: whether the call did what it was meant to,
-    or RegistryFull.
+    `clock` None means the database's. Answers are in the order of the calls: an `Answer`, or RegistryFull.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Transaction:
         self._left: int | None = None
         self._swept = False
 
-    def run(self, calls: Sequence[Call]) -> Sequence[bool | Exception]:
+    def run(self, calls: Sequence[Call]) -> Sequence[Answer | Exception]:
         stored = {each.key: each for each in locked_rows(self._connection, {call.key for call in calls})}
         moment = moment_of(self._connection, self._clock, self._timeout, watch_absence=self._watch_absence)
         # A forgotten tombstone is unknown; its row goes, or serves the instance that comes anew.
@@ -99,7 +100,7 @@ class Transaction:
         stored: Collection[InstanceKey],
         facts: dict[InstanceKey, ModelInstance],
         changes: list[Change],
-    ) -> bool | Exception:
+    ) -> Answer | Exception:
         current = facts.get(call.key)
         if current is not None:
             current, expiry = moment.expire(current)
@@ -107,7 +108,7 @@ class Transaction:
             facts[call.key] = current
         evolved, answer = call.apply(current, moment.now)
         if evolved is None:
-            return answer
+            return None if isinstance(call, Drain | Undrain) else answer
         if current is None and not self._fits(facts, stored, moment.now):
             return self._refusal(call.key)
         announced, told = moment.settle(current, evolved, call.cause)
@@ -116,6 +117,8 @@ class Transaction:
             facts.pop(call.key, None)
         else:
             facts[call.key] = announced
+            if isinstance(call, Drain | Undrain):
+                return lookup(announced, moment, self._clock)
         return answer
 
     def _fits(self, facts: Collection[InstanceKey], stored: Collection[InstanceKey], now: datetime) -> bool:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.events import Actor, EventPage
-    from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance, Registration
+    from dbgpt_ctl.domain.instance import InstanceKey, Registration
     from dbgpt_ctl.domain.registry_outage import Hold
+    from dbgpt_ctl.registry.contract import Lookup
     from dbgpt_ctl.registry.embedded.snapshot import Saved, SnapshotFile
 
 log = logging.getLogger(__name__)
@@ -124,23 +125,19 @@ class EmbeddedModelRegistry(ModelRegistry):
         hold = self._store.hold(now)
         return self._store.shelves.list(model_name, now, self._timeout, hold, healthy_only=healthy_only).listing
 
-    async def get(self, key: InstanceKey) -> ListedInstance | None:
+    async def get(self, key: InstanceKey) -> Lookup | None:
         return self._store.get(key, self._now())
 
-    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> bool:
+    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> Lookup | None:
         """In force at once. With a snapshot it returns when that is written, which takes about a second at 100,000
         instances; drains that wait share one write. Raises RegistryUnavailable when it cannot be written: the drain is
         in force, but only as long as the process lives.
         """
-        known = self._store.call(Drain(key, reason, actor), self._now())
-        await self._keep()
-        return known
+        return await self._switch(Drain(key, reason, actor))
 
-    async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> bool:
+    async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> Lookup | None:
         """As `drain`."""
-        known = self._store.call(Undrain(key, actor), self._now())
-        await self._keep()
-        return known
+        return await self._switch(Undrain(key, actor))
 
     async def prune(
         self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
@@ -185,6 +182,12 @@ class EmbeddedModelRegistry(ModelRegistry):
         if gone:
             log.info("%d instances removed that had been gone for %s", len(gone), self._remove_after)
         return len(gone)
+
+    async def _switch(self, call: Drain | Undrain) -> Lookup | None:
+        now = self._now()
+        found = self._store.get(call.key, now) if self._store.call(call, now) else None
+        await self._keep()
+        return found
 
     def _now(self) -> datetime:
         if self._closed:

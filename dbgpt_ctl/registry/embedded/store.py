@@ -15,6 +15,7 @@ from dbgpt_ctl.domain.instance import BEATING, ListedInstance, is_long_gone
 from dbgpt_ctl.domain.lifecycle import Moment
 from dbgpt_ctl.domain.registry_outage import Pulse, moved_back
 from dbgpt_ctl.errors import RegistryFull
+from dbgpt_ctl.registry.contract import Lookup
 from dbgpt_ctl.registry.embedded.expiry_queue import Deadlines
 from dbgpt_ctl.registry.embedded.index import Shelves
 from dbgpt_ctl.registry.embedded.snapshot import Saved
@@ -59,11 +60,12 @@ class Store:
             self._settle(stored, after, moment, call.cause)
         return answer
 
-    def get(self, key: InstanceKey, now: datetime) -> ListedInstance | None:
+    def get(self, key: InstanceKey, now: datetime) -> Lookup | None:
         stored, moment = self.shelves.get(key), self._moment(now)
         if stored is None or moment.is_forgotten(stored):
             return None
-        return ListedInstance(stored, moment.state_of(stored))
+        entry = ListedInstance(stored, moment.state_of(stored))
+        return Lookup(entry, held_until=moment.held_until(entry))
 
     def long_gone(self, before: datetime, now: datetime) -> list[ModelInstance]:
         """Tombstones among them, in order of identity; none while states are held (rule 8)."""

@@ -162,7 +162,7 @@ async def test_the_first_schema_is_upgraded_by_many_at_once(backend: Backend, en
     assert {(each.instance.drained_at, each.instance.flaps) for each in entries} == {(None, 0)}
     tombstone = await one.get(sent(port=4).key)
     assert tombstone is not None
-    assert (tombstone.instance.removed, str(tombstone.instance.announced_state)) == (True, "deregistered")
+    assert (tombstone.entry.instance.removed, str(tombstone.entry.instance.announced_state)) == (True, "deregistered")
     first, second = await one.events(), await other.events()
     assert first.events == ()
     assert first.last_id == 0

@@ -219,7 +219,7 @@ async def test_a_tick_tells_who_expired(mariadb_url: URL) -> None:
         assert expiry.time == registered.time + timeout
         found = await other.get(sent().key)
         assert found is not None
-        assert (found.state, found.instance.flaps) == (InstanceState.UNHEALTHY, 1)
+        assert (found.entry.state, found.entry.instance.flaps) == (InstanceState.UNHEALTHY, 1)
 
 
 async def test_nothing_is_told_while_states_are_held_and_then_at_the_right_time(

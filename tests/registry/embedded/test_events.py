@@ -235,7 +235,7 @@ async def test_all_facts_come_back(clock: ManualClock, path: Path) -> None:
         await registry.heartbeat(sent())
         before = await registry.get(KEY)
         assert before is not None
-        assert [each.name for each in fields(ModelInstance) if getattr(before.instance, each.name) is None] == []
+        assert [each.name for each in fields(ModelInstance) if getattr(before.entry.instance, each.name) is None] == []
     async with registry_of(clock, path) as registry:
         assert await registry.get(KEY) == before
 
@@ -330,7 +330,7 @@ async def test_a_caller_that_gives_up_takes_the_write_from_nobody(clock: ManualC
         calls = [asyncio.create_task(registry.drain(sent(port=port).key)) for port in (1, 2)]
         await asyncio.sleep(0)
         calls[0].cancel()
-        assert await calls[1] is True
+        assert await calls[1]
         assert not any(each.enabled for each in SnapshotFile(path).read().instances)
 
 
@@ -346,7 +346,7 @@ async def test_a_drain_that_cannot_be_stored_says_so_and_is_in_force(
                 await registry.drain(KEY)
         assert [each.state for each in (await registry.list()).entries] == [InstanceState.DRAINED]
         new.unlink()
-        assert await registry.drain(KEY) is True
+        assert await registry.drain(KEY)
         assert not SnapshotFile(path).read().instances[0].enabled
     assert "No space left on device" in caplog.text
 

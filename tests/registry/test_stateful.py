@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Change, EventPage
     from dbgpt_ctl.registry.contract import Listing, ModelRegistry
 
+pytestmark = pytest.mark.slow
+
 MICROSECOND = timedelta(microseconds=1).total_seconds()
 STEPS = [0.0, 1.0, TIMEOUT.total_seconds() / 2, TIMEOUT.total_seconds(), MICROSECOND]
 STEPS_BACK = [-1.0, -5.0, -5.0 - MICROSECOND, -100.0]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.contract import ModelRegistry
     from tests.support.mariadb import MariaDB
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent / "operate.sh"
 TIMEOUT = timedelta(seconds=60)
 

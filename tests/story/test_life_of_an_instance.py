@@ -12,6 +12,8 @@ from tests.support.clock import ManualClock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 QWEN = "qwen@llm/10.0.0.4:8001"
 OTHER = "bge/large@text2vec/10.0.0.5:8002"
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tests.support.shells import RealShell
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "glm $(touch PWNED)`touch PWNED`;touch PWNED&'\"!!#~*?[a]{b,c}%s%B\\n<x>|y"
 BODY = [
     listed("qwen@llm"),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from tests.support.mariadb import MariaDB
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECS = 30.0
 GOOD = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
 

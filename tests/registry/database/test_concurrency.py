@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tests.registry.plain_model import Verb
     from tests.support.mariadb import MariaDB
 
+pytestmark = pytest.mark.slow
+
 THREADS = 64
 PATIENCE_SECS = 60
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.client.async_transport import AsyncTransport
     from dbgpt_ctl.client.calls import Flow
-    from dbgpt_ctl.client.details import ControllerStatus, Drained, EventReport, InstanceReport, KnownInstance
+    from dbgpt_ctl.client.details import ControllerStatus, Drained, EventReport, Inventory, KnownInstance
     from dbgpt_ctl.client.models import ControllerHealth, InstanceList
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
 
@@ -79,9 +79,15 @@ class AsyncControllerClient:
 
     async def instances(
         self, model_name: str | None = None, *, host: str | None = None, state: str | None = None
-    ) -> InstanceReport:
+    ) -> Inventory:
         """As `ControllerClient.instances`."""
         return await self._run(self._calls.instances(model_name, host=host, state=state))
+
+    async def inventory(
+        self, model_name: str | None = None, *, host: str | None = None, require_complete: bool = False
+    ) -> Inventory:
+        """As `ControllerClient.inventory`."""
+        return await self._run(self._calls.inventory(model_name, host=host, require_complete=require_complete))
 
     async def get(self, key: InstanceKey) -> KnownInstance:
         """As `ControllerClient.get`."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 from dbgpt_ctl.client import v1
+from dbgpt_ctl.client.details import Inventory
 from dbgpt_ctl.client.responses import AttemptFailed, Reply, Unanswered, accepted, read_health, read_list, read_verdict
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import (
@@ -24,6 +25,7 @@ from dbgpt_ctl.errors import (
     ControllerUnreachable,
     ErrorKind,
     NotFound,
+    NotSupported,
 )
 from dbgpt_ctl.traceparent import CURRENT
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from dbgpt_ctl.addresses import Address
-    from dbgpt_ctl.client.details import ControllerStatus, Drained, EventReport, InstanceReport, KnownInstance
+    from dbgpt_ctl.client.details import ControllerStatus, Drained, EventReport, KnownInstance
     from dbgpt_ctl.client.models import ControllerHealth, InstanceList
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.traceparent import TraceContext
@@ -126,9 +128,20 @@ class Calls:
 
     def instances(
         self, model_name: str | None = None, *, host: str | None = None, state: str | None = None
-    ) -> Flow[InstanceReport]:
+    ) -> Flow[Inventory]:
         """All, or those that match all that is given."""
         return self._ask("instances", _given(model_name=model_name, host=host, state=state), v1.read_instances)
+
+    def inventory(
+        self, model_name: str | None = None, *, host: str | None = None, require_complete: bool = False
+    ) -> Flow[Inventory]:
+        """`instances`, or where the controller has no /api/v1 and `require_complete` is false, `list`."""
+        try:
+            return (yield from self.instances(model_name, host=host))
+        except NotSupported:
+            if require_complete:
+                raise
+        return Inventory.of_list((yield from self.list(model_name)), host)
 
     def get(self, key: InstanceKey) -> Flow[KnownInstance]:
         """One; raises NotFound."""

@@ -17,6 +17,8 @@ from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dbgpt_ctl.client.models import InstanceList
+
 WatchedKind: TypeAlias = Literal["ready", "change", "reset", "dropped", "leaving"]
 
 
@@ -36,18 +38,18 @@ class KnownInstance(ReportedInstance):
     """How often it expired since it was registered first."""
     removed: bool = False
     """In no list any more, only remembered to refuse late beats."""
-    object: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    object: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The API's own."""
     time: datetime | None = None
     """The registry's time of the answer: ages count against it."""
 
     @classmethod
-    def read(cls, reported: Mapping[str, Any], time: datetime | None = None) -> KnownInstance:
-        """From an INSTANCE of /api/v1."""
+    def read(cls, reported: dict[str, Any], time: datetime | None = None) -> KnownInstance:
+        """From an INSTANCE of /api/v1, or from the nine keys of DB-GPT's API: then the state is what they show."""
         nine = ReportedInstance.read(reported)
         return cls(
             **{name: getattr(nine, name) for name in ReportedInstance.__dataclass_fields__},
-            state=InstanceState(reported["state"]),
+            state=InstanceState(reported["state"]) if "state" in reported else nine.state,
             registered_at=read_time(reported.get("registered_at")),
             deregistered_at=read_time(reported.get("deregistered_at")),
             refused_at=read_time(reported.get("refused_at")),
@@ -62,10 +64,15 @@ class KnownInstance(ReportedInstance):
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceReport:
-    """An answer to `instances`. `objects` are the API's INSTANCEs, in order of identity."""
+class Inventory:
+    """The instances that a controller lists, with all facts that it reports.
 
-    objects: list[dict[str, Any]] = field(repr=False)
+    `complete` is False where the controller has no /api/v1: then only DB-GPT's nine keys are known, the other facts are
+    None, and a deregistered instance shows as unhealthy.
+    """
+
+    instances: tuple[KnownInstance, ...] = field(repr=False)
+    complete: bool
     controller: str
     """The URL that answered, without secrets."""
     time: datetime | None
@@ -75,10 +82,27 @@ class InstanceReport:
     held_until: datetime | None = None
     """Some are listed as alive only because the registry itself was away: until then they may beat again."""
 
+    @classmethod
+    def of_list(cls, answer: InstanceList, host: str | None = None) -> Inventory:
+        """From DB-GPT's list; only the instances on `host`, if it is given."""
+        instances = (KnownInstance.read(found, answer.date) for found in answer.objects)
+        return cls(
+            instances=tuple(found for found in instances if host in (None, found.host)),
+            complete=False,
+            controller=answer.controller,
+            time=answer.date,
+            stale_since=answer.stale_since,
+            held_until=answer.held_until,
+        )
+
     @property
-    def instances(self) -> tuple[KnownInstance, ...]:
-        """The objects, read."""
-        return tuple(KnownInstance.read(each, self.time) for each in self.objects)
+    def objects(self) -> list[dict[str, Any]]:
+        """The API's own objects, in the order of `instances`."""
+        return [found.object for found in self.instances]
+
+
+InstanceReport = Inventory
+"""The name that users of earlier releases import."""
 
 
 @dataclass(frozen=True, slots=True)

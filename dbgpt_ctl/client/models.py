@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(slots=True)
@@ -32,7 +29,7 @@ class ReportedInstance:
     """
 
     @classmethod
-    def read(cls, reported: Mapping[str, Any]) -> ReportedInstance:
+    def read(cls, reported: dict[str, Any]) -> ReportedInstance:
         """From one object of a list; keys it does not know are left out. `last_heartbeat` as in `read_time`."""
         return cls(
             model_name=reported["model_name"],
@@ -76,6 +73,11 @@ class InstanceList:
     """
     registry_time: datetime | None = None
     """`date` where the registry's clock is not the controller's own (header X-Ctl-Time); else None."""
+
+    @property
+    def time(self) -> datetime | None:
+        """`date`, under the name that an `Inventory` has for it."""
+        return self.date
 
     @property
     def instances(self) -> tuple[ReportedInstance, ...]:

@@ -67,12 +67,10 @@ def accepted(outcome: Reply | Unanswered, address: Address) -> Reply:
     detail, code = explanation(outcome)
     reason = detail or _phrase(status)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        advice = (
-            "put user:token@ into its address"
-            if address.credentials is None
-            else "check the user:token@ in its address"
-        )
-        raise NotAllowed(f"{status} {reason}", controller=str(address), advice=advice, problem_code=code)
+        detail, advice = f"{status} {reason}", "put user:token@ into its address"
+        if address.credentials is not None:
+            detail, advice = f"{detail} (a token was sent)", "check the user:token@ in its address"
+        raise NotAllowed(detail, controller=str(address), advice=advice, problem_code=code)
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         is_foreign = status == HTTPStatus.NOT_FOUND and code is None
         raise ControllerRefused(

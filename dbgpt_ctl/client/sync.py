@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         ControllerStatus,
         Drained,
         EventReport,
-        InstanceReport,
+        Inventory,
         KnownInstance,
         Watched,
     )
@@ -95,9 +95,19 @@ class ControllerClient:
 
     def instances(
         self, model_name: str | None = None, *, host: str | None = None, state: str | None = None
-    ) -> InstanceReport:
+    ) -> Inventory:
         """With all their facts: all, or those of this `NAME@TYPE`, host and state. Raises NotSupported."""
         return self._run(self._calls.instances(model_name, host=host, state=state))
+
+    def inventory(
+        self, model_name: str | None = None, *, host: str | None = None, require_complete: bool = False
+    ) -> Inventory:
+        """The instances of any controller, of all models or of exactly this `NAME@TYPE`, on all hosts or on this one.
+
+        A controller without /api/v1, such as DB-GPT's own, costs a second call and reports only the nine keys
+        (`Inventory.complete`). With `require_complete` it raises NotSupported instead.
+        """
+        return self._run(self._calls.inventory(model_name, host=host, require_complete=require_complete))
 
     def get(self, key: InstanceKey) -> KnownInstance:
         """One, also when it was removed a short time ago. Raises NotFound, NotSupported."""

@@ -16,7 +16,7 @@ from dbgpt_ctl.client.details import (
     ControllerStatus,
     Drained,
     EventReport,
-    InstanceReport,
+    Inventory,
     KnownInstance,
     Watched,
     read_event,
@@ -75,18 +75,19 @@ def _reading(read: Callable[[Any, Reply, Address], T]) -> Callable[[Reply, Addre
 
 
 @_reading
-def read_instances(told: Any, reply: Reply, address: Address) -> InstanceReport:
-    """The objects, and what is to be known of them."""
-    report = InstanceReport(
-        list(told["instances"]),
-        str(address),
-        time=read_time(told["time"]) or read_date(reply),
+def read_instances(told: Any, reply: Reply, address: Address) -> Inventory:
+    """All facts of the instances."""
+    time = read_time(told["time"]) or read_date(reply)
+    for found in told["instances"]:
+        read_key(found)
+    return Inventory(
+        instances=tuple(KnownInstance.read(found, time) for found in told["instances"]),
+        complete=True,
+        controller=str(address),
+        time=time,
         stale_since=read_time(told.get("stale_since")),
         held_until=read_time(told.get("held_until")),
     )
-    for each in report.objects:
-        read_key(each)
-    return report
 
 
 @_reading

@@ -309,3 +309,55 @@ def test_silence_ends_a_watch(monkeypatch: pytest.MonkeyPatch) -> None:
         assert next(watch).cursor == "s.1"
         with pytest.raises(ControllerUnreachable, match=r"nothing came for 0\.05 s"):
             next(watch)
+
+
+INVENTORY: Any = lambda client: client.inventory("qwen@llm", host="10.0.0.4")  # noqa: E731
+
+
+def test_an_inventory_of_a_controller_with_v1_is_complete(talk: Talk) -> None:
+    controllers = Controllers(one=answers("instances"))
+    (inventory,) = talk("http://one", INVENTORY, handler=controllers)
+    (known,) = inventory.instances
+    assert (inventory.complete, inventory.controller, inventory.time) == (True, "http://one", NOW)
+    assert (inventory.held_until, inventory.stale_since, inventory.objects) == (NOW, None, [KNOWN])
+    assert (known.state, known.drained_at, known.flaps) == (InstanceState.DRAINED, NOW, 2)
+    assert [request.url.path for request in controllers.requests] == ["/api/v1/instances"]
+
+
+def dbgpt(request: httpx.Request) -> httpx.Response:
+    """DB-GPT's own controller, which has no /api/v1 and knows no filter by host."""
+    if "/api/v1/" in request.url.path:
+        return httpx.Response(404, json={"detail": "Not Found"})
+    headers = {"Date": "Fri, 02 Jan 2026 03:04:06 GMT"}
+    return httpx.Response(200, json=[OBJECT, OBJECT | {"host": "other", "healthy": False}], headers=headers)
+
+
+def test_an_inventory_of_dbgpts_controller_holds_the_nine_keys(talk: Talk) -> None:
+    controllers = Controllers(one=dbgpt)
+    on_host, everywhere = talk(
+        "http://one", INVENTORY, lambda client: client.inventory("qwen@llm"), handler=controllers
+    )
+    assert (on_host.complete, on_host.controller) == (False, "http://one")
+    assert on_host.time == datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
+    assert on_host.objects == [OBJECT]
+    assert [(found.host, found.state) for found in everywhere.instances] == [
+        ("10.0.0.4", InstanceState.HEALTHY),
+        ("other", InstanceState.UNHEALTHY),
+    ]
+    facts = ("registered_at", "deregistered_at", "refused_at", "drained_at", "drained_by", "drain_reason")
+    assert [getattr(on_host.instances[0], name) for name in facts] == [None] * len(facts)
+    assert controllers.requests[1].url.raw_path == b"/api/controller/models?model_name=qwen%40llm"
+
+
+def test_an_inventory_that_has_to_be_complete_is_not_supported_by_dbgpts_controller(talk: Talk) -> None:
+    controllers = Controllers(one=dbgpt)
+    (error,) = talk("http://one", lambda client: client.inventory(require_complete=True), handler=controllers)
+    assert type(error) is NotSupported
+    assert len(controllers.requests) == 1
+
+
+def test_other_errors_of_an_inventory_are_raised(talk: Talk) -> None:
+    controllers = Controllers(one=problem(403, "no", "forbidden"))
+    (error,) = talk("http://one", INVENTORY, handler=controllers)
+    assert type(error) is NotAllowed
+    assert len(controllers.requests) == 1

@@ -10,12 +10,11 @@ from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Seen
 from dbgpt_ctl.errors import ControllerError, ErrorKind, NotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import timedelta
 
     from dbgpt_ctl.cli.parsing.references import ModelFilter
-    from dbgpt_ctl.client import ControllerClient, ReportedInstance
-    from dbgpt_ctl.client.details import KnownInstance
+    from dbgpt_ctl.client import ControllerClient, Inventory
 
 
 class Told(NamedTuple):
@@ -45,9 +44,8 @@ def _ask_ours(client: ControllerClient, url: str, host: str, wanted: ModelFilter
     skew = _skew(before, status.time)
     models = frozenset(each.model_name for each in status.models)
     names = sorted(filter(wanted.matches, models)) if str(wanted) else [None]
-    reports = [client.instances(name) for name in names]
-    time = next((each.time for each in reports if each.time), status.time) or before
-    seen = [_known(each, url, each.time or time) for report in reports for each in report.instances if not each.removed]
+    inventories = [client.inventory(name) for name in names]
+    time = next((inventory.time for inventory in inventories if inventory.time), status.time) or before
     facts = ControllerFacts(
         url=url,
         host=host,
@@ -56,55 +54,47 @@ def _ask_ours(client: ControllerClient, url: str, host: str, wanted: ModelFilter
         status=status,
         stale_since=status.stale_since,
         held_until=status.held_until,
-        seen=tuple(seen),
+        seen=tuple(_seen(inventories, url, time)),
     )
     return Told(facts, models)
 
 
 def _ask_stock(client: ControllerClient, url: str, host: str) -> Told:
     before = datetime.now(UTC)
-    answer = client.list()
-    time = answer.date or before
-    seen = tuple(_nine_keys(each, url, time) for each in answer.instances)
+    inventory = client.inventory()
+    time = inventory.time or before
     facts = ControllerFacts(
         url=url,
         host=host,
         time=time,
-        skew=_skew(before, answer.date),
-        stale_since=answer.stale_since,
-        held_until=answer.held_until,
-        seen=seen,
+        skew=_skew(before, inventory.time),
+        stale_since=inventory.stale_since,
+        held_until=inventory.held_until,
+        seen=tuple(_seen([inventory], url, time)),
     )
-    return Told(facts, frozenset(each.key.model_name for each in seen))
+    return Told(facts, frozenset(instance.model_name for instance in inventory.instances))
 
 
-def _known(each: KnownInstance, url: str, time: datetime) -> Seen:
-    return Seen(
-        key=each.key,
-        state=each.state,
-        controller=url,
-        time=time,
-        last_heartbeat=each.last_heartbeat,
-        is_known=True,
-        registered_at=each.registered_at,
-        deregistered_at=each.deregistered_at,
-        refused_at=each.refused_at,
-        drained_at=each.drained_at,
-        drained_by=each.drained_by,
-        drain_reason=each.drain_reason,
-        flaps=each.flaps,
-    )
-
-
-def _nine_keys(each: ReportedInstance, url: str, time: datetime) -> Seen:
-    return Seen(
-        key=each.key,
-        state=each.state,
-        controller=url,
-        time=time,
-        last_heartbeat=each.last_heartbeat,
-        beat_is_local=each.beat_is_local,
-    )
+def _seen(inventories: Iterable[Inventory], url: str, time: datetime) -> Iterator[Seen]:
+    for inventory in inventories:
+        for instance in inventory.instances:
+            if not instance.removed:
+                yield Seen(
+                    key=instance.key,
+                    state=instance.state,
+                    controller=url,
+                    time=instance.time or time,
+                    last_heartbeat=instance.last_heartbeat,
+                    beat_is_local=instance.beat_is_local,
+                    is_known=inventory.complete,
+                    registered_at=instance.registered_at,
+                    deregistered_at=instance.deregistered_at,
+                    refused_at=instance.refused_at,
+                    drained_at=instance.drained_at,
+                    drained_by=instance.drained_by,
+                    drain_reason=instance.drain_reason,
+                    flaps=instance.flaps,
+                )
 
 
 def _skew(before: datetime, theirs: datetime | None) -> timedelta | None:

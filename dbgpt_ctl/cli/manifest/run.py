@@ -14,13 +14,11 @@ from dbgpt_ctl.cli.manifest.steps import as_difference, line_of_difference, rema
 from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.results import NOT_TRIED, Outcome, ResultFormat, attempt_all, conclude, not_tried, reference
 from dbgpt_ctl.cli.output.stdout import print_json, print_lines, say
-from dbgpt_ctl.errors import ConditionNotMet, ControllerUnreachable, CtlError, NotSupported, UsageError
+from dbgpt_ctl.errors import ConditionNotMet, ControllerUnreachable, CtlError, UsageError
 
 if TYPE_CHECKING:
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.manifest.declarations import Declared
-    from dbgpt_ctl.client import ControllerClient, InstanceList
-    from dbgpt_ctl.client.details import InstanceReport
 
 _MOST_PROBLEMS = 20
 
@@ -29,7 +27,7 @@ def apply_file(file: str | None, session: Session, form: ResultFormat, *, prune:
     """Makes the registered instances as declared. Returns the exit code. Nothing is pruned once something failed."""
     declared = _read(file, prune=prune)
     with session.client() as client:
-        there, drains = _registered(client)
+        there = client.inventory()
         if there.stale_since is not None and not dry_run:
             raise ControllerUnreachable(
                 f"the registry of {there.controller} is away, and what it last held may have changed; try again later"
@@ -37,7 +35,7 @@ def apply_file(file: str | None, session: Session, form: ResultFormat, *, prune:
         steps = make_plan(declared, there.instances, prune=prune)
         for line in remarks(steps):
             session.say(line)
-        applier = Applier(client, steps, session, drains=drains, dry_run=dry_run)
+        applier = Applier(client, steps, session, drains=there.complete, dry_run=dry_run)
         first = [each.key for each in steps if each.kind is not Kind.PRUNE]
         last = [each.key for each in steps if each.kind is Kind.PRUNE]
         outcomes: list[Outcome] = attempt_all(first, applier, form)
@@ -50,7 +48,7 @@ def diff_file(file: str | None, session: Session, *, prune: bool, as_json: bool)
     """Prints what apply would change. Returns the exit code."""
     declared = _read(file, prune=prune)
     with session.client() as client:
-        there, _ = _registered(client)
+        there = client.inventory()
     if there.stale_since is not None:
         session.say(f"warning: the registry of {there.controller} is away; this compares with what it last held")
     different = [each for each in make_plan(declared, there.instances, prune=prune) if each.differs]
@@ -64,14 +62,6 @@ def diff_file(file: str | None, session: Session, *, prune: bool, as_json: bool)
     else:
         print_lines(line_of_difference(each) for each in different)
     return ConditionNotMet.exit_code if different else 0
-
-
-def _registered(client: ControllerClient) -> tuple[InstanceReport | InstanceList, bool]:
-    """And whether the controller can drain: DB-GPT's own cannot, and shows as unhealthy what is deregistered."""
-    try:
-        return client.instances(), True
-    except NotSupported:
-        return client.list(), False
 
 
 def _read(file: str | None, *, prune: bool) -> list[Declared]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.commands.models.list import time_of, warnings
+from dbgpt_ctl.cli.commands.models.list import inventory, time_of, warnings
 from dbgpt_ctl.cli.output.changes import Flaps, line_of, reference_of
 from dbgpt_ctl.cli.output.instances import STATE_COLOURS, utc
 from dbgpt_ctl.cli.output.stdout import Format, is_terminal, json_text, print_lines, wants_colour
@@ -13,7 +13,6 @@ from dbgpt_ctl.cli.output.table import GAP, coloured
 from dbgpt_ctl.cli.parsing.instance_filter import sort_key
 from dbgpt_ctl.cli.watch.follow import Follower, Outage
 from dbgpt_ctl.domain.events import ABSENT, EXPIRY, Cause, Change
-from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, NotSupported, UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.parsing.instance_filter import Selection, SortKey
-    from dbgpt_ctl.client import ControllerClient, InstanceList, ReportedInstance
-    from dbgpt_ctl.client.details import InstanceReport
+    from dbgpt_ctl.client import ControllerClient, Inventory, KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 VERSION = 1
@@ -51,19 +49,6 @@ def watch_instances(
 
     with session.client() as client, ends_with_its_reader():
         return Lines(session, client, wanted, form).run(seconds)
-
-
-def look(client: ControllerClient, wanted: Selection) -> InstanceList | InstanceReport:
-    """With all facts where the controller has them, else with DB-GPT's nine keys.
-
-    Raises NotSupported where what is deregistered is wanted, and the controller cannot tell.
-    """
-    try:
-        return client.instances(wanted.models.model_name, host=wanted.host)
-    except NotSupported:
-        if InstanceState.DEREGISTERED in wanted.states:
-            raise
-        return client.list(wanted.models.model_name)
 
 
 class Lines:
@@ -111,7 +96,7 @@ class Lines:
     def _list(self) -> bool:
         """Tells what is there and was not told yet. False: nobody answered."""
         try:
-            answer = look(self._client, self._wanted)
+            answer = inventory(self._client, self._wanted)
         except (ControllerUnreachable, ControllerFailed) as error:
             if not self._begun:
                 raise
@@ -127,28 +112,27 @@ class Lines:
             self._compare(answer, now)
         return True
 
-    def _begin(self, answer: InstanceList | InstanceReport, now: datetime) -> None:
+    def _begin(self, answer: Inventory, now: datetime) -> None:
         self._begun = True
-        found: list[tuple[dict[str, Any], ReportedInstance]] = list(zip(answer.objects, answer.instances, strict=True))
         shown = 0
-        for fields, each in found:
+        for each in answer.instances:
             self._states[each.key] = each.state
             if self._wanted.matches(each):
                 shown += 1
-                self._tell_instance(fields, each, now)
+                self._tell_instance(each, now)
         if self._form is Format.JSON:
             self._print({"type": "synced", "time": now.isoformat(), "instances": shown})
 
-    def _tell_instance(self, fields: Mapping[str, Any], each: ReportedInstance, now: datetime) -> None:
+    def _tell_instance(self, each: KnownInstance, now: datetime) -> None:
         if self._form is Format.JSON:
             about = {"type": "instance", "time": now.isoformat(), **each.key._asdict(), "state": each.state}
-            return self._print({**about, "instance": fields})
+            return self._print({**about, "instance": each.object})
         if self._form is Format.NAME:
             return print_lines([reference_of(each.key)])
         colour = STATE_COLOURS.get(each.state) if self._colour else None
         return print_lines([GAP.join([utc(now), reference_of(each.key), coloured(each.state, colour)])])
 
-    def _compare(self, answer: InstanceList | InstanceReport, now: datetime) -> None:
+    def _compare(self, answer: Inventory, now: datetime) -> None:
         """What changed between two lists, and nobody told how."""
         states: dict[InstanceKey, str] = {each.key: each.state for each in answer.instances}
         for key in sorted(self._states.keys() | states.keys()):

@@ -17,13 +17,12 @@ from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.commands.models.list import time_of, warnings
+from dbgpt_ctl.cli.commands.models.list import inventory, time_of, warnings
 from dbgpt_ctl.cli.output.escaping import defused
 from dbgpt_ctl.cli.output.instances import span, table_of
 from dbgpt_ctl.cli.output.stdout import print_raw, wants_colour
 from dbgpt_ctl.cli.output.table import fitted, plain
 from dbgpt_ctl.cli.watch.follow import Follower, Outage
-from dbgpt_ctl.cli.watch.lines import look
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, CtlError
 
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.output.stdout import Format
     from dbgpt_ctl.cli.parsing.instance_filter import Selection, Shown
-    from dbgpt_ctl.client import ControllerClient, InstanceList
-    from dbgpt_ctl.client.details import InstanceReport
+    from dbgpt_ctl.client import ControllerClient, Inventory
 
 TICK_SECS = 1.0
 """Ages are drawn anew so often."""
@@ -51,7 +49,7 @@ class View:
     form: Format
     sort: Callable[[Shown], Any] | None
     headers: bool
-    answer: InstanceList | InstanceReport | None = None
+    answer: Inventory | None = None
     came_at: float = 0.0
     asked_at: float = 0.0
     error: str | None = None
@@ -140,7 +138,7 @@ def _wait(news: SimpleQueue[str], seconds: float) -> str | None:
 def _list(client: ControllerClient, view: View) -> None:
     view.asked_at = time.monotonic()
     try:
-        view.answer = look(client, view.wanted)
+        view.answer = inventory(client, view.wanted)
     except (ControllerUnreachable, ControllerFailed) as error:
         if view.answer is None:
             raise

@@ -15,11 +15,10 @@ from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.instance_filter import STATES, Selection, SortKey, sort_key
 from dbgpt_ctl.cli.parsing.suggestions import Registered
 from dbgpt_ctl.domain.instance import InstanceState
-from dbgpt_ctl.errors import NotSupported, UsageError
+from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.client import ControllerClient, InstanceList
-    from dbgpt_ctl.client.details import InstanceReport
+    from dbgpt_ctl.client import ControllerClient, InstanceList, Inventory
 
 Name = Annotated[
     str | None,
@@ -118,29 +117,29 @@ def list_(
     return print_instances(objects, instances, output, now=now, headers=not no_headers)
 
 
-def ask(client: ControllerClient, wanted: Selection, *, healthy_only: bool = False) -> InstanceList | InstanceReport:
+def ask(client: ControllerClient, wanted: Selection, *, healthy_only: bool = False) -> InstanceList | Inventory:
     """One list from DB-GPT's endpoint; from /api/v1 where the states that are wanted need more than its nine keys.
 
     Raises NotSupported when what is deregistered is wanted of a controller that cannot tell.
     """
-    model_name = wanted.models.model_name
     if wanted.needs_facts and not healthy_only:
-        try:
-            return client.instances(model_name, host=wanted.host)
-        except NotSupported:
-            if InstanceState.DEREGISTERED in wanted.states:
-                raise
-    return client.list(model_name, healthy_only=healthy_only)
+        return inventory(client, wanted)
+    return client.list(wanted.models.model_name, healthy_only=healthy_only)
 
 
-def time_of(answer: InstanceList | InstanceReport) -> datetime:
+def inventory(client: ControllerClient, wanted: Selection) -> Inventory:
+    """All facts of the instances. Raises NotSupported as `ask`."""
+    return client.inventory(
+        wanted.models.model_name, host=wanted.host, require_complete=InstanceState.DEREGISTERED in wanted.states
+    )
+
+
+def time_of(answer: InstanceList | Inventory) -> datetime:
     """What its ages count against."""
-    from dbgpt_ctl.client.models import InstanceList
-
-    return (answer.date if isinstance(answer, InstanceList) else answer.time) or datetime.now(UTC)
+    return answer.time or datetime.now(UTC)
 
 
-def warnings(answer: InstanceList | InstanceReport, now: datetime) -> list[str]:
+def warnings(answer: InstanceList | Inventory, now: datetime) -> list[str]:
     """What is to be known before one trusts the list."""
     found = []
     if answer.stale_since:

@@ -102,4 +102,4 @@ def test_dbgpts_own_controller_cannot_tell(run: Run, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("CONTROLLER_ADDRESS", fake.url)
         err = run("models", "get", REF, expect=6).err
     assert err.count("\n") == 1
-    assert err.endswith("; ctl models list qwen@llm -o wide shows what it tells\n")
+    assert err.endswith("; ctl models list qwen@llm -o wide shows what it reports\n")

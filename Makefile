@@ -15,7 +15,7 @@ help:
 	@echo "make test      run all tests, with a real MariaDB and the real DB-GPT packages"
 	@echo "make chaos     kill, stop and freeze controllers and databases under load (ten minutes)"
 	@echo "make check     ruff and mypy"
-	@echo "make bench     measure this controller and DB-GPT's side by side"
+	@echo "make bench     measure this controller and DB-GPT's side by side, and write docs/figures.md (a quarter of an hour)"
 	@echo "make soak      100,000 instances beat for five minutes against one controller over one MariaDB"
 	@echo "make generate  rewrite what is generated: .env.example, the tables of docs/, completions/"
 	@echo "make clean     remove the virtual environments and caches"
@@ -51,7 +51,7 @@ bench: $(VENV)/.dev
 	@sh scripts/apt-install.sh wrk wrk 'the benchmarks measure with it'
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'a part of the benchmarks runs over it'
 	$(BIN)/python -m tests.support.dbgpt
-	$(BIN)/python -m benchmarks --mysql
+	$(BIN)/python -m benchmarks --mysql --soak --write
 
 soak: $(VENV)/.dev
 	@sh scripts/apt-install.sh wrk wrk 'the benchmarks measure with it'

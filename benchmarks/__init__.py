@@ -1,4 +1,4 @@
-"""The figures of the README, from one run of one command: `python -m benchmarks`, or `make bench`.
+"""The figures of docs/figures.md, from one run of one command: `python -m benchmarks`, or `make bench`.
 
     startup   how long commands take, beside the bare imports of what they need and beside DB-GPT's command
     wire      requests a second over the embedded registry, beside DB-GPT's controller and a bare ASGI application

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures, and prints the tables for the README."""
+"""`python -m benchmarks`: measures, and prints the tables of docs/figures.md."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import flat, mysql, soak, startup, tracing, watch, wire
+from benchmarks import charts, flat, mysql, soak, startup, tracing, watch, wire
 from benchmarks.report import BEGIN, END, MeasurementError, block, say, write
 from benchmarks.sides import THEIRS, lab_in
-from tests.support.dbgpt import CHECKOUT, NEWEST, UnavailableError, ensure
+from tests.support.dbgpt import NEWEST, UnavailableError, ensure
 from tests.support.dbgpt_process import processes_in
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def main() -> int:
         )
         print(f"{BEGIN}\n\n{text}\n\n{END}")
         if arguments.write:
-            write(CHECKOUT / "README.md", text)
+            write(charts.FIGURES, text)
+            charts.write(charts.FIGURES.read_text(encoding="utf-8"))
     except (MeasurementError, UnavailableError, AssertionError) as error:
         say(f"not measured: {error}")
         return 2
@@ -73,7 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2, help="length of one measurement (default 2)")
     parser.add_argument("--minutes", type=float, default=5, help="length of the soak (default 5)")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a bound is missed")
-    parser.add_argument("--write", action="store_true", help="put the tables into README.md; not with --only")
+    parser.add_argument("--write", action="store_true", help="write docs/figures.md and its charts; not with --only")
     arguments = parser.parse_args()
     if arguments.write and arguments.only:
         parser.error("--write takes a whole run, not --only some of it")

@@ -94,10 +94,10 @@ def block(sections: Sequence[Section], now: datetime, versions: Sequence[str]) -
     return "\n\n".join([where, *(section.markdown() for section in sections)])
 
 
-def write(readme: Path, text: str) -> None:
-    """Puts `text` between the markers of a README. Raises MeasurementError where it has none."""
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+def write(page: Path, text: str) -> None:
+    """Puts `text` between the markers of a page. Raises MeasurementError where it has none."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise MeasurementError(f"{readme.name} needs the lines {BEGIN} and {END}")
-    readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+        raise MeasurementError(f"{page.name} needs the lines {BEGIN} and {END}")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Puts the figures of the last `make chaos` into README.md. Run by hand, after a run on a quiet machine."""
+"""Puts the figures of the last `make chaos` into docs/figures.md. Run by hand, after a run on a quiet machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "build" / "chaos.json"
-README = ROOT / "README.md"
+FIGURES = ROOT / "docs" / "figures.md"
 BEGIN, END = "<!-- chaos:begin -->", "<!-- chaos:end -->"
 LEFT_OUT = ("usual_refusal_secs", "longest_wait_for_its_locks_secs", "switched_after_secs", "longest_beat_secs")
 """Of interest to who works on it."""
@@ -46,4 +46,4 @@ def with_figures(text: str, table: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_figures(README.read_text(), chaos_table(json.loads(REPORT.read_text()))))
+    FIGURES.write_text(with_figures(FIGURES.read_text(), chaos_table(json.loads(REPORT.read_text()))))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"
 COMPLETIONS = ROOT / "completions"
-README = ROOT / "README.md"
+SETTINGS = ROOT / "docs" / "settings.md"
 
 SECTIONS: dict[str, type[Settings]] = {
     "`ctl serve`": ControllerSettings,
@@ -84,7 +84,7 @@ def causes_table() -> str:
 
 
 TABLES: dict[Path, dict[str, Callable[[], str]]] = {
-    README: {"settings": settings_tables},
+    SETTINGS: {"settings": settings_tables},
     ROOT / "docs" / "exit-codes.md": {"exit-codes": exit_codes_table},
     ROOT / "docs" / "api.md": {"problem-codes": problem_codes_table},
     ROOT / "docs" / "troubleshooting.md": {"causes": causes_table},

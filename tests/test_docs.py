@@ -15,22 +15,25 @@ import typer
 from dotenv import dotenv_values
 
 import dbgpt_ctl
+from benchmarks import charts
 from dbgpt_ctl.cli import app
 from dbgpt_ctl.settings.load import knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 from dbgpt_ctl.settings.value_types import Seconds
-from scripts import generate
+from scripts import generate, picture
 from tests.support.documents import DOCUMENTS, Block, anchors, blocks, links
 from tests.support.process import ROOT
 from tests.support.walkthrough import comparable, reader
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from dbgpt_ctl.settings.load import Settings
 
 RUN_GENERATE = "run `make generate`"
 TABLES = sorted(generate.TABLES)
+README = ROOT / "README.md"
 MOVE = ROOT / "docs" / "moving-from-dbgpt.md"
 """Needs a cluster of DB-GPT: tests/interop/test_move.py makes that move."""
 SHOWN = [block for document in DOCUMENTS for block in blocks(document)]
@@ -75,22 +78,61 @@ def test_a_new_knob_is_one_field_and_needs_new_documents(monkeypatch: pytest.Mon
     assert row in generate.settings_tables()
     assert row not in before[1]
     begin, end = "<!-- settings:begin -->", "<!-- settings:end -->"
-    assert generate.with_tables(generate.README, f"a\n{begin}\nold\n{end}\nb\n") == (
+    assert generate.with_tables(generate.SETTINGS, f"a\n{begin}\nold\n{end}\nb\n") == (
         f"a\n{begin}\n\n{generate.settings_tables()}\n\n{end}\nb\n"
     )
     assert Grown.load({}, {"CONTROLLER_SHUTDOWN_GRACE_SECS": "3"}, "").shutdown_grace_secs == 3.0
 
 
-def test_a_readme_without_the_markers_is_refused() -> None:
+def test_a_page_without_the_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="settings:begin"):
-        generate.with_tables(generate.README, "# ctl\n")
+        generate.with_tables(generate.SETTINGS, "# ctl\n")
 
 
-def test_the_readme_names_every_exit_code() -> None:
-    _, _, section = generate.README.read_text().partition("## Exit codes")
-    section, _, _ = section.partition("\n## ")
-    shown = re.findall(r"^\| (\d+) ", section, re.MULTILINE)
-    assert shown == sorted(set(re.findall(r"^\| (\d+) ", generate.exit_codes_table(), re.MULTILINE)), key=int)
+def test_the_page_of_exit_codes_names_every_exit_code() -> None:
+    shown = re.findall(r"^\| (\d+) ", (ROOT / "docs" / "exit-codes.md").read_text(), re.MULTILINE)
+    assert sorted(set(shown), key=int) == sorted(
+        set(re.findall(r"^\| (\d+) ", generate.exit_codes_table(), re.MULTILINE)), key=int
+    )
+
+
+def test_the_readme_is_short_and_names_every_command() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) <= 180
+    missing = [name for name in _commands(typer.main.get_command(app), "ctl") if not _names(text, name)]
+    assert not missing
+
+
+def _commands(command: Any, name: str) -> Iterator[str]:
+    """The full names of all commands, such as `ctl models list`."""
+    below = getattr(command, "commands", None)
+    if not below:
+        yield name
+    for word, each in (below or {}).items():
+        if not each.hidden:
+            yield from _commands(each, f"{name} {word}")
+
+
+def _names(text: str, command: str) -> bool:
+    """Also as one of several: `ctl context set|use`, with the bar escaped inside a table."""
+    group, _, verb = command.rpartition(" ")
+    return bool(re.search(rf"`{re.escape(group)} (?:\w+\\\|)*{re.escape(verb)}\b", text))
+
+
+def test_the_charts_show_the_figures() -> None:
+    for name, chart in charts.charts(charts.FIGURES.read_text()).items():
+        assert (charts.IMAGES / name).read_text() == chart, "run `python -m benchmarks.charts`"
+
+
+def test_the_picture_of_a_terminal_shows_what_ctl_prints() -> None:
+    shown, today = picture.text_of(picture.PICTURE.read_text()), picture.text_of(picture.drawn(picture.transcript()))
+    assert _without_times(today) == _without_times(shown), "run `python -m scripts.picture`"
+
+
+def _without_times(shown: str) -> str:
+    """Without ages and latencies, and without the widths of columns, which follow from these."""
+    text = re.sub(r"\b\d+(\.\d+)?m?s\b", "TIME", shown.replace("\xa0", " "))
+    return re.sub(r"[\s─]+", "", text)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=[path.name for path in DOCUMENTS])
@@ -105,8 +147,8 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def test_every_document_is_found_from_the_readme() -> None:
-    found = {(ROOT / target.partition("#")[0]).resolve() for target in links(ROOT / "README.md")}
-    assert set(DOCUMENTS) - {ROOT / "README.md"} <= found
+    found = {(ROOT / target.partition("#")[0]).resolve() for target in links(README)}
+    assert set(DOCUMENTS) - {README} <= found
 
 
 @pytest.mark.parametrize("document", RUN, ids=[path.name for path in RUN])

@@ -9,12 +9,13 @@ from benchmarks import flat
 from benchmarks.load import HEARTBEAT, HEARTBEAT_NEW, LIST_ALL, LIST_ONE, REGISTER
 from benchmarks.report import Bound, Section
 from benchmarks.rounds import measure
-from benchmarks.sides import OURS, THEIRS, start_ctl, start_dbgpt
+from benchmarks.sides import CTL, OURS, THEIRS, start_ctl, start_dbgpt
 from benchmarks.wire import row_of
 from tests.support.mariadb import private_mariadb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from benchmarks.sides import Server
     from tests.support.dbgpt_cluster import Lab
@@ -75,8 +76,8 @@ def _flat(lab: Lab, mariadb: MariaDBServer, seconds: float) -> list[Section]:
     return [flat.compare(lab, few, many, seconds, title="MariaDB", bound=Bound(least=0.75))]
 
 
-def start_ours(lab: Lab, mariadb: MariaDBServer, name: str, instances: int, *flags: str) -> Server:
-    """This controller over a database of its own; what `flags` say comes last."""
+def start_ours(lab: Lab, mariadb: MariaDBServer, name: str, instances: int, *flags: str, ctl: Path = CTL) -> Server:
+    """This controller over a database of its own; `flags` come last on its command line."""
     database = f"ctl_{name}"
     mariadb.execute(f"create database {database}")
     env = {
@@ -88,7 +89,7 @@ def start_ours(lab: Lab, mariadb: MariaDBServer, name: str, instances: int, *fla
     }
     # Nobody has to move away from it, so it may leave at once.
     knobs = ("--registry", "database", "--log-level", "warning", "--shutdown-grace-secs", "0")
-    return start_ctl(lab, f"mysql-{name}", instances, *knobs, *flags, env=env)
+    return start_ctl(lab, f"mysql-{name}", instances, *knobs, *flags, env=env, ctl=ctl)
 
 
 def _theirs(lab: Lab, mariadb: MariaDBServer) -> Server:

@@ -25,7 +25,7 @@ TIMEOUT_SECS = 3600
 """No instance gets old while others are measured: a list of the living keeps its length."""
 NO_PROXY_THERE = "http://127.0.0.1:9"
 """Whatever a process would fetch from afar fails at once."""
-_IDLE_CPU_SECS, _LOOK_SECS, _PATIENCE_SECS = 0.03, 0.2, 120
+_IDLE_CPU_SECS, _LOOK_SECS, _SETTLE_SECS = 0.03, 0.2, 120
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Server:
 
     def settle(self) -> None:
         """Waits until it has done what was asked of it: unanswered requests of the last load are work still."""
-        until(f"rest of {self.name}", self._idles, self.process, seconds=_PATIENCE_SECS)
+        until(f"rest of {self.name}", self._idles, self.process, seconds=_SETTLE_SECS)
 
     def fill(self, folder: Path) -> None:
         """Registers the instances, and looks whether all are there."""
@@ -68,12 +68,14 @@ def lab_in(folder: Path, start: Any) -> Lab:
     return Lab(folder, NO_PROXY_THERE, start)
 
 
-def start_ctl(lab: Lab, name: str, instances: int, *flags: str, env: Mapping[str, str] | None = None) -> Server:
-    """`ctl serve` of the environment that runs the benchmark."""
-    if not CTL.exists():
-        raise MeasurementError(f"there is no ctl beside {Path(sys.executable).name}: pip install -e . first")
+def start_ctl(
+    lab: Lab, name: str, instances: int, *flags: str, env: Mapping[str, str] | None = None, ctl: Path = CTL
+) -> Server:
+    """`ctl serve`, by default of the environment that runs the benchmark."""
+    if not ctl.exists():
+        raise MeasurementError(f"there is no {ctl}: pip install -e . first")
     port = free_port()
-    argv: list[str | Path] = [CTL, "serve", "--port", str(port), "--heartbeat-timeout-secs", str(TIMEOUT_SECS), *flags]
+    argv: list[str | Path] = [ctl, "serve", "--port", str(port), "--heartbeat-timeout-secs", str(TIMEOUT_SECS), *flags]
     return _serving(OURS, port, lab.start(name, argv, lab.env(**env or {})), instances)
 
 

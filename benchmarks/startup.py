@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 INSTANCES = 10
 RUNS, RUNS_OF_VERBS, WARM_UPS = 15, 9, 2
 HEALTH = b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-_PATIENCE_SECS = 60
+_TIMEOUT_SECS = 60
 _POLL_SECS = 0.002
 _SCREEN = struct.pack("HHHH", 40, 120, 0, 0)
 
@@ -183,7 +183,7 @@ def time_command(
         )
         os.close(theirs)
         output = _read_to_end(ours)
-        code = process.wait(_PATIENCE_SECS)
+        code = process.wait(_TIMEOUT_SECS)
         seconds = time.perf_counter() - started
     if code != 0 or shows not in output:
         raise MeasurementError(
@@ -203,16 +203,16 @@ def _read_to_end(descriptor: int) -> str:
     return b"".join(parts).decode(errors="replace")
 
 
-def time_server(env: Mapping[str, str], folder: Path) -> float:
+def time_server(env: Mapping[str, str], folder: Path, ctl: Path = CTL) -> float:
     """Seconds from the start of `ctl serve` to its first 200 on health."""
     port = free_port()
-    argv: list[str | Path] = [CTL, "serve", "--port", str(port)]
+    argv: list[str | Path] = [ctl, "serve", "--port", str(port)]
     with (folder / "startup-serve.log").open("wb") as log:
         started = time.perf_counter()
         process = subprocess.Popen(argv, env=dict(env), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             while not _is_healthy(port):
-                if process.poll() is not None or time.perf_counter() - started > _PATIENCE_SECS:
+                if process.poll() is not None or time.perf_counter() - started > _TIMEOUT_SECS:
                     raise MeasurementError(
                         f"ctl serve did not get healthy: {(folder / 'startup-serve.log').read_text()[-500:]}"
                     )
@@ -225,7 +225,7 @@ def time_server(env: Mapping[str, str], folder: Path) -> float:
 
 def _is_healthy(port: int) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_SECS) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_SECS) as connection:
             connection.sendall(HEALTH)
             return connection.recv(64).split()[1:2] == [b"200"]
     except OSError:

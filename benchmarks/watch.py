@@ -28,7 +28,7 @@ RESUMING = 10
 """One in so many watchers leaves its connection now and then, without a word, and goes on with its last id."""
 STAY_SECS = (1.0, 5.0)
 SHARED_WATCHERS, SHARED_CHANGES, SHARED_SECS = 20, 500, 10.0
-PATIENCE_SECS = 60.0
+RECEIPT_SECS = 60.0
 EVENT_ID = b'"id":'
 
 
@@ -133,7 +133,7 @@ async def _measured(urls: Sequence[str], watchers: int, changes: int, spread_sec
     say(f"{watchers} watch")
     called = await _change(urls, changes, spread_secs)
     try:
-        async with asyncio.timeout(PATIENCE_SECS):
+        async with asyncio.timeout(RECEIPT_SECS):
             await asyncio.gather(*running)
     except TimeoutError:
         say("some watchers lack changes")

@@ -36,7 +36,7 @@ ALLOWED = {
         "tracing",
         "traceparent",
     },
-    "cli": {"errors", "domain", "addresses", "settings", "settings.masking", "client", "traceparent"},
+    "cli": {"errors", "clock", "domain", "addresses", "settings", "settings.masking", "client", "traceparent"},
     "cli.commands.serve": {"errors", "settings", "cli", "controller"},
     "cli.commands.db": {"errors", "clock", "settings", "cli", "controller", "registry"},
     "__main__": {"cli"},

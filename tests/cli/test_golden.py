@@ -22,7 +22,7 @@ import pytest
 
 from tests.cli.clusters import stock_controller
 from tests.cli.golden.commands import CHANGES, CONTEXTS, FAILURES, NOBODY, READS
-from tests.cli.golden.stage import CTL, NOW, VIEWS, Cluster, StillTime, View, cluster, readable, seen
+from tests.cli.golden.stage import CTL, NOW, VIEWS, Cluster, View, cluster, readable, seen
 from tests.cli.test_process import on_terminal
 from tests.support.fake_controller import fake_controller, listed
 from tests.support.process import start
@@ -49,8 +49,7 @@ BROKEN = "instances:\n  - {model: qwen2.5, hots: h, port: 99999}\n  - {model: qw
 
 @pytest.fixture(autouse=True)
 def place(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder with files for apply, a clean environment, no proxy and no contexts; time stands still."""
-    monkeypatch.setattr("dbgpt_ctl.cli.diagnosis.asking.datetime", StillTime)
+    """A folder with files for apply, a clean environment, no proxy and no contexts."""
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("HOME", "home/me")  # relative: it is shown, and the test's folder has another name each time
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:

@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+import shutil
+from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.stdout import print_json, print_lines, print_yaml
+from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.cli.output.instances import span
+from dbgpt_ctl.cli.output.stdout import is_terminal, print_json, print_lines, print_yaml, wants_colour
+from dbgpt_ctl.cli.output.table import Column, coloured, plain
+from dbgpt_ctl.cli.parsing.references import ModelFilter
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ControllerError, ControllerUnreachable, CtlError, ErrorKind, NotAllowed, NotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.client.details import ControllerStatus, KnownInstance
+    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Finding
+    from dbgpt_ctl.client.details import ControllerStatus, KnownInstance, ModelCount
 
+T = TypeVar("T")
 VERSION = 1
+KINDS = {
+    "controller-unreachable": "controller_down",
+    "controller-unavailable": "controller_down",
+    "not-allowed": "controller_unknown",
+    "controller-failed": "controller_unknown",
+    "stock-controller": "controller_unknown",
+    "controller-leaving": "controller_leaving",
+    "separate-registries": "controllers_disagree",
+    "different-registries": "controllers_disagree",
+    "registry-not-ready": "registry_not_ready",
+    "registry-degraded": "registry_degraded",
+    "registry-stale": "stale",
+    "states-held": "held",
+    "no-healthy-instance": "no_healthy_instance",
+    "drained-long": "drained_long",
+    "deregistered-beating": "still_beating",
+}
+"""The `kind` of a warning in version 1 of the document. Its `code` is the one that `why` and `doctor` print too."""
+_WORDS = {"up": "green", "leaving": "yellow", "not ready": "yellow", "unknown": "yellow", "down": "red"}
+"""What the table says of a controller, and in which colour; the best comes first."""
+_CONTROLLERS = (
+    Column("CONTROLLER"),
+    Column("STATUS", colours=_WORDS),
+    Column("VERSION"),
+    Column("UP FOR"),
+    Column("LATENCY"),
+)
+_OTHER_STATES = (InstanceState.UNHEALTHY, InstanceState.DRAINED, InstanceState.DEREGISTERED)
+_PROMPT_LINES = 2
+"""Lines of the shell below the screen."""
+_MIN_ROWS = 3
 
 
 class StatusFormat(StrEnum):
@@ -31,122 +67,56 @@ class StatusFormat(StrEnum):
     YAML = "yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What one controller said of itself, or why it said nothing. `latency`: seconds; None without an answer."""
-
-    controller: str
-    status: ControllerStatus | None = None
-    latency: float | None = None
-    error: ControllerError | None = None
-
-    @property
-    def word(self) -> str:
-        """`up`, `leaving`, `not ready`, `down`, or `unknown` for one that answers and says nothing of itself."""
-        if self.status is None:
-            return "down" if isinstance(self.error, ControllerUnreachable) else "unknown"
-        if self.status.leaving:
-            return "leaving"
-        return "up" if self.status.ready else "not ready"
-
-    def as_object(self) -> dict[str, Any]:
-        """For json and yaml."""
-        of = self.status
-        started = None if of is None or of.started_at is None else of.started_at.isoformat()
-        return {
-            "controller": self.controller,
-            "status": self.word,
-            "latency_secs": None if self.latency is None else round(self.latency, 6),
-            "version": of.version if of else None,
-            "started_at": started,
-            "registry": of.object["registry"] if of else None,
-            "detail": str(self.error) if self.error else None,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """What all controllers told; `first` is the status that counts for the cluster."""
-
-    controllers: list[Told]
-    first: ControllerStatus
-    odd: list[KnownInstance]
-    """Those that are drained or deregistered, with all their facts."""
-
-
 @takes_session
 def status(
     *,
     output: Annotated[StatusFormat, typer.Option("--output", "-o", help="How to print it.")] = StatusFormat.TEXT,
     session: Session,
 ) -> None:
-    """Show the state of the cluster: controllers, registry, models, and what needs a look.
+    """Show the state of the cluster: controllers, registry, models, and warnings.
 
     Exits with 3 if no controller answers.
     """
-    told = _ask_all(session)
-    first = next((each.status for each in sorted(told, key=_rank) if each.status), None)
-    if first is None:
-        raise _why_none(told)
-    overview = Overview(told, first, _odd(session, first))
-    from dbgpt_ctl.cli.diagnosis.status_warnings import warnings_of
+    from dbgpt_ctl.cli.diagnosis.collect import collect_statuses
+    from dbgpt_ctl.cli.diagnosis.facts import Facts, Scope
+    from dbgpt_ctl.cli.diagnosis.rules import diagnose
 
-    warnings = warnings_of(overview)
-    document = {
-        "version": VERSION,
-        "time": first.time.isoformat() if first.time else None,
-        "controllers": [each.as_object() for each in told],
-        "registry": first.object["registry"],
-        "settings": first.object["settings"],
-        "stale_since": first.object["stale_since"],
-        "held_until": first.object["held_until"],
-        "models": first.object["models"],
-        "warnings": [{"kind": each.kind, "subject": each.subject, "detail": each.detail} for each in warnings],
-    }
+    controllers = collect_statuses(session)
+    first = next((each.status for each in sorted(controllers, key=_rank) if each.status), None)
+    if first is None:
+        raise _error_of([each.failure for each in controllers if each.failure])
+    instances = _drained_and_deregistered(session, first)
+    facts = Facts(
+        ModelFilter(),
+        tuple(replace(each, instances=instances) if each.status is first else each for each in controllers),
+        counts=_counts(first),
+    )
+    findings = diagnose(facts, Scope.OVERVIEW)
     match output:
         case StatusFormat.JSON:
-            print_json(document)
+            print_json(_document(controllers, first, findings))
         case StatusFormat.YAML:
-            print_yaml(document)
+            print_yaml(_document(controllers, first, findings))
         case StatusFormat.TEXT:
-            from dbgpt_ctl.cli.commands.status_screen import screen
-
-            print_lines(screen(overview, warnings))
+            print_lines(_screen(controllers, first, [line for finding in findings for line in finding.lines]))
 
 
-def _ask_all(session: Session) -> list[Told]:
-    """All at once, each for the whole of --request-timeout, in the order of the address."""
-    urls = [each.url for each in session.settings.addresses]
-
-    def ask(url: str) -> Told:
-        with session.client(url) as client:
-            return _ask(client, url, time.monotonic)
-
-    if len(urls) == 1:
-        return [ask(urls[0])]
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(len(urls)) as threads:
-        return list(threads.map(ask, urls))
+def _word(controller: ControllerFacts) -> str:
+    """`up`, `leaving`, `not ready`, `down`, or `unknown` for a controller that answers without its status."""
+    if controller.status is None:
+        return "down" if isinstance(controller.failure, ControllerUnreachable) else "unknown"
+    if controller.status.leaving:
+        return "leaving"
+    return "up" if controller.status.ready else "not ready"
 
 
-def _ask(client: ControllerClient, url: str, monotonic: Callable[[], float]) -> Told:
-    began = monotonic()
-    try:
-        found = client.status()
-    except ControllerError as error:
-        return Told(url, error=error)
-    return Told(url, found, monotonic() - began)
+def _rank(controller: ControllerFacts) -> int:
+    """The one in the best state comes first: its report counts for the cluster."""
+    return list(_WORDS).index(_word(controller))
 
 
-def _rank(told: Told) -> int:
-    """The one that knows most comes first."""
-    return ("up", "leaving", "not ready", "unknown", "down").index(told.word)
-
-
-def _why_none(told: list[Told]) -> ControllerError:
+def _error_of(errors: Sequence[ControllerError]) -> ControllerError:
     """One error for all controllers: that of one that answers, if any does."""
-    errors = [each.error for each in told if each.error]
     for error in errors:
         if isinstance(error, NotAllowed):
             return error
@@ -161,14 +131,118 @@ def _why_none(told: list[Told]) -> ControllerError:
     return ControllerUnreachable.of_attempts(attempts, gravest.kind, gravest.advice)
 
 
-def _odd(session: Session, first: ControllerStatus) -> list[KnownInstance]:
-    """Asked for only where there are some. What cannot be had is left out: the screen is worth more than a warning."""
+def _drained_and_deregistered(session: Session, first: ControllerStatus) -> tuple[KnownInstance, ...]:
+    """With all their facts; listed only where there are some. If a list fails, the rest is still shown."""
     found: list[KnownInstance] = []
     with session.client(first.controller) as client:
         for state in (InstanceState.DRAINED, InstanceState.DEREGISTERED):
-            if any(getattr(each, state) for each in first.models):
+            if any(getattr(count, state) for count in first.models):
                 try:
                     found += client.instances(state=state).instances
                 except CtlError:
                     continue
-    return found
+    return tuple(found)
+
+
+def _counts(first: ControllerStatus) -> dict[str, dict[InstanceState, int]]:
+    """Without the models whose instances are all deregistered: an operator wanted that."""
+    return {
+        model.model_name: {state: getattr(model, state) for state in InstanceState}
+        for model in first.models
+        if model.healthy or model.unhealthy or model.drained
+    }
+
+
+def _document(
+    controllers: Sequence[ControllerFacts], first: ControllerStatus, findings: Sequence[Finding]
+) -> dict[str, Any]:
+    """The document of -o json and yaml."""
+    return {
+        "version": VERSION,
+        "time": first.time.isoformat() if first.time else None,
+        "controllers": [_controller_object(controller) for controller in controllers],
+        "registry": first.object["registry"],
+        "settings": first.object["settings"],
+        "stale_since": first.object["stale_since"],
+        "held_until": first.object["held_until"],
+        "models": first.object["models"],
+        "warnings": [
+            {"kind": KINDS[finding.code], "code": finding.code, "subject": evidence.subject, "detail": evidence.detail}
+            for finding in findings
+            for evidence in finding.evidence
+        ],
+    }
+
+
+def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
+    status = controller.status
+    return {
+        "controller": controller.url,
+        "status": _word(controller),
+        "latency_secs": None if controller.latency is None else round(controller.latency, 6),
+        "version": status.version if status else None,
+        "started_at": status.started_at.isoformat() if status and status.started_at else None,
+        "registry": status.object["registry"] if status else None,
+        "detail": str(controller.failure) if controller.failure else None,
+    }
+
+
+def _screen(controllers: Sequence[ControllerFacts], first: ControllerStatus, warnings: Sequence[str]) -> list[str]:
+    """The lines for people: all of them in a pipe; a terminal gets as many as fit, at least some of each kind."""
+    colour, size = wants_colour(), shutil.get_terminal_size()
+    rows = [_controller_row(controller) for controller in controllers]
+    head = [*plain(_CONTROLLERS, rows, headers=True, colour=colour), "", _registry_line(first), ""]
+    lines = size.lines - _PROMPT_LINES if is_terminal() else None
+    shown = _cut(warnings, None if lines is None else max(_MIN_ROWS, lines // 4))
+    tail = [f"{coloured('warning:', 'yellow' if colour else None)} {line}" for line in shown]
+    if len(shown) < len(warnings):
+        tail.append(f"and {len(warnings) - len(shown)} more warnings (-o json shows all)")
+    tail = ["", *tail] if tail else []
+    left = None if lines is None else max(_MIN_ROWS, lines - len(head) - _height(tail, size.columns) - 2)
+    return [*head, *_model_lines(first.models, left, colour=colour), *tail]
+
+
+def _controller_row(controller: ControllerFacts) -> list[str]:
+    status, uptime = controller.status, "-"
+    if status and status.time and status.started_at:
+        uptime = span((status.time - status.started_at).total_seconds())
+    latency = "-" if controller.latency is None else f"{controller.latency * 1000:.1f}ms"
+    version = escaped(status.version) if status else "-"
+    return [escaped(controller.url), _word(controller), version, uptime, latency]
+
+
+def _registry_line(first: ControllerStatus) -> str:
+    place = f" at {escaped(first.place)}" if first.place else ""
+    kept = "kept over restarts" if first.durable else "in memory only: gone when the controller ends"
+    return f"registry: {escaped(first.kind)}{place}, {kept}; heartbeat timeout {first.heartbeat_timeout_secs:g}s"
+
+
+def _model_lines(models: Sequence[ModelCount], limit: int | None, *, colour: bool) -> list[str]:
+    """A row for each model and a sum; where they do not fit, those without a healthy instance come first."""
+    if not models:
+        return ["no instances are registered"]
+    rows = models if limit is None else sorted(models, key=lambda model: bool(model.healthy))
+    shown = _cut(rows, limit)
+    columns = (
+        Column("MODEL"),
+        Column("HEALTHY", colours={"0": "red"}),
+        *(Column(state.upper()) for state in _OTHER_STATES),
+    )
+    cells = [
+        [escaped(model.model_name), str(model.healthy), *(str(getattr(model, state) or "-") for state in _OTHER_STATES)]
+        for model in shown
+    ]
+    sums = {state: sum(getattr(model, state) for model in models) for state in InstanceState}
+    total = ", ".join(f"{count} {state}" for state, count in sums.items() if count)
+    more = [f"and {len(models) - len(shown)} more models"] if len(shown) < len(models) else []
+    noun = "model" if len(models) == 1 else "models"
+    return [*plain(columns, cells, headers=True, colour=colour), *more, f"{len(models)} {noun}: {total}"]
+
+
+def _cut(items: Sequence[T], limit: int | None) -> Sequence[T]:
+    """At most `limit`, one of which is left for the line that counts the rest."""
+    return items if limit is None or len(items) <= limit else items[: limit - 1]
+
+
+def _height(lines: Sequence[str], width: int) -> int:
+    return sum(max(1, -(-len(line) // width)) for line in lines)

@@ -1,9 +1,10 @@
-"""Why a model gets no requests: `gather` facts, let the rules find causes in them, `report` these.
+"""One diagnosis for `why`, `doctor`, `status`, the warnings of lists and `db check`.
 
-facts      what was gathered: frozen, no I/O
-findings   what a rule finds, and what a rule is
-rules      all rules, in order of likelihood; each a pure function of the facts
-gather     asks the controllers and looks at this machine
-probe      knocks at the addresses of workers
-report     prints
+facts      the data: what was observed, what a rule concludes from it, and what a rule is
+collect    calls the controllers and looks at this machine
+probe      probes the addresses of workers
+rules      all rules over the facts of a cluster, in order of likelihood; each is a pure function
+report     prints findings
+
+The rules of `ctl db check` stand in cli/commands/db/check.py: their facts are those of a database.
 """

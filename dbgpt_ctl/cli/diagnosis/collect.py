@@ -1,86 +1,211 @@
-"""Gathers the facts: asks each controller, knocks at workers, looks around on this machine."""
+"""Collects the facts of a diagnosis: calls each controller, probes workers, and looks at this machine."""
 
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
 
 from dbgpt_ctl.cli.completion.candidates import TYPES
-from dbgpt_ctl.cli.diagnosis.asking import ask
-from dbgpt_ctl.cli.diagnosis.facts import Facts, Place
-from dbgpt_ctl.cli.diagnosis.probe import MOST, probe_all
-from dbgpt_ctl.cli.diagnosis.rules.addresses import is_loopback, means_here
-from dbgpt_ctl.cli.diagnosis.surroundings import open_files, proxied
-from dbgpt_ctl.errors import CtlError
+from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ExposedFile, Facts, ProxiedController
+from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
+from dbgpt_ctl.cli.diagnosis.rules.instances import is_loopback, is_this_machine
+from dbgpt_ctl.errors import ControllerError, CtlError, NotSupported, UsageError
+from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, find_variables, knobs_of
+from dbgpt_ctl.settings.masking import OTHERS_READ, mask_url
+from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime, timedelta
 
-    from dbgpt_ctl.cli.diagnosis.asking import Told
+    from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.cli.diagnosis.facts import Endpoint
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.parsing.references import ModelFilter
+    from dbgpt_ctl.client import ControllerClient
+    from dbgpt_ctl.client.details import ControllerStatus
     from dbgpt_ctl.domain.events import Event
 
-_MOST_EVENTS = 20
+T = TypeVar("T")
+MAX_EVENTS = 20
 
 
-def gather(session: Session, wanted: ModelFilter, *, knock: bool) -> Facts:
-    """All facts; what cannot be asked is missing from them, a controller that does not answer is one of them."""
+def collect(session: Session, model_filter: ModelFilter, *, probe: bool) -> Facts:
+    """All facts. A controller that does not answer is one of them; what else cannot be had is missing from them."""
     addresses = session.settings.addresses
-    told = _ask_all(session, [each.url for each in addresses], wanted)
+    reports = of_each_controller(session, lambda client, url: _observe(client, url, model_filter, session.clock.now))
     facts = Facts(
-        wanted=wanted,
-        controllers=tuple(each.facts for each in told),
-        models=frozenset().union(*(each.models for each in told)),
+        model_filter=model_filter,
+        controllers=tuple(controller for controller, _ in reports),
+        models=frozenset().union(*(models for _, models in reports)),
         proxies=tuple(proxied(addresses, os.environ)),
-        open_files=tuple(open_files(session.env_file)),
+        exposed_files=tuple(exposed_files(session.env_file)),
     )
-    if str(wanted) and not facts.seen:
-        return replace(facts, events=_events_of(session, facts))
-    if not knock:
+    if str(model_filter) and not facts.instances:
+        return replace(facts, events=_past_of(session, facts))
+    if not probe:
         return facts
-    places = places_of(facts)
-    return replace(facts, probes=probe_all(places[:MOST]), unprobed=max(0, len(places) - MOST))
+    endpoints = endpoints_of(facts)
+    unprobed = max(0, len(endpoints) - MAX_ENDPOINTS)
+    return replace(facts, probes=probe_all(endpoints[:MAX_ENDPOINTS]), unprobed=unprobed)
 
 
-def _ask_all(session: Session, urls: Sequence[str], wanted: ModelFilter) -> list[Told]:
-    """All at once, in their order."""
+def collect_statuses(session: Session) -> list[ControllerFacts]:
+    """What each controller reports of itself, without its instances, and how long that took."""
+
+    def observe(client: ControllerClient, url: str) -> ControllerFacts:
+        began = monotonic()
+        try:
+            status = client.status()
+        except ControllerError as error:
+            return ControllerFacts(url, error)
+        return ControllerFacts(
+            url=url,
+            time=status.time,
+            latency=monotonic() - began,
+            status=status,
+            stale_since=status.stale_since,
+            held_until=status.held_until,
+        )
+
+    return of_each_controller(session, observe)
+
+
+def of_each_controller(session: Session, call: Callable[[ControllerClient, str], T]) -> list[T]:
+    """Calls all controllers at the same time, each with the whole --request-timeout; results are in their order."""
+    urls = [address.url for address in session.settings.addresses]
+
+    def run(url: str) -> T:
+        with session.client(url) as client:
+            return call(client, url)
+
     if len(urls) == 1:
-        return [ask(session.client, urls[0], wanted)]
+        return [run(urls[0])]
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(len(urls)) as threads:
-        return list(threads.map(lambda url: ask(partial(session.client, url), url, wanted), urls))
+        return list(threads.map(run, urls))
 
 
-def places_of(facts: Facts) -> list[Place]:
-    """Where to knock, each address once, one of each model first; those that get requests before the others.
+def endpoints_of(facts: Facts) -> list[Endpoint]:
+    """The addresses to probe, once each: those of healthy instances first, and of these one of each model first.
 
-    Not where a host means the machine of whoever calls it, unless that is the controller's machine as well.
+    Without those that mean the machine of the caller, unless this is the controller's machine as well.
     """
-    turns: list[tuple[bool, int, Place]] = []
+    ranked: list[tuple[bool, int, Endpoint]] = []
     for instances in facts.by_model.values():
-        for turn, each in enumerate(sorted(instances, key=lambda each: not each.gets_requests)):
-            if not means_here(each.key.host) or is_loopback(facts.controller_of(each).host):
-                turns.append((not each.gets_requests, turn, each.place))
-    return list(dict.fromkeys(place for _, _, place in sorted(turns)))
+        for turn, instance in enumerate(sorted(instances, key=lambda instance: not instance.gets_requests)):
+            if not is_this_machine(instance.key.host) or is_loopback(instance.controller.host):
+                ranked.append((not instance.gets_requests, turn, instance.endpoint))
+    return list(dict.fromkeys(endpoint for _, _, endpoint in sorted(ranked)))
 
 
-def _events_of(session: Session, facts: Facts) -> tuple[Event, ...]:
-    """What happened to instances that are in no list any more, oldest first."""
-    wanted = facts.wanted
+def proxied(addresses: Iterable[Address], environ: Mapping[str, str]) -> Iterator[ProxiedController]:
+    """The controllers that a client which obeys http_proxy and its like would call through a proxy."""
+    variables = {
+        name.lower(): (name, text) for name, text in environ.items() if name.lower().endswith("_proxy") and text
+    }
+    variables |= {name: (name, environ[name]) for name in variables if environ.get(name)}  # lower case wins
+    if not variables.keys() - {"no_proxy"}:
+        return
+    from urllib.parse import urlsplit
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+    excepted = {"no": variables.get("no_proxy", ("", ""))[1]}
+    for address in addresses:
+        parts = urlsplit(address.url)
+        found = variables.get(f"{parts.scheme}_proxy") or variables.get("all_proxy")
+        host = parts.hostname or ""
+        if found and not proxy_bypass_environment(host, excepted):
+            yield ProxiedController(address.url, host, found[0], ascii(mask_url(found[1]))[1:-1])
+
+
+def exposed_files(env_file: str | None) -> Iterator[ExposedFile]:
+    """The .env file in use, if it holds a secret and others than its owner may read it."""
+    if env_file == "":
+        return
+    path = Path(env_file or DEFAULT_ENV_FILE).expanduser()
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) and mode & OTHERS_READ and _holds_secret(env_file):
+            yield ExposedFile(str(path), stat.S_IMODE(mode))
+    except (OSError, UsageError):
+        return
+
+
+def _observe(
+    client: ControllerClient, url: str, model_filter: ModelFilter, now: Callable[[], datetime]
+) -> tuple[ControllerFacts, frozenset[str]]:
+    """One controller's facts and the names of all its models.
+
+    Of a controller with /api/v1 only the instances that pass the filter are listed; DB-GPT's own lists all.
+    """
+    before = now()
+    try:
+        status = _status_of(client)
+        after = now()
+        names: Sequence[str | None] = [None]
+        if status and str(model_filter):
+            names = sorted(count.model_name for count in status.models if model_filter.matches(count.model_name))
+        inventories = [client.inventory(name) for name in names]
+    except ControllerError as error:
+        return ControllerFacts(url, error), frozenset()
+    instances = tuple(known for inventory in inventories for known in inventory.instances if not known.removed)
+    if status is not None:
+        models = frozenset(count.model_name for count in status.models)
+        time, stale_since, held_until = status.time, status.stale_since, status.held_until
+    else:
+        models = frozenset(known.model_name for known in instances)
+        after, time = now(), inventories[0].time
+        stale_since, held_until = inventories[0].stale_since, inventories[0].held_until
+    facts = ControllerFacts(
+        url=url,
+        time=next((inventory.time for inventory in inventories if inventory.time), time) or before,
+        skew=_skew(before, after, time),
+        status=status,
+        stale_since=stale_since,
+        held_until=held_until,
+        instances=instances,
+    )
+    return facts, models
+
+
+def _status_of(client: ControllerClient) -> ControllerStatus | None:
+    """None for DB-GPT's own controller."""
+    try:
+        return client.status()
+    except NotSupported:
+        return None
+
+
+def _skew(before: datetime, after: datetime, theirs: datetime | None) -> timedelta | None:
+    """The registry's clock minus ours, in the middle of the call."""
+    return None if theirs is None else theirs - (before + (after - before) / 2)
+
+
+def _past_of(session: Session, facts: Facts) -> tuple[Event, ...]:
+    """What happened to a model that has no instance any more, oldest first."""
+    wanted = facts.model_filter
     names = [wanted.model_name] if wanted.model_name else [f"{wanted.name}@{kind}" for kind in TYPES]
-    found: dict[tuple[str, int], Event] = {}
+    events: dict[tuple[str, int], Event] = {}
     for controller in facts.answering:
         if controller.is_stock:
             continue
         with session.client(controller.url) as client:
             for name in names:
                 try:
-                    page = client.events(model_name=name, limit=_MOST_EVENTS)
+                    page = client.events(model_name=name, limit=MAX_EVENTS)
                 except CtlError:
                     continue
-                found |= {(page.stream, each.id): each for each in page.events}
-    return tuple(sorted(found.values(), key=lambda each: (each.change.time, each.id)))
+                events |= {(page.stream, event.id): event for event in page.events}
+    return tuple(sorted(events.values(), key=lambda event: (event.change.time, event.id)))
+
+
+def _holds_secret(env_file: str | None) -> bool:
+    variables = find_variables({}, env_file)
+    knobs = {knob.variable: knob for knob in (*knobs_of(ControllerSettings), *knobs_of(ClientSettings))}
+    return any(name in knobs and knobs[name].kind.holds_secret(found.text) for name, found in variables.items())

@@ -1,45 +1,54 @@
-"""What was gathered of a cluster at one moment. No I/O; times are aware."""
+"""The data of a diagnosis: `Facts`, what was observed of a cluster, and `Finding`, what a rule concludes from them.
+
+No I/O. Times are aware.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from enum import Flag, StrEnum, auto
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from dbgpt_ctl.cli.output.instances import age_of
 from dbgpt_ctl.cli.parsing.references import ModelFilter, reference_to
 from dbgpt_ctl.domain.instance import BEATING, InstanceState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from dbgpt_ctl.client.details import ControllerStatus
+    from dbgpt_ctl.client.details import ControllerStatus, KnownInstance
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.errors import ControllerError
+
+F = TypeVar("F")
+"""The kind of facts that a rule judges: `Facts`, or for `ctl db check` those of a database."""
 
 
-class Knock(StrEnum):
-    """What came of knocking at a worker's address."""
+class ProbeOutcome(StrEnum):
+    """The result of a connection to a worker's address."""
 
     WORKER = "worker"
     REFUSED = "refused"
     SILENT = "silent"
     OTHER = "other"
-    """Something answers that is no DB-GPT worker."""
+    """A server answers, and it is not a DB-GPT worker."""
     FAILED = "failed"
-    """No way there from here: an unknown name, no route."""
+    """The address cannot be reached from here: an unknown name, no route."""
 
 
 class Probe(NamedTuple):
     """`detail`: one line, for people."""
 
-    knock: Knock
+    outcome: ProbeOutcome
     detail: str
 
 
-class Place(NamedTuple):
+class Endpoint(NamedTuple):
     """A host as it is registered, and a port."""
 
     host: str
@@ -47,38 +56,31 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """One instance as a controller lists it. What follows `beat_is_local` only /api/v1 tells."""
+class ObservedInstance:
+    """One instance as the first controller that lists it reports it."""
 
-    key: InstanceKey
-    state: InstanceState
-    controller: str
-    time: datetime
-    """The registry's time when it was listed."""
-    last_heartbeat: datetime | None = None
-    checked: bool = True
-    """Whether it can expire."""
-    beat_is_local: bool = False
-    """Nobody knows which time zone `last_heartbeat` is in."""
-    is_known: bool = False
-    """All facts are known, not only DB-GPT's nine keys."""
-    registered_at: datetime | None = None
-    deregistered_at: datetime | None = None
-    refused_at: datetime | None = None
-    drained_at: datetime | None = None
-    drained_by: str | None = None
-    drain_reason: str | None = None
-    flaps: int = 0
+    known: KnownInstance
+    controller: ControllerFacts = field(repr=False)
+
+    @property
+    def key(self) -> InstanceKey:
+        """Its identity."""
+        return self.known.key
+
+    @property
+    def state(self) -> InstanceState:
+        """Its state, as the controller derived it."""
+        return self.known.state
 
     @property
     def reference(self) -> str:
-        """Escaped."""
+        """Its reference, escaped."""
         return reference_to(self.key._asdict())
 
     @property
-    def place(self) -> Place:
-        """Where it says that it can be called."""
-        return Place(self.key.host, self.key.port)
+    def endpoint(self) -> Endpoint:
+        """The address that it registered."""
+        return Endpoint(self.key.host, self.key.port)
 
     @property
     def gets_requests(self) -> bool:
@@ -87,46 +89,56 @@ class Seen:
 
     @property
     def beats(self) -> bool:
-        """Its beat is fresh, drained or not."""
+        """Whether its last heartbeat is younger than the heartbeat timeout, drained or not."""
         return self.state in BEATING
 
-    def ago(self, moment: datetime | None) -> str:
+    def ago(self, time: datetime | None) -> str:
         """`12s ago`, by the registry's clock; `never` for None."""
-        return age_of(moment, self.time)
+        return self.controller.ago(time)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ControllerFacts:
-    """One controller. Without an answer there is an `error`, one line."""
+    """One controller: what it reports, or the error in place of an answer."""
 
     url: str
-    host: str
-    error: str | None = None
-    error_code: str | None = None
-    is_there: bool = True
-    """Something answers at its address, if only with an error."""
+    failure: ControllerError | None = None
     time: datetime | None = None
+    """The registry's time of the answer: ages count against it."""
     skew: timedelta | None = None
-    """Its registry's clock minus this machine's, as far as is known; positive: it is ahead."""
+    """The registry's clock minus this machine's; positive: the registry is ahead. None where it is unknown."""
+    latency: float | None = None
+    """Seconds that the call for its status took."""
     status: ControllerStatus | None = None
-    """None for DB-GPT's own controller."""
+    """None for DB-GPT's own controller, which has no /api/v1."""
     stale_since: datetime | None = None
     held_until: datetime | None = None
-    seen: tuple[Seen, ...] = field(default=(), repr=False)
+    instances: tuple[KnownInstance, ...] = field(default=(), repr=False)
+
+    @property
+    def host(self) -> str:
+        """The host of its URL."""
+        return urlsplit(self.url).hostname or ""
 
     @property
     def answers(self) -> bool:
-        """Whether its list could be read."""
-        return self.error is None
+        """Whether its report could be read."""
+        return self.failure is None
 
     @property
     def is_stock(self) -> bool:
-        """It answers, and has no /api/v1."""
+        """It answers, and has no /api/v1: its instances have DB-GPT's nine keys only."""
         return self.answers and self.status is None
 
+    def ago(self, time: datetime | None) -> str:
+        """`12s ago`, by the registry's clock; `never` for None."""
+        if time is None:
+            return "never"
+        return age_of(time, self.time) if self.time else "some time ago"
 
-class Proxied(NamedTuple):
-    """A controller to which the environment's proxy would take DB-GPT's calls. No secrets."""
+
+class ProxiedController(NamedTuple):
+    """A controller that DB-GPT's clients would call through the environment's proxy. Holds no secrets."""
 
     controller: str
     host: str
@@ -134,7 +146,7 @@ class Proxied(NamedTuple):
     proxy: str
 
 
-class OpenFile(NamedTuple):
+class ExposedFile(NamedTuple):
     """A file with secrets that others than its owner may read."""
 
     path: str
@@ -143,47 +155,152 @@ class OpenFile(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """All of it. `wanted` is empty where the whole cluster is asked for."""
+    """What was observed of a cluster. `model_filter` is empty where the whole cluster is meant."""
 
-    wanted: ModelFilter
+    model_filter: ModelFilter
     controllers: tuple[ControllerFacts, ...]
     models: frozenset[str] = frozenset()
-    """Every NAME@TYPE that any controller has, whether wanted or not."""
-    probes: Mapping[Place, Probe] = field(default_factory=dict)
+    """Every NAME@TYPE that any controller has, whether it passes the filter or not."""
+    counts: Mapping[str, Mapping[InstanceState, int]] | None = None
+    """Instances per model and state, where they are counted without a list of them all (`ctl status`)."""
+    probes: Mapping[Endpoint, Probe] = field(default_factory=dict)
     unprobed: int = 0
     """Addresses that were left out because there are too many."""
-    proxies: tuple[Proxied, ...] = ()
-    open_files: tuple[OpenFile, ...] = ()
+    proxies: tuple[ProxiedController, ...] = ()
+    exposed_files: tuple[ExposedFile, ...] = ()
     events: tuple[Event, ...] = ()
-    """Of what is wanted and in no list any more."""
+    """The past of a model that has no instance any more, oldest first."""
 
     @cached_property
     def answering(self) -> tuple[ControllerFacts, ...]:
-        """The controllers whose lists could be read."""
-        return tuple(each for each in self.controllers if each.answers)
+        """The controllers whose report could be read."""
+        return tuple(controller for controller in self.controllers if controller.answers)
 
     @cached_property
-    def seen(self) -> tuple[Seen, ...]:
-        """What is wanted, each instance once, as the first controller that lists it has it; in order of identity."""
-        first: dict[InstanceKey, Seen] = {}
+    def instances(self) -> tuple[ObservedInstance, ...]:
+        """Those that pass the filter, once each, from the first controller that lists them; in order of identity."""
+        first: dict[InstanceKey, ObservedInstance] = {}
         for controller in self.answering:
-            for each in controller.seen:
-                if self.wanted.matches(each.key.model_name):
-                    first.setdefault(each.key, each)
+            for known in controller.instances:
+                if self.model_filter.matches(known.model_name):
+                    first.setdefault(known.key, ObservedInstance(known, controller))
         return tuple(first[key] for key in sorted(first))
 
     @cached_property
-    def by_model(self) -> Mapping[str, tuple[Seen, ...]]:
-        """`seen`, by NAME@TYPE."""
-        models: dict[str, list[Seen]] = {}
-        for each in self.seen:
-            models.setdefault(each.key.model_name, []).append(each)
-        return {name: tuple(those) for name, those in models.items()}
+    def by_model(self) -> Mapping[str, tuple[ObservedInstance, ...]]:
+        """`instances`, by NAME@TYPE."""
+        models: dict[str, list[ObservedInstance]] = {}
+        for instance in self.instances:
+            models.setdefault(instance.key.model_name, []).append(instance)
+        return {name: tuple(instances) for name, instances in models.items()}
 
-    def probe_of(self, seen: Seen) -> Probe | None:
-        """What came of knocking there; None where nobody did."""
-        return self.probes.get(seen.place)
+    @property
+    def states_by_model(self) -> Mapping[str, Mapping[InstanceState, int]]:
+        """How many instances of each model are in which state; a state that none is in may be missing."""
+        if self.counts is not None:
+            return self.counts
+        return {name: Counter(each.state for each in instances) for name, instances in self.by_model.items()}
 
-    def controller_of(self, seen: Seen) -> ControllerFacts:
-        """The one that listed it."""
-        return next(each for each in self.controllers if each.url == seen.controller)
+    def probe_of(self, instance: ObservedInstance) -> Probe | None:
+        """The result of the probe of its address; None where it was not probed."""
+        return self.probes.get(instance.endpoint)
+
+
+class Severity(StrEnum):
+    """`error`: requests fail, or will. `warning`: they may, or something is hidden. `info`: an operator's wish."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class Evidence(NamedTuple):
+    """One line for people. `subject`: the controller, model or instance that `detail` is about; may be empty."""
+
+    detail: str
+    subject: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.detail}" if self.subject else self.detail
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finding:
+    """One cause, with all instances that it concerns. Texts are one line each, for people; names in them are escaped.
+
+    `code` and `fix` are the rule's where the rule leaves them empty.
+    """
+
+    severity: Severity
+    summary: str
+    evidence: tuple[Evidence, ...] = ()
+    fix: str = ""
+    keys: tuple[InstanceKey, ...] = ()
+    code: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """Each piece of evidence on one line with the code, where there is no place for summary and fix."""
+        return [f"{evidence} [{self.code}]" for evidence in self.evidence]
+
+
+class Scope(Flag):
+    """The commands that a rule serves."""
+
+    MODEL = auto()
+    """`ctl why`."""
+    CLUSTER = auto()
+    """`ctl doctor`."""
+    OVERVIEW = auto()
+    """`ctl status`."""
+    LIST = auto()
+    """`ctl models list` and its --watch: what is to be known before the list is trusted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule(Generic[F]):
+    """A symptom, how it is recognised in the facts, and the remedy. `code` is stable, for scripts."""
+
+    code: str
+    symptom: str
+    fix: str
+    check: Callable[[F], Iterable[Finding]]
+    scope: Scope
+
+    def __call__(self, facts: F) -> Iterator[Finding]:
+        """Its findings."""
+        for finding in self.check(facts):
+            yield replace(finding, code=self.code, fix=finding.fix or self.fix)
+
+
+def rule(
+    code: str, *, fix: str, scope: Scope = Scope.MODEL | Scope.CLUSTER
+) -> Callable[[Callable[[F], Iterable[Finding]]], Rule[F]]:
+    """Makes a rule of a function; the first paragraph of its docstring is the symptom, for people."""
+
+    def make(check: Callable[[F], Iterable[Finding]]) -> Rule[F]:
+        symptom, _, _ = (check.__doc__ or "").partition("\n\n")
+        return Rule(code, " ".join(symptom.split()), fix, check, scope)
+
+    return make
+
+
+def apply(rules: Iterable[Rule[F]], facts: F) -> list[Finding]:
+    """The findings of all rules: errors, then warnings, then infos; among equals in the order of the rules."""
+    findings = [finding for rule in rules for finding in rule(facts)]
+    return sorted(findings, key=lambda finding: list(Severity).index(finding.severity))
+
+
+def of_instances(  # noqa: PLR0917 - in the order of reading: severity, instances, texts, evidence, fix
+    severity: Severity,
+    instances: Sequence[ObservedInstance],
+    one: str,
+    many: str,
+    detail: Callable[[ObservedInstance], str],
+    fix: str = "",
+) -> Iterator[Finding]:
+    """One finding for all instances with the same cause; none for no instance. `many` has a `{n}`."""
+    if instances:
+        summary = one if len(instances) == 1 else many.format(n=len(instances))
+        evidence = tuple(Evidence(detail(instance), instance.reference) for instance in instances)
+        yield Finding(severity, summary, evidence, fix, tuple(instance.key for instance in instances))

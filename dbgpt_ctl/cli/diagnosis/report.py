@@ -1,4 +1,4 @@
-"""How findings look: for people, a cause each, with its evidence and its fix; for scripts, all of it as JSON."""
+"""Prints findings: for people each cause with its evidence and fix, for scripts all of it as JSON."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import shutil
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.output.stdout import is_terminal, print_json, print_lines, wants_colour
+from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, wants_colour
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
-    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts
-    from dbgpt_ctl.cli.diagnosis.findings import Finding
+    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Finding
+    from dbgpt_ctl.client.details import Inventory
+    from dbgpt_ctl.client.models import InstanceList
 
 FEW = 3
-"""Pieces of evidence that people get of one finding; scripts get all."""
-_LEAST_WIDTH = 40
+"""Pieces of evidence that people see of one finding; scripts get all."""
+_MIN_WIDTH = 40
 _CODES = {"error": 31, "warning": 33, "info": 36}
 
 
@@ -28,36 +30,50 @@ class ReportFormat(StrEnum):
 
 
 def print_report(heading: str, findings: Sequence[Finding], closing: Sequence[str]) -> None:
-    """On a terminal folded to its width; in a pipe a line stays a line."""
-    width = max(_LEAST_WIDTH, shutil.get_terminal_size().columns) if is_terminal() else None
+    """On a terminal lines are folded to its width; in a pipe a line stays a line."""
+    width = max(_MIN_WIDTH, shutil.get_terminal_size().columns) if is_terminal() else None
     lines = [heading]
-    for each in findings:
-        lines += ["", *_finding(each)]
+    for finding in findings:
+        lines += ["", *_finding_lines(finding)]
     lines += ["", *closing] if closing else []
     colour = wants_colour()
     print_lines(_coloured(piece) if colour else piece for line in lines for piece in folded(line, width))
 
 
 def report_object(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
-    """What why and doctor have in common, under `"version": 1`."""
-    seen = facts.seen
+    """The part of the JSON document that `why` and `doctor` have in common."""
     return {
         "version": 1,
-        "controllers": [_controller(each) for each in facts.controllers],
-        "instances": len(seen),
-        "get_requests": sum(each.gets_requests for each in seen),
+        "controllers": [_controller_object(controller) for controller in facts.controllers],
+        "instances": len(facts.instances),
+        "get_requests": sum(instance.gets_requests for instance in facts.instances),
         "probed": len(facts.probes),
         "unprobed": facts.unprobed,
-        "findings": [_object(each) for each in findings],
+        "findings": [_finding_object(finding) for finding in findings],
     }
 
 
-def print_object(told: dict[str, Any]) -> None:
-    """JSON on stdout."""
-    print_json(told)
+def unprobed_lines(facts: Facts) -> list[str]:
+    """A line where there were more addresses than are probed."""
+    return [f"Probed {len(facts.probes)} addresses, and left out {facts.unprobed} more."] if facts.unprobed else []
 
 
-def _finding(finding: Finding) -> Iterator[str]:
+def list_warnings(answer: InstanceList | Inventory, now: datetime) -> list[str]:
+    """What is to be known before a list is trusted; a line each."""
+    if not answer.stale_since and not answer.held_until:
+        return []
+    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Scope
+    from dbgpt_ctl.cli.diagnosis.rules import diagnose
+    from dbgpt_ctl.cli.parsing.references import ModelFilter
+
+    controller = ControllerFacts(
+        answer.controller, time=now, stale_since=answer.stale_since, held_until=answer.held_until
+    )
+    findings = diagnose(Facts(ModelFilter(), (controller,)), Scope.LIST)
+    return [f"warning: {line}" for finding in findings for line in finding.lines]
+
+
+def _finding_lines(finding: Finding) -> Iterator[str]:
     yield f"{finding.severity}: {finding.summary} [{finding.code}]"
     yield from (f"  {line}" for line in finding.evidence[:FEW])
     more = len(finding.evidence) - FEW
@@ -67,7 +83,7 @@ def _finding(finding: Finding) -> Iterator[str]:
 
 
 def folded(line: str, width: int | None) -> list[str]:
-    """Between words, to `width` cells. A word that is longer is left to the terminal: pieces are hard to copy."""
+    """Folds between words, to `width` cells. A longer word stays whole, so that it can be copied."""
     if width is None or _cells(line) <= width:
         return [line]
     margin = " " * (len(line) - len(line.lstrip(" ")))
@@ -82,7 +98,7 @@ def folded(line: str, width: int | None) -> list[str]:
 
 
 def _cells(text: str) -> int:
-    """The width on a terminal: Chinese characters take two cells."""
+    """The width on a terminal: a Chinese character takes two cells."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -96,22 +112,22 @@ def _coloured(line: str) -> str:
     return line if code is None else f"\x1b[{code}m{word}\x1b[0m:{rest}"
 
 
-def _controller(each: ControllerFacts) -> dict[str, Any]:
+def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
     return {
-        "controller": each.url,
-        "answers": each.answers,
-        "error": each.error,
-        "registry": each.status.kind if each.status else None,
-        "instances": len(each.seen) if each.answers else None,
+        "controller": controller.url,
+        "answers": controller.answers,
+        "error": controller.failure.detail if controller.failure else None,
+        "registry": controller.status.kind if controller.status else None,
+        "instances": len(controller.instances) if controller.answers else None,
     }
 
 
-def _object(finding: Finding) -> dict[str, Any]:
+def _finding_object(finding: Finding) -> dict[str, Any]:
     return {
         "code": finding.code,
         "severity": finding.severity.value,
         "summary": finding.summary,
-        "evidence": list(finding.evidence),
+        "evidence": list(map(str, finding.evidence)),
         "fix": finding.fix,
         "instances": [key._asdict() for key in finding.keys],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ from dbgpt_ctl.cli.completion.candidates import contexts, files
 from dbgpt_ctl.cli.framework.verbose import tell
 from dbgpt_ctl.cli.output.stdout import say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
+from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.settings.contexts import load_connection
 from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dbgpt_ctl.client import ControllerClient
+    from dbgpt_ctl.clock import Clock
 
 _KNOBS = {knob.name: f"[{knob.variable}; default: {knob.text(knob.default)}]" for knob in knobs_of(ClientSettings)}
 
@@ -86,6 +88,7 @@ class Session:
     quiet: bool = False
     env_file: str | None = None
     """What --env-file says."""
+    clock: Clock = field(default_factory=SystemClock)
 
     def client(self, address: str | None = None) -> ControllerClient:
         """A client of all controllers, or of that one; nothing is sent yet. Each call starts a trace.
@@ -118,13 +121,14 @@ class Session:
 def takes_session(command: Callable[..., Any]) -> Callable[..., Any]:
     """The decorated command gets the options that all share; its argument `session` is what they lead to.
 
-    A wrong one raises UsageError before the command runs.
+    A wrong one raises UsageError before the command runs. The `obj` with which `ctl` is called may be a clock.
     """
     own = inspect.signature(command, eval_str=True)
 
     @wraps(command)
     def with_session(
         *args: Any,
+        ctx: typer.Context,
         address: str | None,
         request_timeout: str | None,
         env_file: str | None,
@@ -135,12 +139,14 @@ def takes_session(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         timeout = None if request_timeout is None else parse_duration("--request-timeout", request_timeout)
         settings = load_connection({"address": address, "request_timeout": timeout}, os.environ, env_file, context)
-        session = Session(settings, verbose=verbose, quiet=quiet, env_file=env_file)
+        clock = ctx.obj or SystemClock()
+        session = Session(settings, verbose=verbose, quiet=quiet, env_file=env_file, clock=clock)
         for line in settings.remarks:
             session.say(f"warning: {line}")
         return command(*args, session=session, **given)
 
-    shared = [
+    shared = [Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    shared += [
         Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (annotation, default) in _OPTIONS.items()
     ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.commands.models.list import inventory, time_of, warnings
+from dbgpt_ctl.cli.commands.models.list import inventory, time_of
+from dbgpt_ctl.cli.diagnosis.report import list_warnings
 from dbgpt_ctl.cli.output.changes import Flaps, line_of, reference_of
 from dbgpt_ctl.cli.output.instances import STATE_COLOURS, utc
 from dbgpt_ctl.cli.output.stdout import Format, is_terminal, json_text, print_lines, wants_colour
@@ -105,7 +106,7 @@ class Lines:
         self._outage.ends()
         now = self._listed_at = time_of(answer)
         if not self._begun:
-            for line in warnings(answer, now):
+            for line in list_warnings(answer, now):
                 self._session.say(line)
             self._begin(answer, now)
         else:

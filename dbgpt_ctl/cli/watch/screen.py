@@ -17,7 +17,8 @@ from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.commands.models.list import inventory, time_of, warnings
+from dbgpt_ctl.cli.commands.models.list import inventory, time_of
+from dbgpt_ctl.cli.diagnosis.report import list_warnings
 from dbgpt_ctl.cli.output.escaping import defused
 from dbgpt_ctl.cli.output.instances import span, table_of
 from dbgpt_ctl.cli.output.stdout import print_raw, wants_colour
@@ -66,7 +67,7 @@ class View:
         told = ", ".join(f"{counts[state]} {state}" for state in InstanceState if counts[state]) or "none"
         clock = time.astimezone(UTC).strftime("%H:%M:%SZ")
         head = [_cut(f"{clock}  {told}{self.wanted}  at {self.answer.controller}", columns)]
-        head += [_cut(line, columns) for line in warnings(self.answer, time)]
+        head += [_cut(line, columns) for line in list_warnings(self.answer, time)]
         if self.error is not None:
             head.append(_cut(f"since {span(now - self.came_at)} no answer: {self.error}", columns))
         table, left_out = self._table(found, time, columns, max(1, rows - len(head) - 1), colour=colour)

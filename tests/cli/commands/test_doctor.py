@@ -52,10 +52,10 @@ def test_errors_are_exit_1_and_first(run: Run, there: Cluster) -> None:
         told = doctor(run, "--no-probe", expect=1)
     assert codes(told) == ["no-healthy-instance", "type-typo", "expired"]
     assert (told["errors"], told["warnings"], told["models"]) == (1, 2, 3)
-    assert told["findings"][0]["evidence"] == ["old@llm: 1 unhealthy"]
+    assert told["findings"][0]["evidence"] == ["old@llm: no healthy instance (1 unhealthy)"]
 
 
-def test_a_closed_port_is_found_by_knocking(run: Run, there: Cluster) -> None:
+def test_a_closed_port_is_found_by_a_probe(run: Run, there: Cluster) -> None:
     with closed() as gone:
         there.register("qwen@llm", port=gone.port)
         assert codes(doctor(run, expect=1)) == ["port-closed"]
@@ -113,7 +113,7 @@ def test_five_thousand_instances_are_one_screen(run: Run) -> None:
     with stock_controller(many) as stock:
         done = run("doctor", "--no-probe", "-a", stock.url)
     assert len(done.lines) < 24
-    assert "1667 instances do not beat any more" in done.out
+    assert "1667 instances send no heartbeats any more" in done.out
     assert "  and 1664 more (-o json shows all)" in done.lines
 
 

@@ -56,11 +56,11 @@ def test_what_needs_a_look(run: Run, there: Cluster) -> None:
     there.client.deregister(sent.key)
     there.client.heartbeat(sent)
     assert kinds(run) == [
+        ("still_beating", "beating@llm/127.0.0.1:1"),
         ("no_healthy_instance", "drained@llm"),
         ("drained_long", "drained@llm/127.0.0.1:2"),
-        ("still_beating", "beating@llm/127.0.0.1:1"),
     ]
-    assert "warning: drained@llm/127.0.0.1:2 is drained since 25h: [red]" in run("status").lines
+    assert "warning: drained@llm/127.0.0.1:2: drained 25h ago by 127.0.0.1: [red] [drained-long]" in run("status").lines
 
 
 def test_controllers_that_keep_their_own_facts_disagree(run: Run, there: Cluster) -> None:

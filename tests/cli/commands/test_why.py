@@ -98,13 +98,14 @@ def test_expired_and_the_worker_is_gone_too(run: Run, there: Cluster) -> None:
     assert found["code"] == "expired"
     assert found["evidence"] == [
         (
-            f"qwen@llm/127.0.0.1:{gone.port}: last beat 3m ago, 10 beats missed (one every 20s); "
+            f"qwen@llm/127.0.0.1:{gone.port}: last heartbeat 3m ago, 10 missed (one every 20s); "
             "nothing listens there, seen from here"
         )
     ]
 
 
 def test_deregistered_and_still_beating(run: Run, there: Cluster) -> None:
+    there.come_to_now()
     sent = there.register("qwen@llm")
     there.client.deregister(sent.key)
     assert codes(why(run, "qwen", "--no-probe")) == ["deregistered"]
@@ -131,7 +132,7 @@ def test_controllers_that_disagree(run: Run, there: Cluster) -> None:
         told = why(run, "qwen", "--no-probe", "-a", f"{there.url},{other.url}")
     assert codes(told)[:2] == ["controllers-disagree", "separate-registries"]
     assert told["findings"][0]["evidence"] == [
-        f"{other.url} lacks 1 that others list, such as qwen@llm/127.0.0.1:8001 (registry embedded)"
+        f"{other.url}: lacks 1 that others list, such as qwen@llm/127.0.0.1:8001 (registry embedded)"
     ]
 
 
@@ -213,7 +214,7 @@ def test_proxy_variables(
     there.register("qwen@llm")
     told = why(run, "qwen", "--no-probe")
     found = [each for each in told["findings"] if each["code"] == "proxy"]
-    assert [each["evidence"][0] for each in found] == [f"{each} has the calls to {there.url}" for each in reported]
+    assert [each["evidence"][0] for each in found] == [f"{each} takes the calls to {there.url}" for each in reported]
     assert "s3cret" not in json.dumps(told)
 
 
@@ -223,7 +224,7 @@ def test_dbgpts_own_controller(run: Run) -> None:
         done = run("why", "qwen", "--no-probe", "-a", stock.url)
         missing = run("why", "glm", "--no-probe", "-a", stock.url, expect=4)
     assert done.lines[0] == f"qwen: 1 of 2 instances gets requests at {stock.url}"
-    assert "or it was deregistered: this controller does not tell which" in done.out
+    assert "or it was deregistered: this controller reports both the same" in done.out
     assert "[stock-controller]" in done.out
     assert "registered is" not in missing.out
 

@@ -1,4 +1,4 @@
-"""Knocking at workers' addresses: real sockets on loopback."""
+"""Probes of workers' addresses: real sockets on loopback."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.diagnosis import probe as probing
-from dbgpt_ctl.cli.diagnosis.facts import Knock, Place
-from dbgpt_ctl.cli.diagnosis.probe import PATH, probe_all
+from dbgpt_ctl.cli.diagnosis.facts import Endpoint, ProbeOutcome
+from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, PATH, probe_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WORKER = b"HTTP/1.1 405 Method Not Allowed\r\nallow: POST\r\ncontent-length: 0\r\n\r\n"
-PATIENT = 20.0
-"""More than anything takes that answers."""
+AMPLE_SECS = 20.0
+"""More than any answer takes."""
 
 
 @contextmanager
-def answering(answer: bytes | None) -> Iterator[tuple[Place, list[bytes]]]:
-    """Whoever connects gets `answer` and is hung up on; with None nobody ever accepts. And what was asked."""
-    asked: list[bytes] = []
+def answering(answer: bytes | None) -> Iterator[tuple[Endpoint, list[bytes]]]:
+    """Every connection gets `answer` and is closed; with None none is ever accepted. Yields the requests too."""
+    requests: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -35,57 +34,65 @@ def answering(answer: bytes | None) -> Iterator[tuple[Place, list[bytes]]]:
                 except OSError:
                     return
                 with connection:
-                    asked.append(connection.recv(65536))
+                    requests.append(connection.recv(65536))
                     connection.sendall(answer)
 
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            yield Place("127.0.0.1", server.getsockname()[1]), asked
+            yield Endpoint("127.0.0.1", server.getsockname()[1]), requests
         finally:
             server.shutdown(socket.SHUT_RDWR)
             thread.join()
 
 
 @contextmanager
-def closed() -> Iterator[Place]:
-    """A port that is bound, so nobody else gets it, and not listened on."""
+def closed() -> Iterator[Endpoint]:
+    """A port that is bound, so that no other process gets it, and not listened on."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        yield Place("127.0.0.1", bound.getsockname()[1])
+        yield Endpoint("127.0.0.1", bound.getsockname()[1])
 
 
 @pytest.mark.parametrize(
-    ("answer", "knock", "detail"),
+    ("answer", "outcome", "detail"),
     [
-        (WORKER, Knock.WORKER, "a worker answers"),
-        (b"HTTP/1.0 404 Not Found\r\n\r\n", Knock.OTHER, f"an HTTP server answers, but not as a worker: 404 at {PATH}"),
-        (b"HTTP/1.1 302 Found\r\nLocation: http://10.0.0.1/\r\n\r\n", Knock.OTHER, "302"),
-        (b"HTTP/1.1 200 OK\r\n\r\n", Knock.OTHER, "200"),
-        (b"SSH-2.0-OpenSSH_9.9\r\n", Knock.OTHER, "does not speak HTTP"),
-        (b"\x15\x03\x03\x00\x02\x02\x50", Knock.OTHER, "does not speak HTTP"),
-        (b"", Knock.OTHER, "hangs up"),
-        (b"HTTP/1.1 200 OK\r\nx: " + b"x" * 100_000, Knock.OTHER, "200"),
+        (WORKER, ProbeOutcome.WORKER, "a worker answers"),
+        (
+            b"HTTP/1.0 404 Not Found\r\n\r\n",
+            ProbeOutcome.OTHER,
+            f"an HTTP server answers, but not as a worker: 404 at {PATH}",
+        ),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://10.0.0.1/\r\n\r\n", ProbeOutcome.OTHER, "302"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", ProbeOutcome.OTHER, "200"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", ProbeOutcome.OTHER, "does not speak HTTP"),
+        (b"\x15\x03\x03\x00\x02\x02\x50", ProbeOutcome.OTHER, "does not speak HTTP"),
+        (b"", ProbeOutcome.OTHER, "hangs up"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"x" * 100_000, ProbeOutcome.OTHER, "200"),
     ],
 )
-def test_what_answers(answer: bytes, knock: Knock, detail: str) -> None:
-    with answering(answer) as (place, asked):
-        found = probe_all([place], PATIENT)[place]
-    assert found.knock is knock
+def test_what_answers(answer: bytes, outcome: ProbeOutcome, detail: str) -> None:
+    with answering(answer) as (endpoint, requests):
+        found = probe_all([endpoint], AMPLE_SECS)[endpoint]
+    assert found.outcome is outcome
     assert detail in found.detail
     assert found.detail.isprintable()
-    assert [each.split(b"\r\n")[0] for each in asked] == [f"GET {PATH} HTTP/1.1".encode()]
+    assert [request.split(b"\r\n")[0] for request in requests] == [f"GET {PATH} HTTP/1.1".encode()]
 
 
 def test_a_closed_port() -> None:
-    with closed() as place:
-        assert probe_all([place], PATIENT)[place].knock is Knock.REFUSED
+    with closed() as endpoint:
+        assert probe_all([endpoint], AMPLE_SECS)[endpoint].outcome is ProbeOutcome.REFUSED
 
 
 def test_one_that_hangs_is_not_waited_for_and_does_not_hold_up_the_others() -> None:
     with answering(None) as (hanging, _), answering(WORKER) as (worker, _), closed() as gone:
         found = probe_all([hanging, worker, gone], 0.3)
-    assert [found[each].knock for each in (hanging, worker, gone)] == [Knock.SILENT, Knock.WORKER, Knock.REFUSED]
+    assert [found[each].outcome for each in (hanging, worker, gone)] == [
+        ProbeOutcome.SILENT,
+        ProbeOutcome.WORKER,
+        ProbeOutcome.REFUSED,
+    ]
     assert found[hanging].detail == "no answer within 0.3 s, seen from here"
 
 
@@ -104,11 +111,11 @@ def test_one_that_sends_a_byte_now_and_then_is_not_waited_for() -> None:
 
         thread = threading.Thread(target=drip)
         thread.start()
-        place = Place("127.0.0.1", server.getsockname()[1])
-        found = probe_all([place], 0.3)[place]
+        endpoint = Endpoint("127.0.0.1", server.getsockname()[1])
+        found = probe_all([endpoint], 0.3)[endpoint]
         stop.set()
         thread.join()
-    assert found.knock is Knock.SILENT
+    assert found.outcome is ProbeOutcome.SILENT
 
 
 @pytest.mark.parametrize("host", ["a b", "h\r\nX-Evil: 1", "user@h", "h/path", "", "\x00", "ü" * 300])
@@ -118,8 +125,8 @@ def test_a_host_that_is_none_is_not_called(host: str, monkeypatch: pytest.Monkey
 
     if host.isascii():
         monkeypatch.setattr(socket, "create_connection", never)
-    place = Place(host, 80)
-    assert probe_all([place], PATIENT)[place].knock is Knock.FAILED
+    endpoint = Endpoint(host, 80)
+    assert probe_all([endpoint], AMPLE_SECS)[endpoint].outcome is ProbeOutcome.FAILED
 
 
 def test_an_ipv6_host_in_brackets_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,13 +137,13 @@ def test_an_ipv6_host_in_brackets_is_called(monkeypatch: pytest.MonkeyPatch) -> 
         raise ConnectionRefusedError
 
     monkeypatch.setattr(socket, "create_connection", refuse)
-    place = Place("[::1]", 80)
-    assert probe_all([place], PATIENT)[place].knock is Knock.REFUSED
+    endpoint = Endpoint("[::1]", 80)
+    assert probe_all([endpoint], AMPLE_SECS)[endpoint].outcome is ProbeOutcome.REFUSED
     assert called == [("::1", 80)]
 
 
-def test_nobody_to_knock_at() -> None:
+def test_no_endpoints() -> None:
     before = monotonic()
-    assert probe_all([], PATIENT) == {}
-    assert monotonic() - before < PATIENT
-    assert probing.MOST == 50
+    assert probe_all([], AMPLE_SECS) == {}
+    assert monotonic() - before < AMPLE_SECS
+    assert MAX_ENDPOINTS == 50

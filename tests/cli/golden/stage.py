@@ -10,8 +10,8 @@ import os
 import re
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 from typer.main import get_command
@@ -46,14 +46,6 @@ HOSTILE = InstanceKey("evil\x1b[31m\u202e[red]@llm", "10.0.0.66", 8001)
 
 CTL = get_command(app)
 """Built once: that takes five times as long as a command."""
-
-
-class StillTime(datetime):
-    """Instead of `datetime`, where the command itself looks at the clock."""
-
-    @classmethod
-    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]  # noqa: ARG003
-        return NOW
 
 
 class StillRegistry(EmbeddedModelRegistry):
@@ -163,7 +155,7 @@ def seen(args: Iterable[str], view: View) -> str:
         stack.enter_context(redirect_stdout(_Stream(notes, "", terminal=terminal)))
         stack.enter_context(redirect_stderr(_Stream(notes, "stderr: ", terminal=terminal)))
         try:
-            CTL(list(args))
+            CTL(list(args), obj=ManualClock(NOW))
         except SystemExit as left:
             notes.append(("", f"exit {left.code}\n"))
     assert all(text.endswith("\n") for _, text in notes), notes

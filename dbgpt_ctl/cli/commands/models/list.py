@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
+from dbgpt_ctl.cli.diagnosis.report import list_warnings
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.instances import age_of, print_instances
+from dbgpt_ctl.cli.output.instances import print_instances
 from dbgpt_ctl.cli.output.stdout import Format, say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.instance_filter import STATES, Selection, SortKey, sort_key
@@ -106,7 +107,7 @@ def list_(
         pairs = [each for each in zip(answer.objects, answer.instances, strict=True) if wanted.matches(each[1])]
         now = time_of(answer)
         if not session.quiet:
-            for line in warnings(answer, now):
+            for line in list_warnings(answer, now):
                 say(line)
         if not pairs and not session.quiet:
             say(_none(wanted, answer.controller, Registered(client), healthy_only=healthy_only))
@@ -137,23 +138,6 @@ def inventory(client: ControllerClient, wanted: Selection) -> Inventory:
 def time_of(answer: InstanceList | Inventory) -> datetime:
     """What its ages count against."""
     return answer.time or datetime.now(UTC)
-
-
-def warnings(answer: InstanceList | Inventory, now: datetime) -> list[str]:
-    """What is to be known before one trusts the list."""
-    found = []
-    if answer.stale_since:
-        found.append(
-            f"warning: the registry of {answer.controller} is away; "
-            f"this is what it held {age_of(answer.stale_since, now)}"
-        )
-    if answer.held_until:
-        left = max(0, round((answer.held_until - now).total_seconds()))
-        found.append(
-            f"warning: the registry of {answer.controller} was away; "
-            f"for {left}s more some are shown as they were then, to give them the time to beat again"
-        )
-    return found
 
 
 def _none(wanted: Selection, controller: str, registered: Registered, *, healthy_only: bool) -> str:

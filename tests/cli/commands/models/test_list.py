@@ -191,7 +191,9 @@ def test_a_stale_list_comes_with_a_warning(run: Run, fake: FakeController) -> No
     fake.body, fake.headers = SOME, {"X-Ctl-Stale-Since": "2026-01-02T11:59:15+00:00"}
     done = run("models", "list", "-o", "name")
     assert len(done.lines) == 3
-    assert done.err == f"ctl: warning: the registry of {fake.url} is away; this is what it held 45s ago\n"
+    assert done.err == (
+        f"ctl: warning: {fake.url}: its registry is away; this is what it held 45s ago [registry-stale]\n"
+    )
 
 
 def test_ages_count_against_the_clock_that_wrote_the_beats(run: Run, fake: FakeController) -> None:
@@ -206,8 +208,8 @@ def test_ages_count_against_the_clock_that_wrote_the_beats(run: Run, fake: FakeC
 def test_held_states_come_with_a_warning(run: Run, fake: FakeController) -> None:
     fake.body, fake.headers = SOME, {"X-Ctl-Held-Until": "2026-01-02T12:00:45+00:00"}
     assert run("models", "list", "-o", "name").err == (
-        f"ctl: warning: the registry of {fake.url} was away; "
-        "for 45s more some are shown as they were then, to give them the time to beat again\n"
+        f"ctl: warning: {fake.url}: its registry was away; for 45s more, until 12:00:45 UTC, "
+        "some instances are shown as they were before [states-held]\n"
     )
     assert run("models", "list", "-o", "name", "-q").err == ""
 

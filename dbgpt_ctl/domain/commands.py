@@ -1,6 +1,9 @@
-"""The calls that change an instance, as one rule each: what is stored and the time -> new facts and the answer. Pure.
+"""The commands that change an instance, one class each. Pure: no I/O, time is an argument.
 
-Every home of instances that applies the rules itself applies these: in memory one by one, in a database by batches.
+`key` is the instance that a command changes, `cause` is what an event about it reports. `apply` takes the stored facts
+(None: no such instance) and the time; it returns the new facts (None: nothing to store) and the answer to the caller.
+
+Every registry that applies the rules itself uses these: the embedded one command by command, a database in batches.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
 
-__all__ = ["Beat", "Call", "Deregister", "Drain", "Register", "Undrain"]
+Result = tuple[ModelInstance | None, bool]
+"""The new facts and the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +38,13 @@ class Register:
     def cause(self) -> Cause:
         return Cause("register", self.actor)
 
-    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
+    def apply(self, stored: ModelInstance | None, now: datetime) -> Result:
         return (ModelInstance.first(self.sent, now) if stored is None else stored.registered(self.sent, now)), True
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """A heartbeat; its answer is False when it is refused."""
+class Heartbeat:
+    """A heartbeat; its answer is False when it is refused, because it is late: it comes after a deregister (rule 4)."""
 
     sent: Registration
     actor: Actor = WORKER
@@ -53,14 +57,14 @@ class Beat:
     def cause(self) -> Cause:
         return Cause("heartbeat", self.actor)
 
-    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
-        beaten = ModelInstance.first(self.sent, now) if stored is None else stored.beaten(now)
-        return beaten, beaten.deregistered_at is None
+    def apply(self, stored: ModelInstance | None, now: datetime) -> Result:
+        after = ModelInstance.first(self.sent, now) if stored is None else stored.with_heartbeat(now)
+        return after, after.deregistered_at is None
 
 
 @dataclass(frozen=True, slots=True)
 class Deregister:
-    """A deregister; its answer is False when the instance never was."""
+    """A deregister; its answer is False when there never was such an instance."""
 
     key: InstanceKey
     remove: bool = False
@@ -70,7 +74,7 @@ class Deregister:
     def cause(self) -> Cause:
         return Cause("deregister", self.actor)
 
-    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
+    def apply(self, stored: ModelInstance | None, now: datetime) -> Result:
         return (None, False) if stored is None else (stored.deregistered(now, remove=self.remove), True)
 
 
@@ -86,7 +90,7 @@ class Drain:
     def cause(self) -> Cause:
         return Cause("drain", self.actor, self.reason)
 
-    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:
+    def apply(self, stored: ModelInstance | None, now: datetime) -> Result:
         if stored is None or stored.removed:
             return None, False
         return stored.drained(now, by=self.actor.address, reason=self.reason), True
@@ -103,9 +107,8 @@ class Undrain:
     def cause(self) -> Cause:
         return Cause("undrain", self.actor)
 
-    def apply(self, stored: ModelInstance | None, now: datetime) -> tuple[ModelInstance | None, bool]:  # noqa: ARG002
+    def apply(self, stored: ModelInstance | None, now: datetime) -> Result:  # noqa: ARG002 - as in the others
         return (None, False) if stored is None or stored.removed else (stored.undrained(), True)
 
 
-Call = Register | Beat | Deregister | Drain | Undrain
-"""`apply`: the facts after it, None for none, and the answer; `cause`: what an event of it tells."""
+Command = Register | Heartbeat | Deregister | Drain | Undrain

@@ -1,12 +1,14 @@
-"""What happened to instances: each change of state, who caused it and when. Pure: no I/O, time is an argument.
+"""Events: each change of an instance's state, with its cause and time. Pure: no I/O, time is an argument.
 
-    Actor, Cause    who did it, by which verb, with which reason
-    Change          one change of one instance, before a registry has numbered it
-    Event           the same with its number
-    settled         facts after a call -> the same facts as announced, and the changes to be told
+    Actor, Cause       who made the change, by which verb, and why
+    Change             one change of one instance, before a registry has numbered it
+    Event              a change with its number
+    announce_command   the changes that a command makes, and the facts with the new announced state
+    announce_expiry    the change that the silence of a worker makes, and the facts with the new announced state
 
-A registry keeps, beside the facts of an instance, the state that it has told last (`ModelInstance.announced_state`). It
-writes a change, its event and that state together, so of several controllers one tells it, once.
+Beside the facts of an instance, a registry stores the state that the last event reported
+(`ModelInstance.announced_state`). It stores a change, its event and that state together: of several controllers exactly
+one writes the event, once.
 """
 
 from __future__ import annotations
@@ -23,24 +25,24 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
 
 ABSENT = "absent"
-"""The state of what is in no list: never registered, or removed."""
+"""The state of an instance that is in no list: it was never registered, or it was removed."""
 EXPIRE = "expire"
-"""The verb of no caller: a beat got too old."""
+"""The verb of an expiry, which nobody calls: the last heartbeat got too old."""
 
 
 class ActorKind(StrEnum):
-    """Who may change the state of an instance."""
+    """The kinds of actors that change the state of an instance."""
 
     WORKER = "worker"
     OPERATOR = "operator"
     EXPIRY = "expiry"
-    """Its silence."""
+    """The worker is silent."""
     HOUSEKEEPING = "housekeeping"
-    """The registry removes what has long been gone."""
+    """The registry removes an instance that has long been gone."""
 
 
 class Actor(NamedTuple):
-    """`address`: where the call came from, as the controller saw it; None for what is no call."""
+    """`address`: the origin of the call as the controller saw it; None where there was no call."""
 
     kind: ActorKind
     address: str | None = None
@@ -56,7 +58,7 @@ HOUSEKEEPING = Actor(ActorKind.HOUSEKEEPING)
 
 
 class Cause(NamedTuple):
-    """`verb` is the registry's: register, heartbeat, deregister, drain, undrain, prune; or EXPIRE."""
+    """`verb` is one of the registry's (register, heartbeat, deregister, drain, undrain, prune) or EXPIRE."""
 
     verb: str
     actor: Actor
@@ -68,7 +70,9 @@ EXPIRED = Cause(EXPIRE, EXPIRY)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`old` and `new` are states, or ABSENT. They are the same when an operator drains what is unhealthy anyway."""
+    """`old` and `new` are states, or ABSENT. They are equal when a drain begins or ends while the instance is unhealthy
+    or deregistered.
+    """
 
     time: datetime
     key: InstanceKey
@@ -79,7 +83,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change with its number: numbers of one registry rise by one, in the order in which the changes became true."""
+    """A change with its number: numbers of one registry rise by one, in the order of the changes."""
 
     id: int
     change: Change
@@ -89,8 +93,9 @@ class Event:
 class EventPage:
     """An answer to `events`, in order of id.
 
-    `stream` names the numbering: ids of another stream mean nothing in this one (a registry in memory that was started
-    anew). `last_id` is that of the newest event there is, 0 for none. `missed`: some that were asked for are forgotten.
+    `stream` names the numbering: an id of one stream has no meaning in another (as after the restart of a registry in
+    memory). `last_id` is the id of the newest event, 0 without events. `missed`: some of the requested events are
+    no longer stored.
     """
 
     events: tuple[Event, ...]
@@ -99,33 +104,33 @@ class EventPage:
     missed: bool = False
 
 
-def settled(
+def announce_command(
     before: ModelInstance | None, after: ModelInstance | None, state: InstanceState, now: datetime, cause: Cause
 ) -> tuple[ModelInstance | None, list[Change]]:
-    """The facts `after` a call as announced, and what there is to tell of it, in order.
+    """The facts `after` a command with their announced state, and the changes to store as events, in order.
 
-    `before` None: it was unknown; `after` None: it is forgotten. `state` is that of `after` at `now`, and does not
-    matter for a tombstone. What expired before the call is the caller's to settle first, with `expired`.
+    `before` None: the instance was unknown; `after` None: it is forgotten. `state` is that of `after` at `now`, and has
+    no meaning for a tombstone. The caller announces an expiry before the command first, with `announce_expiry`.
     """
     if after is None:
-        return None, _told(before, None, ABSENT, now, cause)
+        return None, _changes(before, None, ABSENT, now, cause)
     new = ABSENT if after.removed else state
     announced = after if after.announced_state == state else replace(after, announced_state=state)
-    return announced, _told(before, after, new, now, cause)
+    return announced, _changes(before, after, new, now, cause)
 
 
-def expired(instance: ModelInstance, at: datetime) -> tuple[ModelInstance, Change]:
-    """One that was announced as beating, and whose beat got too old at `at`."""
+def announce_expiry(instance: ModelInstance, at: datetime) -> tuple[ModelInstance, Change]:
+    """The facts of an instance whose last heartbeat got too old at `at`, and the change to store as an event."""
     change = Change(at, instance.key, instance.announced_state, InstanceState.UNHEALTHY, EXPIRED)
     return replace(instance, announced_state=InstanceState.UNHEALTHY, flaps=instance.flaps + 1), change
 
 
-def is_overdue(instance: ModelInstance, state: InstanceState) -> bool:
-    """Whether its expiry is still to be told; `state` is what it is now."""
+def is_expiry_unannounced(instance: ModelInstance, state: InstanceState) -> bool:
+    """Whether the instance has expired and no event reports it yet; `state` is its state now."""
     return state is InstanceState.UNHEALTHY and instance.announced_state in BEATING and not instance.removed
 
 
-def _told(
+def _changes(
     before: ModelInstance | None, after: ModelInstance | None, new: str, now: datetime, cause: Cause
 ) -> list[Change]:
     old = ABSENT if before is None or before.removed else before.announced_state

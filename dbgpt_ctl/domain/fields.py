@@ -1,6 +1,7 @@
-"""The fields that a stranger sends of an instance: checked here, once, for bodies, queries and references alike.
+"""The fields of an instance in a request: one parser each, for bodies, queries and references alike.
 
-As lenient as DB-GPT; what is wrong raises InvalidInstance, which names the field and quotes the value on one line.
+They are as lenient as DB-GPT. A wrong value raises InvalidInstance, which names the field and quotes the value on one
+line.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from typing import Any
 from dbgpt_ctl.errors import InvalidInstance
 
 MAX_TEXT_CHARS = 128
-MAX_REASON_CHARS = 255
 """Limit of model_name, host and prompt_template: DB-GPT's table has varchar(128)."""
+MAX_REASON_CHARS = 255
 MAX_PORT = 65535
 
 
 def parse_model_name(value: Any) -> str:
-    """`NAME@TYPE`, stripped: exactly one `@` and both sides non-empty, or every DB-GPT API server's list breaks."""
+    """`NAME@TYPE`, stripped. It has exactly one `@` and no empty side: another name breaks the list of every DB-GPT API
+    server.
+    """
     text = _parse_text("model_name", value)
     name, at, kind = text.partition("@")
     if not at or "@" in kind or not name.strip() or not kind.strip():
@@ -29,14 +32,12 @@ def parse_model_name(value: Any) -> str:
 
 
 def parse_model_name_filter(value: str | None) -> str | None:
-    """The name that a list asks for; empty means all. One without a type is no error, as with DB-GPT: it matches
-    nothing.
-    """
+    """The model name of a list; None for all. As with DB-GPT, a name without a type is no error: it matches nothing."""
     return _parse_text("model_name", value) if value and value.strip() else None
 
 
 def parse_host(value: Any) -> str:
-    """A host name or address, stripped and otherwise verbatim (brackets of an IPv6 address stay)."""
+    """A host name or an address, stripped and otherwise verbatim: the brackets of an IPv6 address stay."""
     text = _parse_text("host", value)
     if any(mark in text for mark in "/@?#\\ "):
         raise InvalidInstance(
@@ -98,9 +99,7 @@ def parse_prompt_template(value: Any) -> str | None:
 
 
 def parse_reason(value: Any) -> str | None:
-    """Why an operator does something: one line that can be seen as it is; None and empty mean none. Raises
-    InvalidInstance.
-    """
+    """The reason of an operator: one line of visible characters; None and empty mean none."""
     if value is None or value == "":
         return None
     if not isinstance(value, str):
@@ -108,26 +107,26 @@ def parse_reason(value: Any) -> str | None:
     text = value.strip()
     if len(text) > MAX_REASON_CHARS:
         raise InvalidInstance("reason", f"reason has {len(text)} characters, the most is {MAX_REASON_CHARS}")
-    if not is_seen(text):
+    if not is_visible(text):
         raise InvalidInstance("reason", f"reason {_shown(text)} is not one line of printable characters")
     return text or None
 
 
-_UNSEEN = re.compile(
+_INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
     "|(?<=[\u0300-\u036f]{4})[\u0300-\u036f]"
 )
-"""Of what counts as printable: fillers, blanks and selectors that nobody sees, and marks piled up on one letter."""
+"""Characters that Python counts as printable and nobody sees: fillers, blanks, selectors, marks piled on one letter."""
 
 
-def unseen(text: str) -> re.Pattern[str] | None:
-    """What in it is not to be seen although it is printable: a pattern that finds each, None for nothing."""
-    return None if text.isascii() or not _UNSEEN.search(text) else _UNSEEN
+def invisible_characters(text: str) -> re.Pattern[str] | None:
+    """A pattern that finds the printable and invisible characters in the text; None if there are none."""
+    return None if text.isascii() or not _INVISIBLE.search(text) else _INVISIBLE
 
 
-def is_seen(text: str) -> bool:
-    """Whether a person sees each character of it, on one line."""
-    return text.isprintable() and unseen(text) is None
+def is_visible(text: str) -> bool:
+    """Whether a person sees every character of the text, on one line."""
+    return text.isprintable() and invisible_characters(text) is None
 
 
 def _parse_text(field: str, value: Any) -> str:
@@ -146,6 +145,6 @@ def _parse_text(field: str, value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A stranger's value in an error line: short, quoted, on one line, without anything a terminal obeys."""
+    """A value in an error message: short, quoted, on one line, without control characters."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - the width of a quote, nothing else

@@ -1,11 +1,11 @@
-"""What an instance is, what a worker may say of it, and the rules of its life. Pure: no I/O, time is an argument.
+"""The facts of an instance, and how each command changes them. Pure: no I/O, time is an argument.
 
-    parse     strangers' values -> Registration / InstanceKey, or InvalidInstance
-    evolve    ModelInstance.first, registered, beaten, deregistered, drained, undrained: facts -> new facts
-    derive    state_of(facts, now, timeout), is_forgotten: facts -> what they mean now
+    InstanceKey, Registration   the values of a request, parsed and checked (see `fields`)
+    ModelInstance               the stored facts; its methods return the facts after a command
+    ListedInstance              the facts with the state at the time of a list
 
-Facts are stored, states never are (rule 2): a registry keeps `ModelInstance` and derives the rest when it is
-asked. All times are aware and in UTC.
+Facts are stored, states never are (rule 2): a registry stores `ModelInstance` and derives the state when it is asked
+for (see `lifecycle`). All times are aware and in UTC.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 FUTURE_TOLERANCE = timedelta(seconds=5)
-"""A stored beat further ahead than this was written by a clock that is off (rule 7)."""
+"""A stored heartbeat further ahead of the clock than this was written by a clock that was wrong (rule 7)."""
 
 
 class InstanceState(StrEnum):
-    """What the facts of an instance mean at one moment."""
+    """The state of an instance at a time, derived from its facts."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
@@ -42,7 +42,7 @@ class InstanceState(StrEnum):
 
 
 class InstanceKey(NamedTuple):
-    """The identity: compared exactly, no folding of case or accents (rule 1). Sorts in the order of every list."""
+    """The identity, compared exactly, without folding of case or accents (rule 1). Every list has its sort order."""
 
     model_name: str
     host: str
@@ -59,8 +59,8 @@ class InstanceKey(NamedTuple):
         return self.model_name.partition("@")[2]
 
     def __str__(self) -> str:
-        """The reference `NAME@TYPE/HOST:PORT`, which the CLI prints and takes. The host is verbatim: `[::1]` is not
-        `::1`.
+        """The reference `NAME@TYPE/HOST:PORT`, which the CLI prints and reads. The host is verbatim: `[::1]` and `::1`
+        are two hosts.
         """
         return f"{self.model_name}/{self.host}:{self.port}"
 
@@ -74,7 +74,7 @@ class InstanceKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a worker sends with a register or a heartbeat, checked and stripped."""
+    """The values that a worker sends with a register or a heartbeat, checked and stripped."""
 
     key: InstanceKey
     weight: float = 1.0
@@ -84,7 +84,7 @@ class Registration:
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> Registration:
-        """Takes a decoded body or query, as leniently as DB-GPT does (docs/protocol.md); ignores keys it does not know.
+        """Reads a decoded body or query as leniently as DB-GPT does (docs/protocol.md); ignores unknown keys.
 
         Raises InvalidInstance, which names the field.
         """
@@ -99,30 +99,30 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class ModelInstance:
-    """The stored facts of one instance. Immutable: each event makes a new one."""
+    """The stored facts of one instance. Immutable: each command makes a new object."""
 
     key: InstanceKey
     weight: float
     check_healthy: bool
     enabled: bool
-    """False: an operator drained it."""
+    """False: it is drained, by an operator or by its own first register."""
     prompt_template: str | None
     registered_at: datetime
     last_heartbeat: datetime
     deregistered_at: datetime | None = None
     refused_at: datetime | None = None
-    """The last beat that was refused because it came after a deregister."""
+    """The time of the last heartbeat that was refused because it came after a deregister."""
     drained_at: datetime | None = None
-    """None also for one that said so itself when it registered first."""
+    """None also for an instance whose first register had `enabled` false."""
     drained_by: str | None = None
-    """The address that the drain came from."""
+    """The address of the caller of the drain."""
     drain_reason: str | None = None
     announced_state: InstanceState = InstanceState.HEALTHY
-    """The state that was told last (see `events`). Not a fact of the instance but of what the registry has told."""
+    """The state that the last event reported (see `events`): a fact of the registry's events, not of the instance."""
     flaps: int = 0
-    """How often it expired, told so far, since it was registered first."""
+    """The number of its expiries since the first register, as far as events report them."""
     removed: bool = False
-    """A tombstone: in no list, only there to refuse late beats."""
+    """A tombstone: it is in no list, and only refuses late heartbeats."""
 
     @classmethod
     def first(cls, sent: Registration, now: datetime) -> ModelInstance:
@@ -139,30 +139,30 @@ class ModelInstance:
         )
 
     def registered(self, sent: Registration, now: datetime) -> ModelInstance:
-        """A later register: weight, prompt template and beat; it revives, and a drain survives it (rules 4 and 5)."""
+        """A later register sets weight, prompt template and heartbeat. It revives; a drain survives it (rules 4, 5)."""
         if self.removed:
             return self.first(sent, now)
         return replace(
             self,
             weight=sent.weight,
             prompt_template=sent.prompt_template,
-            last_heartbeat=self._later_beat(now),
+            last_heartbeat=self._later_heartbeat(now),
             deregistered_at=None,
             refused_at=None,
         )
 
-    def beaten(self, now: datetime) -> ModelInstance:
-        """A heartbeat: no fact but the beat changes; after a deregister it is only noted as refused (rules 4 and 5)."""
+    def with_heartbeat(self, now: datetime) -> ModelInstance:
+        """A heartbeat changes only its own time; after a deregister only the time of the refusal (rules 4 and 5)."""
         if self.deregistered_at is not None:
             return replace(self, refused_at=now)
-        return ModelInstance(  # `replace` takes twice as long, and this is done for each beat
+        return ModelInstance(  # `replace` takes twice as long, and this runs for every heartbeat
             self.key,
             self.weight,
             self.check_healthy,
             self.enabled,
             self.prompt_template,
             self.registered_at,
-            self._later_beat(now),
+            self._later_heartbeat(now),
             None,
             self.refused_at,
             self.drained_at,
@@ -178,8 +178,8 @@ class ModelInstance:
         return replace(self, deregistered_at=self.deregistered_at or now, removed=self.removed or remove)
 
     def drained(self, now: datetime, *, by: str | None, reason: str | None) -> ModelInstance:
-        """A drain: it gets no requests until `undrained` (rules 3 and 5). Repeating it keeps the time, and the reason
-        unless it gives another.
+        """A drain: the instance gets no requests until `undrained` (rules 3 and 5). Repeating it keeps the time, and
+        keeps the reason if it gives none.
         """
         if not self.enabled and reason is None:
             return self
@@ -192,57 +192,29 @@ class ModelInstance:
             return self
         return replace(self, enabled=True, drained_at=None, drained_by=None, drain_reason=None)
 
-    def _later_beat(self, now: datetime) -> datetime:
-        """A beat never moves backwards, but for one that a clock ahead of all others wrote (rule 7)."""
+    def _later_heartbeat(self, now: datetime) -> datetime:
+        """The last heartbeat never moves backwards, unless a clock that was ahead wrote the stored one (rule 7)."""
         if self.last_heartbeat > now + FUTURE_TOLERANCE:
             return now
         return max(self.last_heartbeat, now)
 
 
 class ListedInstance(NamedTuple):
-    """An instance with its state at the moment of the list."""
+    """An instance with its state at the time of the list."""
 
     instance: ModelInstance
     state: InstanceState
 
     @property
     def beats(self) -> bool:
-        """`healthy` on the wire: the beat is fresh and it is not deregistered, drained or not (rule 2)."""
+        """`healthy` on the wire: the heartbeat is fresh and it is not deregistered, drained or not (rule 2)."""
         return self.state in BEATING
 
 
 BEATING = frozenset({InstanceState.HEALTHY, InstanceState.DRAINED})
-
-
-def state_of(instance: ModelInstance, now: datetime, timeout: timedelta) -> InstanceState:
-    """The state at `now`. A beat exactly `timeout` old is still fresh; without `check_healthy` none gets old."""
-    if instance.deregistered_at is not None:
-        return InstanceState.DEREGISTERED
-    if instance.check_healthy and now - instance.last_heartbeat > timeout:
-        return InstanceState.UNHEALTHY
-    return InstanceState.HEALTHY if instance.enabled else InstanceState.DRAINED
-
-
-def is_long_gone(instance: ModelInstance, before: datetime) -> bool:
-    """Whether it was unhealthy or deregistered before that time and nothing was heard of it since.
-
-    Never one that an operator drained: to remove it would undo the drain.
-    """
-    if instance.deregistered_at is not None:
-        last = instance.refused_at or instance.deregistered_at
-        return last < before and (instance.enabled or instance.removed)
-    return instance.last_heartbeat < before and instance.check_healthy and instance.enabled
-
-
-def is_forgotten(instance: ModelInstance, now: datetime, timeout: timedelta) -> bool:
-    """Whether a tombstone has done its duty: one timeout has passed since the removal and the last refused beat (rule
-    4).
-    """
-    if not instance.removed or instance.deregistered_at is None:
-        return False
-    return now - max(instance.deregistered_at, instance.refused_at or instance.deregistered_at) > timeout
+"""The states of an instance with a fresh heartbeat."""
 
 
 def bracketed(host: str) -> str:
-    """The host as it stands before `:PORT`: an IPv6 address in brackets."""
+    """The host as it is written before `:PORT`: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host

@@ -1,22 +1,70 @@
-"""What stored facts mean at one moment, and what is to be told of a change then (rules 2 and 8). Pure."""
+"""The states of an instance at a time, derived from its facts (rule 2). Pure: no I/O, time is an argument.
+
+`now` is the time, `timeout` is the heartbeat timeout, and `hold` is the time after an outage of the registry in which
+states are held (rule 8; see `registry_outage`).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.events import expired, is_overdue, settled
-from dbgpt_ctl.domain.instance import InstanceState, is_forgotten, state_of
+from dbgpt_ctl.domain.events import announce_command, announce_expiry, is_expiry_unannounced
+from dbgpt_ctl.domain.instance import BEATING, InstanceState
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.domain.events import Cause, Change
     from dbgpt_ctl.domain.instance import ListedInstance, ModelInstance
-    from dbgpt_ctl.domain.registry_outage import Pulse
+    from dbgpt_ctl.domain.registry_outage import Hold, Pulse
 
 
-class Moment:
-    """The time, and with a pulse whether states are held."""
+def state_of(instance: ModelInstance, now: datetime, timeout: timedelta, hold: Hold | None = None) -> InstanceState:
+    """The state at `now`. A heartbeat exactly `timeout` old is still fresh; without `check_healthy` none gets old."""
+    if instance.deregistered_at is not None:
+        return InstanceState.DEREGISTERED
+    if instance.check_healthy:
+        at = now if hold is None else hold.time_for(instance.last_heartbeat, now)
+        if at - instance.last_heartbeat > timeout:
+            return InstanceState.UNHEALTHY
+    return InstanceState.HEALTHY if instance.enabled else InstanceState.DRAINED
+
+
+def may_expire(instance: ModelInstance) -> bool:
+    """Whether silence alone can change its announced state."""
+    return instance.check_healthy and instance.announced_state in BEATING and instance.deregistered_at is None
+
+
+def is_long_gone(instance: ModelInstance, before: datetime) -> bool:
+    """Whether it was unhealthy or deregistered before that time, without any call from it since.
+
+    Never an instance that an operator drained: to remove it would undo the drain.
+    """
+    if instance.deregistered_at is not None:
+        last_call = instance.refused_at or instance.deregistered_at
+        return last_call < before and (instance.enabled or instance.removed)
+    return instance.last_heartbeat < before and instance.check_healthy and instance.enabled
+
+
+def tombstone_since(instance: ModelInstance) -> datetime | None:
+    """The time of the removal or of the last refused heartbeat after it; None for what is no tombstone."""
+    if not instance.removed or instance.deregistered_at is None:
+        return None
+    return max(instance.deregistered_at, instance.refused_at or instance.deregistered_at)
+
+
+def is_forgotten(instance: ModelInstance, now: datetime, timeout: timedelta, hold: Hold | None = None) -> bool:
+    """Whether it is a tombstone that is not needed any more: one timeout has passed since it refused a heartbeat last
+    (rule 4). A tombstone is held too: nobody could refuse a late heartbeat while the registry was away.
+    """
+    since = tombstone_since(instance)
+    if since is None:
+        return False
+    return (now if hold is None or since >= hold.back_at else hold.gone_at) - since > timeout
+
+
+class Evaluation:
+    """The evaluation of stored facts at one time, with a pulse also of whether states are held then."""
 
     def __init__(self, now: datetime, pulse: Pulse | None, timeout: timedelta) -> None:
         self.now = now
@@ -26,12 +74,12 @@ class Moment:
 
     @property
     def expires_before(self) -> datetime:
-        """Only beats before that time can be too old."""
+        """Only heartbeats before that time can be too old."""
         return (min(self.now, self.hold.gone_at) if self.hold else self.now) - self._timeout
 
     def state_of(self, instance: ModelInstance) -> InstanceState:
         """The state now, or as it is held."""
-        return (self.hold.state_of if self.hold else state_of)(instance, self.now, self._timeout)
+        return state_of(instance, self.now, self._timeout, self.hold)
 
     def held_until(self, entry: ListedInstance) -> datetime | None:
         """The end of the hold, if the entry counts as alive only because of it; else None."""
@@ -41,29 +89,29 @@ class Moment:
         return self.hold.until if expired else None
 
     def is_forgotten(self, instance: ModelInstance) -> bool:
-        """Whether it is a tombstone that has done its duty."""
-        return (self.hold.is_forgotten if self.hold else is_forgotten)(instance, self.now, self._timeout)
+        """Whether it is a tombstone that is not needed any more."""
+        return is_forgotten(instance, self.now, self._timeout, self.hold)
 
-    def is_overdue(self, instance: ModelInstance) -> bool:
-        """Whether its expiry is still to be told."""
-        return is_overdue(instance, self.state_of(instance))
+    def is_expiry_unannounced(self, instance: ModelInstance) -> bool:
+        """Whether it has expired and no event reports it yet."""
+        return is_expiry_unannounced(instance, self.state_of(instance))
 
     def expires_at(self, instance: ModelInstance) -> datetime:
-        """When its beat is too old: with `timeout`, or where its state was held, when that ends."""
+        """The time from which its heartbeat is too old: after `timeout` or, if its state was held, after the hold."""
         if self._pulse is None:
             return instance.last_heartbeat + self._timeout
         return self._pulse.ticked(self.now, self._timeout).expired_at(instance, self._timeout)
 
-    def expire(self, instance: ModelInstance) -> tuple[ModelInstance, list[Change]]:
-        """The instance after its expiry was told, if that was still to be."""
-        if not self.is_overdue(instance):
+    def announce_expiry(self, instance: ModelInstance) -> tuple[ModelInstance, list[Change]]:
+        """The facts and the change of an expiry that is not announced yet; the same facts and none otherwise."""
+        if not self.is_expiry_unannounced(instance):
             return instance, []
-        told, change = expired(instance, self.expires_at(instance))
-        return told, [change]
+        announced, change = announce_expiry(instance, self.expires_at(instance))
+        return announced, [change]
 
-    def settle(
+    def announce_command(
         self, before: ModelInstance | None, after: ModelInstance | None, cause: Cause
     ) -> tuple[ModelInstance | None, list[Change]]:
-        """The facts `after` a call as announced, and what there is to tell of it. `after` None: it is forgotten."""
+        """The facts `after` a command as announced, and its changes. `after` None: the instance is forgotten."""
         state = InstanceState.DEREGISTERED if after is None else self.state_of(after)
-        return settled(before, after, state, self.now, cause)
+        return announce_command(before, after, state, self.now, cause)

@@ -1,22 +1,26 @@
-"""Whether the registry itself was away (rule 8). Pure: no I/O, time is an argument.
+"""The outages of the registry itself, and how states are held after one (rule 8). Pure: no I/O, time is an argument.
 
-A registry that lives leaves a tick behind about every second, where its facts are: in memory, or in the database, where
-any of several controllers may tick. A gap between two ticks is the evidence that nobody could store a beat then:
-everything was stopped, frozen, or cut off from the database, or the clock stepped. After a gap, what was silent since
-is held in its state for one timeout: workers get the time to beat again, and what was expired before the gap stays
-expired. Without a gap silence is death.
+While a registry works, it writes a tick about every second into its storage: into memory, or into the database, where
+any of several controllers writes it. A gap between two ticks shows that nobody could store a heartbeat then: everything
+was stopped, frozen or cut off from the database, or the clock stepped. After a gap the state of each instance that has
+been silent since is held for one heartbeat timeout: workers get the time to send a heartbeat again, and an instance
+that had expired before the gap stays expired. Without a gap a silent instance expires.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState, ModelInstance, is_forgotten, state_of
+from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.domain.instance import ModelInstance
 
 TICK_SECS = 1.0
 MAX_GAP = timedelta(seconds=5)
-"""Ticks further apart than this were not just late: a busy machine, a slow commit."""
+"""Ticks further apart than this are a gap; closer ones were late because of a busy machine or a slow commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,42 +34,37 @@ class Hold:
     def __str__(self) -> str:
         """One line for health and log."""
         gone_at, back_at, until = (
-            each.isoformat(timespec="seconds") for each in (self.gone_at, self.back_at, self.until)
+            time.isoformat(timespec="seconds") for time in (self.gone_at, self.back_at, self.until)
         )
         return f"the registry was away from {gone_at} to {back_at}: until {until} states are held as they were"
 
-    def state_of(self, instance: ModelInstance, now: datetime, timeout: timedelta) -> InstanceState:
-        """The state of one that has beaten since, as ever; that of any other, as it was when the registry went away."""
-        since = self.back_at <= instance.last_heartbeat <= now + FUTURE_TOLERANCE
-        return state_of(instance, now if since else self.gone_at, timeout)
-
-    def is_forgotten(self, instance: ModelInstance, now: datetime, timeout: timedelta) -> bool:
-        """A tombstone too is held: nobody could refuse a late beat while the registry was away."""
-        touched = instance.refused_at or instance.deregistered_at
-        return is_forgotten(instance, now if touched and touched >= self.back_at else self.gone_at, timeout)
+    def time_for(self, heartbeat: datetime, now: datetime) -> datetime:
+        """The time at which to evaluate a state: `now` if the last heartbeat came after the outage, else its begin."""
+        return now if self.back_at <= heartbeat <= now + FUTURE_TOLERANCE else self.gone_at
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """The last tick, and the last gap before it, if there ever was one."""
+    """The last tick, and the last gap before it, if there was one."""
 
     ticked_at: datetime
     gone_at: datetime | None = None
     back_at: datetime | None = None
 
     def set_back(self, now: datetime) -> timedelta:
-        """By how much the clock was set back since the last tick, else zero; another database host may have another.
+        """How far the clock was set back since the last tick, else zero; another database host may have another clock.
 
-        By so much a registry moves back the beats that are ahead of `now` (`moved_back`): their ages are as before
-        then, and who dies now is not alive until the clock is there again.
+        A registry moves heartbeats that are ahead of `now` back by that step (`moved_back`). So their ages stay as they
+        were, and a worker that dies now does not stay alive until the clock has caught up.
         """
         step = self.ticked_at - now
         return step if step > FUTURE_TOLERANCE else timedelta()
 
     def ticked(self, now: datetime, timeout: timedelta) -> Pulse:
-        """The pulse after a tick at `now`; it remembers a gap that ends so. A clock that was set back is followed.
+        """The pulse after a tick at `now`, which may end a gap. It follows a clock that was set back.
 
-        A gap that begins while states are held through another is one with it: who is held had no full timeout yet.
+        A gap that begins while states are still held continues the gap before it: a held instance has not had a full
+        timeout yet.
         """
         if step := self.set_back(now):
             return Pulse(now, moved_back(self.gone_at, now, step), moved_back(self.back_at, now, step))
@@ -75,10 +74,9 @@ class Pulse:
         return Pulse(ticked_at=now, gone_at=self.gone_at if holding else self.ticked_at, back_at=now)
 
     def hold(self, now: datetime, timeout: timedelta) -> Hold | None:
-        """The hold at `now`, also when the gap ends only now and no tick has told of it yet."""
-        if self.set_back(
-            now
-        ):  # beats ahead of `now` are judged by the clock that wrote them, until they are moved back
+        """The hold at `now`, also when the gap ends only now and no tick has recorded it yet."""
+        if self.set_back(now):
+            # Until heartbeats ahead of `now` are moved back, they are evaluated by the clock that wrote them.
             return Hold(self.ticked_at, datetime.min.replace(tzinfo=UTC), now + timeout)
         pulse = self.ticked(now, timeout)
         if pulse.gone_at is None or pulse.back_at is None or now >= pulse.back_at + timeout:
@@ -86,7 +84,7 @@ class Pulse:
         return Hold(pulse.gone_at, pulse.back_at, pulse.back_at + timeout)
 
     def expired_at(self, instance: ModelInstance, timeout: timedelta) -> datetime:
-        """When the beat of one that is unhealthy now got too old: one whose state was held, when the hold ended."""
+        """The time at which the heartbeat of an unhealthy instance got too old; of a held one, the end of the hold."""
         at = instance.last_heartbeat + timeout
         if (
             self.gone_at is None
@@ -99,5 +97,5 @@ class Pulse:
 
 
 def moved_back(time: datetime | None, now: datetime, step: timedelta) -> datetime | None:
-    """A time that a clock wrote before it was set back by `step`."""
+    """The time, corrected if the clock wrote it before it was set back by `step`."""
     return time - step if time is not None and time > now + FUTURE_TOLERANCE else time

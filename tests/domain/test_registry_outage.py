@@ -1,4 +1,4 @@
-"""Rule 8, without any registry: what a gap is, who is held through it, and when it ends."""
+"""Rule 8, without any registry: gaps, the instances that are held through one, and the end of a hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance, Registration, state_of
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance, Registration
+from dbgpt_ctl.domain.lifecycle import state_of
 from dbgpt_ctl.domain.registry_outage import MAX_GAP, Pulse
 from tests.support.clock import START
 
@@ -18,7 +19,7 @@ def at(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def beaten(seconds: float) -> ModelInstance:
+def with_heartbeat_at(seconds: float) -> ModelInstance:
     return ModelInstance.first(Registration(InstanceKey("qwen@llm", "10.0.0.4", 8001)), START + at(seconds))
 
 
@@ -63,28 +64,28 @@ def test_a_list_that_comes_before_the_first_tick_sees_the_gap_too() -> None:
         (91, InstanceState.HEALTHY),
     ],
 )
-def test_who_is_held(beat: float, state: InstanceState) -> None:
+def test_states_are_held_as_they_were(beat: float, state: InstanceState) -> None:
     now = START + at(100)
     hold = alive(back_after_90(), 100).hold(now, TIMEOUT)
     assert hold is not None
-    assert hold.state_of(beaten(beat), now, TIMEOUT) is state
+    assert state_of(with_heartbeat_at(beat), now, TIMEOUT, hold) is state
 
 
-def test_one_that_beat_again_and_fell_silent_is_judged_as_ever() -> None:
+def test_an_instance_that_is_silent_again_after_the_gap_expires() -> None:
     hold = alive(back_after_90(), 149).hold(START + at(149), TIMEOUT)
     assert hold is not None
-    assert hold.state_of(beaten(90), START + at(149), at(30)) is InstanceState.UNHEALTHY
+    assert state_of(with_heartbeat_at(90), START + at(149), at(30), hold) is InstanceState.UNHEALTHY
 
 
-def test_a_second_gap_within_the_hold_is_one_with_the_first() -> None:
-    """Whoever was held had no full timeout to beat again."""
+def test_a_second_gap_within_the_hold_continues_the_first() -> None:
+    """A held instance had no full timeout yet to send a heartbeat."""
     pulse = alive(alive(back_after_90(), 95).ticked(START + at(120), TIMEOUT), 170)
     hold = pulse.hold(START + at(170), TIMEOUT)
     assert hold is not None
     assert (hold.gone_at, hold.back_at) == (START, START + at(120))
 
 
-def test_a_gap_after_the_hold_is_one_of_its_own() -> None:
+def test_a_gap_after_the_hold_is_a_new_one() -> None:
     pulse = alive(back_after_90(), 150).ticked(START + at(200), TIMEOUT)
     hold = pulse.hold(START + at(200), TIMEOUT)
     assert hold is not None
@@ -104,7 +105,7 @@ def test_another_host_whose_clock_is_a_little_ahead_moves_nothing_back() -> None
 
 
 def test_a_clock_that_is_set_back_takes_a_gap_with_it() -> None:
-    """Or a hold that began by a clock an hour ahead would last for an hour."""
+    """Otherwise a hold that began by a clock an hour ahead would last for an hour."""
     hour = at(3600)
     ahead = Pulse(START).ticked(START + hour, TIMEOUT)
     assert ahead.set_back(START + at(1)) == hour - at(1)
@@ -124,11 +125,11 @@ def test_a_clock_that_is_set_back_takes_a_gap_with_it() -> None:
         (-60, InstanceState.UNHEALTHY),
     ],
 )
-def test_until_a_tick_tells_that_the_clock_was_set_back_states_are_as_before(beat: float, state: InstanceState) -> None:
+def test_until_a_tick_follows_a_clock_that_was_set_back_states_are_as_before(beat: float, state: InstanceState) -> None:
     now = START + at(1)
     hold = Pulse(START + at(3600)).hold(now, TIMEOUT)
     assert hold is not None
-    assert hold.state_of(beaten(beat), now, TIMEOUT) is state
+    assert state_of(with_heartbeat_at(beat), now, TIMEOUT, hold) is state
 
 
 @pytest.mark.parametrize(
@@ -138,25 +139,25 @@ def test_until_a_tick_tells_that_the_clock_was_set_back_states_are_as_before(bea
         (-60, 0),
         (-59, 150),  # held: one timeout after its return at 90
         (0.7, 150),
-        (90, 150),  # has beaten since: as ever
+        (90, 150),  # has beaten since: as usual
         (95, 155),
     ],
 )
 def test_when_a_beat_got_too_old(beat: float, expiry: float) -> None:
-    assert back_after_90().expired_at(beaten(beat), TIMEOUT) == START + at(expiry)
+    assert back_after_90().expired_at(with_heartbeat_at(beat), TIMEOUT) == START + at(expiry)
 
 
 def test_without_a_gap_a_beat_gets_too_old_after_the_timeout() -> None:
-    assert Pulse(START).expired_at(beaten(7), TIMEOUT) == START + at(67)
+    assert Pulse(START).expired_at(with_heartbeat_at(7), TIMEOUT) == START + at(67)
 
 
 @pytest.mark.parametrize("beat", [-61, -60, -59, 0.7, 90, 95])
-def test_it_is_unhealthy_from_then_on(beat: float) -> None:
-    expiry = back_after_90().expired_at(beaten(beat), TIMEOUT)
+def test_it_is_unhealthy_from_its_expiry_on(beat: float) -> None:
+    expiry = back_after_90().expired_at(with_heartbeat_at(beat), TIMEOUT)
     for now, states in ((expiry - MICRO, {"healthy"}), (expiry + MICRO, {"unhealthy"})):
         if now < START + at(90):
             continue
         pulse = alive(back_after_90(), (now - START).total_seconds())
         hold = pulse.hold(now, TIMEOUT)
-        instance = beaten(beat)
-        assert (hold.state_of if hold else state_of)(instance, now, TIMEOUT) in states
+        instance = with_heartbeat_at(beat)
+        assert state_of(instance, now, TIMEOUT, hold) in states

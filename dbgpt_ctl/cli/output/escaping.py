@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from dbgpt_ctl.domain.fields import unseen
+from dbgpt_ctl.domain.fields import invisible_characters
 
 _ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U000[0-9a-f]{5}|U0010[0-9a-f]{4})")
 _LONGEST_QUOTE = 200
@@ -25,7 +25,7 @@ def escaped(text: str) -> str:
 
 def defused(text: str) -> str:
     """The same without the care for backslashes: for lines in which parts may be escaped already."""
-    if pattern := unseen(text):
+    if pattern := invisible_characters(text):
         text = pattern.sub(lambda found: escape_of(found[0]), text)
     if text.isprintable():
         return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.instance import is_forgotten
+from dbgpt_ctl.domain.lifecycle import is_forgotten
 from dbgpt_ctl.registry.database.tables.instances import count_rows, delete_rows, locked_rows, tombstones
 
 if TYPE_CHECKING:

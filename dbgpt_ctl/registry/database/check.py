@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState, state_of
+from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState
+from dbgpt_ctl.domain.lifecycle import state_of
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.database.import_dbgpt import known_among, read_dbgpt_table, schema_version
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
@@ -189,7 +190,7 @@ def _instances(connection: Connection, clock: Clock | None, timeout: timedelta) 
     now, pulse = read_pulse(connection, clock)
     hold = pulse.hold(now, timeout) if pulse else None
     found = listed_rows(connection, None)
-    with_states = [(each, (hold.state_of if hold else state_of)(each, now, timeout)) for each in found]
+    with_states = [(each, state_of(each, now, timeout, hold)) for each in found]
     counted = Counter(state for _, state in with_states)
     return Instances(
         now=now,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.clock import Clock
-    from dbgpt_ctl.domain.commands import Call
+    from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.registry.database.capacity import Room
     from dbgpt_ctl.registry.database.lanes import Answer
@@ -34,14 +34,14 @@ class Commits:
         self._room = room
         self._watch_absence = watch_absence
 
-    def run(self, calls: Sequence[Call]) -> Sequence[Answer | Exception]:
+    def run(self, calls: Sequence[Command]) -> Sequence[Answer | Exception]:
         """The answers in the order of the calls. Raises RegistryUnavailable and RegistryUnusable for all of them."""
         done = self._beat_plainly(calls)
         others = [call for call in calls if call.key not in done]
         answers = iter(self._settle(others) if others else ())
         return [True if call.key in done else next(answers) for call in calls]
 
-    def _beat_plainly(self, calls: Sequence[Call]) -> set[InstanceKey]:
+    def _beat_plainly(self, calls: Sequence[Command]) -> set[InstanceKey]:
         """Those for whom that was all there was to do."""
         done: set[InstanceKey] = set()
         now = self._clock.now() if self._clock else None
@@ -50,12 +50,12 @@ class Commits:
             done.update(self._database.write_at_once(work))
         return done
 
-    def _settle(self, calls: Sequence[Call]) -> Sequence[Answer | Exception]:
+    def _settle(self, calls: Sequence[Command]) -> Sequence[Answer | Exception]:
         answers = self._database.write(partial(self._transact, calls))
         self._room.settle()
         return answers
 
-    def _transact(self, calls: Sequence[Call], connection: Connection) -> Sequence[Answer | Exception]:
+    def _transact(self, calls: Sequence[Command], connection: Connection) -> Sequence[Answer | Exception]:
         self._room.begin()
         transaction = Transaction(
             connection,

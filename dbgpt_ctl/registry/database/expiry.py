@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.instance import InstanceKey
-    from dbgpt_ctl.domain.lifecycle import Moment
+    from dbgpt_ctl.domain.lifecycle import Evaluation
     from dbgpt_ctl.registry.database.session import Database
 
 __all__ = ["Announcer"]
@@ -64,7 +64,7 @@ class Announcer:
         if self._monotonic() >= self._rests_until:
             self.announce()
 
-    def _moment(self, connection: Connection) -> Moment:
+    def _moment(self, connection: Connection) -> Evaluation:
         return moment_of(connection, self._clock, self._timeout, watch_absence=self._watch_absence)
 
     def _overdue(self, connection: Connection) -> list[InstanceKey]:
@@ -86,10 +86,10 @@ class Announcer:
         """Some may have beaten since, or another controller told of them: what is locked is judged again."""
         locked = locked_rows(connection, keys)
         moment = self._moment(connection)
-        overdue = [each for each in locked if moment.is_overdue(each)]
+        overdue = [each for each in locked if moment.is_expiry_unannounced(each)]
         if not overdue:
             return
         values = {"announced_state": InstanceState.UNHEALTHY, "flaps": INSTANCES.c.flaps + 1}
         connection.execute(update(INSTANCES).where(among([each.key for each in overdue])).values(values))
-        changes = [change for each in overdue for change in moment.expire(each)[1]]
+        changes = [change for each in overdue for change in moment.announce_expiry(each)[1]]
         write_events(connection, sorted(changes, key=lambda change: (change.time, change.key)))

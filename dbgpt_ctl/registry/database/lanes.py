@@ -12,7 +12,7 @@ from dbgpt_ctl.registry.database.group_commit import GroupCommit
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dbgpt_ctl.domain.commands import Call
+    from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.events import EventPage
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.registry.contract import Lookup
@@ -31,9 +31,9 @@ THREADS = 8
 class Lanes:
     """Writes, lists of models, lists of all, single instances, events: each lane has at most one batch under way."""
 
-    def __init__(self, commit: Callable[[Sequence[Call]], Sequence[Answer | Exception]], reads: Reads) -> None:
+    def __init__(self, commit: Callable[[Sequence[Command]], Sequence[Answer | Exception]], reads: Reads) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ctl-database")
-        self.writes = GroupCommit["Call", Answer](commit, self._threads)
+        self.writes = GroupCommit["Command", Answer](commit, self._threads)
         self.models = GroupCommit[Query, Listing](reads.list, self._threads)
         self.all = GroupCommit[Query, Listing](reads.list, self._threads)
         self.single: GroupCommit[InstanceKey, Lookup | None] = GroupCommit(reads.get, self._threads)

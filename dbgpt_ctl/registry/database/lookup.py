@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.instance import ModelInstance
-    from dbgpt_ctl.domain.lifecycle import Moment
+    from dbgpt_ctl.domain.lifecycle import Evaluation
 
 CLOCK_TOLERANCE = timedelta(seconds=2)
 
 
-def lookup(instance: ModelInstance, moment: Moment, clock: Clock | None) -> Lookup:
+def lookup(instance: ModelInstance, moment: Evaluation, clock: Clock | None) -> Lookup:
     """The instance with its state; `clock` None means the database's."""
     entry = ListedInstance(instance, moment.state_of(instance))
     return Lookup(entry, foreign_time(moment.now, clock), moment.held_until(entry))

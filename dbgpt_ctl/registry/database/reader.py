@@ -6,8 +6,8 @@ import logging
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState, ListedInstance, state_of
-from dbgpt_ctl.domain.lifecycle import Moment
+from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState, ListedInstance
+from dbgpt_ctl.domain.lifecycle import Evaluation, state_of
 from dbgpt_ctl.registry.contract import Listing, RegistryHealth
 from dbgpt_ctl.registry.database.known import LastKnown
 from dbgpt_ctl.registry.database.lookup import foreign_time, lookup
@@ -55,8 +55,7 @@ class Lists:
         names = {name for name, _ in queries if name is not None}
         found, moment = self._read(connection, lambda: listed_rows(connection, names or None))
         now, hold = moment.now, moment.hold
-        judge = hold.state_of if hold else state_of
-        entries = [ListedInstance(each, judge(each, now, self._timeout)) for each in found]
+        entries = [ListedInstance(each, state_of(each, now, self._timeout, hold)) for each in found]
         shelves: dict[str | None, list[ListedInstance]] = {None: entries}
         if names:
             shelves = {name: list(shelf) for name, shelf in groupby(entries, lambda each: each.instance.key.model_name)}
@@ -72,7 +71,7 @@ class Lists:
 
     def _read(
         self, connection: Connection, read: Callable[[], list[ModelInstance]]
-    ) -> tuple[list[ModelInstance], Moment]:
+    ) -> tuple[list[ModelInstance], Evaluation]:
         now, pulse = self._now(connection)
         found = read()
         if pulse and self._is_odd(found, now):
@@ -80,7 +79,7 @@ class Lists:
             now, later = self._now(connection)
             if later and (later.ticked_at < pulse.ticked_at or later.back_at != pulse.back_at):
                 pulse, found = later, read()
-        return found, Moment(now, pulse, self._timeout)
+        return found, Evaluation(now, pulse, self._timeout)
 
     def _now(self, connection: Connection) -> tuple[datetime, Pulse | None]:
         if not self._watch_absence:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.domain.commands import Beat, Deregister, Drain, Register, Undrain
+from dbgpt_ctl.domain.commands import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.domain.events import OPERATOR, WORKER
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.background import Chores
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.database_hosts import DatabaseHost
-    from dbgpt_ctl.domain.commands import Call
+    from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.events import Actor, EventPage
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
     from dbgpt_ctl.registry.database.lanes import Answer
@@ -150,7 +150,7 @@ class DatabaseModelRegistry(ModelRegistry):
         return bool(await self._write(Deregister(key, remove, actor)))
 
     async def heartbeat(self, sent: Registration, *, actor: Actor = WORKER) -> bool:
-        return bool(await self._write(Beat(sent, actor)))
+        return bool(await self._write(Heartbeat(sent, actor)))
 
     async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> Lookup | None:
         found = await self._write(Drain(key, reason, actor))
@@ -203,7 +203,7 @@ class DatabaseModelRegistry(ModelRegistry):
             return RegistryHealth(ready=False, reason="the registry is closed")
         return self._lists.health(self._database.health)
 
-    async def _write(self, call: Call) -> Answer:
+    async def _write(self, call: Command) -> Answer:
         return await self._opened().writes.submit(call)
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -247,6 +247,6 @@ class DatabaseModelRegistry(ModelRegistry):
         """Forgets old events and what was gone for longer than `remove_after`; tells how many instances."""
         return await self._run(self._housekeeping.sweep)
 
-    def _commit(self, calls: Sequence[Call]) -> Sequence[Answer | Exception]:
+    def _commit(self, calls: Sequence[Command]) -> Sequence[Answer | Exception]:
         self._require_answers()
         return self._commits.run(calls)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, or_, select
 
 from dbgpt_ctl.domain.events import HOUSEKEEPING, Cause
-from dbgpt_ctl.domain.instance import BEATING, is_long_gone
+from dbgpt_ctl.domain.instance import BEATING
+from dbgpt_ctl.domain.lifecycle import is_long_gone
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, forgettable, write_events
 from dbgpt_ctl.registry.database.tables.instances import IDENTITY, delete_rows, found_rows, key_of, locked_rows
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.events import Actor, Change
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
-    from dbgpt_ctl.domain.lifecycle import Moment
+    from dbgpt_ctl.domain.lifecycle import Evaluation
     from dbgpt_ctl.registry.database.session import Database
 
 __all__ = ["SWEEP_EVERY", "Housekeeping"]
@@ -53,7 +54,7 @@ class Housekeeping:
     ) -> None:
         self._database = database
         self._remove_after = remove_after
-        self._moment: Callable[[Connection], Moment] = partial(
+        self._moment: Callable[[Connection], Evaluation] = partial(
             moment_of, clock=clock, timeout=timeout, watch_absence=watch_absence
         )
 
@@ -120,7 +121,7 @@ class Housekeeping:
 def _remove(
     connection: Connection,
     keys: Sequence[InstanceKey],
-    moment: Moment,
+    moment: Evaluation,
     gone_for: timedelta,
     actor: Actor,
     *,
@@ -136,15 +137,15 @@ def _remove(
         return []
     changes: list[Change] = []
     for each in gone:
-        told, expiry = moment.expire(each)
-        _, removal = moment.settle(told, None, Cause("prune", actor))
+        told, expiry = moment.announce_expiry(each)
+        _, removal = moment.announce_command(told, None, Cause("prune", actor))
         changes += expiry + removal
     delete_rows(connection, [each.key for each in gone])
     write_events(connection, changes)
     return [each.key for each in gone]
 
 
-def _is_gone(instance: ModelInstance, moment: Moment, before: datetime) -> bool:
+def _is_gone(instance: ModelInstance, moment: Evaluation, before: datetime) -> bool:
     return is_long_gone(instance, before) and moment.state_of(instance) not in BEATING
 
 

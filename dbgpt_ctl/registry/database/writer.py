@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, update
 
-from dbgpt_ctl.domain.commands import Beat, Drain, Register, Undrain
+from dbgpt_ctl.domain.commands import Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.database.lookup import lookup
 from dbgpt_ctl.registry.database.schema import INSTANCES
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.clock import Clock
-    from dbgpt_ctl.domain.commands import Call
+    from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.events import Change
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
-    from dbgpt_ctl.domain.lifecycle import Moment
+    from dbgpt_ctl.domain.lifecycle import Evaluation
     from dbgpt_ctl.registry.database.capacity import Room
     from dbgpt_ctl.registry.database.lanes import Answer
     from dbgpt_ctl.registry.database.tables.instances import Said
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 __all__ = ["Transaction", "plain_beats"]
 
 
-def plain_beats(calls: Sequence[Call]) -> Sequence[tuple[Said | None, Collection[InstanceKey]]]:
+def plain_beats(calls: Sequence[Command]) -> Sequence[tuple[Said | None, Collection[InstanceKey]]]:
     """Those who may do with a plain beat, by what their registers say, None for nothing. At most two groups, the
     largest: each takes a statement.
     """
     said: dict[InstanceKey, Said | None] = {}
     odd: set[InstanceKey] = set()
     for call in calls:
-        if isinstance(call, Beat):
+        if isinstance(call, Heartbeat):
             said.setdefault(call.key, None)
         elif not isinstance(call, Register):
             odd.add(call.key)
@@ -82,7 +82,7 @@ class Transaction:
         self._left: int | None = None
         self._swept = False
 
-    def run(self, calls: Sequence[Call]) -> Sequence[Answer | Exception]:
+    def run(self, calls: Sequence[Command]) -> Sequence[Answer | Exception]:
         stored = {each.key: each for each in locked_rows(self._connection, {call.key for call in calls})}
         moment = moment_of(self._connection, self._clock, self._timeout, watch_absence=self._watch_absence)
         # A forgotten tombstone is unknown; its row goes, or serves the instance that comes anew.
@@ -95,15 +95,15 @@ class Transaction:
 
     def _do(
         self,
-        call: Call,
-        moment: Moment,
+        call: Command,
+        moment: Evaluation,
         stored: Collection[InstanceKey],
         facts: dict[InstanceKey, ModelInstance],
         changes: list[Change],
     ) -> Answer | Exception:
         current = facts.get(call.key)
         if current is not None:
-            current, expiry = moment.expire(current)
+            current, expiry = moment.announce_expiry(current)
             changes += expiry
             facts[call.key] = current
         evolved, answer = call.apply(current, moment.now)
@@ -111,7 +111,7 @@ class Transaction:
             return None if isinstance(call, Drain | Undrain) else answer
         if current is None and not self._fits(facts, stored, moment.now):
             return self._refusal(call.key)
-        announced, told = moment.settle(current, evolved, call.cause)
+        announced, told = moment.announce_command(current, evolved, call.cause)
         changes += told
         if announced is None or moment.is_forgotten(evolved):
             facts.pop(call.key, None)

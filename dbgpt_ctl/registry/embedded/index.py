@@ -6,7 +6,8 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, state_of
+from dbgpt_ctl.domain.instance import InstanceState, ListedInstance
+from dbgpt_ctl.domain.lifecycle import state_of
 from dbgpt_ctl.registry.contract import Listing
 
 if TYPE_CHECKING:
@@ -70,8 +71,7 @@ class Shelf:
 
     def _list(self, now: datetime, timeout: timedelta, hold: Hold | None, *, healthy_only: bool) -> Kept:
         facts = [self.instances[key] for key in self._order]
-        judge = hold.state_of if hold else state_of
-        entries = [ListedInstance(each, judge(each, now, timeout)) for each in facts if not each.removed]
+        entries = [ListedInstance(each, state_of(each, now, timeout, hold)) for each in facts if not each.removed]
         ends = [
             each.instance.last_heartbeat + timeout for each in entries if each.beats and each.instance.check_healthy
         ]

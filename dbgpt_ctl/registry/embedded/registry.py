@@ -7,7 +7,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.commands import Beat, Deregister, Drain, Register, Undrain
+from dbgpt_ctl.domain.commands import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.domain.events import OPERATOR, WORKER
 from dbgpt_ctl.domain.registry_outage import TICK_SECS
 from dbgpt_ctl.errors import RegistryUnavailable
@@ -115,7 +115,7 @@ class EmbeddedModelRegistry(ModelRegistry):
         self._store.call(Register(sent, actor), self._now())
 
     async def heartbeat(self, sent: Registration, *, actor: Actor = WORKER) -> bool:
-        return self._store.call(Beat(sent, actor), self._now())
+        return self._store.call(Heartbeat(sent, actor), self._now())
 
     async def deregister(self, key: InstanceKey, *, remove: bool = False, actor: Actor = WORKER) -> bool:
         return self._store.call(Deregister(key, remove, actor), self._now())

@@ -9,10 +9,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.commands import Beat
+from dbgpt_ctl.domain.commands import Heartbeat
 from dbgpt_ctl.domain.events import HOUSEKEEPING, Cause
-from dbgpt_ctl.domain.instance import BEATING, ListedInstance, is_long_gone
-from dbgpt_ctl.domain.lifecycle import Moment
+from dbgpt_ctl.domain.instance import BEATING, ListedInstance
+from dbgpt_ctl.domain.lifecycle import Evaluation, is_long_gone
 from dbgpt_ctl.domain.registry_outage import Pulse, moved_back
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.contract import Lookup
@@ -23,7 +23,7 @@ from dbgpt_ctl.registry.embedded.snapshot import Saved
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from dbgpt_ctl.domain.commands import Call
+    from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.events import Actor, Change
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.registry_outage import Hold
@@ -47,11 +47,11 @@ class Store:
 
     # --- the verbs of `ModelRegistry` ---
 
-    def call(self, call: Call, now: datetime) -> bool:
+    def call(self, call: Command, now: datetime) -> bool:
         """Does it, and gives its answer. Raises RegistryFull."""
         stored = self.shelves.get(call.key)
-        if stored is not None and isinstance(call, Beat) and self._is_plain(stored, now):
-            self.shelves.replace(stored.beaten(now))
+        if stored is not None and isinstance(call, Heartbeat) and self._is_plain(stored, now):
+            self.shelves.replace(stored.with_heartbeat(now))
             return True
         moment = self._moment(now)
         stored = self._find(call.key, moment)
@@ -145,10 +145,10 @@ class Store:
         beat = stored.last_heartbeat
         return stored.announced_state in BEATING and beat <= now and (now - beat) <= self._timeout
 
-    def _moment(self, now: datetime) -> Moment:
-        return Moment(now, self.pulse, self._timeout)
+    def _moment(self, now: datetime) -> Evaluation:
+        return Evaluation(now, self.pulse, self._timeout)
 
-    def _find(self, key: InstanceKey, moment: Moment) -> ModelInstance | None:
+    def _find(self, key: InstanceKey, moment: Evaluation) -> ModelInstance | None:
         """What is known of it; that it expired is told before anything else happens to it."""
         stored = self.shelves.get(key)
         if stored is None:
@@ -161,16 +161,18 @@ class Store:
         self.changes += len(changes)
         return stored
 
-    def _expire(self, stored: ModelInstance, moment: Moment) -> tuple[ModelInstance, list[Change]]:
-        after, changes = moment.expire(stored)
+    def _expire(self, stored: ModelInstance, moment: Evaluation) -> tuple[ModelInstance, list[Change]]:
+        after, changes = moment.announce_expiry(stored)
         if changes:
             self.shelves.put(after)
         return after, changes
 
-    def _settle(self, before: ModelInstance | None, after: ModelInstance | None, moment: Moment, cause: Cause) -> None:
+    def _settle(
+        self, before: ModelInstance | None, after: ModelInstance | None, moment: Evaluation, cause: Cause
+    ) -> None:
         if before is None and after is not None:
             self._make_room(after, moment)
-        announced, changes = moment.settle(before, after, cause)
+        announced, changes = moment.announce_command(before, after, cause)
         if announced is not None:
             self.shelves.put(announced)
             if _may_expire(announced):
@@ -186,7 +188,7 @@ class Store:
         may = (each for each in self.shelves.instances() if _may_expire(each))
         self._deadlines.replace((each.key, moment.expires_at(each)) for each in may)
 
-    def _make_room(self, newcomer: ModelInstance, moment: Moment) -> None:
+    def _make_room(self, newcomer: ModelInstance, moment: Evaluation) -> None:
         """Lets go of tombstones that have done their duty, but only when their room is needed."""
         if len(self.shelves) < self._max_instances:
             return

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
+from dbgpt_ctl.domain.lifecycle import state_of
 from dbgpt_ctl.errors import RegistryFull, RegistryUnusable
 from dbgpt_ctl.registry.database.engine import DatabaseTimeouts
 from dbgpt_ctl.registry.database.import_dbgpt import (
@@ -252,7 +253,7 @@ async def test_nor_when_states_are_held(place: Place, backend: Backend, serving:
     assert pulse
     hold = pulse.hold(now, TIMEOUT)
     assert hold
-    assert [str(hold.state_of(found[name], now, TIMEOUT)) for name in ("dead@llm", "live@llm")] == [
+    assert [str(state_of(found[name], now, TIMEOUT, hold)) for name in ("dead@llm", "live@llm")] == [
         "unhealthy",
         "healthy",
     ]

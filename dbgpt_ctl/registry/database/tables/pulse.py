@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dbgpt_ctl.domain.lifecycle import Moment
+from dbgpt_ctl.domain.lifecycle import Evaluation
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse
 from dbgpt_ctl.registry.database.schema import PULSE
 from dbgpt_ctl.registry.database.tables.instances import DATABASE_TIME, move_beats_back, time_of
@@ -37,10 +37,10 @@ def read_pulse(connection: Connection, clock: Clock | None) -> tuple[datetime, P
     return (row[3] if clock is None else clock.now()), Pulse(*row[:3])
 
 
-def moment_of(connection: Connection, clock: Clock | None, timeout: timedelta, *, watch_absence: bool) -> Moment:
+def moment_of(connection: Connection, clock: Clock | None, timeout: timedelta, *, watch_absence: bool) -> Evaluation:
     """The moment, by the pulse where absence is watched, in one round trip."""
     now, pulse = read_pulse(connection, clock) if watch_absence else (time_of(connection, clock), None)
-    return Moment(now, pulse, timeout)
+    return Evaluation(now, pulse, timeout)
 
 
 def tick(connection: Connection, clock: Clock | None, timeout: timedelta) -> bool:

@@ -1,0 +1,22 @@
+"""Instances in every state, for the tests of the rules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from dbgpt_ctl.domain.events import announce_expiry
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance, Registration
+from tests.support.clock import START
+
+TIMEOUT = timedelta(seconds=60)
+LATER = START + timedelta(seconds=10)
+KEY = InstanceKey("qwen@llm", "10.0.0.4", 8001)
+SENT = Registration(KEY)
+
+HEALTHY = ModelInstance.first(SENT, START)
+DISABLED = ModelInstance.first(Registration(KEY, enabled=False), START)
+"""Its own first register had `enabled` false."""
+EXPIRED = announce_expiry(HEALTHY, START + TIMEOUT)[0]
+DEREGISTERED = replace(HEALTHY.deregistered(LATER, remove=False), announced_state=InstanceState.DEREGISTERED)
+TOMBSTONE = replace(HEALTHY.deregistered(LATER, remove=True), announced_state=InstanceState.DEREGISTERED)

@@ -1,0 +1,123 @@
+"""The facts of an instance after each command (rules 1, 4, 5 and 7)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from dbgpt_ctl.domain.instance import (
+    FUTURE_TOLERANCE,
+    InstanceKey,
+    InstanceState,
+    ListedInstance,
+    ModelInstance,
+    Registration,
+    bracketed,
+)
+from dbgpt_ctl.errors import InvalidInstance
+from tests.domain.instances import DEREGISTERED, DISABLED, EXPIRED, HEALTHY, KEY, LATER, SENT, TIMEOUT, TOMBSTONE
+from tests.support.clock import START
+
+
+def test_the_first_call_stores_all_facts_as_sent() -> None:
+    sent = Registration(KEY, weight=2.5, check_healthy=False, enabled=False, prompt_template="chat")
+    first = ModelInstance.first(sent, START)
+    assert first == ModelInstance(KEY, 2.5, False, False, "chat", START, START, announced_state=InstanceState.DRAINED)
+
+
+def test_a_later_register_updates_weight_template_and_heartbeat_only() -> None:
+    sent = Registration(KEY, weight=3.0, check_healthy=False, enabled=False, prompt_template="chat")
+    assert HEALTHY.registered(sent, LATER) == replace(HEALTHY, weight=3.0, prompt_template="chat", last_heartbeat=LATER)
+
+
+def test_a_register_revives() -> None:
+    revived = replace(DEREGISTERED, refused_at=LATER).registered(SENT, LATER)
+    assert (revived.deregistered_at, revived.refused_at, revived.last_heartbeat) == (None, None, LATER)
+
+
+def test_a_heartbeat_changes_only_its_time() -> None:
+    rich = replace(EXPIRED, flaps=2, refused_at=START, weight=4.0)
+    assert rich.with_heartbeat(LATER) == replace(rich, last_heartbeat=LATER)
+
+
+@pytest.mark.parametrize("gone", [DEREGISTERED, TOMBSTONE])
+def test_a_late_heartbeat_is_only_noted_as_refused(gone: ModelInstance) -> None:
+    assert gone.with_heartbeat(LATER + TIMEOUT) == replace(gone, refused_at=LATER + TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "stored"),
+    [
+        (timedelta(seconds=1), START + timedelta(seconds=1)),
+        (FUTURE_TOLERANCE, START + FUTURE_TOLERANCE),
+        (FUTURE_TOLERANCE + timedelta(seconds=1), START),
+    ],
+)
+def test_a_heartbeat_moves_back_only_one_that_a_wrong_clock_wrote(ahead: timedelta, stored: object) -> None:
+    instance = replace(HEALTHY, last_heartbeat=START + ahead)
+    assert instance.with_heartbeat(START).last_heartbeat == stored
+    assert instance.registered(SENT, START).last_heartbeat == stored
+
+
+def test_a_repeated_deregister_keeps_the_first_time() -> None:
+    again = DEREGISTERED.deregistered(LATER + TIMEOUT, remove=True)
+    assert (again.deregistered_at, again.removed) == (LATER, True)
+    assert again.deregistered(LATER + TIMEOUT, remove=False).removed
+
+
+def test_a_drain_keeps_its_first_time_and_takes_the_last_reason() -> None:
+    drained = HEALTHY.drained(LATER, by="192.0.2.7", reason="disk")
+    assert (drained.enabled, drained.drained_at, drained.drained_by) == (False, LATER, "192.0.2.7")
+    assert drained.drained(LATER + TIMEOUT, by="192.0.2.8", reason=None) is drained
+    again = drained.drained(LATER + TIMEOUT, by="192.0.2.8", reason="board")
+    assert (again.drained_at, again.drained_by, again.drain_reason) == (LATER, "192.0.2.8", "board")
+    assert again.undrained() == HEALTHY
+    assert HEALTHY.undrained() is HEALTHY
+
+
+def test_a_drain_of_an_instance_that_came_disabled_has_no_time() -> None:
+    assert DISABLED.drained(LATER, by=None, reason="disk").drained_at is None
+
+
+def test_a_heartbeat_and_a_register_keep_every_fact_of_a_drain() -> None:
+    drained = replace(HEALTHY.drained(LATER, by="192.0.2.7", reason="disk"), flaps=3, refused_at=START)
+    assert drained.with_heartbeat(LATER) == replace(drained, last_heartbeat=LATER)
+    assert drained.registered(SENT, LATER) == replace(drained, last_heartbeat=LATER, refused_at=None)
+
+
+def test_a_removed_instance_that_comes_back_is_new() -> None:
+    flapping = replace(TOMBSTONE, flaps=3)
+    assert flapping.registered(SENT, LATER) == ModelInstance.first(SENT, LATER)
+
+
+@pytest.mark.parametrize("state", InstanceState)
+def test_healthy_on_the_wire_means_a_fresh_heartbeat(state: InstanceState) -> None:
+    assert ListedInstance(HEALTHY, state).beats is (state in {"healthy", "drained"})
+
+
+def test_an_identity_is_compared_exactly_and_sorted_by_name_host_and_port() -> None:
+    in_order = [
+        InstanceKey("a@llm", "a", 9),
+        InstanceKey("a@llm", "a", 10),
+        InstanceKey("a@llm", "b", 1),
+        InstanceKey("b@llm", "a", 1),
+    ]
+    assert sorted(in_order[::-1]) == in_order
+    assert InstanceKey("Qwen@llm", "h", 1) != InstanceKey("qwen@llm", "h", 1)
+    assert (KEY.name, KEY.type, str(KEY)) == ("qwen", "llm", "qwen@llm/10.0.0.4:8001")
+
+
+def test_a_registration_is_read_as_leniently_as_dbgpt_does() -> None:
+    fields = {"model_name": " qwen@llm ", "host": "10.0.0.4", "port": "8001", "weight": "", "enabled": "no", "x": 1}
+    assert Registration.parse(fields) == Registration(KEY, enabled=False)
+    assert InstanceKey.parse(fields) == KEY
+    with pytest.raises(InvalidInstance, match="port is missing") as caught:
+        Registration.parse({"model_name": "qwen@llm", "host": "h"})
+    assert caught.value.field == "port"
+
+
+@pytest.mark.parametrize(("host", "written"), [("h", "h"), ("::1", "[::1]"), ("[::1]", "[::1]")])
+def test_a_host_before_a_port(host: str, written: str) -> None:
+    assert bracketed(host) == written

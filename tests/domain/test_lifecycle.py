@@ -1,0 +1,131 @@
+"""The state of an instance at a time (rules 2, 3, 4 and 8). No registry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from dbgpt_ctl.domain.events import WORKER, Cause
+from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
+from dbgpt_ctl.domain.lifecycle import (
+    Evaluation,
+    is_forgotten,
+    is_long_gone,
+    may_expire,
+    state_of,
+    tombstone_since,
+)
+from dbgpt_ctl.domain.registry_outage import Hold, Pulse
+from tests.domain.instances import DEREGISTERED, DISABLED, EXPIRED, HEALTHY, LATER, TIMEOUT, TOMBSTONE
+from tests.support.clock import START
+
+MICRO = timedelta(microseconds=1)
+CAUSE = Cause("register", WORKER)
+
+
+@pytest.mark.parametrize(
+    ("instance", "age", "state"),
+    [
+        (HEALTHY, timedelta(), "healthy"),
+        (HEALTHY, TIMEOUT, "healthy"),
+        (HEALTHY, TIMEOUT + MICRO, "unhealthy"),
+        (HEALTHY, -TIMEOUT, "healthy"),
+        (DISABLED, TIMEOUT, "drained"),
+        (DISABLED, TIMEOUT + MICRO, "unhealthy"),
+        (replace(HEALTHY, check_healthy=False), 99 * TIMEOUT, "healthy"),
+        (replace(DISABLED, check_healthy=False), 99 * TIMEOUT, "drained"),
+        (DEREGISTERED, timedelta(), "deregistered"),
+        (replace(DISABLED, deregistered_at=LATER), 99 * TIMEOUT, "deregistered"),
+    ],
+)
+def test_the_state_follows_from_the_facts_and_the_time(instance: ModelInstance, age: timedelta, state: str) -> None:
+    assert state_of(instance, START + age, TIMEOUT) == state
+
+
+@pytest.mark.parametrize(
+    ("instance", "expires"),
+    [
+        (HEALTHY, True),
+        (DISABLED, True),
+        (EXPIRED, False),
+        (DEREGISTERED, False),
+        (TOMBSTONE, False),
+        (replace(HEALTHY, check_healthy=False), False),
+    ],
+)
+def test_silence_expires_only_an_instance_with_a_heartbeat_to_miss(instance: ModelInstance, *, expires: bool) -> None:
+    assert may_expire(instance) is expires
+
+
+@pytest.mark.parametrize(
+    ("instance", "gone"),
+    [
+        (HEALTHY, True),
+        (replace(HEALTHY, check_healthy=False), False),
+        (DISABLED, False),
+        (DEREGISTERED, True),
+        (DEREGISTERED.with_heartbeat(LATER + TIMEOUT), False),
+        (DEREGISTERED.drained(LATER, by=None, reason=None), False),
+        (replace(TOMBSTONE, enabled=False), True),
+    ],
+)
+def test_what_is_long_gone(instance: ModelInstance, *, gone: bool) -> None:
+    assert is_long_gone(instance, LATER + timedelta(seconds=1)) is gone
+    assert not is_long_gone(instance, START)
+
+
+def test_a_tombstone_lasts_for_one_timeout_after_the_last_heartbeat_that_it_refused() -> None:
+    assert tombstone_since(DEREGISTERED) is None
+    assert not is_forgotten(DEREGISTERED, LATER + 99 * TIMEOUT, TIMEOUT)
+    assert tombstone_since(TOMBSTONE) == LATER
+    assert not is_forgotten(TOMBSTONE, LATER + TIMEOUT, TIMEOUT)
+    assert is_forgotten(TOMBSTONE, LATER + TIMEOUT + MICRO, TIMEOUT)
+    refused = TOMBSTONE.with_heartbeat(LATER + TIMEOUT)
+    assert tombstone_since(refused) == LATER + TIMEOUT
+    assert not is_forgotten(refused, LATER + 2 * TIMEOUT, TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("since", "forgotten"),
+    [
+        (timedelta(seconds=10), False),  # held: nobody could refuse a heartbeat during the outage
+        (timedelta(seconds=-61), True),  # forgotten before the outage
+        (timedelta(seconds=90), True),  # removed after it
+    ],
+)
+def test_a_tombstone_is_held_through_an_outage(since: timedelta, *, forgotten: bool) -> None:
+    hold = Hold(START, START + timedelta(seconds=90), START + timedelta(seconds=150))
+    tombstone = replace(TOMBSTONE, deregistered_at=START + since)
+    assert is_forgotten(tombstone, START + timedelta(seconds=149), timedelta(seconds=50), hold) is forgotten
+
+
+def evaluation(now: datetime, pulse: Pulse | None = None) -> Evaluation:
+    return Evaluation(now, pulse, TIMEOUT)
+
+
+def test_an_expiry_is_announced_at_the_time_when_the_heartbeat_got_too_old() -> None:
+    late = evaluation(START + 2 * TIMEOUT)
+    assert late.is_expiry_unannounced(HEALTHY)
+    announced, (change,) = late.announce_expiry(HEALTHY)
+    assert (change.time, announced) == (START + TIMEOUT, EXPIRED)
+    assert late.announce_expiry(announced) == (announced, [])
+    assert evaluation(START + TIMEOUT).announce_expiry(HEALTHY) == (HEALTHY, [])
+
+
+def test_while_states_are_held_no_expiry_is_announced() -> None:
+    pulse = Pulse(START)
+    held = evaluation(START + 2 * TIMEOUT, pulse)
+    assert held.hold is not None
+    assert held.state_of(HEALTHY) is InstanceState.HEALTHY
+    assert held.announce_expiry(HEALTHY) == (HEALTHY, [])
+    assert held.expires_at(HEALTHY) == START + 3 * TIMEOUT, "when the hold ends"
+    assert held.expires_before == START - TIMEOUT, "older heartbeats had expired before the outage"
+
+
+def test_a_command_is_announced_with_the_state_at_the_time() -> None:
+    announced, (change,) = evaluation(LATER).announce_command(None, HEALTHY, CAUSE)
+    assert (announced, change.old, change.new) == (HEALTHY, "absent", "healthy")
+    _, (removal,) = evaluation(LATER).announce_command(HEALTHY, None, CAUSE)
+    assert (removal.old, removal.new) == ("healthy", "absent")

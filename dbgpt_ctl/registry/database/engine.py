@@ -156,8 +156,12 @@ def _sqlite(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any], *, reads
     def on_connect(connection: Any, _: object) -> None:
         # The driver's own notion of transactions is switched off, see on_begin. FULL: a commit outlives a power cut
         # too.
-        connection.isolation_level = None
-        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.isolation_level = None
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()  # the pool does not know it yet
+            raise
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:

@@ -44,8 +44,8 @@ class Lanes:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def close(self, last: Callable[[], None]) -> None:
-        """Answers what waits, does `last` and ends the threads."""
+        """Answers what waits, ends the threads and then does `last`: no thread holds a connection any more."""
         for lane in (self.writes, self.models, self.all, self.single, self.events):
             await lane.close()
-        await self.run(last)
-        self._threads.shutdown()
+        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(last)

@@ -179,7 +179,9 @@ def count_rows(connection: Connection) -> int:
 
 
 def _for_driver(connection: Connection, time: datetime) -> Any:
-    process = UtcTime().bind_processor(connection.dialect)
+    """The time as the column type stores it. On SQLite that is a text: its driver's own conversion is deprecated."""
+    dialect = connection.dialect
+    process = UtcTime().dialect_impl(dialect).bind_processor(dialect)
     return process(time) if process else time
 
 

@@ -1,4 +1,7 @@
-"""A real uvicorn in a thread of the test's process, on a free port of loopback."""
+"""The real HTTP server in a thread of the test's process, on a free port of loopback.
+
+Each answer of the API is validated against the OpenAPI document; see `api_document`.
+"""
 
 from __future__ import annotations
 
@@ -8,52 +11,54 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.bootstrap import create_tracer
+from dbgpt_ctl.controller.http.protocol import BoundedServer
+from dbgpt_ctl.controller.http.server import create_server
 from dbgpt_ctl.controller.http.socket import listening_socket
 from dbgpt_ctl.settings.schema import ControllerSettings
+from tests.support.api_document import ValidatingApp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import FastAPI
 
+    from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.registry.contract import ModelRegistry
 
 STARTUP_SECS = 20.0
 
 
-class _Server(uvicorn.Server):
-    """Tells its thread's parent when it serves."""
+class _Server(BoundedServer):
+    """Reports when it serves, and ends watches at its end as `ctl serve` does; it would wait for them otherwise."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
+    def __init__(self, app: ValidatingApp, controller: Controller | None) -> None:
+        super().__init__(create_server(app, drain_secs=5).config)
         self.serving = threading.Event()
+        self._controller = controller
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         self.serving.set()
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Watchers go, as with `ctl serve`; else they would be waited for."""
-        controller = getattr(getattr(self.config.app, "state", None), "controller", None)
-        if controller is not None:
-            controller.leaving = True
+        if self._controller is not None:
+            self._controller.leaving = True
         await super().shutdown(sockets)
 
 
 @contextmanager
 def running_app(app: FastAPI, *, send_buffer: int | None = None) -> Iterator[str]:
-    """Serves `app` until the block is left; gives its base URL. `send_buffer`: the system's, of each connection."""
+    """Serves `app` until the block is left; gives its base URL. `send_buffer`: the system's, of each connection.
+
+    Fails at the end when an answer of the API was not as the OpenAPI document says.
+    """
     with listening_socket("127.0.0.1", 0) as sock:
         if send_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, ws="none", lifespan="on", timeout_graceful_shutdown=5
-        )
-        server = _Server(config)
+        validating = ValidatingApp(app)
+        server = _Server(validating, getattr(app.state, "controller", None))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="controller under test")
         thread.start()
         try:
@@ -62,6 +67,7 @@ def running_app(app: FastAPI, *, send_buffer: int | None = None) -> Iterator[str
         finally:
             server.should_exit = True
             thread.join()
+    assert not validating.violations, "\n".join(validating.violations)
 
 
 @contextmanager

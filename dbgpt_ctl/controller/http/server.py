@@ -1,23 +1,20 @@
-"""Serves the application until a signal, or an unusable registry, ends it."""
+"""Serves the application until a signal, or a registry that is unusable, ends it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import resource
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from dbgpt_ctl.controller.http.protocol import BoundedHttpProtocol
-from dbgpt_ctl.domain.instance import bracketed
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from fastapi import FastAPI
 
@@ -26,82 +23,68 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_DESCRIPTORS = 65_536
-TICKS_PER_SECOND = 10
-"""Uvicorn's."""
 DRAIN_SECS = 10
-"""So long a request that is under way at the end may take."""
+"""How long requests in progress may take at the end."""
 
 
 def serve(app: FastAPI, sock: socket.socket, grace_secs: float) -> None:
     """Serves an application of `create_app` on a listening socket.
 
-    SIGTERM (or the SIGHUP of a terminal that closes) turns health to 503 and, after `grace_secs` more of serving, ends
-    it: connections drain, the registry is closed, and this returns. A second SIGTERM, or SIGINT, ends it at once;
-    SIGINT raises KeyboardInterrupt. Raises RegistryUnusable when the registry says that waiting is of no use.
+    SIGTERM, or the SIGHUP of a terminal that closes, turns health to 503. `grace_secs` later the server ends:
+    connections drain, the registry is closed, and this function returns. A second SIGTERM, or SIGINT, ends the server
+    at once; SIGINT raises KeyboardInterrupt. Raises RegistryUnusable when the registry does.
     """
     _raise_descriptor_limit()
+    server = create_server(app)
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(_serve(server, sock, app.state.controller, grace_secs))
+
+
+def create_server(app: Callable[..., Any], *, drain_secs: int = DRAIN_SECS) -> uvicorn.Server:
+    """Uvicorn for an ASGI application, with the bounds of `protocol` unless this version of uvicorn lacks a part."""
+    http: Any = "auto"
+    server_class = uvicorn.Server
+    try:
+        from dbgpt_ctl.controller.http.protocol import BoundedHttpProtocol, BoundedServer
+    except ImportError as error:
+        log.warning("requests are served without bounds on their head and their time: %s", error)
+    else:
+        http, server_class = BoundedHttpProtocol, BoundedServer
     config = uvicorn.Config(
         app,
-        http=BoundedHttpProtocol,
-        proxy_headers=False,  # what the log says of callers is the address that they have, not what they claim
+        http=http,
+        proxy_headers=False,  # the log shows the address of the caller, not the address that the caller claims
         log_config=None,
         access_log=False,
         server_header=False,
         ws="none",
         lifespan="on",
-        timeout_graceful_shutdown=DRAIN_SECS,
+        timeout_graceful_shutdown=drain_secs,
     )
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(_Server(config), sock, app.state.controller, grace_secs))
+    return server_class(config)
 
 
 def _raise_descriptor_limit() -> None:
-    """Each connection takes one, and stock clients open one per call: the usual soft limit of 1024 soon is too low."""
+    """Each connection takes one, and DB-GPT's clients open one per call: the usual soft limit of 1024 is too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals to `_Ending`: uvicorn would raise them again, and SIGTERM is an orderly end here, exit 0."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for sock in [] if self.should_exit else sockets or []:
-            host, port = sock.getsockname()[:2]
-            log.info("listening on http://%s:%s", bracketed(host), port)
-
-    async def on_tick(self, counter: int) -> bool:
-        if counter % TICKS_PER_SECOND == 0:
-            for connection in self.server_state.connections.copy():
-                if isinstance(connection, BoundedHttpProtocol):
-                    connection.hurry()
-        return await super().on_tick(counter)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets)
-        if self.force_exit:  # uvicorn would leave the application to be cancelled, and tell so in tracebacks
-            await self.lifespan.shutdown()
-
-
 class _Ending:
-    """How the server comes to its end, and why: `why` is what to raise then, if anything."""
+    """How the server ends. `error` is what to raise at the end, if anything."""
 
-    def __init__(self, server: _Server, controller: Controller, grace_secs: float) -> None:
+    def __init__(self, server: uvicorn.Server, controller: Controller, grace_secs: float) -> None:
         self._server = server
         self._controller = controller
         self._grace_secs = grace_secs
-        self.why: BaseException | None = None
+        self.error: BaseException | None = None
 
-    def politely(self) -> None:
-        """The first time: health says 503, and after the grace it ends. The second time: at once."""
+    def gracefully(self) -> None:
+        """The first time: health answers 503, and the server ends after the grace. The second time: it ends now."""
         if self._controller.leaving or not self._grace_secs or not self._controller.health().ready:
-            self.at_once(None)  # asked twice, or there is nobody to serve
+            self.now(None)  # the second time, or no client can be served
             return
         self._controller.leaving = True
         log.info(
@@ -109,26 +92,26 @@ class _Ending:
             self._grace_secs,
             self._grace_secs + DRAIN_SECS + 1,
         )
-        asyncio.get_running_loop().call_later(self._grace_secs, self.at_once, None)
+        asyncio.get_running_loop().call_later(self._grace_secs, self.now, None)
 
-    def at_once(self, why: BaseException | None) -> None:
-        """Without grace; when that was asked before, also without waiting for requests under way."""
+    def now(self, error: BaseException | None) -> None:
+        """Without grace; the second time also without waiting for requests in progress."""
         self._server.force_exit = self._server.should_exit
         self._server.should_exit = True
         self._controller.leaving = True
-        self.why = self.why or why
+        self.error = self.error or error
 
 
-async def _serve(server: _Server, sock: socket.socket, controller: Controller, grace_secs: float) -> None:
+async def _serve(server: uvicorn.Server, sock: socket.socket, controller: Controller, grace_secs: float) -> None:
     ending = _Ending(server, controller, grace_secs)
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, ending.politely)
+    loop.add_signal_handler(signal.SIGTERM, ending.gracefully)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
-        loop.add_signal_handler(signal.SIGHUP, ending.politely)
-    loop.add_signal_handler(signal.SIGINT, ending.at_once, KeyboardInterrupt())
-    controller.on_unusable = ending.at_once
+        loop.add_signal_handler(signal.SIGHUP, ending.gracefully)
+    loop.add_signal_handler(signal.SIGINT, ending.now, KeyboardInterrupt())
+    controller.on_unusable = ending.now
     await server.serve(sockets=[sock])
-    if not isinstance(ending.why, CtlError):
+    if not isinstance(ending.error, CtlError):
         log.info("stopped")
-    if ending.why is not None:
-        raise ending.why
+    if ending.error is not None:
+        raise ending.error

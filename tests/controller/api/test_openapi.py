@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.api import dbgpt
 from dbgpt_ctl.controller.api.openapi import EXAMPLES, INTERNAL_ERROR
 from dbgpt_ctl.controller.api.params import MAX_BODY_BYTES
 from dbgpt_ctl.controller.app import create_app
@@ -30,6 +31,7 @@ from dbgpt_ctl.registry.contract import Listing
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
+from tests.support.api_document import violations
 from tests.support.server import running_app, running_controller
 
 if TYPE_CHECKING:
@@ -193,3 +195,38 @@ def test_a_reply_that_is_not_as_the_document_says_is_noticed(live: str) -> None:
 def test_examples_of_errors_are_in_the_order_of_their_status() -> None:
     statuses = [each.http_status for each in EXAMPLES]
     assert statuses == sorted(statuses)
+
+
+def test_an_answer_that_is_not_documented_fails_the_test(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check that `running_app` makes of every answer."""
+    monkeypatch.setattr(dbgpt, "wire_object", lambda entry: {"model_name": entry.instance.key.model_name, "new": 1})
+    small = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT, max_instances=1)
+    with (
+        pytest.raises(AssertionError, match="'host' is a required property"),
+        running_controller(small) as url,
+        httpx.Client(base_url=url, trust_env=False) as http,
+    ):
+        http.post(MODELS, json=GOOD)
+        http.get(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "media_type", "body", "violation"),
+    [
+        ("GET /api/health", 200, "application/json", b'{"status":"ok","more":1}', "Additional properties"),
+        ("GET /api/health", 503, "application/problem+json", b'{"status":503}', "'detail' is a required property"),
+        ("GET /api/health", 418, "application/json", b"{}", "is not documented"),
+        ("GET /api/nowhere", 404, "application/problem+json", b'{"status":404}', "'detail' is a required property"),
+        (
+            "GET /api/v1/watch",
+            200,
+            "text/event-stream",
+            b'event: change\nid: s.1\ndata: {"id":1}',
+            "'verb' is a required",
+        ),
+    ],
+)
+def test_what_is_not_documented_is_a_violation(
+    operation: str, status: int, media_type: str, body: bytes, violation: str
+) -> None:
+    assert any(violation in found for found in violations(operation, status, media_type, body))

@@ -16,7 +16,6 @@ import pytest
 from dbgpt_ctl.client import ControllerClient
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.http.protocol import MAX_STALL_SECS, BoundedHttpProtocol
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import ControllerUnreachable
@@ -204,61 +203,6 @@ def test_a_watch_breaks_where_the_controller_is_gone() -> None:
             with pytest.raises(ControllerUnreachable, match="broke off"):
                 next(watch)
         thread.join()
-
-
-class Clock:
-    """Stands in for an event loop's time."""
-
-    now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-
-class Transport:
-    """With bytes that wait for the peer."""
-
-    waiting = 0
-    aborted = False
-    closed = False
-
-    def get_write_buffer_size(self) -> int:
-        return self.waiting
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    def close(self) -> None:
-        self.closed = True
-
-
-@pytest.fixture
-def protocol() -> BoundedHttpProtocol:
-    protocol = BoundedHttpProtocol.__new__(BoundedHttpProtocol)
-    protocol.loop = Clock()  # type: ignore[assignment]
-    protocol.transport = Transport()  # type: ignore[assignment]
-    return protocol
-
-
-def test_a_watch_is_not_hurried_however_long_it_lasts(protocol: BoundedHttpProtocol) -> None:
-    """Its request has come as a whole, and what waits is taken."""
-    for waiting in (0, 10, 20, 10, 0) * 100:
-        protocol.transport.waiting = waiting  # type: ignore[attr-defined]
-        protocol.hurry()
-        protocol.loop.now += MAX_STALL_SECS  # type: ignore[attr-defined]
-    assert not protocol.transport.aborted  # type: ignore[attr-defined]
-    assert not protocol.transport.closed  # type: ignore[attr-defined]
-
-
-def test_who_takes_nothing_is_cut_off(protocol: BoundedHttpProtocol) -> None:
-    protocol.transport.waiting = 70_000  # type: ignore[attr-defined]
-    protocol.hurry()
-    protocol.loop.now += MAX_STALL_SECS  # type: ignore[attr-defined]
-    protocol.hurry()
-    assert not protocol.transport.aborted  # type: ignore[attr-defined]
-    protocol.loop.now += 1  # type: ignore[attr-defined]
-    protocol.hurry()
-    assert protocol.transport.aborted  # type: ignore[attr-defined]
 
 
 def on(url: URL) -> DatabaseModelRegistry:

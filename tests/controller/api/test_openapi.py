@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -201,13 +202,12 @@ def test_an_answer_that_is_not_documented_fails_the_test(clock: ManualClock, mon
     """The check that `running_app` makes of every answer."""
     monkeypatch.setattr(dbgpt, "wire_object", lambda entry: {"model_name": entry.instance.key.model_name, "new": 1})
     small = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT, max_instances=1)
-    with (
-        pytest.raises(AssertionError, match="'host' is a required property"),
-        running_controller(small) as url,
-        httpx.Client(base_url=url, trust_env=False) as http,
-    ):
-        http.post(MODELS, json=GOOD)
-        http.get(MODELS)
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(running_controller(small))
+        httpx.post(url + MODELS, json=GOOD, trust_env=False)
+        httpx.get(url + MODELS, trust_env=False)
+        with pytest.raises(AssertionError, match="'host' is a required property"):
+            stack.close()
 
 
 @pytest.mark.parametrize(

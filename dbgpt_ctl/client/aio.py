@@ -1,37 +1,62 @@
-"""`AsyncControllerClient`: drives the flows of `calls` with an asynchronous transport."""
+"""`AsyncControllerClient`: runs the flows of `calls` in an event loop.
+
+Nothing that `ctl` starts with imports this module: asyncio would add to its start.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
+from functools import wraps
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+import httpx
 
 from dbgpt_ctl.addresses import parse_addresses
-from dbgpt_ctl.client.calls import ADVICE, Calls
+from dbgpt_ctl.client.calls import Calls
+from dbgpt_ctl.client.failover import ADVICE, Failover
+from dbgpt_ctl.client.responses import Response
+from dbgpt_ctl.client.transport import (
+    IDLE_SECONDS,
+    MAX_CONNECTIONS,
+    client_options,
+    no_response,
+    request_parts,
+    timed_out,
+)
 
 if TYPE_CHECKING:
     import builtins
-    from datetime import datetime, timedelta
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from types import TracebackType
     from typing import Self
 
-    import httpx
+    from dbgpt_ctl.client.failover import Flow, Outcome, Request
+    from dbgpt_ctl.client.models import ControllerHealth
 
-    from dbgpt_ctl.client.async_transport import AsyncTransport
-    from dbgpt_ctl.client.calls import Flow
-    from dbgpt_ctl.client.details import ControllerStatus, Drained, EventReport, Inventory, KnownInstance
-    from dbgpt_ctl.client.models import ControllerHealth, InstanceList
-    from dbgpt_ctl.domain.instance import InstanceKey, Registration
-
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncControllerClient:
-    """`ControllerClient` for one event loop: the same verbs and errors; the same arguments but `watch` and `trace`. It
-    cannot watch.
+def _call(
+    flow_of: Callable[Concatenate[Calls, P], Flow[T]],
+) -> Callable[Concatenate[AsyncControllerClient, P], Awaitable[T]]:
+    """The method of the client that runs this flow: the same arguments, and its result."""
 
-    Connections are kept alive. A call is in the span that `traceparent.CURRENT` names.
+    @wraps(flow_of)
+    async def method(self: AsyncControllerClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await drive_async(flow_of(self._calls, *args, **kwargs), self._transport)
+
+    return method
+
+
+class AsyncControllerClient:
+    """`ControllerClient` for one event loop: the same calls and errors, but no `watch`, and no arguments `watch` and
+    `trace`. A call is in the span that `traceparent.CURRENT` names. Connections are kept alive.
     """
 
     def __init__(
@@ -44,98 +69,42 @@ class AsyncControllerClient:
         advice: str = ADVICE,
         actor: str | None = None,
     ) -> None:
-        self._calls = Calls(parse_addresses(address), timeout, monotonic, advice, actor=actor)
-        from dbgpt_ctl.client.async_transport import AsyncTransport
-        from dbgpt_ctl.client.transport import client_options
-
-        self._transport = AsyncTransport(client_options(self._calls.addresses, trust_env=trust_env), transport)
+        addresses = parse_addresses(address)
+        self._calls = Calls(Failover(addresses, timeout, monotonic, advice), actor=actor)
+        self._transport = AsyncTransport(client_options(addresses, trust_env=trust_env), transport)
 
     @property
     def address(self) -> str:
         """The URLs, comma separated, without secrets."""
-        return ",".join(map(str, self._calls.addresses))
+        return ",".join(map(str, self._calls.failover.addresses))
 
-    async def register(self, sent: Registration) -> None:
-        """As `ControllerClient.register`."""
-        return await self._run(self._calls.register(sent))
+    register = _call(Calls.register)
+    heartbeat = _call(Calls.heartbeat)
+    deregister = _call(Calls.deregister)
+    list = _call(Calls.list)
+    instances = _call(Calls.instances)
+    inventory = _call(Calls.inventory)
+    get = _call(Calls.get)
+    drain = _call(Calls.drain)
+    undrain = _call(Calls.undrain)
+    prune = _call(Calls.prune)
+    events = _call(Calls.events)
+    status = _call(Calls.status)
 
-    async def deregister(self, key: InstanceKey, *, remove: bool = False) -> bool:
-        """As `ControllerClient.deregister`."""
-        return await self._run(self._calls.deregister(key, remove=remove))
-
-    async def heartbeat(self, sent: Registration) -> bool:
-        """As `ControllerClient.heartbeat`."""
-        return await self._run(self._calls.heartbeat(sent))
-
-    async def health(self) -> list[ControllerHealth]:
+    async def health(self) -> builtins.list[ControllerHealth]:
         """As `ControllerClient.health`."""
-        from asyncio import gather
-
-        return await gather(*(self._run(self._calls.health(address)) for address in self._calls.addresses))
-
-    async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> InstanceList:
-        """As `ControllerClient.list`."""
-        return await self._run(self._calls.list(model_name, healthy_only=healthy_only))
-
-    async def instances(
-        self, model_name: str | None = None, *, host: str | None = None, state: str | None = None
-    ) -> Inventory:
-        """As `ControllerClient.instances`."""
-        return await self._run(self._calls.instances(model_name, host=host, state=state))
-
-    async def inventory(
-        self, model_name: str | None = None, *, host: str | None = None, require_complete: bool = False
-    ) -> Inventory:
-        """As `ControllerClient.inventory`."""
-        return await self._run(self._calls.inventory(model_name, host=host, require_complete=require_complete))
-
-    async def get(self, key: InstanceKey) -> KnownInstance:
-        """As `ControllerClient.get`."""
-        return await self._run(self._calls.get(key))
-
-    async def drain(self, key: InstanceKey, *, reason: str | None = None) -> Drained:
-        """As `ControllerClient.drain`."""
-        return await self._run(self._calls.drain(key, reason=reason))
-
-    async def undrain(self, key: InstanceKey) -> Drained:
-        """As `ControllerClient.undrain`."""
-        return await self._run(self._calls.undrain(key))
-
-    async def prune(self, older_than: timedelta, *, dry_run: bool = False) -> builtins.list[InstanceKey]:
-        """As `ControllerClient.prune`."""
-        return await self._run(self._calls.prune(older_than, dry_run=dry_run))
-
-    async def events(
-        self,
-        *,
-        after: int | None = None,
-        since: datetime | None = None,
-        model_name: str | None = None,
-        host: str | None = None,
-        port: int | None = None,
-        limit: int = 1000,
-    ) -> EventReport:
-        """As `ControllerClient.events`."""
-        return await self._run(
-            self._calls.events(after=after, since=since, model_name=model_name, host=host, port=port, limit=limit)
-        )
-
-    async def status(self) -> ControllerStatus:
-        """As `ControllerClient.status`."""
-        return await self._run(self._calls.status())
+        flows = map(self._calls.health, self._calls.failover.addresses)
+        return await asyncio.gather(*(drive_async(flow, self._transport) for flow in flows))
 
     def acting_as(self, actor: str | None) -> AsyncControllerClient:
         """The same client, on the same connections, for calls of that actor. Closing either closes both."""
         other = copy(self)
-        other._calls = replace(self._calls, actor=actor)  # noqa: SLF001 - its own kind
+        other._calls = replace(self._calls, actor=actor)  # noqa: SLF001 - of the same class
         return other
 
     async def aclose(self) -> None:
-        """Lets go of the connections. Repeatable."""
+        """Closes the connections. Repeatable."""
         await self._transport.aclose()
-
-    async def _run(self, flow: Flow[T]) -> T:
-        return await drive_async(flow, self._transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,7 +116,7 @@ class AsyncControllerClient:
 
 
 async def drive_async(flow: Flow[T], transport: AsyncTransport) -> T:
-    """As `drive`."""
+    """As `failover.drive`, in an event loop."""
     try:
         request = next(flow)
         while True:
@@ -155,3 +124,57 @@ async def drive_async(flow: Flow[T], transport: AsyncTransport) -> T:
     except StopIteration as done:
         result: T = done.value
         return result
+
+
+class AsyncTransport:
+    """Sends requests over httpx in one event loop. At most MAX_CONNECTIONS requests run; the others wait their turn.
+
+    Each running request has an httpx client of its own, because a pool of httpcore looks at all its connections for
+    each request: with fifty connections that costs more than the request itself, and with a hundred, calls time out.
+    """
+
+    def __init__(self, options: Mapping[str, Any], transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._options = {**options, "transport": transport}
+        self._idle: deque[_Idle] = deque()
+        self._turn = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._closed = False
+
+    async def send(self, request: Request) -> Outcome:
+        """The outcome of the request within its timeout, which covers the wait for a turn and the name lookup."""
+        try:
+            async with asyncio.timeout(request.timeout), self._turn, self._client() as client:
+                response = await client.request(request.method, request.url, **request_parts(request))
+        except TimeoutError:
+            return timed_out(request)
+        except httpx.RequestError as error:
+            return no_response(error, request)
+        return Response(response.status_code, response.headers, response.content)
+
+    async def aclose(self) -> None:
+        """Closes all idle connections at once, and those in use when their request ends. Repeatable."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().client.aclose()
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
+        client = self._idle.pop().client if self._idle else httpx.AsyncClient(**self._options)
+        try:
+            yield client
+        finally:
+            if self._closed:
+                await client.aclose()
+            else:
+                await self._keep(client)
+
+    async def _keep(self, client: httpx.AsyncClient) -> None:
+        """The client that was kept last is used next. Each call closes one of those that a burst left behind."""
+        now = monotonic()
+        self._idle.append(_Idle(client, now))
+        if now - self._idle[0].since > IDLE_SECONDS:
+            await self._idle.popleft().client.aclose()
+
+
+class _Idle(NamedTuple):
+    client: httpx.AsyncClient
+    since: float

@@ -1,17 +1,27 @@
-"""What a controller reports: instances as its API lists them, and its own health. No I/O."""
+"""What a controller reports, as values: instances, events, its status and its health. No I/O.
+
+Each `read` takes a decoded JSON object and raises ValueError, KeyError or TypeError where it is not what the API sends.
+Unknown keys are ignored: a newer controller may send more.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WatchedKind: TypeAlias = Literal["ready", "change", "reset", "dropped", "leaving"]
 
 
 @dataclass(slots=True)
 class ReportedInstance:
-    """One instance with DB-GPT's attribute names, the nine keys of the API. Unchecked: a stranger's values."""
+    """One instance with DB-GPT's attribute names, the nine keys of its API. The values are not validated."""
 
     model_name: str
     host: str
@@ -22,26 +32,26 @@ class ReportedInstance:
     enabled: bool = True
     prompt_template: str | None = None
     last_heartbeat: datetime | None = None
-    """Aware. None when it never beat."""
+    """Aware. None if no heartbeat ever came."""
     beat_is_local: bool = False
-    """`last_heartbeat` came without an offset: DB-GPT's controller sends its own local time, and which that is it does
-    not say. It is taken as this host's.
+    """`last_heartbeat` came without an offset. DB-GPT's controller sends its own local time and does not report its
+    time zone, so the time is read in this host's zone.
     """
 
     @classmethod
-    def read(cls, reported: dict[str, Any]) -> ReportedInstance:
-        """From one object of a list; keys it does not know are left out. `last_heartbeat` as in `read_time`."""
+    def read(cls, fields: dict[str, Any]) -> ReportedInstance:
+        """From one object of a list. `last_heartbeat` is read as in `read_time`."""
         return cls(
-            model_name=reported["model_name"],
-            host=reported["host"],
-            port=reported["port"],
-            weight=reported.get("weight", 1.0),
-            check_healthy=reported.get("check_healthy") is not False,
-            healthy=reported.get("healthy") is True,
-            enabled=reported.get("enabled") is not False,
-            prompt_template=reported.get("prompt_template"),
-            last_heartbeat=read_time(reported.get("last_heartbeat")),
-            beat_is_local=is_local(reported.get("last_heartbeat")),
+            model_name=fields["model_name"],
+            host=fields["host"],
+            port=fields["port"],
+            weight=fields.get("weight", 1.0),
+            check_healthy=fields.get("check_healthy") is not False,
+            healthy=fields.get("healthy") is True,
+            enabled=fields.get("enabled") is not False,
+            prompt_template=fields.get("prompt_template"),
+            last_heartbeat=read_time(fields.get("last_heartbeat")),
+            beat_is_local=_has_no_offset(fields.get("last_heartbeat")),
         )
 
     @property
@@ -51,8 +61,49 @@ class ReportedInstance:
 
     @property
     def state(self) -> InstanceState:
-        """As far as the nine keys tell: what is deregistered shows as unhealthy."""
+        """The state as far as the nine keys show it."""
         return reported_state(healthy=self.healthy, enabled=self.enabled)
+
+
+@dataclass(slots=True)
+class KnownInstance(ReportedInstance):
+    """One instance with all its facts and its state, as the controller derived it. Times are aware, in UTC."""
+
+    state: InstanceState = InstanceState.HEALTHY
+    registered_at: datetime | None = None
+    deregistered_at: datetime | None = None
+    refused_at: datetime | None = None
+    """The last heartbeat that was refused because it came after a deregister."""
+    drained_at: datetime | None = None
+    drained_by: str | None = None
+    drain_reason: str | None = None
+    flaps: int = 0
+    """How often it expired since it was first registered."""
+    removed: bool = False
+    """It is in no list any more, and is remembered only to refuse late heartbeats."""
+    object: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The API's own object."""
+    time: datetime | None = None
+    """The registry's time of the answer; ages count against it."""
+
+    @classmethod
+    def read(cls, fields: dict[str, Any], time: datetime | None = None) -> KnownInstance:
+        """From an INSTANCE of /api/v1, or from the nine keys of DB-GPT's API: then the state is what they show."""
+        reported = ReportedInstance.read(fields)
+        return cls(
+            **{name: getattr(reported, name) for name in ReportedInstance.__dataclass_fields__},
+            state=InstanceState(fields["state"]) if "state" in fields else reported.state,
+            registered_at=read_time(fields.get("registered_at")),
+            deregistered_at=read_time(fields.get("deregistered_at")),
+            refused_at=read_time(fields.get("refused_at")),
+            drained_at=read_time(fields.get("drained_at")),
+            drained_by=fields.get("drained_by"),
+            drain_reason=fields.get("drain_reason"),
+            flaps=int(fields.get("flaps") or 0),
+            removed=fields.get("removed") is True,
+            object=fields,
+            time=time,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +114,13 @@ class InstanceList:
     controller: str
     """The URL that answered, without secrets."""
     date: datetime | None
-    """The registry's time when it answered (header X-Ctl-Time, else Date), aware, UTC: ages count against it."""
+    """The registry's time of the answer (header X-Ctl-Time, else Date), aware, UTC; ages count against it."""
     stale_since: datetime | None
-    """From when on the answer may miss changes: its database was away (header X-Ctl-Stale-Since). Aware."""
-
+    """The answer may lack changes after this time: the registry's database was away (header X-Ctl-Stale-Since). Aware.
+    """
     held_until: datetime | None = None
-    """Some are listed as healthy only because the registry itself was away: until then they may beat again (header
-    X-Ctl-Held-Until). Aware.
+    """Some instances are listed as healthy only because the registry itself was away; their workers have until this
+    time to send a heartbeat (header X-Ctl-Held-Until). Aware.
     """
     registry_time: datetime | None = None
     """`date` where the registry's clock is not the controller's own (header X-Ctl-Time); else None."""
@@ -86,6 +137,153 @@ class InstanceList:
 
 
 @dataclass(frozen=True, slots=True)
+class Inventory:
+    """The instances that a controller lists, with all facts that it reports.
+
+    `complete` is False where the controller has no /api/v1: then only DB-GPT's nine keys are known, the other facts are
+    None, and a deregistered instance shows as unhealthy.
+    """
+
+    instances: tuple[KnownInstance, ...] = field(repr=False)
+    complete: bool
+    controller: str
+    """The URL that answered, without secrets."""
+    time: datetime | None
+    """The registry's time of the answer; ages count against it."""
+    stale_since: datetime | None = None
+    """As in an `InstanceList`."""
+    held_until: datetime | None = None
+    """As in an `InstanceList`."""
+
+    @classmethod
+    def of_list(cls, answer: InstanceList, host: str | None = None) -> Inventory:
+        """From DB-GPT's list; only the instances on `host`, if it is given."""
+        instances = (KnownInstance.read(fields, answer.date) for fields in answer.objects)
+        return cls(
+            instances=tuple(instance for instance in instances if host in (None, instance.host)),
+            complete=False,
+            controller=answer.controller,
+            time=answer.date,
+            stale_since=answer.stale_since,
+            held_until=answer.held_until,
+        )
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """The API's own objects, in the order of `instances`."""
+        return [instance.object for instance in self.instances]
+
+
+InstanceReport = Inventory
+"""The name that users of earlier releases import."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """The instance after a drain or an undrain. `durable`: the drain outlives the controller's process."""
+
+    instance: KnownInstance
+    durable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventReport(EventPage):
+    """An answer to `events`. `objects` are the API's EVENTs, one for each of `events`."""
+
+    objects: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
+    controller: str = ""
+    """The URL that answered, without secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One message of a watch.
+
+    `ready` comes first. `change` has an `event`. `reset`: changes are missing here, so list again. `dropped` (this
+    reader is too slow) and `leaving` (the controller ends) are the last messages: watch again with the last `cursor`.
+    """
+
+    kind: WatchedKind
+    cursor: str | None = None
+    """The position to go on from; None where the message does not change it."""
+    event: Event | None = None
+    reason: str | None = None
+    """One line, in a `reset`."""
+    object: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The API's own object."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCount:
+    """How many instances of one model are in each state."""
+
+    model_name: str
+    healthy: int
+    unhealthy: int
+    drained: int
+    deregistered: int
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerStatus:
+    """An answer to `status`. Times are aware."""
+
+    controller: str
+    """The URL that answered, without secrets."""
+    object: dict[str, Any] = field(repr=False)
+    """The API's own object."""
+    version: str
+    """The version of the controller's package."""
+    time: datetime | None
+    started_at: datetime | None
+    leaving: bool
+    kind: str
+    """The kind of its registry: embedded, sqlite, mysql, mariadb or remote."""
+    place: str | None
+    durable: bool
+    ready: bool
+    reason: str | None
+    heartbeat_interval_secs: float | None
+    heartbeat_timeout_secs: float | None
+    max_instances: int | None
+    stale_since: datetime | None
+    held_until: datetime | None
+    models: tuple[ModelCount, ...]
+    watchers: int
+    last_event_id: int | None
+    """The id of the newest event; None while the registry does not know it."""
+
+    @classmethod
+    def read(cls, fields: dict[str, Any], controller: str) -> ControllerStatus:
+        """From the object that /api/v1/status sends."""
+        process, registry, settings = fields["controller"], fields["registry"], fields["settings"]
+        return cls(
+            controller=controller,
+            object=fields,
+            version=str(process["version"]),
+            time=read_time(fields.get("time")),
+            started_at=read_time(process.get("started_at")),
+            leaving=process.get("leaving") is True,
+            kind=str(registry["kind"]),
+            place=registry.get("place"),
+            durable=registry.get("durable") is True,
+            ready=registry.get("ready") is True,
+            reason=registry.get("reason"),
+            heartbeat_interval_secs=settings.get("heartbeat_interval_secs"),
+            heartbeat_timeout_secs=settings.get("heartbeat_timeout_secs"),
+            max_instances=settings.get("max_instances"),
+            stale_since=read_time(fields.get("stale_since")),
+            held_until=read_time(fields.get("held_until")),
+            models=tuple(
+                ModelCount(**{name: counts[name] for name in ModelCount.__dataclass_fields__})
+                for counts in fields["models"]
+            ),
+            watchers=int(fields.get("watchers") or 0),
+            last_event_id=fields.get("last_event_id"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ControllerHealth:
     """One controller's answer to a health check, or its absence."""
 
@@ -93,32 +291,42 @@ class ControllerHealth:
     """Its URL, without secrets."""
     ok: bool
     status: int | None
-    """HTTP status; None when it did not answer."""
+    """The HTTP status; None without an answer."""
     detail: str
     """One line: `ok`, or the reason."""
     latency: float | None
-    """Seconds; None when it did not answer."""
+    """Seconds; None without an answer."""
+
+
+def read_key(fields: Mapping[str, Any]) -> InstanceKey:
+    """The three keys of an identity, verbatim."""
+    name, host, port = fields["model_name"], fields["host"], fields["port"]
+    if not (isinstance(name, str) and isinstance(host, str) and isinstance(port, int)):
+        raise ValueError("not an identity")  # noqa: TRY004 - callers treat every malformed answer alike
+    return InstanceKey(name, host, port)
+
+
+def read_event(fields: Mapping[str, Any]) -> Event:
+    """An EVENT of /api/v1. A state that this version does not know is kept as it is."""
+    number, time = fields["id"], read_time(fields["time"])
+    if not isinstance(number, int) or time is None:
+        raise ValueError("not an event")
+    cause = Cause(str(fields["verb"]), Actor(ActorKind(fields["actor"]), fields.get("address")), fields.get("reason"))
+    change = Change(time.astimezone(UTC), read_key(fields), str(fields["old"]), str(fields["new"]), cause)
+    return Event(number, change)
 
 
 def reported_state(*, healthy: bool, enabled: bool) -> InstanceState:
-    """The state that two of the nine keys tell."""
+    """The state that two of the nine keys show. A deregistered instance shows as unhealthy."""
     if not healthy:
         return InstanceState.UNHEALTHY
     return InstanceState.HEALTHY if enabled else InstanceState.DRAINED
 
 
-def is_local(value: Any) -> bool:
-    """Whether this is a time without an offset."""
-    try:
-        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is None
-    except ValueError:
-        return False
-
-
 def read_time(value: Any) -> datetime | None:
-    """A time in ISO 8601, aware. None for null and for what is no time.
+    """A time in ISO 8601, aware. None for null and for any value that is not a time.
 
-    DB-GPT sends its host's local time without an offset: it is taken as this host's, the best guess there is.
+    DB-GPT sends its host's local time without an offset; it is read in this host's zone, which is the likeliest one.
     """
     if not isinstance(value, str):
         return None
@@ -127,3 +335,10 @@ def read_time(value: Any) -> datetime | None:
         return time if time.tzinfo is not None else time.astimezone()
     except (ValueError, OverflowError):
         return None
+
+
+def _has_no_offset(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is None
+    except ValueError:
+        return False

@@ -1,7 +1,7 @@
-"""Sends the requests of `calls` over httpx, blocking, and turns its exceptions into reasons.
+"""Sends requests over httpx, blocking, and turns its exceptions into a `NoResponse` with a reason.
 
-`async_transport` is its twin. Only the two import httpx, which costs a tenth of a second: they are imported when a
-client is made.
+Only this module, `watch` and `aio` import httpx. It takes a tenth of a second, so they are imported when a client is
+made.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ssl
 import sys
 from base64 import b64encode
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 # Where click and rich are installed, httpx imports its own command line too: more than half of what it costs. None here
 # is an ImportError to it, for which it is prepared.
@@ -23,52 +23,43 @@ if _spared:
     del sys.modules["httpx._main"]
 
 from dbgpt_ctl import __version__  # noqa: E402
-from dbgpt_ctl.client.responses import Reply, Unanswered, one_line  # noqa: E402
+from dbgpt_ctl.client.responses import NoResponse, Response, one_line  # noqa: E402
 from dbgpt_ctl.errors import UsageError  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dbgpt_ctl.addresses import Address
-    from dbgpt_ctl.client.calls import Request
+    from dbgpt_ctl.client.failover import Outcome, Request
 
-    Watch = Callable[[Request, Reply | Unanswered, float], None]
-    """Told of each request, what came of it, and the seconds it took."""
+    Observe = Callable[[Request, Outcome, float], None]
+    """Called with each request, its outcome, and the seconds it took."""
 
 MAX_CONNECTIONS = 100
 IDLE_SECONDS = 4.0
-"""How long an idle connection is kept: less than the 5 s after which uvicorn closes it, so a call seldom meets that."""
-
-
-class Sends(Protocol):
-    """What drives a flow."""
-
-    def send(self, request: Request) -> Reply | Unanswered:
-        """What came of the request."""
+"""How long an idle connection is kept: less than the 5 s after which uvicorn closes it, so a call rarely meets that."""
 
 
 class Transport:
     """Blocking. May be used by several threads."""
 
     def __init__(
-        self, options: Mapping[str, Any], transport: httpx.BaseTransport | None = None, watch: Watch | None = None
+        self, options: Mapping[str, Any], transport: httpx.BaseTransport | None = None, observe: Observe | None = None
     ) -> None:
         self._client = httpx.Client(transport=transport, **options)
-        self._watch = watch
+        self._observe = observe
 
-    def send(self, request: Request) -> Reply | Unanswered:
-        """What came of the request within its timeout.
+    def send(self, request: Request) -> Outcome:
+        """The outcome of the request within its timeout.
 
-        Resolving a name is bounded by the system's resolver only, each read of a reply's header by the timeout anew.
+        Two things may take longer: the system's name lookup, and a response's header that arrives in many small parts.
         """
-        if self._watch is None:
-            return self._send(request)
         began = monotonic()
         outcome = self._send(request)
-        self._watch(request, outcome, monotonic() - began)
+        self.observe(request, outcome, monotonic() - began)
         return outcome
 
-    def _send(self, request: Request) -> Reply | Unanswered:
+    def _send(self, request: Request) -> Outcome:
         until = monotonic() + request.timeout
         body = bytearray()
         try:
@@ -76,23 +67,23 @@ class Transport:
                 for chunk in response.iter_bytes():
                     body += chunk
                     if monotonic() > until:
-                        return too_late(request)
-                return Reply(response.status_code, response.headers, bytes(body))
+                        return timed_out(request)
+                return Response(response.status_code, response.headers, bytes(body))
         except httpx.RequestError as error:
-            return unanswered(error, request)
+            return no_response(error, request)
 
-    def open(self, request: Request) -> httpx.Response | Unanswered:
+    def open(self, request: Request) -> httpx.Response | NoResponse:
         """The head of a response whose body is still to be read; the caller closes it."""
-        asked = self._client.build_request(request.method, request.url, **request_parts(request))
+        built = self._client.build_request(request.method, request.url, **request_parts(request))
         try:
-            return self._client.send(asked, stream=True)
+            return self._client.send(built, stream=True)
         except httpx.RequestError as error:
-            return unanswered(error, request)
+            return no_response(error, request)
 
-    def note(self, request: Request, outcome: Reply | Unanswered, seconds: float) -> None:
-        """Tells who watches the requests."""
-        if self._watch is not None:
-            self._watch(request, outcome, seconds)
+    def observe(self, request: Request, outcome: Outcome, seconds: float) -> None:
+        """Reports a request to the observer, if there is one."""
+        if self._observe is not None:
+            self._observe(request, outcome, seconds)
 
     def close(self) -> None:
         """Closes all connections. Repeatable."""
@@ -100,7 +91,7 @@ class Transport:
 
 
 def client_options(addresses: Sequence[Address], *, trust_env: bool) -> Mapping[str, Any]:
-    """Arguments of either httpx client. Raises UsageError for an address that httpx would not take."""
+    """The arguments of an httpx client, blocking or not. Raises UsageError for an address that httpx refuses."""
     for address in addresses:
         try:
             httpx.URL(address.url)
@@ -117,9 +108,9 @@ def client_options(addresses: Sequence[Address], *, trust_env: bool) -> Mapping[
 
 
 def _ssl_context(addresses: Sequence[Address]) -> ssl.SSLContext:
-    """The system's certificates (SSL_CERT_FILE and SSL_CERT_DIR count): a controller's is often signed in the house.
+    """Trusts the system's certificates (SSL_CERT_FILE and SSL_CERT_DIR count): a controller's is often signed in-house.
 
-    To read them is a good part of the start of `ctl`: without an https address it reads none and trusts nobody.
+    Reading them takes a good part of the start of `ctl`. Without an https address none are read, and none is trusted.
     """
     if any(address.is_https for address in addresses):
         return ssl.create_default_context()
@@ -127,7 +118,7 @@ def _ssl_context(addresses: Sequence[Address]) -> ssl.SSLContext:
 
 
 def request_parts(request: Request) -> dict[str, Any]:
-    """The arguments of httpx beside method and URL."""
+    """The arguments of httpx besides method and URL."""
     headers = {}
     if request.body is not None:
         headers["Content-Type"] = "application/json"
@@ -142,21 +133,21 @@ def request_parts(request: Request) -> dict[str, Any]:
     return {"headers": headers, "content": request.body, "timeout": request.timeout}
 
 
-def too_late(request: Request) -> Unanswered:
-    """The timeout passed."""
-    return Unanswered(f"no answer within {round(request.timeout, 1):g} s")
+def timed_out(request: Request) -> NoResponse:
+    """The outcome when the timeout is over."""
+    return NoResponse(f"no answer within {round(request.timeout, 1):g} s")
 
 
-def unanswered(error: httpx.RequestError, request: Request) -> Unanswered:
-    """Why there is no reply."""
+def no_response(error: httpx.RequestError, request: Request) -> NoResponse:
+    """The outcome of an exception of httpx."""
     if isinstance(error, httpx.TimeoutException):
-        return too_late(request)
-    dropped = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
-    return Unanswered(one_line(_cause(error)), dropped=dropped)
+        return timed_out(request)
+    lost = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
+    return NoResponse(one_line(_cause(error)), connection_lost=lost)
 
 
 def _cause(error: BaseException) -> str:
-    """The system's own word for it, as `Connection refused`, where httpx and its libraries have their own."""
+    """The system's own text, as `Connection refused`, where httpx and its libraries have one of their own."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, BaseExceptionGroup):

@@ -1,99 +1,175 @@
-"""A watch over httpx: the request goes the way of every call, then its body is read as server-sent events."""
+"""A watch over httpx: its request fails over as every call does, then the body is read as server-sent events.
+
+Of the format only what /api/v1/watch sends is read: `event`, `id`, `data`, comments. httpx-sse would read it too, but
+without a bound: any other server at the address could fill the memory.
+"""
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 
-from dbgpt_ctl.client.responses import Reply, Unanswered
-from dbgpt_ctl.client.sse import read_messages
-from dbgpt_ctl.client.sync import drive
-from dbgpt_ctl.client.transport import unanswered
-from dbgpt_ctl.client.v1 import EVENT_STREAM, read_message
-from dbgpt_ctl.errors import ControllerUnreachable, ErrorKind
+from dbgpt_ctl.client.failover import drive
+from dbgpt_ctl.client.models import Watched, read_event
+from dbgpt_ctl.client.responses import EVENT_STREAM, NoResponse, Response, one_line
+from dbgpt_ctl.client.transport import no_response
+from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, ErrorKind
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from dbgpt_ctl.addresses import Address
-    from dbgpt_ctl.client.calls import Calls, Request
-    from dbgpt_ctl.client.details import Watched
+    from dbgpt_ctl.client.failover import Flow, Outcome, Request
     from dbgpt_ctl.client.transport import Transport
 
 SILENCE_SECS = 30.0
-"""Three keep-alives of the controller: where nothing comes for so long, nobody is there any more."""
-MAX_ANSWER_BYTES = 64 * 1024
-"""Of an answer that is no stream: it is an error and its reason."""
+"""Three keep-alives of the controller. If nothing comes for this long, the controller is gone."""
+MAX_ERROR_BYTES = 64 * 1024
+"""Of a response that is not a stream: it is an error and its reason."""
+MAX_LINE_BYTES = 16 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024
 
 
-def watch(calls: Calls, transport: Transport, **asked: str | None) -> Generator[Watched]:
+class Message(NamedTuple):
+    """One server-sent event: its name, its `data` (several lines joined), and the last id that was sent, if any."""
+
+    event: str
+    data: str
+    id: str | None
+
+
+def watch(flow: Flow[Address], transport: Transport) -> Generator[Watched]:
     """As `ControllerClient.watch`."""
-    with closing(_Opening(transport)) as opening:
-        address = drive(calls.watch(**asked), opening)
-        yield from _messages(opening.response, address)
+    with closing(_StreamOpener(transport)) as opener:
+        address = drive(flow, opener)
+        if opener.stream is not None:
+            yield from _changes(opener.stream, address)
 
 
-def _messages(response: httpx.Response | None, address: Address) -> Iterator[Watched]:
-    if response is None:
-        return
-    # The timeout of the request has done its duty; httpcore asks for this one when the body begins.
+class _StreamOpener:
+    """A sender that keeps the response with the stream open, as `stream`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.stream: httpx.Response | None = None
+
+    def send(self, request: Request) -> Outcome:
+        self.close()
+        began = monotonic()
+        outcome = self._open(replace(request, accept=EVENT_STREAM))
+        self._transport.observe(request, outcome, monotonic() - began)
+        return outcome
+
+    def _open(self, request: Request) -> Outcome:
+        response = self._transport.open(request)
+        if isinstance(response, NoResponse):
+            return response
+        self.stream = response
+        if response.status_code == httpx.codes.OK:
+            return Response(response.status_code, response.headers, b"")
+        body = bytearray()
+        try:
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > MAX_ERROR_BYTES:
+                    break
+        except httpx.RequestError as error:
+            return no_response(error, request)
+        return Response(response.status_code, response.headers, bytes(body))
+
+    def close(self) -> None:
+        """Closes the connection of the stream."""
+        if self.stream is not None:
+            self.stream.close()
+
+
+def _changes(response: httpx.Response, address: Address) -> Iterator[Watched]:
+    # The timeout of the request covered the head; httpcore reads this one when the body begins.
     response.request.extensions["timeout"]["read"] = SILENCE_SECS
     try:
         for message in read_messages(response.iter_raw(), address):
-            watched = read_message(message, address)
+            watched = read_watched(message, address)
             if watched is not None:
                 yield watched
     except httpx.ReadTimeout:
         raise _broken(address, f"nothing came for {SILENCE_SECS:g} s, not even a keep-alive") from None
     except httpx.RequestError as error:
-        raise _broken(address, f"the watch broke off: {_why(error, response)}") from None
+        reason = f"{type(error).__name__}: {error}" if response.is_closed else str(error)
+        raise _broken(address, f"the watch broke off: {reason}") from None
+
+
+def read_watched(message: Message, address: Address) -> Watched | None:
+    """A message of a watch; None for a kind that this version does not know. Raises ControllerFailed."""
+    try:
+        fields = json.loads(message.data)
+        match message.event:
+            case "change":
+                return Watched("change", message.id, read_event(fields), object=fields)
+            case "ready" | "reset" | "dropped" | "leaving" as kind:
+                reason = fields.get("reason")
+                cursor = fields.get("cursor") or message.id
+                return Watched(kind, cursor, reason=None if reason is None else one_line(str(reason)), object=fields)
+            case _:
+                return None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _malformed(address, "it streams something that is not a change of an instance") from None
+
+
+def read_messages(chunks: Iterable[bytes], address: Address) -> Iterator[Message]:
+    """The messages in a body. A message that is cut off at the end is ignored.
+
+    Lines end with LF or CRLF. Raises ControllerFailed for a line or message that is too long or not UTF-8.
+    """
+    event, last_id, size = "", None, 0
+    data: list[str] = []
+    for line in _lines(chunks, address):
+        size += len(line)
+        if size > MAX_MESSAGE_BYTES:
+            raise _too_long(address)
+        if not line:
+            if data:
+                yield Message(event or "message", "\n".join(data), last_id)
+            event, data, size = "", [], 0
+            continue
+        name, _, value = _text(line, address).partition(":")
+        value = value.removeprefix(" ")
+        if name == "event":
+            event = value
+        elif name == "data":
+            data.append(value)
+        elif name == "id" and "\0" not in value:
+            last_id = value
+
+
+def _lines(chunks: Iterable[bytes], address: Address) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        if any(len(line) > MAX_LINE_BYTES for line in (*lines, rest)):
+            raise _too_long(address)
+        for line in lines:
+            yield line.removesuffix(b"\r")
+
+
+def _text(line: bytes, address: Address) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise _malformed(address, "what it streams is not UTF-8") from None
+
+
+def _too_long(address: Address) -> ControllerFailed:
+    return _malformed(address, "it streams lines without an end")
+
+
+def _malformed(address: Address, detail: str) -> ControllerFailed:
+    return ControllerFailed(detail, controller=str(address), advice="is it a DB-GPT controller?")
 
 
 def _broken(address: Address, detail: str) -> ControllerUnreachable:
     return ControllerUnreachable(detail, controller=str(address), kind=ErrorKind.STREAM_BROKEN)
-
-
-def _why(error: httpx.RequestError, response: httpx.Response) -> str:
-    return f"{type(error).__name__}: {error}" if response.is_closed else str(error)
-
-
-class _Opening:
-    """Sends as a transport does, but keeps the response that streams, open, as `response`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self.response: httpx.Response | None = None
-
-    def send(self, request: Request) -> Reply | Unanswered:
-        self.close()
-        began = monotonic()
-        outcome = self._open(replace(request, accept=EVENT_STREAM))
-        self._transport.note(request, outcome, monotonic() - began)
-        return outcome
-
-    def _open(self, request: Request) -> Reply | Unanswered:
-        response = self._transport.open(request)
-        if isinstance(response, Unanswered):
-            return response
-        self.response = response
-        headers: Any = response.headers
-        if response.status_code == httpx.codes.OK:
-            return Reply(response.status_code, headers, b"")
-        body = bytearray()
-        try:
-            for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    break
-        except httpx.RequestError as error:
-            return unanswered(error, request)
-        return Reply(response.status_code, headers, bytes(body))
-
-    def close(self) -> None:
-        """Lets go of the connection."""
-        if self.response is not None:
-            self.response.close()

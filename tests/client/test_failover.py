@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from dbgpt_ctl.addresses import parse_addresses
-from dbgpt_ctl.client.calls import Calls, Request
-from dbgpt_ctl.client.responses import Reply, Unanswered
+from dbgpt_ctl.client.calls import Calls
+from dbgpt_ctl.client.failover import Failover, Outcome, Request
+from dbgpt_ctl.client.responses import NoResponse, Response
 from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, NotAllowed
 from tests.client.talk import OBJECT, VERBS, Controllers, good, problem
 
@@ -217,10 +218,10 @@ class Drive:
 
     def __init__(self, address: str, timeout: float = 6.0) -> None:
         self.now = 0.0
-        self.calls = Calls(parse_addresses(address), timeout, lambda: self.now)
+        self.calls = Calls(Failover(parse_addresses(address), timeout, lambda: self.now))
         self.timeouts: list[float] = []
 
-    def list(self, answer: Callable[[Request], Reply | Unanswered]) -> Any:
+    def list(self, answer: Callable[[Request], Outcome]) -> Any:
         flow = self.calls.list()
         try:
             request = next(flow)
@@ -234,9 +235,9 @@ class Drive:
 def test_controllers_that_swallow_everything_share_the_timeout() -> None:
     drive = Drive("http://a,http://b,http://c")
 
-    def swallow(request: Request) -> Unanswered:
+    def swallow(request: Request) -> NoResponse:
         drive.now += request.timeout
-        return Unanswered("silence")
+        return NoResponse("silence")
 
     with pytest.raises(ControllerUnreachable):
         drive.list(swallow)
@@ -247,16 +248,16 @@ def test_controllers_that_swallow_everything_share_the_timeout() -> None:
 def test_what_a_dead_controller_did_not_use_is_left_to_the_others() -> None:
     drive = Drive("http://a,http://b,http://c")
     with pytest.raises(ControllerUnreachable):
-        drive.list(lambda _request: Unanswered("refused"))
+        drive.list(lambda _request: NoResponse("refused"))
     assert drive.timeouts == pytest.approx([2.0, 3.0, 6.0])
 
 
 def test_one_that_took_too_long_all_the_same_leaves_the_others_a_chance() -> None:
     drive = Drive("http://a,http://b")
 
-    def answer(request: Request) -> Reply | Unanswered:
+    def answer(request: Request) -> Outcome:
         drive.now += 60.0
-        return Reply(200, {}, b"[]") if request.address.url == "http://b" else Unanswered("slow resolver")
+        return Response(200, {}, b"[]") if request.address.url == "http://b" else NoResponse("slow resolver")
 
     assert drive.list(answer).objects == []
     assert drive.timeouts == pytest.approx([3.0, 1.5])
@@ -265,9 +266,9 @@ def test_one_that_took_too_long_all_the_same_leaves_the_others_a_chance() -> Non
 def test_a_second_try_has_what_the_first_left() -> None:
     drive = Drive("http://a")
 
-    def answer(request: Request) -> Reply | Unanswered:
+    def answer(request: Request) -> Outcome:
         drive.now += 4.0
-        return Unanswered("reset", dropped=True) if len(drive.timeouts) == 1 else Reply(200, {}, b"[]")
+        return NoResponse("reset", connection_lost=True) if len(drive.timeouts) == 1 else Response(200, {}, b"[]")
 
     assert drive.list(answer).objects == []
     assert drive.timeouts == pytest.approx([6.0, 2.0])

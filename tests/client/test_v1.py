@@ -13,7 +13,7 @@ import pytest
 from dbgpt_ctl.addresses import parse_address
 from dbgpt_ctl.client import ControllerClient
 from dbgpt_ctl.client import watch as watch_module
-from dbgpt_ctl.client.sse import MAX_LINE_BYTES, MAX_MESSAGE_BYTES, read_messages
+from dbgpt_ctl.client.watch import MAX_LINE_BYTES, MAX_MESSAGE_BYTES, read_messages
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import (

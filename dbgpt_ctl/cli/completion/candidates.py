@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 FILES = "the name of a file"
 """As help of a candidate: let the shell complete the name of a file."""
 TYPES = {"llm": "language models", "text2vec": "embeddings", "reranker": "rerankers", "service": "DB-GPT's own parts"}
-PATIENCE_SECS = 0.3
-"""What a person at TAB waits for the controller, names resolved and all its URLs tried."""
+TIMEOUT_SECS = 0.3
+"""How long TAB waits for the controllers, name lookups and failover included."""
 
 
 def files(incomplete: str) -> list[tuple[str, str]]:
@@ -64,14 +64,14 @@ def references(ctx: Any, incomplete: str) -> list[str]:
 
 def _registered(ctx: Any) -> Iterable[dict[str, Any]]:
     """The API's objects; none, and no word about it, when settings are wrong or nobody answers in time."""
-    from dbgpt_ctl.cli.completion.lookup import glance
+    from dbgpt_ctl.cli.completion.quick_list import quick_list
     from dbgpt_ctl.settings.contexts import load_connection
 
     given = ctx.params
     try:
         flags = {"address": given.get("address")}
         settings = load_connection(flags, os.environ, given.get("env_file"), given.get("context"))
-        return glance(settings.address, within=PATIENCE_SECS)
+        return quick_list(settings.address, TIMEOUT_SECS)
     except CtlError:
         return []
 

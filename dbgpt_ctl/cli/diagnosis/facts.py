@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from dbgpt_ctl.client.details import ControllerStatus, KnownInstance
+    from dbgpt_ctl.client.models import ControllerStatus, KnownInstance
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.errors import ControllerError

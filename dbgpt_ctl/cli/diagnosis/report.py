@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Finding
-    from dbgpt_ctl.client.details import Inventory
-    from dbgpt_ctl.client.models import InstanceList
+    from dbgpt_ctl.client.models import InstanceList, Inventory
 
 FEW = 3
 """Pieces of evidence that people see of one finding; scripts get all."""

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.cli.output.stdout import say
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.client.calls import Request
-    from dbgpt_ctl.client.responses import Reply, Unanswered
+    from dbgpt_ctl.client.failover import Outcome, Request
 
 
-def tell(request: Request, outcome: Reply | Unanswered, seconds: float) -> None:
+def tell(request: Request, outcome: Outcome, seconds: float) -> None:
     """One line on stderr for each request. The URL never holds credentials."""
-    from dbgpt_ctl.client.responses import Reply  # with the client it is there, without one nobody comes here
+    from dbgpt_ctl.client.responses import Response  # imported with the client; only a client calls this
 
-    what = str(outcome.status) if isinstance(outcome, Reply) else outcome.reason
+    what = str(outcome.status) if isinstance(outcome, Response) else outcome.detail
     trace = "" if request.trace is None else f", trace {request.trace.trace_id}"
     say(f"{request.method} {request.url}: {what}, {seconds * 1000:.1f} ms{trace}")

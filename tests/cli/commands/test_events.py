@@ -12,7 +12,7 @@ import pytest
 
 from dbgpt_ctl.cli.output.changes import Flaps, cause, ordinal
 from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
-from dbgpt_ctl.client.details import Watched
+from dbgpt_ctl.client.models import Watched
 from dbgpt_ctl.domain.events import EXPIRED, OPERATOR, Cause, Change
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import ControllerUnreachable

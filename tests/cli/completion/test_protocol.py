@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.cli.completion.command_line import Line, Word, inserted
-from dbgpt_ctl.cli.completion.lookup import glance
+from dbgpt_ctl.cli.completion.quick_list import quick_list
 from dbgpt_ctl.cli.completion.scripts import FILE_NAMES, SCRIPTS
 from scripts.generate import COMPLETIONS
 from tests.support.fake_controller import FakeController, fake_controller, listed
@@ -95,7 +95,7 @@ def test_credentials_go_along(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
 
         thread = threading.Thread(target=answer)
         thread.start()
-        assert glance(f"http://ops:s%20t@127.0.0.1:{server.getsockname()[1]}/prefix", within=30) == []
+        assert quick_list(f"http://ops:s%20t@127.0.0.1:{server.getsockname()[1]}/prefix", timeout=30) == []
         thread.join()
     assert heard[0].startswith(b"GET /prefix/api/controller/models HTTP/1.1\r\n")
     assert b"Authorization: Basic b3BzOnMgdA==\r\n" in heard[0]
@@ -104,25 +104,25 @@ def test_credentials_go_along(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("status", [401, 404, 500, 503])
 def test_what_is_refused_or_broken_is_nothing(status: int) -> None:
     with fake_controller(body=BODY, status=status) as fake:
-        assert glance(fake.url, within=30) == []
+        assert quick_list(fake.url, timeout=30) == []
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", {"detail": "no"}, [{"name": "x"}]])
 def test_what_is_no_list_is_nothing(body: object) -> None:
     with fake_controller(body=body) as fake:
-        assert glance(fake.url, within=30) == []
+        assert quick_list(fake.url, timeout=30) == []
 
 
 def test_the_next_controller_is_asked() -> None:
     with fake_controller(status=503) as down, fake_controller(body=BODY) as up:
-        assert glance(f"http://127.0.0.1:1,{down.url},{up.url}", within=30) == BODY
+        assert quick_list(f"http://127.0.0.1:1,{down.url},{up.url}", timeout=30) == BODY
 
 
 def test_who_does_not_answer_is_not_waited_for() -> None:
     """The server answers nothing until the test is over: that this returns is the proof."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        assert glance(f"{url},{url}/again", within=0.3) == []
+        assert quick_list(f"{url},{url}/again", timeout=0.3) == []
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ LOADED = "import sys; from dbgpt_ctl.cli import main\ntry: main()\nfinally: prin
 @pytest.mark.parametrize(
     ("words", "unwanted"),
     [
-        (["mod"], {"http.client", "json", "dbgpt_ctl.cli.completion.lookup"}),
-        (["models", "list", "-"], {"http.client", "json", "dbgpt_ctl.cli.completion.lookup"}),
+        (["mod"], {"http.client", "json", "dbgpt_ctl.cli.completion.quick_list"}),
+        (["models", "list", "-"], {"http.client", "json", "dbgpt_ctl.cli.completion.quick_list"}),
         (["models", "list", ""], set()),
     ],
 )

@@ -24,7 +24,7 @@ from dbgpt_ctl.cli.diagnosis.facts import (
 from dbgpt_ctl.cli.diagnosis.rules import RULES, all_rules, diagnose
 from dbgpt_ctl.cli.diagnosis.rules.controllers import exit_code_of, nobody
 from dbgpt_ctl.cli.parsing.references import ModelFilter
-from dbgpt_ctl.client.details import ControllerStatus, KnownInstance
+from dbgpt_ctl.client.models import ControllerStatus, KnownInstance
 from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, ErrorKind, NotAllowed

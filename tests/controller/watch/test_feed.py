@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.addresses import parse_address
-from dbgpt_ctl.client.sse import read_messages
+from dbgpt_ctl.client.watch import read_messages
 from dbgpt_ctl.controller.api.params import Cursor, InstanceFilter
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
@@ -21,7 +21,7 @@ from tests.support.clock import ManualClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from dbgpt_ctl.client.sse import Message
+    from dbgpt_ctl.client.watch import Message
     from dbgpt_ctl.controller.watch.subscriber import Watcher
     from dbgpt_ctl.domain.events import EventPage
 

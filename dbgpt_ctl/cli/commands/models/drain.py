@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.client.details import Drained
+    from dbgpt_ctl.client.models import Drained
     from dbgpt_ctl.domain.instance import InstanceKey
 
 LONGEST_AGE_DAYS = 3650

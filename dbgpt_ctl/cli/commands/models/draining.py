@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.output.results import Done
     from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.client.details import Drained
+    from dbgpt_ctl.client.models import Drained
     from dbgpt_ctl.domain.instance import InstanceKey
 
 SERVICE = "service"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.client.details import EventReport, KnownInstance
+    from dbgpt_ctl.client.models import EventReport, KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 VERSION = 1

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts
-    from dbgpt_ctl.client.details import ControllerStatus, KnownInstance
+    from dbgpt_ctl.client.models import ControllerStatus, KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 PRECEDENCE: tuple[type[ControllerError], ...] = (NotAllowed, ControllerRefused, ControllerUnreachable, ControllerFailed)

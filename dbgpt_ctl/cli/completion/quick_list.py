@@ -1,0 +1,61 @@
+"""The registered instances for TAB, over http.client: httpx takes longer to import than a person waits for a TAB."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from threading import Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from dbgpt_ctl import __version__
+from dbgpt_ctl.addresses import parse_addresses
+from dbgpt_ctl.client.calls import Calls
+from dbgpt_ctl.client.failover import Failover, drive
+from dbgpt_ctl.client.responses import NoResponse, Response
+from dbgpt_ctl.errors import CtlError
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.client.failover import Outcome, Request
+
+
+def quick_list(address: str, timeout: float) -> list[dict[str, Any]]:
+    """The API's objects of all instances; empty if no controller of `address` answers so within `timeout` seconds.
+
+    Raises UsageError for a wrong address. A call that takes longer goes on in a daemon thread: a name lookup has no
+    timeout of its own.
+    """
+    calls = Calls(Failover(parse_addresses(address), timeout, monotonic))
+    found: list[dict[str, Any]] = []
+    thread = Thread(target=_list, args=(calls, found), daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return found
+
+
+def _list(calls: Calls, found: list[dict[str, Any]]) -> None:
+    try:
+        found += drive(calls.list(), _Sender()).objects
+    except CtlError:
+        return
+
+
+class _Sender:
+    def send(self, request: Request) -> Outcome:
+        from http.client import HTTPConnection, HTTPException, HTTPSConnection
+
+        parts = urlsplit(request.address.url)
+        headers = {"User-Agent": f"dbgpt-ctl/{__version__}", "Accept": "application/json"}
+        if request.address.credentials is not None:
+            headers["Authorization"] = "Basic " + b64encode(":".join(request.address.credentials).encode()).decode()
+        kind = HTTPSConnection if request.address.is_https else HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=request.timeout)
+        try:
+            connection.request(request.method, parts.path + request.target, headers=headers)
+            response = connection.getresponse()
+            names = {name.lower(): text for name, text in response.getheaders()}
+            return Response(response.status, names, response.read())
+        except (OSError, HTTPException) as error:
+            return NoResponse(str(error))
+        finally:
+            connection.close()

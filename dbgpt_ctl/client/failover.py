@@ -1,0 +1,150 @@
+"""In which order the controllers of an address are tried, for how long, and when the next one is. No I/O, no own clock.
+
+A `Flow` is a generator: it yields the `Request` to send, is sent the outcome (`Response` or `NoResponse`), and returns
+the result of the call or raises one of `errors.ControllerError`. `drive` runs a flow over a blocking sender;
+`aio.drive_async` runs the same flow in an event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+from dbgpt_ctl.client.responses import AttemptFailed, NoResponse, Response
+from dbgpt_ctl.errors import (
+    ControllerError,
+    ControllerFailed,
+    ControllerRefused,
+    ControllerUnreachable,
+    ErrorKind,
+    NotFound,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.traceparent import TraceContext
+
+ADVICE = "is `ctl serve` running there? set --address or CONTROLLER_ADDRESS"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to one controller. `timeout`, in seconds, covers it from the connect to the last byte of the
+    response.
+    """
+
+    method: str
+    address: Address
+    target: str
+    """Path and query."""
+    body: bytes | None
+    timeout: float
+    trace: TraceContext | None = None
+    """The header `traceparent`."""
+    actor: str | None = None
+    """The header `X-Ctl-Actor`."""
+    accept: str | None = None
+    """The header `Accept`, if not JSON."""
+
+    @property
+    def url(self) -> str:
+        """Without credentials; `address` has them."""
+        return self.address.url + self.target
+
+
+Outcome: TypeAlias = Response | NoResponse
+Flow: TypeAlias = Generator[Request, Outcome, T]
+Read: TypeAlias = Callable[[Outcome, "Address"], T]
+"""Returns the result, or raises AttemptFailed to go on with the next controller, or ControllerError to end the call."""
+
+
+class Sender(Protocol):
+    """Sends the requests of a flow."""
+
+    def send(self, request: Request) -> Outcome:
+        """The outcome of one request, within its timeout."""
+
+
+def drive(flow: Flow[T], sender: Sender) -> T:
+    """Sends the requests of a flow until it has its result. Raises what the flow raises."""
+    try:
+        request = next(flow)
+        while True:
+            request = flow.send(sender.send(request))
+    except StopIteration as done:
+        result: T = done.value
+        return result
+
+
+@dataclass(slots=True)
+class Failover:
+    """Tries one or more controllers that share their registry.
+
+    The next controller is tried when one does not answer, answers 5xx, or answers what no controller sends; repeating a
+    call is safe. A 4xx is an answer and ends the call. The controller that answered last is tried first in the next
+    call, so a dead controller does not delay every call of a loop. `timeout`, in seconds, covers the whole call: each
+    controller in turn gets an equal share of what is left of it, so one that never answers costs no more than its
+    share.
+    """
+
+    addresses: Sequence[Address]
+    timeout: float
+    monotonic: Callable[[], float]
+    advice: str = ADVICE
+    """What to do when no controller answers; ends the message of ControllerUnreachable."""
+    order: Callable[[], Sequence[Address]] | None = None
+    """The controllers to try, in this order; None: all, the one that answered last first."""
+    observe: Callable[[Address, bool], None] = lambda _address, _answered: None
+    """Called with each controller that was tried, and whether it answered."""
+    _last: int = field(default=0, init=False)
+
+    def call(self, template: Request, read: Read[T]) -> Flow[T]:
+        """Sends `template` to the controllers in turn, each with its own address and timeout."""
+        left = list(self.order() if self.order else [*self.addresses[self._last :], *self.addresses[: self._last]])
+        failures: list[AttemptFailed] = []
+        deadline = self.monotonic() + self.timeout
+        while left:
+            # Resolving a slow host name may take longer than a share; the others still get a chance.
+            share = max(deadline - self.monotonic(), self.timeout / 4) / len(left)
+            address = left.pop(0)
+            outcome = yield from self._attempt(replace(template, address=address, timeout=share))
+            try:
+                result = read(outcome, address)
+            except AttemptFailed as failure:
+                failures.append(failure)
+                self.observe(address, False)
+                continue
+            except (ControllerRefused, NotFound):
+                self._answered(address)
+                raise
+            self._answered(address)
+            return result
+        raise _error_of(failures, self.advice)
+
+    def _attempt(self, request: Request) -> Flow[Outcome]:
+        """Sends again if an established connection was lost: it may have been closed since the call before."""
+        deadline = self.monotonic() + request.timeout
+        outcome = yield request
+        left = deadline - self.monotonic()
+        if isinstance(outcome, NoResponse) and outcome.connection_lost and left > 0:
+            outcome = yield replace(request, timeout=left)
+        return outcome
+
+    def _answered(self, address: Address) -> None:
+        self._last = self.addresses.index(address)
+        self.observe(address, True)
+
+
+def _error_of(failures: Sequence[AttemptFailed], advice: str) -> ControllerError:
+    """One error for all attempts. A controller that does not answer counts before one that answers and cannot serve."""
+    attempts, kinds = [failure.attempt for failure in failures], {failure.kind for failure in failures}
+    if ErrorKind.NO_ANSWER in kinds:
+        return ControllerUnreachable.of_attempts(attempts, ErrorKind.NO_ANSWER, advice)
+    if ErrorKind.UNAVAILABLE in kinds:
+        return ControllerUnreachable.of_attempts(attempts, ErrorKind.UNAVAILABLE, "try again in a few seconds")
+    return ControllerFailed.of_attempts(attempts, ErrorKind.FAILED)

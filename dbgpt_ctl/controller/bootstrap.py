@@ -66,6 +66,7 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
         ssl_ca=settings.registry_db_ssl_ca,
         watch_absence=True,
         remove_after=remove_after,
+        refresh_interval=timedelta(seconds=settings.heartbeat_interval_secs),
     )
 
 

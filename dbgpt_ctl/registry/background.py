@@ -1,4 +1,4 @@
-"""What a database registry that is open does by itself, second by second."""
+"""Work that an open registry repeats by itself. It knows nothing of instances."""
 
 from __future__ import annotations
 
@@ -6,75 +6,75 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.registry_outage import TICK_SECS
 from dbgpt_ctl.errors import RegistryError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
-__all__ = ["Chores"]
+__all__ = ["BackgroundTasks"]
 
 log = logging.getLogger(__name__)
 
-SWEEP_TICKS = 60
 
+class BackgroundTasks:
+    """Each piece of work has a task of its own in the running event loop, so none delays another.
 
-class Chores:
-    """`tick` every second; after one that tells so, `announce`; now and then `sweep`. A tick waits for nobody: a late
-    one would look as if the registry had been away.
+    An error ends no task. A RegistryError is not logged: the health of the registry reports it.
     """
 
-    def __init__(
-        self,
-        tick: Callable[[], Awaitable[bool]],
-        announce: Callable[[], Awaitable[None]],
-        sweep: Callable[[], Awaitable[object]],
-    ) -> None:
-        self._tick = tick
-        self._announce = announce
-        self._sweep = sweep
-        self._due = asyncio.Event()
+    def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        """Begins, in the running event loop."""
-        self._tasks = [
-            asyncio.create_task(self._keep_ticking(), name="tick"),
-            asyncio.create_task(self._keep_announcing(), name="announce"),
-        ]
+    def every(
+        self,
+        interval_secs: float,
+        work: Callable[[], Awaitable[object]],
+        *,
+        name: str,
+        first_after_secs: float = 0.0,
+        retry_secs: float | None = None,
+    ) -> None:
+        """Does `work`, rests for `interval_secs`, and so on; after a failure it rests for `retry_secs` if that is given
+        and shorter.
+        """
+
+        async def repeat() -> None:
+            await asyncio.sleep(first_after_secs)
+            while True:
+                done = await _attempt(work, name)
+                rest = interval_secs if done or retry_secs is None else min(retry_secs, interval_secs)
+                await asyncio.sleep(rest)
+
+        self._start(repeat(), name)
+
+    def after(self, event: asyncio.Event, work: Callable[[], Awaitable[object]], *, name: str) -> None:
+        """Does `work` each time that `event` is set, and clears the event before."""
+
+        async def follow() -> None:
+            while True:
+                await event.wait()
+                event.clear()
+                await _attempt(work, name)
+
+        self._start(follow(), name)
 
     async def stop(self) -> None:
-        """Returns when nothing is under way."""
+        """Cancels all tasks and returns when they have ended."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
-    async def _keep_ticking(self) -> None:
-        ticks = 0
-        while True:
-            if await _well(self._tick, "a tick"):
-                self._due.set()
-            ticks += 1
-            if ticks % SWEEP_TICKS == 0:
-                await _well(self._sweep, "a sweep")
-            await asyncio.sleep(TICK_SECS)
-
-    async def _keep_announcing(self) -> None:
-        while True:
-            await self._due.wait()
-            self._due.clear()
-            await _well(self._announce, "telling who expired")
+    def _start(self, endless: Coroutine[None, None, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(endless, name=name))
 
 
-async def _well(chore: Callable[[], Awaitable[object]], name: str) -> object:
-    """What it gives, None when it fails. Whatever the error is, it must not end the loop: nobody else finds out that
-    all is well again.
-    """
+async def _attempt(work: Callable[[], Awaitable[object]], name: str) -> bool:
     try:
-        return await chore()
+        await work()
     except RegistryError:
-        return None  # health tells of it, and the log
-    except Exception:
-        log.exception("%s failed", name)
-        return None
+        return False
+    except Exception:  # any other error too must not end the task: nothing else finds out when all is well again
+        log.exception("background task %r failed", name)
+        return False
+    return True

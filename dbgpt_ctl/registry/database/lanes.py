@@ -24,8 +24,8 @@ Answer: TypeAlias = "bool | Lookup | None"
 T = TypeVar("T")
 Query = tuple[str | None, bool]
 """A model's name, None for all, and whether only routable instances are wanted."""
-THREADS = 8
-"""One for each lane, and for the tick, what is told of expiries, and what an operator asks for."""
+THREADS = 9
+"""One for each lane, and for the tick, the announcements, the sweep, and what an operator asks for."""
 
 
 class Lanes:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.domain.commands import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.domain.events import OPERATOR, WORKER
+from dbgpt_ctl.domain.registry_outage import TICK_SECS
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry.background import Chores
+from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.database.capacity import Room
 from dbgpt_ctl.registry.database.commits import Commits
@@ -28,7 +30,7 @@ from dbgpt_ctl.registry.database.tables.pulse import tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from sqlalchemy import URL
 
@@ -45,6 +47,8 @@ T = TypeVar("T")
 
 REGISTER_PATIENCE_SECS = 4.0
 """A DB-GPT client gives up at 5 s."""
+SWEEP_SECS = 60.0
+REFRESH_RETRY_SECS = 2.0
 
 
 class DatabaseModelRegistry(ModelRegistry):
@@ -70,6 +74,7 @@ class DatabaseModelRegistry(ModelRegistry):
         ssl_ca: str | None = None,
         watch_absence: bool = False,
         remove_after: timedelta | None = None,
+        refresh_interval: timedelta = timedelta(seconds=20),
         timeouts: DatabaseTimeouts | None = None,
         randomness: random.Random | None = None,
     ) -> None:
@@ -94,7 +99,9 @@ class DatabaseModelRegistry(ModelRegistry):
         self._lanes: Lanes | None = None
         self._closed = False
         self._back = asyncio.Event()
-        self._chores: Chores | None = None
+        self._refresh_secs = refresh_interval.total_seconds()
+        self._announcement_due = asyncio.Event()
+        self._background: BackgroundTasks | None = None
 
     async def open(self) -> None:
         if self._lanes is None:
@@ -106,18 +113,16 @@ class DatabaseModelRegistry(ModelRegistry):
                 raise
             self._lanes = lanes
             if self._watch_absence:
-                tell = partial(lanes.run, self._announcer.announce_now_and_then)
-                self._chores = Chores(self.tick, tell, self.sweep)
-                self._chores.start()
+                self._background = self._start_background_tasks()
         self._closed = False
 
     async def close(self) -> None:
         lanes, self._lanes, self._closed = self._lanes, None, True
         self._database.leaving = True
         self._back.set()  # who waits for the database waits in vain
-        chores, self._chores = self._chores, None
-        if chores is not None:
-            await chores.stop()
+        background, self._background = self._background, None
+        if background is not None:
+            await background.stop()
         if lanes is not None:
             await lanes.close(self._database.dispose)
 
@@ -186,7 +191,9 @@ class DatabaseModelRegistry(ModelRegistry):
         return RegistryInfo(self._database.kind, self._database.place, durable=True)
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
-        """From the last full list while the database is away; whoever runs the registry lists all now and then."""
+        """From the last known list while the database is away; with `watch_absence` that is at most
+        `refresh_interval` old.
+        """
         lanes = self._opened()
         known = self._lists.known
         if known is not None and not self._database.health.ready:
@@ -218,17 +225,32 @@ class DatabaseModelRegistry(ModelRegistry):
         return self._lanes
 
     def _require_answers(self) -> None:
-        if self._chores is not None and not self._database.health.ready:
+        if self._background is not None and not self._database.health.ready:
             raise self._away()  # at once: the tick finds out when it is back
 
-    async def tick(self) -> bool:
-        """Says that this controller lives, and so notices when a database that was away is back. Runs every second
-        while open, with `watch_absence`. Tells whether it is this controller's turn to see who expired.
+    def _start_background_tasks(self) -> BackgroundTasks:
+        tasks = BackgroundTasks()
+        tasks.every(TICK_SECS, self.tick, name="tick")
+        tasks.after(self._announcement_due, self._announce_at_times, name="announce expiries")
+        tasks.every(self._refresh_secs, self.refresh, name="refresh the last known list", retry_secs=REFRESH_RETRY_SECS)
+        tasks.every(SWEEP_SECS, self.sweep, name="sweep", first_after_secs=SWEEP_SECS)
+        return tasks
+
+    async def tick(self) -> None:
+        """Records that this controller lives, and so notices when a database that was away is back. Runs every second
+        while open, with `watch_absence`. When no other controller was faster, this one announces expiries next.
         """
         lanes = self._opened()
-        ticked = await lanes.run(self._tick)
+        if await lanes.run(self._tick):
+            self._announcement_due.set()
         self._back.set()
-        return ticked
+
+    async def refresh(self) -> None:
+        """Reads all instances, for the last known list (rule 10)."""
+        await self._opened(answering=True).all.submit((None, False))
+
+    async def _announce_at_times(self) -> None:
+        await self._run(self._announcer.announce_now_and_then)
 
     def _away(self) -> RegistryUnavailable:
         return RegistryUnavailable(self._database.health.reason or "the database does not answer in time")

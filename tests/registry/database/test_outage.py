@@ -74,6 +74,23 @@ def test_lists_are_the_last_known_and_marked(database: MariaDB) -> None:
     asyncio.run(scenario())
 
 
+def test_the_last_known_list_is_refreshed_although_nobody_lists(database: MariaDB) -> None:
+    async def scenario() -> None:
+        registry = DatabaseModelRegistry(
+            database.url, heartbeat_timeout=TIMEOUT, watch_absence=True, refresh_interval=timedelta(seconds=0.1)
+        )
+        async with registry:
+            await registry.register(LIVE)
+            await asyncio.sleep(1)
+            database.server.stop()
+            await until_away(registry)
+            stale = await registry.list()
+            assert stale.stale_since is not None
+            assert [entry.instance.key for entry in stale.entries] == [LIVE.key]
+
+    asyncio.run(scenario())
+
+
 def test_heartbeats_are_refused_at_once_and_all_recovers_by_itself(database: MariaDB) -> None:
     async def scenario() -> None:
         async with watching(database) as registry:

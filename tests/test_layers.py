@@ -38,7 +38,7 @@ ALLOWED = {
     },
     "cli": {"errors", "clock", "domain", "addresses", "settings", "settings.masking", "client", "traceparent"},
     "cli.commands.serve": {"errors", "settings", "cli", "controller"},
-    "cli.commands.db": {"errors", "clock", "settings", "cli", "controller", "registry"},
+    "cli.commands.db": {"errors", "clock", "domain", "settings", "cli", "controller", "registry"},
     "__main__": {"cli"},
 }
 SERVER_LIBRARIES = {

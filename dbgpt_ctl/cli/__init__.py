@@ -25,6 +25,14 @@ MODELS = application(
         "prune": "commands.models.drain:prune",
     },
 )
+DB = application(
+    "Look after the database of a registry, and move into it from DB-GPT's controller.",
+    {
+        "import": "commands.db.import_:import_",
+        "check": "commands.db.check:check",
+        "upgrade": "commands.db.upgrade:upgrade",
+    },
+)
 app = application(
     "The model controller of a DB-GPT cluster, and the tool to operate it.",
     {
@@ -41,7 +49,7 @@ app = application(
         "completion": "commands.completion:completion",
         "models": MODELS,
         "context": "commands.context:app",
-        "db": "commands.db:app",
+        "db": DB,
     },
     name="ctl",
     pretty_exceptions_enable=False,

@@ -1,0 +1,34 @@
+"""`ctl db upgrade`: brings the tables of a registry to the version of this release."""
+
+from __future__ import annotations
+
+from dbgpt_ctl.cli.commands.db import (
+    DatabaseSettings,
+    Output,
+    ReportFormat,
+    is_missing_file,
+    open_databases,
+    takes_database_settings,
+)
+from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO
+from dbgpt_ctl.cli.output.escaping import defused
+from dbgpt_ctl.cli.output.stdout import print_json, print_lines
+
+CONTEXT_SETTINGS = UNDERSCORES_TOO
+
+
+@takes_database_settings
+def upgrade(settings: DatabaseSettings, *, output: Output = ReportFormat.TEXT) -> None:
+    """Bring the tables of the registry to the version of this release, and create them where there are none."""
+    from dbgpt_ctl.registry.database.import_dbgpt import schema_version
+
+    with open_databases(settings) as (database,):
+        before = 0 if is_missing_file(database) else database.read(schema_version)
+        database.prepare()
+        after = database.read(schema_version)
+    if output is ReportFormat.JSON:
+        print_json({"database": database.place, "from": before, "to": after})
+    elif before == after:
+        print_lines([defused(f"{database.place} is at schema version {after} already")])
+    else:
+        print_lines([defused(f"{database.place} upgraded from schema version {before} to {after}")])

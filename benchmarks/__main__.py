@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import charts, flat, mysql, soak, startup, tracing, watch, wire
-from benchmarks.report import BEGIN, END, MeasurementError, block, say, write
+from benchmarks.report import MeasurementError, block, say
 from benchmarks.sides import THEIRS, lab_in
+from scripts.markers import replaced
 from tests.support.dbgpt import NEWEST, UnavailableError, ensure
 from tests.support.dbgpt_process import processes_in
 
@@ -51,10 +52,11 @@ def main() -> int:
         text = block(
             sections, datetime.now(UTC), [*(f"{name} {metadata.version(name)}" for name in SHOWN_VERSIONS), THEIRS]
         )
-        print(f"{BEGIN}\n\n{text}\n\n{END}")
+        print(text)
         if arguments.write:
-            write(charts.FIGURES, text)
-            charts.write(charts.FIGURES.read_text(encoding="utf-8"))
+            page = replaced(charts.FIGURES.read_text(), "bench", text)
+            charts.FIGURES.write_text(page)
+            charts.write(page)
     except (MeasurementError, UnavailableError, AssertionError) as error:
         say(f"not measured: {error}")
         return 2

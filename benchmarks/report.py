@@ -12,10 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from pathlib import Path
-
-BEGIN = "<!-- bench:begin -->"
-END = "<!-- bench:end -->"
 
 
 class MeasurementError(Exception):
@@ -92,12 +88,3 @@ def block(sections: Sequence[Section], now: datetime, versions: Sequence[str]) -
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
     where = f"Measured on {now:%Y-%m-%d} by `make bench`: {machine}, {', '.join(versions)}."
     return "\n\n".join([where, *(section.markdown() for section in sections)])
-
-
-def write(page: Path, text: str) -> None:
-    """Puts `text` between the markers of a page. Raises MeasurementError where it has none."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise MeasurementError(f"{page.name} needs the lines {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")

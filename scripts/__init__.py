@@ -1,1 +1,1 @@
-"""Chores of those who work on the project; not in the package."""
+"""Tools for those who work on the project; not in the package."""

@@ -17,6 +17,7 @@ from dbgpt_ctl.controller.api.openapi import EXAMPLES
 from dbgpt_ctl.errors import ControllerError, CtlError
 from dbgpt_ctl.settings.load import Knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
+from scripts.markers import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,13 +54,13 @@ def settings_tables() -> str:
 def exit_codes_table() -> str:
     """Every exit code, and which errors it stands for."""
     rows = [
-        (0, "Done", "It did what it was asked to; an empty list too."),
+        (0, "Done", "The command did its work; an empty list is a success too."),
         (1, "Failed", "Anything unexpected."),
         (130, "Interrupted", "Ctrl-C."),
-        (PipeClosed.exit_code, "Pipe closed", "Who read the output has seen enough, as with `head`."),
-        *((each.exit_code, each.title, _gist(each)) for each in _errors(CtlError) if each not in _BASES),
+        (PipeClosed.exit_code, "Pipe closed", "The reader of the output has ended, as with `head`."),
+        *((error.exit_code, error.title, _gist(error)) for error in _errors(CtlError) if error not in _BASES),
     ]
-    head = ["| Code | What happened | That is |", "|---|---|---|"]
+    head = ["| Code | Error | Meaning |", "|---|---|---|"]
     return "\n".join(
         head + [f"| {code} | {what} | {that} |" for code, what, that in sorted(rows, key=lambda row: row[0])]
     )
@@ -68,10 +69,10 @@ def exit_codes_table() -> str:
 def problem_codes_table() -> str:
     """Every `code` that the API answers with."""
     rows = [
-        (500, "internal_error", "The controller failed at this request; its log says why."),
-        (404, "not_found", "There is nothing at this path."),
-        (405, "method_not_allowed", "There is, but not for this method."),
-        *((type(each).http_status, type(each).code, _gist(type(each))) for each in EXAMPLES),
+        (500, "internal_error", "The controller failed to serve this request; its log says why."),
+        (404, "not_found", "The path does not exist."),
+        (405, "method_not_allowed", "The path exists, but not for this method."),
+        *((type(error).http_status, type(error).code, _gist(type(error))) for error in EXAMPLES),
     ]
     head = ["| Status | `code` | Meaning |", "|---|---|---|"]
     return "\n".join(head + [f"| {status} | `{code}` | {meaning} |" for status, code, meaning in sorted(rows)])
@@ -79,7 +80,7 @@ def problem_codes_table() -> str:
 
 def causes_table() -> str:
     """Every cause that `ctl why` and `ctl doctor` know."""
-    head = ["| Cause | What is seen | What to do |", "|---|---|---|"]
+    head = ["| Cause | Symptom | What to do |", "|---|---|---|"]
     return "\n".join(head + [f"| `{code}` | {symptom} | {fix} |" for code, symptom, fix in all_rules()])
 
 
@@ -89,30 +90,25 @@ TABLES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "docs" / "api.md": {"problem-codes": problem_codes_table},
     ROOT / "docs" / "troubleshooting.md": {"causes": causes_table},
 }
-"""What is generated, by file and by the name that its markers have there."""
+"""The generated tables, by file and by the name of their markers."""
 
 
 def with_tables(path: Path, text: str) -> str:
-    """The text of the file at `path` with the tables of today between their markers. Raises ValueError without them."""
+    """The text of the file at `path` with its current tables. Raises ValueError for a text without their markers."""
     for name, table in TABLES[path].items():
-        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise ValueError(f"{path.name} needs the lines {begin} and {end}")
-        text = f"{before}{begin}\n\n{table()}\n\n{end}{after}"
+        text = replaced(text, name, table())
     return text
 
 
 _BASES = {CtlError, ControllerError}
-"""Nobody meets these; they are what others have in common."""
+"""Base classes, which are never raised themselves."""
 
 
 def _errors(kind: type[CtlError]) -> Iterator[type[CtlError]]:
     yield kind
-    for each in kind.__subclasses__():
-        if each.__module__ == CtlError.__module__:
-            yield from _errors(each)
+    for error in kind.__subclasses__():
+        if error.__module__ == CtlError.__module__:
+            yield from _errors(error)
 
 
 def _gist(error: type[CtlError]) -> str:
@@ -143,7 +139,7 @@ def _sentence(knob: Knob) -> str:
 
 
 def generated() -> dict[Path, str]:
-    """The text of today of every file that is generated, whole or in part."""
+    """The current text of every file that is generated, whole or in part."""
     return {
         ENV_EXAMPLE: env_example(),
         **{COMPLETIONS / FILE_NAMES[shell]: script for shell, script in SCRIPTS.items()},

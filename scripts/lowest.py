@@ -1,6 +1,6 @@
 """Prints pip constraints that pin each dependency of the package to the lowest version that pyproject.toml allows.
 
-What those bring along is not pinned. tests/test_package.py installs with them.
+Indirect dependencies are not pinned. tests/test_package.py installs with these constraints.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
 def constraints(pyproject: str) -> list[str]:
-    """A line `NAME==VERSION` per dependency in the text of a pyproject.toml, extras of the package left out.
+    """A line `NAME==VERSION` per dependency in the text of a pyproject.toml, without the extras of the package.
 
-    Raises ValueError for one without a lower bound.
+    Raises ValueError for a dependency without a lower bound.
     """
     return [_lowest(Requirement(line)) for line in tomllib.loads(pyproject)["project"]["dependencies"]]
 

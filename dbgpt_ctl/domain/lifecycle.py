@@ -24,8 +24,8 @@ def state_of(instance: ModelInstance, now: datetime, timeout: timedelta, hold: H
     if instance.deregistered_at is not None:
         return InstanceState.DEREGISTERED
     if instance.check_healthy:
-        at = now if hold is None else hold.time_for(instance.last_heartbeat, now)
-        if at - instance.last_heartbeat > timeout:
+        heartbeat = instance.last_heartbeat
+        if (now if hold is None else hold.time_for(heartbeat, now)) - heartbeat > timeout:
             return InstanceState.UNHEALTHY
     return InstanceState.HEALTHY if instance.enabled else InstanceState.DRAINED
 

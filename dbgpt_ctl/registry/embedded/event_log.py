@@ -1,4 +1,4 @@
-"""The events of the embedded registry: the newest ones, numbered without a gap."""
+"""The event log of the embedded registry: the newest events, numbered without a gap."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MAX_AGE = timedelta(days=MAX_EVENT_AGE_DAYS)
 
 
 def random_stream() -> str:
-    """A name that no other numbering has."""
+    """A name that no other stream of events has."""
     return secrets.token_hex(8)
 
 
 class EventLog:
-    """A list, since the ids follow on each other: an answer costs as much as it holds, whatever is kept."""
+    """The events in a list by id, so that the cost of an answer depends on its size only."""
 
     def __init__(self, stream: str, *, max_events: int = MAX_EVENTS, max_age: timedelta = MAX_AGE) -> None:
         self.stream = stream
@@ -36,15 +36,15 @@ class EventLog:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """All that are kept, in order of id."""
+        """All stored events, in order of id."""
         return tuple(self._events)
 
     def restore(self, stream: str, last_id: int, events: Sequence[Event]) -> None:
-        """Goes on where another log was."""
+        """Continues another log."""
         self.stream, self.last_id, self._events = stream, last_id, list(events)
 
     def extend(self, changes: Iterable[Change]) -> None:
-        """Numbers the changes, in this order."""
+        """Numbers and stores the changes, in this order."""
         for change in changes:
             self.last_id += 1
             self._events.append(Event(self.last_id, change))
@@ -52,7 +52,7 @@ class EventLog:
             del self._events[: -self._max_events]
 
     def forget_old(self, now: datetime) -> None:
-        """Lets go of those that are too old; costs nothing when the oldest is not."""
+        """Removes events that are too old; costs nothing when the oldest is young enough."""
         before = now - self._max_age
         old = 0
         while old < len(self._events) and self._events[old].change.time < before:
@@ -64,19 +64,14 @@ class EventLog:
         forgotten = self.last_id - len(self._events)
         beyond = 0 if after is None else max(after - forgotten, 0)
         if since is None and key is None:
-            found = self._first(beyond, limit) if after is not None else self._last(limit)
+            start = beyond if after is not None else max(len(self._events) - limit, 0)
+            found = self._events[start : start + limit]
         else:
-            fits = [
-                each
-                for each in self._events[beyond:]
-                if (since is None or each.change.time >= since) and (key is None or each.change.key == key)
+            matching = [
+                event
+                for event in self._events[beyond:]
+                if (since is None or event.change.time >= since) and (key is None or event.change.key == key)
             ]
-            found = fits[:limit] if after is not None else fits[max(len(fits) - limit, 0) :]
+            found = matching[:limit] if after is not None else matching[max(len(matching) - limit, 0) :]
         missed = after is not None and not forgotten <= after <= self.last_id
         return EventPage(tuple(found), self.stream, self.last_id, missed)
-
-    def _first(self, beyond: int, limit: int) -> list[Event]:
-        return self._events[beyond : beyond + limit]
-
-    def _last(self, limit: int) -> list[Event]:
-        return self._events[max(len(self._events) - limit, 0) :]

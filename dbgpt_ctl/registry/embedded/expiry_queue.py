@@ -1,4 +1,4 @@
-"""Who may have expired, without looking at all: a heap of times, set right only when they come."""
+"""Min-heap of expiry deadlines, corrected lazily: a deadline that has moved is corrected when it is due."""
 
 from __future__ import annotations
 
@@ -12,32 +12,34 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
 
 
-class Deadlines:
-    """A time per key at which to look at it. A beat leaves it as it is, since that only makes it later: whoever is
-    looked at too early is put back. So a registry looks at each instance about once in a timeout.
+class ExpiryQueue:
+    """One deadline per key: the time at which to check whether that instance has expired.
+
+    A heartbeat makes the real deadline later and leaves the queue as it is, so that it costs nothing here. An instance
+    that is checked too early is scheduled again: the registry checks each instance about once per heartbeat timeout.
     """
 
     def __init__(self) -> None:
         self._heap: list[tuple[datetime, InstanceKey]] = []
-        self._at: dict[InstanceKey, datetime] = {}
+        self._deadlines: dict[InstanceKey, datetime] = {}
 
-    def note(self, key: InstanceKey, at: datetime) -> None:
-        """Looks at the key at that time at the latest."""
-        noted = self._at.get(key)
-        if noted is None or at < noted:
-            self._at[key] = at
+    def schedule(self, key: InstanceKey, at: datetime) -> None:
+        """Makes the key due at that time, unless it is due earlier."""
+        scheduled = self._deadlines.get(key)
+        if scheduled is None or at < scheduled:
+            self._deadlines[key] = at
             heappush(self._heap, (at, key))
 
-    def replace(self, deadlines: Iterable[tuple[InstanceKey, datetime]]) -> None:
-        """Forgets all and takes these."""
-        self._at = dict(deadlines)
-        self._heap = [(at, key) for key, at in self._at.items()]
+    def reset(self, deadlines: Iterable[tuple[InstanceKey, datetime]]) -> None:
+        """Replaces all deadlines."""
+        self._deadlines = dict(deadlines)
+        self._heap = [(at, key) for key, at in self._deadlines.items()]
         heapify(self._heap)
 
-    def due(self, now: datetime) -> Iterator[tuple[InstanceKey, datetime]]:
-        """Takes out those whose time has come, in order of time; those that are noted meanwhile too."""
+    def pop_due(self, now: datetime) -> Iterator[tuple[InstanceKey, datetime]]:
+        """Removes and yields the keys that are due, in order of time, with those that are scheduled meanwhile."""
         while self._heap and self._heap[0][0] <= now:
             at, key = heappop(self._heap)
-            if self._at.get(key) == at:
-                del self._at[key]
+            if self._deadlines.get(key) == at:
+                del self._deadlines[key]
                 yield key, at

@@ -1,4 +1,7 @@
-"""The file in which the embedded registry outlives its process: JSON, written as a whole and put in place at once."""
+"""The snapshot of the embedded registry: a JSON file with which its facts and events outlive the process.
+
+The file is written as a whole and put in place in one step.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,14 @@ FORMAT = "dbgpt_ctl snapshot"
 VERSION = 2
 _READABLE = (1, VERSION)
 _TIMES = ("registered_at", "last_heartbeat", "deregistered_at", "refused_at", "drained_at")
-_FACTS = tuple(each.name for each in fields(ModelInstance) if each.name != "key")
+_FACTS = tuple(fact.name for fact in fields(ModelInstance) if fact.name != "key")
 _EVENT = ("id", "time", *InstanceKey._fields, "old", "new", "verb", "actor", "address", "reason")
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """All that a registry in memory knows. `stream` is None in a file of version 1, which knew of no events and not
-    which states were told.
+class Snapshot:
+    """The whole state of an embedded registry. `stream` is None for a file of version 1, which has neither events nor
+    announced states.
     """
 
     instances: tuple[ModelInstance, ...] = ()
@@ -42,43 +45,43 @@ class Saved:
     last_id: int = 0
     events: tuple[Event, ...] = ()
     complete: bool = False
-    """Whether nothing happened after it: it was written when the registry was closed."""
+    """Whether no change followed it: it was written when the registry was closed."""
 
 
 class SnapshotFile:
-    """Drains and tombstones are facts like all others, so they are in it too. Blocking."""
+    """The file. It holds all facts, so drains and tombstones too. Calls block."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._new = path.with_name(f".{path.name}.new")
 
-    def read(self) -> Saved:
-        """What was written last; nothing when there is no file.
+    def read(self) -> Snapshot:
+        """The last snapshot; an empty one when there is no file.
 
-        A torn or foreign file is kept aside with a warning. Raises RegistryUnusable when it cannot be read or
+        A torn or foreign file is renamed, with a warning. Raises RegistryUnusable when the file cannot be read or
         replaced.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             text = self.path.read_bytes() if self.path.exists() else None
-            self._new.touch()  # said now, not when the first write fails
+            self._new.touch()  # a folder without write access is an error now, not at the first write
             self._new.unlink()
         except OSError as error:
             raise RegistryUnusable(
                 f"snapshot {self.path} cannot be read and written: {error.strerror or error}"
             ) from None
         if text is None:
-            return Saved()
+            return Snapshot()
         try:
             return _decoded(text)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             self._put_aside(error)
-            return Saved()
+            return Snapshot()
 
-    def write(self, saved: Saved) -> None:
-        """Replaces the file: whoever reads it, also after a crash, finds the old one or the new one. Raises OSError."""
+    def write(self, snapshot: Snapshot) -> None:
+        """Replaces the file: every reader, also after a crash, finds the old one or the new one. Raises OSError."""
         with self._new.open("wb") as file:
-            file.write(_encoded(saved))
+            file.write(_encoded(snapshot))
             file.flush()
             os.fsync(file.fileno())
         self._new.replace(self.path)
@@ -95,29 +98,29 @@ class SnapshotFile:
 
 
 class SnapshotWriter:
-    """Writes one at a time, in a thread: both would use the same new file. `state` tells what to write."""
+    """Writes one snapshot at a time, in a thread: two writes would use the same new file. `state` makes a snapshot."""
 
-    def __init__(self, file: SnapshotFile, state: Callable[[], Saved]) -> None:
+    def __init__(self, file: SnapshotFile, state: Callable[[], Snapshot]) -> None:
         self._file = file
         self._state = state
         self._running: asyncio.Task[OSError | None] | None = None
         self._next: asyncio.Task[OSError | None] | None = None
 
     async def write(self) -> None:
-        """All that was true before the call is in the file when it returns; calls that wait share one write.
+        """When it returns, the file holds every change before the call. Concurrent calls share one write.
 
         Raises OSError.
         """
         if self._next is None:
             self._next = asyncio.create_task(self._write_after(self._running), name="snapshot")
-        error = await asyncio.shield(self._next)  # whoever is cancelled leaves it to the others
+        error = await asyncio.shield(self._next)  # the other callers still need the write when this one is cancelled
         if error is not None:
             raise error
 
     async def _write_after(self, running: asyncio.Task[OSError | None] | None) -> OSError | None:
         if running is not None:
             await asyncio.wait([running])
-        self._running, self._next = self._next, None  # what changes from here on needs another write
+        self._running, self._next = self._next, None  # a change from here on needs another write
         try:
             await asyncio.to_thread(self._file.write, self._state())
         except OSError as error:
@@ -127,21 +130,25 @@ class SnapshotWriter:
         return None
 
 
-def _encoded(saved: Saved) -> bytes:
+def _encoded(snapshot: Snapshot) -> bytes:
     return orjson.dumps(
         {
             "format": FORMAT,
             "version": VERSION,
-            "pulse": asdict(saved.pulse) if saved.pulse else None,
+            "pulse": asdict(snapshot.pulse) if snapshot.pulse else None,
             "columns": [*InstanceKey._fields, *_FACTS],
-            "instances": [[*each.key, *(getattr(each, name) for name in _FACTS)] for each in saved.instances],
-            "stream": saved.stream,
-            "last_id": saved.last_id,
-            "complete": saved.complete,
+            "instances": [_instance_row(instance) for instance in snapshot.instances],
+            "stream": snapshot.stream,
+            "last_id": snapshot.last_id,
+            "complete": snapshot.complete,
             "event_columns": _EVENT,
-            "events": [_event_row(each.id, each.change) for each in saved.events],
+            "events": [_event_row(event.id, event.change) for event in snapshot.events],
         }
     )
+
+
+def _instance_row(instance: ModelInstance) -> list[object]:
+    return [*instance.key, *(getattr(instance, name) for name in _FACTS)]
 
 
 def _event_row(number: int, change: Change) -> tuple[object, ...]:
@@ -149,7 +156,7 @@ def _event_row(number: int, change: Change) -> tuple[object, ...]:
     return (number, change.time, *change.key, change.old, change.new, cause.verb, *cause.actor, cause.reason)
 
 
-def _decoded(text: bytes) -> Saved:
+def _decoded(text: bytes) -> Snapshot:
     document = orjson.loads(text)
     if document["format"] != FORMAT or document["version"] not in _READABLE:
         raise ValueError(f"{document['format']!a} version {document['version']!a}")
@@ -157,20 +164,20 @@ def _decoded(text: bytes) -> Saved:
     instances = tuple(_instance(dict(zip(document["columns"], row, strict=True))) for row in document["instances"])
     pulse = Pulse(**times) if times else None
     if document["version"] == 1:
-        return Saved(instances, pulse)
+        return Snapshot(instances, pulse)
     columns = document["event_columns"]
     events = tuple(_event(dict(zip(columns, row, strict=True))) for row in document["events"])
     last_id = document["last_id"]
-    if [each.id for each in events] != [last_id - behind for behind in reversed(range(len(events)))]:
+    if [event.id for event in events] != [last_id - behind for behind in reversed(range(len(events)))]:
         raise ValueError(f"events up to {last_id!a} whose ids do not follow on each other")
-    return Saved(instances, pulse, document["stream"], last_id, events, document["complete"])
+    return Snapshot(instances, pulse, document["stream"], last_id, events, document["complete"])
 
 
 def _instance(row: dict[str, Any]) -> ModelInstance:
     key = InstanceKey(*(row.pop(name) for name in InstanceKey._fields))
     times = {name: _time(row[name]) for name in _TIMES if name in row}
-    told = {"announced_state": InstanceState(row["announced_state"])} if "announced_state" in row else {}
-    return ModelInstance(key, **row | times | told)
+    announced = {"announced_state": InstanceState(row["announced_state"])} if "announced_state" in row else {}
+    return ModelInstance(key, **row | times | announced)
 
 
 def _event(row: dict[str, Any]) -> Event:

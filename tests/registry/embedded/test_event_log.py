@@ -1,4 +1,4 @@
-"""How many events are kept in memory, and who is looked at when."""
+"""The events that stay in memory, and the pages of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import pytest
 from dbgpt_ctl.domain.events import WORKER, Cause, Change
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.registry.embedded.event_log import EventLog
-from dbgpt_ctl.registry.embedded.expiry_queue import Deadlines
 from tests.support.clock import START
 
-ONE, OTHER, THIRD = (InstanceKey("qwen@llm", "10.0.0.4", port) for port in (1, 2, 3))
+ONE, OTHER = (InstanceKey("qwen@llm", "10.0.0.4", port) for port in (1, 2))
 
 
 def change(key: InstanceKey = ONE, seconds: float = 0) -> Change:
@@ -20,10 +19,10 @@ def change(key: InstanceKey = ONE, seconds: float = 0) -> Change:
 
 
 def ids(log: EventLog, after: int | None = None, key: InstanceKey | None = None, limit: int = 1000) -> list[int]:
-    return [each.id for each in log.page(after, None, key, limit).events]
+    return [event.id for event in log.page(after, None, key, limit).events]
 
 
-def test_the_oldest_are_forgotten_and_that_is_told() -> None:
+def test_the_oldest_are_forgotten_and_a_page_reports_it() -> None:
     log = EventLog("s", max_events=3)
     log.extend(change() for _ in range(5))
     assert ids(log) == [3, 4, 5]
@@ -33,7 +32,7 @@ def test_the_oldest_are_forgotten_and_that_is_told() -> None:
     assert not log.page(None, None, None, 10).missed
 
 
-def test_the_old_are_forgotten_and_that_is_told() -> None:
+def test_the_old_are_forgotten_and_a_page_reports_it() -> None:
     log = EventLog("s", max_age=timedelta(seconds=10))
     log.extend(change(seconds=second) for second in (0, 5, 11))
     log.forget_old(START + timedelta(seconds=15))
@@ -59,30 +58,9 @@ def test_no_limit_at_all(after: int | None) -> None:
     assert ids(log, after, limit=0) == ids(log, after, key=ONE, limit=0) == []
 
 
-def test_it_goes_on_where_another_was() -> None:
+def test_it_continues_another_log() -> None:
     old, new = EventLog("old", max_events=2), EventLog("new")
     old.extend([change(), change(), change()])
     new.restore(old.stream, old.last_id, old.events)
     new.extend([change()])
     assert (new.stream, ids(new)) == ("old", [2, 3, 4])
-
-
-def test_whoever_is_due_comes_in_order_of_time_and_once() -> None:
-    deadlines = Deadlines()
-    for key, second in ((THIRD, 3), (ONE, 2), (OTHER, 1), (OTHER, 4), (THIRD, 0)):
-        deadlines.note(key, START + timedelta(seconds=second))
-    due = START + timedelta(seconds=1)
-    assert [key for key, _ in deadlines.due(due)] == [THIRD, OTHER]
-    assert list(deadlines.due(due)) == []
-    assert [key for key, _ in deadlines.due(START + timedelta(seconds=9))] == [ONE], "an earlier time replaces a later"
-
-
-def test_whoever_is_put_back_comes_again_when_due() -> None:
-    deadlines = Deadlines()
-    deadlines.replace([(ONE, START), (OTHER, START + timedelta(seconds=1))])
-    seen = []
-    for key, at in deadlines.due(START + timedelta(seconds=2)):
-        seen.append(key)
-        if at == START:
-            deadlines.note(key, START + timedelta(seconds=2))
-    assert seen == [ONE, OTHER, ONE]

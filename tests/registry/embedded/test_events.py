@@ -21,7 +21,7 @@ from tests.support.clock import ManualClock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dbgpt_ctl.registry.embedded.snapshot import Saved
+    from dbgpt_ctl.registry.embedded.snapshot import Snapshot
 
 pytestmark = pytest.mark.anyio
 
@@ -92,7 +92,7 @@ async def test_beats_put_an_expiry_off(clock: ManualClock) -> None:
 
 
 async def test_a_tick_looks_at_some_of_very_many(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dbgpt_ctl.registry.embedded.registry.TICK_LOOKS", 2)
+    monkeypatch.setattr("dbgpt_ctl.registry.embedded.registry.CHECKS_PER_TICK", 2)
     async with registry_of(clock) as registry:
         for port in range(1, 6):
             await registry.register(sent(port=port))
@@ -127,7 +127,7 @@ async def test_who_had_expired_before_the_absence_is_told_though_others_are_held
         await registry.register(sent(port=1))
         for _ in range(31):  # the registry lived, but nothing was told
             clock.advance(1)
-            registry._store.ticked(clock.now())
+            registry._state.tick(clock.now())
         clock.advance(90)
         registry.tick()
         assert [(each.key, each.time) for each in (await changes(registry))[2:]] == [(KEY, beat + TIMEOUT)]
@@ -304,7 +304,7 @@ class CountingFile(SnapshotFile):
 
     writes = 0
 
-    def write(self, saved: Saved) -> None:
+    def write(self, saved: Snapshot) -> None:
         self.writes += 1
         super().write(saved)
 

@@ -13,7 +13,7 @@ import pytest
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnusable
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
-from dbgpt_ctl.registry.embedded.snapshot import Saved, SnapshotFile
+from dbgpt_ctl.registry.embedded.snapshot import Snapshot, SnapshotFile
 from tests.support.clock import ManualClock
 
 TIMEOUT = timedelta(seconds=60)
@@ -156,7 +156,7 @@ def test_the_last_write_waits_for_one_that_is_under_way(tmp_path: Path, caplog: 
     begun, go_on = threading.Event(), threading.Event()
 
     class SlowFile(SnapshotFile):
-        def write(self, saved: Saved) -> None:
+        def write(self, saved: Snapshot) -> None:
             if begun.is_set():
                 assert go_on.is_set(), "two writes at once"
             begun.set()
@@ -216,9 +216,9 @@ def test_a_torn_or_foreign_file_is_kept_aside(tmp_path: Path, text: bytes, caplo
 
 def test_a_snapshot_of_a_newer_release_is_kept_aside(tmp_path: Path) -> None:
     path = tmp_path / "snapshot.json"
-    SnapshotFile(path).write(Saved())
+    SnapshotFile(path).write(Snapshot())
     path.write_bytes(path.read_bytes().replace(b'"version":2', b'"version":3'))
-    assert SnapshotFile(path).read() == Saved()
+    assert SnapshotFile(path).read() == Snapshot()
     assert (tmp_path / "snapshot.json.unreadable").exists()
 
 

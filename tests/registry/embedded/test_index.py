@@ -1,0 +1,87 @@
+"""The index by model: order, cached listings and tombstones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance, Registration
+from dbgpt_ctl.domain.registry_outage import Hold
+from dbgpt_ctl.registry.embedded.index import CachedListing, ModelIndex
+from tests.support.clock import START
+
+TIMEOUT = timedelta(seconds=60)
+
+
+def instance(model: str = "qwen@llm", port: int = 1, seconds: float = 0) -> ModelInstance:
+    return ModelInstance.first(Registration(InstanceKey(model, "h", port)), at(seconds))
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def index_of(*instances: ModelInstance) -> ModelIndex:
+    index = ModelIndex()
+    for added in instances:
+        index.put(added)
+    return index
+
+
+def listed(index: ModelIndex, model: str | None = None, *, now: float = 0, hold: Hold | None = None) -> CachedListing:
+    return index.list(model, at(now), TIMEOUT, hold, healthy_only=False)
+
+
+def keys(cached: CachedListing) -> list[tuple[str, int]]:
+    return [(entry.instance.key.model_name, entry.instance.key.port) for entry in cached.listing.entries]
+
+
+def test_listings_are_in_order_of_identity() -> None:
+    index = index_of(instance("b@llm"), instance("a@llm", 2), instance("a@llm", 1))
+    assert keys(listed(index)) == [("a@llm", 1), ("a@llm", 2), ("b@llm", 1)]
+    assert keys(listed(index, "a@llm")) == [("a@llm", 1), ("a@llm", 2)]
+    assert keys(listed(index, "unknown@llm")) == []
+    assert len(index) == 3
+
+
+def test_a_listing_is_cached_until_a_fact_changes_or_a_heartbeat_gets_too_old() -> None:
+    index = index_of(instance("a@llm"), instance("b@llm", seconds=10))
+    for model in (None, "a@llm"):
+        first = listed(index, model)
+        assert listed(index, model, now=60) is first
+        assert listed(index, model, now=61) is not first, "the heartbeat of a is too old"
+    both, b_only = listed(index), listed(index, "b@llm")
+    index.replace(instance("a@llm", seconds=5))
+    assert listed(index) is not both
+    assert listed(index, "b@llm") is b_only, "another model's"
+
+
+def test_a_listing_is_not_valid_before_it_was_made() -> None:
+    index = index_of(instance())
+    first = listed(index, now=5)
+    assert listed(index, now=4) is not first, "the clock was set back"
+
+
+def test_a_listing_counts_the_instances_that_a_hold_keeps_alive() -> None:
+    index = index_of(instance("a@llm"), instance("b@llm", seconds=90))
+    hold = Hold(at(0), at(90), at(150))
+    cached = listed(index, now=100, hold=hold)
+    assert (cached.held, cached.listing.held_until) == (1, at(150))
+    index.replace(instance("a@llm", seconds=95))
+    cached = listed(index, now=100, hold=hold)
+    assert (cached.held, cached.listing.held_until) == (0, None)
+    assert listed(index, now=100) is not cached, "without the hold states may differ"
+
+
+def test_tombstones_are_in_no_listing_and_the_oldest_is_known() -> None:
+    index = index_of(instance(port=1), instance(port=2), instance(port=3))
+    assert index.oldest_tombstone() is None
+    for port, seconds in ((1, 20), (2, 10)):
+        index.put(instance(port=port).deregistered(at(seconds), remove=True))
+    assert keys(listed(index)) == [("qwen@llm", 3)]
+    assert (len(index), index.oldest_tombstone()) == (3, instance(port=2).key)
+    index.put(replace(instance(port=2), removed=False))
+    assert index.oldest_tombstone() == instance(port=1).key
+    index.remove(instance(port=1).key)
+    assert (len(index), index.oldest_tombstone()) == (2, None)
+    assert index.get(instance(port=1).key) is None

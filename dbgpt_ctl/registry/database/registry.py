@@ -17,7 +17,7 @@ from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.database.capacity import Room
 from dbgpt_ctl.registry.database.commits import Commits
-from dbgpt_ctl.registry.database.engine import DatabaseTimeouts
+from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts
 from dbgpt_ctl.registry.database.expiry import Announcer
 from dbgpt_ctl.registry.database.group_commit import each_its_own
 from dbgpt_ctl.registry.database.lanes import Lanes

@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from dbgpt_ctl.database_hosts import DatabaseHosts
 from dbgpt_ctl.errors import RegistryError
 from dbgpt_ctl.registry.contract import RegistryHealth
-from dbgpt_ctl.registry.database.engine import DatabaseTimeouts, connect_to, create_file
-from dbgpt_ctl.registry.database.faults import is_conflict, lost_connection, meaning_of, place_of
+from dbgpt_ctl.registry.database.dialects.base import is_conflict, lost_connection, meaning_of, place_of
+from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts, connect_to, create_file
 from dbgpt_ctl.registry.database.schema import prepare
 
 if TYPE_CHECKING:

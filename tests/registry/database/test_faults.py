@@ -16,7 +16,7 @@ from sqlalchemy import URL, event
 from sqlalchemy.exc import OperationalError
 
 from dbgpt_ctl.errors import RegistryError, RegistryFull, RegistryUnavailable, RegistryUnusable
-from dbgpt_ctl.registry.database.engine import DatabaseTimeouts
+from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
 from dbgpt_ctl.registry.database.tables.instances import locked_rows

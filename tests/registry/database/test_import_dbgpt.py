@@ -14,7 +14,7 @@ from sqlalchemy import text
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.domain.lifecycle import state_of
 from dbgpt_ctl.errors import RegistryFull, RegistryUnusable
-from dbgpt_ctl.registry.database.engine import DatabaseTimeouts
+from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts
 from dbgpt_ctl.registry.database.import_dbgpt import (
     BATCH,
     PAGE,

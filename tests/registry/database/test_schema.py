@@ -12,8 +12,8 @@ from sqlalchemy import URL, make_url, text
 
 from dbgpt_ctl.errors import RegistryUnusable, UsageError
 from dbgpt_ctl.registry.database import schema
-from dbgpt_ctl.registry.database.engine import DatabaseTimeouts, connect_to
-from dbgpt_ctl.registry.database.faults import place_of
+from dbgpt_ctl.registry.database.dialects.base import place_of
+from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts, connect_to
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, Backend, sent, states
 from tests.support.clock import ManualClock

@@ -74,7 +74,7 @@ def open_databases(settings: DatabaseSettings, *, one_by_one: bool = False) -> I
     from random import Random
 
     from dbgpt_ctl.controller.place import database_hosts, database_url
-    from dbgpt_ctl.registry.database.engine import DatabaseTimeouts
+    from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts
     from dbgpt_ctl.registry.database.session import Database
 
     hosts = database_hosts(settings)

@@ -1,0 +1,1 @@
+"""The databases that a registry can use: one module for each."""

@@ -14,11 +14,10 @@ from functools import wraps
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-import httpx
-
 from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import ADVICE, Failover
+from dbgpt_ctl.client.httpx_internals import httpx
 from dbgpt_ctl.client.responses import Response
 from dbgpt_ctl.client.transport import (
     IDLE_SECONDS,

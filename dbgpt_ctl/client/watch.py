@@ -12,9 +12,8 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-import httpx
-
 from dbgpt_ctl.client.failover import drive
+from dbgpt_ctl.client.httpx_internals import httpx, set_read_timeout
 from dbgpt_ctl.client.models import Watched, read_event
 from dbgpt_ctl.client.responses import EVENT_STREAM, NoResponse, Response, one_line
 from dbgpt_ctl.client.transport import no_response
@@ -89,8 +88,7 @@ class _StreamOpener:
 
 
 def _changes(response: httpx.Response, address: Address) -> Iterator[Watched]:
-    # The timeout of the request covered the head; httpcore reads this one when the body begins.
-    response.request.extensions["timeout"]["read"] = SILENCE_SECS
+    set_read_timeout(response, SILENCE_SECS)
     try:
         for message in read_messages(response.iter_raw(), address):
             watched = read_watched(message, address)

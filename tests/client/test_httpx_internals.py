@@ -1,0 +1,69 @@
+"""The internals of httpx that the client uses are as it expects; and without them it works all the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from dbgpt_ctl.client.httpx_internals import set_read_timeout
+from tests.client.servers import behaving, read_request
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+CHANGED = "httpx changed its internals: adapt dbgpt_ctl/client/httpx_internals.py, or lower the pin in pyproject.toml"
+
+
+def run(code: str, **environment: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    return done.stdout.split()
+
+
+def test_httpx_is_imported_without_its_command_line() -> None:
+    code = "import sys, dbgpt_ctl.client.transport; print('httpx._main' in sys.modules, 'click' in sys.modules)"
+    assert run(code) == ["False", "False"], CHANGED
+
+
+def test_httpx_that_is_there_already_is_taken_as_it_is() -> None:
+    code = "import sys, httpx, dbgpt_ctl.client.transport as t; print(t.httpx is httpx, 'httpx._main' in sys.modules)"
+    assert run(code) == ["True", "True"]
+
+
+def test_a_release_that_insists_on_its_command_line_is_imported_with_it(tmp_path: Path) -> None:
+    package = tmp_path / "httpx"
+    package.mkdir()
+    (package / "__init__.py").write_text("from ._client import Client\nfrom ._main import main\nclass Response: ...\n")
+    (package / "_client.py").write_text("class Client: ...\n")
+    (package / "_main.py").write_text("def main(): ...\n")
+    code = "from dbgpt_ctl.client.httpx_internals import httpx; print(httpx.Client.__name__, httpx.main.__module__)"
+    assert run(code, PYTHONPATH=str(tmp_path)) == ["Client", "httpx._main"]
+
+
+def test_the_read_timeout_of_a_body_can_be_set_once_the_head_is_there() -> None:
+    def behave(connection: socket.socket, _number: int) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        connection.recv(1)
+
+    with (
+        behaving(behave) as url,
+        httpx.Client(timeout=5, trust_env=False) as client,
+        client.stream("GET", url) as reply,
+    ):
+        began = monotonic()
+        set_read_timeout(reply, 0.05)
+        with pytest.raises(httpx.ReadTimeout):
+            next(reply.iter_raw())
+        assert monotonic() - began < 4, CHANGED
+
+
+def test_a_request_without_a_timeout_is_left_as_it_is() -> None:
+    response = httpx.Response(200, request=httpx.Request("GET", "http://one"))
+    set_read_timeout(response, 0.05)
+    assert response.request.extensions == {}

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dbgpt_ctl.cli.commands.why import exit_code
-from dbgpt_ctl.cli.diagnosis.report import ReportFormat, print_report, report_object, unprobed_lines
+from dbgpt_ctl.cli.diagnosis.report import ReportFormat, exit_code, print_report, report_object, unprobed_lines
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import print_json
 from dbgpt_ctl.cli.parsing.references import ModelFilter
@@ -29,11 +28,11 @@ def doctor(*, no_probe: NoProbe = False, output: Output = ReportFormat.TEXT, ses
     0. When no controller answers, with 3, 7 (not allowed), 6 (refused) or 1.
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect
-    from dbgpt_ctl.cli.diagnosis.facts import Scope
-    from dbgpt_ctl.cli.diagnosis.rules import diagnose
+    from dbgpt_ctl.cli.diagnosis.facts import Scope, diagnose
+    from dbgpt_ctl.cli.diagnosis.rules import RULES
 
     facts = collect(session, ModelFilter(), probe=not no_probe)
-    findings = diagnose(facts, Scope.CLUSTER)
+    findings = diagnose(RULES, facts, Scope.CLUSTER)
     counts = Counter(finding.severity.value for finding in findings)
     if output is ReportFormat.JSON:
         report = report_object(facts, findings)

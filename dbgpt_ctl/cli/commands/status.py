@@ -78,20 +78,20 @@ def status(
     Exits with 3 if no controller answers.
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect_statuses
-    from dbgpt_ctl.cli.diagnosis.facts import Facts, Scope
-    from dbgpt_ctl.cli.diagnosis.rules import diagnose
+    from dbgpt_ctl.cli.diagnosis.facts import Facts, Scope, diagnose
+    from dbgpt_ctl.cli.diagnosis.rules import RULES
 
     controllers = collect_statuses(session)
-    first = next((each.status for each in sorted(controllers, key=_rank) if each.status), None)
+    first = min(controllers, key=_rank).status
     if first is None:
-        raise _error_of([each.failure for each in controllers if each.failure])
+        raise _error_of([controller.failure for controller in controllers if controller.failure])
     instances = _drained_and_deregistered(session, first)
-    facts = Facts(
-        ModelFilter(),
-        tuple(replace(each, instances=instances) if each.status is first else each for each in controllers),
-        counts=_counts(first),
-    )
-    findings = diagnose(facts, Scope.OVERVIEW)
+    controllers = [
+        replace(controller, instances=instances) if controller.status is first else controller
+        for controller in controllers
+    ]
+    facts = Facts(ModelFilter(), tuple(controllers), counts=_counts(first))
+    findings = diagnose(RULES, facts, Scope.OVERVIEW)
     match output:
         case StatusFormat.JSON:
             print_json(_document(controllers, first, findings))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.diagnosis.report import ReportFormat, print_report, report_object, unprobed_lines
+from dbgpt_ctl.cli.diagnosis.report import ReportFormat, exit_code, print_report, report_object, unprobed_lines
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import print_json, say
@@ -38,29 +38,20 @@ def why(name: Name, *, no_probe: NoProbe = False, output: Output = ReportFormat.
     for a model that no controller knows; when no controller answers, with 3, 7 (not allowed), 6 (refused) or 1.
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect
-    from dbgpt_ctl.cli.diagnosis.facts import Scope
-    from dbgpt_ctl.cli.diagnosis.rules import diagnose
+    from dbgpt_ctl.cli.diagnosis.facts import Scope, diagnose
+    from dbgpt_ctl.cli.diagnosis.rules import RULES
 
     model_filter = ModelFilter.parse(name, None)
     facts = collect(session, model_filter, probe=not no_probe)
-    findings = diagnose(facts, Scope.MODEL)
+    findings = diagnose(RULES, facts, Scope.MODEL)
     if output is ReportFormat.JSON:
         print_json({**report_object(facts, findings), "name": model_filter.model_name or model_filter.name})
     else:
         print_report(_heading(facts), findings, _closing(facts, findings))
-    return exit_code(facts)
-
-
-def exit_code(facts: Facts) -> int:
-    """That of the error when no controller answers; 4 for a model that has neither instances nor a past."""
-    if not facts.answering:
-        from dbgpt_ctl.cli.diagnosis.rules.controllers import exit_code_of
-
-        return exit_code_of(facts.controllers)
-    if str(facts.model_filter) and not facts.instances and not facts.events:
-        say(f"no controller knows {_shown(facts.model_filter)}")
-        return NotFound.exit_code
-    return 0
+    code = exit_code(facts)
+    if code == NotFound.exit_code:
+        say(f"no controller knows {_shown(model_filter)}")
+    return code
 
 
 def _heading(facts: Facts) -> str:

@@ -257,6 +257,9 @@ class Scope(Flag):
     """`ctl models list` and its --watch: what is to be known before the list is trusted."""
 
 
+ANY_SCOPE = Scope.MODEL | Scope.CLUSTER | Scope.OVERVIEW | Scope.LIST
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule(Generic[F]):
     """A symptom, how it is recognised in the facts, and the remedy. `code` is stable, for scripts."""
@@ -285,9 +288,9 @@ def rule(
     return make
 
 
-def apply(rules: Iterable[Rule[F]], facts: F) -> list[Finding]:
-    """The findings of all rules: errors, then warnings, then infos; among equals in the order of the rules."""
-    findings = [finding for rule in rules for finding in rule(facts)]
+def diagnose(rules: Iterable[Rule[F]], facts: F, scope: Scope = ANY_SCOPE) -> list[Finding]:
+    """What the rules of a scope find: errors, then warnings, then infos; among equals in the order of the rules."""
+    findings = [finding for rule in rules if rule.scope & scope for finding in rule(facts)]
     return sorted(findings, key=lambda finding: list(Severity).index(finding.severity))
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, wants_colour
+from dbgpt_ctl.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,6 +53,15 @@ def report_object(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
+def exit_code(facts: Facts) -> int:
+    """That of the error when no controller answers; 4 for a model that has neither instances nor a past."""
+    if not facts.answering:
+        from dbgpt_ctl.cli.diagnosis.rules.controllers import exit_code_of
+
+        return exit_code_of(facts.controllers)
+    return NotFound.exit_code if str(facts.model_filter) and not facts.instances and not facts.events else 0
+
+
 def unprobed_lines(facts: Facts) -> list[str]:
     """A line where there were more addresses than are probed."""
     return [f"Probed {len(facts.probes)} addresses, and left out {facts.unprobed} more."] if facts.unprobed else []
@@ -61,14 +71,14 @@ def list_warnings(answer: InstanceList | Inventory, now: datetime) -> list[str]:
     """What is to be known before a list is trusted; a line each."""
     if not answer.stale_since and not answer.held_until:
         return []
-    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Scope
-    from dbgpt_ctl.cli.diagnosis.rules import diagnose
+    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Scope, diagnose
+    from dbgpt_ctl.cli.diagnosis.rules import RULES
     from dbgpt_ctl.cli.parsing.references import ModelFilter
 
     controller = ControllerFacts(
         answer.controller, time=now, stale_since=answer.stale_since, held_until=answer.held_until
     )
-    findings = diagnose(Facts(ModelFilter(), (controller,)), Scope.LIST)
+    findings = diagnose(RULES, Facts(ModelFilter(), (controller,)), Scope.LIST)
     return [f"warning: {line}" for finding in findings for line in finding.lines]
 
 

@@ -20,8 +20,9 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     ProxiedController,
     Scope,
     Severity,
+    diagnose,
 )
-from dbgpt_ctl.cli.diagnosis.rules import RULES, all_rules, diagnose
+from dbgpt_ctl.cli.diagnosis.rules import RULES, all_rules
 from dbgpt_ctl.cli.diagnosis.rules.controllers import exit_code_of, nobody
 from dbgpt_ctl.cli.parsing.references import ModelFilter
 from dbgpt_ctl.client.models import ControllerStatus, KnownInstance
@@ -289,7 +290,7 @@ def test_a_rule_does_not_find_what_is_not_there(each: Any) -> None:
 
 
 def test_all_is_well() -> None:
-    assert [diagnose(WELL, scope) for scope in Scope] == [[], [], [], []]
+    assert [diagnose(RULES, WELL, scope) for scope in Scope] == [[], [], [], []]
 
 
 def test_the_documentation_gets_all_rules() -> None:
@@ -301,7 +302,7 @@ def test_the_documentation_gets_all_rules() -> None:
 
 def test_the_same_cause_is_one_finding() -> None:
     many = of(*(known(port=port, state=DRAINED) for port in range(1, 5001)))
-    found = diagnose(many, Scope.CLUSTER)
+    found = diagnose(RULES, many, Scope.CLUSTER)
     assert [(each.code, each.severity) for each in found] == [("no-healthy-instance", WARNING), ("drained", INFO)]
     assert found[1].summary == "5000 instances are drained: they get no requests"
     assert len(found[1].keys) == len(found[1].evidence) == 5000
@@ -309,7 +310,9 @@ def test_the_same_cause_is_one_finding() -> None:
 
 
 def test_doctor_puts_errors_first() -> None:
-    found = diagnose(of(known(state=DRAINED), known(port=2), known("bge@text2vec", state=UNHEALTHY)), Scope.CLUSTER)
+    found = diagnose(
+        RULES, of(known(state=DRAINED), known(port=2), known("bge@text2vec", state=UNHEALTHY)), Scope.CLUSTER
+    )
     assert [each.severity for each in found] == sorted((each.severity for each in found), key=list(Severity).index)
     assert found[0].code == "no-healthy-instance"
 
@@ -324,7 +327,7 @@ def test_errors_come_before_what_is_likelier_and_less_bad(scope: Scope) -> None:
         known(port=5),
         wanted="qwen",
     )
-    assert [each.code for each in diagnose(facts, scope)] == [
+    assert [each.code for each in diagnose(RULES, facts, scope)] == [
         "deregistered-beating",
         "expired",
         "drained",
@@ -383,7 +386,7 @@ def test_names_of_strangers_are_escaped() -> None:
         known(evil, state=DRAINED, drained_at=ago(1), drained_by="x\n", drain_reason="\x07"),
         known("Q\x1b[31m\u202e@llm"),
     )
-    for each in diagnose(facts, Scope.CLUSTER):
+    for each in diagnose(RULES, facts, Scope.CLUSTER):
         assert all(text.isprintable() for text in (each.summary, each.fix, *map(str, each.evidence))), each
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.cli.commands.db.check import RULES
-from dbgpt_ctl.cli.diagnosis.facts import Finding, apply
+from dbgpt_ctl.cli.diagnosis.facts import Finding, diagnose
 from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database.check import LONG_DEAD, Checkup, check_up
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
@@ -45,7 +45,7 @@ def look(place: Place) -> Checkup:
 
 
 def findings_of(checkup: Checkup) -> list[Finding]:
-    return apply(RULES, checkup)
+    return diagnose(RULES, checkup)
 
 
 def codes(checkup: Checkup) -> list[str]:

@@ -17,7 +17,7 @@ from dbgpt_ctl.cli.commands.db import (
     source_object,
     takes_database_settings,
 )
-from dbgpt_ctl.cli.diagnosis.facts import Finding, Rule, Severity, apply, rule
+from dbgpt_ctl.cli.diagnosis.facts import Finding, Rule, Severity, diagnose, rule
 from dbgpt_ctl.cli.diagnosis.rules.instances import deregistered_beating
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO
 from dbgpt_ctl.cli.output.escaping import defused
@@ -56,7 +56,7 @@ def check(settings: DatabaseSettings, *, output: Output = ReportFormat.TEXT) -> 
             clock=database_clock(databases[0]),
             timeout=timedelta(seconds=settings.heartbeat_timeout_secs),
         )
-    findings = apply(RULES, checkup)
+    findings = diagnose(RULES, checkup)
     if output is ReportFormat.JSON:
         print_json(_checkup_object(checkup) | {"findings": [_finding_object(finding) for finding in findings]})
     else:

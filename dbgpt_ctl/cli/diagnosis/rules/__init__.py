@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.diagnosis.facts import Scope, apply
 from dbgpt_ctl.cli.diagnosis.rules import controllers, instances, models
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.cli.diagnosis.facts import Facts, Finding, Rule
+    from dbgpt_ctl.cli.diagnosis.facts import Facts, Rule
 
 RULES: tuple[Rule[Facts], ...] = (
     controllers.unreachable,
@@ -48,11 +47,6 @@ RULES: tuple[Rule[Facts], ...] = (
     models.one_host,
     controllers.stock,
 )
-
-
-def diagnose(facts: Facts, scope: Scope) -> list[Finding]:
-    """What the rules of a command find: errors first, then warnings, then infos; of these the likeliest first."""
-    return apply([rule for rule in RULES if scope in rule.scope], facts)
 
 
 def all_rules() -> list[tuple[str, str, str]]:

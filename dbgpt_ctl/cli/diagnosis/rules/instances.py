@@ -34,7 +34,7 @@ _REGISTER_HOST = "set the worker's worker_register_host to an address that API s
 @rule("loopback-address", fix=_REGISTER_HOST)
 def loopback(facts: Facts) -> Iterator[Finding]:
     """A worker is registered under a loopback address, such as 127.0.0.1, and the controller is on another machine."""
-    instances = [each for each in facts.instances if each.beats and is_loopback(each.key.host) and not _is_local(each)]
+    instances = [instance for instance in _for_other_machines(facts) if is_loopback(instance.key.host)]
     one = "1 instance is registered under a loopback address: other machines call themselves there"
     many = "{n} instances are registered under loopback addresses: other machines call themselves there"
     yield from of_instances(
@@ -47,7 +47,7 @@ def container(facts: Facts) -> Iterator[Finding]:
     """A worker is registered under an address that is valid on its own machine only: Docker's bridge, a container's
     id, 0.0.0.0, link-local.
     """
-    instances = [each for each in facts.instances if each.beats and _why_private(each.key.host) and not _is_local(each)]
+    instances = [instance for instance in _for_other_machines(facts) if _why_private(instance.key.host)]
     one = "1 instance is registered under an address that other machines hardly reach"
     many = "{n} instances are registered under addresses that other machines hardly reach"
     yield from of_instances(Severity.WARNING, instances, one, many, lambda instance: _why_private(instance.key.host))
@@ -93,7 +93,7 @@ def moved(facts: Facts) -> Iterator[Finding]:
 @rule("drained", fix="ctl models undrain REF")
 def drained(facts: Facts) -> Iterator[Finding]:
     """An operator drained an instance: it sends heartbeats and gets no requests."""
-    instances = [each for each in _in_state(facts, InstanceState.DRAINED) if each.key.type != "service"]
+    instances = [instance for instance in _in_state(facts, InstanceState.DRAINED) if instance.key.type != "service"]
     one, many = "1 instance is drained: it gets no requests", "{n} instances are drained: they get no requests"
     yield from of_instances(Severity.INFO, instances, one, many, _drained_by, _undrain(instances))
 
@@ -102,9 +102,9 @@ def drained(facts: Facts) -> Iterator[Finding]:
 def drained_long(facts: Facts) -> Iterator[Finding]:
     """An instance is drained for more than a day: it may have been forgotten."""
     instances = [
-        each
-        for each in _in_state(facts, InstanceState.DRAINED)
-        if (age := _age(each, each.known.drained_at)) is not None and age > LONG_DRAIN
+        instance
+        for instance in _in_state(facts, InstanceState.DRAINED)
+        if (age := _age(instance, instance.known.drained_at)) is not None and age > LONG_DRAIN
     ]
     one, many = "1 instance is drained for long", "{n} instances are drained for long"
     yield from of_instances(Severity.WARNING, instances, one, many, _drained_by, _undrain(instances))
@@ -117,7 +117,7 @@ def drained_long(facts: Facts) -> Iterator[Finding]:
 )
 def deregistered_beating(facts: Facts) -> Iterator[Finding]:
     """An instance was deregistered, and its worker still runs and sends heartbeats: these do not revive it."""
-    instances = [each for each in _in_state(facts, InstanceState.DEREGISTERED) if _still_beats(each)]
+    instances = [instance for instance in _in_state(facts, InstanceState.DEREGISTERED) if _still_beats(instance)]
     one = "1 instance was deregistered, and its worker still beats: its heartbeats are refused"
     many = "{n} instances were deregistered, and their workers still beat: their heartbeats are refused"
     fix = f"ctl models register {_references(instances)}, or restart the worker" if 0 < len(instances) <= FEW else ""
@@ -137,7 +137,7 @@ def deregistered_beating(facts: Facts) -> Iterator[Finding]:
 @rule("deregistered", fix="start its worker, if it should serve; ctl models prune --older-than 1d forgets it")
 def deregistered(facts: Facts) -> Iterator[Finding]:
     """An instance was deregistered: its worker stopped, or an operator took it out of service."""
-    instances = [each for each in _in_state(facts, InstanceState.DEREGISTERED) if not _still_beats(each)]
+    instances = [instance for instance in _in_state(facts, InstanceState.DEREGISTERED) if not _still_beats(instance)]
     one, many = "1 instance is deregistered", "{n} instances are deregistered"
     yield from of_instances(
         Severity.INFO, instances, one, many, lambda instance: instance.ago(instance.known.deregistered_at)
@@ -173,7 +173,7 @@ def no_answer(facts: Facts) -> Iterator[Finding]:
 @rule("flapping", fix="look for pauses of worker or network, or raise --heartbeat-timeout-secs")
 def flapping(facts: Facts) -> Iterator[Finding]:
     """An instance expires again and again, and comes back each time."""
-    instances = [each for each in facts.instances if each.known.flaps >= MANY_FLAPS and each.beats]
+    instances = [instance for instance in facts.instances if instance.known.flaps >= MANY_FLAPS and instance.beats]
     one, many = "1 instance expires again and again", "{n} instances expire again and again"
     yield from of_instances(
         Severity.WARNING,
@@ -187,7 +187,7 @@ def flapping(facts: Facts) -> Iterator[Finding]:
 @rule("drained-service", fix="ctl models undrain REF")
 def drained_service(facts: Facts) -> Iterator[Finding]:
     """An instance of type service is drained: `dbgpt model stop` and `start` cannot find its worker."""
-    instances = [each for each in _in_state(facts, InstanceState.DRAINED) if each.key.type == "service"]
+    instances = [instance for instance in _in_state(facts, InstanceState.DRAINED) if instance.key.type == "service"]
     one = "1 instance of type service is drained: dbgpt model stop and start do not find its worker"
     many = "{n} instances of type service are drained: dbgpt model stop and start do not find their workers"
     yield from of_instances(Severity.WARNING, instances, one, many, _drained_by, _undrain(instances))
@@ -221,9 +221,9 @@ def _why_private(host: str) -> str:
     return "it is on Docker's bridge" if address.version == _DOCKER.version and address in _DOCKER else ""
 
 
-def _is_local(instance: ObservedInstance) -> bool:
-    """Whether the controller itself has a loopback address: then one is right for its workers too."""
-    return is_loopback(instance.controller.host)
+def _for_other_machines(facts: Facts) -> list[ObservedInstance]:
+    """Instances that beat, but not where the controller has a loopback address: there one is right for workers too."""
+    return [instance for instance in facts.instances if instance.beats and not is_loopback(instance.controller.host)]
 
 
 def _in_state(facts: Facts, state: InstanceState) -> list[ObservedInstance]:

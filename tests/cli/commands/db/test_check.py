@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from dbgpt_ctl.cli.commands.db.check import RULES
-from dbgpt_ctl.cli.diagnosis.facts import apply
+from dbgpt_ctl.cli.diagnosis.facts import diagnose
 from dbgpt_ctl.cli.diagnosis.rules import RULES as CLUSTER_RULES
 from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
 from dbgpt_ctl.registry.database.check import Checkup, HostClock, Instances, Source
@@ -117,7 +117,7 @@ def test_a_rule_does_not_find_what_is_not_there(rule: Rule[Checkup]) -> None:
 
 
 def test_all_is_well() -> None:
-    assert apply(RULES, WELL) == []
+    assert diagnose(RULES, WELL) == []
 
 
 def test_one_code_stands_for_one_fact() -> None:

@@ -1,12 +1,17 @@
 """The figures of docs/figures.md, from one run of one command: `python -m benchmarks`, or `make bench`.
 
-    startup   how long commands take, beside the bare imports of what they need and beside DB-GPT's command
+    startup   how long commands take, beside the bare imports that they need and beside DB-GPT's command
     wire      requests a second over the embedded registry, beside DB-GPT's controller and a bare ASGI application
-    flat      heartbeats at 100 and at 100,000 instances
-    mysql     the same over one MariaDB
-    soak      100,000 instances beat for minutes, with `make soak`
+    flat      heartbeats with 100 and with 100,000 instances
+    tracing   registers while the endpoint of the traces does not answer
+    mysql     the same as wire and flat over one MariaDB
+    watch     how long a change takes to reach a thousand watchers
+    soak      100,000 instances send heartbeats for minutes; also `make soak`
 
-Both sides run on the same machine at the same time in turns, each with its own defaults, its log in a file; figures
-are medians, ratios are medians of the ratios of each round. Only ratios carry over to another machine. Nothing is
-pinned to a core: server and load generator share them, on both sides alike.
+Both sides run on the same machine and are measured in turns, with their own defaults and their logs in files. Figures
+are medians; ratios are medians of the ratios of all rounds. Only ratios carry over to another machine. Nothing is
+pinned to a core: on both sides the server and the load generator share the cores.
+
+`python -m benchmarks.compare` measures two checkouts of this project. `python -m benchmarks.charts` draws the charts of
+docs/figures.md again.
 """

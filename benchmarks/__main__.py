@@ -33,18 +33,18 @@ SECTIONS: dict[str, Callable[[Lab, float], list[Section]]] = {
     "soak": soak.run,
     "watch": watch.run,
 }
-ASKED_FOR = {"mysql": "mysql", "watch": "mysql", "soak": "soak"}
-"""Sections that a run holds only when it is told to, and by which option."""
+OPTIONAL = {"mysql": "mysql", "watch": "mysql", "soak": "soak"}
+"""Sections that need an option, and its name."""
 SHOWN_VERSIONS = ("uvicorn", "fastapi")
 
 
 def main() -> int:
-    """Exit code 0, also when a bound is missed, but 1 for that with --check; 2 when a figure could not be had."""
+    """Exit code 0; 1 when a bound is missed and --check is given; 2 when something could not be measured."""
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an error, so that all that was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that all started processes are ended
     try:
         names = arguments.only or [
-            name for name in SECTIONS if name not in ASKED_FOR or getattr(arguments, ASKED_FOR[name])
+            name for name in SECTIONS if name not in OPTIONAL or getattr(arguments, OPTIONAL[name])
         ]
         if not set(names) <= {"soak", "watch"}:  # they measure no other side
             ensure(NEWEST)
@@ -84,7 +84,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(names: list[str], seconds: float, minutes: float) -> list[Section]:
-    """Each section in a folder of its own; all that it started is ended when it is done or has failed."""
+    """Each section in a folder of its own. Its processes are ended when it is done or has failed."""
     sections = []
     for name in names:
         say(f"--- {name}")

@@ -1,7 +1,7 @@
-"""The ceiling: an ASGI application that does nothing, under the controller's own uvicorn settings.
+"""The upper limit: an ASGI application that does nothing, under the controller's own uvicorn settings.
 
-`python -m benchmarks.bare PORT INSTANCES MODELS`. It reads a request's body and answers bytes that it made before:
-`true`, or a list as long as a controller's would be.
+`python -m benchmarks.bare PORT INSTANCES MODELS`. It reads the body of a request and answers with prepared bytes:
+`true`, or a list of the same length as a controller's.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class BareApplication:
-    """Answers `true` to all but a list."""
+    """Answers a list with a list, anything else with `true`."""
 
     def __init__(self, instances: int, models: int) -> None:
         listed = [_listed(i, models) for i in range(instances)]
         self._all = orjson.dumps(listed)
-        self._one = orjson.dumps([each for each in listed if each["model_name"] == "m1@llm"])
+        self._one = orjson.dumps([instance for instance in listed if instance["model_name"] == "m1@llm"])
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         more = True

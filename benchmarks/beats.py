@@ -1,4 +1,4 @@
-"""Workers that beat while something else is measured."""
+"""Workers that send heartbeats while something else is measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def while_beating(url: str, instances: int, every: float, measure: Callable[[], float]) -> tuple[float, float]:
-    """What `measure` gives while each instance beats once in `every` seconds; and the beats answered a second.
+    """The result of `measure` and the heartbeats answered a second, while all instances send one every `every` seconds.
 
     Raises MeasurementError when an answer was not 200.
     """
@@ -33,7 +33,7 @@ async def while_beating(url: str, instances: int, every: float, measure: Callabl
 
 @contextlib.asynccontextmanager
 async def _beating(url: str, instances: int, every: float) -> AsyncIterator[list[bytes]]:
-    """The status lines of the answers so far. Beats start on time, whether or not those before were answered."""
+    """The status lines of the answers so far. A heartbeat does not wait for the answers of earlier ones."""
     answers: list[bytes] = []
     stop = asyncio.Event()
 
@@ -54,7 +54,7 @@ async def _beating(url: str, instances: int, every: float) -> AsyncIterator[list
 
 
 async def _beat(url: str, index: int, answers: list[bytes]) -> None:
-    """A connection of its own, as DB-GPT's workers do it."""
+    """Over a new connection, as DB-GPT's workers do."""
     address = urlsplit(url)
     body = json.dumps(fields(index)).encode()
     head = f"POST {HEARTBEAT.path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"

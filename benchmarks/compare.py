@@ -214,7 +214,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2, help="length of one measurement of a load (default 2)")
     parser.add_argument("--only", action="append", choices=list(PARTS), help="this part; may be repeated")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an error, so that all that was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that all started processes are ended
     old, new = options.old.resolve(), options.new.resolve()
     sides = (Side("old", old), Side("new", new), Side("again", old))
     try:

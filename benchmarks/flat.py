@@ -23,7 +23,7 @@ def run(lab: Lab, seconds: float) -> list[Section]:
 
 
 def compare(lab: Lab, few: Server, many: Server, seconds: float, *, title: str, bound: Bound) -> Section:
-    """The heartbeats of two controllers of ours, which are filled first."""
+    """Heartbeats at two controllers of this project, which are filled first."""
     for server in (few, many):
         server.fill(lab.folder)
         server.settle()

@@ -1,4 +1,4 @@
-"""What is sent to a controller, and wrk, which sends it."""
+"""The requests that load a controller, and wrk, which sends them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CONNECTIONS = 32
 MODELS = 10
 _TIMEOUT_SECS = 60
 _PACED_CONNECTIONS = 1000
-"""So many requests may wait for their answers before the next one starts late."""
+"""This many requests may wait for their answers before the next request starts late."""
 _SLOWEST = 2.0
-"""Answers a second; who takes longer has hung."""
+"""Answers a second; a slower server counts as hanging."""
 
 
 def fields(index: int, models: int = MODELS) -> dict[str, Any]:
-    """What the worker of instance `index` sends, as DB-GPT's workers do. No such address is ever called."""
+    """The fields that the worker of instance `index` sends, as DB-GPT's workers do. Nothing calls these addresses."""
     return {
         "model_name": f"m{index % models}@llm",
         "host": f"10.{index // 65536}.{index // 256 % 256}.{index % 256}",
@@ -55,7 +55,7 @@ done = function(summary, latency, requests)
   io.write(string.format('RESULT %d %d %f\\n', summary.requests, failed, summary.duration / 1e6))
 end
 """
-# wrk itself knows no number of requests: it would sleep until its time is up.
+# wrk cannot stop after a number of requests: it runs until its time is up.
 _END_BY_COUNT = """
 local answered, failed = 0, 0
 response = function(status)
@@ -78,11 +78,11 @@ end
 # All connections of a thread share one schedule: a request that is late does not delay those after it.
 _PACE = """
 local ffi = require("ffi")
-ffi.cdef("typedef struct {{ long sec, usec; }} moment; int gettimeofday(moment *, void *);")
-local moment, began, due = ffi.new("moment"), nil, 0
+ffi.cdef("typedef struct {{ long sec, usec; }} timeval_t; int gettimeofday(timeval_t *, void *);")
+local timeval, began, due = ffi.new("timeval_t"), nil, 0
 delay = function()
-  ffi.C.gettimeofday(moment, nil)
-  local now = tonumber(moment.sec) + tonumber(moment.usec) / 1e6
+  ffi.C.gettimeofday(timeval, nil)
+  local now = tonumber(timeval.sec) + tonumber(timeval.usec) / 1e6
   began = began or now
   due = due + 1
   return math.max(0, (began + due / {rate} - now) * 1000)
@@ -92,7 +92,7 @@ end
 
 @dataclass(frozen=True)
 class Load:
-    """One kind of request. A POST goes round all instances in turn."""
+    """One kind of request. A POST goes to all instances in turn."""
 
     name: str
     method: str
@@ -100,7 +100,7 @@ class Load:
     headers: tuple[tuple[str, str], ...] = ()
 
     def script(self, instances: int, *, count: int | None = None) -> str:
-        """The Lua for wrk, which ends after `count` answers, or without it when its time is up."""
+        """The Lua script for wrk. It ends after `count` answers, or when its time is up."""
         lines = [f'wrk.method = "{self.method}"', f'wrk.path = "{self.path}"']
         lines += [f'wrk.headers["{name}"] = "{text}"' for name, text in self.headers]
         if self.method == "POST":
@@ -118,7 +118,7 @@ LIST_ALL = Load("list of all", "GET", "/api/controller/models")
 
 
 class Sent(NamedTuple):
-    """What wrk has counted."""
+    """The counts of wrk."""
 
     answered: float
     seconds: float
@@ -140,7 +140,7 @@ def send_count(folder: Path, url: str, load: Load, instances: int, count: int) -
 
 
 class Paced(NamedTuple):
-    """What wrk has counted of requests at a fixed rate; times in seconds."""
+    """The counts of wrk for requests at a fixed rate; times in seconds."""
 
     answered: int
     failed: int
@@ -159,7 +159,7 @@ def send_paced(folder: Path, url: str, load: Load, instances: int, *, rate: int,
 
 def fill(folder: Path, url: str, instances: int) -> Sent:
     """Registers all instances, in their order. Raises MeasurementError."""
-    # When so many more are answered, none of the first round can still be under way.
+    # With CONNECTIONS more answers, no request of the first round can still be on its way.
     return send_count(folder, url, REGISTER, instances, instances + CONNECTIONS)
 
 
@@ -174,7 +174,7 @@ def _wrk(folder: Path, url: str, script: str, what: str, seconds: float) -> Sent
 def _run_wrk(
     folder: Path, url: str, script: str, what: str, seconds: float, *, connections: int = CONNECTIONS
 ) -> tuple[float, str]:
-    """How long it took, and what the script has told after RESULT."""
+    """The seconds that it took, and the text that the script wrote after RESULT."""
     file = folder / "load.lua"
     file.write_text(script)
     options = ["--threads=1", f"--connections={connections}", f"--timeout={_TIMEOUT_SECS}s"]

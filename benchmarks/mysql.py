@@ -1,4 +1,4 @@
-"""The same over one MariaDB, as durable as it is by default: each commit is on the disk before it is acknowledged."""
+"""The same over one MariaDB with its default durability: a commit is on the disk before it is acknowledged."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ create table dbgpt_cluster_registry_instance (
     unique key uk_model_instance (model_name, host, port, sys_code)
 ) engine=InnoDB default charset=utf8mb4
 """
-"""DB-GPT's controller expects it and does not create it."""
+"""DB-GPT's controller needs this table and does not create it."""
 
 
 def run(lab: Lab, seconds: float) -> list[Section]:
@@ -50,7 +50,7 @@ def run(lab: Lab, seconds: float) -> list[Section]:
 
 @contextmanager
 def durable_mariadb() -> Iterator[MariaDBServer]:
-    """A database server for the benchmark alone."""
+    """A database server for the benchmark only."""
     with private_mariadb(durable=True) as mariadb:
         mariadb.execute(f"create user '{USER}'@'%' identified by '{PASSWORD}'")
         mariadb.execute(f"grant all privileges on *.* to '{USER}'@'%'")
@@ -66,7 +66,7 @@ def _both(lab: Lab, mariadb: MariaDBServer, seconds: float) -> Section:
         section.rows.append(row_of(load.name, measure(lab.folder, servers, load, seconds), bound))
     for server in servers:
         server.expect()
-        server.process.kill()  # its work is done, and the next section needs the machine
+        server.process.kill()  # it is not needed any more, and the next section needs the machine
     section.note = "One database for both; innodb_flush_log_at_trx_commit is 1, the default."
     return section
 
@@ -87,9 +87,9 @@ def start_ours(lab: Lab, mariadb: MariaDBServer, name: str, instances: int, *fla
         "CONTROLLER_REGISTRY_DB_PASSWORD": PASSWORD,
         "CONTROLLER_REGISTRY_DB_NAME": database,
     }
-    # Nobody has to move away from it, so it may leave at once.
-    knobs = ("--registry", "database", "--log-level", "warning", "--shutdown-grace-secs", "0")
-    return start_ctl(lab, f"mysql-{name}", instances, *knobs, *flags, env=env, ctl=ctl)
+    # No client has to change to another controller, so it may end at once.
+    defaults = ("--registry", "database", "--log-level", "warning", "--shutdown-grace-secs", "0")
+    return start_ctl(lab, f"mysql-{name}", instances, *defaults, *flags, env=env, ctl=ctl)
 
 
 def _theirs(lab: Lab, mariadb: MariaDBServer) -> Server:

@@ -1,4 +1,4 @@
-"""What was measured, beside the bound that it must meet, as Markdown that reads well in a terminal too."""
+"""Measured figures beside their bounds, as Markdown that is also readable in a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MeasurementError(Exception):
-    """A figure could not be had, or would not mean what it says. The message says why."""
+    """A figure could not be measured, or would be misleading. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,18 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def say(line: str) -> None:
-    """Progress: not the result, so not on stdout."""
+    """Reports progress, on standard error: it is not the result."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
 def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of the ratios of each round: what slows a round down slows both of its sides."""
+    """The median of the ratios of all rounds. A disturbance slows both sides of a round, so it cancels out."""
     return median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def block(sections: Sequence[Section], now: datetime, versions: Sequence[str]) -> str:
-    """All tables under one line on where and when, without the markers."""
+    """All tables under one line with place and date, without the markers."""
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
     where = f"Measured on {now:%Y-%m-%d} by `make bench`: {machine}, {', '.join(versions)}."
     return "\n\n".join([where, *(section.markdown() for section in sections)])

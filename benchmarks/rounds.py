@@ -1,4 +1,4 @@
-"""Servers measured in turns, so that what else the machine does meets all of them."""
+"""Servers are measured in turns, so that other load of the machine meets all of them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def measure(folder: Path, servers: Sequence[Server], load: Load, seconds: float)
 
 
 def meter(folder: Path, server: Server, load: Load, seconds: float) -> Meter:
-    """Warms the server up, and gives what measures its requests a second.
+    """Warms the server up, and returns a function that measures its requests a second.
 
-    One that answers few in a second is asked for a number of answers instead of a time: it may answer all connections
-    at once and then none for long, and the end of the time would fall anywhere in between.
+    A slow server is measured by a number of answers instead of a time. It may answer all connections at once and then
+    none for long, so the end of a fixed time would fall anywhere in between.
     """
     target = (folder, server.url, load, server.instances)
     warm_up = send(*target, _WARM_UP_SECS)
@@ -41,12 +41,12 @@ def meter(folder: Path, server: Server, load: Load, seconds: float) -> Meter:
 
 
 def in_turns(what: str, servers: Sequence[Server], meters: Sequence[Meter]) -> list[list[float]]:
-    """What the meter of each server shows, a figure for each round. Every other round goes backwards."""
+    """For each server the figures of its meter, one for each round. Every other round goes backwards."""
     figures: list[list[float]] = [[] for _ in servers]
     for number in range(ROUNDS):
         for index in sorted(range(len(servers)), reverse=number % 2 == 1):
             figures[index].append(meters[index]())
             servers[index].settle()
     pairs = zip(servers, figures, strict=True)
-    say(f"{what}: " + ", ".join(f"{server.name} {' '.join(f'{each:.0f}' for each in row)}" for server, row in pairs))
+    say(f"{what}: " + ", ".join(f"{server.name} {' '.join(f'{rate:.0f}' for rate in row)}" for server, row in pairs))
     return figures

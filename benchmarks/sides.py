@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 CTL = Path(sys.executable).with_name("ctl")
 OURS, THEIRS, BARE = "ctl", f"DB-GPT {NEWEST.version}", "bare ASGI"
 TIMEOUT_SECS = 3600
-"""No instance gets old while others are measured: a list of the living keeps its length."""
+"""No instance expires while others are measured, so a list of healthy instances keeps its length."""
 NO_PROXY_THERE = "http://127.0.0.1:9"
-"""Whatever a process would fetch from afar fails at once."""
+"""Every download of a process fails at once."""
 _IDLE_CPU_SECS, _LOOK_SECS, _SETTLE_SECS = 0.03, 0.2, 120
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers. `name`: OURS, THEIRS or BARE; `instances`: how many it is to hold."""
+    """A server that answers. `name`: OURS, THEIRS or BARE; `instances`: how many it holds after `fill`."""
 
     name: str
     url: str
@@ -38,11 +38,11 @@ class Server:
     instances: int
 
     def settle(self) -> None:
-        """Waits until it has done what was asked of it: unanswered requests of the last load are work still."""
+        """Waits until the server is idle: unanswered requests of the last load keep it busy."""
         until(f"rest of {self.name}", self._idles, self.process, seconds=_SETTLE_SECS)
 
     def fill(self, folder: Path) -> None:
-        """Registers the instances, and looks whether all are there."""
+        """Registers the instances, and checks that all are listed."""
         speed = fill(folder, self.url, self.instances).per_second
         say(f"{self.name} registers {self.instances:,} instances, {speed:,.0f} a second")
         self.expect()
@@ -51,7 +51,7 @@ class Server:
         """Raises MeasurementError unless a list of one model is as long as it must be, and all in it are healthy."""
         listed = get(f"{self.url}/api/controller/models", model_name="m1@llm", healthy_only="true") or []
         wanted = self.instances // MODELS
-        if len(listed) != wanted or not all(each["healthy"] for each in listed):
+        if len(listed) != wanted or not all(instance["healthy"] for instance in listed):
             raise MeasurementError(f"{self.name} lists {len(listed)} of {wanted} instances of a model")
 
     def _idles(self) -> bool:
@@ -61,7 +61,7 @@ class Server:
 
     def _cpu_secs(self) -> float:
         process = psutil.Process(self.process.popen.pid)
-        return sum(sum(each.cpu_times()[:2]) for each in (process, *process.children(recursive=True)))
+        return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children(recursive=True)))
 
 
 def lab_in(folder: Path, start: Any) -> Lab:
@@ -80,10 +80,10 @@ def start_ctl(
 
 
 def start_dbgpt(lab: Lab, name: str, instances: int, registry: str = "") -> Server:
-    """DB-GPT's own controller; `registry` is TOML that says where it keeps instances, if not in memory."""
+    """DB-GPT's own controller. `registry` is TOML for a registry that is not in memory."""
     port = free_port()
-    knobs = f'host = "127.0.0.1"\nport = {port}\nheartbeat_timeout_secs = {TIMEOUT_SECS}\n'
-    process = lab.dbgpt_start(NEWEST, "controller", name, f"[service.model.controller]\n{knobs}{registry}")
+    settings = f'host = "127.0.0.1"\nport = {port}\nheartbeat_timeout_secs = {TIMEOUT_SECS}\n'
+    process = lab.dbgpt_start(NEWEST, "controller", name, f"[service.model.controller]\n{settings}{registry}")
     return _serving(THEIRS, port, process, instances)
 
 

@@ -92,7 +92,11 @@ def run(lab: Lab, _seconds: float) -> list[Section]:
     timers = _timers(lab, lab.env(CONTROLLER_ADDRESS=server.url, TERM="xterm-256color"))
     times = _in_turns(timers, RUNS)
     return [
-        Section(("Start-up, milliseconds", OURS, "beside", ""), [_row(times, each) for each in COMPARISONS], _note()),
+        Section(
+            ("Start-up, milliseconds", OURS, "beside", ""),
+            [_row(times, comparison) for comparison in COMPARISONS],
+            _note(),
+        ),
         _of_verbs(lab, server.url),
     ]
 
@@ -105,8 +109,9 @@ def _in_turns(timers: Mapping[str, Callable[[], float]], runs: int) -> dict[str,
             seconds = timers[name]()
             if number >= 0:
                 times[name].append(seconds)
-    for name, each in times.items():
-        say(f"{name}: {median(each) * 1000:.0f} ms, least {min(each) * 1000:.0f}, most {max(each) * 1000:.0f}")
+    for name, durations in times.items():
+        low, high = min(durations), max(durations)
+        say(f"{name}: {median(durations) * 1000:.0f} ms, least {low * 1000:.0f}, most {high * 1000:.0f}")
     return times
 
 
@@ -122,8 +127,8 @@ def _of_verbs(lab: Lab, url: str) -> Section:
     times = _in_turns(timers, RUNS_OF_VERBS)
     beside = times.pop(LIST_IMPORTS)
     rows = [
-        Row((f"`ctl {name}`", f"{median(each) * 1000:,.0f}", ""), ratio_of(each, beside), OF_A_VERB)
-        for name, each in times.items()
+        Row((f"`ctl {name}`", f"{median(seconds) * 1000:,.0f}", ""), ratio_of(seconds, beside), OF_A_VERB)
+        for name, seconds in times.items()
     ]
     heads = (f"Start to end, milliseconds; beside: the same imports, {median(beside) * 1000:,.0f}", OURS, "")
     return Section(heads, rows, "Piped, of 10 instances of one controller.")

@@ -1,4 +1,4 @@
-"""Tracing to an endpoint that is not there costs registers next to nothing."""
+"""Tracing to an endpoint that does not answer costs a register almost nothing."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 INSTANCES = 2000
 TIMES = 4
-"""So often the rounds are repeated, each shorter: the bound is narrow, and what else the machine does is not."""
+"""How often the rounds are repeated, with shorter measurements: the bound is narrow, and other load varies more."""
 BOUND = Bound(least=0.95)
 
 
 def run(lab: Lab, seconds: float) -> list[Section]:
-    knobs = {
+    settings = {
         "CONTROLLER_TRACER_TO_OPEN_TELEMETRY": "true",
         "CONTROLLER_OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{free_port()}",
     }
     off = start_ctl(lab, "tracing-off", INSTANCES, "--log-level", "error")
-    dead = start_ctl(lab, "tracing-dead", INSTANCES, "--log-level", "error", env=knobs)
+    dead = start_ctl(lab, "tracing-dead", INSTANCES, "--log-level", "error", env=settings)
     for server in (off, dead):
         server.fill(lab.folder)
         server.settle()

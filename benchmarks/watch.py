@@ -1,4 +1,4 @@
-"""A thousand watch: how long a change takes to reach them all, and whether each gets each once and in order."""
+"""A thousand watchers: how long a change takes to reach all, and whether they get all changes once and in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WATCHERS, CHANGES, SPREAD_SECS = 1_000, 1_000, 20.0
 RESUMING = 10
-"""One in so many watchers leaves its connection now and then, without a word, and goes on with its last id."""
+"""One of this many watchers drops its connection now and then, and resumes with its last id."""
 STAY_SECS = (1.0, 5.0)
 SHARED_WATCHERS, SHARED_CHANGES, SHARED_SECS = 20, 500, 10.0
 RECEIPT_SECS = 60.0
@@ -45,7 +45,7 @@ class Watch:
     connected: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Until it has got as many changes as there are."""
+        """Until it has received all changes."""
         while len(self.got) < self.count:
             await self.raw.open()
             self.connections += 1
@@ -67,12 +67,12 @@ class Watch:
                 if len(self.got) >= self.count:
                     return
             elif kind not in {"ready", "dropped"}:
-                raise MeasurementError(f"a watcher was told {kind}: {data!r}")
+                raise MeasurementError(f"a watcher received {kind}: {data!r}")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of all watchers: seconds from a change's call to its receipt; how many were lost, double or out of order."""
+    """Of all watchers: seconds from a change to its receipt; how many changes were lost, double or out of order."""
 
     delays: Sequence[float]
     misses: int
@@ -80,7 +80,7 @@ class Outcome:
 
 
 def run(lab: Lab, seconds: float) -> list[Section]:  # noqa: ARG001 - a section's shape
-    """Embedded and on a shared database."""
+    """Over the embedded registry and over a shared database."""
     ctl = start_ctl(lab, "watch", 0, "--log-level", "warning")
     one = asyncio.run(_measured([ctl.url], WATCHERS, CHANGES, SPREAD_SECS))
     ctl.process.kill()  # its work is done, and the next part needs the machine
@@ -102,8 +102,8 @@ def _two_on_one(lab: Lab, mariadb: MariaDBServer) -> list[Server]:
         "CONTROLLER_REGISTRY_DB_PASSWORD": PASSWORD,
         "CONTROLLER_REGISTRY_DB_NAME": "ctl_watch",
     }
-    knobs = ("--registry", "database", "--log-level", "warning", "--shutdown-grace-secs", "0")
-    return [start_ctl(lab, f"watch-{name}", 0, *knobs, env=env) for name in ("one", "two")]
+    flags = ("--registry", "database", "--log-level", "warning", "--shutdown-grace-secs", "0")
+    return [start_ctl(lab, f"watch-{name}", 0, *flags, env=env) for name in ("one", "two")]
 
 
 def _section(title: str, outcome: Outcome) -> Section:
@@ -128,9 +128,9 @@ async def _measured(urls: Sequence[str], watchers: int, changes: int, spread_sec
         Watch(RawWatch(urls[number % len(urls)], start), changes, random.Random(number), number % RESUMING == 0)
         for number in range(watchers)
     ]
-    running = [asyncio.create_task(each.run()) for each in watches]
-    await asyncio.gather(*(each.connected.wait() for each in watches))
-    say(f"{watchers} watch")
+    running = [asyncio.create_task(watch.run()) for watch in watches]
+    await asyncio.gather(*(watch.connected.wait() for watch in watches))
+    say(f"{watchers} watchers")
     called = await _change(urls, changes, spread_secs)
     try:
         async with asyncio.timeout(RECEIPT_SECS):
@@ -141,7 +141,7 @@ async def _measured(urls: Sequence[str], watchers: int, changes: int, spread_sec
 
 
 async def _change(urls: Sequence[str], changes: int, spread_secs: float) -> list[float]:
-    """One register every so often, through each controller in turn; when each was called. Ids are in that order."""
+    """Registers at a steady rate through all controllers in turn; the times of the calls, in the order of the ids."""
     called = []
     clients = [AsyncControllerClient(url) for url in urls]
     began = time.monotonic()
@@ -168,4 +168,4 @@ def _outcome(watches: Sequence[Watch], before: int, called: Sequence[float]) -> 
         ]
     if not delays:
         raise MeasurementError("no watcher got anything")
-    return Outcome(delays, misses, sum(each.connections for each in watches))
+    return Outcome(delays, misses, sum(watch.connections for watch in watches))

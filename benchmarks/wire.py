@@ -62,7 +62,7 @@ def run(lab: Lab, seconds: float) -> list[Section]:
 
 def row_of(name: str, figures: Sequence[Sequence[float]], bound: Bound | None) -> Row:
     """`figures`: rounds of this controller, of DB-GPT's and, where it was measured, of the bare application."""
-    cells = [_shown(median(each)) for each in figures] + [""] * (3 - len(figures))
+    cells = [_shown(median(rates)) for rates in figures] + [""] * (3 - len(figures))
     return Row((name, *cells), ratio_of(figures[0], figures[1]), bound)
 
 
@@ -85,5 +85,5 @@ def _while_beating(lab: Lab, servers: Sequence[Server], load: Load, seconds: flo
 
     name = f"{load.name}, while beating"
     row = row_of(name, in_turns(name, servers, [beside_beats(server) for server in servers]), None)
-    say("beats answered a second: " + ", ".join(f"{name} {median(each):.0f}" for name, each in beats.items()))
+    say("beats answered a second: " + ", ".join(f"{name} {median(rates):.0f}" for name, rates in beats.items()))
     return row

@@ -69,14 +69,14 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
-    seen: set[str] = set()
+    found: set[str] = set()
     todo = list(graph[start])
     while todo:
         module = todo.pop()
-        if module not in seen:
-            seen.add(module)
+        if module not in found:
+            found.add(module)
             todo += graph[module]
-    return seen
+    return found
 
 
 class Recorder:

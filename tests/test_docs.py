@@ -58,8 +58,8 @@ def test_tables_are_those_of_today(path: Path) -> None:
 def test_env_example_uncommented_is_all_defaults(settings: type[Settings]) -> None:
     lines = [line[1:] for line in generate.env_example().splitlines() if line.startswith("#CONTROLLER_")]
     values = dotenv_values(stream=io.StringIO("\n".join(lines)))
-    assert [name for name in values if name in {each.variable for each in knobs_of(settings)}] == [
-        each.variable for each in knobs_of(settings)
+    assert [name for name in values if name in {field.variable for field in knobs_of(settings)}] == [
+        field.variable for field in knobs_of(settings)
     ]
     loaded = settings.load({}, {name: text or "" for name, text in values.items()}, "")
     assert loaded == settings()
@@ -108,9 +108,9 @@ def _commands(command: Any, name: str) -> Iterator[str]:
     below = getattr(command, "commands", None)
     if not below:
         yield name
-    for word, each in (below or {}).items():
-        if not each.hidden:
-            yield from _commands(each, f"{name} {word}")
+    for word, child in (below or {}).items():
+        if not child.hidden:
+            yield from _commands(child, f"{name} {word}")
 
 
 def _names(text: str, command: str) -> bool:
@@ -159,18 +159,20 @@ def test_examples_do_what_the_document_shows(document: Path, tmp_path: Path) -> 
             if block.kind != "console" or not block.runs:
                 continue
             _needs(block)
-            ran = somebody.follow(block.commands())
-            silent = not any(each.command.output for each in ran)
-            for each in ran:
-                where = f"{block}: {each.command.line}\n{each.output}"
+            steps = somebody.follow(block.commands())
+            silent = not any(step.command.output for step in steps)
+            for step in steps:
+                where = f"{block}: {step.command.line}\n{step.output}"
                 if silent:
-                    assert each.code == 0, where
+                    assert step.code == 0, where
                 else:
-                    assert comparable(each.output) == comparable(each.command.output), where
+                    assert comparable(step.output) == comparable(step.command.output), where
 
 
 def _needs(block: Block) -> None:
-    missing = [each for each in ("jq", "curl") if re.search(rf"\b{each}\b", block.text) and not shutil.which(each)]
+    missing = [
+        program for program in ("jq", "curl") if re.search(rf"\b{program}\b", block.text) and not shutil.which(program)
+    ]
     if missing and not os.environ.get("CI"):
         pytest.skip(f"{block} needs {missing[0]}")
 
@@ -181,7 +183,7 @@ def test_output_that_differs_in_substance_is_noticed() -> None:
     assert comparable("a healthy 3s ago") != comparable("a unhealthy 3s ago")
 
 
-@pytest.mark.parametrize("block", [each for each in SHOWN if each.kind == "python"], ids=str)
+@pytest.mark.parametrize("block", [block for block in SHOWN if block.kind == "python"], ids=str)
 def test_python_examples_run(block: Block) -> None:
     exec(compile(block.text, str(block), "exec"), {"__name__": "example"})
 
@@ -252,7 +254,7 @@ def test_a_document_that_is_wrong_is_noticed(tmp_path: Path) -> None:
     )
     first, second = blocks(document)
     assert (first.runs, second.runs) == (True, False)
-    assert [(each.line, each.output) for each in first.commands()] == [
+    assert [(command.line, command.output) for command in first.commands()] == [
         ("ctl models list", "NAME\n"),
         ("echo a \\\nb", "a b\n"),
     ]

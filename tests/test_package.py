@@ -1,4 +1,4 @@
-"""The package as users get it: what is in it, that it installs alone and serves, and on which versions it stands."""
+"""The package as users get it: its content, that it installs alone and serves, and the versions that it works with."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SMOKE = [
     "tests/controller/http/test_server.py",
 ]
 SMOKE += ["-k", "not test_server or mariadb or newer_schema"]
-"""What the lowest versions of the dependencies have to stand: the API, the command line, a start over each database."""
+"""The tests that the lowest versions of the dependencies have to pass: API, command line, a start over databases."""
 START_SECS = 30.0
 
 
@@ -126,8 +126,8 @@ def test_it_stands_on_the_lowest_versions_of_its_dependencies(built: Built, tmp_
     low.install("--constraint", str(pins), str(built.wheel), "pytest", "pytest-timeout", "hypothesis")
     there = versions(run([low.command("python"), "-m", "pip", "list", "--format=freeze"]))
     assert versions(pins.read_text()).items() <= there.items()
-    told = run([low.command("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", *SMOKE], cwd=ROOT)
-    assert " passed" in told
+    output = run([low.command("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", *SMOKE], cwd=ROOT)
+    assert " passed" in output
 
 
 def versions(frozen: str) -> dict[str, Version]:

@@ -70,5 +70,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """A failure shows the last words of every process that took part."""
     report = yield
     if report.failed:
-        report.sections.extend((f"log of {each.name}", each.tail()) for each in item.config.stash.get(_STARTED, []))
+        report.sections.extend(
+            (f"log of {process.name}", process.tail()) for process in item.config.stash.get(_STARTED, [])
+        )
     return report

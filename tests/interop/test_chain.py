@@ -32,8 +32,8 @@ class Cluster:
     api: str
 
     def chat(self, question: str, *, stream: bool = False) -> httpx.Response:
-        asked = {"model": MODEL, "messages": [{"role": "user", "content": question}], "stream": stream}
-        return httpx.post(f"{self.api}/chat/completions", json=asked, trust_env=False, timeout=30)
+        body = {"model": MODEL, "messages": [{"role": "user", "content": question}], "stream": stream}
+        return httpx.post(f"{self.api}/chat/completions", json=body, trust_env=False, timeout=30)
 
     def dbgpt(self, *args: str) -> str:
         """The output of `dbgpt model ...` with this project's controller as its address."""
@@ -57,8 +57,8 @@ def test_ctl_lists_the_model_and_its_service_as_healthy(cluster: Cluster) -> Non
     done = cluster.lab.ctl("models", "list", "--address", cluster.controller.url, "-o", "json")
     assert (done.returncode, done.stderr) == (0, "")
     listed: list[dict[str, Any]] = json.loads(done.stdout)
-    assert {reference(each) for each in listed} == {cluster.worker.model, cluster.worker.service}
-    assert [(each["healthy"], each["enabled"]) for each in listed] == [(True, True)] * 2
+    assert {reference(instance) for instance in listed} == {cluster.worker.model, cluster.worker.service}
+    assert [(instance["healthy"], instance["enabled"]) for instance in listed] == [(True, True)] * 2
 
 
 def test_ctl_healthy_only_names_are_the_references(cluster: Cluster) -> None:
@@ -69,7 +69,7 @@ def test_ctl_healthy_only_names_are_the_references(cluster: Cluster) -> None:
 def test_the_api_server_offers_the_model(cluster: Cluster) -> None:
     offered = get(f"{cluster.api}/models")
     assert offered is not None
-    assert [each["id"] for each in offered["data"]] == [MODEL]
+    assert [model["id"] for model in offered["data"]] == [MODEL]
 
 
 def test_a_question_is_answered_through_the_chain(cluster: Cluster, openai: FakeOpenAI) -> None:
@@ -86,16 +86,16 @@ def test_a_question_is_answered_in_pieces(cluster: Cluster, openai: FakeOpenAI) 
     assert reply.status_code == 200, reply.text
     events = re.findall(r"^data: (.+)$", reply.text, re.MULTILINE)
     assert events[-1] == "[DONE]"
-    pieces = [json.loads(each)["choices"][0]["delta"].get("content") for each in events[:-1]]
-    told = [piece for piece in pieces if piece]
-    assert "".join(told) == answer_to(question)
-    assert len(told) > 1
+    pieces = [json.loads(event)["choices"][0]["delta"].get("content") for event in events[:-1]]
+    words = [piece for piece in pieces if piece]
+    assert "".join(words) == answer_to(question)
+    assert len(words) > 1
     assert question in openai.questions
 
 
 def test_an_unknown_model_is_told_with_those_that_are_there(cluster: Cluster) -> None:
-    asked = {"model": "nobody", "messages": [{"role": "user", "content": "hello"}]}
-    reply = httpx.post(f"{cluster.api}/chat/completions", json=asked, trust_env=False, timeout=30)
+    body = {"model": "nobody", "messages": [{"role": "user", "content": "hello"}]}
+    reply = httpx.post(f"{cluster.api}/chat/completions", json=body, trust_env=False, timeout=30)
     assert reply.status_code == 400
     assert f"Only {MODEL} allowed now" in reply.text
 

@@ -80,9 +80,9 @@ def test_register_then_list_in_every_format(ctl: Ctl) -> None:
 def test_heartbeat_registers_and_deregister_takes_away(ctl: Ctl) -> None:
     reference = "beaten@text2vec/127.0.0.1:9002"
     ctl("models", "heartbeat", reference)
-    assert [each["healthy"] for each in ctl.listed("beaten")] == [True]
+    assert [instance["healthy"] for instance in ctl.listed("beaten")] == [True]
     ctl("models", "deregister", reference)
-    assert [each["healthy"] for each in ctl.listed("beaten")] == [False]
+    assert [instance["healthy"] for instance in ctl.listed("beaten")] == [False]
     assert ctl.listed("beaten", "--healthy-only") == []
     ctl("models", "deregister", reference, "--remove")
     assert ctl.listed("beaten") == []
@@ -90,8 +90,8 @@ def test_heartbeat_registers_and_deregister_takes_away(ctl: Ctl) -> None:
 
 def test_many_are_deregistered_at_once(ctl: Ctl) -> None:
     references = [f"many@llm/127.0.0.1:{port}" for port in (9010, 9011, 9012)]
-    for each in references:
-        ctl("models", "register", each)
+    for reference in references:
+        ctl("models", "register", reference)
     ctl("models", "deregister", *references, "--remove")
     assert ctl.listed("many") == []
 
@@ -122,10 +122,10 @@ def test_ctl_serve_in_front_of_it(ctl: Ctl) -> None:
     front = Controller(ctl.lab, ctl.url, name="front").start()
     reference = "behind a front@llm/127.0.0.1:9003"
     ctl("models", "register", reference, "--address", front.url)
-    assert [each["healthy"] for each in ctl.listed("behind a front")] == [True]
+    assert [instance["healthy"] for instance in ctl.listed("behind a front")] == [True]
     assert front.instances()[reference].keys() == set(API_KEYS)
     ctl("models", "deregister", reference, "--address", front.url)
-    assert [each["healthy"] for each in ctl.listed("behind a front")] == [False]
+    assert [instance["healthy"] for instance in ctl.listed("behind a front")] == [False]
     assert reference not in front.instances(healthy_only="true")
 
 

@@ -86,7 +86,7 @@ class Move:
         return {str(name): str(at) for name, at in rows}
 
     def instances(self) -> dict[str, dict[str, Any]]:
-        return {reference(each): each for each in get(f"{self.url}/api/controller/models") or []}
+        return {reference(instance): instance for instance in get(f"{self.url}/api/controller/models") or []}
 
 
 @pytest.fixture
@@ -121,4 +121,4 @@ def test_a_live_cluster_moves(move: Move, newest: Release, openai: FakeOpenAI) -
 
 
 def healthy(move: Move) -> set[str]:
-    return {name for name, each in move.instances().items() if each["healthy"]}
+    return {name for name, instance in move.instances().items() if instance["healthy"]}

@@ -85,10 +85,10 @@ def test_a_list_without_arguments_is_the_list_of_all(call: Caller) -> None:
     first, second = new_instance("first"), new_instance("second")
     call("register_instance", first)
     call("register_instance", second)
-    names = {each["model_name"] for each in call("get_all_instances")}
+    names = {instance["model_name"] for instance in call("get_all_instances")}
     assert {first["model_name"], second["model_name"]} <= names
-    assert {each["model_name"] for each in call("sync_get_all_instances")} == names
-    assert {each["model_name"] for each in call("get_all_instances", model_name="")} == names
+    assert {instance["model_name"] for instance in call("sync_get_all_instances")} == names
+    assert {instance["model_name"] for instance in call("get_all_instances", model_name="")} == names
     assert call("get_all_instances", model_name="nobody@llm") == []
 
 
@@ -140,7 +140,7 @@ def test_a_deregister_with_an_empty_remove_flag_keeps_the_instance(call: Caller)
     sent = new_instance()
     call("register_instance", sent)
     assert call("deregister_instance", sent | {"remove_from_registry": None}) is True
-    assert [each["healthy"] for each in call.named(sent["model_name"])] == [False]
+    assert [instance["healthy"] for instance in call.named(sent["model_name"])] == [False]
 
 
 def test_a_listed_instance_can_be_deregistered_as_it_came(call: Caller) -> None:
@@ -163,7 +163,7 @@ def test_any_printable_name_goes_through_every_verb(call: Caller, name: str) -> 
     model_name = sent["model_name"]
     assert call("register_instance", sent) is True
     assert call("send_heartbeat", sent) is True
-    assert [each["model_name"] for each in call.named(model_name, healthy_only=True)] == [model_name]
+    assert [instance["model_name"] for instance in call.named(model_name, healthy_only=True)] == [model_name]
     assert call("deregister_instance", sent | {"remove_from_registry": True}) is True
     assert call.named(model_name) == []
 
@@ -173,14 +173,14 @@ def test_a_host_is_kept_as_the_worker_wrote_it(call: Caller, host: str) -> None:
     sent = new_instance(host=host)
     assert call("register_instance", sent) is True
     assert call("send_heartbeat", sent) is True
-    assert [each["host"] for each in call.named(sent["model_name"], healthy_only=True)] == [host]
+    assert [instance["host"] for instance in call.named(sent["model_name"], healthy_only=True)] == [host]
 
 
 def test_spaces_around_name_and_host_make_no_second_instance(call: Caller) -> None:
     sent = new_instance()
     call("register_instance", sent)
     call("send_heartbeat", sent | {"model_name": f" {sent['model_name']} ", "host": " 127.0.0.1 "})
-    assert [each["host"] for each in call.named(sent["model_name"])] == ["127.0.0.1"]
+    assert [instance["host"] for instance in call.named(sent["model_name"])] == ["127.0.0.1"]
 
 
 def test_a_drained_instance_beats_but_gets_no_requests(call: Caller) -> None:
@@ -231,10 +231,10 @@ def test_latest_first_uses_the_first_address_until_it_is_gone(
         call = Caller(client, f"{first.url},{second.url}", choice_type="latest_first", health_check_interval_secs=1)
         before, after = new_instance("before"), new_instance("after")
         assert call("register_instance", before) is True
-        assert [len(each.instances()) for each in (first, second)] == [1, 0]
+        assert [len(controller.instances()) for controller in (first, second)] == [1, 0]
         assert first.process.terminate() == 0
         assert until("call that reaches the second", lambda: _accepted(call, after)) is True
-        assert [each["model_name"] for each in second.instances().values()] == [after["model_name"]]
+        assert [instance["model_name"] for instance in second.instances().values()] == [after["model_name"]]
         assert len(call.named(after["model_name"], healthy_only=True)) == 1
 
 

@@ -44,14 +44,14 @@ def test_trace_list_shows_register_and_deregister(newest: Release, new_lab: NewL
         shown = lab.dbgpt(newest, "http://127.0.0.1:9", "trace", "list", "--output", "json", str(file))
         assert shown.returncode == 0, shown.stderr
         _, *spans = json.loads(shown.stdout[shown.stdout.index("[") :])
-        assert [each["Operation Name"] for each in spans] == [
+        assert [span["Operation Name"] for span in spans] == [
             "DB-GPT-ModelController",
             f"{PREFIX}register_instance",
             "DB-GPT-ModelController",
             f"{PREFIX}deregister_instance",
         ]
         lines: list[dict[str, Any]] = [json.loads(line) for line in file.read_text().splitlines()]
-        assert [each["Span ID"] for each in spans] == [each["span_id"] for each in lines]
+        assert [span["Span ID"] for span in spans] == [span["span_id"] for span in lines]
         found = lab.dbgpt(newest, "http://127.0.0.1:9", "trace", "list", "--search", "10.0.0.4", str(file))
         assert found.stdout.count(f"{PREFIX}register_instance") == 1
         assert "DB-GPT-ModelController" not in found.stdout

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.interop
 
 
-def told(lab: Lab, url: str, *args: str) -> dict[str, Any]:
+def run_json(lab: Lab, url: str, *args: str) -> dict[str, Any]:
     done = lab.ctl(*args, "-o", "json", "--address", url)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     found: dict[str, Any] = json.loads(done.stdout)
@@ -30,9 +30,9 @@ def test_a_worker_is_known_as_one(release: Release, new_lab: NewLab, openai: Fak
         controller = Controller(lab, "embedded").start()
         worker = start_worker(lab, release, controller.url, openai.base)
         until("worker", lambda: controller.beats(worker.model, worker.service), controller.process, worker.process)
-        explained = told(lab, controller.url, "why", worker.model.partition("/")[0])
+        explained = run_json(lab, controller.url, "why", worker.model.partition("/")[0])
         assert (explained["get_requests"], explained["probed"], explained["findings"]) == (1, 1, [])
-        examined = told(lab, controller.url, "doctor")
+        examined = run_json(lab, controller.url, "doctor")
         assert (examined["models"], examined["findings"]) == (2, [])
 
 
@@ -40,7 +40,7 @@ def test_at_dbgpts_own_controller_too(newest: Release, new_lab: NewLab, openai: 
     with new_lab("why-stock") as lab:
         url = start_dbgpt_controller(lab, newest)
         worker = start_worker(lab, newest, url, openai.base)
-        until("worker", lambda: told(lab, url, "doctor")["get_requests"] == 2, worker.process)
-        explained = told(lab, url, "why", worker.model.partition("/")[0])
-        assert [each["code"] for each in explained["findings"]] == ["stock-controller"]
+        until("worker", lambda: run_json(lab, url, "doctor")["get_requests"] == 2, worker.process)
+        explained = run_json(lab, url, "why", worker.model.partition("/")[0])
+        assert [finding["code"] for finding in explained["findings"]] == ["stock-controller"]
         assert lab.ctl("why", "nobody", "--address", url).returncode == 4

@@ -1,4 +1,4 @@
-"""How real workers leave, and that it is seen: politely at once, killed ones after the heartbeat timeout."""
+"""Real workers end. A polite end shows at once, a killed worker after the heartbeat timeout."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def ensure(release: Release) -> None:
 
 
 def _is_whole(release: Release) -> bool:
-    """The stamp is written last, and names what was installed: an interrupted or outdated environment is made again."""
+    """The stamp is written last and names what was installed: an interrupted or outdated environment is made again."""
     stamp = _stamp(release)
     return stamp.is_file() and stamp.read_text() == _wanted(release) and os.access(release.python, os.X_OK)
 
@@ -96,7 +96,7 @@ def _stamp(release: Release) -> Path:
 
 
 def _wanted(release: Release) -> str:
-    return "".join(f"{each}\n" for each in release.requirements)
+    return "".join(f"{requirement}\n" for requirement in release.requirements)
 
 
 def _make(release: Release, lock: int) -> None:
@@ -109,7 +109,7 @@ def _make(release: Release, lock: int) -> None:
 
 
 def _run(what: str, argv: list[str], lock: int) -> None:
-    """The child holds the lock too: should its parent be killed, nobody else begins before the child is done."""
+    """The child holds the lock too. If its parent is killed, no other process begins before the child has ended."""
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "pass_fds": [lock]}
     try:
         done = subprocess.run(argv, timeout=_INSTALL_SECONDS, check=False, **options)
@@ -140,7 +140,7 @@ def _version_of(python: Path) -> str:
 
 @contextmanager
 def _locked(release: Release) -> Iterator[int]:
-    """Held by the processes that have the file open, whose descriptor it yields: who ends lets go, however."""
+    """Yields the descriptor of the lock file. The processes that have it open hold the lock, which ends with them."""
     folder = venvs_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f".{release.version}.lock").open("w") as lock:

@@ -31,13 +31,13 @@ async def _serve(replies: TextIO) -> None:
     clients: dict[str, Any] = {}
     print(json.dumps({"value": "ready"}), file=replies, flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
-        asked = json.loads(line)
-        key = json.dumps([asked["urls"], asked["options"]])
+        request = json.loads(line)
+        key = json.dumps([request["urls"], request["options"]])
         if key not in clients:
-            clients[key] = ModelRegistryClient(asked["urls"], **asked["options"])
-        args = [] if asked["instance"] is None else [ModelInstance(**asked["instance"])]
+            clients[key] = ModelRegistryClient(request["urls"], **request["options"])
+        args = [] if request["instance"] is None else [ModelInstance(**request["instance"])]
         try:
-            value = getattr(clients[key], asked["verb"])(*args, **asked["args"])
+            value = getattr(clients[key], request["verb"])(*args, **request["args"])
             reply = {"value": _plain(await value if inspect.isawaitable(value) else value)}
         except Exception as error:  # noqa: BLE001 - every failure of the client is an answer
             reply = {"error": f"{type(error).__name__}: {error}"}
@@ -47,7 +47,7 @@ async def _serve(replies: TextIO) -> None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value) | {"class": type(value).__name__}
     return value

@@ -110,12 +110,12 @@ class Controller:
 
     def instances(self, **query: str) -> dict[str, dict[str, Any]]:
         """What a list answers, by `MODEL_NAME/HOST:PORT`; empty when nobody answers."""
-        return {reference(each): each for each in get(f"{self.url}/api/controller/models", **query) or []}
+        return {reference(instance): instance for instance in get(f"{self.url}/api/controller/models", **query) or []}
 
     def beats(self, *references: str) -> bool:
         """Whether all of these are listed as healthy."""
         listed = self.instances()
-        return all(listed.get(each, {}).get("healthy") for each in references)
+        return all(listed.get(name, {}).get("healthy") for name in references)
 
 
 def reference(instance: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """A fake OpenAI server: what a real DB-GPT worker with the provider `proxy/openai` talks to.
 
-It repeats what it is asked, so that an answer proves the way of its question. It also stands in as the HTTP proxy of
+It repeats the question, so that an answer proves the way of its question. It also stands in as the HTTP proxy of
 all that is not on loopback and refuses it: nothing that DB-GPT would fetch leaves this machine.
 """
 
@@ -65,10 +65,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path != "/v1/chat/completions":
             return self._refuse()
-        asked = json.loads(body)
-        question = _text_of(asked["messages"][-1])
+        body = json.loads(body)
+        question = _text_of(body["messages"][-1])
         self.server.questions.append(question)
-        if asked.get("stream"):
+        if body.get("stream"):
             return self._stream(answer_to(question))
         message = {"role": "assistant", "content": answer_to(question)}
         return self._reply(_completion("chat.completion", message=message, finish_reason="stop") | {"usage": _USAGE})

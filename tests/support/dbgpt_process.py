@@ -1,4 +1,4 @@
-"""Real processes for the interop tests: each with a log of its own, ended by its own id, whatever happens."""
+"""Real processes for the interop tests. A process has a log of its own and is always ended by its own id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-Seen = TypeVar("Seen")
+Found = TypeVar("Found")
 GRACE_SECONDS = 10.0
 
 
@@ -50,7 +50,7 @@ class Process:
         return self._end(signal.SIGTERM)
 
     def kill(self) -> int:
-        """No chance to say good-bye."""
+        """Without a chance to clean up."""
         return self._end(signal.SIGKILL)
 
     def _end(self, number: signal.Signals) -> int:
@@ -86,7 +86,7 @@ def processes_in(folder: Path, started: list[Process]) -> Iterator[StartProcess]
 
 
 def _end_quietly(process: Process) -> None:
-    """For the end of a test: what it thinks of the way a process leaves, a test says itself."""
+    """For the end of a test. A test that checks how a process ends does that itself."""
     if process.runs:
         process.popen.terminate()
         try:
@@ -109,12 +109,12 @@ def free_port() -> int:
             return port
 
 
-def until(what: str, look: Callable[[], Seen | None], *needed: Process, seconds: float = 60.0) -> Seen:
-    """Looks until it sees something true and returns that. Fails after `seconds`, or when a needed process is gone."""
+def until(what: str, look: Callable[[], Found | None], *needed: Process, seconds: float = 60.0) -> Found:
+    """Calls `look` until it returns something true. Fails after `seconds`, or when a needed process has ended."""
     deadline = time.monotonic() + seconds
     while True:
-        if seen := look():
-            return seen
+        if found := look():
+            return found
         for process in needed:
             assert process.runs, (
                 f"waiting for {what}: {process.name} ended with {process.popen.returncode}\n{process.tail()}"
@@ -126,7 +126,7 @@ def until(what: str, look: Callable[[], Seen | None], *needed: Process, seconds:
 
 
 def get(url: str, **query: str) -> Any | None:
-    """The decoded JSON at `url`, or None while nobody answers 200 there. Straight, never by a proxy."""
+    """The decoded JSON at `url`, or None while no server answers 200 there. Never through a proxy."""
     try:
         reply = httpx.get(url, params=query, trust_env=False, timeout=5)
     except httpx.TransportError:

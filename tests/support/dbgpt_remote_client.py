@@ -41,8 +41,8 @@ class RealClient:
         """What the client's method `verb` returned, instances as dicts of their fields. Raises ClientError."""
         popen = self._process.popen
         assert popen.stdin is not None
-        asked = {"urls": urls, "verb": verb, "instance": instance, "options": options or {}, "args": args}
-        popen.stdin.write(json.dumps(asked) + "\n")
+        request = {"urls": urls, "verb": verb, "instance": instance, "options": options or {}, "args": args}
+        popen.stdin.write(json.dumps(request) + "\n")
         popen.stdin.flush()
         return self.reply()
 
@@ -73,7 +73,7 @@ class Caller:
         listed: list[dict[str, Any]] = self("get_all_instances", model_name=model_name, healthy_only=healthy_only)
         assert self("sync_get_all_instances", model_name=model_name, healthy_only=healthy_only) == listed
         everything = self("get_all_model_instances", healthy_only=healthy_only)
-        assert [each for each in everything if each["model_name"] == model_name] == listed
+        assert [instance for instance in everything if instance["model_name"] == model_name] == listed
         return listed
 
 

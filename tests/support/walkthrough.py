@@ -61,7 +61,7 @@ class Reader:
 
     def follow(self, commands: Sequence[Command]) -> list[Ran]:
         """Types the commands into one bash."""
-        script = "".join(f'{each.line}\nprintf "\\036%s\\036" "$?"\n' for each in commands)
+        script = "".join(f'{command.line}\nprintf "\\036%s\\036" "$?"\n' for command in commands)
         done = subprocess.run(
             ["bash", "--noprofile", "--norc"],
             input=script,
@@ -76,7 +76,7 @@ class Reader:
         parts = done.stdout.split(END)[:-1]
         if len(parts) != 2 * len(commands):
             raise AssertionError(f"bash ended early:\n{done.stdout}")
-        return [Ran(*each) for each in zip(commands, parts[::2], map(int, parts[1::2]), strict=True)]
+        return [Ran(*parts) for parts in zip(commands, parts[::2], map(int, parts[1::2]), strict=True)]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ ALLOWED = {
     "domain": {"errors"},
     "settings.masking": {"errors"},
     "settings": {"errors", "addresses", "database_hosts", "settings.masking"},
-    "tracing": {"errors", "domain", "clock", "traceparent"},
+    "tracing": {"errors", "clock", "settings.masking", "traceparent"},
     "client": {"errors", "domain", "addresses", "traceparent"},
     "registry": {"errors", "database_hosts", "domain", "clock"},
     "registry.remote": {"errors", "domain", "registry", "client", "traceparent"},

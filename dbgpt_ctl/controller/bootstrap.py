@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.registry.contract import ModelRegistry
     from dbgpt_ctl.tracing import Tracer
+    from dbgpt_ctl.tracing.sinks import BatchSink
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def create_tracer(settings: ControllerSettings) -> Tracer | None:
     from random import Random
 
     from dbgpt_ctl.tracing import Tracer
-    from dbgpt_ctl.tracing.sinks.custom import BatchSink, ClassSink, load_sink
+    from dbgpt_ctl.tracing.sinks.custom import ClassSink, load_sink
     from dbgpt_ctl.tracing.sinks.file import FileSink
     from dbgpt_ctl.tracing.sinks.otlp import OtlpOptions, OtlpSink
     from dbgpt_ctl.tracing.writer import SpanWriter

@@ -1,14 +1,15 @@
-"""What the controller tells of the requests it served: spans, in DB-GPT's names, to a file, a class or OTLP.
+"""Tracing of the requests that the controller serves: spans with DB-GPT's names, to a file, a class or OpenTelemetry.
 
     span      Span, and its line in a DB-GPT trace file
-    sinks     SpanSink, the protocol for a class of your own; BatchSink, what a writer writes to
-    file      FileSink: JSON lines, a file per day
-    otlp      OtlpSink: OpenTelemetry, over gRPC or HTTP (extra `otel`)
-    writer    SpanWriter: the bounded buffer and the thread between requests and one sink
     tracer    Tracer: which requests are recorded, and their spans
+    writer    SpanWriter: the bounded buffer and the thread between requests and one sink
+    sinks     BatchSink, the protocol of a destination
+      file    FileSink: JSON lines, a file per day
+      otlp    OtlpSink: OpenTelemetry, over gRPC or HTTP (extra `otel`)
+      custom  SpanSink: the protocol of a class of the user's own
 
-Nothing here knows HTTP frameworks or settings. `Tracer.open` starts the threads, `Tracer.close` ends them in bounded
-time; in between, a request pays for the making of its spans and no more, whatever a sink does.
+This package knows neither HTTP frameworks nor settings. `Tracer.open` starts the threads, `Tracer.close` ends them in
+bounded time. A request makes its spans and never waits for a sink.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A span, and how DB-GPT's trace files show it."""
+"""A span, and its line in a DB-GPT trace file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ROOT = "DB-GPT-ModelController"
 """DB-GPT's name for the span around each request to a controller."""
 PREFIX = "dbgpt.model.controller."
-"""DB-GPT's prefix of the span for what the request asks of the controller."""
+"""DB-GPT's prefix for the span of the operation within a request."""
 REGISTER = f"{PREFIX}register_instance"
 DEREGISTER = f"{PREFIX}deregister_instance"
 HEARTBEAT = f"{PREFIX}send_heartbeat"
@@ -24,22 +24,22 @@ LIST = f"{PREFIX}get_all_instances"
 
 @dataclass(slots=True)
 class Span:
-    """One unit of work, ended when a sink gets it. Times are aware and in UTC; `metadata` holds JSON values only."""
+    """One unit of work; it has ended when a sink gets it. Times are aware and in UTC; `metadata` holds JSON values."""
 
     operation_name: str
     context: TraceContext
     parent_span_id: str | None
-    """16 hex digits; the parent is in the same trace."""
+    """16 hex digits; the parent belongs to the same trace."""
     start_time: datetime
     end_time: datetime
     metadata: dict[str, Any]
     is_server: bool = False
-    """Whether it is the span around a request, whose parent may be in another process."""
+    """Whether it is the span around a request; its parent may be in another process."""
     error: str | None = None
-    """Why the work failed."""
+    """The reason if the work failed."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that DB-GPT's tracer writes: span ids hold the trace's id too, times are in UTC."""
+        """The object that DB-GPT's tracer writes: a span id includes the trace id, times are in UTC."""
         trace_id = self.context.trace_id
         return {
             "span_type": "base",
@@ -47,15 +47,15 @@ class Span:
             "span_id": f"{trace_id}:{self.context.span_id}",
             "parent_span_id": self.parent_span_id and f"{trace_id}:{self.parent_span_id}",
             "operation_name": self.operation_name,
-            "start_time": _shown(self.start_time),
-            "end_time": _shown(self.end_time),
+            "start_time": _format(self.start_time),
+            "end_time": _format(self.end_time),
             "metadata": self.metadata or None,
         }
 
     def line(self) -> bytes:
-        """`to_dict` as one line of JSON, with its end."""
+        """`to_dict` as one line of JSON, with its line end."""
         return orjson.dumps(self.to_dict(), option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _shown(time: datetime) -> str:
+def _format(time: datetime) -> str:
     return time.replace(tzinfo=None).isoformat(" ", "milliseconds")

@@ -1,4 +1,4 @@
-"""Which requests are recorded, and the spans of those."""
+"""The tracer: it decides whether a request is recorded, and makes the spans of a recorded one."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from dbgpt_ctl.tracing.writer import SpanWriter
 
 CLOSE_SECS = 2.0
-"""So long the writers together may take for what waits when the controller leaves; and as long again to give up."""
+"""The time that all writers together have to write waiting spans when the controller ends, and again to give up."""
 SPANS_PER_REQUEST = 2
 FIRST_SERVER_ERROR = 500
-"""From this status on the failure is the server's, and its root span's; below it, only the operation failed."""
+"""From this status on the root span has failed, too; below it only the operation has."""
 
 
 class Failure(NamedTuple):
-    """Why a request got no answer of 200; `code` and `status` are those of the problem details."""
+    """The reason why a request was not answered with 200; `code` and `status` are those of the problem details."""
 
     message: str
     code: str
@@ -31,10 +31,10 @@ class Failure(NamedTuple):
 
 
 class Tracer:
-    """Makes two spans per recorded request, as DB-GPT does: ROOT around it, and in that what it asks of the controller.
+    """Makes two spans per recorded request, as DB-GPT does: ROOT around it, and in that the span of the operation.
 
-    A caller that sends a `traceparent` decides: recorded if and only if that is sampled. Without one, what changes
-    instances is recorded always, and of heartbeats and lists the share `sample_ratio` (0 to 1), by `random`.
+    A request with a `traceparent` is recorded if and only if that is sampled. Without one, a request that changes
+    instances is always recorded, and of heartbeats and lists the share `sample_ratio` (0 to 1), chosen by `random`.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Tracer:
             writer.open()
 
     def close(self) -> None:
-        """Writes what waits and ends the threads; bounded, see CLOSE_SECS."""
+        """Writes the waiting spans and ends the threads; bounded, see CLOSE_SECS."""
         for writer in self.writers:
             writer.close(CLOSE_SECS / len(self.writers))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Open until it is left."""
+        """Opens the tracer, and closes it at the end of the block."""
         from asyncio import to_thread
 
         self.open()
@@ -67,9 +67,9 @@ class Tracer:
             await to_thread(self.close)
 
     def records(self, parent: TraceContext | None, *, always: bool) -> bool:
-        """Whether a request is recorded; `parent` is what its traceparent says.
+        """Whether a request is recorded; `parent` is its traceparent.
 
-        While no writer has room, none is: spans that would be dropped are counted as such and not even made.
+        While every writer is full no request is recorded: its spans are counted as dropped and not made at all.
         """
         if parent is not None:
             wanted = parent.sampled
@@ -81,11 +81,11 @@ class Tracer:
             if not writer.is_full:
                 return True
         for writer in self.writers:
-            writer.refuse(SPANS_PER_REQUEST)
+            writer.count_dropped(SPANS_PER_REQUEST)
         return False
 
     def start(self, parent: TraceContext | None, operation_name: str, path: str) -> tuple[Span, Span]:
-        """The root span of a request, and the span of the operation in it."""
+        """The root span of a request, and the span of its operation."""
         now, bits = self._clock.now(), self._random.getrandbits
         context = TraceContext.new(bits) if parent is None else parent.child(bits)
         parent_id = None if parent is None else parent.span_id
@@ -93,7 +93,7 @@ class Tracer:
         return root, Span(operation_name, context.child(bits), context.span_id, now, now, {})
 
     def end(self, root: Span, operation: Span, metadata: dict[str, Any], failure: Failure | None = None) -> None:
-        """Ends both and hands them over."""
+        """Ends both spans and hands them to the writers."""
         root.end_time = operation.end_time = self._clock.now()
         operation.metadata = metadata
         root.metadata["status"] = 200 if failure is None else failure.status

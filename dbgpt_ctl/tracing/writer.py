@@ -1,4 +1,4 @@
-"""The buffer and the thread between the requests and one sink."""
+"""The span writer: a buffer and a thread between the requests and one sink."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from collections import deque
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.tracing.sinks.custom import NotDelivered
+from dbgpt_ctl.tracing.sinks import NotDelivered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dbgpt_ctl.tracing.sinks.custom import BatchSink
+    from dbgpt_ctl.tracing.sinks import BatchSink
     from dbgpt_ctl.tracing.span import Span
 
 log = logging.getLogger(__name__)
 
 MAX_SPANS = 4096
-"""So many spans wait for a sink that is slow, hangs or is down, some 4 MB; what comes on top is dropped."""
+"""At most this many spans (about 4 MB) wait for a sink that is slow, hangs or is down; further spans are dropped."""
 MAX_BATCH = 512
 WRITE_EVERY_SECS = 1.0
 FIRST_RETRY_SECS, LAST_RETRY_SECS = 1.0, 30.0
 MAX_ATTEMPTS = 10
-"""After so many failures a batch is dropped: should it be the batch that the sink cannot bear, others get through."""
-TELL_DROPS_EVERY_SECS = 60.0
-LOOK_EVERY_REFUSED = 100
-"""While spans are refused by the thousand, not each of them looks at the clock."""
+"""A batch is dropped after this many failures: if the sink cannot take this one, it gets the next ones."""
+REPORT_DROPS_EVERY_SECS = 60.0
+CLOCK_EVERY_DROPPED = 100
+"""The clock is read once per this many dropped spans: thousands may be dropped in a second."""
 
 
 class SpanWriter:
-    """Takes spans from one thread (the event loop's) and writes them in batches from its own, which `open` starts.
+    """Takes spans from one thread (the event loop's) and writes them in batches in its own, which `open` starts.
 
-    `put` never waits and never raises. What a sink refused is kept, in order, and tried again, at most every
-    LAST_RETRY_SECS; what finds `max_spans` (default: MAX_SPANS) waiting is dropped and counted. The thread is a daemon:
-    a sink that hangs does not keep the process.
+    `put` never waits and never raises. A batch that the sink did not take is kept, in order, and tried again after at
+    most LAST_RETRY_SECS. A span that comes while `max_spans` (default: MAX_SPANS) wait is dropped and counted. The
+    thread is a daemon: a sink that hangs does not keep the process alive.
     """
 
     def __init__(self, sink: BatchSink, *, monotonic: Callable[[], float], max_spans: int | None = None) -> None:
@@ -42,25 +42,25 @@ class SpanWriter:
         self._monotonic = monotonic
         self._max_spans = max_spans or MAX_SPANS
         self._waiting: deque[Span] = deque()
-        # Each counted by one thread alone: the event loop's, and this writer's own.
-        self._refused = 0
+        # One thread alone writes each counter: the event loop's the first, this writer's own the second.
+        self._rejected = 0
         self._lost = 0
-        self._look_at_refused = 1
-        self._told_drops = 0
-        self._tell_drops_from = -TELL_DROPS_EVERY_SECS
-        self._telling = Lock()
+        self._clock_at_rejected = 1
+        self._reported_drops = 0
+        self._report_drops_from = -REPORT_DROPS_EVERY_SECS
+        self._report_lock = Lock()
         self._wake = Event()
         self._closing = Event()
         self._thread: Thread | None = None
 
     @property
     def dropped(self) -> int:
-        """Spans that were lost, since the start."""
-        return self._refused + self._lost
+        """The number of spans lost since the start."""
+        return self._rejected + self._lost
 
     @property
     def waiting(self) -> int:
-        """Spans that are not yet written."""
+        """The number of spans that are not written yet."""
         return len(self._waiting)
 
     @property
@@ -77,21 +77,21 @@ class SpanWriter:
         """Hands over one span."""
         waiting = len(self._waiting)
         if waiting >= self._max_spans:
-            self.refuse(1)
+            self.count_dropped(1)
             return
         self._waiting.append(span)
         if waiting + 1 == MAX_BATCH:
             self._wake.set()
 
-    def refuse(self, count: int) -> None:
-        """Counts spans that find no room, as `put` does; from the same thread. Costs next to nothing."""
-        self._refused += count
-        if self._refused >= self._look_at_refused:
-            self._look_at_refused = self._refused + LOOK_EVERY_REFUSED
-            self._tell_drops()
+    def count_dropped(self, count: int) -> None:
+        """Counts spans that are dropped because the buffer is full. Called from the thread that calls `put`."""
+        self._rejected += count
+        if self._rejected >= self._clock_at_rejected:
+            self._clock_at_rejected = self._rejected + CLOCK_EVERY_DROPPED
+            self._report_drops()
 
     def close(self, timeout: float) -> None:
-        """Writes what waits, once more and within `timeout` seconds, and ends the thread."""
+        """Writes the waiting spans once more, within `timeout` seconds, and ends the thread."""
         self._closing.set()
         self._wake.set()
         thread, self._thread = self._thread, None
@@ -106,7 +106,7 @@ class SpanWriter:
     def _run(self) -> None:
         failures = 0
         while not self._closing.is_set():
-            if failures:  # more spans do not make a retry come sooner
+            if failures:  # new spans do not hasten a retry
                 self._closing.wait(min(FIRST_RETRY_SECS * 2 ** (failures - 1), LAST_RETRY_SECS))
             else:
                 self._wake.wait(WRITE_EVERY_SECS)
@@ -116,7 +116,7 @@ class SpanWriter:
         self._sink.close()
 
     def _write(self, failures: int) -> int:
-        """Writes until nothing waits (0) or the sink refuses (the number of failures in a row)."""
+        """Writes until no span waits or the sink fails. Returns the number of failures in a row, 0 for success."""
         while self._waiting:
             batch = [self._waiting[index] for index in range(min(MAX_BATCH, len(self._waiting)))]
             try:
@@ -129,31 +129,31 @@ class SpanWriter:
                     return failures
                 self._lose(batch)
                 return failures
-            except Exception:  # a fault of the sink: it loses the batch, the thread goes on
+            except Exception:  # a bug in the sink: the batch is lost, the thread goes on
                 log.exception("tracing to %s failed", self._sink)
                 self._lose(batch)
                 continue
-            self._take(batch)
+            self._remove(batch)
             if failures:
                 log.info("tracing to %s works again", self._sink)
             failures = 0
         return failures
 
-    def _take(self, batch: list[Span]) -> None:
+    def _remove(self, batch: list[Span]) -> None:
         for _ in batch:
             self._waiting.popleft()
 
     def _lose(self, batch: list[Span]) -> None:
-        self._take(batch)
+        self._remove(batch)
         self._lost += len(batch)
-        self._tell_drops()
+        self._report_drops()
 
-    def _tell_drops(self) -> None:
-        """At once the first time, then at most once a minute."""
-        with self._telling:
+    def _report_drops(self) -> None:
+        """Logs the number of dropped spans: the first time at once, then at most once a minute."""
+        with self._report_lock:
             now = self._monotonic()
-            if now < self._tell_drops_from:
+            if now < self._report_drops_from:
                 return
-            self._tell_drops_from = now + TELL_DROPS_EVERY_SECS
-            news, self._told_drops = self.dropped - self._told_drops, self.dropped
-        log.warning("tracing to %s: %d spans dropped: it is down or too slow", self._sink, news)
+            self._report_drops_from = now + REPORT_DROPS_EVERY_SECS
+            dropped, self._reported_drops = self.dropped - self._reported_drops, self.dropped
+        log.warning("tracing to %s: %d spans dropped: it is down or too slow", self._sink, dropped)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.tracing import writer as writer_module
-from dbgpt_ctl.tracing.sinks.custom import NotDelivered
-from dbgpt_ctl.tracing.writer import LOOK_EVERY_REFUSED, MAX_ATTEMPTS, MAX_BATCH, SpanWriter
+from dbgpt_ctl.tracing.sinks import NotDelivered
+from dbgpt_ctl.tracing.writer import CLOCK_EVERY_DROPPED, MAX_ATTEMPTS, MAX_BATCH, SpanWriter
 from tests.tracing.spans import Sink, span
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def test_a_sink_that_hangs_costs_a_bounded_buffer(caplog: pytest.LogCaptureFixtu
             "tracing to a sink: 1 spans dropped: it is down or too slow"
         ]
         seconds.now += 60
-        for number in range(LOOK_EVERY_REFUSED):
+        for number in range(CLOCK_EVERY_DROPPED):
             writer.put(span(1000 + number))
         [_, told] = [record.getMessage() for record in caplog.records]
         assert re.fullmatch("tracing to a sink: [0-9]{3,4} spans dropped: it is down or too slow", told)

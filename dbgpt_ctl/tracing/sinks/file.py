@@ -1,4 +1,4 @@
-"""Spans as JSON lines in a file per day, as DB-GPT's tracer names them, for `dbgpt trace list FILE`."""
+"""Spans to JSON lines in a file per day, named as DB-GPT's tracer does, for `dbgpt trace list FILE`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.tracing.sinks.custom import NotDelivered
+from dbgpt_ctl.tracing.sinks import NotDelivered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,11 +20,11 @@ DEFAULT_SUFFIX = ".log"
 
 
 class FileSink:
-    """Appends to `path`. The first span of a new day (in UTC) finds it renamed: `traces.jsonl` of the day before is
-    `traces_2026-01-02.jsonl` then. Nothing is ever deleted.
+    """Appends to `path`. Before the first span of a new day (in UTC) it renames the file: `traces.jsonl` of 2 January
+    becomes `traces_2026-01-02.jsonl`. It never deletes a file.
 
-    The file is opened for each batch: it may be moved away at any time, and several processes may share it. Raises
-    UsageError when the path cannot be written; its folders are made.
+    The file is opened for each batch, so it may be moved at any time, and several processes may share it. Missing
+    folders are created. Raises UsageError when the path cannot be written.
     """
 
     def __init__(self, path: str, *, clock: Clock) -> None:
@@ -43,9 +43,9 @@ class FileSink:
         return f"file {self._path}"
 
     def write(self, spans: Sequence[Span]) -> None:
-        """All or nothing: what a full disk cut off is taken back."""
+        """Writes all spans or none: it truncates what a full disk cut off."""
         try:
-            self._turn_day(self._clock.now().date())
+            self._rename_on_new_day(self._clock.now().date())
             with self._path.open("ab", buffering=0) as file:
                 before = file.tell()
                 try:
@@ -57,13 +57,13 @@ class FileSink:
             raise NotDelivered(error.strerror or str(error)) from error
 
     def interrupt(self) -> None:
-        """Nothing: the system ends a write."""
+        """Does nothing: a write to a file ends by itself."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no file stays open."""
 
-    def _turn_day(self, today: date) -> None:
-        """A file of that name that is there already was put there by another process that writes to `path` too."""
+    def _rename_on_new_day(self, today: date) -> None:
+        """If the dated file exists, another process that writes to `path` has renamed it."""
         if today == self._day:
             return
         dated = self._path.with_name(f"{self._path.stem}_{self._day.isoformat()}{self._path.suffix or DEFAULT_SUFFIX}")

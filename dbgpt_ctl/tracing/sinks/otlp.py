@@ -1,4 +1,4 @@
-"""Spans to an OpenTelemetry collector, by the exporters of OpenTelemetry's own SDK (extra `otel`)."""
+"""Spans to an OpenTelemetry collector over OTLP, with the exporters of OpenTelemetry's SDK (extra `otel`)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dbgpt_ctl import __version__
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.tracing.sinks.custom import NotDelivered
+from dbgpt_ctl.settings.masking import mask_url
+from dbgpt_ctl.tracing.sinks import NotDelivered
 from dbgpt_ctl.tracing.span import ROOT
 
 if TYPE_CHECKING:
@@ -28,36 +29,34 @@ EXTRA = "pip install 'dbgpt-ctl[otel]'"
 
 @dataclass(frozen=True)
 class OtlpOptions:
-    """Where to, and how. What is None is left to the standard OTEL_* variables and the SDK's defaults."""
+    """The destination and how to reach it. None leaves an option to the OTEL_* variables and the SDK's defaults."""
 
     protocol: str = GRPC
     endpoint: str | None = None
-    """A URL; for HTTP the whole of it, `/v1/traces` too. For gRPC `http://` is plain, `https://` is TLS."""
+    """A URL, for HTTP with its path `/v1/traces`. For gRPC `http://` means plain and `https://` means TLS."""
     insecure: bool | None = None
-    """gRPC without TLS, where the endpoint has no scheme."""
+    """gRPC without TLS, if the endpoint has no scheme."""
     certificate: str | None = None
     """Path of the PEM file with the certificates to trust."""
     headers: str | None = field(default=None, repr=False)
     """`name=value,name=value`, values percent-encoded."""
     timeout: float = 10.0
-    """In seconds, for one batch with its retries."""
+    """The limit for one batch with its retries, in seconds."""
     compression: str = "none"
 
     @property
     def place(self) -> str:
-        """Where to, for logs."""
-        endpoint = self.endpoint or "the default endpoint"
-        scheme, separator, rest = endpoint.rpartition("://")
-        return f"OTLP {self.protocol} {scheme}{separator}{rest.rpartition('@')[2]}"
+        """The destination without secrets, for logs."""
+        return f"OTLP {self.protocol} {mask_url(self.endpoint or 'the default endpoint')}"
 
 
 class OtlpSink:
-    """A batch is one export. Raises UsageError when the extra is missing or an option cannot be used."""
+    """Exports each batch in one call. Raises UsageError when the extra is missing or an option cannot be used."""
 
     def __init__(self, options: OtlpOptions) -> None:
         self._place = options.place
         try:
-            self._exporter, self._words = _exporter(options)
+            self._exporter, self._sdk_log = _exporter(options)
             self._convert = _converter()
         except ImportError as error:
             raise UsageError(
@@ -71,26 +70,28 @@ class OtlpSink:
         from opentelemetry.sdk.trace.export import SpanExportResult
 
         batch = [self._convert(span) for span in spans]
-        with self._words:
+        with self._sdk_log:
             try:
                 result = self._exporter.export(batch)
-            except Exception as error:  # an older SDK lets those of its HTTP library through
+            except Exception as error:  # an older SDK passes errors of its HTTP library on
                 raise NotDelivered(" ".join(f"{type(error).__name__}: {error}".split())) from error
         if result is not SpanExportResult.SUCCESS:
-            raise NotDelivered(self._words.last or "the export failed")
+            raise NotDelivered(self._sdk_log.last or "the export failed")
 
     def interrupt(self) -> None:
-        """The SDK's exporters end their retries, and that for gRPC its call too."""
+        """The exporter ends its retries; for gRPC it ends the call, too."""
         self._exporter.shutdown()
 
     def close(self) -> None:
-        self._words.gag(self._exporter.shutdown)
+        with self._sdk_log:
+            self._exporter.shutdown()
 
 
-class _LastWords(logging.Filter):
-    """The SDK tells the reason of a failure only in its log, at every attempt: heard here, told once by the writer.
+class _SdkLog(logging.Filter):
+    """Captures what the SDK logs while this sink exports: its log is the only place with the reason of a failure.
 
-    Only what is logged by the thread that exports here: a foreign application may have exporters of its own.
+    The writer logs the reason once, instead of the SDK at every attempt. Only lines of the exporting thread are
+    captured: the application around this package may have exporters of its own.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -112,18 +113,13 @@ class _LastWords(logging.Filter):
     def __exit__(self, *_: object) -> None:
         self._logger.removeFilter(self)
 
-    def gag(self, call: Callable[[], Any]) -> None:
-        """Calls without a word of the SDK."""
-        with self:
-            call()
 
-
-def _exporter(options: OtlpOptions) -> tuple[SpanExporter, _LastWords]:
+def _exporter(options: OtlpOptions) -> tuple[SpanExporter, _SdkLog]:
     _require_file(options.certificate)
     return (_grpc if options.protocol == GRPC else _http)(options)
 
 
-def _grpc(options: OtlpOptions) -> tuple[SpanExporter, _LastWords]:
+def _grpc(options: OtlpOptions) -> tuple[SpanExporter, _SdkLog]:
     import grpc
     from opentelemetry.exporter.otlp.proto.grpc import exporter
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -131,7 +127,7 @@ def _grpc(options: OtlpOptions) -> tuple[SpanExporter, _LastWords]:
     credentials = None
     if options.certificate:
         credentials = grpc.ssl_channel_credentials(Path(options.certificate).read_bytes())
-    made = OTLPSpanExporter(
+    span_exporter = OTLPSpanExporter(
         endpoint=options.endpoint,
         insecure=options.insecure,
         credentials=credentials,
@@ -139,22 +135,22 @@ def _grpc(options: OtlpOptions) -> tuple[SpanExporter, _LastWords]:
         timeout=options.timeout,
         compression=grpc.Compression.Gzip if options.compression == "gzip" else grpc.Compression.NoCompression,
     )
-    return made, _LastWords(exporter.logger)
+    return span_exporter, _SdkLog(exporter.logger)
 
 
-def _http(options: OtlpOptions) -> tuple[SpanExporter, _LastWords]:
+def _http(options: OtlpOptions) -> tuple[SpanExporter, _SdkLog]:
     from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.util.re import parse_env_headers
 
-    made = OTLPSpanExporter(
+    span_exporter = OTLPSpanExporter(
         endpoint=options.endpoint,
         certificate_file=options.certificate,
         headers=parse_env_headers(options.headers, liberal=True) if options.headers else None,
         timeout=options.timeout,
         compression=Compression.Gzip if options.compression == "gzip" else Compression.NoCompression,
     )
-    return made, _LastWords(logging.getLogger(OTLPSpanExporter.__module__))
+    return span_exporter, _SdkLog(logging.getLogger(OTLPSpanExporter.__module__))
 
 
 def _require_file(certificate: str | None) -> None:
@@ -168,7 +164,7 @@ def _require_file(certificate: str | None) -> None:
 
 
 def _converter() -> Callable[[Span], ReadableSpan]:
-    """From our span to the SDK's, with the metadata as attributes, as DB-GPT exports it."""
+    """A function that turns our span into the SDK's, with the metadata as attributes, as DB-GPT exports it."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -202,5 +198,5 @@ def _converter() -> Callable[[Span], ReadableSpan]:
 
 
 def _nanoseconds(seconds: float) -> int:
-    """A float of today's seconds is exact to a microsecond, as our times are."""
+    """Exact: a float of today's seconds holds microseconds, the resolution of our times."""
     return round(seconds * 1_000_000) * 1000

@@ -17,7 +17,7 @@ from dbgpt_ctl.controller.bootstrap import create_tracer
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.schema import ControllerSettings
 from dbgpt_ctl.tracing import writer as writer_module
-from dbgpt_ctl.tracing.sinks.custom import NotDelivered
+from dbgpt_ctl.tracing.sinks import NotDelivered
 from dbgpt_ctl.tracing.sinks.otlp import OtlpOptions, OtlpSink
 from dbgpt_ctl.tracing.writer import SpanWriter
 from tests.support.clock import START
@@ -295,5 +295,5 @@ def test_a_missing_certificate_is_told_plainly() -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_logs_name_the_place_without_secrets(protocol: str) -> None:
     made = OtlpOptions(protocol=protocol, endpoint="http://me:s3cr3t@h:4318/v1/traces", headers="a=s3cr3t")
-    assert made.place == f"OTLP {protocol} http://h:4318/v1/traces"
+    assert made.place == f"OTLP {protocol} http://********@h:4318/v1/traces"
     assert "s3cr3t" not in repr(made).replace(made.endpoint or "", "")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.tracing.sinks import NotDelivered
 from dbgpt_ctl.tracing.sinks import file as file_module
-from dbgpt_ctl.tracing.sinks.custom import NotDelivered
 from dbgpt_ctl.tracing.sinks.file import FileSink
 from tests.support.clock import START, ManualClock
 from tests.tracing.spans import span

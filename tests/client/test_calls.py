@@ -1,20 +1,22 @@
-"""The exact bytes of the requests, as DB-GPT's clients send them, and what is read from the answers."""
+"""The exact bytes of each request; those of DB-GPT's verbs are as DB-GPT's clients send them."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from dbgpt_ctl.client import ReportedInstance
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, Registration
-from tests.client.talk import KEY, OBJECT, SENT, Controllers, good
+from dbgpt_ctl.errors import ControllerRefused, NotAllowed, NotSupported
+from tests.client.talk import KEY, OBJECT, SENT, VERBS, Controllers, good, problem
+from tests.client.v1_samples import CALLS, KNOWN, NOW, TIME, answers
 
 if TYPE_CHECKING:
     from tests.client.talk import Call, Talk
+
 
 BODY = {
     "model_name": "qwen@llm",
@@ -32,6 +34,19 @@ DELETE_QUERY = (
     "model_name=qwen%40llm&host=10.0.0.4&port=8001&weight=1.0&check_healthy=true&healthy=false&enabled=true"
     "&prompt_template=&last_heartbeat=&remove_from_registry="
 )
+REQUESTS = {
+    "instances": ("GET", "/api/v1/instances", {"model_name": "qwen@llm", "host": "10.0.0.4", "state": "drained"}),
+    "get": ("GET", "/api/v1/instance", {"model_name": "qwen@llm", "host": "10.0.0.4", "port": "8001"}),
+    "drain": ("POST", "/api/v1/drain", KEY._asdict() | {"reason": "why"}),
+    "undrain": ("POST", "/api/v1/undrain", KEY._asdict()),
+    "prune": ("POST", "/api/v1/prune", {"older_than_secs": 3600.0, "dry_run": True}),
+    "events": (
+        "GET",
+        "/api/v1/events",
+        {"after": "3", "since": TIME, "model_name": "qwen@llm", "host": "10.0.0.4", "port": "1", "limit": "9"},
+    ),
+    "status": ("GET", "/api/v1/status", {}),
+}
 
 
 def sent_by(talk: Talk, call: Call, address: str = "http://one:8000") -> httpx.Request:
@@ -117,76 +132,74 @@ def test_without_credentials_none_are_sent(talk: Talk) -> None:
     assert "authorization" not in sent_by(talk, lambda client: client.list()).headers
 
 
-@pytest.mark.parametrize("verdict", [True, False])
-def test_verdicts_are_passed_on(talk: Talk, verdict: bool) -> None:
-    controllers = Controllers(one=httpx.Response(200, json=verdict))
-    calls: list[Call] = [lambda client: client.heartbeat(SENT), lambda client: client.deregister(KEY)]
-    assert talk("http://one", *calls, handler=controllers) == [verdict, verdict]
+def test_a_register_answered_false_is_refused(talk: Talk) -> None:
+    (outcome,) = talk("http://one", VERBS["register"], handler=Controllers(one=httpx.Response(200, json=False)))
+    assert type(outcome) is ControllerRefused
 
 
-def listed(talk: Talk, *objects: dict[str, Any], **headers: str) -> Any:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    controllers = Controllers(one=httpx.Response(200, json=list(objects), headers=named))
-    (outcome,) = talk("http://user:secret@one:8000", lambda client: client.list(), handler=controllers)
-    return outcome
+@pytest.mark.parametrize("verb", CALLS)
+def test_what_is_sent(talk: Talk, verb: str) -> None:
+    controllers = Controllers(one=answers(verb))
+    talk("http://one", CALLS[verb], handler=controllers, actor="operator")
+    (request,) = controllers.requests
+    sent = json.loads(request.content) if request.method == "POST" else dict(request.url.params)
+    assert (request.method, request.url.path, sent) == REQUESTS[verb]
+    assert request.headers["x-ctl-actor"] == "operator"
 
 
-def test_a_list_keeps_the_raw_objects_and_reads_them(talk: Talk) -> None:
-    second = OBJECT | {"host": "a", "extra": [1], "last_heartbeat": None, "healthy": False}
-    answer = listed(talk, OBJECT, second, Date="Fri, 02 Jan 2026 03:04:06 GMT")
-    assert answer.objects == [OBJECT, second]
-    assert answer.controller == "http://one:8000"
-    assert answer.date == datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
-    assert answer.stale_since is None
-    beat = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-    assert answer.instances == (
-        ReportedInstance("qwen@llm", "10.0.0.4", 8001, 1.0, True, True, True, None, beat),
-        ReportedInstance("qwen@llm", "a", 8001, 1.0, True, False, True, None, None),
+def test_without_an_actor_it_is_a_worker(talk: Talk) -> None:
+    controllers = Controllers(one=httpx.Response(200, json=True))
+    talk("http://one", lambda client: client.heartbeat(SENT), handler=controllers)
+    assert "x-ctl-actor" not in controllers.requests[0].headers
+
+
+INVENTORY: Any = lambda client: client.inventory("qwen@llm", host="10.0.0.4")  # noqa: E731
+
+
+def test_an_inventory_of_a_controller_with_v1_is_complete(talk: Talk) -> None:
+    controllers = Controllers(one=answers("instances"))
+    (inventory,) = talk("http://one", INVENTORY, handler=controllers)
+    (known,) = inventory.instances
+    assert (inventory.complete, inventory.controller, inventory.time) == (True, "http://one", NOW)
+    assert (inventory.held_until, inventory.stale_since, inventory.objects) == (NOW, None, [KNOWN])
+    assert (known.state, known.drained_at, known.flaps) == (InstanceState.DRAINED, NOW, 2)
+    assert [request.url.path for request in controllers.requests] == ["/api/v1/instances"]
+
+
+def dbgpt(request: httpx.Request) -> httpx.Response:
+    """DB-GPT's own controller, which has no /api/v1 and knows no filter by host."""
+    if "/api/v1/" in request.url.path:
+        return httpx.Response(404, json={"detail": "Not Found"})
+    headers = {"Date": "Fri, 02 Jan 2026 03:04:06 GMT"}
+    return httpx.Response(200, json=[OBJECT, OBJECT | {"host": "other", "healthy": False}], headers=headers)
+
+
+def test_an_inventory_of_dbgpts_controller_holds_the_nine_keys(talk: Talk) -> None:
+    controllers = Controllers(one=dbgpt)
+    on_host, everywhere = talk(
+        "http://one", INVENTORY, lambda client: client.inventory("qwen@llm"), handler=controllers
     )
-    assert answer.instances[0].key == KEY
+    assert (on_host.complete, on_host.controller) == (False, "http://one")
+    assert on_host.time == datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
+    assert on_host.objects == [OBJECT]
+    assert [(found.host, found.state) for found in everywhere.instances] == [
+        ("10.0.0.4", InstanceState.HEALTHY),
+        ("other", InstanceState.UNHEALTHY),
+    ]
+    facts = ("registered_at", "deregistered_at", "refused_at", "drained_at", "drained_by", "drain_reason")
+    assert [getattr(on_host.instances[0], name) for name in facts] == [None] * len(facts)
+    assert controllers.requests[1].url.raw_path == b"/api/controller/models?model_name=qwen%40llm"
 
 
-def test_an_empty_list_without_a_date(talk: Talk) -> None:
-    answer = listed(talk)
-    assert (answer.objects, answer.instances, answer.date) == ([], (), None)
+def test_an_inventory_that_has_to_be_complete_is_not_supported_by_dbgpts_controller(talk: Talk) -> None:
+    controllers = Controllers(one=dbgpt)
+    (error,) = talk("http://one", lambda client: client.inventory(require_complete=True), handler=controllers)
+    assert type(error) is NotSupported
+    assert len(controllers.requests) == 1
 
 
-def test_a_stale_list_says_since_when(talk: Talk) -> None:
-    answer = listed(talk, OBJECT, X_Ctl_Stale_Since="2026-01-02T03:04:05.500000+00:00")
-    assert answer.stale_since == datetime(2026, 1, 2, 3, 4, 5, 500000, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("date", ["yesterday", "", "Fri, 99 Jan 2026 03:04:06 GMT"])
-def test_a_date_that_is_none_is_left_out(talk: Talk, date: str) -> None:
-    assert listed(talk, Date=date).date is None
-
-
-@pytest.mark.parametrize(
-    ("healthy", "enabled", "state"),
-    [
-        (True, True, InstanceState.HEALTHY),
-        (True, False, InstanceState.DRAINED),
-        (False, True, InstanceState.UNHEALTHY),
-        (False, False, InstanceState.UNHEALTHY),
-    ],
-)
-def test_the_state_that_nine_keys_tell(healthy: bool, enabled: bool, state: InstanceState) -> None:
-    assert ReportedInstance.read(OBJECT | {"healthy": healthy, "enabled": enabled}).state is state
-
-
-def test_a_naive_beat_is_this_hosts_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "XXX-05:30")
-        time.tzset()
-        read = ReportedInstance.read(OBJECT | {"last_heartbeat": "2026-01-02T03:04:05.678901"}).last_heartbeat
-    time.tzset()
-    assert read is not None
-    assert read.utcoffset() == timedelta(hours=5, minutes=30)
-    assert read == datetime(2026, 1, 1, 21, 34, 5, 678901, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("beat", [None, "", "soon", 17, "2026-13-01T00:00:00"])
-def test_a_beat_that_is_no_time_is_none(beat: Any) -> None:
-    assert ReportedInstance.read(OBJECT | {"last_heartbeat": beat}).last_heartbeat is None
+def test_other_errors_of_an_inventory_are_raised(talk: Talk) -> None:
+    controllers = Controllers(one=problem(403, "no", "forbidden"))
+    (error,) = talk("http://one", INVENTORY, handler=controllers)
+    assert type(error) is NotAllowed
+    assert len(controllers.requests) == 1

@@ -23,7 +23,7 @@ from dbgpt_ctl.errors import (
 from dbgpt_ctl.registry.remote import NEVER, RemoteModelRegistry
 from tests.client.servers import black_hole, closed_port, working
 from tests.client.talk import KEY, OBJECT, SENT, Controllers, good, problem
-from tests.client.test_v1 import ANSWERS, EVENT, KNOWN, NOW
+from tests.client.v1_samples import ANSWERS, EVENT, KNOWN, NOW
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

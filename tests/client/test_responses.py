@@ -1,0 +1,263 @@
+"""What a response means: results, refusals, and the errors in which both end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from dbgpt_ctl.client import ReportedInstance
+from dbgpt_ctl.domain.events import ActorKind
+from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.errors import (
+    ControllerFailed,
+    ControllerRefused,
+    ControllerUnreachable,
+    ErrorKind,
+    NotAllowed,
+    NotFound,
+    NotSupported,
+)
+from tests.client.talk import KEY, OBJECT, SENT, VERBS, Controllers, good, problem
+from tests.client.v1_samples import CALLS, EVENT, KNOWN, NOW, NOWHERE, STATUS, answers
+
+if TYPE_CHECKING:
+    from tests.client.talk import Call, Talk
+
+
+REFUSED = httpx.ConnectError("[Errno 111] Connection refused")
+LIST = VERBS["list"]
+HTML = httpx.Response(200, html="<html>Welcome to nginx!</html>")
+
+
+@pytest.mark.parametrize("verdict", [True, False])
+def test_verdicts_are_passed_on(talk: Talk, verdict: bool) -> None:
+    controllers = Controllers(one=httpx.Response(200, json=verdict))
+    calls: list[Call] = [lambda client: client.heartbeat(SENT), lambda client: client.deregister(KEY)]
+    assert talk("http://one", *calls, handler=controllers) == [verdict, verdict]
+
+
+def listed(talk: Talk, *objects: dict[str, Any], **headers: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    controllers = Controllers(one=httpx.Response(200, json=list(objects), headers=named))
+    (outcome,) = talk("http://user:secret@one:8000", lambda client: client.list(), handler=controllers)
+    return outcome
+
+
+def test_a_list_keeps_the_raw_objects_and_reads_them(talk: Talk) -> None:
+    second = OBJECT | {"host": "a", "extra": [1], "last_heartbeat": None, "healthy": False}
+    answer = listed(talk, OBJECT, second, Date="Fri, 02 Jan 2026 03:04:06 GMT")
+    assert answer.objects == [OBJECT, second]
+    assert answer.controller == "http://one:8000"
+    assert answer.date == datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
+    assert answer.stale_since is None
+    beat = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    assert answer.instances == (
+        ReportedInstance("qwen@llm", "10.0.0.4", 8001, 1.0, True, True, True, None, beat),
+        ReportedInstance("qwen@llm", "a", 8001, 1.0, True, False, True, None, None),
+    )
+    assert answer.instances[0].key == KEY
+
+
+def test_an_empty_list_without_a_date(talk: Talk) -> None:
+    answer = listed(talk)
+    assert (answer.objects, answer.instances, answer.date) == ([], (), None)
+
+
+def test_a_stale_list_says_since_when(talk: Talk) -> None:
+    answer = listed(talk, OBJECT, X_Ctl_Stale_Since="2026-01-02T03:04:05.500000+00:00")
+    assert answer.stale_since == datetime(2026, 1, 2, 3, 4, 5, 500000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("date", ["yesterday", "", "Fri, 99 Jan 2026 03:04:06 GMT"])
+def test_a_date_that_is_none_is_left_out(talk: Talk, date: str) -> None:
+    assert listed(talk, Date=date).date is None
+
+
+@pytest.mark.parametrize("verb", ["register", "heartbeat", "deregister"])
+def test_a_list_is_no_verdict(talk: Talk, verb: str) -> None:
+    controllers = Controllers(one=httpx.Response(200, json=[OBJECT]))
+    (outcome,) = talk("http://one", VERBS[verb], handler=controllers)
+    assert isinstance(outcome, ControllerFailed)
+
+
+@pytest.mark.parametrize("wrong", [True, {}, [1], [{}], [OBJECT | {"port": "x"}], [OBJECT | {"host": None}], "x"])
+def test_what_is_no_list_of_instances(talk: Talk, wrong: Any) -> None:
+    (outcome,) = talk("http://one", LIST, handler=Controllers(one=httpx.Response(200, json=wrong)))
+    assert isinstance(outcome, ControllerFailed)
+    assert "http://one" in str(outcome)
+    assert "not a DB-GPT controller" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "says"),
+    [
+        ({"one": REFUSED}, ControllerUnreachable, ["http://one:8000", "onnection refused", "ctl serve", "--address"]),
+        (
+            {"one": REFUSED, "two": httpx.ReadTimeout("x")},
+            ControllerUnreachable,
+            ["one", "two", "no answer within 5 s"],
+        ),
+        ({"one": httpx.Response(502)}, ControllerUnreachable, ["502 Bad Gateway", "try again"]),
+        ({"one": httpx.Response(504)}, ControllerUnreachable, ["504"]),
+        (
+            {"one": problem(503, "the database is away", "registry_unavailable")},
+            ControllerUnreachable,
+            ["503 the database is away"],
+        ),
+        ({"one": httpx.Response(500)}, ControllerFailed, ["http://one:8000: 500 Internal Server Error"]),
+        ({"one": httpx.Response(501), "two": problem(500, "oh no", "error")}, ControllerFailed, ["501", "500 oh no"]),
+        ({"one": httpx.Response(500), "two": HTML}, ControllerFailed, ["500", "http://two:8000", "not a DB-GPT"]),
+        ({"one": httpx.Response(500), "two": REFUSED}, ControllerUnreachable, ["500", "onnection refused"]),
+        ({"one": httpx.Response(302)}, ControllerFailed, ["not a DB-GPT controller", "302 Found"]),
+        ({"one": httpx.Response(204)}, ControllerFailed, ["not a DB-GPT controller", "204"]),
+        ({"one": httpx.Response(799)}, ControllerFailed, ["799"]),
+        ({"one": httpx.Response(401)}, NotAllowed, ["401", "user:token@"]),
+        ({"one": problem(403, "not you", "forbidden")}, NotAllowed, ["403 not you"]),
+        ({"one": problem(429, "full", "registry_full")}, ControllerRefused, ["http://one:8000", "429 full"]),
+        ({"one": httpx.Response(404, json={"detail": "Not Found"})}, ControllerRefused, ["404 Not Found", "address"]),
+    ],
+)
+def test_errors_say_who_what_and_what_to_do(
+    talk: Talk, answers: dict[str, Any], kind: type[Exception], says: list[str]
+) -> None:
+    address = ",".join(f"http://user:secret@{host}:8000" for host in answers)
+    (outcome,) = talk(address, LIST, handler=Controllers(**answers))
+    assert type(outcome) is kind
+    assert [word for word in says if word not in str(outcome)] == []
+    assert str(outcome).isprintable()
+    assert "secret" not in repr(outcome)
+
+
+@pytest.mark.parametrize(
+    ("body", "detail", "code"),
+    [
+        ({"detail": "port 0 is wrong", "code": "invalid_instance"}, "port 0 is wrong", "invalid_instance"),
+        ({"title": "Wrong", "code": "x"}, "Wrong", "x"),
+        ({"detail": "port 0 is wrong"}, "port 0 is wrong", None),
+        (
+            {"detail": [{"loc": ["body", "host"], "msg": "Field required"}, {"loc": ["query", "a", 1], "msg": "Bad"}]},
+            "host: Field required; a.1: Bad",
+            None,
+        ),
+        ({"detail": [{"msg": "Bad"}, 7, {"loc": 3}]}, "Bad; None", None),
+        ({"detail": {"a": 1}, "code": 7}, "Unprocessable", None),
+        ([], "Unprocessable", None),
+        ({"detail": "two\nlines\t\x1b[31mred\u202e"}, "two lines \\x1b[31mred\\u202e", None),
+        ({"detail": "x" * 1000}, "xxx...", None),
+    ],
+)
+def test_the_reason_of_a_refusal(talk: Talk, body: Any, detail: str, code: str | None) -> None:
+    (outcome,) = talk("http://one", LIST, handler=Controllers(one=httpx.Response(422, json=body)))
+    assert isinstance(outcome, ControllerRefused)
+    assert detail in str(outcome)
+    assert outcome.problem_code == code
+    assert str(outcome).isprintable()
+    assert len(str(outcome)) < 400
+
+
+def test_health_of_each_controller(talk: Talk) -> None:
+    controllers = Controllers(
+        one=REFUSED,
+        two=good,
+        three=problem(503, "leaving", "registry_unavailable"),
+        four=HTML,
+        five=httpx.Response(200, json={"status": "ok", "reason": "holding"}),
+        six=httpx.Response(204),
+        seven=httpx.ReadTimeout("x"),
+    )
+    address = ",".join(f"http://user:secret@{host}" for host in controllers.hosts)
+    (healths,) = talk(address, lambda client: client.health(), handler=controllers)
+    assert [(health.controller, health.ok, health.status, health.detail) for health in healths] == [
+        ("http://one", False, None, "[Errno 111] Connection refused"),
+        ("http://two", True, 200, "ok"),
+        ("http://three", False, 503, "leaving"),
+        ("http://four", False, 200, "what answers there is not a DB-GPT controller"),
+        ("http://five", True, 200, "ok: holding"),
+        ("http://six", False, 204, "No Content"),
+        ("http://seven", False, None, "no answer within 5 s"),
+    ]
+    assert [health.latency is None for health in healths] == [True, False, False, False, False, False, True]
+
+
+def test_what_is_read(talk: Talk) -> None:
+    (report,) = talk("http://one", CALLS["instances"], handler=Controllers(one=answers("instances")))
+    (known,) = report.instances
+    assert (report.controller, report.time, report.held_until, report.stale_since) == ("http://one", NOW, NOW, None)
+    assert report.objects == [KNOWN]
+    assert (known.key, known.state, known.drained_at, known.drained_by) == (KEY, InstanceState.DRAINED, NOW, "10.0.0.9")
+    assert (known.drain_reason, known.flaps, known.removed, known.registered_at) == ("why", 2, False, NOW)
+    assert (known.object, known.time, known.last_heartbeat) == (KNOWN, NOW, known.last_heartbeat)
+
+
+def test_what_is_read_of_the_others(talk: Talk) -> None:
+    outcomes = {verb: talk("http://one", CALLS[verb], handler=Controllers(one=answers(verb)))[0] for verb in CALLS}
+    assert outcomes["get"].key == KEY
+    assert (outcomes["drain"].instance.state, outcomes["undrain"].durable) == (InstanceState.DRAINED, True)
+    assert outcomes["prune"] == [KEY]
+    page = outcomes["events"]
+    assert (page.stream, page.last_id, page.missed, page.objects) == ("s", 7, True, [EVENT])
+    (event,) = page.events
+    assert (event.id, event.change.time, event.change.key) == (7, NOW, KEY)
+    assert (event.change.old, event.change.new) == ("healthy", "drained")
+    assert (event.change.cause.verb, event.change.cause.reason) == ("drain", "why")
+    assert (event.change.cause.actor.kind, event.change.cause.actor.address) == (ActorKind.OPERATOR, "10.0.0.9")
+    status = outcomes["status"]
+    assert (status.controller, status.version, status.kind, status.place) == (
+        "http://one",
+        "1.2",
+        "mariadb",
+        "db1/dbgpt",
+    )
+    assert (status.models[0].deregistered, status.watchers, status.last_event_id) == (4, 5, 7)
+    assert status.object == STATUS
+
+
+@pytest.mark.parametrize("reply", NOWHERE, ids=["DB-GPT", "a page", "405", "an older ctl"])
+@pytest.mark.parametrize("verb", CALLS)
+def test_a_controller_without_v1_is_named_in_one_line(talk: Talk, verb: str, reply: httpx.Response) -> None:
+    (error,) = talk("http://u:secret@one", CALLS[verb], handler=Controllers(one=reply))
+    assert type(error) is NotSupported
+    assert error.exit_code == 6
+    said = "instance" if verb == "get" else verb
+    assert error.detail == f"it has no /api/v1/{said} because it is DB-GPT's own controller or an older ctl"
+    assert str(error) == f"http://one does not support this: {error.detail}"
+    assert (error.kind, error.controller) == (ErrorKind.NOT_SUPPORTED, "http://one")
+
+
+def test_what_forwards_to_one_says_so_too(talk: Talk) -> None:
+    reply = problem(501, "the controller behind this one: http://two has no /api/v1", "not_supported")
+    (error,) = talk("http://one", CALLS["drain"], handler=Controllers(one=reply))
+    assert type(error) is NotSupported
+    assert "http://one does not support this: the controller behind this one: http://two" in str(error)
+
+
+@pytest.mark.parametrize("verb", ["get", "drain", "undrain"])
+def test_an_unknown_instance_is_not_found(talk: Talk, verb: str) -> None:
+    body = {"status": 404, "detail": "it is not known", "code": "not_found", "instance_key": KEY._asdict()}
+    controllers = Controllers(one=httpx.ConnectError("refused"), two=httpx.Response(404, json=body))
+    first, second = talk("http://one,http://two", CALLS[verb], CALLS[verb], handler=controllers)
+    assert type(first) is type(second) is NotFound
+    assert str(first) == "it is not known"
+    assert controllers.asked == ["one", "two", "two"]  # that was an answer: it is asked first next time
+
+
+@pytest.mark.parametrize("verb", CALLS)
+@pytest.mark.parametrize("body", [b"", b"true", b"[]", b"{}", b'{"instances": 7, "time": 1}', b"{"])
+def test_what_is_no_answer_of_v1_is_passed_over(talk: Talk, verb: str, body: bytes) -> None:
+    controllers = Controllers(one=httpx.Response(200, content=body), two=answers(verb))
+    good, bad = (
+        talk(address, CALLS[verb], handler=controllers)[0] for address in ("http://one,http://two", "http://one")
+    )
+    assert not isinstance(good, Exception)
+    assert type(bad) is ControllerFailed
+
+
+@pytest.mark.parametrize("verb", CALLS)
+def test_other_refusals_are_as_ever(talk: Talk, verb: str) -> None:
+    controllers = Controllers(one=problem(422, "no", "invalid_instance"), two=problem(403, "no", "forbidden"))
+    refused, forbidden = (talk(f"http://{host}", CALLS[verb], handler=controllers)[0] for host in ("one", "two"))
+    assert type(refused) is ControllerRefused
+    assert type(forbidden) is NotAllowed

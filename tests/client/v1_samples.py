@@ -1,0 +1,78 @@
+"""Answers of /api/v1, and the calls that get them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from tests.client.talk import KEY, OBJECT, problem
+
+TIME = "2026-01-02T03:04:05.678901+00:00"
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+KNOWN = OBJECT | {
+    "state": "drained",
+    "registered_at": TIME,
+    "deregistered_at": None,
+    "refused_at": None,
+    "drained_at": TIME,
+    "drained_by": "10.0.0.9",
+    "drain_reason": "why",
+    "flaps": 2,
+    "removed": False,
+    "of a newer release": 1,
+}
+EVENT = {
+    "id": 7,
+    "time": TIME,
+    **KEY._asdict(),
+    "old": "healthy",
+    "new": "drained",
+    "verb": "drain",
+    "actor": "operator",
+    "address": "10.0.0.9",
+    "reason": "why",
+}
+STATUS = {
+    "version": 1,
+    "time": TIME,
+    "controller": {"version": "1.2", "started_at": TIME, "leaving": False},
+    "registry": {"kind": "mariadb", "place": "db1/dbgpt", "durable": True, "ready": True, "reason": None},
+    "settings": {"heartbeat_interval_secs": 20, "heartbeat_timeout_secs": 60, "max_instances": 9},
+    "stale_since": None,
+    "held_until": TIME,
+    "models": [{"model_name": "qwen@llm", "healthy": 1, "unhealthy": 2, "drained": 3, "deregistered": 4}],
+    "watchers": 5,
+    "last_event_id": 7,
+}
+ANSWERS: dict[str, Any] = {
+    "instances": {"version": 1, "time": TIME, "stale_since": None, "held_until": TIME, "instances": [KNOWN]},
+    "get": {"version": 1, "time": TIME, "instance": KNOWN},
+    "drain": {"version": 1, "instance": KNOWN, "durable": True},
+    "undrain": {"version": 1, "instance": KNOWN, "durable": True},
+    "prune": {"version": 1, "dry_run": True, "instances": [KEY._asdict()]},
+    "events": {"version": 1, "stream": "s", "last_id": 7, "missed": True, "events": [EVENT]},
+    "status": STATUS,
+}
+CALLS: dict[str, Any] = {
+    "instances": lambda client: client.instances("qwen@llm", host="10.0.0.4", state="drained"),
+    "get": lambda client: client.get(KEY),
+    "drain": lambda client: client.drain(KEY, reason="why"),
+    "undrain": lambda client: client.undrain(KEY),
+    "prune": lambda client: client.prune(timedelta(hours=1), dry_run=True),
+    "events": lambda client: client.events(after=3, since=NOW, model_name="qwen@llm", host="10.0.0.4", port=1, limit=9),
+    "status": lambda client: client.status(),
+}
+
+
+def answers(verb: str) -> httpx.Response:
+    return httpx.Response(200, json=ANSWERS[verb])
+
+
+NOWHERE = [
+    httpx.Response(404, json={"detail": "Not Found"}),
+    httpx.Response(404, text="<html>"),
+    httpx.Response(405, json={"detail": "Method Not Allowed"}),
+    problem(404, "GET '/api/v1/drain': Not Found", "not_found"),
+]

@@ -32,6 +32,8 @@ pytestmark = pytest.mark.slow
 
 PATIENCE_SECS = 30.0
 GOOD = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
+DATABASE = ("--registry", "database", "--shutdown-grace-secs", "0")
+"""Without the grace, which has its own tests: no client here has to change to another controller."""
 
 
 class Served:
@@ -153,7 +155,7 @@ def test_a_file_of_certificates_that_cannot_be_used_is_one_line(tmp_path: Path, 
 
 def test_a_registry_in_sqlite_outlives_kill_9(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "ctl.db"
-    arguments = ("--registry", "database", "--registry-db-type", "sqlite", "--registry-db-name", str(path))
+    arguments = ("--registry-db-type", "sqlite", "--registry-db-name", str(path), *DATABASE)
     with serving(*arguments) as served:
         assert httpx.post(f"{served.url}/api/controller/models", json=GOOD, trust_env=False).content == b"true"
         served.end(signal.SIGKILL)
@@ -165,7 +167,7 @@ def test_a_registry_in_sqlite_outlives_kill_9(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_one_line_and_exit_1(tmp_path: Path) -> None:
     path = tmp_path / "ctl.db"
-    arguments = ("--registry", "database", "--registry-db-type", "sqlite", "--registry-db-name", str(path))
+    arguments = ("--registry-db-type", "sqlite", "--registry-db-name", str(path), *DATABASE)
     with serving(*arguments) as served:
         served.end()
     with sqlite3.connect(path) as database:
@@ -180,7 +182,7 @@ def test_a_newer_schema_is_one_line_and_exit_1(tmp_path: Path) -> None:
 def mysql_arguments(mariadb: MariaDB) -> list[str]:
     server = mariadb.server
     where = ["--registry-db-host", server.host, "--registry-db-port", str(server.port)]
-    return ["--registry", "database", "--registry-db-name", mariadb.name, "--registry-db-user", server.user, *where]
+    return [*DATABASE, "--registry-db-name", mariadb.name, "--registry-db-user", server.user, *where]
 
 
 def test_a_registry_in_mariadb(mariadb: MariaDB) -> None:

@@ -27,11 +27,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.settings.schema import ControllerSettings
     from dbgpt_ctl.tracing import Tracer
 
-MAX_OBSERVE_INTERVAL_SECS = 5.0
-EMBEDDED_OBSERVE_REST = 50.0
-"""A look at 100,000 instances in memory holds up the requests for half a second: a fiftieth of the time at the most."""
 POLL_SECS, EMBEDDED_POLL_SECS = 0.2, 0.05
-"""How often new events are looked for while somebody watches: in memory that costs nothing."""
+"""How often new events are read while a client watches; in memory that costs nothing."""
 REPORTED_SETTINGS = ("heartbeat_interval_secs", "heartbeat_timeout_secs", "max_instances")
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """Turns off FastAPI's own telemetry, which an environment variable turns on: it would record each request twice."""
@@ -69,20 +66,10 @@ def create_controller(settings: ControllerSettings, registry: ModelRegistry) -> 
     is_embedded = settings.registry_type == "embedded" and not settings.remote_addr
     return Controller(
         registry,
-        observe_interval_secs=observe_interval_secs(settings),
-        observe_rest=EMBEDDED_OBSERVE_REST if is_embedded else 0.0,
         poll_secs=EMBEDDED_POLL_SECS if is_embedded else POLL_SECS,
-        facts={name: getattr(settings, name) for name in REPORTED_SETTINGS},
+        list_secs=0.0 if is_embedded else min(settings.heartbeat_interval_secs, 5.0),
+        settings={name: getattr(settings, name) for name in REPORTED_SETTINGS},
     )
-
-
-def observe_interval_secs(settings: ControllerSettings) -> float:
-    """How often all instances are looked at, for the log. In a database that reads every row, and keeps the list that
-    answers while it is away (rule 10: at most one heartbeat interval old).
-    """
-    if settings.registry_type == "database":
-        return settings.heartbeat_interval_secs
-    return min(settings.heartbeat_timeout_secs / 10, MAX_OBSERVE_INTERVAL_SECS)
 
 
 def mount(app: FastAPI, controller: Controller, tracer: Tracer | None = None) -> dict[tuple[str, str], Endpoint]:

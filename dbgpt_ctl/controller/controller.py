@@ -1,4 +1,4 @@
-"""`Controller`: the registry of the moment, and the two things that go on beside the endpoints."""
+"""`Controller`: the current registry, and the tasks that run beside the endpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.state_log import Journal
+from dbgpt_ctl.controller.state_log import StateLog
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.contract import RegistryHealth
@@ -26,47 +26,43 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_SECS = 0.25
 LAST_RETRY_SECS = 2.0
 FIRST_OPEN_SECS = 3.0
-"""So long the first requests wait for a registry that opens slowly; a worker whose register fails ends itself."""
+"""How long the first requests wait for a registry that opens slowly; a worker whose register fails ends itself."""
+STATE_LOG_SECS = 1.0
+"""How often changes of state are logged."""
 
 
 class Controller:
     """Holds the registry that the endpoints use; it can be swapped while requests are served.
 
-    All instances are looked at every `observe_interval_secs`, for the journal; after a look that took long, not before
-    `observe_rest` times as long has passed.
+    `poll_secs`: how often events are read while a client watches (see `feed`). `settings`: what /api/v1/status reports.
 
-    Events are read every `poll_secs` while somebody watches (see `feed`).
-
-    `running()` opens the registry (again and again while it is unavailable) and keeps the journal until it is left;
-    then the registry is closed. `on_unusable` is called when a person must act: `main.run` ends the process then, a
-    foreign application goes on with health 503.
+    `running()` opens the registry, again and again while it is unavailable, and logs changes of state. At its end it
+    closes the registry. `on_unusable` is called when the registry needs a person: `ctl serve` ends the process then, a
+    foreign application continues with health 503.
     """
 
     def __init__(
         self,
         registry: ModelRegistry,
         *,
-        observe_interval_secs: float = 5.0,
-        observe_rest: float = 0.0,
         poll_secs: float = 0.2,
-        facts: Mapping[str, Any] | None = None,
+        list_secs: float = 0.0,
+        settings: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.registry = registry
-        self.journal = Journal()
+        self.state_log = StateLog()
+        self._list_secs = list_secs
         self.feed = Feed(lambda: self.registry, poll_secs=poll_secs)
-        self.facts = dict(facts or {})
-        """What its settings say of instances, as /api/v1/status tells it."""
+        self.settings = dict(settings or {})
         self.now = (clock or SystemClock()).now
         self.started_at: datetime = self.now()
         self.on_unusable: Callable[[RegistryUnusable], None] = lambda error: log.critical("%s", error)
-        self._observe_interval_secs = observe_interval_secs
-        self._observe_rest = observe_rest
 
     @property
     def leaving(self) -> bool:
-        """Set before the end, so that clients move away while their requests are still served (rule 11); those who
-        watch are told at once.
+        """Whether the controller ends soon. Clients then move away while their requests are still served (rule 11);
+        watches end at once.
         """
         return self.feed.leaving
 
@@ -78,13 +74,13 @@ class Controller:
             self.feed.leaving = False
 
     def health(self) -> RegistryHealth:
-        """The health of the registry of the moment, until this controller leaves."""
+        """The health of the current registry; not ready when this controller leaves."""
         if self.leaving:
             return RegistryHealth(ready=False, reason="this controller is leaving")
         return self.registry.health()
 
     async def swap(self, registry: ModelRegistry) -> None:
-        """Opens `registry`, lets the next request use it, and closes the one before. Raises what `open` raises; then
+        """Opens `registry`, lets the next request use it, and closes the previous one. Raises what `open` raises; then
         nothing has changed.
         """
         await registry.open()
@@ -93,11 +89,11 @@ class Controller:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Opens the registry in the background, so that health can tell why it takes long."""
+        """Opens the registry in the background, so that health can report why it takes long."""
         tried = asyncio.Event()
         tasks = [
-            asyncio.create_task(self._open(tried), name="open registry"),
-            asyncio.create_task(self._observe(), name="observe instances"),
+            asyncio.create_task(self._open_and_follow(tried), name="registry"),
+            asyncio.create_task(self._keep_listing(), name="list"),
         ]
         try:
             with contextlib.suppress(TimeoutError):
@@ -107,21 +103,37 @@ class Controller:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._log_states(), STATE_LOG_SECS)
             await self.feed.close()
             await self.registry.close()
 
+    async def _keep_listing(self) -> None:
+        """Until the registries refresh their last known list and their health by themselves."""
+        while self._list_secs:
+            with contextlib.suppress(Exception):
+                await self.registry.list()
+            await asyncio.sleep(self._list_secs)
+
+    async def _open_and_follow(self, tried: asyncio.Event) -> None:
+        await self._open(tried)
+        while True:
+            await asyncio.sleep(STATE_LOG_SECS)
+            await self._log_states()
+
     async def _open(self, tried: asyncio.Event) -> None:
-        delay, told = FIRST_RETRY_SECS, ""
+        delay, logged = FIRST_RETRY_SECS, ""
         while True:
             try:
                 await self.registry.open()
+                await self._log_states()  # before the first request, so that each of its changes is logged
             except RegistryUnusable as error:
                 self.on_unusable(error)
                 return
-            except Exception as error:  # noqa: BLE001 - told, or it would never open and nobody knew why
-                told = _tell(error, told)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed
+                logged = _log_failure(error, logged)
             else:
-                if told:
+                if logged:
                     log.info("the registry is back")
                 return
             finally:
@@ -129,24 +141,19 @@ class Controller:
             await asyncio.sleep(delay)
             delay = min(delay * 2, LAST_RETRY_SECS)
 
-    async def _observe(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            delay, began = self._observe_interval_secs, loop.time()
-            try:
-                self.journal.observe(await self.registry.list())
-                delay = max(delay, self._observe_rest * (loop.time() - began))
-            except CtlError:  # health and the requests themselves tell of a registry that is away
-                delay = min(delay, LAST_RETRY_SECS)
-            except Exception:  # the journal's loop outlives any error of a registry
-                log.exception("a look at all instances failed")
-            await asyncio.sleep(delay)
+    async def _log_states(self) -> None:
+        try:
+            await self.state_log.follow(self.registry)
+        except CtlError:
+            pass  # health, and the requests themselves, report a registry that is unavailable
+        except Exception:
+            log.exception("changes of state could not be logged")
 
 
-def _tell(error: Exception, told: str) -> str:
-    """Logs why the registry does not open, unless that was what was told last; returns what is told now."""
-    if repr(error) == told:
-        return told
+def _log_failure(error: Exception, logged: str) -> str:
+    """Logs why the registry does not open, unless that is what was logged last; returns what is logged now."""
+    if repr(error) == logged:
+        return logged
     if isinstance(error, RegistryUnavailable):
         log.warning("waiting for the registry: %s", error)
     else:

@@ -1,72 +1,56 @@
-"""What the log tells of instances: one line per change of state, none per heartbeat."""
+"""The log of instances: one line per change of state, and none per heartbeat."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.events import ABSENT, EXPIRE
+from dbgpt_ctl.errors import VerbNotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
-
-    from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance
-    from dbgpt_ctl.registry.contract import Listing
+    from dbgpt_ctl.domain.events import Change
+    from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.registry.contract import ModelRegistry
 
 log = logging.getLogger("dbgpt_ctl.instances")
 
+PAGE = 1000
 MAX_REFUSED = 10_000
-"""So many removed instances that still beat are remembered; beyond, a warning may be repeated. Bounds the memory a
-stranger can take.
-"""
+"""At most this many instances whose heartbeats are refused are remembered; beyond, a warning may be repeated."""
 
 
-class Journal:
-    """Remembers which state of each instance was last told, and tells when it is another.
+class StateLog:
+    """Follows the numbered events of a registry, and logs each change of state with the caller that made it.
 
-    Registers and deregisters through this controller are told at once; all else (a beat that got too old, a change made
-    through another controller) when `observe` sees it.
+    Of several controllers on one database, each logs all changes.
     """
 
     def __init__(self) -> None:
-        self._told: dict[InstanceKey, InstanceState] = {}
+        self._stream: str | None = None
+        self._last_id = 0
+        self._without_events: ModelRegistry | None = None
         self._refused: set[InstanceKey] = set()
-        self._seen: Listing | None = None
 
-    def registered(self, key: InstanceKey, caller: str) -> None:
-        """Tells a register that brought an instance in or back; not one that found it healthy."""
-        self._refused.discard(key)
-        told = self._told.get(key)
-        if told not in (InstanceState.HEALTHY, InstanceState.DRAINED):
-            self._told[key] = InstanceState.HEALTHY
-            log.info("%s registered by %s", key, caller)
+    async def follow(self, registry: ModelRegistry) -> None:
+        """Logs the changes since the last call. Raises what `registry` raises; the next call then continues.
 
-    def deregistered(self, key: InstanceKey, caller: str, *, remove: bool) -> None:
-        """Tells a deregister or a removal; a repeated deregister is no news."""
-        if self._told.get(key) is not InstanceState.DEREGISTERED or remove:
-            log.info("%s %s by %s", key, "removed" if remove else "deregistered", caller)
-        if remove:
-            self._told.pop(key, None)
-        else:
-            self._told[key] = InstanceState.DEREGISTERED
-
-    def drained(self, entry: ListedInstance, caller: str, reason: str | None) -> None:
-        """Tells each drain, also a repeated one: an operator was there."""
-        self._told[entry.instance.key] = entry.state
-        log.info("%s drained by %s%s", entry.instance.key, caller, f": {reason}" if reason else "")
-
-    def undrained(self, entry: ListedInstance, caller: str) -> None:
-        """Tells the end of a drain."""
-        self._told[entry.instance.key] = entry.state
-        log.info("%s undrained by %s, it is %s", entry.instance.key, caller, entry.state)
-
-    def pruned(self, keys: Sequence[InstanceKey], caller: str, older_than: timedelta) -> None:
-        """Tells how many; which, the next `observe` does."""
-        log.info("%d instances pruned by %s that had been gone for %s", len(keys), caller, older_than)
+        The first call, and the first one for another numbering of events, logs only how many instances are known.
+        """
+        if registry is self._without_events:
+            return
+        try:
+            more = True
+            while more:
+                more = await self._follow_page(registry)
+                await asyncio.sleep(0)  # heartbeats have their turn
+        except VerbNotSupported:
+            self._without_events = registry
+            log.info("the registry has no events: changes of state are not logged")
 
     def refused(self, key: InstanceKey, caller: str) -> None:
-        """A beat after a deregister: only the first is told (rule 4)."""
+        """Logs that a heartbeat was refused, once until the instance registers again (rule 4)."""
         if key not in self._refused:
             if len(self._refused) >= MAX_REFUSED:
                 self._refused.clear()
@@ -75,32 +59,43 @@ class Journal:
                 "%s is deregistered, still beating (from %s): its beats are refused until it registers", key, caller
             )
 
-    def observe(self, listing: Listing) -> None:
-        """Tells what differs from the last time; the first time, only how many there are. `listing` is of all
-        instances, and says nothing while it is stale.
-        """
-        if listing is self._seen or listing.stale_since is not None:
-            return
-        first, self._seen = self._seen is None, listing
-        if first:
-            self._told |= {entry.instance.key: entry.state for entry in listing.entries}
-            if listing.entries:
-                log.info("%d instances are known", len(listing.entries))
-            return
-        told, self._told = self._told, {entry.instance.key: entry.state for entry in listing.entries}
-        for entry in listing.entries:
-            before = told.get(entry.instance.key)
-            if before is not entry.state:
-                _tell(entry, before)
-        for key in told.keys() - self._told.keys():
-            log.info("%s removed", key)
+    async def _follow_page(self, registry: ModelRegistry) -> bool:
+        """Whether there may be more events now."""
+        if self._stream is None:
+            page = await registry.events(limit=1)
+        else:
+            page = await registry.events(after=self._last_id, limit=PAGE)
+        if page.stream != self._stream:
+            known = len((await registry.list()).entries)
+            self._stream, self._last_id = page.stream, page.last_id
+            if known:
+                log.info("%d instances are known", known)
+            return False
+        if page.missed:
+            log.warning("changes of state are missing here: the registry does not have their events any more")
+        for event in page.events:
+            self._log_change(event.change)
+        self._last_id = page.events[-1].id if page.events else page.last_id
+        return len(page.events) == PAGE
+
+    def _log_change(self, change: Change) -> None:
+        self._refused.discard(change.key)
+        level = logging.WARNING if change.cause.verb == EXPIRE else logging.INFO
+        log.log(level, "%s %s", change.key, described(change))
 
 
-def _tell(entry: ListedInstance, before: InstanceState | None) -> None:
-    key, beat = entry.instance.key, entry.instance.last_heartbeat.isoformat(timespec="seconds")
-    if entry.state is InstanceState.UNHEALTHY:
-        log.warning("%s is unhealthy: last beat %s", key, beat)
-    elif before is None:
-        log.info("%s is %s: new, last beat %s", key, entry.state, beat)
-    else:
-        log.info("%s is %s (was %s)", key, entry.state, before)
+def described(change: Change) -> str:
+    """A change as the log has it, after the name of the instance."""
+    verb, actor, reason = change.cause
+    caller = actor.address or actor.kind
+    changed = f"is {change.new} (was {change.old})"
+    phrases = {
+        "register": f"registered by {caller}",
+        "heartbeat": f"is {change.new}: new, by a heartbeat from {caller}" if change.old == ABSENT else changed,
+        "deregister": f"{'removed' if change.new == ABSENT else 'deregistered'} by {caller}",
+        "drain": f"drained by {caller}: {reason}" if reason else f"drained by {caller}",
+        "undrain": f"undrained by {caller}, it is {change.new}",
+        "prune": f"pruned by {caller}",
+        EXPIRE: f"is unhealthy since {change.time.isoformat(timespec='seconds')}: its last heartbeat is too old",
+    }
+    return phrases.get(verb, changed)

@@ -5,7 +5,6 @@ purpose.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from contextlib import asynccontextmanager
@@ -110,30 +109,6 @@ def test_opening_outlives_an_error_that_nobody_foresaw_and_tells_it_once(
             assert time.monotonic() < deadline, "it was not tried again"
             time.sleep(0.01)
     assert caplog.text.count("ZeroDivisionError: boom") == 1
-
-
-class FaultyOnce(EmbeddedModelRegistry):
-    faults = 1
-
-    async def list(self, *args: Any, **kwargs: Any) -> Listing:
-        if self.faults:
-            self.faults -= 1
-            raise ZeroDivisionError("boom")
-        return await super().list(*args, **kwargs)
-
-
-def test_the_journal_outlives_an_error_that_nobody_foresaw(
-    clock: ManualClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    registry = FaultyOnce(clock=clock, heartbeat_timeout=TIMEOUT)
-    with running_controller(registry, heartbeat_timeout_secs=1) as url:
-        httpx.post(url + "/api/controller/heartbeat", json=GOOD, trust_env=False)
-        deadline = time.monotonic() + 10
-        while "1 instances are known" not in caplog.text:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    assert "boom" in caplog.text
 
 
 def test_an_unexpected_error_is_a_problem_that_tells_nothing(
@@ -252,46 +227,3 @@ def test_a_controller_in_front_of_a_controller(clock: ManualClock) -> None:
             assert get(front, "/api/controller/models").content == get(behind, "/api/controller/models").content
             assert httpx.delete(front + "/api/controller/models", params=GOOD, trust_env=False).content == b"true"
             assert [each["healthy"] for each in get(behind, "/api/controller/models").json()] == [False]
-
-
-def test_the_log_tells_each_change_of_state_once_and_no_heartbeat(
-    clock: ManualClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
-    with (
-        running_controller(registry, heartbeat_timeout_secs=1) as url,
-        httpx.Client(base_url=url, trust_env=False) as http,
-    ):
-
-        def wait_for(text: str) -> None:
-            deadline = time.monotonic() + 10
-            while text not in caplog.text:
-                assert time.monotonic() < deadline, f"the log never told: {text}"
-                time.sleep(0.01)
-
-        http.post("/api/controller/models", json=GOOD)
-        for _ in range(3):
-            http.post("/api/controller/heartbeat", json=GOOD)
-        clock.advance(61)
-        wait_for("is unhealthy")
-        http.post("/api/controller/heartbeat", json=GOOD)
-        wait_for("is healthy (was unhealthy)")
-        http.delete("/api/controller/models", params=GOOD)
-        for _ in range(3):
-            assert http.post("/api/controller/heartbeat", json=GOOD).content == b"false"
-        http.post("/api/controller/models", json=GOOD)
-        http.delete("/api/controller/models", params={**GOOD, "remove_from_registry": "true"})
-    ours = [record.getMessage() for record in caplog.records if record.name == "dbgpt_ctl.instances"]
-    assert ours == [
-        "qwen@llm/10.0.0.4:8001 registered by 127.0.0.1",
-        "qwen@llm/10.0.0.4:8001 is unhealthy: last beat 2026-01-02T03:04:05+00:00",
-        "qwen@llm/10.0.0.4:8001 is healthy (was unhealthy)",
-        "qwen@llm/10.0.0.4:8001 deregistered by 127.0.0.1",
-        (
-            "qwen@llm/10.0.0.4:8001 is deregistered, still beating (from 127.0.0.1): "
-            "its beats are refused until it registers"
-        ),
-        "qwen@llm/10.0.0.4:8001 registered by 127.0.0.1",
-        "qwen@llm/10.0.0.4:8001 removed by 127.0.0.1",
-    ]

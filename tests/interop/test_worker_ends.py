@@ -41,9 +41,12 @@ def test_a_worker_that_stops_is_seen_at_once(ending: tuple[Controller, Worker, W
     polite.process.interrupt()
     gone = controller.instances()
     assert (gone[polite.model]["healthy"], gone[polite.service]["healthy"]) == (False, False)
-    log = controller.process.log.read_text(encoding="utf-8")
-    for instance in (polite.model, polite.service):
-        assert f"{instance} deregistered by" in log, "it may have expired instead"
+
+    def is_logged(instance: str) -> bool:
+        """It may have expired instead."""
+        return f"{instance} deregistered by" in controller.process.log.read_text(encoding="utf-8")
+
+    until("lines of the log", lambda: is_logged(polite.model) and is_logged(polite.service), controller.process)
 
 
 def test_a_killed_worker_is_unhealthy_after_the_timeout(ending: tuple[Controller, Worker, Worker]) -> None:

@@ -71,9 +71,7 @@ class DbgptEndpoints:
     async def register(self, request: Request) -> Response:
         """Registers an instance, or updates the weight and prompt template of a known one; it counts as a beat."""
         sent = await registration(request)
-        actor = caller(request)
-        await self._controller.registry.register(sent, actor=actor)
-        self._controller.journal.registered(sent.key, str(actor.address))
+        await self._controller.registry.register(sent, actor=caller(request))
         return TRUE
 
     async def heartbeat(self, request: Request) -> Response:
@@ -82,7 +80,7 @@ class DbgptEndpoints:
         actor = caller(request)
         stored = await self._controller.registry.heartbeat(sent, actor=actor)
         if not stored:
-            self._controller.journal.refused(sent.key, str(actor.address))
+            self._controller.state_log.refused(sent.key, str(actor.address))
         return TRUE if stored else FALSE
 
     async def deregister(self, request: Request) -> Response:
@@ -90,10 +88,7 @@ class DbgptEndpoints:
         query = request.query_params
         key = InstanceKey.parse(query)
         remove = parse_bool("remove_from_registry", query.get("remove_from_registry"), default=False)
-        actor = caller(request)
-        known = await self._controller.registry.deregister(key, remove=remove, actor=actor)
-        if known:
-            self._controller.journal.deregistered(key, str(actor.address), remove=remove)
+        known = await self._controller.registry.deregister(key, remove=remove, actor=caller(request))
         return TRUE if known else FALSE
 
     async def list(self, request: Request) -> Response:

@@ -97,28 +97,20 @@ class ApiEndpoints:
         """Keeps requests from an instance until `undrain`, whatever its worker sends meanwhile. Repeatable."""
         fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, "reason")
         key, reason = InstanceKey.parse(fields), parse_reason(fields.get("reason"))
-        actor = operator(request)
-        entry = _known(key, await self._controller.registry.drain(key, reason=reason, actor=actor)).entry
-        self._controller.journal.drained(entry, str(actor.address), reason)
-        return self._drained(entry)
+        found = await self._controller.registry.drain(key, reason=reason, actor=operator(request))
+        return self._drained(_known(key, found))
 
     async def undrain(self, request: Request) -> Response:
         """Ends a drain. Repeatable."""
         key = InstanceKey.parse(reject_unknown_fields(await json_object(request), *InstanceKey._fields))
-        actor = operator(request)
-        entry = _known(key, await self._controller.registry.undrain(key, actor=actor)).entry
-        self._controller.journal.undrained(entry, str(actor.address))
-        return self._drained(entry)
+        return self._drained(_known(key, await self._controller.registry.undrain(key, actor=operator(request))))
 
     async def prune(self, request: Request) -> Response:
         """Forgets what has been unhealthy or deregistered for longer, never what is drained."""
         fields = reject_unknown_fields(await json_object(request), "older_than_secs", "dry_run")
         older_than = parse_older_than(fields.get("older_than_secs"))
         dry_run = parse_switch("dry_run", fields.get("dry_run", False))
-        actor = operator(request)
-        keys = await self._controller.registry.prune(older_than, dry_run=dry_run, actor=actor)
-        if keys and not dry_run:
-            self._controller.journal.pruned(keys, str(actor.address), older_than)
+        keys = await self._controller.registry.prune(older_than, dry_run=dry_run, actor=operator(request))
         return _answer(dry_run=dry_run, instances=list(map(key_object, keys)))
 
     async def events(self, request: Request) -> Response:
@@ -154,7 +146,7 @@ class ApiEndpoints:
                 "ready": health.ready,
                 "reason": health.reason,
             },
-            settings=controller.facts,
+            settings=controller.settings,
             models=_counts(listing),
             watchers=controller.feed.watchers,
             last_event_id=last_event_id,
@@ -189,8 +181,8 @@ class ApiEndpoints:
         events = [event for event in page.events if instance_filter.matches_event(event)]
         return page, events[-limit:] if query["after"] is None else events[:limit]
 
-    def _drained(self, entry: ListedInstance) -> Response:
-        return _answer(instance=known_object(entry), durable=self._controller.registry.describe().durable)
+    def _drained(self, found: Lookup) -> Response:
+        return _answer(instance=known_object(found.entry), durable=self._controller.registry.describe().durable)
 
     def _times(self, listing: Listing | None) -> dict[str, str | None]:
         now = self._controller.now()

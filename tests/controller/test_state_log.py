@@ -1,0 +1,242 @@
+"""The log of instances: a line per change of state, made of the registry's events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from dbgpt_ctl.controller import state_log
+from dbgpt_ctl.controller.state_log import StateLog, described
+from dbgpt_ctl.domain.events import ABSENT, EXPIRED, HOUSEKEEPING, Actor, ActorKind, Cause, Change
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
+from dbgpt_ctl.errors import RegistryUnavailable, VerbNotSupported
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from tests.controller.conftest import TIMEOUT
+from tests.support.clock import START, ManualClock
+from tests.support.server import running_controller
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.domain.events import EventPage
+    from dbgpt_ctl.registry.contract import Listing
+
+KEY = InstanceKey("qwen@llm", "10.0.0.4", 8001)
+GOOD: dict[str, Any] = KEY._asdict()
+WORKER = Actor(ActorKind.WORKER, "10.0.0.4")
+OPERATOR = Actor(ActorKind.OPERATOR, "10.0.0.9")
+
+
+@pytest.fixture(autouse=True)
+def _all_levels(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "dbgpt_ctl.instances"]
+
+
+def wait_for_log(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    deadline = time.monotonic() + 10
+    while text not in caplog.text:
+        assert time.monotonic() < deadline, f"it was never logged: {text}"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause", "line"),
+    [
+        (ABSENT, "healthy", Cause("register", WORKER), "registered by 10.0.0.4"),
+        ("deregistered", "healthy", Cause("register", WORKER), "registered by 10.0.0.4"),
+        (ABSENT, "healthy", Cause("heartbeat", WORKER), "is healthy: new, by a heartbeat from 10.0.0.4"),
+        ("unhealthy", "healthy", Cause("heartbeat", WORKER), "is healthy (was unhealthy)"),
+        ("unhealthy", "drained", Cause("heartbeat", WORKER), "is drained (was unhealthy)"),
+        ("healthy", "deregistered", Cause("deregister", WORKER), "deregistered by 10.0.0.4"),
+        ("healthy", ABSENT, Cause("deregister", OPERATOR), "removed by 10.0.0.9"),
+        ("healthy", "drained", Cause("drain", OPERATOR, "new drivers"), "drained by 10.0.0.9: new drivers"),
+        ("healthy", "drained", Cause("drain", OPERATOR), "drained by 10.0.0.9"),
+        ("drained", "unhealthy", Cause("undrain", OPERATOR), "undrained by 10.0.0.9, it is unhealthy"),
+        ("unhealthy", ABSENT, Cause("prune", OPERATOR), "pruned by 10.0.0.9"),
+        ("unhealthy", ABSENT, Cause("prune", HOUSEKEEPING), "pruned by housekeeping"),
+        (
+            "healthy",
+            "unhealthy",
+            EXPIRED,
+            "is unhealthy since 2026-01-02T03:04:05+00:00: its last heartbeat is too old",
+        ),
+        ("healthy", "drained", Cause("a later verb", OPERATOR), "is drained (was healthy)"),
+    ],
+)
+def test_a_line_names_the_change_and_its_caller(old: str, new: str, cause: Cause, line: str) -> None:
+    assert described(Change(START, KEY, old, new, cause)) == line
+
+
+def test_each_change_of_state_is_logged_once_and_no_heartbeat(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    with (
+        running_controller(registry, heartbeat_timeout_secs=1) as url,
+        httpx.Client(base_url=url, trust_env=False) as http,
+    ):
+        http.post("/api/controller/models", json=GOOD)
+        for _ in range(3):
+            http.post("/api/controller/heartbeat", json=GOOD)
+        clock.advance(61)
+        registry.tick()
+        wait_for_log(caplog, "is unhealthy")
+        http.post("/api/controller/heartbeat", json=GOOD)
+        wait_for_log(caplog, "is healthy (was unhealthy)")
+        http.delete("/api/controller/models", params=GOOD)
+        wait_for_log(caplog, "deregistered by")
+        for _ in range(3):
+            assert http.post("/api/controller/heartbeat", json=GOOD).content == b"false"
+        http.post("/api/controller/models", json=GOOD)
+        http.post("/api/v1/drain", json=GOOD | {"reason": "new drivers"})
+        http.post("/api/v1/undrain", json=GOOD)
+        http.delete("/api/controller/models", params={**GOOD, "remove_from_registry": "true"})
+    assert logged(caplog) == [
+        "qwen@llm/10.0.0.4:8001 registered by 127.0.0.1",
+        "qwen@llm/10.0.0.4:8001 is unhealthy since 2026-01-02T03:05:05+00:00: its last heartbeat is too old",
+        "qwen@llm/10.0.0.4:8001 is healthy (was unhealthy)",
+        "qwen@llm/10.0.0.4:8001 deregistered by 127.0.0.1",
+        (
+            "qwen@llm/10.0.0.4:8001 is deregistered, still beating (from 127.0.0.1): "
+            "its beats are refused until it registers"
+        ),
+        "qwen@llm/10.0.0.4:8001 registered by 127.0.0.1",
+        "qwen@llm/10.0.0.4:8001 drained by 127.0.0.1: new drivers",
+        "qwen@llm/10.0.0.4:8001 undrained by 127.0.0.1, it is healthy",
+        "qwen@llm/10.0.0.4:8001 removed by 127.0.0.1",
+    ]
+
+
+class FaultyOnce(EmbeddedModelRegistry):
+    faults = 1
+
+    async def list(self, *args: Any, **kwargs: Any) -> Listing:
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError("boom")
+        return await super().list(*args, **kwargs)
+
+
+def test_the_state_log_outlives_an_unexpected_error(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    registry = FaultyOnce(clock=clock, heartbeat_timeout=TIMEOUT)
+    with running_controller(registry, heartbeat_timeout_secs=1) as url:
+        httpx.post(url + "/api/controller/heartbeat", json=GOOD, trust_env=False)
+        wait_for_log(caplog, "1 instances are known")
+    assert "boom" in caplog.text
+
+
+def registry_with(clock: ManualClock, count: int, registry_type: Any = EmbeddedModelRegistry) -> Any:
+    registry = registry_type(clock=clock, heartbeat_timeout=TIMEOUT)
+    for port in range(1, count + 1):
+        asyncio.run(registry.register(Registration(KEY._replace(port=port)), actor=WORKER))
+    return registry
+
+
+def test_the_first_call_counts_what_is_known_already(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    registry, states = registry_with(clock, 3), StateLog()
+    asyncio.run(states.follow(registry))
+    asyncio.run(states.follow(registry))
+    assert logged(caplog) == ["3 instances are known"]
+    asyncio.run(registry.deregister(KEY._replace(port=1), actor=WORKER))
+    asyncio.run(states.follow(registry))
+    assert logged(caplog)[1:] == ["qwen@llm/10.0.0.4:1 deregistered by 10.0.0.4"]
+
+
+def test_another_numbering_is_followed_from_its_end(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    states = StateLog()
+    asyncio.run(states.follow(registry_with(clock, 0)))
+    other = registry_with(clock, 2)
+    asyncio.run(states.follow(other))
+    asyncio.run(other.register(Registration(KEY), actor=WORKER))
+    asyncio.run(states.follow(other))
+    assert logged(caplog) == ["2 instances are known", f"{KEY} registered by 10.0.0.4"]
+
+
+def test_more_than_a_page_is_logged_at_once(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_log, "PAGE", 2)
+    registry, states = registry_with(clock, 0), StateLog()
+    asyncio.run(states.follow(registry))
+    for port in range(1, 6):
+        asyncio.run(registry.register(Registration(KEY._replace(port=port)), actor=WORKER))
+    asyncio.run(states.follow(registry))
+    assert [line.split()[0] for line in logged(caplog)] == [f"qwen@llm/10.0.0.4:{port}" for port in range(1, 6)]
+
+
+def test_changes_without_events_are_reported_as_missing(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    registry, states = registry_with(clock, 1), StateLog()
+    asyncio.run(states.follow(registry))
+    clock.advance(8 * 86_400)
+    asyncio.run(registry.deregister(KEY._replace(port=1), actor=WORKER))
+    clock.advance(8 * 86_400)
+    registry._store.log.forget_old(clock.now())
+    asyncio.run(registry.register(Registration(KEY), actor=WORKER))
+    asyncio.run(states.follow(registry))
+    asyncio.run(states.follow(registry))
+    assert "missing here" in logged(caplog)[1]
+    assert logged(caplog)[2:] == [f"{KEY} registered by 10.0.0.4"]
+
+
+class WithoutEvents(EmbeddedModelRegistry):
+    asked = 0
+
+    async def events(self, **_kwargs: Any) -> EventPage:
+        self.asked += 1
+        raise VerbNotSupported("it is DB-GPT's own controller")
+
+
+def test_a_registry_without_events_is_one_line(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    registry, states = WithoutEvents(clock=clock, heartbeat_timeout=TIMEOUT), StateLog()
+    for _ in range(3):
+        asyncio.run(states.follow(registry))
+    assert logged(caplog) == ["the registry has no events: changes of state are not logged"]
+    assert registry.asked == 1
+
+
+class Away(EmbeddedModelRegistry):
+    away = False
+
+    async def events(self, **kwargs: Any) -> EventPage:
+        if self.away:
+            raise RegistryUnavailable("db1:3306 does not answer")
+        return await super().events(**kwargs)
+
+
+def test_nothing_is_lost_while_the_registry_is_away(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    registry, states = registry_with(clock, 0, Away), StateLog()
+    asyncio.run(states.follow(registry))
+    asyncio.run(registry.register(Registration(KEY), actor=WORKER))
+    registry.away = True
+    with pytest.raises(RegistryUnavailable):
+        asyncio.run(states.follow(registry))
+    registry.away = False
+    asyncio.run(states.follow(registry))
+    assert logged(caplog) == [f"{KEY} registered by 10.0.0.4"]
+
+
+def test_refused_heartbeats_are_a_warning_until_the_instance_registers(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, states = registry_with(clock, 0), StateLog()
+    asyncio.run(states.follow(registry))
+    states.refused(KEY, "10.0.0.4")
+    states.refused(KEY, "10.0.0.4")
+    assert len(logged(caplog)) == 1
+    asyncio.run(registry.register(Registration(KEY), actor=WORKER))
+    asyncio.run(states.follow(registry))
+    states.refused(KEY, "10.0.0.4")
+    assert len(logged(caplog)) == 3
+    monkeypatch.setattr(state_log, "MAX_REFUSED", 2)
+    for port in range(1, 10):
+        states.refused(KEY._replace(port=port), "10.0.0.4")
+    assert len(states._refused) <= 2

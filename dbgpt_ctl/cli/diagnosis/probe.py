@@ -74,9 +74,9 @@ def _failed(error: Exception) -> Probe:
         case ConnectionError():
             return Probe(ProbeOutcome.OTHER, "what listens there hangs up on HTTP")
         case socket.gaierror():
-            return Probe(ProbeOutcome.FAILED, "its name is not known here")
+            return Probe(ProbeOutcome.FAILED, "its name does not resolve here")
     reason = getattr(error, "strerror", None) or type(error).__name__
-    return Probe(ProbeOutcome.FAILED, f"no way there from here: {reason}")
+    return Probe(ProbeOutcome.FAILED, f"it cannot be reached from here: {reason}")
 
 
 def _head(connection: socket.socket, endpoint: Endpoint, deadline: float) -> bytes:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.import_dbgpt import DbgptTable
     from dbgpt_ctl.registry.database.session import Database
 
-__all__ = ["LONG_DEAD", "Checkup", "HostClock", "Instances", "Source", "check_up"]
+__all__ = ["LONG_DEAD", "DatabaseFacts", "HostClock", "Instances", "Source", "inspect_database"]
 
 LONG_DEAD = timedelta(days=7)
 
@@ -65,7 +65,7 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Checkup:
+class DatabaseFacts:
     """`instances` is None unless the schema is of this release; `source` is None without DB-GPT's table."""
 
     place: str
@@ -75,7 +75,9 @@ class Checkup:
     source: Source | None
 
 
-def check_up(databases: Sequence[Database], *, host_clock: Clock, clock: Clock | None, timeout: timedelta) -> Checkup:
+def inspect_database(
+    databases: Sequence[Database], *, host_clock: Clock, clock: Clock | None, timeout: timedelta
+) -> DatabaseFacts:
     """Reads the clocks of all hosts of one database, and the tables on the first host that answers. Writes nothing.
 
     `clock` None means the database's. Raises the first host's error when none answers, and RegistryUnusable at once.
@@ -93,7 +95,7 @@ def check_up(databases: Sequence[Database], *, host_clock: Clock, clock: Clock |
             answering = answering or database
     if answering is None:
         raise first_error or RegistryUnavailable("no database host is named")
-    return answering.read(partial(_look, answering.place, tuple(hosts), clock, timeout))
+    return answering.read(partial(_inspect_tables, answering.place, tuple(hosts), clock, timeout))
 
 
 def _clock_of(database: Database, host_clock: Clock, clock: Clock | None) -> HostClock:
@@ -107,17 +109,17 @@ def _clock_of(database: Database, host_clock: Clock, clock: Clock | None) -> Hos
     return HostClock(database.place, *database.read(ask))
 
 
-def _look(
+def _inspect_tables(
     place: str, hosts: tuple[HostClock, ...], clock: Clock | None, timeout: timedelta, connection: Connection
-) -> Checkup:
+) -> DatabaseFacts:
     version = schema_version(connection)
     table = read_dbgpt_table(connection)
     source = None
     if table is not None:
-        known = known_among(connection, [each.sent.key for each in table.instances])
+        known = known_among(connection, [candidate.sent.key for candidate in table.instances])
         source = Source(table, len(table.instances) - len(known))
     instances = _instances(connection, clock, timeout) if version == SCHEMA_VERSION else None
-    return Checkup(place, version, hosts, instances, source)
+    return DatabaseFacts(place, version, hosts, instances, source)
 
 
 def _instances(connection: Connection, clock: Clock | None, timeout: timedelta) -> Instances:
@@ -130,9 +132,11 @@ def _instances(connection: Connection, clock: Clock | None, timeout: timedelta) 
         now=now,
         states={state: counted[state] for state in InstanceState},
         tombstones=len(tombstones(connection)),
-        long_dead=tuple(each for each, state in with_states if _dead_since(each, state, now) < now - LONG_DEAD),
-        refused=tuple(each for each in found if each.refused_at is not None and now - each.refused_at <= timeout),
-        future=tuple(each for each in found if each.last_heartbeat > now + FUTURE_TOLERANCE),
+        long_dead=tuple(
+            instance for instance, state in with_states if _dead_since(instance, state, now) < now - LONG_DEAD
+        ),
+        refused=tuple(instance for instance in found if instance.refused_at and now - instance.refused_at <= timeout),
+        future=tuple(instance for instance in found if instance.last_heartbeat > now + FUTURE_TOLERANCE),
     )
 
 

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def doctor(run: Run, *args: str, expect: int = 0) -> dict[str, Any]:
-    told = json.loads(run("doctor", *args, "-o", "json", expect=expect).out)
-    validated("doctor", told)
-    assert isinstance(told, dict)
-    return told
+    report = json.loads(run("doctor", *args, "-o", "json", expect=expect).out)
+    validated("doctor", report)
+    assert isinstance(report, dict)
+    return report
 
 
-def codes(told: dict[str, Any]) -> list[str]:
-    return [each["code"] for each in told["findings"]]
+def codes(report: dict[str, Any]) -> list[str]:
+    return [finding["code"] for finding in report["findings"]]
 
 
 def test_an_empty_cluster_is_well(run: Run, there: Cluster) -> None:
@@ -49,10 +49,10 @@ def test_errors_are_exit_1_and_first(run: Run, there: Cluster) -> None:
     with closed() as gone:
         there.register("qwen@lmm", port=gone.port)
         there.register("WorkerManager@service", port=gone.port)
-        told = doctor(run, "--no-probe", expect=1)
-    assert codes(told) == ["no-healthy-instance", "type-typo", "expired"]
-    assert (told["errors"], told["warnings"], told["models"]) == (1, 2, 3)
-    assert told["findings"][0]["evidence"] == ["old@llm: no healthy instance (1 unhealthy)"]
+        report = doctor(run, "--no-probe", expect=1)
+    assert codes(report) == ["no-healthy-instance", "type-typo", "expired"]
+    assert (report["errors"], report["warnings"], report["models"]) == (1, 2, 3)
+    assert report["findings"][0]["evidence"] == ["old@llm: no healthy instance (1 unhealthy)"]
 
 
 def test_a_closed_port_is_found_by_a_probe(run: Run, there: Cluster) -> None:
@@ -65,15 +65,15 @@ def test_a_closed_port_is_found_by_a_probe(run: Run, there: Cluster) -> None:
 def test_warnings_alone_are_no_failure(run: Run, there: Cluster) -> None:
     with answering(WORKER) as (worker, _):
         there.register("qwen@lmm", port=worker.port)
-        told = doctor(run)
-    assert (codes(told), told["errors"], told["warnings"]) == (["type-typo"], 0, 1)
+        report = doctor(run)
+    assert (codes(report), report["errors"], report["warnings"]) == (["type-typo"], 0, 1)
 
 
 def test_a_clock_that_is_off(run: Run) -> None:
     with stock_controller([]) as stock:  # which lives on another day
-        told = doctor(run, "-a", stock.url)
-    assert codes(told) == ["clock", "stock-controller"]
-    assert "behind this machine" in told["findings"][0]["evidence"][0]
+        report = doctor(run, "-a", stock.url)
+    assert codes(report) == ["clock", "stock-controller"]
+    assert "behind this machine" in report["findings"][0]["evidence"][0]
 
 
 def test_names_of_strangers_do_not_reach_the_terminal(run: Run) -> None:
@@ -134,9 +134,9 @@ def test_a_file_with_secrets_that_others_can_read(
         file.write_text(text)
         file.chmod(mode)
     assert codes(doctor(run)) == found
-    told = doctor(run, "--env-file", "prod.env")
-    assert codes(told) == found
-    assert all("chmod 600 prod.env" in each["fix"] for each in told["findings"])
+    report = doctor(run, "--env-file", "prod.env")
+    assert codes(report) == found
+    assert all("chmod 600 prod.env" in finding["fix"] for finding in report["findings"])
 
 
 @pytest.mark.parametrize(("env", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])

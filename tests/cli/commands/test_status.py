@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def kinds(run: Run, *args: str) -> list[tuple[str, str]]:
-    told = validated("status", json.loads(run("status", "-o", "json", *args).out))
-    return [(each["kind"], each["subject"]) for each in told["warnings"]]
+    report = validated("status", json.loads(run("status", "-o", "json", *args).out))
+    return [(warning["kind"], warning["subject"]) for warning in report["warnings"]]
 
 
 def test_an_empty_cluster(run: Run, there: Cluster) -> None:

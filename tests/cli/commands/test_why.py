@@ -1,4 +1,4 @@
-"""`ctl why`: real controllers, real sockets; what a person reads at 3 in the morning."""
+"""`ctl why`: real controllers, real sockets; what an operator reads."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ NOBODY = "http://127.0.0.1:1"
 
 
 def why(run: Run, *args: str, expect: int = 0) -> dict[str, Any]:
-    told = json.loads(run("why", *args, "-o", "json", expect=expect).out)
-    validated("why", told)
-    assert isinstance(told, dict)
-    return told
+    report = json.loads(run("why", *args, "-o", "json", expect=expect).out)
+    validated("why", report)
+    assert isinstance(report, dict)
+    return report
 
 
-def codes(told: dict[str, Any]) -> list[str]:
-    return [each["code"] for each in told["findings"]]
+def codes(report: dict[str, Any]) -> list[str]:
+    return [finding["code"] for finding in report["findings"]]
 
 
 def test_all_is_well(run: Run, there: Cluster) -> None:
@@ -41,7 +41,7 @@ def test_all_is_well(run: Run, there: Cluster) -> None:
         there.register("qwen@llm", port=one.port)
         there.register("qwen@llm", port=two.port)
         done = run("why", "qwen")
-        told = why(run, "qwen")
+        report = why(run, "qwen")
     assert done.lines == [
         f"qwen: 2 of 2 instances get requests at {there.url}",
         "",
@@ -50,10 +50,10 @@ def test_all_is_well(run: Run, there: Cluster) -> None:
         "  does it ask for exactly qwen@llm? (it adds @llm to the name of a chat request)",
         "  does its environment set http_proxy, and no_proxy without the controller?",
     ]
-    assert (told["instances"], told["get_requests"], told["probed"], codes(told)) == (2, 2, 2, [])
+    assert (report["instances"], report["get_requests"], report["probed"], codes(report)) == (2, 2, 2, [])
 
 
-def test_a_name_that_nobody_knows(run: Run, there: Cluster) -> None:
+def test_an_unknown_name(run: Run, there: Cluster) -> None:
     there.register("qwen3@text2vec")
     done = run("why", "Qwen3@llm", expect=4)
     assert done.err == "ctl: no controller knows Qwen3@llm\n"
@@ -70,9 +70,9 @@ def test_a_name_that_nobody_knows(run: Run, there: Cluster) -> None:
 def test_one_that_is_gone_and_has_a_past(run: Run, there: Cluster) -> None:
     sent = there.register("qwen@llm")
     there.client.deregister(sent.key, remove=True)
-    told = why(run, "qwen")
-    assert codes(told) == ["not-registered"]
-    assert told["findings"][0]["evidence"][-1].endswith(
+    report = why(run, "qwen")
+    assert codes(report) == ["not-registered"]
+    assert report["findings"][0]["evidence"][-1].endswith(
         "qwen@llm/127.0.0.1:8001 healthy -> absent, by worker 127.0.0.1"
     )
 
@@ -119,31 +119,31 @@ def test_a_closed_port_and_a_wrong_service(run: Run, there: Cluster) -> None:
     with closed() as gone, answering(b"HTTP/1.1 404 Not Found\r\n\r\n") as (wrong, _):
         there.register("qwen@llm", port=gone.port)
         there.register("qwen@llm", port=wrong.port)
-        told = why(run, "qwen")
+        report = why(run, "qwen")
         without = why(run, "qwen", "--no-probe")
-    assert codes(told) == ["port-closed", "wrong-service"]
-    assert told["findings"][0]["instances"] == [{"model_name": "qwen@llm", "host": "127.0.0.1", "port": gone.port}]
+    assert codes(report) == ["port-closed", "wrong-service"]
+    assert report["findings"][0]["instances"] == [{"model_name": "qwen@llm", "host": "127.0.0.1", "port": gone.port}]
     assert (codes(without), without["probed"]) == ([], 0)
 
 
 def test_controllers_that_disagree(run: Run, there: Cluster) -> None:
     with cluster() as other:
         there.register("qwen@llm")
-        told = why(run, "qwen", "--no-probe", "-a", f"{there.url},{other.url}")
-    assert codes(told)[:2] == ["controllers-disagree", "separate-registries"]
-    assert told["findings"][0]["evidence"] == [
+        report = why(run, "qwen", "--no-probe", "-a", f"{there.url},{other.url}")
+    assert codes(report)[:2] == ["controllers-disagree", "separate-registries"]
+    assert report["findings"][0]["evidence"] == [
         f"{other.url}: lacks 1 that others list, such as qwen@llm/127.0.0.1:8001 (registry embedded)"
     ]
 
 
 def test_one_controller_of_two_is_away(run: Run, there: Cluster) -> None:
     there.register("qwen@llm")
-    told = why(run, "qwen", "--no-probe", "-a", f"{NOBODY},{there.url}")
-    assert codes(told) == ["controller-unreachable"]
-    assert [each["answers"] for each in told["controllers"]] == [False, True]
+    report = why(run, "qwen", "--no-probe", "-a", f"{NOBODY},{there.url}")
+    assert codes(report) == ["controller-unreachable"]
+    assert [controller["answers"] for controller in report["controllers"]] == [False, True]
 
 
-def test_nobody_answers(run: Run) -> None:
+def test_no_controller_answers(run: Run) -> None:
     done = run("why", "qwen", "-a", NOBODY, expect=3)
     assert done.lines[0] == "qwen: no controller answers"
     assert f"  {NOBODY}: Connection refused" in done.lines
@@ -160,19 +160,19 @@ def test_nobody_answers(run: Run) -> None:
         (503, 3, "controller-unavailable", "no controller can serve now", "{} is there, and cannot serve now"),
     ],
 )
-def test_who_answers_with_an_error_is_not_unreachable(  # noqa: PLR0917
+def test_an_answer_with_an_error_is_not_unreachable(  # noqa: PLR0917
     run: Run, status: int, exit_code: int, code: str, heading: str, summary: str
 ) -> None:
     with fake_controller(status=status, body={"detail": "so it is"}) as fake:
         done = run("why", "qwen", "-a", fake.url, expect=exit_code)
-        told = why(run, "qwen", "-a", fake.url, expect=exit_code)
+        report = why(run, "qwen", "-a", fake.url, expect=exit_code)
         run("models", "list", "-a", fake.url, expect=exit_code)
     assert done.lines[0] == f"qwen: {heading}"
     assert done.lines[2:4] == [f"error: {summary.format(fake.url)} [{code}]", f"  {fake.url}: {status} so it is"]
-    assert [(each["code"], each["evidence"]) for each in told["findings"]] == [
+    assert [(finding["code"], finding["evidence"]) for finding in report["findings"]] == [
         (code, [f"{fake.url}: {status} so it is"])
     ]
-    assert told["controllers"][0]["error"] == f"{status} so it is"
+    assert report["controllers"][0]["error"] == f"{status} so it is"
 
 
 def test_what_is_no_controller_at_all(run: Run) -> None:
@@ -183,12 +183,12 @@ def test_what_is_no_controller_at_all(run: Run) -> None:
     assert "correct --address" in found["fix"]
 
 
-def test_a_token_that_is_refused_is_told_from_none(run: Run) -> None:
+def test_a_refused_token_differs_from_none(run: Run) -> None:
     with fake_controller(status=401, body={"detail": "no"}) as fake:
-        told = why(run, "qwen", "-a", fake.url.replace("://", "://me:s3cret@"), expect=7)
-    assert told["findings"][0]["evidence"] == [f"{fake.url}: 401 no (a token was sent)"]
-    assert "CTL_TOKEN" in told["findings"][0]["fix"]
-    assert "s3cret" not in json.dumps(told)
+        report = why(run, "qwen", "-a", fake.url.replace("://", "://me:s3cret@"), expect=7)
+    assert report["findings"][0]["evidence"] == [f"{fake.url}: 401 no (a token was sent)"]
+    assert "CTL_TOKEN" in report["findings"][0]["fix"]
+    assert "s3cret" not in json.dumps(report)
 
 
 @pytest.mark.parametrize(
@@ -212,10 +212,12 @@ def test_proxy_variables(
     for name, text in variables.items():
         monkeypatch.setenv(name, text)
     there.register("qwen@llm")
-    told = why(run, "qwen", "--no-probe")
-    found = [each for each in told["findings"] if each["code"] == "proxy"]
-    assert [each["evidence"][0] for each in found] == [f"{each} takes the calls to {there.url}" for each in reported]
-    assert "s3cret" not in json.dumps(told)
+    report = why(run, "qwen", "--no-probe")
+    found = [finding for finding in report["findings"] if finding["code"] == "proxy"]
+    assert [finding["evidence"][0] for finding in found] == [
+        f"{variable} takes the calls to {there.url}" for variable in reported
+    ]
+    assert "s3cret" not in json.dumps(report)
 
 
 def test_dbgpts_own_controller(run: Run) -> None:
@@ -237,7 +239,7 @@ def test_a_name_without_type_is_of_all_types(run: Run, there: Cluster) -> None:
     )
 
 
-def test_a_model_is_asked_for_alone(run: Run, there: Cluster) -> None:
+def test_only_the_model_is_listed(run: Run, there: Cluster) -> None:
     there.register("other@llm")
     there.register("qwen@llm")
     done = run("why", "qwen@llm", "--no-probe", "-v")
@@ -262,8 +264,8 @@ def test_chinese_is_folded_by_cells(there: Cluster) -> None:
     there.register("深度求索@llm", host="10.0.0.4")
     lines = on_terminal("why", "深度求索", "--no-probe", "-a", there.url, columns=80)
     assert max(map(cell_len, lines)) <= 80
-    asked = "does it ask for exactly 深度求索@llm? (it adds @llm to the name of a chat request)"
-    assert asked in " ".join(each.strip() for each in lines)
+    question = "does it ask for exactly 深度求索@llm? (it adds @llm to the name of a chat request)"
+    assert question in " ".join(line.strip() for line in lines)
     assert "  does it ask for exactly 深度求索@llm? (it adds @llm to the name of a chat" in lines
     assert "    request)" in lines
 

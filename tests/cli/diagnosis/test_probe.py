@@ -88,7 +88,7 @@ def test_a_closed_port() -> None:
 def test_one_that_hangs_is_not_waited_for_and_does_not_hold_up_the_others() -> None:
     with answering(None) as (hanging, _), answering(WORKER) as (worker, _), closed() as gone:
         found = probe_all([hanging, worker, gone], 0.3)
-    assert [found[each].outcome for each in (hanging, worker, gone)] == [
+    assert [found[endpoint].outcome for endpoint in (hanging, worker, gone)] == [
         ProbeOutcome.SILENT,
         ProbeOutcome.WORKER,
         ProbeOutcome.REFUSED,

@@ -18,6 +18,7 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     Probe,
     ProbeOutcome,
     ProxiedController,
+    Rule,
     Scope,
     Severity,
     diagnose,
@@ -45,8 +46,8 @@ def known(model: str = "qwen@llm", host: str = "10.0.0.4", port: int = 8001, **f
     return KnownInstance(model, host, port, **(defaults | facts))
 
 
-def status(**told: Any) -> ControllerStatus:
-    facts: dict[str, Any] = {
+def status(**facts: Any) -> ControllerStatus:
+    defaults: dict[str, Any] = {
         "controller": URL,
         "object": {},
         "version": "1",
@@ -67,7 +68,7 @@ def status(**told: Any) -> ControllerStatus:
         "watchers": 0,
         "last_event_id": 0,
     }
-    return ControllerStatus(**(facts | told))
+    return ControllerStatus(**(defaults | facts))
 
 
 def controller(*instances: KnownInstance, url: str = URL, **facts: Any) -> ControllerFacts:
@@ -76,7 +77,7 @@ def controller(*instances: KnownInstance, url: str = URL, **facts: Any) -> Contr
 
 
 def cluster(*controllers: ControllerFacts, wanted: str | None = None, **facts: Any) -> Facts:
-    models = frozenset(instance.model_name for each in controllers for instance in each.instances)
+    models = frozenset(instance.model_name for one in controllers for instance in one.instances)
     defaults: dict[str, Any] = {"models": models}
     return Facts(ModelFilter.parse(wanted, None), controllers, **(defaults | facts))
 
@@ -271,22 +272,22 @@ CASES = {
 
 
 def test_every_rule_has_its_case() -> None:
-    assert list(CASES) == [each.code for each in RULES]
+    assert list(CASES) == [rule.code for rule in RULES]
 
 
-@pytest.mark.parametrize("each", RULES, ids=[each.code for each in RULES])
-def test_a_rule_finds_its_cause(each: Any) -> None:
-    case = CASES[each.code]
-    [found] = each(case.there)
-    assert (found.code, found.severity) == (each.code, case.severity)
+@pytest.mark.parametrize("rule", RULES, ids=[rule.code for rule in RULES])
+def test_a_rule_finds_its_cause(rule: Rule[Facts]) -> None:
+    case = CASES[rule.code]
+    [found] = rule(case.there)
+    assert (found.code, found.severity) == (rule.code, case.severity)
     assert case.evidence in "\n".join(map(str, found.evidence))
     assert found.fix
     assert all("\n" not in text for text in (found.summary, found.fix, *map(str, found.evidence)))
 
 
-@pytest.mark.parametrize("each", RULES, ids=[each.code for each in RULES])
-def test_a_rule_does_not_find_what_is_not_there(each: Any) -> None:
-    assert list(each(CASES[each.code].not_there)) == []
+@pytest.mark.parametrize("rule", RULES, ids=[rule.code for rule in RULES])
+def test_a_rule_does_not_find_what_is_not_there(rule: Rule[Facts]) -> None:
+    assert list(rule(CASES[rule.code].not_there)) == []
 
 
 def test_all_is_well() -> None:
@@ -303,7 +304,10 @@ def test_the_documentation_gets_all_rules() -> None:
 def test_the_same_cause_is_one_finding() -> None:
     many = of(*(known(port=port, state=DRAINED) for port in range(1, 5001)))
     found = diagnose(RULES, many, Scope.CLUSTER)
-    assert [(each.code, each.severity) for each in found] == [("no-healthy-instance", WARNING), ("drained", INFO)]
+    assert [(finding.code, finding.severity) for finding in found] == [
+        ("no-healthy-instance", WARNING),
+        ("drained", INFO),
+    ]
     assert found[1].summary == "5000 instances are drained: they get no requests"
     assert len(found[1].keys) == len(found[1].evidence) == 5000
     assert found[1].fix == "ctl models list --state drained -o name | xargs -d '\\n' ctl models undrain"
@@ -313,7 +317,7 @@ def test_doctor_puts_errors_first() -> None:
     found = diagnose(
         RULES, of(known(state=DRAINED), known(port=2), known("bge@text2vec", state=UNHEALTHY)), Scope.CLUSTER
     )
-    assert [each.severity for each in found] == sorted((each.severity for each in found), key=list(Severity).index)
+    assert [finding.severity for finding in found] == [ERROR, WARNING, INFO]
     assert found[0].code == "no-healthy-instance"
 
 
@@ -327,7 +331,7 @@ def test_errors_come_before_what_is_likelier_and_less_bad(scope: Scope) -> None:
         known(port=5),
         wanted="qwen",
     )
-    assert [each.code for each in diagnose(RULES, facts, scope)] == [
+    assert [finding.code for finding in diagnose(RULES, facts, scope)] == [
         "deregistered-beating",
         "expired",
         "drained",
@@ -336,7 +340,7 @@ def test_errors_come_before_what_is_likelier_and_less_bad(scope: Scope) -> None:
 
 
 @pytest.mark.parametrize(
-    ("controllers", "told", "code"),
+    ("controllers", "heading", "code"),
     [
         ((DOWN,), "no controller answers", 3),
         ((AWAY,), "no controller can serve now", 3),
@@ -348,8 +352,8 @@ def test_errors_come_before_what_is_likelier_and_less_bad(scope: Scope) -> None:
         ((FAILED, REFUSED), "no controller lists its instances", 6),
     ],
 )
-def test_why_no_controller_answers(controllers: tuple[ControllerFacts, ...], told: str, code: int) -> None:
-    assert (nobody(controllers), exit_code_of(controllers)) == (told, code)
+def test_why_no_controller_answers(controllers: tuple[ControllerFacts, ...], heading: str, code: int) -> None:
+    assert (nobody(controllers), exit_code_of(controllers)) == (heading, code)
 
 
 def test_several_controllers_with_the_same_error_are_one_finding() -> None:
@@ -359,11 +363,11 @@ def test_several_controllers_with_the_same_error_are_one_finding() -> None:
 
 
 def find(code: str, facts: Facts) -> list[Finding]:
-    return [found for each in RULES if each.code == code for found in each(facts)]
+    return [found for rule in RULES if rule.code == code for found in rule(facts)]
 
 
 @pytest.mark.parametrize(
-    ("asked", "registered", "meant"),
+    ("given", "registered", "meant"),
     [
         ("qwen@llm", ["qwen@text2vec"], "qwen@text2vec"),
         ("Qwen", ["qwen@llm", "glm@llm"], "qwen@llm"),
@@ -374,8 +378,8 @@ def find(code: str, facts: Facts) -> list[Finding]:
         ("a", ["a\x1b[31m@llm"], None),
     ],
 )
-def test_what_may_have_been_meant(asked: str, registered: list[str], meant: str | None) -> None:
-    [found] = find("not-registered", of(*(known(name) for name in registered), wanted=asked))
+def test_what_may_have_been_meant(given: str, registered: list[str], meant: str | None) -> None:
+    [found] = find("not-registered", of(*(known(name) for name in registered), wanted=given))
     hint = f"did you mean {meant}?"
     assert (hint in found.fix) is (meant is not None)
 
@@ -386,8 +390,8 @@ def test_names_of_strangers_are_escaped() -> None:
         known(evil, state=DRAINED, drained_at=ago(1), drained_by="x\n", drain_reason="\x07"),
         known("Q\x1b[31m\u202e@llm"),
     )
-    for each in diagnose(RULES, facts, Scope.CLUSTER):
-        assert all(text.isprintable() for text in (each.summary, each.fix, *map(str, each.evidence))), each
+    for found in diagnose(RULES, facts, Scope.CLUSTER):
+        assert all(text.isprintable() for text in (found.summary, found.fix, *map(str, found.evidence))), found
 
 
 @pytest.mark.parametrize(
@@ -396,7 +400,7 @@ def test_names_of_strangers_are_escaped() -> None:
 )
 def test_silence_is_worse_than_an_operators_wish(states: list[InstanceState], severity: Severity) -> None:
     facts = of(*(known(port=port, state=state) for port, state in enumerate(states, 1)))
-    assert [each.severity for each in find("no-healthy-instance", facts)] == [severity]
+    assert [found.severity for found in find("no-healthy-instance", facts)] == [severity]
 
 
 @pytest.mark.parametrize(
@@ -450,7 +454,7 @@ def test_an_endpoint_is_probed_once_the_healthy_first_and_all_models_early() -> 
         known("b@llm", port=1),
         known("c@llm", port=4, state=UNHEALTHY),
     )
-    assert [each.port for each in endpoints_of(facts)] == [1, 2, 9, 3, 4]
+    assert [endpoint.port for endpoint in endpoints_of(facts)] == [1, 2, 9, 3, 4]
 
 
 def test_the_loopback_of_another_machine_is_not_probed_here() -> None:

@@ -1,4 +1,4 @@
-"""`check_up` on real databases, and what the rules of `ctl db check` conclude from its facts."""
+"""`inspect_database` on real databases, and what the rules of `ctl db check` conclude from its facts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from dbgpt_ctl.cli.commands.db.check import RULES
 from dbgpt_ctl.cli.diagnosis.facts import Finding, diagnose
 from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
-from dbgpt_ctl.registry.database.check import LONG_DEAD, Checkup, check_up
+from dbgpt_ctl.registry.database.check import LONG_DEAD, DatabaseFacts, inspect_database
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
 from tests.registry.backends import TIMEOUT, Backend, sent
 from tests.registry.database.test_import_dbgpt import Place
@@ -36,20 +36,20 @@ def place(backend: Backend) -> Iterator[Place]:
     place.database.dispose()
 
 
-def look(place: Place) -> Checkup:
+def facts_of(place: Place) -> DatabaseFacts:
     clock = place.backend.clock
     before = place.dump()
-    checkup = check_up([place.database], host_clock=clock, clock=clock, timeout=TIMEOUT)
+    facts = inspect_database([place.database], host_clock=clock, clock=clock, timeout=TIMEOUT)
     assert place.dump() == before
-    return checkup
+    return facts
 
 
-def findings_of(checkup: Checkup) -> list[Finding]:
-    return diagnose(RULES, checkup)
+def findings_of(facts: DatabaseFacts) -> list[Finding]:
+    return diagnose(RULES, facts)
 
 
-def codes(checkup: Checkup) -> list[str]:
-    findings = findings_of(checkup)
+def codes(facts: DatabaseFacts) -> list[str]:
+    findings = findings_of(facts)
     assert all(text.isprintable() and text for found in findings for text in (found.code, found.summary, found.fix))
     return [finding.code for finding in findings]
 
@@ -64,20 +64,20 @@ async def test_all_is_well(place: Place, backend: Backend) -> None:
     for name in ("healthy@llm", "drained@llm"):
         await registry.heartbeat(sent(name))
     create_dbgpt_table(place.database.engine, [row("healthy@llm"), row("healthy@llm"), row("new@llm")])
-    checkup = look(place)
-    assert findings_of(checkup) == []
-    assert checkup.schema_version == SCHEMA_VERSION
-    assert checkup.instances
-    assert checkup.instances.states == {"healthy": 1, "drained": 1, "unhealthy": 1, "deregistered": 1}
-    assert checkup.instances.tombstones == 1
-    assert checkup.source
-    assert (checkup.source.new, checkup.source.table.duplicates) == (1, 1)
+    facts = facts_of(place)
+    assert findings_of(facts) == []
+    assert facts.schema_version == SCHEMA_VERSION
+    assert facts.instances
+    assert facts.instances.states == {"healthy": 1, "drained": 1, "unhealthy": 1, "deregistered": 1}
+    assert facts.instances.tombstones == 1
+    assert facts.source
+    assert (facts.source.new, facts.source.table.duplicates) == (1, 1)
 
 
 async def test_no_tables(place: Place) -> None:
-    checkup = look(place)
-    assert (checkup.schema_version, checkup.instances, checkup.source) == (0, None, None)
-    assert codes(checkup) == ["schema_absent"]
+    facts = facts_of(place)
+    assert (facts.schema_version, facts.instances, facts.source) == (0, None, None)
+    assert codes(facts) == ["schema_absent"]
 
 
 @pytest.mark.parametrize(("version", "code"), [(99, "schema_newer"), (0, "schema_absent"), (-1, "schema_older")])
@@ -85,7 +85,7 @@ async def test_another_version(place: Place, backend: Backend, version: int, cod
     await backend.open()
     place.execute("DROP TABLE ctl_instance")  # of another version it is not read
     place.execute(f"UPDATE ctl_schema SET version = {version}")
-    assert codes(look(place)) == [code]
+    assert codes(facts_of(place)) == [code]
 
 
 async def test_the_long_dead(place: Place, backend: Backend) -> None:
@@ -95,9 +95,9 @@ async def test_the_long_dead(place: Place, backend: Backend) -> None:
     await registry.deregister(sent("deregistered@llm").key)
     await registry.deregister(sent("removed@llm").key, remove=True)
     backend.clock.advance(LONG_DEAD.total_seconds() + 0.001)
-    checkup = look(place)
-    assert codes(checkup) == ["long_dead"]
-    assert findings_of(checkup)[0].summary == (
+    facts = facts_of(place)
+    assert codes(facts) == ["long_dead"]
+    assert findings_of(facts)[0].summary == (
         "2 instances (such as deregistered@llm/10.0.0.4:8001) unhealthy or deregistered for more than 7 days"
     )
 
@@ -106,31 +106,31 @@ async def test_deregistered_and_still_beating(place: Place, backend: Backend) ->
     registry = await backend.open()
     await registry.register(sent())
     await registry.deregister(sent().key)
-    assert codes(look(place)) == []
+    assert codes(facts_of(place)) == []
     assert not await registry.heartbeat(sent())
     backend.clock.advance(TIMEOUT.total_seconds())
-    assert codes(look(place)) == ["deregistered-beating"]
+    assert codes(facts_of(place)) == ["deregistered-beating"]
     backend.clock.advance(0.001)
-    assert codes(look(place)) == []
+    assert codes(facts_of(place)) == []
 
 
 async def test_beats_of_the_future(place: Place, backend: Backend) -> None:
     registry = await backend.open()
     await registry.register(sent())
     backend.clock.advance(-5)
-    assert codes(look(place)) == []
+    assert codes(facts_of(place)) == []
     backend.clock.advance(-1)
-    checkup = look(place)
-    assert codes(checkup) == ["future_beats"]
-    assert "up to 6.0 s ahead" in findings_of(checkup)[0].summary
+    facts = facts_of(place)
+    assert codes(facts) == ["future_beats"]
+    assert "up to 6.0 s ahead" in findings_of(facts)[0].summary
 
 
 async def test_rows_that_an_import_would_refuse(place: Place, backend: Backend) -> None:
     await backend.open()
     create_dbgpt_table(place.database.engine, [row("a@llm"), row("\x1b[31m@b@llm"), row("c")])
-    checkup = look(place)
-    assert codes(checkup) == ["rows_refused"]
-    summary = findings_of(checkup)[0].summary
+    facts = facts_of(place)
+    assert codes(facts) == ["rows_refused"]
+    summary = findings_of(facts)[0].summary
     assert summary.startswith(
         "2 of 3 rows of DB-GPT's table cannot be imported, first row 2: model_name '\\x1b[31m@b@llm'"
     )
@@ -140,12 +140,12 @@ async def test_rows_that_an_import_would_refuse(place: Place, backend: Backend) 
 async def test_the_clock_of_the_database_against_ours(backend: Backend, place: Place) -> None:
     """The real clock of a database on this machine; a host clock that stands still elsewhere."""
     await backend.open()
-    checkup = check_up([place.database], host_clock=ManualClock(), clock=None, timeout=TIMEOUT)
-    (host,) = checkup.hosts
+    facts = inspect_database([place.database], host_clock=ManualClock(), clock=None, timeout=TIMEOUT)
+    (host,) = facts.hosts
     assert host.ahead
     assert host.ahead > timedelta(days=1)
-    assert codes(checkup) == ["clock_skew"]
-    assert "ahead of this host's" in findings_of(checkup)[0].summary
+    assert codes(facts) == ["clock_skew"]
+    assert "ahead of this host's" in findings_of(facts)[0].summary
 
 
 @pytest.mark.parametrize("kind", ["mariadb"])
@@ -153,13 +153,13 @@ async def test_a_host_that_is_away_is_a_finding_and_all_of_them_an_error(backend
     await backend.open()
     away = Place(Backend("mariadb", backend.folder, backend.url.set(port=free_port()))).database
     clock = backend.clock
-    checkup = check_up([away, place.database], host_clock=clock, clock=clock, timeout=TIMEOUT)
-    assert checkup.place == place.database.place
-    assert codes(checkup) == ["host_unreachable"]
-    assert [each.ahead is None for each in checkup.hosts] == [True, False]
+    facts = inspect_database([away, place.database], host_clock=clock, clock=clock, timeout=TIMEOUT)
+    assert facts.place == place.database.place
+    assert codes(facts) == ["host_unreachable"]
+    assert [host.ahead is None for host in facts.hosts] == [True, False]
     with pytest.raises(RegistryUnavailable, match=away.place):
-        check_up([away], host_clock=clock, clock=clock, timeout=TIMEOUT)
+        inspect_database([away], host_clock=clock, clock=clock, timeout=TIMEOUT)
     denied = Place(Backend("mariadb", backend.folder, backend.url.set(password="wrong"))).database
     with pytest.raises(RegistryUnusable, match="Access denied") as caught:
-        check_up([denied], host_clock=clock, clock=clock, timeout=TIMEOUT)
+        inspect_database([denied], host_clock=clock, clock=clock, timeout=TIMEOUT)
     assert PASSWORD not in str(caught.value)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from dbgpt_ctl.domain.instance import ModelInstance
-    from dbgpt_ctl.registry.database.check import Checkup, HostClock
+    from dbgpt_ctl.registry.database.check import DatabaseFacts, HostClock
 
 CONTEXT_SETTINGS = UNDERSCORES_TOO
 _FORMER_CODES = {deregistered_beating.code: "deregistered_still_beating"}
@@ -43,118 +43,118 @@ def check(settings: DatabaseSettings, *, output: Output = ReportFormat.TEXT) -> 
     Writes nothing. Exits with 1 if something is wrong, with 3 if no database host can be reached.
     """
     from dbgpt_ctl.clock import SystemClock
-    from dbgpt_ctl.registry.database.check import check_up
+    from dbgpt_ctl.registry.database.check import inspect_database
 
     with open_databases(settings, one_by_one=True) as databases:
         if is_missing_file(databases[0]):
             raise RegistryUnavailable(
                 f"database {databases[0].place}: no such file; name another or start a controller"
             )
-        checkup = check_up(
+        facts = inspect_database(
             databases,
             host_clock=SystemClock(),
             clock=database_clock(databases[0]),
             timeout=timedelta(seconds=settings.heartbeat_timeout_secs),
         )
-    findings = diagnose(RULES, checkup)
+    findings = diagnose(RULES, facts)
     if output is ReportFormat.JSON:
-        print_json(_checkup_object(checkup) | {"findings": [_finding_object(finding) for finding in findings]})
+        print_json(_facts_object(facts) | {"findings": [_finding_object(finding) for finding in findings]})
     else:
-        print_facts(_checkup_lines(checkup))
+        print_facts(_facts_lines(facts))
         problems = [defused(f"problem: {finding.summary}: {finding.fix}") for finding in findings]
         print_lines(problems or ["all is well"])
     return 1 if findings else 0
 
 
 @rule("host_unreachable", fix="start it or take it off the list of hosts")
-def host_unreachable(checkup: Checkup) -> Iterator[Finding]:
+def host_unreachable(facts: DatabaseFacts) -> Iterator[Finding]:
     """A host of the database does not answer."""
-    for host in checkup.hosts:
+    for host in facts.hosts:
         if host.ahead is None:
             yield Finding(Severity.ERROR, str(host.error))
 
 
 @rule("clock_skew", fix="synchronise both with NTP")
-def clock_skew(checkup: Checkup) -> Iterator[Finding]:
+def clock_skew(facts: DatabaseFacts) -> Iterator[Finding]:
     """The clock of a database host and this host's differ by more than a heartbeat may be ahead."""
-    for host in checkup.hosts:
+    for host in facts.hosts:
         if host.ahead is not None and abs(host.ahead) > FUTURE_TOLERANCE + host.within:
             summary = f"the clock of database {host.place} is {_ahead(host.ahead)} this host's"
             yield Finding(Severity.ERROR, summary)
 
 
 @rule("clock_skew_between_hosts", fix="synchronise them with NTP: they decide which instances are healthy")
-def clock_skew_between_hosts(checkup: Checkup) -> Iterator[Finding]:
+def clock_skew_between_hosts(facts: DatabaseFacts) -> Iterator[Finding]:
     """The clocks of two database hosts differ."""
-    known = sorted((host.ahead, host.place) for host in checkup.hosts if host.ahead is not None)
-    uncertainty = sum((host.within for host in checkup.hosts), timedelta())
+    known = sorted((host.ahead, host.place) for host in facts.hosts if host.ahead is not None)
+    uncertainty = sum((host.within for host in facts.hosts), timedelta())
     if known and known[-1][0] - known[0][0] > FUTURE_TOLERANCE + uncertainty:
         (least, slow), (most, fast) = known[0], known[-1]
         yield Finding(Severity.ERROR, f"the clock of database {fast} is {_ahead(most - least)} that of {slow}")
 
 
 @rule("schema_absent", fix="`ctl db upgrade`, `ctl db import` or the first start of a controller makes them")
-def schema_absent(checkup: Checkup) -> Iterator[Finding]:
+def schema_absent(facts: DatabaseFacts) -> Iterator[Finding]:
     """The tables of the registry do not exist."""
-    if checkup.schema_version == 0:
-        yield Finding(Severity.ERROR, f"{checkup.place} does not hold the tables of ctl")
+    if facts.schema_version == 0:
+        yield Finding(Severity.ERROR, f"{facts.place} does not hold the tables of ctl")
 
 
 @rule("schema_older", fix="run `ctl db upgrade`")
-def schema_older(checkup: Checkup) -> Iterator[Finding]:
+def schema_older(facts: DatabaseFacts) -> Iterator[Finding]:
     """The tables are of an older release."""
-    if 0 != checkup.schema_version < (newest := _newest_schema()):
-        summary = f"{checkup.place} holds schema version {checkup.schema_version}, this release has {newest}"
+    if 0 != facts.schema_version < (newest := _newest_schema()):
+        summary = f"{facts.place} holds schema version {facts.schema_version}, this release has {newest}"
         yield Finding(Severity.ERROR, summary)
 
 
 @rule("schema_newer", fix="use the newer release")
-def schema_newer(checkup: Checkup) -> Iterator[Finding]:
+def schema_newer(facts: DatabaseFacts) -> Iterator[Finding]:
     """The tables are of a newer release."""
-    if checkup.schema_version > (newest := _newest_schema()):
-        held = f"{checkup.place} holds schema version {checkup.schema_version}"
+    if facts.schema_version > (newest := _newest_schema()):
+        held = f"{facts.place} holds schema version {facts.schema_version}"
         yield Finding(Severity.ERROR, f"{held}, this release knows versions up to {newest}")
 
 
 @rule("future_beats", fix="a database host had a clock that was ahead: synchronise them with NTP")
-def future_beats(checkup: Checkup) -> Iterator[Finding]:
+def future_beats(facts: DatabaseFacts) -> Iterator[Finding]:
     """The last heartbeat of an instance is ahead of the database's clock."""
-    if checkup.instances and (future := checkup.instances.future):
-        most = max(instance.last_heartbeat for instance in future) - checkup.instances.now
+    if facts.instances and (future := facts.instances.future):
+        most = max(instance.last_heartbeat for instance in future) - facts.instances.now
         summary = f"{_count(future, 'last heartbeat')} up to {_secs(most)} ahead of the database's clock"
         yield Finding(Severity.ERROR, summary)
 
 
 @rule(deregistered_beating.code, fix="register it again (`ctl models register`) or stop its worker")
-def still_beating(checkup: Checkup) -> Iterator[Finding]:
+def still_beating(facts: DatabaseFacts) -> Iterator[Finding]:
     """An instance was deregistered, and its worker still sends heartbeats."""
-    if checkup.instances and (refused := checkup.instances.refused):
+    if facts.instances and (refused := facts.instances.refused):
         yield Finding(Severity.ERROR, f"{_count(refused, 'instance')} deregistered, still beating")
 
 
 @rule("long_dead", fix="start its worker, or remove it with `ctl models deregister --remove`")
-def long_dead(checkup: Checkup) -> Iterator[Finding]:
+def long_dead(facts: DatabaseFacts) -> Iterator[Finding]:
     """An instance is unhealthy or deregistered for days."""
     from dbgpt_ctl.registry.database.check import LONG_DEAD
 
-    if checkup.instances and (dead := checkup.instances.long_dead):
+    if facts.instances and (dead := facts.instances.long_dead):
         summary = f"{_count(dead, 'instance')} unhealthy or deregistered for more than {LONG_DEAD.days} days"
         yield Finding(Severity.ERROR, summary)
 
 
 @rule(
     "rows_refused",
-    fix="`ctl db import --dry-run` lists them; mend or delete them, or drop that table after the move",
+    fix="`ctl db import --dry-run` lists them; correct or delete them, or drop that table after the move",
 )
-def rows_refused(checkup: Checkup) -> Iterator[Finding]:
+def rows_refused(facts: DatabaseFacts) -> Iterator[Finding]:
     """Rows of DB-GPT's table cannot be imported."""
-    if checkup.source and (refused := checkup.source.table.refused):
-        rows = f"{len(refused)} of {checkup.source.table.rows} rows of DB-GPT's table"
+    if facts.source and (refused := facts.source.table.refused):
+        rows = f"{len(refused)} of {facts.source.table.rows} rows of DB-GPT's table"
         first = f"first row {refused[0].id}: {refused[0].reason}"
         yield Finding(Severity.ERROR, f"{rows} cannot be imported, {first}")
 
 
-RULES: tuple[Rule[Checkup], ...] = (
+RULES: tuple[Rule[DatabaseFacts], ...] = (
     host_unreachable,
     clock_skew,
     clock_skew_between_hosts,
@@ -168,17 +168,17 @@ RULES: tuple[Rule[Checkup], ...] = (
 )
 
 
-def _checkup_lines(checkup: Checkup) -> dict[str, str]:
+def _facts_lines(facts: DatabaseFacts) -> dict[str, str]:
     """The facts of a check by their names, without the findings."""
-    schema = f"version {checkup.schema_version or 'absent'}, this release has {_newest_schema()}"
-    lines = {"database": checkup.place, "schema": schema}
-    if found := checkup.instances:
+    schema = f"version {facts.schema_version or 'absent'}, this release has {_newest_schema()}"
+    lines = {"database": facts.place, "schema": schema}
+    if found := facts.instances:
         total = sum(found.states.values())
         lines["instances"] = f"{total}: {counts_text(found.states)}; and {found.tombstones} removed"
-    for number, host in enumerate(checkup.hosts, 1):
-        lines["clock" if len(checkup.hosts) == 1 else f"clock {number}"] = _clock_line(host)
-    if checkup.source:
-        table, new = checkup.source
+    for number, host in enumerate(facts.hosts, 1):
+        lines["clock" if len(facts.hosts) == 1 else f"clock {number}"] = _clock_line(host)
+    if facts.source:
+        table, new = facts.source
         lines["DB-GPT's"] = (
             f"{table.rows} rows: {len(table.instances) - new} instances known here, {new} not, "
             f"{table.duplicates} duplicates, {len(table.refused)} refused"
@@ -193,12 +193,12 @@ def _clock_line(host: HostClock) -> str:
     return f"{host.place} is {abs(secs):.3f} s {'ahead of' if secs > 0 else 'behind'} this host"
 
 
-def _checkup_object(checkup: Checkup) -> dict[str, Any]:
+def _facts_object(facts: DatabaseFacts) -> dict[str, Any]:
     """The same for JSON; null for what was not there to be read."""
-    found, source = checkup.instances, checkup.source
+    found, source = facts.instances, facts.source
     return {
-        "database": checkup.place,
-        "schema": {"version": checkup.schema_version, "newest": _newest_schema()},
+        "database": facts.place,
+        "schema": {"version": facts.schema_version, "newest": _newest_schema()},
         "instances": found and {**found.states, "removed": found.tombstones},
         "clocks": [
             {
@@ -206,7 +206,7 @@ def _checkup_object(checkup: Checkup) -> dict[str, Any]:
                 "ahead_secs": None if host.ahead is None else round(host.ahead.total_seconds(), 6),
                 "within_secs": round(host.within.total_seconds(), 6),
             }
-            for host in checkup.hosts
+            for host in facts.hosts
         ],
         "dbgpt_table": source and {**source_object(source.table), "not_imported": source.new},
     }

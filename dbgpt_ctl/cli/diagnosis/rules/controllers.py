@@ -91,9 +91,7 @@ def proxied(facts: Facts) -> Iterator[Finding]:
         )
         hosts = ",".join(dict.fromkeys(found.host for found in facts.proxies))
         fix = f'where API servers and workers run with the same variables: export no_proxy="$no_proxy,{hosts}"'
-        yield Finding(
-            Severity.WARNING, "proxy variables would take DB-GPT's calls away (ctl ignores them)", evidence, fix
-        )
+        yield Finding(Severity.WARNING, "proxy variables redirect DB-GPT's calls (ctl ignores them)", evidence, fix)
 
 
 @rule("controllers-disagree", fix="give all controllers the same registry (ctl serve --registry database), or one URL")
@@ -245,7 +243,7 @@ def nearly_full(facts: Facts) -> Iterator[Finding]:
         if limit and count >= NEARLY_FULL * limit:
             severity = Severity.ERROR if count >= limit else Severity.WARNING
             evidence = (Evidence(f"{count} of {limit}", controller.url),)
-            yield Finding(severity, "the registry is full, or nearly so", evidence)
+            yield Finding(severity, "the registry is full or nearly full", evidence)
 
 
 @rule("secrets-open", fix="chmod 600 FILE", scope=Scope.CLUSTER)
@@ -270,7 +268,7 @@ def stock(facts: Facts) -> Iterator[Finding]:
         if controller.is_stock or _kind(controller) in _WITHOUT_V1
     )
     if evidence:
-        summary = "no /api/v1 here: who drained, deregistered or expired what, and when, cannot be known"
+        summary = "no /api/v1 here: times and causes of drains, deregisters and expiries are unknown"
         yield Finding(Severity.INFO, summary, evidence)
 
 

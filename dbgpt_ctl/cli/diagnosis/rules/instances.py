@@ -106,7 +106,7 @@ def drained_long(facts: Facts) -> Iterator[Finding]:
         for instance in _in_state(facts, InstanceState.DRAINED)
         if (age := _age(instance, instance.known.drained_at)) is not None and age > LONG_DRAIN
     ]
-    one, many = "1 instance is drained for long", "{n} instances are drained for long"
+    one, many = "1 instance has been drained for more than a day", "{n} instances have been drained for more than a day"
     yield from of_instances(Severity.WARNING, instances, one, many, _drained_by, _undrain(instances))
 
 

@@ -63,7 +63,7 @@ def type_typo(facts: Facts) -> Iterator[Finding]:
             evidence[model] = Evidence(f"did its worker mean {escaped(name)}@{near}?", escaped(model))
     if evidence:
         keys = tuple(instance.key for model in evidence for instance in facts.by_model[model])
-        yield Finding(Severity.WARNING, "a type that no DB-GPT asks for", tuple(evidence.values()), keys=keys)
+        yield Finding(Severity.WARNING, "a type that DB-GPT never asks for", tuple(evidence.values()), keys=keys)
 
 
 @rule("twin-names", fix="start all workers of a model with the same name: names compare exactly")

@@ -16,7 +16,7 @@ from dbgpt_ctl.cli.commands.db.check import RULES
 from dbgpt_ctl.cli.diagnosis.facts import diagnose
 from dbgpt_ctl.cli.diagnosis.rules import RULES as CLUSTER_RULES
 from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
-from dbgpt_ctl.registry.database.check import Checkup, HostClock, Instances, Source
+from dbgpt_ctl.registry.database.check import DatabaseFacts, HostClock, Instances, Source
 from dbgpt_ctl.registry.database.import_dbgpt import DbgptTable, RefusedRow
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
 from tests.registry.backends import sent
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 
 
-def checkup(*hosts: HostClock, version: int = SCHEMA_VERSION, source: Source | None = None, **rows: Any) -> Checkup:
+def facts(*hosts: HostClock, version: int = SCHEMA_VERSION, source: Source | None = None, **rows: Any) -> DatabaseFacts:
     facts: dict[str, Any] = {"long_dead": (), "refused": (), "future": ()}
     states = dict.fromkeys(InstanceState, 0)
-    return Checkup("db/dbgpt", version, hosts, Instances(NOW, states, 0, **(facts | rows)), source)
+    return DatabaseFacts("db/dbgpt", version, hosts, Instances(NOW, states, 0, **(facts | rows)), source)
 
 
 def host(place: str, secs: float | None, within: float = 0.0) -> HostClock:
@@ -46,55 +46,55 @@ def instance(model: str = "qwen@llm", **facts: Any) -> ModelInstance:
 class Case(NamedTuple):
     """A rule has to find `summary` in the first facts, and nothing in the second."""
 
-    there: Checkup
+    there: DatabaseFacts
     summary: str
-    not_there: Checkup
+    not_there: DatabaseFacts
 
 
 REFUSED = DbgptTable(3, (), (RefusedRow(2, "port", "port 0 is not between 1 and 65535"),))
-WELL = checkup(host("db1", 0))
+WELL = facts(host("db1", 0))
 CASES = {
-    "host_unreachable": Case(checkup(host("db1", None)), "database db1: connection refused", WELL),
+    "host_unreachable": Case(facts(host("db1", None)), "database db1: connection refused", WELL),
     "clock_skew": Case(
-        checkup(host("db1", -6.1, within=1)),
+        facts(host("db1", -6.1, within=1)),
         "the clock of database db1 is 6.1 s behind this host's",
-        checkup(host("db1", 6, within=1)),
+        facts(host("db1", 6, within=1)),
     ),
     "clock_skew_between_hosts": Case(
-        checkup(host("db0", 0), host("db1", 4), host("db2", -4)),
+        facts(host("db0", 0), host("db1", 4), host("db2", -4)),
         "the clock of database db1 is 8.0 s ahead of that of db2",
-        checkup(host("db0", 0), host("db1", 4), host("db2", None)),
+        facts(host("db0", 0), host("db1", 4), host("db2", None)),
     ),
-    "schema_absent": Case(checkup(version=0), "db/dbgpt does not hold the tables of ctl", WELL),
+    "schema_absent": Case(facts(version=0), "db/dbgpt does not hold the tables of ctl", WELL),
     "schema_older": Case(
-        checkup(version=-1),
+        facts(version=-1),
         f"db/dbgpt holds schema version -1, this release has {SCHEMA_VERSION}",
-        checkup(version=0),
+        facts(version=0),
     ),
     "schema_newer": Case(
-        checkup(version=99),
+        facts(version=99),
         f"db/dbgpt holds schema version 99, this release knows versions up to {SCHEMA_VERSION}",
         WELL,
     ),
     "future_beats": Case(
-        checkup(future=(instance(last_heartbeat=NOW + timedelta(seconds=6)),)),
+        facts(future=(instance(last_heartbeat=NOW + timedelta(seconds=6)),)),
         "1 last heartbeat (such as qwen@llm/10.0.0.4:8001) up to 6.0 s ahead of the database's clock",
         WELL,
     ),
     "deregistered-beating": Case(
-        checkup(refused=(instance(), instance("glm@llm"))),
+        facts(refused=(instance(), instance("glm@llm"))),
         "2 instances (such as qwen@llm/10.0.0.4:8001) deregistered, still beating",
         WELL,
     ),
     "long_dead": Case(
-        checkup(long_dead=(instance(),)),
+        facts(long_dead=(instance(),)),
         "1 instance (such as qwen@llm/10.0.0.4:8001) unhealthy or deregistered for more than 7 days",
         WELL,
     ),
     "rows_refused": Case(
-        checkup(source=Source(REFUSED, 0)),
+        facts(source=Source(REFUSED, 0)),
         "1 of 3 rows of DB-GPT's table cannot be imported, first row 2: port 0 is not between 1 and 65535",
-        checkup(source=Source(DbgptTable(3, (), ()), 0)),
+        facts(source=Source(DbgptTable(3, (), ()), 0)),
     ),
 }
 
@@ -104,7 +104,7 @@ def test_every_rule_has_its_case() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=list(CASES))
-def test_a_rule_finds_its_cause(rule: Rule[Checkup]) -> None:
+def test_a_rule_finds_its_cause(rule: Rule[DatabaseFacts]) -> None:
     case = CASES[rule.code]
     [found] = rule(case.there)
     assert (found.code, found.summary) == (rule.code, case.summary)
@@ -112,7 +112,7 @@ def test_a_rule_finds_its_cause(rule: Rule[Checkup]) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=list(CASES))
-def test_a_rule_does_not_find_what_is_not_there(rule: Rule[Checkup]) -> None:
+def test_a_rule_does_not_find_what_is_not_there(rule: Rule[DatabaseFacts]) -> None:
     assert list(rule(CASES[rule.code].not_there)) == []
 
 

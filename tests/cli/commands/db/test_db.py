@@ -118,8 +118,8 @@ def test_import(run: Run, place: Place) -> None:
 
 def test_import_as_json(run: Run, place: Place) -> None:
     place.fill(ROWS)
-    told = [json.loads(run("db", "import", *flags, "-o", "json").out) for flags in (["--dry-run"], [])]
-    assert told[0] == {
+    report = [json.loads(run("db", "import", *flags, "-o", "json").out) for flags in (["--dry-run"], [])]
+    assert report[0] == {
         "database": place.shown,
         "dry_run": True,
         "rows": 5,
@@ -135,7 +135,7 @@ def test_import_as_json(run: Run, place: Place) -> None:
         "imported": 3,
         "states": {"healthy": 1, "unhealthy": 1, "drained": 1, "deregistered": 0},
     }
-    assert told[1] == told[0] | {"dry_run": False}
+    assert report[1] == report[0] | {"dry_run": False}
 
 
 def test_a_dry_run_writes_nothing(run: Run, place: Place) -> None:
@@ -194,8 +194,8 @@ def test_check_and_upgrade(run: Run, place: Place) -> None:
     assert run("db", "upgrade").lines == [f"{place.shown} upgraded from schema version 0 to {SCHEMA_VERSION}"]
     before = place.dump()
     assert run("db", "upgrade").lines == [f"{place.shown} is at schema version {SCHEMA_VERSION} already"]
-    told = {"database": place.shown, "from": SCHEMA_VERSION, "to": SCHEMA_VERSION}
-    assert json.loads(run("db", "upgrade", "-o", "json").out) == told
+    report = {"database": place.shown, "from": SCHEMA_VERSION, "to": SCHEMA_VERSION}
+    assert json.loads(run("db", "upgrade", "-o", "json").out) == report
     done = run("db", "check")
     assert done.lines[:3] == [
         f"database   {place.shown}",
@@ -215,15 +215,15 @@ def test_check_after_an_import(run: Run, place: Place) -> None:
     assert facts == "DB-GPT's   5 rows: 3 instances known here, 0 not, 1 duplicates, 1 refused"
     assert problem == (
         "problem: 1 of 5 rows of DB-GPT's table cannot be imported, first row 5: model_name 'two@at\\x1b[31m@llm' "
-        "holds control or invisible characters: `ctl db import --dry-run` lists them; mend or delete them, or drop "
+        "holds control or invisible characters: `ctl db import --dry-run` lists them; correct or delete them, or drop "
         "that table after the move"
     )
-    told = json.loads(run("db", "check", "-o", "json", expect=1).out)
-    assert [each["code"] for each in told["findings"]] == ["rows_refused"]
-    assert told["schema"] == {"version": SCHEMA_VERSION, "newest": SCHEMA_VERSION}
-    assert told["instances"] == {"healthy": 1, "unhealthy": 1, "drained": 1, "deregistered": 0, "removed": 0}
-    assert [abs(each["ahead_secs"]) < 5 for each in told["clocks"]] == [True]
-    assert told["dbgpt_table"]["rows"] == 5
+    report = json.loads(run("db", "check", "-o", "json", expect=1).out)
+    assert [finding["code"] for finding in report["findings"]] == ["rows_refused"]
+    assert report["schema"] == {"version": SCHEMA_VERSION, "newest": SCHEMA_VERSION}
+    assert report["instances"] == {"healthy": 1, "unhealthy": 1, "drained": 1, "deregistered": 0, "removed": 0}
+    assert [abs(clock["ahead_secs"]) < 5 for clock in report["clocks"]] == [True]
+    assert report["dbgpt_table"]["rows"] == 5
 
 
 def test_a_newer_schema_is_one_line(run: Run, place: Place) -> None:

@@ -58,7 +58,7 @@ def test_the_table_has_the_kinds_of_change_that_are_made_most() -> None:
 
 @pytest.mark.parametrize("row", rows(), ids=str)
 def test_each_file_that_is_named_holds_the_example(row: Row) -> None:
-    words = {row.example, row.example.replace("_", " ")}
+    words = {row.example.replace("_", space) for space in ("_", " ", "")}
     for path in (*row.package, *row.beside):
         text = path.read_text().lower()
         assert any(word.lower() in text for word in words), f"{path} does not hold {row.example}"

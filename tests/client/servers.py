@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from tests.client.talk import OBJECT
+from tests.client.clients import OBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ LIST_REPLY = json.dumps([OBJECT]).encode()
 
 
 class Working(ThreadingHTTPServer):
-    """Answers health, lists one instance, says true to all else. `lines` are the request lines that came."""
+    """Answers health, lists one instance, and answers true to every other call. `lines` are the request lines."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -44,8 +44,8 @@ class _WorkingHandler(BaseHTTPRequestHandler):
         self.server.lines.append(self.requestline)
         self.server.connections.add(self.client_address)
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        told: Any = {"status": "ok"} if self.path.endswith("/health") else [OBJECT] if self.command == "GET" else True
-        body = json.dumps(told).encode()
+        answer: Any = {"status": "ok"} if self.path.endswith("/health") else [OBJECT] if self.command == "GET" else True
+        body = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -71,14 +71,14 @@ def working() -> Iterator[Working]:
 
 @contextmanager
 def black_hole() -> Iterator[str]:
-    """Takes connections and whatever is sent, and never says a word: as a frozen process does."""
+    """Accepts connections and requests, and never answers, as a frozen process."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield _url(server)
 
 
 @contextmanager
 def unconnectable() -> Iterator[str]:
-    """Connecting hangs, as to a host that drops packets: the queue of the listening socket is full."""
+    """Connecting hangs, as to a host that drops packets, because the queue of the listening socket is full."""
     with socket.socket() as server, socket.socket() as first, socket.socket() as second:
         server.bind(("127.0.0.1", 0))
         server.listen(0)
@@ -91,7 +91,7 @@ def unconnectable() -> Iterator[str]:
 
 @contextmanager
 def behaving(behave: Behave) -> Iterator[str]:
-    """Serves each connection as told, in a thread of its own."""
+    """Serves each connection with `behave`, in a thread of its own."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         threads: list[threading.Thread] = []
 
@@ -120,7 +120,7 @@ def behaving(behave: Behave) -> Iterator[str]:
 
 
 def closed_port() -> str:
-    """The URL of a port where nobody listens."""
+    """The URL of a port that no socket listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return _url(server)
 

@@ -11,11 +11,11 @@ import pytest
 
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, Registration
 from dbgpt_ctl.errors import ControllerRefused, NotAllowed, NotSupported
-from tests.client.talk import KEY, OBJECT, SENT, VERBS, Controllers, good, problem
+from tests.client.clients import KEY, OBJECT, SENT, VERBS, Controllers, good, problem
 from tests.client.v1_samples import CALLS, KNOWN, NOW, TIME, answers
 
 if TYPE_CHECKING:
-    from tests.client.talk import Call, Talk
+    from tests.client.clients import Call, MakeCalls
 
 
 BODY = {
@@ -49,9 +49,9 @@ REQUESTS = {
 }
 
 
-def sent_by(talk: Talk, call: Call, address: str = "http://one:8000") -> httpx.Request:
+def sent_by(make_calls: MakeCalls, call: Call, address: str = "http://one:8000") -> httpx.Request:
     controllers = Controllers(one=good)
-    (outcome,) = talk(address, call, handler=controllers)
+    (outcome,) = make_calls(address, call, handler=controllers)
     assert not isinstance(outcome, Exception)
     (request,) = controllers.requests
     return request
@@ -61,26 +61,33 @@ def sent_by(talk: Talk, call: Call, address: str = "http://one:8000") -> httpx.R
     ("path", "call"),
     [("models", lambda client: client.register(SENT)), ("heartbeat", lambda client: client.heartbeat(SENT))],
 )
-def test_register_and_heartbeat_send_the_ten_keys(talk: Talk, path: str, call: Call) -> None:
-    request = sent_by(talk, call)
+def test_register_and_heartbeat_send_the_ten_keys(make_calls: MakeCalls, path: str, call: Call) -> None:
+    request = sent_by(make_calls, call)
     assert (request.method, str(request.url)) == ("POST", f"http://one:8000/api/controller/{path}")
     assert request.headers["content-type"] == "application/json"
     assert list(json.loads(request.content).items()) == list(BODY.items())
 
 
-def test_facts_are_sent_as_given_in_raw_utf_8(talk: Talk) -> None:
+def test_facts_are_sent_as_given_in_raw_utf_8(make_calls: MakeCalls) -> None:
     sent = Registration(
         InstanceKey("mödel 模型@llm", "[::1]", 1), 0.5, check_healthy=False, enabled=False, prompt_template="p"
     )
-    body = sent_by(talk, lambda client: client.register(sent)).content
+    body = sent_by(make_calls, lambda client: client.register(sent)).content
     assert "mödel 模型@llm".encode() in body
-    told = {"weight": 0.5, "check_healthy": False, "enabled": False, "prompt_template": "p", "host": "[::1]", "port": 1}
-    assert json.loads(body) == BODY | told | {"model_name": "mödel 模型@llm"}
+    facts = {
+        "weight": 0.5,
+        "check_healthy": False,
+        "enabled": False,
+        "prompt_template": "p",
+        "host": "[::1]",
+        "port": 1,
+    }
+    assert json.loads(body) == BODY | facts | {"model_name": "mödel 模型@llm"}
 
 
 @pytest.mark.parametrize("remove", [False, True])
-def test_deregister_sends_all_fields_as_query(talk: Talk, remove: bool) -> None:
-    request = sent_by(talk, lambda client: client.deregister(KEY, remove=remove))
+def test_deregister_sends_all_fields_as_query(make_calls: MakeCalls, remove: bool) -> None:
+    request = sent_by(make_calls, lambda client: client.deregister(KEY, remove=remove))
     assert request.method == "DELETE"
     assert request.url.raw_path.decode() == f"/api/controller/models?{DELETE_QUERY}{str(remove).lower()}"
     assert request.content == b""
@@ -96,8 +103,8 @@ def test_deregister_sends_all_fields_as_query(talk: Talk, remove: bool) -> None:
         (lambda client: client.list("a@llm", healthy_only=True), "?model_name=a%40llm&healthy_only=true"),
     ],
 )
-def test_list_sends_only_what_is_given(talk: Talk, call: Call, query: str) -> None:
-    request = sent_by(talk, call)
+def test_list_sends_only_what_is_given(make_calls: MakeCalls, call: Call, query: str) -> None:
+    request = sent_by(make_calls, call)
     assert (request.method, request.url.raw_path.decode()) == ("GET", f"/api/controller/models{query}")
 
 
@@ -109,11 +116,11 @@ def test_list_sends_only_what_is_given(talk: Talk, call: Call, query: str) -> No
         ("https://one/prefix%20x/", "https://one/prefix%20x/api/health"),
     ],
 )
-def test_paths_are_under_the_address(talk: Talk, address: str, path: str) -> None:
-    assert str(sent_by(talk, lambda client: client.health(), address).url) == path
+def test_paths_are_under_the_address(make_calls: MakeCalls, address: str, path: str) -> None:
+    assert str(sent_by(make_calls, lambda client: client.health(), address).url) == path
 
 
-def test_credentials_are_sent_as_basic_with_every_call(talk: Talk) -> None:
+def test_credentials_are_sent_as_basic_with_every_call(make_calls: MakeCalls) -> None:
     controllers = Controllers(one=good)
     calls: list[Call] = [
         lambda client: client.register(SENT),
@@ -122,43 +129,43 @@ def test_credentials_are_sent_as_basic_with_every_call(talk: Talk) -> None:
         lambda client: client.list(),
         lambda client: client.health(),
     ]
-    outcomes = talk("http://us%40er:to:kén@one:8000", *calls, handler=controllers)
+    outcomes = make_calls("http://us%40er:to:kén@one:8000", *calls, handler=controllers)
     assert [request.headers["authorization"] for request in controllers.requests] == ["Basic dXNAZXI6dG86a8Opbg=="] * 5
     assert all("@one" not in str(request.url) for request in controllers.requests)
     assert "kén" not in repr(outcomes)
 
 
-def test_without_credentials_none_are_sent(talk: Talk) -> None:
-    assert "authorization" not in sent_by(talk, lambda client: client.list()).headers
+def test_without_credentials_none_are_sent(make_calls: MakeCalls) -> None:
+    assert "authorization" not in sent_by(make_calls, lambda client: client.list()).headers
 
 
-def test_a_register_answered_false_is_refused(talk: Talk) -> None:
-    (outcome,) = talk("http://one", VERBS["register"], handler=Controllers(one=httpx.Response(200, json=False)))
+def test_a_register_answered_false_is_refused(make_calls: MakeCalls) -> None:
+    (outcome,) = make_calls("http://one", VERBS["register"], handler=Controllers(one=httpx.Response(200, json=False)))
     assert type(outcome) is ControllerRefused
 
 
 @pytest.mark.parametrize("verb", CALLS)
-def test_what_is_sent(talk: Talk, verb: str) -> None:
+def test_what_the_calls_of_v1_send(make_calls: MakeCalls, verb: str) -> None:
     controllers = Controllers(one=answers(verb))
-    talk("http://one", CALLS[verb], handler=controllers, actor="operator")
+    make_calls("http://one", CALLS[verb], handler=controllers, actor="operator")
     (request,) = controllers.requests
     sent = json.loads(request.content) if request.method == "POST" else dict(request.url.params)
     assert (request.method, request.url.path, sent) == REQUESTS[verb]
     assert request.headers["x-ctl-actor"] == "operator"
 
 
-def test_without_an_actor_it_is_a_worker(talk: Talk) -> None:
+def test_without_an_actor_it_is_a_worker(make_calls: MakeCalls) -> None:
     controllers = Controllers(one=httpx.Response(200, json=True))
-    talk("http://one", lambda client: client.heartbeat(SENT), handler=controllers)
+    make_calls("http://one", lambda client: client.heartbeat(SENT), handler=controllers)
     assert "x-ctl-actor" not in controllers.requests[0].headers
 
 
 INVENTORY: Any = lambda client: client.inventory("qwen@llm", host="10.0.0.4")  # noqa: E731
 
 
-def test_an_inventory_of_a_controller_with_v1_is_complete(talk: Talk) -> None:
+def test_an_inventory_of_a_controller_with_v1_is_complete(make_calls: MakeCalls) -> None:
     controllers = Controllers(one=answers("instances"))
-    (inventory,) = talk("http://one", INVENTORY, handler=controllers)
+    (inventory,) = make_calls("http://one", INVENTORY, handler=controllers)
     (known,) = inventory.instances
     assert (inventory.complete, inventory.controller, inventory.time) == (True, "http://one", NOW)
     assert (inventory.held_until, inventory.stale_since, inventory.objects) == (NOW, None, [KNOWN])
@@ -174,9 +181,9 @@ def dbgpt(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json=[OBJECT, OBJECT | {"host": "other", "healthy": False}], headers=headers)
 
 
-def test_an_inventory_of_dbgpts_controller_holds_the_nine_keys(talk: Talk) -> None:
+def test_an_inventory_of_dbgpts_controller_holds_the_nine_keys(make_calls: MakeCalls) -> None:
     controllers = Controllers(one=dbgpt)
-    on_host, everywhere = talk(
+    on_host, everywhere = make_calls(
         "http://one", INVENTORY, lambda client: client.inventory("qwen@llm"), handler=controllers
     )
     assert (on_host.complete, on_host.controller) == (False, "http://one")
@@ -191,15 +198,15 @@ def test_an_inventory_of_dbgpts_controller_holds_the_nine_keys(talk: Talk) -> No
     assert controllers.requests[1].url.raw_path == b"/api/controller/models?model_name=qwen%40llm"
 
 
-def test_an_inventory_that_has_to_be_complete_is_not_supported_by_dbgpts_controller(talk: Talk) -> None:
+def test_an_inventory_that_has_to_be_complete_is_not_supported_by_dbgpts_controller(make_calls: MakeCalls) -> None:
     controllers = Controllers(one=dbgpt)
-    (error,) = talk("http://one", lambda client: client.inventory(require_complete=True), handler=controllers)
+    (error,) = make_calls("http://one", lambda client: client.inventory(require_complete=True), handler=controllers)
     assert type(error) is NotSupported
     assert len(controllers.requests) == 1
 
 
-def test_other_errors_of_an_inventory_are_raised(talk: Talk) -> None:
+def test_other_errors_of_an_inventory_are_raised(make_calls: MakeCalls) -> None:
     controllers = Controllers(one=problem(403, "no", "forbidden"))
-    (error,) = talk("http://one", INVENTORY, handler=controllers)
+    (error,) = make_calls("http://one", INVENTORY, handler=controllers)
     assert type(error) is NotAllowed
     assert len(controllers.requests) == 1

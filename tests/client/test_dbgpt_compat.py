@@ -15,8 +15,8 @@ import dbgpt_ctl
 from dbgpt_ctl.client import ReportedInstance
 from dbgpt_ctl.client.dbgpt_compat import ModelRegistryClient
 from dbgpt_ctl.errors import ControllerUnreachable, InvalidInstance, UsageError
+from tests.client.clients import OBJECT, Controllers, good, problem
 from tests.client.servers import behaving, black_hole, closed_port, read_request, reply, working
-from tests.client.talk import OBJECT, Controllers, good, problem
 
 if TYPE_CHECKING:
     import socket
@@ -40,8 +40,8 @@ def client_of(controllers: Controllers, time: Time | None = None, **options: Any
     return ModelRegistryClient(urls, transport=httpx.MockTransport(controllers), monotonic=time or Time(), **options)
 
 
-def asked(controllers: Controllers) -> list[str]:
-    """Who was asked, health checks left out."""
+def served_by(controllers: Controllers) -> list[str]:
+    """The controllers that were called, without health checks."""
     return [request.url.host for request in controllers.requests if request.url.path != "/api/health"]
 
 
@@ -49,10 +49,10 @@ def checked(controllers: Controllers) -> list[str]:
     return [request.url.host for request in controllers.requests if request.url.path == "/api/health"]
 
 
-def sick(request: httpx.Request) -> httpx.Response:
-    """Serves, but is about to leave."""
-    leaving = request.url.path == "/api/health"
-    return problem(503, "leaving", "registry_unavailable") if leaving else good(request)
+def leaving(request: httpx.Request) -> httpx.Response:
+    """Serves, but reports that it is about to end."""
+    is_check = request.url.path == "/api/health"
+    return problem(503, "leaving", "registry_unavailable") if is_check else good(request)
 
 
 def test_the_methods_send_the_verbs() -> None:
@@ -131,13 +131,13 @@ def test_of_healthy_and_enabled_instances_one_is_chosen_at_random() -> None:
     async def choose() -> list[Any]:
         return [await client.select_one_health_instance("qwen@llm") for _ in range(40)]
 
-    assert {each.port for each in asyncio.run(choose())} == {1, 4, 5}
+    assert {instance.port for instance in asyncio.run(choose())} == {1, 4, 5}
     assert controllers.requests[0].url.query == b"model_name=qwen%40llm&healthy_only=true"
     controllers.hosts["one"] = httpx.Response(200, json=objects[1:3])
     assert asyncio.run(client.select_one_health_instance("qwen@llm")) is None
 
 
-@pytest.mark.parametrize("unhealthy", [sick, REFUSED, httpx.Response(204)])
+@pytest.mark.parametrize("unhealthy", [leaving, REFUSED, httpx.Response(204)])
 def test_controllers_that_are_not_healthy_are_left_out(unhealthy: Any) -> None:
     controllers = Controllers(one=unhealthy, two=good)
     client = client_of(controllers)
@@ -147,14 +147,14 @@ def test_controllers_that_are_not_healthy_are_left_out(unhealthy: Any) -> None:
             await client.get_all_instances()
 
     asyncio.run(calls())
-    assert asked(controllers) == ["two", "two", "two"]
+    assert served_by(controllers) == ["two", "two", "two"]
     assert sorted(checked(controllers)) == ["one", "two"]
 
 
 def test_without_health_checks_all_are_tried() -> None:
-    controllers = Controllers(one=sick, two=good)
+    controllers = Controllers(one=leaving, two=good)
     asyncio.run(client_of(controllers, check_health=False).get_all_instances())
-    assert (asked(controllers), checked(controllers)) == (["one"], [])
+    assert (served_by(controllers), checked(controllers)) == (["one"], [])
 
 
 @pytest.mark.parametrize("check_health", [True, False])
@@ -169,11 +169,11 @@ def test_latest_first_is_the_first_that_serves(check_health: bool) -> None:
         await client.get_all_instances()
 
     asyncio.run(calls())
-    assert asked(controllers)[-1] == "two"
+    assert served_by(controllers)[-1] == "two"
 
 
 def test_random_spreads_over_the_healthy() -> None:
-    controllers = Controllers(one=good, two=good, three=sick)
+    controllers = Controllers(one=good, two=good, three=leaving)
     client = client_of(controllers, choice_type="random", chooser=random.Random(1))
 
     async def calls() -> None:
@@ -184,7 +184,7 @@ def test_random_spreads_over_the_healthy() -> None:
             await client.get_all_instances()
 
     asyncio.run(calls())
-    assert set(asked(controllers)) == {"one", "two"}
+    assert set(served_by(controllers)) == {"one", "two"}
 
 
 def test_health_is_checked_once_an_interval_and_by_use_only() -> None:
@@ -203,7 +203,7 @@ def test_health_is_checked_once_an_interval_and_by_use_only() -> None:
     assert asyncio.run(calls()) == [0, 1, 1, 2, 2, 3]
 
 
-def test_a_controller_that_falls_sick_is_left_and_taken_back() -> None:
+def test_a_controller_that_becomes_unhealthy_is_left_out_and_taken_back() -> None:
     controllers, time = Controllers(one=good, two=good), Time()
     client = client_of(controllers, time)
 
@@ -215,16 +215,16 @@ def test_a_controller_that_falls_sick_is_left_and_taken_back() -> None:
         await client.get_all_instances()
 
     asyncio.run(call())
-    assert asked(controllers) == ["one"]
-    controllers.hosts["one"] = sick
+    assert served_by(controllers) == ["one"]
+    controllers.hosts["one"] = leaving
     asyncio.run(call())
-    assert asked(controllers) == ["two"]
+    assert served_by(controllers) == ["two"]
     controllers.hosts["one"] = good
     asyncio.run(call())
-    assert asked(controllers) == ["one"]
+    assert served_by(controllers) == ["one"]
 
 
-def test_a_controller_that_fails_a_call_is_passed_over_and_left_until_the_next_check() -> None:
+def test_a_controller_that_fails_a_call_is_left_out_until_the_next_check() -> None:
     controllers = Controllers(one=good, two=good)
     client = client_of(controllers)
 
@@ -237,7 +237,7 @@ def test_a_controller_that_fails_a_call_is_passed_over_and_left_until_the_next_c
         await client.get_all_instances()
 
     asyncio.run(calls())
-    assert asked(controllers) == ["one", "two", "two"]
+    assert served_by(controllers) == ["one", "two", "two"]
 
 
 def test_it_waits_for_one_to_be_healthy() -> None:
@@ -251,7 +251,7 @@ def test_it_waits_for_one_to_be_healthy() -> None:
     assert list(healths) == []
 
 
-def test_after_the_wait_it_tries_all_and_says_why() -> None:
+def test_after_the_wait_it_tries_all_and_names_the_reasons() -> None:
     controllers = Controllers(one=REFUSED, two=httpx.Response(503))
     client = ModelRegistryClient(
         "http://one,http://two",
@@ -261,7 +261,7 @@ def test_after_the_wait_it_tries_all_and_says_why() -> None:
     )
     with pytest.raises(ControllerUnreachable, match="http://one: Connection refused; http://two: 503"):
         asyncio.run(client.get_all_instances())
-    assert asked(controllers) == ["one", "two"]
+    assert served_by(controllers) == ["one", "two"]
 
 
 def test_a_silent_controller_delays_no_call_while_another_is_up() -> None:
@@ -297,10 +297,10 @@ def test_the_blocking_call_raises_the_same_errors() -> None:
 
 
 def test_credentials_go_with_health_checks_and_are_not_shown() -> None:
-    seen: list[bytes] = []
+    requests: list[bytes] = []
 
     def behave(connection: socket.socket, _number: int) -> None:
-        seen.append(read_request(connection))
+        requests.append(read_request(connection))
         connection.sendall(reply(b"nonsense"))
 
     with behaving(behave) as url:
@@ -308,4 +308,4 @@ def test_credentials_go_with_health_checks_and_are_not_shown() -> None:
         with pytest.raises(Exception, match="not a DB-GPT controller") as caught:
             asyncio.run(client.get_all_instances())
     assert "secret" not in str(caught.value) + repr(client._calls)
-    assert [b"Basic dXNlcjpzZWNyZXQ=" in request for request in seen] == [True, True]
+    assert [b"Basic dXNlcjpzZWNyZXQ=" in request for request in requests] == [True, True]

@@ -9,22 +9,22 @@ import pytest
 
 from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.calls import Calls
-from dbgpt_ctl.client.failover import Failover, Outcome, Request
+from dbgpt_ctl.client.failover import Failover, Outcome, Request, drive
 from dbgpt_ctl.client.responses import NoResponse, Response
 from dbgpt_ctl.errors import ControllerRefused, ControllerUnreachable
-from tests.client.talk import VERBS, Controllers, good, problem
+from tests.client.clients import VERBS, Controllers, good, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.client.talk import Talk
+    from tests.client.clients import MakeCalls
 
 
 REFUSED = httpx.ConnectError("[Errno 111] Connection refused")
 LIST = VERBS["list"]
 HTML = httpx.Response(200, html="<html>Welcome to nginx!</html>")
 
-PASSED_OVER = {
+CANNOT_SERVE = {
     "refused": REFUSED,
     "connect timeout": httpx.ConnectTimeout("timed out"),
     "read timeout": httpx.ReadTimeout("timed out"),
@@ -45,44 +45,46 @@ PASSED_OVER = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("first", PASSED_OVER.values(), ids=PASSED_OVER)
-def test_each_verb_passes_over_a_controller_that_cannot_serve(talk: Talk, verb: str, first: Any) -> None:
+@pytest.mark.parametrize("first", CANNOT_SERVE.values(), ids=CANNOT_SERVE)
+def test_each_call_goes_on_to_the_next_controller_when_one_cannot_serve(
+    make_calls: MakeCalls, verb: str, first: Any
+) -> None:
     controllers = Controllers(one=first, two=good)
-    (outcome,) = talk("http://one,http://two,http://three", VERBS[verb], handler=controllers)
+    (outcome,) = make_calls("http://one,http://two,http://three", VERBS[verb], handler=controllers)
     assert not isinstance(outcome, Exception), outcome
-    assert controllers.asked[0] == "one"
-    assert controllers.asked[-1] == "two"
+    assert controllers.tried[0] == "one"
+    assert controllers.tried[-1] == "two"
     assert {request.method for request in controllers.requests} == {controllers.requests[0].method}
     assert {request.content for request in controllers.requests} == {controllers.requests[0].content}
 
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("status", [400, 404, 405, 409, 413, 422, 429])
-def test_a_4xx_is_an_answer(talk: Talk, verb: str, status: int) -> None:
+def test_a_4xx_is_an_answer(make_calls: MakeCalls, verb: str, status: int) -> None:
     controllers = Controllers(one=httpx.Response(status), two=good)
-    (outcome,) = talk("http://one,http://two", VERBS[verb], handler=controllers)
+    (outcome,) = make_calls("http://one,http://two", VERBS[verb], handler=controllers)
     assert type(outcome) is ControllerRefused
     assert str(status) in str(outcome)
-    assert controllers.asked == ["one"]
+    assert controllers.tried == ["one"]
 
 
-def test_the_controller_that_answered_last_is_asked_first(talk: Talk) -> None:
+def test_the_controller_that_answered_last_is_tried_first(make_calls: MakeCalls) -> None:
     controllers = Controllers(one=REFUSED, two=good, three=good)
 
     def heal(_client: object) -> None:
         controllers.hosts |= {"one": good, "two": REFUSED}
 
-    talk("http://one,http://two,http://three", LIST, LIST, heal, LIST, LIST, handler=controllers)
-    assert controllers.asked == ["one", "two", "two", "two", "three", "three"]
+    make_calls("http://one,http://two,http://three", LIST, LIST, heal, LIST, LIST, handler=controllers)
+    assert controllers.tried == ["one", "two", "two", "two", "three", "three"]
 
 
-def test_a_refusal_is_an_answer_to_stay_with(talk: Talk) -> None:
+def test_a_controller_that_refuses_is_tried_first_in_the_next_call(make_calls: MakeCalls) -> None:
     controllers = Controllers(one=REFUSED, two=httpx.Response(422))
-    talk("http://one,http://two", LIST, LIST, handler=controllers)
-    assert controllers.asked == ["one", "two", "two"]
+    make_calls("http://one,http://two", LIST, LIST, handler=controllers)
+    assert controllers.tried == ["one", "two", "two"]
 
 
-def test_a_lost_connection_is_tried_once_more(talk: Talk) -> None:
+def test_a_lost_connection_is_tried_once_more(make_calls: MakeCalls) -> None:
     lost = iter([True, False])
 
     def one(request: httpx.Request) -> httpx.Response:
@@ -91,20 +93,20 @@ def test_a_lost_connection_is_tried_once_more(talk: Talk) -> None:
         return good(request)
 
     controllers = Controllers(one=one, two=good)
-    (outcome,) = talk("http://one,http://two", LIST, handler=controllers)
+    (outcome,) = make_calls("http://one,http://two", LIST, handler=controllers)
     assert outcome.controller == "http://one"
-    assert controllers.asked == ["one", "one"]
+    assert controllers.tried == ["one", "one"]
 
 
 @pytest.mark.parametrize("error", [REFUSED, httpx.ReadTimeout("x"), httpx.ConnectTimeout("x")])
-def test_nothing_else_is_tried_twice(talk: Talk, error: Exception) -> None:
+def test_nothing_else_is_tried_twice(make_calls: MakeCalls, error: Exception) -> None:
     controllers = Controllers(one=error, two=good)
-    talk("http://one,http://two", LIST, handler=controllers)
-    assert controllers.asked == ["one", "two"]
+    make_calls("http://one,http://two", LIST, handler=controllers)
+    assert controllers.tried == ["one", "two"]
 
 
-class Drive:
-    """Drives a flow by hand, with a clock that stands still."""
+class Driver:
+    """Runs a list over scripted outcomes, with a clock that stands still."""
 
     def __init__(self, address: str, timeout: float = 6.0) -> None:
         self.now = 0.0
@@ -112,53 +114,51 @@ class Drive:
         self.timeouts: list[float] = []
 
     def list(self, answer: Callable[[Request], Outcome]) -> Any:
-        flow = self.calls.list()
-        try:
-            request = next(flow)
-            while True:
-                self.timeouts.append(request.timeout)
-                request = flow.send(answer(request))
-        except StopIteration as done:
-            return done.value
+        self.answer = answer
+        return drive(self.calls.list(), self)
+
+    def send(self, request: Request) -> Outcome:
+        self.timeouts.append(request.timeout)
+        return self.answer(request)
 
 
-def test_controllers_that_swallow_everything_share_the_timeout() -> None:
-    drive = Drive("http://a,http://b,http://c")
+def test_controllers_that_never_answer_share_the_timeout() -> None:
+    driver = Driver("http://a,http://b,http://c")
 
-    def swallow(request: Request) -> NoResponse:
-        drive.now += request.timeout
+    def time_out(request: Request) -> NoResponse:
+        driver.now += request.timeout
         return NoResponse("silence")
 
     with pytest.raises(ControllerUnreachable):
-        drive.list(swallow)
-    assert drive.timeouts == pytest.approx([2.0, 2.0, 2.0])
-    assert drive.now == pytest.approx(6.0)
+        driver.list(time_out)
+    assert driver.timeouts == pytest.approx([2.0, 2.0, 2.0])
+    assert driver.now == pytest.approx(6.0)
 
 
 def test_what_a_dead_controller_did_not_use_is_left_to_the_others() -> None:
-    drive = Drive("http://a,http://b,http://c")
+    driver = Driver("http://a,http://b,http://c")
     with pytest.raises(ControllerUnreachable):
-        drive.list(lambda _request: NoResponse("refused"))
-    assert drive.timeouts == pytest.approx([2.0, 3.0, 6.0])
+        driver.list(lambda _request: NoResponse("refused"))
+    assert driver.timeouts == pytest.approx([2.0, 3.0, 6.0])
 
 
-def test_one_that_took_too_long_all_the_same_leaves_the_others_a_chance() -> None:
-    drive = Drive("http://a,http://b")
+def test_a_controller_that_exceeds_its_share_leaves_the_others_some_time() -> None:
+    driver = Driver("http://a,http://b")
 
     def answer(request: Request) -> Outcome:
-        drive.now += 60.0
+        driver.now += 60.0
         return Response(200, {}, b"[]") if request.address.url == "http://b" else NoResponse("slow resolver")
 
-    assert drive.list(answer).objects == []
-    assert drive.timeouts == pytest.approx([3.0, 1.5])
+    assert driver.list(answer).objects == []
+    assert driver.timeouts == pytest.approx([3.0, 1.5])
 
 
-def test_a_second_try_has_what_the_first_left() -> None:
-    drive = Drive("http://a")
+def test_a_retry_has_the_time_that_the_first_try_left() -> None:
+    driver = Driver("http://a")
 
     def answer(request: Request) -> Outcome:
-        drive.now += 4.0
-        return NoResponse("reset", connection_lost=True) if len(drive.timeouts) == 1 else Response(200, {}, b"[]")
+        driver.now += 4.0
+        return NoResponse("reset", connection_lost=True) if len(driver.timeouts) == 1 else Response(200, {}, b"[]")
 
-    assert drive.list(answer).objects == []
-    assert drive.timeouts == pytest.approx([6.0, 2.0])
+    assert driver.list(answer).objects == []
+    assert driver.timeouts == pytest.approx([6.0, 2.0])

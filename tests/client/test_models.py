@@ -10,7 +10,7 @@ import pytest
 
 from dbgpt_ctl.client import ReportedInstance
 from dbgpt_ctl.domain.instance import InstanceState
-from tests.client.talk import OBJECT
+from tests.client.clients import OBJECT
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,11 @@ from tests.client.talk import OBJECT
         (False, False, InstanceState.UNHEALTHY),
     ],
 )
-def test_the_state_that_nine_keys_tell(healthy: bool, enabled: bool, state: InstanceState) -> None:
+def test_the_state_that_the_nine_keys_show(healthy: bool, enabled: bool, state: InstanceState) -> None:
     assert ReportedInstance.read(OBJECT | {"healthy": healthy, "enabled": enabled}).state is state
 
 
-def test_a_naive_beat_is_this_hosts_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heartbeat_without_an_offset_is_in_this_hosts_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "XXX-05:30")
@@ -39,5 +39,5 @@ def test_a_naive_beat_is_this_hosts_local_time(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("beat", [None, "", "soon", 17, "2026-13-01T00:00:00"])
-def test_a_beat_that_is_no_time_is_none(beat: Any) -> None:
+def test_a_heartbeat_that_is_not_a_time_is_none(beat: Any) -> None:
     assert ReportedInstance.read(OBJECT | {"last_heartbeat": beat}).last_heartbeat is None

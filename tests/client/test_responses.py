@@ -20,11 +20,11 @@ from dbgpt_ctl.errors import (
     NotFound,
     NotSupported,
 )
-from tests.client.talk import KEY, OBJECT, SENT, VERBS, Controllers, good, problem
+from tests.client.clients import KEY, OBJECT, SENT, VERBS, Controllers, good, problem
 from tests.client.v1_samples import CALLS, EVENT, KNOWN, NOW, NOWHERE, STATUS, answers
 
 if TYPE_CHECKING:
-    from tests.client.talk import Call, Talk
+    from tests.client.clients import Call, MakeCalls
 
 
 REFUSED = httpx.ConnectError("[Errno 111] Connection refused")
@@ -33,22 +33,22 @@ HTML = httpx.Response(200, html="<html>Welcome to nginx!</html>")
 
 
 @pytest.mark.parametrize("verdict", [True, False])
-def test_verdicts_are_passed_on(talk: Talk, verdict: bool) -> None:
+def test_verdicts_are_passed_on(make_calls: MakeCalls, verdict: bool) -> None:
     controllers = Controllers(one=httpx.Response(200, json=verdict))
     calls: list[Call] = [lambda client: client.heartbeat(SENT), lambda client: client.deregister(KEY)]
-    assert talk("http://one", *calls, handler=controllers) == [verdict, verdict]
+    assert make_calls("http://one", *calls, handler=controllers) == [verdict, verdict]
 
 
-def listed(talk: Talk, *objects: dict[str, Any], **headers: str) -> Any:
+def listed(make_calls: MakeCalls, *objects: dict[str, Any], **headers: str) -> Any:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     controllers = Controllers(one=httpx.Response(200, json=list(objects), headers=named))
-    (outcome,) = talk("http://user:secret@one:8000", lambda client: client.list(), handler=controllers)
+    (outcome,) = make_calls("http://user:secret@one:8000", lambda client: client.list(), handler=controllers)
     return outcome
 
 
-def test_a_list_keeps_the_raw_objects_and_reads_them(talk: Talk) -> None:
+def test_a_list_keeps_the_raw_objects_and_reads_them(make_calls: MakeCalls) -> None:
     second = OBJECT | {"host": "a", "extra": [1], "last_heartbeat": None, "healthy": False}
-    answer = listed(talk, OBJECT, second, Date="Fri, 02 Jan 2026 03:04:06 GMT")
+    answer = listed(make_calls, OBJECT, second, Date="Fri, 02 Jan 2026 03:04:06 GMT")
     assert answer.objects == [OBJECT, second]
     assert answer.controller == "http://one:8000"
     assert answer.date == datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
@@ -61,31 +61,31 @@ def test_a_list_keeps_the_raw_objects_and_reads_them(talk: Talk) -> None:
     assert answer.instances[0].key == KEY
 
 
-def test_an_empty_list_without_a_date(talk: Talk) -> None:
-    answer = listed(talk)
+def test_an_empty_list_without_a_date(make_calls: MakeCalls) -> None:
+    answer = listed(make_calls)
     assert (answer.objects, answer.instances, answer.date) == ([], (), None)
 
 
-def test_a_stale_list_says_since_when(talk: Talk) -> None:
-    answer = listed(talk, OBJECT, X_Ctl_Stale_Since="2026-01-02T03:04:05.500000+00:00")
+def test_a_stale_list_says_since_when(make_calls: MakeCalls) -> None:
+    answer = listed(make_calls, OBJECT, X_Ctl_Stale_Since="2026-01-02T03:04:05.500000+00:00")
     assert answer.stale_since == datetime(2026, 1, 2, 3, 4, 5, 500000, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("date", ["yesterday", "", "Fri, 99 Jan 2026 03:04:06 GMT"])
-def test_a_date_that_is_none_is_left_out(talk: Talk, date: str) -> None:
-    assert listed(talk, Date=date).date is None
+def test_a_malformed_date_is_ignored(make_calls: MakeCalls, date: str) -> None:
+    assert listed(make_calls, Date=date).date is None
 
 
 @pytest.mark.parametrize("verb", ["register", "heartbeat", "deregister"])
-def test_a_list_is_no_verdict(talk: Talk, verb: str) -> None:
+def test_a_list_is_not_a_verdict(make_calls: MakeCalls, verb: str) -> None:
     controllers = Controllers(one=httpx.Response(200, json=[OBJECT]))
-    (outcome,) = talk("http://one", VERBS[verb], handler=controllers)
+    (outcome,) = make_calls("http://one", VERBS[verb], handler=controllers)
     assert isinstance(outcome, ControllerFailed)
 
 
 @pytest.mark.parametrize("wrong", [True, {}, [1], [{}], [OBJECT | {"port": "x"}], [OBJECT | {"host": None}], "x"])
-def test_what_is_no_list_of_instances(talk: Talk, wrong: Any) -> None:
-    (outcome,) = talk("http://one", LIST, handler=Controllers(one=httpx.Response(200, json=wrong)))
+def test_a_malformed_list_is_an_error(make_calls: MakeCalls, wrong: Any) -> None:
+    (outcome,) = make_calls("http://one", LIST, handler=Controllers(one=httpx.Response(200, json=wrong)))
     assert isinstance(outcome, ControllerFailed)
     assert "http://one" in str(outcome)
     assert "not a DB-GPT controller" in str(outcome)
@@ -120,11 +120,11 @@ def test_what_is_no_list_of_instances(talk: Talk, wrong: Any) -> None:
         ({"one": httpx.Response(404, json={"detail": "Not Found"})}, ControllerRefused, ["404 Not Found", "address"]),
     ],
 )
-def test_errors_say_who_what_and_what_to_do(
-    talk: Talk, answers: dict[str, Any], kind: type[Exception], says: list[str]
+def test_errors_hold_the_controller_the_reason_and_the_advice(
+    make_calls: MakeCalls, answers: dict[str, Any], kind: type[Exception], says: list[str]
 ) -> None:
     address = ",".join(f"http://user:secret@{host}:8000" for host in answers)
-    (outcome,) = talk(address, LIST, handler=Controllers(**answers))
+    (outcome,) = make_calls(address, LIST, handler=Controllers(**answers))
     assert type(outcome) is kind
     assert [word for word in says if word not in str(outcome)] == []
     assert str(outcome).isprintable()
@@ -149,8 +149,8 @@ def test_errors_say_who_what_and_what_to_do(
         ({"detail": "x" * 1000}, "xxx...", None),
     ],
 )
-def test_the_reason_of_a_refusal(talk: Talk, body: Any, detail: str, code: str | None) -> None:
-    (outcome,) = talk("http://one", LIST, handler=Controllers(one=httpx.Response(422, json=body)))
+def test_the_reason_of_a_refusal(make_calls: MakeCalls, body: Any, detail: str, code: str | None) -> None:
+    (outcome,) = make_calls("http://one", LIST, handler=Controllers(one=httpx.Response(422, json=body)))
     assert isinstance(outcome, ControllerRefused)
     assert detail in str(outcome)
     assert outcome.problem_code == code
@@ -158,7 +158,7 @@ def test_the_reason_of_a_refusal(talk: Talk, body: Any, detail: str, code: str |
     assert len(str(outcome)) < 400
 
 
-def test_health_of_each_controller(talk: Talk) -> None:
+def test_health_of_each_controller(make_calls: MakeCalls) -> None:
     controllers = Controllers(
         one=REFUSED,
         two=good,
@@ -169,7 +169,7 @@ def test_health_of_each_controller(talk: Talk) -> None:
         seven=httpx.ReadTimeout("x"),
     )
     address = ",".join(f"http://user:secret@{host}" for host in controllers.hosts)
-    (healths,) = talk(address, lambda client: client.health(), handler=controllers)
+    (healths,) = make_calls(address, lambda client: client.health(), handler=controllers)
     assert [(health.controller, health.ok, health.status, health.detail) for health in healths] == [
         ("http://one", False, None, "[Errno 111] Connection refused"),
         ("http://two", True, 200, "ok"),
@@ -182,8 +182,8 @@ def test_health_of_each_controller(talk: Talk) -> None:
     assert [health.latency is None for health in healths] == [True, False, False, False, False, False, True]
 
 
-def test_what_is_read(talk: Talk) -> None:
-    (report,) = talk("http://one", CALLS["instances"], handler=Controllers(one=answers("instances")))
+def test_an_inventory_is_read(make_calls: MakeCalls) -> None:
+    (report,) = make_calls("http://one", CALLS["instances"], handler=Controllers(one=answers("instances")))
     (known,) = report.instances
     assert (report.controller, report.time, report.held_until, report.stale_since) == ("http://one", NOW, NOW, None)
     assert report.objects == [KNOWN]
@@ -192,8 +192,10 @@ def test_what_is_read(talk: Talk) -> None:
     assert (known.object, known.time, known.last_heartbeat) == (KNOWN, NOW, known.last_heartbeat)
 
 
-def test_what_is_read_of_the_others(talk: Talk) -> None:
-    outcomes = {verb: talk("http://one", CALLS[verb], handler=Controllers(one=answers(verb)))[0] for verb in CALLS}
+def test_the_other_answers_of_v1_are_read(make_calls: MakeCalls) -> None:
+    outcomes = {
+        verb: make_calls("http://one", CALLS[verb], handler=Controllers(one=answers(verb)))[0] for verb in CALLS
+    }
     assert outcomes["get"].key == KEY
     assert (outcomes["drain"].instance.state, outcomes["undrain"].durable) == (InstanceState.DRAINED, True)
     assert outcomes["prune"] == [KEY]
@@ -217,47 +219,49 @@ def test_what_is_read_of_the_others(talk: Talk) -> None:
 
 @pytest.mark.parametrize("reply", NOWHERE, ids=["DB-GPT", "a page", "405", "an older ctl"])
 @pytest.mark.parametrize("verb", CALLS)
-def test_a_controller_without_v1_is_named_in_one_line(talk: Talk, verb: str, reply: httpx.Response) -> None:
-    (error,) = talk("http://u:secret@one", CALLS[verb], handler=Controllers(one=reply))
+def test_a_controller_without_v1_is_named_in_one_line(make_calls: MakeCalls, verb: str, reply: httpx.Response) -> None:
+    (error,) = make_calls("http://u:secret@one", CALLS[verb], handler=Controllers(one=reply))
     assert type(error) is NotSupported
     assert error.exit_code == 6
-    said = "instance" if verb == "get" else verb
-    assert error.detail == f"it has no /api/v1/{said} because it is DB-GPT's own controller or an older ctl"
+    verb_of_v1 = "instance" if verb == "get" else verb
+    assert error.detail == f"it has no /api/v1/{verb_of_v1} because it is DB-GPT's own controller or an older ctl"
     assert str(error) == f"http://one does not support this: {error.detail}"
     assert (error.kind, error.controller) == (ErrorKind.NOT_SUPPORTED, "http://one")
 
 
-def test_what_forwards_to_one_says_so_too(talk: Talk) -> None:
+def test_a_controller_that_forwards_to_dbgpts_is_not_supported_either(make_calls: MakeCalls) -> None:
     reply = problem(501, "the controller behind this one: http://two has no /api/v1", "not_supported")
-    (error,) = talk("http://one", CALLS["drain"], handler=Controllers(one=reply))
+    (error,) = make_calls("http://one", CALLS["drain"], handler=Controllers(one=reply))
     assert type(error) is NotSupported
     assert "http://one does not support this: the controller behind this one: http://two" in str(error)
 
 
 @pytest.mark.parametrize("verb", ["get", "drain", "undrain"])
-def test_an_unknown_instance_is_not_found(talk: Talk, verb: str) -> None:
+def test_an_unknown_instance_is_not_found(make_calls: MakeCalls, verb: str) -> None:
     body = {"status": 404, "detail": "it is not known", "code": "not_found", "instance_key": KEY._asdict()}
     controllers = Controllers(one=httpx.ConnectError("refused"), two=httpx.Response(404, json=body))
-    first, second = talk("http://one,http://two", CALLS[verb], CALLS[verb], handler=controllers)
+    first, second = make_calls("http://one,http://two", CALLS[verb], CALLS[verb], handler=controllers)
     assert type(first) is type(second) is NotFound
     assert str(first) == "it is not known"
-    assert controllers.asked == ["one", "two", "two"]  # that was an answer: it is asked first next time
+    assert controllers.tried == ["one", "two", "two"]  # that was an answer, so it is tried first in the next call
 
 
 @pytest.mark.parametrize("verb", CALLS)
 @pytest.mark.parametrize("body", [b"", b"true", b"[]", b"{}", b'{"instances": 7, "time": 1}', b"{"])
-def test_what_is_no_answer_of_v1_is_passed_over(talk: Talk, verb: str, body: bytes) -> None:
+def test_after_a_malformed_answer_of_v1_the_next_controller_is_tried(
+    make_calls: MakeCalls, verb: str, body: bytes
+) -> None:
     controllers = Controllers(one=httpx.Response(200, content=body), two=answers(verb))
     good, bad = (
-        talk(address, CALLS[verb], handler=controllers)[0] for address in ("http://one,http://two", "http://one")
+        make_calls(address, CALLS[verb], handler=controllers)[0] for address in ("http://one,http://two", "http://one")
     )
     assert not isinstance(good, Exception)
     assert type(bad) is ControllerFailed
 
 
 @pytest.mark.parametrize("verb", CALLS)
-def test_other_refusals_are_as_ever(talk: Talk, verb: str) -> None:
+def test_other_refusals_of_v1_are_those_of_every_call(make_calls: MakeCalls, verb: str) -> None:
     controllers = Controllers(one=problem(422, "no", "invalid_instance"), two=problem(403, "no", "forbidden"))
-    refused, forbidden = (talk(f"http://{host}", CALLS[verb], handler=controllers)[0] for host in ("one", "two"))
+    refused, forbidden = (make_calls(f"http://{host}", CALLS[verb], handler=controllers)[0] for host in ("one", "two"))
     assert type(refused) is ControllerRefused
     assert type(forbidden) is NotAllowed

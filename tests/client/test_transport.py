@@ -16,6 +16,7 @@ import pytest
 from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.transport import client_options
 from dbgpt_ctl.errors import ControllerUnreachable
+from tests.client.clients import OBJECT, VERBS
 from tests.client.servers import (
     LIST_REPLY,
     behaving,
@@ -26,43 +27,42 @@ from tests.client.servers import (
     unconnectable,
     working,
 )
-from tests.client.talk import OBJECT, VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.client.talk import Talk
+    from tests.client.clients import MakeCalls
 
 LIST = VERBS["list"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("first", [black_hole, unconnectable, None], ids=["frozen", "drops packets", "closed"])
-def test_a_controller_that_is_away_costs_its_share_once(talk: Talk, verb: str, first: Any) -> None:
+def test_a_controller_that_is_away_costs_its_share_once(make_calls: MakeCalls, verb: str, first: Any) -> None:
     with ExitStack() as stack:
         away = closed_port() if first is None else stack.enter_context(first())
         here = stack.enter_context(working())
-        outcomes = talk(f"{away},{here.url}", VERBS[verb], VERBS[verb], timeout=1.0)
+        outcomes = make_calls(f"{away},{here.url}", VERBS[verb], VERBS[verb], timeout=1.0)
         assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
         assert len(here.lines) == 2
 
 
 @pytest.mark.parametrize("server", [black_hole, unconnectable], ids=["frozen", "drops packets"])
-def test_nobody_answers(talk: Talk, server: Any) -> None:
+def test_no_controller_answers(make_calls: MakeCalls, server: Any) -> None:
     with server() as away:
-        (outcome,) = talk(f"{away},{closed_port()}", LIST, timeout=0.4)
+        (outcome,) = make_calls(f"{away},{closed_port()}", LIST, timeout=0.4)
     assert type(outcome) is ControllerUnreachable
     assert f"{away}: no answer within 0.2 s" in str(outcome)
     assert "Connection refused" in str(outcome)
 
 
-def test_a_host_that_does_not_resolve(talk: Talk) -> None:
-    (outcome,) = talk("http://nobody.invalid:8000", LIST, timeout=30.0)
+def test_a_host_that_does_not_resolve(make_calls: MakeCalls) -> None:
+    (outcome,) = make_calls("http://unknown.invalid:8000", LIST, timeout=30.0)
     assert type(outcome) is ControllerUnreachable
-    assert "http://nobody.invalid:8000: " in str(outcome)
+    assert "http://unknown.invalid:8000: " in str(outcome)
 
 
-def test_a_reply_that_drips_is_cut_off_at_the_timeout(talk: Talk) -> None:
+def test_a_slow_body_is_cut_off_at_the_timeout(make_calls: MakeCalls) -> None:
     gone = threading.Event()
 
     def drip(connection: socket.socket, _number: int) -> None:
@@ -72,7 +72,7 @@ def test_a_reply_that_drips_is_cut_off_at_the_timeout(talk: Talk) -> None:
             connection.sendall(b" ")
 
     with behaving(drip) as url:
-        (outcome,) = talk(url, LIST, timeout=0.3)
+        (outcome,) = make_calls(url, LIST, timeout=0.3)
         gone.set()
     assert type(outcome) is ControllerUnreachable
     assert "no answer within 0.3 s" in str(outcome)
@@ -88,27 +88,29 @@ BROKEN: dict[str, Callable[[socket.socket], None]] = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_a_broken_reply_is_passed_over(talk: Talk, broken: Callable[[socket.socket], None]) -> None:
+def test_after_a_broken_response_the_next_controller_is_tried(
+    make_calls: MakeCalls, broken: Callable[[socket.socket], None]
+) -> None:
     def behave(connection: socket.socket, _number: int) -> None:
         read_request(connection)
         broken(connection)
 
     with behaving(behave) as bad, working() as here:
-        listed, alone = *talk(f"{bad},{here.url}", LIST), *talk(bad, LIST)
+        listed, alone = *make_calls(f"{bad},{here.url}", LIST), *make_calls(bad, LIST)
     assert listed.objects == [OBJECT]
     assert type(alone) is ControllerUnreachable
     assert bad in str(alone)
     assert str(alone).isprintable()
 
 
-def test_connections_are_kept_alive(talk: Talk) -> None:
+def test_connections_are_kept_alive(make_calls: MakeCalls) -> None:
     with working() as here:
-        talk(here.url, *VERBS.values(), lambda client: client.health())
+        make_calls(here.url, *VERBS.values(), lambda client: client.health())
         assert len(here.lines) == 5
         assert len(here.connections) == 1
 
 
-def test_a_kept_connection_that_closes_under_the_next_call_is_replaced(talk: Talk) -> None:
+def test_a_kept_connection_that_closes_under_the_next_call_is_replaced(make_calls: MakeCalls) -> None:
     numbers: list[int] = []
 
     def behave(connection: socket.socket, number: int) -> None:
@@ -120,20 +122,20 @@ def test_a_kept_connection_that_closes_under_the_next_call_is_replaced(talk: Tal
                 connection.sendall(reply(LIST_REPLY))
 
     with behaving(behave) as url:
-        outcomes = talk(url, LIST, LIST, LIST)
+        outcomes = make_calls(url, LIST, LIST, LIST)
     assert [outcome.objects for outcome in outcomes] == [[OBJECT]] * 3
     assert numbers == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
-def test_a_proxy_of_the_environment_is_only_used_when_asked_for(
-    talk: Talk, name: str, monkeypatch: pytest.MonkeyPatch
+def test_a_proxy_of_the_environment_is_only_used_with_trust_env(
+    make_calls: MakeCalls, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with working() as trap, working() as here:
         monkeypatch.setenv(name, trap.url)
-        (direct,) = talk(here.url, LIST)
+        (direct,) = make_calls(here.url, LIST)
         assert (len(trap.lines), len(here.lines)) == (0, 1)
-        (proxied,) = talk(here.url, LIST, trust_env=True)
+        (proxied,) = make_calls(here.url, LIST, trust_env=True)
         assert (len(trap.lines), len(here.lines)) == (1, 1)
         assert trap.lines[0].startswith(f"GET {here.url}/api/controller/models ")
     assert direct.objects == proxied.objects == [OBJECT]
@@ -156,9 +158,9 @@ def test_https_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     assert context.cert_store_stats()["x509_ca"] == 0
 
 
-def test_https_to_a_server_without_it(talk: Talk) -> None:
+def test_https_to_a_server_without_it(make_calls: MakeCalls) -> None:
     with working() as here:
-        (outcome,) = talk(here.url.replace("http:", "https:"), LIST)
+        (outcome,) = make_calls(here.url.replace("http:", "https:"), LIST)
     assert type(outcome) is ControllerUnreachable
     assert here.url.replace("http:", "https:") in str(outcome)
     assert "SSL" in str(outcome)

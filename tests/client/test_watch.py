@@ -14,8 +14,8 @@ from dbgpt_ctl.client import ControllerClient
 from dbgpt_ctl.client import watch as watch_module
 from dbgpt_ctl.client.watch import MAX_LINE_BYTES, MAX_MESSAGE_BYTES, read_messages
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, NotSupported
+from tests.client.clients import Controllers, problem
 from tests.client.servers import behaving, read_request
-from tests.client.talk import Controllers, problem
 from tests.client.v1_samples import EVENT, NOWHERE
 from tests.support.fake_controller import fake_controller
 
@@ -46,8 +46,8 @@ def test_a_watch_yields_what_is_streamed() -> None:
         change[30:] + b"event: of a newer release\ndata: {}\n\n",
         b'event: reset\nid: t.1\ndata: {"reason":"gone\\n","cursor":"t.1"}\n\nevent: leaving\ndata: {}\n\nevent: ready',
     )
-    assert [each.kind for each in messages] == ["ready", "change", "reset", "leaving"]
-    assert [each.cursor for each in messages[:3]] == ["s.6", "s.7", "t.1"]
+    assert [message.kind for message in messages] == ["ready", "change", "reset", "leaving"]
+    assert [message.cursor for message in messages[:3]] == ["s.6", "s.7", "t.1"]
     assert messages[1].event.id == 7
     assert messages[1].object == EVENT
     assert messages[2].reason == "gone"
@@ -56,10 +56,12 @@ def test_a_watch_yields_what_is_streamed() -> None:
 def test_a_watch_goes_to_the_first_that_answers() -> None:
     away: dict[str, Any] = {"zero": problem(503, "leaving", "registry_unavailable")}
     address = "http://zero,http://one"
-    assert [each.kind for each in watched(b"event: leaving\ndata: {}\n\n", address=address, **away)] == ["leaving"]
+    assert [message.kind for message in watched(b"event: leaving\ndata: {}\n\n", address=address, **away)] == [
+        "leaving"
+    ]
 
 
-def test_a_watch_that_nobody_serves() -> None:
+def test_a_watch_that_no_controller_serves() -> None:
     with (
         ControllerClient("http://one", transport=httpx.MockTransport(Controllers(one=NOWHERE[0]))) as client,
         pytest.raises(NotSupported, match="has no /api/v1/watch"),

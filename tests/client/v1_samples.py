@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from tests.client.talk import KEY, OBJECT, problem
+from tests.client.clients import KEY, OBJECT, problem
 
 TIME = "2026-01-02T03:04:05.678901+00:00"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

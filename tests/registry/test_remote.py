@@ -21,8 +21,8 @@ from dbgpt_ctl.errors import (
     VerbNotSupported,
 )
 from dbgpt_ctl.registry.remote import NEVER, RemoteModelRegistry
+from tests.client.clients import KEY, OBJECT, SENT, Controllers, good, problem
 from tests.client.servers import black_hole, closed_port, working
-from tests.client.talk import KEY, OBJECT, SENT, Controllers, good, problem
 from tests.client.v1_samples import ANSWERS, EVENT, KNOWN, NOW
 
 if TYPE_CHECKING:

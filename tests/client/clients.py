@@ -1,4 +1,4 @@
-"""The blocking and the asynchronous client, driven alike: each test of a call runs over both."""
+"""The blocking and the asynchronous client, behind one function: each test of a call runs over both."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ VERBS: dict[str, Call] = {
 }
 
 
-class Talk(Protocol):
-    """Makes one client, makes the calls with it, closes it; gives what each returned, or the CtlError it raised."""
+class MakeCalls(Protocol):
+    """Opens one client, makes the calls with it and closes it. Returns the result or the CtlError of each call."""
 
     def __call__(self, address: str, *calls: Call, handler: Handler | None = None, **options: Any) -> list[Any]: ...
 
 
-def talk_blocking(address: str, *calls: Call, handler: Handler | None = None, **options: Any) -> list[Any]:
+def make_calls_blocking(address: str, *calls: Call, handler: Handler | None = None, **options: Any) -> list[Any]:
     outcomes: list[Any] = []
     with ControllerClient(address, transport=_mock(handler), **options) as client:
         for call in calls:
@@ -57,8 +57,8 @@ def talk_blocking(address: str, *calls: Call, handler: Handler | None = None, **
     return outcomes
 
 
-def talk_asynchronous(address: str, *calls: Call, handler: Handler | None = None, **options: Any) -> list[Any]:
-    async def talk() -> list[Any]:
+def make_calls_asynchronous(address: str, *calls: Call, handler: Handler | None = None, **options: Any) -> list[Any]:
+    async def make_calls() -> list[Any]:
         outcomes: list[Any] = []
         async with AsyncControllerClient(address, transport=_mock(handler), **options) as client:
             for call in calls:
@@ -69,7 +69,7 @@ def talk_asynchronous(address: str, *calls: Call, handler: Handler | None = None
                     outcomes.append(error)
         return outcomes
 
-    return asyncio.run(talk())
+    return asyncio.run(make_calls())
 
 
 def _mock(handler: Handler | None) -> httpx.MockTransport | None:
@@ -77,14 +77,14 @@ def _mock(handler: Handler | None) -> httpx.MockTransport | None:
 
 
 class Controllers:
-    """A handler for httpx.MockTransport: each host answers as told; `requests` are kept."""
+    """A handler for httpx.MockTransport: each host answers with its value; `requests` are kept."""
 
     def __init__(self, **hosts: httpx.Response | Exception | Handler) -> None:
         self.hosts = hosts
         self.requests: list[httpx.Request] = []
 
     @property
-    def asked(self) -> list[str]:
+    def tried(self) -> list[str]:
         return [request.url.host for request in self.requests]
 
     def __call__(self, request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""The `ctl` command: a verb checks its arguments, makes the client, calls it once and hands the answer to `output`."""
+"""The `ctl` command. A command checks its arguments, makes a client, calls it and passes the answer to `output`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,31 @@ import typer
 
 from dbgpt_ctl import __version__
 from dbgpt_ctl.cli.framework.lazy import application
-from dbgpt_ctl.cli.output import stdout as output
+from dbgpt_ctl.cli.output.stdout import print_lines
 
 __all__ = ["app", "main"]
 
 MODELS = application(
-    "See and change which model instances are registered.",
+    "List and change the registered model instances.",
     {
         "list": "commands.models.list:list_",
         "get": "commands.models.get:get",
         "register": "commands.models.register:register",
-        "deregister": "commands.models.register:deregister",
-        "heartbeat": "commands.models.register:heartbeat",
+        "deregister": "commands.models.deregister:deregister",
+        "heartbeat": "commands.models.heartbeat:heartbeat",
         "drain": "commands.models.drain:drain",
-        "undrain": "commands.models.drain:undrain",
-        "prune": "commands.models.drain:prune",
+        "undrain": "commands.models.undrain:undrain",
+        "prune": "commands.models.prune:prune",
+    },
+)
+CONTEXT = application(
+    "Name clusters and choose one. The names are in ~/.config/dbgpt-ctl/config.toml (or in $XDG_CONFIG_HOME).",
+    {
+        "list": "commands.context:list_",
+        "use": "commands.context:use",
+        "set": "commands.context:set_",
+        "delete": "commands.context:delete",
+        "show": "commands.context:show",
     },
 )
 DB = application(
@@ -38,17 +48,17 @@ app = application(
     {
         "serve": "commands.serve:serve",
         "apply": "commands.apply:apply",
-        "diff": "commands.apply:diff",
+        "diff": "commands.diff:diff",
         "status": "commands.status:status",
         "events": "commands.events:events",
         "health": "commands.health:health",
         "wait": "commands.wait:wait",
-        "assert": "commands.wait:assert_",
+        "assert": "commands.assert_:assert_",
         "why": "commands.why:why",
         "doctor": "commands.doctor:doctor",
         "completion": "commands.completion:completion",
         "models": MODELS,
-        "context": "commands.context:app",
+        "context": CONTEXT,
         "db": DB,
     },
     name="ctl",
@@ -57,9 +67,9 @@ app = application(
 )
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it
-    if wanted:
-        output.print_lines([f"ctl {__version__}"])
+def _show_version(given: bool) -> None:  # noqa: FBT001 - Typer calls it
+    if given:
+        print_lines([f"ctl {__version__}"])
         raise typer.Exit
 
 

@@ -1,33 +1,45 @@
-"""`ctl apply` and `ctl diff`: a file says which instances there are to be."""
+"""`ctl apply`."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dbgpt_ctl.cli.commands.models.drain import MemoryWarning
 from dbgpt_ctl.cli.completion.candidates import files
+from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.results import ResultFormat
+from dbgpt_ctl.cli.manifest.plan import Action, difference_text, make_plan, notes
+from dbgpt_ctl.cli.output.results import NOT_TRIED, Done, attempt_all, conclude, not_tried
+from dbgpt_ctl.cli.output.stdout import OutputFormat
+from dbgpt_ctl.domain.instance import Registration
+from dbgpt_ctl.errors import ConditionNotMet, ControllerUnreachable, NotSupported
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-class ApplyFormat(StrEnum):
-    """The values of `-o`."""
+    from dbgpt_ctl.cli.manifest.plan import Step
+    from dbgpt_ctl.client import ControllerClient
+    from dbgpt_ctl.domain.instance import InstanceKey
 
-    TEXT = "text"
-    JSON = "json"
-
+REASON = "apply"
+_RESULTS = {
+    Action.CREATE: "created",
+    Action.CHANGE: "changed",
+    Action.KEEP: "unchanged",
+    Action.PRUNE: "pruned",
+}
 
 FileName = Annotated[
     str | None,
     typer.Option("--file", "-f", metavar="FILE", autocompletion=files, help="YAML or JSON; - reads standard input."),
 ]
 Prune = Annotated[
-    bool, typer.Option("--prune", help="Also remove what is registered under a model of the file and not in it.")
+    bool, typer.Option("--prune", help="Also remove instances of the file's models that the file does not list.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
-Output = Annotated[ApplyFormat, typer.Option("--output", "-o", help="How to print the results.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and change nothing.")]
+Output = Annotated[OutputFormat, output_option(OutputFormat.TEXT, OutputFormat.JSON, help="Format of the results.")]
 
 
 @takes_session
@@ -36,33 +48,78 @@ def apply(
     *,
     prune: Prune = False,
     dry_run: DryRun = False,
-    output: Output = ApplyFormat.TEXT,
+    output: Output = OutputFormat.TEXT,
     session: Session,
 ) -> int:
-    """Make the registered instances as a file declares them.
+    """Make the registered instances match a file.
 
-    instances: a list of model, host, port and, if they matter, weight, enabled, prompt_template, check_healthy. What is
-    absent is registered, which counts as one heartbeat; enabled false drains. Nothing that is unhealthy or deregistered
-    is made healthy. Doing it twice changes nothing.
+    The file contains `instances:`, a list of entries with model, host and port, and optionally weight, enabled,
+    prompt_template and check_healthy. An absent instance is registered, which counts as one heartbeat; enabled: false
+    drains. Apply never makes an unhealthy or deregistered instance healthy. A second run changes nothing.
     """
-    from dbgpt_ctl.cli.manifest.run import apply_file
+    from dbgpt_ctl.cli.manifest.declarations import read_file  # imports yaml
 
-    return apply_file(file, session, ResultFormat(output.value), prune=prune, dry_run=dry_run)
+    declarations = read_file(file, prune=prune)
+    with session.client() as client:
+        inventory = client.inventory()
+        if inventory.stale_since is not None and not dry_run:
+            raise ControllerUnreachable(
+                f"the registry of {inventory.controller} is away, and its last known state may have changed; "
+                "try again later"
+            )
+        steps = make_plan(declarations, inventory.instances, prune=prune)
+        for line in notes(steps):
+            session.say(line)
+        applier = Applier(client, steps, session, can_drain=inventory.complete, dry_run=dry_run)
+        declared = [step.key for step in steps if step.action is not Action.PRUNE]
+        pruned = [step.key for step in steps if step.action is Action.PRUNE]
+        outcomes = attempt_all(declared, applier, output)
+        failed = any(outcome.error or outcome.result == NOT_TRIED for outcome in outcomes)
+        outcomes += not_tried(pruned) if failed else attempt_all(pruned, applier, output)
+        return conclude(outcomes, output)
 
 
-@takes_session
-def diff(
-    file: FileName = None,
-    *,
-    prune: Prune = False,
-    output: Output = ApplyFormat.TEXT,
-    session: Session,
-) -> int:
-    """Show what `ctl apply` would change.
+class Applier:
+    """Carries out the step of an instance. A step that failed in the middle is completed by the next apply."""
 
-    + is absent, ~ differs, - is not in the file (only with --prune). Exits with 0 when all is as declared, with 5 when
-    it is not.
-    """
-    from dbgpt_ctl.cli.manifest.run import diff_file
+    def __init__(
+        self, client: ControllerClient, steps: Sequence[Step], session: Session, *, can_drain: bool, dry_run: bool
+    ) -> None:
+        self._client = client
+        self._steps = {step.key: step for step in steps}
+        self._warning = MemoryWarning(session)
+        self._can_drain = can_drain
+        self._dry_run = dry_run
 
-    return diff_file(file, session, prune=prune, as_json=output is ApplyFormat.JSON)
+    def __call__(self, key: InstanceKey) -> Done:
+        """Raises CtlError."""
+        step = self._steps[key]
+        if step.enables is not None and not self._can_drain:
+            raise NotSupported("this controller cannot drain: it is DB-GPT's own, or an older ctl; leave out enabled")
+        if not self._dry_run:
+            self._carry_out(step)
+        return self._result(step)
+
+    def _carry_out(self, step: Step) -> None:
+        """A drain comes before a register and an undrain after it, so that no request reaches it in between."""
+        if step.action is Action.PRUNE:
+            self._client.deregister(step.key, remove=True)
+            return
+        if step.action is Action.CHANGE and step.enables is False:
+            self._warning.check(self._client.drain(step.key, reason=REASON))
+        if step.registers:
+            self._client.register(Registration(step.key, **step.facts))
+        if step.action is Action.CREATE and step.enables is False:
+            self._warning.check(self._client.drain(step.key, reason=REASON))
+        if step.enables is True:
+            self._client.undrain(step.key)
+
+    def _result(self, step: Step) -> Done:
+        result = _RESULTS[step.action]
+        if self._dry_run and step.action is not Action.KEEP:
+            result = f"would be {result}"
+        facts: dict[str, Any] = {"changes": step.as_object()["changes"]}
+        changes = step.facts_text() if step.action is Action.CREATE else difference_text(step.differences)
+        reason = step.blocked_reason
+        error = ConditionNotMet(f"{reason} ({difference_text(step.blocked)})") if reason else None
+        return Done(result, f"{result}: {changes}" if changes else result, facts, error)

@@ -1,4 +1,4 @@
-"""`ctl completion`: prints the script that makes TAB work in a shell."""
+"""`ctl completion`."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ from dbgpt_ctl.cli.output.stdout import print_lines
 
 
 class Shell(StrEnum):
-    """The shells that there are scripts for."""
+    """The supported shells."""
 
     BASH = "bash"
     ZSH = "zsh"
     FISH = "fish"
-    POWERSHELL = "powershell"
 
 
-def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")]) -> None:
-    """Print the script that completes ctl at TAB, in bash, zsh, fish or PowerShell.
+def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")]) -> None:
+    """Print the script for completion with TAB in bash, zsh or fish.
 
-    It completes commands, options and their values, and asks the controller for the models and instances that there
-    are: at most 0.3 s, and without a word when it does not answer.
+    It completes commands, options and their values. Names of models and instances come from the controller; when it
+    does not answer within 0.3 s, none are offered.
 
     \b
     To have it in every shell, run once:
       bash   ctl completion bash > ~/.local/share/bash-completion/completions/ctl
-             (without the package bash-completion, put into ~/.bashrc:
+             (without the package bash-completion, add this to ~/.bashrc:
              source <(ctl completion bash))
       zsh    ctl completion zsh > ~/.zfunc/_ctl
-             (and in ~/.zshrc: fpath+=~/.zfunc; autoload -Uz compinit; compinit)
+             (and add this to ~/.zshrc:
+             fpath+=~/.zfunc; autoload -Uz compinit; compinit)
       fish   ctl completion fish > ~/.config/fish/completions/ctl.fish
-      PowerShell, in $PROFILE:
-             ctl completion powershell | Out-String | Invoke-Expression
     """
     from dbgpt_ctl.cli.completion.scripts import SCRIPTS
 

@@ -1,19 +1,18 @@
-"""`ctl context`: names for clusters, so that nobody types addresses; list, use, set, delete and show."""
+"""`ctl context list`, `use`, `set`, `delete` and `show`: names for the addresses of controllers."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.framework.errors import Command, Group
+from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.stdout import print_json, print_lines, print_table, say
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, print_table, say
 from dbgpt_ctl.cli.output.table import Column
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.errors import UsageError
@@ -29,68 +28,48 @@ from dbgpt_ctl.settings.contexts import (
 from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings
 
-app = typer.Typer(
-    cls=Group,
-    help="Name clusters and choose one; kept in ~/.config/dbgpt-ctl/config.toml (XDG_CONFIG_HOME counts).",
-)
-
-
-class ListFormat(StrEnum):
-    """The values of `-o` of a list."""
-
-    TABLE = "table"
-    JSON = "json"
-    NAME = "name"
-
-
-class ShowFormat(StrEnum):
-    """The values of `-o` of a single thing."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 Name = Annotated[
     str, typer.Argument(metavar="NAME", autocompletion=candidates.contexts, show_default=False, help="The context.")
 ]
-MaybeName = Annotated[
+OptionalName = Annotated[
     str | None,
     typer.Argument(metavar="NAME", autocompletion=candidates.contexts, show_default=False, help="The context."),
 ]
 _KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
 
 
-@app.command("list", cls=Command)
 def list_(
     *,
-    output: Annotated[ListFormat, typer.Option("--output", "-o", help="How to print them.")] = ListFormat.TABLE,
-    no_headers: Annotated[bool, typer.Option("--no-headers", help="Leave out the header of the table.")] = False,
+    output: Annotated[
+        OutputFormat,
+        output_option(OutputFormat.TABLE, OutputFormat.JSON, OutputFormat.NAME, help="Format of the list."),
+    ] = OutputFormat.TABLE,
+    no_headers: Annotated[bool, typer.Option("--no-headers", help="Omit the header line of the table.")] = False,
 ) -> None:
-    """List the contexts; the current one has a *."""
+    """List the contexts. A * marks the current one."""
     contexts = _read()
-    rows = [_object(each, contexts) for _, each in sorted(contexts.by_name.items())]
-    if output is ListFormat.JSON:
+    rows = [_object(context, contexts) for _, context in sorted(contexts.by_name.items())]
+    if output is OutputFormat.JSON:
         print_json({"version": 1, "file": str(contexts.path), "current": contexts.current, "contexts": rows})
-    elif output is ListFormat.NAME:
-        print_lines(each["name"] for each in rows)
+    elif output is OutputFormat.NAME:
+        print_lines(row["name"] for row in rows)
     elif rows:
         columns = (Column("CURRENT", folds=False), Column("NAME", folds=False), Column("ADDRESS"), Column("TOKEN FILE"))
         cells = [
-            ["*" if each["current"] else "", each["name"], each["address"] or "-", escaped(each["token_file"] or "-")]
-            for each in rows
+            ["*" if row["current"] else "", row["name"], row["address"] or "-", escaped(row["token_file"] or "-")]
+            for row in rows
         ]
         print_table(columns, cells, headers=not no_headers)
     if not rows:
-        say(f"no contexts in {contexts.path}; ctl context set NAME --address URL makes one")
+        say(f"no contexts in {contexts.path}; ctl context set NAME --address URL creates one")
 
 
-@app.command(cls=Command)
 def use(
-    name: MaybeName = None,
+    name: OptionalName = None,
     *,
-    none: Annotated[bool, typer.Option("--none", help="Have no current context.")] = False,
+    none: Annotated[bool, typer.Option("--none", help="Leave no current context.")] = False,
 ) -> None:
-    """Make a context the current one: its values count where neither flags nor variables say otherwise."""
+    """Make a context the current one. Its values apply where neither a flag nor a variable gives one."""
     if none == (name is not None):
         raise UsageError("give either the NAME of a context or --none")
     contexts = _read()
@@ -99,10 +78,9 @@ def use(
     _write(replace(contexts, current=name))
     print_lines([f"{name} is the current context" if name else "there is no current context"])
     if name and contexts.by_name[name].address and os.environ.get("CONTROLLER_ADDRESS"):
-        say("CONTROLLER_ADDRESS is set here and goes before the current context; --context goes before both")
+        say("CONTROLLER_ADDRESS is set and overrides the current context; --context overrides both")
 
 
-@app.command("set", cls=Command)
 def set_(
     name: Name,
     *,
@@ -111,7 +89,7 @@ def set_(
         typer.Option("--address", "-a", metavar="URL", help="URL of the controller; several with commas."),
     ] = None,
     request_timeout: Annotated[
-        str | None, typer.Option("--request-timeout", metavar="TIME", help="What one request may take, as in 5s.")
+        str | None, typer.Option("--request-timeout", metavar="TIME", help="Timeout of one request, as in 5s.")
     ] = None,
     token_file: Annotated[
         str | None,
@@ -119,13 +97,13 @@ def set_(
             "--token-file",
             metavar="FILE",
             autocompletion=candidates.files,
-            help="File that holds TOKEN or USER:TOKEN; only its owner may be able to read it.",
+            help="File with TOKEN or USER:TOKEN, readable by its owner only.",
         ),
     ] = None,
 ) -> None:
-    """Make a context, or change what is given of one; '' takes a value out.
+    """Create a context, or change the given values of one; '' removes a value.
 
-    A token belongs into a file (--token-file) or into CTL_TOKEN. Comments in the file of contexts are not kept.
+    A token belongs in a file (--token-file) or in CTL_TOKEN. Comments in the file of contexts are not kept.
     """
     contexts = _read()
     known = contexts.by_name.get(check_name(name))
@@ -134,7 +112,7 @@ def set_(
     changes = _checked(address, request_timeout, token_file)
     context = replace(known or Context(name), **changes)
     _write(contexts.with_context(context))
-    print_lines([f"context {name} {'changed' if known else 'made'}"])
+    print_lines([f"context {name} {'changed' if known else 'created'}"])
     if changes.get("address") and context.holds_secret:
         say(
             f"warning: the token in the address is kept in {contexts.path} as it is; --token-file or CTL_TOKEN is safer"
@@ -143,30 +121,31 @@ def set_(
         say(f"ctl context use {name} makes it the current one")
 
 
-@app.command(cls=Command)
 def delete(name: Name) -> None:
-    """Forget a context."""
+    """Delete a context."""
     contexts = _read()
     contexts.named(name, "context")
     _write(contexts.without(name))
     print_lines([f"context {name} deleted"])
     if contexts.current == name:
-        say("it was the current one: there is none now")
+        say("it was the current context: there is none now")
 
 
-@app.command(cls=Command)
 @takes_session
 def show(
     *,
-    output: Annotated[ShowFormat, typer.Option("--output", "-o", help="How to print it.")] = ShowFormat.TABLE,
+    output: Annotated[
+        OutputFormat, output_option(OutputFormat.TABLE, OutputFormat.JSON, help="Format of the settings.")
+    ] = OutputFormat.TABLE,
     session: Session,
 ) -> None:
-    """Show which controller a command would talk to, and where each value comes from. Sends nothing.
+    """Show which controller a command would call, and the origin of each value. Sends nothing.
 
     \b
-    First counts a flag, then a context that is named (--context, CTL_CONTEXT),
-    a variable in the environment, one in a .env file, the current context,
-    the default. A context's token goes to that context's addresses only.
+    A flag takes precedence, then a context that is named (--context,
+    CTL_CONTEXT), a variable in the environment, one in a .env file, the
+    current context, and the default. A context's token is sent to that
+    context's addresses only.
     """
     settings = session.settings
     values: dict[str, Any] = {
@@ -174,11 +153,11 @@ def show(
         **{knob.name: {"value": shown, "from": origin} for knob, shown, origin in settings.effective()},
         "token": {"value": _token(settings), "from": _token_origin(settings)},
     }
-    if output is ShowFormat.JSON:
+    if output is OutputFormat.JSON:
         print_json({"version": 1, **values})
         return
     rows = [
-        [key, escaped(str(_or_dash(each["value"]))), escaped(_or_dash(each["from"]))] for key, each in values.items()
+        [name, escaped(str(_or_dash(row["value"]))), escaped(_or_dash(row["from"]))] for name, row in values.items()
     ]
     print_table([Column("SETTING", folds=False), Column("VALUE"), Column("FROM")], rows, headers=True)
 
@@ -190,11 +169,11 @@ def _read() -> Contexts:
 def _write(contexts: Contexts) -> None:
     write_contexts(contexts)
     if contexts.commented:
-        say(f"warning: the comments that were in {contexts.path} are gone")
+        say(f"warning: the comments in {contexts.path} were removed")
 
 
 def _checked(address: str | None, request_timeout: str | None, token_file: str | None) -> dict[str, Any]:
-    """What was given, as it is to be kept; None for what is to be taken out. Raises UsageError."""
+    """The given values as they are stored; None removes one. Raises UsageError."""
     changes: dict[str, Any] = {}
     if address is not None:
         changes["address"] = _KNOBS["address"].parse(address) if address else None
@@ -207,10 +186,10 @@ def _checked(address: str | None, request_timeout: str | None, token_file: str |
 
 
 def _absolute(path: str) -> str:
-    """A context counts in every folder. A token file that cannot be used is told of now, not at 3 in the morning."""
-    place = path if path.startswith("~") else os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
-    read_token(place)
-    return place
+    """The path of a token file, independent of the current folder. Raises UsageError for a file without a token."""
+    absolute = path if path.startswith("~") else os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
+    read_token(absolute)
+    return absolute
 
 
 def _object(context: Context, contexts: Contexts) -> dict[str, Any]:
@@ -224,8 +203,8 @@ def _object(context: Context, contexts: Contexts) -> dict[str, Any]:
 
 
 def _token(settings: ClientSettings) -> str | None:
-    """Only whether there is one."""
-    return "********" if any(each.credentials for each in settings.addresses) else None
+    """Stars if there is a token, and never the token."""
+    return "********" if any(address.credentials for address in settings.addresses) else None
 
 
 def _token_origin(settings: ClientSettings) -> str | None:

@@ -10,7 +10,7 @@ import typer
 from dbgpt_ctl.cli.diagnosis.report import ReportFormat, exit_code, print_report, report_object, unprobed_lines
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import print_json
-from dbgpt_ctl.cli.parsing.references import ModelFilter
+from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:

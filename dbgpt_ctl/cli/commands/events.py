@@ -1,21 +1,23 @@
-"""`ctl events`: what happened to instances."""
+"""`ctl events`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dbgpt_ctl.cli.commands.event_query import Query, parse_since
 from dbgpt_ctl.cli.completion import candidates
+from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import COLUMNS, Flaps, line_of, row_of
 from dbgpt_ctl.cli.output.escaping import quoted
-from dbgpt_ctl.cli.output.stdout import json_text, print_json, print_lines, wants_colour
+from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_json, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import plain
+from dbgpt_ctl.cli.parsing.durations import parse_duration
+from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.cli.parsing.references import parse_reference
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, UsageError
 
 if TYPE_CHECKING:
@@ -23,27 +25,13 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.watch.follow import Follower
     from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.domain.events import Event
+    from dbgpt_ctl.domain.events import Change, Event
+    from dbgpt_ctl.domain.instance import InstanceKey
 
 VERSION = 1
 PAGE = 1000
-_LAST, _LAST_FOLLOWED = 100, 10
-
-
-class EventFormat(StrEnum):
-    """The values of `-o`."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An event, and the API's own object of it."""
-
-    event: Event
-    object: Mapping[str, Any]
-
+LONGEST_DAYS = 366
+_DEFAULT_LIMIT, _DEFAULT_LIMIT_OF_FOLLOW = 100, 10
 
 Target = Annotated[
     str | None,
@@ -54,16 +42,20 @@ Target = Annotated[
         help="Only this model, or this instance.",
     ),
 ]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on as they happen, until Ctrl-C; over outages too.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Also print new events as they happen, until Ctrl-C.")]
 Since = Annotated[
     str | None,
-    typer.Option("--since", metavar="TIME", help="All from then on: 30m, 2h or 7d ago, or 2026-01-31T12:00:00Z."),
+    typer.Option("--since", metavar="TIME", help="All events since then: 30m, 2h or 7d ago, or 2026-01-31T12:00:00Z."),
 ]
 Limit = Annotated[
     str | None,
     typer.Option(
         "--limit", metavar="N", help="Only the last N. [default: 100; with --follow 10; with --since all there are]"
     ),
+]
+Output = Annotated[
+    OutputFormat,
+    output_option(OutputFormat.TEXT, OutputFormat.JSON, help="Format: json is an array, with -f an object per line."),
 ]
 
 
@@ -74,129 +66,182 @@ def events(
     follow: Follow = False,
     since: Since = None,
     limit: Limit = None,
-    output: Annotated[
-        EventFormat,
-        typer.Option("--output", "-o", help="How to print them: json is an array, with -f an object a line."),
-    ] = EventFormat.TEXT,
+    output: Output = OutputFormat.TEXT,
     session: Session,
 ) -> None:
-    """Show each change of state of the instances: when, from what to what, and who did it.
+    """Show each change of state of instances: time, old and new state, and cause.
 
-    The last events come last. The controller keeps them for 7 days, at most 10,000.
+    The newest event comes last. The controller keeps events for 7 days, at most 10,000. With --follow, outages do not
+    end the command.
     """
-    query, wanted = Query.parse(target), _parse_limit(limit, since=since, follow=follow)
-    moment, ago = parse_since(since)
+    wanted, number = EventFilter.parse(target), _parse_limit(limit, since=since, follow=follow)
+    start, age = parse_since(since)
     with session.client() as client:
-        if ago is not None:
-            moment = (client.status().time or datetime.now().astimezone()) - ago
-        query = replace(query, since=moment)
-        found, cursor = _past(client, query, wanted)
+        if age is not None:
+            start = (client.status().time or datetime.now().astimezone()) - age
+        wanted = replace(wanted, since=start)
+        past, cursor = _read_past(client, wanted, number)
         if follow:
-            _follow(session, Following(client, query, cursor), found, output)
-        elif output is EventFormat.JSON:
-            print_json([each.object for each in found])
+            _follow(session, LiveEvents(client, wanted, cursor), past, output)
+        elif output is OutputFormat.JSON:
+            print_json([item.object for item in past])
         else:
-            _print(session, found, target)
-
-
-def _print(session: Session, found: list[Told], target: str | None) -> None:
-    if not found:
-        session.say(f"no events{'' if target is None else f' of {quoted(target)}'}")
-        return
-    flaps = Flaps()
-    rows = [row_of(each.event.change, flaps.note(each.event.change)) for each in found]
-    print_lines(plain(COLUMNS, rows, headers=True, colour=wants_colour()))  # a reference in pieces could not be copied
-
-
-def _follow(session: Session, following: Following, found: list[Told], output: EventFormat) -> None:
-    from dbgpt_ctl.cli.watch.reader_gone import ends_with_its_reader
-
-    flaps, colour = Flaps(), wants_colour()
-
-    def tell(told: Told) -> None:
-        change = told.event.change
-        if not following.query.matches(change):
-            return
-        count = flaps.note(change)
-        if output is EventFormat.JSON:
-            print_lines([json_text({"version": VERSION, **told.object})])
-        else:
-            print_lines([line_of(change, count, colour=colour)])
-
-    with ends_with_its_reader():
-        for each in found:
-            tell(each)
-        for each in following.live(session):
-            tell(each)
+            _print_table(session, past, target)
 
 
 @dataclass(frozen=True, slots=True)
-class Following:
-    """Events as they come, from `cursor` on."""
+class EventFilter:
+    """The events of one instance, of one model, or all."""
 
-    client: ControllerClient
-    query: Query
-    cursor: str
+    key: InstanceKey | None = None
+    models: ModelFilter = field(default_factory=ModelFilter)
+    since: datetime | None = None
 
-    def live(self, session: Session) -> Iterator[Told]:
-        """Never ends. Over an outage none is lost but what the controllers have forgotten, which is said."""
-        from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
+    @classmethod
+    def parse(cls, word: str | None) -> EventFilter:
+        """From a reference, NAME or NAME@TYPE. Raises UsageError."""
+        if word is None:
+            return cls()
+        try:
+            key = parse_reference(word)
+        except UsageError:
+            if "/" in word and ":" in word.rpartition("/")[2]:
+                raise
+            return cls(models=ModelFilter.parse(word))
+        return cls(key, ModelFilter(model_name=key.model_name))
 
-        host = None if self.query.key is None else self.query.key.host
-        follower = Follower(self.client, Outage(session.say), self.query.models.model_name, host, Position(self.cursor))
-        known = self.cursor
-        for watched in follower:
-            if watched.kind == "change" and watched.event is not None:
-                yield Told(watched.event, watched.object)
-            elif watched.kind == "reset":
-                session.say(f"some events may be missing here: {watched.reason or 'the controller has forgotten them'}")
-                yield from self._caught_up(follower, known)
-            known = follower.position.cursor or known
+    def matches(self, change: Change) -> bool:
+        """For a NAME without a type, which a controller cannot filter by."""
+        return self.key in (None, change.key) and self.models.matches(change.key.model_name)
 
-    def _caught_up(self, follower: Follower, known: str) -> list[Told]:
-        """What is still to be had of what came after the cursor `known`; moves the follower to its end."""
-        from dbgpt_ctl.cli.watch.follow import PAUSE_SECS, Position
-
-        query, was = replace(self.query, since=None), Position(known)
-        while True:
-            try:
-                stream = self.client.events(limit=1).stream
-                found, cursor = _pages(self.client, query, was.number if was.stream == stream else 0)
-            except (ControllerUnreachable, ControllerFailed) as error:
-                follower.outage.begins(error)
-                follower.sleep(PAUSE_SECS)
-            else:
-                follower.position.cursor = cursor
-                return found
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments for `client.events`."""
+        host, port = (None, None) if self.key is None else self.key[1:]
+        return {"model_name": self.models.model_name, "host": host, "port": port, "since": self.since}
 
 
-def _past(client: ControllerClient, query: Query, limit: int | None) -> tuple[list[Told], str]:
-    """The last ones there are, in their order, and the cursor after them."""
-    exact = query.models.name is None
-    if exact and limit is not None and limit <= PAGE:
-        page = client.events(**query.asked, limit=max(limit, 1))
-        found = [Told(*pair) for pair in zip(page.events, page.objects, strict=True)]
-        cursor = f"{page.stream}.{page.last_id}"
-    else:
-        found, cursor = _pages(client, query, 0)
-    return (found if limit is None else found[len(found) - min(limit, len(found)) :]), cursor
+@dataclass(frozen=True, slots=True)
+class EventItem:
+    """An event, parsed and as the API's own object."""
+
+    event: Event
+    object: Mapping[str, Any]
 
 
-def _pages(client: ControllerClient, query: Query, after: int) -> tuple[list[Told], str]:
-    """All beyond the id `after`, and the cursor after them."""
-    found: list[Told] = []
-    while True:
-        page = client.events(**query.asked, after=after, limit=PAGE)
-        pairs = [Told(*pair) for pair in zip(page.events, page.objects, strict=True)]
-        found += [each for each in pairs if query.matches(each.event.change)]
-        if len(pairs) < PAGE:
-            return found, f"{page.stream}.{page.last_id}"
-        after = pairs[-1].event.id
+def parse_since(text: str | None) -> tuple[datetime | None, timedelta | None]:
+    """A time, or an age relative to the registry's clock. Raises UsageError."""
+    if text is None:
+        return None, None
+    try:
+        time = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None, timedelta(seconds=parse_duration("--since", text, longest_days=LONGEST_DAYS))
+    if time.tzinfo is None:
+        raise UsageError(f"--since {quoted(text)} has no time zone: end it with Z, or with an offset such as +02:00")
+    return time, None
 
 
 def _parse_limit(text: str | None, *, since: str | None, follow: bool) -> int | None:
     if text is None:
-        return None if since is not None else _LAST_FOLLOWED if follow else _LAST
+        return None if since is not None else _DEFAULT_LIMIT_OF_FOLLOW if follow else _DEFAULT_LIMIT
     if not (text.isascii() and text.isdigit() and len(text) <= 9):  # noqa: PLR2004
         raise UsageError(f"--limit {quoted(text)} is not a whole number such as 50")
     return int(text)
+
+
+def _print_table(session: Session, items: list[EventItem], target: str | None) -> None:
+    if not items:
+        session.say(f"no events{'' if target is None else f' of {quoted(target)}'}")
+        return
+    flaps = Flaps()
+    rows = [row_of(item.event.change, flaps.add(item.event.change)) for item in items]
+    print_lines(plain(COLUMNS, rows, headers=True, colour=wants_colour()))  # folded references cannot be copied
+
+
+def _follow(session: Session, live: LiveEvents, past: list[EventItem], output: OutputFormat) -> None:
+    from dbgpt_ctl.cli.output.closed_pipe import ends_with_reader
+
+    flaps, colour = Flaps(), wants_colour()
+
+    def print_item(item: EventItem) -> None:
+        change = item.event.change
+        if not live.wanted.matches(change):
+            return
+        count = flaps.add(change)
+        if output is OutputFormat.JSON:
+            print_lines([json_text({"version": VERSION, **item.object})])
+        else:
+            print_lines([line_of(change, count, colour=colour)])
+
+    with ends_with_reader():
+        for item in past:
+            print_item(item)
+        for item in live.follow(session):
+            print_item(item)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEvents:
+    """Events after `cursor`, as they happen."""
+
+    client: ControllerClient
+    wanted: EventFilter
+    cursor: str
+
+    def follow(self, session: Session) -> Iterator[EventItem]:
+        """Never ends. After an outage it continues where it was, and prints a line where events are lost."""
+        from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
+
+        host = None if self.wanted.key is None else self.wanted.key.host
+        outage = Outage(session.say)
+        follower = Follower(self.client, outage, self.wanted.models.model_name, host, Position(self.cursor))
+        last_cursor = self.cursor
+        for watched in follower:
+            if watched.kind == "change" and watched.event is not None:
+                yield EventItem(watched.event, watched.object)
+            elif watched.kind == "reset":
+                reason = watched.reason or "the controller no longer has them"
+                session.say(f"some events may be missing here: {reason}")
+                yield from self._catch_up(follower, last_cursor)
+            last_cursor = follower.position.cursor or last_cursor
+
+    def _catch_up(self, follower: Follower, last_cursor: str) -> list[EventItem]:
+        """The events after `last_cursor` that the controller still has. Moves the follower behind them."""
+        from dbgpt_ctl.cli.watch.follow import PAUSE_SECS, Position
+
+        wanted, last = replace(self.wanted, since=None), Position(last_cursor)
+        while True:
+            try:
+                stream = self.client.events(limit=1).stream
+                items, cursor = _read_pages(self.client, wanted, last.number if last.stream == stream else 0)
+            except (ControllerUnreachable, ControllerFailed) as error:
+                follower.outage.begin(error)
+                follower.sleep(PAUSE_SECS)
+            else:
+                follower.position.cursor = cursor
+                return items
+
+
+def _read_past(client: ControllerClient, wanted: EventFilter, limit: int | None) -> tuple[list[EventItem], str]:
+    """The last events in their order, and the cursor after them."""
+    controller_filters = wanted.models.name is None
+    if controller_filters and limit is not None and limit <= PAGE:
+        page = client.events(**wanted.arguments, limit=max(limit, 1))
+        items = [EventItem(*pair) for pair in zip(page.events, page.objects, strict=True)]
+        cursor = f"{page.stream}.{page.last_id}"
+    else:
+        items, cursor = _read_pages(client, wanted, 0)
+    return (items if limit is None else items[len(items) - min(limit, len(items)) :]), cursor
+
+
+def _read_pages(client: ControllerClient, wanted: EventFilter, after: int) -> tuple[list[EventItem], str]:
+    """All events with an id greater than `after`, and the cursor after them."""
+    items: list[EventItem] = []
+    while True:
+        page = client.events(**wanted.arguments, after=after, limit=PAGE)
+        page_items = [EventItem(*pair) for pair in zip(page.events, page.objects, strict=True)]
+        items += [item for item in page_items if wanted.matches(item.event.change)]
+        if len(page_items) < PAGE:
+            return items, f"{page.stream}.{page.last_id}"
+        after = page_items[-1].event.id

@@ -1,29 +1,20 @@
-"""`ctl health`: does each controller answer, and how fast?"""
+"""`ctl health`."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dbgpt_ctl.cli.framework.options import NoHeaders, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.stdout import print_csv, print_json, print_table, print_yaml, say
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_csv, print_json, print_table, print_yaml, say
 from dbgpt_ctl.cli.output.table import Column
 from dbgpt_ctl.errors import ControllerUnreachable
 
 if TYPE_CHECKING:
     from dbgpt_ctl.client import ControllerHealth
-
-
-class HealthFormat(StrEnum):
-    """The values of `-o`."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-    CSV = "csv"
 
 
 _COLUMNS = (
@@ -32,6 +23,12 @@ _COLUMNS = (
     Column("LATENCY", folds=False),
     Column("DETAIL"),
 )
+Output = Annotated[
+    OutputFormat,
+    output_option(
+        OutputFormat.TABLE, OutputFormat.JSON, OutputFormat.YAML, OutputFormat.CSV, help="Format of the list."
+    ),
+]
 
 
 @takes_session
@@ -40,53 +37,54 @@ def health(
     all_: Annotated[
         bool, typer.Option("--all", help="Succeed only if every controller is healthy, not just one.")
     ] = False,
-    output: Annotated[HealthFormat, typer.Option("--output", "-o", help="How to print them.")] = HealthFormat.TABLE,
-    no_headers: Annotated[bool, typer.Option("--no-headers", help="Leave out the header of table and csv.")] = False,
+    output: Output = OutputFormat.TABLE,
+    no_headers: NoHeaders = False,
     session: Session,
 ) -> int:
-    """Ask each controller of --address how it is.
+    """Show whether each controller of --address is healthy, and how fast it answers.
 
     Exits with 0 if one is healthy (with --all: if all are), else with 3.
     """
     with session.client() as client:
-        found = client.health()
-    _print(found, output, headers=not no_headers)
-    healthy = sum(each.ok for each in found)
-    if healthy == len(found) or (healthy and not all_):
+        controllers = client.health()
+    _print(controllers, output, headers=not no_headers)
+    healthy = sum(controller.ok for controller in controllers)
+    if healthy == len(controllers) or (healthy and not all_):
         return 0
-    say("the controller is not healthy" if len(found) == 1 else f"{healthy} of {len(found)} controllers healthy")
+    number = len(controllers)
+    say("the controller is not healthy" if number == 1 else f"{healthy} of {number} controllers healthy")
     return ControllerUnreachable.exit_code
 
 
-def _print(found: list[ControllerHealth], form: HealthFormat, *, headers: bool) -> None:
-    objects = [_object(each) for each in found]
+def _print(controllers: list[ControllerHealth], form: OutputFormat, *, headers: bool) -> None:
+    objects = [_object(controller) for controller in controllers]
     match form:
-        case HealthFormat.JSON:
+        case OutputFormat.JSON:
             print_json(objects)
-        case HealthFormat.YAML:
+        case OutputFormat.YAML:
             print_yaml(objects)
-        case HealthFormat.CSV:
+        case OutputFormat.CSV:
             print_csv(tuple(objects[0]), objects, headers=headers)
-        case HealthFormat.TABLE:
-            print_table(_COLUMNS, [_row(each) for each in found], headers=headers)
+        case OutputFormat.TABLE:
+            print_table(_COLUMNS, [_row(controller) for controller in controllers], headers=headers)
 
 
-def _object(found: ControllerHealth) -> dict[str, Any]:
+def _object(controller: ControllerHealth) -> dict[str, Any]:
     return {
-        "controller": found.controller,
-        "status": _status(found),
-        "http_status": found.status,
-        "latency_secs": None if found.latency is None else round(found.latency, 6),
-        "detail": found.detail,
+        "controller": controller.controller,
+        "status": _status(controller),
+        "http_status": controller.status,
+        "latency_secs": None if controller.latency is None else round(controller.latency, 6),
+        "detail": controller.detail,
     }
 
 
-def _row(found: ControllerHealth) -> list[str]:
-    latency = "-" if found.latency is None else f"{found.latency * 1000:.1f}ms"
-    return [escaped(found.controller), _status(found), latency, escaped(found.detail)]
+def _row(controller: ControllerHealth) -> list[str]:
+    latency = "-" if controller.latency is None else f"{controller.latency * 1000:.1f}ms"
+    return [escaped(controller.controller), _status(controller), latency, escaped(controller.detail)]
 
 
-def _status(found: ControllerHealth) -> str:
-    if found.ok:
+def _status(controller: ControllerHealth) -> str:
+    if controller.ok:
         return "healthy"
-    return "unreachable" if found.status is None else "unhealthy"
+    return "unreachable" if controller.status is None else "unhealthy"

@@ -1,25 +1,17 @@
-"""`ctl serve`: runs the controller, whose libraries are imported only when it starts."""
+"""`ctl serve`. It imports the controller only to run it."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, takes_settings
-from dbgpt_ctl.cli.output.stdout import print_json, print_table, say
+from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, output_option, takes_settings
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_table, say
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 CONTEXT_SETTINGS = UNDERSCORES_TOO
-"""The Typer context settings of `serve`."""
-
-
-class ConfigFormat(StrEnum):
-    """The values of `-o`."""
-
-    TABLE = "table"
-    JSON = "json"
+"""For Typer's command."""
 
 
 @takes_settings(ControllerSettings)
@@ -28,15 +20,16 @@ def serve(
     *,
     show_config: Annotated[
         bool,
-        typer.Option("--show-config", help="Print the value of every setting and where it came from; start nothing."),
+        typer.Option("--show-config", help="Print every setting with its value and origin, and start nothing."),
     ] = False,
     output: Annotated[
-        ConfigFormat, typer.Option("-o", "--output", help="Format of --show-config.")
-    ] = ConfigFormat.TABLE,
+        OutputFormat, output_option(OutputFormat.TABLE, OutputFormat.JSON, help="Format of --show-config.")
+    ] = OutputFormat.TABLE,
 ) -> None:
-    """Run the controller, until SIGTERM or Ctrl-C.
+    """Run the controller until SIGTERM or Ctrl-C.
 
-    A setting comes from its flag, else its variable in the environment, else in a .env file, else its default.
+    The value of a setting is that of its flag, else of its variable in the environment, else of its variable in a .env
+    file, else its default.
     """
     if show_config:
         _print_config(settings, output)
@@ -45,13 +38,13 @@ def serve(
         say(f"warning: {line}")
     if settings.is_loopback:
         say(f"{settings.host} is loopback only: other hosts need --host")
-    from dbgpt_ctl.controller.bootstrap import run  # FastAPI and uvicorn, for this command alone
+    from dbgpt_ctl.controller.bootstrap import run  # imports FastAPI and uvicorn
 
     run(settings)
 
 
-def _print_config(settings: ControllerSettings, output: ConfigFormat) -> None:
-    if output is ConfigFormat.JSON:
+def _print_config(settings: ControllerSettings, output: OutputFormat) -> None:
+    if output is OutputFormat.JSON:
         print_json({knob.name: {"value": shown, "from": origin} for knob, shown, origin in settings.effective()})
         return
     from dbgpt_ctl.cli.output.table import Column

@@ -11,10 +11,10 @@ import typer
 
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import span
+from dbgpt_ctl.cli.output.instances import duration_text
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_json, print_lines, print_yaml, wants_colour
 from dbgpt_ctl.cli.output.table import Column, coloured, plain
-from dbgpt_ctl.cli.parsing.references import ModelFilter
+from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ControllerError, ControllerUnreachable, CtlError, ErrorKind, NotAllowed, NotSupported
 
@@ -205,7 +205,7 @@ def _screen(controllers: Sequence[ControllerFacts], first: ControllerStatus, war
 def _controller_row(controller: ControllerFacts) -> list[str]:
     status, uptime = controller.status, "-"
     if status and status.time and status.started_at:
-        uptime = span((status.time - status.started_at).total_seconds())
+        uptime = duration_text((status.time - status.started_at).total_seconds())
     latency = "-" if controller.latency is None else f"{controller.latency * 1000:.1f}ms"
     version = escaped(status.version) if status else "-"
     return [escaped(controller.url), _word(controller), version, uptime, latency]

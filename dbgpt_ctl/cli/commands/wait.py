@@ -1,48 +1,44 @@
-"""`ctl wait` and `ctl assert`: gates for scripts. Exit 0 when the condition holds, 5 when it does not."""
+"""`ctl wait`, and the conditions that it shares with `ctl assert`."""
 
 from __future__ import annotations
 
+import operator
+import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dbgpt_ctl.cli.commands.conditions import Condition, count, told
 from dbgpt_ctl.cli.completion import candidates
+from dbgpt_ctl.cli.framework.options import ReportOutput  # noqa: TC001 - Typer reads it
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.stdout import print_json, print_lines, say
+from dbgpt_ctl.cli.output.escaping import escaped, quoted
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
-from dbgpt_ctl.cli.parsing.references import ModelFilter
+from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ConditionNotMet, ControllerFailed, ControllerUnreachable, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from dbgpt_ctl.client import ControllerClient, ReportedInstance
 
-
-class GateFormat(StrEnum):
-    """The values of `-o`."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a look found: `text` is for people, `counts` for scripts."""
-
-    name: str
-    condition: str
-    met: bool
-    text: str
-    counts: dict[str, int]
-
+ABSENT = "absent"
+STATES = (InstanceState.HEALTHY, InstanceState.UNHEALTHY, InstanceState.DRAINED)
+_CONDITION = re.compile(r"\s*([a-z]+)\s*(?:(>=|<=|==|=|>|<)\s*([0-9]{1,9}))?\s*")
+_OPERATORS: dict[str, Callable[[int, int], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "=": operator.eq,
+    "==": operator.eq,
+}
 
 Name = Annotated[
     str | None,
@@ -50,33 +46,20 @@ Name = Annotated[
         metavar="NAME[@TYPE]",
         autocompletion=candidates.models,
         show_default=False,
-        help="The model; without a type: all types of it.",
+        help="The model; without a type: all types of this name.",
     ),
 ]
-ModelName = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME[@TYPE]", autocompletion=candidates.models, help="The model; without a type: all types of it."
-    ),
-]
-Output = Annotated[GateFormat, typer.Option("--output", "-o", help="How to print what was found.")]
 For = Annotated[
     str | None,
     typer.Option(
         "--for",
         metavar="CONDITION",
-        help="As 'healthy>=2'; also of unhealthy and drained; absent: in no list. [healthy>=1]",
+        help="As in 'healthy>=2'; states are healthy, unhealthy, drained; 'absent': none is registered. [healthy>=1]",
     ),
 ]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="How long to wait, as in 10m.")]
-Every = Annotated[str, typer.Option("--every", metavar="TIME", help="How often to look.")]
-OfController = Annotated[bool, typer.Option("--controller", help="Wait for a controller to be healthy, not for NAME.")]
-MinHealthy = Annotated[
-    str, typer.Option("--min-healthy", metavar="NUMBER", help="So many must be healthy and not drained.")
-]
-MaxAge = Annotated[
-    str | None, typer.Option("--max-age", metavar="TIME", help="And have beaten within that, as in 30s.")
-]
+Every = Annotated[str, typer.Option("--every", metavar="TIME", help="Interval of the checks.")]
+OfController = Annotated[bool, typer.Option("--controller", help="Wait for a healthy controller, not for NAME.")]
 
 
 @takes_session
@@ -87,107 +70,130 @@ def wait(
     timeout: Timeout = "5m",
     every: Every = "1s",
     controller: OfController = False,
-    output: Output = GateFormat.TEXT,
+    output: ReportOutput = OutputFormat.TEXT,
     session: Session,
 ) -> None:
     """Wait until instances of a model are in a state, or until a controller is healthy.
 
-    Goes on over outages. Exits with 5 when the time is over, with 3 if no controller could be reached then.
+    An outage does not end it. Exits with 5 at the timeout, with 3 if no controller can be reached at that time.
     """
     if controller == (name is not None):
         raise UsageError("give either NAME or --controller")
     if controller and condition is not None:
         raise UsageError("--for is about instances of NAME: leave it out with --controller")
-    patience, pause = parse_duration("--timeout", timeout), parse_duration("--every", every)
-    wanted, subject = Condition.parse("--for", condition or "healthy>=1"), ModelFilter.parse(name, None)
+    timeout_secs, interval = parse_duration("--timeout", timeout), parse_duration("--every", every)
+    wanted, models = Condition.parse("--for", condition or "healthy>=1"), ModelFilter.parse(name)
     with session.client() as client:
-        look = partial(_controllers, client) if controller else partial(_instances, client, subject, wanted)
-        found = wait_for(look, patience, pause, quiet=session.quiet, monotonic=time.monotonic, sleep=time.sleep)
-    if found.met or output is GateFormat.JSON:
-        _print(found, output)
-    if not found.met:
-        raise ConditionNotMet(f"{found.name} is not {found.condition} after {patience:g}s: {found.text}")
+        check = partial(check_controllers, client) if controller else partial(check_instances, client, models, wanted)
+        last = poll(check, timeout_secs, interval, quiet=session.quiet, monotonic=time.monotonic, sleep=time.sleep)
+    if last.met or output is OutputFormat.JSON:
+        print_check(last, output)
+    if not last.met:
+        raise ConditionNotMet(f"{last.name} is not {last.condition} after {timeout_secs:g}s: {last.text}")
 
 
-@takes_session
-def assert_(
-    name: ModelName,
-    *,
-    min_healthy: MinHealthy = "1",
-    max_age: MaxAge = None,
-    output: Output = GateFormat.TEXT,
-    session: Session,
-) -> int:
-    """Insist that so many instances of a model get requests now.
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`healthy>=2`. A state alone means at least one instance; `absent` means no instance in any state."""
 
-    Exits with 5 when they do not, after printing what there is.
-    """
-    subject, wanted = ModelFilter.parse(name, None), Condition.parse("--min-healthy", f"healthy>={min_healthy}")
-    youngest = None if max_age is None else timedelta(seconds=parse_duration("--max-age", max_age))
-    with session.client() as client:
-        found = _instances(client, subject, wanted, youngest)
-    _print(found, output)
-    if not found.met:
-        say(f"not {found.condition}{subject}: {found.text}")
-    return 0 if found.met else ConditionNotMet.exit_code
+    state: str
+    sign: str
+    number: int
+
+    @classmethod
+    def parse(cls, option: str, text: str) -> Condition:
+        """Raises UsageError, which names the option and the value."""
+        match = _CONDITION.fullmatch(text.lower())
+        if match and match[1] == ABSENT and match[2] is None:
+            return cls(ABSENT, "=", 0)
+        if match and match[1] in STATES:
+            return cls(match[1], match[2] or ">=", int(match[3] or 1))
+        states = ", ".join(STATES)
+        raise UsageError(f"{option} {quoted(text)} is not a condition such as 'healthy>=2' (of {states}) or absent")
+
+    def holds(self, counts: Counter[str]) -> bool:
+        """Whether these numbers of instances per state meet the condition."""
+        number = counts.total() if self.state == ABSENT else counts[self.state]
+        return _OPERATORS[self.sign](number, self.number)
+
+    def __str__(self) -> str:
+        return ABSENT if self.state == ABSENT else f"{self.state}{self.sign}{self.number}"
 
 
-def wait_for(
-    look: Callable[[], Finding],
-    patience: float,
-    pause: float,
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The result of one check of a condition. `text` is for people, `counts` for scripts."""
+
+    name: str
+    condition: str
+    met: bool
+    text: str
+    counts: dict[str, int]
+
+
+def poll(
+    check: Callable[[], Check],
+    timeout: float,
+    interval: float,
     *,
     quiet: bool,
     monotonic: Callable[[], float],
     sleep: Callable[[float], None],
-) -> Finding:
-    """The first finding that is met, or what the last look found: it looks once more when `patience` seconds are over.
+) -> Check:
+    """Checks until the condition is met or the timeout is over, and once more then. Returns the last check.
 
-    Raises what kept that last look from finding anything. An outage is told once.
+    Raises the error of the last check. Of an outage it prints the first error only.
     """
-    deadline, told_outage = monotonic() + patience, False
+    deadline, outage_printed = monotonic() + timeout, False
     while True:
         left = deadline - monotonic()
         try:
-            found = look()
+            result = check()
         except (ControllerUnreachable, ControllerFailed) as error:
             if left <= 0:
                 raise
-            if not told_outage and not quiet:
-                say(f"{error}; waiting on")
-            told_outage = True
+            if not outage_printed and not quiet:
+                say(f"{error}; still waiting")
+            outage_printed = True
         else:
-            if found.met or left <= 0:
-                return found
-        sleep(max(0.0, min(pause, left)))
+            if result.met or left <= 0:
+                return result
+        sleep(max(0.0, min(interval, left)))
 
 
-def _controllers(client: ControllerClient) -> Finding:
-    answers = client.health()
-    healthy = any(each.ok for each in answers)
-    text = "; ".join(f"{each.controller}: {each.detail}" for each in answers)
-    return Finding("controller", "healthy", healthy, escaped(text), {"healthy": sum(each.ok for each in answers)})
+def check_controllers(client: ControllerClient) -> Check:
+    """Whether any controller is healthy."""
+    controllers = client.health()
+    healthy = sum(controller.ok for controller in controllers)
+    text = "; ".join(f"{controller.controller}: {controller.detail}" for controller in controllers)
+    return Check("controller", "healthy", healthy > 0, escaped(text), {"healthy": healthy})
 
 
-def _instances(
-    client: ControllerClient, subject: ModelFilter, wanted: Condition, youngest: timedelta | None = None
-) -> Finding:
-    answer = client.list(subject.model_name)
+def check_instances(
+    client: ControllerClient, models: ModelFilter, wanted: Condition, max_age: timedelta | None = None
+) -> Check:
+    """Whether the instances of a model meet the condition. With `max_age`, older heartbeats do not count."""
+    answer = client.list(models.model_name)
     now = answer.date or datetime.now(UTC)
-    ours = [each for each in answer.instances if subject.matches(each.model_name)]
-    counts = count(ours)
-    fresh = count(each for each in ours if youngest is None or _is_fresh(each, now, youngest))
-    condition = str(wanted) if youngest is None else f"{wanted} within {youngest.total_seconds():g}s"
-    name = escaped(subject.model_name or subject.name or "")
-    return Finding(name, condition, wanted.holds(fresh), told(counts), dict(counts))
+    instances = [instance for instance in answer.instances if models.matches(instance.model_name)]
+    counts = _count_states(instances)
+    recent = _count_states(instance for instance in instances if max_age is None or _is_recent(instance, now, max_age))
+    condition = str(wanted) if max_age is None else f"{wanted} within {max_age.total_seconds():g}s"
+    text = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "none"
+    return Check(models.label, condition, wanted.holds(recent), text, dict(counts))
 
 
-def _is_fresh(instance: ReportedInstance, now: datetime, youngest: timedelta) -> bool:
-    return instance.last_heartbeat is not None and now - instance.last_heartbeat <= youngest
+def _count_states(instances: Iterable[ReportedInstance]) -> Counter[str]:
+    return Counter(instance.state.value for instance in instances)
 
 
-def _print(found: Finding, output: GateFormat) -> None:
-    if output is GateFormat.JSON:
-        print_json({"name": found.name, "condition": found.condition, "met": found.met, "counts": found.counts})
+def _is_recent(instance: ReportedInstance, now: datetime, max_age: timedelta) -> bool:
+    return instance.last_heartbeat is not None and now - instance.last_heartbeat <= max_age
+
+
+def print_check(check: Check, output: OutputFormat) -> None:
+    """Prints a line, or an object with -o json."""
+    if output is OutputFormat.JSON:
+        print_json({"name": check.name, "condition": check.condition, "met": check.met, "counts": check.counts})
     else:
-        print_lines([f"{found.name}: {found.text}"])
+        print_lines([f"{check.name}: {check.text}"])

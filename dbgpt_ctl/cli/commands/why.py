@@ -11,7 +11,7 @@ from dbgpt_ctl.cli.diagnosis.report import ReportFormat, exit_code, print_report
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import print_json, say
-from dbgpt_ctl.cli.parsing.references import ModelFilter
+from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.errors import NotFound
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def why(name: Name, *, no_probe: NoProbe = False, output: Output = ReportFormat.
     from dbgpt_ctl.cli.diagnosis.facts import Scope, diagnose
     from dbgpt_ctl.cli.diagnosis.rules import RULES
 
-    model_filter = ModelFilter.parse(name, None)
+    model_filter = ModelFilter.parse(name)
     facts = collect(session, model_filter, probe=not no_probe)
     findings = diagnose(RULES, facts, Scope.MODEL)
     if output is ReportFormat.JSON:

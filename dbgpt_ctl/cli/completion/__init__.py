@@ -1,1 +1,1 @@
-"""Completion at TAB: the scripts of the shells, what they ask, and the candidates."""
+"""Completion with TAB: the scripts of the shells, the protocol between script and `ctl`, and the candidates."""

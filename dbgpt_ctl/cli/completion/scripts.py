@@ -1,6 +1,6 @@
-"""The completion scripts: what `ctl completion` prints and `make generate` writes. `shells` is their other side.
+"""The completion scripts that `ctl completion` prints and `make generate` writes. `protocol` is their other side.
 
-Each runs the `ctl` that is on the line, with `_CTL_COMPLETE` in its environment, and takes whatever that says for text.
+Each runs the `ctl` of the line with `_CTL_COMPLETE` in its environment, and reads the answer as text only.
 """
 
 from __future__ import annotations
@@ -78,32 +78,6 @@ end
 complete -c ctl -f -a '(__ctl_complete)'
 """
 
-_POWERSHELL = r"""# Completion of ctl for PowerShell. Load it with:
-# ctl completion powershell | Out-String | Invoke-Expression
-Register-ArgumentCompleter -Native -CommandName ctl -ScriptBlock {
-    param($wordToComplete, $commandAst, $cursorPosition)
-    $before = @($commandAst.CommandElements | Select-Object -Skip 1 |
-        Where-Object { $_.Extent.EndOffset -lt $cursorPosition } |
-        ForEach-Object {
-            if ($_ -is [System.Management.Automation.Language.StringConstantExpressionAst]) { $_.Value }
-            else { $_.Extent.Text }
-        })
-    $program = $commandAst.GetCommandName()
-    $saved = $Env:_CTL_COMPLETE, $Env:_CTL_WORDS
-    try {
-        $Env:_CTL_COMPLETE = 'complete_powershell'
-        $Env:_CTL_WORDS = ($before + $wordToComplete) -join "`n"
-        $lines = @(& $program 2>$null)
-    } finally {
-        $Env:_CTL_COMPLETE, $Env:_CTL_WORDS = $saved
-    }
-    $lines | Select-Object -Skip 1 | ForEach-Object {
-        $text, $shown, $help = $_ -split "`t"
-        [System.Management.Automation.CompletionResult]::new($text, $shown, 'ParameterValue', $help)
-    }
-}
-"""
-
-SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH, "powershell": _POWERSHELL}
-FILE_NAMES = {"bash": "ctl.bash", "zsh": "_ctl", "fish": "ctl.fish", "powershell": "ctl.ps1"}
-"""Under these names a shell finds its script in the folder where it looks for such."""
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+FILE_NAMES = {"bash": "ctl.bash", "zsh": "_ctl", "fish": "ctl.fish"}
+"""The names under which a shell finds its script in its folder of completions."""

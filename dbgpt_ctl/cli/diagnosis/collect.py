@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.cli.diagnosis.facts import Endpoint
     from dbgpt_ctl.cli.framework.session import Session
-    from dbgpt_ctl.cli.parsing.references import ModelFilter
+    from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
     from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.models import ControllerStatus
     from dbgpt_ctl.domain.events import Event

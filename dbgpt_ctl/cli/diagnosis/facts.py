@@ -12,14 +12,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from dbgpt_ctl.cli.output.instances import age_of
-from dbgpt_ctl.cli.parsing.references import ModelFilter, reference_to
+from dbgpt_ctl.cli.output.instances import age_text
+from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.domain.instance import BEATING, InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
     from dbgpt_ctl.client.models import ControllerStatus, KnownInstance
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
@@ -75,7 +76,7 @@ class ObservedInstance:
     @property
     def reference(self) -> str:
         """Its reference, escaped."""
-        return reference_to(self.key._asdict())
+        return reference_of(self.key)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -134,7 +135,7 @@ class ControllerFacts:
         """`12s ago`, by the registry's clock; `never` for None."""
         if time is None:
             return "never"
-        return age_of(time, self.time) if self.time else "some time ago"
+        return age_text(time, self.time) if self.time else "some time ago"
 
 
 class ProxiedController(NamedTuple):

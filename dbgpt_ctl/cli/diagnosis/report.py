@@ -73,7 +73,7 @@ def list_warnings(answer: InstanceList | Inventory, now: datetime) -> list[str]:
         return []
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Scope, diagnose
     from dbgpt_ctl.cli.diagnosis.rules import RULES
-    from dbgpt_ctl.cli.parsing.references import ModelFilter
+    from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 
     controller = ControllerFacts(
         answer.controller, time=now, stale_since=answer.stale_since, held_until=answer.held_until

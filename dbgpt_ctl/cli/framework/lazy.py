@@ -1,73 +1,118 @@
-"""Commands that are imported and built when they are used: of some thirty, a command line needs one."""
+"""Groups whose commands are imported and built on first use: of some thirty commands, a command line needs one."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-from dbgpt_ctl.cli.framework.errors import Command, Group
+from dbgpt_ctl.cli.framework import typer_internals
+from dbgpt_ctl.cli.framework.errors import report_error
+from dbgpt_ctl.cli.output.stdout import print_lines
 
 if TYPE_CHECKING:
-    Places = Mapping[str, "str | typer.Typer"]
-    """By the name of a verb or noun: `module:function`, or `module:app`, in dbgpt_ctl.cli; or a noun's application."""
+    CommandTable = Mapping[str, "str | typer.Typer"]
+    """By the name of a command: `module:function` in dbgpt_ctl.cli, or the application of a group."""
+
+COMPLETE = "_CTL_COMPLETE"
+"""A shell that completes a line sets this variable: `ctl` prints candidates then and runs no command."""
 
 
-def lazily(places: Places) -> type[Group]:
-    """A group of these, in their order."""
+def application(help: str, table: CommandTable, **options: Any) -> typer.Typer:  # noqa: A002 - Typer's own word
+    """A group of the commands of that table, in its order."""
 
     class LazyGroup(Group):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.commands = Commands(places)  # type: ignore[assignment]  # nobody adds to it
+            self.commands = LazyCommands(table)  # type: ignore[assignment]  # Click only reads it
 
-    return LazyGroup
-
-
-def application(help: str, places: Places, **options: Any) -> typer.Typer:  # noqa: A002 - Typer's own word
-    """A noun whose verbs are these."""
-    return typer.Typer(cls=lazily(places), help=help, add_completion=False, rich_markup_mode=None, **options)
+    return typer.Typer(cls=LazyGroup, help=help, add_completion=False, rich_markup_mode=None, **options)
 
 
-class Commands(Mapping[str, Any]):
-    """What Click keeps in a dictionary. Names are known at once; a command is built when it is first looked at."""
+class Command(TyperCommand):
+    """A verb. Its function may return its exit code."""
 
-    def __init__(self, places: Places) -> None:
-        self._places = dict(places)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        typer_internals.adapt(self.params)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Typer makes `--help` when it is first needed."""
+        option = super().get_help_option(ctx)
+        typer_internals.adapt([option] if option else [])
+        return option
+
+
+class Group(TyperGroup):
+    """A noun, or `ctl` itself. Every error of a command ends in `main`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        typer_internals.adapt(self.params)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Typer makes `--help` when it is first needed."""
+        option = super().get_help_option(ctx)
+        typer_internals.adapt([option] if option else [])
+        return option
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """A noun without a verb shows its help, with exit code 0."""
+        if not args and not ctx.resilient_parsing:
+            print_lines(ctx.get_help().splitlines())
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Runs the command line and exits with its code (rule 13)."""
+        kwargs = {"prog_name": "ctl"} | kwargs | {"standalone_mode": False}
+        if COMPLETE in os.environ:
+            from dbgpt_ctl.cli.completion.protocol import offer_completions
+
+            offer_completions()
+        try:
+            code = super().main(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - no error goes beyond this line
+            code = report_error(error)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+class LazyCommands(Mapping[str, Any]):
+    """The commands of a group. Names are known at once; a command is built when it is first read."""
+
+    def __init__(self, table: CommandTable) -> None:
+        self._table = dict(table)
         self._built: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._built:
-            self._built[name] = _build(name, self._places[name])
+            self._built[name] = _build(name, self._table[name])
         return self._built[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._table)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._table)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places  # Mapping's own would build it
+        return name in self._table  # Mapping's own method would build the command
 
 
 def _build(name: str, place: str | typer.Typer) -> Any:
     if isinstance(place, typer.Typer):
-        return _group(name, place)
-    module, _, attribute = place.partition(":")
-    home = import_module(f"dbgpt_ctl.cli.{module}")
-    found = getattr(home, attribute)
-    if isinstance(found, typer.Typer):
-        return _group(name, found)
-    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    alone.command(name, cls=Command, context_settings=getattr(home, "CONTEXT_SETTINGS", None))(found)
-    return get_command(alone)
-
-
-def _group(name: str, app: typer.Typer) -> Any:
-    group = get_group(app)
-    group.name = name
-    return group
+        group = get_group(place)
+        group.name = name
+        return group
+    module_name, _, attribute = place.partition(":")
+    module = import_module(f"dbgpt_ctl.cli.{module_name}")
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    settings = getattr(module, "CONTEXT_SETTINGS", None)
+    single.command(name, cls=Command, context_settings=settings)(getattr(module, attribute))
+    return get_command(single)

@@ -1,4 +1,4 @@
-"""The flags of a command, made from a settings class: one per knob, with the variable and the default in its help."""
+"""Arguments and options that several commands share, and the flags that are made of settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dbgpt_ctl.cli.completion.candidates import files
+from dbgpt_ctl.cli.completion import candidates
+from dbgpt_ctl.cli.output.escaping import quoted
+from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.settings.load import Knob, knobs_of
 
 if TYPE_CHECKING:
@@ -19,23 +21,82 @@ if TYPE_CHECKING:
     from dbgpt_ctl.settings.load import Settings
 
 UNDERSCORES_TOO = {"token_normalize_func": lambda token: token.replace("_", "-")}
-"""Typer context settings: `--log_file` means `--log-file`, as in `dbgpt start controller`; no help text shows it."""
+"""Context settings: `--log_file` means `--log-file`, as `dbgpt start controller` spells it. No help shows it."""
 
-_ENV_FILE = typer.Option(
-    "--env-file",
-    metavar="FILE",
-    autocompletion=files,
-    help="Reads variables from there, not from ./.env; '' reads none.",
-)
+
+def output_option(*formats: OutputFormat, help: str) -> Any:  # noqa: A002 - Typer's own word
+    """`--output`, for a command that prints in these formats only."""
+    words = [each.value for each in formats]
+
+    def parse(word: str) -> OutputFormat:
+        if word not in words:
+            raise ValueError(f"{quoted(word)} is not one of {', '.join(words)}")
+        return OutputFormat(word)
+
+    return typer.Option(
+        "--output",
+        "-o",
+        metavar=f"<{'|'.join(words)}>",
+        parser=parse,
+        autocompletion=lambda incomplete: [word for word in words if word.startswith(incomplete)],
+        help=help,
+    )
+
+
+References = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME[@TYPE]/HOST:PORT",
+        autocompletion=candidates.references,
+        show_default=False,
+        help="Instances as `ctl models list -o name` prints them; or one NAME with --host and --port.",
+    ),
+]
+ModelType = Annotated[
+    str | None,
+    typer.Option(
+        "--type", metavar="TYPE", autocompletion=candidates.types, help="Type of a NAME that has none. [default: llm]"
+    ),
+]
+Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Host of NAME, as it is registered.")]
+Port = Annotated[str | None, typer.Option("--port", metavar="PORT", help="Port of NAME.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME[@TYPE]",
+        autocompletion=candidates.models,
+        help="The model; without a type: all types of this name.",
+    ),
+]
+ResultOutput = Annotated[
+    OutputFormat,
+    output_option(
+        OutputFormat.TEXT, OutputFormat.JSON, OutputFormat.YAML, OutputFormat.NAME, help="Format of the results."
+    ),
+]
+"""For a command that changes something, or shows single instances."""
+ReportOutput = Annotated[
+    OutputFormat, output_option(OutputFormat.TEXT, OutputFormat.JSON, help="Format of the report.")
+]
+NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Omit the header line of a table and of csv.")]
+EnvFile = Annotated[
+    str | None,
+    typer.Option(
+        "--env-file",
+        metavar="FILE",
+        autocompletion=candidates.files,
+        help="Read variables from FILE, not from ./.env; '' reads none.",
+    ),
+]
 
 
 def takes_settings(
     kind: type[Settings], knobs: Iterable[Knob] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Gives the decorated command the flags of `kind`'s knobs and --env-file; it gets the settings as `settings`.
+    """Adds the flags of `kind`'s settings and --env-file to a command, and passes it the result as `settings`.
 
-    With `knobs` only these get flags; every knob keeps its variable. `Settings.load` parses the flags, so that a wrong
-    flag and a wrong variable give the same line.
+    With `knobs`, only these settings get flags; all keep their variables. `Settings.load` parses the flags, so that a
+    wrong flag and a wrong variable give the same message.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,7 +113,7 @@ def takes_settings(
             for name, parameter in own.parameters.items()
             if name != "settings"
         ]
-        parameters = [*flags, _parameter("env_file", _ENV_FILE), *others]
+        parameters = [*flags, Parameter("env_file", Parameter.KEYWORD_ONLY, default=None, annotation=EnvFile), *others]
         vars(loaded)["__signature__"] = own.replace(parameters=parameters)
         loaded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return loaded
@@ -80,4 +141,4 @@ def _candidates(knob: Knob) -> Callable[[str], Any] | None:
     words = knob.kind.words
     if words:
         return lambda incomplete: [word for word in words if word.startswith(incomplete)]
-    return files if knob.kind.metavar == "PATH" else None
+    return candidates.files if knob.kind.metavar == "PATH" else None

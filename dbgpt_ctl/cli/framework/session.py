@@ -1,4 +1,4 @@
-"""What every command that talks to a controller shares: its options, and the client made from them."""
+"""What every command that calls a controller shares: its options, and the client made from them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dbgpt_ctl.cli.completion.candidates import contexts, files
-from dbgpt_ctl.cli.framework.verbose import tell
+from dbgpt_ctl.cli.completion.candidates import contexts
+from dbgpt_ctl.cli.framework.options import EnvFile
 from dbgpt_ctl.cli.output.stdout import say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.clock import SystemClock
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dbgpt_ctl.client import ControllerClient
+    from dbgpt_ctl.client.failover import Outcome, Request
     from dbgpt_ctl.clock import Clock
 
-_KNOBS = {knob.name: f"[{knob.variable}; default: {knob.text(knob.default)}]" for knob in knobs_of(ClientSettings)}
+_SHOWN = {knob.name: f"[{knob.variable}; default: {knob.text(knob.default)}]" for knob in knobs_of(ClientSettings)}
 
 _Address = Annotated[
     str | None,
@@ -35,7 +36,7 @@ _Address = Annotated[
         "--address",
         "-a",
         metavar="URL",
-        help=f"URL of the controller; several, with commas, are tried in turn. {_KNOBS['address']}",
+        help=f"URL of the controller; several, separated by commas, are tried in turn. {_SHOWN['address']}",
     ),
 ]
 _RequestTimeout = Annotated[
@@ -43,16 +44,7 @@ _RequestTimeout = Annotated[
     typer.Option(
         "--request-timeout",
         metavar="TIME",
-        help=f"What one request may take, as in 5s or 500ms. {_KNOBS['request_timeout']}",
-    ),
-]
-_EnvFile = Annotated[
-    str | None,
-    typer.Option(
-        "--env-file",
-        metavar="FILE",
-        autocompletion=files,
-        help="Reads variables from there, not from ./.env; '' reads none.",
+        help=f"Timeout of one request, as in 5s or 500ms. {_SHOWN['request_timeout']}",
     ),
 ]
 _Context = Annotated[
@@ -61,18 +53,20 @@ _Context = Annotated[
         "--context",
         metavar="NAME",
         autocompletion=contexts,
-        help="Use that context (see ctl context), before CONTROLLER_ variables; '' uses none. [CTL_CONTEXT]",
+        help="Use this context (see ctl context) before CONTROLLER_ variables; '' uses none. [CTL_CONTEXT]",
     ),
 ]
 _Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Show on stderr each request, which controller answered, and the trace's id."),
+    typer.Option(
+        "--verbose", "-v", help="Show each request on stderr, with the controller that answered and the trace id."
+    ),
 ]
-_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors on stderr.")]
 _OPTIONS = {
     "address": (_Address, None),
     "request_timeout": (_RequestTimeout, None),
-    "env_file": (_EnvFile, None),
+    "env_file": (EnvFile, None),
     "context": (_Context, None),
     "verbose": (_Verbose, False),
     "quiet": (_Quiet, False),
@@ -81,47 +75,56 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Which controllers a command is about, and how much it says of that."""
+    """The controllers of a command, and how much it prints on stderr."""
 
     settings: ClientSettings
     verbose: bool = False
     quiet: bool = False
     env_file: str | None = None
-    """What --env-file says."""
+    """The value of --env-file."""
     clock: Clock = field(default_factory=SystemClock)
 
     def client(self, address: str | None = None) -> ControllerClient:
-        """A client of all controllers, or of that one; nothing is sent yet. Each call starts a trace.
+        """A client of all controllers, or of the one at `address`; it sends nothing yet. Each call starts a trace.
 
-        `address` of one of the controllers may lack its user and token.
+        `address` may lack the user and token of the controller.
         """
         from dbgpt_ctl.client import ControllerClient
 
         return ControllerClient(
             self.addressed(address),
             timeout=self.settings.request_timeout,
-            watch=tell if self.verbose and not self.quiet else None,
+            watch=print_request if self.verbose and not self.quiet else None,
             trace=TraceContext.new,
             actor="operator",
         )
 
     def addressed(self, address: str | None) -> str:
-        """The text that a client takes: of all controllers, or of that one with its user and token."""
+        """The address for a client: of all controllers, or of the one at `address` with its user and token."""
         if address is None:
             return self.settings.address
-        known = (each for each in self.settings.addresses if each.url == address)
-        return next((each.url_with_credentials for each in known), address)
+        known = (controller for controller in self.settings.addresses if controller.url == address)
+        return next((controller.url_with_credentials for controller in known), address)
 
     def say(self, line: str) -> None:
-        """Talk that --quiet silences."""
+        """Prints a line on stderr, unless --quiet is given."""
         if not self.quiet:
             say(line)
 
 
-def takes_session(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The decorated command gets the options that all share; its argument `session` is what they lead to.
+def print_request(request: Request, outcome: Outcome, seconds: float) -> None:
+    """Prints one line on stderr for a request: its URL without credentials, the outcome, and the id of its trace."""
+    from dbgpt_ctl.client.responses import Response  # the client has imported it
 
-    A wrong one raises UsageError before the command runs. The `obj` with which `ctl` is called may be a clock.
+    result = str(outcome.status) if isinstance(outcome, Response) else outcome.detail
+    trace = "" if request.trace is None else f", trace {request.trace.trace_id}"
+    say(f"{request.method} {request.url}: {result}, {seconds * 1000:.1f} ms{trace}")
+
+
+def takes_session(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the shared options to a command and passes it the session that they make, as `session`.
+
+    A wrong option raises UsageError before the command runs. The `obj` with which `ctl` is called may be a clock.
     """
     own = inspect.signature(command, eval_str=True)
 
@@ -150,7 +153,7 @@ def takes_session(command: Callable[..., Any]) -> Callable[..., Any]:
         Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (annotation, default) in _OPTIONS.items()
     ]
-    parameters = [*(each for each in own.parameters.values() if each.name != "session"), *shared]
+    parameters = [*(parameter for parameter in own.parameters.values() if parameter.name != "session"), *shared]
     vars(with_session)["__signature__"] = own.replace(parameters=parameters)
-    with_session.__annotations__ = {each.name: each.annotation for each in parameters}
+    with_session.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_session

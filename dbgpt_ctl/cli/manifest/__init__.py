@@ -1,1 +1,1 @@
-"""Files of instances for `ctl apply` and `ctl diff`: read, checked, compared with the registry, and applied."""
+"""Files of instances for `ctl apply` and `ctl diff`: reading, checking, and the plan of changes."""

@@ -1,17 +1,21 @@
-"""What a file for `ctl apply` and `ctl diff` declares: checked as a whole, each mistake with its place. Pure."""
+"""The declarations in a file of instances: checked as a whole, each mistake reported with its place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbgpt_ctl.cli.manifest.documents import Node, read_document
+from dbgpt_ctl.cli.manifest.documents import MAX_BYTES, Node, read_document
 from dbgpt_ctl.cli.output.escaping import quoted
-from dbgpt_ctl.cli.parsing.references import DEFAULT_TYPE, reference_to, require_callable
+from dbgpt_ctl.cli.output.stdout import say
+from dbgpt_ctl.cli.parsing.references import DEFAULT_TYPE, reference_of, require_callable
 from dbgpt_ctl.cli.parsing.suggestions import nearest
 from dbgpt_ctl.domain.fields import parse_host, parse_model_name, parse_port, parse_prompt_template, parse_weight
 from dbgpt_ctl.domain.instance import InstanceKey
-from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.errors import CtlError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,20 +23,21 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.manifest.documents import Field
 
 _TOP = "instances"
+_MOST_PROBLEMS = 20
+"""More mistakes are counted only."""
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
-    """One instance of the file. `stated` holds those of weight, enabled, prompt_template and check_healthy that the
-    file gives, in that order: only these are compared.
-    """
+class Declaration:
+    """One instance of the file."""
 
     key: InstanceKey
-    stated: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = dataclass_field(default_factory=dict)
+    """Those of weight, enabled, prompt_template and check_healthy that the file gives, in this order."""
 
 
 class InvalidFile(UsageError):
-    """What is wrong with the file, a line for each mistake."""
+    """The file contains mistakes; `problems` has a line for each."""
 
     def __init__(self, name: str, problems: Sequence[str]) -> None:
         count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
@@ -40,96 +45,132 @@ class InvalidFile(UsageError):
         self.problems = problems
 
 
-def read_instances(data: bytes, name: str) -> list[Declared]:
-    """The instances that a file declares, in its order. `name` is what people call the file.
+def read_file(file: str | None, *, prune: bool) -> list[Declaration]:
+    """The declarations in a file; `-` is standard input. Prints the mistakes, and raises UsageError with their count.
 
-    Raises UsageError for what is neither YAML nor JSON, InvalidFile for all other mistakes at once.
+    With `prune`, a file without instances is a mistake too.
     """
-    reader = _Reader(name)
-    found = reader.instances(read_document(data, name))
-    if reader.problems:
-        raise InvalidFile(name, reader.problems)
-    return found
+    if file is None:
+        raise UsageError("give -f FILE; -f - reads standard input")
+    name = "standard input" if file == "-" else file
+    try:
+        declarations = read_declarations(_read_bytes(file), name)
+    except InvalidFile as error:
+        for line in error.problems[:_MOST_PROBLEMS]:
+            say(line)
+        if len(error.problems) > _MOST_PROBLEMS:
+            say(f"and {len(error.problems) - _MOST_PROBLEMS} more")
+        raise
+    if not declarations and prune:
+        raise UsageError(f"{name} declares no instances: --prune takes the models to prune from its instances")
+    return declarations
 
 
-class _Reader:
-    """Collects problems on its way."""
+def _read_bytes(file: str) -> bytes:
+    """The content of the file, cut one byte after the limit."""
+    try:
+        if file == "-":
+            if sys.stdin is None:
+                raise CtlError("cannot read standard input: it is closed")
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
+        with Path(file).open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {quoted(file)}: {error.strerror or error}") from None
+    except ValueError:
+        raise UsageError(f"cannot read {quoted(file)}: it is not a valid file name") from None
+
+
+def read_declarations(data: bytes, name: str) -> list[Declaration]:
+    """The declarations in the content of the file `name`, in its order. Pure.
+
+    Raises UsageError for what is neither YAML nor JSON, InvalidFile for all other mistakes together.
+    """
+    checker = _Checker(name)
+    declarations = checker.declarations(read_document(data, name))
+    if checker.problems:
+        raise InvalidFile(name, checker.problems)
+    return declarations
+
+
+class _Checker:
+    """Checks a document and collects its problems."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self.problems: list[str] = []
 
-    def instances(self, document: Node) -> list[Declared]:
-        """What the document declares, as far as it is right."""
+    def declarations(self, document: Node) -> list[Declaration]:
+        """The declarations without mistakes."""
         top = self._fields(document, "the file", (_TOP,))
         if top is None:
             return []
         if _TOP not in top:
-            self._note(document.line, "", f"no list '{_TOP}:', which declares the instances")
+            self._note(document.line, "", f"the list '{_TOP}:' is missing")
             return []
         entries = top[_TOP].node
         if not isinstance(entries.value, list):
-            self._note(top[_TOP].line, _TOP, f"{_what(entries)} is not a list; for none write []")
+            self._note(top[_TOP].line, _TOP, f"{_quote_value(entries)} is not a list; write [] for no instances")
             return []
-        return self._each(entries.value)
+        return self._entries(entries.value)
 
-    def _each(self, entries: Sequence[Node]) -> list[Declared]:
-        seen: dict[InstanceKey, int] = {}
-        found: list[Declared] = []
-        for number, entry in enumerate(entries):
-            declared = self._declared(entry, f"{_TOP}[{number}]")
-            if declared is None:
+    def _entries(self, entries: Sequence[Node]) -> list[Declaration]:
+        positions: dict[InstanceKey, int] = {}
+        declarations: list[Declaration] = []
+        for position, entry in enumerate(entries):
+            path = f"{_TOP}[{position}]"
+            declaration = self._entry(entry, path)
+            if declaration is None:
                 continue
-            if declared.key in seen:
-                shown = reference_to(declared.key._asdict())
-                before = seen[declared.key]
-                self._note(entry.line, f"{_TOP}[{number}]", f"{shown} is declared by {_TOP}[{before}] already")
-                continue
-            seen[declared.key] = number
-            found.append(declared)
-        return found
+            first = positions.setdefault(declaration.key, position)
+            if first == position:
+                declarations.append(declaration)
+            else:
+                reference = reference_of(declaration.key)
+                self._note(entry.line, path, f"{reference} is declared by {_TOP}[{first}] already")
+        return declarations
 
-    def _declared(self, entry: Node, path: str) -> Declared | None:
+    def _entry(self, entry: Node, path: str) -> Declaration | None:
         fields = self._fields(entry, path, tuple(_RULES))
         if fields is None:
             return None
-        good = len(self.problems)
+        problems_before = len(self.problems)
         values: dict[str, Any] = {}
         for key, rule in _RULES.items():
             if key in fields:
                 self._read(fields[key], path, rule, values)
             elif rule.required:
                 self._note(entry.line, path, f"{key} is missing")
-        if len(self.problems) > good:
+        if len(self.problems) > problems_before:
             return None
         identity = InstanceKey(values.pop("model"), values.pop("host"), values.pop("port"))
-        return Declared(identity, values)
+        return Declaration(identity, values)
 
-    def _read(self, found: Field, path: str, rule: _Rule, values: dict[str, Any]) -> None:
-        value = found.node.value
-        if type(value) not in rule.types:
-            self._note(found.node.line, f"{path}.{found.key}", f"{_what(found.node)} is not {rule.wanted}")
+    def _read(self, field: Field, path: str, rule: _Rule, values: dict[str, Any]) -> None:
+        node, path = field.node, f"{path}.{field.key}"
+        if type(node.value) not in rule.types:
+            self._note(node.line, path, f"{_quote_value(node)} is not {rule.wanted}")
             return
         try:
-            values[found.key] = rule.parse(value)
+            values[field.key] = rule.parse(node.value)
         except UsageError as error:
-            self._note(found.node.line, f"{path}.{found.key}", str(error))
+            self._note(node.line, path, str(error))
 
     def _fields(self, node: Node, path: str, known: Sequence[str]) -> dict[str, Field] | None:
-        """The fields of a mapping; None for what is none."""
+        """The fields of a mapping by key; None for a node that is no mapping."""
         if not isinstance(node.value, tuple):
-            self._note(node.line, path, f"{_what(node)} is not a mapping with {', '.join(known)}")
+            self._note(node.line, path, f"{_quote_value(node)} is not a mapping with {', '.join(known)}")
             return None
         fields: dict[str, Field] = {}
-        for each in node.value:
-            if each.key in fields:
-                self._note(each.line, path, f"key {quoted(each.key)} stands there twice")
-            elif each.key not in known:
-                near = nearest(each.key, known)
-                hint = f"; did you mean {near}?" if near else f"; known are {', '.join(known)}"
-                self._note(each.line, path, f"unknown key {quoted(each.key)}{hint}")
+        for field in node.value:
+            if field.key in fields:
+                self._note(field.line, path, f"key {quoted(field.key)} is there twice")
+            elif field.key not in known:
+                near = nearest(field.key, known)
+                hint = f"; did you mean {near}?" if near else f"; known keys are {', '.join(known)}"
+                self._note(field.line, path, f"unknown key {quoted(field.key)}{hint}")
             else:
-                fields[each.key] = each
+                fields[field.key] = field
         return fields
 
     def _note(self, line: int | None, path: str, problem: str) -> None:
@@ -163,11 +204,11 @@ _RULES = {
     "prompt_template": _Rule(parse_prompt_template, (str, type(None)), "a text or null"),
     "check_healthy": _Rule(bool, (bool,), "true or false"),
 }
-"""In the order in which differences are told."""
+"""In the order in which differences are printed."""
 
 
-def _what(node: Node) -> str:
-    """A value as an error quotes it."""
+def _quote_value(node: Node) -> str:
+    """A value in an error message."""
     if isinstance(node.value, list):
         return "a list"
     if isinstance(node.value, tuple):

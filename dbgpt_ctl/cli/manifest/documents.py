@@ -1,34 +1,40 @@
-"""YAML and JSON files as plain values that know where they stand. Pure.
+"""Reads YAML and JSON files as plain values with their line numbers. Pure.
 
-Of YAML only what JSON can say too: no tags, no anchors, no aliases, no merge keys, one document. Words mean what they
-look like (YAML 1.2's core rules, decimal numbers only): `no` and `on` are texts, `22:22` is no number.
+Of YAML it accepts what JSON can express: no tags, anchors, aliases or merge keys, and one document. A word has the
+value that it looks like (YAML 1.2's core rules, decimal numbers only): `no` and `on` are texts, `22:22` is no number.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import yaml
+from yaml.composer import Composer
+
 from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 8
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
+_PLAIN, _QUOTED = "plain", "quoted"
+"""Tags of scalars: only a plain one can be a number, a boolean or null."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`value`: a text, number, boolean or None; a list of nodes; or for a mapping a tuple of `Field`s, doubles too.
+    """`value`: a text, number, boolean or None; a list of nodes; or for a mapping a tuple of `Field`s.
 
-    `line` counts from 1; None in JSON.
+    A mapping may contain a key twice. `line` counts from 1; None in JSON.
     """
 
     value: Any
@@ -37,7 +43,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A key of a mapping, where it stands, and its value."""
+    """A key of a mapping with its line, and its value."""
 
     key: str
     node: Node
@@ -45,7 +51,7 @@ class Field:
 
 
 def read_document(data: bytes, name: str) -> Node:
-    """The one document of a file that people call `name`. Raises UsageError, with the line where one is known."""
+    """The document of the file `name`. Raises UsageError, with the line where one is known."""
     if len(data) > MAX_BYTES:
         raise UsageError(f"{name} is larger than {MAX_BYTES // 1024**2} MiB, the most that is read")
     try:
@@ -53,19 +59,17 @@ def read_document(data: bytes, name: str) -> Node:
     except UnicodeDecodeError as error:
         raise UsageError(f"{name} is not UTF-8: byte {error.start + 1} is wrong") from None
     if text.lstrip()[:1] in ("{", "["):
-        node = _from_json(text, name)
+        node = _read_json(text, name)
         if node is not None:
             return node
-    return _from_yaml(text, name)
+    return _read_yaml(text, name)
 
 
-def _from_json(text: str, name: str) -> Node | None:
-    """None for what is no JSON: flow style YAML starts alike."""
-    import json
-
+def _read_json(text: str, name: str) -> Node | None:
+    """None for text that is not JSON: YAML in flow style starts with the same characters."""
     try:
         value = json.loads(text, object_pairs_hook=_Pairs, parse_constant=str, parse_float=_number)
-        return _of_json(value, name, 0)
+        return _from_json(value, name, 0)
     except RecursionError:
         raise _too_deep(name, None) from None
     except ValueError:
@@ -73,88 +77,95 @@ def _from_json(text: str, name: str) -> Node | None:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """An object's keys and values, doubles too."""
+    """The keys and values of an object, with duplicates."""
 
 
-def _of_json(value: Any, name: str, depth: int) -> Node:
+def _from_json(value: Any, name: str, depth: int) -> Node:
     if depth > MAX_DEPTH:
         raise _too_deep(name, None)
     if isinstance(value, _Pairs):
-        return Node(tuple(Field(key, _of_json(each, name, depth + 1)) for key, each in value))
+        return Node(tuple(Field(key, _from_json(item, name, depth + 1)) for key, item in value))
     if isinstance(value, list):
-        return Node([_of_json(each, name, depth + 1) for each in value])
+        return Node([_from_json(item, name, depth + 1) for item in value])
     return Node(value)
 
 
-def _from_yaml(text: str, name: str) -> Node:
-    import yaml
-
+def _read_yaml(text: str, name: str) -> Node:
     try:
-        events = iter(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-        return _Builder(events, name).document()
+        return _YamlComposer(text, name).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{name}:{mark.line + 1}" if mark else name
-        raise UsageError(f"{where}: neither YAML nor JSON: {error.problem or error.context}") from None
+        place = f"{name}:{mark.line + 1}" if mark else name
+        raise UsageError(f"{place}: neither YAML nor JSON: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{name} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
 
 
-class _Builder:
-    """Nodes from the parser's events. Depth is bounded, and nothing is referred to twice."""
+class _YamlComposer(Composer):
+    """PyYAML's composer of nodes, with bounded depth and without anchors, aliases and tags."""
 
-    def __init__(self, events: Iterator[Any], name: str) -> None:
-        self._events = events
+    peek_event: Callable[[], Any]
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__()
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        self.check_event, self.peek_event, self.get_event = loader.check_event, loader.peek_event, loader.get_event
         self._name = name
+        self._depth = 0
 
     def document(self) -> Node:
-        """The first and only document; an empty file is one None."""
-        found = Node(None, 1)
-        documents = 0
-        for event in self._events:
-            kind = type(event).__name__
-            if kind in ("StreamStartEvent", "StreamEndEvent", "DocumentEndEvent"):
-                continue
-            if kind == "DocumentStartEvent":
-                documents += 1
-                if documents > 1:
-                    self._refuse(event, "a second document starts here; give one")
-                continue
-            found = self._node(event, 0)
-        return found
+        """The only document; a Node of None for an empty file."""
+        self.get_event()  # the start of the stream
+        if self.check_event(yaml.StreamEndEvent):
+            return Node(None, 1)
+        node = self.compose_document()
+        if not self.check_event(yaml.StreamEndEvent):
+            self._refuse(self.peek_event(), "a second document starts here; give one")
+        return self._converted(node)
 
-    def _node(self, event: Any, depth: int) -> Node:
-        line = event.start_mark.line + 1
-        kind = type(event).__name__
-        if kind == "AliasEvent" or event.anchor is not None:
-            self._refuse(event, "anchors and aliases are not taken here; write the value out")
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """PyYAML calls this for every node."""
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            self._refuse(event, "anchors and aliases are not accepted here; write the value out")
         if event.tag not in (None, "!"):
-            self._refuse(event, f"tag {quoted(str(event.tag))} is not taken here")
-        if kind == "ScalarEvent":
-            plain = event.implicit[0] and event.style in (None, "")
-            return Node(_scalar(event.value) if plain else event.value, line)
-        if depth >= MAX_DEPTH:
-            raise _too_deep(self._name, line)
-        if kind == "SequenceStartEvent":
-            return Node([self._node(each, depth + 1) for each in self._until("SequenceEndEvent")], line)
-        return Node(tuple(self._field(each, depth) for each in self._until("MappingEndEvent")), line)
+            self._refuse(event, f"tag {quoted(str(event.tag))} is not accepted here")
+        if self._depth >= MAX_DEPTH and not isinstance(event, yaml.ScalarEvent):
+            raise _too_deep(self._name, event.start_mark.line + 1)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
-    def _field(self, event: Any, depth: int) -> Field:
-        key = self._node(event, depth + 1)
-        if type(event).__name__ != "ScalarEvent":
-            self._refuse(event, "a list or mapping as key")
-        return Field(str(event.value), self._node(next(self._events), depth + 1), key.line)
+    def resolve(self, kind: Any, _value: Any, implicit: Any) -> str:
+        """PyYAML calls this for the tag of every node."""
+        return _PLAIN if kind is yaml.ScalarNode and implicit[0] else _QUOTED
 
-    def _until(self, end: str) -> Iterator[Any]:
-        while type(event := next(self._events)).__name__ != end:
-            yield event
+    def descend_resolver(self, parent: Any, index: Any) -> None:
+        """PyYAML calls this before every node."""
 
-    def _refuse(self, event: Any, why: str) -> NoReturn:
-        raise UsageError(f"{self._name}:{event.start_mark.line + 1}: {why}")
+    def ascend_resolver(self) -> None:
+        """PyYAML calls this after every node."""
+
+    def _converted(self, node: Any) -> Node:
+        line = node.start_mark.line + 1
+        if isinstance(node, yaml.ScalarNode):
+            return Node(_scalar(node.value) if node.tag == _PLAIN else node.value, line)
+        if isinstance(node, yaml.SequenceNode):
+            return Node([self._converted(item) for item in node.value], line)
+        return Node(tuple(self._field(key, value) for key, value in node.value), line)
+
+    def _field(self, key: Any, value: Any) -> Field:
+        if not isinstance(key, yaml.ScalarNode):
+            self._refuse(key, "a list or mapping as key")
+        return Field(str(key.value), self._converted(value), key.start_mark.line + 1)
+
+    def _refuse(self, item: Any, reason: str) -> NoReturn:
+        raise UsageError(f"{self._name}:{item.start_mark.line + 1}: {reason}")
 
 
 def _scalar(text: str) -> Any:
-    """What a word without quotes means."""
+    """The value of a word without quotes."""
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     if _INTEGER.fullmatch(text):
@@ -163,11 +174,11 @@ def _scalar(text: str) -> Any:
 
 
 def _number(text: str) -> float | str:
-    """A number beyond what a float holds stays a text."""
+    """A number that a float cannot hold stays a text."""
     number = float(text)
     return number if math.isfinite(number) else text
 
 
 def _too_deep(name: str, line: int | None) -> UsageError:
-    where = name if line is None else f"{name}:{line}"
-    return UsageError(f"{where}: nested deeper than {MAX_DEPTH} levels")
+    place = name if line is None else f"{name}:{line}"
+    return UsageError(f"{place}: nested deeper than {MAX_DEPTH} levels")

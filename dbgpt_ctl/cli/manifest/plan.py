@@ -1,10 +1,11 @@
-"""What there is to do to make a registry hold what a file declares. Pure.
+"""The steps that make a registry match a file, and their texts. Pure.
 
-    make_plan       declared x registered -> a Step for each instance
-    Step            create, change, leave or prune one instance; what cannot be done, and what a worker would undo
+    make_plan       declarations x registered instances -> one Step per instance
+    Step            create, change, keep or prune one instance; differences that can be removed, and those that cannot
+    notes           what a person should know before the steps are carried out
 
-Apply never makes an instance healthy that is there and is not: a register counts as a heartbeat and revives, and its
-worker may be dead. An instance that is absent is registered as the file says.
+Apply never makes a registered instance healthy: a register counts as a heartbeat and would send requests to a worker
+that may be dead. An absent instance is registered as the file declares it.
 """
 
 from __future__ import annotations
@@ -14,22 +15,24 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dbgpt_ctl.cli.output.escaping import quoted
+from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.domain.instance import BEATING, InstanceState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from dbgpt_ctl.cli.manifest.declarations import Declared
+    from dbgpt_ctl.cli.manifest.declarations import Declaration
     from dbgpt_ctl.client import ReportedInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 REGISTERED_FIELDS = ("weight", "prompt_template")
-"""What a register of a known instance updates (rule 5)."""
+"""The fields that a register of a known instance updates (rule 5)."""
 DEFAULTS: dict[str, Any] = {"weight": 1.0, "enabled": True, "prompt_template": None, "check_healthy": True}
 
 
-class Kind(StrEnum):
-    """What becomes of an instance."""
+class Action(StrEnum):
+    """What apply does to an instance."""
 
     CREATE = "create"
     CHANGE = "change"
@@ -37,8 +40,11 @@ class Kind(StrEnum):
     PRUNE = "prune"
 
 
+_SIGNS = {Action.CREATE: "+", Action.CHANGE: "~", Action.KEEP: "~", Action.PRUNE: "-"}
+
+
 class Difference(NamedTuple):
-    """`old` is registered, `new` declared."""
+    """`old` is the registered value, `new` the declared one."""
 
     field: str
     old: Any
@@ -47,90 +53,170 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One instance. `facts`: all that a register would send, what the file leaves out as it is registered."""
+    """The action for one instance."""
 
     key: InstanceKey
-    kind: Kind
+    action: Action
     differences: tuple[Difference, ...] = ()
-    """That can be made to vanish."""
-    stuck: tuple[Difference, ...] = ()
-    """That cannot: `why_stuck`."""
-    why_stuck: str | None = None
+    """Those that apply can remove."""
+    blocked: tuple[Difference, ...] = ()
+    """Those that apply cannot remove, because of `blocked_reason`."""
+    blocked_reason: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    """All values that a register sends; a field that the file leaves out keeps its registered value."""
     state: InstanceState | None = None
-    """None for what is absent."""
-    beats: bool = False
-    """It is alive; when its worker registers again, it sends weight and prompt template of its own."""
+    """None for an absent instance."""
+    is_beating: bool = False
+    """Its worker is alive. When the worker registers again, it sends its own weight and prompt template."""
 
     @property
     def registers(self) -> bool:
-        """Whether a register is sent."""
-        return self.kind is Kind.CREATE or any(each.field in REGISTERED_FIELDS for each in self.differences)
+        """Whether apply sends a register."""
+        return self.action is Action.CREATE or any(diff.field in REGISTERED_FIELDS for diff in self.differences)
 
     @property
-    def switches(self) -> bool | None:
-        """True: undrain; False: drain; None: neither."""
-        if self.kind is Kind.CREATE:
+    def enables(self) -> bool | None:
+        """True for an undrain, False for a drain, None for neither."""
+        if self.action is Action.CREATE:
             return None if self.facts["enabled"] else False
-        return next((each.new for each in self.differences if each.field == "enabled"), None)
+        return next((diff.new for diff in self.differences if diff.field == "enabled"), None)
 
     @property
     def differs(self) -> bool:
-        """Whether the registry does not hold what the file declares."""
-        return self.kind is not Kind.KEEP or bool(self.stuck)
+        """Whether the registry does not match the file."""
+        return self.action is not Action.KEEP or bool(self.blocked)
+
+    def as_line(self) -> str:
+        """A line of `ctl diff`."""
+        created = self.action is Action.CREATE
+        changes = self.facts_text() if created else difference_text((*self.differences, *self.blocked))
+        return f"{_SIGNS[self.action]} {reference_of(self.key)}{' ' if changes else ''}{changes}"
+
+    def as_object(self) -> dict[str, Any]:
+        """An object of `ctl diff -o json`. `possible` says whether apply can make the change.
+
+        `changes` is empty for an instance to prune, and contains what is not the default for one to create.
+        """
+        if self.action is Action.CREATE:
+            changes = [
+                {"field": name, "old": None, "new": value, "possible": True}
+                for name, value in self._facts_beyond_defaults()
+            ]
+            return {**self.key._asdict(), "action": self.action.value, "changes": changes}
+        changes = [{**diff._asdict(), "possible": True} for diff in self.differences]
+        changes += [{**diff._asdict(), "possible": False} for diff in self.blocked]
+        action = Action.CHANGE if self.differs and self.action is Action.KEEP else self.action
+        return {**self.key._asdict(), "action": action.value, "changes": changes}
+
+    def facts_text(self) -> str:
+        """`weight 2, enabled false`: the values that are not the default."""
+        return ", ".join(f"{name} {_value_text(value)}" for name, value in self._facts_beyond_defaults())
+
+    def _facts_beyond_defaults(self) -> list[tuple[str, Any]]:
+        return [(name, value) for name, value in self.facts.items() if value != DEFAULTS[name]]
 
 
-def make_plan(declared: Iterable[Declared], registered: Iterable[ReportedInstance], *, prune: bool) -> list[Step]:
-    """A step for each declared instance, in the order of the file; then with `prune` one for each that is registered
-    under a model of the file and not declared, in order of identity.
+def make_plan(
+    declarations: Iterable[Declaration], registered: Iterable[ReportedInstance], *, prune: bool
+) -> list[Step]:
+    """A step for each declaration, in the order of the file.
+
+    With `prune`, then a step for each instance that is registered under a model of the file and not declared, in order
+    of identity.
     """
-    there = {each.key: each for each in registered}
-    wanted = list(declared)
-    steps = [_step(each, there.get(each.key)) for each in wanted]
+    instances = {instance.key: instance for instance in registered}
+    wanted = list(declarations)
+    steps = [_step(declaration, instances.get(declaration.key)) for declaration in wanted]
     if prune:
-        models, keys = {each.key.model_name for each in wanted}, {each.key for each in wanted}
-        extra = sorted(key for key in there if key.model_name in models and key not in keys)
-        steps += [Step(key, Kind.PRUNE, state=there[key].state, beats=_beats(there[key])) for key in extra]
+        keys = {declaration.key for declaration in wanted}
+        models = {key.model_name for key in keys}
+        extra = sorted(key for key in instances if key.model_name in models and key not in keys)
+        steps += [
+            Step(key, Action.PRUNE, state=instances[key].state, is_beating=instances[key].state in BEATING)
+            for key in extra
+        ]
     return steps
 
 
-def _step(wanted: Declared, there: ReportedInstance | None) -> Step:
-    if there is None:
-        return Step(wanted.key, Kind.CREATE, facts=DEFAULTS | wanted.stated)
-    current = {name: getattr(there, name) for name in DEFAULTS}
-    found = [
+def _step(wanted: Declaration, instance: ReportedInstance | None) -> Step:
+    if instance is None:
+        return Step(wanted.key, Action.CREATE, facts=DEFAULTS | wanted.fields)
+    current = {name: getattr(instance, name) for name in DEFAULTS}
+    differences = [
         Difference(name, current[name], value)
-        for name, value in wanted.stated.items()
-        if not _same(current[name], value)
+        for name, value in wanted.fields.items()
+        if not _is_same(current[name], value)
     ]
-    stuck = [each for each in found if each.field == "check_healthy"]
-    why = ["check_healthy cannot be changed once an instance is there: remove it and apply again"] if stuck else []
-    if there.state not in BEATING and any(each.field in REGISTERED_FIELDS for each in found):
-        registered = [each for each in found if each.field in REGISTERED_FIELDS]
-        stuck += registered
-        why.append(
-            f"{' and '.join(each.field for each in registered)} not changed while it is {there.state}: "
+    blocked = [diff for diff in differences if diff.field == "check_healthy"]
+    reasons = ["check_healthy of a registered instance cannot be changed: remove it and apply again"] if blocked else []
+    registered = [diff for diff in differences if diff.field in REGISTERED_FIELDS]
+    if instance.state not in BEATING and registered:
+        blocked += registered
+        reasons.append(
+            f"{' and '.join(diff.field for diff in registered)} not changed while it is {instance.state}: "
             "a register would count as a heartbeat and send it requests; apply again when its worker beats"
         )
-    doable = tuple(each for each in found if each not in stuck)
+    possible = tuple(diff for diff in differences if diff not in blocked)
     return Step(
-        wanted.key,
-        Kind.CHANGE if doable else Kind.KEEP,
-        doable,
-        tuple(stuck),
-        "; ".join(why) or None,
-        current | wanted.stated,
-        there.state,
-        _beats(there),
+        key=wanted.key,
+        action=Action.CHANGE if possible else Action.KEEP,
+        differences=possible,
+        blocked=tuple(blocked),
+        blocked_reason="; ".join(reasons) or None,
+        facts=current | wanted.fields,
+        state=instance.state,
+        is_beating=instance.state in BEATING,
     )
 
 
-def _beats(there: ReportedInstance) -> bool:
-    return there.state in BEATING
-
-
-def _same(old: Any, new: Any) -> bool:
-    """Weights are kept with seven digits in DB-GPT's table; no template is null or empty."""
+def _is_same(old: Any, new: Any) -> bool:
+    """DB-GPT's table keeps seven digits of a weight; a missing prompt template is null or empty."""
     if isinstance(new, int | float) and not isinstance(new, bool):
         return isinstance(old, int | float) and math.isclose(old, new, rel_tol=1e-6)
     return (old or None) == (new or None)
+
+
+def notes(steps: Sequence[Step]) -> Iterator[str]:
+    """What a person should know before the steps are carried out: a line for each kind of it."""
+    created = [step for step in steps if step.action is Action.CREATE and step.facts["check_healthy"]]
+    if created:
+        yield (
+            f"{_names(created)}: a register counts as one heartbeat; "
+            "unhealthy after the heartbeat timeout if no worker beats"
+        )
+    undone = [step for step in steps if step.is_beating and step.registers]
+    if undone:
+        changed = {diff.field for step in undone for diff in step.differences}
+        fields = " and ".join(name for name in REGISTERED_FIELDS if name in changed)
+        yield f"warning: {_names(undone)}: alive; its worker resets {fields} when it registers again"
+    for state, advice in (
+        (InstanceState.DEREGISTERED, "its worker or ctl models register brings it back"),
+        (InstanceState.UNHEALTHY, "apply leaves it so until its worker beats"),
+    ):
+        kept = [step for step in steps if step.state is state and step.action is not Action.PRUNE]
+        if kept:
+            yield f"{_names(kept)}: {state}; {advice}"
+    alive = [step for step in steps if step.action is Action.PRUNE and step.is_beating]
+    if alive:
+        yield f"warning: {_names(alive)}: not in the file and alive; its worker registers it again at its next start"
+
+
+def difference_text(differences: Iterable[Difference]) -> str:
+    """`weight 1 -> 2, enabled true -> false`; empty for none."""
+    return ", ".join(f"{diff.field} {_value_text(diff.old)} -> {_value_text(diff.new)}" for diff in differences)
+
+
+def _names(steps: Sequence[Step]) -> str:
+    first = reference_of(steps[0].key)
+    return first if len(steps) == 1 else f"{first} and {len(steps) - 1} more"
+
+
+def _value_text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return quoted(value)
+    short = f"{value:g}"
+    return short if float(short) == value else str(value)

@@ -1,1 +1,1 @@
-"""What the commands print: data on standard output, messages on standard error."""
+"""Prints data on standard output and messages on standard error."""

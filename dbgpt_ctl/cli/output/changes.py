@@ -1,4 +1,4 @@
-"""How a change of state is told: on a line for people, and as an object. What strangers named is escaped."""
+"""Changes of state as lines and table rows. Text from unknown clients is escaped."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import STATE_COLOURS, utc
+from dbgpt_ctl.cli.output.instances import STATE_COLOURS, utc_text
 from dbgpt_ctl.cli.output.table import GAP, Column, coloured
-from dbgpt_ctl.cli.parsing.references import reference_to
+from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.domain.instance import InstanceState
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ _TEENS = range(11, 14)
 
 
 class Flaps:
-    """How often each instance expired of late, as far as it was told here."""
+    """Counts how often each instance expired within a window, among the changes that it was given."""
 
     def __init__(self, window: timedelta = FLAP_WINDOW) -> None:
         self._window = window
         self._times: dict[InstanceKey, deque[datetime]] = {}
 
-    def note(self, change: Change) -> int:
-        """How many times it expired within the window, this change included; 0 for any other change."""
+    def add(self, change: Change) -> int:
+        """How many times the instance expired within the window, with this change; 0 for other causes."""
         if change.cause.verb != EXPIRE:
             return 0
         times = self._times.setdefault(change.key, deque())
@@ -52,19 +52,20 @@ class Flaps:
 
 def row_of(change: Change, flaps: int) -> list[str]:
     """The cells of COLUMNS."""
-    return [utc(change.time), reference_of(change.key), escaped(change.old), escaped(change.new), cause(change, flaps)]
+    states = [escaped(change.old), escaped(change.new)]
+    return [utc_text(change.time), reference_of(change.key), *states, cause_text(change, flaps)]
 
 
 def line_of(change: Change, flaps: int, *, colour: bool) -> str:
-    """The same as one line, for what comes one by one."""
+    """The same as one line, for changes that are printed one by one."""
     old, new = escaped(change.old), escaped(change.new)
-    room = " " * max(0, _STATE_WIDTH - len(new))
-    states = f"{_in(old, colour=colour)} -> {_in(new, colour=colour)}{room}"
-    return GAP.join([utc(change.time), reference_of(change.key), states, cause(change, flaps)]).rstrip()
+    padding = " " * max(0, _STATE_WIDTH - len(new))
+    states = f"{state_text(old, colour=colour)} -> {state_text(new, colour=colour)}{padding}"
+    return GAP.join([utc_text(change.time), reference_of(change.key), states, cause_text(change, flaps)]).rstrip()
 
 
-def cause(change: Change, flaps: int = 0) -> str:
-    """`drain by operator 10.0.0.9: new driver`; `expire (3rd time in 10m)`; empty where nobody told."""
+def cause_text(change: Change, flaps: int = 0) -> str:
+    """`drain by operator 10.0.0.9: new driver`, `expire (3rd time in 10m)`; empty where the cause is unknown."""
     verb, actor, reason = change.cause
     if not verb:
         return ""
@@ -73,15 +74,11 @@ def cause(change: Change, flaps: int = 0) -> str:
     return f"{escaped(verb)}{by}{f': {escaped(reason)}' if reason else ''}{again}"
 
 
-def reference_of(key: InstanceKey) -> str:
-    """The key's reference, escaped."""
-    return reference_to(key._asdict())
-
-
 def ordinal(number: int) -> str:
-    """`1st`, `2nd` ..."""
+    """`1st`, `2nd`, `3rd`, `4th`."""
     return f"{number}{'th' if number % 100 in _TEENS else _ORDINALS.get(number % 10, 'th')}"
 
 
-def _in(state: str, *, colour: bool) -> str:
+def state_text(state: str, *, colour: bool) -> str:
+    """The state, with `colour` in its colour."""
     return coloured(state, STATE_COLOURS.get(state)) if colour else state

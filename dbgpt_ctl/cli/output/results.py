@@ -1,13 +1,12 @@
-"""What became of each target of a verb that changes something: a line each, and one exit code for all."""
+"""Runs an action on several instances: one line of result for each, and one exit code for all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dbgpt_ctl.cli.output.stdout import print_json, print_lines, print_yaml, say
-from dbgpt_ctl.cli.parsing.references import reference_to
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, print_yaml, say
+from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, CtlError, NotAllowed, NotFound
 
 if TYPE_CHECKING:
@@ -15,37 +14,27 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.domain.instance import InstanceKey
 
-
-_OF_THE_CONTROLLER = (ControllerUnreachable, ControllerFailed, NotAllowed)
-"""These say nothing about the target."""
+_CONTROLLER_ERRORS = (ControllerUnreachable, ControllerFailed, NotAllowed)
+"""The cause of these is the controller and not the instance."""
 FAILED, NOT_TRIED = "failed", "not tried"
-
-
-class ResultFormat(StrEnum):
-    """The values of `-o` for a verb that changes something."""
-
-    TEXT = "text"
-    JSON = "json"
-    YAML = "yaml"
-    NAME = "name"
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a verb did to one target. `line` is `result` as people read it; `facts` are further keys for scripts.
-
-    `error`: a part of what was asked could not be done.
-    """
+    """The result of an action on one instance."""
 
     result: str
     line: str | None = None
+    """The result for people, where it differs."""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys for scripts."""
     error: CtlError | None = None
+    """A part of the action failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`result` is a word or two, such as `registered`, `failed` or `not tried`."""
+    """The outcome for one instance. `result` is a word or two, such as `registered`, `failed` or `not tried`."""
 
     key: InstanceKey
     result: str
@@ -54,79 +43,75 @@ class Outcome:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def as_object(self) -> dict[str, Any]:
-        """For json and yaml: the identity, the result, and for a failure the error's code and message."""
+        """For json and yaml: identity, result, facts, and for a failure the code and message of the error."""
         error = {"error": self.error.code, "detail": str(self.error)} if self.error else {}
         return {**self.key._asdict(), "result": self.result, **self.facts, **error}
 
 
-Act: TypeAlias = "Callable[[InstanceKey], str | Done]"
+Action: TypeAlias = "Callable[[InstanceKey], str | Done]"
 """Returns the result or raises CtlError."""
 
 
-def for_each(keys: Sequence[InstanceKey], act: Act, form: ResultFormat) -> int:
-    """Calls `act` for one key after the other. Returns the exit code.
+def run_for_each(keys: Sequence[InstanceKey], action: Action, form: OutputFormat) -> int:
+    """Runs the action on one instance after the other and prints the outcomes. Returns the exit code.
 
-    When one target fails the next is tried, except when no controller answers or it wants other credentials.
+    A failure does not end it, except when no controller answers or the controller does not accept the credentials.
     """
-    return conclude(attempt_all(keys, act, form), form)
+    return conclude(attempt_all(keys, action, form), form)
 
 
-def attempt_all(keys: Sequence[InstanceKey], act: Act, form: ResultFormat) -> list[Outcome]:
-    """As `for_each`, up to the lines: of each key what became of it."""
+def attempt_all(keys: Sequence[InstanceKey], action: Action, form: OutputFormat) -> list[Outcome]:
+    """The outcome for each key. Prints the lines of text and name, but no document and no exit code."""
     outcomes: list[Outcome] = []
     for key in keys:
-        outcomes.append(_attempt(key, act))
-        show(outcomes[-1], form)
+        outcomes.append(_attempt(key, action))
+        print_outcome(outcomes[-1], form)
         if isinstance(outcomes[-1].error, ControllerUnreachable | NotAllowed):
             break
     return outcomes + not_tried(keys[len(outcomes) :])
 
 
 def not_tried(keys: Sequence[InstanceKey]) -> list[Outcome]:
-    """The outcomes of what is left out, which it says."""
+    """The outcomes of keys that are left out. Prints how many they are."""
     if keys:
-        say(f"{len(keys)} not tried: {reference(keys[0])}{' and what follows' if len(keys) > 1 else ''}")
+        say(f"{len(keys)} not tried: {reference_of(keys[0])}{' and those after it' if len(keys) > 1 else ''}")
     return [Outcome(key, NOT_TRIED) for key in keys]
 
 
-def conclude(outcomes: Sequence[Outcome], form: ResultFormat) -> int:
-    """Prints what comes as one document. Returns the exit code."""
-    if form is ResultFormat.JSON:
-        print_json([each.as_object() for each in outcomes])
-    if form is ResultFormat.YAML:
-        print_yaml([each.as_object() for each in outcomes])
-    return exit_code_of([each.error for each in outcomes if each.error])
+def conclude(outcomes: Sequence[Outcome], form: OutputFormat) -> int:
+    """Prints the document of json and yaml. Returns the exit code."""
+    objects = [outcome.as_object() for outcome in outcomes]
+    if form is OutputFormat.JSON:
+        print_json(objects)
+    if form is OutputFormat.YAML:
+        print_yaml(objects)
+    return exit_code_of([outcome.error for outcome in outcomes if outcome.error])
 
 
 def exit_code_of(errors: Sequence[CtlError]) -> int:
-    """0 without errors; 4 when all that failed were not found; else the code of the first other error."""
+    """0 without errors; 4 when all errors are NotFound; else the code of the first other error."""
     if not errors:
         return 0
     return next((error.exit_code for error in errors if not isinstance(error, NotFound)), NotFound.exit_code)
 
 
-def reference(key: InstanceKey) -> str:
-    """The key's reference, escaped."""
-    return reference_to(key._asdict())
-
-
-def show(outcome: Outcome, form: ResultFormat) -> None:
-    """The line of one target, in the formats that have lines."""
-    if isinstance(outcome.error, _OF_THE_CONTROLLER):
+def print_outcome(outcome: Outcome, form: OutputFormat) -> None:
+    """Prints the error of an outcome, and its line in text and name."""
+    if isinstance(outcome.error, _CONTROLLER_ERRORS):
         say(str(outcome.error))
     elif outcome.error:
-        say(f"{reference(outcome.key)}: {outcome.error}")
+        say(f"{reference_of(outcome.key)}: {outcome.error}")
     if outcome.result == FAILED:
         return
-    if form is ResultFormat.TEXT:
-        print_lines([f"{reference(outcome.key)} {outcome.line or outcome.result}"])
-    elif form is ResultFormat.NAME:
-        print_lines([reference(outcome.key)])
+    if form is OutputFormat.TEXT:
+        print_lines([f"{reference_of(outcome.key)} {outcome.line or outcome.result}"])
+    elif form is OutputFormat.NAME:
+        print_lines([reference_of(outcome.key)])
 
 
-def _attempt(key: InstanceKey, act: Act) -> Outcome:
+def _attempt(key: InstanceKey, action: Action) -> Outcome:
     try:
-        done = act(key)
+        done = action(key)
     except CtlError as error:
         return Outcome(key, FAILED, error)
     if isinstance(done, str):

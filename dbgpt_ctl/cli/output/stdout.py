@@ -1,4 +1,4 @@
-"""What the commands print: data on stdout, and only here; talk on stderr."""
+"""Writes data to stdout and messages to stderr. No other module writes to either."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.output.table import Column
 
 
-class Format(StrEnum):
-    """The values of `-o`. json, yaml and csv hold the API's own keys and values."""
+class OutputFormat(StrEnum):
+    """The values of `-o`; each command takes some of them. json, yaml and csv hold the API's own keys and values."""
 
     TABLE = "table"
     WIDE = "wide"
+    TEXT = "text"
     JSON = "json"
     YAML = "yaml"
     CSV = "csv"
@@ -31,7 +32,7 @@ class Format(StrEnum):
 
 
 class PipeClosed(CtlError):
-    """Who read stdout has seen enough: nothing to say. 128 + SIGPIPE, as 130 is 128 + SIGINT."""
+    """The reader of stdout closed the pipe, as `head` does. No message; 128 + SIGPIPE, as 130 is 128 + SIGINT."""
 
     exit_code = 141
 
@@ -39,60 +40,61 @@ class PipeClosed(CtlError):
 _BEYOND_ASCII = re.compile(r"[^\n -~]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 FORMULA_STARTS = ("=", "+", "-", "@")
-"""A spreadsheet takes a cell that starts with one of these for a formula; in csv such text gets a `'` before it."""
+"""A spreadsheet reads a cell that starts with one of these as a formula; csv output puts a `'` before such text."""
 
 
 def say(line: str) -> None:
-    """A line for the person, on stderr."""
+    """Writes a message to stderr."""
     if sys.stderr is None:
         return
     try:
-        sys.stderr.write(f"ctl: {defused(line)}\n")  # at once: `ctl health` talks from several threads
+        sys.stderr.write(f"ctl: {defused(line)}\n")  # one write, because `ctl health -v` writes from several threads
         sys.stderr.flush()
     except OSError:
-        _let_go_of(sys.stderr)
+        _discard(sys.stderr)
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Lines on stdout, as they are; at once, also in a pipe. Characters that its encoding lacks come out as escapes."""
+    """Writes lines to stdout and flushes them. Characters that its encoding lacks are escaped."""
     print_raw("".join(f"{line}\n" for line in lines))
 
 
 def print_raw(text: str) -> None:
-    """As `print_lines`, without line ends of its own."""
+    """Writes text to stdout as it is and flushes it."""
     stream = _stdout()
     try:
         stream.write(text)
         stream.flush()
     except OSError as error:
-        _let_go_of(stream)
+        _discard(stream)
         if isinstance(error, BrokenPipeError):
             raise PipeClosed("the reader of the output is gone") from error
         raise CtlError(f"cannot write the output: {error.strerror or error}") from error
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
-    """A JSON document, in which no character that a terminal obeys or hides is raw."""
+    """Writes a JSON document in which every character that a terminal obeys or hides is escaped."""
     print_lines([json_text(value, indent=indent)])
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """JSON: letters of any script as they are, all that is not printable as JSON's own escapes."""
+    """JSON with letters of any script as they are, and JSON's own escapes for what is not printable."""
     import json
 
-    text = json.dumps(value, ensure_ascii=not _speaks_unicode(), indent=indent)
-    return _BEYOND_ASCII.sub(lambda found: found[0] if found[0].isprintable() else _json_escape(found[0]), text)
+    text = json.dumps(value, ensure_ascii=not _encodes_unicode(), indent=indent)
+    return _BEYOND_ASCII.sub(lambda match: match[0] if match[0].isprintable() else _json_escape(match[0]), text)
 
 
 def print_yaml(value: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
-    """A YAML document; with a text in it that is not printable, everything beyond ASCII is escaped."""
+    """Writes a YAML document. If a text in it is not printable, everything beyond ASCII is escaped."""
     import yaml
 
     texts = list(_texts(value))
-    plain = _speaks_unicode() and all(text.isprintable() for text in texts)
+    plain = _encodes_unicode() and all(text.isprintable() for text in texts)
     whole = all(text.isascii() or not _SURROGATE.search(text) for text in texts)
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper) if whole else yaml.SafeDumper  # the fast one fails at them
-    # No anchors: what stands there twice is read by other tools, and by people, where it stands.
+    # The fast dumper fails at surrogates.
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper) if whole else yaml.SafeDumper
+    # No anchors: people and other tools read a value where it stands, also when it stands there twice.
     dumper = type("Dumper", (dumper,), {"ignore_aliases": lambda _dumper, _data: True})
     plain_value = value if isinstance(value, Mapping) else list(value)
     dumped = yaml.dump(plain_value, Dumper=dumper, allow_unicode=plain, sort_keys=False, width=2**30)
@@ -100,7 +102,7 @@ def print_yaml(value: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
 
 
 def print_csv(keys: Sequence[str], objects: Iterable[Mapping[str, Any]], *, headers: bool) -> None:
-    """RFC 4180 with line feeds. null is an empty cell, booleans as in JSON, text is escaped and never a formula."""
+    """Writes RFC 4180 with line feeds. null is an empty cell, booleans are as in JSON, text is escaped."""
     import csv
     import io
 
@@ -108,17 +110,16 @@ def print_csv(keys: Sequence[str], objects: Iterable[Mapping[str, Any]], *, head
     writer = csv.writer(text, lineterminator="\n")
     if headers:
         writer.writerow(keys)
-    writer.writerows([_csv_cell(each.get(key)) for key in keys] for each in objects)
+    writer.writerows([_csv_cell(row.get(key)) for key in keys] for row in objects)
     print_lines(text.getvalue().split("\n")[:-1])
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headers: bool) -> None:
-    """Framed and in colour on a terminal, without both where NO_COLOR is set; in a pipe never cut nor coloured."""
+    """Writes a table: on a terminal framed and in colour unless NO_COLOR is set, in a pipe plain and never cut."""
     from dbgpt_ctl.cli.output.table import MAX_RICH_ROWS, fitted, plain
 
-    on_terminal = _stdout().isatty()
-    colour = on_terminal and _wants_colour()
-    if on_terminal and len(rows) <= MAX_RICH_ROWS:
+    colour = wants_colour()
+    if is_terminal() and len(rows) <= MAX_RICH_ROWS:
         width = shutil.get_terminal_size().columns
         print_lines(fitted(columns, rows, width=width, colour=colour, headers=headers))
     else:
@@ -126,13 +127,13 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, hea
 
 
 def is_terminal() -> bool:
-    """Whether a person looks at stdout."""
+    """Whether stdout is a terminal."""
     return bool(_stdout().isatty())
 
 
 def wants_colour() -> bool:
-    """Whether stdout is a terminal that is to show colours."""
-    return is_terminal() and _wants_colour()
+    """Whether stdout is a terminal with colours."""
+    return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -142,8 +143,8 @@ def _texts(value: Any) -> Iterator[str]:
         for pair in value.items():
             yield from _texts(pair)
     elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _texts(each)
+        for item in value:
+            yield from _texts(item)
 
 
 def _stdout() -> Any:
@@ -154,19 +155,15 @@ def _stdout() -> Any:
     return sys.stdout
 
 
-def _let_go_of(stream: Any) -> None:
-    """Lets what cannot be written vanish, or Python tries again at its exit and complains."""
+def _discard(stream: Any) -> None:
+    """Sends the stream's buffer to /dev/null: Python flushes it at exit, and would print an error."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, stream.fileno())
     os.close(devnull)
 
 
-def _speaks_unicode() -> bool:
+def _encodes_unicode() -> bool:
     return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "").startswith("utf")
-
-
-def _wants_colour() -> bool:
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _json_escape(char: str) -> str:

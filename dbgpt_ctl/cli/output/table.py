@@ -1,4 +1,4 @@
-"""Columns: a rich table on a terminal; in a pipe plain text, two spaces apart, one line per row, never cut."""
+"""Tables: drawn by rich on a terminal; in a pipe plain text, two spaces apart, one line per row, never cut."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 GAP = "  "
 LEAST_FOLDED = 10
-"""Cells that a folded column keeps: less is hard to read."""
+"""Least width of a folded column, in cells."""
 CODES = {"red": 31, "green": 32, "yellow": 33, "magenta": 35, "cyan": 36}
 MAX_RICH_ROWS = 500
-"""Beyond, a terminal gets plain columns too: rich takes three seconds for 5,000 rows, and nobody sees their frame."""
+"""Longer tables are plain on a terminal too: rich takes three seconds for 5,000 rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`colours`: the name of a colour by the cell's text. `folds`: where room is short, a cell may go on below."""
+    """`colours`: name of a colour by the text of a cell. `folds`: a cell may be folded where the width is short."""
 
     header: str
     colours: Mapping[str, str] | None = None
@@ -30,11 +30,11 @@ def fitted(
 ) -> list[str]:
     """The lines of a table for a terminal of `width` cells. Without `colour` there is no frame either.
 
-    Where room is short the frame goes first; where that is not enough, long texts go on in the next line. What does not
-    fit even so is left to the terminal to wrap: a state or a port in pieces would be worse.
+    Where the width is short, the frame is left out first; then long texts are folded. A table that is still too wide is
+    left to the terminal to wrap, because a state or a port in pieces would be worse.
     """
     natural = _widths(columns, rows, headers=headers)
-    least = [min(room, LEAST_FOLDED) if each.folds else room for each, room in zip(columns, natural, strict=True)]
+    least = [min(size, LEAST_FOLDED) if column.folds else size for column, size in zip(columns, natural, strict=True)]
     gaps = len(GAP) * (len(columns) - 1)
     if sum(least) + gaps > width:
         return list(plain(columns, rows, headers=headers, colour=colour))
@@ -47,8 +47,8 @@ def fitted(
 
     frame = box.ROUNDED if framed else None
     table = Table(box=frame, show_header=headers, pad_edge=framed, padding=(0, 1) if framed else (0, len(GAP), 0, 0))
-    for column, room in zip(columns, least, strict=True):
-        table.add_column(Text(column.header), overflow="fold", no_wrap=not column.folds, min_width=room)
+    for column, size in zip(columns, least, strict=True):
+        table.add_column(Text(column.header), overflow="fold", no_wrap=not column.folds, min_width=size)
     for row in rows:
         table.add_row(
             *(
@@ -67,12 +67,12 @@ def fitted(
 def plain(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headers: bool, colour: bool = False
 ) -> Iterator[str]:
-    """The lines, without line ends. Cells are printable."""
+    """The lines of a table in plain columns. Cells have to be printable."""
     widths = _widths(columns, rows, headers=headers)
     for row in [[column.header for column in columns], *rows] if headers else rows:
-        padded = [cell + " " * (room - _cells(cell)) for cell, room in zip(row, widths, strict=True)]
+        padded = [cell + " " * (size - cell_width(cell)) for cell, size in zip(row, widths, strict=True)]
         if colour:
-            padded = [_coloured(each, cell) for each, cell in zip(columns, padded, strict=True)]
+            padded = [_coloured(column, cell) for column, cell in zip(columns, padded, strict=True)]
         yield GAP.join(padded).rstrip()
 
 
@@ -82,19 +82,19 @@ def _coloured(column: Column, padded: str) -> str:
 
 
 def coloured(text: str, colour: str | None) -> str:
-    """The text in one of the colours of CODES, or as it is."""
+    """The text in one of the colours of CODES; unchanged for None."""
     code = CODES.get(colour or "")
     return text if code is None else f"\x1b[{code}m{text}\x1b[0m"
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headers: bool) -> list[int]:
-    """Of each column, in cells."""
+    """The width of each column, in cells."""
     shown = [[column.header for column in columns], *rows] if headers else rows
-    return [max(map(_cells, cells)) for cells in zip(*shown, strict=True)] if shown else [0] * len(columns)
+    return [max(map(cell_width, cells)) for cells in zip(*shown, strict=True)] if shown else [0] * len(columns)
 
 
-def _cells(text: str) -> int:
-    """The width on a terminal: Chinese characters take two cells, combining ones none."""
+def cell_width(text: str) -> int:
+    """The width of a text on a terminal: a Chinese character takes two cells, a combining one none."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len

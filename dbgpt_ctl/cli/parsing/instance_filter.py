@@ -1,4 +1,4 @@
-"""Which instances a list is of, and in which order."""
+"""Which models and instances a command is about, and the order of a list."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.output.escaping import escaped, quoted, unescaped
-from dbgpt_ctl.cli.parsing.references import ModelFilter
+from dbgpt_ctl.cli.parsing.references import parse_model, parse_type
 from dbgpt_ctl.domain.fields import parse_host
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import UsageError
@@ -17,28 +17,12 @@ from dbgpt_ctl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from dbgpt_ctl.client import ControllerClient, Inventory, ReportedInstance
+
 STATES = tuple(InstanceState)
-_BY_SEVERITY = (
-    InstanceState.UNHEALTHY,
-    InstanceState.DEREGISTERED,
-    InstanceState.DRAINED,
-    InstanceState.HEALTHY,
-)
+_BY_SEVERITY = (InstanceState.UNHEALTHY, InstanceState.DEREGISTERED, InstanceState.DRAINED, InstanceState.HEALTHY)
 _EPOCH = datetime.min.replace(tzinfo=UTC)
 _NUMBER = re.compile(r"([0-9]+)")
-
-
-class Shown(Protocol):
-    """What a list shows of an instance: `ReportedInstance` and what extends it."""
-
-    model_name: str
-    host: str
-    port: int
-    weight: float
-    last_heartbeat: datetime | None
-
-    @property
-    def state(self) -> InstanceState: ...
 
 
 class SortKey(StrEnum):
@@ -54,8 +38,46 @@ class SortKey(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """`states` empty: of any. Each part narrows the others down."""
+class ModelFilter:
+    """One model, all models of a name or of a type, or all. At most one field is set.
+
+    A controller can filter by `model_name`, but not by `name` or `type` alone.
+    """
+
+    model_name: str | None = None
+    """NAME@TYPE."""
+    name: str | None = None
+    type: str | None = None
+
+    @classmethod
+    def parse(cls, name: str | None, model_type: str | None = None) -> ModelFilter:
+        """From NAME, NAME@TYPE, `--type`, or none of them. Raises UsageError."""
+        if name is None:
+            return cls(type=None if model_type is None else parse_type(model_type))
+        model_name = parse_model(name, model_type)
+        if model_type is None and "@" not in name:
+            return cls(name=model_name.partition("@")[0])
+        return cls(model_name=model_name)
+
+    @property
+    def label(self) -> str:
+        """NAME or NAME@TYPE, escaped; empty where no name was given."""
+        return escaped(self.model_name or self.name or "")
+
+    def matches(self, model_name: str) -> bool:
+        """Compares exactly, while DB-GPT's controller on MySQL ignores case when it filters by model."""
+        name, _, model_type = model_name.partition("@")
+        return self.model_name in (None, model_name) and self.name in (None, name) and self.type in (None, model_type)
+
+    def __str__(self) -> str:
+        if self.type is not None:
+            return f" of type {escaped(self.type)}"
+        return f" of {self.label}" if self.label else ""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFilter:
+    """Instances that match all fields. An empty `states` means any state."""
 
     models: ModelFilter = field(default_factory=ModelFilter)
     states: frozenset[InstanceState] = frozenset()
@@ -63,63 +85,74 @@ class Selection:
 
     @classmethod
     def parse(
-        cls, name: str | None, kind: str | None, states: Sequence[str] | None = None, host: str | None = None
-    ) -> Selection:
-        """From what stands on the command line. Raises UsageError, which names the value."""
-        return cls(ModelFilter.parse(name, kind), parse_states(states or ()), _host(host))
+        cls, name: str | None, model_type: str | None, states: Sequence[str] | None = None, host: str | None = None
+    ) -> InstanceFilter:
+        """From the command line. Raises UsageError, which names the value."""
+        parsed_host = None if host is None else parse_host(unescaped(host))
+        return cls(ModelFilter.parse(name, model_type), parse_states(states or ()), parsed_host)
 
-    def only_routable(self) -> Selection:
-        """The same, narrowed down to what gets requests (rule 3)."""
+    def only_routable(self) -> InstanceFilter:
+        """The same, but only instances that get requests (rule 3)."""
         routable = frozenset({InstanceState.HEALTHY})
         return replace(self, states=self.states & routable if self.states else routable)
 
     @property
     def needs_facts(self) -> bool:
-        """Whether DB-GPT's nine keys cannot tell for sure: what is deregistered shows as unhealthy there."""
+        """Whether DB-GPT's nine keys do not suffice: they show a deregistered instance as unhealthy."""
         return not self.states.isdisjoint((InstanceState.DEREGISTERED, InstanceState.UNHEALTHY))
 
-    def is_about(self, model_name: str, host: str) -> bool:
-        """Whether it is about instances of that model there, in whichever state."""
+    def matches_identity(self, model_name: str, host: str) -> bool:
+        """Whether instances of that model on that host match, in whatever state they are."""
         return self.models.matches(model_name) and self.host in (None, host)
 
-    def matches(self, instance: Shown) -> bool:
-        """Whether it is in the list now."""
-        return self.is_about(instance.model_name, instance.host) and (not self.states or instance.state in self.states)
+    def matches(self, instance: ReportedInstance) -> bool:
+        """Whether the instance matches now."""
+        in_state = not self.states or instance.state in self.states
+        return in_state and self.matches_identity(instance.model_name, instance.host)
+
+    def inventory(self, client: ControllerClient) -> Inventory:
+        """The inventory of a controller, filtered as far as the controller can.
+
+        Raises NotSupported when `states` include deregistered and the controller does not report that.
+        """
+        complete = InstanceState.DEREGISTERED in self.states
+        return client.inventory(self.models.model_name, host=self.host, require_complete=complete)
 
     def __str__(self) -> str:
-        where = "" if self.host is None else f" on host {escaped(self.host)}"
-        which = "" if not self.states else f" that are {' or '.join(sorted(self.states))}"
-        return f"{self.models}{where}{which}"
+        on_host = "" if self.host is None else f" on host {escaped(self.host)}"
+        in_states = "" if not self.states else f" that are {' or '.join(sorted(self.states))}"
+        return f"{self.models}{on_host}{in_states}"
 
 
 def parse_states(words: Iterable[str]) -> frozenset[InstanceState]:
-    """Of `--state`, given several times or with commas. Raises UsageError."""
-    found = set()
-    for word in (part.strip().lower() for each in words for part in each.split(",")):
+    """The values of `--state`, given several times or separated by commas. Raises UsageError."""
+    states = set()
+    for word in (part.strip().lower() for value in words for part in value.split(",")):
         if word not in STATES:
             raise UsageError(f"--state {quoted(word)} is not one of {', '.join(STATES)}")
-        found.add(InstanceState(word))
-    return frozenset(found)
+        states.add(InstanceState(word))
+    return frozenset(states)
 
 
-def sort_key(by: SortKey) -> Callable[[Shown], Any]:
-    """For a stable sort. Numbers in texts count as numbers; the longest silent and the worst state come first."""
-    keys: dict[SortKey, Callable[[Shown], Any]] = {
-        SortKey.NAME: lambda each: _natural(each.model_name),
-        SortKey.TYPE: lambda each: each.model_name.partition("@")[2],
-        SortKey.HOST: lambda each: _natural(each.host),
-        SortKey.PORT: lambda each: each.port,
-        SortKey.STATE: lambda each: _BY_SEVERITY.index(each.state),
-        SortKey.BEAT: lambda each: each.last_heartbeat or _EPOCH,
-        SortKey.WEIGHT: lambda each: each.weight if isinstance(each.weight, int | float) else float("-inf"),
+def sort_key(by: SortKey) -> Callable[[ReportedInstance], Any]:
+    """A key for a stable sort. Digits compare as numbers; the oldest heartbeat and the worst state come first."""
+    keys: dict[SortKey, Callable[[ReportedInstance], Any]] = {
+        SortKey.NAME: lambda instance: _natural(instance.model_name),
+        SortKey.TYPE: lambda instance: instance.model_name.partition("@")[2],
+        SortKey.HOST: lambda instance: _natural(instance.host),
+        SortKey.PORT: lambda instance: instance.port,
+        SortKey.STATE: lambda instance: _BY_SEVERITY.index(instance.state),
+        SortKey.BEAT: lambda instance: instance.last_heartbeat or _EPOCH,
+        SortKey.WEIGHT: _weight,
     }
     return keys[by]
 
 
+def _weight(instance: ReportedInstance) -> float:
+    """A controller may report a weight that is no number."""
+    return instance.weight if isinstance(instance.weight, int | float) else float("-inf")
+
+
 def _natural(text: str) -> list[tuple[bool, int, str]]:
-    """10.0.0.9 before 10.0.0.10."""
+    """Sorts 10.0.0.9 before 10.0.0.10."""
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in _NUMBER.split(text)]
-
-
-def _host(text: str | None) -> str | None:
-    return None if text is None else parse_host(unescaped(text))

@@ -1,15 +1,14 @@
-"""How people name instances: `NAME[@TYPE]/HOST:PORT`, or NAME with `--type`, `--host` and `--port`.
+"""Reads and prints references to instances: `NAME[@TYPE]/HOST:PORT`, or NAME with `--type`, `--host` and `--port`.
 
-A reference is split at its last slash (names hold slashes) and then at its last colon. The host is verbatim:
+A reference is split at its last slash (names may contain slashes) and then at its last colon. The host is verbatim:
 `qwen/[::1]:8001` is the instance that registered as `[::1]`, as DB-GPT's workers do, and `qwen/::1:8001` the one that
-registered as `::1`. What `reference_to` prints, `parse_reference` reads as the very same instance.
+registered as `::1`. `parse_reference` reads what `reference_of` prints as the same instance.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.output.escaping import escape_of, escaped, quoted, unescaped
 from dbgpt_ctl.domain.fields import parse_host, parse_model_name, parse_port
@@ -17,75 +16,44 @@ from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import InvalidInstance, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 DEFAULT_TYPE = "llm"
 
 
-def reference_to(fields: Mapping[str, Any]) -> str:
-    """The reference of an instance as the API lists it, escaped.
+def reference_of(key: InstanceKey) -> str:
+    """The reference of an instance, escaped.
 
-    A name without a type (only DB-GPT's own controller lets one in) ends in `@`: no verb takes that, so it is never
-    mistaken for the model of type llm. A `-` at the start is escaped, or a stranger's name could pass for an option of
-    the command that is given it.
+    A name without a type, which only DB-GPT's own controller accepts, ends in `@`: no command takes that, so it is
+    never mistaken for the model of type llm. A `-` at the start is escaped, because a name from an unknown client could
+    otherwise pass for an option of the command that gets it.
     """
-    model_name = str(fields.get("model_name"))
-    name = model_name if "@" in model_name else f"{model_name}@"
-    host = escaped(str(fields.get("host"))).replace("/", escape_of("/"))
-    shown = f"{escaped(name)}/{host}:{escaped(str(fields.get('port')))}"
-    return escape_of("-") + shown[1:] if shown.startswith("-") else shown
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFilter:
-    """Which models a list is of. A controller can be asked for `model_name`, but not for `name` or `kind` alone."""
-
-    model_name: str | None = None
-    name: str | None = None
-    kind: str | None = None
-
-    @classmethod
-    def parse(cls, name: str | None, kind: str | None) -> ModelFilter:
-        """From NAME, NAME@TYPE, `--type`, or none of them. Raises UsageError."""
-        if name is None:
-            return cls(kind=None if kind is None else _parse_type(kind))
-        model_name = parse_name(name, kind, default=DEFAULT_TYPE)
-        if kind is None and "@" not in name:
-            return cls(name=model_name.partition("@")[0])
-        return cls(model_name=model_name)
-
-    def matches(self, model_name: str) -> bool:
-        """Compares exactly; DB-GPT's controller on MySQL folds case when it is asked for a model."""
-        name, _, kind = model_name.partition("@")
-        return self.model_name in (None, model_name) and self.name in (None, name) and self.kind in (None, kind)
-
-    def __str__(self) -> str:
-        if self.kind is not None:
-            return f" of type {escaped(self.kind)}"
-        of = self.model_name or self.name
-        return "" if of is None else f" of {escaped(of)}"
+    name = key.model_name if "@" in key.model_name else f"{key.model_name}@"
+    host = escaped(str(key.host)).replace("/", escape_of("/"))
+    reference = f"{escaped(name)}/{host}:{escaped(str(key.port))}"
+    return escape_of("-") + reference[1:] if reference.startswith("-") else reference
 
 
 def parse_targets(
-    words: Sequence[str], kind: str | None, host: str | None, port: str | None, *, creates: bool
+    words: Sequence[str], model_type: str | None, host: str | None, port: str | None, *, creates: bool
 ) -> list[InstanceKey]:
     """The instances that the arguments name, in their order.
 
-    `creates`: the verb may store an instance that was unknown, so its host must be one that a URL can hold.
+    `creates`: the command may store an unknown instance, so a URL must be able to contain its host.
     Raises UsageError, which names the value.
     """
     if host is None and port is None:
-        keys = [parse_reference(word, kind) for word in words]
+        keys = [parse_reference(word, model_type) for word in words]
     else:
-        keys = [_from_parts(words, kind, host, port)]
+        keys = [_from_parts(words, model_type, host, port)]
     if creates:
         for key in keys:
             require_callable(key.host)
     return keys
 
 
-def parse_reference(word: str, kind: str | None = None) -> InstanceKey:
-    """The key of `NAME[@TYPE]/HOST:PORT`; `kind` is the type when the name has none. Raises UsageError."""
+def parse_reference(word: str, model_type: str | None = None) -> InstanceKey:
+    """The key of `NAME[@TYPE]/HOST:PORT`; `model_type` is the type where the name has none. Raises UsageError."""
     name, slash, address = word.strip().rpartition("/")
     host, colon, port = address.rpartition(":")
     if not slash or not colon:
@@ -94,35 +62,36 @@ def parse_reference(word: str, kind: str | None = None) -> InstanceKey:
             "ctl models list -o name prints them (or give --host and --port)"
         )
     try:
-        return InstanceKey(parse_name(name, kind, default=DEFAULT_TYPE), _verbatim_host(host), parse_port(port))
+        return InstanceKey(parse_model(name, model_type), _verbatim_host(host), parse_port(port))
     except InvalidInstance as error:
         raise UsageError(f"{quoted(word)}: {error}") from error
 
 
-def parse_name(word: str, kind: str | None, *, default: str) -> str:
-    """`NAME@TYPE` of a name that may lack its type. Raises UsageError, also when `--type` differs from its own."""
+def parse_model(word: str, model_type: str | None) -> str:
+    """`NAME@TYPE` of NAME or NAME@TYPE. Raises UsageError, also when `model_type` differs from the type in the name."""
     name = unescaped(word.strip())
-    kind = None if kind is None else _parse_type(kind)
+    model_type = None if model_type is None else parse_type(model_type)
     if "@" not in name:
-        name = f"{name}@{kind or default}"
-    elif kind is not None and name.partition("@")[2] != kind:
-        raise UsageError(f"{quoted(word)} and --type {quoted(kind)} name different types")
+        name = f"{name}@{model_type or DEFAULT_TYPE}"
+    elif model_type is not None and name.partition("@")[2] != model_type:
+        raise UsageError(f"{quoted(word)} and --type {quoted(model_type)} name different types")
     parsed = parse_model_name(name)
     if parsed != name:
         raise UsageError(
-            f"model name {quoted(name)} starts or ends with white space, and no controller can be asked for that"
+            f"model name {quoted(name)} starts or ends with white space, and no controller can look that up"
         )
     return parsed
 
 
-def _parse_type(text: str) -> str:
-    kind = text.strip()
-    if not kind or "@" in kind or not kind.isprintable():
+def parse_type(text: str) -> str:
+    """The value of `--type`. Raises UsageError."""
+    model_type = text.strip()
+    if not model_type or "@" in model_type or not model_type.isprintable():
         raise UsageError(f"--type {quoted(text)} is not a type, as in llm, text2vec, reranker or service")
-    return kind
+    return model_type
 
 
-def _from_parts(words: Sequence[str], kind: str | None, host: str | None, port: str | None) -> InstanceKey:
+def _from_parts(words: Sequence[str], model_type: str | None, host: str | None, port: str | None) -> InstanceKey:
     if host is None:
         raise UsageError(f"--port {quoted(str(port))} without --host: give both, or a reference NAME[@TYPE]/HOST:PORT")
     if port is None:
@@ -131,7 +100,7 @@ def _from_parts(words: Sequence[str], kind: str | None, host: str | None, port: 
         raise UsageError(f"--host and --port go with one NAME, not with {len(words)}: {', '.join(map(quoted, words))}")
     if _is_reference(words[0]):
         raise UsageError(f"{quoted(words[0])} is a reference with a host already: leave out --host and --port")
-    return InstanceKey(parse_name(words[0], kind, default=DEFAULT_TYPE), _verbatim_host(host), parse_port(port))
+    return InstanceKey(parse_model(words[0], model_type), _verbatim_host(host), parse_port(port))
 
 
 def _is_reference(word: str) -> bool:
@@ -147,12 +116,15 @@ def _verbatim_host(text: str) -> str:
 
 
 def require_callable(host: str) -> None:
-    """Workers are called at `http://HOST:PORT`: a colon means IPv6. It catches `--host 10.0.0.4:8001` too."""
+    """Raises UsageError for a host with a colon that is no IPv6 address, as in `--host 10.0.0.4:8001`.
+
+    API servers call a worker at `http://HOST:PORT`, where a colon in the host means IPv6.
+    """
     if ":" not in host:
         return
     try:
         IPv6Address(host.removeprefix("[").removesuffix("]"))
     except AddressValueError as error:
         raise UsageError(
-            f"host {quoted(host)} holds a colon and is no IPv6 address: give the port apart from the host"
+            f"host {quoted(host)} contains a colon and is no IPv6 address: give the port separately"
         ) from error

@@ -1,1 +1,1 @@
-"""What goes on until somebody ends it: following changes, as lines or as a screen."""
+"""Follows changes until Ctrl-C, and shows them as lines or as a live table."""

@@ -1,4 +1,4 @@
-"""Follows the changes of a cluster over outages and failover, from cursor to cursor: none twice, none lost."""
+"""Follows the changes of a cluster over outages and failover: no change twice, none lost."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ PAUSE_SECS = 1.0
 
 @dataclass(slots=True)
 class Outage:
-    """Tells a person once that no controller answers, and once that one does again."""
+    """Prints one line when no controller answers, and one when a controller answers again."""
 
     say: Callable[[str], None]
     monotonic: Callable[[], float] = time.monotonic
     since: float | None = None
 
-    def begins(self, error: Exception) -> None:
-        """Repeatable while it lasts."""
+    def begin(self, error: Exception) -> None:
+        """Further calls during the outage do nothing."""
         if self.since is None:
             self.since = self.monotonic()
-            self.say(f"{error}; going on when one answers")
+            self.say(f"{error}; waiting until one answers")
 
-    def ends(self) -> None:
-        """Repeatable."""
+    def end(self) -> None:
+        """Does nothing outside an outage."""
         if self.since is not None:
             self.say(f"the controller answers again, after {self.monotonic() - self.since:.0f}s")
         self.since = None
@@ -41,30 +41,30 @@ class Outage:
 
 @dataclass(slots=True)
 class Position:
-    """Where in the changes a reader is: `cursor` is STREAM.NUMBER, None for `from now on`."""
+    """A position in the stream of changes: `cursor` is STREAM.NUMBER, None for changes from now on."""
 
     cursor: str | None = None
 
     @property
     def stream(self) -> str | None:
-        """The name of the numbering."""
+        """The name of the stream; numbers of different streams do not compare."""
         return None if self.cursor is None else self.cursor.rpartition(".")[0]
 
     @property
     def number(self) -> int:
-        """Of the last change that was read."""
+        """The number of the last change that was read."""
         digits = (self.cursor or "").rpartition(".")[2]
         return int(digits) if digits.isdecimal() else 0
 
     def is_behind(self, cursor: str | None) -> bool:
-        """Whether what comes with that cursor is new to the reader."""
+        """Whether a change with that cursor comes after this position."""
         other = Position(cursor)
         return cursor is None or other.stream != self.stream or other.number > self.number
 
 
 @dataclass(slots=True)
 class Follower:
-    """Watches again and again. `position` is the reader's: what is yielded moves it, and so may the reader."""
+    """Watches a controller and connects again after each end. `position` moves with each change, or by its owner."""
 
     client: ControllerClient
     outage: Outage
@@ -72,28 +72,27 @@ class Follower:
     host: str | None = None
     position: Position = field(default_factory=Position)
     sleep: Callable[[float], None] = time.sleep
-    patient: bool = True
-    """Whether it waits for the first connection too."""
+    awaits_first: bool = True
+    """Whether it waits for the first connection too; if not, it raises the error."""
 
     def __iter__(self) -> Iterator[Watched]:
-        """`ready` at each new connection, each `change` once, and `reset` where some cannot be had any more.
+        """Yields `ready` at each new connection, each `change` once, and `reset` where changes are lost.
 
-        Raises NotSupported and other refusals, and what keeps an impatient one from its first connection; goes on over
-        all else.
+        Raises NotSupported and other refusals. Without `awaits_first` it also raises the error of the first connection.
         """
         while True:
             try:
                 yield from self._connection()
             except (ControllerUnreachable, ControllerFailed) as error:
-                if not self.patient and self.position.cursor is None:
+                if not self.awaits_first and self.position.cursor is None:
                     raise
-                self.outage.begins(error)
+                self.outage.begin(error)
                 self.sleep(PAUSE_SECS)
 
     def _connection(self) -> Iterator[Watched]:
         ready, last = None, None
         for watched in self.client.watch(model_name=self.model_name, host=self.host, cursor=self.position.cursor):
-            self.outage.ends()
+            self.outage.end()
             last = watched.kind
             match watched.kind:
                 case "ready":

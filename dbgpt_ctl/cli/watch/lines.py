@@ -1,61 +1,38 @@
-"""`ctl models list --watch`: what there is, and each change, until Ctrl-C."""
+"""`ctl models list --watch` in a pipe: a line for each instance, then a line for each change."""
 
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.commands.models.list import inventory, time_of
 from dbgpt_ctl.cli.diagnosis.report import list_warnings
-from dbgpt_ctl.cli.output.changes import Flaps, line_of, reference_of
-from dbgpt_ctl.cli.output.instances import STATE_COLOURS, utc
-from dbgpt_ctl.cli.output.stdout import Format, is_terminal, json_text, print_lines, wants_colour
-from dbgpt_ctl.cli.output.table import GAP, coloured
-from dbgpt_ctl.cli.parsing.instance_filter import sort_key
-from dbgpt_ctl.cli.watch.follow import Follower, Outage
+from dbgpt_ctl.cli.output.changes import Flaps, line_of, state_text
+from dbgpt_ctl.cli.output.instances import utc_text
+from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_lines, wants_colour
+from dbgpt_ctl.cli.output.table import GAP
+from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.cli.watch.follow import PAUSE_SECS, Follower, Outage
 from dbgpt_ctl.domain.events import ABSENT, EXPIRY, Cause, Change
-from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, NotSupported, UsageError
+from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from dbgpt_ctl.cli.framework.session import Session
-    from dbgpt_ctl.cli.parsing.instance_filter import Selection, SortKey
+    from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter
     from dbgpt_ctl.client import ControllerClient, Inventory, KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 VERSION = 1
-EVERY_SECS = 2.0
-_UNSEEN = Cause("", EXPIRY)
-"""Of a change that two lists show, and nobody told of."""
+_UNKNOWN_CAUSE = Cause("", EXPIRY)
+"""The cause of a change that two lists show and no event reported."""
 
 
-def watch_instances(
-    session: Session, wanted: Selection, *, form: Format, sort_by: SortKey | None, every: float | None, headers: bool
-) -> None:
-    """On a terminal table and wide are drawn anew; all else is a line for each instance and for each change.
+class LineWatch:
+    """Prints the instances and then their changes. It knows the last printed state of each instance."""
 
-    Ends with KeyboardInterrupt, PipeClosed, or what a controller refuses.
-    """
-    if form in (Format.YAML, Format.CSV):
-        raise UsageError(f"--watch goes with -o table, wide, json or name, not with {form}")
-    seconds = EVERY_SECS if every is None else every
-    if is_terminal() and form in (Format.TABLE, Format.WIDE):
-        from dbgpt_ctl.cli.watch.screen import redraw
-
-        key = None if sort_by is None else sort_key(sort_by)
-        return redraw(session, wanted, form=form, sort=key, every=seconds, headers=headers)
-    from dbgpt_ctl.cli.watch.reader_gone import ends_with_its_reader
-
-    with session.client() as client, ends_with_its_reader():
-        return Lines(session, client, wanted, form).run(seconds)
-
-
-class Lines:
-    """A line for each instance at first, then one for each change. Knows the state of each that it told of."""
-
-    def __init__(self, session: Session, client: ControllerClient, wanted: Selection, form: Format) -> None:
+    def __init__(self, session: Session, client: ControllerClient, wanted: InstanceFilter, form: OutputFormat) -> None:
         self._session = session
         self._client = client
         self._wanted = wanted
@@ -65,105 +42,101 @@ class Lines:
         self._flaps = Flaps()
         self._colour = wants_colour()
         self._outage = Outage(session.say)
-        self._begun = False
 
-    def run(self, every: float) -> None:
-        """Never returns. Raises what keeps it from its first list; goes on over outages afterwards."""
+    def run(self, interval: float) -> None:
+        """Never returns. Raises the error of the first list; outages after it do not end the watch.
+
+        `interval` is in seconds, for a controller without events.
+        """
         try:
             self._follow()
         except NotSupported:
-            self._poll(every)
+            self._poll(interval)
 
     def _follow(self) -> None:
         models, host = self._wanted.models, self._wanted.host
-        follower = Follower(self._client, self._outage, models.model_name, host, patient=False)
-        for watched in follower:
-            if watched.kind == "reset" or (watched.kind == "ready" and not self._begun):
-                self._list_in_time()
+        for watched in Follower(self._client, self._outage, models.model_name, host, awaits_first=False):
+            if watched.kind == "reset" or (watched.kind == "ready" and self._listed_at is None):
+                while not self._list():
+                    time.sleep(PAUSE_SECS)
             elif watched.event is not None:
-                self._changed(watched.event.change, watched.object)
+                self._on_change(watched.event.change, watched.object)
 
-    def _list_in_time(self) -> None:
-        from dbgpt_ctl.cli.watch.follow import PAUSE_SECS
-
-        while not self._list():
-            time.sleep(PAUSE_SECS)
-
-    def _poll(self, every: float) -> None:
+    def _poll(self, interval: float) -> None:
         while True:
             self._list()
-            time.sleep(every)
+            time.sleep(interval)
 
     def _list(self) -> bool:
-        """Tells what is there and was not told yet. False: nobody answered."""
+        """Lists the instances and prints those, or those changes, that are not printed yet. False in an outage."""
+        is_first = self._listed_at is None
         try:
-            answer = inventory(self._client, self._wanted)
+            inventory = self._wanted.inventory(self._client)
         except (ControllerUnreachable, ControllerFailed) as error:
-            if not self._begun:
+            if is_first:
                 raise
-            self._outage.begins(error)
+            self._outage.begin(error)
             return False
-        self._outage.ends()
-        now = self._listed_at = time_of(answer)
-        if not self._begun:
-            for line in list_warnings(answer, now):
+        self._outage.end()
+        now = self._listed_at = inventory.time or datetime.now(UTC)
+        if is_first:
+            for line in list_warnings(inventory, now):
                 self._session.say(line)
-            self._begin(answer, now)
+            self._print_instances(inventory, now)
         else:
-            self._compare(answer, now)
+            self._print_differences(inventory, now)
+        self._states = {instance.key: instance.state for instance in inventory.instances}
         return True
 
-    def _begin(self, answer: Inventory, now: datetime) -> None:
-        self._begun = True
-        shown = 0
-        for each in answer.instances:
-            self._states[each.key] = each.state
-            if self._wanted.matches(each):
-                shown += 1
-                self._tell_instance(each, now)
-        if self._form is Format.JSON:
-            self._print({"type": "synced", "time": now.isoformat(), "instances": shown})
+    def _print_instances(self, inventory: Inventory, now: datetime) -> None:
+        matching = [instance for instance in inventory.instances if self._wanted.matches(instance)]
+        for instance in matching:
+            self._print_instance(instance, now)
+        if self._form is OutputFormat.JSON:
+            self._print_object({"type": "synced", "time": now.isoformat(), "instances": len(matching)})
 
-    def _tell_instance(self, each: KnownInstance, now: datetime) -> None:
-        if self._form is Format.JSON:
-            about = {"type": "instance", "time": now.isoformat(), **each.key._asdict(), "state": each.state}
-            return self._print({**about, "instance": each.object})
-        if self._form is Format.NAME:
-            return print_lines([reference_of(each.key)])
-        colour = STATE_COLOURS.get(each.state) if self._colour else None
-        return print_lines([GAP.join([utc(now), reference_of(each.key), coloured(each.state, colour)])])
+    def _print_instance(self, instance: KnownInstance, now: datetime) -> None:
+        key, state = instance.key, instance.state
+        if self._form is OutputFormat.JSON:
+            identity = {"type": "instance", "time": now.isoformat(), **key._asdict(), "state": state}
+            self._print_object({**identity, "instance": instance.object})
+        elif self._form is OutputFormat.NAME:
+            print_lines([reference_of(key)])
+        else:
+            print_lines([GAP.join([utc_text(now), reference_of(key), state_text(state, colour=self._colour)])])
 
-    def _compare(self, answer: Inventory, now: datetime) -> None:
-        """What changed between two lists, and nobody told how."""
-        states: dict[InstanceKey, str] = {each.key: each.state for each in answer.instances}
+    def _print_differences(self, inventory: Inventory, now: datetime) -> None:
+        """Prints the changes since the last list that no event reported."""
+        states: dict[InstanceKey, str] = {instance.key: instance.state for instance in inventory.instances}
         for key in sorted(self._states.keys() | states.keys()):
             old, new = self._states.get(key, ABSENT), states.get(key, ABSENT)
             if old != new:
-                self._tell_change(Change(now, key, old, new, _UNSEEN), {})
-        self._states = states
+                self._print_change(Change(now, key, old, new, _UNKNOWN_CAUSE), {})
 
-    def _changed(self, change: Change, fields: Mapping[str, Any]) -> None:
-        key, known = change.key, self._states.get(change.key, ABSENT)
+    def _on_change(self, change: Change, fields: Mapping[str, Any]) -> None:
+        known = self._states.get(change.key, ABSENT)
         if self._listed_at is not None and change.time <= self._listed_at and known == change.new:
-            return  # the list held it already
+            return  # the list contained it already
         if change.new == ABSENT:
-            self._states.pop(key, None)
+            self._states.pop(change.key, None)
         else:
-            self._states[key] = change.new
-        self._tell_change(change, fields)
+            self._states[change.key] = change.new
+        self._print_change(change, fields)
 
-    def _tell_change(self, change: Change, fields: Mapping[str, Any]) -> None:
-        at, key, states = change.time, change.key, self._wanted.states
-        if not self._wanted.is_about(key.model_name, key.host) or (states and not states & {change.old, change.new}):
+    def _print_change(self, change: Change, fields: Mapping[str, Any]) -> None:
+        key, states = change.key, self._wanted.states
+        if not self._wanted.matches_identity(key.model_name, key.host):
             return
-        if self._form is Format.JSON:
+        if states and not states & {change.old, change.new}:
+            return
+        if self._form is OutputFormat.JSON:
             cause = {name: fields.get(name) for name in ("id", "verb", "actor", "address", "reason")}
-            about = {"type": "change", "time": at.isoformat(), **key._asdict(), "old": change.old, "new": change.new}
-            self._print({**about, **cause})
-        elif self._form is Format.NAME:
+            identity = {"type": "change", "time": change.time.isoformat(), **key._asdict()}
+            self._print_object({**identity, "old": change.old, "new": change.new, **cause})
+        elif self._form is OutputFormat.NAME:
             print_lines([reference_of(key)])
         else:
-            print_lines([line_of(change, self._flaps.note(change), colour=self._colour)])
+            print_lines([line_of(change, self._flaps.add(change), colour=self._colour)])
 
-    def _print(self, fields: Mapping[str, Any]) -> None:
+    def _print_object(self, fields: Mapping[str, Any]) -> None:
         print_lines([json_text({"version": VERSION, **fields})])

@@ -1,7 +1,7 @@
-"""`ctl models list --watch` on a terminal: one screen that is drawn anew.
+"""`ctl models list --watch` on a terminal: a table that is drawn again and again in place.
 
-Nothing of the terminal is changed that would have to be put back: no alternate screen, no hidden cursor, echo as it
-was. So whatever ends the command, even `kill -9`, leaves a terminal that works, and the last screen on it.
+It changes nothing of the terminal that would have to be restored: no alternate screen, no hidden cursor, echo as it
+was. Whatever ends the command, even `kill -9`, leaves a terminal that works, with the last table on it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from dbgpt_ctl.cli.commands.models.list import inventory, time_of
 from dbgpt_ctl.cli.diagnosis.report import list_warnings
 from dbgpt_ctl.cli.output.escaping import defused
-from dbgpt_ctl.cli.output.instances import span, table_of
+from dbgpt_ctl.cli.output.instances import duration_text, instance_table
 from dbgpt_ctl.cli.output.stdout import print_raw, wants_colour
 from dbgpt_ctl.cli.output.table import fitted, plain
 from dbgpt_ctl.cli.watch.follow import Follower, Outage
@@ -31,150 +30,158 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dbgpt_ctl.cli.framework.session import Session
-    from dbgpt_ctl.cli.output.stdout import Format
-    from dbgpt_ctl.cli.parsing.instance_filter import Selection, Shown
-    from dbgpt_ctl.client import ControllerClient, Inventory
+    from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter
+    from dbgpt_ctl.client import ControllerClient, Inventory, KnownInstance
+
+    Signal = Literal["change", "resize"]
+    """What wakes the loop between two refreshes."""
 
 TICK_SECS = 1.0
-"""Ages are drawn anew so often."""
+"""Interval at which ages are drawn again."""
 HOME, TO_LINE_END, TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 LEAST_PAUSE_SECS = 0.1
-"""Between two lists, however many changes come."""
+"""Least time between two lists, however many changes there are."""
 
 
-@dataclass(slots=True)
-class View:
-    """What is on the screen: the last answer, when it came by this process's clock, and what went wrong since."""
-
-    wanted: Selection
-    form: Format
-    sort: Callable[[Shown], Any] | None
-    headers: bool
-    answer: Inventory | None = None
-    came_at: float = 0.0
-    asked_at: float = 0.0
-    error: str | None = None
-
-    def screen(self, now: float, columns: int, rows: int, *, colour: bool) -> list[str]:
-        """At most `rows` lines, none wider than `columns` but where a table has to be."""
-        if self.answer is None:
-            return []
-        time = time_of(self.answer) + timedelta(seconds=now - self.came_at)
-        found = [each for each in self.answer.instances if self.wanted.matches(each)]
-        if self.sort is not None:
-            found.sort(key=self.sort)
-        counts = Counter(each.state for each in found)
-        told = ", ".join(f"{counts[state]} {state}" for state in InstanceState if counts[state]) or "none"
-        clock = time.astimezone(UTC).strftime("%H:%M:%SZ")
-        head = [_cut(f"{clock}  {told}{self.wanted}  at {self.answer.controller}", columns)]
-        head += [_cut(line, columns) for line in list_warnings(self.answer, time)]
-        if self.error is not None:
-            head.append(_cut(f"since {span(now - self.came_at)} no answer: {self.error}", columns))
-        table, left_out = self._table(found, time, columns, max(1, rows - len(head) - 1), colour=colour)
-        lines = [*head, "", *table, *([f"and {left_out} more"] if left_out else [])]
-        return lines[:rows]
-
-    def _table(self, found: list[Any], time: datetime, width: int, room: int, *, colour: bool) -> tuple[list[str], int]:
-        """As many rows as fit, the line that tells of the others included."""
-        if not found:
-            return [], 0
-        number = min(len(found), room)
-        while True:
-            columns, rows = table_of(found[:number], self.form, now=time)
-            lines = fitted(columns, rows, width=width, colour=colour, headers=self.headers)
-            if _height(lines, width) > room:
-                lines = list(plain(columns, rows, headers=self.headers, colour=colour))
-            height = _height(lines, width) + (number < len(found))
-            if height <= room or number == 1:
-                return lines, len(found) - number
-            number = max(1, min(number - 1, number - (height - room) // 2))
-
-
-def redraw(
+def watch_on_screen(
     session: Session,
-    wanted: Selection,
+    wanted: InstanceFilter,
     *,
-    form: Format,
-    sort: Callable[[Shown], Any] | None,
-    every: float,
+    wide: bool,
+    sort: Callable[[KnownInstance], Any] | None,
+    interval: float,
     headers: bool,
 ) -> None:
-    """Until Ctrl-C. Raises what keeps it from its first list."""
-    news: SimpleQueue[str] = SimpleQueue()
-    view = View(wanted, form, sort, headers)
-    with session.client() as client, _sizes(news):
-        _list(client, view)
-        threading.Thread(target=_listen, args=(session, wanted, news), daemon=True).start()
-        print_raw("\n" * (shutil.get_terminal_size().lines - 1))  # what was on the screen stays, above
+    """Runs until Ctrl-C. Raises the error of the first list. `interval`: seconds between two lists without changes."""
+    signals: SimpleQueue[Signal] = SimpleQueue()
+    view = View(wanted, wide, sort, headers)
+    with session.client() as client, _resize_signals(signals):
+        _refresh(client, view)
+        threading.Thread(target=_signal_changes, args=(session, wanted, signals), daemon=True).start()
+        print_raw("\n" * (shutil.get_terminal_size().lines - 1))  # keeps the earlier content of the screen, above
         try:
-            _loop(client, view, news, every)
+            _loop(client, view, signals, interval)
         finally:
             print_raw("\n")
 
 
-def _loop(client: ControllerClient, view: View, news: SimpleQueue[str], every: float) -> None:
+def _loop(client: ControllerClient, view: View, signals: SimpleQueue[Signal], interval: float) -> None:
     while True:
         now = time.monotonic()
         _draw(view, now)
-        until = min(now + TICK_SECS, max(view.asked_at + every, now + LEAST_PAUSE_SECS))
-        told = _wait(news, until - now)
-        if told == "change" or time.monotonic() >= view.asked_at + every:
-            _list(client, view)
+        until = min(now + TICK_SECS, max(view.requested_at + interval, now + LEAST_PAUSE_SECS))
+        received = _await_signal(signals, until - now)
+        if received == "change" or time.monotonic() >= view.requested_at + interval:
+            _refresh(client, view)
 
 
-def _wait(news: SimpleQueue[str], seconds: float) -> str | None:
-    """The last of what came meanwhile: a `change` counts more than a `size`."""
+def _await_signal(signals: SimpleQueue[Signal], seconds: float) -> Signal | None:
+    """The signal that came within `seconds`; of several, `change` takes precedence."""
     try:
-        told = news.get(timeout=max(0.0, seconds))
+        received = signals.get(timeout=max(0.0, seconds))
     except Empty:
         return None
     while True:
         try:
-            other = news.get_nowait()
+            other = signals.get_nowait()
         except Empty:
-            return told
-        told = "change" if "change" in (told, other) else other
+            return received
+        received = "change" if "change" in (received, other) else other
 
 
-def _list(client: ControllerClient, view: View) -> None:
-    view.asked_at = time.monotonic()
+def _refresh(client: ControllerClient, view: View) -> None:
+    view.requested_at = time.monotonic()
     try:
-        view.answer = inventory(client, view.wanted)
+        view.inventory = view.wanted.inventory(client)
     except (ControllerUnreachable, ControllerFailed) as error:
-        if view.answer is None:
+        if view.inventory is None:
             raise
         view.error = defused(str(error))
     else:
-        view.error, view.came_at = None, time.monotonic()
+        view.error, view.received_at = None, time.monotonic()
 
 
 def _draw(view: View, now: float) -> None:
-    """In one write, over what was there: nothing flickers."""
+    """Writes over the last screen, in one write so that nothing flickers."""
     size = shutil.get_terminal_size()
-    lines = view.screen(now, size.columns, size.lines - 1, colour=wants_colour())
+    lines = view.lines(now, size.columns, size.lines - 1, colour=wants_colour())
     print_raw(HOME + "".join(f"{line}{TO_LINE_END}\n" for line in lines) + TO_SCREEN_END)
 
 
-def _listen(session: Session, wanted: Selection, news: SimpleQueue[str]) -> None:
-    """Says that something changed, as soon as it does. Where that cannot be had, polling is all there is."""
+def _signal_changes(session: Session, wanted: InstanceFilter, signals: SimpleQueue[Signal]) -> None:
+    """Signals each change as soon as it happens. Where the controller has no events, only the interval is left."""
     with session.client() as client:
         outage = Outage(lambda _line: None)
         try:
             for watched in Follower(client, outage, wanted.models.model_name, wanted.host):
                 if watched.kind in ("change", "reset"):
-                    news.put("change")
+                    signals.put("change")
         except CtlError:
             return
 
 
 @contextmanager
-def _sizes(news: SimpleQueue[str]) -> Iterator[None]:
-    """Hears of a terminal whose size changes. A SimpleQueue may be filled by a handler of signals."""
-    before = signal.signal(signal.SIGWINCH, lambda _number, _frame: news.put("size"))
+def _resize_signals(signals: SimpleQueue[Signal]) -> Iterator[None]:
+    """Signals each new size of the terminal. A signal handler may fill a SimpleQueue."""
+    before = signal.signal(signal.SIGWINCH, lambda _number, _frame: signals.put("resize"))
     try:
         yield
     finally:
         signal.signal(signal.SIGWINCH, before)
+
+
+@dataclass(slots=True)
+class View:
+    """The content of the screen. `requested_at` and `received_at` are by this process's monotonic clock."""
+
+    wanted: InstanceFilter
+    wide: bool
+    sort: Callable[[KnownInstance], Any] | None
+    headers: bool
+    inventory: Inventory | None = None
+    """The last answer."""
+    received_at: float = 0.0
+    requested_at: float = 0.0
+    error: str | None = None
+    """The error of the last request, if it failed."""
+
+    def lines(self, now: float, columns: int, rows: int, *, colour: bool) -> list[str]:
+        """At most `rows` lines. Only a table that does not fit is wider than `columns`."""
+        if self.inventory is None:
+            return []
+        time = (self.inventory.time or datetime.now(UTC)) + timedelta(seconds=now - self.received_at)
+        matching = [instance for instance in self.inventory.instances if self.wanted.matches(instance)]
+        if self.sort is not None:
+            matching.sort(key=self.sort)
+        head = [_cut(line, columns) for line in self._head(self.inventory, matching, time, now)]
+        table, omitted = self._table(matching, time, columns, max(1, rows - len(head) - 1), colour=colour)
+        lines = [*head, "", *table, *([f"and {omitted} more"] if omitted else [])]
+        return lines[:rows]
+
+    def _head(self, inventory: Inventory, matching: list[KnownInstance], time: datetime, now: float) -> Iterator[str]:
+        counts = Counter(instance.state for instance in matching)
+        summary = ", ".join(f"{counts[state]} {state}" for state in InstanceState if counts[state]) or "none"
+        yield f"{time.astimezone(UTC):%H:%M:%SZ}  {summary}{self.wanted}  at {inventory.controller}"
+        yield from list_warnings(inventory, time)
+        if self.error is not None:
+            yield f"no answer for {duration_text(now - self.received_at)}: {self.error}"
+
+    def _table(
+        self, instances: list[KnownInstance], time: datetime, width: int, height: int, *, colour: bool
+    ) -> tuple[list[str], int]:
+        """As many rows as fit, with the line about omitted ones; and the number of omitted instances."""
+        if not instances:
+            return [], 0
+        number = min(len(instances), height)
+        while True:
+            columns, rows = instance_table(instances[:number], wide=self.wide, now=time)
+            lines = fitted(columns, rows, width=width, colour=colour, headers=self.headers)
+            if _height(lines, width) > height:
+                lines = list(plain(columns, rows, headers=self.headers, colour=colour))
+            needed = _height(lines, width) + (number < len(instances))
+            if needed <= height or number == 1:
+                return lines, len(instances) - number
+            number = max(1, min(number - 1, number - (needed - height) // 2))
 
 
 def _cut(line: str, columns: int) -> str:
@@ -182,7 +189,7 @@ def _cut(line: str, columns: int) -> str:
 
 
 def _height(lines: list[str], width: int) -> int:
-    """What they take where the terminal wraps those that are too wide."""
+    """The number of rows on the terminal, which wraps lines that are too wide."""
     from rich.cells import cell_len
     from rich.text import Text
 

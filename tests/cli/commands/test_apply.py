@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 FIRST, SECOND = "qwen@llm/10.0.0.4:8001", "qwen@llm/10.0.0.5:8001"
 KEY = InstanceKey("qwen@llm", "10.0.0.4", 8001)
-BEAT = "to register counts as one heartbeat; unhealthy after the timeout if no worker beats"
-UNDONE = "alive; when its worker registers again, weight will be as the worker says"
+BEAT = "a register counts as one heartbeat; unhealthy after the heartbeat timeout if no worker beats"
+UNDONE = "alive; its worker resets weight when it registers again"
 
 
 def one(**facts: Any) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_enabled_false_drains_and_true_ends_it(run: Run, controller: str) -> Non
     run("models", "register", FIRST)
     done = run("apply", "-f", file(one(enabled=False)))
     assert done.out == f"{FIRST} changed: enabled true -> false\n"
-    assert "only as long as its process" in done.err
+    assert "the drain ends with its process" in done.err
     with ControllerClient(controller) as client:
         assert client.get(KEY).drain_reason == "apply"
     assert run("apply", "-f", file(one(enabled=True))).out == f"{FIRST} changed: enabled false -> true\n"
@@ -114,7 +114,7 @@ def test_check_healthy_cannot_be_changed_but_the_rest_is(run: Run, controller: s
     done = run("apply", "-f", file(one(check_healthy=False, enabled=False)), "-q", expect=5)
     assert done.out == f"{FIRST} changed: enabled true -> false\n"
     assert done.err == (
-        f"ctl: {FIRST}: check_healthy cannot be changed once an instance is there: remove it and apply again "
+        f"ctl: {FIRST}: check_healthy of a registered instance cannot be changed: remove it and apply again "
         "(check_healthy true -> false)\n"
     )
 
@@ -179,7 +179,7 @@ def test_when_the_controller_goes_down_midway_the_rest_is_not_tried(
     monkeypatch.setattr(fake, "answer", lambda _path: next(answers))
     done = run("apply", "-q", "-f", file(one(), one(port=2), one(port=3), one(port=4)), expect=3)
     assert done.out == f"{FIRST} created\n"
-    assert "ctl: 2 not tried: qwen@llm/10.0.0.4:3 and what follows\n" in done.err
+    assert "ctl: 2 not tried: qwen@llm/10.0.0.4:3 and those after it\n" in done.err
 
 
 def test_nothing_is_done_on_stale_knowledge(run: Run, fake: FakeController) -> None:
@@ -245,7 +245,7 @@ def test_diff_is_5_and_shows_what_differs(run: Run, controller: str) -> None:
         f"+ {SECOND} weight 2",
         "- qwen@llm/10.0.0.6:8001",
     ]
-    assert f"ctl: {FIRST}: check_healthy cannot be changed" in done.err
+    assert f"ctl: {FIRST}: check_healthy of a registered instance cannot be changed" in done.err
     told = validated("diff", json.loads(run("diff", "--prune", "-f", name, "-o", "json", expect=5).out))
     assert [each["action"] for each in told] == ["change", "create", "prune"]
     assert told[0]["changes"] == [

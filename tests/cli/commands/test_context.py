@@ -49,14 +49,14 @@ def shown(run: Run, *args: str) -> dict[str, Any]:
 def test_there_is_none_at_first(run: Run, file: Path) -> None:
     done = run("context", "list")
     assert done.out == ""
-    assert done.err == f"ctl: no contexts in {file}; ctl context set NAME --address URL makes one\n"
+    assert done.err == f"ctl: no contexts in {file}; ctl context set NAME --address URL creates one\n"
     assert not file.exists()
     assert shown(run)["address"] == {"value": "http://127.0.0.1:8000", "from": "default"}
 
 
 def test_set_use_list_show_delete(run: Run, file: Path) -> None:
-    assert run("context", "set", "prod", "-a", PROD, "--request-timeout", "1500ms").out == "context prod made\n"
-    assert run("context", "set", "dev.1", "-a", DEV).out == "context dev.1 made\n"
+    assert run("context", "set", "prod", "-a", PROD, "--request-timeout", "1500ms").out == "context prod created\n"
+    assert run("context", "set", "dev.1", "-a", DEV).out == "context dev.1 created\n"
     assert run("context", "use", "prod").out == "prod is the current context\n"
     assert run("context", "list").lines == [
         "CURRENT  NAME   ADDRESS                                TOKEN FILE",
@@ -113,7 +113,7 @@ def test_what_was_written_is_what_is_read(run: Run, file: Path, tmp_path: Path) 
 
 def test_comments_that_get_lost_are_told_of(run: Run, file: Path) -> None:
     written(file, f'# mine\n[context.dev]\naddress = "{DEV}"\n')
-    assert run("context", "use", "dev").err == f"ctl: warning: the comments that were in {file} are gone\n"
+    assert run("context", "use", "dev").err == f"ctl: warning: the comments in {file} were removed\n"
 
 
 PRECEDENCE = [
@@ -191,7 +191,7 @@ def test_a_command_goes_where_its_context_says(run: Run, file: Path) -> None:
         (("context", "set", "a b", "-a", DEV), "'a b' is not a name for a context: letters, digits and . _ - make one"),
         (
             ("context", "set", "dev", "--request-timeout", "soon"),
-            "--request-timeout 'soon' is not a time of more than 0 and at most 24h, such as 10s, 500ms or 2m",
+            "--request-timeout 'soon' is not a duration greater than 0 and at most 24h, such as 10s, 500ms or 2m",
         ),
         (("context", "set", "dev", "--token-file", "/no/such"), "token file /no/such: no such file"),
     ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli.output.changes import Flaps, cause, ordinal
+from dbgpt_ctl.cli.output.changes import Flaps, cause_text, ordinal
 from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
 from dbgpt_ctl.client.models import Watched
 from dbgpt_ctl.domain.events import EXPIRED, OPERATOR, Cause, Change
@@ -125,10 +125,10 @@ def expiry(seconds: int) -> Change:
 
 def test_flaps_are_counted_within_ten_minutes() -> None:
     flaps = Flaps()
-    assert [flaps.note(expiry(at)) for at in (0, 60, 600, 601, 3000)] == [1, 2, 3, 3, 1]
-    assert flaps.note(Change(NOON, KEY, "healthy", "drained", Cause("drain", OPERATOR))) == 0
-    assert cause(expiry(0), 1) == "expire"
-    assert cause(expiry(0), 3) == "expire (3rd time in 10m)"
+    assert [flaps.add(expiry(at)) for at in (0, 60, 600, 601, 3000)] == [1, 2, 3, 3, 1]
+    assert flaps.add(Change(NOON, KEY, "healthy", "drained", Cause("drain", OPERATOR))) == 0
+    assert cause_text(expiry(0), 1) == "expire"
+    assert cause_text(expiry(0), 3) == "expire (3rd time in 10m)"
     assert [ordinal(each) for each in (1, 2, 3, 4, 11, 12, 13, 21, 111)] == [
         *("1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "111th")
     ]
@@ -178,7 +178,7 @@ def test_following_goes_on_at_a_controller_that_started_anew(run: Run, tmp_path:
             assert json.loads(follower.stdout.readline())["port"] == 1
             first.kill()
             first.wait()
-            assert "going on when one answers" in follower.stderr.readline()
+            assert "waiting until one answers" in follower.stderr.readline()
             with controller() as second:
                 run("wait", "--controller", "-a", url, "--timeout", "30s")
                 run("models", "register", "b/h:2", "-a", url)
@@ -235,10 +235,10 @@ def test_no_change_twice_and_none_lost_over_a_reconnect() -> None:
     found = followed(script, said)
     assert [each.cursor for each in found if each.kind == "change"] == ["s.8", "s.9", "t.4"]
     assert script.cursors == [None, "s.8", "s.8", "s.9", "s.9", "t.4"]
-    assert said[:2] == ["gone; going on when one answers", "the controller answers again, after 0s"]
+    assert said[:2] == ["gone; waiting until one answers", "the controller answers again, after 0s"]
 
 
 def test_the_first_connection_may_be_insisted_on() -> None:
     client: Any = Script([ControllerUnreachable("gone")])
     with pytest.raises(ControllerUnreachable):
-        next(iter(Follower(client, Outage(lambda _: None), patient=False)))
+        next(iter(Follower(client, Outage(lambda _: None), awaits_first=False)))

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli.commands.conditions import Condition
-from dbgpt_ctl.cli.commands.wait import Finding, wait_for
+from dbgpt_ctl.cli.commands.wait import Check, Condition, poll
 from dbgpt_ctl.errors import ControllerUnreachable, UsageError
 from tests.support.fake_controller import FakeController, listed
 from tests.support.process import ctl
@@ -134,7 +133,7 @@ def test_wait_for_a_controller(run: Run, fake: FakeController) -> None:
 
 def test_wait_goes_on_over_an_outage_and_ends_as_unreachable() -> None:
     done = ctl("wait", "qwen", "-a", "http://127.0.0.1:1", "--timeout", "200ms", "--every", "50ms", expect=3)
-    assert done.err.count("waiting on") == 1
+    assert done.err.count("still waiting") == 1
     assert done.out == ""
 
 
@@ -153,27 +152,27 @@ class Time:
         self.now += seconds
 
 
-def looks(*results: Any) -> Callable[[], Finding]:
+def looks(*results: Any) -> Callable[[], Check]:
     left = iter(results)
 
-    def look() -> Finding:
+    def look() -> Check:
         result = next(left)
         if isinstance(result, Exception):
             raise result
-        return Finding("qwen", "healthy>=1", result, "none", {})
+        return Check("qwen", "healthy>=1", result, "none", {})
 
     return look
 
 
 def test_it_looks_at_once_and_then_every_so_often() -> None:
     time = Time()
-    wait_for(looks(False, False, True), 60, 2, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+    poll(looks(False, False, True), 60, 2, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
     assert time.slept == [2, 2]
 
 
 def test_it_looks_once_more_at_the_end() -> None:
     time = Time()
-    found = wait_for(looks(*[False] * 4), 5, 2, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+    found = poll(looks(*[False] * 4), 5, 2, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
     assert not found.met
     assert time.slept == [2, 2, 1]
 
@@ -181,6 +180,6 @@ def test_it_looks_once_more_at_the_end() -> None:
 def test_an_outage_in_between_is_no_failure() -> None:
     time = Time()
     outage = ControllerUnreachable("away")
-    wait_for(looks(False, outage, outage, True), 60, 1, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+    poll(looks(False, outage, outage, True), 60, 1, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
     with pytest.raises(ControllerUnreachable):
-        wait_for(looks(outage, outage), 1, 1, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+        poll(looks(outage, outage), 1, 1, quiet=True, monotonic=time.monotonic, sleep=time.sleep)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.completion.command_line import Line, Word, inserted
+from dbgpt_ctl.cli.completion.protocol import Line, Word, inserted
 from dbgpt_ctl.cli.completion.quick_list import quick_list
 from dbgpt_ctl.cli.completion.scripts import FILE_NAMES, SCRIPTS
 from scripts.generate import COMPLETIONS
@@ -52,7 +52,7 @@ def offered(*words: str, run: Run, monkeypatch: pytest.MonkeyPatch, shell: str =
         (["serve", "--log-file", ""], ["<files>"]),
         (["serve", "--env-file", ""], ["<files>"]),
         (["serve", "--registry_db_type=m"], ["--registry_db_type=mysql"]),
-        (["completion", "p"], ["powershell"]),
+        (["completion", ""], ["bash", "fish", "zsh"]),
         (["health", ""], []),
         (["models", "list", "q"], ["qwen"]),
         (["models", "list", ""], [r"\x2do", "qwen", "team/glm"]),
@@ -182,23 +182,6 @@ def test_typers_own_options_are_off(run: Run) -> None:
     assert "completion " in run("--help").out
     for option in ("--install-completion", "--show-completion"):
         run(option, expect=2)
-
-
-@pytest.mark.parametrize(
-    ("name", "word"),
-    [
-        ("qwen", "qwen@llm/h:1"),
-        ("it's $(x)", "'it''s $(x)@llm/h:1'"),
-        ("‘typographic’", "'‘‘typographic’’@llm/h:1'"),
-        ("a,b;c", "'a,b;c@llm/h:1'"),
-    ],
-)
-def test_powershell_gets_quoted_words(
-    name: str, word: str, run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake.body = [listed(f"{name}@llm", "h", 1)]
-    monkeypatch.setenv("_CTL_WORDS", "models\nderegister\n")
-    assert offered(run=run, monkeypatch=monkeypatch, shell="powershell") == [word]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""TAB in real shells on a real terminal. PowerShell is not among them: only what it is told is tested."""
+"""Completion with TAB in real shells on a real terminal."""
 
 from __future__ import annotations
 

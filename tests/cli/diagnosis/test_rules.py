@@ -25,7 +25,7 @@ from dbgpt_ctl.cli.diagnosis.facts import (
 )
 from dbgpt_ctl.cli.diagnosis.rules import RULES, all_rules
 from dbgpt_ctl.cli.diagnosis.rules.controllers import exit_code_of, nobody
-from dbgpt_ctl.cli.parsing.references import ModelFilter
+from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.client.models import ControllerStatus, KnownInstance
 from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
@@ -79,7 +79,7 @@ def controller(*instances: KnownInstance, url: str = URL, **facts: Any) -> Contr
 def cluster(*controllers: ControllerFacts, wanted: str | None = None, **facts: Any) -> Facts:
     models = frozenset(instance.model_name for one in controllers for instance in one.instances)
     defaults: dict[str, Any] = {"models": models}
-    return Facts(ModelFilter.parse(wanted, None), controllers, **(defaults | facts))
+    return Facts(ModelFilter.parse(wanted), controllers, **(defaults | facts))
 
 
 def of(*instances: KnownInstance, **facts: Any) -> Facts:

@@ -70,6 +70,7 @@ BAD = [
         "--helthy-only. Did you mean --healthy-only? See 'ctl models list --help'.\n",
     ),
     (["health", "extra"], "extra"),
+    (["completion", "powershell"], "'powershell' is not one of bash, zsh, fish"),
     (["bogus"], "bogus"),
     (["--bogus"], "--bogus"),
 ]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dbgpt_ctl.cli.manifest.declarations import Declared, InvalidFile, read_instances
+from dbgpt_ctl.cli.manifest.declarations import Declaration, InvalidFile, read_declarations
 from dbgpt_ctl.cli.manifest.documents import MAX_BYTES, read_document
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import UsageError
@@ -21,14 +21,14 @@ instances:
     check_healthy: false
 """
 DECLARED = [
-    Declared(InstanceKey("qwen@llm", "10.0.0.4", 8001), {"weight": 2.0, "enabled": False}),
-    Declared(InstanceKey("org/b b@reranker", "[::1]", 1), {"prompt_template": None, "check_healthy": False}),
+    Declaration(InstanceKey("qwen@llm", "10.0.0.4", 8001), {"weight": 2.0, "enabled": False}),
+    Declaration(InstanceKey("org/b b@reranker", "[::1]", 1), {"prompt_template": None, "check_healthy": False}),
 ]
 
 
 def problems(text: str) -> list[str]:
     with pytest.raises(InvalidFile) as error:
-        read_instances(text.encode(), "f")
+        read_declarations(text.encode(), "f")
     return list(error.value.problems)
 
 
@@ -39,7 +39,7 @@ def entry(**fields: object) -> str:
 
 
 def test_yaml() -> None:
-    assert read_instances(YAML.encode(), "f") == DECLARED
+    assert read_declarations(YAML.encode(), "f") == DECLARED
 
 
 def test_json_is_read_as_json() -> None:
@@ -47,23 +47,23 @@ def test_json_is_read_as_json() -> None:
         '{\t"instances": [{"model":"qwen","host":"10.0.0.4","port":8001,"weight":2,"enabled":false},'
         '{"model":"org\\/b b@reranker","host":"[::1]","port":1,"prompt_template":null,"check_healthy":false}]}'
     )
-    assert read_instances(text.encode(), "f") == DECLARED
+    assert read_declarations(text.encode(), "f") == DECLARED
 
 
 def test_json_beyond_the_basic_plane() -> None:
-    assert read_instances(entry(model="\U0001f600").encode(), "f")[0].key.model_name == "\U0001f600@llm"
+    assert read_declarations(entry(model="\U0001f600").encode(), "f")[0].key.model_name == "\U0001f600@llm"
 
 
 def test_yaml_in_flow_style_that_looks_like_json() -> None:
-    assert len(read_instances(b"{instances: [{model: qwen, host: h, port: 1}]}", "f")) == 1
+    assert len(read_declarations(b"{instances: [{model: qwen, host: h, port: 1}]}", "f")) == 1
 
 
 def test_a_byte_order_mark_is_no_mistake() -> None:
-    assert read_instances(b"\xef\xbb\xbf" + YAML.encode(), "f") == DECLARED
+    assert read_declarations(b"\xef\xbb\xbf" + YAML.encode(), "f") == DECLARED
 
 
 def test_no_instances() -> None:
-    assert read_instances(b"instances: []", "f") == []
+    assert read_declarations(b"instances: []", "f") == []
 
 
 def test_all_mistakes_are_told_at_once_with_their_places() -> None:
@@ -90,7 +90,7 @@ def test_twins_are_a_mistake() -> None:
         ({"model": ""}, "instances[0].model: model_name is empty"),
         ({"model": "a\x1b[31m"}, r"instances[0].model: model_name 'a\x1b[31m@llm' holds control"),
         ({"host": "http://h"}, "instances[0].host: host 'http://h' is not a host name or address"),
-        ({"host": "h:1"}, "instances[0].host: host 'h:1' holds a colon and is no IPv6 address"),
+        ({"host": "h:1"}, "instances[0].host: host 'h:1' contains a colon and is no IPv6 address"),
         ({"port": "8001"}, "instances[0].port: '8001' is not a whole number"),
         ({"port": True}, "instances[0].port: true is not a whole number"),
         ({"port": 1.5}, "instances[0].port: 1.5 is not a whole number"),
@@ -133,7 +133,7 @@ def test_no_word_means_what_it_does_not_look_like(word: str) -> None:
 )
 def test_tricks_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(UsageError) as error:
-        read_instances(text.encode(), "f")
+        read_declarations(text.encode(), "f")
     assert str(error.value).startswith("f")
     assert "\n" not in str(error.value)
 
@@ -144,14 +144,14 @@ def test_what_declares_nothing_is_a_mistake(text: str) -> None:
 
 
 def test_a_key_that_stands_there_twice() -> None:
-    assert problems("instances: []\ninstances: []") == ["f:2: the file: key 'instances' stands there twice"]
+    assert problems("instances: []\ninstances: []") == ["f:2: the file: key 'instances' is there twice"]
 
 
 def test_too_large() -> None:
     with pytest.raises(UsageError, match="larger than 4 MiB"):
-        read_instances(b" " * (MAX_BYTES + 1), "f")
+        read_declarations(b" " * (MAX_BYTES + 1), "f")
 
 
 def test_not_utf_8() -> None:
     with pytest.raises(UsageError, match="byte 3 is wrong"):
-        read_instances(b"a:\xff", "f")
+        read_declarations(b"a:\xff", "f")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbgpt_ctl.cli.manifest.declarations import Declared
-from dbgpt_ctl.cli.manifest.plan import Difference, Kind, Step, make_plan
+from dbgpt_ctl.cli.manifest.declarations import Declaration
+from dbgpt_ctl.cli.manifest.plan import Action, Difference, Step, make_plan
 from dbgpt_ctl.client.models import KnownInstance
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 
@@ -21,19 +21,19 @@ def there(key: InstanceKey = KEY, **facts: Any) -> KnownInstance:
 
 
 def step(stated: dict[str, Any], *registered: KnownInstance) -> Step:
-    (found,) = make_plan([Declared(KEY, stated)], registered, prune=False)
+    (found,) = make_plan([Declaration(KEY, stated)], registered, prune=False)
     return found
 
 
 def test_what_is_absent_is_created_with_the_defaults_of_a_register() -> None:
     found = step({"weight": 2.0})
-    assert (found.kind, found.registers, found.switches) == (Kind.CREATE, True, None)
+    assert (found.action, found.registers, found.enables) == (Action.CREATE, True, None)
     assert found.facts == {"weight": 2.0, "enabled": True, "prompt_template": None, "check_healthy": True}
 
 
 def test_what_is_created_drained_is_registered_so_and_drained() -> None:
     found = step({"enabled": False})
-    assert (found.facts["enabled"], found.switches) == (False, False)
+    assert (found.facts["enabled"], found.enables) == (False, False)
 
 
 def test_only_what_is_stated_is_compared() -> None:
@@ -59,32 +59,32 @@ def test_a_weight_of_seven_digits_is_the_same() -> None:
 @pytest.mark.parametrize("enabled", [True, False])
 def test_enabled_is_a_drain_or_its_end_and_no_register(enabled: bool) -> None:
     found = step({"enabled": enabled}, there(enabled=not enabled))
-    assert (found.switches, found.registers) == (enabled, False)
+    assert (found.enables, found.registers) == (enabled, False)
 
 
 def test_check_healthy_cannot_be_changed() -> None:
     found = step({"check_healthy": False, "enabled": False}, there())
-    assert (found.kind, found.switches, found.registers) == (Kind.CHANGE, False, False)
-    assert found.stuck == (Difference("check_healthy", True, False),)
-    assert "cannot be changed" in str(found.why_stuck)
+    assert (found.action, found.enables, found.registers) == (Action.CHANGE, False, False)
+    assert found.blocked == (Difference("check_healthy", True, False),)
+    assert "cannot be changed" in str(found.blocked_reason)
 
 
 @pytest.mark.parametrize("state", [InstanceState.UNHEALTHY, InstanceState.DEREGISTERED])
 def test_what_is_not_alive_is_never_registered(state: InstanceState) -> None:
     found = step({"weight": 2.0, "enabled": False}, there(state=state))
-    assert (found.registers, found.switches) == (False, False)
-    assert found.stuck == (Difference("weight", 1.0, 2.0),)
-    assert f"while it is {state}" in str(found.why_stuck)
-    assert step({"weight": 1.0}, there(state=state)).kind is Kind.KEEP
+    assert (found.registers, found.enables) == (False, False)
+    assert found.blocked == (Difference("weight", 1.0, 2.0),)
+    assert f"while it is {state}" in str(found.blocked_reason)
+    assert step({"weight": 1.0}, there(state=state)).action is Action.KEEP
 
 
 def test_prune_is_about_the_models_of_the_file() -> None:
     twin, other = InstanceKey("qwen@llm", "h", 2), InstanceKey("bge@text2vec", "h", 1)
     service = InstanceKey("WorkerManager@service", "h", 1)
     registered = [there(KEY), there(twin, enabled=False, state=InstanceState.DRAINED), there(other), there(service)]
-    steps = make_plan([Declared(KEY)], registered, prune=True)
-    assert [(each.key, each.kind) for each in steps] == [(KEY, Kind.KEEP), (twin, Kind.PRUNE)]
-    assert [each.key for each in make_plan([Declared(KEY)], registered, prune=False)] == [KEY]
+    steps = make_plan([Declaration(KEY)], registered, prune=True)
+    assert [(each.key, each.action) for each in steps] == [(KEY, Action.KEEP), (twin, Action.PRUNE)]
+    assert [each.key for each in make_plan([Declaration(KEY)], registered, prune=False)] == [KEY]
 
 
 def test_nothing_declared_prunes_nothing() -> None:
@@ -118,9 +118,9 @@ def test_a_plan_that_was_carried_out_leaves_nothing_to_do(stated: dict[str, Any]
     now = dict(first.facts if facts is None else facts)
     if first.registers:
         now |= {name: first.facts[name] for name in ("weight", "prompt_template")}
-        assert first.beats or facts is None
-    if first.switches is not None:
-        now["enabled"] = first.switches
+        assert first.is_beating or facts is None
+    if first.enables is not None:
+        now["enabled"] = first.enables
     second = step(stated, there(**now))
-    assert second.kind is Kind.KEEP
-    assert second.stuck == first.stuck
+    assert second.action is Action.KEEP
+    assert second.blocked == first.blocked

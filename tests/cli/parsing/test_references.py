@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbgpt_ctl.cli.parsing.references import ModelFilter, parse_reference, parse_targets, reference_to
+from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.cli.parsing.references import parse_reference, parse_targets, reference_of
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import InvalidInstance, UsageError
 
@@ -29,7 +30,7 @@ def test_every_instance_that_can_be_registered_is_read_back_from_its_reference(
 ) -> None:
     key = key_of(f"{name}@{kind}", host, port)
     if key is not None:
-        assert parse_reference(reference_to(key._asdict())) == key
+        assert parse_reference(reference_of(key)) == key
         assert str(key) == f"{key.model_name}/{key.host}:{key.port}"
 
 
@@ -39,7 +40,7 @@ def test_no_reference_of_whatever_a_strange_controller_lists_names_another_insta
     model_name: str, host: str, port: int
 ) -> None:
     try:
-        parsed = parse_reference(reference_to({"model_name": model_name, "host": host, "port": port}))
+        parsed = parse_reference(reference_of(InstanceKey(model_name, host, port)))
     except UsageError:
         return
     assert parsed == (model_name, host, port)
@@ -77,7 +78,7 @@ def test_a_name_with_host_and_port_apart() -> None:
 
 def test_a_host_that_no_url_can_hold_may_only_be_deregistered() -> None:
     assert parse_targets(["qwen/a:b:1"], None, None, None, creates=False) == [("qwen@llm", "a:b", 1)]
-    with pytest.raises(UsageError, match="'a:b' holds a colon"):
+    with pytest.raises(UsageError, match="'a:b' contains a colon"):
         parse_targets(["qwen/a:b:1"], None, None, None, creates=True)
 
 

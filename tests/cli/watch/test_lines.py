@@ -129,7 +129,7 @@ def test_an_outage_of_a_polled_one_is_told_once() -> None:
     with stock_controller([listed("a@llm")]) as fake, watching("-a", fake.url, "--every", "10ms") as lines:
         assert "a@llm" in lines.line()
         fake.status = 503
-        assert "going on when one answers" in lines.said()
+        assert "waiting until one answers" in lines.said()
         fake.status, fake.body = 200, []
         assert "answers again" in lines.said()
         assert lines.line().endswith(" a@llm/10.0.0.4:8001  healthy -> absent")

@@ -1,32 +1,47 @@
-"""`ctl models drain`, `undrain` and `prune`: what an operator does to instances that their workers know nothing of."""
+"""`ctl models drain`, and what it shares with `undrain`: the choice of instances, and the wait for every controller."""
 
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbgpt_ctl.addresses import parse_address
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.framework.arguments import Kind, Output  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.framework.options import ModelType, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import unescaped
-from dbgpt_ctl.cli.output.results import Done, ResultFormat, for_each
+from dbgpt_ctl.cli.output.escaping import quoted, unescaped
+from dbgpt_ctl.cli.output.results import Done, run_for_each
+from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.cli.parsing.durations import parse_duration
-from dbgpt_ctl.cli.parsing.suggestions import Registered
-from dbgpt_ctl.domain.fields import parse_reason
-from dbgpt_ctl.errors import InvalidInstance, NotFound, UsageError
+from dbgpt_ctl.cli.parsing.references import parse_targets, reference_of
+from dbgpt_ctl.cli.parsing.suggestions import Suggestions
+from dbgpt_ctl.domain.fields import parse_host, parse_reason
+from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.errors import (
+    ConditionNotMet,
+    ControllerFailed,
+    ControllerUnreachable,
+    InvalidInstance,
+    NotFound,
+    UsageError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.models import Drained
     from dbgpt_ctl.domain.instance import InstanceKey
 
-LONGEST_AGE_DAYS = 3650
+SERVICE = "service"
+PAUSE_SECS = 0.25
+_WHY_NOT_SERVICE = (
+    "DB-GPT finds a worker's control port through it: without it `dbgpt model stop` and `start` fail there"
+)
 
 References = Annotated[
     list[str] | None,
@@ -38,135 +53,181 @@ References = Annotated[
     ),
 ]
 Host = Annotated[
-    str | None,
-    typer.Option(
-        "--host", metavar="HOST", help="All instances registered with this host, but for those of type service."
-    ),
+    str | None, typer.Option("--host", metavar="HOST", help="All instances on this host, except those of type service.")
 ]
-Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; lists and events show it.")]
+Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="The reason, shown in lists and events.")]
 Force = Annotated[
-    bool, typer.Option("--force", help="Also of type service: DB-GPT cannot stop or start models there then.")
-]
-ForceBack = Annotated[bool, typer.Option("--force", help="With --host: also those of type service.")]
-Wait = Annotated[
     bool,
-    typer.Option("--wait", help="Return when no controller of --address hands it out any more."),
+    typer.Option("--force", help="Also instances of type service: DB-GPT cannot stop or start models there then."),
 ]
-WaitBack = Annotated[bool, typer.Option("--wait", help="Return when every controller of --address hands it out again.")]
-Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="How long to wait for each, as in 2m.")]
-OlderThan = Annotated[
-    str | None, typer.Option("--older-than", metavar="TIME", help="Required: for so long, as in 7d or 12h.")
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until no controller of --address offers it to API servers.")]
+Timeout = Annotated[
+    str, typer.Option("--timeout", metavar="TIME", help="With --wait: timeout of each instance, as in 2m.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")]
 
 
 @takes_session
 def drain(
     references: References = None,
     *,
-    kind: Kind = None,
+    model_type: ModelType = None,
     host: Host = None,
     reason: Reason = None,
     wait: Wait = False,
     timeout: Timeout = "30s",
     force: Force = False,
-    output: Output = ResultFormat.TEXT,
+    output: ResultOutput = OutputFormat.TEXT,
     session: Session,
 ) -> int:
-    """Keep requests from instances, whatever their workers do, until undrain.
+    """Keep new requests from instances until undrain, whatever their workers report.
 
-    API servers ask before each request, so new ones go elsewhere at once. Requests under way are the worker's own:
-    no controller sees them, --wait does not wait for them. Exits with 5 when the --timeout of --wait is over.
+    API servers ask the controller before each request, so new requests go to other instances at once. --wait does not
+    wait for requests in progress, which no controller sees. Exits with 5 when the --timeout of --wait is over.
     """
-    from dbgpt_ctl.cli.commands.models.draining import Durability, Patience, await_drain, named
-
-    patience = Patience(parse_duration("--timeout", timeout), time.monotonic, time.sleep) if wait else None
-    why = _reason(reason)
+    propagation = Propagation.over(session, timeout) if wait else None
+    text = _parse_reason(reason)
     with session.client() as client:
-        keys = named(client, session, references or [], kind, host, force=force, verb="drain")
-        act = partial(_act, client, lambda key: client.drain(key, reason=why), "drained", Durability(session))
-        return for_each(keys, act if patience is None else _then(act, partial(await_drain, session, patience)), output)
+        keys = select_instances(client, session, references or [], model_type, host, force=force, verb="drain")
+        warning = MemoryWarning(session)
+
+        def action(key: InstanceKey) -> Done:
+            drained = call_or_suggest(client, partial(client.drain, reason=text), key)
+            warning.check(drained)
+            done = Done("drained", facts=facts_of(drained))
+            return done if propagation is None else propagation.of_drain(key, done)
+
+        return run_for_each(keys, action, output)
 
 
-@takes_session
-def undrain(
-    references: References = None,
-    *,
-    kind: Kind = None,
-    host: Host = None,
-    wait: WaitBack = False,
-    timeout: Timeout = "30s",
-    force: ForceBack = False,
-    output: Output = ResultFormat.TEXT,
-    session: Session,
-) -> int:
-    """Let drained instances get requests again.
-
-    With --wait, exits with 5 for one that gets none for another reason, or when --timeout is over.
-    """
-    from dbgpt_ctl.cli.commands.models.draining import Patience, await_undrain, named
-
-    patience = Patience(parse_duration("--timeout", timeout), time.monotonic, time.sleep) if wait else None
-    with session.client() as client:
-        keys = named(client, session, references or [], kind, host, force=force, verb="undrain")
-        act = partial(_act, client, client.undrain, "undrained", lambda _drained: None)
-        return for_each(
-            keys, act if patience is None else _then(act, partial(await_undrain, session, patience)), output
-        )
-
-
-@takes_session
-def prune(
-    *,
-    older_than: OlderThan = None,
-    dry_run: DryRun = False,
-    output: Output = ResultFormat.TEXT,
-    session: Session,
-) -> int:
-    """Forget instances that have been unhealthy or deregistered for long.
-
-    Drained ones stay. A worker that comes back registers itself again.
-    """
-    if older_than is None:
-        raise UsageError("give --older-than, as in --older-than 7d: what was gone for less stays")
-    age = timedelta(seconds=parse_duration("--older-than", older_than, longest_days=LONGEST_AGE_DAYS))
-    with session.client() as client:
-        gone = client.prune(age, dry_run=dry_run)
-    if not gone:
-        session.say(f"nothing has been unhealthy or deregistered for longer than {older_than.strip()}")
-    result = "would be removed" if dry_run else "removed"
-    return for_each(gone, lambda _key: result, output)
-
-
-def _act(
-    client: ControllerClient,
-    call: Callable[[InstanceKey], Drained],
-    result: str,
-    remark: Callable[[Drained], None],
-    key: InstanceKey,
-) -> Done:
-    """One call. Who names nothing that is there is told what may have been meant."""
-    try:
-        drained = call(key)
-    except NotFound:
-        hint = Registered(client).hint_at_instance(key) or "; ctl models list shows what is"
-        raise NotFound(f"not registered{hint}") from None
-    remark(drained)
-    return Done(result, facts={"state": drained.instance.state.value, "durable": drained.durable})
-
-
-def _then(
-    act: Callable[[InstanceKey], Done], wait: Callable[[InstanceKey, Done], Done]
-) -> Callable[[InstanceKey], Done]:
-    return lambda key: wait(key, act(key))
-
-
-def _reason(text: str | None) -> str | None:
-    """The rule is the controller's: what is wrong is told before anything is sent."""
+def _parse_reason(text: str | None) -> str | None:
+    """By the controller's rule, before anything is sent. Raises UsageError."""
     try:
         reason = None if text is None else parse_reason(unescaped(text))
     except InvalidInstance as error:
         raise UsageError(f"--reason: {error}") from None
     if text is not None and reason is None:
-        raise UsageError("--reason is empty: leave it out, or say why")
+        raise UsageError("--reason is empty: give a reason, or leave the option out")
     return reason
+
+
+def select_instances(
+    client: ControllerClient,
+    session: Session,
+    references: Sequence[str],
+    model_type: str | None,
+    host: str | None,
+    *,
+    force: bool,
+    verb: str,
+) -> list[InstanceKey]:
+    """The instances that references name, or all of a host except those of type service (with `force` these too).
+
+    Raises UsageError before anything is sent, NotFound when nothing is registered with that host.
+    """
+    if bool(references) == (host is not None):
+        raise UsageError(f"give either references NAME[@TYPE]/HOST:PORT or --host HOST to {verb}")
+    if host is not None:
+        if model_type is not None:
+            raise UsageError("--type is for a reference without a type: leave it out with --host")
+        return _instances_on(client, session, parse_host(unescaped(host)), force=force)
+    keys = parse_targets(references, model_type, None, None, creates=False)
+    services = [key for key in keys if key.type == SERVICE]
+    if services and not force and verb == "drain":
+        raise UsageError(f"{reference_of(services[0])} is of type {SERVICE}: {_WHY_NOT_SERVICE}; --force drains it too")
+    return list(dict.fromkeys(keys))
+
+
+def _instances_on(client: ControllerClient, session: Session, host: str, *, force: bool) -> list[InstanceKey]:
+    all_keys = [instance.key for instance in client.instances(host=host).instances if instance.host == host]
+    keys = [key for key in all_keys if force or key.type != SERVICE]
+    if not all_keys:
+        raise NotFound(f"nothing is registered with host {quoted(host)}; ctl models list shows what is")
+    if len(keys) < len(all_keys):
+        skipped = ", ".join(reference_of(key) for key in all_keys if key not in keys)
+        session.say(f"skipped: {skipped}: {_WHY_NOT_SERVICE}")
+    if not keys:
+        raise NotFound(f"only type {SERVICE} is registered with host {quoted(host)}")
+    return keys
+
+
+def call_or_suggest(client: ControllerClient, call: Callable[[InstanceKey], Drained], key: InstanceKey) -> Drained:
+    """Calls drain or undrain. The error for an unknown instance suggests one that is registered."""
+    try:
+        return call(key)
+    except NotFound:
+        hint = Suggestions(client).for_instance(key) or "; ctl models list shows what is"
+        raise NotFound(f"not registered{hint}") from None
+
+
+def facts_of(drained: Drained) -> dict[str, object]:
+    """Further keys of the result."""
+    return {"state": drained.instance.state.value, "durable": drained.durable}
+
+
+class MemoryWarning:
+    """Warns once when a drain ends with the controller."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._printed = False
+
+    def check(self, drained: Drained) -> None:
+        """Prints the warning at the first drain that is not durable."""
+        if not drained.durable and not self._printed:
+            self._printed = True
+            self._session.say("the registry is in the controller's memory: the drain ends with its process")
+
+
+@dataclass(frozen=True, slots=True)
+class Propagation:
+    """Waits until every controller follows a drain or undrain.
+
+    A controller that does not answer counts as following: it offers nothing, and reads the registry when it returns.
+    """
+
+    session: Session
+    timeout: float
+    """Seconds for each instance."""
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], None]
+
+    @classmethod
+    def over(cls, session: Session, timeout: str) -> Propagation:
+        """With the value of `--timeout`. Raises UsageError."""
+        return cls(session, parse_duration("--timeout", timeout), time.monotonic, time.sleep)
+
+    def of_drain(self, key: InstanceKey, done: Done) -> Done:
+        """Waits until no controller offers the instance to API servers. A timeout is an error in the result."""
+        late = self._wait(lambda client: not _is_routable(client, key))
+        return done if late is None else replace(done, error=ConditionNotMet(f"drained, but {late}"))
+
+    def of_undrain(self, key: InstanceKey, done: Done) -> Done:
+        """Waits until every controller offers the instance to API servers, unless its state prevents that."""
+        state = done.facts["state"]
+        if state != InstanceState.HEALTHY:
+            return replace(done, error=ConditionNotMet(f"undrained, but it gets no requests: it is {state}"))
+        late = self._wait(lambda client: _is_routable(client, key))
+        return done if late is None else replace(done, error=ConditionNotMet(f"undrained, but {late}"))
+
+    def _wait(self, follows: Callable[[ControllerClient], bool]) -> str | None:
+        """None, or the controller that does not follow within the timeout."""
+        deadline = self.monotonic() + self.timeout
+        for address in filter(None, map(str.strip, self.session.settings.address.split(","))):
+            with self.session.client(address) as client:
+                while not self._follows(client, follows):
+                    left = deadline - self.monotonic()
+                    if left <= 0:
+                        return f"{parse_address(address)} did not follow within {self.timeout:g}s"
+                    self.sleep(min(PAUSE_SECS, left))
+        return None
+
+    def _follows(self, client: ControllerClient, follows: Callable[[ControllerClient], bool]) -> bool:
+        try:
+            return follows(client)
+        except (ControllerUnreachable, ControllerFailed) as error:
+            self.session.say(f"not waiting for it: {error}")
+            return True
+
+
+def _is_routable(client: ControllerClient, key: InstanceKey) -> bool:
+    return any(instance.key == key for instance in client.list(key.model_name, healthy_only=True).instances)

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.diagnosis.report import list_warnings
+from dbgpt_ctl.cli.framework.options import NoHeaders, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.instances import print_instances
-from dbgpt_ctl.cli.output.stdout import Format, say
+from dbgpt_ctl.cli.output.instances import instance_table
+from dbgpt_ctl.cli.output.stdout import (
+    OutputFormat,
+    is_terminal,
+    print_csv,
+    print_json,
+    print_lines,
+    print_table,
+    print_yaml,
+    say,
+)
 from dbgpt_ctl.cli.parsing.durations import parse_duration
-from dbgpt_ctl.cli.parsing.instance_filter import STATES, Selection, SortKey, sort_key
-from dbgpt_ctl.cli.parsing.suggestions import Registered
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.cli.parsing.instance_filter import STATES, InstanceFilter, SortKey, sort_key
+from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.cli.parsing.suggestions import Suggestions
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.client import ControllerClient, InstanceList, Inventory
+    from collections.abc import Sequence
+
+    from dbgpt_ctl.client import ControllerClient, InstanceList, Inventory, ReportedInstance
+
+API_KEYS = (
+    "model_name",
+    "host",
+    "port",
+    "weight",
+    "check_healthy",
+    "healthy",
+    "enabled",
+    "prompt_template",
+    "last_heartbeat",
+)
+"""DB-GPT's nine keys, in the order of csv."""
+WATCH_SECS = 2.0
 
 Name = Annotated[
     str | None,
@@ -27,10 +53,10 @@ Name = Annotated[
         metavar="NAME[@TYPE]",
         show_default=False,
         autocompletion=candidates.models,
-        help="Only this model; without a type: of all types.",
+        help="Only this model; without a type: all types of this name.",
     ),
 ]
-OnlyKind = Annotated[
+ModelType = Annotated[
     str | None,
     typer.Option(
         "--type",
@@ -40,115 +66,166 @@ OnlyKind = Annotated[
     ),
 ]
 HealthyOnly = Annotated[
-    bool, typer.Option("--healthy-only", help="Only those that get requests: healthy and not drained.")
+    bool, typer.Option("--healthy-only", help="Only instances that get requests: healthy and not drained.")
 ]
 States = Annotated[
     list[str] | None,
     typer.Option(
         "--state",
         metavar="STATE",
-        autocompletion=lambda incomplete: [each.value for each in STATES if each.startswith(incomplete)],
-        help="Only those in this state: healthy, unhealthy, drained or deregistered; several times, or with commas.",
+        autocompletion=lambda incomplete: [state.value for state in STATES if state.startswith(incomplete)],
+        help="Only this state: healthy, unhealthy, drained or deregistered; repeat it or use commas for several.",
     ),
 ]
-OnlyHost = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Only those on this host, as registered.")]
+Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Only this host, as it is registered.")]
 SortBy = Annotated[
     SortKey | None,
-    typer.Option("--sort-by", help="Sort them: beat puts the longest silent first, state the worst. [default: name]"),
+    typer.Option("--sort-by", help="beat: oldest heartbeat first; state: worst state first. [default: name]"),
 ]
 Watch = Annotated[
-    bool,
-    typer.Option("--watch", "-w", help="Go on and show changes, until Ctrl-C: a terminal is drawn anew; see above."),
+    bool, typer.Option("--watch", "-w", help="Follow changes until Ctrl-C; on a terminal as a live table, see above.")
 ]
 Every = Annotated[
-    str | None,
-    typer.Option("--every", metavar="TIME", help="With --watch: how often it lists them anew. [default: 2s]"),
+    str | None, typer.Option("--every", metavar="TIME", help="With --watch: refresh interval. [default: 2s]")
 ]
-ListOutput = Annotated[
-    Format,
-    typer.Option("--output", "-o", help="How to print them; name prints references, which the other verbs take."),
+Output = Annotated[
+    OutputFormat,
+    output_option(
+        OutputFormat.TABLE,
+        OutputFormat.WIDE,
+        OutputFormat.JSON,
+        OutputFormat.YAML,
+        OutputFormat.CSV,
+        OutputFormat.NAME,
+        help="Format of the list; name prints references for other commands.",
+    ),
 ]
-NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Leave out the header of table, wide and csv.")]
 
 
 @takes_session
 def list_(
     name: Name = None,
     *,
-    kind: OnlyKind = None,
+    model_type: ModelType = None,
     healthy_only: HealthyOnly = False,
     states: States = None,
-    host: OnlyHost = None,
+    host: Host = None,
     sort_by: SortBy = None,
     watch: Watch = False,
     every: Every = None,
-    output: ListOutput = Format.TABLE,
+    output: Output = OutputFormat.TABLE,
     no_headers: NoHeaders = False,
     session: Session,
 ) -> None:
     """List the registered instances.
 
-    An empty list is no error. json and yaml hold the API's own objects.
+    An empty list is no error. json and yaml contain the API's own objects.
 
-    With --watch in a pipe, or with -o json or name, there is a line for each instance, then one for each change. With
-    -o json a line is an object whose "type" is "instance", "synced" (all that were there have been told) or "change".
+    With --watch, a terminal with -o table or wide shows a live table. In a pipe, or with -o json or name, there is a
+    line for each instance and then a line for each change. With -o json, a line is an object whose "type" is
+    "instance", "synced" (after the last instance) or "change".
     """
-    wanted = Selection.parse(name, kind, states, host)
-    seconds = None if every is None else parse_duration("--every", every)
+    wanted = InstanceFilter.parse(name, model_type, states, host)
+    interval = None if every is None else parse_duration("--every", every)
     if watch:
-        from dbgpt_ctl.cli.watch.lines import watch_instances
-
-        selection = wanted.only_routable() if healthy_only else wanted
-        return watch_instances(session, selection, form=output, sort_by=sort_by, every=seconds, headers=not no_headers)
-    if seconds is not None:
+        wanted = wanted.only_routable() if healthy_only else wanted
+        return _watch(session, wanted, output, interval or WATCH_SECS, sort_by, headers=not no_headers)
+    if interval is not None:
         raise UsageError("--every goes with --watch only")
     with session.client() as client:
-        answer = ask(client, wanted, healthy_only=healthy_only)
-        pairs = [each for each in zip(answer.objects, answer.instances, strict=True) if wanted.matches(each[1])]
-        now = time_of(answer)
-        if not session.quiet:
+        answer = _read(client, wanted, healthy_only=healthy_only)
+        now = answer.time or datetime.now(UTC)
+        pairs = [pair for pair in zip(answer.objects, answer.instances, strict=True) if wanted.matches(pair[1])]
+        if answer.stale_since or answer.held_until:
+            from dbgpt_ctl.cli.diagnosis.report import list_warnings
+
             for line in list_warnings(answer, now):
-                say(line)
+                session.say(line)
         if not pairs and not session.quiet:
-            say(_none(wanted, answer.controller, Registered(client), healthy_only=healthy_only))
+            say(_explain_empty(client, wanted, answer.controller, healthy_only=healthy_only))
     if sort_by is not None:
         key = sort_key(sort_by)
         pairs.sort(key=lambda pair: key(pair[1]))
-    objects, instances = [each for each, _ in pairs], [each for _, each in pairs]
-    return print_instances(objects, instances, output, now=now, headers=not no_headers)
+    objects, instances = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return _print(objects, instances, output, now=now, headers=not no_headers)
 
 
-def ask(client: ControllerClient, wanted: Selection, *, healthy_only: bool = False) -> InstanceList | Inventory:
-    """One list from DB-GPT's endpoint; from /api/v1 where the states that are wanted need more than its nine keys.
+def _watch(
+    session: Session,
+    wanted: InstanceFilter,
+    form: OutputFormat,
+    interval: float,
+    sort_by: SortKey | None,
+    *,
+    headers: bool,
+) -> None:
+    """Ends with KeyboardInterrupt, PipeClosed, or an error that waiting does not help."""
+    if form in (OutputFormat.YAML, OutputFormat.CSV):
+        raise UsageError(f"--watch goes with -o table, wide, json or name, not with {form}")
+    if is_terminal() and form in (OutputFormat.TABLE, OutputFormat.WIDE):
+        from dbgpt_ctl.cli.watch.screen import watch_on_screen
 
-    Raises NotSupported when what is deregistered is wanted of a controller that cannot tell.
+        key = None if sort_by is None else sort_key(sort_by)
+        wide = form is OutputFormat.WIDE
+        return watch_on_screen(session, wanted, wide=wide, sort=key, interval=interval, headers=headers)
+    from dbgpt_ctl.cli.output.closed_pipe import ends_with_reader
+    from dbgpt_ctl.cli.watch.lines import LineWatch
+
+    with session.client() as client, ends_with_reader():
+        return LineWatch(session, client, wanted, form).run(interval)
+
+
+def _read(client: ControllerClient, wanted: InstanceFilter, *, healthy_only: bool) -> InstanceList | Inventory:
+    """DB-GPT's list; the inventory where the wanted states need more than its nine keys.
+
+    Raises NotSupported when the wanted states include deregistered and the controller does not report that.
     """
     if wanted.needs_facts and not healthy_only:
-        return inventory(client, wanted)
+        return wanted.inventory(client)
     return client.list(wanted.models.model_name, healthy_only=healthy_only)
 
 
-def inventory(client: ControllerClient, wanted: Selection) -> Inventory:
-    """All facts of the instances. Raises NotSupported as `ask`."""
-    return client.inventory(
-        wanted.models.model_name, host=wanted.host, require_complete=InstanceState.DEREGISTERED in wanted.states
-    )
+def _print(
+    objects: Sequence[dict[str, Any]],
+    instances: Sequence[ReportedInstance],
+    form: OutputFormat,
+    *,
+    now: datetime,
+    headers: bool,
+) -> None:
+    """`objects` are the API's own, `instances` the same, parsed. Ages are relative to `now`."""
+    match form:
+        case OutputFormat.JSON:
+            print_json(objects)
+        case OutputFormat.YAML:
+            print_yaml(objects)
+        case OutputFormat.CSV:
+            print_csv(API_KEYS, objects, headers=headers)
+        case OutputFormat.NAME:
+            print_lines(reference_of(instance.key) for instance in instances)
+        case _ if instances:
+            columns, rows = instance_table(instances, wide=form is OutputFormat.WIDE, now=now)
+            print_table(columns, rows, headers=headers)
 
 
-def time_of(answer: InstanceList | Inventory) -> datetime:
-    """What its ages count against."""
-    return answer.time or datetime.now(UTC)
-
-
-def _none(wanted: Selection, controller: str, registered: Registered, *, healthy_only: bool) -> str:
-    """Why the list is empty, and what may have been meant."""
-    narrowed = healthy_only or bool(wanted.states)
-    about = [each for each in registered.instances if wanted.is_about(each.model_name, each.host)] if narrowed else []
-    if about and wanted.states:
-        among = Selection(wanted.models, host=wanted.host)
-        return f"none of the {len(about)} instances{among} at {controller} is {' or '.join(sorted(wanted.states))}"
-    if about:
-        return f"none of the {len(about)} instances{wanted} at {controller} gets requests: all are unhealthy or drained"
+def _explain_empty(client: ControllerClient, wanted: InstanceFilter, controller: str, *, healthy_only: bool) -> str:
+    """A message with the reason, and a suggestion where a name looks like a registered one."""
+    if not (healthy_only or wanted.states or str(wanted.models)):
+        return f"no instances{wanted} registered at {controller}"
+    suggestions = Suggestions(client)
+    others = [
+        instance
+        for instance in suggestions.instances
+        if (healthy_only or wanted.states) and wanted.matches_identity(instance.model_name, instance.host)
+    ]
+    if others and wanted.states:
+        in_any_state = replace(wanted, states=frozenset())
+        states = " or ".join(sorted(wanted.states))
+        return f"none of the {len(others)} instances{in_any_state} at {controller} is {states}"
+    if others:
+        return (
+            f"none of the {len(others)} instances{wanted} at {controller} gets requests: all are unhealthy or drained"
+        )
     healthy = "healthy " if healthy_only else ""
-    hint = registered.hint_at_model(wanted.models) if str(wanted.models) else ""
+    hint = suggestions.for_models(wanted.models) if str(wanted.models) else ""
     return f"no {healthy}instances{wanted} registered at {controller}{hint}"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.diagnosis.facts import Evidence, Finding, Scope, Severity, rule
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import span
-from dbgpt_ctl.cli.parsing.references import reference_to
+from dbgpt_ctl.cli.output.instances import duration_text
+from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.errors import (
     ControllerError,
     ControllerFailed,
@@ -110,7 +110,7 @@ def disagree(facts: Facts) -> Iterator[Finding]:
         if missing:
             keys.update(missing)
             home = f" (registry {_home(controller.status)})" if controller.status else ""
-            example = reference_to(missing[0]._asdict())
+            example = reference_of(missing[0])
             detail = f"lacks {len(missing)} that others list, such as {example}{home}"
             evidence.append(Evidence(detail, controller.url))
     if evidence:
@@ -210,7 +210,7 @@ def leaving(facts: Facts) -> Iterator[Finding]:
 def clock(facts: Facts) -> Iterator[Finding]:
     """The registry's clock and this machine's differ. States are derived by the registry's, so they are right."""
     evidence = tuple(
-        Evidence(f"{span(abs(skew).total_seconds())} {_direction(skew)} this machine", controller.url)
+        Evidence(f"{duration_text(abs(skew).total_seconds())} {_direction(skew)} this machine", controller.url)
         for controller in facts.answering
         if (skew := controller.skew) is not None and abs(skew) > SKEW
     )

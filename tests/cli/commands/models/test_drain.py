@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REF = "qwen@llm/10.0.0.4:8001"
 TWIN = "qwen@llm/10.0.0.5:8001"
 SERVICE = "WorkerManager@service/10.0.0.4:8001"
-IN_MEMORY = "ctl: this registry is in the controller's memory: the drain lasts only as long as its process\n"
+IN_MEMORY = "ctl: the registry is in the controller's memory: the drain ends with its process\n"
 
 
 def routable(run: Run) -> list[str]:
@@ -77,7 +77,7 @@ def test_a_host_is_all_of_it_but_services(run: Run, controller: str) -> None:
     run("models", "register", REF, TWIN, SERVICE, "bge@text2vec/10.0.0.4:1", "qwen/10.0.0.44:1")
     done = run("models", "drain", "--host", "10.0.0.4", "-o", "name")
     assert done.lines == ["bge@text2vec/10.0.0.4:1", REF]
-    assert done.err.startswith(f"ctl: left alone: {SERVICE}: DB-GPT finds a worker's control port through it")
+    assert done.err.startswith(f"ctl: skipped: {SERVICE}: DB-GPT finds a worker's control port through it")
     assert routable(run) == [SERVICE, "qwen@llm/10.0.0.44:1", TWIN]
     assert run("models", "undrain", "--host", "10.0.0.4", "-o", "name").lines == ["bge@text2vec/10.0.0.4:1", REF]
 
@@ -95,7 +95,7 @@ def test_nothing_with_that_host(run: Run, controller: str) -> None:
 
 def test_nothing_but_services_with_that_host(run: Run, controller: str) -> None:
     run("models", "register", SERVICE)
-    assert "nothing but type service" in run("models", "drain", "--host", "10.0.0.4", expect=4).err
+    assert "only type service" in run("models", "drain", "--host", "10.0.0.4", expect=4).err
 
 
 def test_a_service_by_reference_needs_force(run: Run, controller: str) -> None:
@@ -189,7 +189,7 @@ def test_wait_passes_over_a_controller_that_is_away(run: Run, controller: str) -
     run("models", "register", REF)
     done = run("models", "drain", REF, "--wait", "-a", f"{controller},http://127.0.0.1:1")
     assert done.out == f"{REF} drained\n"
-    assert "ctl: not asked: " in done.err
+    assert "ctl: not waiting for it: " in done.err
 
 
 def test_undrain_waits_for_all(run: Run, controller: str) -> None:
@@ -223,7 +223,7 @@ def test_prune_forgets_what_is_long_gone(run: Run, controller: str) -> None:
 def test_nothing_to_prune_is_no_failure(run: Run, controller: str) -> None:
     done = run("models", "prune", "--older-than", "7d", "-o", "json")
     assert validated("models-prune", json.loads(done.out)) == []
-    assert done.err == "ctl: nothing has been unhealthy or deregistered for longer than 7d\n"
+    assert done.err == "ctl: no instance has been unhealthy or deregistered for longer than 7d\n"
 
 
 def test_what_register_deregister_and_heartbeat_tell_a_script(run: Run, controller: str) -> None:

@@ -55,7 +55,7 @@ def test_a_drained_one_says_by_whom_when_and_why(run: Run, there: Cluster) -> No
 def test_a_deregistered_one_that_still_beats(run: Run, there: Cluster) -> None:
     sent = there.register("qwen@llm")
     there.client.deregister(KEY)
-    assert shown(run)["still beating"] == "no beat came since"
+    assert shown(run)["still beating"] == "no heartbeat since"
     there.client.heartbeat(sent)
     told = shown(run)
     assert told["state"].endswith(", still beating")
@@ -66,7 +66,7 @@ def test_an_expired_one_and_its_flaps(run: Run, there: Cluster) -> None:
     there.come_to_now()
     told = shown(run)
     assert told["state"].startswith("unhealthy")
-    assert told["state"].endswith("its beat is too old")
+    assert told["state"].endswith("its last heartbeat is too old")
 
 
 def test_a_removed_one_says_so(run: Run, there: Cluster) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.commands.models.heartbeat import keep_beating
-from dbgpt_ctl.cli.output.results import ResultFormat
+from dbgpt_ctl.cli.commands.models.heartbeat import repeat_heartbeats
+from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, CtlError, NotAllowed
 
@@ -55,13 +55,13 @@ def loop(
     keys: tuple[InstanceKey, ...] = (A,),
     naps: int = 3,
     takes: float = 0.0,
-    form: ResultFormat = ResultFormat.TEXT,
+    form: OutputFormat = OutputFormat.TEXT,
     quiet: bool = False,
 ) -> list[float]:
     time = Time(naps)
     beat = beats(time, answers, takes=takes)
     with pytest.raises(KeyboardInterrupt):
-        keep_beating(keys, beat, form, every=10, quiet=quiet, monotonic=time.monotonic, sleep=time.sleep)
+        repeat_heartbeats(keys, beat, form, interval=10, quiet=quiet, monotonic=time.monotonic, sleep=time.sleep)
     return time.slept
 
 
@@ -103,25 +103,27 @@ def test_when_all_are_refused_it_ends() -> None:
     time = Time(naps=9)
     refused = ControllerRefused("deregistered")
     beat = beats(time, [None, refused, refused])
-    assert keep_beating((A, B), beat, ResultFormat.TEXT, every=1, monotonic=time.monotonic, sleep=time.sleep) == 6
+    assert (
+        repeat_heartbeats((A, B), beat, OutputFormat.TEXT, interval=1, monotonic=time.monotonic, sleep=time.sleep) == 6
+    )
     assert time.slept == [1]
 
 
 def test_waiting_does_not_help_against_wrong_credentials() -> None:
     time = Time(naps=9)
     with pytest.raises(NotAllowed):
-        keep_beating(
+        repeat_heartbeats(
             (A,),
             beats(time, [NotAllowed("no")]),
-            ResultFormat.TEXT,
-            every=1,
+            OutputFormat.TEXT,
+            interval=1,
             monotonic=time.monotonic,
             sleep=time.sleep,
         )
 
 
 def test_a_json_line_per_beat(capsys: pytest.CaptureFixture[str]) -> None:
-    loop([], keys=(A, B), naps=1, form=ResultFormat.JSON)
+    loop([], keys=(A, B), naps=1, form=OutputFormat.JSON)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["model_name"] for each in lines] == ["a@llm", "b@llm"] * 2
     assert lines[0]["result"] == "heartbeat accepted"

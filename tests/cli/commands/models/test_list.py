@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from dbgpt_ctl.cli.output.instances import API_KEYS, age_of
+from dbgpt_ctl.cli.commands.models.list import API_KEYS
+from dbgpt_ctl.cli.output.instances import age_text
 from tests.support.fake_controller import FakeController, listed
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ KNOWN = [listed("qwen3@llm"), listed("qwen3@reranker"), listed("bge-m3@text2vec"
         (["odd"], "no instances of odd registered at {url}; did you mean odd\\x1b@llm?"),
         (["zzz"], "no instances of zzz registered at {url}"),
         (["--type", "lmm"], "no instances of type lmm registered at {url}; did you mean llm?"),
-        (["--type", "x"], "no instances of type x registered at {url}; the types there are llm, reranker, text2vec"),
+        (["--type", "x"], "no instances of type x registered at {url}; registered types are llm, reranker, text2vec"),
     ],
 )
 def test_who_names_nothing_is_told_what_is_near(
@@ -244,7 +245,7 @@ NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
     ],
 )
 def test_ages(seconds: float, age: str) -> None:
-    assert age_of(NOW - timedelta(seconds=seconds), NOW) == age
+    assert age_text(NOW - timedelta(seconds=seconds), NOW) == age
 
 
 def test_values_that_no_controller_should_send_are_shown(run: Run, fake: FakeController) -> None:

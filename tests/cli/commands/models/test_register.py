@@ -86,8 +86,8 @@ def test_a_type_that_looks_like_another_is_remarked_upon(run: Run, controller: s
     done = run("models", "register", "a@lmm/h:1", "b@LLM/h:1", "c@vision/h:1", "d@llm/h:1")
     assert len(done.lines) == 4
     assert done.err == (
-        "ctl: warning: registering type LLM, which no DB-GPT asks for; did you mean llm?\n"
-        "ctl: warning: registering type lmm, which no DB-GPT asks for; did you mean llm?\n"
+        "ctl: warning: registering type LLM, which DB-GPT never uses; did you mean llm?\n"
+        "ctl: warning: registering type lmm, which DB-GPT never uses; did you mean llm?\n"
     )
     assert run("models", "register", "a@lmm/h:1", "-q").err == ""
 
@@ -167,7 +167,7 @@ def test_when_no_controller_answers_the_rest_is_not_tried(run: Run, fake: FakeCo
     fake.status, fake.body = 503, {"detail": "away"}
     done = run("models", "deregister", "a/h:1", "b/h:1", "c/h:1", "-o", "json", expect=3)
     assert len(fake.requests) == 1
-    assert "ctl: 2 not tried: b@llm/h:1 and what follows\n" in done.err
+    assert "ctl: 2 not tried: b@llm/h:1 and those after it\n" in done.err
     assert [each["result"] for each in json.loads(done.out)] == ["failed", "not tried", "not tried"]
 
 

@@ -1,4 +1,4 @@
-"""How what goes on for ever notices that nobody reads; with real pipes in test_events and test_watching."""
+"""The end of a command whose reader is gone. Real pipes are in test_events and watch/test_lines."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dbgpt_ctl.cli.output import closed_pipe
 from dbgpt_ctl.cli.output.stdout import PipeClosed
-from dbgpt_ctl.cli.watch import reader_gone as closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,12 +32,12 @@ def stack(*files: str) -> Any:
 
 def test_an_import_is_not_cut_short() -> None:
     """It would leave its file open; the signal comes again."""
-    closing._raise(signal.SIGPIPE, stack("abc.py", "<frozen importlib._bootstrap_external>", "following.py"))
+    closed_pipe._on_signal(signal.SIGPIPE, stack("abc.py", "<frozen importlib._bootstrap_external>", "following.py"))
     with pytest.raises(PipeClosed):
-        closing._raise(signal.SIGPIPE, stack("socket.py", "following.py"))
+        closed_pipe._on_signal(signal.SIGPIPE, stack("socket.py", "following.py"))
 
 
 def test_it_is_raised_once() -> None:
     with pytest.raises(PipeClosed):
-        closing._raise(signal.SIGPIPE, None)
+        closed_pipe._on_signal(signal.SIGPIPE, None)
     assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN

@@ -1,4 +1,4 @@
-"""What goes on until somebody ends it has to notice that nobody reads any more, also while it has nothing to say."""
+"""Ends a command that follows changes as soon as the reader of its output is gone, also while nothing changes."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-LOOK_MS = 200
-"""Between two looks at whether the block has ended meanwhile."""
+POLL_MS = 200
+"""Interval of the checks whether the block has ended."""
 
 
 @contextmanager
-def ends_with_its_reader() -> Iterator[None]:
+def ends_with_reader() -> Iterator[None]:
     """Raises PipeClosed in the block, whatever it waits for, as soon as the reader of stdout is gone.
 
-    `ctl events -f | grep -m 1 unhealthy` ends with its first hit, not with the event after it. For the main thread; in
-    others, and where stdout is no pipe, the next line that is written has to notice.
+    `ctl events -f | grep -m 1 unhealthy` ends with its first hit, not with the event after it. This works in the main
+    thread only; in other threads, and where stdout is no pipe, the next write raises PipeClosed.
     """
     pipe = _pipe()
     if pipe is None or threading.current_thread() is not threading.main_thread():
         yield
         return
     ended = threading.Event()
-    before = signal.signal(signal.SIGPIPE, _raise)
-    watcher = threading.Thread(target=_wait_for_the_end, args=(pipe, ended, threading.get_ident()), daemon=True)
+    before = signal.signal(signal.SIGPIPE, _on_signal)
+    watcher = threading.Thread(target=_signal_when_closed, args=(pipe, ended, threading.get_ident()), daemon=True)
     watcher.start()
     try:
         yield
     finally:
-        ended.set()  # what it may still send is ignored then: to wait for it would hold up the end
+        ended.set()  # not joined, as that would delay the end: a signal that the thread still sends is ignored
         signal.signal(signal.SIGPIPE, before)
 
 
 def _pipe() -> int | None:
-    """The descriptor of stdout if it is a pipe or a socket whose other end can be gone."""
+    """The descriptor of stdout if it is a pipe or a socket, whose other end can close."""
     try:
         descriptor = sys.stdout.fileno()
         mode = os.fstat(descriptor).st_mode
@@ -52,21 +52,21 @@ def _pipe() -> int | None:
     return descriptor if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else None
 
 
-def _wait_for_the_end(descriptor: int, ended: threading.Event, reader: int) -> None:
+def _signal_when_closed(descriptor: int, ended: threading.Event, main_thread: int) -> None:
     from select import POLLERR, POLLHUP, poll
 
     waiting = poll()
     waiting.register(descriptor, 0)
     while not ended.is_set():
-        if any(told & (POLLERR | POLLHUP) for _, told in waiting.poll(LOOK_MS)):
+        if any(events & (POLLERR | POLLHUP) for _, events in waiting.poll(POLL_MS)):
             break
     while not ended.is_set():
-        signal.pthread_kill(reader, signal.SIGPIPE)
-        ended.wait(LOOK_MS / 1000)
+        signal.pthread_kill(main_thread, signal.SIGPIPE)
+        ended.wait(POLL_MS / 1000)
 
 
-def _raise(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's shape
-    """Not in the middle of an import, which would leave its file open: the next signal comes soon."""
+def _on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's shape
+    """Raises PipeClosed, but not inside an import, which would leave its file open: the next signal comes soon."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return

@@ -1,0 +1,50 @@
+"""`ctl assert`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from dbgpt_ctl.cli.commands.wait import Condition, check_instances, print_check
+from dbgpt_ctl.cli.framework.options import ModelName, ReportOutput  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.framework.session import Session, takes_session
+from dbgpt_ctl.cli.output.stdout import OutputFormat, say
+from dbgpt_ctl.cli.parsing.durations import parse_duration
+from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.errors import ConditionNotMet
+
+MinHealthy = Annotated[
+    str,
+    typer.Option(
+        "--min-healthy", metavar="NUMBER", help="Minimum number of instances that are healthy and not drained."
+    ),
+]
+MaxAge = Annotated[
+    str | None,
+    typer.Option("--max-age", metavar="TIME", help="Count only instances with a heartbeat within TIME, as in 30s."),
+]
+
+
+@takes_session
+def assert_(
+    name: ModelName,
+    *,
+    min_healthy: MinHealthy = "1",
+    max_age: MaxAge = None,
+    output: ReportOutput = OutputFormat.TEXT,
+    session: Session,
+) -> int:
+    """Check that enough instances of a model get requests now.
+
+    Prints the instances there are. Exits with 5 when they are not enough.
+    """
+    models, wanted = ModelFilter.parse(name), Condition.parse("--min-healthy", f"healthy>={min_healthy}")
+    age = None if max_age is None else timedelta(seconds=parse_duration("--max-age", max_age))
+    with session.client() as client:
+        check = check_instances(client, models, wanted, age)
+    print_check(check, output)
+    if not check.met:
+        say(f"not {check.condition}{models}: {check.text}")
+    return 0 if check.met else ConditionNotMet.exit_code

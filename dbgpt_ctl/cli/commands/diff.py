@@ -1,0 +1,42 @@
+"""`ctl diff`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from dbgpt_ctl.cli.commands.apply import FileName, Prune  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.framework.options import output_option
+from dbgpt_ctl.cli.framework.session import Session, takes_session
+from dbgpt_ctl.cli.manifest.plan import make_plan, notes
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
+from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.errors import ConditionNotMet
+
+Output = Annotated[OutputFormat, output_option(OutputFormat.TEXT, OutputFormat.JSON, help="Format of the differences.")]
+
+
+@takes_session
+def diff(file: FileName = None, *, prune: Prune = False, output: Output = OutputFormat.TEXT, session: Session) -> int:
+    """Show what `ctl apply` would change.
+
+    + is absent, ~ differs, - is not in the file (only with --prune). Exits with 0 when the registry matches the file,
+    with 5 when it does not.
+    """
+    from dbgpt_ctl.cli.manifest.declarations import read_file  # imports yaml
+
+    declarations = read_file(file, prune=prune)
+    with session.client() as client:
+        inventory = client.inventory()
+    if inventory.stale_since is not None:
+        session.say(f"warning: the registry of {inventory.controller} is away; this compares with its last known state")
+    steps = [step for step in make_plan(declarations, inventory.instances, prune=prune) if step.differs]
+    for line in notes(steps):
+        session.say(line)
+    for step in steps:
+        if step.blocked_reason:
+            session.say(f"{reference_of(step.key)}: {step.blocked_reason}")
+    if output is OutputFormat.JSON:
+        print_json([step.as_object() for step in steps])
+    else:
+        print_lines(step.as_line() for step in steps)
+    return ConditionNotMet.exit_code if steps else 0

@@ -1,0 +1,46 @@
+"""`ctl models prune`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from dbgpt_ctl.cli.framework.options import ResultOutput  # noqa: TC001 - Typer reads it
+from dbgpt_ctl.cli.framework.session import Session, takes_session
+from dbgpt_ctl.cli.output.results import run_for_each
+from dbgpt_ctl.cli.output.stdout import OutputFormat
+from dbgpt_ctl.cli.parsing.durations import parse_duration
+from dbgpt_ctl.errors import UsageError
+
+LONGEST_AGE_DAYS = 3650
+
+OlderThan = Annotated[
+    str | None,
+    typer.Option("--older-than", metavar="TIME", help="Minimum time without a heartbeat, as in 7d or 12h. Required."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be removed and remove nothing.")]
+
+
+@takes_session
+def prune(
+    *,
+    older_than: OlderThan = None,
+    dry_run: DryRun = False,
+    output: ResultOutput = OutputFormat.TEXT,
+    session: Session,
+) -> int:
+    """Remove instances that have been unhealthy or deregistered for a long time.
+
+    Drained instances stay. A worker that returns registers its instance again.
+    """
+    if older_than is None:
+        raise UsageError("--older-than is required, as in --older-than 7d")
+    age = timedelta(seconds=parse_duration("--older-than", older_than, longest_days=LONGEST_AGE_DAYS))
+    with session.client() as client:
+        removed = client.prune(age, dry_run=dry_run)
+    if not removed:
+        session.say(f"no instance has been unhealthy or deregistered for longer than {older_than.strip()}")
+    result = "would be removed" if dry_run else "removed"
+    return run_for_each(removed, lambda _key: result, output)

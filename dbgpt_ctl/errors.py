@@ -1,27 +1,27 @@
-"""The one error tree: what may go wrong, and what it means to a client of HTTP and to a shell.
+"""The one error tree: every error that this package raises, with its meaning for HTTP and for a shell.
 
     CtlError
     ├── UsageError               the arguments are wrong; no request was made
-    │   └── InvalidInstance      ... or a body or query is: the same rules judge both
+    │   └── InvalidInstance      a field of an instance is wrong, in arguments, a body or a query
     ├── CannotListen
     ├── BodyTooLarge, UnsupportedMediaType
     ├── RegistryError
-    │   ├── RegistryFull         no room for a new instance; known ones still beat
-    │   ├── RegistryUnavailable  passes by itself: the database is away
+    │   ├── RegistryFull         no capacity for a new instance; registered ones can still send heartbeats
+    │   ├── RegistryUnavailable  temporary: the database is away
     │   │   └── TooManyWatchers
-    │   ├── RegistryUnusable     needs a person: wrong password, newer schema
+    │   ├── RegistryUnusable     permanent until a person acts: wrong password, newer schema
     │   └── VerbNotSupported     the controller behind this one is DB-GPT's own
-    ├── ConditionNotMet          what a script insisted on is not so
-    └── ControllerError          what a client meets
+    ├── ConditionNotMet          a condition that a script requires does not hold
+    └── ControllerError          a call of a client failed
         ├── ControllerUnreachable
         ├── ControllerRefused
         │   ├── NotAllowed
-        │   └── NotSupported     it is DB-GPT's own controller, which does not know this verb
+        │   └── NotSupported     DB-GPT's own controller does not have this call
         ├── ControllerFailed
         └── NotFound
 
 `code` is stable and stands in the problem details (RFC 9457), `http_status` is the controller's answer, `exit_code` the
-CLI's (rule 13). A message is one line: what is wrong, with what value, and what to do.
+CLI's (rule 13). A message is one line: what is wrong, with which value, and what to do.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class CtlError(Exception):
-    """Base of all that this package raises on purpose."""
+    """Base of every error that this package raises on purpose."""
 
     code: ClassVar[str] = "error"
     title: ClassVar[str] = "Error"
@@ -45,7 +45,7 @@ class CtlError(Exception):
 
 
 class UsageError(CtlError):
-    """Something in the arguments, the environment or a file is wrong; nothing was sent."""
+    """The arguments, the environment or a file are wrong; nothing was sent."""
 
     code = "usage"
     title = "Wrong usage"
@@ -54,7 +54,7 @@ class UsageError(CtlError):
 
 
 class InvalidInstance(UsageError):
-    """A field of an instance or of a query is missing or wrong. `field` names it as the wire does."""
+    """A field of an instance or of a query is missing or wrong. `field` is its name in the API."""
 
     code = "invalid_instance"
     title = "Invalid instance"
@@ -65,14 +65,14 @@ class InvalidInstance(UsageError):
 
 
 class CannotListen(CtlError):
-    """The address to serve on is taken, not allowed, or not of this machine."""
+    """The address to serve on is in use, not allowed, or not an address of this machine."""
 
     code = "cannot_listen"
     title = "Cannot listen"
 
 
 class BodyTooLarge(CtlError):
-    """The body of a request is over the limit."""
+    """The body of a request exceeds the limit."""
 
     code = "body_too_large"
     title = "Body too large"
@@ -81,7 +81,7 @@ class BodyTooLarge(CtlError):
 
 
 class UnsupportedMediaType(CtlError):
-    """The body is declared to be something else than JSON."""
+    """The declared media type of the body is not JSON."""
 
     code = "unsupported_media_type"
     title = "Unsupported media type"
@@ -90,14 +90,14 @@ class UnsupportedMediaType(CtlError):
 
 
 class RegistryError(CtlError):
-    """The registry could not do what it was asked."""
+    """The registry could not do what the call requires."""
 
     code = "registry_error"
     title = "Registry error"
 
 
 class RegistryFull(RegistryError):
-    """`max_instances` are stored, and this would be one more."""
+    """The registry already holds `max_instances`, and this would be one more."""
 
     code = "registry_full"
     title = "Registry full"
@@ -119,21 +119,21 @@ class RegistryUnavailable(RegistryError):
 
 
 class TooManyWatchers(RegistryUnavailable):
-    """This controller has as many watchers as it takes; another may have room."""
+    """This controller has reached its limit of watchers; another controller may accept one."""
 
     code = "too_many_watchers"
     title = "Too many watchers"
 
 
 class RegistryUnusable(RegistryError):
-    """The registry answers, and waiting will not help: a wrong password, a schema from a newer release."""
+    """The registry answers, and waiting does not help: a wrong password, a schema of a newer release."""
 
     code = "registry_unusable"
     title = "Registry unusable"
 
 
 class VerbNotSupported(RegistryError):
-    """What keeps the instances, DB-GPT's own controller behind this one, does not know this verb."""
+    """DB-GPT's own controller, to which this one forwards, does not have this call."""
 
     code = "not_supported"
     title = "Not supported"
@@ -142,7 +142,7 @@ class VerbNotSupported(RegistryError):
 
 
 class ConditionNotMet(CtlError):
-    """What was waited for did not come in time, or what was insisted on is not so."""
+    """A condition that was waited for did not come true in time, or a required condition does not hold."""
 
     code = "condition_not_met"
     title = "Condition not met"

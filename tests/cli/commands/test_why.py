@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.cells import cell_len
 
-from dbgpt_ctl.cli.diagnosis.report import folded
 from dbgpt_ctl.client import ControllerClient
 from dbgpt_ctl.domain.instance import Registration
 from tests.cli.clusters import Cluster, cluster, stock_controller
@@ -268,15 +266,6 @@ def test_chinese_is_folded_by_cells(there: Cluster) -> None:
     assert question in " ".join(line.strip() for line in lines)
     assert "  does it ask for exactly 深度求索@llm? (it adds @llm to the name of a chat" in lines
     assert "    request)" in lines
-
-
-def test_ascii_is_folded_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its import would take longer than all the rest."""
-    monkeypatch.setitem(sys.modules, "rich.cells", None)
-    assert folded("  some words to fold", 14) == ["  some words", "    to fold"]
-    assert folded("words to fold", 8) == ["words to", "fold"]
-    assert folded("  http://127.0.0.1:8000: no", 10) == ["  http://127.0.0.1:8000:", "    no"]
-    assert folded("some words to fold", None) == ["some words to fold"]
 
 
 def test_a_real_worker_s_register_is_explained_like_any_other(there: Cluster, run: Run) -> None:

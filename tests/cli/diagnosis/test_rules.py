@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
-from dbgpt_ctl.cli.diagnosis.collect import endpoints_of
 from dbgpt_ctl.cli.diagnosis.facts import (
     ControllerFacts,
-    Endpoint,
     ExposedFile,
     Facts,
     Finding,
-    Probe,
     ProbeOutcome,
     ProxiedController,
     Rule,
@@ -25,70 +22,23 @@ from dbgpt_ctl.cli.diagnosis.facts import (
 )
 from dbgpt_ctl.cli.diagnosis.rules import RULES, all_rules
 from dbgpt_ctl.cli.diagnosis.rules.controllers import exit_code_of, nobody
-from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-from dbgpt_ctl.client.models import ControllerStatus, KnownInstance
 from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, ErrorKind, NotAllowed
-
-NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
-URL, OTHER = "http://ctl-1:8000", "http://ctl-2:8000"
-UNHEALTHY, DRAINED, DEREGISTERED = InstanceState.UNHEALTHY, InstanceState.DRAINED, InstanceState.DEREGISTERED
-
-
-def ago(seconds: float) -> datetime:
-    return NOW - timedelta(seconds=seconds)
-
-
-def known(model: str = "qwen@llm", host: str = "10.0.0.4", port: int = 8001, **facts: Any) -> KnownInstance:
-    """An instance as a controller reports it; healthy unless `facts` say otherwise."""
-    defaults: dict[str, Any] = {"time": NOW, "last_heartbeat": ago(3), "registered_at": ago(3600)}
-    return KnownInstance(model, host, port, **(defaults | facts))
-
-
-def status(**facts: Any) -> ControllerStatus:
-    defaults: dict[str, Any] = {
-        "controller": URL,
-        "object": {},
-        "version": "1",
-        "time": NOW,
-        "started_at": ago(86400),
-        "leaving": False,
-        "kind": "mysql",
-        "place": "db1:3306/dbgpt",
-        "durable": True,
-        "ready": True,
-        "reason": None,
-        "heartbeat_interval_secs": 20.0,
-        "heartbeat_timeout_secs": 60.0,
-        "max_instances": 200_000,
-        "stale_since": None,
-        "held_until": None,
-        "models": (),
-        "watchers": 0,
-        "last_event_id": 0,
-    }
-    return ControllerStatus(**(defaults | facts))
-
-
-def controller(*instances: KnownInstance, url: str = URL, **facts: Any) -> ControllerFacts:
-    defaults: dict[str, Any] = {"time": NOW, "skew": timedelta(), "status": status(), "instances": instances}
-    return ControllerFacts(url, **(defaults | facts))
-
-
-def cluster(*controllers: ControllerFacts, wanted: str | None = None, **facts: Any) -> Facts:
-    models = frozenset(instance.model_name for one in controllers for instance in one.instances)
-    defaults: dict[str, Any] = {"models": models}
-    return Facts(ModelFilter.parse(wanted), controllers, **(defaults | facts))
-
-
-def of(*instances: KnownInstance, **facts: Any) -> Facts:
-    return cluster(controller(*instances), **facts)
-
-
-def probed(outcome: ProbeOutcome, *instances: KnownInstance) -> Facts:
-    probes = {Endpoint(instance.host, instance.port): Probe(outcome, f"seen as {outcome}") for instance in instances}
-    return of(*instances, probes=probes)
+from tests.cli.diagnosis.observed import (
+    DEREGISTERED,
+    DRAINED,
+    OTHER,
+    UNHEALTHY,
+    URL,
+    ago,
+    cluster,
+    controller,
+    known,
+    of,
+    probed,
+    status,
+)
 
 
 class Case(NamedTuple):
@@ -445,22 +395,6 @@ def test_a_fix_that_dbgpts_own_controller_lacks_is_not_given() -> None:
     [found] = find("drained", cluster(controller(known(state=DRAINED), status=None)))
     assert "deregister REF --remove" in found.fix
     assert list(map(str, found.evidence)) == ["qwen@llm/10.0.0.4:8001: enabled is false"]
-
-
-def test_an_endpoint_is_probed_once_the_healthy_first_and_all_models_early() -> None:
-    facts = of(
-        *(known("a@llm", port=port) for port in (1, 2, 3)),
-        known("b@llm", port=9),
-        known("b@llm", port=1),
-        known("c@llm", port=4, state=UNHEALTHY),
-    )
-    assert [endpoint.port for endpoint in endpoints_of(facts)] == [1, 2, 9, 3, 4]
-
-
-def test_the_loopback_of_another_machine_is_not_probed_here() -> None:
-    assert endpoints_of(of(known(host="127.0.0.1"), known(host="0.0.0.0"))) == []
-    here = cluster(controller(known(host="127.0.0.1"), url="http://127.0.0.1:8000"))
-    assert endpoints_of(here) == [Endpoint("127.0.0.1", 8001)]
 
 
 SCOPES = {

@@ -1,0 +1,70 @@
+"""Invented facts for the tests of a diagnosis: instances, controllers and clusters at the time NOW."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Endpoint, Facts, Probe, ProbeOutcome
+from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.client.models import ControllerStatus, KnownInstance
+from dbgpt_ctl.domain.instance import InstanceState
+
+NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
+URL, OTHER = "http://ctl-1:8000", "http://ctl-2:8000"
+UNHEALTHY, DRAINED, DEREGISTERED = InstanceState.UNHEALTHY, InstanceState.DRAINED, InstanceState.DEREGISTERED
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def known(model: str = "qwen@llm", host: str = "10.0.0.4", port: int = 8001, **facts: Any) -> KnownInstance:
+    """An instance as a controller reports it; healthy unless `facts` say otherwise."""
+    defaults: dict[str, Any] = {"time": NOW, "last_heartbeat": ago(3), "registered_at": ago(3600)}
+    return KnownInstance(model, host, port, **(defaults | facts))
+
+
+def status(**facts: Any) -> ControllerStatus:
+    defaults: dict[str, Any] = {
+        "controller": URL,
+        "object": {},
+        "version": "1",
+        "time": NOW,
+        "started_at": ago(86400),
+        "leaving": False,
+        "kind": "mysql",
+        "place": "db1:3306/dbgpt",
+        "durable": True,
+        "ready": True,
+        "reason": None,
+        "heartbeat_interval_secs": 20.0,
+        "heartbeat_timeout_secs": 60.0,
+        "max_instances": 200_000,
+        "stale_since": None,
+        "held_until": None,
+        "models": (),
+        "watchers": 0,
+        "last_event_id": 0,
+    }
+    return ControllerStatus(**(defaults | facts))
+
+
+def controller(*instances: KnownInstance, url: str = URL, **facts: Any) -> ControllerFacts:
+    defaults: dict[str, Any] = {"time": NOW, "skew": timedelta(), "status": status(), "instances": instances}
+    return ControllerFacts(url, **(defaults | facts))
+
+
+def cluster(*controllers: ControllerFacts, wanted: str | None = None, **facts: Any) -> Facts:
+    models = frozenset(instance.model_name for one in controllers for instance in one.instances)
+    defaults: dict[str, Any] = {"models": models}
+    return Facts(ModelFilter.parse(wanted, None), controllers, **(defaults | facts))
+
+
+def of(*instances: KnownInstance, **facts: Any) -> Facts:
+    return cluster(controller(*instances), **facts)
+
+
+def probed(outcome: ProbeOutcome, *instances: KnownInstance) -> Facts:
+    probes = {Endpoint(instance.host, instance.port): Probe(outcome, f"seen as {outcome}") for instance in instances}
+    return of(*instances, probes=probes)

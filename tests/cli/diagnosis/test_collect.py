@@ -1,0 +1,75 @@
+"""What is collected: the order of probes, and clocks that differ."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.cli.diagnosis.collect import collect, endpoints_of
+from dbgpt_ctl.cli.diagnosis.facts import Endpoint
+from dbgpt_ctl.cli.framework.session import Session
+from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.settings.schema import ClientSettings
+from tests.cli.clusters import stock_controller
+from tests.cli.diagnosis.observed import NOW, UNHEALTHY, cluster, controller, known, of
+from tests.support.clock import ManualClock
+from tests.support.fake_controller import listed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dbgpt_ctl.clock import Clock
+    from tests.cli.clusters import Cluster
+
+
+def test_an_endpoint_is_probed_once_the_healthy_first_and_all_models_early() -> None:
+    facts = of(
+        *(known("a@llm", port=port) for port in (1, 2, 3)),
+        known("b@llm", port=9),
+        known("b@llm", port=1),
+        known("c@llm", port=4, state=UNHEALTHY),
+    )
+    assert [endpoint.port for endpoint in endpoints_of(facts)] == [1, 2, 9, 3, 4]
+
+
+def test_the_loopback_of_another_machine_is_not_probed_here() -> None:
+    assert endpoints_of(of(known(host="127.0.0.1"), known(host="0.0.0.0"))) == []
+    here = cluster(controller(known(host="127.0.0.1"), url="http://127.0.0.1:8000"))
+    assert endpoints_of(here) == [Endpoint("127.0.0.1", 8001)]
+
+
+class TickingClock(ManualClock):
+    """Two seconds later at every look."""
+
+    def now(self) -> datetime:
+        return self.advance(2)
+
+
+def session(*urls: str, clock: Clock) -> Session:
+    return Session(ClientSettings(address=",".join(urls)), env_file="", clock=clock)
+
+
+def test_the_clock_of_a_controller_against_ours() -> None:
+    with stock_controller([listed("qwen@llm")]) as stock:
+        stock.date = format_datetime(NOW + timedelta(seconds=90), usegmt=True)
+        facts = collect(session(stock.url, clock=ManualClock(NOW)), ModelFilter(), probe=False)
+    [controller] = facts.controllers
+    assert controller.is_stock
+    assert controller.skew == timedelta(seconds=90)
+
+
+def test_clocks_are_compared_at_the_middle_of_the_call() -> None:
+    with stock_controller([]) as stock:
+        stock.date = format_datetime(NOW + timedelta(seconds=4), usegmt=True)
+        [controller] = collect(session(stock.url, clock=TickingClock(NOW)), ModelFilter(), probe=False).controllers
+    assert controller.skew == timedelta()
+
+
+def test_of_one_model_only_its_instances_are_listed(there: Cluster) -> None:
+    there.register("qwen@llm")
+    there.register("glm@llm")
+    facts = collect(session(there.url, clock=there.clock), ModelFilter.parse("qwen", None), probe=False)
+    assert [instance.key.model_name for instance in facts.instances] == ["qwen@llm"]
+    assert len(facts.controllers[0].instances) == 1
+    assert facts.models == {"qwen@llm", "glm@llm"}

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from dbgpt_ctl.cli.diagnosis.report import ReportFormat, exit_code, print_report, report_object, unprobed_lines
+from dbgpt_ctl.cli.diagnosis.report import exit_code, print_report, report_object, unprobed_lines
+from dbgpt_ctl.cli.framework.options import NoProbe, ReportOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.stdout import print_json
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
     from dbgpt_ctl.cli.diagnosis.facts import Facts
 
-Output = Annotated[ReportFormat, typer.Option("--output", "-o", help="How to print what was found.")]
-NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not probe the addresses of instances.")]
-
 
 @takes_session
-def doctor(*, no_probe: NoProbe = False, output: Output = ReportFormat.TEXT, session: Session) -> int:
+def doctor(*, no_probe: NoProbe = False, output: ReportOutput = OutputFormat.TEXT, session: Session) -> int:
     """Examine controllers and all models: each finding with its evidence and its fix.
 
     Probes the instances from here (at most 50 addresses, 2 s). Exits with 1 when there is an error; warnings alone are
@@ -34,7 +30,7 @@ def doctor(*, no_probe: NoProbe = False, output: Output = ReportFormat.TEXT, ses
     facts = collect(session, ModelFilter(), probe=not no_probe)
     findings = diagnose(RULES, facts, Scope.CLUSTER)
     counts = Counter(finding.severity.value for finding in findings)
-    if output is ReportFormat.JSON:
+    if output is OutputFormat.JSON:
         report = report_object(facts, findings)
         print_json({**report, "models": len(facts.by_model), "errors": counts["error"], "warnings": counts["warning"]})
     else:

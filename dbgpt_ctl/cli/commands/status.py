@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import typer
-
+from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.instances import duration_text
-from dbgpt_ctl.cli.output.stdout import is_terminal, print_json, print_lines, print_yaml, wants_colour
+from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_json, print_lines, print_yaml, wants_colour
 from dbgpt_ctl.cli.output.table import Column, coloured, plain
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.domain.instance import InstanceState
@@ -25,6 +23,11 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.models import ControllerStatus, KnownInstance, ModelCount
 
 T = TypeVar("T")
+
+Output = Annotated[
+    OutputFormat,
+    output_option(OutputFormat.TEXT, OutputFormat.JSON, OutputFormat.YAML, help="Format of the overview."),
+]
 VERSION = 1
 KINDS = {
     "controller-unreachable": "controller_down",
@@ -59,18 +62,10 @@ _PROMPT_LINES = 2
 _MIN_ROWS = 3
 
 
-class StatusFormat(StrEnum):
-    """The values of `-o`."""
-
-    TEXT = "text"
-    JSON = "json"
-    YAML = "yaml"
-
-
 @takes_session
 def status(
     *,
-    output: Annotated[StatusFormat, typer.Option("--output", "-o", help="How to print it.")] = StatusFormat.TEXT,
+    output: Output = OutputFormat.TEXT,
     session: Session,
 ) -> None:
     """Show the state of the cluster: controllers, registry, models, and warnings.
@@ -93,11 +88,11 @@ def status(
     facts = Facts(ModelFilter(), tuple(controllers), counts=_counts(first))
     findings = diagnose(RULES, facts, Scope.OVERVIEW)
     match output:
-        case StatusFormat.JSON:
+        case OutputFormat.JSON:
             print_json(_document(controllers, first, findings))
-        case StatusFormat.YAML:
+        case OutputFormat.YAML:
             print_yaml(_document(controllers, first, findings))
-        case StatusFormat.TEXT:
+        case OutputFormat.TEXT:
             print_lines(_screen(controllers, first, [line for finding in findings for line in finding.lines]))
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.diagnosis.report import ReportFormat, exit_code, print_report, report_object, unprobed_lines
+from dbgpt_ctl.cli.diagnosis.report import exit_code, print_report, report_object, unprobed_lines
+from dbgpt_ctl.cli.framework.options import ModelName, NoProbe, ReportOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.stdout import print_json, say
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, say
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.errors import NotFound
 
@@ -19,18 +17,11 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.diagnosis.facts import Facts, Finding
 
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME[@TYPE]", autocompletion=candidates.models, help="The model; without a type: all types of it."
-    ),
-]
-Output = Annotated[ReportFormat, typer.Option("--output", "-o", help="How to print what was found.")]
-NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not probe the addresses of instances.")]
-
 
 @takes_session
-def why(name: Name, *, no_probe: NoProbe = False, output: Output = ReportFormat.TEXT, session: Session) -> int:
+def why(
+    name: ModelName, *, no_probe: NoProbe = False, output: ReportOutput = OutputFormat.TEXT, session: Session
+) -> int:
     """Explain why a model gets no requests, or say that it does.
 
     Checks controllers, registry, names, states and proxy variables, and probes the instances from here (at most 50
@@ -44,7 +35,7 @@ def why(name: Name, *, no_probe: NoProbe = False, output: Output = ReportFormat.
     model_filter = ModelFilter.parse(name)
     facts = collect(session, model_filter, probe=not no_probe)
     findings = diagnose(RULES, facts, Scope.MODEL)
-    if output is ReportFormat.JSON:
+    if output is OutputFormat.JSON:
         print_json({**report_object(facts, findings), "name": model_filter.model_name or model_filter.name})
     else:
         print_report(_heading(facts), findings, _closing(facts, findings))

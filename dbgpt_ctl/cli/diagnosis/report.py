@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, wants_colour
@@ -20,13 +19,6 @@ FEW = 3
 """Pieces of evidence that people see of one finding; scripts get all."""
 _MIN_WIDTH = 40
 _CODES = {"error": 31, "warning": 33, "info": 36}
-
-
-class ReportFormat(StrEnum):
-    """The values of `-o`."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def print_report(heading: str, findings: Sequence[Finding], closing: Sequence[str]) -> None:

@@ -78,6 +78,7 @@ ResultOutput = Annotated[
 ReportOutput = Annotated[
     OutputFormat, output_option(OutputFormat.TEXT, OutputFormat.JSON, help="Format of the report.")
 ]
+NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not probe the addresses of instances.")]
 NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Omit the header line of a table and of csv.")]
 EnvFile = Annotated[
     str | None,

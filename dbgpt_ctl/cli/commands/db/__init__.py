@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Self
-
-import typer
+from typing import TYPE_CHECKING, Any, Self
 
 from dbgpt_ctl.cli.framework.options import takes_settings
 from dbgpt_ctl.cli.output.escaping import defused
@@ -30,16 +27,6 @@ if TYPE_CHECKING:
 _CONNECT_SECS = 5
 _ANSWER_SECS = 20
 """Longer than a controller waits: no request depends on it, and a change of a large table takes its time."""
-
-
-class ReportFormat(StrEnum):
-    """The values of `-o`."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-Output = Annotated[ReportFormat, typer.Option("--output", "-o", help="How to print the report.")]
 
 
 class DatabaseSettings(ControllerSettings):

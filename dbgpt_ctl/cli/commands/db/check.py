@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.commands.db import (
     DatabaseSettings,
-    Output,
-    ReportFormat,
     counts_text,
     database_clock,
     is_missing_file,
@@ -19,9 +17,9 @@ from dbgpt_ctl.cli.commands.db import (
 )
 from dbgpt_ctl.cli.diagnosis.facts import Finding, Rule, Severity, diagnose, rule
 from dbgpt_ctl.cli.diagnosis.rules.instances import deregistered_beating
-from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO
+from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, ReportOutput
 from dbgpt_ctl.cli.output.escaping import defused
-from dbgpt_ctl.cli.output.stdout import print_json, print_lines
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
 from dbgpt_ctl.errors import RegistryUnavailable
 
@@ -37,7 +35,7 @@ _FORMER_CODES = {deregistered_beating.code: "deregistered_still_beating"}
 
 
 @takes_database_settings
-def check(settings: DatabaseSettings, *, output: Output = ReportFormat.TEXT) -> int:
+def check(settings: DatabaseSettings, *, output: ReportOutput = OutputFormat.TEXT) -> int:
     """Look for what is wrong: schema, clocks, the long-dead, rows that cannot be imported.
 
     Writes nothing. Exits with 1 if something is wrong, with 3 if no database host can be reached.
@@ -57,7 +55,7 @@ def check(settings: DatabaseSettings, *, output: Output = ReportFormat.TEXT) -> 
             timeout=timedelta(seconds=settings.heartbeat_timeout_secs),
         )
     findings = diagnose(RULES, facts)
-    if output is ReportFormat.JSON:
+    if output is OutputFormat.JSON:
         print_json(_facts_object(facts) | {"findings": [_finding_object(finding) for finding in findings]})
     else:
         print_facts(_facts_lines(facts))

@@ -9,8 +9,6 @@ import typer
 
 from dbgpt_ctl.cli.commands.db import (
     DatabaseSettings,
-    Output,
-    ReportFormat,
     counts_text,
     database_clock,
     is_missing_file,
@@ -19,8 +17,8 @@ from dbgpt_ctl.cli.commands.db import (
     source_object,
     takes_database_settings,
 )
-from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO
-from dbgpt_ctl.cli.output.stdout import print_json, say
+from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, ReportOutput
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, say
 from dbgpt_ctl.errors import NotFound
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be imp
 
 
 @takes_database_settings
-def import_(settings: DatabaseSettings, *, dry_run: DryRun = False, output: Output = ReportFormat.TEXT) -> None:
+def import_(settings: DatabaseSettings, *, dry_run: DryRun = False, output: ReportOutput = OutputFormat.TEXT) -> None:
     """Import the instances in the table of DB-GPT's controller, in the same database.
 
     An instance that is known here already is left alone, and DB-GPT's table is not changed: the import may be repeated.
@@ -58,7 +56,7 @@ def import_(settings: DatabaseSettings, *, dry_run: DryRun = False, output: Outp
         )
     for row in source.refused:
         say(f"row {row.id} refused: {row.reason}")
-    if output is ReportFormat.JSON:
+    if output is OutputFormat.JSON:
         print_json(_object(database.place, imported, dry_run=dry_run))
     else:
         print_facts(_lines(database.place, imported, dry_run=dry_run))

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dbgpt_ctl.cli.commands.db import (
     DatabaseSettings,
-    Output,
-    ReportFormat,
     is_missing_file,
     open_databases,
     takes_database_settings,
 )
-from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO
+from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, ReportOutput
 from dbgpt_ctl.cli.output.escaping import defused
-from dbgpt_ctl.cli.output.stdout import print_json, print_lines
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
 
 CONTEXT_SETTINGS = UNDERSCORES_TOO
 
 
 @takes_database_settings
-def upgrade(settings: DatabaseSettings, *, output: Output = ReportFormat.TEXT) -> None:
+def upgrade(settings: DatabaseSettings, *, output: ReportOutput = OutputFormat.TEXT) -> None:
     """Bring the tables of the registry to the version of this release, and create them where there are none."""
     from dbgpt_ctl.registry.database.import_dbgpt import schema_version
 
@@ -26,7 +24,7 @@ def upgrade(settings: DatabaseSettings, *, output: Output = ReportFormat.TEXT) -
         before = 0 if is_missing_file(database) else database.read(schema_version)
         database.prepare()
         after = database.read(schema_version)
-    if output is ReportFormat.JSON:
+    if output is OutputFormat.JSON:
         print_json({"database": database.place, "from": before, "to": after})
     elif before == after:
         print_lines([defused(f"{database.place} is at schema version {after} already")])

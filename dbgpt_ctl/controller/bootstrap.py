@@ -1,4 +1,8 @@
-"""Where the parts are put together: settings -> registry -> application -> server."""
+"""Puts the parts together: settings, registry, application, server.
+
+The libraries of each part are imported in the function that needs them: `ctl db` uses the addresses of a database
+without FastAPI, and an embedded registry needs no SQLAlchemy.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,14 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller import logs
-from dbgpt_ctl.controller.api import problems
-from dbgpt_ctl.controller.app import create_app, create_controller, mount
-from dbgpt_ctl.controller.http.server import serve
-from dbgpt_ctl.controller.http.socket import listening_socket
-from dbgpt_ctl.controller.place import database_hosts, database_url
+from dbgpt_ctl.controller import process_log
+from dbgpt_ctl.database_hosts import DatabaseHost, parse_hosts
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
-from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from sqlalchemy import URL
 
     from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.registry.contract import ModelRegistry
@@ -33,13 +32,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DATABASE_GRACE_SECS = 12.0
-"""Stock clients poll health every 5 s: after two polls they have moved to another controller."""
+"""DB-GPT's clients poll health every 5 s: after two polls they use another controller."""
 
 
 def create_registry(settings: ControllerSettings) -> ModelRegistry:
-    """The registry that the settings name, not yet open. Its libraries are imported only now: an embedded one needs no
-    SQLAlchemy.
-    """
+    """The registry that the settings name, not opened yet."""
     timeout = timedelta(seconds=settings.heartbeat_timeout_secs)
     remove_after = timedelta(seconds=settings.remove_after_secs) if settings.remove_after_secs else None
     if settings.remote_addr:
@@ -47,6 +44,9 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
 
         return RemoteModelRegistry(settings.remote_addr)
     if settings.registry_type == "embedded":
+        from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+        from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
+
         return EmbeddedModelRegistry(
             clock=SystemClock(),
             heartbeat_timeout=timeout,
@@ -71,15 +71,37 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
     )
 
 
+def database_url(settings: ControllerSettings) -> URL:
+    """The address of the database registry for SQLAlchemy; the hosts of MySQL are apart, see `database_hosts`."""
+    from sqlalchemy import URL
+
+    if settings.registry_db_type == "sqlite":
+        return URL.create("sqlite", database=settings.registry_db_name)
+    return URL.create(
+        "mysql+pymysql",
+        username=settings.registry_db_user,
+        password=settings.registry_db_password,
+        database=settings.registry_db_name,
+        query={"charset": "utf8mb4"},
+    )
+
+
+def database_hosts(settings: ControllerSettings) -> tuple[DatabaseHost, ...]:
+    """The hosts of a MySQL registry; none for SQLite."""
+    if settings.registry_db_type == "sqlite" or settings.registry_db_host is None:
+        return ()
+    return parse_hosts(settings.registry_db_host, settings.registry_db_port)
+
+
 def grace_secs(settings: ControllerSettings) -> float:
-    """How long to serve on after SIGTERM: clients of an embedded registry have nowhere to go."""
+    """How long to serve after SIGTERM; clients of an embedded registry have no other controller to go to."""
     if settings.shutdown_grace_secs is not None:
         return settings.shutdown_grace_secs
     return DATABASE_GRACE_SECS if settings.registry_type == "database" else 0.0
 
 
 def create_tracer(settings: ControllerSettings) -> Tracer | None:
-    """The tracer that the settings ask for, not yet open; None for none. Raises UsageError for one that cannot be."""
+    """The tracer that the settings name, not opened yet; None without one. Raises UsageError for a wrong setting."""
     if not (settings.tracer_file or settings.tracer_storage_cls or settings.tracer_to_open_telemetry):
         return None
     from random import Random
@@ -97,7 +119,7 @@ def create_tracer(settings: ControllerSettings) -> Tracer | None:
     if settings.tracer_storage_cls:
         sinks.append(ClassSink(load_sink(settings.tracer_storage_cls), settings.tracer_storage_cls))
     if settings.tracer_to_open_telemetry:
-        names = [each.name for each in fields(OtlpOptions)]
+        names = [field.name for field in fields(OtlpOptions)]
         sinks.append(
             OtlpSink(OtlpOptions(**{name: getattr(settings, f"otel_exporter_otlp_traces_{name}") for name in names}))
         )
@@ -106,12 +128,16 @@ def create_tracer(settings: ControllerSettings) -> Tracer | None:
 
 
 def run(settings: ControllerSettings) -> None:
-    """Serves until SIGTERM (returns) or SIGINT (raises KeyboardInterrupt). Raises CtlError where it cannot."""
+    """Serves until SIGTERM (returns) or SIGINT (raises KeyboardInterrupt). Raises CtlError when it cannot serve."""
+    from dbgpt_ctl.controller.app import create_app
+    from dbgpt_ctl.controller.http.server import serve
+    from dbgpt_ctl.controller.http.socket import listening_socket
+
     try:
-        handler = logs.configure(settings.log_level, settings.log_file)
+        handler = process_log.configure(settings.log_level, settings.log_file)
     except OSError as error:
         raise UsageError(f"log file {settings.log_file} cannot be written: {error.strerror}") from None
-    if settings.log_file:  # on a terminal `ctl serve` has told them already
+    if settings.log_file:  # without a file, `ctl serve` has printed them
         for warning in settings.warnings():
             log.warning("%s", warning)
     with contextlib.closing(handler), contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
@@ -131,6 +157,11 @@ def initialize_controller(
     The registry is `registry`, else that of the controller at `remote_controller_addr`, else what `settings` name (by
     default the embedded one). Arguments are named as in DB-GPT.
     """
+    from dbgpt_ctl.controller.api import problems
+    from dbgpt_ctl.controller.app import create_app, create_controller, mount
+    from dbgpt_ctl.controller.http.server import serve
+    from dbgpt_ctl.controller.http.socket import listening_socket
+
     settings = settings or ControllerSettings()
     if remote_controller_addr:
         settings = replace(settings, remote_addr=remote_controller_addr)

@@ -68,10 +68,7 @@ class Controller:
 
     @leaving.setter
     def leaving(self, leaving: bool) -> None:
-        if leaving:
-            self.feed.leave()
-        else:
-            self.feed.leaving = False
+        self.feed.leaving = leaving
 
     def health(self) -> RegistryHealth:
         """The health of the current registry; not ready when this controller leaves."""

@@ -156,7 +156,7 @@ class ApiEndpoints:
         """Changes as they happen, as server-sent events: those after the last id that was received, or from now on."""
         instance_filter = InstanceFilter.parse(request.query_params)
         cursor = Cursor.parse(request.headers.get("last-event-id") or request.query_params.get("cursor"))
-        return WatchResponse(await self._controller.feed.join(instance_filter, cursor))
+        return WatchResponse(await self._controller.feed.subscribe(instance_filter, cursor))
 
     async def _listing_and_last_event_id(self) -> tuple[Listing | None, int | None]:
         """None for what the registry cannot answer now: status is most often requested then."""

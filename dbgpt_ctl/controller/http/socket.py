@@ -1,4 +1,4 @@
-"""The listening socket: made before anything else, so that a busy port is one line and not a traceback."""
+"""The listening socket. It is made before anything else, so that a busy port is one line and not a traceback."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ BACKLOG = 4096
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """A bound socket on the first address of `host`. Raises CannotListen, which tells who holds the port where that can
-    be known.
+    """A bound socket on the first address of `host`. Raises CannotListen, which names the process that holds the port
+    if the system shows it.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -33,15 +33,15 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 def _reason(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is in use{_holder(port)}; stop that process or choose another --port"
+        return f"port {port} on {host} is in use{_port_holder(port)}; stop that process or choose another --port"
     if error.errno == errno.EACCES:
         return f"port {port} on {host} is not allowed for this user; choose one above 1023"
     return f"cannot listen on {host} port {port}: {error.strerror}"
 
 
-def _holder(port: int) -> str:
-    """` by NAME (process 123)` where the system tells."""
-    import psutil  # only a start that failed needs it
+def _port_holder(port: int) -> str:
+    """` by NAME (process 123)`, or nothing where the system does not show it."""
+    import psutil  # only for a start that failed
 
     try:
         for connection in psutil.net_connections(kind="tcp"):

@@ -1,1 +1,7 @@
-"""The watch of changes: one reader of the events, its subscribers, and server-sent events."""
+"""The watch of changes as server-sent events.
+
+feed        the one reader of the registry's events
+ring        the newest messages, shared by all subscribers
+subscriber  one watch: a position in the ring
+sse         the messages, and the response that sends them
+"""

@@ -1,7 +1,7 @@
-"""One reader of the registry's events, however many watch: encoded once, kept in a ring that all share.
+"""The one reader of the registry's events that all watches of a controller share.
 
-Watchers hold a position in the ring, no copies. One that the ring has passed is told so and let go; what it missed the
-registry still has, so it can come back with its last id.
+It encodes each event once, into a ring in which subscribers hold positions. A subscriber whose position is overwritten
+is dropped; the registry still has the events, so its client can continue from its last id.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dbgpt_ctl.controller.api.params import Cursor
-from dbgpt_ctl.controller.watch import messages
-from dbgpt_ctl.controller.watch.subscriber import Watcher
+from dbgpt_ctl.controller.watch import sse
+from dbgpt_ctl.controller.watch.ring import Entry, EventRing
+from dbgpt_ctl.controller.watch.subscriber import Subscriber
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, TooManyWatchers
 
 if TYPE_CHECKING:
@@ -21,34 +22,25 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.controller.api.params import InstanceFilter
     from dbgpt_ctl.domain.events import Event, EventPage
-    from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.registry.contract import ModelRegistry
 
 log = logging.getLogger(__name__)
 
-RING = 4096
+RING_SIZE = 4096
 PAGE = 1000
-SLICE = 200
-"""So many are encoded in one go."""
+EVENTS_PER_TURN = 200
+"""This many events are encoded before heartbeats have their turn."""
 MAX_WATCHERS = 10_000
 KEEP_ALIVE_SECS = 10.0
-AWAY_SECS = 0.5
-"""How often a registry is asked that could not answer."""
-
-
-class Entry(NamedTuple):
-    """What watchers are sent; of the event `number`, or, with none, for all: a reset."""
-
-    number: int | None
-    key: InstanceKey | None
-    data: bytes
+UNAVAILABLE_PAUSE_SECS = 0.5
+"""The pause after a registry could not answer."""
 
 
 class Feed:
-    """Reads every `poll_secs`, and less often with very many watchers: what came meanwhile goes out together.
+    """Reads every `poll_secs` while there are subscribers, and less often with very many of them.
 
-    It reads only while somebody watches. `registry` gives the registry of the moment; another one, or one that has
-    forgotten what was not read yet, is a `reset` to all.
+    `registry` returns the current registry. Another registry, or one that has forgotten events that were not read yet,
+    is a `reset` for all subscribers.
     """
 
     def __init__(
@@ -56,7 +48,7 @@ class Feed:
         registry: Callable[[], ModelRegistry],
         *,
         poll_secs: float = 0.2,
-        ring: int = RING,
+        ring_size: int = RING_SIZE,
         max_watchers: int = MAX_WATCHERS,
         keep_alive_secs: float = KEEP_ALIVE_SECS,
     ) -> None:
@@ -64,146 +56,128 @@ class Feed:
         self._poll_secs = poll_secs
         self._max_watchers = max_watchers
         self._keep_alive_secs = keep_alive_secs
-        self._ring: list[Entry | None] = [None] * ring
-        self._watching: set[Watcher] = set()
+        self._ring = EventRing(ring_size)
+        self._subscribers: set[Subscriber] = set()
         self._reader: asyncio.Task[None] | None = None
-        self._priming = asyncio.Lock()
-        self.catching_up = asyncio.Lock()
-        """Held by the one watcher that reads events which the ring no longer has: others, and heartbeats, have their
-        turn after each page.
-        """
-        self.head = 0
-        """How many entries there were ever: the position of the next."""
-        self.cursor = Cursor("", 0)
-        """Of the newest event that was read."""
-        self.leaving = False
+        self._filling = asyncio.Lock()
+        self._catching_up = asyncio.Lock()
 
     @property
     def watchers(self) -> int:
-        """How many watch."""
-        return len(self._watching)
+        """How many watches there are."""
+        return len(self._subscribers)
 
-    def leave(self) -> None:
-        """Tells all watchers that this controller ends. None is taken any more."""
-        self.leaving = True
+    @property
+    def leaving(self) -> bool:
+        """Whether the controller ends."""
+        return self._ring.leaving
+
+    @leaving.setter
+    def leaving(self, leaving: bool) -> None:
+        """Subscribers get a last message, and new ones are refused."""
+        self._ring.leaving = leaving
         self._wake()
 
-    async def join(self, which: InstanceFilter, cursor: Cursor | None) -> Watcher:
-        """A watcher of those instances, from after `cursor`, or from now on. It must be `run`, or `left`.
+    async def subscribe(self, instance_filter: InstanceFilter, cursor: Cursor | None) -> Subscriber:
+        """A subscriber from after `cursor`, or from now on. Its `messages` must be read, or it must be ended.
 
-        Raises RegistryUnavailable when there is nothing to read from yet, or this controller leaves; TooManyWatchers.
+        Raises RegistryUnavailable while there is no registry to read from and when the controller leaves, and
+        TooManyWatchers.
         """
         if self.leaving:
             raise RegistryUnavailable("this controller is leaving")
-        if len(self._watching) >= self._max_watchers:
+        if self.watchers >= self._max_watchers:
             raise TooManyWatchers(
                 f"this controller serves {self._max_watchers} watchers already; end some, or ask another controller"
             )
-        watcher = Watcher(self, which, cursor)
-        self._watching.add(watcher)
+        subscriber = Subscriber(
+            self._ring, instance_filter, cursor, read_events=self._read_missed_events, on_end=self._unsubscribe
+        )
+        self._subscribers.add(subscriber)
         try:
-            async with self._priming:
+            async with self._filling:
                 if self._reader is None:
-                    await self._prime()
+                    await self._fill_ring()
                     self._reader = asyncio.create_task(self._read(), name="read events")
         except BaseException:
-            self.left(watcher)
+            subscriber.end()
             raise
-        watcher.place()
-        return watcher
+        subscriber.start()
+        return subscriber
 
-    def left(self, watcher: Watcher) -> None:
-        """It watches no more. Repeatable."""
-        self._watching.discard(watcher)
-        if not self._watching and self._reader is not None:
+    def _unsubscribe(self, subscriber: Subscriber) -> None:
+        self._subscribers.discard(subscriber)
+        if not self._subscribers and self._reader is not None:
             self._reader.cancel()
             self._reader = None
 
-    def entry(self, position: int) -> Entry | None:
-        """None where the ring has passed."""
-        if position <= self.head - 1 - len(self._ring):
-            return None
-        return self._ring[position % len(self._ring)]
-
-    def position_after(self, cursor: Cursor) -> int | None:
-        """Of the first entry beyond it; None when the ring does not reach back so far."""
-        if cursor.stream != self.cursor.stream:
-            return None
-        position = self.head
-        while (entry := self.entry(position - 1)) is not None and entry.number is not None:
-            if entry.number <= cursor.number:
-                return position
-            position -= 1
-            if entry.number == cursor.number + 1:  # numbers have no gaps
-                return position
-        return self.head if cursor.number >= self.cursor.number else None
-
-    async def page(self, after: int) -> EventPage:
-        """Events that the ring no longer has."""
-        return await self._registry().events(after=after, limit=PAGE)
-
-    def encoded(self, event: Event, stream: str) -> Entry:
-        """As it is sent."""
-        return Entry(event.id, event.change.key, messages.change(event, stream))
-
-    async def _prime(self) -> None:
-        """Fills the ring with the newest events, or with what came since the last watcher left: most who resume then
-        find there what they missed, and need no look of their own.
+    async def _read_missed_events(self, after: int) -> EventPage:
+        """Events that the ring does not have any more. One subscriber at a time reads them: other subscribers, and
+        heartbeats, have their turn after each page.
         """
-        registry, room, after = self._registry(), len(self._ring), self.cursor.number if self.cursor.stream else None
-        page = await registry.events(after=after, limit=room)
-        if after is not None and (page.missed or page.stream != self.cursor.stream or page.last_id - after > room):
-            self._ring = [None] * room
-            page = await registry.events(limit=room)
+        async with self._catching_up:
+            page = await self._registry().events(after=after, limit=PAGE)
+            await asyncio.sleep(0)
+        return page
+
+    async def _fill_ring(self) -> None:
+        """Reads the newest events, or those since the last subscriber ended. Most clients that come back then find in
+        the ring what they missed.
+        """
+        ring, registry = self._ring, self._registry()
+        after = ring.cursor.number if ring.cursor.stream else None
+        page = await registry.events(after=after, limit=ring.size)
+        if after is not None and (page.missed or page.stream != ring.cursor.stream or page.last_id - after > ring.size):
+            ring.clear()
+            page = await registry.events(limit=ring.size)
         for number, event in enumerate(page.events, 1):
-            self._append(self.encoded(event, page.stream))
-            if number % SLICE == 0:
-                await asyncio.sleep(0)  # heartbeats have their turn
-        self.cursor = Cursor(page.stream, page.last_id)
+            self._append(event, page.stream)
+            if number % EVENTS_PER_TURN == 0:
+                await asyncio.sleep(0)
+        ring.cursor = Cursor(page.stream, page.last_id)
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
         keep_alive_at = loop.time() + self._keep_alive_secs
         while True:
-            pause = self._poll_secs + min(len(self._watching) / 10_000, 0.25)
+            pause = self._poll_secs + min(self.watchers / 10_000, 0.25)
             try:
-                page = await self._registry().events(after=self.cursor.number, limit=PAGE)
+                page = await self._registry().events(after=self._ring.cursor.number, limit=PAGE)
                 if self._take(page):
                     self._wake()
                     pause = 0.0 if len(page.events) == PAGE else pause
-            except CtlError:  # health tells of a registry that is away; a watch outlives that
-                pause = max(pause, AWAY_SECS)
-            except Exception:  # so it does any error of a registry
+            except CtlError:  # health reports it, and watches continue
+                pause = max(pause, UNAVAILABLE_PAUSE_SECS)
+            except Exception:  # whatever it is, watches continue
                 log.exception("the events could not be read")
-                pause = max(pause, AWAY_SECS)
+                pause = max(pause, UNAVAILABLE_PAUSE_SECS)
             if loop.time() >= keep_alive_at:
                 keep_alive_at = loop.time() + self._keep_alive_secs
                 self._wake(keep_alive=True)
             await asyncio.sleep(pause)
 
     def _take(self, page: EventPage) -> bool:
-        """Whether there is anything new."""
-        if page.stream != self.cursor.stream or page.missed:
-            why = "changes are forgotten that were not told" if page.missed else "the registry was started anew"
-            self.cursor = Cursor(page.stream, page.last_id)
-            self._append(Entry(None, None, messages.reset(why, self.cursor)))
+        """Appends the page to the ring; whether there is anything new."""
+        if page.stream != self._ring.cursor.stream or page.missed:
+            reason = "changes are forgotten that were not sent yet" if page.missed else "the registry was started anew"
+            self._ring.cursor = Cursor(page.stream, page.last_id)
+            self._ring.append(Entry(None, None, sse.reset_message(reason, self._ring.cursor)))
             return True
         for event in page.events:
-            self._append(self.encoded(event, page.stream))
-            self.cursor = Cursor(page.stream, event.id)
+            self._append(event, page.stream)
+            self._ring.cursor = Cursor(page.stream, event.id)
         return bool(page.events)
 
-    def _append(self, entry: Entry) -> None:
-        self._ring[self.head % len(self._ring)] = entry
-        self.head += 1
+    def _append(self, event: Event, stream: str) -> None:
+        self._ring.append(Entry(event.id, event.change.key, sse.change_message(event, stream)))
 
     def _wake(self, *, keep_alive: bool = False) -> None:
-        for watcher in self._watching:
-            watcher.wake(keep_alive=keep_alive)
+        for subscriber in self._subscribers:
+            subscriber.wake(keep_alive=keep_alive)
 
     async def close(self) -> None:
         """Ends the reader. Repeatable."""
-        self.leave()
+        self.leaving = True
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.cancel()

@@ -1,4 +1,4 @@
-"""One who watches: what it is to be sent next, in order and once."""
+"""One watch: which messages its client gets next, in order and once."""
 
 from __future__ import annotations
 
@@ -6,92 +6,107 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.controller.api.params import Cursor
-from dbgpt_ctl.controller.watch import messages
+from dbgpt_ctl.controller.watch import sse
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from dbgpt_ctl.controller.api.params import InstanceFilter
-    from dbgpt_ctl.controller.watch.feed import Feed
+    from dbgpt_ctl.controller.watch.ring import EventRing
+    from dbgpt_ctl.domain.events import EventPage
 
 MAX_BATCH_BYTES = 64 * 1024
 RETRY_SECS = 0.5
 
 
-class Watcher:
-    """Of the instances that `which` admits. Nothing is kept for it but its position in the feed's ring."""
+class Subscriber:
+    """A position in the ring, from `cursor` or from now on, for the instances that the filter selects.
 
-    def __init__(self, feed: Feed, which: InstanceFilter, cursor: Cursor | None) -> None:
-        self._feed = feed
-        self._which = which
-        self._asked = cursor
+    `read_events` reads events that the ring does not have any more; `on_end` is called, possibly again, at the end.
+    """
+
+    def __init__(
+        self,
+        ring: EventRing,
+        instance_filter: InstanceFilter,
+        cursor: Cursor | None,
+        *,
+        read_events: Callable[[int], Awaitable[EventPage]],
+        on_end: Callable[[Subscriber], None],
+    ) -> None:
+        self._ring = ring
+        self._filter = instance_filter
+        self._requested = cursor
+        self._read_events = read_events
+        self._on_end = on_end
         self._after = 0
-        """The number of the last event that was dealt with; none up to it is sent."""
+        """The number of the last event that was handled; none up to it is sent."""
         self._position: int | None = None
-        """In the ring; None while it has to catch up from the registry."""
+        """In the ring; None while events must be read from the registry."""
         self._ahead = False
-        """Of what the feed has read: the registry itself has said that there is nothing newer."""
+        """Whether the registry has answered that there is nothing newer than the cursor, which the ring lacks yet."""
         self._stream = ""
         self._woken = asyncio.Event()
         self._keep_alive = False
-        self._gone = False
+        self._disconnected = False
 
     def wake(self, *, keep_alive: bool = False) -> None:
-        """There is news, or it is time for a sign of life."""
+        """There are new entries, or it is time for a comment that keeps the connection alive."""
         self._keep_alive |= keep_alive
         self._woken.set()
 
-    def gone(self) -> None:
-        """Nobody reads any more."""
-        self._gone = True
+    def disconnected(self) -> None:
+        """The client has closed the connection."""
+        self._disconnected = True
         self._woken.set()
 
-    def place(self) -> None:
-        """Where it begins: called once the feed reads."""
-        now = self._feed.cursor
+    def start(self) -> None:
+        """Sets where it begins. Called when the ring is filled."""
+        now = self._ring.cursor
         self._stream = now.stream
-        start = self._asked if self._asked is not None and self._asked.stream == now.stream else now
-        self._after = start.number
-        self._position = self._feed.position_after(start)
+        begin = self._requested if self._requested is not None and self._requested.stream == now.stream else now
+        self._after = begin.number
+        self._position = self._ring.position_after(begin)
 
     async def messages(self) -> AsyncGenerator[bytes]:
-        """What to send, many messages at a time, until nobody reads, the ring has passed, or the controller leaves.
+        """What to send, many messages at a time, until the client is gone or too slow, or the controller leaves.
 
-        Where it ends by itself, the last message says why.
+        The last message of a watch that the controller ends holds the reason.
         """
         try:
-            async for first in self._beginning():
-                yield first
-            while not self._gone:
+            async for data in self._first_messages():
+                yield data
+            while not self._disconnected:
                 batch = self._batch()
                 if batch is None:
-                    yield messages.dropped()
+                    yield sse.dropped_message()
                     return
                 if batch:
                     yield batch
-                elif self._feed.leaving:
-                    yield messages.leaving()
+                elif self._ring.leaving:
+                    yield sse.leaving_message()
                     return
                 elif self._keep_alive:
                     self._keep_alive = False
-                    yield messages.KEEP_ALIVE
+                    yield sse.KEEP_ALIVE
                 else:
                     await self._woken.wait()
                     self._woken.clear()
         finally:
-            self.left()
+            self.end()
 
-    def left(self) -> None:
-        """It watches no more."""
-        self._feed.left(self)
+    def end(self) -> None:
+        """It gets no more messages. Repeatable."""
+        self._on_end(self)
 
-    async def _beginning(self) -> AsyncGenerator[bytes]:
-        start = Cursor(self._stream, self._after)
-        yield messages.ready(start)
-        if self._asked is not None and self._asked.stream != self._stream:
-            yield messages.reset("the cursor is of another registry, or of before its start", start)
-        while self._position is None or (self._after > self._feed.cursor.number and not self._ahead):
+    async def _first_messages(self) -> AsyncGenerator[bytes]:
+        """The message `ready`, and the events that the ring does not have."""
+        begin = Cursor(self._stream, self._after)
+        yield sse.ready_message(begin)
+        if self._requested is not None and self._requested.stream != self._stream:
+            yield sse.reset_message("the cursor is of another registry, or of before its start", begin)
+        while self._position is None or (self._after > self._ring.cursor.number and not self._ahead):
             try:
                 data = await self._from_registry()
             except CtlError:
@@ -99,40 +114,38 @@ class Watcher:
                 data = b""
             if data:
                 yield data
-            if self._gone or self._feed.leaving:
+            if self._disconnected or self._ring.leaving:
                 return
 
     async def _from_registry(self) -> bytes:
-        """The next page of what the ring no longer has, or does not have yet."""
-        async with self._feed.catching_up:
-            page = await self._feed.page(self._after)
-            await asyncio.sleep(0)
+        """The next page of events that the ring has no more, or not yet."""
+        page = await self._read_events(self._after)
         if page.stream != self._stream or page.missed or page.last_id < self._after:
-            return messages.reset("changes after the cursor are forgotten", self._to_now())
+            return sse.reset_message("changes after the cursor are forgotten", self._to_now())
         if page.events:
             self._after = page.events[-1].id
-            self._position = self._feed.position_after(Cursor(self._stream, self._after))
-        else:  # all that is newer the ring will have
-            self._position, self._ahead = self._feed.head, True
-        wanted = [each for each in page.events if self._which.matches(each.change.key)]
-        return b"".join(self._feed.encoded(each, page.stream).data for each in wanted)
+            self._position = self._ring.position_after(Cursor(self._stream, self._after))
+        else:  # the ring will have all newer events
+            self._position, self._ahead = self._ring.head, True
+        selected = [event for event in page.events if self._filter.matches_event(event)]
+        return b"".join(sse.change_message(event, page.stream) for event in selected)
 
     def _to_now(self) -> Cursor:
-        self._stream, self._after = self._feed.cursor
-        self._position = self._feed.head
-        return self._feed.cursor
+        self._stream, self._after = self._ring.cursor
+        self._position = self._ring.head
+        return self._ring.cursor
 
     def _batch(self) -> bytes | None:
-        """What the ring has for it, as far as it fits; None when the ring has passed."""
+        """The next messages from the ring, up to MAX_BATCH_BYTES; None when the next one is overwritten."""
         position, size, batch = self._position or 0, 0, []
-        while position < self._feed.head and size < MAX_BATCH_BYTES:
-            entry = self._feed.entry(position)
+        while position < self._ring.head and size < MAX_BATCH_BYTES:
+            entry = self._ring.entry(position)
             if entry is None:
                 return None
             position += 1
             if entry.number is None:  # a reset: numbers begin anew
                 self._after = 0
-            elif entry.number <= self._after or entry.key is None or not self._which.matches(entry.key):
+            elif entry.number <= self._after or entry.key is None or not self._filter.matches(entry.key):
                 continue
             else:
                 self._after = entry.number

@@ -1,4 +1,4 @@
-"""The one reader that all watchers share, without HTTP."""
+"""The one reader of events that all subscribers share, without HTTP."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from dbgpt_ctl.client.watch import Message
-    from dbgpt_ctl.controller.watch.subscriber import Watcher
+    from dbgpt_ctl.controller.watch.subscriber import Subscriber
     from dbgpt_ctl.domain.events import EventPage
 
 ALL = InstanceFilter()
 ADDRESS = parse_address("http://127.0.0.1:1")
-PATIENCE_SECS = 20.0
+TIMEOUT_SECS = 20.0
 
 
 class Counting(EmbeddedModelRegistry):
-    """Counts how often its events are read; away when told so."""
+    """Counts how often its events are read; unavailable while `away` is set."""
 
     def __init__(self) -> None:
         super().__init__(clock=ManualClock(), heartbeat_timeout=TIMEOUT)
         self.reads = 0
         self.away = False
 
-    async def events(self, **asked: Any) -> EventPage:
+    async def events(self, **query: Any) -> EventPage:
         self.reads += 1
         if self.away:
             raise RegistryUnavailable("it is away")
-        return await super().events(**asked)
+        return await super().events(**query)
 
     async def change(self, *ports: int, name: str = "qwen@llm") -> None:
         for port in ports:
@@ -50,20 +50,20 @@ class Counting(EmbeddedModelRegistry):
 
 
 class Reader:
-    """Takes what one watcher is sent, as messages."""
+    """Collects the messages of one subscriber."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        self.watcher = watcher
-        self.batches = watcher.messages()
+    def __init__(self, subscriber: Subscriber) -> None:
+        self.subscriber = subscriber
+        self.batches = subscriber.messages()
         self.messages: list[Message] = []
         self.raw: list[bytes] = []
 
     async def until(self, count: int) -> list[str]:
-        """What the first `count` messages say, once they are there: their kind, or the id of a change."""
-        async with asyncio.timeout(PATIENCE_SECS):
+        """The first `count` messages, once they are there: their kind, or the id of a change."""
+        async with asyncio.timeout(TIMEOUT_SECS):
             while len(self.messages) < count and await self.more():
                 pass
-        return self.said
+        return self.names
 
     async def more(self) -> bool:
         try:
@@ -74,7 +74,7 @@ class Reader:
         return True
 
     @property
-    def said(self) -> list[str]:
+    def names(self) -> list[str]:
         return [(each.id or "").rpartition(".")[2] if each.event == "change" else each.event for each in self.messages]
 
 
@@ -89,7 +89,7 @@ async def feeding(registry: EmbeddedModelRegistry, **options: Any) -> AsyncItera
 
 
 async def reader(feed: Feed, instance_filter: InstanceFilter = ALL, cursor: Cursor | None = None) -> Reader:
-    return Reader(await feed.join(instance_filter, cursor))
+    return Reader(await feed.subscribe(instance_filter, cursor))
 
 
 def run(scenario: Any) -> None:
@@ -120,7 +120,7 @@ def test_it_reads_once_for_all_and_only_while_somebody_watches() -> None:
             assert registry.reads == 2  # where the events are, and the first look
             assert feed.watchers == 100
             for each in readers:
-                each.watcher.left()
+                each.subscriber.end()
             assert feed.watchers == 0
             await asyncio.sleep(0)
             assert not [task for task in asyncio.all_tasks() if task.get_name() == "read events"]
@@ -139,9 +139,9 @@ def test_an_event_is_encoded_once_and_what_waits_goes_out_together() -> None:
             for each in readers:
                 assert await each.until(51) == ["ready", *map(str, range(1, 51))]
                 assert len(each.raw) == 2
-            before = feed.entry(0)
+            before = feed._ring.entry(0)
             assert before is not None
-            assert before is feed.entry(0)
+            assert before is feed._ring.entry(0)
             assert before.data in readers[0].raw[1]
 
     run(scenario())
@@ -164,14 +164,14 @@ def test_only_what_was_asked_for_is_sent() -> None:
 def test_a_cursor_goes_on_without_loss_or_double(ring: int) -> None:
     async def scenario() -> None:
         registry = Counting()
-        async with feeding(registry, ring=ring) as feed:
+        async with feeding(registry, ring_size=ring) as feed:
             first = await reader(feed)
             await first.until(1)
             await registry.change(1, 2, 3)
             await first.until(4)
             stream = (await registry.events()).stream
             await registry.change(*range(4, 31))
-            while feed.cursor.number < 30:
+            while feed._ring.cursor.number < 30:
                 await asyncio.sleep(0.001)
             again = await reader(feed, cursor=Cursor(stream, 2))
             assert await again.until(29) == ["ready", *map(str, range(3, 31))]
@@ -194,7 +194,7 @@ def test_a_cursor_that_is_ahead_of_the_reader_but_not_of_the_registry_is_taken()
             assert await ahead.until(2) == ["ready", "2"]
             same = await reader(feed, cursor=Cursor(stream, 2))
             assert await same.until(1) == ["ready"]
-            feed.leave()
+            feed.leaving = True
             assert await same.until(2) == ["ready", "leaving"]
 
     run(scenario())
@@ -238,18 +238,18 @@ def test_another_registry_is_a_reset_to_all() -> None:
 def test_a_reader_that_the_ring_has_passed_is_dropped_and_can_go_on() -> None:
     async def scenario() -> None:
         registry = Counting()
-        async with feeding(registry, ring=8) as feed:
+        async with feeding(registry, ring_size=8) as feed:
             slow, quick = await reader(feed), await reader(feed)
             await slow.until(1)
             await quick.until(1)
             for port in range(1, 31):
                 await registry.change(port)
                 await quick.until(port + 1)
-            assert quick.said == ["ready", *map(str, range(1, 31))]
+            assert quick.names == ["ready", *map(str, range(1, 31))]
             assert await slow.until(2) == ["ready", "dropped"]
             assert not await slow.more()
-            again = await reader(feed, cursor=Cursor(feed.cursor.stream, 0))
-            assert await again.until(31) == quick.said
+            again = await reader(feed, cursor=Cursor(feed._ring.cursor.stream, 0))
+            assert await again.until(31) == quick.names
 
     run(scenario())
 
@@ -277,7 +277,7 @@ def test_nobody_can_begin_while_the_registry_is_away() -> None:
         registry.away = True
         async with feeding(registry) as feed:
             with pytest.raises(RegistryUnavailable):
-                await feed.join(ALL, None)
+                await feed.subscribe(ALL, None)
             assert feed.watchers == 0
 
     run(scenario())
@@ -286,12 +286,12 @@ def test_nobody_can_begin_while_the_registry_is_away() -> None:
 def test_there_is_a_bound_on_watchers() -> None:
     async def scenario() -> None:
         async with feeding(Counting(), max_watchers=2) as feed:
-            first = await feed.join(ALL, None)
-            await feed.join(ALL, None)
+            first = await feed.subscribe(ALL, None)
+            await feed.subscribe(ALL, None)
             with pytest.raises(TooManyWatchers, match="serves 2 watchers already"):
-                await feed.join(ALL, None)
-            first.left()
-            await feed.join(ALL, None)
+                await feed.subscribe(ALL, None)
+            first.end()
+            await feed.subscribe(ALL, None)
 
     run(scenario())
 
@@ -300,10 +300,10 @@ def test_silence_is_broken_by_a_comment() -> None:
     async def scenario() -> None:
         async with feeding(Counting(), keep_alive_secs=0.01) as feed:
             one = await reader(feed)
-            async with asyncio.timeout(PATIENCE_SECS):
+            async with asyncio.timeout(TIMEOUT_SECS):
                 while b": keep-alive\n\n" not in one.raw:
                     await one.more()
-            assert one.said == ["ready"]
+            assert one.names == ["ready"]
 
     run(scenario())
 
@@ -315,14 +315,14 @@ def test_leaving_is_told_after_what_was_still_to_be_told() -> None:
             one = await reader(feed)
             await one.until(1)
             await registry.change(1)
-            while feed.head == 0:
+            while feed._ring.head == 0:
                 await asyncio.sleep(0.001)
-            feed.leave()
+            feed.leaving = True
             assert await one.until(3) == ["ready", "1", "leaving"]
             assert not await one.more()
             assert feed.watchers == 0
             with pytest.raises(RegistryUnavailable):
-                await feed.join(ALL, None)
+                await feed.subscribe(ALL, None)
 
     run(scenario())
 
@@ -333,13 +333,13 @@ def test_those_who_come_back_find_in_the_ring_what_they_missed() -> None:
     async def scenario() -> None:
         registry = Counting()
         async with feeding(registry, poll_secs=60) as feed:
-            first = Reader(await feed.join(ALL, None))
+            first = Reader(await feed.subscribe(ALL, None))
             assert await first.until(1) == ["ready"]
-            cursor = feed.cursor
+            cursor = feed._ring.cursor
             await first.batches.aclose()
             await registry.change(*range(1, 51))
             registry.reads = 0
-            readers = [Reader(await feed.join(ALL, cursor)) for _ in range(20)]
+            readers = [Reader(await feed.subscribe(ALL, cursor)) for _ in range(20)]
             for each in readers:
                 assert (await each.until(51))[1:] == [str(number) for number in range(1, 51)]
                 await each.batches.aclose()
@@ -362,14 +362,14 @@ def test_catching_up_leaves_others_their_turn() -> None:
                 turns += 1
                 await asyncio.sleep(0)
 
-        async with feeding(registry, ring=16) as feed:
+        async with feeding(registry, ring_size=16) as feed:
             others = asyncio.create_task(take_turns())
-            first = Reader(await feed.join(ALL, None))
-            readers = [Reader(await feed.join(nothing, Cursor(feed.cursor.stream, 0))) for _ in range(100)]
+            first = Reader(await feed.subscribe(ALL, None))
+            readers = [Reader(await feed.subscribe(nothing, Cursor(feed._ring.cursor.stream, 0))) for _ in range(100)]
             turns = 0
             registry.reads = 0
             catching_up = [asyncio.create_task(each.until(2)) for each in readers]
-            async with asyncio.timeout(PATIENCE_SECS):
+            async with asyncio.timeout(TIMEOUT_SECS):
                 while registry.reads < 300:
                     await asyncio.sleep(0)
             done = True

@@ -139,7 +139,7 @@ def test_every_watcher_gets_every_change_once_and_in_order_over_reconnects(url: 
 def test_a_slow_watcher_is_dropped_and_goes_on_without_loss() -> None:
     app = create_app(ControllerSettings(), embedded())
     controller = app.state.controller
-    controller.feed = Feed(lambda: controller.registry, poll_secs=0.01, ring=64)
+    controller.feed = Feed(lambda: controller.registry, poll_secs=0.01, ring_size=64)
     count = 1500
 
     async def scenario(url: str) -> tuple[list[int], list[str]]:

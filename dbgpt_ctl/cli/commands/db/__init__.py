@@ -60,7 +60,7 @@ def open_databases(settings: DatabaseSettings, *, one_by_one: bool = False) -> I
     logging.getLogger("dbgpt_ctl").addHandler(logging.NullHandler())  # a fault is reported once, as an error
     from random import Random
 
-    from dbgpt_ctl.controller.place import database_hosts, database_url
+    from dbgpt_ctl.controller.bootstrap import database_hosts, database_url
     from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts
     from dbgpt_ctl.registry.database.session import Database
 

@@ -1,4 +1,4 @@
-"""Where the controller's log goes, and how a line of it looks: `2026-01-02T03:04:05.678Z INFO message`, in UTC."""
+"""The log of the process that `ctl serve` runs. A line is `2026-01-02T03:04:05.678Z INFO message`, in UTC."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def configure(level: str, log_file: str | None) -> logging.Handler:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # Uvicorn and SQLAlchemy tell of each start and connection; from them only what is wrong is news.
+    # These log each start and each connection; only their warnings matter here.
     for chatty in ("uvicorn", "sqlalchemy", "httpx", "httpcore", "asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
     return handler

@@ -1,21 +1,21 @@
-"""The model controller of a DB-GPT cluster, and the command line tool to operate it.
+"""The model controller of a DB-GPT cluster, and the command line tool `ctl` that operates it.
 
-The map, in the order of imports (each may import those above it only):
+The packages and modules, lower layers first (tests/test_layers.py lists which layer may import which):
 
-    errors          one tree of errors: HTTP status and exit code of each
-    clock           where the time comes from
-    addresses       URLs of controllers, and how their secrets are hidden
+    errors          the tree of errors, with the HTTP status and the exit code of each
+    clock           the clock that everything else is given
+    addresses       URLs of controllers
     database_hosts  the hosts of one database, and the order in which they are tried
-    traceparent     the header that says to which trace a call belongs
-    domain          the rules of instances: fields, states, commands, events, and the registry's own outages; pure
-    settings        every setting, once, and where its value comes from
-    tracing         spans of the requests served: to a file, a class of your own, OpenTelemetry
+    traceparent     the header with the trace of a call
+    domain          the rules of instances: fields, commands, states, events, outages of the registry; pure
+    settings        the declaration of every setting, its value and its origin; masking of secrets
+    tracing         spans of the served requests: to a file, to a class of the user's own, to OpenTelemetry
     client          ControllerClient, AsyncControllerClient, ModelRegistryClient
-    registry        ModelRegistry, the contract; embedded, database, and remote behind a client
-    controller      DB-GPT's HTTP API over any ModelRegistry
+    registry        ModelRegistry, the contract, and its kinds: embedded, database, remote
+    controller      DB-GPT's HTTP API and /api/v1 over any ModelRegistry
     cli             the `ctl` command
 
-Public names are imported when they are first used: `ctl` starts faster than its server's libraries load.
+Public names are imported on first use, because `ctl` must start without the libraries of the server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "AsyncControllerClient": "client",
     "ControllerClient": "client",
     "ControllerSettings": "settings.schema",
@@ -39,10 +39,10 @@ _HOMES = {
     "create_app": "controller.app",
     "initialize_controller": "controller.bootstrap",
 }
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - all are strings
+__all__ = ["__version__", *_MODULES]  # noqa: PLE0604 - all are strings
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Where the time comes from. Everything else takes it as an argument, in UTC."""
+"""The clock. All other code takes a clock or a time as an argument, in UTC."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time. Tests pass one they can turn."""
+    """A source of the time. Tests pass a clock that they set."""
 
     def now(self) -> datetime:
         """The time now, aware and in UTC."""
@@ -15,7 +15,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """This host's clock. A database registry on MySQL does not use it: see `registry.database`."""
+    """The clock of this host. A database registry on MySQL uses the clock of the database instead (rule 7)."""
 
     def now(self) -> datetime:
         """The time now, aware and in UTC."""

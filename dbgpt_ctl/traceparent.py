@@ -1,4 +1,4 @@
-"""The header `traceparent` of W3C Trace Context: who called, in which trace, and whether that is recorded."""
+"""The header `traceparent` of W3C Trace Context: the trace and the span of a call, and whether it is recorded."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     Bits = Callable[[int], int]
-    """Makes a number of so many random bits."""
+    """Returns a random number of that many bits."""
 
 HEADER = "traceparent"
 _RAW_HEADER = HEADER.encode()
 _SAMPLED = 0x01
 _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII | re.DOTALL)
 _MAX_CHARS = 512
-"""Later versions of the header may be longer than ours; a stranger's is not read for ever."""
+"""A later version of the header may be longer than ours; the limit protects against a header of any length."""
 
 
 def system_bits(count: int) -> int:
-    """From the system: needs no module that is slow to import."""
+    """Random bits from the system, without a module that is slow to import."""
     return int.from_bytes(os.urandom(count // 8))
 
 
 class TraceContext(NamedTuple):
-    """One span of one trace. Ids are lower case hex, of 32 and 16 digits, not all zero."""
+    """One span of one trace. The ids are 32 and 16 lower case hex digits, not all zero."""
 
     trace_id: str
     span_id: str
@@ -39,7 +39,7 @@ class TraceContext(NamedTuple):
 
     @classmethod
     def new(cls, bits: Bits = system_bits) -> TraceContext:
-        """The first span of a trace that is recorded."""
+        """The first span of a new, recorded trace."""
         return cls(f"{bits(128) or 1:032x}", f"{bits(64) or 1:016x}", sampled=True)
 
     def child(self, bits: Bits = system_bits) -> TraceContext:
@@ -48,13 +48,13 @@ class TraceContext(NamedTuple):
 
 
 CURRENT: ContextVar[TraceContext | None] = ContextVar("dbgpt_ctl.traceparent", default=None)
-"""The span that the code is in: every call of a client in it is part of its trace. None: of no trace."""
+"""The current span: every call of a client in it is part of its trace. None: there is no trace."""
 
 
 def parse(text: str) -> TraceContext | None:
-    """What a value of the header says; None for what the standard wants ignored.
+    """The context in a value of the header; None for a value that the standard says to ignore.
 
-    A later version is read as far as it is like version 00; of the flags only `sampled` is known.
+    A later version is read as version 00. `sampled` is the only known flag.
     """
     form = _FORM.fullmatch(text) if len(text) <= _MAX_CHARS else None
     if form is None:
@@ -66,7 +66,7 @@ def parse(text: str) -> TraceContext | None:
 
 
 def incoming(headers: Iterable[tuple[bytes, bytes]]) -> TraceContext | None:
-    """What the raw headers of a request (names in lower case, as in ASGI) say; a repeated header says nothing."""
+    """The context in the raw headers of a request (names in lower case, as in ASGI). A repeated header is ignored."""
     found: bytes | None = None
     for name, value in headers:
         if name == _RAW_HEADER:

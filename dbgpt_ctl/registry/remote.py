@@ -1,4 +1,4 @@
-"""The registry behind another controller: every call is forwarded to it, and its answers are served."""
+"""The registry behind another controller: it forwards every call to that controller and returns its answers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from dbgpt_ctl.errors import (
     RegistryUnusable,
     VerbNotSupported,
 )
+from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 
 if TYPE_CHECKING:
@@ -34,23 +35,36 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
 
 NEVER = datetime.fromtimestamp(0, UTC)
-"""The beat of an instance that DB-GPT's controller reports without one: ours has no null there."""
+"""The last heartbeat of an instance that DB-GPT's controller lists without one: here it must not be null."""
+HEALTH_CHECK_SECS = 5.0
+HEALTH_RETRY_SECS = 2.0
+_UNKNOWN_MODEL = "health-check@ctl"
+"""The model of the list that checks the health: its answer is short, and needs the same rights as any other list."""
 
 
 class RemoteModelRegistry(ModelRegistry):
     """Forwards to one or more controllers, this package's or DB-GPT's own, as `client.ControllerClient` does.
 
-    It keeps those promises that the controller behind it keeps. In a list the nine keys of the wire tell less than
-    facts: what is deregistered shows as unhealthy, and `registered_at` is the last beat; `get` tells all. Of the actor
-    of a call only the kind is passed on, its address becomes this host's. DB-GPT's own controller does not know get,
-    drain, undrain, prune and events: they raise VerbNotSupported. What DB-GPT's own lists and this package's
-    never would (a name without `@`, a second row of one identity, a drained instance as routable) is left out.
+    It keeps the promises that the controller behind it keeps. A list has only the nine keys of the wire: a deregistered
+    instance is unhealthy there, and `registered_at` is the last heartbeat; `get` returns all facts. The kind of the
+    actor of a call is passed on; its address becomes the address of this host. DB-GPT's own controller does not know
+    get, drain, undrain, prune and events: they raise VerbNotSupported. Some rows are left out that DB-GPT's own
+    controller lists and this package's never would: a name without `@`, a second row of one identity, and a drained
+    instance as routable.
 
-    `timeout`, in seconds, bounds every call. The default lets a DB-GPT client, which gives up at 5 s, still hear why.
-    Once closed, it cannot be opened again.
+    `timeout`, in seconds, limits every call. By default it is shorter than the 5 s of a DB-GPT client, which so gets
+    the reason. `health_check_secs` is the time between two checks of the health, from `open` on. A registry that was
+    closed cannot be opened again.
     """
 
-    def __init__(self, client: AsyncControllerClient | str, *, timeout: float = 4.5, trust_env: bool = False) -> None:
+    def __init__(
+        self,
+        client: AsyncControllerClient | str,
+        *,
+        timeout: float = 4.5,
+        trust_env: bool = False,
+        health_check_secs: float = HEALTH_CHECK_SECS,
+    ) -> None:
         if isinstance(client, str):
             advice = "check CONTROLLER_REMOTE_ADDR"
             client = AsyncControllerClient(client, timeout=timeout, trust_env=trust_env, advice=advice)
@@ -58,19 +72,23 @@ class RemoteModelRegistry(ModelRegistry):
         self._operator = client.acting_as(ActorKind.OPERATOR)
         self._address = client.address
         self._closed = False
-        self._health = RegistryHealth(ready=False, reason="the controller behind this one was not asked yet")
+        self._health = RegistryHealth(ready=False, reason="the controller behind this one has not been called yet")
+        self._health_check_secs = health_check_secs
+        self._background = BackgroundTasks()
+        self._checking = False
 
     async def open(self) -> None:
-        """Raises RegistryUnavailable when no controller is up, RegistryUnusable when all want other credentials."""
+        """Raises RegistryUnavailable if no controller is up, RegistryUnusable if all require other credentials."""
         self._refuse_closed()
         answers = await self._client.health()
         if any(answer.ok for answer in answers):
-            self._note(None)
+            self._set_health(None)
+            self._start_checks()
             return
         reason = "no controller behind this one is up: " + "; ".join(
-            f"{each.controller}: {each.detail}" for each in answers
+            f"{answer.controller}: {answer.detail}" for answer in answers
         )
-        self._note(reason)
+        self._set_health(reason)
         if all(answer.status in {401, 403} for answer in answers):
             raise RegistryUnusable(f"{reason}; put user:token@ into CONTROLLER_REMOTE_ADDR")
         raise RegistryUnavailable(reason)
@@ -78,14 +96,15 @@ class RemoteModelRegistry(ModelRegistry):
     async def close(self) -> None:
         self._closed = True
         self._health = RegistryHealth(ready=False, reason="the registry is closed")
+        await self._background.stop()
         await self._client.aclose()
 
     def health(self) -> RegistryHealth:
-        """The outcome of the last `open` or `list`: whoever watches it has to list from time to time."""
+        """The outcome of the last `open` or `list`. A background task lists regularly from `open` to `close`."""
         return self._health
 
     def describe(self) -> RegistryInfo:
-        """`durable`: not for this process to lose; the controller behind it knows whether it may."""
+        """`durable` is True: this process holds no facts that it could lose."""
         return RegistryInfo("remote", self._address, durable=True)
 
     async def register(self, sent: Registration, *, actor: Actor = WORKER) -> None:
@@ -101,7 +120,7 @@ class RemoteModelRegistry(ModelRegistry):
             return await self._as(actor).heartbeat(sent)
 
     async def get(self, key: InstanceKey) -> Lookup | None:
-        """`held_until` is None: /api/v1 does not report it of one instance."""
+        """`held_until` is None: /api/v1 does not report it for one instance."""
         with self._forwarding(), suppress(NotFound):
             return _lookup(await self._client.get(key))
         return None
@@ -137,7 +156,7 @@ class RemoteModelRegistry(ModelRegistry):
             )
 
     async def announce(self) -> None:
-        """The controller behind it does."""
+        """Does nothing: the controller behind this one announces expiries by itself."""
 
     def _as(self, actor: Actor) -> AsyncControllerClient:
         return self._operator if actor.kind is ActorKind.OPERATOR else self._client
@@ -147,13 +166,24 @@ class RemoteModelRegistry(ModelRegistry):
             with self._forwarding():
                 answer = await self._client.list(model_name, healthy_only=healthy_only)
         except RegistryError as error:
-            self._note(str(error))
+            self._set_health(str(error))
             raise
-        self._note(None)
+        self._set_health(None)
         entries = _entries(answer.objects, model_name, healthy_only=healthy_only)
         return Listing(entries, stale_since=answer.stale_since, held_until=answer.held_until, time=answer.registry_time)
 
-    def _note(self, failure: str | None) -> None:
+    def _start_checks(self) -> None:
+        if not self._checking:
+            self._checking = True
+            self._background.every(
+                self._health_check_secs,
+                lambda: self.list(_UNKNOWN_MODEL),
+                name="health of the controller behind this one",
+                first_after_secs=self._health_check_secs,
+                retry_secs=HEALTH_RETRY_SECS,
+            )
+
+    def _set_health(self, failure: str | None) -> None:
         if not self._closed:
             self._health = RegistryHealth(ready=failure is None, reason=failure)
 
@@ -173,7 +203,7 @@ class RemoteModelRegistry(ModelRegistry):
 
 
 def _as_registry_error(error: ControllerError) -> RegistryError:
-    """What a client meets, told as a registry's trouble. A controller that fails is one that may recover."""
+    """The error of the client as an error of a registry. A controller that fails may recover."""
     message = f"the controller behind this one: {error}"
     match error:
         case NotAllowed():
@@ -191,8 +221,10 @@ def _as_registry_error(error: ControllerError) -> RegistryError:
 def _entries(
     objects: Iterable[Mapping[str, Any]], model_name: str | None, *, healthy_only: bool
 ) -> tuple[ListedInstance, ...]:
-    """In order of identity, one of each: of two rows of DB-GPT's table, a routable one, or the one that beat last."""
-    listed = [entry for each in objects if (entry := _entry(each)) is not None]
+    """The entries in order of identity. Of several rows of one identity in DB-GPT's table the routable one counts, or
+    the one with the latest heartbeat.
+    """
+    listed = [entry for reported in objects if (entry := _entry(reported)) is not None]
     listed.sort(
         key=lambda entry: (entry.instance.key, entry.state is InstanceState.HEALTHY, entry.instance.last_heartbeat)
     )
@@ -210,8 +242,8 @@ def _entry(reported: Mapping[str, Any]) -> ListedInstance | None:
         facts = Registration.parse(reported)
     except InvalidInstance:
         return None
-    beat = read_time(reported.get("last_heartbeat"))
-    last_heartbeat = NEVER if beat is None else beat.astimezone(UTC)
+    heartbeat = read_time(reported.get("last_heartbeat"))
+    last_heartbeat = NEVER if heartbeat is None else heartbeat.astimezone(UTC)
     instance = ModelInstance(
         key=facts.key,
         weight=facts.weight,
@@ -224,23 +256,23 @@ def _entry(reported: Mapping[str, Any]) -> ListedInstance | None:
     return ListedInstance(instance, reported_state(healthy=reported.get("healthy") is True, enabled=facts.enabled))
 
 
-def _lookup(told: KnownInstance) -> Lookup:
-    beat = told.last_heartbeat or NEVER
+def _lookup(known: KnownInstance) -> Lookup:
+    heartbeat = known.last_heartbeat or NEVER
     instance = ModelInstance(
-        key=told.key,
-        weight=told.weight,
-        check_healthy=told.check_healthy,
-        enabled=told.enabled,
-        prompt_template=told.prompt_template,
-        registered_at=told.registered_at or beat,
-        last_heartbeat=beat,
-        deregistered_at=told.deregistered_at,
-        refused_at=told.refused_at,
-        drained_at=told.drained_at,
-        drained_by=told.drained_by,
-        drain_reason=told.drain_reason,
-        announced_state=told.state,
-        flaps=told.flaps,
-        removed=told.removed,
+        key=known.key,
+        weight=known.weight,
+        check_healthy=known.check_healthy,
+        enabled=known.enabled,
+        prompt_template=known.prompt_template,
+        registered_at=known.registered_at or heartbeat,
+        last_heartbeat=heartbeat,
+        deregistered_at=known.deregistered_at,
+        refused_at=known.refused_at,
+        drained_at=known.drained_at,
+        drained_by=known.drained_by,
+        drain_reason=known.drain_reason,
+        announced_state=known.state,
+        flaps=known.flaps,
+        removed=known.removed,
     )
-    return Lookup(ListedInstance(instance, told.state), told.time)
+    return Lookup(ListedInstance(instance, known.state), known.time)

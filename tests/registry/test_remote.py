@@ -93,7 +93,9 @@ def test_false_is_passed_on(verb: str) -> None:
         (httpx.Response(403), RegistryUnusable, "403"),
     ],
 )
-def test_troubles_are_told_as_a_registrys(verb: str, answer: Any, kind: type[RegistryError], says: str) -> None:
+def test_errors_of_the_client_become_errors_of_a_registry(
+    verb: str, answer: Any, kind: type[RegistryError], says: str
+) -> None:
     with pytest.raises(kind) as caught:
         outcome(Controllers(one=answer), VERBS[verb])
     assert type(caught.value) is kind
@@ -132,11 +134,11 @@ def test_stale_is_passed_on() -> None:
     assert answer.stale_since == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def test_an_instance_that_never_beat() -> None:
+def test_an_instance_without_a_heartbeat() -> None:
     assert listing(OBJECT | {"last_heartbeat": None}).entries[0].instance.last_heartbeat == NEVER
 
 
-def test_what_other_controllers_let_in_is_left_out() -> None:
+def test_rows_that_only_dbgpt_lists_are_left_out() -> None:
     nameless = OBJECT | {"model_name": "qwen"}
     drained = OBJECT | {"host": "b", "enabled": False}
     twin = OBJECT | {"healthy": False, "last_heartbeat": "2026-01-02T03:04:06+00:00"}
@@ -150,33 +152,58 @@ def test_what_other_controllers_let_in_is_left_out() -> None:
 
 def test_health_follows_open_and_list() -> None:
     controllers = Controllers(one=REFUSED)
-    seen: list[RegistryHealth] = []
+    observed: list[RegistryHealth] = []
 
     async def life() -> None:
         registry = over(controllers)
-        seen.append(registry.health())
+        observed.append(registry.health())
         with pytest.raises(RegistryUnavailable, match="http://one: Connection refused"):
             await registry.open()
-        seen.append(registry.health())
+        observed.append(registry.health())
         controllers.hosts["one"] = good
         await registry.open()
-        seen.append(registry.health())
+        observed.append(registry.health())
         controllers.hosts["one"] = httpx.Response(503)
         with pytest.raises(RegistryUnavailable):
             await registry.heartbeat(SENT)
-        seen.append(registry.health())
+        observed.append(registry.health())
         with pytest.raises(RegistryUnavailable):
             await registry.list()
-        seen.append(registry.health())
+        observed.append(registry.health())
         controllers.hosts["one"] = good
         await registry.list()
-        seen.append(registry.health())
+        observed.append(registry.health())
         await registry.close()
-        seen.append(registry.health())
+        observed.append(registry.health())
 
     asyncio.run(life())
-    assert [health.ready for health in seen] == [False, False, True, True, False, True, False]
-    assert [health.reason is None for health in seen] == [False, False, True, True, False, True, False]
+    assert [health.ready for health in observed] == [False, False, True, True, False, True, False]
+    assert [health.reason is None for health in observed] == [False, False, True, True, False, True, False]
+
+
+def test_health_is_checked_in_the_background() -> None:
+    """Nobody lists; the controller behind goes away and comes back."""
+    controllers = Controllers(one=good)
+    client = AsyncControllerClient("http://one", transport=httpx.MockTransport(controllers))
+
+    async def until(registry: RemoteModelRegistry, *, ready: bool) -> RegistryHealth:
+        async with asyncio.timeout(20):
+            while registry.health().ready is not ready:
+                await asyncio.sleep(0.01)
+        return registry.health()
+
+    async def life() -> None:
+        async with RemoteModelRegistry(client, health_check_secs=0.01) as registry:
+            controllers.hosts["one"] = REFUSED
+            assert "Connection refused" in str((await until(registry, ready=False)).reason)
+            controllers.hosts["one"] = good
+            await until(registry, ready=True)
+        count = len(controllers.requests)
+        await asyncio.sleep(0.05)
+        assert len(controllers.requests) == count, "closed"
+
+    asyncio.run(life())
+    assert {request.url.params.get("model_name") for request in controllers.requests} == {None, "health-check@ctl"}
 
 
 def test_open_with_wrong_credentials_needs_a_person() -> None:
@@ -256,7 +283,7 @@ MORE_VERBS: dict[str, Verb] = {
 }
 
 
-def asked(verb: Verb, answer: httpx.Response) -> tuple[Any, httpx.Request]:
+def forwarded(verb: Verb, answer: httpx.Response) -> tuple[Any, httpx.Request]:
     """What the registry makes of the answer, and what it had sent."""
     controllers = Controllers(one=answer)
 
@@ -267,17 +294,17 @@ def asked(verb: Verb, answer: httpx.Response) -> tuple[Any, httpx.Request]:
 
 
 def test_verbs_of_operators_are_forwarded() -> None:
-    told, sent = {}, {}
+    results, sent = {}, {}
     for name, verb in MORE_VERBS.items():
-        told[name], sent[name] = asked(verb, httpx.Response(200, json=ANSWERS[name]))
-    assert [told[name].entry.instance.key for name in ("get", "drain", "undrain")] == [KEY] * 3
-    assert told["prune"] == (KEY,)
-    assert told["get"].entry.state is InstanceState.DRAINED
-    facts = told["get"].entry.instance
+        results[name], sent[name] = forwarded(verb, httpx.Response(200, json=ANSWERS[name]))
+    assert [results[name].entry.instance.key for name in ("get", "drain", "undrain")] == [KEY] * 3
+    assert results["prune"] == (KEY,)
+    assert results["get"].entry.state is InstanceState.DRAINED
+    facts = results["get"].entry.instance
     assert (facts.key, facts.drained_at, facts.drained_by, facts.drain_reason) == (KEY, NOW, "10.0.0.9", "why")
     assert (facts.flaps, facts.registered_at, facts.enabled) == (2, NOW, KNOWN["enabled"])
-    assert (told["events"].stream, told["events"].last_id, told["events"].missed) == ("s", 7, True)
-    assert [event.id for event in told["events"].events] == [EVENT["id"]]
+    assert (results["events"].stream, results["events"].last_id, results["events"].missed) == ("s", 7, True)
+    assert [event.id for event in results["events"].events] == [EVENT["id"]]
     assert {name: request.headers.get("x-ctl-actor") for name, request in sent.items()} == {
         "get": None,
         "drain": "operator",
@@ -295,36 +322,38 @@ def test_verbs_of_operators_are_forwarded() -> None:
 
 
 @pytest.mark.parametrize(("kind", "header"), [(ActorKind.WORKER, None), (ActorKind.OPERATOR, "operator")])
-def test_who_calls_is_passed_on(kind: ActorKind, header: str | None) -> None:
+def test_the_kind_of_the_actor_is_passed_on(kind: ActorKind, header: str | None) -> None:
     actor = Actor(kind, "10.0.0.9")
     for verb in (
         lambda registry: registry.register(SENT, actor=actor),
         lambda registry: registry.heartbeat(SENT, actor=actor),
         lambda registry: registry.deregister(KEY, actor=actor),
     ):
-        assert asked(verb, httpx.Response(200, json=True))[1].headers.get("x-ctl-actor") == header
+        assert forwarded(verb, httpx.Response(200, json=True))[1].headers.get("x-ctl-actor") == header
 
 
 @pytest.mark.parametrize("name", ["get", "drain", "undrain"])
 def test_what_is_unknown_behind_is_unknown_here(name: str) -> None:
     body = {"status": 404, "detail": "it is not known", "code": "not_found", "instance_key": KEY._asdict()}
-    assert asked(MORE_VERBS[name], httpx.Response(404, json=body))[0] is None
+    assert forwarded(MORE_VERBS[name], httpx.Response(404, json=body))[0] is None
 
 
 @pytest.mark.parametrize("name", MORE_VERBS)
-def test_what_db_gpt_does_not_know_is_said(name: str) -> None:
+def test_verbs_that_dbgpt_does_not_know_are_not_supported(name: str) -> None:
     with pytest.raises(
         VerbNotSupported, match="the controller behind this one: http://one does not support this: it has no /api/v1"
     ) as raised:
-        asked(MORE_VERBS[name], httpx.Response(404, json={"detail": "Not Found"}))
+        forwarded(MORE_VERBS[name], httpx.Response(404, json={"detail": "Not Found"}))
     assert raised.value.http_status == 501
 
 
 def test_the_time_of_a_registry_with_another_clock_is_passed_on() -> None:
     headers = {"X-Ctl-Time": NOW.isoformat()}
-    assert asked(VERBS["list"], httpx.Response(200, json=[], headers=headers))[0].time == NOW
+    assert forwarded(VERBS["list"], httpx.Response(200, json=[], headers=headers))[0].time == NOW
     assert (
-        asked(VERBS["list"], httpx.Response(200, json=[], headers={"Date": "Fri, 02 Jan 2026 12:00:00 GMT"}))[0].time
+        forwarded(VERBS["list"], httpx.Response(200, json=[], headers={"Date": "Fri, 02 Jan 2026 12:00:00 GMT"}))[
+            0
+        ].time
         is None
     )
 

@@ -67,7 +67,6 @@ def create_controller(settings: ControllerSettings, registry: ModelRegistry) -> 
     return Controller(
         registry,
         poll_secs=EMBEDDED_POLL_SECS if is_embedded else POLL_SECS,
-        list_secs=0.0 if is_embedded else min(settings.heartbeat_interval_secs, 5.0),
         settings={name: getattr(settings, name) for name in REPORTED_SETTINGS},
     )
 

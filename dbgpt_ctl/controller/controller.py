@@ -46,13 +46,11 @@ class Controller:
         registry: ModelRegistry,
         *,
         poll_secs: float = 0.2,
-        list_secs: float = 0.0,
         settings: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.registry = registry
         self.state_log = StateLog()
-        self._list_secs = list_secs
         self.feed = Feed(lambda: self.registry, poll_secs=poll_secs)
         self.settings = dict(settings or {})
         self.now = (clock or SystemClock()).now
@@ -88,29 +86,18 @@ class Controller:
     async def running(self) -> AsyncIterator[None]:
         """Opens the registry in the background, so that health can report why it takes long."""
         tried = asyncio.Event()
-        tasks = [
-            asyncio.create_task(self._open_and_follow(tried), name="registry"),
-            asyncio.create_task(self._keep_listing(), name="list"),
-        ]
+        task = asyncio.create_task(self._open_and_follow(tried), name="registry")
         try:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(tried.wait(), FIRST_OPEN_SECS)
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._log_states(), STATE_LOG_SECS)
             await self.feed.close()
             await self.registry.close()
-
-    async def _keep_listing(self) -> None:
-        """Until the registries refresh their last known list and their health by themselves."""
-        while self._list_secs:
-            with contextlib.suppress(Exception):
-                await self.registry.list()
-            await asyncio.sleep(self._list_secs)
 
     async def _open_and_follow(self, tried: asyncio.Event) -> None:
         await self._open(tried)

@@ -30,7 +30,7 @@ from dbgpt_ctl.client.transport import (
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 def _call(
     flow_of: Callable[Concatenate[Calls, P], Flow[T]],
-) -> Callable[Concatenate[AsyncControllerClient, P], Awaitable[T]]:
+) -> Callable[Concatenate[AsyncControllerClient, P], Coroutine[Any, Any, T]]:
     """The method of the client that runs this flow: the same arguments, and its result."""
 
     @wraps(flow_of)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.settings.load import Found
 
-SERVICE_BEAT_SECS = 20
+SERVICE_INTERVAL_SECS = 20
 """DB-GPT's fixed heartbeat interval of WorkerManager@service: a timeout must be longer than this."""
 OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_"
 """The prefix of OpenTelemetry's variables for all signals; the variables for traces alone go before them."""
@@ -56,7 +56,7 @@ class ClientSettings(Settings):
         "URL of the controller; several, separated by commas, are tried in turn",
         aliases=("-a",),
     )
-    request_timeout: float = knob(5.0, Seconds(3600), "seconds that one request may take")
+    request_timeout: float = knob(5.0, Seconds(3600), "timeout of one request, in seconds")
     context: str | None = field(default=None, kw_only=True)
     """The name of the context in use, if any (see `settings.contexts`)."""
     context_origin: str | None = field(default=None, kw_only=True, compare=False)
@@ -88,7 +88,7 @@ class ControllerSettings(Settings):
         "dbgpt", Kind("NAME"), "name of the MySQL database; for sqlite the path of the file, which has no default"
     )
     registry_db_host: str | None = knob(
-        None, Hosts(), "host of the MySQL server; of a cluster, several with commas, tried in turn"
+        None, Hosts(), "host of the MySQL server; for a cluster several, separated by commas, tried in turn"
     )
     registry_db_port: int = knob(3306, _PORT, "port of the MySQL server")
     registry_db_user: str | None = knob(None, Kind("USER"), "user at the MySQL server")
@@ -100,7 +100,7 @@ class ControllerSettings(Settings):
         None, Kind("PATH"), "PEM file with the certificates to trust; with one, connections to MySQL are encrypted"
     )
     registry_db_pool_size: int = knob(5, Whole(1, 1000), "connections to the database that stay open")
-    registry_db_max_overflow: int = knob(10, Whole(0, 1000), "connections to the database beyond those, under load")
+    registry_db_max_overflow: int = knob(10, Whole(0, 1000), "additional connections to the database under load")
     heartbeat_interval_secs: float = knob(20.0, Seconds(), "seconds between two heartbeats of a worker")
     heartbeat_timeout_secs: float = knob(
         60.0, Seconds(), "seconds after its last heartbeat from which an instance is unhealthy"
@@ -108,26 +108,28 @@ class ControllerSettings(Settings):
     remove_after_secs: float = knob(
         7 * 24 * 3600.0,
         Seconds(zero=True),
-        "seconds after which what is unhealthy or deregistered is removed, but for what was drained; 0: never",
+        "seconds after which an unhealthy or deregistered instance is removed, unless it is drained; 0: never",
     )
     snapshot_file: str | None = knob(
-        None, Kind("PATH"), "file in which an embedded registry outlives its process; without one: it does not"
+        None,
+        Kind("PATH"),
+        "file in which an embedded registry survives a restart; without one: memory only",
     )
     shutdown_grace_secs: float | None = knob(
         None,
         Seconds(3600, zero=True),
-        "seconds to serve on after SIGTERM with health 503, so that clients move away; without: 12 with a database "
-        "registry, else 0",
+        "seconds to serve on after SIGTERM, with health 503, so that clients use another controller; if not set: 12 "
+        "with a database registry, else 0",
     )
-    max_instances: int = knob(200_000, Whole(1, 1_000_000_000), "most instances to keep; new ones beyond are refused")
-    remote_addr: str | None = knob(None, Urls(), "URL of another controller to serve, instead of a registry of our own")
-    log_level: str = knob("info", Word("debug", "info", "warning", "error", "critical"), "least severe lines to log")
+    max_instances: int = knob(200_000, Whole(1, 1_000_000_000), "most instances to keep; further new ones are refused")
+    remote_addr: str | None = knob(None, Urls(), "URL of another controller to forward to, in place of a registry")
+    log_level: str = knob("info", Word("debug", "info", "warning", "error", "critical"), "lowest severity to log")
     log_file: str | None = knob(None, Kind("PATH"), "file to log to, rotated; without one: standard error")
     tracer_file: str | None = knob(
         None, Kind("PATH"), "file for traces as JSON lines, one per day, for `dbgpt trace list`; without one: none"
     )
     tracer_storage_cls: str | None = knob(
-        None, Kind("MODULE:CLASS"), "class of your own that gets the traces, as package.module:Class"
+        None, Kind("MODULE:CLASS"), "class of your own that receives the traces, as package.module:Class"
     )
     tracer_sample_ratio: float = knob(0.0, Ratio(), "share of heartbeats and lists to trace")
     tracer_to_open_telemetry: bool = knob(
@@ -137,7 +139,7 @@ class ControllerSettings(Settings):
         shared=("TRACER_TO_OPEN_TELEMETRY",),
     )
     otel_exporter_otlp_traces_protocol: str = _otlp(
-        "protocol", "grpc", Word("grpc", "http/protobuf"), "how the collector is spoken to"
+        "protocol", "grpc", Word("grpc", "http/protobuf"), "protocol of the export to the collector"
     )
     otel_exporter_otlp_traces_endpoint: str | None = _otlp(
         "endpoint",
@@ -147,7 +149,7 @@ class ControllerSettings(Settings):
         "http://localhost:4318/v1/traces",
     )
     otel_exporter_otlp_traces_insecure: bool | None = _otlp(
-        "insecure", None, Switch(), "whether gRPC goes without TLS to an endpoint without http:// or https://"
+        "insecure", None, Switch(), "whether gRPC uses no TLS where the endpoint has neither http:// nor https://"
     )
     otel_exporter_otlp_traces_certificate: str | None = _otlp(
         "certificate", None, Kind("PATH"), "PEM file with the certificates to trust; without one: the system's"
@@ -156,7 +158,7 @@ class ControllerSettings(Settings):
         "headers", None, Headers(), "headers for the collector, as name=value,name=value, values percent-encoded"
     )
     otel_exporter_otlp_traces_timeout: float = _otlp(
-        "timeout", 10.0, Seconds(3600), "seconds that the export of a batch may take, with its retries"
+        "timeout", 10.0, Seconds(3600), "timeout of the export of a batch with its retries, in seconds"
     )
     otel_exporter_otlp_traces_compression: str = _otlp(
         "compression", "none", Word("none", "gzip"), "how batches are compressed"
@@ -177,8 +179,11 @@ class ControllerSettings(Settings):
         lines = [*self.remarks, *self.secret_flag_warnings()]
         shown = {effective.knob.name: effective.shown for effective in self.effective()}
         timeout = f"heartbeat_timeout_secs {shown['heartbeat_timeout_secs']}"
-        if self.heartbeat_timeout_secs <= SERVICE_BEAT_SECS:
-            lines.append(f"{timeout} is too short for DB-GPT: WorkerManager@service beats every {SERVICE_BEAT_SECS} s")
+        if self.heartbeat_timeout_secs <= SERVICE_INTERVAL_SECS:
+            lines.append(
+                f"{timeout} is too short for DB-GPT: WorkerManager@service sends a heartbeat every "
+                f"{SERVICE_INTERVAL_SECS} s"
+            )
         if self.heartbeat_timeout_secs < self.heartbeat_interval_secs:
             lines.append(
                 f"{timeout} is below heartbeat_interval_secs {shown['heartbeat_interval_secs']}: live workers expire"

@@ -447,7 +447,11 @@ def test_a_client_does_not_judge_the_variables_of_a_controller() -> None:
     [
         ("60", "20", []),
         ("21", "20", []),
-        ("20", "10", ["heartbeat_timeout_secs 20 is too short for DB-GPT: WorkerManager@service beats every 20 s"]),
+        (
+            "20",
+            "10",
+            ["heartbeat_timeout_secs 20 is too short for DB-GPT: WorkerManager@service sends a heartbeat every 20 s"],
+        ),
         ("60", "90", ["heartbeat_timeout_secs 60 is below heartbeat_interval_secs 90: live workers expire"]),
     ],
 )

@@ -1,0 +1,282 @@
+"""Every knob from every source: precedence, wrong values and how they are named, typos."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
+from tests.settings.loading import GIVEN, KNOBS, SECRET, came_from, each_knob, load, refused
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.settings.load import Knob, Settings
+
+
+ENDPOINT = "otel_exporter_otlp_traces_endpoint"
+OTLP = "OTEL_EXPORTER_OTLP_"
+
+
+@each_knob
+def test_without_any_source_a_knob_is_at_its_default(settings: type[Settings], knob: Knob) -> None:
+    loaded = load(settings)
+    assert getattr(loaded, knob.name) == knob.default
+    assert came_from(loaded, knob.name) == "default"
+
+
+@each_knob
+def test_a_knob_from_its_flag(settings: type[Settings], knob: Knob) -> None:
+    text, value = GIVEN[knob.name]
+    loaded = load(settings, flags={knob.name: text}, environ={knob.variable: "overridden"})
+    assert getattr(loaded, knob.name) == value
+    assert came_from(loaded, knob.name) == f"flag {knob.flag}"
+
+
+@each_knob
+@pytest.mark.parametrize("spell", [str.upper, str.lower, str.title])
+def test_a_knob_from_the_environment(settings: type[Settings], knob: Knob, spell: Any) -> None:
+    text, value = GIVEN[knob.name]
+    loaded = load(settings, environ={spell(knob.variable): text, "PORT": "1", "HOST": "x"})
+    assert getattr(loaded, knob.name) == value
+    assert came_from(loaded, knob.name) == f"environment {spell(knob.variable)}"
+
+
+@each_knob
+@pytest.mark.parametrize("spell", [str.upper, str.lower])
+def test_a_knob_from_a_file(settings: type[Settings], knob: Knob, spell: Any, tmp_path: Path) -> None:
+    text, value = GIVEN[knob.name]
+    file = tmp_path / "prod.env"
+    file.write_text(f"# a comment\nexport {spell(knob.variable)}='{text}'  # another\n")
+    loaded = load(settings, env_file=str(file))
+    assert getattr(loaded, knob.name) == value
+    assert came_from(loaded, knob.name) == f"{spell(knob.variable)} in {file}"
+
+
+@each_knob
+def test_the_environment_wins_over_a_file_and_empty_variables_are_none(
+    settings: type[Settings], knob: Knob, tmp_path: Path
+) -> None:
+    text, value = GIVEN[knob.name]
+    file = tmp_path / "env"
+    file.write_text(f"{knob.variable}=overridden\n")
+    loaded = load(settings, environ={knob.variable: "", knob.variable.lower(): text}, env_file=str(file))
+    assert getattr(loaded, knob.name) == value
+    file.write_text(f"{knob.variable}=\n{knob.variable.lower()}\n")
+    assert load(settings, environ={knob.variable: ""}, env_file=str(file)) == load(settings)
+
+
+@each_knob
+def test_all_values_are_shown_but_secrets(settings: type[Settings], knob: Knob) -> None:
+    text, value = GIVEN[knob.name]
+    loaded = load(settings, flags={knob.name: text})
+    shown = next(each.shown for each in loaded.effective() if each.knob.name == knob.name)
+    assert SECRET not in repr(loaded)
+    assert SECRET not in str(shown)
+    if knob.kind.secret and SECRET in text:
+        assert "********" in shown
+        assert "********" in repr(loaded)
+    else:
+        assert shown == value
+        assert f"{knob.name}={shown!r}" in repr(loaded)
+
+
+@each_knob
+def test_an_empty_flag_is_none_where_that_is_the_default_and_wrong_elsewhere(
+    settings: type[Settings], knob: Knob
+) -> None:
+    sources: dict[str, Any] = {"flags": {knob.name: ""}, "environ": {knob.variable: GIVEN[knob.name][0]}}
+    if knob.default is None:
+        assert getattr(load(settings, **sources), knob.name) is None
+    else:
+        assert refused(settings, **sources).startswith(f"{knob.name}")
+
+
+def test_a_file_in_this_folder_is_read_unless_another_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(env_file=None).port == 8000
+    Path(".env").write_text("\ufeffCONTROLLER_PORT=1111\n", encoding="utf-8")
+    Path("other").write_text("CONTROLLER_HOST=other\n")
+    loaded = load(env_file=None)
+    assert (loaded.port, came_from(loaded, "port")) == (1111, "CONTROLLER_PORT in .env")
+    assert (load(env_file="other").port, load(env_file="other").host) == (8000, "other")
+    assert load(env_file="").port == 8000
+
+
+def test_a_folder_named_env_is_no_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").mkdir()
+    assert load(env_file=None) == ControllerSettings()
+    assert refused(env_file=".env") == ".env: cannot be read: Is a directory"
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    assert refused(env_file="no/such") == "--env-file no/such: no such file"
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"CONTROLLER_HOST=\xff\xfe")
+    assert refused(env_file=str(binary)) == f"{binary}: not a .env file: it is not UTF-8 text"
+
+
+def test_an_env_file_may_be_a_pipe() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"CONTROLLER_PORT=2222\n")
+    os.close(writing)
+    try:
+        assert load(env_file=f"/dev/fd/{reading}").port == 2222
+    finally:
+        os.close(reading)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("port", "70000", "port 70000 is not a whole number from 1 to 65535"),
+        ("port", "0", "port 0 is not a whole number from 1 to 65535"),
+        ("port", "-1", "port -1 is not a whole number from 1 to 65535"),
+        ("port", "http", "port http is not a whole number from 1 to 65535"),
+        ("port", "8000.5", "port 8000.5 is not a whole number from 1 to 65535"),
+        ("port", "٨", "port '\\u0668' is not a whole number from 1 to 65535"),
+        ("port", "1" * 5000, f"port {'1' * 57}... is not a whole number from 1 to 65535"),
+        ("registry_db_port", "x\x1b[31m", "registry_db_port 'x\\x1b[31m' is not a whole number from 1 to 65535"),
+        ("registry_db_pool_size", "0", "registry_db_pool_size 0 is not a whole number from 1 to 1000"),
+        ("registry_db_max_overflow", "-1", "registry_db_max_overflow -1 is not a whole number from 0 to 1000"),
+        ("max_instances", "0", "max_instances 0 is not a whole number from 1 to 1000000000"),
+        *(
+            (name, text, f"{name} {text} is not a number of seconds above 0 and at most 31536000")
+            for name in ("heartbeat_timeout_secs", "heartbeat_interval_secs")
+            for text in ("0", "-1", "nan", "inf", "1e300", "soon")
+        ),
+        ("registry_type", "redis", "registry_type redis is not one of embedded, database"),
+        ("registry_db_type", "oracle", "registry_db_type oracle is not one of mysql, sqlite"),
+        ("log_level", "loud", "log_level loud is not one of debug, info, warning, error, critical"),
+        ("host", " ", "host is empty"),
+        ("host", "[]", "host [] is empty"),
+        ("host", "a b", "host 'a b' is not a host name or address: give it without scheme, path or spaces"),
+        ("host", "0.0.0.0:8000", "host 0.0.0.0:8000 is not a host name or address: the port is a setting of its own"),
+        (
+            "registry_db_host",
+            f"mysql://root:{SECRET}@db/x",
+            ("registry_db_host mysql://********@db/x is not a host, or a list of hosts as in db1,db2:3307,[::1]:3308"),
+        ),
+        ("registry_db_user", "a\nb", "registry_db_user 'a\\nb' holds control or invisible characters"),
+        (
+            "remote_addr",
+            f"ftp://u:{SECRET}@c",
+            "remote_addr: controller address 'ftp://********@c' cannot be used: its scheme is neither http nor https",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_knob_and_source(name: str, text: str, message: str) -> None:
+    knob = next(knob for _, knob in KNOBS if knob.name == name)
+    assert refused(flags={name: text}) == f"{message} (flag {knob.flag})"
+    assert refused(environ={knob.variable: text}) == f"{message} (environment {knob.variable})"
+
+
+def test_all_wrong_values_are_in_one_message() -> None:
+    message = refused(flags={"port": "0"}, environ={"controller_log_level": "loud"})
+    assert message == (
+        "port 0 is not a whole number from 1 to 65535 (flag --port); "
+        "log_level loud is not one of debug, info, warning, error, critical (environment controller_log_level)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://a:1", "http://a:1"),
+        (f"http://{SECRET}@a", "http://********@a"),
+        (f"https://u:{SECRET}@a/p,http://b,http://{SECRET}:@c", "https://********@a/p,http://b,http://********@c"),
+        (f"u:{SECRET}@a:1", "********@a:1"),
+        (f"http://u:x,{SECRET}@a", "http://********@a"),
+    ],
+)
+def test_an_address_is_shown_without_user_and_token(address: str, shown: str) -> None:
+    for settings in (ClientSettings(address=address), ControllerSettings(remote_addr=address)):
+        assert SECRET not in repr(settings)
+        assert shown in repr(settings)
+
+
+def test_a_password_is_in_no_error_whatever_else_is_wrong() -> None:
+    message = refused(flags={"registry_type": "database", "registry_db_password": SECRET, "port": "x"})
+    assert message == "port x is not a whole number from 1 to 65535 (flag --port)"
+
+
+def test_a_typo_in_a_variable_is_warned_of() -> None:
+    loaded = load(environ={"CONTROLLER_REGISTRY_DB_PASWORD": SECRET, "CONTROLLER_QQQ": SECRET, "controller_prt": "1"})
+    assert loaded.warnings() == [
+        (
+            "environment CONTROLLER_REGISTRY_DB_PASWORD is not known and ignored; "
+            "did you mean CONTROLLER_REGISTRY_DB_PASSWORD?"
+        ),
+        "environment CONTROLLER_QQQ is not known and ignored",
+        "environment controller_prt is not known and ignored; did you mean CONTROLLER_PORT?",
+    ]
+
+
+def test_a_spelling_that_loses_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("CONTROLLER_PORT=1\n")
+    environ = {"Controller_Port": "2", "controller_port": "3", "CONTROLLER_PORT": "4"}
+    loaded = load(environ=environ, env_file=str(file))
+    assert loaded.port == 4
+    assert loaded.warnings() == [
+        "controller_port is ignored: it differs from environment CONTROLLER_PORT",
+        "Controller_Port is ignored: it differs from environment CONTROLLER_PORT",
+    ]
+    assert load(environ={"controller_port": "3", "CONTROLLER_PORT": "3"}).warnings() == []
+
+
+def test_a_variable_that_a_platform_sets_is_no_typo() -> None:
+    names = ["SERVICE_HOST", "SERVICE_PORT", "PORT_8000_TCP_ADDR", "NAME", "ADDRESS", "REQUEST_TIMEOUT"]
+    assert load(environ={f"CONTROLLER_{name}": "x" for name in names}).warnings() == []
+
+
+def test_a_client_does_not_warn_of_the_variables_of_a_controller() -> None:
+    loaded = load(ClientSettings, environ={"CONTROLLER_PRT": "x", "CONTROLLER_PORT": "70000"})
+    assert loaded == ClientSettings()
+    assert loaded.remarks == ()
+
+
+def test_loading_for_a_client_is_light() -> None:
+    code = (
+        "import os, sys; from dbgpt_ctl.settings.schema import ClientSettings; ClientSettings.load({}, os.environ, '');"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"dotenv", "difflib", "sqlalchemy", "fastapi", "httpx", "typer", "asyncio", "logging"}
+    assert not heavy & set(done.stdout.split())
+
+
+def test_the_standard_names_count_while_the_export_is_on() -> None:
+    environ = {f"{OTLP}TRACES_ENDPOINT": "http://t:1", f"{OTLP}ENDPOINT": "http://all:1", f"{OTLP}TIMEOUT": "3"}
+    off = load(environ=environ)
+    assert (off.otel_exporter_otlp_traces_endpoint, off.otel_exporter_otlp_traces_timeout) == (None, 10.0)
+    assert off.warnings() == []
+    on = load(environ=environ | {"TRACER_TO_OPEN_TELEMETRY": "true"})
+    assert on.tracer_to_open_telemetry is True
+    assert (on.otel_exporter_otlp_traces_endpoint, on.otel_exporter_otlp_traces_timeout) == ("http://t:1", 3.0)
+    assert came_from(on, ENDPOINT) == f"environment {OTLP}TRACES_ENDPOINT"
+    ours = load(environ=environ | {"CONTROLLER_TRACER_TO_OPEN_TELEMETRY": "1", f"CONTROLLER_{ENDPOINT.upper()}": "h:2"})
+    assert ours.otel_exporter_otlp_traces_endpoint == "h:2"
+
+
+def test_the_standard_names_count_in_an_env_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text(f"TRACER_TO_OPEN_TELEMETRY=true\n{OTLP}HEADERS=authorization={SECRET}\n")
+    loaded = load(env_file=str(file))
+    assert loaded.otel_exporter_otlp_traces_headers == f"authorization={SECRET}"
+    assert SECRET not in repr(loaded)
+
+
+def test_a_wrong_standard_name_is_wrong_only_while_the_export_is_on() -> None:
+    wrong = {f"{OTLP}PROTOCOL": "http/json", f"{OTLP}TIMEOUT": "10000"}
+    assert load(environ=wrong) == ControllerSettings()
+    message = refused(environ=wrong | {"TRACER_TO_OPEN_TELEMETRY": "true"})
+    assert (
+        f"otel_exporter_otlp_traces_protocol http/json is not one of grpc, http/protobuf (environment {OTLP}P"
+        in message
+    )
+    assert "otel_exporter_otlp_traces_timeout 10000 is not a number of seconds" in message

@@ -43,9 +43,9 @@ class Command(TyperCommand):
         typer_internals.adapt(self.params)
 
     def get_help_option(self, ctx: Any) -> Any:
-        """Typer makes `--help` when it is first needed."""
+        """`--help`, which Typer makes when it parses the first command line."""
         option = super().get_help_option(ctx)
-        typer_internals.adapt([option] if option else [])
+        typer_internals.adapt([option])
         return option
 
 
@@ -57,9 +57,9 @@ class Group(TyperGroup):
         typer_internals.adapt(self.params)
 
     def get_help_option(self, ctx: Any) -> Any:
-        """Typer makes `--help` when it is first needed."""
+        """`--help`, which Typer makes when it parses the first command line."""
         option = super().get_help_option(ctx)
-        typer_internals.adapt([option] if option else [])
+        typer_internals.adapt([option])
         return option
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ LONGEST_AGE_DAYS = 3650
 
 OlderThan = Annotated[
     str | None,
-    typer.Option("--older-than", metavar="TIME", help="Minimum time without a heartbeat, as in 7d or 12h. Required."),
+    typer.Option("--older-than", metavar="TIME", help="Minimum time as unhealthy or deregistered, as in 7d. Required."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be removed and remove nothing.")]
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller import process_log
 from dbgpt_ctl.database_hosts import DatabaseHost, parse_hosts
+from dbgpt_ctl.database_types import DATABASE_TYPES
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.schema import ControllerSettings
 
@@ -72,23 +73,23 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
 
 
 def database_url(settings: ControllerSettings) -> URL:
-    """The address of the database registry for SQLAlchemy; the hosts of MySQL are apart, see `database_hosts`."""
+    """The address of the database registry for SQLAlchemy; its hosts are apart, see `database_hosts`."""
     from sqlalchemy import URL
 
-    if settings.registry_db_type == "sqlite":
-        return URL.create("sqlite", database=settings.registry_db_name)
+    database_type = DATABASE_TYPES[settings.registry_db_type]
+    if database_type.is_file:
+        return URL.create(database_type.driver, database=settings.registry_db_name)
     return URL.create(
-        "mysql+pymysql",
+        database_type.driver,
         username=settings.registry_db_user,
         password=settings.registry_db_password,
         database=settings.registry_db_name,
-        query={"charset": "utf8mb4"},
     )
 
 
 def database_hosts(settings: ControllerSettings) -> tuple[DatabaseHost, ...]:
-    """The hosts of a MySQL registry; none for SQLite."""
-    if settings.registry_db_type == "sqlite" or settings.registry_db_host is None:
+    """The hosts of the database; none for a file."""
+    if DATABASE_TYPES[settings.registry_db_type].is_file or settings.registry_db_host is None:
         return ()
     return parse_hosts(settings.registry_db_host, settings.registry_db_port)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from dbgpt_ctl.database_types import DATABASE_TYPES
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.load import Knob, Settings, knob, knobs_of, remarks_on
 from dbgpt_ctl.settings.masking import read_secret_file
@@ -83,7 +84,7 @@ class ControllerSettings(Settings):
         "where instances are kept: in memory or in a database",
         aliases=("--registry",),
     )
-    registry_db_type: str = knob("mysql", Word("mysql", "sqlite"), "kind of the database; MariaDB is mysql")
+    registry_db_type: str = knob("mysql", Word(*DATABASE_TYPES), "kind of the database; MariaDB is mysql")
     registry_db_name: str = knob(
         "dbgpt", Kind("NAME"), "name of the MySQL database; for sqlite the path of the file, which has no default"
     )
@@ -222,19 +223,19 @@ class ControllerSettings(Settings):
                 )
             self._require_database()
         paths = {item.name for item in knobs_of(self) if item.kind.metavar == "PATH"}
-        if self.registry_db_type == "sqlite":
+        if DATABASE_TYPES[self.registry_db_type].is_file:
             paths.add("registry_db_name")
         expanded = {name: _expanded(getattr(self, name)) for name in paths}
         password = self._password_from_file(expanded["registry_db_password_file"])
         return replace(self, **expanded, **password, otel_exporter_otlp_traces_endpoint=self._traces_endpoint())
 
     def _password_from_file(self, path: str | None) -> dict[str, Any]:
-        """The fields that the password file changes, if there is one and a MySQL registry is in use."""
+        """The fields that the password file changes, if there is one and the registry is a database with passwords."""
         if path is None:
             return {}
         if "registry_db_password" in self.origins:
             raise UsageError("registry_db_password and registry_db_password_file exclude each other: give one of them")
-        if self.registry_type != "database" or self.registry_db_type != "mysql":
+        if self.registry_type != "database" or DATABASE_TYPES[self.registry_db_type].is_file:
             return {}
         password = read_secret_file(path, f"registry_db_password_file {path}")
         if not password:
@@ -252,9 +253,7 @@ class ControllerSettings(Settings):
         return endpoint
 
     def _require_database(self) -> None:
-        needed = {"registry_db_name"}
-        if self.registry_db_type == "mysql":
-            needed = {"registry_db_host", "registry_db_user", "registry_db_password"}
+        needed = DATABASE_TYPES[self.registry_db_type].required_settings
         missing = [item for item in knobs_of(self) if item.name in needed and not self._is_given(item)]
         if missing:
             names = ", ".join(f"{item.name} ({item.variable})" for item in missing)

@@ -1,10 +1,11 @@
-"""How many new instances a database has room for."""
+"""How many new instances may still be stored in a database."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.lifecycle import is_forgotten
+from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.database.tables.instances import count_rows, delete_rows, locked_rows, tombstones
 
 if TYPE_CHECKING:
@@ -15,67 +16,82 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
 
-__all__ = ["Room"]
+__all__ = ["Capacity"]
 
 
-class Room:
-    """Counting and looking for tombstones is dear, so what was found is believed for a while: one controller keeps its
-    limit exactly, several that share a database may overshoot by what they all store in that time.
+class Capacity:
+    """The limit `max_instances`, tombstones included, and a count that is trusted for a while.
+
+    To count rows and to search for tombstones takes scans. So one controller keeps the limit exactly, and several that
+    share a database may exceed it by the number of instances that they all store in KEPT_SECS.
     """
 
     KEPT_SECS = 10.0
-    SWEPT_AT_ONCE = 500
+    RECLAIMED_AT_ONCE = 500
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._left = 0
+    def __init__(self, max_instances: int) -> None:
+        self._max = max_instances
+        self._remaining = 0
         self._counted_at: datetime | None = None
         self._tombstones: list[ModelInstance] = []
         self._searched_at: datetime | None = None
-        self._open = False
+        self._uncommitted = False
 
-    def left(self, connection: Connection, now: datetime) -> int:
+    def remaining(self, connection: Connection, now: datetime) -> int:
         """Rows that may still be inserted."""
         if not self._is_recent(self._counted_at, now):
-            self._left = self.most - count_rows(connection)
+            self._remaining = self._max - count_rows(connection)
             self._counted_at = now
-        return self._left
+        return self._remaining
 
-    def take(self, rows: int) -> None:
-        """Notes that so many were inserted (negative: deleted)."""
-        self._left -= rows
+    def note_inserted(self, rows: int) -> None:
+        """Notes how many rows were inserted (negative: deleted)."""
+        self._remaining -= rows
 
     def note_tombstone(self) -> None:
-        """There is one that the last search did not find."""
+        """Notes that there is a tombstone that the last search did not find."""
         self._searched_at = None
 
     def begin(self) -> None:
-        """A transaction begins. Believes nothing if the one before was not heard to have been committed."""
-        if self._open:
+        """A transaction begins. Without a commit of the one before, what was noted in it may not be so."""
+        if self._uncommitted:
             self._counted_at = self._searched_at = None
-        self._open = True
+        self._uncommitted = True
 
-    def settle(self) -> None:
+    def committed(self) -> None:
         """The transaction is committed."""
-        self._open = False
+        self._uncommitted = False
 
-    def sweep(self, connection: Connection, now: datetime, timeout: timedelta, *, keep: Collection[InstanceKey]) -> int:
-        """Deletes up to SWEPT_AT_ONCE tombstones that have done their duty (rule 4), but for those that the transaction
-        holds already; tells what is left then.
+    def reclaim(
+        self, connection: Connection, now: datetime, timeout: timedelta, *, keep: Collection[InstanceKey]
+    ) -> int:
+        """Deletes up to RECLAIMED_AT_ONCE tombstones that are not needed any more (rule 4), except those in `keep`,
+        which the transaction holds already. Returns how many rows may be inserted then.
         """
         if not self._is_recent(self._searched_at, now):
             self._tombstones = tombstones(connection)
             self._searched_at = now
-        done = [each.key for each in self._tombstones if is_forgotten(each, now, timeout) and each.key not in keep]
-        # Another controller may have revived some since: only what is locked is judged.
-        locked = locked_rows(connection, done[: self.SWEPT_AT_ONCE]) if done else []
-        gone = [each.key for each in locked if is_forgotten(each, now, timeout)]
+        forgotten = [
+            tombstone.key
+            for tombstone in self._tombstones
+            if is_forgotten(tombstone, now, timeout) and tombstone.key not in keep
+        ]
+        # Another controller may have revived some since: only locked rows are evaluated.
+        locked = locked_rows(connection, forgotten[: self.RECLAIMED_AT_ONCE]) if forgotten else []
+        gone = [instance.key for instance in locked if is_forgotten(instance, now, timeout)]
         if gone:
             delete_rows(connection, gone)
-            self.take(-len(gone))
-        if done:
+            self.note_inserted(-len(gone))
+        if forgotten:
             self._searched_at = None
-        return self._left
+        return self._remaining
+
+    def refusal(self, key: InstanceKey) -> RegistryFull:
+        """The answer to a new instance beyond the limit."""
+        return RegistryFull(
+            f"{key} refused: it would be one more than the {self._max} that --max-instances allows; "
+            "deregister some with --remove or raise it"
+        )
 
     def _is_recent(self, then: datetime | None, now: datetime) -> bool:
         return then is not None and 0 <= (now - then).total_seconds() <= self.KEPT_SECS

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState
 from dbgpt_ctl.domain.lifecycle import state_of
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry.database.import_dbgpt import known_among, read_dbgpt_table, schema_version
-from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.import_dbgpt import known_among, read_dbgpt_table
+from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, schema_version
 from dbgpt_ctl.registry.database.tables.instances import listed_rows, time_of, tombstones
 from dbgpt_ctl.registry.database.tables.pulse import read_pulse
 

@@ -1,7 +1,8 @@
-"""The move from DB-GPT's own registry table to `ctl_instance`, in the same database.
+"""The import of DB-GPT's own registry table into `ctl_instance`, in the same database.
 
-DB-GPT's table is only read. Its times are naive, each written in the time zone of its writer: they order duplicates and
-nothing else. Who is healthy there gets a beat of now, so it is held for one timeout, in which a living worker beats.
+DB-GPT's table is only read. Its times have no offset, each is in the time zone of its writer: they order duplicates and
+nothing else. A healthy instance gets a heartbeat of now: it stays healthy for one timeout, in which a living worker
+sends the next heartbeat.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import column, insert, inspect, select, table
+from sqlalchemy import column, inspect, select, table
 
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance, Registration
 from dbgpt_ctl.errors import InvalidInstance, RegistryFull, RegistryUnusable
-from dbgpt_ctl.registry.database.schema import INSTANCES, SCHEMA_VERSION, VERSIONS
-from dbgpt_ctl.registry.database.tables.instances import FACTS, IDENTITY, among, count_rows
+from dbgpt_ctl.registry.database.schema import INSTANCES, SCHEMA_VERSION, schema_version
+from dbgpt_ctl.registry.database.tables.instances import IDENTITY, count_rows, insert_rows, is_one_of
 from dbgpt_ctl.registry.database.tables.pulse import read_pulse
 
 if TYPE_CHECKING:
@@ -37,22 +38,21 @@ __all__ = [
     "import_instances",
     "known_among",
     "read_dbgpt_table",
-    "schema_version",
 ]
 
 DBGPT_TABLE = "dbgpt_cluster_registry_instance"
 PAGE = 2000
-"""Rows of DB-GPT's table that are read at once."""
+"""Rows of DB-GPT's table in one read."""
 BATCH = 500
 """Instances that share a transaction."""
 
 _FIELDS = ("model_name", "host", "port", "weight", "check_healthy", "enabled", "prompt_template")
-# Columns without types: what is read is judged here, and a value that is no date must not fail the whole page.
+# Columns without types: this module checks the values, and a value that is no date must not fail the whole page.
 _SOURCE = table(DBGPT_TABLE, *map(column, ("id", *_FIELDS, "healthy", "last_heartbeat", "gmt_modified")))
 
 
 class RefusedRow(NamedTuple):
-    """A row that no controller of ours would take: its id in DB-GPT's table and why, in one line with the value."""
+    """A row that this package's controller would refuse: its id in DB-GPT's table and the reason, in one line."""
 
     id: int
     field: str
@@ -64,27 +64,27 @@ class Candidate(NamedTuple):
 
     sent: Registration
     healthy: bool
-    """What DB-GPT held when it last wrote."""
+    """As DB-GPT's controller wrote it last."""
 
     @property
     def state(self) -> InstanceState:
-        """What it is right after its import. Only a deregister makes DB-GPT hold an unchecked one unhealthy."""
+        """The state right after the import. Without health checks only a deregister makes it unhealthy in DB-GPT."""
         if self.healthy:
             return InstanceState.HEALTHY if self.sent.enabled else InstanceState.DRAINED
         return InstanceState.UNHEALTHY if self.sent.check_healthy else InstanceState.DEREGISTERED
 
     def facts(self, now: datetime, timeout: timedelta, hold: Hold | None = None) -> ModelInstance:
-        """What is stored of it when it is imported at `now`. Of one that is held as it was when the registry went away,
-        the beat was too old even then.
+        """The facts to store at `now`. With a hold, the heartbeat of an unhealthy instance is too old even for the time
+        when the registry went away.
         """
         first = ModelInstance.first(self.sent, now)
         if self.healthy:
             return first
         deregistered_at = now if self.state is InstanceState.DEREGISTERED else None
-        judged_at = min(now, hold.gone_at) if hold else now
+        evaluated_at = min(now, hold.gone_at) if hold else now
         return replace(
             first,
-            last_heartbeat=judged_at - 2 * timeout,
+            last_heartbeat=evaluated_at - 2 * timeout,
             deregistered_at=deregistered_at,
             announced_state=self.state,
         )
@@ -92,7 +92,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DbgptTable:
-    """All of DB-GPT's table: `instances` in order of identity, without those that `refused` names."""
+    """The content of DB-GPT's table: `instances` in order of identity, without those in `refused`."""
 
     rows: int
     instances: tuple[Candidate, ...]
@@ -100,17 +100,17 @@ class DbgptTable:
 
     @property
     def duplicates(self) -> int:
-        """Rows that lost against another one of the same instance."""
+        """Rows that are left out because another row of the same instance is newer."""
         return self.rows - len(self.instances) - len(self.refused)
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did or, as a dry run, would do. `states` counts what was taken, by its state afterwards."""
+    """What an import did or, as a dry run, would do. `states` counts the new instances by their state afterwards."""
 
     source: DbgptTable
     known: int
-    """Instances that were there already and were left alone."""
+    """Instances that `ctl_instance` held already; they are not changed."""
     states: dict[InstanceState, int]
 
     @property
@@ -119,17 +119,12 @@ class Imported:
         return sum(self.states.values())
 
 
-def schema_version(connection: Connection) -> int:
-    """The version of our tables that the database holds; 0 when there are none."""
-    if not inspect(connection).has_table(VERSIONS.name):
-        return 0
-    return connection.scalar(select(VERSIONS.c.version)) or 0
-
-
 def read_dbgpt_table(connection: Connection) -> DbgptTable | None:
-    """Reads, judges by the rules of `instance` and folds; None when there is no such table.
+    """Reads the table, checks each row as a register is checked, and keeps one row of each instance; None when there
+    is no such table.
 
-    Of the rows of one instance, spaces around its name and host apart, the newest beat wins, then the newest change.
+    Rows are of one instance also when spaces around name and host differ. The row with the newest heartbeat is kept,
+    then the one with the newest change.
     """
     if not inspect(connection).has_table(DBGPT_TABLE):
         return None
@@ -150,40 +145,46 @@ def read_dbgpt_table(connection: Connection) -> DbgptTable | None:
 
 
 def import_instances(
-    database: Database, source: DbgptTable, *, clock: Clock | None, timeout: timedelta, most: int, dry_run: bool = False
+    database: Database,
+    source: DbgptTable,
+    *,
+    clock: Clock | None,
+    timeout: timedelta,
+    max_instances: int,
+    dry_run: bool = False,
 ) -> Imported:
-    """Takes those of `source` into `ctl_instance` that are not in it, tombstones included; repeatable.
+    """Inserts those instances of `source` that `ctl_instance` does not hold, tombstones included; repeatable.
 
-    Creates or upgrades our tables first; `dry_run` writes nothing at all. Each batch of instances is atomic, and may
-    run beside controllers and other imports. `clock` None means the database's. Raises RegistryFull, with nothing
-    imported, when there would be more than `most`; RegistryUnusable when a newer release was there before.
+    Creates or upgrades this package's tables first; `dry_run` writes nothing at all. Each batch of instances is atomic;
+    controllers and other imports may run at the same time. `clock` None means the database's. Raises RegistryFull, with
+    nothing imported, when there would be more than `max_instances`; RegistryUnusable for tables of a newer release.
     """
     if dry_run:
         database.read(partial(_check_version, database.place))
     else:
         database.prepare()
-    database.read(partial(_check_room, source, most))
+    database.read(partial(_check_capacity, source, max_instances))
     states = dict.fromkeys(InstanceState, 0)
     for start in range(0, len(source.instances), BATCH):
         batch = source.instances[start : start + BATCH]
         if dry_run:
-            taken = database.read(partial(_new_ones, batch))
+            new = database.read(partial(_new_candidates, batch))
         else:
-            taken = database.write(partial(_take, batch, clock, timeout))
-        for each in taken:
-            states[each.state] += 1
+            new = database.write(partial(_import, batch, clock, timeout))
+        for candidate in new:
+            states[candidate.state] += 1
     return Imported(source, len(source.instances) - sum(states.values()), states)
 
 
 def known_among(connection: Connection, keys: Collection[InstanceKey]) -> set[InstanceKey]:
-    """Those of `keys` that `ctl_instance` holds, tombstones too."""
+    """The keys that `ctl_instance` holds, tombstones too."""
     if not keys or not inspect(connection).has_table(INSTANCES.name):
         return set()
-    wanted = list(keys)
+    all_keys = list(keys)
     return {
         InstanceKey(*row)
-        for start in range(0, len(wanted), BATCH)
-        for row in connection.execute(select(*IDENTITY).where(among(wanted[start : start + BATCH])))
+        for start in range(0, len(all_keys), BATCH)
+        for row in connection.execute(select(*IDENTITY).where(is_one_of(all_keys[start : start + BATCH])))
     }
 
 
@@ -199,29 +200,25 @@ def _pages(connection: Connection) -> Iterator[Any]:
 
 
 def _recency(row: Any) -> tuple[str, str, int]:
-    """Orders rows of one instance. SQLite has texts for times, and MySQL's own text of one sorts alike."""
+    """Orders rows of one instance. SQLite has texts for times, and the text of MySQL's times sorts in the same way."""
     return str(row["last_heartbeat"] or ""), str(row["gmt_modified"] or ""), row["id"]
 
 
-def _new_ones(batch: Sequence[Candidate], connection: Connection) -> list[Candidate]:
-    known = known_among(connection, [each.sent.key for each in batch])
-    return [each for each in batch if each.sent.key not in known]
+def _new_candidates(batch: Sequence[Candidate], connection: Connection) -> list[Candidate]:
+    known = known_among(connection, [candidate.sent.key for candidate in batch])
+    return [candidate for candidate in batch if candidate.sent.key not in known]
 
 
-def _take(
+def _import(
     batch: Sequence[Candidate], clock: Clock | None, timeout: timedelta, connection: Connection
 ) -> list[Candidate]:
-    """Fails with a duplicate key, and is tried again, when somebody else was faster."""
-    taken = _new_ones(batch, connection)
-    if taken:
+    """Fails with a duplicate key, and is tried again, when another program was faster."""
+    new = _new_candidates(batch, connection)
+    if new:
         now, pulse = read_pulse(connection, clock)
         hold = pulse.hold(now, timeout) if pulse else None
-        instances = (each.facts(now, timeout, hold) for each in taken)
-        connection.execute(
-            insert(INSTANCES),
-            [each.key._asdict() | {name: getattr(each, name) for name in FACTS} for each in instances],
-        )
-    return taken
+        insert_rows(connection, [candidate.facts(now, timeout, hold) for candidate in new])
+    return new
 
 
 def _check_version(place: str, connection: Connection) -> None:
@@ -233,12 +230,13 @@ def _check_version(place: str, connection: Connection) -> None:
         )
 
 
-def _check_room(source: DbgptTable, most: int, connection: Connection) -> None:
+def _check_capacity(source: DbgptTable, max_instances: int, connection: Connection) -> None:
     stored = count_rows(connection) if inspect(connection).has_table(INSTANCES.name) else 0
-    if stored + len(source.instances) <= most:
+    if stored + len(source.instances) <= max_instances:
         return
-    count = stored + len(_new_ones(source.instances, connection))
-    if count > max(stored, most):
+    count = stored + len(_new_candidates(source.instances, connection))
+    if count > max(stored, max_instances):
         raise RegistryFull(
-            f"nothing imported: {count} instances would be more than the {most} that --max-instances allows; raise it"
+            f"nothing imported: {count} instances would be more than the {max_instances} that --max-instances allows; "
+            "raise it"
         )

@@ -1,108 +1,171 @@
-"""How a registry in a database answers lists, and what it keeps of the last full one."""
+"""How a registry in a database answers lists, lookups and events, and the last known list for when it cannot be read.
+
+Calls that arrive together share one read.
+"""
 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState, ListedInstance
 from dbgpt_ctl.domain.lifecycle import Evaluation, state_of
 from dbgpt_ctl.registry.contract import Listing, RegistryHealth
-from dbgpt_ctl.registry.database.known import LastKnown
-from dbgpt_ctl.registry.database.lookup import foreign_time, lookup
-from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows, time_of
-from dbgpt_ctl.registry.database.tables.pulse import read_pulse
+from dbgpt_ctl.registry.database.tables.events import read_events
+from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
-    from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.domain.events import EventPage
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
-    from dbgpt_ctl.domain.registry_outage import Hold, Pulse
+    from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.contract import Lookup
-    from dbgpt_ctl.registry.database.lanes import Query
+    from dbgpt_ctl.registry.database.session import Database
+    from dbgpt_ctl.registry.database.tables.events import EventQuery
+    from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
+
+__all__ = ["LastKnownList", "ListQuery", "Reader"]
 
 log = logging.getLogger(__name__)
 
 
-class Lists:
-    """With `watch_absence`, states are held through a gap in the pulse (rule 8), and the last full list is kept as
-    `known` (rule 10). `held` is the hold that keeps somebody alive, as of that list.
+class ListQuery(NamedTuple):
+    """The arguments of `ModelRegistry.list`."""
+
+    model_name: str | None
+    healthy_only: bool
+
+
+class LastKnownList:
+    """The last list of all instances, from which lists are answered while the database is away (rule 10).
+
+    States stay as they were at `at`: no worker can send a heartbeat while the database is away, so none expires.
     """
 
-    def __init__(self, *, clock: Clock | None, timeout: timedelta, watch_absence: bool) -> None:
-        self.known: LastKnown | None = None
-        self.held: Hold | None = None
-        self._clock = clock
-        self._timeout = timeout
-        self._watch_absence = watch_absence
+    def __init__(self, listing: Listing, at: datetime) -> None:
+        self.at = at
+        self._all = listing
+        self._by_model: dict[str, list[ListedInstance]] | None = None
+        self._listings: dict[ListQuery, Listing] = {}
 
-    def health(self, database: RegistryHealth) -> RegistryHealth:
-        """What the health of the database means for lists."""
+    def listing(self, model_name: str | None, *, healthy_only: bool) -> Listing:
+        """The answer to a list, marked as stale. Calls with the same arguments get the same object."""
+        query = ListQuery(model_name, healthy_only)
+        if query not in self._listings:
+            entries = self._all.entries if model_name is None else self._models().get(model_name, ())
+            chosen = tuple(entry for entry in entries if not healthy_only or entry.state is InstanceState.HEALTHY)
+            if not chosen:
+                return Listing((), stale_since=self.at)  # not kept: a stranger may ask for any name
+            self._listings[query] = Listing(chosen, stale_since=self.at)
+        return self._listings[query]
+
+    def _models(self) -> dict[str, list[ListedInstance]]:
+        if self._by_model is None:
+            self._by_model = {}
+            for entry in self._all.entries:
+                self._by_model.setdefault(entry.instance.key.model_name, []).append(entry)
+        return self._by_model
+
+
+class Reader:
+    """The reads, each for a batch of calls. They block, answer in the order of the calls and raise as `Database.read`.
+
+    Where absence is watched, the last list of all instances is kept as `last_known`. `held` is the hold that keeps at
+    least one instance alive, as of that list.
+    """
+
+    def __init__(self, database: Database, time: RegistryTime) -> None:
+        self.last_known: LastKnownList | None = None
+        self.held: Hold | None = None
+        self._database = database
+        self._time = time
+
+    def list_instances(self, queries: Sequence[ListQuery]) -> Sequence[Listing]:
+        """The queries are all for models, or all for all instances. Equal queries get the same object."""
+        answers = self._database.read(partial(self._listings, set(queries)))
+        return [answers[query] for query in queries]
+
+    def look_up(self, keys: Sequence[InstanceKey]) -> Sequence[Lookup | None]:
+        """Also a removed instance, for as long as it is remembered; None for any other that is in no list."""
+        found = self._database.read(partial(self._lookups, set(keys)))
+        return [found.get(key) for key in keys]
+
+    def events(self, queries: Sequence[EventQuery]) -> Sequence[EventPage]:
+        """One page for each query."""
+
+        def read(connection: Connection) -> dict[EventQuery, EventPage]:
+            return {query: read_events(connection, query) for query in set(queries)}
+
+        answers = self._database.read(read)
+        return [answers[query] for query in queries]
+
+    def health(self) -> RegistryHealth:
+        """The health of the registry: while the database is away, the last known list still answers lists."""
+        database = self._database.health
         if database.ready:
             return RegistryHealth(ready=True, reason=str(self.held) if self.held else None)
-        if self.known is None:
+        if self.last_known is None:
             return database
-        at = self.known.at.isoformat(timespec="seconds")
+        at = self.last_known.at.isoformat(timespec="seconds")
         return RegistryHealth(ready=True, reason=f"{database.reason}; lists are as of {at}")
 
-    def answer(self, queries: Collection[Query], connection: Connection) -> dict[Query, Listing]:
-        """One answer per query: either models by name, or all instances."""
-        names = {name for name, _ in queries if name is not None}
-        found, moment = self._read(connection, lambda: listed_rows(connection, names or None))
-        now, hold = moment.now, moment.hold
-        entries = [ListedInstance(each, state_of(each, now, self._timeout, hold)) for each in found]
-        shelves: dict[str | None, list[ListedInstance]] = {None: entries}
+    def _listings(self, queries: Collection[ListQuery], connection: Connection) -> dict[ListQuery, Listing]:
+        names = {query.model_name for query in queries if query.model_name is not None}
+        found, evaluation = self._read(connection, lambda: listed_rows(connection, names or None))
+        now, timeout, hold = evaluation.now, self._time.timeout, evaluation.hold
+        entries = [ListedInstance(instance, state_of(instance, now, timeout, hold)) for instance in found]
+        by_model: dict[str | None, list[ListedInstance]] = {None: entries}
         if names:
-            shelves = {name: list(shelf) for name, shelf in groupby(entries, lambda each: each.instance.key.model_name)}
-        answers = {query: self._listing(shelves.get(query[0], []), query, now, hold) for query in queries}
-        if not names and self._watch_absence:
-            self._keep(answers.get((None, False)) or self._listing(entries, (None, False), now, hold), now, hold)
+            groups = groupby(entries, lambda entry: entry.instance.key.model_name)
+            by_model = {name: list(group) for name, group in groups}
+        answers = {query: self._listing(by_model.get(query.model_name, []), query, evaluation) for query in queries}
+        if not names and self._time.watch_absence:
+            everything = ListQuery(None, healthy_only=False)
+            self._keep(answers.get(everything) or self._listing(entries, everything, evaluation), evaluation)
         return answers
 
-    def look_up(self, keys: Collection[InstanceKey], connection: Connection) -> dict[InstanceKey, Lookup]:
-        """Those of `keys` that are remembered, tombstones too."""
-        found, moment = self._read(connection, lambda: found_rows(connection, keys))
-        return {each.key: lookup(each, moment, self._clock) for each in found if not moment.is_forgotten(each)}
+    def _lookups(self, keys: Collection[InstanceKey], connection: Connection) -> dict[InstanceKey, Lookup]:
+        found, evaluation = self._read(connection, lambda: found_rows(connection, keys))
+        return {
+            instance.key: self._time.lookup(instance, evaluation)
+            for instance in found
+            if not evaluation.is_forgotten(instance)
+        }
 
     def _read(
         self, connection: Connection, read: Callable[[], list[ModelInstance]]
     ) -> tuple[list[ModelInstance], Evaluation]:
-        now, pulse = self._now(connection)
+        now, pulse = self._time.now_and_pulse(connection)
         found = read()
-        if pulse and self._is_odd(found, now):
-            # Another controller may have told of a gap, or of a clock that was set back, between the two reads.
-            now, later = self._now(connection)
+        if pulse and self._is_suspect(found, now):
+            # Another controller may have recorded a gap, or a clock that was set back, between the two reads.
+            now, later = self._time.now_and_pulse(connection)
             if later and (later.ticked_at < pulse.ticked_at or later.back_at != pulse.back_at):
                 pulse, found = later, read()
-        return found, Evaluation(now, pulse, self._timeout)
+        return found, Evaluation(now, pulse, self._time.timeout)
 
-    def _now(self, connection: Connection) -> tuple[datetime, Pulse | None]:
-        if not self._watch_absence:
-            return time_of(connection, self._clock), None
-        return read_pulse(connection, self._clock)
+    def _is_suspect(self, found: Sequence[ModelInstance], now: datetime) -> bool:
+        """Whether all heartbeats are too old, or one is in the future. That may be true, but needs a second look."""
+        heartbeats = [instance.last_heartbeat for instance in found]
+        return bool(heartbeats) and not now - self._time.timeout <= max(heartbeats) <= now + FUTURE_TOLERANCE
 
-    def _is_odd(self, found: Sequence[ModelInstance], now: datetime) -> bool:
-        """Nobody beats, or somebody has beaten in the future: it may well be so, but is worth a second look."""
-        beats = [each.last_heartbeat for each in found]
-        return bool(beats) and not now - self._timeout <= max(beats) <= now + FUTURE_TOLERANCE
+    def _listing(self, entries: Sequence[ListedInstance], query: ListQuery, evaluation: Evaluation) -> Listing:
+        ends = (evaluation.held_until(entry) for entry in entries) if evaluation.hold else ()
+        held_until = next((end for end in ends if end is not None), None)
+        if query.healthy_only:
+            entries = [entry for entry in entries if entry.state is InstanceState.HEALTHY]
+        return Listing(tuple(entries), held_until=held_until, time=self._time.reported(evaluation.now))
 
-    def _listing(self, entries: Sequence[ListedInstance], query: Query, now: datetime, hold: Hold | None) -> Listing:
-        held_until = hold.until if hold and any(self._is_held(each, now) for each in entries) else None
-        chosen = [each for each in entries if each.state is InstanceState.HEALTHY] if query[1] else entries
-        return Listing(tuple(chosen), held_until=held_until, time=foreign_time(now, self._clock))
-
-    def _is_held(self, entry: ListedInstance, now: datetime) -> bool:
-        return entry.beats and state_of(entry.instance, now, self._timeout) is InstanceState.UNHEALTHY
-
-    def _keep(self, everything: Listing, now: datetime, hold: Hold | None) -> None:
-        """A hold is told only while it holds somebody."""
-        self.known = LastKnown(everything, now)
-        held = hold if everything.held_until else None
+    def _keep(self, everything: Listing, evaluation: Evaluation) -> None:
+        """A hold is reported only while it holds at least one instance."""
+        self.last_known = LastKnownList(everything, evaluation.now)
+        held = evaluation.hold if everything.held_until else None
         if held is not None and held != self.held:
             log.warning("%s", held)
         elif held is None and self.held is not None:

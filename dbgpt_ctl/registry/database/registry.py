@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import random
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.domain.commands import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.domain.events import OPERATOR, WORKER
 from dbgpt_ctl.domain.registry_outage import TICK_SECS
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
-from dbgpt_ctl.registry.database.capacity import Room
-from dbgpt_ctl.registry.database.commits import Commits
-from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts
-from dbgpt_ctl.registry.database.expiry import Announcer
-from dbgpt_ctl.registry.database.group_commit import each_its_own
-from dbgpt_ctl.registry.database.lanes import Lanes
-from dbgpt_ctl.registry.database.reader import Lists
-from dbgpt_ctl.registry.database.reads import Reads
-from dbgpt_ctl.registry.database.retention import Housekeeping
-from dbgpt_ctl.registry.database.session import Database
+from dbgpt_ctl.registry.database.capacity import Capacity
+from dbgpt_ctl.registry.database.expiry import ExpiryAnnouncer
+from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
+from dbgpt_ctl.registry.database.reader import ListQuery, Reader
+from dbgpt_ctl.registry.database.retention import Retention
+from dbgpt_ctl.registry.database.session import Database, DatabaseTimeouts
 from dbgpt_ctl.registry.database.tables.events import EventQuery
-from dbgpt_ctl.registry.database.tables.pulse import tick
+from dbgpt_ctl.registry.database.tables.pulse import RegistryTime, tick
+from dbgpt_ctl.registry.database.writer import Answer, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,25 +36,29 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.events import Actor, EventPage
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
-    from dbgpt_ctl.registry.database.lanes import Answer
 
 __all__ = ["DatabaseModelRegistry", "DatabaseTimeouts"]
 
 T = TypeVar("T")
 
-REGISTER_PATIENCE_SECS = 4.0
+REGISTER_DEADLINE_SECS = 4.0
 """A DB-GPT client gives up at 5 s."""
 SWEEP_SECS = 60.0
 REFRESH_RETRY_SECS = 2.0
+THREADS = 9
+"""One for each batcher, and for the tick, the announcements, the sweep, and the call of an operator."""
 
 
 class DatabaseModelRegistry(ModelRegistry):
-    """Facts in the table `ctl_instance`; the rules are those of `instance`, applied under row locks.
+    """The facts are in the table `ctl_instance`; the rules are those of `domain`, applied under row locks.
 
-    Each kind of call has a lane with at most one batch under way: writes (group commit), lists of models, lists of all,
-    single instances, events. What waits together is asked together, so a list begins after all who share it came, and
-    those get the same `Listing` object.
+    Writes, lists of models, lists of all instances, lookups and events each have a batcher. So calls that wait together
+    share one read or one transaction, a list begins after all calls that share it came, and these get the same
+    `Listing` object.
+
     Without `clock` the time is the database's, on SQLite this host's (rule 7). `max_instances` counts tombstones too.
+    With `watch_absence` the registry keeps its pulse, holds states after its own absence (rule 8), announces expiries,
+    sweeps, and refreshes the last known list every `refresh_interval` (rule 10).
     The password in `url` is in no error or log.
     """
 
@@ -87,67 +88,65 @@ class DatabaseModelRegistry(ModelRegistry):
             timeouts=timeouts or DatabaseTimeouts(),
             randomness=randomness or random.Random(),  # noqa: S311 - spreads retries, guards nothing
         )
-        self._timeout = heartbeat_timeout
-        self._clock = SystemClock() if clock is None and self._database.is_sqlite else clock
-        rules: Any = {"clock": self._clock, "timeout": heartbeat_timeout, "watch_absence": watch_absence}
-        self._commits = Commits(self._database, room=Room(max_instances), **rules)
-        self._lists = Lists(**rules)
-        self._reads = Reads(self._database, self._lists)
-        self._announcer = Announcer(self._database, **rules)
-        self._housekeeping = Housekeeping(self._database, remove_after=remove_after, **rules)
-        self._watch_absence = watch_absence
-        self._lanes: Lanes | None = None
-        self._closed = False
-        self._back = asyncio.Event()
+        self._time = RegistryTime(clock or self._database.clock, heartbeat_timeout, watch_absence)
+        self._writer = Writer(self._database, self._time, Capacity(max_instances))
+        self._reader = Reader(self._database, self._time)
+        self._announcer = ExpiryAnnouncer(self._database, self._time)
+        self._retention = Retention(self._database, self._time, remove_after)
         self._refresh_secs = refresh_interval.total_seconds()
-        self._announcement_due = asyncio.Event()
+        self._queues: _Queues | None = None
         self._background: BackgroundTasks | None = None
+        self._database_is_back = asyncio.Event()
+        self._announcement_due = asyncio.Event()
+        self._closed = False
 
     async def open(self) -> None:
-        if self._lanes is None:
-            lanes = Lanes(partial(each_its_own, self._commit), self._reads)
+        if self._queues is None:
+            queues = _Queues(self._store, self._reader)
             try:
-                await lanes.run(self._prepare)
+                await queues.run(self._prepare)
             except BaseException:
-                await lanes.close(self._database.dispose)
+                await queues.close()
+                await asyncio.to_thread(self._database.dispose)
                 raise
-            self._lanes = lanes
-            if self._watch_absence:
+            self._queues = queues
+            if self._time.watch_absence:
                 self._background = self._start_background_tasks()
         self._closed = False
 
     async def close(self) -> None:
-        lanes, self._lanes, self._closed = self._lanes, None, True
-        self._database.leaving = True
-        self._back.set()  # who waits for the database waits in vain
+        queues, self._queues, self._closed = self._queues, None, True
+        self._database.closing = True
+        self._database_is_back.set()  # a register that waits for the database waits in vain
         background, self._background = self._background, None
         if background is not None:
             await background.stop()
-        if lanes is not None:
-            await lanes.close(self._database.dispose)
+        if queues is not None:
+            await queues.close()
+            await asyncio.to_thread(self._database.dispose)
 
     async def register(self, sent: Registration, *, actor: Actor = WORKER) -> None:
-        """A worker whose register fails ends itself: it waits a little for a database that may come back, also
-        while this opens (rule 10).
+        """Where absence is watched, waits up to REGISTER_DEADLINE_SECS for a database that comes back, also while this
+        registry opens: a worker whose register fails ends itself (rule 10).
         """
-        if not self._watch_absence:
+        if not self._time.watch_absence:
             await self._write(Register(sent, actor))
             return
         try:
-            async with asyncio.timeout(REGISTER_PATIENCE_SECS):
-                await self._register_patiently(Register(sent, actor))
+            async with asyncio.timeout(REGISTER_DEADLINE_SECS):
+                await self._register_when_possible(Register(sent, actor))
         except TimeoutError:
-            raise self._away() from None
+            raise self._unavailable() from None
 
-    async def _register_patiently(self, call: Register) -> None:
+    async def _register_when_possible(self, command: Register) -> None:
         while True:
             try:
-                await self._write(call)
+                await self._write(command)
             except RegistryUnavailable:
                 if self._closed:
                     raise
-                self._back.clear()
-                await self._back.wait()
+                self._database_is_back.clear()
+                await self._database_is_back.wait()
             else:
                 return
 
@@ -168,10 +167,10 @@ class DatabaseModelRegistry(ModelRegistry):
     async def prune(
         self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
     ) -> tuple[InstanceKey, ...]:
-        return await self._run(partial(self._housekeeping.prune, older_than, actor, dry_run=dry_run))
+        return await self._run(partial(self._retention.prune, older_than, actor, dry_run=dry_run))
 
     async def get(self, key: InstanceKey) -> Lookup | None:
-        return await self._opened(answering=True).single.submit(key)
+        return await self._opened(needs_database=True).lookups.submit(key)
 
     async def events(
         self,
@@ -181,94 +180,114 @@ class DatabaseModelRegistry(ModelRegistry):
         key: InstanceKey | None = None,
         limit: int = 1000,
     ) -> EventPage:
-        return await self._opened(answering=True).events.submit(EventQuery(after, since, key, limit))
+        return await self._opened(needs_database=True).events.submit(EventQuery(after, since, key, limit))
 
     async def announce(self) -> None:
         await self._run(self._announcer.announce)
 
     def describe(self) -> RegistryInfo:
-        """MySQL or MariaDB as the server says; before it was asked, as the URL does."""
+        """MySQL or MariaDB as the server reports it; before the first connection, as the URL says."""
         return RegistryInfo(self._database.kind, self._database.place, durable=True)
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
-        """From the last known list while the database is away; with `watch_absence` that is at most
-        `refresh_interval` old.
-        """
-        lanes = self._opened()
-        known = self._lists.known
-        if known is not None and not self._database.health.ready:
-            return known.listing(model_name, healthy_only=healthy_only)
+        """From the last known list while the database is away."""
+        queues = self._opened()
+        last_known = self._reader.last_known
+        if last_known is not None and not self._database.health.ready:
+            return last_known.listing(model_name, healthy_only=healthy_only)
         try:
-            return await (lanes.all if model_name is None else lanes.models).submit((model_name, healthy_only))
+            batcher = queues.full_lists if model_name is None else queues.model_lists
+            return await batcher.submit(ListQuery(model_name, healthy_only))
         except RegistryUnavailable:
-            if known is None:
+            if last_known is None:
                 raise
-            return known.listing(model_name, healthy_only=healthy_only)
+            return last_known.listing(model_name, healthy_only=healthy_only)
 
     def health(self) -> RegistryHealth:
         if self._closed:
             return RegistryHealth(ready=False, reason="the registry is closed")
-        return self._lists.health(self._database.health)
+        return self._reader.health()
 
-    async def _write(self, call: Command) -> Answer:
-        return await self._opened().writes.submit(call)
+    async def tick(self) -> None:
+        """Records that this controller lives, and so notices when a database that was away is back. Runs every second
+        while open, where absence is watched. If no other controller was faster, this one announces expiries next.
+        """
+        if await self._opened().run(self._tick):
+            self._announcement_due.set()
+        self._database_is_back.set()
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await self._opened(answering=True).run(work)
+    async def refresh(self) -> None:
+        """Reads all instances for the last known list."""
+        await self._opened(needs_database=True).full_lists.submit(ListQuery(None, healthy_only=False))
 
-    def _opened(self, *, answering: bool = False) -> Lanes:
-        """With `answering`, raises at once while the database is known to be away."""
-        if self._lanes is None:
-            raise RegistryUnavailable(self.health().reason or "the registry is not open")
-        if answering:
-            self._require_answers()
-        return self._lanes
-
-    def _require_answers(self) -> None:
-        if self._background is not None and not self._database.health.ready:
-            raise self._away()  # at once: the tick finds out when it is back
+    async def sweep(self) -> int:
+        """Forgets old events and what was gone for longer than `remove_after`; returns how many instances."""
+        return await self._run(self._retention.sweep)
 
     def _start_background_tasks(self) -> BackgroundTasks:
+        announce = partial(self._run, self._announcer.announce_unless_resting)
         tasks = BackgroundTasks()
         tasks.every(TICK_SECS, self.tick, name="tick")
-        tasks.after(self._announcement_due, self._announce_at_times, name="announce expiries")
+        tasks.after(self._announcement_due, announce, name="announce expiries")
         tasks.every(self._refresh_secs, self.refresh, name="refresh the last known list", retry_secs=REFRESH_RETRY_SECS)
         tasks.every(SWEEP_SECS, self.sweep, name="sweep", first_after_secs=SWEEP_SECS)
         return tasks
 
-    async def tick(self) -> None:
-        """Records that this controller lives, and so notices when a database that was away is back. Runs every second
-        while open, with `watch_absence`. When no other controller was faster, this one announces expiries next.
-        """
-        lanes = self._opened()
-        if await lanes.run(self._tick):
-            self._announcement_due.set()
-        self._back.set()
+    async def _write(self, command: Command) -> Answer:
+        return await self._opened().writes.submit(command)
 
-    async def refresh(self) -> None:
-        """Reads all instances, for the last known list (rule 10)."""
-        await self._opened(answering=True).all.submit((None, False))
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await self._opened(needs_database=True).run(work)
 
-    async def _announce_at_times(self) -> None:
-        await self._run(self._announcer.announce_now_and_then)
+    def _opened(self, *, needs_database: bool = False) -> _Queues:
+        """With `needs_database` raises at once while the database is known to be away."""
+        if self._queues is None:
+            raise RegistryUnavailable(self.health().reason or "the registry is not open")
+        if needs_database:
+            self._require_database()
+        return self._queues
 
-    def _away(self) -> RegistryUnavailable:
+    def _require_database(self) -> None:
+        if self._background is not None and not self._database.health.ready:
+            raise self._unavailable()  # at once: the tick finds out when the database is back
+
+    def _unavailable(self) -> RegistryUnavailable:
         return RegistryUnavailable(self._database.health.reason or "the database does not answer in time")
+
+    # --- in a thread ---
 
     def _prepare(self) -> None:
         self._database.prepare()
-        if self._watch_absence:
-            self._database.write(partial(tick, clock=self._clock, timeout=self._timeout))
+        if self._time.watch_absence:
+            self._database.write(partial(tick, clock=self._time.clock, timeout=self._time.timeout))
 
     def _tick(self) -> bool:
-        work = partial(tick, clock=self._clock, timeout=self._timeout)
+        work = partial(tick, clock=self._time.clock, timeout=self._time.timeout)
         self._database.return_to_better_host(work)
         return self._database.write(work)
 
-    async def sweep(self) -> int:
-        """Forgets old events and what was gone for longer than `remove_after`; tells how many instances."""
-        return await self._run(self._housekeeping.sweep)
+    def _store(self, commands: Sequence[Command]) -> Sequence[Answer | Exception]:
+        self._require_database()
+        return self._writer.store(commands)
 
-    def _commit(self, calls: Sequence[Command]) -> Sequence[Answer | Exception]:
-        self._require_answers()
-        return self._commits.run(calls)
+
+class _Queues:
+    """The threads of an open registry, and a batcher for each kind of call."""
+
+    def __init__(self, store: Callable[[Sequence[Command]], Sequence[Answer | Exception]], reader: Reader) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ctl-database")
+        self.writes: Batcher[Command, Answer] = Batcher(partial(isolating_failures, store), self._threads)
+        self.model_lists: Batcher[ListQuery, Listing] = Batcher(reader.list_instances, self._threads)
+        self.full_lists: Batcher[ListQuery, Listing] = Batcher(reader.list_instances, self._threads)
+        self.lookups: Batcher[InstanceKey, Lookup | None] = Batcher(reader.look_up, self._threads)
+        self.events: Batcher[EventQuery, EventPage] = Batcher(reader.events, self._threads)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Runs `work` in one of the threads and returns its result."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def close(self) -> None:
+        """Answers the calls that wait and ends the threads: none of them uses a connection then."""
+        for batcher in (self.writes, self.model_lists, self.full_lists, self.lookups, self.events):
+            await batcher.close()
+        await asyncio.to_thread(self._threads.shutdown)

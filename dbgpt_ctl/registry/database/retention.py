@@ -1,4 +1,6 @@
-"""Removes from a database what has long been gone, and forgets old events; of several controllers, one at a time."""
+"""Removes instances that are long gone from a database, and forgets old events. Of several controllers one does it at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -15,75 +17,65 @@ from dbgpt_ctl.domain.lifecycle import is_long_gone
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, forgettable, write_events
 from dbgpt_ctl.registry.database.tables.instances import IDENTITY, delete_rows, found_rows, key_of, locked_rows
-from dbgpt_ctl.registry.database.tables.pulse import claim_sweep, moment_of
+from dbgpt_ctl.registry.database.tables.pulse import claim_sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
 
-    from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.events import Actor, Change
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.lifecycle import Evaluation
     from dbgpt_ctl.registry.database.session import Database
+    from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 
-__all__ = ["SWEEP_EVERY", "Housekeeping"]
+__all__ = ["SWEEP_EVERY", "Retention"]
 
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY = timedelta(minutes=10)
-MAX_SWEPT = 500
-"""Rows that one transaction removes: more would keep beats waiting."""
+MAX_REMOVED = 500
+"""Rows that one transaction removes: more would keep heartbeats waiting."""
 
 
-class Housekeeping:
-    """Blocking. What an operator drained is never removed: that would undo the drain; nothing is while states are held
-    (rule 8).
+class Retention:
+    """An instance that an operator drained is never removed: that would undo the drain. While states are held, no
+    instance is removed (rule 8). Its methods block.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        clock: Clock | None,
-        timeout: timedelta,
-        watch_absence: bool,
-        remove_after: timedelta | None,
-    ) -> None:
+    def __init__(self, database: Database, time: RegistryTime, remove_after: timedelta | None) -> None:
         self._database = database
+        self._time = time
         self._remove_after = remove_after
-        self._moment: Callable[[Connection], Evaluation] = partial(
-            moment_of, clock=clock, timeout=timeout, watch_absence=watch_absence
-        )
 
     def sweep(self) -> int:
-        """Forgets old events; removes what has been gone for longer than `remove_after`, tombstones too, and tells how
-        many. The next sweep takes what is beyond MAX_SWEPT. Nothing when another controller did it a short while ago.
+        """Forgets old events; removes what has been gone for longer than `remove_after`, tombstones too, and returns
+        how many rows. The next sweep takes what is beyond MAX_REMOVED. Removes no instance when another controller has
+        swept a short while ago.
         """
         self._forget_events()
         if self._remove_after is None:
             return 0
-        done = self._database.write(partial(self._sweep, self._remove_after))
-        if done:
-            log.info("%d instances removed that had been gone for %s", done, self._remove_after)
-        return done
+        count = self._database.write(partial(self._sweep, self._remove_after))
+        if count:
+            log.info("%d instances removed that had been gone for %s", count, self._remove_after)
+        return count
 
     def prune(self, older_than: timedelta, actor: Actor, *, dry_run: bool) -> tuple[InstanceKey, ...]:
-        """As `ModelRegistry.prune`; tombstones stay, they have a duty."""
-        gone = self._database.read(partial(self._pruned, older_than))
+        """As `ModelRegistry.prune`. Tombstones stay: they still refuse late heartbeats."""
+        gone = self._database.read(partial(self._search, older_than))
         if dry_run:
             return tuple(gone)
-        batches = (gone[start : start + MAX_SWEPT] for start in range(0, len(gone), MAX_SWEPT))
-        works = (partial(self._prune, batch, older_than, actor) for batch in batches)
+        works = (partial(self._prune, batch, older_than, actor) for batch in _batches(gone))
         return tuple(key for keys in self._database.write_in_turns(works) for key in keys)
 
     def _forget_events(self) -> None:
-        """Cheap when none is too old, so nobody claims it: one that removes nothing else must not take another
-        controller's turn.
+        """Needs no claim, since it is cheap when no event is too old: a controller that removes no instances must not
+        take the turn of one that does.
         """
-        span = self._database.read(lambda connection: forgettable(connection, self._moment(connection).now))
+        span = self._database.read(lambda connection: forgettable(connection, self._time.evaluation(connection).now))
         if span is None:
             return
         starts = range(*span, FORGOTTEN_AT_ONCE)
@@ -92,61 +84,65 @@ class Housekeeping:
             pass
 
     def _sweep(self, remove_after: timedelta, connection: Connection) -> int:
-        moment = self._moment(connection)
-        if moment.hold is not None or not claim_sweep(connection, moment.now, SWEEP_EVERY):
+        evaluation = self._time.evaluation(connection)
+        if evaluation.hold is not None or not claim_sweep(connection, evaluation.now, SWEEP_EVERY):
             return 0
-        keys = _long_gone(connection, moment.now - remove_after)[:MAX_SWEPT]
-        return len(_remove(connection, keys, moment, remove_after, HOUSEKEEPING, tombstones=True))
+        keys = _long_gone(connection, evaluation.now - remove_after)[:MAX_REMOVED]
+        return len(_remove(connection, keys, evaluation, remove_after, HOUSEKEEPING, tombstones=True))
 
-    def _pruned(self, older_than: timedelta, connection: Connection) -> list[InstanceKey]:
-        moment = self._moment(connection)
-        if moment.hold is not None:
+    def _search(self, older_than: timedelta, connection: Connection) -> list[InstanceKey]:
+        evaluation = self._time.evaluation(connection)
+        if evaluation.hold is not None:
             return []
-        keys = _long_gone(connection, moment.now - older_than)
-        batches = (keys[start : start + MAX_SWEPT] for start in range(0, len(keys), MAX_SWEPT))
-        before = moment.now - older_than
+        before = evaluation.now - older_than
         return sorted(
-            each.key
-            for batch in batches
-            for each in found_rows(connection, batch)
-            if not each.removed and _is_gone(each, moment, before)
+            instance.key
+            for batch in _batches(_long_gone(connection, before))
+            for instance in found_rows(connection, batch)
+            if not instance.removed and _is_gone(instance, evaluation, before)
         )
 
     def _prune(
         self, keys: Sequence[InstanceKey], older_than: timedelta, actor: Actor, connection: Connection
     ) -> list[InstanceKey]:
-        return _remove(connection, keys, self._moment(connection), older_than, actor, tombstones=False)
+        evaluation = self._time.evaluation(connection)
+        return _remove(connection, keys, evaluation, older_than, actor, tombstones=False)
+
+
+def _batches(keys: Sequence[InstanceKey]) -> Iterator[Sequence[InstanceKey]]:
+    return (keys[start : start + MAX_REMOVED] for start in range(0, len(keys), MAX_REMOVED))
 
 
 def _remove(
     connection: Connection,
     keys: Sequence[InstanceKey],
-    moment: Evaluation,
+    evaluation: Evaluation,
     gone_for: timedelta,
     actor: Actor,
     *,
     tombstones: bool,
 ) -> list[InstanceKey]:
-    """Some may have come back since; what is locked does not."""
-    if not keys or moment.hold is not None:
+    """Evaluates the locked rows again: since the search an instance may have come back."""
+    if not keys or evaluation.hold is not None:
         return []
-    before = moment.now - gone_for
-    gone = [each for each in locked_rows(connection, keys) if _is_gone(each, moment, before)]
-    gone = [each for each in gone if tombstones or not each.removed]
+    before = evaluation.now - gone_for
+    gone = [instance for instance in locked_rows(connection, keys) if _is_gone(instance, evaluation, before)]
+    gone = [instance for instance in gone if tombstones or not instance.removed]
     if not gone:
         return []
     changes: list[Change] = []
-    for each in gone:
-        told, expiry = moment.announce_expiry(each)
-        _, removal = moment.announce_command(told, None, Cause("prune", actor))
+    for instance in gone:
+        announced, expiry = evaluation.announce_expiry(instance)
+        _, removal = evaluation.announce_command(announced, None, Cause("prune", actor))
         changes += expiry + removal
-    delete_rows(connection, [each.key for each in gone])
+    removed = [instance.key for instance in gone]
+    delete_rows(connection, removed)
     write_events(connection, changes)
-    return [each.key for each in gone]
+    return removed
 
 
-def _is_gone(instance: ModelInstance, moment: Evaluation, before: datetime) -> bool:
-    return is_long_gone(instance, before) and moment.state_of(instance) not in BEATING
+def _is_gone(instance: ModelInstance, evaluation: Evaluation, before: datetime) -> bool:
+    return is_long_gone(instance, before) and evaluation.state_of(instance) not in BEATING
 
 
 def _long_gone(connection: Connection, before: datetime) -> list[InstanceKey]:

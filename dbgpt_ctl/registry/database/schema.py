@@ -2,9 +2,9 @@
 
 `ctl_instance` holds one row per instance: its primary key is the identity itself (rule 6), its columns are the facts of
 `ModelInstance` (in a table that was upgraded they stand in another order). `ctl_event` holds the last changes of state,
-`ctl_stream` one row: the number of the newest. `ctl_pulse` holds one row: when any controller last said that it lives,
-and the last gap in that (rule 8). `ctl_schema` holds one row: the version of all this. Times are UTC with microseconds,
-names compare exactly (rule 1).
+`ctl_stream` one row: the number of the newest event. `ctl_pulse` holds one row: the last tick of any controller, and
+the last gap between two ticks (rule 8). `ctl_schema` holds one row: the version of these tables. Times are UTC with
+microseconds, names compare exactly (rule 1).
 """
 
 from __future__ import annotations
@@ -33,32 +33,34 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.schema import CreateColumn, CreateTable
 
 from dbgpt_ctl.domain.fields import MAX_TEXT_CHARS
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import RegistryUnusable
+from dbgpt_ctl.registry.database.dialects import DIALECTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sqlalchemy import Connection, Dialect, Engine
+    from sqlalchemy.types import TypeEngine
 
-__all__ = ["EVENTS", "INSTANCES", "PULSE", "SCHEMA_VERSION", "STREAM", "VERSIONS", "prepare"]
+__all__ = ["EVENTS", "INSTANCES", "PULSE", "SCHEMA_VERSION", "STREAM", "VERSIONS", "prepare", "schema_version"]
 
 _MAX_WORD_CHARS = 16
 _MAX_NOTE_CHARS = 255
-_HAS_COLUMN = 1060
-"""MySQL's number for a column that is there already."""
 
 
 class UtcTime(TypeDecorator[datetime]):
     """An aware time in UTC, stored without its offset."""
 
-    impl = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+    impl = DateTime
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(DIALECTS[dialect.name].time_type)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
@@ -80,13 +82,7 @@ class State(TypeDecorator[InstanceState]):
         return None if value is None else str(value)
 
 
-_ON_MYSQL: dict[str, Any] = {
-    "mysql_engine": "InnoDB",
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",
-    "mysql_row_format": "DYNAMIC",
-}
-_MARIADB: dict[str, Any] = {name.replace("mysql", "mariadb"): value for name, value in _ON_MYSQL.items()}
+_OPTIONS = {name: value for dialect in DIALECTS.values() for name, value in dialect.table_options.items()}
 _METADATA = MetaData()
 
 INSTANCES = Table(
@@ -106,13 +102,12 @@ INSTANCES = Table(
     Column("drained_at", UtcTime),
     Column("drained_by", String(_MAX_NOTE_CHARS)),
     Column("drain_reason", String(_MAX_NOTE_CHARS)),
-    # Defaults: a controller of the release before, that still runs while this one starts, knows neither.
+    # Defaults, since a controller of the release before may still run beside this one, and knows neither column.
     Column("announced_state", State, nullable=False, server_default=InstanceState.HEALTHY.value),
     Column("flaps", Integer, nullable=False, server_default="0"),
     Column("removed", Boolean, nullable=False),
     sqlite_with_rowid=False,
-    **_ON_MYSQL,
-    **_MARIADB,
+    **_OPTIONS,
 )
 
 VERSIONS = Table(
@@ -120,8 +115,7 @@ VERSIONS = Table(
     _METADATA,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),
-    **_ON_MYSQL,
-    **_MARIADB,
+    **_OPTIONS,
 )
 
 PULSE = Table(
@@ -132,8 +126,7 @@ PULSE = Table(
     Column("gone_at", UtcTime),
     Column("back_at", UtcTime),
     Column("swept_at", UtcTime),
-    **_ON_MYSQL,
-    **_MARIADB,
+    **_OPTIONS,
 )
 
 EVENTS = Table(
@@ -150,8 +143,7 @@ EVENTS = Table(
     Column("actor", String(_MAX_WORD_CHARS), nullable=False),
     Column("address", String(_MAX_NOTE_CHARS)),
     Column("reason", String(_MAX_NOTE_CHARS)),
-    **_ON_MYSQL,
-    **_MARIADB,
+    **_OPTIONS,
 )
 
 STREAM = Table(
@@ -160,19 +152,18 @@ STREAM = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("stream", String(_MAX_WORD_CHARS), nullable=False),
     Column("last_event", BigInteger, nullable=False),
-    **_ON_MYSQL,
-    **_MARIADB,
+    **_OPTIONS,
 )
 
 
 def prepare(engine: Engine, place: str) -> None:
-    """Creates what is absent, upgrades what is older. Several controllers may do so at the same time.
+    """Creates absent tables and upgrades older ones. Several controllers may do so at the same time.
 
     A database that is up to date is only read: its user needs no right to create tables. `place` names the database in
-    errors. Raises RegistryUnusable when a newer release was there before.
+    errors. Raises RegistryUnusable for tables of a newer release.
     """
     with engine.begin() as connection:
-        found = _version(connection)
+        found = schema_version(connection)
         if found > SCHEMA_VERSION:
             raise RegistryUnusable(
                 f"{place} holds schema version {found}, this release knows versions up to {SCHEMA_VERSION}: "
@@ -180,17 +171,17 @@ def prepare(engine: Engine, place: str) -> None:
             )
         for version in range(found + 1, SCHEMA_VERSION + 1):
             _STEPS[version](connection)
-            _note(connection, version)
+            _store_version(connection, version)
 
 
-def _version(connection: Connection) -> int:
-    """0 when there is nothing yet."""
+def schema_version(connection: Connection) -> int:
+    """The version of the tables that the database holds; 0 when there are none."""
     if not inspect(connection).has_table(VERSIONS.name):
         return 0
     return connection.scalar(select(VERSIONS.c.version)) or 0
 
 
-def _note(connection: Connection, version: int) -> None:
+def _store_version(connection: Connection, version: int) -> None:
     try:
         with connection.begin_nested():
             connection.execute(insert(VERSIONS).values(id=1, version=version))
@@ -209,12 +200,12 @@ def _add_events(connection: Connection) -> None:
     names = {column["name"] for column in present}
     for column in INSTANCES.columns:
         if column.name not in names:
-            _add(connection, column)
-    # Only where the default stands: another controller may be at work with them already.
-    gone, drained = INSTANCES.c.deregistered_at.is_not(None), ~INSTANCES.c.enabled
-    state = case((gone, InstanceState.DEREGISTERED.value), else_=InstanceState.DRAINED.value)
-    untold = and_(INSTANCES.c.announced_state == InstanceState.HEALTHY, or_(gone, drained))
-    connection.execute(update(INSTANCES).where(untold).values(announced_state=state))
+            _add_column(connection, column)
+    # Only rows with the default: another controller may use the new columns already.
+    deregistered, drained = INSTANCES.c.deregistered_at.is_not(None), ~INSTANCES.c.enabled
+    state = case((deregistered, InstanceState.DEREGISTERED.value), else_=InstanceState.DRAINED.value)
+    unannounced = and_(INSTANCES.c.announced_state == InstanceState.HEALTHY, or_(deregistered, drained))
+    connection.execute(update(INSTANCES).where(unannounced).values(announced_state=state))
     for table in (EVENTS, STREAM):
         connection.execute(CreateTable(table, if_not_exists=True))
     try:
@@ -224,18 +215,19 @@ def _add_events(connection: Connection) -> None:
         pass  # another controller was faster
 
 
-def _add(connection: Connection, column: Column[Any]) -> None:
+def _add_column(connection: Connection, column: Column[Any]) -> None:
     definition = CreateColumn(column).compile(dialect=connection.dialect)
     try:
         connection.execute(text(f"ALTER TABLE {INSTANCES.name} ADD COLUMN {definition}"))
     except DBAPIError as error:
-        if _HAS_COLUMN not in getattr(error.orig, "args", ()):
+        dialect = DIALECTS[connection.dialect.name]
+        if error.orig is None or dialect.error_code(error.orig) != dialect.duplicate_column:
             raise
 
 
 _STEPS: Mapping[int, Callable[[Connection], None]] = {1: _create, 2: _add_events}
-"""What leads from the version before to this one. MySQL commits at each DDL statement and other controllers may be at
-it too, so each step must bear to be repeated and to find its work half done.
+"""The upgrade to each version from the one before. MySQL commits at each DDL statement, and other controllers may
+upgrade at the same time: each step can be repeated, and can find its work half done.
 """
 
 SCHEMA_VERSION = max(_STEPS)

@@ -1,6 +1,4 @@
-"""Runs transactions: again when another was in the way, never longer than promised, and with errors that people
-understand.
-"""
+"""Transactions on one database: repeated after a conflict, bounded in time, with errors that a person understands."""
 
 from __future__ import annotations
 
@@ -11,22 +9,25 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
+from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.database_hosts import DatabaseHosts
 from dbgpt_ctl.errors import RegistryError
 from dbgpt_ctl.registry.contract import RegistryHealth
-from dbgpt_ctl.registry.database.dialects.base import is_conflict, lost_connection, meaning_of, place_of
-from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts, connect_to, create_file
+from dbgpt_ctl.registry.database.dialects import dialect_of
+from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts, lost_connection
+from dbgpt_ctl.registry.database.host_failover import try_hosts
 from dbgpt_ctl.registry.database.schema import prepare
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import URL, Connection, Engine
 
+    from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.database_hosts import DatabaseHost
 
-__all__ = ["Database"]
+__all__ = ["Database", "DatabaseTimeouts", "connect_to"]
 
 _LOG = logging.getLogger(__name__)
 _FIRST_BACKOFF_SECS = 0.004
@@ -35,8 +36,37 @@ _LAST_BACKOFF_SECS = 0.128
 T = TypeVar("T")
 
 
+def connect_to(
+    url: URL,
+    *,
+    pool_size: int,
+    max_overflow: int,
+    timeouts: DatabaseTimeouts,
+    hosts: DatabaseHosts | None = None,
+    ssl_ca: str | None = None,
+    reads: bool = False,
+) -> Engine:
+    """An engine that has not connected yet; with `reads` one for transactions that only read.
+
+    `hosts` stand for the host and port in `url`. Raises UsageError for a database that this package cannot use.
+    """
+    dialect = dialect_of(url)
+    pool = {
+        "pool_size": pool_size,
+        "max_overflow": max_overflow,
+        "pool_timeout": timeouts.pool,
+        # Every transaction is ended by its block before its connection goes back: to reset it costs a round trip.
+        "pool_reset_on_return": None,
+        "hide_parameters": True,
+    }
+    engine = dialect.create_engine(url, pool, timeouts, ssl_ca, reads=reads)
+    if hosts is not None:
+        try_hosts(engine, hosts, dialect)
+    return engine
+
+
 class Database:
-    """One database and what was last heard of it. Its calls block; several threads may use one."""
+    """One database and its health as of the last transaction. Its methods block; several threads may use it."""
 
     def __init__(
         self,
@@ -50,90 +80,98 @@ class Database:
         ssl_ca: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        several = DatabaseHosts(hosts, time.monotonic) if hosts else None
-        self.place = f"{several}/{url.database}" if several else place_of(url)
-        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.dialect = dialect_of(url)
+        self.hosts = DatabaseHosts(hosts, time.monotonic) if hosts else None
+        self.place = f"{self.hosts}/{url.database}" if self.hosts else self.dialect.place(url)
         self.health = RegistryHealth(ready=False, reason=f"database {self.place} was not asked yet")
-        self.leaving = False
+        self.closing = False
+        self._url = url
         self._connect = partial(
             connect_to, url, pool_size=pool_size, max_overflow=max_overflow, timeouts=timeouts, ssl_ca=ssl_ca
         )
-        self.engine = self._connect(hosts=several)
-        self.readers = self._connect(hosts=several, reads=True)
-        self._several = several
-        self._hosts = max(1, len(hosts))
+        self.engine = self._connect(hosts=self.hosts)
+        self.readers = self._connect(hosts=self.hosts, reads=True)
         self._timeouts = timeouts
         self._random = randomness
         self._sleep = sleep
 
     @property
     def kind(self) -> str:
-        """Sqlite, mysql or mariadb, as the server says; before it was asked, as the URL does."""
-        dialect = self.engine.dialect
-        return "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+        """Sqlite, mysql or mariadb, as the server reports it; before the first connection, as the URL does."""
+        return self.dialect.kind(self.engine)
+
+    @property
+    def clock(self) -> Clock | None:
+        """This host's clock for a database without one; None: the time is the database's (rule 7)."""
+        return SystemClock() if self.dialect.current_time is None else None
+
+    def exists(self) -> bool:
+        """False: to connect would create the database."""
+        return self.dialect.exists(self._url)
 
     def prepare(self) -> None:
         """Creates or upgrades the tables. Raises RegistryUnavailable and RegistryUnusable."""
-        self.leaving = False
-        self._try(self._prepare)
+        self.closing = False
+        self._retry(self._prepare)
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """`work` in a transaction, and its result once that is committed. It may be called several times.
+        """Runs `work` in a transaction and returns its result after the commit. `work` may run several times.
 
-        Raises RegistryUnavailable and RegistryUnusable; any other error is of what `work` asked for.
+        Raises RegistryUnavailable and RegistryUnusable; any other error is an error of `work` itself.
         """
-        return self._try(lambda: self._write(work))
+        return self._retry(lambda: self._write(work))
 
     def write_in_turns(self, works: Iterable[Callable[[Connection], T]]) -> Iterator[T]:
-        """`write` for each. In between it rests as long as the last one took: calls that wait get their turn. Ends
-        early when the registry is `leaving`.
+        """`write` for each. After each it rests as long as that took, so that calls that wait get their turn. Ends
+        early when the registry is `closing`.
         """
         rest = 0.0
         for work in works:
             self._sleep(rest)
-            if self.leaving:
+            if self.closing:
                 return
             started = time.monotonic()
             yield self.write(work)
             rest = time.monotonic() - started
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """`work` in a transaction that writes nothing; it sees all that was committed before. Raises as `write`."""
-        return self._try(lambda: self._read(work))
+        """Runs `work` in a transaction that only reads and sees all that was committed before. Raises as `write`."""
+        return self._retry(lambda: self._read(work))
 
     def write_at_once(self, work: Callable[[Connection], T]) -> T:
-        """`work`, each of whose statements is a transaction of its own. Raises as `write`.
+        """Runs `work`, which needs no transaction around its statements. Raises as `write`.
 
-        On MySQL it spares the round trip of a commit, and no lock waits for another statement.
+        On MySQL each statement is a transaction of its own then: that saves the round trip of a commit, and no lock
+        waits for another statement.
         """
-        return self._try(lambda: (self._write if self.is_sqlite else self._read)(work))
+        return self._retry(lambda: (self._read if self.dialect.commits_reads else self._write)(work))
 
     def return_to_better_host(self, first: Callable[[Connection], object]) -> None:
-        """Goes back to a host that stands before the current one and is well again: there all controllers meet (rule
-        7). `first` is done there before anything else: it may have another clock. Raises nothing of the database.
+        """Goes back to a host that stands before the current one in the list and serves again: there all controllers
+        meet (rule 7). `first` runs there before anything else: the host may have another clock. Raises nothing of the
+        database.
         """
-        better = self._several.better() if self._several else None
-        if self._several is None or better is None:
+        better = self.hosts.better() if self.hosts else None
+        if self.hosts is None or better is None:
             return
         trial = self._connect(hosts=DatabaseHosts([better], time.monotonic))
         try:
             with trial.begin() as connection:
                 first(connection)
         except DBAPIError:
-            self._several.failed(better)
+            self.hosts.failed(better)
         else:
-            self._several.worked(better)
+            self.hosts.worked(better)
         finally:
             trial.dispose()
 
     def dispose(self) -> None:
-        """Closes the connections that nobody uses now."""
+        """Closes the connections that are not in use."""
         self.engine.dispose()
         self.readers.dispose()
 
     def _prepare(self) -> None:
-        if self.is_sqlite:
-            create_file(self.engine)
+        self.dialect.create_storage(self.engine)
         prepare(self.engine, self.place)
 
     def _write(self, work: Callable[[Connection], T]) -> T:
@@ -144,7 +182,7 @@ class Database:
         with self.readers.connect() as connection:
             return work(connection)
 
-    def _try(self, action: Callable[[], T]) -> T:
+    def _retry(self, action: Callable[[], T]) -> T:
         started = time.monotonic()
         tries = 0
         while True:
@@ -152,8 +190,8 @@ class Database:
                 result = action()
             except Exception as error:
                 tries += 1
-                if not self._again(error, time.monotonic() - started):
-                    meaning = error if isinstance(error, RegistryError) else meaning_of(error, self.place)
+                if not self._is_worth_a_retry(error, time.monotonic() - started):
+                    meaning = error if isinstance(error, RegistryError) else self.dialect.meaning_of(error, self.place)
                     if meaning is None:
                         raise
                     self._note(str(meaning))
@@ -163,22 +201,22 @@ class Database:
                 return result
             self._sleep(self._random.uniform(0, min(_FIRST_BACKOFF_SECS * 2**tries, _LAST_BACKOFF_SECS)))
 
-    def _again(self, error: Exception, elapsed: float) -> bool:
-        """Repeating is safe: a transaction that failed left nothing, and one whose commit went unheard is repeated
+    def _is_worth_a_retry(self, error: Exception, elapsed: float) -> bool:
+        """A retry is safe: a failed transaction left nothing, and one whose commit was not confirmed can be repeated
         without harm.
         """
-        if is_conflict(error):
-            return elapsed < self._timeouts.patience
-        # The pool's connections may have died with a server that is back; one that took its time to fail is not back,
-        # but there may be another host.
-        bound = self._timeouts.connect if self._hosts == 1 else self._timeouts.patience
-        return lost_connection(error) and elapsed < bound
+        if self.dialect.is_conflict(error):
+            return elapsed < self._timeouts.retries
+        # The pool may hold dead connections to a server that is back. A server that took long to fail is not back, but
+        # another host may serve.
+        several = self.hosts is not None and len(self.hosts.all) > 1
+        return lost_connection(error) and elapsed < (self._timeouts.retries if several else self._timeouts.connect)
 
-    def _note(self, trouble: str | None) -> None:
-        if trouble is None and self.health.ready:
+    def _note(self, failure: str | None) -> None:
+        if failure is None and self.health.ready:
             return
-        if trouble is None:
+        if failure is None:
             _LOG.info("database %s answers", self.place)
         elif self.health.ready:
-            _LOG.warning("%s", trouble)
-        self.health = RegistryHealth(ready=trouble is None, reason=trouble)
+            _LOG.warning("%s", failure)
+        self.health = RegistryHealth(ready=failure is None, reason=failure)

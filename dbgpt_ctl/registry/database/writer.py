@@ -1,162 +1,190 @@
-"""One transaction over many calls: facts are loaded under row locks, the rules of `instance` make new ones, what
-changed is written.
+"""How a batch of commands is stored: plain heartbeats with one UPDATE, the rest in one transaction, where facts are
+loaded under row locks, the commands make new facts, and what changed is written.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
-from sqlalchemy import insert, update
+from sqlalchemy import update
 
 from dbgpt_ctl.domain.commands import Drain, Heartbeat, Register, Undrain
-from dbgpt_ctl.errors import RegistryFull
-from dbgpt_ctl.registry.database.lookup import lookup
+from dbgpt_ctl.registry.contract import Lookup
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import write_events
-from dbgpt_ctl.registry.database.tables.instances import FACTS, among, delete_rows, locked_rows
-from dbgpt_ctl.registry.database.tables.pulse import moment_of
+from dbgpt_ctl.registry.database.tables.instances import (
+    FACTS,
+    delete_rows,
+    insert_rows,
+    is_one_of,
+    locked_rows,
+    store_plain_heartbeats,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from typing import Any
 
     from sqlalchemy import Connection
 
-    from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.events import Change
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.lifecycle import Evaluation
-    from dbgpt_ctl.registry.database.capacity import Room
-    from dbgpt_ctl.registry.database.lanes import Answer
-    from dbgpt_ctl.registry.database.tables.instances import Said
+    from dbgpt_ctl.registry.database.capacity import Capacity
+    from dbgpt_ctl.registry.database.session import Database
+    from dbgpt_ctl.registry.database.tables.instances import RegisteredValues
+    from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 
-__all__ = ["Transaction", "plain_beats"]
+__all__ = ["Answer", "Writer", "plain_heartbeats"]
+
+Answer: TypeAlias = bool | Lookup | None
+"""The answer of a command; of a drain and an undrain the instance afterwards, None if it is in no list."""
 
 
-def plain_beats(calls: Sequence[Command]) -> Sequence[tuple[Said | None, Collection[InstanceKey]]]:
-    """Those who may do with a plain beat, by what their registers say, None for nothing. At most two groups, the
-    largest: each takes a statement.
+class Writer:
+    """Stores batches, one at a time. It blocks."""
+
+    def __init__(self, database: Database, time: RegistryTime, capacity: Capacity) -> None:
+        self._database = database
+        self._time = time
+        self._capacity = capacity
+
+    def store(self, commands: Sequence[Command]) -> Sequence[Answer | Exception]:
+        """Stores or refuses each command before it returns; the answers are in the order of the commands.
+
+        An answer may be RegistryFull. Raises RegistryUnavailable and RegistryUnusable for all of them.
+        """
+        done = self._store_plain_heartbeats(commands)
+        others = [command for command in commands if command.key not in done]
+        answers = iter(self._store_in_transaction(others) if others else ())
+        return [True if command.key in done else next(answers) for command in commands]
+
+    def _store_plain_heartbeats(self, commands: Sequence[Command]) -> set[InstanceKey]:
+        """Returns the instances whose commands are done with that."""
+        done: set[InstanceKey] = set()
+        clock, timeout = self._time.clock, self._time.timeout
+        now = clock.now() if clock else None
+        for registered, keys in plain_heartbeats(commands):
+            work = partial(store_plain_heartbeats, keys=keys, registered=registered, now=now, timeout=timeout)
+            done.update(self._database.write_at_once(work))
+        return done
+
+    def _store_in_transaction(self, commands: Sequence[Command]) -> Sequence[Answer | Exception]:
+        answers = self._database.write(partial(self._run_transaction, commands))
+        self._capacity.committed()
+        return answers
+
+    def _run_transaction(self, commands: Sequence[Command], connection: Connection) -> Sequence[Answer | Exception]:
+        self._capacity.begin()
+        return _Transaction(connection, self._time, self._capacity).run(commands)
+
+
+def plain_heartbeats(commands: Sequence[Command]) -> Sequence[tuple[RegisteredValues | None, Collection[InstanceKey]]]:
+    """The instances whose commands a plain heartbeat may do, by the values in their registers, None for no register.
+
+    At most two groups, the largest: each group takes a statement.
     """
-    said: dict[InstanceKey, Said | None] = {}
-    odd: set[InstanceKey] = set()
-    for call in calls:
-        if isinstance(call, Heartbeat):
-            said.setdefault(call.key, None)
-        elif not isinstance(call, Register):
-            odd.add(call.key)
+    values_of: dict[InstanceKey, RegisteredValues | None] = {}
+    ineligible: set[InstanceKey] = set()
+    for command in commands:
+        if isinstance(command, Heartbeat):
+            values_of.setdefault(command.key, None)
+        elif not isinstance(command, Register):
+            ineligible.add(command.key)
         else:
-            says = (call.sent.weight, call.sent.prompt_template)
-            if (said.get(call.key) or says) != says:
-                odd.add(call.key)
-            said[call.key] = says
-    groups: defaultdict[Said | None, list[InstanceKey]] = defaultdict(list)
-    for key, says_last in said.items():
-        if key not in odd:
-            groups[says_last].append(key)
+            values = (command.sent.weight, command.sent.prompt_template)
+            if (values_of.get(command.key) or values) != values:
+                ineligible.add(command.key)
+            values_of[command.key] = values
+    groups: defaultdict[RegisteredValues | None, list[InstanceKey]] = defaultdict(list)
+    for key, registered in values_of.items():
+        if key not in ineligible:
+            groups[registered].append(key)
     return sorted(groups.items(), key=lambda group: len(group[1]))[-2:]
 
 
-class Transaction:
-    """What one batch does within a transaction of `connection`, which the caller begins and commits.
+class _Transaction:
+    """The commands of one batch within a transaction of `connection`, which the caller begins and commits."""
 
-    `clock` None means the database's. Answers are in the order of the calls: an `Answer`, or RegistryFull.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        clock: Clock | None,
-        timeout: timedelta,
-        room: Room,
-        watch_absence: bool = False,
-    ) -> None:
+    def __init__(self, connection: Connection, time: RegistryTime, capacity: Capacity) -> None:
         self._connection = connection
-        self._clock = clock
-        self._timeout = timeout
-        self._room = room
-        self._watch_absence = watch_absence
-        self._left: int | None = None
-        self._swept = False
+        self._time = time
+        self._capacity = capacity
+        self._remaining: int | None = None
+        self._reclaimed = False
 
-    def run(self, calls: Sequence[Command]) -> Sequence[Answer | Exception]:
-        stored = {each.key: each for each in locked_rows(self._connection, {call.key for call in calls})}
-        moment = moment_of(self._connection, self._clock, self._timeout, watch_absence=self._watch_absence)
-        # A forgotten tombstone is unknown; its row goes, or serves the instance that comes anew.
-        facts = {key: each for key, each in stored.items() if not moment.is_forgotten(each)}
+    def run(self, commands: Sequence[Command]) -> Sequence[Answer | Exception]:
+        rows = locked_rows(self._connection, {command.key for command in commands})
+        stored = {instance.key: instance for instance in rows}
+        evaluation = self._time.evaluation(self._connection)
+        # A forgotten tombstone is unknown; its row goes, or serves the instance that registers anew.
+        facts = {key: instance for key, instance in stored.items() if not evaluation.is_forgotten(instance)}
         changes: list[Change] = []
-        answers = [self._do(call, moment, stored, facts, changes) for call in calls]
+        answers = [self._apply(command, evaluation, stored, facts, changes) for command in commands]
         self._store(stored, facts)
         write_events(self._connection, changes)
         return answers
 
-    def _do(
+    def _apply(
         self,
-        call: Command,
-        moment: Evaluation,
+        command: Command,
+        evaluation: Evaluation,
         stored: Collection[InstanceKey],
         facts: dict[InstanceKey, ModelInstance],
         changes: list[Change],
     ) -> Answer | Exception:
-        current = facts.get(call.key)
+        key = command.key
+        current = facts.get(key)
         if current is not None:
-            current, expiry = moment.announce_expiry(current)
+            current, expiry = evaluation.announce_expiry(current)
             changes += expiry
-            facts[call.key] = current
-        evolved, answer = call.apply(current, moment.now)
-        if evolved is None:
-            return None if isinstance(call, Drain | Undrain) else answer
-        if current is None and not self._fits(facts, stored, moment.now):
-            return self._refusal(call.key)
-        announced, told = moment.announce_command(current, evolved, call.cause)
-        changes += told
-        if announced is None or moment.is_forgotten(evolved):
-            facts.pop(call.key, None)
-        else:
-            facts[call.key] = announced
-            if isinstance(call, Drain | Undrain):
-                return lookup(announced, moment, self._clock)
-        return answer
+            facts[key] = current
+        after, answer = command.apply(current, evaluation.now)
+        returns_instance = isinstance(command, Drain | Undrain)
+        if after is None:
+            return None if returns_instance else answer
+        if current is None and not self._has_capacity(facts, stored, evaluation.now):
+            return self._capacity.refusal(key)
+        announced, changed = evaluation.announce_command(current, after, command.cause)
+        changes += changed
+        if announced is None or evaluation.is_forgotten(after):
+            facts.pop(key, None)
+            return answer
+        facts[key] = announced
+        return self._time.lookup(announced, evaluation) if returns_instance else answer
 
-    def _fits(self, facts: Collection[InstanceKey], stored: Collection[InstanceKey], now: datetime) -> bool:
-        """Whether there is room for one more than the `facts` of this batch, of which `stored` have rows."""
-        newcomers = len(facts) - len(stored)
-        if self._left is None:
-            self._left = self._room.left(self._connection, now)
-        if newcomers >= self._left and not self._swept:
-            self._left = self._room.sweep(self._connection, now, self._timeout, keep=stored)
-            self._swept = True
-        return newcomers < self._left
-
-    def _refusal(self, key: InstanceKey) -> RegistryFull:
-        return RegistryFull(
-            f"{key} refused: it would be one more than the {self._room.most} that --max-instances allows; "
-            "deregister some with --remove or raise it"
-        )
+    def _has_capacity(self, facts: Collection[InstanceKey], stored: Collection[InstanceKey], now: datetime) -> bool:
+        """Whether one more than the `facts` of this batch can be stored, of which `stored` have rows."""
+        new = len(facts) - len(stored)
+        if self._remaining is None:
+            self._remaining = self._capacity.remaining(self._connection, now)
+        if new >= self._remaining and not self._reclaimed:
+            self._remaining = self._capacity.reclaim(self._connection, now, self._time.timeout, keep=stored)
+            self._reclaimed = True
+        return new < self._remaining
 
     def _store(self, stored: Mapping[InstanceKey, ModelInstance], facts: Mapping[InstanceKey, ModelInstance]) -> None:
-        """Fails, and with it the transaction, when another controller was first to insert."""
         gone, new = stored.keys() - facts.keys(), sorted(facts.keys() - stored.keys())
         if gone:
             delete_rows(self._connection, gone)
         if new:
-            rows = [key._asdict() | {name: getattr(facts[key], name) for name in FACTS} for key in new]
-            self._connection.execute(insert(INSTANCES), rows)
-        self._room.take(len(new) - len(gone))
-        if any(each.removed for each in facts.values()):
-            self._room.note_tombstone()
+            insert_rows(self._connection, [facts[key] for key in new])
+        self._capacity.note_inserted(len(new) - len(gone))
+        if any(instance.removed for instance in facts.values()):
+            self._capacity.note_tombstone()
         self._update((stored[key], facts[key]) for key in stored if key in facts)
 
-    def _update(self, changes: Iterable[tuple[ModelInstance, ModelInstance]]) -> None:
+    def _update(self, pairs: Iterable[tuple[ModelInstance, ModelInstance]]) -> None:
         """Rows that change in the same way share one statement: upserts take the database ten times as long."""
         alike: defaultdict[tuple[tuple[str, Any], ...], list[InstanceKey]] = defaultdict(list)
-        for old, new in changes:
+        for old, new in pairs:
             if new is not old:
-                change = tuple((name, getattr(new, name)) for name in FACTS if getattr(new, name) != getattr(old, name))
-                alike[change].append(new.key)
-        for change, keys in alike.items():
-            if change:
-                self._connection.execute(update(INSTANCES).where(among(keys)).values(dict(change)))
+                values = tuple((name, getattr(new, name)) for name in FACTS if getattr(new, name) != getattr(old, name))
+                alike[values].append(new.key)
+        for values, keys in alike.items():
+            if values:
+                self._connection.execute(update(INSTANCES).where(is_one_of(keys)).values(dict(values)))

@@ -16,9 +16,9 @@ from sqlalchemy import URL, event
 from sqlalchemy.exc import OperationalError
 
 from dbgpt_ctl.errors import RegistryError, RegistryFull, RegistryUnavailable, RegistryUnusable
-from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.session import DatabaseTimeouts
 from dbgpt_ctl.registry.database.tables.instances import locked_rows
 from tests.registry.backends import TIMEOUT, only, sent, states
 from tests.support.clock import ManualClock
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-SHORT = DatabaseTimeouts(connect=0.3, io=0.4, lock=1, pool=0.3, patience=1.0)
+SHORT = DatabaseTimeouts(connect=0.3, io=0.4, lock=1, pool=0.3, retries=1.0)
 KEY = str(sent().key)
 
 
@@ -333,7 +333,7 @@ async def test_a_repeated_transaction_takes_its_room_once(mariadb: MariaDB) -> N
 
 
 async def test_a_lock_that_is_never_released_is_not_waited_for_forever(mariadb: MariaDB) -> None:
-    async with registry_at(mariadb.url, DatabaseTimeouts(lock=1, patience=0.5)) as registry:
+    async with registry_at(mariadb.url, DatabaseTimeouts(lock=1, retries=0.5)) as registry:
         await registry.register(sent())
         await registry.register(sent(host="free"))
         with holding_lock(mariadb):

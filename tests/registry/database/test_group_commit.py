@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry.database.group_commit import GroupCommit, each_its_own
+from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,8 +53,8 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def group(commits: Commits, executor: ThreadPoolExecutor) -> GroupCommit[int, int]:
-    return GroupCommit(commits, executor, max_batch=5)
+def group(commits: Commits, executor: ThreadPoolExecutor) -> Batcher[int, int]:
+    return Batcher(commits, executor, max_batch=5)
 
 
 async def begun(commits: Commits) -> None:
@@ -62,13 +62,13 @@ async def begun(commits: Commits) -> None:
     assert await asyncio.to_thread(commits.begins.acquire, timeout=30)
 
 
-async def test_a_lone_call_waits_for_nobody(group: GroupCommit[int, int], commits: Commits) -> None:
+async def test_a_lone_call_waits_for_nobody(group: Batcher[int, int], commits: Commits) -> None:
     assert await group.submit(1) == 10
     assert await group.submit(2) == 20
     assert commits.batches == [[1], [2]]
 
 
-async def test_what_arrives_meanwhile_forms_the_next_batch(group: GroupCommit[int, int], commits: Commits) -> None:
+async def test_what_arrives_meanwhile_forms_the_next_batch(group: Batcher[int, int], commits: Commits) -> None:
     commits.gate.clear()
     first = asyncio.create_task(group.submit(1))
     await begun(commits)
@@ -80,7 +80,7 @@ async def test_what_arrives_meanwhile_forms_the_next_batch(group: GroupCommit[in
     assert commits.batches == [[1], [4, 2, 3]]
 
 
-async def test_one_batch_at_a_time_and_none_too_large(group: GroupCommit[int, int], commits: Commits) -> None:
+async def test_one_batch_at_a_time_and_none_too_large(group: Batcher[int, int], commits: Commits) -> None:
     calls = [call for call in range(100) if call != 13]
     assert await asyncio.gather(*(group.submit(call) for call in calls)) == [call * 10 for call in calls]
     assert commits.most_under_way == 1
@@ -88,14 +88,14 @@ async def test_one_batch_at_a_time_and_none_too_large(group: GroupCommit[int, in
     assert {len(batch) for batch in commits.batches[:-1]} == {5}
 
 
-async def test_each_call_gets_its_own_answer_or_error(group: GroupCommit[int, int], commits: Commits) -> None:
+async def test_each_call_gets_its_own_answer_or_error(group: Batcher[int, int], commits: Commits) -> None:
     answers = await asyncio.gather(*(group.submit(call) for call in (1, -2, 3)), return_exceptions=True)
     assert commits.batches == [[1, -2, 3]]
     assert [answers[0], answers[2]] == [10, 30]
     assert isinstance(answers[1], ValueError)
 
 
-async def test_a_failed_commit_fails_its_batch_and_no_other(group: GroupCommit[int, int]) -> None:
+async def test_a_failed_commit_fails_its_batch_and_no_other(group: Batcher[int, int]) -> None:
     first, second = await asyncio.gather(group.submit(13), group.submit(1), return_exceptions=True)
     assert isinstance(first, RegistryUnavailable)
     assert isinstance(second, RegistryUnavailable)
@@ -105,7 +105,7 @@ async def test_a_failed_commit_fails_its_batch_and_no_other(group: GroupCommit[i
     assert await group.submit(1) == 10
 
 
-async def test_nobody_misses_a_caller_who_left(group: GroupCommit[int, int], commits: Commits) -> None:
+async def test_nobody_misses_a_caller_who_left(group: Batcher[int, int], commits: Commits) -> None:
     commits.gate.clear()
     calls = [asyncio.create_task(group.submit(1))]
     await begun(commits)
@@ -119,7 +119,7 @@ async def test_nobody_misses_a_caller_who_left(group: GroupCommit[int, int], com
     assert await group.submit(4) == 40
 
 
-async def test_close_answers_what_was_taken_and_takes_no_more(group: GroupCommit[int, int], commits: Commits) -> None:
+async def test_close_answers_what_was_taken_and_takes_no_more(group: Batcher[int, int], commits: Commits) -> None:
     commits.gate.clear()
     calls = [asyncio.create_task(group.submit(call)) for call in range(1, 8)]
     await begun(commits)
@@ -143,7 +143,7 @@ def test_a_bad_call_stands_alone() -> None:
             raise ValueError("-1 cannot be stored")
         return [call * 10 for call in calls]
 
-    answers = each_its_own(commit, [1, 2, 3, -1, 5, 6, 7])
+    answers = isolating_failures(commit, [1, 2, 3, -1, 5, 6, 7])
     assert [answer for answer in answers if not isinstance(answer, Exception)] == [10, 20, 30, 50, 60, 70]
     assert isinstance(answers[3], ValueError)
     assert [calls for calls in tried if -1 not in calls] == [[1, 2], [3], [5, 6, 7]] or len(tried) < 8
@@ -157,6 +157,6 @@ def test_an_absent_database_is_not_asked_again_for_each_call() -> None:
         tried += 1
         raise RegistryUnavailable("the database is away")
 
-    answers = each_its_own(commit, [1, 2, 3])
+    answers = isolating_failures(commit, [1, 2, 3])
     assert [type(answer) for answer in answers] == [RegistryUnavailable] * 3
     assert tried == 1

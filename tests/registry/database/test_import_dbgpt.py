@@ -14,7 +14,6 @@ from sqlalchemy import text
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.domain.lifecycle import state_of
 from dbgpt_ctl.errors import RegistryFull, RegistryUnusable
-from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts
 from dbgpt_ctl.registry.database.import_dbgpt import (
     BATCH,
     PAGE,
@@ -23,10 +22,9 @@ from dbgpt_ctl.registry.database.import_dbgpt import (
     import_instances,
     known_among,
     read_dbgpt_table,
-    schema_version,
 )
-from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
-from dbgpt_ctl.registry.database.session import Database
+from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, schema_version
+from dbgpt_ctl.registry.database.session import Database, DatabaseTimeouts
 from dbgpt_ctl.registry.database.tables.instances import listed_rows
 from dbgpt_ctl.registry.database.tables.pulse import read_pulse, tick
 from tests.registry.backends import TIMEOUT, Backend, only, sent, states
@@ -63,7 +61,7 @@ class Place:
             self.backend.url,
             pool_size=1,
             max_overflow=1,
-            timeouts=DatabaseTimeouts(io=30, patience=30),
+            timeouts=DatabaseTimeouts(io=30, retries=30),
             randomness=random.Random(1),
         )
 
@@ -77,7 +75,7 @@ class Place:
 
     def import_(self, *, dry_run: bool = False, most: int = 100, timeout: timedelta = TIMEOUT) -> Imported:
         return import_instances(
-            self.database, self.read(), clock=self.backend.clock, timeout=timeout, most=most, dry_run=dry_run
+            self.database, self.read(), clock=self.backend.clock, timeout=timeout, max_instances=most, dry_run=dry_run
         )
 
     def dump(self) -> dict[str, list[Any]]:
@@ -389,7 +387,7 @@ async def test_two_imports_at_once_share_the_work(place: Place, backend: Backend
     def run() -> None:
         database = place.connect()
         barrier.wait(30)
-        done.append(import_instances(database, source, clock=backend.clock, timeout=TIMEOUT, most=count))
+        done.append(import_instances(database, source, clock=backend.clock, timeout=TIMEOUT, max_instances=count))
         database.dispose()
 
     await asyncio.gather(*(asyncio.to_thread(run) for _ in range(4)))

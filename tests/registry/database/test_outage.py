@@ -363,7 +363,7 @@ def test_all_connections_return_to_the_first_host_when_it_is_back(pair: tuple[Ma
         for each in pair:
             await prepare(each)
         async with over(pair, watch_absence=True) as registry:
-            hosts = registry._database._several
+            hosts = registry._database.hosts
             assert hosts is not None
             first.server.kill()
             await registry.register(LIVE)

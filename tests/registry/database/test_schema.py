@@ -12,9 +12,9 @@ from sqlalchemy import URL, make_url, text
 
 from dbgpt_ctl.errors import RegistryUnusable, UsageError
 from dbgpt_ctl.registry.database import schema
-from dbgpt_ctl.registry.database.dialects.base import place_of
-from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts, connect_to
+from dbgpt_ctl.registry.database.dialects import dialect_of
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.session import DatabaseTimeouts, connect_to
 from tests.registry.backends import TIMEOUT, Backend, sent, states
 from tests.support.clock import ManualClock
 
@@ -106,7 +106,7 @@ async def test_an_older_schema_is_upgraded_step_by_step(
     )
     monkeypatch.setattr(schema, "SCHEMA_VERSION", newest + 2)
     for _ in range(2):
-        schema.prepare(engine, place_of(backend.url))
+        schema.prepare(engine, dialect_of(backend.url).place(backend.url))
         assert done == [2, 3]
         assert version_in(engine) == [newest + 2]
     with engine.begin() as connection:

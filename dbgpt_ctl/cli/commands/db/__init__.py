@@ -19,7 +19,6 @@ from dbgpt_ctl.settings.schema import ControllerSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.registry.database.import_dbgpt import DbgptTable
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.settings.load import Knob
@@ -61,8 +60,7 @@ def open_databases(settings: DatabaseSettings, *, one_by_one: bool = False) -> I
     from random import Random
 
     from dbgpt_ctl.controller.bootstrap import database_hosts, database_url
-    from dbgpt_ctl.registry.database.dialects.mysql import DatabaseTimeouts
-    from dbgpt_ctl.registry.database.session import Database
+    from dbgpt_ctl.registry.database.session import Database, DatabaseTimeouts
 
     hosts = database_hosts(settings)
     databases = [
@@ -73,7 +71,7 @@ def open_databases(settings: DatabaseSettings, *, one_by_one: bool = False) -> I
             pool_size=1,
             max_overflow=0,
             timeouts=DatabaseTimeouts(
-                connect=_CONNECT_SECS, io=_ANSWER_SECS, lock=_CONNECT_SECS, pool=_CONNECT_SECS, patience=_ANSWER_SECS
+                connect=_CONNECT_SECS, io=_ANSWER_SECS, lock=_CONNECT_SECS, pool=_CONNECT_SECS, retries=_ANSWER_SECS
             ),
             randomness=Random(),  # noqa: S311 - spreads retries
         )
@@ -84,20 +82,6 @@ def open_databases(settings: DatabaseSettings, *, one_by_one: bool = False) -> I
     finally:
         for database in databases:
             database.dispose()
-
-
-def is_missing_file(database: Database) -> bool:
-    """Whether it is a SQLite file that does not exist: to connect would create it."""
-    from pathlib import Path
-
-    return database.is_sqlite and not Path(database.place).exists()
-
-
-def database_clock(database: Database) -> Clock | None:
-    """None for the database's own clock (rule 7)."""
-    from dbgpt_ctl.clock import SystemClock
-
-    return SystemClock() if database.is_sqlite else None
 
 
 def print_facts(lines: Mapping[str, str]) -> None:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from dbgpt_ctl.cli.commands.db import (
     DatabaseSettings,
     counts_text,
-    database_clock,
-    is_missing_file,
     open_databases,
     print_facts,
     source_object,
@@ -44,14 +42,14 @@ def check(settings: DatabaseSettings, *, output: ReportOutput = OutputFormat.TEX
     from dbgpt_ctl.registry.database.check import inspect_database
 
     with open_databases(settings, one_by_one=True) as databases:
-        if is_missing_file(databases[0]):
+        if not databases[0].exists():
             raise RegistryUnavailable(
                 f"database {databases[0].place}: no such file; name another or start a controller"
             )
         facts = inspect_database(
             databases,
             host_clock=SystemClock(),
-            clock=database_clock(databases[0]),
+            clock=databases[0].clock,
             timeout=timedelta(seconds=settings.heartbeat_timeout_secs),
         )
     findings = diagnose(RULES, facts)

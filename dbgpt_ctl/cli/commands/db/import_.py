@@ -10,8 +10,6 @@ import typer
 from dbgpt_ctl.cli.commands.db import (
     DatabaseSettings,
     counts_text,
-    database_clock,
-    is_missing_file,
     open_databases,
     print_facts,
     source_object,
@@ -39,7 +37,7 @@ def import_(settings: DatabaseSettings, *, dry_run: DryRun = False, output: Repo
     from dbgpt_ctl.registry.database.import_dbgpt import DBGPT_TABLE, import_instances, read_dbgpt_table
 
     with open_databases(settings) as (database,):
-        if is_missing_file(database):
+        if not database.exists():
             raise NotFound(f"database {database.place}: no such file; name the one that DB-GPT's controller uses")
         source = database.read(read_dbgpt_table)
         if source is None:
@@ -49,9 +47,9 @@ def import_(settings: DatabaseSettings, *, dry_run: DryRun = False, output: Repo
         imported = import_instances(
             database,
             source,
-            clock=database_clock(database),
+            clock=database.clock,
             timeout=timedelta(seconds=settings.heartbeat_timeout_secs),
-            most=settings.max_instances,
+            max_instances=settings.max_instances,
             dry_run=dry_run,
         )
     for row in source.refused:

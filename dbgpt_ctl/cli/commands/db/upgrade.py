@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dbgpt_ctl.cli.commands.db import (
     DatabaseSettings,
-    is_missing_file,
     open_databases,
     takes_database_settings,
 )
@@ -18,10 +17,10 @@ CONTEXT_SETTINGS = UNDERSCORES_TOO
 @takes_database_settings
 def upgrade(settings: DatabaseSettings, *, output: ReportOutput = OutputFormat.TEXT) -> None:
     """Bring the tables of the registry to the version of this release, and create them where there are none."""
-    from dbgpt_ctl.registry.database.import_dbgpt import schema_version
+    from dbgpt_ctl.registry.database.schema import schema_version
 
     with open_databases(settings) as (database,):
-        before = 0 if is_missing_file(database) else database.read(schema_version)
+        before = database.read(schema_version) if database.exists() else 0
         database.prepare()
         after = database.read(schema_version)
     if output is OutputFormat.JSON:

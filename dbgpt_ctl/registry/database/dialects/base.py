@@ -1,60 +1,147 @@
-"""What a database's error means: worth another try, wait until it is back, or call a person. Messages are one line
-without secrets.
+"""What the database registry needs to know of a database: its connections, its SQL, its errors and its probes.
+
+Each database has a subclass of `DatabaseDialect` in a module of its own. The statements in `tables` are written for
+SQLAlchemy or in standard SQL, and take from the dialect the parts that differ.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from sqlalchemy import DateTime
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from dbgpt_ctl.errors import RegistryError, RegistryUnavailable, RegistryUnusable
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
 
-__all__ = ["is_conflict", "lost_connection", "meaning_of", "place_of"]
+    from sqlalchemy import URL, ColumnElement, Engine
+    from sqlalchemy.types import TypeEngine
 
-# MySQL's numbers: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
-_CONFLICTS = frozenset({1020, 1062, 1205, 1213, 1412, 1684})
-"""Record changed, duplicate key (another controller was first), lock wait timeout, deadlock; another controller
-upgrades the table (two).
-"""
-_BAD_CALL = frozenset({1048, 1264, 1265, 1366, 1406})
-"""A value that the column does not take."""
-_UNUSABLE = dict.fromkeys((1044, 1045, 1698), "check user, password and grants")
-_UNUSABLE |= dict.fromkeys((1142, 1143), "grant it, or let a user who may create tables start a controller once")
-_UNUSABLE |= dict.fromkeys((1054, 1146), "these are not the tables of this release")
-_UNUSABLE |= {1049: "create it (CREATE DATABASE) or name another"}
-
-_SQLITE_CONFLICTS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-_SQLITE_UNUSABLE = {
-    sqlite3.SQLITE_PERM: "make it writable",
-    sqlite3.SQLITE_READONLY: "make the file and its folder writable",
-    sqlite3.SQLITE_CANTOPEN: "name a file that can be created and written",
-    sqlite3.SQLITE_CORRUPT: "put a sound copy in its place, or name another file",
-    sqlite3.SQLITE_NOTADB: "name another file",
-    sqlite3.SQLITE_ERROR: "name another file, or move this one away",
-}
-_SQLITE_BAD_CALL = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG})
+__all__ = ["DatabaseDialect", "DatabaseTimeouts", "lost_connection"]
 
 
-def place_of(url: URL) -> str:
-    """The database as errors and logs name it: `10.0.0.7:3306/dbgpt` or a file's path; never user or password."""
-    if url.get_backend_name() == "sqlite":
-        return str(url.database)
-    host = f"[{url.host}]" if url.host and ":" in url.host else url.host
-    return f"{host or 'localhost'}:{url.port or 3306}/{url.database or ''}"
+@dataclass(frozen=True, slots=True)
+class DatabaseTimeouts:
+    """The longest waits, in seconds: for a connection, for each answer or the sending of a statement, for a lock that
+    another transaction holds, for a connection of the pool, and for all tries of one transaction together.
+
+    A DB-GPT client gives up after 5 s.
+    """
+
+    connect: float = 2.0
+    io: float = 2.0
+    lock: int = 2
+    pool: float = 2.0
+    retries: float = 4.0
 
 
-def is_conflict(error: Exception) -> bool:
-    """Whether another transaction was in the way, so that the same transaction may well succeed at once."""
-    cause = _cause(error)
-    if isinstance(cause, sqlite3.Error):
-        return _sqlite_code(cause) in _SQLITE_CONFLICTS
-    return _mysql_code(cause) in _CONFLICTS
+class DatabaseDialect(ABC):
+    """One kind of database. It keeps no state and no connection."""
+
+    names: ClassVar[frozenset[str]]
+    """The names that SQLAlchemy has for it, in URLs and of its own dialects."""
+    current_time: ClassVar[str | None]
+    """The SQL of its time in UTC, with microseconds; None: it has no clock but that of its controllers (rule 7)."""
+    earlier_time: ClassVar[str]
+    """The SQL of that time less a number of microseconds, `{}`."""
+    commits_reads: ClassVar[bool]
+    """Whether each statement on a connection for reads is a transaction of its own, which may write too."""
+
+    mark: ClassVar[str]
+    """The placeholder of a parameter."""
+    null_safe_equal: ClassVar[str]
+    """The operator that compares NULL as a value."""
+    row_values: ClassVar[str]
+    """The keyword before a list of rows in `(a, b) IN (...)`."""
+    reads_arrays: ClassVar[bool]
+    """Whether a row comes faster as one JSON array than as columns."""
+    time_type: ClassVar[TypeEngine[Any]] = DateTime()
+    """The type of a column for times with microseconds."""
+    table_options: ClassVar[Mapping[str, Any]] = {}
+    """Keyword arguments of SQLAlchemy's `Table`, each with the name of the database as prefix."""
+
+    # Errors, by the number that `error_code` returns.
+    driver_errors: ClassVar[tuple[type[Exception], ...]] = ()
+    """Errors of the driver that can come without SQLAlchemy's wrapping."""
+    conflicts: ClassVar[frozenset[int]]
+    """Another transaction was in the way: the same transaction may well succeed at once."""
+    bad_calls: ClassVar[frozenset[int]]
+    """The value does not fit its column."""
+    unusable: ClassVar[Mapping[int, str]]
+    """A person must act; each with the advice that ends the message."""
+    duplicate_column: ClassVar[int | None] = None
+    """`ALTER TABLE ... ADD COLUMN` found the column, which another controller has added."""
+    cannot_serve: ClassVar[frozenset[int]] = frozenset()
+    """The host cannot serve now: another host is to be tried."""
+    refused_by_all: ClassVar[frozenset[int]] = frozenset()
+    """Any other host of the database would refuse the connection too."""
+
+    @abstractmethod
+    def place(self, url: URL) -> str:
+        """The database as errors and logs name it, without user and password."""
+
+    @abstractmethod
+    def kind(self, engine: Engine) -> str:
+        """The product that serves, as far as it is known."""
+
+    @abstractmethod
+    def create_engine(
+        self, url: URL, pool: dict[str, Any], timeouts: DatabaseTimeouts, ssl_ca: str | None, *, reads: bool
+    ) -> Engine:
+        """An engine that has not connected yet; with `reads` one for transactions that only read (see
+        `commits_reads`).
+
+        `pool` holds the arguments of SQLAlchemy's `create_engine` that all databases share. `ssl_ca` is a file with the
+        certificates to trust; with it, connections are encrypted and the server's name is checked. Raises UsageError
+        for a URL or file that cannot be used.
+        """
+
+    @abstractmethod
+    def exists(self, url: URL) -> bool:
+        """Whether to connect would create nothing."""
+
+    def create_storage(self, engine: Engine) -> None:  # noqa: B027 - most databases need none
+        """Creates what the database needs before it can have tables. Raises RegistryUnusable."""
+
+    @abstractmethod
+    def time_parameter(self, time: datetime) -> Any:
+        """The time as the driver takes it for a column of `time_type`."""
+
+    @abstractmethod
+    def moved_back(self, column: ColumnElement[datetime], step: timedelta) -> ColumnElement[Any]:
+        """The time in the column, less `step`."""
+
+    @abstractmethod
+    def error_code(self, cause: BaseException) -> int:
+        """The number that the database gave the driver's error; 0 for none."""
+
+    def is_conflict(self, error: Exception) -> bool:
+        """Whether another transaction was in the way, so that the same transaction may well succeed at once."""
+        return self.error_code(_cause(error)) in self.conflicts
+
+    def meaning_of(self, error: Exception, place: str) -> RegistryError | None:
+        """The error as this package raises it, in one line without secrets; None for an error of the call itself."""
+        if isinstance(error, PoolTimeout):
+            return RegistryUnavailable(f"database {place}: all connections are busy")
+        if not isinstance(error, (DBAPIError, *self.driver_errors)):
+            return None
+        cause = _cause(error)
+        code = self.error_code(cause)
+        if code in self.bad_calls:
+            return None
+        text = cause.args[1] if len(cause.args) > 1 else cause
+        message = f"database {place}: {' '.join(str(text).split()) or type(cause).__name__}"
+        advice = self.unusable.get(code)
+        return RegistryUnavailable(message) if advice is None else RegistryUnusable(f"{message}; {advice}")
+
+    def require_member(self, connection: Any) -> None:  # noqa: B027 - not every database has hosts
+        """Closes a new connection of the driver, and raises the driver's error, when its host cannot serve now."""
 
 
 def lost_connection(error: Exception) -> bool:
@@ -62,33 +149,5 @@ def lost_connection(error: Exception) -> bool:
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
-def meaning_of(error: Exception, place: str) -> RegistryError | None:
-    """The error as this package tells it; None when it is not the database but what it was asked to do."""
-    cause = _cause(error)
-    if isinstance(error, PoolTimeout):
-        return RegistryUnavailable(f"database {place}: all connections are busy")
-    if isinstance(cause, sqlite3.Error):
-        code, unusable, bad_call = _sqlite_code(cause), _SQLITE_UNUSABLE, _SQLITE_BAD_CALL
-    elif isinstance(error, DBAPIError):
-        code, unusable, bad_call = _mysql_code(cause), _UNUSABLE, _BAD_CALL
-    else:
-        return None
-    if code in bad_call:
-        return None
-    said = cause.args[1] if len(cause.args) > 1 else cause
-    message = f"database {place}: {' '.join(str(said).split()) or type(cause).__name__}"
-    return RegistryUnusable(f"{message}; {unusable[code]}") if code in unusable else RegistryUnavailable(message)
-
-
 def _cause(error: Exception) -> BaseException:
     return error.orig or error if isinstance(error, DBAPIError) else error
-
-
-def _sqlite_code(cause: sqlite3.Error) -> int:
-    """Without the upper bits, which only refine it."""
-    return getattr(cause, "sqlite_errorcode", 0) & 0xFF
-
-
-def _mysql_code(cause: BaseException) -> int:
-    code = cause.args[0] if cause.args else 0
-    return code if isinstance(code, int) else 0

@@ -1,115 +1,129 @@
-"""Connections to a database: every wait on them is bounded, and every transaction begins as its kind must."""
+"""MySQL and MariaDB, through PyMySQL."""
 
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, func, text
+from sqlalchemy.dialects import mysql
 
-from dbgpt_ctl.errors import RegistryUnusable, UsageError
-from dbgpt_ctl.registry.database.host_failover import try_hosts
+from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy import URL, ColumnElement, Engine
 
-    from dbgpt_ctl.database_hosts import DatabaseHosts
+    from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 
-__all__ = ["DatabaseTimeouts", "connect_to", "create_file"]
+__all__ = ["MySQL"]
 
 _RECYCLE_SECS = 600
 """A connection is not kept longer: proxies and firewalls forget idle ones without a word."""
-
 _IDLE_TRANSACTION_SECS = 2
-"""The database ends a transaction whose client says nothing for so long."""
+"""The database ends a transaction whose client has sent nothing for that time."""
 _IDLE_SECS = 20
-"""The same where only a limit for all idle connections can be had."""
+"""The same where there is only a limit for all idle connections."""
+_NOT_READY = 1047
+_OPTIONS = {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin", "row_format": "DYNAMIC"}
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseTimeouts:
-    """The longest waits, in seconds: for a connection, for each answer or the sending of a statement, for another's
-    lock, for the pool.
+class MySQL(DatabaseDialect):
+    """A server or several that share one database, as in a Galera cluster.
 
-    `patience` bounds the tries of one transaction together. A DB-GPT client gives up after 5 s.
+    Numbers of errors: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
     """
 
-    connect: float = 2.0
-    io: float = 2.0
-    lock: int = 2
-    pool: float = 2.0
-    patience: float = 4.0
+    names = frozenset({"mysql", "mariadb"})
+    current_time = "UTC_TIMESTAMP(6)"
+    earlier_time = "UTC_TIMESTAMP(6) - INTERVAL {} MICROSECOND"
+    commits_reads = True
+    mark = "%s"
+    null_safe_equal = "<=>"
+    row_values = ""
+    reads_arrays = True  # PyMySQL, which is all Python, takes three times as long for columns of their own
+    time_type = mysql.DATETIME(fsp=6)
+    table_options = {f"{name}_{key}": value for name in names for key, value in _OPTIONS.items()}  # noqa: RUF012
 
-
-def connect_to(
-    url: URL,
-    *,
-    pool_size: int,
-    max_overflow: int,
-    timeouts: DatabaseTimeouts,
-    hosts: DatabaseHosts | None = None,
-    ssl_ca: str | None = None,
-    reads: bool = False,
-) -> Engine:
-    """An engine that has not connected yet; with `reads` one whose statements, on MySQL, are transactions of their own.
-    Raises UsageError for a database this package cannot use.
-
-    `hosts`: where a MySQL database is, instead of the host and port in `url`. `ssl_ca`: a file with the certificates to
-    trust; with it, connections are encrypted and the server's name is checked.
-    """
-    kind = url.get_backend_name()
-    if kind not in {"sqlite", "mysql", "mariadb"}:
-        raise UsageError(f"database {kind!r} is not supported: use mysql or sqlite")
-    # Nothing is left open when a connection goes back: transactions are ended by their blocks. It saves a round trip
-    # per batch.
-    pool: dict[str, Any] = {
-        "pool_size": pool_size,
-        "max_overflow": max_overflow,
-        "pool_timeout": timeouts.pool,
-        "pool_reset_on_return": None,
-        "hide_parameters": True,
+    # Record changed, duplicate key (another controller was first), lock wait timeout, deadlock; another controller
+    # upgrades the table (two).
+    conflicts = frozenset({1020, 1062, 1205, 1213, 1412, 1684})
+    bad_calls = frozenset({1048, 1264, 1265, 1366, 1406})
+    unusable = {  # noqa: RUF012
+        **dict.fromkeys((1044, 1045, 1698), "check user, password and grants"),
+        **dict.fromkeys((1142, 1143), "grant it, or let a user who may create tables start a controller once"),
+        **dict.fromkeys((1054, 1146), "these are not the tables of this release"),
+        1049: "create it (CREATE DATABASE) or name another",
     }
-    if kind == "sqlite":
-        return _sqlite(url, timeouts, pool, reads=reads)
-    return _mysql(url, timeouts, pool, hosts, ssl_ca, reads=reads)
+    duplicate_column = 1060
+    # Galera: not ready (no quorum, or joining); shutting down; read-only (two); connection killed.
+    cannot_serve = frozenset({_NOT_READY, 1053, 1290, 1836, 1927})
+    refused_by_all = frozenset({1044, 1045, 1049, 1698})  # wrong user, password or database
 
+    def place(self, url: URL) -> str:
+        """`10.0.0.7:3306/dbgpt`."""
+        host = f"[{url.host}]" if url.host and ":" in url.host else url.host
+        return f"{host or 'localhost'}:{url.port or 3306}/{url.database or ''}"
 
-def _mysql(
-    url: URL,
-    timeouts: DatabaseTimeouts,
-    pool: dict[str, Any],
-    hosts: DatabaseHosts | None,
-    ssl_ca: str | None,
-    *,
-    reads: bool,
-) -> Engine:
-    if ssl_ca:
-        _require_certificates(ssl_ca)
-    lock = timeouts.lock
-    options: dict[str, Any] = {
-        "pool_recycle": _RECYCLE_SECS,
-        "connect_args": {
+    def kind(self, engine: Engine) -> str:
+        """MySQL until the server said that it is MariaDB."""
+        return "mariadb" if getattr(engine.dialect, "is_mariadb", False) else "mysql"
+
+    def exists(self, url: URL) -> bool:  # noqa: ARG002
+        return True
+
+    def create_engine(
+        self, url: URL, pool: dict[str, Any], timeouts: DatabaseTimeouts, ssl_ca: str | None, *, reads: bool
+    ) -> Engine:
+        """READ COMMITTED takes no gap locks, and each statement sees all that was committed before it began. Reads are
+        in autocommit: that saves a round trip for each.
+        """
+        if ssl_ca:
+            _require_certificates(ssl_ca)
+        lock = timeouts.lock
+        arguments = {
             "charset": "utf8mb4",
             "connect_timeout": timeouts.connect,
             "read_timeout": timeouts.io,
             "write_timeout": timeouts.io,
             "init_command": f"SET SESSION innodb_lock_wait_timeout = {lock}, lock_wait_timeout = {lock}",
             **({"ssl_ca": ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True} if ssl_ca else {}),
-        },
-        **pool,
-    }
-    address = url.set(drivername="mysql+pymysql")
-    # Autocommit spares a round trip for each. READ COMMITTED: no gap locks, and each statement sees all that was
-    # committed before it began.
-    isolation = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
-    engine = create_engine(address, **(isolation if reads else {"isolation_level": "READ COMMITTED"}), **options)
-    if hosts is not None:
-        try_hosts(engine, hosts)
-    event.listen(engine, "connect", _read_own_cluster)
-    event.listen(engine, "connect", _lock_no_gaps if reads else _let_locks_go)
-    return engine
+        }
+        options = pool | {"pool_recycle": _RECYCLE_SECS, "connect_args": arguments}
+        isolation = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+        engine = create_engine(
+            url.set(drivername="mysql+pymysql"),
+            **(isolation if reads else {"isolation_level": "READ COMMITTED"}),
+            **options,
+        )
+        event.listen(engine, "connect", _see_writes_of_other_nodes)
+        event.listen(engine, "connect", _set_read_committed if reads else _limit_idle_transactions)
+        return engine
+
+    def time_parameter(self, time: datetime) -> datetime:
+        return time.astimezone(UTC).replace(tzinfo=None)
+
+    def moved_back(self, column: ColumnElement[datetime], step: timedelta) -> ColumnElement[Any]:
+        return func.timestampadd(text("MICROSECOND"), -(step // timedelta(microseconds=1)), column)
+
+    def error_code(self, cause: BaseException) -> int:
+        code = cause.args[0] if cause.args else 0
+        return code if isinstance(code, int) else 0
+
+    def require_member(self, connection: Any) -> None:
+        """A node of a Galera cluster that is still joining, or has lost the others, accepts connections and serves
+        nothing.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW VARIABLES LIKE 'wsrep_on'")
+            if (cursor.fetchone() or ("", ""))[1] != "ON":
+                return
+            cursor.execute("SHOW STATUS LIKE 'wsrep_ready'")
+            ready = cursor.fetchone()[1] == "ON"
+        if not ready:
+            connection.close()
+            raise connection.OperationalError(_NOT_READY, "the node is not part of the cluster")
 
 
 def _require_certificates(ssl_ca: str) -> None:
@@ -119,7 +133,7 @@ def _require_certificates(ssl_ca: str) -> None:
         raise UsageError(f"registry_db_ssl_ca {ssl_ca} cannot be used: {error.strerror or error}") from None
 
 
-def _read_own_cluster(connection: Any, _: object) -> None:
+def _see_writes_of_other_nodes(connection: Any, _: object) -> None:
     """On a Galera cluster a read waits for what was committed through other nodes; elsewhere nothing is set."""
     with connection.cursor() as cursor:
         cursor.execute("SHOW SESSION VARIABLES LIKE 'wsrep_on'")
@@ -127,15 +141,15 @@ def _read_own_cluster(connection: Any, _: object) -> None:
             cursor.execute("SET SESSION wsrep_sync_wait = 1")
 
 
-def _lock_no_gaps(connection: Any, _: object) -> None:
-    """READ COMMITTED: in autocommit SQLAlchemy leaves the isolation as the server has it."""
+def _set_read_committed(connection: Any, _: object) -> None:
+    """In autocommit SQLAlchemy leaves the isolation as the server has it."""
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
-def _let_locks_go(connection: Any, _: object) -> None:
-    """A controller that is frozen, or whose host is gone, in the middle of a transaction holds its locks no longer than
-    the others can wait for them.
+def _limit_idle_transactions(connection: Any, _: object) -> None:
+    """A controller that freezes in the middle of a transaction, or whose host is gone, keeps its locks no longer than
+    the other controllers can wait for them.
     """
     with connection.cursor() as cursor:
         cursor.execute("SHOW SESSION VARIABLES LIKE 'idle_transaction_timeout'")
@@ -143,43 +157,3 @@ def _let_locks_go(connection: Any, _: object) -> None:
             cursor.execute(f"SET SESSION idle_transaction_timeout = {_IDLE_TRANSACTION_SECS}")
         else:  # MySQL: the tick uses each connection again before that
             cursor.execute(f"SET SESSION wait_timeout = {_IDLE_SECS}")
-
-
-def _sqlite(url: URL, timeouts: DatabaseTimeouts, pool: dict[str, Any], *, reads: bool) -> Engine:
-    if url.database in {None, "", ":memory:"}:
-        raise UsageError(
-            "a SQLite registry needs the path of a file; to keep instances in memory use the embedded registry"
-        )
-    engine = create_engine(url, connect_args={"timeout": timeouts.lock}, **pool)
-
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _: object) -> None:
-        # The driver's own notion of transactions is switched off, see on_begin. FULL: a commit outlives a power cut
-        # too.
-        try:
-            connection.isolation_level = None
-            connection.execute("PRAGMA synchronous = FULL")
-        except BaseException:
-            connection.close()  # the pool does not know it yet
-            raise
-
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Connection) -> None:
-        # A writer takes its lock first: one that has to upgrade from a read fails at once when another was faster.
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def create_file(engine: Engine) -> None:
-    """SQLite's folders and file, in WAL mode, where readers and the writer do not wait for each other."""
-    path = Path(str(engine.url.database))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RegistryUnusable(f"database {path}: {error.strerror}; name a file that can be created") from error
-    raw = engine.raw_connection()
-    try:
-        raw.cursor().execute("PRAGMA journal_mode = WAL")
-    finally:
-        raw.close()

@@ -1,7 +1,7 @@
 """Statements on `ctl_event` and `ctl_stream`: how changes get their numbers, how they are read and forgotten.
 
-A transaction takes its numbers from the one row of `ctl_stream`, as its last lock. So those that tell something follow
-on each other: numbers have no gaps, and become visible in their order.
+A transaction takes its numbers from the one row of `ctl_stream`, as its last lock. So transactions that write events
+follow each other: numbers have no gaps, and become visible in their order.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HEAD = select(STREAM.c.stream, STREAM.c.last_event).where(STREAM.c.id == 1)
 
 
 class EventQuery(NamedTuple):
-    """As the arguments of `ModelRegistry.events`."""
+    """The arguments of `ModelRegistry.events`."""
 
     after: int | None
     since: datetime | None
@@ -37,43 +37,42 @@ class EventQuery(NamedTuple):
 
 
 def write_events(connection: Connection, changes: Sequence[Change]) -> None:
-    """Numbers and stores them, in this order. Nothing else may be locked after it in the same transaction."""
+    """Numbers and stores the changes, in this order. The transaction may take no lock after this."""
     if not changes:
         return
-    taken = update(STREAM).where(STREAM.c.id == 1).values(last_event=STREAM.c.last_event + len(changes))
-    connection.execute(taken)
+    take_numbers = update(STREAM).where(STREAM.c.id == 1).values(last_event=STREAM.c.last_event + len(changes))
+    connection.execute(take_numbers)
     last: int = connection.execute(select(STREAM.c.last_event).where(STREAM.c.id == 1)).scalar_one()
     first = last - len(changes) + 1
     connection.execute(insert(EVENTS), [_row(number, change) for number, change in enumerate(changes, first)])
 
 
 def read_events(connection: Connection, query: EventQuery) -> EventPage:
-    """The answer as of the number read first: what is told meanwhile comes with the next."""
+    """The events up to the newest number, which is read first: later events come with the next page."""
     stream, last_id = connection.execute(_HEAD).one()
     if query.after is not None and query.after >= last_id:
         return EventPage((), stream, last_id, missed=query.after > last_id)
     column = EVENTS.c
-    wanted = [column.id <= last_id]
+    conditions = [column.id <= last_id]
     if query.after is not None:
-        wanted.append(column.id > query.after)
+        conditions.append(column.id > query.after)
     if query.since is not None:
-        wanted.append(column.at >= query.since)
+        conditions.append(column.at >= query.since)
     if query.key is not None:
-        wanted += [column.model_name == query.key.model_name, column.host == query.key.host]
-        wanted.append(column.port == query.key.port)
+        conditions += [column.model_name == query.key.model_name, column.host == query.key.host]
+        conditions.append(column.port == query.key.port)
     order = column.id.desc() if query.after is None else column.id
-    found = [
-        _event(row) for row in connection.execute(select(EVENTS).where(*wanted).order_by(order).limit(query.limit))
-    ]
+    rows = connection.execute(select(EVENTS).where(*conditions).order_by(order).limit(query.limit))
+    found = [_event(row) for row in rows]
     if query.after is None:
         return EventPage(tuple(reversed(found)), stream, last_id)
-    # Looked at afterwards: what was forgotten meanwhile may be among those that were not found.
+    # Read last: events that were forgotten since the first read may be missing in `found`.
     oldest = connection.execute(select(func.min(column.id))).scalar() or last_id + 1
     return EventPage(tuple(found), stream, last_id, missed=query.after < oldest - 1)
 
 
 def forgettable(connection: Connection, now: datetime) -> tuple[int, int] | None:
-    """From which number on up to which (without it) events are too old or too many; None when none is."""
+    """The numbers of the first event that is too old or too many, and of the first after these; None for no event."""
     column = EVENTS.c
     oldest = connection.execute(select(func.min(column.id))).scalar()
     if oldest is None:
@@ -86,7 +85,7 @@ def forgettable(connection: Connection, now: datetime) -> tuple[int, int] | None
 
 
 def forget_events(connection: Connection, before: int) -> None:
-    """Deletes those with lower numbers: FORGOTTEN_AT_ONCE at the most, or others have to wait."""
+    """Deletes the events with lower numbers. They should be at most FORGOTTEN_AT_ONCE, or other calls have to wait."""
     connection.execute(delete(EVENTS).where(EVENTS.c.id < before))
 
 

@@ -1,17 +1,21 @@
-"""The pulse of a registry in a database: one row that any of its controllers renews about every second (rule 8)."""
+"""The time of a registry in a database, and its pulse: one row that any controller renews every second (rule 8)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.domain.instance import ListedInstance
 from dbgpt_ctl.domain.lifecycle import Evaluation
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse
+from dbgpt_ctl.registry.contract import Lookup
 from dbgpt_ctl.registry.database.schema import PULSE
-from dbgpt_ctl.registry.database.tables.instances import DATABASE_TIME, move_beats_back, time_of
+from dbgpt_ctl.registry.database.tables.instances import DATABASE_TIME, move_heartbeats_back, time_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,14 +23,52 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.domain.instance import ModelInstance
 
-__all__ = ["claim_sweep", "moment_of", "read_pulse", "tick"]
+__all__ = ["RegistryTime", "claim_sweep", "read_pulse", "tick"]
 
 _FRESH = timedelta(seconds=TICK_SECS * 0.9)
-"""A tick of another controller that is no older serves for all."""
+"""A tick of another controller that is younger serves for all controllers."""
+_CLOCK_TOLERANCE = timedelta(seconds=2)
 
 _PULSE = select(PULSE.c.ticked_at, PULSE.c.gone_at, PULSE.c.back_at).where(PULSE.c.id == 1)
 _PULSE_AND_TIME = _PULSE.add_columns(DATABASE_TIME)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryTime:
+    """Where a registry takes the time from, and how it evaluates facts at that time.
+
+    `clock` None means the database's (rule 7). With `watch_absence` states are held after a gap in the pulse (rule 8).
+    """
+
+    clock: Clock | None
+    timeout: timedelta
+    """The heartbeat timeout."""
+    watch_absence: bool = False
+    host_clock: Clock = field(default_factory=SystemClock)
+
+    def now_and_pulse(self, connection: Connection) -> tuple[datetime, Pulse | None]:
+        """The time and, where absence is watched, the pulse, in one round trip."""
+        if self.watch_absence:
+            return read_pulse(connection, self.clock)
+        return time_of(connection, self.clock), None
+
+    def evaluation(self, connection: Connection) -> Evaluation:
+        """The evaluation of facts now."""
+        now, pulse = self.now_and_pulse(connection)
+        return Evaluation(now, pulse, self.timeout)
+
+    def lookup(self, instance: ModelInstance, evaluation: Evaluation) -> Lookup:
+        """The instance as the registry returns it."""
+        entry = ListedInstance(instance, evaluation.state_of(instance))
+        return Lookup(entry, self.reported(evaluation.now), evaluation.held_until(entry))
+
+    def reported(self, now: datetime) -> datetime | None:
+        """`now` where it is the database's time and this host's clock would show other ages; else None."""
+        if self.clock is None and abs(now - self.host_clock.now()) > _CLOCK_TOLERANCE:
+            return now
+        return None
 
 
 def read_pulse(connection: Connection, clock: Clock | None) -> tuple[datetime, Pulse | None]:
@@ -37,15 +79,9 @@ def read_pulse(connection: Connection, clock: Clock | None) -> tuple[datetime, P
     return (row[3] if clock is None else clock.now()), Pulse(*row[:3])
 
 
-def moment_of(connection: Connection, clock: Clock | None, timeout: timedelta, *, watch_absence: bool) -> Evaluation:
-    """The moment, by the pulse where absence is watched, in one round trip."""
-    now, pulse = read_pulse(connection, clock) if watch_absence else (time_of(connection, clock), None)
-    return Evaluation(now, pulse, timeout)
-
-
 def tick(connection: Connection, clock: Clock | None, timeout: timedelta) -> bool:
-    """Renews the pulse unless another controller just did; tells whether it was this one. Of several at once one wins;
-    all are right.
+    """Renews the pulse unless another controller has just done so; returns whether this one did. Of several ticks at
+    the same time one is stored, and each of them would be right.
     """
     now, pulse = read_pulse(connection, clock)
     if pulse is None:
@@ -59,15 +95,15 @@ def tick(connection: Connection, clock: Clock | None, timeout: timedelta) -> boo
     if timedelta() <= now - pulse.ticked_at < _FRESH:
         return False
     ticked = pulse.ticked(now, timeout)
-    seen = (PULSE.c.id == 1) & (PULSE.c.ticked_at == pulse.ticked_at)
+    unchanged = (PULSE.c.id == 1) & (PULSE.c.ticked_at == pulse.ticked_at)
     values = {"ticked_at": ticked.ticked_at, "gone_at": ticked.gone_at, "back_at": ticked.back_at}
-    won = connection.execute(update(PULSE).where(seen).values(values)).rowcount == 1
-    if won and (step := pulse.set_back(now)):
-        move_beats_back(connection, now, step)
-    return won
+    stored = connection.execute(update(PULSE).where(unchanged).values(values)).rowcount == 1
+    if stored and (step := pulse.set_back(now)):
+        move_heartbeats_back(connection, now, step)
+    return stored
 
 
 def claim_sweep(connection: Connection, now: datetime, every: timedelta) -> bool:
-    """Whether this controller is to clean up now: of all that share the database, one is told so per `every`."""
+    """Whether this controller is to sweep now: of all that share the database, one gets True per `every`."""
     due = (PULSE.c.id == 1) & (PULSE.c.swept_at.is_(None) | (PULSE.c.swept_at <= now - every))
     return connection.execute(update(PULSE).where(due).values(swept_at=now)).rowcount == 1

@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 
 from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance
 from dbgpt_ctl.registry.contract import Listing
-from dbgpt_ctl.registry.database.known import LastKnown
+from dbgpt_ctl.registry.database.reader import LastKnownList
 from tests.registry.backends import sent
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def last_known(*states: InstanceState) -> LastKnown:
+def last_known(*states: InstanceState) -> LastKnownList:
     instances = [ModelInstance.first(sent(port=8001 + count), AT) for count in range(len(states))]
-    return LastKnown(Listing(tuple(map(ListedInstance, instances, states))), AT)
+    return LastKnownList(Listing(tuple(map(ListedInstance, instances, states))), AT)
 
 
 def test_only_what_is_healthy_is_routable() -> None:

@@ -1,0 +1,32 @@
+"""The databases that a registry can use, as far as settings need to know them. It imports nothing of a database."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["DATABASE_TYPES", "DatabaseType"]
+
+
+class DatabaseType(NamedTuple):
+    """A kind of database. Its name is a value of `registry_db_type` and of a module in `registry.database.dialects`."""
+
+    dialect: str
+    """The class in that module."""
+    driver: str
+    """The name of dialect and driver in a URL of SQLAlchemy."""
+    is_file: bool
+    """Whether `registry_db_name` is the path of a file, and there are no hosts, users and passwords."""
+
+    @property
+    def required_settings(self) -> frozenset[str]:
+        """Settings without a default that is of use."""
+        if self.is_file:
+            return frozenset({"registry_db_name"})
+        return frozenset({"registry_db_host", "registry_db_user", "registry_db_password"})
+
+
+DATABASE_TYPES = {
+    "mysql": DatabaseType("MySQL", "mysql+pymysql", is_file=False),
+    "sqlite": DatabaseType("SQLite", "sqlite", is_file=True),
+}
+"""By the value of `registry_db_type`; a new database needs a line here and a module of its dialect."""

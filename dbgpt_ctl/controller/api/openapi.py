@@ -1,4 +1,4 @@
-"""The OpenAPI document: what it says of each route, made of the models in `schemas` when it is asked for.
+"""The OpenAPI document: what it says of each route, made of the models in `schemas` when it is requested.
 
 The endpoints take a raw request, for speed, so FastAPI cannot read their parameters off them. Everything stands in the
 operation itself, without references, so that it is whole in a foreign application too.
@@ -66,9 +66,11 @@ INTERNAL_ERROR = {
 
 
 def describe(app: FastAPI, routes: Iterable[Route]) -> None:
-    """Adds the operations of `routes` to the document of `app`, as FastAPI's "Extending OpenAPI" has it."""
+    """Adds the operations of `routes` to the document of `app`, as FastAPI documents under "Extending OpenAPI"."""
     generate = app.openapi
-    operations = cache(lambda: {(PREFIXES[0] + each.path, each.method.lower()): _operation(each) for each in routes})
+    operations = cache(
+        lambda: {(PREFIXES[0] + route.path, route.method.lower()): _operation(route) for route in routes}
+    )
 
     def openapi() -> dict[str, Any]:
         document = generate()
@@ -98,7 +100,7 @@ def schema_of(name: str) -> Schema:
 
 def _without_references(schema: Any, definitions: Schema) -> Any:
     if isinstance(schema, list):
-        return [_without_references(each, definitions) for each in schema]
+        return [_without_references(item, definitions) for item in schema]
     if not isinstance(schema, dict):
         return schema
     definition = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else {}
@@ -110,7 +112,7 @@ def _without_references(schema: Any, definitions: Schema) -> Any:
 
 
 def _add_examples(schema: Schema) -> Any:
-    """Returns the example of `schema`, which is made of those of its parts where it has none of its own."""
+    """Gives `schema` and all its parts an example, where they have none, and returns that of `schema`."""
     if "items" in schema:
         of_parts: Any = [_add_examples(schema["items"])]
     else:
@@ -119,7 +121,7 @@ def _add_examples(schema: Schema) -> Any:
 
 
 def _operation(route: Route) -> Schema:
-    """What the document says of a route beside its name and its docstring."""
+    """The part of an operation that FastAPI does not know."""
     operation: Schema = {"responses": {"200": _good_response(route), **_problem_responses(route)}}
     if route.query is not None:
         operation["parameters"] = _parameters(route.query)
@@ -154,7 +156,8 @@ def _good_response(route: Route) -> Schema:
 
 def _headers(model: str) -> Schema:
     return {
-        each["name"]: {name: each[name] for name in ("description", "schema", "example")} for each in _parameters(model)
+        field["name"]: {name: field[name] for name in ("description", "schema", "example")}
+        for field in _parameters(model)
     }
 
 
@@ -164,9 +167,9 @@ def _problem_responses(route: Route) -> dict[str, Schema]:
     possible = [problem for problem in map(_problem, EXAMPLES) if problem["code"] in codes]
     schema, responses = schema_of("Problem"), {}
     for status, same in groupby(sorted([*possible, INTERNAL_ERROR], key=_status), _status):
-        examples = {each["code"]: {"summary": each["title"], "value": each} for each in same}
+        examples = {problem["code"]: {"summary": problem["title"], "value": problem} for problem in same}
         responses[str(status)] = {
-            "description": " or ".join(f"{each['summary']} (`{code}`)" for code, each in examples.items()) + ".",
+            "description": " or ".join(f"{example['summary']} (`{code}`)" for code, example in examples.items()) + ".",
             "content": {problems.MEDIA_TYPE: {"schema": schema, "examples": examples}},
         }
     responses["503"]["headers"] = _headers("ProblemHeaders")

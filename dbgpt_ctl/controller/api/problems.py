@@ -39,7 +39,7 @@ def install(app: FastAPI) -> None:
 
 
 def install_in_foreign(app: FastAPI) -> None:
-    """Makes `answer` the handler of this package's errors only, in an application of somebody else."""
+    """Makes `answer` the handler of this package's errors only, in a foreign application."""
     app.add_exception_handler(CtlError, answer)
 
 

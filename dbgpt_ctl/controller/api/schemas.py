@@ -34,7 +34,7 @@ def header(name: str, description: str, example: Any, default: Any = ..., **fact
 
 
 class Model(BaseModel):
-    """Its schema is built when it is asked for."""
+    """Base of all models. Its schema is built when it is used."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -65,7 +65,7 @@ class Identity(Model):
 
 
 class Registration(Identity):
-    """What a worker says of itself. The other keys that DB-GPT's workers send are ignored."""
+    """What a worker sends of itself. The other keys that DB-GPT's workers send are ignored."""
 
     weight: float | None = described(
         "A finite number; null means 1.0. DB-GPT's API servers do not look at it.", 1.0, default=1.0
@@ -172,7 +172,7 @@ class ListHeaders(Model):
 
 
 class ListQuery(Model):
-    """Which instances DB-GPT's list holds."""
+    """Which instances to list."""
 
     model_name: str = described(
         "Only instances of exactly this `NAME@TYPE`; empty means all.", "qwen3@llm", default=None
@@ -189,7 +189,7 @@ class DeregisterQuery(Identity):
 
 
 class InstanceQuery(Model):
-    """What a watch, and each other filter, is of."""
+    """A filter of instances."""
 
     model_name: str = described(
         "Only instances of exactly this `NAME@TYPE`. Empty means all.", "qwen3@llm", default=None
@@ -217,10 +217,10 @@ class EventsQuery(InstanceQuery):
 class WatchQuery(InstanceQuery):
     """What to watch, and from where."""
 
-    cursor: str = described("As the header `Last-Event-ID`.", CURSOR, default=None)
+    cursor: str = described("The same as the header `Last-Event-ID`.", CURSOR, default=None)
     last_event_id: str = header(
         "Last-Event-ID",
-        "The last id that was received: changes after it are sent. Goes before `cursor`.",
+        "The last id that was received: changes after it are sent. It overrides `cursor`.",
         CURSOR,
         None,
         pattern=r"^[!-~]{1,64}\.[0-9]{1,18}$",
@@ -243,19 +243,19 @@ class Prune(Model):
 
 
 class Versioned(Model):
-    """An object that can be told from the next version of it."""
+    """An answer with the version of its format."""
 
-    version: Literal[1] = described("Of this object: 1.", 1)
+    version: Literal[1] = described("The version of this format: 1.", 1)
 
 
 class Timed(Versioned):
-    """An answer that holds states."""
+    """An answer with the time that its states are of."""
 
     time: datetime = described("The registry's time: ages count against it.", TIME)
 
 
 class Listed(Timed):
-    """An answer that is made of a list, with what an operator should know of it."""
+    """An answer made of a list, which may be stale or held."""
 
     stale_since: datetime | None = described("The database is away: what changed since then may be missing.", TIME)
     held_until: datetime | None = described(
@@ -269,15 +269,17 @@ class KnownInstance(Instance):
     model_config = ConfigDict(extra="ignore")
 
     enabled: bool = described("False: drained by an operator.", False)
-    state: State = described("What its facts mean now.", "drained")
+    state: State = described("Its state now.", "drained")
     registered_at: datetime = described("When it was registered first.", TIME)
     deregistered_at: datetime | None = described("When it was deregistered, if it is.", None)
-    refused_at: datetime | None = described("Its last beat that was refused because it came after a deregister.", None)
+    refused_at: datetime | None = described(
+        "When its last heartbeat was refused, because it came after a deregister.", None
+    )
     drained_at: datetime | None = described("When an operator drained it, if it is.", TIME)
     drained_by: str | None = described("The address that the drain came from.", ADDRESS)
     drain_reason: str | None = described("Why, in the operator's words.", REASON)
     flaps: int = described("How often it expired since it was registered first.", 0)
-    removed: bool = described("In no list, only remembered to refuse late beats.", False)
+    removed: bool = described("Whether it is in no list, and kept only to refuse late heartbeats.", False)
 
 
 class KnownInstances(Listed):
@@ -302,7 +304,7 @@ class Drained(Versioned):
 class Pruned(Versioned):
     """What is forgotten, or would be."""
 
-    dry_run: bool = described("Nothing was forgotten.", True)
+    dry_run: bool = described("Whether nothing was forgotten.", True)
     instances: list[Identity] = described("In order of model_name, host and port.")
 
 
@@ -314,7 +316,7 @@ class Event(Identity):
     old: EventState = described("The state before.", "healthy")
     new: EventState = described("The state after.", "drained")
     verb: str = described("register, heartbeat, deregister, drain, undrain, prune or expire.", "drain")
-    actor: ActorName = described("Who.", "operator")
+    actor: ActorName = described("What caused it.", "operator")
     address: str | None = described("Where the call came from.", ADDRESS)
     reason: str | None = described("Why, in the operator's words.", REASON)
 
@@ -323,17 +325,17 @@ class Events(Versioned):
     """The events."""
 
     stream: str = described("Names the numbering: ids of another stream mean nothing in it.", STREAM)
-    last_id: int = described("Of the newest event there is; 0 for none.", 42)
-    missed: bool = described("Some that were asked for are forgotten.", False)
+    last_id: int = described("The id of the newest event; 0 without events.", 42)
+    missed: bool = described("Some of the requested events are forgotten.", False)
     events: list[Event] = described("In order of their ids.")
 
 
 class AboutController(Model):
     """The controller itself."""
 
-    version: str = described("Of its package.", "1.0.0")
+    version: str = described("The version of its package.", "1.0.0")
     started_at: datetime = described("When its process started.", TIME)
-    leaving: bool = described("It ends soon.", False)
+    leaving: bool = described("Whether it ends soon.", False)
 
 
 class AboutRegistry(Model):
@@ -342,16 +344,18 @@ class AboutRegistry(Model):
     kind: str = described("embedded, sqlite, mysql, mariadb or remote.", "mariadb")
     place: str | None = described("Where it keeps its facts.", "db1:3306/dbgpt")
     durable: bool = described("Whether they outlive the controller's process.", True)
-    ready: bool = described("Lists can be answered.", True)
+    ready: bool = described("Whether lists can be answered.", True)
     reason: str | None = described("What is not as it should be.", None)
 
 
 class Settings(Model):
     """What the controller was started with."""
 
-    heartbeat_interval_secs: float = described("How often workers should beat.", 20.0, default=None)
-    heartbeat_timeout_secs: float = described("A beat older than this is too old.", 60.0, default=None)
-    max_instances: int = described("More are refused.", 200_000, default=None)
+    heartbeat_interval_secs: float = described("Seconds between two heartbeats of a worker.", 20.0, default=None)
+    heartbeat_timeout_secs: float = described(
+        "Seconds after its last heartbeat from which an instance is unhealthy.", 60.0, default=None
+    )
+    max_instances: int = described("Instances beyond this number are refused.", 200_000, default=None)
 
 
 class ModelCounts(Model):
@@ -371,8 +375,8 @@ class Status(Listed):
     registry: AboutRegistry
     settings: Settings
     models: list[ModelCounts] = described("In order of model_name.")
-    watchers: int = described("How many watch at this controller.", 0)
-    last_event_id: int | None = described("Of the newest event; null while it is not known.", 42)
+    watchers: int = described("How many watches this controller serves.", 0)
+    last_event_id: int | None = described("The id of the newest event; null while it is not known.", 42)
 
 
 EXAMPLE_STREAM = (

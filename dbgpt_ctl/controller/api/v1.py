@@ -1,6 +1,6 @@
 """The endpoints beyond DB-GPT's, under /api/v1: parse the request, call the registry once, answer.
 
-They are ordinary routes of FastAPI, because nobody calls them at the rate of heartbeats. Answers are versioned.
+They are ordinary routes of FastAPI, because they are called far less often than heartbeats. Answers carry a version.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ApiEndpoints:
         )
 
     async def instances(self, request: Request) -> Response:
-        """All instances with all their facts, or those that match all that is given."""
+        """All instances with all their facts, or those that match every parameter."""
         instance_filter = InstanceFilter.parse(request.query_params)
         listing = await self._controller.registry.list(instance_filter.model_name)
         encoded = await _encoded(entry for entry in listing.entries if instance_filter.matches_entry(entry))
@@ -106,7 +106,7 @@ class ApiEndpoints:
         return self._drained(_known(key, await self._controller.registry.undrain(key, actor=operator(request))))
 
     async def prune(self, request: Request) -> Response:
-        """Forgets what has been unhealthy or deregistered for longer, never what is drained."""
+        """Forgets instances that have been unhealthy or deregistered for longer, but no drained ones."""
         fields = reject_unknown_fields(await json_object(request), "older_than_secs", "dry_run")
         older_than = parse_older_than(fields.get("older_than_secs"))
         dry_run = parse_switch("dry_run", fields.get("dry_run", False))
@@ -128,7 +128,7 @@ class ApiEndpoints:
         )
 
     async def status(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
-        """How this controller and its registry are, and how many instances of each model are in which state."""
+        """The state of this controller and of its registry, and the number of instances by model and state."""
         controller = self._controller
         info, health = controller.registry.describe(), controller.registry.health()
         listing, last_event_id = await self._listing_and_last_event_id()

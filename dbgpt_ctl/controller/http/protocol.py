@@ -44,7 +44,7 @@ INTERNALS = {
 
 
 def missing_internals() -> list[str]:
-    """What this module uses of uvicorn and this version of uvicorn does not have."""
+    """The parts of uvicorn that this module uses and this version does not have."""
     return [
         f"{owner.__name__}.{name}" for owner, names in INTERNALS.items() for name in names if not hasattr(owner, name)
     ]

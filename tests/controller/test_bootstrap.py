@@ -1,0 +1,104 @@
+"""A controller that is put together from settings, alone or inside a foreign application."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from fastapi import BackgroundTasks, Depends, FastAPI
+from starlette.exceptions import HTTPException
+
+from dbgpt_ctl.controller.bootstrap import initialize_controller
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from tests.controller.conftest import TIMEOUT
+from tests.support.server import running_app, running_controller
+
+if TYPE_CHECKING:
+    from tests.support.clock import ManualClock
+
+GOOD: dict[str, Any] = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
+
+
+def get(url: str, path: str) -> httpx.Response:
+    return httpx.get(url + path, trust_env=False)
+
+
+def test_a_foreign_application_may_write_to_its_answers(clock: ManualClock) -> None:
+    """Its background tasks run once for each call, and headers that its middleware adds are those of one call."""
+    ran: list[int] = []
+
+    def dependency(tasks: BackgroundTasks) -> None:
+        tasks.add_task(ran.append, len(ran))
+
+    class Tagging:
+        def __init__(self, app: Any) -> None:
+            self._app = app
+            self._calls = 0
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            self._calls += 1
+
+            async def tagged(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    message["headers"].append((b"x-call", b"%d" % self._calls))
+                await send(message)
+
+            await self._app(scope, receive, tagged)
+
+    app = FastAPI(dependencies=[Depends(dependency)])
+    app.add_middleware(Tagging)
+    initialize_controller(app, registry=EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT))
+    transport = httpx.ASGITransport(app)
+
+    async def scenario() -> None:
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://x") as http,
+        ):
+            replies = [await http.post("/api/controller/heartbeat", json=GOOD) for _ in range(3)]
+            tags = [reply.headers.get_list("x-call") for reply in replies]
+            assert tags == [[str(int(tags[0][0]) + count)] for count in range(3)]
+
+    asyncio.run(scenario())
+    assert ran == [0, 1, 2]
+
+
+def test_mounted_in_a_foreign_application(clock: ManualClock) -> None:
+    events: list[str] = []
+
+    async def lifespan(_app: FastAPI) -> Any:
+        events.append("up")
+        yield
+        events.append("down")
+
+    app = FastAPI(lifespan=asynccontextmanager(lifespan))
+
+    @app.get("/mine")
+    async def mine() -> None:
+        raise HTTPException(418, "short and stout")
+
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    controller = initialize_controller(app, registry=registry)
+    assert controller is not None
+    assert controller.registry is registry
+    with running_app(app) as url:
+        assert events == ["up"]
+        assert httpx.post(url + "/api/controller/models", json=GOOD, trust_env=False).content == b"true"
+        assert len(get(url, "/api/controller/models").json()) == 1
+        assert get(url, "/api/controller/models?healthy_only=x").json()["code"] == "invalid_instance"
+        assert get(url, "/mine").json() == {"detail": "short and stout"}  # its own errors stay its own
+    assert events == ["up", "down"]
+    assert not registry.health().ready
+
+
+def test_a_controller_in_front_of_a_controller(clock: ManualClock) -> None:
+    with running_controller(EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)) as behind:
+        app = FastAPI()
+        initialize_controller(app, remote_controller_addr=behind)
+        with running_app(app) as front:
+            assert httpx.post(front + "/api/controller/models", json=GOOD, trust_env=False).content == b"true"
+            assert get(front, "/api/controller/models").content == get(behind, "/api/controller/models").content
+            assert httpx.delete(front + "/api/controller/models", params=GOOD, trust_env=False).content == b"true"
+            assert [each["healthy"] for each in get(behind, "/api/controller/models").json()] == [False]

@@ -7,7 +7,7 @@ parse back is not offered.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.output.escaping import escape_of, escaped
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
@@ -15,11 +15,19 @@ from dbgpt_ctl.cli.parsing.references import parse_reference, reference_of
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import CtlError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 FILES = "the name of a file"
 """Help text of a candidate that lets the shell complete a file name."""
 TYPES = {"llm": "language models", "text2vec": "embeddings", "reranker": "rerankers", "service": "DB-GPT's own parts"}
 TIMEOUT_SECS = 0.3
 """How long TAB waits for the controllers, name lookups and failover included."""
+
+
+def one_of(words: Sequence[str]) -> Callable[[str], list[str]]:
+    """A function that returns those of the words that continue a text."""
+    return lambda incomplete: [str(word) for word in words if word.startswith(incomplete)]
 
 
 def files(incomplete: str) -> list[tuple[str, str]]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 import os
-from functools import wraps
+from functools import partial, wraps
 from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.settings.load import Knob, knobs_of
 
@@ -26,19 +25,12 @@ UNDERSCORES_TOO = {"token_normalize_func": lambda token: token.replace("_", "-")
 
 def output_option(*formats: OutputFormat, help: str) -> Any:  # noqa: A002 - Typer's own word
     """`--output`, for a command that prints in these formats only."""
-    words = [each.value for each in formats]
-
-    def parse(word: str) -> OutputFormat:
-        if word not in words:
-            raise ValueError(f"{quoted(word)} is not one of {', '.join(words)}")
-        return OutputFormat(word)
-
     return typer.Option(
         "--output",
         "-o",
-        metavar=f"<{'|'.join(words)}>",
-        parser=parse,
-        autocompletion=lambda incomplete: [word for word in words if word.startswith(incomplete)],
+        metavar=f"<{'|'.join(formats)}>",
+        parser=partial(OutputFormat.parse, formats),
+        autocompletion=candidates.one_of(formats),
         help=help,
     )
 
@@ -139,7 +131,6 @@ def _option(knob: Knob) -> Any:
 
 
 def _candidates(knob: Knob) -> Callable[[str], Any] | None:
-    words = knob.kind.words
-    if words:
-        return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+    if knob.kind.words:
+        return candidates.one_of(knob.kind.words)
     return candidates.files if knob.kind.metavar == "PATH" else None

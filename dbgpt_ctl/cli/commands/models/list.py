@@ -73,7 +73,7 @@ States = Annotated[
     typer.Option(
         "--state",
         metavar="STATE",
-        autocompletion=lambda incomplete: [state.value for state in STATES if state.startswith(incomplete)],
+        autocompletion=candidates.one_of(STATES),
         help="Only this state: healthy, unhealthy, drained or deregistered; repeat it or use commas for several.",
     ),
 ]

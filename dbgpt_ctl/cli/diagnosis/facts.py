@@ -58,10 +58,11 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObservedInstance:
-    """One instance as the first controller that lists it reports it."""
+    """One instance as the first controller that lists it reports it, and the probe of its address, if there was one."""
 
     known: KnownInstance
     controller: ControllerFacts = field(repr=False)
+    probe: Probe | None = None
 
     @property
     def key(self) -> InstanceKey:
@@ -184,7 +185,8 @@ class Facts:
         for controller in self.answering:
             for known in controller.instances:
                 if self.model_filter.matches(known.model_name):
-                    first.setdefault(known.key, ObservedInstance(known, controller))
+                    probe = self.probes.get(Endpoint(known.host, known.port))
+                    first.setdefault(known.key, ObservedInstance(known, controller, probe))
         return tuple(first[key] for key in sorted(first))
 
     @cached_property
@@ -201,10 +203,6 @@ class Facts:
         if self.counts is not None:
             return self.counts
         return {name: Counter(each.state for each in instances) for name, instances in self.by_model.items()}
-
-    def probe_of(self, instance: ObservedInstance) -> Probe | None:
-        """The result of the probe of its address; None where it was not probed."""
-        return self.probes.get(instance.endpoint)
 
 
 class Severity(StrEnum):
@@ -289,22 +287,59 @@ def rule(
     return make
 
 
+def controller_rule(
+    code: str, severity: Severity, summary: str, *, fix: str, scope: Scope = Scope.MODEL | Scope.CLUSTER
+) -> Callable[[Callable[[ControllerFacts], str]], Rule[Facts]]:
+    """Makes a rule of a function that returns the evidence of one controller, or "" where it does not apply.
+
+    All controllers with the same cause are one finding.
+    """
+
+    def make(detail: Callable[[ControllerFacts], str]) -> Rule[Facts]:
+        def check(facts: Facts) -> Iterator[Finding]:
+            details = ((controller.url, detail(controller)) for controller in facts.controllers)
+            evidence = tuple(Evidence(text, url) for url, text in details if text)
+            if evidence:
+                yield Finding(severity, summary, evidence)
+
+        check.__doc__ = detail.__doc__
+        return rule(code, fix=fix, scope=scope)(check)
+
+    return make
+
+
+def instance_rule(
+    code: str,
+    severity: Severity,
+    one: str,
+    many: str,
+    *,
+    fix: str,
+    fix_of: Callable[[Sequence[ObservedInstance]], str] = lambda instances: "",  # noqa: ARG005
+    scope: Scope = Scope.MODEL | Scope.CLUSTER,
+) -> Callable[[Callable[[ObservedInstance], str]], Rule[Facts]]:
+    """Makes a rule of a function that returns the evidence of one instance, or "" where it does not apply.
+
+    All instances with the same cause are one finding: its summary is `one`, or `many` with the number `{n}`. `fix_of`
+    may return a fix that names these instances.
+    """
+
+    def make(detail: Callable[[ObservedInstance], str]) -> Rule[Facts]:
+        def check(facts: Facts) -> Iterator[Finding]:
+            details = {instance: text for instance in facts.instances if (text := detail(instance))}
+            if details:
+                summary = one if len(details) == 1 else many.format(n=len(details))
+                evidence = tuple(Evidence(text, instance.reference) for instance, text in details.items())
+                keys = tuple(instance.key for instance in details)
+                yield Finding(severity, summary, evidence, fix_of(list(details)), keys)
+
+        check.__doc__ = detail.__doc__
+        return rule(code, fix=fix, scope=scope)(check)
+
+    return make
+
+
 def diagnose(rules: Iterable[Rule[F]], facts: F, scope: Scope = ANY_SCOPE) -> list[Finding]:
     """What the rules of a scope find: errors, then warnings, then infos; among equals in the order of the rules."""
     findings = [finding for rule in rules if rule.scope & scope for finding in rule(facts)]
     return sorted(findings, key=lambda finding: list(Severity).index(finding.severity))
-
-
-def of_instances(  # noqa: PLR0917 - in the order of reading: severity, instances, texts, evidence, fix
-    severity: Severity,
-    instances: Sequence[ObservedInstance],
-    one: str,
-    many: str,
-    detail: Callable[[ObservedInstance], str],
-    fix: str = "",
-) -> Iterator[Finding]:
-    """One finding for all instances with the same cause; none for no instance. `many` has a `{n}`."""
-    if instances:
-        summary = one if len(instances) == 1 else many.format(n=len(instances))
-        evidence = tuple(Evidence(detail(instance), instance.reference) for instance in instances)
-        yield Finding(severity, summary, evidence, fix, tuple(instance.key for instance in instances))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.diagnosis.facts import Evidence, Finding, Scope, Severity, rule
+from dbgpt_ctl.cli.diagnosis.facts import Evidence, Finding, Scope, Severity, controller_rule, rule
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.instances import duration_text
 from dbgpt_ctl.cli.parsing.references import reference_of
@@ -144,98 +144,103 @@ def different(facts: Facts) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, "the controllers name different registries", (_homes(reporting),))
 
 
-@rule(
+@controller_rule(
     "registry-stale",
+    Severity.ERROR,
+    "the registry is away, and lists may be out of date",
     fix="bring the database back; nothing else is needed, heartbeats and lists recover by themselves",
     scope=_ALL_BUT_LIST | Scope.LIST,
 )
-def stale(facts: Facts) -> Iterator[Finding]:
+def stale(controller: ControllerFacts) -> str:
     """The registry's database is away: lists are the last known ones, and nothing can register."""
-    for controller in facts.answering:
-        if controller.stale_since:
-            detail = f"its registry is away; this is what it held {controller.ago(controller.stale_since)}"
-            evidence = (Evidence(f"{detail}{_reason(controller)}", controller.url),)
-            yield Finding(Severity.ERROR, "the registry is away, and lists may be out of date", evidence)
+    if controller.stale_since is None:
+        return ""
+    held = f"this is what it held {controller.ago(controller.stale_since)}"
+    return f"its registry is away; {held}{_reason(controller)}"
 
 
-@rule(
+@controller_rule(
     "states-held",
+    Severity.WARNING,
+    "the registry was away, and some states are held as they were",
     fix="wait: it ends by itself; then an instance without a new heartbeat is unhealthy",
     scope=_ALL_BUT_LIST | Scope.LIST,
 )
-def held(facts: Facts) -> Iterator[Finding]:
+def held(controller: ControllerFacts) -> str:
     """The registry was away: for one heartbeat timeout some instances are shown as they were before."""
-    for controller in facts.answering:
-        if controller.held_until and controller.time:
-            left = max(0, round((controller.held_until - controller.time).total_seconds()))
-            until = f"until {controller.held_until:%H:%M:%S} UTC"
-            detail = f"its registry was away; for {left}s more, {until}, some instances are shown as they were before"
-            evidence = (Evidence(detail, controller.url),)
-            yield Finding(Severity.WARNING, "the registry was away, and some states are held as they were", evidence)
+    if controller.held_until is None or controller.time is None:
+        return ""
+    left = max(0, round((controller.held_until - controller.time).total_seconds()))
+    until = f"until {controller.held_until:%H:%M:%S} UTC"
+    return f"its registry was away; for {left}s more, {until}, some instances are shown as they were before"
 
 
-@rule("registry-not-ready", fix="bring its database back; the controller's log says more", scope=_ALL_BUT_LIST)
-def not_ready(facts: Facts) -> Iterator[Finding]:
+@controller_rule(
+    "registry-not-ready",
+    Severity.ERROR,
+    "a registry cannot be read",
+    fix="bring its database back; the controller's log says more",
+    scope=_ALL_BUT_LIST,
+)
+def not_ready(controller: ControllerFacts) -> str:
     """The controller answers, and its registry cannot be read: lists fail."""
-    for controller, status in _reporting(facts):
-        if not status.ready:
-            evidence = (Evidence(f"its registry cannot be read{_reason(controller)}", controller.url),)
-            yield Finding(Severity.ERROR, "a registry cannot be read", evidence)
+    is_ready = controller.status is None or controller.status.ready
+    return "" if is_ready else f"its registry cannot be read{_reason(controller)}"
 
 
-@rule("registry-degraded", fix="see the controller's log", scope=_ALL_BUT_LIST)
-def degraded(facts: Facts) -> Iterator[Finding]:
+@controller_rule(
+    "registry-degraded", Severity.WARNING, "a registry is degraded", fix="see the controller's log", scope=_ALL_BUT_LIST
+)
+def degraded(controller: ControllerFacts) -> str:
     """The controller answers, and reports itself that something is wrong with its registry."""
-    for controller, status in _reporting(facts):
-        if status.reason and status.ready and not controller.stale_since and not controller.held_until:
-            evidence = (Evidence(escaped(status.reason), controller.url),)
-            yield Finding(Severity.WARNING, "a registry is degraded", evidence)
+    status, is_known = controller.status, controller.stale_since or controller.held_until
+    return escaped(status.reason) if status and status.ready and status.reason and not is_known else ""
 
 
-@rule(
+@controller_rule(
     "controller-leaving",
+    Severity.WARNING,
+    "a controller is about to end",
     fix="nothing, if it is being restarted; else start ctl serve again",
     scope=_ALL_BUT_LIST,
 )
-def leaving(facts: Facts) -> Iterator[Finding]:
+def leaving(controller: ControllerFacts) -> str:
     """A controller was stopped, and serves on until its clients have moved to another one."""
-    evidence = tuple(
-        Evidence("it is leaving", controller.url) for controller, status in _reporting(facts) if status.leaving
-    )
-    if evidence:
-        yield Finding(Severity.WARNING, "a controller is about to end", evidence)
+    return "it is leaving" if controller.status and controller.status.leaving else ""
 
 
-@rule("clock", fix="let both machines keep their time by NTP; with several database hosts: ctl db check")
-def clock(facts: Facts) -> Iterator[Finding]:
-    """The registry's clock and this machine's differ. States are derived by the registry's, so they are right."""
-    evidence = tuple(
-        Evidence(f"{duration_text(abs(skew).total_seconds())} {_direction(skew)} this machine", controller.url)
-        for controller in facts.answering
-        if (skew := controller.skew) is not None and abs(skew) > SKEW
-    )
-    if evidence:
-        yield Finding(Severity.WARNING, "clocks differ", evidence)
-
-
-@rule("timeout-short", fix="raise --heartbeat-timeout-secs well above both, such as 60")
-def short_timeout(facts: Facts) -> Iterator[Finding]:
-    """The heartbeat timeout is not longer than the heartbeat interval: live workers expire between two heartbeats."""
-    for controller, status in _reporting(facts):
-        timeout, interval = status.heartbeat_timeout_secs, status.heartbeat_interval_secs or 0.0
-        if timeout is not None and timeout <= max(interval, SERVICE_BEAT_SECS):
-            detail = f"heartbeat_timeout_secs {timeout:g}; workers beat every {interval:g}s"
-            if timeout > interval:
-                detail += f", WorkerManager@service every {SERVICE_BEAT_SECS}s"
-            evidence = (Evidence(detail, controller.url),)
-            yield Finding(Severity.WARNING, "the heartbeat timeout is too short for DB-GPT's workers", evidence)
-
-
-@rule(
-    "registry-nearly-full",
-    fix="ctl models prune --older-than 1d, or a higher --max-instances",
-    scope=Scope.CLUSTER,
+@controller_rule(
+    "clock",
+    Severity.WARNING,
+    "clocks differ",
+    fix="let both machines keep their time by NTP; with several database hosts: ctl db check",
 )
+def clock(controller: ControllerFacts) -> str:
+    """The registry's clock and this machine's differ. States are derived by the registry's, so they are right."""
+    skew = controller.skew
+    if skew is None or abs(skew) <= SKEW:
+        return ""
+    direction = "ahead of" if skew > timedelta() else "behind"
+    return f"{duration_text(abs(skew).total_seconds())} {direction} this machine"
+
+
+@controller_rule(
+    "timeout-short",
+    Severity.WARNING,
+    "the heartbeat timeout is too short for DB-GPT's workers",
+    fix="raise --heartbeat-timeout-secs well above both, such as 60",
+)
+def short_timeout(controller: ControllerFacts) -> str:
+    """The heartbeat timeout is not longer than the heartbeat interval: live workers expire between two heartbeats."""
+    timeout = controller.status.heartbeat_timeout_secs if controller.status else None
+    interval = (controller.status.heartbeat_interval_secs if controller.status else None) or 0.0
+    if timeout is None or timeout > max(interval, SERVICE_BEAT_SECS):
+        return ""
+    service = f", WorkerManager@service every {SERVICE_BEAT_SECS}s" if timeout > interval else ""
+    return f"heartbeat_timeout_secs {timeout:g}; workers beat every {interval:g}s{service}"
+
+
+@rule("registry-nearly-full", fix="ctl models prune --older-than 1d, or a higher --max-instances", scope=Scope.CLUSTER)
 def nearly_full(facts: Facts) -> Iterator[Finding]:
     """The registry is nearly full: when it is full, new instances are refused, and their workers end."""
     for controller, status in _reporting(facts):
@@ -255,21 +260,16 @@ def open_secrets(facts: Facts) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, "a file with secrets can be read by others", evidence, fix)
 
 
-@rule(
+@controller_rule(
     "stock-controller",
+    Severity.INFO,
+    "no /api/v1 here: times and causes of drains, deregisters and expiries are unknown",
     fix="ctl serve in its place records all of that (docs/moving-from-dbgpt.md)",
     scope=_ALL_BUT_LIST,
 )
-def stock(facts: Facts) -> Iterator[Finding]:
+def stock(controller: ControllerFacts) -> str:
     """DB-GPT's own controller, or an older ctl, answers: it records neither times nor reasons of what happened."""
-    evidence = tuple(
-        Evidence("it has no /api/v1", controller.url)
-        for controller in facts.controllers
-        if controller.is_stock or _kind(controller) in _WITHOUT_V1
-    )
-    if evidence:
-        summary = "no /api/v1 here: times and causes of drains, deregisters and expiries are unknown"
-        yield Finding(Severity.INFO, summary, evidence)
+    return "it has no /api/v1" if controller.is_stock or _kind(controller) in _WITHOUT_V1 else ""
 
 
 def nobody(controllers: Sequence[ControllerFacts]) -> str:
@@ -333,7 +333,3 @@ def _is_settled(controller: ControllerFacts, instance: KnownInstance) -> bool:
 def _reason(controller: ControllerFacts) -> str:
     reason = controller.status.reason if controller.status else None
     return f" ({escaped(reason)})" if reason else ""
-
-
-def _direction(skew: timedelta) -> str:
-    return "ahead of" if skew > timedelta() else "behind"

@@ -67,10 +67,11 @@ def new_lab(openai: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory, pytest
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failure shows the last words of every process that took part."""
+    """A failure shows the last log lines of every process. All skips name one place, so that they share a line."""
     report = yield
     if report.failed:
-        report.sections.extend(
-            (f"log of {process.name}", process.tail()) for process in item.config.stash.get(_STARTED, [])
-        )
+        started = item.config.stash.get(_STARTED, [])
+        report.sections.extend((f"log of {process.name}", process.tail()) for process in started)
+    elif isinstance(report.longrepr, tuple):
+        report.longrepr = (str(item.path.parent), 0, report.longrepr[2])
     return report

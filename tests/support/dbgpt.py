@@ -127,7 +127,7 @@ def _python311() -> Path:
     for python in candidates:
         if os.access(python, os.X_OK) and _version_of(python) == "3.11":
             return python
-    raise NoPythonError("DB-GPT can be installed for Python 3.11 only, and there is no python3.11 with venv on PATH")
+    raise NoPythonError("DB-GPT can be installed for Python 3.11 only, and no python3.11 with venv is on PATH")
 
 
 def _version_of(python: Path) -> str:

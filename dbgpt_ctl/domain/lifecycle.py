@@ -1,4 +1,4 @@
-"""The states of an instance at a time, derived from its facts (rule 2). Pure: no I/O, time is an argument.
+"""The states of an instance at a time, derived from its facts, and the changes of them (rule 2). Pure, without I/O.
 
 `now` is the time, `timeout` is the heartbeat timeout, and `hold` is the time after an outage of the registry in which
 states are held (rule 8; see `registry_outage`).
@@ -6,15 +6,16 @@ states are held (rule 8; see `registry_outage`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.events import announce_command, announce_expiry, is_expiry_unannounced
+from dbgpt_ctl.domain.events import ABSENT, EXPIRED, Change
 from dbgpt_ctl.domain.instance import BEATING, InstanceState
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from dbgpt_ctl.domain.events import Cause, Change
+    from dbgpt_ctl.domain.events import Cause
     from dbgpt_ctl.domain.instance import ListedInstance, ModelInstance
     from dbgpt_ctl.domain.registry_outage import Hold, Pulse
 
@@ -64,7 +65,12 @@ def is_forgotten(instance: ModelInstance, now: datetime, timeout: timedelta, hol
 
 
 class Evaluation:
-    """The evaluation of stored facts at one time, with a pulse also of whether states are held then."""
+    """The evaluation of stored facts at one time: states, held ones too if there is a pulse, and changes to announce.
+
+    Beside the facts of an instance, a registry stores the state that the last event reported
+    (`ModelInstance.announced_state`). It stores a change, its event and that state together: of several controllers
+    exactly one writes the event, once.
+    """
 
     def __init__(self, now: datetime, pulse: Pulse | None, timeout: timedelta) -> None:
         self.now = now
@@ -94,7 +100,7 @@ class Evaluation:
 
     def is_expiry_unannounced(self, instance: ModelInstance) -> bool:
         """Whether it has expired and no event reports it yet."""
-        return is_expiry_unannounced(instance, self.state_of(instance))
+        return may_expire(instance) and self.state_of(instance) is InstanceState.UNHEALTHY
 
     def expires_at(self, instance: ModelInstance) -> datetime:
         """The time from which its heartbeat is too old: after `timeout` or, if its state was held, after the hold."""
@@ -106,12 +112,26 @@ class Evaluation:
         """The facts and the change of an expiry that is not announced yet; the same facts and none otherwise."""
         if not self.is_expiry_unannounced(instance):
             return instance, []
-        announced, change = announce_expiry(instance, self.expires_at(instance))
-        return announced, [change]
+        expires_at = self.expires_at(instance)
+        change = Change(expires_at, instance.key, instance.announced_state, InstanceState.UNHEALTHY, EXPIRED)
+        return replace(instance, announced_state=InstanceState.UNHEALTHY, flaps=instance.flaps + 1), [change]
 
     def announce_command(
         self, before: ModelInstance | None, after: ModelInstance | None, cause: Cause
     ) -> tuple[ModelInstance | None, list[Change]]:
-        """The facts `after` a command as announced, and its changes. `after` None: the instance is forgotten."""
-        state = InstanceState.DEREGISTERED if after is None else self.state_of(after)
-        return announce_command(before, after, state, self.now, cause)
+        """The facts `after` a command with their announced state, and the changes to store as events, in order.
+
+        `before` None: the instance was unknown; `after` None: it is forgotten. The caller announces an expiry before
+        the command first.
+        """
+        old = ABSENT if before is None or before.removed else before.announced_state
+        new, switched = ABSENT, False
+        if after is not None:
+            state = self.state_of(after)
+            new = ABSENT if after.removed else state
+            switched = before is not None and old != ABSENT and before.enabled != after.enabled
+            after = after if after.announced_state == state else replace(after, announced_state=state)
+        subject = after or before
+        if subject is None or (old == new and not switched):
+            return after, []
+        return after, [Change(self.now, subject.key, old, new, cause)]

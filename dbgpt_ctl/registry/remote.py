@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -239,40 +240,16 @@ def _entries(
 
 def _entry(reported: Mapping[str, Any]) -> ListedInstance | None:
     try:
-        facts = Registration.parse(reported)
+        sent = Registration.parse(reported)
     except InvalidInstance:
         return None
     heartbeat = read_time(reported.get("last_heartbeat"))
-    last_heartbeat = NEVER if heartbeat is None else heartbeat.astimezone(UTC)
-    instance = ModelInstance(
-        key=facts.key,
-        weight=facts.weight,
-        check_healthy=facts.check_healthy,
-        enabled=facts.enabled,
-        prompt_template=facts.prompt_template,
-        registered_at=last_heartbeat,
-        last_heartbeat=last_heartbeat,
-    )
-    return ListedInstance(instance, reported_state(healthy=reported.get("healthy") is True, enabled=facts.enabled))
+    instance = ModelInstance.first(sent, NEVER if heartbeat is None else heartbeat.astimezone(UTC))
+    return ListedInstance(instance, reported_state(healthy=reported.get("healthy") is True, enabled=sent.enabled))
 
 
 def _lookup(known: KnownInstance) -> Lookup:
-    heartbeat = known.last_heartbeat or NEVER
-    instance = ModelInstance(
-        key=known.key,
-        weight=known.weight,
-        check_healthy=known.check_healthy,
-        enabled=known.enabled,
-        prompt_template=known.prompt_template,
-        registered_at=known.registered_at or heartbeat,
-        last_heartbeat=heartbeat,
-        deregistered_at=known.deregistered_at,
-        refused_at=known.refused_at,
-        drained_at=known.drained_at,
-        drained_by=known.drained_by,
-        drain_reason=known.drain_reason,
-        announced_state=known.state,
-        flaps=known.flaps,
-        removed=known.removed,
-    )
-    return Lookup(ListedInstance(instance, known.state), known.time)
+    facts = {fact.name: getattr(known, fact.name) for fact in fields(ModelInstance) if fact.name != "announced_state"}
+    facts["last_heartbeat"] = known.last_heartbeat or NEVER
+    facts["registered_at"] = known.registered_at or facts["last_heartbeat"]
+    return Lookup(ListedInstance(ModelInstance(**facts, announced_state=known.state), known.state), known.time)

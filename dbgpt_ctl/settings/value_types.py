@@ -47,7 +47,6 @@ class Host(Kind):
         super().__init__("HOST")
 
     def parse(self, text: str) -> str:
-        """The host without brackets."""
         value = _filled(text)
         if not value.isprintable() or re.search(r"[\s/@?#\\,]", value):
             raise ValueError("is not a host name or address: give it without scheme, path or spaces")
@@ -65,7 +64,6 @@ class Hosts(Kind):
         super().__init__("HOST[:PORT],...")
 
     def parse(self, text: str) -> str:
-        """The list as written."""
         from dbgpt_ctl.database_hosts import parse_hosts  # needed for a database only
 
         value = _filled(text)
@@ -86,7 +84,6 @@ class Whole(Kind):
         self.allowed = f"{low} to {high}"
 
     def parse(self, text: str) -> int:
-        """Decimal digits only."""
         digits = text.strip()
         if re.fullmatch(r"-?[0-9]{1,18}", digits) and self.low <= int(digits) <= self.high:
             return int(digits)
@@ -104,7 +101,6 @@ class Seconds(Kind):
         self.allowed = f"0 to {high}" if zero else f"above 0, to {high}"
 
     def parse(self, text: str) -> float:
-        """The number, which may have a fraction."""
         try:
             value = float(text)
         except ValueError:
@@ -115,7 +111,6 @@ class Seconds(Kind):
         return value
 
     def shown(self, value: Any) -> Any:
-        """Whole seconds without a fraction."""
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -127,7 +122,6 @@ class Ratio(Kind):
         self.allowed = "0 to 1"
 
     def parse(self, text: str) -> float:
-        """The number."""
         try:
             value = float(text)
         except ValueError:
@@ -137,7 +131,6 @@ class Ratio(Kind):
         return value
 
     def shown(self, value: Any) -> Any:
-        """0 and 1 without a fraction."""
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -168,7 +161,6 @@ class Word(Kind):
         self.allowed = ", ".join(words)
 
     def parse(self, text: str) -> str:
-        """The choice, in lower case."""
         word = _filled(text).lower()
         if word not in self.words:
             raise ValueError(f"is not one of {', '.join(self.words)}")
@@ -184,7 +176,6 @@ class Password(Kind):
         super().__init__("PASSWORD")
 
     def parse(self, text: str) -> str:
-        """The text."""
         return text
 
     def shown(self, value: Any) -> Any:

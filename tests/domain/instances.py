@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from dbgpt_ctl.domain.events import announce_expiry
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance, Registration
 from tests.support.clock import START
 
@@ -17,6 +16,6 @@ SENT = Registration(KEY)
 HEALTHY = ModelInstance.first(SENT, START)
 DISABLED = ModelInstance.first(Registration(KEY, enabled=False), START)
 """Its own first register had `enabled` false."""
-EXPIRED = announce_expiry(HEALTHY, START + TIMEOUT)[0]
+EXPIRED = replace(HEALTHY, announced_state=InstanceState.UNHEALTHY, flaps=1)
 DEREGISTERED = replace(HEALTHY.deregistered(LATER, remove=False), announced_state=InstanceState.DEREGISTERED)
 TOMBSTONE = replace(HEALTHY.deregistered(LATER, remove=True), announced_state=InstanceState.DEREGISTERED)

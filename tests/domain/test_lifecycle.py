@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from dbgpt_ctl.domain.events import WORKER, Cause
+from dbgpt_ctl.domain.events import EXPIRED as BY_EXPIRY
+from dbgpt_ctl.domain.events import OPERATOR, WORKER, Cause
 from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
 from dbgpt_ctl.domain.lifecycle import (
     Evaluation,
@@ -18,7 +19,7 @@ from dbgpt_ctl.domain.lifecycle import (
     tombstone_since,
 )
 from dbgpt_ctl.domain.registry_outage import Hold, Pulse
-from tests.domain.instances import DEREGISTERED, DISABLED, EXPIRED, HEALTHY, LATER, TIMEOUT, TOMBSTONE
+from tests.domain.instances import DEREGISTERED, DISABLED, EXPIRED, HEALTHY, KEY, LATER, SENT, TIMEOUT, TOMBSTONE
 from tests.support.clock import START
 
 MICRO = timedelta(microseconds=1)
@@ -103,6 +104,79 @@ def test_a_tombstone_is_held_through_an_outage(since: timedelta, *, forgotten: b
 
 def evaluation(now: datetime, pulse: Pulse | None = None) -> Evaluation:
     return Evaluation(now, pulse, TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        pytest.param(None, HEALTHY, [("absent", "healthy")], id="new"),
+        pytest.param(None, DISABLED, [("absent", "drained")], id="new and disabled"),
+        pytest.param(HEALTHY, HEALTHY.with_heartbeat(LATER), [], id="a heartbeat"),
+        pytest.param(HEALTHY, HEALTHY.drained(LATER, by=None, reason=None), [("healthy", "drained")], id="drain"),
+        pytest.param(DISABLED, DISABLED.undrained(), [("drained", "healthy")], id="undrain"),
+        pytest.param(HEALTHY, DEREGISTERED, [("healthy", "deregistered")], id="deregister"),
+        pytest.param(DEREGISTERED, DEREGISTERED.with_heartbeat(LATER), [], id="a refused heartbeat"),
+        pytest.param(
+            DEREGISTERED,
+            DEREGISTERED.drained(LATER, by=None, reason=None),
+            [("deregistered", "deregistered")],
+            id="drain of a deregistered one",
+        ),
+        pytest.param(DEREGISTERED, TOMBSTONE, [("deregistered", "absent")], id="removal"),
+        pytest.param(TOMBSTONE, TOMBSTONE.with_heartbeat(LATER), [], id="a heartbeat of a removed one"),
+        pytest.param(TOMBSTONE, TOMBSTONE.registered(SENT, LATER), [("absent", "healthy")], id="back"),
+        pytest.param(TOMBSTONE, DISABLED, [("absent", "drained")], id="back, and disabled"),
+        pytest.param(EXPIRED, EXPIRED.with_heartbeat(LATER), [("unhealthy", "healthy")], id="a heartbeat after expiry"),
+        pytest.param(EXPIRED, None, [("unhealthy", "absent")], id="pruned"),
+        pytest.param(TOMBSTONE, None, [], id="a tombstone forgotten"),
+        pytest.param(None, None, [], id="nothing"),
+    ],
+)
+def test_the_changes_of_a_command(
+    before: ModelInstance | None, after: ModelInstance | None, expected: list[tuple[str, str]]
+) -> None:
+    announced, changes = evaluation(LATER).announce_command(before, after, CAUSE)
+    assert [(change.old, change.new) for change in changes] == expected
+    assert all((change.time, change.key, change.cause) == (LATER, KEY, CAUSE) for change in changes)
+    if after is None:
+        assert announced is None
+    else:
+        assert announced == replace(after, announced_state=state_of(after, LATER, TIMEOUT))
+
+
+def test_a_command_without_a_change_makes_no_new_facts() -> None:
+    assert evaluation(LATER).announce_command(HEALTHY, HEALTHY, CAUSE)[0] is HEALTHY
+
+
+def test_a_drain_of_an_unhealthy_instance_is_announced() -> None:
+    late = evaluation(START + 2 * TIMEOUT)
+    drained = EXPIRED.drained(late.now, by=None, reason="disk")
+    announced, (change,) = late.announce_command(EXPIRED, drained, Cause("drain", OPERATOR, "disk"))
+    assert (change.old, change.new, change.cause.reason) == ("unhealthy", "unhealthy", "disk")
+    assert announced == drained
+
+
+@pytest.mark.parametrize("instance", [HEALTHY, DISABLED])
+def test_an_expiry_is_counted(instance: ModelInstance) -> None:
+    after, (change,) = evaluation(START + 2 * TIMEOUT).announce_expiry(instance)
+    assert after == replace(instance, announced_state=InstanceState.UNHEALTHY, flaps=1)
+    assert (change.old, change.new) == (instance.announced_state, "unhealthy")
+    assert (change.time, change.key, change.cause) == (START + TIMEOUT, KEY, BY_EXPIRY)
+
+
+@pytest.mark.parametrize(
+    ("instance", "age", "unannounced"),
+    [
+        (HEALTHY, 2 * TIMEOUT, True),
+        (DISABLED, 2 * TIMEOUT, True),
+        (HEALTHY, TIMEOUT, False),
+        (EXPIRED, 2 * TIMEOUT, False),
+        (DEREGISTERED, 2 * TIMEOUT, False),
+        (TOMBSTONE, 2 * TIMEOUT, False),
+    ],
+)
+def test_an_expiry_is_announced_once(instance: ModelInstance, age: timedelta, *, unannounced: bool) -> None:
+    assert evaluation(START + age).is_expiry_unannounced(instance) is unannounced
 
 
 def test_an_expiry_is_announced_at_the_time_when_the_heartbeat_got_too_old() -> None:

@@ -1,48 +1,71 @@
-"""Who may import whom. Imports point one way, and the client side never loads the server's libraries."""
+"""Who may import whom: imports point one way, no two modules import each other, and tests mirror the package.
+
+The client side never loads the server's libraries.
+"""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "dbgpt_ctl"
+from scripts.structure import circles, imported_by, source_files
+from tests.support.process import ROOT
 
-# A layer may import itself and what is named here; `errors` is the leaf.
-ALLOWED = {
-    "errors": set[str](),
-    "clock": set[str](),
+FOUNDATION = {"errors", "clock", "database_hosts", "database_types", "traceparent", "domain"}
+VIEW = {"errors", "domain", "client", "cli.output", "cli.parsing"}
+
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "clock": set(),
+    "database_hosts": set(),
+    "database_types": set(),
+    "traceparent": set(),
     "addresses": {"errors", "settings.masking"},
-    "database_hosts": set[str](),
-    "database_types": set[str](),
-    "traceparent": set[str](),
     "domain": {"errors"},
-    "settings.masking": {"errors"},
     "settings": {"errors", "addresses", "database_hosts", "database_types", "settings.masking"},
-    "tracing": {"errors", "clock", "settings.masking", "traceparent"},
-    "client": {"errors", "domain", "addresses", "traceparent"},
-    "registry": {"errors", "database_hosts", "database_types", "domain", "clock"},
-    "registry.remote": {"errors", "domain", "registry", "client", "traceparent"},
+    "settings.masking": {"errors"},
+    "tracing": {"errors", "clock", "traceparent", "settings.masking"},
+    "client": {"errors", "addresses", "traceparent", "domain"},
+    "registry": {"errors", "domain"},
+    "registry.embedded": {"errors", "clock", "domain", "registry"},
+    "registry.database": {"errors", "clock", "database_hosts", "database_types", "domain", "registry"},
+    "registry.remote": {"errors", "domain", "client", "registry"},
     "controller": {
-        "errors",
-        "database_hosts",
-        "database_types",
-        "domain",
-        "clock",
+        *FOUNDATION,
         "settings",
-        "registry",
-        "registry.remote",
         "tracing",
-        "traceparent",
+        "registry",
+        "registry.embedded",
+        "registry.database",
+        "registry.remote",
     },
-    "cli": {"errors", "clock", "domain", "addresses", "settings", "settings.masking", "client", "traceparent"},
-    "cli.commands.serve": {"errors", "settings", "cli", "controller"},
-    "cli.commands.db": {"errors", "clock", "domain", "settings", "cli", "controller", "registry"},
+    "cli": {"cli.framework", "cli.output"},
+    "cli.output": {"errors", "domain", "client", "cli.parsing"},
+    "cli.parsing": {"errors", "domain", "client", "cli.output", "cli.completion"},
+    "cli.completion": {*VIEW, "addresses", "settings", "cli.framework.typer_internals"},
+    "cli.framework.typer_internals": {"cli.output"},
+    "cli.framework": {
+        *{"errors", "clock", "traceparent", "settings", "client"},
+        *{"cli.output", "cli.parsing", "cli.completion", "cli.framework.typer_internals"},
+    },
+    "cli.diagnosis": {*VIEW, "addresses", "settings", "settings.masking", "cli.framework", "cli.completion"},
+    "cli.manifest": VIEW,
+    "cli.watch": {*VIEW, "clock", "cli.framework", "cli.diagnosis"},
+    "cli.commands": {
+        *{*VIEW, "clock", "addresses", "settings", "cli.framework", "cli.completion"},
+        *{"cli.diagnosis", "cli.manifest", "cli.watch"},
+    },
+    "cli.commands.db": {
+        *{"errors", "clock", "domain", "settings", "cli.framework", "cli.output", "cli.diagnosis"},
+        *{"registry.database", "controller"},
+    },
+    "cli.commands.serve": {"settings", "controller", "cli.framework", "cli.output"},
     "__main__": {"cli"},
 }
+"""A layer, by its folder or module, and the other layers that it may import. A module belongs to the longest name."""
 SERVER_LIBRARIES = {
     "fastapi",
     "starlette",
@@ -63,47 +86,69 @@ CLIENT_MODULES = [
     "dbgpt_ctl.cli",
     "dbgpt_ctl.cli.commands.models.register",
 ]
+CROSS_CUTTING = {
+    "chaos": "kill, stop and freeze real processes under load",
+    "interop": "the real DB-GPT",
+    "script": "a script of a pipeline",
+    "story": "the life of an instance through every surface",
+    "cli/commands/db/test_db.py": "the three commands of ctl db",
+    "cli/completion/test_shells.py": "completion in real shells",
+    "cli/framework/test_usage.py": "wrong usage of every command",
+    "cli/test_golden.py": "what every command prints",
+    "cli/test_hostile.py": "hostile names in every output",
+    "cli/test_process.py": "ctl as a process",
+    "registry/test_events.py": "events, over every kind of registry",
+    "registry/test_operate.py": "drain, undrain and prune, over every kind of registry",
+    "registry/test_retention.py": "retention, over every kind of registry",
+    "registry/test_stateful.py": "any sequence of calls, over every kind of registry",
+    "registry/embedded/test_events.py": "events in memory over a restart",
+    "registry/database/test_concurrency.py": "calls at the same time",
+    "registry/database/test_faults.py": "faults of a database server",
+    "registry/database/test_outage.py": "a database that is unavailable",
+    "registry/database/test_tls.py": "encrypted connections",
+    "registry/database/test_two_controllers.py": "two controllers on one database",
+    "tracing/test_endpoints.py": "the spans of every endpoint",
+    "tracing/test_remote.py": "a trace through two controllers",
+    "test_contributing.py": "the table of CONTRIBUTING.md",
+    "test_docs.py": "all documents",
+    "test_layers.py": "this file",
+    "test_package.py": "the built package",
+}
+"""Tests and folders of tests that belong to no single module, and their subject."""
+
+MODULES = source_files(ROOT)
+IMPORTS = {module: imported_by(path, MODULES) - {module} for module, path in MODULES.items()}
 
 
 def layer_of(module: str) -> str:
-    """`registry.database` belongs to `registry`, unless it is a layer of its own."""
-    parts = module.split(".")
-    return next((name for name in (".".join(parts[:3]), ".".join(parts[:2]), parts[0]) if name in ALLOWED), parts[0])
+    """The longest name in ALLOWED that the module is or is below."""
+    name = module.removeprefix("dbgpt_ctl.")
+    while name not in ALLOWED:
+        name, dot, _ = name.rpartition(".")
+        assert dot, f"{module} belongs to no layer: add it to ALLOWED"
+    return name
 
 
-def modules() -> list[tuple[str, Path]]:
-    paths = sorted(PACKAGE.rglob("*.py"))
-    named = [
-        (".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"), path) for path in paths
-    ]
-    return [(name, path) for name, path in named if name != "__init__"]
-
-
-def imports(path: Path) -> set[str]:
-    """Modules of this package that a file imports anywhere, also inside functions and for type checking."""
-    found = set[str]()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: relative import"
-            found |= {
-                f"{node.module}.{alias.name}"
-                for alias in node.names
-                if (PACKAGE.parent / node.module.replace(".", "/") / f"{alias.name}.py").exists()
-            }
-            found.add(node.module)
-    return {name.removeprefix("dbgpt_ctl.") for name in found if name.startswith("dbgpt_ctl.")}
-
-
-@pytest.mark.parametrize(("module", "path"), modules(), ids=[name for name, _ in modules()])
-def test_imports_point_one_way(module: str, path: Path) -> None:
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "dbgpt_ctl"])
+def test_imports_point_one_way(module: str) -> None:
     layer = layer_of(module)
-    assert layer in ALLOWED, f"{module} belongs to no layer: say here what it may import"
-    wrong = {name for name in imports(path) if layer_of(name) not in ALLOWED[layer] | {layer}}
-    if module == "cli":
-        wrong -= {"cli.serve", "cli.db"}
+    allowed = ALLOWED[layer] | {layer}
+    wrong = {name for name in IMPORTS[module] - {"dbgpt_ctl"} if layer_of(name) not in allowed}
     assert not wrong, f"{module} ({layer}) may not import {sorted(wrong)}"
+
+
+def test_every_layer_that_is_named_is_there() -> None:
+    named = ALLOWED.keys() | {name for allowed in ALLOWED.values() for name in allowed}
+    assert named == {layer_of(module) for module in MODULES if module != "dbgpt_ctl"}
+
+
+def test_no_modules_import_each_other() -> None:
+    """Imports for type checking count."""
+    assert circles(IMPORTS) == []
+
+
+def test_a_circle_is_noticed() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == [["b", "c"]]
 
 
 @pytest.mark.parametrize("module", CLIENT_MODULES)
@@ -112,3 +157,20 @@ def test_the_client_side_loads_no_server_library(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({tops} & {SERVER_LIBRARIES!r}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert loaded == []
+
+
+def test_tests_mirror_the_package() -> None:
+    """tests/PATH/test_X.py tests dbgpt_ctl/PATH/X.py or the package X, or X of benchmarks and scripts."""
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("test_*.py")):
+        name = path.relative_to(folder)
+        mirrored = name.with_name(name.stem.removeprefix("test_"))
+        places = (ROOT / "dbgpt_ctl" / mirrored, ROOT / mirrored)
+        there = any(place.with_suffix(".py").exists() or (place / "__init__.py").exists() for place in places)
+        listed = {name.parts[0], str(name)} & CROSS_CUTTING.keys()
+        assert there or listed, f"tests/{name} mirrors no module: move it, or list it in CROSS_CUTTING"
+
+
+def test_what_is_cross_cutting_is_there() -> None:
+    folder = Path(__file__).parent
+    assert [name for name in CROSS_CUTTING if not (folder / name).exists()] == []

@@ -115,6 +115,8 @@ def _add_examples(schema: Schema) -> Any:
     """Gives `schema` and all its parts an example, where they have none, and returns that of `schema`."""
     if "items" in schema:
         of_parts: Any = [_add_examples(schema["items"])]
+    elif schema.get("type") == "boolean":
+        of_parts = True
     else:
         of_parts = {name: _add_examples(field) for name, field in schema.get("properties", {}).items()}
     return schema.setdefault("examples", [of_parts])[0]

@@ -23,14 +23,14 @@ REASON = "new drivers"
 SWITCH = "In any case; also 1/0, yes/no, on/off; empty means false."
 
 
-def described(description: str, *examples: Any, default: Any = ..., **facts: Any) -> Any:
+def doc(description: str, *examples: Any, default: Any = ..., **facts: Any) -> Any:
     """One field; without a `default` it is required."""
     return Field(default, description=description, examples=list(examples) or None, **facts)
 
 
 def header(name: str, description: str, example: Any, default: Any = ..., **facts: Any) -> Any:
     """A field that is a header of a request or of an answer."""
-    return described(description, example, default=default, alias=name, json_schema_extra={"in": "header"}, **facts)
+    return doc(description, example, default=default, alias=name, json_schema_extra={"in": "header"}, **facts)
 
 
 class Model(BaseModel):
@@ -47,7 +47,7 @@ ActorName: TypeAlias = Literal[tuple(kind.value for kind in ActorKind)]  # type:
 class Identity(Model):
     """Which instance."""
 
-    model_name: str = described(
+    model_name: str = doc(
         "`NAME@TYPE` with exactly one `@`; TYPE is llm, text2vec, reranker, service or any other. "
         "Spaces around it are stripped, case and accents count.",
         "qwen3@llm",
@@ -55,30 +55,30 @@ class Identity(Model):
         max_length=MAX_TEXT_CHARS,
         pattern=r"^[^@]*[^@\s][^@]*@[^@]*[^@\s][^@]*$",
     )
-    host: str = described(
+    host: str = doc(
         "Host name or address at which the worker is called, without scheme, path or spaces.",
         "10.0.0.4",
         min_length=1,
         max_length=MAX_TEXT_CHARS,
     )
-    port: int = described("Port at which the worker is called. A number as text is taken too.", 8001, ge=1, le=MAX_PORT)
+    port: int = doc("Port at which the worker is called. A number as text is taken too.", 8001, ge=1, le=MAX_PORT)
 
 
 class Registration(Identity):
     """What a worker sends of itself. The other keys that DB-GPT's workers send are ignored."""
 
-    weight: float | None = described(
+    weight: float | None = doc(
         "A finite number; null means 1.0. DB-GPT's API servers do not look at it.", 1.0, default=1.0
     )
-    check_healthy: bool | None = described(
+    check_healthy: bool | None = doc(
         "Whether it is unhealthy when its last heartbeat is too old; null means true.", True, default=True
     )
-    enabled: bool | None = described(
+    enabled: bool | None = doc(
         "False: drained, in no list of healthy ones. Counts when the instance is new; null means true.",
         True,
         default=True,
     )
-    prompt_template: str | None = described(
+    prompt_template: str | None = doc(
         "Name of a prompt template; null and empty mean none.",
         None,
         "vicuna_v1.1",
@@ -92,14 +92,12 @@ class Instance(Identity):
 
     model_config = ConfigDict(extra="forbid")
 
-    weight: float = described("As registered.", 1.0)
-    check_healthy: bool = described("Whether it is unhealthy when its last heartbeat is too old.", True)
-    healthy: bool = described("Whether its last heartbeat is fresh and it is not deregistered.", True)
-    enabled: bool = described("False: drained by an operator.", True)
-    prompt_template: str | None = described(
-        "Name of a prompt template, if it has one.", None, max_length=MAX_TEXT_CHARS
-    )
-    last_heartbeat: datetime = described("When it last registered or beat, in UTC.", TIME)
+    weight: float = doc("As registered.", 1.0)
+    check_healthy: bool = doc("Whether it is unhealthy when its last heartbeat is too old.", True)
+    healthy: bool = doc("Whether its last heartbeat is fresh and it is not deregistered.", True)
+    enabled: bool = doc("False: drained by an operator.", True)
+    prompt_template: str | None = doc("Name of a prompt template, if it has one.", None, max_length=MAX_TEXT_CHARS)
+    last_heartbeat: datetime = doc("When it last registered or beat, in UTC.", TIME)
 
 
 class Instances(RootModel[list[Instance]]):
@@ -109,19 +107,13 @@ class Instances(RootModel[list[Instance]]):
 class Stored(RootModel[Literal[True]]):
     """Stored."""
 
-    root: Literal[True] = described("Always true.", True)
-
 
 class HeartbeatStored(RootModel[bool]):
     """Whether the heartbeat is stored; false: the instance is deregistered and must register."""
 
-    root: bool = described("Whether it is stored.", True)
-
 
 class WasKnown(RootModel[bool]):
     """Whether the instance was ever known."""
-
-    root: bool = described("Whether it was known.", True)
 
 
 class Health(Model):
@@ -129,8 +121,8 @@ class Health(Model):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: Literal["ok"] = described("Lists can be answered.", "ok")
-    reason: str = described(
+    status: Literal["ok"] = doc("Lists can be answered.", "ok")
+    reason: str = doc(
         "What is not as it should be: the database is away, or states are held.",
         "database db1:3306/dbgpt: Connection refused; lists are as of 2026-01-02T03:04:05+00:00",
         default=None,
@@ -140,13 +132,13 @@ class Health(Model):
 class Problem(Model):
     """Problem details (RFC 9457)."""
 
-    type: Literal["about:blank"] = described("Always this; `code` names the kind.", "about:blank")
-    title: str = described("The kind, for people.", "Invalid instance")
-    status: int = described("The HTTP status.", 422)
-    detail: str = described("One line: what is wrong, with what value, and what to do.", "port is missing")
-    code: str = described("The kind, for programs; stable.", "invalid_instance")
-    field: str = described("The field or parameter that is wrong.", "port", default=None)
-    instance_key: Identity = described("The identity that is not known.", default=None)
+    type: Literal["about:blank"] = doc("Always this; `code` names the kind.", "about:blank")
+    title: str = doc("The kind, for people.", "Invalid instance")
+    status: int = doc("The HTTP status.", 422)
+    detail: str = doc("One line: what is wrong, with what value, and what to do.", "port is missing")
+    code: str = doc("The kind, for programs; stable.", "invalid_instance")
+    field: str = doc("The field or parameter that is wrong.", "port", default=None)
+    instance_key: Identity = doc("The identity that is not known.", default=None)
 
 
 class ProblemHeaders(Model):
@@ -174,10 +166,8 @@ class ListHeaders(Model):
 class ListQuery(Model):
     """Which instances to list."""
 
-    model_name: str = described(
-        "Only instances of exactly this `NAME@TYPE`; empty means all.", "qwen3@llm", default=None
-    )
-    healthy_only: bool = described(
+    model_name: str = doc("Only instances of exactly this `NAME@TYPE`; empty means all.", "qwen3@llm", default=None)
+    healthy_only: bool = doc(
         f"Only what can be routed to: healthy, not drained, not deregistered. {SWITCH}", True, default=False
     )
 
@@ -185,16 +175,14 @@ class ListQuery(Model):
 class DeregisterQuery(Identity):
     """Which instance to deregister."""
 
-    remove_from_registry: bool = described(f"Whether it leaves every list. {SWITCH}", True, default=False)
+    remove_from_registry: bool = doc(f"Whether it leaves every list. {SWITCH}", True, default=False)
 
 
 class InstanceQuery(Model):
     """A filter of instances."""
 
-    model_name: str = described(
-        "Only instances of exactly this `NAME@TYPE`. Empty means all.", "qwen3@llm", default=None
-    )
-    host: str = described(
+    model_name: str = doc("Only instances of exactly this `NAME@TYPE`. Empty means all.", "qwen3@llm", default=None)
+    host: str = doc(
         "Only instances at this host, exactly as it is registered. Empty means all.", "10.0.0.4", default=None
     )
 
@@ -202,22 +190,22 @@ class InstanceQuery(Model):
 class KnownInstancesQuery(InstanceQuery):
     """Which instances to list."""
 
-    state: State = described("Only instances in this state. Empty means all.", "healthy", default=None)
+    state: State = doc("Only instances in this state. Empty means all.", "healthy", default=None)
 
 
 class EventsQuery(InstanceQuery):
     """Which events to list."""
 
-    port: int = described("Only instances at this port. Empty means all.", 8001, default=None, ge=1, le=MAX_PORT)
-    after: int = described("Only those with a higher id.", 41, default=None, ge=0, le=MAX_EVENT_ID)
-    since: datetime = described("Only those from this time on, with an offset.", TIME, default=None)
-    limit: int = described("At most this many.", 100, default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
+    port: int = doc("Only instances at this port. Empty means all.", 8001, default=None, ge=1, le=MAX_PORT)
+    after: int = doc("Only those with a higher id.", 41, default=None, ge=0, le=MAX_EVENT_ID)
+    since: datetime = doc("Only those from this time on, with an offset.", TIME, default=None)
+    limit: int = doc("At most this many.", 100, default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
 
 
 class WatchQuery(InstanceQuery):
     """What to watch, and from where."""
 
-    cursor: str = described("The same as the header `Last-Event-ID`.", CURSOR, default=None)
+    cursor: str = doc("The same as the header `Last-Event-ID`.", CURSOR, default=None)
     last_event_id: str = header(
         "Last-Event-ID",
         "The last id that was received: changes after it are sent. It overrides `cursor`.",
@@ -230,7 +218,7 @@ class WatchQuery(InstanceQuery):
 class Drain(Identity):
     """Which instance to drain, and why."""
 
-    reason: str | None = described(
+    reason: str | None = doc(
         "One printable line, shown to other operators.", REASON, default=None, max_length=MAX_REASON_CHARS
     )
 
@@ -238,27 +226,27 @@ class Drain(Identity):
 class Prune(Model):
     """What to forget."""
 
-    older_than_secs: float = described("Gone for longer than this.", 86_400.0, ge=0, le=int(MAX_AGE_SECS))
-    dry_run: bool | None = described("Only report which; null means false.", True, default=False)
+    older_than_secs: float = doc("Gone for longer than this.", 86_400.0, ge=0, le=int(MAX_AGE_SECS))
+    dry_run: bool | None = doc("Only report which; null means false.", True, default=False)
 
 
 class Versioned(Model):
     """An answer with the version of its format."""
 
-    version: Literal[1] = described("The version of this format: 1.", 1)
+    version: Literal[1] = doc("The version of this format: 1.", 1)
 
 
 class Timed(Versioned):
     """An answer with the time that its states are of."""
 
-    time: datetime = described("The registry's time: ages count against it.", TIME)
+    time: datetime = doc("The registry's time: ages count against it.", TIME)
 
 
 class Listed(Timed):
     """An answer made of a list, which may be stale or held."""
 
-    stale_since: datetime | None = described("The database is away: what changed since then may be missing.", TIME)
-    held_until: datetime | None = described(
+    stale_since: datetime | None = doc("The database is away: what changed since then may be missing.", TIME)
+    held_until: datetime | None = doc(
         "The registry itself was away: until then some are as they were before, though silent.", TIME
     )
 
@@ -268,24 +256,22 @@ class KnownInstance(Instance):
 
     model_config = ConfigDict(extra="ignore")
 
-    enabled: bool = described("False: drained by an operator.", False)
-    state: State = described("Its state now.", "drained")
-    registered_at: datetime = described("When it was registered first.", TIME)
-    deregistered_at: datetime | None = described("When it was deregistered, if it is.", None)
-    refused_at: datetime | None = described(
-        "When its last heartbeat was refused, because it came after a deregister.", None
-    )
-    drained_at: datetime | None = described("When an operator drained it, if it is.", TIME)
-    drained_by: str | None = described("The address that the drain came from.", ADDRESS)
-    drain_reason: str | None = described("Why, in the operator's words.", REASON)
-    flaps: int = described("How often it expired since it was registered first.", 0)
-    removed: bool = described("Whether it is in no list, and kept only to refuse late heartbeats.", False)
+    enabled: bool = doc("False: drained by an operator.", False)
+    state: State = doc("Its state now.", "drained")
+    registered_at: datetime = doc("When it was registered first.", TIME)
+    deregistered_at: datetime | None = doc("When it was deregistered, if it is.", None)
+    refused_at: datetime | None = doc("When its last heartbeat was refused, because it came after a deregister.", None)
+    drained_at: datetime | None = doc("When an operator drained it, if it is.", TIME)
+    drained_by: str | None = doc("The address that the drain came from.", ADDRESS)
+    drain_reason: str | None = doc("Why, in the operator's words.", REASON)
+    flaps: int = doc("How often it expired since it was registered first.", 0)
+    removed: bool = doc("Whether it is in no list, and kept only to refuse late heartbeats.", False)
 
 
 class KnownInstances(Listed):
     """The instances."""
 
-    instances: list[KnownInstance] = described("In order of model_name, host and port.")
+    instances: list[KnownInstance] = doc("In order of model_name, host and port.")
 
 
 class OneInstance(Timed):
@@ -298,74 +284,74 @@ class Drained(Versioned):
     """Stored; the instance as it is now."""
 
     instance: KnownInstance
-    durable: bool = described("Whether it outlives the controller's process.", True)
+    durable: bool = doc("Whether it outlives the controller's process.", True)
 
 
 class Pruned(Versioned):
     """What is forgotten, or would be."""
 
-    dry_run: bool = described("Whether nothing was forgotten.", True)
-    instances: list[Identity] = described("In order of model_name, host and port.")
+    dry_run: bool = doc("Whether nothing was forgotten.", True)
+    instances: list[Identity] = doc("In order of model_name, host and port.")
 
 
 class Event(Identity):
     """One change of one instance."""
 
-    id: int = described("Rises by one with each change.", 42)
-    time: datetime = described("When it became true.", TIME)
-    old: EventState = described("The state before.", "healthy")
-    new: EventState = described("The state after.", "drained")
-    verb: str = described("register, heartbeat, deregister, drain, undrain, prune or expire.", "drain")
-    actor: ActorName = described("What caused it.", "operator")
-    address: str | None = described("Where the call came from.", ADDRESS)
-    reason: str | None = described("Why, in the operator's words.", REASON)
+    id: int = doc("Rises by one with each change.", 42)
+    time: datetime = doc("When it became true.", TIME)
+    old: EventState = doc("The state before.", "healthy")
+    new: EventState = doc("The state after.", "drained")
+    verb: str = doc("register, heartbeat, deregister, drain, undrain, prune or expire.", "drain")
+    actor: ActorName = doc("What caused it.", "operator")
+    address: str | None = doc("Where the call came from.", ADDRESS)
+    reason: str | None = doc("Why, in the operator's words.", REASON)
 
 
 class Events(Versioned):
     """The events."""
 
-    stream: str = described("Names the numbering: ids of another stream mean nothing in it.", STREAM)
-    last_id: int = described("The id of the newest event; 0 without events.", 42)
-    missed: bool = described("Some of the requested events are forgotten.", False)
-    events: list[Event] = described("In order of their ids.")
+    stream: str = doc("Names the numbering: ids of another stream mean nothing in it.", STREAM)
+    last_id: int = doc("The id of the newest event; 0 without events.", 42)
+    missed: bool = doc("Some of the requested events are forgotten.", False)
+    events: list[Event] = doc("In order of their ids.")
 
 
 class AboutController(Model):
     """The controller itself."""
 
-    version: str = described("The version of its package.", "1.0.0")
-    started_at: datetime = described("When its process started.", TIME)
-    leaving: bool = described("Whether it ends soon.", False)
+    version: str = doc("The version of its package.", "1.0.0")
+    started_at: datetime = doc("When its process started.", TIME)
+    leaving: bool = doc("Whether it ends soon.", False)
 
 
 class AboutRegistry(Model):
     """Where instances are kept."""
 
-    kind: str = described("embedded, sqlite, mysql, mariadb or remote.", "mariadb")
-    place: str | None = described("Where it keeps its facts.", "db1:3306/dbgpt")
-    durable: bool = described("Whether they outlive the controller's process.", True)
-    ready: bool = described("Whether lists can be answered.", True)
-    reason: str | None = described("What is not as it should be.", None)
+    kind: str = doc("embedded, sqlite, mysql, mariadb or remote.", "mariadb")
+    place: str | None = doc("Where it keeps its facts.", "db1:3306/dbgpt")
+    durable: bool = doc("Whether they outlive the controller's process.", True)
+    ready: bool = doc("Whether lists can be answered.", True)
+    reason: str | None = doc("What is not as it should be.", None)
 
 
 class Settings(Model):
     """What the controller was started with."""
 
-    heartbeat_interval_secs: float = described("Seconds between two heartbeats of a worker.", 20.0, default=None)
-    heartbeat_timeout_secs: float = described(
+    heartbeat_interval_secs: float = doc("Seconds between two heartbeats of a worker.", 20.0, default=None)
+    heartbeat_timeout_secs: float = doc(
         "Seconds after its last heartbeat from which an instance is unhealthy.", 60.0, default=None
     )
-    max_instances: int = described("Instances beyond this number are refused.", 200_000, default=None)
+    max_instances: int = doc("Instances beyond this number are refused.", 200_000, default=None)
 
 
 class ModelCounts(Model):
     """How many instances of one model are in which state."""
 
-    model_name: str = described("`NAME@TYPE`.", "qwen3@llm")
-    healthy: int = described("How many are healthy.", 1)
-    unhealthy: int = described("How many are unhealthy.", 0)
-    drained: int = described("How many are drained.", 0)
-    deregistered: int = described("How many are deregistered.", 0)
+    model_name: str = doc("`NAME@TYPE`.", "qwen3@llm")
+    healthy: int = doc("How many are healthy.", 1)
+    unhealthy: int = doc("How many are unhealthy.", 0)
+    drained: int = doc("How many are drained.", 0)
+    deregistered: int = doc("How many are deregistered.", 0)
 
 
 class Status(Listed):
@@ -374,9 +360,9 @@ class Status(Listed):
     controller: AboutController
     registry: AboutRegistry
     settings: Settings
-    models: list[ModelCounts] = described("In order of model_name.")
-    watchers: int = described("How many watches this controller serves.", 0)
-    last_event_id: int | None = described("The id of the newest event; null while it is not known.", 42)
+    models: list[ModelCounts] = doc("In order of model_name.")
+    watchers: int = doc("How many watches this controller serves.", 0)
+    last_event_id: int | None = doc("The id of the newest event; null while it is not known.", 42)
 
 
 EXAMPLE_STREAM = (
@@ -395,4 +381,4 @@ class Watch(RootModel[str]):
     of life.
     """
 
-    root: str = described("The messages.", EXAMPLE_STREAM)
+    root: str = doc("The messages.", EXAMPLE_STREAM)

@@ -1,4 +1,4 @@
-"""`ctl why` and `ctl doctor` know a real worker of DB-GPT when they knock at one."""
+"""`ctl why` and `ctl doctor` recognise a real worker of DB-GPT by its answer to a probe."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ def doctor(*, no_probe: NoProbe = False, output: ReportOutput = OutputFormat.TEX
 
 def _heading(facts: Facts, counts: Counter[str]) -> str:
     if not facts.answering:
-        from dbgpt_ctl.cli.diagnosis.rules.controllers import nobody
+        from dbgpt_ctl.cli.diagnosis.rules.controllers import heading_without_answer
 
-        return nobody(facts.controllers)
+        return heading_without_answer(facts.controllers)
     numbers = [
         f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in ("error", "warning") if counts[name]
     ]

@@ -48,9 +48,9 @@ def why(
 def _heading(facts: Facts) -> str:
     name, where = _shown(facts.model_filter), ", ".join(controller.url for controller in facts.answering)
     if not facts.answering:
-        from dbgpt_ctl.cli.diagnosis.rules.controllers import nobody
+        from dbgpt_ctl.cli.diagnosis.rules.controllers import heading_without_answer
 
-        return f"{name}: {nobody(facts.controllers)}"
+        return f"{name}: {heading_without_answer(facts.controllers)}"
     total = len(facts.instances)
     if not total:
         return f"{name}: no instance is registered at {where}"

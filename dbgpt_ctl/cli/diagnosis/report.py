@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, wants_colour
+from dbgpt_ctl.cli.output.table import coloured
 from dbgpt_ctl.errors import NotFound
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 FEW = 3
 """Pieces of evidence that people see of one finding; scripts get all."""
 _MIN_WIDTH = 40
-_CODES = {"error": 31, "warning": 33, "info": 36}
+_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
 def print_report(heading: str, findings: Sequence[Finding], closing: Sequence[str]) -> None:
@@ -109,8 +110,7 @@ def _cells(text: str) -> int:
 
 def _coloured(line: str) -> str:
     word, colon, rest = line.partition(":")
-    code = _CODES.get(word) if colon else None
-    return line if code is None else f"\x1b[{code}m{word}\x1b[0m:{rest}"
+    return f"{coloured(word, _COLOURS[word])}:{rest}" if colon and word in _COLOURS else line
 
 
 def _controller_object(controller: ControllerFacts) -> dict[str, Any]:

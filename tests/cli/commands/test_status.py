@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Run
 
 
-def kinds(run: Run, *args: str) -> list[tuple[str, str]]:
+def warnings_of(run: Run, *args: str) -> list[tuple[str, str]]:
     report = validated("status", json.loads(run("status", "-o", "json", *args).out))
     return [(warning["kind"], warning["subject"]) for warning in report["warnings"]]
 
@@ -46,7 +46,7 @@ def test_counts_per_model_and_state(run: Run, there: Cluster) -> None:
     ]
 
 
-def test_what_needs_a_look(run: Run, there: Cluster) -> None:
+def test_warnings(run: Run, there: Cluster) -> None:
     there.clock.advance(-25 * 3600)
     there.client.drain(there.register("drained@llm", port=2).key, reason="[red]")
     there.clock.advance(25 * 3600)
@@ -55,7 +55,7 @@ def test_what_needs_a_look(run: Run, there: Cluster) -> None:
     sent = there.register("beating@llm", port=1)
     there.client.deregister(sent.key)
     there.client.heartbeat(sent)
-    assert kinds(run) == [
+    assert warnings_of(run) == [
         ("still_beating", "beating@llm/127.0.0.1:1"),
         ("no_healthy_instance", "drained@llm"),
         ("drained_long", "drained@llm/127.0.0.1:2"),
@@ -66,22 +66,22 @@ def test_what_needs_a_look(run: Run, there: Cluster) -> None:
 def test_controllers_that_keep_their_own_facts_disagree(run: Run, there: Cluster) -> None:
     other = EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60))
     with running_controller(other) as url:
-        assert kinds(run, "-a", f"{there.url},{url}") == [("controllers_disagree", "the controllers")]
+        assert warnings_of(run, "-a", f"{there.url},{url}") == [("controllers_disagree", "the controllers")]
 
 
 def test_one_that_is_down_is_a_warning(run: Run, there: Cluster) -> None:
     done = run("status", "-a", f"{NOBODY},{there.url}")
     assert [line.split()[1] for line in done.lines[1:3]] == ["down", "up"]
-    assert kinds(run, "-a", f"{NOBODY},{there.url}") == [("controller_down", NOBODY)]
+    assert warnings_of(run, "-a", f"{NOBODY},{there.url}") == [("controller_down", NOBODY)]
 
 
-def test_nobody_there_is_3(run: Run) -> None:
+def test_no_controller_is_3(run: Run) -> None:
     done = run("status", "-a", NOBODY, expect=3)
     assert done.out == ""
     assert done.err.count("\n") == 1
 
 
-def test_dbgpts_own_controller_cannot_tell(run: Run) -> None:
+def test_dbgpts_own_controller_has_no_status(run: Run) -> None:
     with stock_controller([]) as fake:
         err = run("status", "-a", fake.url, expect=6).err
     assert err.count("\n") == 1

@@ -21,7 +21,7 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     diagnose,
 )
 from dbgpt_ctl.cli.diagnosis.rules import RULES, all_rules
-from dbgpt_ctl.cli.diagnosis.rules.controllers import exit_code_of, nobody
+from dbgpt_ctl.cli.diagnosis.rules.controllers import exit_code_of, heading_without_answer
 from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, ErrorKind, NotAllowed
@@ -303,7 +303,7 @@ def test_errors_come_before_what_is_likelier_and_less_bad(scope: Scope) -> None:
     ],
 )
 def test_why_no_controller_answers(controllers: tuple[ControllerFacts, ...], heading: str, code: int) -> None:
-    assert (nobody(controllers), exit_code_of(controllers)) == (heading, code)
+    assert (heading_without_answer(controllers), exit_code_of(controllers)) == (heading, code)
 
 
 def test_several_controllers_with_the_same_error_are_one_finding() -> None:

@@ -272,8 +272,8 @@ def stock(controller: ControllerFacts) -> str:
     return "it has no /api/v1" if controller.is_stock or _kind(controller) in _WITHOUT_V1 else ""
 
 
-def nobody(controllers: Sequence[ControllerFacts]) -> str:
-    """In a few words, why none of the controllers answers."""
+def heading_without_answer(controllers: Sequence[ControllerFacts]) -> str:
+    """The heading of a report without any facts: why no controller gave an answer."""
     kinds = {_kind(controller) for controller in controllers}
     if kinds <= _SILENT:
         return "no controller answers"

@@ -1,4 +1,4 @@
-"""The hosts of one database, as of a Galera cluster, and in which order they are tried."""
+"""The hosts of one database, for example of a Galera cluster, and the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 AVOIDED_SECS = 10.0
-"""So long a host that failed is tried after all others."""
+"""For that time a host that failed is tried after all others."""
 
 
 class DatabaseHost(NamedTuple):
-    """Where one server listens."""
+    """The address of one server."""
 
     host: str
     port: int
@@ -22,9 +22,9 @@ class DatabaseHost(NamedTuple):
 
 
 class DatabaseHosts:
-    """All controllers have the same list, so all go to the same host while it is well: there is one clock (rule 7).
+    """All controllers have the same list, so all use the same host while it serves: there is one clock (rule 7).
 
-    `current` is the host that all connections go to, None before the first. May be used by several threads.
+    `current` is the host that all connections go to, None before the first. Several threads may use this object.
     """
 
     def __init__(self, hosts: Sequence[DatabaseHost], monotonic: Callable[[], float]) -> None:
@@ -34,22 +34,22 @@ class DatabaseHosts:
         self.current: DatabaseHost | None = None
 
     def in_order(self) -> list[DatabaseHost]:
-        """As listed; those that failed a short while ago after the others, the longest ago first."""
+        """As listed, but hosts that failed a short while ago come last, the one that failed first before the others."""
         now = self._monotonic()
         recent = {host: at for host, at in self._failed_at.copy().items() if now - at < AVOIDED_SECS}
         return sorted(self.all, key=lambda host: recent.get(host, 0.0) if host in recent else float("-inf"))
 
     def failed(self, host: DatabaseHost) -> None:
-        """It could not be reached, or answered that it cannot serve."""
+        """Notes that the host could not be reached, or answered that it cannot serve."""
         self._failed_at[host] = self._monotonic()
 
     def worked(self, host: DatabaseHost) -> None:
-        """It answered as it should, and is the current one from now on."""
+        """Notes that the host serves; it is the current one from now on."""
         self._failed_at.pop(host, None)
         self.current = host
 
     def better(self) -> DatabaseHost | None:
-        """One that should be the current one if it is well again; None when the current one is as good as any."""
+        """The host that should be the current one if it serves again; None when that is the current one."""
         best = self.in_order()[0]
         return best if self.current not in {None, best} else None
 
@@ -58,8 +58,8 @@ class DatabaseHosts:
 
 
 def parse_hosts(text: str, default_port: int) -> tuple[DatabaseHost, ...]:
-    """`db1,db2:3307,[::1]:3308`: a port in the list wins over `default_port`. Raises ValueError, which says why."""
-    return tuple(_parse_host(each.strip(), default_port) for each in text.split(","))
+    """`db1,db2:3307,[::1]:3308`: a port in the list replaces `default_port`. Raises ValueError with the reason."""
+    return tuple(_parse_host(item.strip(), default_port) for item in text.split(","))
 
 
 def _parse_host(text: str, default_port: int) -> DatabaseHost:

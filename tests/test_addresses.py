@@ -24,7 +24,7 @@ from dbgpt_ctl.errors import UsageError
         ("http://localhost.:8000", ["http://localhost.:8000"]),
     ],
 )
-def test_addresses_as_people_write_them(text: str, urls: list[str]) -> None:
+def test_addresses_in_every_accepted_spelling(text: str, urls: list[str]) -> None:
     assert [address.url for address in parse_addresses(text)] == urls
     ControllerClient(text).close()
 

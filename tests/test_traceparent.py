@@ -1,4 +1,4 @@
-"""The header of W3C Trace Context, from strangers."""
+"""The header of W3C Trace Context, from any caller."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
         (f"01-{TRACE}-{SPAN}-01-what-the-future-will-be-like", True),
     ],
 )
-def test_what_the_standard_wants_read(text: str, sampled: bool) -> None:
+def test_a_header_that_the_standard_says_to_read(text: str, sampled: bool) -> None:
     assert parse(text) == TraceContext(TRACE, SPAN, sampled)
 
 
@@ -52,13 +52,13 @@ def test_what_the_standard_wants_read(text: str, sampled: bool) -> None:
         f"01-{TRACE}-{SPAN}-01-{'x' * 1_000_000}",
     ],
 )
-def test_what_the_standard_wants_ignored(text: str) -> None:
+def test_a_header_that_the_standard_says_to_ignore(text: str) -> None:
     assert parse(text) is None
 
 
 @given(st.text() | st.from_regex(r"[0-9a-fA-F]{2}-[0-9a-fA-F]{31,33}-[0-9a-f]{15,17}-[0-9a-f]{1,3}-?.{0,3}"))
 @example(f"00-{TRACE}-{SPAN}-01")
-def test_whatever_a_stranger_sends_is_read_whole_or_not_at_all(text: str) -> None:
+def test_any_text_is_read_whole_or_not_at_all(text: str) -> None:
     read = parse(text)
     if read is not None:
         assert re.fullmatch("[0-9a-f]{32}", read.trace_id)
@@ -74,7 +74,7 @@ def test_raw_headers_never_raise(headers: list[tuple[bytes, bytes]]) -> None:
     incoming(headers)
 
 
-def test_a_repeated_header_says_nothing() -> None:
+def test_a_repeated_header_is_ignored() -> None:
     header = (b"traceparent", f"00-{TRACE}-{SPAN}-01".encode())
     assert incoming([(b"host", b"x"), header]) == TraceContext(TRACE, SPAN, sampled=True)
     assert incoming([header, header]) is None
@@ -82,7 +82,7 @@ def test_a_repeated_header_says_nothing() -> None:
 
 
 @given(st.integers())
-def test_what_is_made_can_be_read(seed: int) -> None:
+def test_a_header_that_is_made_can_be_read(seed: int) -> None:
     bits = Random(seed).getrandbits
     first = TraceContext.new(bits)
     second = first.child(bits)

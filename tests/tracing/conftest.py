@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spans are written at once, and refused ones tried again at once."""
+    """Spans are written at once, and failed batches are tried again at once."""
     for name in ("WRITE_EVERY_SECS", "FIRST_RETRY_SECS", "LAST_RETRY_SECS"):
         monkeypatch.setattr(writer, name, 0.01)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Keeps:
-    """Keeps all spans, of all its objects."""
+    """Keeps the spans of all its objects."""
 
     spans: ClassVar[list[Span]] = []
     closed: ClassVar[list[Keeps]] = []
@@ -37,7 +37,7 @@ class Keeps:
 
 
 class Fails(Keeps):
-    """Takes no first span of a trace, and does not close either."""
+    """Raises at every span and at the end."""
 
     def append(self, span: Span) -> None:
         super().append(span)
@@ -49,7 +49,7 @@ class Fails(Keeps):
 
 
 class Hangs(Keeps):
-    """Never comes back from the first span until it is let go."""
+    """Hangs at the first span until `let_go` is set."""
 
     let_go: ClassVar[threading.Event] = threading.Event()
 

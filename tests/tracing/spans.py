@@ -23,7 +23,7 @@ def span(number: int = 0, **metadata: Any) -> Span:
 
 
 class Sink:
-    """Keeps what is written; `failure` is raised instead while it is set, and a cleared `let_go` makes writes hang."""
+    """Keeps the written spans. It raises `failure` while that is set, and hangs while `let_go` is cleared."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -46,7 +46,7 @@ class Sink:
         with self._news:
             if self.failure is not None:
                 raise self.failure
-            self.batches.append([each.metadata["number"] for each in spans])
+            self.batches.append([span.metadata["number"] for span in spans])
             self._news.notify_all()
 
     def interrupt(self) -> None:

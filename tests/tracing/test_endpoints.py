@@ -1,4 +1,4 @@
-"""What a real controller records of real requests, and what a tracer may not do to them."""
+"""The spans that a real controller records of real requests, and the independence of requests from sinks."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_span_is_part_of_the_callers_trace(registry: EmbeddedModelRegistry) ->
 @pytest.mark.parametrize(
     "hostile", ["", "00-0-0-01", f"00-{TRACE}-{CALLER}-01-x", "\xff" * 55, f"ff-{TRACE}-{CALLER}-01"]
 )
-def test_a_caller_that_says_nonsense_starts_a_new_trace(registry: EmbeddedModelRegistry, hostile: str) -> None:
+def test_a_malformed_traceparent_starts_a_new_trace(registry: EmbeddedModelRegistry, hostile: str) -> None:
     headers = {"traceparent": hostile.encode("latin-1")}
     with running_controller(registry, tracer_storage_cls=KEEPS) as url:
         assert call(url, ("POST", MODELS, {"json": INSTANCE, "headers": headers}))[0].json() is True
@@ -92,7 +92,7 @@ def test_a_caller_that_says_nonsense_starts_a_new_trace(registry: EmbeddedModelR
     assert root.context.trace_id != TRACE
 
 
-def test_heartbeats_lists_and_health_are_not_recorded_unasked(registry: EmbeddedModelRegistry) -> None:
+def test_heartbeats_lists_and_health_are_not_recorded_by_default(registry: EmbeddedModelRegistry) -> None:
     quiet: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", HEARTBEAT, {"json": INSTANCE}),
         ("GET", MODELS, {}),
@@ -113,7 +113,7 @@ def test_heartbeats_and_lists_are_recorded_by_ratio(registry: EmbeddedModelRegis
     assert (listed.operation_name, listed.metadata) == (f"{PREFIX}get_all_instances", query)
 
 
-def test_the_callers_decision_goes_before_ours(registry: EmbeddedModelRegistry) -> None:
+def test_the_decision_of_the_caller_goes_before_the_ratio(registry: EmbeddedModelRegistry) -> None:
     with running_controller(registry, tracer_storage_cls=KEEPS) as url:
         call(
             url,
@@ -125,7 +125,7 @@ def test_the_callers_decision_goes_before_ours(registry: EmbeddedModelRegistry) 
 
 
 class Throws(Random):
-    """Random numbers that a test laid out."""
+    """Random numbers that a test chooses."""
 
     numbers: list[float]
 
@@ -152,8 +152,8 @@ def test_without_a_ratio_no_number_is_drawn() -> None:
 
 def test_times_are_the_clocks() -> None:
     sink, clock = Sink(), ManualClock()
-    seen: list[Span] = []
-    sink.write = seen.extend  # type: ignore[method-assign, assignment]
+    spans: list[Span] = []
+    sink.write = spans.extend  # type: ignore[method-assign, assignment]
     writer = SpanWriter(sink, monotonic=lambda: 0.0)
     tracer = Tracer([writer], clock=clock, random=Random(1))
     root, operation = tracer.start(None, "x", "/p")
@@ -161,11 +161,11 @@ def test_times_are_the_clocks() -> None:
     tracer.end(root, operation, {})
     tracer.open()
     tracer.close()
-    assert {each.operation_name: (each.end_time - each.start_time).total_seconds() for each in seen} == {
+    assert {each.operation_name: (each.end_time - each.start_time).total_seconds() for each in spans} == {
         "DB-GPT-ModelController": 1.5,
         "x": 1.5,
     }
-    assert all(each.start_time == START for each in seen)
+    assert all(each.start_time == START for each in spans)
 
 
 REFUSED = {
@@ -206,7 +206,7 @@ def test_a_bug_is_recorded_without_its_text(
     assert operation.metadata == INSTANCE | {"error": "ZeroDivisionError", "error_code": "internal_error"}
 
 
-def test_off_is_off(registry: EmbeddedModelRegistry) -> None:
+def test_without_a_sink_nothing_is_recorded(registry: EmbeddedModelRegistry) -> None:
     assert create_tracer(ControllerSettings()) is None
     app = create_app(ControllerSettings(), registry)
     assert isinstance(app, ControllerApp)
@@ -239,13 +239,13 @@ def test_errors_of_a_class_reach_no_request_and_are_logged_once(
         Fails.wait_for(10)
     assert [each.json() for each in replies] == [True] * 5
     assert len(Fails.closed) == 1
-    told = [record for record in caplog.records if record.name.startswith("dbgpt_ctl.tracing")]
-    assert [record.getMessage() for record in told] == [
+    records = [record for record in caplog.records if record.name.startswith("dbgpt_ctl.tracing")]
+    assert [record.getMessage() for record in records] == [
         "tracing to tests.tracing.keeping.Fails fails; further errors of it are not logged"
     ]
 
 
-def test_a_class_that_hangs_holds_up_no_request(
+def test_a_class_that_hangs_delays_no_request(
     registry: EmbeddedModelRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first append never returns while all these requests are answered."""
@@ -278,6 +278,6 @@ def test_a_class_that_hangs_holds_up_no_request(
         ("tests.tracing.keeping:KEY", "cannot be made"),
     ],
 )
-def test_a_class_that_is_none_is_told_at_the_start(name: str, why: str) -> None:
+def test_a_class_that_is_no_sink_is_refused_at_the_start(name: str, why: str) -> None:
     with pytest.raises(UsageError, match=f"^tracer_storage_cls '{name}' {why}"):
         create_tracer(ControllerSettings(tracer_storage_cls=name))

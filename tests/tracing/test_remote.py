@@ -1,4 +1,4 @@
-"""A trace goes on through a controller to the one behind it."""
+"""A trace continues through a controller to the one behind it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def test_both_controllers_are_in_the_callers_trace(registry: EmbeddedModelRegist
     ):
         call(front, ("POST", MODELS, {"json": INSTANCE, "headers": SAMPLED}))
         spans = Keeps.wait_for(4)
-    assert {each.context.trace_id for each in spans} == {TRACE}
-    children = {each.parent_span_id: each for each in spans}
+    assert {span.context.trace_id for span in spans} == {TRACE}
+    children = {span.parent_span_id: span for span in spans}
     at_front = children[CALLER]
     asked_at_front = children[at_front.context.span_id]
     behind_it = children[asked_at_front.context.span_id]
-    assert [each.is_server for each in (at_front, asked_at_front, behind_it)] == [True, False, True]
+    assert [span.is_server for span in (at_front, asked_at_front, behind_it)] == [True, False, True]
     assert children[behind_it.context.span_id].operation_name == asked_at_front.operation_name

@@ -1,4 +1,4 @@
-"""The buffer between requests and a sink: bounded, patient, and never in the way."""
+"""The buffer between requests and a sink: it is bounded, keeps what a sink did not take, and blocks no request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Seconds:
-    """A monotonic clock that stands still."""
+    """A monotonic clock that does not move."""
 
     now = 1000.0
 
@@ -76,7 +76,7 @@ def test_no_thread_before_open_and_none_after_close() -> None:
     assert writer.waiting == 0
 
 
-def test_closing_writes_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_writes_the_waiting_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "WRITE_EVERY_SECS", 3600)
     sink = Sink()
     with writing(sink) as writer:
@@ -102,13 +102,13 @@ def test_a_sink_that_hangs_costs_a_bounded_buffer(caplog: pytest.LogCaptureFixtu
         seconds.now += 60
         for number in range(CLOCK_EVERY_DROPPED):
             writer.put(span(1000 + number))
-        [_, told] = [record.getMessage() for record in caplog.records]
-        assert re.fullmatch("tracing to a sink: [0-9]{3,4} spans dropped: it is down or too slow", told)
+        [_, line] = [record.getMessage() for record in caplog.records]
+        assert re.fullmatch("tracing to a sink: [0-9]{3,4} spans dropped: it is down or too slow", line)
         sink.let_go.set()
         assert sink.wait_for_spans(10) == list(range(10))
 
 
-def test_a_sink_that_hangs_at_the_end_is_left_behind() -> None:
+def test_a_sink_that_hangs_at_the_end_does_not_keep_the_process() -> None:
     sink = Sink()
     sink.let_go.clear()
     writer = SpanWriter(sink, monotonic=Seconds())
@@ -120,7 +120,7 @@ def test_a_sink_that_hangs_at_the_end_is_left_behind() -> None:
     assert sink.closed.wait(20)
 
 
-def test_what_a_sink_refused_is_kept_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_batch_that_a_sink_did_not_take_is_kept_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     sink = Sink()
     sink.failure = NotDelivered("it sleeps")
@@ -151,7 +151,7 @@ def test_a_batch_that_never_gets_through_does_not_block_the_others_for_ever() ->
         assert sink.wait_for_spans(1) == [1]
 
 
-def test_a_fault_of_a_sink_loses_its_batch_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_in_a_sink_loses_one_batch_only(caplog: pytest.LogCaptureFixture) -> None:
     sink = Sink()
     sink.failure = KeyError("bug")
     with writing(sink) as writer:
@@ -164,7 +164,7 @@ def test_a_fault_of_a_sink_loses_its_batch_and_no_more(caplog: pytest.LogCapture
     assert any(record.exc_info for record in caplog.records)
 
 
-def test_what_could_not_be_delivered_at_the_end_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_spans_that_could_not_be_delivered_at_the_end_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     sink = Sink()
     sink.failure = NotDelivered("down")
     with writing(sink) as writer:

@@ -1,4 +1,4 @@
-"""Events of the embedded registry over absence, restarts and a clock that steps; drains and its snapshot."""
+"""Events of the embedded registry over outages, restarts and a clock that steps; drains and the snapshot."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def alive(registry: EmbeddedModelRegistry, clock: ManualClock, seconds: int) -> None:
-    """Time in which the registry ticked."""
+    """Lets time pass while the registry ticks."""
     for _ in range(seconds):
         clock.advance(1)
         registry.tick()
@@ -69,7 +69,7 @@ def alive(registry: EmbeddedModelRegistry, clock: ManualClock, seconds: int) -> 
 # --- expiry -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_tick_tells_who_expired(clock: ManualClock) -> None:
+async def test_a_tick_announces_expiries(clock: ManualClock) -> None:
     async with registry_of(clock) as registry:
         beat = clock.now()
         await registry.register(sent())
@@ -80,7 +80,7 @@ async def test_a_tick_tells_who_expired(clock: ManualClock) -> None:
         assert (await changes(registry))[-1].time == beat + TIMEOUT
 
 
-async def test_beats_put_an_expiry_off(clock: ManualClock) -> None:
+async def test_heartbeats_postpone_an_expiry(clock: ManualClock) -> None:
     async with registry_of(clock) as registry:
         await registry.register(sent())
         for _ in range(10):
@@ -91,7 +91,7 @@ async def test_beats_put_an_expiry_off(clock: ManualClock) -> None:
         assert [each.time for each in (await changes(registry))[1:]] == [beat + TIMEOUT]
 
 
-async def test_a_tick_looks_at_some_of_very_many(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_tick_checks_a_limited_number_of_instances(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dbgpt_ctl.registry.embedded.registry.CHECKS_PER_TICK", 2)
     async with registry_of(clock) as registry:
         for port in range(1, 6):
@@ -105,7 +105,7 @@ async def test_a_tick_looks_at_some_of_very_many(clock: ManualClock, monkeypatch
         assert len({each.time for each in (await changes(registry))[5:]}) == 1
 
 
-async def test_whoever_was_held_in_vain_expires_when_the_hold_ends(clock: ManualClock) -> None:
+async def test_a_held_instance_that_stays_silent_expires_when_the_hold_ends(clock: ManualClock) -> None:
     async with registry_of(clock) as registry:
         await registry.register(sent())
         await registry.register(sent(port=1))
@@ -119,13 +119,13 @@ async def test_whoever_was_held_in_vain_expires_when_the_hold_ends(clock: Manual
         assert [(each.key, each.time) for each in (await changes(registry))[2:]] == [(KEY, back + TIMEOUT)]
 
 
-async def test_who_had_expired_before_the_absence_is_told_though_others_are_held(clock: ManualClock) -> None:
+async def test_an_expiry_before_the_outage_is_announced_although_others_are_held(clock: ManualClock) -> None:
     async with registry_of(clock) as registry:
         beat = clock.now()
         await registry.register(sent())
         alive(registry, clock, 30)
         await registry.register(sent(port=1))
-        for _ in range(31):  # the registry lived, but nothing was told
+        for _ in range(31):  # the registry works, but announces nothing
             clock.advance(1)
             registry._state.tick(clock.now())
         clock.advance(90)
@@ -133,7 +133,7 @@ async def test_who_had_expired_before_the_absence_is_told_though_others_are_held
         assert [(each.key, each.time) for each in (await changes(registry))[2:]] == [(KEY, beat + TIMEOUT)]
 
 
-async def test_a_clock_that_is_set_back_puts_no_expiry_off(clock: ManualClock) -> None:
+async def test_a_clock_that_is_set_back_postpones_no_expiry(clock: ManualClock) -> None:
     async with registry_of(clock) as registry:
         await registry.register(sent())
         alive(registry, clock, 50)
@@ -146,7 +146,7 @@ async def test_a_clock_that_is_set_back_puts_no_expiry_off(clock: ManualClock) -
         assert (await changes(registry))[-1].time == clock.now() - timedelta(seconds=1)
 
 
-async def test_a_beat_by_a_clock_that_was_set_back_expires_by_that_clock(clock: ManualClock) -> None:
+async def test_a_heartbeat_by_a_clock_that_was_set_back_expires_by_that_clock(clock: ManualClock) -> None:
     registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
     await registry.register(sent())
     clock.advance(-3600)
@@ -160,7 +160,7 @@ async def test_a_beat_by_a_clock_that_was_set_back_expires_by_that_clock(clock: 
 # --- what has long been gone --------------------------------------------------------------------------------------
 
 
-async def test_a_sweep_tells_whom_it_removes(clock: ManualClock) -> None:
+async def test_a_sweep_writes_an_event_for_each_removal(clock: ManualClock) -> None:
     registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT, remove_after=timedelta(hours=1))
     await registry.register(sent())
     await registry.register(sent(port=1))
@@ -170,13 +170,13 @@ async def test_a_sweep_tells_whom_it_removes(clock: ManualClock) -> None:
     last = await changes(registry)
     assert (last[-1].old, last[-1].new, last[-1].cause.verb) == ("unhealthy", "absent", "prune")
     assert (last[-1].cause.actor.kind, last[-1].cause.actor.address) == (ActorKind.HOUSEKEEPING, None)
-    assert [each.key for each in last].count(sent(port=1).key) == 2, "of a tombstone nothing is told"
+    assert [each.key for each in last].count(sent(port=1).key) == 2, "no event for a tombstone"
 
 
 # --- restarts -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_closed_registry_goes_on_in_its_stream(clock: ManualClock, path: Path) -> None:
+async def test_a_closed_registry_continues_its_stream(clock: ManualClock, path: Path) -> None:
     async with registry_of(clock, path) as registry:
         await registry.register(sent(), actor=ALICE)
         clock.advance(1.5)
@@ -191,7 +191,7 @@ async def test_a_closed_registry_goes_on_in_its_stream(clock: ManualClock, path:
 
 
 async def test_after_a_kill_the_stream_is_a_new_one(clock: ManualClock, path: Path) -> None:
-    """What was told after the last snapshot is lost: its numbers must not name other events."""
+    """Events after the last snapshot are lost: their numbers must not name other events."""
     registry = registry_of(clock, path)
     async with registry:
         await registry.register(sent())
@@ -204,7 +204,7 @@ async def test_after_a_kill_the_stream_is_a_new_one(clock: ManualClock, path: Pa
         assert (page.stream, page.events) == ("two", before.events)
 
 
-async def test_a_kill_after_a_restart_is_seen_too(clock: ManualClock, path: Path) -> None:
+async def test_a_kill_after_a_restart_is_noticed_too(clock: ManualClock, path: Path) -> None:
     async with registry_of(clock, path) as registry:
         await registry.register(sent())
     async with registry_of(clock, path, "two"):
@@ -214,7 +214,7 @@ async def test_a_kill_after_a_restart_is_seen_too(clock: ManualClock, path: Path
         assert (await registry.events()).stream == "three"
 
 
-async def test_what_was_told_is_not_told_again_after_a_restart(clock: ManualClock, path: Path) -> None:
+async def test_what_was_announced_is_not_announced_again_after_a_restart(clock: ManualClock, path: Path) -> None:
     async with registry_of(clock, path) as registry:
         await registry.register(sent())
         alive(registry, clock, 61)
@@ -241,7 +241,7 @@ async def test_all_facts_come_back(clock: ManualClock, path: Path) -> None:
 
 
 async def test_a_snapshot_of_version_1_is_read(clock: ManualClock, path: Path) -> None:
-    """It knows of no drains' times, no told states, no events."""
+    """It has no times of drains, no announced states and no events."""
     columns = [
         *("model_name", "host", "port", "weight", "check_healthy", "enabled", "prompt_template", "registered_at"),
         *("last_heartbeat", "deregistered_at", "refused_at", "removed"),
@@ -300,7 +300,7 @@ async def test_a_drain_is_in_the_snapshot_when_it_returns(clock: ManualClock, pa
 
 
 class CountingFile(SnapshotFile):
-    """Tells how often it was written."""
+    """Counts its writes."""
 
     writes = 0
 
@@ -323,7 +323,7 @@ async def test_drains_that_wait_share_writes(clock: ManualClock, path: Path) -> 
         assert file.writes == writes, "it was stored already"
 
 
-async def test_a_caller_that_gives_up_takes_the_write_from_nobody(clock: ManualClock, path: Path) -> None:
+async def test_a_caller_that_gives_up_cancels_no_write_of_others(clock: ManualClock, path: Path) -> None:
     async with registry_of(clock, path) as registry:
         for port in (1, 2):
             await registry.register(sent(port=port))
@@ -334,7 +334,7 @@ async def test_a_caller_that_gives_up_takes_the_write_from_nobody(clock: ManualC
         assert not any(each.enabled for each in SnapshotFile(path).read().instances)
 
 
-async def test_a_drain_that_cannot_be_stored_says_so_and_is_in_force(
+async def test_a_drain_that_cannot_be_stored_raises_and_is_in_force(
     clock: ManualClock, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with registry_of(clock, path) as registry:
@@ -351,7 +351,7 @@ async def test_a_drain_that_cannot_be_stored_says_so_and_is_in_force(
     assert "No space left on device" in caplog.text
 
 
-async def test_it_tells_where_it_keeps_its_facts(clock: ManualClock, path: Path) -> None:
+async def test_it_describes_where_it_stores_its_facts(clock: ManualClock, path: Path) -> None:
     assert registry_of(clock, path).describe().place == str(path)
     assert registry_of(clock, path).describe().durable
     assert not registry_of(clock).describe().durable

@@ -1,4 +1,4 @@
-"""The embedded registry when it was away: frozen, or started again from its snapshot (rule 8)."""
+"""The embedded registry after an outage: frozen, or started again from its snapshot (rule 8)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def states(registry: EmbeddedModelRegistry) -> dict[int, str]:
     return {entry.instance.key.port: entry.state.value for entry in (await registry.list()).entries}
 
 
-def test_a_frozen_process_expires_nobody_who_lived_when_it_froze(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_frozen_process_expires_no_instance_that_was_alive_when_it_froze(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         clock = ManualClock()
         async with registry_of(clock) as registry:
@@ -59,7 +59,7 @@ def test_a_frozen_process_expires_nobody_who_lived_when_it_froze(caplog: pytest.
     assert caplog.text.count("states are held as they were") == 1
 
 
-def test_who_beats_again_is_held_no_longer() -> None:
+def test_a_heartbeat_ends_the_hold_of_its_instance() -> None:
     async def scenario() -> None:
         clock = ManualClock()
         async with registry_of(clock) as registry:
@@ -94,7 +94,7 @@ def test_a_clock_that_is_set_back_keeps_ages_as_they_are() -> None:
     asyncio.run(scenario())
 
 
-def test_silence_of_the_last_worker_is_death() -> None:
+def test_without_a_gap_the_last_silent_worker_expires() -> None:
     async def scenario() -> None:
         clock = ManualClock()
         async with registry_of(clock) as registry:
@@ -114,8 +114,8 @@ def test_a_snapshot_brings_back_all_facts_and_holds_states(tmp_path: Path) -> No
             await registry.register(DEAD)
             for _ in range(61):
                 tick(registry, clock)
-            for each in (LIVE, DRAINED, GONE):
-                await registry.register(each)
+            for sent in (LIVE, DRAINED, GONE):
+                await registry.register(sent)
             await registry.deregister(GONE.key, remove=True)
 
     async def after(clock: ManualClock) -> None:
@@ -152,7 +152,7 @@ def test_what_expired_while_nothing_changed_is_not_held_after_a_restart(tmp_path
 
 
 def test_the_last_write_waits_for_one_that_is_under_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Both use the same new file."""
+    """Two writes would use the same new file."""
     begun, go_on = threading.Event(), threading.Event()
 
     class SlowFile(SnapshotFile):
@@ -175,7 +175,7 @@ def test_the_last_write_waits_for_one_that_is_under_way(tmp_path: Path, caplog: 
             await asyncio.sleep(0)
         go_on.set()
         await closing
-        assert {each.key for each in file.read().instances} == {LIVE.key, DRAINED.key}
+        assert {instance.key for instance in file.read().instances} == {LIVE.key, DRAINED.key}
 
     asyncio.run(scenario())
     assert caplog.text == ""
@@ -191,7 +191,7 @@ def test_a_change_is_written_without_waiting_for_the_end(tmp_path: Path) -> None
                 if path.exists():
                     break
                 await asyncio.sleep(0.01)
-            assert [each.key for each in SnapshotFile(path).read().instances] == [LIVE.key]
+            assert [instance.key for instance in SnapshotFile(path).read().instances] == [LIVE.key]
 
     asyncio.run(scenario())
 
@@ -211,7 +211,7 @@ def test_a_torn_or_foreign_file_is_kept_aside(tmp_path: Path, text: bytes, caplo
     asyncio.run(scenario())
     assert (tmp_path / "snapshot.json.unreadable").read_bytes() == text
     assert "starting empty" in caplog.text
-    assert [each.key for each in SnapshotFile(path).read().instances] == [LIVE.key]
+    assert [instance.key for instance in SnapshotFile(path).read().instances] == [LIVE.key]
 
 
 def test_a_snapshot_of_a_newer_release_is_kept_aside(tmp_path: Path) -> None:
@@ -222,13 +222,13 @@ def test_a_snapshot_of_a_newer_release_is_kept_aside(tmp_path: Path) -> None:
     assert (tmp_path / "snapshot.json.unreadable").exists()
 
 
-def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RegistryUnusable, match="snapshot"):
         SnapshotFile(tmp_path / "file" / "snapshot.json").read()
 
 
-def test_a_place_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
     """Even root cannot create a file there."""
     with pytest.raises(RegistryUnusable, match="cannot be read and written"):
         SnapshotFile(Path("/proc/snapshot.json")).read()
@@ -236,7 +236,7 @@ def test_a_place_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_and_costs_no_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_logged_and_fails_no_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "snapshot.json"
 
     async def scenario() -> None:
@@ -251,6 +251,6 @@ def test_a_full_disk_is_told_and_costs_no_call(tmp_path: Path, caplog: pytest.Lo
 
 
 def tick(registry: EmbeddedModelRegistry, clock: ManualClock, seconds: float = 1) -> None:
-    """One tick of the registry's loop, which is not waited for."""
+    """One tick, without the time of the registry's loop."""
     clock.advance(seconds)
     registry.tick()

@@ -59,7 +59,7 @@ def test_each_day_has_its_file(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_the_day_turns_at_midnight_utc(tmp_path: Path) -> None:
+def test_a_new_day_begins_at_midnight_utc(tmp_path: Path) -> None:
     clock, path = ManualClock(START.replace(hour=23, minute=59, second=59, microsecond=999_999)), tmp_path / "traces"
     sink = FileSink(str(path), clock=clock)
     sink.write([span(1)])
@@ -102,7 +102,7 @@ def test_a_file_that_was_moved_away_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make_unwritable", ["is a folder", "below a file"])
-def test_a_file_that_cannot_be_is_told_at_once(tmp_path: Path, make_unwritable: str) -> None:
+def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path, make_unwritable: str) -> None:
     path = tmp_path / "traces.jsonl"
     if make_unwritable == "is a folder":
         path.mkdir()
@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_is_told_at_once(tmp_path: Path, make_unwritable: 
         FileSink(str(path), clock=ManualClock())
 
 
-def test_what_a_full_disk_cut_off_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_full_disk_cut_off_is_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "traces.jsonl"
     sink = FileSink(str(path), clock=ManualClock())
     sink.write([span(1)])
@@ -130,7 +130,7 @@ def test_what_a_full_disk_cut_off_is_taken_back(tmp_path: Path, monkeypatch: pyt
     assert numbers(path) == [1, 2]
 
 
-def test_a_folder_that_went_away_is_no_more_than_a_failure(tmp_path: Path) -> None:
+def test_a_folder_that_disappears_fails_the_batch_only(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "traces.jsonl"
     sink = FileSink(str(path), clock=ManualClock())
     path.unlink()

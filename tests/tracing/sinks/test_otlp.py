@@ -46,7 +46,7 @@ def receiver(request: pytest.FixtureRequest) -> Iterator[Receiver]:
 
 @pytest.fixture(params=PROTOCOLS)
 def dead(request: pytest.FixtureRequest) -> Iterator[Receiver]:
-    """A port on which nobody listens; it stays taken, so nobody will."""
+    """A port that is reserved and has no listener."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         receiver = Receiver(request.param)
@@ -117,7 +117,7 @@ def test_headers_and_compression(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_a_certificate_of_the_house(tmp_path: Path, trusted: bool) -> None:
+def test_a_certificate_of_a_private_authority(tmp_path: Path, trusted: bool) -> None:
     ours, theirs = trustme.CA(), trustme.CA()
     issued = ours.issue_cert("127.0.0.1")
     pem = tmp_path / "ca.pem"
@@ -152,9 +152,9 @@ def test_a_dead_receiver_costs_no_request_and_a_bounded_buffer(
         assert writer.waiting <= 20
         assert writer.waiting + writer.dropped == 200
     assert [each.json() for each in replies] == [True] * 100
-    told = [record.getMessage() for record in caplog.records]
-    assert sum("spans dropped" in line for line in told) <= 1
-    assert sum("fails: " in line for line in told) <= 1
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("spans dropped" in line for line in lines) <= 1
+    assert sum("fails: " in line for line in lines) <= 1
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
 
@@ -199,7 +199,7 @@ def test_what_waited_for_a_receiver_arrives_when_it_comes(registry: EmbeddedMode
             assert len(receiver.spans(6)) == 6
 
 
-def test_the_reason_of_a_failure_is_told_once_and_by_us(dead: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_reason_of_a_failure_is_logged_once_by_the_writer(dead: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     sink = OtlpSink(options(dead, timeout=0.2, headers="authorization=s3cr3t"))
     with pytest.raises(NotDelivered) as caught:
         sink.write([span()])
@@ -210,7 +210,7 @@ def test_the_reason_of_a_failure_is_told_once_and_by_us(dead: Receiver, caplog: 
     assert caplog.records == []
 
 
-def test_what_an_exporter_raises_is_a_failure_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_an_exporter_raises_is_a_failed_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
     sink = OtlpSink(OtlpOptions(endpoint="http://127.0.0.1:9"))
 
     def export(_: object) -> None:
@@ -223,7 +223,7 @@ def test_what_an_exporter_raises_is_a_failure_like_others(monkeypatch: pytest.Mo
 
 
 def test_the_logs_of_other_exporters_stay(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
-    """While ours exports, another thread's word on the same logger is heard."""
+    """While the sink exports, lines of another thread on the same logger are logged."""
     receiver.let_go.clear()
     sink = OtlpSink(options(receiver))
     thread = threading.Thread(target=sink.write, args=([span()],))
@@ -252,10 +252,8 @@ def test_a_receiver_that_hangs_does_not_keep_the_controller(receiver: Receiver) 
             thread.join()
 
 
-def test_fastapi_does_not_tell_it_a_second_time(
-    registry: EmbeddedModelRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its own telemetry listens to these variables; ours are the only spans."""
+def test_fastapi_exports_no_second_span(registry: EmbeddedModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FastAPI's telemetry reads these variables, too; the spans of this package are the only ones."""
     with running_receiver("http/protobuf") as receiver:
         base = receiver.endpoint.removesuffix("/v1/traces")
         monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
@@ -277,7 +275,7 @@ def test_the_standard_names_name_the_service(monkeypatch: pytest.MonkeyPatch) ->
     assert receiver.services == {"controller-7"}
 
 
-def test_a_missing_extra_is_told_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_refused_with_a_plain_message(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("opentelemetry.exporter")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter", None)
@@ -285,7 +283,7 @@ def test_a_missing_extra_is_told_plainly(monkeypatch: pytest.MonkeyPatch) -> Non
         create_tracer(ControllerSettings(tracer_to_open_telemetry=True))
 
 
-def test_a_missing_certificate_is_told_plainly() -> None:
+def test_a_missing_certificate_is_refused_with_a_plain_message() -> None:
     with pytest.raises(
         UsageError, match=r"^otel_exporter_otlp_traces_certificate /no/such.pem cannot be read: No such"
     ):

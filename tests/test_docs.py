@@ -8,13 +8,13 @@ import re
 import shlex
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
 from dotenv import dotenv_values
 
-import dbgpt_ctl
 from benchmarks import charts
 from dbgpt_ctl.cli import app
 from dbgpt_ctl.settings.load import knob, knobs_of
@@ -27,13 +27,13 @@ from tests.support.walkthrough import comparable, reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from dbgpt_ctl.settings.load import Settings
 
 RUN_GENERATE = "run `make generate`"
 TABLES = sorted(generate.TABLES)
 README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 MOVE = ROOT / "docs" / "moving-from-dbgpt.md"
 """Needs a cluster of DB-GPT: tests/interop/test_move.py makes that move."""
 SHOWN = [block for document in DOCUMENTS for block in blocks(document)]
@@ -231,13 +231,31 @@ def _resolved(words: list[str]) -> tuple[Any, list[str]]:
     return command, words
 
 
-def test_the_map_of_the_package_names_every_module() -> None:
-    package = ROOT / "dbgpt_ctl"
-    modules = {path.stem for path in package.glob("*.py")} | {
-        path.parent.name for path in package.glob("*/__init__.py")
-    }
-    named = set(re.findall(r"\b[a-z_]+\b", dbgpt_ctl.__doc__ or ""))
-    assert not {name for name in modules if not name.startswith("__")} - named
+def test_the_map_in_the_architecture_has_every_folder_and_only_real_paths() -> None:
+    paths = _tree(ARCHITECTURE.read_text())
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "dbgpt_ctl").rglob("*.py")}
+    modules = {path.relative_to(ROOT) for path in (ROOT / "dbgpt_ctl").glob("*.py") if not path.name.startswith("__")}
+    assert folders | modules == set(paths)
+
+
+def _tree(text: str) -> list[Path]:
+    """The paths of the first block of a document, which draws them as a tree."""
+    lines = text.partition("```\n")[2].partition("\n```")[0].splitlines()
+    parents = [Path(lines[0].strip("/"))]
+    paths = list(parents)
+    for line in lines[1:]:
+        branch, _, rest = line.partition("── ")
+        parents[len(branch) // 4 + 1 :] = [parents[len(branch) // 4] / rest.split()[0].strip("/")]
+        paths.append(parents[-1])
+    return paths
+
+
+def test_the_way_of_a_heartbeat_passes_real_files() -> None:
+    section = ARCHITECTURE.read_text().partition("## A heartbeat's way")[2].partition("\n## ")[0]
+    files = re.findall(r"^\| `([\w./]+)` ", section, re.MULTILINE)
+    assert len(files) > 5
+    assert [file for file in files if not (ROOT / "dbgpt_ctl" / file).exists()] == []
 
 
 def test_troubleshooting_lists_every_symptom() -> None:

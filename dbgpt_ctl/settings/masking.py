@@ -19,7 +19,6 @@ OTHERS = 0o077
 OTHERS_READ = 0o044
 OTHERS_WRITE = 0o022
 _USER_OF_URL = re.compile(r"([A-Za-z]+://)?.*@", re.DOTALL)
-_NEXT_URL = re.compile(r",(?=\s*https?://)")
 _PLAIN = re.compile(r"[\w.:/*@+,\[\]-]+", re.ASCII)
 _LONGEST_QUOTE = 60
 _LARGEST_FILE = 8192
@@ -32,7 +31,7 @@ def mask_url(text: str) -> str:
 
 def mask_urls(text: str) -> str:
     """Several URLs, separated by commas, each masked as `mask_url` does."""
-    return ",".join(mask_url(url) for url in _NEXT_URL.split(text))
+    return ",".join(mask_url(url) for url in re.split(r",(?=\s*https?://)", text))
 
 
 def quote(text: str) -> str:

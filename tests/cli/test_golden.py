@@ -96,12 +96,12 @@ def there(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize("name", READS)
-def test_what_is_told(there: Cluster, name: str) -> None:
+def test_reads(there: Cluster, name: str) -> None:
     compare(name, [block(args, partial(look, args)) for args in READS[name]])
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_is_changed(there: Cluster, name: str) -> None:
+def test_changes(there: Cluster, name: str) -> None:
     def look_anew(args: Sequence[str], view: View) -> str:
         there.renew()
         return look(args, view)
@@ -122,7 +122,7 @@ def test_contexts(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_what_goes_wrong(monkeypatch: pytest.MonkeyPatch, place: Path, name: str) -> None:
+def test_failures(monkeypatch: pytest.MonkeyPatch, place: Path, name: str) -> None:
     with failing(name) as url:
         monkeypatch.setenv("CONTROLLER_ADDRESS", url)
         compare(f"failure-{name}", [block(args, partial(look, args)) for args in FAILURES[name]])

@@ -63,7 +63,7 @@ def test_the_helper_does_not_let_an_error_pass() -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 200])
-def test_a_terminal_gets_colour_and_what_fits(fake: FakeController, columns: int) -> None:
+def test_a_terminal_gets_colour_and_a_table_that_fits(fake: FakeController, columns: int) -> None:
     lines = on_terminal("models", "list", "-a", fake.url, columns=columns)
     assert max(len(plain(line)) for line in lines) <= columns
     text = "\n".join(lines)
@@ -102,7 +102,7 @@ def test_a_closed_pipe_is_quiet(fake: FakeController) -> None:
     assert process.returncode == 128 + signal.SIGPIPE
 
 
-def test_nobody_to_hear_an_error_changes_no_exit_code() -> None:
+def test_a_closed_stderr_changes_no_exit_code() -> None:
     process = start("models", "list", "-a", NOBODY)
     assert process.stderr
     with process:
@@ -110,13 +110,13 @@ def test_nobody_to_hear_an_error_changes_no_exit_code() -> None:
     assert process.returncode == 3
 
 
-def test_a_full_disk_is_told(fake: FakeController) -> None:
+def test_a_full_disk_is_reported(fake: FakeController) -> None:
     with Path("/dev/full").open("w") as full:
         done = ctl("models", "list", "-a", fake.url, stdout=full, expect=1)
     assert done.err == "ctl: cannot write the output: No space left on device\n"
 
 
-def test_a_closed_stdout_is_told(fake: FakeController) -> None:
+def test_a_closed_stdout_is_reported(fake: FakeController) -> None:
     command = ["sh", "-c", 'exec "$@" >&-', "sh", *CTL, "models", "list", "-a", fake.url]
     done = subprocess.run(
         command, env=environment({}), capture_output=True, text=True, timeout=60, cwd=ROOT / "tests", check=False
@@ -131,7 +131,7 @@ def test_a_terminal_that_knows_no_unicode_gets_escapes(fake: FakeController, for
     assert "\\u6df1\\u5ea6" in done.out.lower()
 
 
-def test_nobody_there_is_one_line_and_3() -> None:
+def test_no_controller_is_one_line_and_3() -> None:
     for args in (["list"], ["register", "a/h:1"], ["deregister", "a/h:1"], ["heartbeat", "a/h:1"]):
         done = ctl("models", *args, "-a", NOBODY, expect=3)
         assert done.out == ""

@@ -1,4 +1,4 @@
-"""apply and diff: a file against a real controller, and against ones that fail or are DB-GPT's own."""
+"""`ctl apply`, and what it shares with diff: against a real controller, failing ones, and DB-GPT's own."""
 
 from __future__ import annotations
 
@@ -226,33 +226,6 @@ def test_names_that_a_terminal_would_obey_are_escaped(run: Run, fake: FakeContro
     fake.body = {"version": 1, "time": "2026-01-02T12:00:00+00:00", "instances": [hostile]}
     done = run("diff", "--prune", "-f", file(one()), expect=5)
     assert done.lines == [f"+ {FIRST}", r"- qwen@llm/h\x1b[2J:8001"]
-
-
-def test_diff_is_0_when_all_is_as_declared(run: Run, controller: str) -> None:
-    run("models", "register", FIRST)
-    done = run("diff", "-f", file(one(weight=1, enabled=True)))
-    assert (done.out, done.err) == ("", "")
-    assert run("diff", "-f", file(one()), "-o", "json").out == "[]\n"
-
-
-def test_diff_is_5_and_shows_what_differs(run: Run, controller: str) -> None:
-    run("models", "register", FIRST, "qwen/10.0.0.6:8001")
-    name = file(one(enabled=False, check_healthy=False), one(host="10.0.0.5", weight=2))
-    before = stored(run)
-    done = run("diff", "--prune", "-f", name, expect=5)
-    assert done.lines == [
-        f"~ {FIRST} enabled true -> false, check_healthy true -> false",
-        f"+ {SECOND} weight 2",
-        "- qwen@llm/10.0.0.6:8001",
-    ]
-    assert f"ctl: {FIRST}: check_healthy of a registered instance cannot be changed" in done.err
-    told = validated("diff", json.loads(run("diff", "--prune", "-f", name, "-o", "json", expect=5).out))
-    assert [each["action"] for each in told] == ["change", "create", "prune"]
-    assert told[0]["changes"] == [
-        {"field": "enabled", "old": True, "new": False, "possible": True},
-        {"field": "check_healthy", "old": True, "new": False, "possible": False},
-    ]
-    assert stored(run) == before
 
 
 def test_apply_in_json_keeps_to_its_schema(run: Run, controller: str) -> None:

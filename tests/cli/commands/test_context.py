@@ -93,7 +93,7 @@ def test_the_file_is_the_user_s_alone_and_replaced_as_a_whole(run: Run, file: Pa
     assert set(read_contexts(file).by_name) == {"prod", "dev"}
 
 
-def test_a_link_to_the_file_stays_one(run: Run, file: Path, tmp_path: Path) -> None:
+def test_a_symbolic_link_to_the_file_stays_one(run: Run, file: Path, tmp_path: Path) -> None:
     real = tmp_path / "dotfiles.toml"
     written(real, "")
     file.parent.mkdir(parents=True)
@@ -111,7 +111,7 @@ def test_what_was_written_is_what_is_read(run: Run, file: Path, tmp_path: Path) 
     assert read_contexts(file).by_name["x"].token_file == str(odd)
 
 
-def test_comments_that_get_lost_are_told_of(run: Run, file: Path) -> None:
+def test_removed_comments_are_reported(run: Run, file: Path) -> None:
     written(file, f'# mine\n[context.dev]\naddress = "{DEV}"\n')
     assert run("context", "use", "dev").err == f"ctl: warning: the comments in {file} were removed\n"
 
@@ -131,7 +131,7 @@ PRECEDENCE = [
 
 
 @pytest.mark.parametrize(("flag", "context", "env", "env_context", "dotenv", "current", "value", "origin"), PRECEDENCE)
-def test_who_wins(  # noqa: PLR0917 - a column of the table each
+def test_precedence(  # noqa: PLR0917 - a column of the table each
     run: Run,
     file: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -157,7 +157,7 @@ def test_who_wins(  # noqa: PLR0917 - a column of the table each
     assert shown(run, *args)["address"] == {"value": value, "from": origin}
 
 
-def test_a_variable_that_a_named_context_goes_before_is_told_of(
+def test_a_variable_that_a_named_context_overrides_is_reported(
     run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(file, f'[context.dev]\naddress = "{DEV}"\n')
@@ -169,7 +169,7 @@ def test_a_variable_that_a_named_context_goes_before_is_told_of(
     assert run("context", "show", "--context", "dev").err == ""
 
 
-def test_a_command_goes_where_its_context_says(run: Run, file: Path) -> None:
+def test_a_command_calls_the_controller_of_its_context(run: Run, file: Path) -> None:
     with fake_controller() as one, fake_controller() as two:
         run("context", "set", "one", "-a", one.url)
         run("context", "set", "two", "-a", two.url)
@@ -196,7 +196,7 @@ def test_a_command_goes_where_its_context_says(run: Run, file: Path) -> None:
         (("context", "set", "dev", "--token-file", "/no/such"), "token file /no/such: no such file"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(run: Run, file: Path, args: tuple[str, ...], message: str) -> None:
+def test_a_mistake_is_one_line(run: Run, file: Path, args: tuple[str, ...], message: str) -> None:
     written(file, f'[context.prod]\naddress = "{PROD}"\n[context.dev]\naddress = "{DEV}"\n')
     before = file.read_text()
     assert run(*args, expect=2).err == f"ctl: {message.format(file=file)}\n"
@@ -223,7 +223,7 @@ def test_an_address_that_is_none_is_refused_without_its_token(run: Run, file: Pa
         ("current = 'gone'", "{file}: current 'gone': no such context in {file}; ctl context set makes one"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_of(run: Run, file: Path, text: str, message: str) -> None:
+def test_an_unusable_file_is_reported(run: Run, file: Path, text: str, message: str) -> None:
     written(file, text)
     assert run("models", "list", expect=2).err == f"ctl: {message.format(file=file)}\n"
 
@@ -278,7 +278,7 @@ def test_a_client_of_one_of_the_controllers_has_its_token() -> None:
     assert texts == ["http://u:tok%2Fen@a:1", "http://b:2", "http://c", both]
 
 
-def test_odd_characters_of_a_token_arrive(run: Run, file: Path) -> None:
+def test_special_characters_of_a_token_arrive(run: Run, file: Path) -> None:
     loaded = load_connection({}, {"CTL_TOKEN": "u:a/b,c@d#e%:f"}, "")
     assert loaded.addresses[0].credentials == ("u", "a/b,c@d#e%:f")
 
@@ -297,7 +297,7 @@ def test_a_token_file_that_others_can_read_is_refused(run: Run, file: Path, tmp_
     assert done.err == f"ctl: token file {token}: others can read or write it (mode 0640): chmod 600 {token}\n"
 
 
-def test_a_token_in_the_address_is_told_of_and_the_file_s_mode_is_watched(run: Run, file: Path) -> None:
+def test_a_token_in_the_address_is_reported_and_the_mode_of_the_file_checked(run: Run, file: Path) -> None:
     done = run("context", "set", "x", "-a", f"http://u:{SECRET}@127.0.0.1:1")
     assert "is kept in" in done.err
     assert SECRET not in done.out + done.err + run("context", "list").out
@@ -307,7 +307,7 @@ def test_a_token_in_the_address_is_told_of_and_the_file_s_mode_is_watched(run: R
     assert done.err == f"ctl: warning: {file} holds a token, and others can read it: chmod 600 {file}\n"
 
 
-def test_a_file_that_says_where_tokens_go_is_not_for_others_to_write(run: Run, file: Path, tmp_path: Path) -> None:
+def test_a_file_that_others_can_write_decides_no_address(run: Run, file: Path, tmp_path: Path) -> None:
     run("context", "set", "x", "-a", DEV, "--token-file", secret_file(tmp_path / "token"))
     file.chmod(0o644)
     assert run("context", "show", "--context", "x").err == ""
@@ -330,7 +330,7 @@ def test_without_a_home_there_are_no_contexts_and_no_complaint() -> None:
     assert load_connection({}, {}, "") == ClientSettings()
 
 
-def test_somebody_else_s_home_stops_only_who_names_a_context(
+def test_an_unreadable_home_stops_only_commands_that_name_a_context(
     run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(file, "broken")

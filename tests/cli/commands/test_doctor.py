@@ -76,7 +76,7 @@ def test_a_clock_that_is_off(run: Run) -> None:
     assert "behind this machine" in report["findings"][0]["evidence"][0]
 
 
-def test_names_of_strangers_do_not_reach_the_terminal(run: Run) -> None:
+def test_names_from_unknown_clients_are_escaped(run: Run) -> None:
     evil = listed("q\x1b[31m@llm", host="h\u202e", healthy=False)
     with stock_controller([evil, listed("Q\x1b[31m@llm", host="h\n", port=2)]) as stock:
         done = run("doctor", "-a", stock.url, "--no-probe", expect=1)

@@ -112,7 +112,7 @@ def test_wrong_usage(run: Run, there: Cluster, args: list[str], named: str) -> N
     assert named in run("events", *args, expect=2).err
 
 
-def test_dbgpts_own_controller_cannot_tell(run: Run) -> None:
+def test_dbgpts_own_controller_is_not_supported(run: Run) -> None:
     with stock_controller([]) as fake:
         err = run("events", "-a", fake.url, expect=6).err
     assert err.count("\n") == 1
@@ -134,7 +134,7 @@ def test_flaps_are_counted_within_ten_minutes() -> None:
     ]
 
 
-def test_following_tells_what_was_and_what_comes(there: Cluster) -> None:
+def test_following_prints_past_and_new_events(there: Cluster) -> None:
     there.register("qwen@llm")
     with start("events", "-f", "-o", "json", "-a", there.url) as process:
         assert process.stdout
@@ -148,7 +148,7 @@ def test_following_tells_what_was_and_what_comes(there: Cluster) -> None:
         assert process.stderr.read() == ""
 
 
-def test_following_ends_as_soon_as_nobody_reads(there: Cluster) -> None:
+def test_following_ends_as_soon_as_its_reader_is_gone(there: Cluster) -> None:
     """Not with the next event: there may be none."""
     there.register("qwen@llm")
     command = ["bash", "-c", '"$@" | head -n 1; echo "${PIPESTATUS[0]}"', "-", *CTL, "events", "-f", "-a", there.url]

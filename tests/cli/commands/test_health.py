@@ -25,7 +25,7 @@ def test_one_healthy(run: Run, controller: str) -> None:
     assert run("health", "--no-headers").lines[0].startswith(controller)
 
 
-def test_nobody_there(run: Run) -> None:
+def test_no_controller(run: Run) -> None:
     done = run("health", "-a", NOBODY, expect=3)
     assert done.lines[1].split()[:3] == [NOBODY, "unreachable", "-"]
     assert done.err == "ctl: the controller is not healthy\n"

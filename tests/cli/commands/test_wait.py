@@ -1,16 +1,25 @@
-"""`ctl wait` and `ctl assert`: what a script can rely on."""
+"""`ctl wait`, and the conditions that it shares with assert."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cli.schemas import validated
+from tests.support.fake_controller import listed
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+    from tests.support.fake_controller import FakeController
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
 from dbgpt_ctl.cli.commands.wait import Check, Condition, poll
 from dbgpt_ctl.errors import ControllerUnreachable, UsageError
-from tests.support.fake_controller import FakeController, listed
+from tests.support.fake_controller import FakeController
 from tests.support.process import ctl
 
 if TYPE_CHECKING:
@@ -49,7 +58,7 @@ def test_what_a_condition_means(text: str, met: bool) -> None:
     assert Condition.parse("--for", text).holds(counts) is met
 
 
-def test_nobody_is_absent() -> None:
+def test_no_instance_is_absent() -> None:
     assert Condition.parse("--for", "absent").holds(Counter())
     assert not Condition.parse("--for", "healthy").holds(Counter())
 
@@ -60,26 +69,6 @@ def test_nobody_is_absent() -> None:
 def test_what_is_no_condition(text: str) -> None:
     with pytest.raises(UsageError, match="--for"):
         Condition.parse("--for", text)
-
-
-def test_assert_says_what_there_is(run: Run, fake: FakeController) -> None:
-    fake.body = SOME
-    assert run("assert", "qwen", "--min-healthy", "2").out == "qwen: 2 healthy, 1 unhealthy, 1 drained\n"
-    assert run("assert", "bge@text2vec", "--max-age", "30s").out == "bge@text2vec: 1 healthy\n"
-    done = run("assert", "qwen@llm", "--min-healthy", "3", "-o", "json", expect=5)
-    assert json.loads(done.out) == {
-        "name": "qwen@llm",
-        "condition": "healthy>=3",
-        "met": False,
-        "counts": {"healthy": 2, "drained": 1, "unhealthy": 1},
-    }
-    assert done.err == "ctl: not healthy>=3 of qwen@llm: 2 healthy, 1 unhealthy, 1 drained\n"
-
-
-def test_assert_of_an_age_that_is_too_high(run: Run, fake: FakeController) -> None:
-    fake.body = SOME
-    done = run("assert", "bge", "--max-age", "5s", expect=5)
-    assert done.err == "ctl: not healthy>=1 within 5s of bge: 1 healthy\n"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +85,7 @@ def test_assert_of_an_age_that_is_too_high(run: Run, fake: FakeController) -> No
         ("assert", "qwen", "--max-age", "-1"),
     ],
 )
-def test_wrong_usage_is_2_and_asks_nobody(run: Run, fake: FakeController, args: tuple[str, ...]) -> None:
+def test_wrong_usage_is_2_and_sends_nothing(run: Run, fake: FakeController, args: tuple[str, ...]) -> None:
     run(*args, expect=2)
     assert fake.requests == []
 
@@ -112,7 +101,7 @@ def test_wait_until_a_worker_registers(controller: str) -> None:
     assert ctl("wait", "qwen", "--for", "absent", "-a", controller).out == "qwen: none\n"
 
 
-def test_wait_tells_a_script_what_there_was_when_the_time_was_over(run: Run, fake: FakeController) -> None:
+def test_wait_prints_the_last_counts_in_json_at_the_timeout(run: Run, fake: FakeController) -> None:
     fake.body = SOME
     done = run("wait", "qwen", "--for", "healthy>=9", "--timeout", "1ms", "-o", "json", expect=5)
     assert json.loads(done.out) == {
@@ -164,13 +153,13 @@ def looks(*results: Any) -> Callable[[], Check]:
     return look
 
 
-def test_it_looks_at_once_and_then_every_so_often() -> None:
+def test_it_checks_at_once_and_then_at_intervals() -> None:
     time = Time()
     poll(looks(False, False, True), 60, 2, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
     assert time.slept == [2, 2]
 
 
-def test_it_looks_once_more_at_the_end() -> None:
+def test_it_checks_once_more_at_the_timeout() -> None:
     time = Time()
     found = poll(looks(*[False] * 4), 5, 2, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
     assert not found.met
@@ -183,3 +172,15 @@ def test_an_outage_in_between_is_no_failure() -> None:
     poll(looks(False, outage, outage, True), 60, 1, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
     with pytest.raises(ControllerUnreachable):
         poll(looks(outage, outage), 1, 1, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+
+
+REF = "qwen@llm/10.0.0.4:8001"
+
+
+def test_json_of_wait_assert_and_health_keeps_to_its_schema(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    validated("wait", json.loads(run("wait", "qwen", "-o", "json").out))
+    validated("wait", json.loads(run("wait", "--controller", "-o", "json").out))
+    validated("assert", json.loads(run("assert", "qwen", "--min-healthy", "2", "-o", "json", expect=5).out))
+    both = run("health", "-o", "json", "-a", f"{controller},http://127.0.0.1:1")
+    validated("health", json.loads(both.out))

@@ -65,14 +65,14 @@ def offered(*words: str, run: Run, monkeypatch: pytest.MonkeyPatch, shell: str =
         (["models", "deregister", "zzz"], []),
     ],
 )
-def test_what_may_come_next(
+def test_candidates(
     words: list[str], expected: list[str], run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.body = BODY
     assert sorted(offered(*words, run=run, monkeypatch=monkeypatch)) == expected
 
 
-def test_flag_and_file_say_whom_to_ask(
+def test_flag_and_file_name_the_controller(
     run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake.body = []
@@ -102,23 +102,23 @@ def test_credentials_go_along(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("status", [401, 404, 500, 503])
-def test_what_is_refused_or_broken_is_nothing(status: int) -> None:
+def test_a_refused_or_failed_request_gives_no_candidates(status: int) -> None:
     with fake_controller(body=BODY, status=status) as fake:
         assert quick_list(fake.url, timeout=30) == []
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", {"detail": "no"}, [{"name": "x"}]])
-def test_what_is_no_list_is_nothing(body: object) -> None:
+def test_an_answer_that_is_no_list_gives_no_candidates(body: object) -> None:
     with fake_controller(body=body) as fake:
         assert quick_list(fake.url, timeout=30) == []
 
 
-def test_the_next_controller_is_asked() -> None:
+def test_failover_to_the_next_controller() -> None:
     with fake_controller(status=503) as down, fake_controller(body=BODY) as up:
         assert quick_list(f"http://127.0.0.1:1,{down.url},{up.url}", timeout=30) == BODY
 
 
-def test_who_does_not_answer_is_not_waited_for() -> None:
+def test_the_timeout_holds_for_all_controllers() -> None:
     """The server answers nothing until the test is over: that this returns is the proof."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -214,7 +214,7 @@ def test_files_of_redirections_are_no_arguments() -> None:
 
 @pytest.mark.parametrize("quote", ["", "'", '"'])
 @pytest.mark.parametrize("kept", ["", "a b", "a b$"])
-def test_what_bash_inserts_reads_as_the_candidate(quote: str, kept: str) -> None:
+def test_bash_reads_the_inserted_text_as_the_candidate(quote: str, kept: str) -> None:
     odd = "a b$(x)`y`'\"\\!{c,d}*?[e]~#;&|<>^=:@%深"
     rest = inserted(odd, Word(kept, quote))
     assert rest is not None

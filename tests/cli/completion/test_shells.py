@@ -97,7 +97,7 @@ def test_hostile_names_in_a_menu_are_text(shell: RealShell) -> None:
     shell.shown(f"ctl models deregister w{TAB}{TAB}{TAB}", "1 $(touch PWNED)@llm", "2 %F{red}`touch PWNED`@llm")
 
 
-def test_silence_when_nobody_answers(shell: RealShell, controller: FakeController) -> None:
+def test_silence_when_no_controller_answers(shell: RealShell, controller: FakeController) -> None:
     controller.status = 503
     assert shell.typed(f"ctl models deregister q{TAB}") == ["models", "deregister", "q"]
     assert shell.typed(f"ctl models list -a http://127.0.0.1:1 q{TAB}")[-1] == "q"
@@ -124,7 +124,7 @@ def test_bash_may_break_words_anywhere(controller: FakeController, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
-def test_the_ctl_of_the_line_is_asked(name: str, tmp_path: Path) -> None:
+def test_the_ctl_of_the_line_is_called(name: str, tmp_path: Path) -> None:
     """By its path, by ~, and by a name that is an alias or a function."""
     with real_shell(name, SCRIPTS[name], tmp_path, {}) as shell:
         assert shell.typed(f"../bin/ctl hea{TAB}") == ["health"]

@@ -50,7 +50,7 @@ def test_each_request_is_shown_with_the_id_of_its_trace(run: Run, traced: str, f
     assert len({each[4] for each in shown}) == 2
 
 
-def test_without_it_a_trace_is_started_and_nothing_said(run: Run, traced: str) -> None:
+def test_without_it_a_trace_is_started_and_nothing_printed(run: Run, traced: str) -> None:
     assert run("models", "register", REFERENCE, "-a", traced).err == ""
     assert run("models", "deregister", REFERENCE, "-a", traced).err == ""
     assert all(span.parent_span_id for span in Keeps.wait_for(4))
@@ -62,7 +62,7 @@ def test_what_is_on_stdout_stays_data(run: Run, traced: str) -> None:
     assert any(line.startswith(f"ctl: GET {traced}/api/controller/models: 200") for line in done.err.splitlines())
 
 
-def test_failover_shows_who_answered_and_no_secret(run: Run, traced: str) -> None:
+def test_failover_shows_each_controller_and_no_secret(run: Run, traced: str) -> None:
     dead = "http://user:s3cr3t@127.0.0.1:9"
     done = run(
         "models", "deregister", REFERENCE, "-v", "-a", f"{dead},{traced.replace('//', '//me:s3cr3t@')}", expect=4

@@ -66,7 +66,7 @@ def test_no_instances() -> None:
     assert read_declarations(b"instances: []", "f") == []
 
 
-def test_all_mistakes_are_told_at_once_with_their_places() -> None:
+def test_all_mistakes_are_reported_at_once_with_their_places() -> None:
     text = "instances:\n- {model: qwen, host: h, port: 0}\n- model: qwen\n  hosst: h\n  port: 1\n- 7\n"
     assert problems(text) == [
         "f:2: instances[0].port: port 0 is not a whole number from 1 to 65535",
@@ -110,7 +110,7 @@ def test_a_wrong_field(fields: dict[str, object], problem: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["yes", "no", "on", "22:22", "0x10", "010", ".inf", ".nan", "1_000"])
-def test_no_word_means_what_it_does_not_look_like(word: str) -> None:
+def test_a_word_has_the_value_that_it_looks_like(word: str) -> None:
     assert read_document(f"- {word}".encode(), "f").value[0].value == word
 
 
@@ -139,7 +139,7 @@ def test_tricks_are_refused_in_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing", "null", "[]", "7", "instances:", "instances: 7", "{}"])
-def test_what_declares_nothing_is_a_mistake(text: str) -> None:
+def test_a_file_without_declarations_is_a_mistake(text: str) -> None:
     assert len(problems(text)) == 1
 
 

@@ -36,7 +36,7 @@ def test_what_is_created_drained_is_registered_so_and_drained() -> None:
     assert (found.facts["enabled"], found.enables) == (False, False)
 
 
-def test_only_what_is_stated_is_compared() -> None:
+def test_only_given_fields_are_compared() -> None:
     assert not step({}, there(weight=3.0, enabled=False, prompt_template="x", check_healthy=False)).differs
 
 

@@ -11,7 +11,7 @@ ESCAPES = st.text(st.sampled_from("\\xuU05c1b20e\x1b\u202eA"), max_size=30)
 
 @settings(deadline=None)
 @given(st.text() | ESCAPES)
-def test_what_is_shown_is_printable_and_reads_back_as_what_it_was(text: str) -> None:
+def test_escaped_text_is_printable_and_reads_back_as_it_was(text: str) -> None:
     shown = escaped(text)
     assert shown.isprintable()
     assert unescaped(shown) == text

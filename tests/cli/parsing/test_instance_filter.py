@@ -59,7 +59,7 @@ def test_filters_work_against_dbgpts_own_controller(
     assert ports(run, *args) == found
 
 
-def test_only_our_controller_knows_what_is_deregistered(run: Run, stock: FakeController) -> None:
+def test_deregistered_and_unhealthy_need_all_facts(run: Run, stock: FakeController) -> None:
     err = run("models", "list", "--state", "deregistered", expect=6).err
     assert err.count("\n") == 1
     assert "has no /api/v1" in err
@@ -106,7 +106,7 @@ def test_sorting_is_stable_and_takes_whatever_a_controller_sends() -> None:
         (["--host", "h"], "no instances on host h registered at {url}"),
     ],
 )
-def test_an_empty_selection_says_what_there_is(run: Run, stock: FakeController, args: list[str], said: str) -> None:
+def test_the_text_of_a_filter(run: Run, stock: FakeController, args: list[str], said: str) -> None:
     assert run("models", "list", *args).err == f"ctl: {said.format(url=stock.url)}\n"
 
 

@@ -92,7 +92,7 @@ def test_json_is_an_object_a_line(there: Cluster) -> None:
         assert (change["verb"], change["actor"]) == ("deregister", "worker")
 
 
-def test_names_are_those_of_what_changed(there: Cluster) -> None:
+def test_names_of_changed_instances(there: Cluster) -> None:
     with watching("-a", there.url, "-o", "name") as lines:
         assert lines.line() == "qwen@llm/127.0.0.1:8001"
         there.register("b@llm", port=2)
@@ -100,7 +100,7 @@ def test_names_are_those_of_what_changed(there: Cluster) -> None:
 
 
 @pytest.mark.parametrize("args", [["--healthy-only"], ["--state", "healthy"], ["--host", "127.0.0.1"], ["qwen"]])
-def test_only_what_is_wanted_comes(there: Cluster, args: list[str]) -> None:
+def test_only_matching_instances_are_printed(there: Cluster, args: list[str]) -> None:
     there.client.drain(there.register("drained@llm", "10.0.0.4", 2).key)
     with watching("-a", there.url, *args) as lines:
         assert " qwen@llm/127.0.0.1:8001 " in lines.line()
@@ -125,7 +125,7 @@ def test_dbgpts_own_controller_is_polled() -> None:
         ]
 
 
-def test_an_outage_of_a_polled_one_is_told_once() -> None:
+def test_an_outage_of_a_polled_controller_is_reported_once() -> None:
     with stock_controller([listed("a@llm")]) as fake, watching("-a", fake.url, "--every", "10ms") as lines:
         assert "a@llm" in lines.line()
         fake.status = 503
@@ -135,17 +135,17 @@ def test_an_outage_of_a_polled_one_is_told_once() -> None:
         assert lines.line().endswith(" a@llm/10.0.0.4:8001  healthy -> absent")
 
 
-def test_dbgpts_own_controller_cannot_tell_what_is_deregistered(run: Run) -> None:
+def test_dbgpts_own_controller_does_not_report_deregistered_instances(run: Run) -> None:
     with stock_controller([]) as fake:
         assert "/api/v1" in run(*WATCH, "--state", "deregistered", "-a", fake.url, expect=6).err
 
 
-def test_nobody_there_at_the_start_is_3(run: Run) -> None:
+def test_no_controller_at_the_start_is_3(run: Run) -> None:
     done = run(*WATCH, "-a", NOBODY, expect=3)
     assert (done.out, done.err.count("\n")) == ("", 1)
 
 
-def test_it_ends_as_soon_as_nobody_reads(there: Cluster) -> None:
+def test_it_ends_as_soon_as_its_reader_is_gone(there: Cluster) -> None:
     command = ["bash", "-c", '"$@" | head -n 1; echo "${PIPESTATUS[0]}"', "-", *CTL, *WATCH, "-a", there.url]
     done = subprocess.run(
         command, env=environment({}), capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL
@@ -205,7 +205,7 @@ def test_ages_move(there: Cluster) -> None:
             ages |= set(re.findall(r"(\d+)s ago", "\n".join(frame(child))))
 
 
-def test_a_screen_holds_what_fits_and_says_how_many_more(there: Cluster) -> None:
+def test_a_screen_shows_the_rows_that_fit_and_the_number_of_others(there: Cluster) -> None:
     for number in range(60):
         there.register(f"m{number:02}@llm", port=number + 1)
     with terminal("-a", there.url, rows=10) as child:

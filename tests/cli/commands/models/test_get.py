@@ -43,7 +43,7 @@ def test_a_healthy_one(run: Run, there: Cluster) -> None:
     assert max(map(len, out)) <= 80
 
 
-def test_a_drained_one_says_by_whom_when_and_why(run: Run, there: Cluster) -> None:
+def test_a_drained_instance_shows_by_whom_when_and_why(run: Run, there: Cluster) -> None:
     there.client.drain(KEY, reason="[red]new driver")
     told = shown(run)
     assert told["state"].startswith("drained for ")
@@ -69,7 +69,7 @@ def test_an_expired_one_and_its_flaps(run: Run, there: Cluster) -> None:
     assert told["state"].endswith("its last heartbeat is too old")
 
 
-def test_a_removed_one_says_so(run: Run, there: Cluster) -> None:
+def test_a_removed_instance(run: Run, there: Cluster) -> None:
     there.client.deregister(KEY, remove=True)
     assert "removed" in shown(run)["state"]
 
@@ -89,7 +89,7 @@ def test_names(run: Run, there: Cluster) -> None:
     assert run("models", "get", REF, "-o", "name").out == "qwen@llm/127.0.0.1:8001\n"
 
 
-def test_an_unknown_one_is_4_with_what_is_near(run: Run, there: Cluster) -> None:
+def test_an_unknown_instance_is_4_with_a_suggestion(run: Run, there: Cluster) -> None:
     done = run("models", "get", REF, "qwen/127.0.0.1:8002", "-o", "json", expect=4)
     assert len(validated("models-get", json.loads(done.out))["instances"]) == 1
     assert done.err == (
@@ -97,7 +97,7 @@ def test_an_unknown_one_is_4_with_what_is_near(run: Run, there: Cluster) -> None
     )
 
 
-def test_dbgpts_own_controller_cannot_tell(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dbgpts_own_controller_is_not_supported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with stock_controller([listed("qwen@llm")]) as fake:
         monkeypatch.setenv("CONTROLLER_ADDRESS", fake.url)
         err = run("models", "get", REF, expect=6).err

@@ -1,4 +1,4 @@
-"""The loop of `ctl models heartbeat --every`, with the time in the test's hand."""
+"""`ctl models heartbeat`, and its loop with a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+
+from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.commands.models.heartbeat import repeat_heartbeats
 from dbgpt_ctl.cli.output.stdout import OutputFormat
@@ -70,18 +79,18 @@ def test_it_beats_until_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("a@llm/h:1 heartbeat accepted\n" * 4, "")
 
 
-def test_what_a_beat_takes_is_no_part_of_the_wait() -> None:
+def test_the_duration_of_a_heartbeat_is_part_of_the_interval() -> None:
     assert loop([], takes=3) == [7, 7, 7]
     assert loop([], takes=25) == [0, 0, 0]
 
 
-def test_quiet_tells_an_outage_and_not_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_an_outage_and_not_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     loop([None, DOWN, DOWN, None], naps=5, quiet=True)
     assert capsys.readouterr().err == f"ctl: {DOWN}; trying again every 10s\n"
 
 
 @pytest.mark.parametrize("down", [DOWN, ControllerFailed("500")])
-def test_an_outage_is_told_once_at_its_start_and_once_at_its_end(
+def test_an_outage_is_printed_once_at_its_start_and_once_at_its_end(
     capsys: pytest.CaptureFixture[str], down: CtlError
 ) -> None:
     loop([None, down, down, down, None, down], naps=5)
@@ -127,3 +136,31 @@ def test_a_json_line_per_beat(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["model_name"] for each in lines] == ["a@llm", "b@llm"] * 2
     assert lines[0]["result"] == "heartbeat accepted"
+
+
+REF = "qwen@llm/10.0.0.4:8001"
+
+
+def test_heartbeat_registers_what_is_unknown(run: Run, controller: str) -> None:
+    assert run("models", "heartbeat", REF).out == f"{REF} heartbeat accepted\n"
+    assert run("models", "list", "-o", "name").lines == [REF]
+
+
+@pytest.mark.parametrize("loop", [[], ["--every", "10ms"]])
+def test_a_heartbeat_of_a_deregistered_instance_is_refused_with_advice(
+    run: Run, controller: str, loop: list[str]
+) -> None:
+    run("models", "register", REF)
+    run("models", "deregister", REF)
+    done = run("models", "heartbeat", REF, *loop, expect=6)
+    assert done.out == ""
+    assert done.err == (
+        f"ctl: {REF}: heartbeat refused: the instance was deregistered; "
+        f"register it again with: ctl models register {REF}\n"
+    )
+
+
+def test_the_advice_can_be_pasted_into_a_shell(run: Run, controller: str) -> None:
+    run("models", "register", "a b; c/h:1")
+    run("models", "deregister", "a b; c/h:1")
+    assert run("models", "heartbeat", "a b; c/h:1", expect=6).err.endswith("ctl models register 'a b; c@llm/h:1'\n")

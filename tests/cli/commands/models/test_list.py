@@ -124,7 +124,7 @@ def test_an_empty_list_is_no_error(run: Run, fake: FakeController, form: str, ou
         (["--type", "llm"], "no instances of type llm"),
     ],
 )
-def test_an_empty_list_says_what_was_looked_for(run: Run, fake: FakeController, args: list[str], what: str) -> None:
+def test_the_message_of_an_empty_list(run: Run, fake: FakeController, args: list[str], what: str) -> None:
     assert run("models", "list", *args).err == f"ctl: {what} registered at {fake.url}\n"
 
 
@@ -144,7 +144,7 @@ KNOWN = [listed("qwen3@llm"), listed("qwen3@reranker"), listed("bge-m3@text2vec"
         (["--type", "x"], "no instances of type x registered at {url}; registered types are llm, reranker, text2vec"),
     ],
 )
-def test_who_names_nothing_is_told_what_is_near(
+def test_an_unknown_name_gets_a_suggestion(
     run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch, args: list[str], said: str
 ) -> None:
     def answer(path: str) -> tuple[int, bytes]:
@@ -161,7 +161,7 @@ def test_who_names_nothing_is_told_what_is_near(
     assert len(fake.requests) == 1
 
 
-def test_where_none_gets_requests_the_others_are_told(
+def test_where_no_instance_gets_requests_the_others_are_counted(
     run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([b"[]", json.dumps(KNOWN).encode()])

@@ -73,7 +73,7 @@ def test_set_use_list_show_delete(run: Run, file: Path) -> None:
     assert run("context", "set", "prod", "--request-timeout", "").out == "context prod changed\n"
     assert shown(run)["request_timeout"] == {"value": 5, "from": "default"}
     done = run("context", "delete", "prod")
-    assert (done.out, done.err) == ("context prod deleted\n", "ctl: it was the current one: there is none now\n")
+    assert (done.out, done.err) == ("context prod deleted\n", "ctl: it was the current context: there is none now\n")
     assert shown(run)["context"] == {"value": None, "from": None}
     assert run("context", "use", "dev.1").code == 0
     assert run("context", "use", "--none").out == "there is no current context\n"

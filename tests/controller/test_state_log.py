@@ -189,10 +189,10 @@ def test_changes_without_events_are_reported_as_missing(clock: ManualClock, capl
 
 
 class WithoutEvents(EmbeddedModelRegistry):
-    asked = 0
+    calls = 0
 
     async def events(self, **_kwargs: Any) -> EventPage:
-        self.asked += 1
+        self.calls += 1
         raise VerbNotSupported("it is DB-GPT's own controller")
 
 
@@ -201,7 +201,7 @@ def test_a_registry_without_events_is_one_line(clock: ManualClock, caplog: pytes
     for _ in range(3):
         asyncio.run(states.follow(registry))
     assert logged(caplog) == ["the registry has no events: changes of state are not logged"]
-    assert registry.asked == 1
+    assert registry.calls == 1
 
 
 class Away(EmbeddedModelRegistry):

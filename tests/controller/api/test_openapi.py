@@ -110,9 +110,9 @@ def test_everything_has_a_description_and_an_example(name: str, operation: dict[
     for status, response in operation["responses"].items():
         assert response["description"], status
         contents |= {f"{status} {media_type}": content for media_type, content in response["content"].items()}
-        for header, told in response.get("headers", {}).items():
-            assert told["description"], header
-            assert "example" in told, header
+        for header, field in response.get("headers", {}).items():
+            assert field["description"], header
+            assert "example" in field, header
     assert len(contents) >= 3
     for where, content in contents.items():
         assert content.get("examples") or "example" in content or content["schema"]["examples"], where

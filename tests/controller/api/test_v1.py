@@ -39,8 +39,8 @@ def register(http: httpx.Client, *instances: dict[str, Any], **options: Any) -> 
         assert http.post("/api/controller/models", json=instance, **options).json() is True
 
 
-def identity(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: told[name] for name in ONE}
+def identity(instance: dict[str, Any]) -> dict[str, Any]:
+    return {name: instance[name] for name in ONE}
 
 
 def test_an_instance_has_all_its_facts(http: httpx.Client, clock: ManualClock, prefix: str) -> None:
@@ -49,12 +49,16 @@ def test_an_instance_has_all_its_facts(http: httpx.Client, clock: ManualClock, p
     answer = httpx.get(f"{base}{prefix}/instances", trust_env=False).json()
     assert set(answer) == {"version", "time", "stale_since", "held_until", "instances"}
     assert answer["version"] == 1
-    (told,) = answer["instances"]
-    assert set(told) == NINE | MORE | {"flaps", "removed"}
-    assert told | {"last_heartbeat": None} == told | ONE | {"state": "healthy", "flaps": 0, "last_heartbeat": None}
-    assert told["registered_at"] == clock.now().isoformat(timespec="microseconds")
+    (instance,) = answer["instances"]
+    assert set(instance) == NINE | MORE | {"flaps", "removed"}
+    assert instance | {"last_heartbeat": None} == instance | ONE | {
+        "state": "healthy",
+        "flaps": 0,
+        "last_heartbeat": None,
+    }
+    assert instance["registered_at"] == clock.now().isoformat(timespec="microseconds")
     one = httpx.get(f"{base}{prefix}/instance", params=ONE, trust_env=False).json()
-    assert one["instance"] == told
+    assert one["instance"] == instance
     assert datetime.fromisoformat(one["time"]).tzinfo is not None
 
 
@@ -120,10 +124,10 @@ def test_prune_forgets_the_long_gone_and_a_dry_run_only_tells(http: httpx.Client
     register(http, ONE, TWO)
     clock.advance(3600)
     register(http, OTHER)
-    told = http.post("/api/v1/prune", json={"older_than_secs": 600, "dry_run": True}).json()
-    assert told == {"version": 1, "dry_run": True, "instances": [ONE, TWO]}
+    answer = http.post("/api/v1/prune", json={"older_than_secs": 600, "dry_run": True}).json()
+    assert answer == {"version": 1, "dry_run": True, "instances": [ONE, TWO]}
     assert len(http.get("/api/v1/instances").json()["instances"]) == 3
-    assert http.post("/api/v1/prune", json={"older_than_secs": 600.0}).json() == told | {"dry_run": False}
+    assert http.post("/api/v1/prune", json={"older_than_secs": 600.0}).json() == answer | {"dry_run": False}
     assert [identity(each) for each in http.get("/api/v1/instances").json()["instances"]] == [OTHER]
 
 
@@ -174,18 +178,20 @@ def test_events_are_those_that_are_asked_for(http: httpx.Client, query: dict[str
 def test_status_tells_how_the_controller_is(http: httpx.Client) -> None:
     register(http, ONE, TWO)
     http.post("/api/v1/drain", json=TWO)
-    told = http.get("/api/v1/status").json()
-    assert told["version"] == 1
-    assert told["controller"]["leaving"] is False
-    assert datetime.fromisoformat(told["controller"]["started_at"]) <= datetime.now(UTC)
-    assert told["registry"] == {"kind": "embedded", "place": None, "durable": False, "ready": True, "reason": None}
-    assert told["settings"] == {
+    answer = http.get("/api/v1/status").json()
+    assert answer["version"] == 1
+    assert answer["controller"]["leaving"] is False
+    assert datetime.fromisoformat(answer["controller"]["started_at"]) <= datetime.now(UTC)
+    assert answer["registry"] == {"kind": "embedded", "place": None, "durable": False, "ready": True, "reason": None}
+    assert answer["settings"] == {
         "heartbeat_interval_secs": 20.0,
         "heartbeat_timeout_secs": 60.0,
         "max_instances": 200_000,
     }
-    assert told["models"] == [{"model_name": "qwen@llm", "healthy": 1, "unhealthy": 0, "drained": 1, "deregistered": 0}]
-    assert (told["watchers"], told["last_event_id"]) == (0, 3)
+    assert answer["models"] == [
+        {"model_name": "qwen@llm", "healthy": 1, "unhealthy": 0, "drained": 1, "deregistered": 0}
+    ]
+    assert (answer["watchers"], answer["last_event_id"]) == (0, 3)
 
 
 class Away(EmbeddedModelRegistry):
@@ -296,8 +302,8 @@ def test_a_wrong_query_is_422(http: httpx.Client, path: str, query: dict[str, st
 
 def test_a_reason_may_have_255_characters(http: httpx.Client) -> None:
     register(http, ONE)
-    told = http.post("/api/v1/drain", json=ONE | {"reason": "ß" * 255}).json()
-    assert told["instance"]["drain_reason"] == "ß" * 255
+    answer = http.post("/api/v1/drain", json=ONE | {"reason": "ß" * 255}).json()
+    assert answer["instance"]["drain_reason"] == "ß" * 255
 
 
 def test_many_instances_are_all_listed(clock: ManualClock) -> None:

@@ -30,47 +30,46 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_SECS = 30.0
+TIMEOUT_SECS = 30.0
 GOOD = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
 DATABASE = ("--registry", "database", "--shutdown-grace-secs", "0")
 """Without the grace, which has its own tests: no client here has to change to another controller."""
 
 
 class Served:
-    """A running `ctl serve` and what it said so far."""
+    """A running `ctl serve` and the lines of its standard error so far."""
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self.process = process
         self.url = f"http://127.0.0.1:{port}"
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def wait_for_line(self, text: str) -> str:
         """The first line of its standard error with `text` in it; fails when it ends without."""
-        for said in self.said:
-            if text in said:
-                return said
-        deadline = time.monotonic() + PATIENCE_SECS
+        if found := next((line for line in self.lines if text in line), None):
+            return found
+        deadline = time.monotonic() + TIMEOUT_SECS
         while (line := self._lines.get(timeout=max(0.1, deadline - time.monotonic()))) is not None:
-            self.said.append(line)
+            self.lines.append(line)
             if text in line:
                 return line
-        raise AssertionError(f"it ended without saying {text!r}: {self.said}")
+        raise AssertionError(f"it ended without a line with {text!r}: {self.lines}")
 
     def errors(self) -> list[str]:
-        """What it has said of errors, once it has ended."""
-        while (line := self._lines.get(timeout=PATIENCE_SECS)) is not None:
-            self.said.append(line)
-        return [line for line in self.said if " ERROR " in line or line.startswith("Traceback")]
+        """Its lines of errors, once it has ended."""
+        while (line := self._lines.get(timeout=TIMEOUT_SECS)) is not None:
+            self.lines.append(line)
+        return [line for line in self.lines if " ERROR " in line or line.startswith("Traceback")]
 
     def health(self) -> httpx.Response:
         return httpx.get(f"{self.url}/api/health", trust_env=False)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(how)
-        code = self.process.wait(PATIENCE_SECS)
+        code = self.process.wait(TIMEOUT_SECS)
         self._reader.join()
         return code
 
@@ -122,14 +121,14 @@ def test_a_log_file_takes_the_log_and_folders_are_made(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "controller.log"
     port = free_port()
     with start("serve", "--port", str(port), "--log-file", str(log)) as process:
-        deadline = time.monotonic() + PATIENCE_SECS
+        deadline = time.monotonic() + TIMEOUT_SECS
         while not (log.exists() and "listening on" in log.read_text()):
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.01)
         httpx.post(f"http://127.0.0.1:{port}/api/controller/models", json=GOOD, trust_env=False)
         process.terminate()
-        _, err = process.communicate(timeout=PATIENCE_SECS)
+        _, err = process.communicate(timeout=TIMEOUT_SECS)
     assert "registered" not in err
     assert "INFO qwen@llm/10.0.0.4:8001 registered by 127.0.0.1" in log.read_text()
 
@@ -221,7 +220,7 @@ def test_a_database_that_is_down_is_waited_for(mariadb: MariaDB) -> None:
             mariadb.server.start()
 
 
-def test_it_leaves_politely() -> None:
+def test_it_leaves_with_grace() -> None:
     """Health is 503 from SIGTERM on; requests are served until the grace is over, here by a second SIGTERM."""
     with serving("--shutdown-grace-secs", "600") as served:
         served.process.send_signal(signal.SIGTERM)
@@ -252,14 +251,14 @@ def test_ctrl_c_twice_is_no_error(tmp_path: Path) -> None:
 def test_the_grace_ends_by_itself() -> None:
     with serving("--shutdown-grace-secs", "0.2") as served:
         assert served.end() == 0
-        assert any("leaving" in line for line in served.said) or served.wait_for_line("leaving")
+        assert any("leaving" in line for line in served.lines) or served.wait_for_line("leaving")
 
 
 def test_an_embedded_registry_outlives_kill_9_in_its_snapshot(tmp_path: Path) -> None:
     path = tmp_path / "snapshot.json"
     with serving("--snapshot-file", str(path)) as served:
         httpx.post(f"{served.url}/api/controller/models", json=GOOD, trust_env=False)
-        deadline = time.monotonic() + PATIENCE_SECS
+        deadline = time.monotonic() + TIMEOUT_SECS
         while not path.exists():
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -272,18 +271,18 @@ def test_an_embedded_registry_outlives_kill_9_in_its_snapshot(tmp_path: Path) ->
 
 def connected(served: Served) -> socket.socket:
     _, _, port = served.url.rpartition(":")
-    return socket.create_connection(("127.0.0.1", int(port)), timeout=PATIENCE_SECS)
+    return socket.create_connection(("127.0.0.1", int(port)), timeout=TIMEOUT_SECS)
 
 
 def closed_with(connection: socket.socket) -> bytes:
-    """What the other side still says until it closes; a test that waits for that in vain times out."""
-    said = bytearray()
+    """What the other side sends until it closes the connection; times out if it does not."""
+    received = bytearray()
     try:
         while chunk := connection.recv(65536):
-            said += chunk
+            received += chunk
     except ConnectionError:
         pass
-    return bytes(said)
+    return bytes(received)
 
 
 HEAD = b"POST /api/controller/models HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -291,7 +290,7 @@ HEAD = b"POST /api/controller/models HTTP/1.1\r\nHost: x\r\nContent-Type: applic
 
 @pytest.mark.parametrize("start_of_head", [b"GET /api/controller/models?model_name=", b"GET / HTTP/1.1\r\nX-Long: "])
 def test_a_head_without_end_is_refused(start_of_head: bytes) -> None:
-    """Uvicorn would collect it for as long as it goes on."""
+    """Uvicorn would collect it without end."""
     with serving() as served:
         with connected(served) as connection:
             connection.sendall(start_of_head)
@@ -304,7 +303,7 @@ def test_a_head_without_end_is_refused(start_of_head: bytes) -> None:
         assert served.health().status_code == 200
 
 
-def test_a_caller_that_leaves_amid_its_body_is_no_news() -> None:
+def test_a_caller_that_leaves_amid_its_body_is_no_error() -> None:
     with serving() as served:
         with connected(served) as connection:
             connection.sendall(HEAD + b'Content-Length: 100\r\n\r\n{"model_name"')
@@ -322,7 +321,7 @@ def test_half_a_request_does_not_hold_up_the_end() -> None:
         assert served.errors() == []
 
 
-def test_the_log_tells_the_address_of_the_caller_not_what_it_claims() -> None:
+def test_the_log_has_the_address_of_the_caller_not_what_it_claims() -> None:
     with serving() as served:
         claims = {b"X-Forwarded-For": b"10.9.9.9 \x9b31m"}
         httpx.post(f"{served.url}/api/controller/models", json=GOOD, headers=claims, trust_env=False)
@@ -354,16 +353,16 @@ def test_more_connections_than_the_soft_limit_of_descriptors() -> None:
     "sent", [b"", b"GET / HT", HEAD + b"Content-Length: 100\r\n\r\n{"], ids=["none", "head", "body"]
 )
 def test_a_request_that_does_not_come_is_not_waited_for(sent: bytes) -> None:
-    hasty = "import dbgpt_ctl.controller.http.protocol as p; p.MAX_REQUEST_SECS = 0.1; import dbgpt_ctl.__main__"
-    with serving_as(sys.executable, "-c", hasty) as served, connected(served) as connection:
+    quick = "import dbgpt_ctl.controller.http.protocol as p; p.MAX_REQUEST_SECS = 0.1; import dbgpt_ctl.__main__"
+    with serving_as(sys.executable, "-c", quick) as served, connected(served) as connection:
         connection.sendall(sent)
         assert closed_with(connection) == b""
         assert served.health().status_code == 200
 
 
-def test_there_is_no_grace_where_nobody_was_served_yet(mariadb: MariaDB) -> None:
+def test_there_is_no_grace_without_a_registry_that_is_ready(mariadb: MariaDB) -> None:
     mysql = [*mysql_arguments(mariadb), "--registry-db-host", f"127.0.0.1:{free_port()}"]
     with serving(*mysql, CONTROLLER_REGISTRY_DB_PASSWORD=mariadb.server.password) as served:
         assert served.health().status_code == 503
         assert served.end() == 0
-        assert not any("leaving" in line for line in served.said)
+        assert not any("leaving" in line for line in served.lines)

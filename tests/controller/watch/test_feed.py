@@ -349,7 +349,7 @@ def test_those_who_come_back_find_in_the_ring_what_they_missed() -> None:
 
 
 def test_catching_up_leaves_others_their_turn() -> None:
-    """A hundred who ask for what the ring no longer holds, and want none of it, do not hold up a heartbeat."""
+    """A hundred clients that read events from before the ring, and select none of them, do not delay a heartbeat."""
 
     async def scenario() -> None:
         registry, nothing = Counting(), InstanceFilter(model_name="none@llm")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client import Watched
 
 KEY = InstanceKey("qwen@llm", "10.0.0.4", 8001)
-PATIENCE_SECS = 30.0
+TIMEOUT_SECS = 30.0
 WATCHERS, CHANGES = 50, 200
 
 
@@ -59,7 +59,7 @@ def change(client: ControllerClient, *ports: int, name: str = "qwen@llm") -> Non
         client.register(Registration(InstanceKey(name, "10.0.0.4", port)))
 
 
-def said(watched: Watched) -> str:
+def name_of(watched: Watched) -> str:
     return str(watched.event.id) if watched.event else watched.kind
 
 
@@ -84,14 +84,14 @@ def test_only_what_is_asked_for_arrives(client: ControllerClient) -> None:
         change(client, 1)
         change(client, 1, name="bge@text2vec")
         client.register(Registration(KEY._replace(host="10.0.0.9")))
-        assert [said(next(by_model)), said(next(by_host))] == ["2", "3"]
+        assert [name_of(next(by_model)), name_of(next(by_host))] == ["2", "3"]
 
 
 def test_it_goes_on_from_a_cursor(client: ControllerClient, url: str) -> None:
     change(client, 1, 2, 3)
     stream = client.events().stream
     with closing(client.watch(cursor=f"{stream}.1")) as watch:
-        assert [said(next(watch)) for _ in range(3)] == ["ready", "2", "3"]
+        assert [name_of(next(watch)) for _ in range(3)] == ["ready", "2", "3"]
     with httpx.stream("GET", f"{url}/api/v1/watch", headers={"Last-Event-ID": f"{stream}.2"}, trust_env=False) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         assert reply.headers["cache-control"] == "no-store"
@@ -107,7 +107,7 @@ def test_a_cursor_of_another_start_is_a_reset_that_gives_a_new_one(client: Contr
         assert (reset.kind, reset.cursor) == ("reset", f"{client.events().stream}.1")
         assert reset.reason
         change(client, 2)
-        assert said(next(watch)) == "2"
+        assert name_of(next(watch)) == "2"
 
 
 def make_changes(url: str, count: int) -> None:
@@ -119,19 +119,19 @@ def test_every_watcher_gets_every_change_once_and_in_order_over_reconnects(url: 
     """Every third leaves its connection again and again, without a word."""
 
     async def watch(number: int, watcher: RawWatch) -> list[int]:
-        seen = list[int]()
-        while len(seen) < CHANGES:
-            await watcher.take(seen, CHANGES if number % 3 else min(CHANGES, len(seen) + 20 + number))
-        return seen
+        ids = list[int]()
+        while len(ids) < CHANGES:
+            await watcher.take(ids, CHANGES if number % 3 else min(CHANGES, len(ids) + 20 + number))
+        return ids
 
     async def scenario() -> None:
         with ControllerClient(url) as client:
             start = f"{client.events().stream}.0"
         watching = [asyncio.create_task(watch(number, RawWatch(url, start))) for number in range(WATCHERS)]
-        async with asyncio.timeout(PATIENCE_SECS):
+        async with asyncio.timeout(TIMEOUT_SECS):
             await asyncio.to_thread(make_changes, url, CHANGES)
-            for seen in await asyncio.gather(*watching):
-                assert seen == list(range(1, CHANGES + 1))
+            for ids in await asyncio.gather(*watching):
+                assert ids == list(range(1, CHANGES + 1))
 
     asyncio.run(scenario())
 
@@ -143,7 +143,7 @@ def test_a_slow_watcher_is_dropped_and_goes_on_without_loss() -> None:
     count = 1500
 
     async def scenario(url: str) -> tuple[list[int], list[str]]:
-        watcher, seen, ends = RawWatch(url, limit=2**10, receive_buffer=4096), list[int](), list[str]()
+        watcher, ids, ends = RawWatch(url, limit=2**10, receive_buffer=4096), list[int](), list[str]()
         messages = watcher.messages()
         await watcher.open()
         assert (await anext(messages))[0] == "ready"
@@ -151,19 +151,19 @@ def test_a_slow_watcher_is_dropped_and_goes_on_without_loss() -> None:
         async for kind, data in messages:
             ends.append(kind)
             if kind == "change":
-                seen.append(json.loads(data)["id"])
+                ids.append(json.loads(data)["id"])
         await watcher.close()
-        while len(seen) < count:
-            ends.append(await watcher.take(seen, count))
-        return seen, ends
+        while len(ids) < count:
+            ends.append(await watcher.take(ids, count))
+        return ids, ends
 
     with running_app(app, send_buffer=4096) as url:
-        seen, ends = asyncio.run(asyncio.wait_for(scenario(url), 2 * PATIENCE_SECS))
-    assert seen == list(range(1, count + 1))
+        ids, ends = asyncio.run(asyncio.wait_for(scenario(url), 2 * TIMEOUT_SECS))
+    assert ids == list(range(1, count + 1))
     assert "dropped" in ends
 
 
-def test_who_watches_is_told_that_the_controller_leaves_and_delays_nothing() -> None:
+def test_a_watch_ends_when_the_controller_leaves_and_delays_nothing() -> None:
     app = create_app(ControllerSettings(), embedded())
     with ExitStack() as stack:
         with running_app(app) as url:
@@ -174,7 +174,7 @@ def test_who_watches_is_told_that_the_controller_leaves_and_delays_nothing() -> 
         assert [[each.kind for each in watch] for watch in watches] == [["leaving"]] * 20
 
 
-def test_who_goes_away_is_counted_no_more(client: ControllerClient) -> None:
+def test_a_client_that_is_gone_is_not_counted(client: ControllerClient) -> None:
     watch = client.watch()
     next(watch)
     assert client.status().watchers == 1
@@ -209,7 +209,7 @@ def on(url: URL) -> DatabaseModelRegistry:
     return DatabaseModelRegistry(url, heartbeat_timeout=timedelta(seconds=60))
 
 
-def test_two_controllers_on_one_database_tell_the_same(mariadb_url: URL) -> None:
+def test_two_controllers_on_one_database_send_the_same(mariadb_url: URL) -> None:
     """A change made through the one arrives at the other, and a watch goes on there from its last id."""
 
     async def within_a_second(url: str, changing: ControllerClient) -> str | None:
@@ -234,5 +234,5 @@ def test_two_controllers_on_one_database_tell_the_same(mariadb_url: URL) -> None
         client.drain(KEY)
         other.undrain(KEY)
         with closing(client.watch(cursor=cursor)) as watch:
-            told = [next(watch) for _ in range(3)]
-        assert [each.event.change.cause.verb for each in told if each.event] == ["drain", "undrain"]
+            messages = [next(watch) for _ in range(3)]
+        assert [each.event.change.cause.verb for each in messages if each.event] == ["drain", "undrain"]

@@ -30,7 +30,7 @@ KINDS = ("embedded", *DATABASES, "remote")
 
 @dataclass
 class Backend:
-    """Opens registries of one kind, all with the same clock. Those of a database share it."""
+    """Opens registries of one kind, all with the same clock. Registries in a database share the database."""
 
     kind: str
     folder: Path
@@ -38,7 +38,7 @@ class Backend:
     clock: ManualClock = field(default_factory=ManualClock)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     deciding: list[ModelRegistry] = field(default_factory=list)
-    """Those that keep the facts: the one behind a controller."""
+    """The registries that hold the facts; of a remote one, the registry behind its controller."""
 
     async def open(self, *, max_instances: int = 100, watch_absence: bool = False) -> ModelRegistry:
         """Ready to use; closed with the test."""
@@ -68,12 +68,12 @@ class Backend:
         return RemoteModelRegistry(self.stack.enter_context(running_controller(embedded)))
 
     async def announce(self) -> None:
-        """What each registry does every second by itself where absence is watched."""
+        """Does what a registry that watches its absence does every second by itself."""
         for each in self.deciding:
             await each.announce()
 
-    def seen(self, actor: Actor) -> Actor:
-        """How a registry of this kind tells of that actor: behind a controller, calls come from the controller."""
+    def reported_actor(self, actor: Actor) -> Actor:
+        """The actor in events of this kind of registry: behind a controller, calls come from the controller."""
         return actor._replace(address="127.0.0.1") if self.kind == "remote" else actor
 
     @property
@@ -82,7 +82,7 @@ class Backend:
         return self.mariadb_url or URL.create("sqlite", database=str(self.folder / "new" / "ctl.db"))
 
     def shown(self, state: InstanceState) -> InstanceState:
-        """The state as a list of this kind tells it: the wire does not tell deregistered from unhealthy."""
+        """The state in a list of this kind: on the wire a deregistered instance is unhealthy."""
         on_wire = self.kind == "remote" and state is InstanceState.DEREGISTERED
         return InstanceState.UNHEALTHY if on_wire else state
 
@@ -116,10 +116,10 @@ async def states(
 
 
 async def changes(registry: ModelRegistry, *, after: int | None = None) -> list[Change]:
-    """What is told, in order."""
+    """The changes in all events, in order."""
     return [each.change for each in (await registry.events(after=after)).events]
 
 
-async def told(registry: ModelRegistry) -> list[tuple[str, str, str]]:
+async def transitions(registry: ModelRegistry) -> list[tuple[str, str, str]]:
     """Each event as its old state, new state and verb."""
     return [(each.old, each.new, each.cause.verb) for each in await changes(registry)]

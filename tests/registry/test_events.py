@@ -9,7 +9,7 @@ import pytest
 
 from dbgpt_ctl.domain.events import EXPIRY, Actor, ActorKind
 from dbgpt_ctl.domain.instance import InstanceState
-from tests.registry.backends import TIMEOUT, changes, sent, told
+from tests.registry.backends import TIMEOUT, changes, sent, transitions
 
 if TYPE_CHECKING:
     from dbgpt_ctl.registry.contract import ModelRegistry
@@ -51,7 +51,7 @@ async def test_nothing_is_told_of_nothing(registry: ModelRegistry) -> None:
 @pytest.mark.parametrize("enabled", [True, False])
 async def test_a_new_one(registry: ModelRegistry, verb: str, *, enabled: bool) -> None:
     await (registry.register if verb == "register" else registry.heartbeat)(sent(enabled=enabled))
-    assert await told(registry) == [("absent", "healthy" if enabled else "drained", verb)]
+    assert await transitions(registry) == [("absent", "healthy" if enabled else "drained", verb)]
 
 
 async def test_who_did_it_from_where_and_when(registry: ModelRegistry, backend: Backend, clock: ManualClock) -> None:
@@ -59,13 +59,13 @@ async def test_who_did_it_from_where_and_when(registry: ModelRegistry, backend: 
     later = clock.advance(1.000001)
     await registry.deregister(KEY, actor=ALICE)
     first, second = await changes(registry)
-    assert (first.cause.actor, first.cause.reason) == (backend.seen(WORKER), None)
-    assert (second.cause.actor, second.time, second.key) == (backend.seen(ALICE), later, KEY)
+    assert (first.cause.actor, first.cause.reason) == (backend.reported_actor(WORKER), None)
+    assert (second.cause.actor, second.time, second.key) == (backend.reported_actor(ALICE), later, KEY)
 
 
 async def test_a_beat_that_registers_tells_who_sent_it(registry: ModelRegistry, backend: Backend) -> None:
     await registry.heartbeat(sent(), actor=WORKER)
-    assert [each.cause.actor for each in await changes(registry)] == [backend.seen(WORKER)]
+    assert [each.cause.actor for each in await changes(registry)] == [backend.reported_actor(WORKER)]
 
 
 async def test_a_drain_and_its_end(registry: ModelRegistry, backend: Backend, clock: ManualClock) -> None:
@@ -76,9 +76,9 @@ async def test_a_drain_and_its_end(registry: ModelRegistry, backend: Backend, cl
     await registry.undrain(KEY, actor=ALICE)
     _, first, second = await changes(registry)
     assert (first.old, first.new, first.cause.verb, first.time) == (HEALTHY, DRAINED, "drain", drained)
-    assert (first.cause.reason, first.cause.actor) == ("new disk ü🙂", backend.seen(ALICE))
+    assert (first.cause.reason, first.cause.actor) == ("new disk ü🙂", backend.reported_actor(ALICE))
     assert (second.old, second.new, second.cause.verb, second.time) == (DRAINED, HEALTHY, "undrain", undrained)
-    assert (second.cause.reason, second.cause.actor) == (None, backend.seen(ALICE))
+    assert (second.cause.reason, second.cause.actor) == (None, backend.reported_actor(ALICE))
 
 
 async def test_a_drain_of_an_unhealthy_one_is_told_though_its_state_stays(
@@ -88,7 +88,7 @@ async def test_a_drain_of_an_unhealthy_one_is_told_though_its_state_stays(
     clock.advance(SILENT)
     await registry.drain(KEY)
     await registry.undrain(KEY)
-    assert await told(registry) == [
+    assert await transitions(registry) == [
         REGISTER,
         ("healthy", "unhealthy", "expire"),
         ("unhealthy", "unhealthy", "drain"),
@@ -100,7 +100,7 @@ async def test_a_drain_of_a_deregistered_one_is_told_though_its_state_stays(regi
     await registry.register(sent())
     await registry.deregister(KEY)
     await registry.drain(KEY)
-    assert (await told(registry))[2:] == [("deregistered", "deregistered", "drain")]
+    assert (await transitions(registry))[2:] == [("deregistered", "deregistered", "drain")]
 
 
 async def test_a_deregister_and_a_register_that_revives(registry: ModelRegistry) -> None:
@@ -110,7 +110,7 @@ async def test_a_deregister_and_a_register_that_revives(registry: ModelRegistry)
     await registry.drain(KEY)
     await registry.deregister(KEY)
     await registry.register(sent())
-    assert await told(registry) == [
+    assert await transitions(registry) == [
         REGISTER,
         ("healthy", "deregistered", "deregister"),
         ("deregistered", "healthy", "register"),
@@ -124,14 +124,14 @@ async def test_a_removal_and_a_return(registry: ModelRegistry) -> None:
     await registry.register(sent())
     await registry.deregister(KEY, remove=True)
     await registry.register(sent())
-    assert await told(registry) == [REGISTER, ("healthy", "absent", "deregister"), REGISTER]
+    assert await transitions(registry) == [REGISTER, ("healthy", "absent", "deregister"), REGISTER]
 
 
 async def test_a_removal_of_a_deregistered_one(registry: ModelRegistry) -> None:
     await registry.register(sent())
     await registry.deregister(KEY)
     await registry.deregister(KEY, remove=True)
-    assert (await told(registry))[2:] == [("deregistered", "absent", "deregister")]
+    assert (await transitions(registry))[2:] == [("deregistered", "absent", "deregister")]
 
 
 async def test_a_pruned_one_is_gone(registry: ModelRegistry, backend: Backend, clock: ManualClock) -> None:
@@ -141,14 +141,18 @@ async def test_a_pruned_one_is_gone(registry: ModelRegistry, backend: Backend, c
     await registry.prune(timedelta(minutes=1), actor=ALICE)
     last = (await changes(registry))[-1]
     assert (last.key, last.old, last.new, last.cause.verb) == (KEY, DEREGISTERED, "absent", "prune")
-    assert (last.cause.actor, last.time) == (backend.seen(ALICE), pruned)
+    assert (last.cause.actor, last.time) == (backend.reported_actor(ALICE), pruned)
 
 
 async def test_a_silent_one_expires_before_it_is_pruned(registry: ModelRegistry, clock: ManualClock) -> None:
     await registry.register(sent())
     clock.advance(3600)
     await registry.prune(timedelta(minutes=1))
-    assert await told(registry) == [REGISTER, ("healthy", "unhealthy", "expire"), ("unhealthy", "absent", "prune")]
+    assert await transitions(registry) == [
+        REGISTER,
+        ("healthy", "unhealthy", "expire"),
+        ("unhealthy", "absent", "prune"),
+    ]
 
 
 # --- no change, no event ------------------------------------------------------------------------------------------
@@ -160,7 +164,7 @@ async def test_what_changes_no_state_is_not_told(registry: ModelRegistry, clock:
     await registry.heartbeat(sent())
     await registry.register(sent(weight=3.0))
     await registry.undrain(KEY)
-    assert await told(registry) == [REGISTER]
+    assert await transitions(registry) == [REGISTER]
 
 
 @pytest.mark.parametrize("remove", [False, True])
@@ -169,7 +173,7 @@ async def test_a_repeated_deregister_and_a_refused_beat_are_not_told(registry: M
     for _ in range(3):
         await registry.deregister(KEY, remove=remove)
         await registry.heartbeat(sent())
-    assert len(await told(registry)) == 2
+    assert len(await transitions(registry)) == 2
 
 
 async def test_a_repeated_drain_is_not_told_not_even_with_another_reason(registry: ModelRegistry) -> None:
@@ -183,7 +187,7 @@ async def test_what_was_refused_is_not_told(registry: ModelRegistry) -> None:
     await registry.deregister(KEY)
     await registry.drain(KEY)
     await registry.undrain(KEY)
-    assert await told(registry) == []
+    assert await transitions(registry) == []
 
 
 async def test_a_forgotten_tombstone_is_not_told(registry: ModelRegistry, clock: ManualClock) -> None:
@@ -192,7 +196,7 @@ async def test_a_forgotten_tombstone_is_not_told(registry: ModelRegistry, clock:
     clock.advance(2 * SILENT)
     await registry.announce()
     await registry.heartbeat(sent())
-    assert await told(registry) == [
+    assert await transitions(registry) == [
         REGISTER,
         ("healthy", "absent", "deregister"),
         ("absent", "healthy", "heartbeat"),
@@ -210,7 +214,7 @@ async def test_an_expiry_is_told_once_at_the_exact_time(
     await registry.heartbeat(sent())
     clock.advance(TIMEOUT.total_seconds())
     await backend.announce()
-    assert await told(registry) == [REGISTER], "a beat exactly the timeout old is fresh"
+    assert await transitions(registry) == [REGISTER], "a beat exactly the timeout old is fresh"
     for _ in range(3):
         clock.advance(0.75)
         await backend.announce()
@@ -226,7 +230,10 @@ async def test_a_drained_one_expires_too(registry: ModelRegistry, backend: Backe
     clock.advance(SILENT)
     await backend.announce()
     await registry.heartbeat(sent())
-    assert (await told(registry))[2:] == [("drained", "unhealthy", "expire"), ("unhealthy", "drained", "heartbeat")]
+    assert (await transitions(registry))[2:] == [
+        ("drained", "unhealthy", "expire"),
+        ("unhealthy", "drained", "heartbeat"),
+    ]
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -275,7 +282,7 @@ async def test_who_is_not_checked_or_has_left_does_not_expire(
     await registry.deregister(sent(port=3).key, remove=True)
     clock.advance(SILENT)
     await backend.announce()
-    assert "expire" not in [verb for _, _, verb in await told(registry)]
+    assert "expire" not in [verb for _, _, verb in await transitions(registry)]
 
 
 async def test_expiries_are_told_in_order_of_time(
@@ -309,9 +316,9 @@ async def test_nothing_is_told_while_states_are_held(backend: Backend, clock: Ma
     await registry.register(sent())
     clock.advance(2 * SILENT)  # no tick in all that time: it was away
     await backend.announce()
-    assert await told(registry) == [REGISTER]
+    assert await transitions(registry) == [REGISTER]
     await registry.heartbeat(sent())
-    assert await told(registry) == [REGISTER], "it was never told to be away"
+    assert await transitions(registry) == [REGISTER], "it was never told to be away"
 
 
 # --- asking for them ----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import RegistryUnavailable
-from tests.registry.backends import TIMEOUT, only, sent, states, told
+from tests.registry.backends import TIMEOUT, only, sent, states, transitions
 
 if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import ListedInstance
@@ -165,7 +165,7 @@ async def test_a_drain_tells_who_when_and_why(registry: ModelRegistry, backend: 
     drained = clock.advance(1)
     await registry.drain(KEY, reason='new disk; "ü🙂"', actor=ALICE)
     facts = (await found(registry)).instance
-    assert (facts.drained_at, facts.drained_by) == (drained, backend.seen(ALICE).address)
+    assert (facts.drained_at, facts.drained_by) == (drained, backend.reported_actor(ALICE).address)
     assert facts.drain_reason == 'new disk; "ü🙂"'
     assert not facts.enabled
 
@@ -287,7 +287,7 @@ async def test_a_dry_run_only_tells(registry: ModelRegistry, clock: ManualClock)
     clock.advance(2 * HOUR.total_seconds())
     assert await registry.prune(HOUR, dry_run=True) == (KEY,)
     assert await states(registry) == [(QWEN, "unhealthy")]
-    assert "prune" not in [verb for _, _, verb in await told(registry)]
+    assert "prune" not in [verb for _, _, verb in await transitions(registry)]
 
 
 async def test_prune_never_takes_what_is_drained(registry: ModelRegistry, clock: ManualClock) -> None:

@@ -1,13 +1,21 @@
-"""What lists are answered from while the database is away keeps the rules of lists."""
+"""The last known list keeps the rules of lists, and lists that wait together share one read."""
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
 
 from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance
 from dbgpt_ctl.registry.contract import Listing
 from dbgpt_ctl.registry.database.reader import LastKnownList
 from tests.registry.backends import sent
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -26,7 +34,7 @@ def test_only_what_is_healthy_is_routable() -> None:
         assert routable.stale_since == AT
 
 
-def test_one_answer_serves_all_who_ask_the_same() -> None:
+def test_equal_calls_get_the_same_answer() -> None:
     known = last_known(InstanceState.HEALTHY)
     assert known.listing("qwen@llm", healthy_only=True) is known.listing("qwen@llm", healthy_only=True)
 
@@ -37,3 +45,29 @@ def test_names_that_nobody_registered_take_no_memory() -> None:
         assert known.listing(f"{count}@llm", healthy_only=False).entries == ()
     assert known.listing(None, healthy_only=True).entries == ()
     assert len(known._listings) == 0
+
+
+@pytest.fixture
+def kind(database_kind: str) -> str:
+    return database_kind
+
+
+@pytest.mark.anyio
+async def test_lists_that_wait_together_share_one_answer(
+    registry: DatabaseModelRegistry, statements: list[str]
+) -> None:
+    await registry.register(sent("a@llm"))
+    await registry.register(sent("b@llm"))
+    statements.clear()
+    answers = await asyncio.gather(
+        *(registry.list("a@llm") for _ in range(10)),
+        *(registry.list("b@llm", healthy_only=True) for _ in range(10)),
+        *(registry.list("none@llm") for _ in range(10)),
+    )
+    assert len({id(answer) for answer in answers}) == 3
+    assert [[entry.instance.key.model_name for entry in answer.entries] for answer in answers[::10]] == [
+        ["a@llm"],
+        ["b@llm"],
+        [],
+    ]
+    assert len([each for each in statements if "FROM ctl_instance" in each]) == 1

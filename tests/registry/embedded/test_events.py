@@ -15,7 +15,7 @@ from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
-from tests.registry.backends import TIMEOUT, changes, sent, told
+from tests.registry.backends import TIMEOUT, changes, sent, transitions
 from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ async def test_a_tick_announces_expiries(clock: ManualClock) -> None:
         beat = clock.now()
         await registry.register(sent())
         alive(registry, clock, 60)
-        assert await told(registry) == [REGISTER]
+        assert await transitions(registry) == [REGISTER]
         alive(registry, clock, 3)
-        assert await told(registry) == [REGISTER, EXPIRE]
+        assert await transitions(registry) == [REGISTER, EXPIRE]
         assert (await changes(registry))[-1].time == beat + TIMEOUT
 
 
@@ -100,7 +100,7 @@ async def test_a_tick_checks_a_limited_number_of_instances(clock: ManualClock, m
         alive(registry, clock, 60)
         for _ in range(4):
             alive(registry, clock, 1)
-            expired.append(len(await told(registry)) - 5)
+            expired.append(len(await transitions(registry)) - 5)
         assert expired == [2, 4, 5, 5]
         assert len({each.time for each in (await changes(registry))[5:]}) == 1
 
@@ -114,7 +114,7 @@ async def test_a_held_instance_that_stays_silent_expires_when_the_hold_ends(cloc
         back = clock.now()
         await registry.heartbeat(sent(port=1))
         alive(registry, clock, 59)
-        assert len(await told(registry)) == 2
+        assert len(await transitions(registry)) == 2
         alive(registry, clock, 1)
         assert [(each.key, each.time) for each in (await changes(registry))[2:]] == [(KEY, back + TIMEOUT)]
 
@@ -140,9 +140,9 @@ async def test_a_clock_that_is_set_back_postpones_no_expiry(clock: ManualClock) 
         clock.advance(-3600)
         registry.tick()
         alive(registry, clock, 10)
-        assert await told(registry) == [REGISTER]
+        assert await transitions(registry) == [REGISTER]
         alive(registry, clock, 1)
-        assert await told(registry) == [REGISTER, EXPIRE]
+        assert await transitions(registry) == [REGISTER, EXPIRE]
         assert (await changes(registry))[-1].time == clock.now() - timedelta(seconds=1)
 
 
@@ -220,9 +220,9 @@ async def test_what_was_announced_is_not_announced_again_after_a_restart(clock: 
         alive(registry, clock, 61)
     async with registry_of(clock, path, "two") as registry:
         alive(registry, clock, 120)
-        assert await told(registry) == [REGISTER, EXPIRE]
+        assert await transitions(registry) == [REGISTER, EXPIRE]
         await registry.heartbeat(sent())
-        assert (await told(registry))[2:] == [("unhealthy", "healthy", "heartbeat")]
+        assert (await transitions(registry))[2:] == [("unhealthy", "healthy", "heartbeat")]
 
 
 async def test_all_facts_come_back(clock: ManualClock, path: Path) -> None:
@@ -261,7 +261,7 @@ async def test_a_snapshot_of_version_1_is_read(clock: ManualClock, path: Path) -
         registry.tick()
         listed = [(each.instance.key.port, each.state) for each in (await registry.list()).entries]
         assert listed == list(zip(range(1, 5), ("healthy", "drained", "unhealthy", "deregistered"), strict=True))
-        assert await told(registry) == []
+        assert await transitions(registry) == []
         await registry.heartbeat(sent(port=3))
         alive(registry, clock, 61)
         assert [(each.key.port, each.old, each.new) for each in await changes(registry)] == [
@@ -282,7 +282,7 @@ async def test_a_snapshot_whose_events_have_a_gap_is_kept_aside(
     del document["events"][1]
     write(path, orjson.dumps(document))
     async with registry_of(clock, path) as registry:
-        assert await told(registry) == []
+        assert await transitions(registry) == []
     assert "ids do not follow on each other" in caplog.text
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import sqlite3
 import threading
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pymysql
@@ -15,134 +14,24 @@ import pytest
 from sqlalchemy import URL, event
 from sqlalchemy.exc import OperationalError
 
-from dbgpt_ctl.errors import RegistryError, RegistryFull, RegistryUnavailable, RegistryUnusable
+from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
 from dbgpt_ctl.registry.database.session import DatabaseTimeouts
 from dbgpt_ctl.registry.database.tables.instances import locked_rows
 from tests.registry.backends import TIMEOUT, only, sent, states
+from tests.registry.database.support import check_words, error_of, registry_at
 from tests.support.clock import ManualClock
 from tests.support.mariadb import PASSWORD, MariaDBServer, private_mariadb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sqlalchemy import Connection
 
     from tests.support.mariadb import MariaDB
 
 pytestmark = pytest.mark.anyio
-
-SHORT = DatabaseTimeouts(connect=0.3, io=0.4, lock=1, pool=0.3, retries=1.0)
 KEY = str(sent().key)
-
-
-def registry_at(url: URL, timeouts: DatabaseTimeouts = SHORT) -> DatabaseModelRegistry:
-    return DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT, timeouts=timeouts)
-
-
-async def error_of(registry: DatabaseModelRegistry) -> RegistryError:
-    """What `open` raises: one line, told by health too, without the password."""
-    with pytest.raises(RegistryError) as caught:
-        await registry.open()
-    check_words(str(caught.value))
-    assert not registry.health().ready
-    assert registry.health().reason == str(caught.value)
-    with pytest.raises(RegistryUnavailable) as refused:
-        await registry.list()
-    assert str(refused.value) == str(caught.value)
-    return caught.value
-
-
-def check_words(message: str) -> None:
-    assert "\n" not in message
-    assert PASSWORD not in message
-    assert "s3cret" not in message
-    assert "SELECT" not in message.replace("SELECT command denied", "")
-    assert len(message) < 300
-
-
-# --- refused ------------------------------------------------------------------------------------------------------
-
-
-async def test_wrong_password(mariadb: MariaDB) -> None:
-    error = await error_of(registry_at(mariadb.url.set(password="s3cret-but-wrong")))
-    assert isinstance(error, RegistryUnusable)
-    assert "Access denied" in str(error)
-    assert "check user, password and grants" in str(error)
-    assert f"127.0.0.1:{mariadb.server.port}" in str(error)
-
-
-async def test_unknown_database(mariadb: MariaDB) -> None:
-    error = await error_of(registry_at(mariadb.url.set(database="nowhere")))
-    assert isinstance(error, RegistryUnusable)
-    assert "nowhere" in str(error)
-    assert "CREATE DATABASE" in str(error)
-
-
-async def test_tables_of_somebody_else(mariadb: MariaDB) -> None:
-    mariadb.execute("CREATE TABLE ctl_schema (id INT PRIMARY KEY, version INT)")
-    mariadb.execute(f"INSERT INTO ctl_schema VALUES (1, {SCHEMA_VERSION})")
-    async with registry_at(mariadb.url) as registry:
-        with pytest.raises(RegistryUnusable, match="not the tables of this release"):
-            await registry.register(sent())
-
-
-async def test_older_tables_of_somebody_else(mariadb: MariaDB) -> None:
-    mariadb.execute("CREATE TABLE ctl_schema (id INT PRIMARY KEY, version INT)")
-    mariadb.execute("INSERT INTO ctl_schema VALUES (1, 1)")
-    error = await error_of(registry_at(mariadb.url))
-    assert isinstance(error, RegistryUnusable)
-    assert "not the tables of this release" in str(error)
-
-
-async def test_sqlite_path_is_a_folder(tmp_path: Path) -> None:
-    error = await error_of(registry_at(URL.create("sqlite", database=str(tmp_path))))
-    assert isinstance(error, RegistryUnusable)
-    assert str(tmp_path) in str(error)
-
-
-async def test_sqlite_file_is_something_else(tmp_path: Path) -> None:
-    path = tmp_path / "notes.txt"
-    path.write_text("These are no tables. " * 100)
-    error = await error_of(registry_at(URL.create("sqlite", database=str(path))))
-    assert isinstance(error, RegistryUnusable)
-    assert "not a database" in str(error)
-    assert path.read_text().startswith("These are no tables.")
-
-
-async def test_sqlite_folder_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    error = await error_of(registry_at(URL.create("sqlite", database=str(tmp_path / "file" / "sub" / "ctl.db"))))
-    assert isinstance(error, RegistryUnusable)
-    assert str(tmp_path) in str(error)
-
-
-async def test_sqlite_file_becomes_read_only(tmp_path: Path) -> None:
-    async with registry_at(URL.create("sqlite", database=str(tmp_path / "ctl.db"))) as registry:
-        await registry.register(sent())
-        registry._database.engine.dispose()
-        event.listen(registry._database.engine, "connect", lambda raw, _: raw.execute("PRAGMA query_only = ON"))
-        with pytest.raises(RegistryUnusable, match="make the file and its folder writable") as caught:
-            await registry.heartbeat(sent())
-        check_words(str(caught.value))
-        assert await states(registry) == [(KEY, "healthy")]
-
-
-async def test_sqlite_locked_by_somebody(tmp_path: Path) -> None:
-    url = URL.create("sqlite", database=str(tmp_path / "ctl.db"))
-    async with registry_at(url) as registry:
-        await registry.register(sent())
-        with closing(sqlite3.connect(tmp_path / "ctl.db", isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(RegistryUnavailable, match="locked"):
-                await registry.heartbeat(sent())
-            assert not registry.health().ready
-            assert await states(registry) == [(KEY, "healthy")]
-            other.execute("COMMIT")
-        assert await registry.heartbeat(sent())
-        assert registry.health().ready
 
 
 # --- away and back ------------------------------------------------------------------------------------------------

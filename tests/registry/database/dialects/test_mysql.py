@@ -1,0 +1,163 @@
+"""MySQL: TLS, what its errors mean, and databases that cannot be used."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pymysql
+import pytest
+import trustme
+from sqlalchemy.exc import OperationalError
+
+from dbgpt_ctl.database_hosts import DatabaseHost
+from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
+from dbgpt_ctl.registry.database.dialects.mysql import MySQL
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
+from tests.registry.backends import TIMEOUT, sent, states
+from tests.registry.database.support import error_of, registry_at
+from tests.support.mariadb import MariaDB, private_mariadb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.mariadb import MariaDBServer
+
+
+@dataclass
+class Secured:
+    database: MariaDB
+    ca: Path
+    foreign_ca: Path
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory, mariadb_server: MariaDBServer) -> Iterator[Secured]:
+    assert mariadb_server.process, "skips where there is no MariaDB"
+    folder = tmp_path_factory.mktemp("tls")
+    folder.chmod(0o755)
+    ours, foreign = trustme.CA(), trustme.CA()
+    certificate = ours.issue_cert("127.0.0.1")
+    ours.cert_pem.write_to_path(folder / "ca.pem")
+    foreign.cert_pem.write_to_path(folder / "foreign.pem")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    options = [f"--ssl-cert={folder / 'cert.pem'}", f"--ssl-key={folder / 'key.pem'}", f"--ssl-ca={folder / 'ca.pem'}"]
+    with private_mariadb(options=options) as server:
+        database = MariaDB(server, "ctl")
+        database.create()
+        yield Secured(database, folder / "ca.pem", folder / "foreign.pem")
+
+
+def registry_of(secured: Secured, ca: Path, host: str = "127.0.0.1") -> DatabaseModelRegistry:
+    hosts = [DatabaseHost(host, secured.database.server.port)]
+    return DatabaseModelRegistry(secured.database.url, heartbeat_timeout=TIMEOUT, hosts=hosts, ssl_ca=str(ca))
+
+
+def test_connections_are_encrypted_to_whom_it_trusts(secured: Secured) -> None:
+    async def scenario() -> None:
+        async with registry_of(secured, secured.ca) as registry:
+            await registry.register(sent())
+            assert len(await states(registry)) == 1
+            with registry._database.engine.connect() as connection:
+                (row,) = connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Ssl_cipher'").all()
+                assert row[1], "this connection has a cipher"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("ca", "host"), [("foreign_ca", "127.0.0.1"), ("ca", "localhost")])
+def test_nobody_else_is_spoken_to(secured: Secured, ca: str, host: str) -> None:
+    """A certificate of another authority, and one that is made out to another name."""
+
+    async def scenario() -> None:
+        registry = registry_of(secured, getattr(secured, ca), host)
+        with pytest.raises(RegistryUnavailable, match=r"(?i)certificate"):
+            await registry.open()
+        await registry.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.anyio
+async def test_wrong_password(mariadb: MariaDB) -> None:
+    error = await error_of(registry_at(mariadb.url.set(password="s3cret-but-wrong")))
+    assert isinstance(error, RegistryUnusable)
+    assert "Access denied" in str(error)
+    assert "check user, password and grants" in str(error)
+    assert f"127.0.0.1:{mariadb.server.port}" in str(error)
+
+
+@pytest.mark.anyio
+async def test_unknown_database(mariadb: MariaDB) -> None:
+    error = await error_of(registry_at(mariadb.url.set(database="nowhere")))
+    assert isinstance(error, RegistryUnusable)
+    assert "nowhere" in str(error)
+    assert "CREATE DATABASE" in str(error)
+
+
+@pytest.mark.anyio
+async def test_tables_of_somebody_else(mariadb: MariaDB) -> None:
+    mariadb.execute("CREATE TABLE ctl_schema (id INT PRIMARY KEY, version INT)")
+    mariadb.execute(f"INSERT INTO ctl_schema VALUES (1, {SCHEMA_VERSION})")
+    async with registry_at(mariadb.url) as registry:
+        with pytest.raises(RegistryUnusable, match="not the tables of this release"):
+            await registry.register(sent())
+
+
+@pytest.mark.anyio
+async def test_older_tables_of_somebody_else(mariadb: MariaDB) -> None:
+    mariadb.execute("CREATE TABLE ctl_schema (id INT PRIMARY KEY, version INT)")
+    mariadb.execute("INSERT INTO ctl_schema VALUES (1, 1)")
+    error = await error_of(registry_at(mariadb.url))
+    assert isinstance(error, RegistryUnusable)
+    assert "not the tables of this release" in str(error)
+
+
+# --- what errors mean ---------------------------------------------------------------------------------------------
+
+DIALECT = MySQL()
+
+
+def error(code: int, text: str = "a message of the server") -> OperationalError:
+    return OperationalError("UPDATE secret", {"secret": 1}, pymysql.err.OperationalError(code, text))
+
+
+@pytest.mark.parametrize("code", [1020, 1062, 1205, 1213, 1412, 1684])
+def test_another_transaction_in_the_way_is_a_conflict(code: int) -> None:
+    assert DIALECT.is_conflict(error(code))
+
+
+@pytest.mark.parametrize("code", [1045, 1049, 1406, 2013, 0])
+def test_no_other_error_is_a_conflict(code: int) -> None:
+    assert not DIALECT.is_conflict(error(code))
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (1045, "check user, password and grants"),
+        (1049, "create it (CREATE DATABASE) or name another"),
+        (1142, "grant it, or let a user who may create tables start a controller once"),
+        (1146, "these are not the tables of this release"),
+    ],
+)
+def test_an_error_for_a_person_ends_with_advice(code: int, advice: str) -> None:
+    meaning = DIALECT.meaning_of(error(code, "first line\nsecond line"), "db1:3306/ctl")
+    assert isinstance(meaning, RegistryUnusable)
+    assert str(meaning) == f"database db1:3306/ctl: first line second line; {advice}"
+
+
+def test_any_other_error_of_the_database_may_pass() -> None:
+    meaning = DIALECT.meaning_of(error(2013, "Lost connection"), "db1:3306/ctl")
+    assert isinstance(meaning, RegistryUnavailable)
+    assert str(meaning) == "database db1:3306/ctl: Lost connection"
+
+
+@pytest.mark.parametrize("code", [1048, 1264, 1366, 1406])
+def test_a_value_that_does_not_fit_is_an_error_of_the_call(code: int) -> None:
+    assert DIALECT.meaning_of(error(code), "db1:3306/ctl") is None
+    assert DIALECT.meaning_of(KeyError("a bug"), "db1:3306/ctl") is None

@@ -1,0 +1,44 @@
+"""A registry on a database that fails, and what its errors look like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.errors import RegistryError, RegistryUnavailable
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.session import DatabaseTimeouts
+from tests.registry.backends import TIMEOUT
+from tests.support.mariadb import PASSWORD
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+
+SHORT = DatabaseTimeouts(connect=0.3, io=0.4, lock=1, pool=0.3, retries=1.0)
+
+
+def registry_at(url: URL, timeouts: DatabaseTimeouts = SHORT) -> DatabaseModelRegistry:
+    return DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT, timeouts=timeouts)
+
+
+async def error_of(registry: DatabaseModelRegistry) -> RegistryError:
+    """What `open` raises: one line, told by health too, without the password."""
+    with pytest.raises(RegistryError) as caught:
+        await registry.open()
+    check_words(str(caught.value))
+    assert not registry.health().ready
+    assert registry.health().reason == str(caught.value)
+    with pytest.raises(RegistryUnavailable) as refused:
+        await registry.list()
+    assert str(refused.value) == str(caught.value)
+    return caught.value
+
+
+def check_words(message: str) -> None:
+    assert "\n" not in message
+    assert PASSWORD not in message
+    assert "s3cret" not in message
+    assert "SELECT" not in message.replace("SELECT command denied", "")
+    assert len(message) < 300

@@ -1,0 +1,107 @@
+"""Several hosts of one database: all connections use the first that serves."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.database_hosts import DatabaseHost
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from tests.registry.backends import TIMEOUT, sent
+from tests.support.mariadb import MariaDB, free_port, private_mariadb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.mariadb import MariaDBServer
+
+
+LIVE, OTHER = sent(port=8001), sent("bge@text2vec", port=8002)
+
+
+@pytest.fixture
+def pair(mariadb_server: MariaDBServer) -> Iterator[tuple[MariaDB, MariaDB]]:
+    """The same database name on two servers of their own that know nothing of each other."""
+    with private_mariadb() as first, private_mariadb() as second:
+        databases = MariaDB(first, "test_pair"), MariaDB(second, "test_pair")
+        for each in databases:
+            each.create()
+        yield databases
+
+
+async def prepare(database: MariaDB) -> None:
+    async with DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT):
+        pass
+
+
+def over(pair: tuple[MariaDB, MariaDB], *, watch_absence: bool = False) -> DatabaseModelRegistry:
+    hosts = [DatabaseHost("127.0.0.1", each.server.port) for each in pair]
+    return DatabaseModelRegistry(pair[0].url, heartbeat_timeout=TIMEOUT, hosts=hosts, watch_absence=watch_absence)
+
+
+def test_a_frozen_host_is_left_within_the_call(pair: tuple[MariaDB, MariaDB]) -> None:
+    async def scenario() -> None:
+        first, second = pair
+        await prepare(second)
+        async with over(pair) as registry:
+            await registry.register(LIVE)
+            assert len(first.execute("SELECT * FROM ctl_instance")) == 1, "the first of the list while it is well"
+            first.server.freeze()
+            await registry.register(OTHER)
+            assert second.execute("SELECT model_name FROM ctl_instance") == [("bge@text2vec",)]
+            assert registry.health().ready
+
+    asyncio.run(scenario())
+
+
+def test_a_host_that_answers_but_does_not_take_writes_is_left(pair: tuple[MariaDB, MariaDB]) -> None:
+    async def scenario() -> None:
+        for each in pair:
+            await prepare(each)
+        pair[0].execute("SET GLOBAL read_only = 1")
+        pair[0].execute("REVOKE READ_ONLY ADMIN ON *.* FROM 'ctl'@'%'")
+        async with over(pair) as registry:
+            await registry.register(LIVE)
+            assert pair[0].execute("SELECT * FROM ctl_instance") == []
+            assert len(pair[1].execute("SELECT * FROM ctl_instance")) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_host_that_nobody_listens_on_is_passed_over(mariadb: MariaDB) -> None:
+    async def scenario() -> None:
+        hosts = [DatabaseHost("127.0.0.1", free_port()), DatabaseHost("127.0.0.1", mariadb.server.port)]
+        registry = DatabaseModelRegistry(mariadb.url, heartbeat_timeout=timedelta(seconds=60), hosts=hosts)
+        async with registry:
+            await registry.register(LIVE)
+            assert len(mariadb.execute("SELECT * FROM ctl_instance")) == 1
+
+    asyncio.run(scenario())
+
+
+def test_all_connections_return_to_the_first_host_when_it_is_back(pair: tuple[MariaDB, MariaDB]) -> None:
+    """Two hosts at a time may be two clocks (rule 7)."""
+
+    async def scenario() -> None:
+        first, second = pair
+        for each in pair:
+            await prepare(each)
+        async with over(pair, watch_absence=True) as registry:
+            hosts = registry._database.hosts
+            assert hosts is not None
+            first.server.kill()
+            await registry.register(LIVE)
+            await registry.list()
+            assert second.execute("SELECT model_name FROM ctl_instance") == [("qwen@llm",)]
+            first.server.start()
+            async with asyncio.timeout(30):
+                while hosts.current != hosts.all[0]:
+                    await asyncio.sleep(0.05)
+            assert (await registry.list()).entries == (), "these two know nothing of each other"
+            await registry.register(OTHER)
+            assert first.execute("SELECT model_name FROM ctl_instance") == [("bge@text2vec",)]
+
+    asyncio.run(scenario())

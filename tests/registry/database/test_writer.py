@@ -1,0 +1,212 @@
+"""What a batch of commands costs, in which order it is stored, and which commands a plain heartbeat can do."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event
+
+from dbgpt_ctl.domain.commands import Deregister, Drain, Heartbeat, Register, Undrain
+from dbgpt_ctl.registry.database.writer import plain_heartbeats
+from tests.registry.backends import Backend, only, sent, states
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.domain.commands import Command
+    from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+    from dbgpt_ctl.registry.database.tables.instances import RegisteredValues
+    from tests.support.clock import ManualClock
+
+
+@pytest.fixture
+def kind(database_kind: str) -> str:
+    return database_kind
+
+
+@pytest.mark.anyio
+async def test_heartbeats_cost_one_statement_however_many_there_are(
+    registry: DatabaseModelRegistry, statements: list[str]
+) -> None:
+    everybody = [sent(port=port) for port in range(1, 90)]
+    await asyncio.gather(*(registry.register(each) for each in everybody))
+    statements.clear()
+    assert all(await asyncio.gather(*(registry.heartbeat(each) for each in everybody)))
+    assert len(statements) == 1
+    statements.clear()
+    assert await registry.heartbeat(everybody[7])
+    assert len(statements) == 1
+    assert statements[0].startswith("UPDATE ctl_instance SET last_heartbeat")
+
+
+@pytest.mark.anyio
+async def test_a_register_that_brings_no_news_is_a_heartbeat(
+    registry: DatabaseModelRegistry, statements: list[str], clock: ManualClock
+) -> None:
+    everybody = [sent(port=port, weight=0.3, prompt_template="vicuna") for port in range(1, 50)]
+    await asyncio.gather(*(registry.register(each) for each in everybody))
+    before = (await registry.list()).entries
+    now = clock.advance(1)
+    statements.clear()
+    await asyncio.gather(*(registry.register(each) for each in everybody), *(map(registry.heartbeat, everybody)))
+    assert len(statements) == 1
+    after = (await registry.list()).entries
+    assert [each.instance for each in after] == [replace(each.instance, last_heartbeat=now) for each in before]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("weight", "prompt_template"), [(2.0, "vicuna"), (0.3, None), (0.3, "Vicuna")])
+async def test_a_register_that_brings_news_is_stored(
+    registry: DatabaseModelRegistry, weight: float, prompt_template: str | None
+) -> None:
+    await registry.register(sent(weight=0.3, prompt_template="vicuna"))
+    await asyncio.gather(
+        registry.register(sent(weight=0.3, prompt_template="vicuna")),
+        registry.register(sent(weight=weight, prompt_template=prompt_template)),
+        registry.heartbeat(sent()),
+    )
+    facts = (await only(registry)).instance
+    assert (facts.weight, facts.prompt_template) == (weight, prompt_template)
+
+
+@pytest.mark.anyio
+async def test_one_refused_heartbeat_does_not_make_the_others_expensive(
+    registry: DatabaseModelRegistry, statements: list[str], clock: ManualClock
+) -> None:
+    everybody = [sent(port=port) for port in range(1, 50)]
+    await asyncio.gather(*(registry.register(each) for each in everybody))
+    await registry.deregister(everybody[7].key)
+    now = clock.advance(1)
+    statements.clear()
+    answers = await asyncio.gather(*(registry.heartbeat(each) for each in everybody))
+    assert [index for index, answer in enumerate(answers) if not answer] == [7]
+    locked = [each for each in statements if each.startswith("SELECT") and "weight" in each]
+    assert len(locked) == 1
+    assert "IN" not in locked[0].partition("WHERE")[2]
+    assert {each.instance.last_heartbeat for each in (await registry.list(healthy_only=True)).entries} == {now}
+
+
+@pytest.mark.anyio
+async def test_calls_of_all_kinds_share_a_transaction_in_order(
+    registry: DatabaseModelRegistry, statements: list[str]
+) -> None:
+    await registry.register(sent(host="known"))
+    statements.clear()
+    known, new = sent(host="known"), sent(host="new")
+    answers = await asyncio.gather(
+        registry.heartbeat(known),
+        registry.deregister(new.key),
+        registry.heartbeat(new),
+        registry.deregister(known.key),
+        registry.heartbeat(known),
+        registry.deregister(new.key, remove=True),
+        registry.heartbeat(new),
+        registry.register(new),
+        registry.heartbeat(new),
+        registry.heartbeat(sent(host="newer")),
+    )
+    assert answers == [True, False, True, True, False, True, False, None, True, True]
+    assert len([each for each in statements if each.startswith("INSERT INTO ctl_instance")]) == 1
+    assert len([each for each in statements if each.startswith("INSERT INTO ctl_event")]) == 1
+    assert [reference for reference, _ in await states(registry, healthy_only=True)] == [
+        "qwen@llm/new:8001",
+        "qwen@llm/newer:8001",
+    ]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("verb", ["register", "deregister"])
+async def test_facts_are_locked_before_they_are_evaluated(
+    registry: DatabaseModelRegistry, backend: Backend, verb: str, request: pytest.FixtureRequest
+) -> None:
+    await registry.register(sent())
+    free: list[bool] = []
+
+    def look(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("UPDATE ctl_instance"):
+            free.append(may_write(backend, request))
+
+    event.listen(registry._database.engine, "before_cursor_execute", look)
+    await (registry.register(sent(weight=2.0)) if verb == "register" else registry.deregister(sent().key))
+    assert free
+    assert not any(free)
+    assert may_write(backend, request)
+
+
+def may_write(backend: Backend, request: pytest.FixtureRequest) -> bool:
+    """Whether another connection could lock the row of `sent()` now."""
+    if backend.kind == "mariadb":
+        row = "model_name = 'qwen@llm' AND host = '10.0.0.4' AND port = 8001"
+        unlocked = f"SELECT host FROM ctl_instance WHERE {row} FOR UPDATE SKIP LOCKED"
+        return bool(request.getfixturevalue("mariadb").execute(unlocked))
+    with closing(sqlite3.connect(str(backend.url.database), timeout=0, isolation_level=None)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+
+@pytest.mark.anyio
+async def test_rows_that_change_alike_share_a_statement(registry: DatabaseModelRegistry, statements: list[str]) -> None:
+    everybody = [sent(port=port) for port in range(1, 50)]
+    await asyncio.gather(*(registry.register(each) for each in everybody))
+    statements.clear()
+    await asyncio.gather(*(registry.register(sent(port=each.key.port, weight=2.0)) for each in everybody))
+    assert len([each for each in statements if "SET weight" in each]) == 1
+    statements.clear()
+    await asyncio.gather(*(registry.deregister(each.key) for each in everybody))
+    assert len([each for each in statements if each.startswith("UPDATE ctl_instance")]) == 1
+
+
+@pytest.mark.anyio
+async def test_a_bad_call_does_not_fail_its_neighbours(registry: DatabaseModelRegistry) -> None:
+    unstorable = sent("\ud800@llm")
+    answers = await asyncio.gather(
+        registry.heartbeat(sent(host="a")),
+        registry.heartbeat(unstorable),
+        registry.register(sent(host="b")),
+        return_exceptions=True,
+    )
+    assert [answers[0], answers[2]] == [True, None]
+    assert isinstance(answers[1], Exception)
+    assert len((await registry.list()).entries) == 2
+    assert registry.health().ready
+
+
+# --- which commands a plain heartbeat can do ---------------------------------------------------------------------
+
+
+def keys_by_values(*commands: Command) -> dict[RegisteredValues | None, list[InstanceKey]]:
+    return {values: list(keys) for values, keys in plain_heartbeats(commands)}
+
+
+def test_a_heartbeat_is_plain_and_so_is_a_register_with_its_values() -> None:
+    one, other = sent(port=1, weight=2.0), sent(port=2, prompt_template="vicuna")
+    assert keys_by_values(Heartbeat(one), Heartbeat(one)) == {None: [one.key]}
+    assert keys_by_values(Register(one), Heartbeat(one)) == {(2.0, None): [one.key]}
+    assert keys_by_values(Heartbeat(one), Register(one)) == {(2.0, None): [one.key]}
+    assert keys_by_values(Heartbeat(one), Register(other)) == {None: [one.key], (1.0, "vicuna"): [other.key]}
+
+
+@pytest.mark.parametrize("command", [Deregister(sent().key), Drain(sent().key), Undrain(sent().key)])
+def test_any_other_command_makes_all_commands_of_its_instance_ineligible(command: Command) -> None:
+    neighbour = sent(port=2)
+    assert keys_by_values(Heartbeat(sent()), command, Heartbeat(neighbour)) == {None: [neighbour.key]}
+
+
+def test_registers_with_two_values_of_one_instance_are_ineligible() -> None:
+    assert keys_by_values(Register(sent(weight=1.0)), Register(sent(weight=2.0)), Heartbeat(sent())) == {}
+
+
+def test_the_two_largest_groups_are_stored_as_plain_heartbeats() -> None:
+    commands = [
+        Register(sent(port=port, weight=float(weight)))
+        for weight in (1, 2, 3)
+        for port in range(100 * weight, 101 * weight + 1)
+    ]
+    assert [len(keys) for keys in keys_by_values(*commands).values()] == [3, 4]

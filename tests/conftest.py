@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _uses_mariadb(item: pytest.Item) -> bool:
-    """Whether a test asks for the database server, as a fixture or as one of its kinds of registry."""
+    """Whether a test uses the database server, as a fixture or as one of its kinds of registry."""
     fixtures = getattr(item, "fixturenames", ())
     parameters = getattr(item, "callspec", None)
     values = () if parameters is None else parameters.params.values()
@@ -39,14 +39,14 @@ def _uses_mariadb(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
-    """A shell's background job ignores SIGINT, one under nohup SIGHUP, and so would all that the tests start."""
+    """A background job of a shell ignores SIGINT, and under nohup SIGHUP; started processes would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """What runs tests marked `anyio`."""
+    """The event loop of tests marked `anyio`."""
     return "asyncio"
 
 

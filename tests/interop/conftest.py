@@ -20,7 +20,7 @@ _STARTED = pytest.StashKey[list[Process]]()
 
 
 class NewLab(Protocol):
-    """Makes a folder and ends at its exit all that was started there."""
+    """Makes a folder. At its exit all processes that were started there are ended."""
 
     def __call__(self, name: str) -> AbstractContextManager[Lab]: ...
 

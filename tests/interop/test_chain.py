@@ -1,4 +1,4 @@
-"""A whole cluster that finds itself by this controller: fake OpenAI <- real worker <- real API server <- HTTP."""
+"""A whole cluster over this controller: fake OpenAI <- real worker <- real API server <- HTTP."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_question_is_answered_through_the_chain(cluster: Cluster, openai: Fake
     assert question in openai.questions
 
 
-def test_a_question_is_answered_in_pieces(cluster: Cluster, openai: FakeOpenAI) -> None:
+def test_an_answer_is_streamed(cluster: Cluster, openai: FakeOpenAI) -> None:
     question = f"stream to me, {cluster.worker.port}, 请"
     reply = cluster.chat(question, stream=True)
     assert reply.status_code == 200, reply.text
@@ -93,7 +93,7 @@ def test_a_question_is_answered_in_pieces(cluster: Cluster, openai: FakeOpenAI) 
     assert question in openai.questions
 
 
-def test_an_unknown_model_is_told_with_those_that_are_there(cluster: Cluster) -> None:
+def test_the_error_of_an_unknown_model_lists_the_known_ones(cluster: Cluster) -> None:
     body = {"model": "nobody", "messages": [{"role": "user", "content": "hello"}]}
     reply = httpx.post(f"{cluster.api}/chat/completions", json=body, trust_env=False, timeout=30)
     assert reply.status_code == 400
@@ -110,8 +110,8 @@ def test_dbgpt_model_list_shows_the_worker(cluster: Cluster) -> None:
     assert [row[:2] for row in _table(cluster.dbgpt("list", "--model_name", MODEL))] == [[MODEL, "llm"]]
 
 
-def test_ctl_takes_a_beating_model_out_and_in_again(cluster: Cluster) -> None:
-    """The worker only goes on beating, which must not revive what an operator took away."""
+def test_ctl_deregisters_and_registers_a_model_whose_worker_runs(cluster: Cluster) -> None:
+    """The worker goes on sending heartbeats, which must not revive an instance that an operator deregistered."""
     controller, worker = cluster.controller, cluster.worker
     assert cluster.lab.ctl("models", "deregister", worker.model, "--address", controller.url).returncode == 0
     refused = f"{worker.model} is deregistered, still beating"
@@ -125,7 +125,7 @@ def test_ctl_takes_a_beating_model_out_and_in_again(cluster: Cluster) -> None:
 
 
 def test_a_worker_survives_the_restart_of_the_controller(cluster: Cluster, registry: str) -> None:
-    """Embedded, it forgets, and the next beat of each instance brings it back. With a database nothing is forgotten."""
+    """In memory all instances are lost, and the next heartbeats bring them back. In a database nothing is lost."""
     controller, worker = cluster.controller, cluster.worker
     assert controller.process.terminate() == 0
     controller.start()
@@ -141,8 +141,8 @@ def test_a_worker_survives_the_restart_of_the_controller(cluster: Cluster, regis
     )
 
 
-def test_dbgpt_model_stop_takes_the_model_away_and_start_brings_it_back(cluster: Cluster, openai: FakeOpenAI) -> None:
-    """`stop` sends an empty remove flag, at which DB-GPT's own controller fails. The model's beats end with it."""
+def test_dbgpt_model_stop_removes_the_model_and_start_brings_it_back(cluster: Cluster, openai: FakeOpenAI) -> None:
+    """`stop` sends an empty remove flag, which DB-GPT's own controller refuses. The model's heartbeats end too."""
     where = ["--model_name", MODEL, "--host", "127.0.0.1", "--port", str(cluster.worker.port)]
     cluster.dbgpt("stop", *where)
     listed = cluster.controller.instances()
@@ -157,7 +157,7 @@ def test_dbgpt_model_stop_takes_the_model_away_and_start_brings_it_back(cluster:
 
 
 def _table(text: str) -> list[list[str]]:
-    """The rows that DB-GPT's `model list` drew, without the heading, in order."""
+    """The rows that DB-GPT's `model list` printed, without the heading, in order."""
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
     assert rows
     assert rows[0][:2] == ["Model Name", "Model Type"]

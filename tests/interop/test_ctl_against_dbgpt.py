@@ -1,4 +1,4 @@
-"""This project's command line tool against the controller that DB-GPT brings itself."""
+"""This project's command line tool against DB-GPT's own controller."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_register_then_list_in_every_format(ctl: Ctl) -> None:
         assert "THUDM/glm 4+5&6%" in ctl("models", "list", "-o", form).stdout
 
 
-def test_heartbeat_registers_and_deregister_takes_away(ctl: Ctl) -> None:
+def test_a_heartbeat_registers_and_a_deregister_makes_unhealthy(ctl: Ctl) -> None:
     reference = "beaten@text2vec/127.0.0.1:9002"
     ctl("models", "heartbeat", reference)
     assert [instance["healthy"] for instance in ctl.listed("beaten")] == [True]
@@ -96,16 +96,16 @@ def test_many_are_deregistered_at_once(ctl: Ctl) -> None:
     assert ctl.listed("many") == []
 
 
-def test_its_deregister_of_the_unknown_answers_true(ctl: Ctl) -> None:
-    """So the tool cannot know that it was not there: exit 0, where this project's controller makes it 4."""
+def test_a_deregister_of_an_unknown_instance_answers_true(ctl: Ctl) -> None:
+    """The tool cannot know that it was unknown: exit 0. With this project's controller the exit code is 4."""
     ctl("models", "deregister", "nobody@llm/127.0.0.1:9999")
 
 
-def test_a_list_of_nothing_is_no_failure(ctl: Ctl) -> None:
+def test_an_empty_list_is_a_success(ctl: Ctl) -> None:
     assert ctl.listed("nobody") == []
 
 
-def test_what_is_wrong_is_found_before_any_request(ctl: Ctl) -> None:
+def test_wrong_usage_is_found_before_any_request(ctl: Ctl) -> None:
     ctl("models", "register", "two@at@llm/127.0.0.1:9001", exit_code=2)
     ctl("models", "register", "qwen@llm/127.0.0.1:70000", exit_code=2)
 
@@ -118,7 +118,7 @@ def test_an_absent_controller_exits_3(ctl: Ctl) -> None:
 
 
 def test_ctl_serve_in_front_of_it(ctl: Ctl) -> None:
-    """What DB-GPT's controller adds to the nine keys stays behind: it breaks older clients."""
+    """Keys that DB-GPT's controller adds to the nine are not passed on: they break older clients."""
     front = Controller(ctl.lab, ctl.url, name="front").start()
     reference = "behind a front@llm/127.0.0.1:9003"
     ctl("models", "register", reference, "--address", front.url)
@@ -141,7 +141,7 @@ def _names(ctl: Ctl, *wanted: str) -> set[str]:
 
 
 @pytest.mark.parametrize("verb", ["drain", "undrain"])
-def test_what_it_does_not_know_is_one_line(ctl: Ctl, verb: str) -> None:
+def test_a_verb_that_it_lacks_is_one_line(ctl: Ctl, verb: str) -> None:
     done = ctl("models", verb, "qwen@llm/10.0.0.4:8001", exit_code=6)
     assert "has no /api/v1" in done.stderr
     assert len(done.stderr.splitlines()) == 1

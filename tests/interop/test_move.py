@@ -27,7 +27,7 @@ pytestmark = pytest.mark.interop
 
 
 class Move:
-    """One address, one database, and who serves there."""
+    """One address, one database, and the controller that serves there."""
 
     def __init__(self, lab: Lab, mariadb: MariaDB) -> None:
         self.lab = lab
@@ -81,7 +81,7 @@ class Move:
         return done.stdout
 
     def beats(self) -> dict[str, str]:
-        """The last beat that is stored of each model."""
+        """The stored time of the last heartbeat of each model."""
         rows = self.mariadb.execute("SELECT model_name, last_heartbeat FROM ctl_instance")
         return {str(name): str(at) for name, at in rows}
 
@@ -111,7 +111,7 @@ def test_a_live_cluster_moves(move: Move, newest: Release, openai: FakeOpenAI) -
 
     assert healthy(move) == wanted == theirs
     assert "all is well" in move.ctl("db", "check")
-    # The service beats every 20 s.
+    # The service sends a heartbeat every 20 s.
     until("next beats", lambda: all(at > imported[name] for name, at in move.beats().items()), new, worker.process)
     assert healthy(move) == wanted
     assert worker.process.runs

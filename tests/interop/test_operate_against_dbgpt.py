@@ -1,4 +1,4 @@
-"""drain, apply and diff against DB-GPT's own controller: what its wire allows works, the rest is refused in a line."""
+"""drain, apply and diff against DB-GPT's own controller: verbs that its API has work, the rest is refused in a line."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_apply_creates_and_changes_a_weight(ctl: Ctl) -> None:
     assert ctl("apply", "-f", name).stdout == f"{REF} unchanged\n"
 
 
-def test_what_it_cannot_do_is_refused(ctl: Ctl) -> None:
+def test_a_verb_that_it_lacks_is_refused(ctl: Ctl) -> None:
     for args in (
         ("models", "drain", REF),
         ("models", "prune", "--older-than", "7d"),

@@ -1,4 +1,4 @@
-"""DB-GPT's own ModelRegistryClient against this controller: what the real client hands to its caller."""
+"""DB-GPT's own ModelRegistryClient against this controller: the values that the real client returns."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def call(client: RealClient, controller: Controller) -> Caller:
 
 
 def new_instance(name: str = "qwen", **fields: Any) -> dict[str, Any]:
-    """One that no other test has: the controllers are shared."""
+    """A name that no other test uses: the controllers are shared."""
     return FIELDS | {"model_name": f"{name}-{next(_numbers)}@llm"} | fields
 
 
@@ -81,7 +81,7 @@ def test_a_registered_instance_is_listed_with_all_its_fields(call: Caller) -> No
     assert call.named(sent["model_name"], healthy_only=True) == [listed]
 
 
-def test_a_list_without_arguments_is_the_list_of_all(call: Caller) -> None:
+def test_a_list_without_arguments_has_all_instances(call: Caller) -> None:
     first, second = new_instance("first"), new_instance("second")
     call("register_instance", first)
     call("register_instance", second)
@@ -92,7 +92,7 @@ def test_a_list_without_arguments_is_the_list_of_all(call: Caller) -> None:
     assert call("get_all_instances", model_name="nobody@llm") == []
 
 
-def test_a_heartbeat_registers_the_unknown_and_moves_the_beat_of_the_known(call: Caller) -> None:
+def test_a_heartbeat_registers_an_unknown_instance_and_updates_the_time_of_a_known_one(call: Caller) -> None:
     sent = new_instance(weight=3.0)
     assert call("send_heartbeat", sent) is True
     (first,) = call.named(sent["model_name"], healthy_only=True)
@@ -110,7 +110,7 @@ def test_a_register_again_updates_weight_and_prompt_template(call: Caller) -> No
     assert (listed["weight"], listed["prompt_template"], listed["check_healthy"]) == (4.0, "alpaca", True)
 
 
-def test_the_deregistered_stays_away_until_it_registers(call: Caller) -> None:
+def test_a_deregistered_instance_stays_deregistered_until_it_registers(call: Caller) -> None:
     sent = new_instance()
     call("register_instance", sent)
     assert call("deregister_instance", sent) is True
@@ -124,7 +124,7 @@ def test_the_deregistered_stays_away_until_it_registers(call: Caller) -> None:
     assert len(call.named(sent["model_name"], healthy_only=True)) == 1
 
 
-def test_the_removed_is_in_no_list_until_it_registers(call: Caller) -> None:
+def test_a_removed_instance_is_in_no_list_until_it_registers(call: Caller) -> None:
     sent = new_instance()
     call("register_instance", sent)
     assert call("deregister_instance", sent | {"remove_from_registry": True}) is True
@@ -136,15 +136,15 @@ def test_the_removed_is_in_no_list_until_it_registers(call: Caller) -> None:
 
 
 def test_a_deregister_with_an_empty_remove_flag_keeps_the_instance(call: Caller) -> None:
-    """What `dbgpt model stop` sends: None, which becomes `remove_from_registry=`."""
+    """`dbgpt model stop` sends None, which becomes `remove_from_registry=`."""
     sent = new_instance()
     call("register_instance", sent)
     assert call("deregister_instance", sent | {"remove_from_registry": None}) is True
     assert [instance["healthy"] for instance in call.named(sent["model_name"])] == [False]
 
 
-def test_a_listed_instance_can_be_deregistered_as_it_came(call: Caller) -> None:
-    """Its `last_heartbeat` goes back as a query parameter."""
+def test_a_listed_instance_can_be_deregistered_unchanged(call: Caller) -> None:
+    """Its `last_heartbeat` is sent back as a query parameter."""
     sent = new_instance("100% c++ & more", prompt_template="r&d 100%")
     call("register_instance", sent)
     (listed,) = call.named(sent["model_name"])
@@ -153,12 +153,12 @@ def test_a_listed_instance_can_be_deregistered_as_it_came(call: Caller) -> None:
     assert call.named(sent["model_name"], healthy_only=True) == []
 
 
-def test_a_deregister_of_one_never_known_answers_false(call: Caller) -> None:
+def test_a_deregister_of_an_unknown_instance_answers_false(call: Caller) -> None:
     assert call("deregister_instance", new_instance()) is False
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_printable_name_goes_through_every_verb(call: Caller, name: str) -> None:
+def test_any_printable_name_works_with_every_verb(call: Caller, name: str) -> None:
     sent = new_instance(name)
     model_name = sent["model_name"]
     assert call("register_instance", sent) is True
@@ -169,7 +169,7 @@ def test_any_printable_name_goes_through_every_verb(call: Caller, name: str) -> 
 
 
 @pytest.mark.parametrize("host", ["worker-3.models.svc", "[2001:db8::7]", "2001:db8::8", "10.0.0.4"])
-def test_a_host_is_kept_as_the_worker_wrote_it(call: Caller, host: str) -> None:
+def test_a_host_is_stored_as_sent(call: Caller, host: str) -> None:
     sent = new_instance(host=host)
     assert call("register_instance", sent) is True
     assert call("send_heartbeat", sent) is True
@@ -183,7 +183,7 @@ def test_spaces_around_name_and_host_make_no_second_instance(call: Caller) -> No
     assert [instance["host"] for instance in call.named(sent["model_name"])] == ["127.0.0.1"]
 
 
-def test_a_drained_instance_beats_but_gets_no_requests(call: Caller) -> None:
+def test_a_drained_instance_sends_heartbeats_and_gets_no_requests(call: Caller) -> None:
     sent = new_instance(enabled=False)
     call("register_instance", sent)
     assert call("send_heartbeat", sent | {"enabled": True}) is True
@@ -204,7 +204,7 @@ def test_a_drained_instance_beats_but_gets_no_requests(call: Caller) -> None:
         {"weight": "heavy"},
     ],
 )
-def test_what_is_refused_is_told_and_not_stored(call: Caller, wrong: dict[str, Any]) -> None:
+def test_a_refused_register_is_an_error_and_is_not_stored(call: Caller, wrong: dict[str, Any]) -> None:
     sent = new_instance() | wrong
     for verb in ("register_instance", "send_heartbeat"):
         with pytest.raises(ClientError, match=r"error code: 422, .*detail"):
@@ -213,7 +213,7 @@ def test_what_is_refused_is_told_and_not_stored(call: Caller, wrong: dict[str, A
 
 
 @pytest.mark.parametrize("form", ["{url}/", "http://user:secret@{host}", "{url}/, {url}"])
-def test_an_address_may_have_a_slash_a_password_or_company(
+def test_an_address_may_have_a_slash_a_password_or_be_one_of_several(
     client: RealClient, controller: Controller, form: str
 ) -> None:
     call = Caller(client, form.format(url=controller.url, host=controller.url.removeprefix("http://")))
@@ -222,9 +222,7 @@ def test_an_address_may_have_a_slash_a_password_or_company(
     assert len(call.named(sent["model_name"], healthy_only=True)) == 1
 
 
-def test_latest_first_uses_the_first_address_until_it_is_gone(
-    client: RealClient, registry: str, new_lab: NewLab
-) -> None:
+def test_latest_first_uses_the_first_address_until_it_fails(client: RealClient, registry: str, new_lab: NewLab) -> None:
     with new_lab("pair") as lab:
         first = Controller(lab, registry, name="first").start()
         second = Controller(lab, registry, name="second").start()
@@ -239,7 +237,7 @@ def test_latest_first_uses_the_first_address_until_it_is_gone(
 
 
 def _accepted(call: Caller, sent: dict[str, Any]) -> bool:
-    """DB-GPT's client fails until its next health poll: it does not try the next address by itself."""
+    """DB-GPT's client fails until its next health check: it does not try the next address by itself."""
     try:
         return bool(call("send_heartbeat", sent))
     except ClientError:

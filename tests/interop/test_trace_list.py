@@ -25,7 +25,7 @@ PREFIX = "dbgpt.model.controller."
 
 
 def traced_life(lab: Lab, file: Path) -> None:
-    """A controller in whose life one instance comes, beats and goes; the file is whole when it has left."""
+    """A controller at which an instance registers, sends a heartbeat and deregisters. Its end completes the file."""
     port = free_port()
     argv = [sys.executable, "-m", "dbgpt_ctl", "serve", "--port", str(port), "--tracer-file", str(file)]
     process = lab.start("traced", argv, lab.env(PYTHONPATH=str(CHECKOUT)))

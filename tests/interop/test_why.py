@@ -25,7 +25,7 @@ def run_json(lab: Lab, url: str, *args: str) -> dict[str, Any]:
     return found
 
 
-def test_a_worker_is_known_as_one(release: Release, new_lab: NewLab, openai: FakeOpenAI) -> None:
+def test_a_real_worker_is_recognised(release: Release, new_lab: NewLab, openai: FakeOpenAI) -> None:
     with new_lab("why") as lab:
         controller = Controller(lab, "embedded").start()
         worker = start_worker(lab, release, controller.url, openai.base)
@@ -36,7 +36,7 @@ def test_a_worker_is_known_as_one(release: Release, new_lab: NewLab, openai: Fak
         assert (examined["models"], examined["findings"]) == (2, [])
 
 
-def test_at_dbgpts_own_controller_too(newest: Release, new_lab: NewLab, openai: FakeOpenAI) -> None:
+def test_it_is_recognised_at_dbgpts_own_controller(newest: Release, new_lab: NewLab, openai: FakeOpenAI) -> None:
     with new_lab("why-stock") as lab:
         url = start_dbgpt_controller(lab, newest)
         worker = start_worker(lab, newest, url, openai.base)

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.interop
 
 TIMEOUT_SECONDS = 4
-"""Well over a worker's beat, so that a busy machine does not count as death; well under that of a test's patience."""
+"""Well above the interval of heartbeats, for a busy machine; well below the timeout of a test."""
 
 
 @pytest.fixture(scope="module")
 def ending(
     release: Release, registry: str, new_lab: NewLab, openai: FakeOpenAI
 ) -> Iterator[tuple[Controller, Worker, Worker]]:
-    """A controller and two workers that beat: one to leave, one to be killed."""
+    """A controller and two live workers: one to end politely, one to be killed."""
     with new_lab("ending") as lab:
         controller = Controller(lab, registry, timeout=TIMEOUT_SECONDS).start()
         workers = [start_worker(lab, release, controller.url, openai.base, name) for name in ("polite", "killed")]
@@ -36,7 +36,7 @@ def ending(
         yield controller, workers[0], workers[1]
 
 
-def test_a_worker_that_stops_is_seen_at_once(ending: tuple[Controller, Worker, Worker]) -> None:
+def test_a_worker_that_stops_is_unhealthy_at_once(ending: tuple[Controller, Worker, Worker]) -> None:
     controller, polite, _ = ending
     polite.process.interrupt()
     gone = controller.instances()

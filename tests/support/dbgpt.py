@@ -71,7 +71,7 @@ RELEASES = (
     ),
 )
 NEWEST = RELEASES[0]
-"""The one that brings its own controller."""
+"""The release that is compared with, and whose own controller the tests use."""
 
 
 def venvs_folder() -> Path:

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 
 def main() -> None:
-    """Keeps the real stdout for the replies: DB-GPT prints what it likes."""
+    """Keeps the real stdout for the replies: DB-GPT prints to stdout too."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     asyncio.run(_serve(replies))

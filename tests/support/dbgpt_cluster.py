@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BEAT_SECONDS = 1
-"""How often a worker beats for its model. For WorkerManager@service DB-GPT fixes 20 s."""
+"""The interval of a worker's heartbeats for its model. For WorkerManager@service it is always 20 s."""
 
 
 @dataclass
 class Lab:
-    """A folder in which DB-GPT keeps all that it writes, and the proxy that lets nothing out (see FakeOpenAI)."""
+    """A folder for all files of DB-GPT, and a proxy that lets no request leave this machine (see FakeOpenAI)."""
 
     folder: Path
     trap: str
     start: StartProcess
 
     def env(self, **more: str) -> dict[str, str]:
-        """All that a process gets: nothing of the caller's environment but PATH."""
+        """The whole environment of a process; of the caller's only PATH."""
         home = str(self.folder)
         trapped = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), self.trap)
         return {
@@ -94,7 +94,10 @@ class Controller:
 
     def start(self) -> Controller:
         argv = [sys.executable, "-m", "dbgpt_ctl", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
-        argv += ["--shutdown-grace-secs", "0"]  # the grace has its own test: here nobody is to move away
+        argv += [
+            "--shutdown-grace-secs",
+            "0",
+        ]  # no client here changes to another controller
         argv += ["--heartbeat-timeout-secs", str(self.timeout)]
         match self.registry:
             case "embedded":
@@ -109,11 +112,11 @@ class Controller:
         return self
 
     def instances(self, **query: str) -> dict[str, dict[str, Any]]:
-        """What a list answers, by `MODEL_NAME/HOST:PORT`; empty when nobody answers."""
+        """The listed instances by `MODEL_NAME/HOST:PORT`; empty when the controller does not answer."""
         return {reference(instance): instance for instance in get(f"{self.url}/api/controller/models", **query) or []}
 
     def beats(self, *references: str) -> bool:
-        """Whether all of these are listed as healthy."""
+        """Whether all these instances are listed as healthy."""
         listed = self.instances()
         return all(listed.get(name, {}).get("healthy") for name in references)
 
@@ -124,7 +127,7 @@ def reference(instance: Mapping[str, Any]) -> str:
 
 @dataclass
 class Worker:
-    """A real worker of the model MODEL, which asks an OpenAI server."""
+    """A real worker of the model MODEL, which calls an OpenAI server."""
 
     process: Process
     port: int

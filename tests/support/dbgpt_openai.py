@@ -1,4 +1,4 @@
-"""A fake OpenAI server: what a real DB-GPT worker with the provider `proxy/openai` talks to.
+"""A fake OpenAI server for a real DB-GPT worker with the provider `proxy/openai`.
 
 It repeats the question, so that an answer proves the way of its question. It also stands in as the HTTP proxy of
 all that is not on loopback and refuses it: nothing that DB-GPT would fetch leaves this machine.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MODEL = "gpt-4o"
-"""A name that the `dbgpt` tool knows for the provider proxy/openai: its `model start` takes no other."""
+"""A name that the `dbgpt` tool knows for the provider proxy/openai: its `model start` accepts no other name."""
 
 
 def answer_to(question: str) -> str:
@@ -36,7 +36,7 @@ class FakeOpenAI(ThreadingHTTPServer):
 
     @property
     def base(self) -> str:
-        """What DB-GPT calls `api_base`."""
+        """The base URL, `api_base` in DB-GPT's configuration."""
         return f"{self.origin}/v1"
 
 

@@ -43,7 +43,7 @@ class Process:
         return self.popen.poll() is None
 
     def interrupt(self) -> int:
-        """Ctrl-C, and waits for it. The exit code."""
+        """Sends Ctrl-C and waits for the end. The exit code."""
         return self._end(signal.SIGINT)
 
     def terminate(self) -> int:
@@ -72,7 +72,7 @@ class Process:
 
 @contextmanager
 def processes_in(folder: Path, started: list[Process]) -> Iterator[StartProcess]:
-    """Gives a function that starts processes in `folder`, noted in `started`; ends them at the end, last first."""
+    """Yields a function that starts processes in `folder` and adds them to `started`. The exit ends them, last first."""
     with ExitStack() as stack:
 
         def start(name: str, argv: Sequence[str | Path], env: Mapping[str, str]) -> Process:
@@ -97,7 +97,7 @@ def _end_quietly(process: Process) -> None:
 
 
 def free_port() -> int:
-    """Below those that the kernel gives to outgoing connections: one of them might take it before its server does."""
+    """Below the ports of outgoing connections, which might take it before the server does."""
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""The near end of dbgpt_client.py: calls DB-GPT's real client, which lives in a process of its own."""
+"""Calls DB-GPT's real client in a process of its own, which runs dbgpt_client.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.support.dbgpt import Release
     from tests.support.dbgpt_cluster import Lab
 
-_FAR_END = Path(__file__).with_name("dbgpt_client.py")
+_SCRIPT = Path(__file__).with_name("dbgpt_client.py")
 
 
 class ClientError(Exception):
@@ -24,7 +24,7 @@ class ClientError(Exception):
 
 
 class RealClient:
-    """DB-GPT's ModelRegistryClient: one per `urls` and options, kept as long as the process."""
+    """DB-GPT's ModelRegistryClient: one per `urls` and options, kept until the process ends."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -38,7 +38,7 @@ class RealClient:
         options: dict[str, Any] | None = None,
         **args: Any,
     ) -> Any:
-        """What the client's method `verb` returned, instances as dicts of their fields. Raises ClientError."""
+        """The result of the client's method `verb`, instances as dicts of their fields. Raises ClientError."""
         popen = self._process.popen
         assert popen.stdin is not None
         request = {"urls": urls, "verb": verb, "instance": instance, "options": options or {}, "args": args}
@@ -58,7 +58,7 @@ class RealClient:
 
 
 class Caller:
-    """The real client, bound to one address, with the three ways in which DB-GPT asks for a list."""
+    """The real client, bound to one address, with the three ways in which DB-GPT requests a list."""
 
     def __init__(self, client: RealClient, urls: str, **options: Any) -> None:
         self._client = client
@@ -81,8 +81,8 @@ class Caller:
 def real_client(lab: Lab, release: Release) -> Iterator[RealClient]:
     """Starts the process and waits until DB-GPT is imported there."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
-    # -P: next to the script lies a dbgpt.py that is not DB-GPT.
-    process = Process("client", [release.python, "-P", _FAR_END], lab.env(), lab.folder, **pipes)
+    # -P: the folder of the script has a dbgpt.py that is not DB-GPT.
+    process = Process("client", [release.python, "-P", _SCRIPT], lab.env(), lab.folder, **pipes)
     with process.popen:
         try:
             client = RealClient(process)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 NOON = datetime(2026, 1, 2, 12, 0, 0)  # noqa: DTZ001 - naive as all its times
-"""Its hosts write local time; this one is hours away from UTC."""
+"""DB-GPT's hosts write local time; this one is hours away from UTC."""
 
 TABLE = Table(
     "dbgpt_cluster_registry_instance",
@@ -54,7 +54,7 @@ TABLE = Table(
 def row(
     model_name: str, host: str = "10.0.0.4", port: int = 8001, *, beat: float | None = 0, **more: Any
 ) -> dict[str, Any]:
-    """A healthy one, as DB-GPT writes it. `beat` is in seconds after NOON, None for never."""
+    """The row of a healthy instance, as DB-GPT writes it. `beat`: seconds after NOON, None for never."""
     at = None if beat is None else NOON + timedelta(seconds=beat)
     plain = {"weight": 1.0, "check_healthy": True, "healthy": True, "enabled": True, "prompt_template": None}
     times = {"last_heartbeat": at, "gmt_created": NOON, "gmt_modified": NOON}
@@ -71,7 +71,7 @@ def create_dbgpt_table(engine: Engine, rows: Iterable[dict[str, Any]] = ()) -> N
 
 
 def dump(connection: Connection) -> dict[str, list[Any]]:
-    """All that a database holds, table by table, with how each is made."""
+    """The whole content of a database by table, with the columns."""
     inspector = inspect(connection)
     return {
         name: [

@@ -12,6 +12,7 @@ from dbgpt_ctl.client.aio import AsyncTransport, drive_async
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import Failover
 from dbgpt_ctl.client.transport import client_options
+from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.domain.instance import InstanceState, Registration
 from dbgpt_ctl.errors import UsageError
 
@@ -180,4 +181,4 @@ class ModelRegistryClient:
 def _registration(instance: InstanceLike) -> Registration:
     """Raises InvalidInstance."""
     names = ("model_name", "host", "port", "weight", "check_healthy", "enabled", "prompt_template")
-    return Registration.parse({name: getattr(instance, name, None) for name in names})
+    return parse_registration({name: getattr(instance, name, None) for name in names})

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl import traceparent
 from dbgpt_ctl.controller.api.params import REGISTRATION
-from dbgpt_ctl.domain.fields import parse_bool
-from dbgpt_ctl.domain.instance import InstanceKey, Registration
+from dbgpt_ctl.domain.fields import parse_bool, parse_key
+from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import CtlError, UsageError
 from dbgpt_ctl.tracing import span
 from dbgpt_ctl.tracing.tracer import Failure
@@ -87,7 +87,7 @@ def _of_query(request: Request) -> dict[str, Any]:
     query = request.query_params
     try:
         remove = parse_bool("remove_from_registry", query.get("remove_from_registry"), default=False)
-        return instance_object(Registration(InstanceKey.parse(query)), remove=remove)
+        return instance_object(Registration(parse_key(query)), remove=remove)
     except UsageError:
         return {}
 

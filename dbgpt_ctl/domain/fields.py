@@ -1,21 +1,46 @@
-"""The fields of an instance in a request: one parser each, for bodies, queries and references alike.
+"""The fields of an instance in a request: a parser for each field, for the key and for the whole registration.
 
-They are as lenient as DB-GPT. A wrong value raises InvalidInstance, which names the field and quotes the value on one
-line.
+Bodies, queries and references are read by the same parsers, as leniently as by DB-GPT. A wrong value raises
+InvalidInstance, which names the field and quotes the value on one line.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import InvalidInstance
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_TEXT_CHARS = 128
 """Limit of model_name, host and prompt_template: DB-GPT's table has varchar(128)."""
 MAX_REASON_CHARS = 255
 MAX_PORT = 65535
+
+
+def parse_registration(fields: Mapping[str, Any]) -> Registration:
+    """Reads a decoded body or query as leniently as DB-GPT does (docs/protocol.md); ignores unknown keys.
+
+    Raises InvalidInstance, which names the field.
+    """
+    return Registration(
+        key=parse_key(fields),
+        weight=parse_weight(fields.get("weight")),
+        check_healthy=parse_bool("check_healthy", fields.get("check_healthy"), default=True),
+        enabled=parse_bool("enabled", fields.get("enabled"), default=True),
+        prompt_template=parse_prompt_template(fields.get("prompt_template")),
+    )
+
+
+def parse_key(fields: Mapping[str, Any]) -> InstanceKey:
+    """Reads the key in a decoded body or query. Raises InvalidInstance, which names the field."""
+    return InstanceKey(
+        parse_model_name(fields.get("model_name")), parse_host(fields.get("host")), parse_port(fields.get("port"))
+    )
 
 
 def parse_model_name(value: Any) -> str:

@@ -1,6 +1,6 @@
 """The facts of an instance, and how each command changes them. Pure: no I/O, time is an argument.
 
-    InstanceKey, Registration   the values of a request, parsed and checked (see `fields`)
+    InstanceKey, Registration   the values of a request; `fields` reads and checks them
     ModelInstance               the stored facts; its methods return the facts after a command
     ListedInstance              the facts with the state at the time of a list
 
@@ -13,19 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from dbgpt_ctl.domain.fields import (
-    parse_bool,
-    parse_host,
-    parse_model_name,
-    parse_port,
-    parse_prompt_template,
-    parse_weight,
-)
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
 FUTURE_TOLERANCE = timedelta(seconds=5)
@@ -64,13 +54,6 @@ class InstanceKey(NamedTuple):
         """
         return f"{self.model_name}/{self.host}:{self.port}"
 
-    @classmethod
-    def parse(cls, fields: Mapping[str, Any]) -> InstanceKey:
-        """The key in a body or query; each field as in `Registration.parse`. Raises InvalidInstance."""
-        return cls(
-            parse_model_name(fields.get("model_name")), parse_host(fields.get("host")), parse_port(fields.get("port"))
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Registration:
@@ -81,20 +64,6 @@ class Registration:
     check_healthy: bool = True
     enabled: bool = True
     prompt_template: str | None = None
-
-    @classmethod
-    def parse(cls, fields: Mapping[str, Any]) -> Registration:
-        """Reads a decoded body or query as leniently as DB-GPT does (docs/protocol.md); ignores unknown keys.
-
-        Raises InvalidInstance, which names the field.
-        """
-        return cls(
-            key=InstanceKey.parse(fields),
-            weight=parse_weight(fields.get("weight")),
-            check_healthy=parse_bool("check_healthy", fields.get("check_healthy"), default=True),
-            enabled=parse_bool("enabled", fields.get("enabled"), default=True),
-            prompt_template=parse_prompt_template(fields.get("prompt_template")),
-        )
 
 
 @dataclass(frozen=True, slots=True)

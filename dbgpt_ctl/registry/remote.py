@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dbgpt_ctl.client import AsyncControllerClient
 from dbgpt_ctl.client.models import read_time, reported_state
 from dbgpt_ctl.domain.events import OPERATOR, WORKER, ActorKind
+from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance, Registration
 from dbgpt_ctl.errors import (
     ControllerError,
@@ -240,7 +241,7 @@ def _entries(
 
 def _entry(reported: Mapping[str, Any]) -> ListedInstance | None:
     try:
-        sent = Registration.parse(reported)
+        sent = parse_registration(reported)
     except InvalidInstance:
         return None
     heartbeat = read_time(reported.get("last_heartbeat"))

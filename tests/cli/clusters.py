@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.client import ControllerClient
-from dbgpt_ctl.domain.instance import Registration
+from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.support.clock import ManualClock
 from tests.support.fake_controller import fake_controller
@@ -18,6 +18,7 @@ from tests.support.server import running_controller
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dbgpt_ctl.domain.instance import Registration
     from tests.support.fake_controller import FakeController
 
 TIMEOUT_SECS = 60
@@ -42,7 +43,7 @@ class Cluster:
         self.clock.advance(AGO_SECS)
 
     def register(self, model: str, host: str = "127.0.0.1", port: int = 8001, **facts: Any) -> Registration:
-        sent = Registration.parse({"model_name": model, "host": host, "port": port, **facts})
+        sent = parse_registration({"model_name": model, "host": host, "port": port, **facts})
         self.client.register(sent)
         return sent
 

@@ -11,14 +11,18 @@ from dbgpt_ctl.domain.fields import (
     is_visible,
     parse_bool,
     parse_host,
+    parse_key,
     parse_model_name,
     parse_model_name_filter,
     parse_port,
     parse_prompt_template,
     parse_reason,
+    parse_registration,
     parse_weight,
 )
+from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import InvalidInstance
+from tests.domain.instances import KEY
 
 WRONG_PORTS: list[Any] = [0, 65536, True, 1.5, "x", "-1", "\u0668", []]
 WRONG_WEIGHTS: list[Any] = ["nan", "inf", True, "heavy", [], float("nan")]
@@ -132,3 +136,12 @@ def test_printable_characters_that_nobody_sees(text: str) -> None:
     assert pattern is not None
     assert pattern.search(text)
     assert not is_visible(text)
+
+
+def test_a_registration_is_read_as_leniently_as_dbgpt_does() -> None:
+    fields = {"model_name": " qwen@llm ", "host": "10.0.0.4", "port": "8001", "weight": "", "enabled": "no", "x": 1}
+    assert parse_registration(fields) == Registration(KEY, enabled=False)
+    assert parse_key(fields) == KEY
+    with pytest.raises(InvalidInstance, match="port is missing") as caught:
+        parse_registration({"model_name": "qwen@llm", "host": "h"})
+    assert caught.value.field == "port"

@@ -16,7 +16,6 @@ from dbgpt_ctl.domain.instance import (
     Registration,
     bracketed,
 )
-from dbgpt_ctl.errors import InvalidInstance
 from tests.domain.instances import DEREGISTERED, DISABLED, EXPIRED, HEALTHY, KEY, LATER, SENT, TIMEOUT, TOMBSTONE
 from tests.support.clock import START
 
@@ -107,15 +106,6 @@ def test_an_identity_is_compared_exactly_and_sorted_by_name_host_and_port() -> N
     assert sorted(in_order[2:] + in_order[:2]) == in_order
     assert InstanceKey("Qwen@llm", "h", 1) != InstanceKey("qwen@llm", "h", 1)
     assert (KEY.name, KEY.type, str(KEY)) == ("qwen", "llm", "qwen@llm/10.0.0.4:8001")
-
-
-def test_a_registration_is_read_as_leniently_as_dbgpt_does() -> None:
-    fields = {"model_name": " qwen@llm ", "host": "10.0.0.4", "port": "8001", "weight": "", "enabled": "no", "x": 1}
-    assert Registration.parse(fields) == Registration(KEY, enabled=False)
-    assert InstanceKey.parse(fields) == KEY
-    with pytest.raises(InvalidInstance, match="port is missing") as caught:
-        Registration.parse({"model_name": "qwen@llm", "host": "h"})
-    assert caught.value.field == "port"
 
 
 @pytest.mark.parametrize(("host", "written"), [("h", "h"), ("::1", "[::1]"), ("[::1]", "[::1]")])

@@ -18,8 +18,7 @@ from starlette.datastructures import QueryParams
 from dbgpt_ctl.controller.api.params import caller, registration
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import wire_object
-from dbgpt_ctl.domain.fields import parse_bool, parse_model_name_filter
-from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_model_name_filter
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class DbgptEndpoints:
     async def deregister(self, request: Request) -> Response:
         """Deregisters; with `remove_from_registry=true` takes it out of every list. `false`: it was never known."""
         query = request.query_params
-        key = InstanceKey.parse(query)
+        key = parse_key(query)
         remove = parse_bool("remove_from_registry", query.get("remove_from_registry"), default=False)
         known = await self._controller.registry.deregister(key, remove=remove, actor=caller(request))
         return TRUE if known else FALSE

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from dbgpt_ctl.domain.events import Actor, ActorKind
-from dbgpt_ctl.domain.fields import parse_host, parse_model_name_filter, parse_port
+from dbgpt_ctl.domain.fields import parse_host, parse_model_name_filter, parse_port, parse_registration
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, Registration
 from dbgpt_ctl.errors import BodyTooLarge, InvalidInstance, UnsupportedMediaType
 
@@ -56,7 +56,7 @@ def _actor(request: Request, kind: ActorKind) -> Actor:
 
 async def registration(request: Request) -> Registration:
     """The instance that the body describes. It is also noted in the scope of the request."""
-    parsed = request.scope[REGISTRATION] = Registration.parse(await json_object(request))
+    parsed = request.scope[REGISTRATION] = parse_registration(await json_object(request))
     return parsed
 
 

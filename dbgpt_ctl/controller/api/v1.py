@@ -31,7 +31,7 @@ from dbgpt_ctl.controller.api.problems import UnknownInstance
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import event_object, iso, key_object, known_object
 from dbgpt_ctl.controller.watch.sse import WatchResponse
-from dbgpt_ctl.domain.fields import parse_reason
+from dbgpt_ctl.domain.fields import parse_key, parse_reason
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import RegistryError, TooManyWatchers, VerbNotSupported
 
@@ -89,20 +89,20 @@ class ApiEndpoints:
 
     async def instance(self, request: Request) -> Response:
         """One instance; also one that was removed, for as long as it is remembered."""
-        key = InstanceKey.parse(request.query_params)
+        key = parse_key(request.query_params)
         found = _known(key, await self._controller.registry.get(key))
         return _answer(time=iso(found.time or self._controller.now()), instance=known_object(found.entry))
 
     async def drain(self, request: Request) -> Response:
         """Keeps requests from an instance until `undrain`, whatever its worker sends meanwhile. Repeatable."""
         fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, "reason")
-        key, reason = InstanceKey.parse(fields), parse_reason(fields.get("reason"))
+        key, reason = parse_key(fields), parse_reason(fields.get("reason"))
         found = await self._controller.registry.drain(key, reason=reason, actor=operator(request))
         return self._drained(_known(key, found))
 
     async def undrain(self, request: Request) -> Response:
         """Ends a drain. Repeatable."""
-        key = InstanceKey.parse(reject_unknown_fields(await json_object(request), *InstanceKey._fields))
+        key = parse_key(reject_unknown_fields(await json_object(request), *InstanceKey._fields))
         return self._drained(_known(key, await self._controller.registry.undrain(key, actor=operator(request))))
 
     async def prune(self, request: Request) -> Response:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import column, inspect, select, table
 
+from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance, Registration
 from dbgpt_ctl.errors import InvalidInstance, RegistryFull, RegistryUnusable
 from dbgpt_ctl.registry.database.schema import INSTANCES, SCHEMA_VERSION, schema_version
@@ -134,7 +135,7 @@ def read_dbgpt_table(connection: Connection) -> DbgptTable | None:
     for row in _pages(connection):
         rows += 1
         try:
-            sent = Registration.parse({name: row[name] for name in _FIELDS})
+            sent = parse_registration({name: row[name] for name in _FIELDS})
         except InvalidInstance as error:
             refused.append(RefusedRow(row["id"], error.field, str(error)))
             continue

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.cli.parsing.references import parse_reference, parse_targets, reference_of
+from dbgpt_ctl.domain.fields import parse_key
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import InvalidInstance, UsageError
 
@@ -18,7 +19,7 @@ PARTS = st.text(st.characters() | st.sampled_from("\\/:@[] x41u"), max_size=20)
 
 def key_of(model_name: str, host: str, port: int) -> InstanceKey | None:
     try:
-        return InstanceKey.parse({"model_name": model_name, "host": host, "port": port})
+        return parse_key({"model_name": model_name, "host": host, "port": port})
     except InvalidInstance:
         return None
 

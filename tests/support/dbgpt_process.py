@@ -72,7 +72,7 @@ class Process:
 
 @contextmanager
 def processes_in(folder: Path, started: list[Process]) -> Iterator[StartProcess]:
-    """Yields a function that starts processes in `folder` and adds them to `started`. The exit ends them, last first."""
+    """Yields a function that starts processes in `folder` and adds them to `started`. They end in reverse order."""
     with ExitStack() as stack:
 
         def start(name: str, argv: Sequence[str | Path], env: Mapping[str, str]) -> Process:

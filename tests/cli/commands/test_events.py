@@ -5,28 +5,19 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli.output.changes import Flaps, cause_text, ordinal
-from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
-from dbgpt_ctl.client.models import Watched
-from dbgpt_ctl.domain.events import EXPIRED, OPERATOR, Cause, Change
 from dbgpt_ctl.domain.instance import InstanceKey
-from dbgpt_ctl.errors import ControllerUnreachable
 from tests.cli.clusters import Cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.cli.test_process import on_terminal
 from tests.support.process import CTL, environment, start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.cli.conftest import Run
 
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 KEY = InstanceKey("qwen@llm", "127.0.0.1", 8001)
 
 
@@ -119,21 +110,6 @@ def test_dbgpts_own_controller_is_not_supported(run: Run) -> None:
     assert "has no /api/v1/events" in err
 
 
-def expiry(seconds: int) -> Change:
-    return Change(NOON + timedelta(seconds=seconds), KEY, "healthy", "unhealthy", EXPIRED)
-
-
-def test_flaps_are_counted_within_ten_minutes() -> None:
-    flaps = Flaps()
-    assert [flaps.add(expiry(at)) for at in (0, 60, 600, 601, 3000)] == [1, 2, 3, 3, 1]
-    assert flaps.add(Change(NOON, KEY, "healthy", "drained", Cause("drain", OPERATOR))) == 0
-    assert cause_text(expiry(0), 1) == "expire"
-    assert cause_text(expiry(0), 3) == "expire (3rd time in 10m)"
-    assert [ordinal(each) for each in (1, 2, 3, 4, 11, 12, 13, 21, 111)] == [
-        *("1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "111th")
-    ]
-
-
 def test_following_prints_past_and_new_events(there: Cluster) -> None:
     there.register("qwen@llm")
     with start("events", "-f", "-o", "json", "-a", there.url) as process:
@@ -190,55 +166,3 @@ def test_following_goes_on_at_a_controller_that_started_anew(run: Run, tmp_path:
                 assert "answers again" in rest
                 assert "some events may be missing here" in rest
                 second.kill()
-
-
-class Script:
-    """A client whose watches go as told; what it is asked for is remembered."""
-
-    def __init__(self, *watches: list[Watched | Exception]) -> None:
-        self.watches = list(watches)
-        self.cursors: list[str | None] = []
-
-    def watch(self, **asked: str | None) -> Iterator[Watched]:
-        self.cursors.append(asked["cursor"])
-        if not self.watches:
-            raise KeyboardInterrupt
-        for each in self.watches.pop(0):
-            if isinstance(each, Exception):
-                raise each
-            yield each
-
-
-def change(cursor: str) -> Watched:
-    return Watched("change", cursor)
-
-
-def followed(script: Script, said: list[str], cursor: str | None = None, **more: Any) -> list[Watched]:
-    client: Any = script
-    outage = Outage(said.append, monotonic=lambda: 0.0)
-    found: list[Watched] = []
-    with pytest.raises(KeyboardInterrupt):
-        found.extend(Follower(client, outage, position=Position(cursor), sleep=lambda _: None, **more))
-    return found
-
-
-def test_no_change_twice_and_none_lost_over_a_reconnect() -> None:
-    gone = ControllerUnreachable("gone")
-    script = Script(
-        [Watched("ready", "s.7"), change("s.8"), gone],
-        [gone],
-        [Watched("ready", "s.8"), change("s.8"), change("s.9"), Watched("leaving")],
-        [Watched("ready", "s.9"), Watched("dropped")],
-        [Watched("ready", "t.0"), Watched("reset", "t.3"), change("t.4")],
-    )
-    said: list[str] = []
-    found = followed(script, said)
-    assert [each.cursor for each in found if each.kind == "change"] == ["s.8", "s.9", "t.4"]
-    assert script.cursors == [None, "s.8", "s.8", "s.9", "s.9", "t.4"]
-    assert said[:2] == ["gone; waiting until one answers", "the controller answers again, after 0s"]
-
-
-def test_the_first_connection_may_be_insisted_on() -> None:
-    client: Any = Script([ControllerUnreachable("gone")])
-    with pytest.raises(ControllerUnreachable):
-        next(iter(Follower(client, Outage(lambda _: None), awaits_first=False)))

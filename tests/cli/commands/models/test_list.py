@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from dbgpt_ctl.cli.commands.models.list import API_KEYS
-from dbgpt_ctl.cli.output.instances import age_text
 from tests.support.fake_controller import FakeController, listed
 
 if TYPE_CHECKING:
@@ -226,26 +225,6 @@ def test_a_time_without_a_zone_is_shown_as_it_is(run: Run, fake: FakeController)
 def test_without_a_date_ages_count_against_this_clock(run: Run, fake: FakeController) -> None:
     fake.body, fake.date = [listed("qwen@llm", last_heartbeat=datetime.now(UTC).isoformat())], None
     assert "s ago" in run("models", "list").out
-
-
-NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "age"),
-    [
-        (-30, "0s ago"),
-        (0, "0s ago"),
-        (0.9, "0s ago"),
-        (119, "119s ago"),
-        (120, "2m ago"),
-        (7199, "119m ago"),
-        (7200, "2h ago"),
-        (200_000, "2d ago"),
-    ],
-)
-def test_ages(seconds: float, age: str) -> None:
-    assert age_text(NOW - timedelta(seconds=seconds), NOW) == age
 
 
 def test_values_that_no_controller_should_send_are_shown(run: Run, fake: FakeController) -> None:

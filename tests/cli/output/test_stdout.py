@@ -1,0 +1,45 @@
+"""Documents and lines on stdout, and messages on stderr. What only a process shows is in test_process."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_csv, print_yaml, say
+
+HOSTILE = "a\x1b[31m\u202e\ud800深"
+
+
+def test_a_format_is_one_of_those_that_the_command_takes() -> None:
+    formats = (OutputFormat.TEXT, OutputFormat.JSON)
+    assert OutputFormat.parse(formats, "json") is OutputFormat.JSON
+    with pytest.raises(ValueError, match="'yaml' is not one of text, json"):
+        OutputFormat.parse(formats, "yaml")
+
+
+def test_json_escapes_what_a_terminal_obeys() -> None:
+    text = json_text({"name": HOSTILE, "delete": "\x7f"})
+    assert text.isprintable()
+    assert "深" in text
+    assert json.loads(text) == {"name": HOSTILE, "delete": "\x7f"}
+
+
+def test_yaml_escapes_what_a_terminal_obeys_and_has_no_anchors(capsys: pytest.CaptureFixture[str]) -> None:
+    shared = ["x"]
+    print_yaml([{"name": "a\x1b[31m\u202e深"}, {"first": shared, "second": shared}])
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "&" not in out
+    assert yaml.safe_load(out) == [{"name": "a\x1b[31m\u202e深"}, {"first": ["x"], "second": ["x"]}]
+
+
+def test_csv_has_no_formulas(capsys: pytest.CaptureFixture[str]) -> None:
+    print_csv(("a", "b", "c", "d"), [{"a": "=1+1", "b": None, "c": True, "d": 1.5}], headers=True)
+    assert capsys.readouterr().out == "a,b,c,d\n'=1+1,,true,1.5\n"
+
+
+def test_a_message_is_one_escaped_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\nb\x1b[31m")
+    assert capsys.readouterr().err == "ctl: a\\x0ab\\x1b[31m\n"

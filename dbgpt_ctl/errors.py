@@ -104,6 +104,14 @@ class RegistryFull(RegistryError):
     http_status = 429
     exit_code = 6
 
+    @classmethod
+    def refusing(cls, key: object, max_instances: int) -> RegistryFull:
+        """The refusal of a new instance."""
+        return cls(
+            f"{key} refused: it would be one more than the {max_instances} that --max-instances allows; "
+            "deregister some with --remove or raise it"
+        )
+
 
 class RegistryUnavailable(RegistryError):
     """The registry cannot be reached now; the same call may succeed later. `retry_after` is in seconds."""

@@ -1,4 +1,4 @@
-"""The rules of an instance's life once more, as plainly as can be: what every registry is compared with."""
+"""A second, plain implementation of the rules for instances, with which every registry is compared."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Act(NamedTuple):
     reason: str | None = None
 
 
-class Told(NamedTuple):
-    """One event, but for its number."""
+class ModelEvent(NamedTuple):
+    """One event, without its number."""
 
     key: InstanceKey
     time: datetime
@@ -37,19 +37,19 @@ class Told(NamedTuple):
 
 @dataclass
 class Row:
-    """What is known of one instance."""
+    """The facts of one instance."""
 
     weight: float
     check: bool
     enabled: bool
     template: str | None
-    beat: datetime
-    left: datetime | None = None
+    heartbeat: datetime
+    deregistered: datetime | None = None
     removed: bool = False
     last_refusal: datetime | None = None
     drained_at: datetime | None = None
     reason: str | None = None
-    told: str = "absent"
+    announced: str = "absent"
     flaps: int = 0
 
 
@@ -60,35 +60,35 @@ class PlainModel:
         self.timeout = timeout
         self.most = most
         self.rows: dict[InstanceKey, Row] = {}
-        self.events: list[Told] = []
+        self.events: list[ModelEvent] = []
 
     def do(self, act: Act, now: datetime) -> object:
         """The answer: None or a boolean, or FULL."""
         key = act.sent.key
-        if key in self.rows and self.expired(self.rows[key], now):
+        if key in self.rows and self.forgotten(self.rows[key], now):
             del self.rows[key]
         if key in self.rows:
-            self.tell_silence(key, now)
+            self.announce_expiry(key, now)
         enabled = self.rows[key].enabled if key in self.rows else True
         answer = self.answer(act, self.rows.get(key), now)
         if key in self.rows:
-            self.tell(act, self.rows[key], now, enabled=enabled)
+            self.announce(act, self.rows[key], now, enabled=enabled)
         return answer
 
     def answer(self, act: Act, row: Row | None, now: datetime) -> object:
         if act.verb in {"deregister", "remove"}:
-            return self.leave(row, now, removed=act.verb == "remove")
+            return self.deregister(row, now, removed=act.verb == "remove")
         if act.verb in {"drain", "undrain"}:
-            return self.switch(row, act, now)
-        if row is None and not self.has_room(now):
+            return self.drain_or_undrain(row, act, now)
+        if row is None and not self.has_capacity(now):
             return FULL
         if row is None or (row.removed and act.verb == "register"):
             sent = act.sent
             self.rows[sent.key] = Row(sent.weight, sent.check_healthy, sent.enabled, sent.prompt_template, now)
             return None if act.verb == "register" else True
-        return self.come_again(row, act, now)
+        return self.heartbeat_or_register(row, act, now)
 
-    def switch(self, row: Row | None, act: Act, now: datetime) -> bool:
+    def drain_or_undrain(self, row: Row | None, act: Act, now: datetime) -> bool:
         if row is None or row.removed:
             return False
         if act.verb == "undrain":
@@ -100,66 +100,73 @@ class PlainModel:
             row.reason = act.reason
         return True
 
-    def tell_silence(self, key: InstanceKey, now: datetime) -> None:
-        """An instance that was told to beat, and has been silent for too long."""
+    def announce_expiry(self, key: InstanceKey, now: datetime) -> None:
+        """Announces the expiry of an instance that was announced as alive, and whose heartbeat is too old."""
         row = self.rows[key]
-        if row.told in {"healthy", "drained"} and self.state(row, now) == "unhealthy":
-            self.events.append(Told(key, row.beat + self.timeout, row.told, "unhealthy", "expire", "expiry"))
-            row.told, row.flaps = "unhealthy", row.flaps + 1
+        if row.announced in {"healthy", "drained"} and self.state(row, now) == "unhealthy":
+            self.events.append(
+                ModelEvent(key, row.heartbeat + self.timeout, row.announced, "unhealthy", "expire", "expiry")
+            )
+            row.announced, row.flaps = "unhealthy", row.flaps + 1
 
-    def tell(self, act: Act, row: Row, now: datetime, *, enabled: bool) -> None:
-        """What a call changed."""
+    def announce(self, act: Act, row: Row, now: datetime, *, enabled: bool) -> None:
+        """Announces the change that a call made."""
         new = "absent" if row.removed else self.state(row, now)
-        if new != row.told or (new != "absent" and row.enabled != enabled):
+        if new != row.announced or (new != "absent" and row.enabled != enabled):
             verb = "deregister" if act.verb == "remove" else act.verb
             actor = "operator" if "drain" in verb else "worker"
             reason = act.reason if verb == "drain" else None
-            self.events.append(Told(act.sent.key, now, row.told, new, verb, actor, reason))
-        row.told = new
+            self.events.append(ModelEvent(act.sent.key, now, row.announced, new, verb, actor, reason))
+        row.announced = new
 
     def pass_time(self, now: datetime) -> None:
-        """Everybody's silence is told."""
+        """Announces the expiry of all instances."""
         for key in self.rows:
-            self.tell_silence(key, now)
+            self.announce_expiry(key, now)
 
-    def leave(self, row: Row | None, now: datetime, *, removed: bool) -> bool:
+    def deregister(self, row: Row | None, now: datetime, *, removed: bool) -> bool:
         if row is None:
             return False
-        row.left = row.left or now
+        row.deregistered = row.deregistered or now
         row.removed = row.removed or removed
         return True
 
-    def come_again(self, row: Row, act: Act, now: datetime) -> object:
-        if act.verb == "heartbeat" and row.left is not None:
+    def heartbeat_or_register(self, row: Row, act: Act, now: datetime) -> object:
+        if act.verb == "heartbeat" and row.deregistered is not None:
             row.last_refusal = now
             return False
-        if not timedelta(0) < row.beat - now <= timedelta(seconds=5):
-            row.beat = now
+        if not timedelta(0) < row.heartbeat - now <= timedelta(seconds=5):
+            row.heartbeat = now
         if act.verb == "heartbeat":
             return True
-        row.weight, row.template, row.left, row.last_refusal = act.sent.weight, act.sent.prompt_template, None, None
+        row.weight, row.template, row.deregistered, row.last_refusal = (
+            act.sent.weight,
+            act.sent.prompt_template,
+            None,
+            None,
+        )
         return None
 
     def listed(self, now: datetime) -> dict[InstanceKey, tuple[object, ...]]:
         """Of each instance in a list: weight, check, enabled, template, beat, state."""
         return {
-            key: (row.weight, row.check, row.enabled, row.template, row.beat, self.state(row, now))
+            key: (row.weight, row.check, row.enabled, row.template, row.heartbeat, self.state(row, now))
             for key, row in sorted(self.rows.items())
             if not row.removed
         }
 
     def state(self, row: Row, now: datetime) -> str:
-        if row.left is not None:
+        if row.deregistered is not None:
             return "deregistered"
-        if row.check and row.beat + self.timeout < now:
+        if row.check and row.heartbeat + self.timeout < now:
             return "unhealthy"
         return "healthy" if row.enabled else "drained"
 
-    def expired(self, row: Row, now: datetime) -> bool:
-        """Whether a tombstone need not be kept any more."""
-        if not row.removed or row.left is None:
+    def forgotten(self, row: Row, now: datetime) -> bool:
+        """Whether it is a tombstone that is not needed any more."""
+        if not row.removed or row.deregistered is None:
             return False
-        return max(row.left, row.last_refusal or row.left) + self.timeout < now
+        return max(row.deregistered, row.last_refusal or row.deregistered) + self.timeout < now
 
-    def has_room(self, now: datetime) -> bool:
-        return sum(not self.expired(row, now) for row in self.rows.values()) < self.most
+    def has_capacity(self, now: datetime) -> bool:
+        return sum(not self.forgotten(row, now) for row in self.rows.values()) < self.most

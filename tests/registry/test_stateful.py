@@ -25,7 +25,7 @@ from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, Backend
-from tests.registry.plain_model import FULL, Act, PlainModel, Told
+from tests.registry.plain_model import FULL, Act, ModelEvent, PlainModel
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -72,8 +72,8 @@ class Arena:
         return self.runner.run(coroutine)
 
     def empty(self, most: int) -> ModelRegistry:
-        """A registry that knows nobody."""
-        self.backend.clock.advance(1000)  # so that it does not believe an older count of what it holds
+        """A registry without instances."""
+        self.backend.clock.advance(1000)  # so that an older count of rows is not trusted
         registry = self.opened.get(most)
         if not isinstance(registry, DatabaseModelRegistry):
             registry = self.opened[most] = self.run(self.backend.open(max_instances=most))
@@ -110,7 +110,7 @@ class Comparison(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.arena.backend.clock.advance(seconds)
 
-    # When a tombstone is forgotten is told by the clock: too much to ask of it while that goes back.
+    # The clock decides when a tombstone is forgotten, which is not defined while the clock goes back.
     @precondition(lambda self: self.model.most == MANY)
     @rule(seconds=st.sampled_from(STEPS_BACK))
     def time_goes_back(self, seconds: float) -> None:
@@ -120,11 +120,11 @@ class Comparison(RuleBasedStateMachine):
     def events_agree(self) -> None:
         """Each of one instance in its order; of calls at the same time any instance may be first."""
         self.model.pass_time(self.arena.backend.clock.now())
-        page = self.arena.run(self.all_told())
+        page = self.arena.run(self.all_events())
         assert [each.id for each in page.events] == list(range(self.before + 1, page.last_id + 1))
-        assert in_order([told(each.change) for each in page.events]) == in_order(self.model.events)
+        assert in_order([model_event(each.change) for each in page.events]) == in_order(self.model.events)
 
-    async def all_told(self) -> EventPage:
+    async def all_events(self) -> EventPage:
         await self.registry.announce()
         return await self.registry.events(after=self.before, limit=10_000)
 
@@ -133,12 +133,12 @@ class Comparison(RuleBasedStateMachine):
         lookup = self.arena.run(self.registry.get(key))
         now = self.arena.backend.clock.now()
         row = self.model.rows.get(key)
-        if row is None or self.model.expired(row, now):
+        if row is None or self.model.forgotten(row, now):
             assert lookup is None
             return
         known = lookup.entry.instance
         found = (known.removed, known.drained_at, known.drain_reason, known.deregistered_at, known.refused_at)
-        assert found == (row.removed, row.drained_at, row.reason, row.left, row.last_refusal)
+        assert found == (row.removed, row.drained_at, row.reason, row.deregistered, row.last_refusal)
         assert str(lookup.entry.state) == self.model.state(row, now)
 
     @invariant()
@@ -186,13 +186,13 @@ async def answer(registry: ModelRegistry, act: Act) -> object:
         return FULL
 
 
-def told(change: Change) -> Told:
+def model_event(change: Change) -> ModelEvent:
     """A change in the model's words."""
     cause = change.cause
-    return Told(change.key, change.time, change.old, change.new, cause.verb, str(cause.actor.kind), cause.reason)
+    return ModelEvent(change.key, change.time, change.old, change.new, cause.verb, str(cause.actor.kind), cause.reason)
 
 
-def in_order(events: list[Told]) -> list[Told]:
+def in_order(events: list[ModelEvent]) -> list[ModelEvent]:
     return sorted(events, key=lambda each: each.key)
 
 

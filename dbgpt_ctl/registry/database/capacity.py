@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.lifecycle import is_forgotten
-from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.database.tables.instances import count_rows, delete_rows, locked_rows, tombstones
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class Capacity:
     RECLAIMED_AT_ONCE = 500
 
     def __init__(self, max_instances: int) -> None:
-        self._max = max_instances
+        self.max_instances = max_instances
         self._remaining = 0
         self._counted_at: datetime | None = None
         self._tombstones: list[ModelInstance] = []
@@ -40,7 +39,7 @@ class Capacity:
     def remaining(self, connection: Connection, now: datetime) -> int:
         """Rows that may still be inserted."""
         if not self._is_recent(self._counted_at, now):
-            self._remaining = self._max - count_rows(connection)
+            self._remaining = self.max_instances - count_rows(connection)
             self._counted_at = now
         return self._remaining
 
@@ -85,13 +84,6 @@ class Capacity:
         if forgotten:
             self._searched_at = None
         return self._remaining
-
-    def refusal(self, key: InstanceKey) -> RegistryFull:
-        """The answer to a new instance beyond the limit."""
-        return RegistryFull(
-            f"{key} refused: it would be one more than the {self._max} that --max-instances allows; "
-            "deregister some with --remove or raise it"
-        )
 
     def _is_recent(self, then: datetime | None, now: datetime) -> bool:
         return then is not None and 0 <= (now - then).total_seconds() <= self.KEPT_SECS

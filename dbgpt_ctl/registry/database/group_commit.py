@@ -26,7 +26,6 @@ class Batcher(Generic[Call, Answer]):
     `run_batch` runs in a thread of `executor`. It takes the calls in order of arrival and returns, when all are done,
     one answer per call in the same order; an answer that is an exception is raised to its call. When `run_batch` itself
     raises, every call of the batch gets that error. A batcher lives in one event loop.
-    `flush_interval`, in seconds, lets a batch wait for more calls; 0 is best unless commits are expensive.
     """
 
     def __init__(
@@ -35,12 +34,10 @@ class Batcher(Generic[Call, Answer]):
         executor: Executor,
         *,
         max_batch: int = 500,
-        flush_interval: float = 0.0,
     ) -> None:
         self._run_batch = run_batch
         self._executor = executor
         self._max_batch = max_batch
-        self._flush_interval = flush_interval
         self._waiting: deque[tuple[Call, asyncio.Future[Answer]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -64,8 +61,6 @@ class Batcher(Generic[Call, Answer]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                if self._flush_interval:
-                    await asyncio.sleep(self._flush_interval)
                 await self._run_one([self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))])
         finally:
             self._task = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from sqlalchemy import update
 
 from dbgpt_ctl.domain.commands import Drain, Heartbeat, Register, Undrain
+from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.contract import Lookup
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import write_events
@@ -148,7 +149,7 @@ class _Transaction:
         if after is None:
             return None if returns_instance else answer
         if current is None and not self._has_capacity(facts, stored, evaluation.now):
-            return self._capacity.refusal(key)
+            return RegistryFull.refusing(key, self._capacity.max_instances)
         announced, changed = evaluation.announce_command(current, after, command.cause)
         changes += changed
         if announced is None or evaluation.is_forgotten(after):

@@ -220,7 +220,4 @@ class RegistryState:
         while (key := self._index.oldest_tombstone()) and self._find(key, evaluation) is None:
             pass
         if len(self._index) >= self._max_instances:
-            raise RegistryFull(
-                f"{newcomer.key} refused: it would be one more than the {len(self._index)} that --max-instances "
-                "allows; deregister some with --remove or raise it"
-            )
+            raise RegistryFull.refusing(newcomer.key, len(self._index))

@@ -24,10 +24,10 @@ def registry_at(url: URL, timeouts: DatabaseTimeouts = SHORT) -> DatabaseModelRe
 
 
 async def error_of(registry: DatabaseModelRegistry) -> RegistryError:
-    """What `open` raises: one line, told by health too, without the password."""
+    """The error of `open`: one line without the password, which health reports too."""
     with pytest.raises(RegistryError) as caught:
         await registry.open()
-    check_words(str(caught.value))
+    check_message(str(caught.value))
     assert not registry.health().ready
     assert registry.health().reason == str(caught.value)
     with pytest.raises(RegistryUnavailable) as refused:
@@ -36,7 +36,7 @@ async def error_of(registry: DatabaseModelRegistry) -> RegistryError:
     return caught.value
 
 
-def check_words(message: str) -> None:
+def check_message(message: str) -> None:
     assert "\n" not in message
     assert PASSWORD not in message
     assert "s3cret" not in message

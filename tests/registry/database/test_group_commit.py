@@ -1,4 +1,4 @@
-"""Group commit on its own: what is committed together, who gets which answer, and what a failure means to whom."""
+"""Batches: which calls share one, which answer each call gets, and which calls a failure reaches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-class Commits:
+class CommitRecorder:
     """A commit that notes its batches. While `gate` is closed it does not return."""
 
     def __init__(self) -> None:
@@ -42,8 +42,8 @@ class Commits:
 
 
 @pytest.fixture
-def commits() -> Commits:
-    return Commits()
+def commits() -> CommitRecorder:
+    return CommitRecorder()
 
 
 @pytest.fixture
@@ -53,22 +53,24 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def group(commits: Commits, executor: ThreadPoolExecutor) -> Batcher[int, int]:
+def group(commits: CommitRecorder, executor: ThreadPoolExecutor) -> Batcher[int, int]:
     return Batcher(commits, executor, max_batch=5)
 
 
-async def begun(commits: Commits) -> None:
+async def begun(commits: CommitRecorder) -> None:
     """Returns once one more batch has begun."""
     assert await asyncio.to_thread(commits.begins.acquire, timeout=30)
 
 
-async def test_a_lone_call_waits_for_nobody(group: Batcher[int, int], commits: Commits) -> None:
+async def test_a_call_alone_does_not_wait(group: Batcher[int, int], commits: CommitRecorder) -> None:
     assert await group.submit(1) == 10
     assert await group.submit(2) == 20
     assert commits.batches == [[1], [2]]
 
 
-async def test_what_arrives_meanwhile_forms_the_next_batch(group: Batcher[int, int], commits: Commits) -> None:
+async def test_calls_that_arrive_meanwhile_form_the_next_batch(
+    group: Batcher[int, int], commits: CommitRecorder
+) -> None:
     commits.gate.clear()
     first = asyncio.create_task(group.submit(1))
     await begun(commits)
@@ -80,7 +82,7 @@ async def test_what_arrives_meanwhile_forms_the_next_batch(group: Batcher[int, i
     assert commits.batches == [[1], [4, 2, 3]]
 
 
-async def test_one_batch_at_a_time_and_none_too_large(group: Batcher[int, int], commits: Commits) -> None:
+async def test_one_batch_at_a_time_and_none_too_large(group: Batcher[int, int], commits: CommitRecorder) -> None:
     calls = [call for call in range(100) if call != 13]
     assert await asyncio.gather(*(group.submit(call) for call in calls)) == [call * 10 for call in calls]
     assert commits.most_under_way == 1
@@ -88,7 +90,7 @@ async def test_one_batch_at_a_time_and_none_too_large(group: Batcher[int, int], 
     assert {len(batch) for batch in commits.batches[:-1]} == {5}
 
 
-async def test_each_call_gets_its_own_answer_or_error(group: Batcher[int, int], commits: Commits) -> None:
+async def test_each_call_gets_its_own_answer_or_error(group: Batcher[int, int], commits: CommitRecorder) -> None:
     answers = await asyncio.gather(*(group.submit(call) for call in (1, -2, 3)), return_exceptions=True)
     assert commits.batches == [[1, -2, 3]]
     assert [answers[0], answers[2]] == [10, 30]
@@ -105,7 +107,7 @@ async def test_a_failed_commit_fails_its_batch_and_no_other(group: Batcher[int, 
     assert await group.submit(1) == 10
 
 
-async def test_nobody_misses_a_caller_who_left(group: Batcher[int, int], commits: Commits) -> None:
+async def test_a_cancelled_caller_does_not_harm_its_batch(group: Batcher[int, int], commits: CommitRecorder) -> None:
     commits.gate.clear()
     calls = [asyncio.create_task(group.submit(1))]
     await begun(commits)
@@ -119,7 +121,9 @@ async def test_nobody_misses_a_caller_who_left(group: Batcher[int, int], commits
     assert await group.submit(4) == 40
 
 
-async def test_close_answers_what_was_taken_and_takes_no_more(group: Batcher[int, int], commits: Commits) -> None:
+async def test_close_answers_accepted_calls_and_accepts_no_more(
+    group: Batcher[int, int], commits: CommitRecorder
+) -> None:
     commits.gate.clear()
     calls = [asyncio.create_task(group.submit(call)) for call in range(1, 8)]
     await begun(commits)
@@ -134,7 +138,7 @@ async def test_close_answers_what_was_taken_and_takes_no_more(group: Batcher[int
     await group.close()
 
 
-def test_a_bad_call_stands_alone() -> None:
+def test_a_call_that_fails_does_not_fail_the_others() -> None:
     tried: list[list[int]] = []
 
     def commit(calls: Sequence[int]) -> list[int]:
@@ -149,7 +153,7 @@ def test_a_bad_call_stands_alone() -> None:
     assert [calls for calls in tried if -1 not in calls] == [[1, 2], [3], [5, 6, 7]] or len(tried) < 8
 
 
-def test_an_absent_database_is_not_asked_again_for_each_call() -> None:
+def test_an_absent_database_is_tried_once_per_batch() -> None:
     tried = 0
 
     def commit(_: Sequence[int]) -> list[int]:

@@ -24,7 +24,7 @@ LIVE, OTHER = sent(port=8001), sent("bge@text2vec", port=8002)
 
 @pytest.fixture
 def pair(mariadb_server: MariaDBServer) -> Iterator[tuple[MariaDB, MariaDB]]:
-    """The same database name on two servers of their own that know nothing of each other."""
+    """Databases of the same name on two servers without replication."""
     with private_mariadb() as first, private_mariadb() as second:
         databases = MariaDB(first, "test_pair"), MariaDB(second, "test_pair")
         for each in databases:
@@ -57,7 +57,7 @@ def test_a_frozen_host_is_left_within_the_call(pair: tuple[MariaDB, MariaDB]) ->
     asyncio.run(scenario())
 
 
-def test_a_host_that_answers_but_does_not_take_writes_is_left(pair: tuple[MariaDB, MariaDB]) -> None:
+def test_a_read_only_host_is_left(pair: tuple[MariaDB, MariaDB]) -> None:
     async def scenario() -> None:
         for each in pair:
             await prepare(each)
@@ -71,7 +71,7 @@ def test_a_host_that_answers_but_does_not_take_writes_is_left(pair: tuple[MariaD
     asyncio.run(scenario())
 
 
-def test_a_host_that_nobody_listens_on_is_passed_over(mariadb: MariaDB) -> None:
+def test_a_host_without_a_server_is_skipped(mariadb: MariaDB) -> None:
     async def scenario() -> None:
         hosts = [DatabaseHost("127.0.0.1", free_port()), DatabaseHost("127.0.0.1", mariadb.server.port)]
         registry = DatabaseModelRegistry(mariadb.url, heartbeat_timeout=timedelta(seconds=60), hosts=hosts)

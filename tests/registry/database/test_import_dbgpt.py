@@ -104,7 +104,7 @@ async def facts(backend: Backend) -> dict[InstanceKey, ModelInstance]:
     return {each.instance.key: each.instance for each in (await registry.list()).entries}
 
 
-async def test_who_is_there_is_taken_as_it_is(place: Place, backend: Backend) -> None:
+async def test_instances_are_imported_as_they_are(place: Place, backend: Backend) -> None:
     place.fill(
         row("qwen@llm", weight=0.5, prompt_template="chatml"),
         row("glm@llm", enabled=False),
@@ -129,7 +129,7 @@ async def test_who_is_there_is_taken_as_it_is(place: Place, backend: Backend) ->
     }
 
 
-async def test_duplicates_are_folded_into_the_one_that_beat_last(place: Place, backend: Backend) -> None:
+async def test_of_duplicates_the_row_with_the_newest_heartbeat_is_kept(place: Place, backend: Backend) -> None:
     place.fill(
         row("beat@llm", beat=9, weight=1),
         row("beat@llm", beat=10, weight=2),
@@ -165,7 +165,7 @@ async def test_nulls_take_their_defaults(place: Place, backend: Backend) -> None
     assert entry.state is InstanceState.UNHEALTHY
 
 
-async def test_what_no_controller_would_take_is_refused(place: Place, backend: Backend) -> None:
+async def test_rows_that_no_controller_would_accept_are_refused(place: Place, backend: Backend) -> None:
     place.fill(
         row("good@llm", weight=7, beat=1),
         row("two@at@llm"),
@@ -233,7 +233,9 @@ async def test_the_unhealthy_are_never_healthy_by_import(place: Place, backend: 
 
 
 @pytest.mark.parametrize("serving", [False, True])
-async def test_nor_when_states_are_held(place: Place, backend: Backend, serving: bool) -> None:
+async def test_the_unhealthy_are_not_healthy_when_states_are_held(
+    place: Place, backend: Backend, serving: bool
+) -> None:
     """Controllers were here long ago, and what they left is held as it was then: it is not to be said of these."""
     place.database.prepare()
     place.database.write(partial(tick, clock=backend.clock, timeout=TIMEOUT))
@@ -280,7 +282,7 @@ async def test_an_import_is_no_event_but_what_comes_after_is(place: Place, backe
     ]
 
 
-async def test_what_is_known_is_left_alone(place: Place, backend: Backend) -> None:
+async def test_known_instances_are_not_changed(place: Place, backend: Backend) -> None:
     names = ["beating@llm", "deregistered@llm", "drained@llm", "removed@llm"]
     registry = await backend.open()
     for name in names:
@@ -309,19 +311,19 @@ async def test_it_may_be_repeated(place: Place, backend: Backend) -> None:
     assert counts(place.import_()) == (5, 1, 1, 2, 1)
 
 
-async def test_a_dry_run_tells_the_same_and_writes_nothing(place: Place, backend: Backend) -> None:
+async def test_a_dry_run_reports_the_same_and_writes_nothing(place: Place, backend: Backend) -> None:
     place.fill(row("a@llm"), row("b@llm", healthy=False), row("b@llm", beat=-1), row("c"))
     before = place.dump()
-    told = place.import_(dry_run=True)
+    expected = place.import_(dry_run=True)
     assert place.dump() == before
     assert list(before) == ["dbgpt_cluster_registry_instance"]
-    assert told == place.import_()
+    assert expected == place.import_()
     place.execute("INSERT INTO dbgpt_cluster_registry_instance (model_name, host, port) VALUES ('d@llm', 'h', 1)")
     before = place.dump()
-    told = place.import_(dry_run=True)
-    assert counts(told) == (5, 1, 1, 2, 1)
+    expected = place.import_(dry_run=True)
+    assert counts(expected) == (5, 1, 1, 2, 1)
     assert place.dump() == before
-    assert told == place.import_()
+    assert expected == place.import_()
 
 
 async def test_more_rows_than_a_page_and_a_batch(place: Place, backend: Backend) -> None:
@@ -333,7 +335,7 @@ async def test_more_rows_than_a_page_and_a_batch(place: Place, backend: Backend)
     assert len(await facts(backend)) == count
 
 
-async def test_without_room_nothing_is_imported(place: Place, backend: Backend) -> None:
+async def test_without_capacity_nothing_is_imported(place: Place, backend: Backend) -> None:
     registry = await backend.open()
     await registry.register(sent("a@llm"))
     place.fill(*(row(f"{name}@llm") for name in "abc"))

@@ -141,7 +141,7 @@ def test_a_register_waits_while_the_registry_opens(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_register_that_waits_is_told_when_the_registry_closes(tmp_path: Path) -> None:
+def test_a_register_that_waits_fails_when_the_registry_closes(tmp_path: Path) -> None:
     async def scenario() -> None:
         url = URL.create("sqlite", database=str(tmp_path / "ctl.db"))
         registry = DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT, watch_absence=True)
@@ -165,7 +165,7 @@ def test_a_register_does_not_wait_for_ever(database: MariaDB) -> None:
     asyncio.run(scenario())
 
 
-def test_a_frozen_database_keeps_nobody(database: MariaDB) -> None:
+def test_a_frozen_database_keeps_no_call_waiting(database: MariaDB) -> None:
     async def scenario() -> None:
         async with watching(database) as registry:
             await registry.register(LIVE)
@@ -216,7 +216,7 @@ def test_a_gap_in_which_nobody_ticked_holds_states(mariadb: MariaDB) -> None:
     asyncio.run(scenario())
 
 
-def test_a_controller_that_was_frozen_alone_holds_nobody(mariadb: MariaDB) -> None:
+def test_a_controller_that_was_frozen_alone_holds_no_state(mariadb: MariaDB) -> None:
     """The other one ticked all the while: silence was death."""
 
     async def scenario() -> None:
@@ -234,7 +234,9 @@ def test_a_controller_that_was_frozen_alone_holds_nobody(mariadb: MariaDB) -> No
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
-def test_a_clock_that_is_set_back_keeps_no_dead(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_clock_that_is_set_back_keeps_no_dead_instance_alive(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Not for the hour until it is there again; and who was dead before is not alive again."""
     url = URL.create("sqlite", database=str(tmp_path / "ctl.db"))
     if kind == "mariadb":
@@ -271,7 +273,7 @@ def test_a_tombstone_is_held_too(mariadb: MariaDB) -> None:
     asyncio.run(scenario())
 
 
-def test_an_error_that_nobody_foresaw_does_not_stop_the_ticking(
+def test_an_unexpected_error_does_not_stop_the_ticks(
     mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """DB-GPT's sweeper dies at its first database error, for good."""
@@ -295,7 +297,7 @@ def test_an_error_that_nobody_foresaw_does_not_stop_the_ticking(
 
 
 @pytest.mark.parametrize("hours", [-1, 0, 1])
-def test_a_list_tells_the_time_where_this_host_has_another(mariadb: MariaDB, hours: int) -> None:
+def test_a_list_holds_the_databases_time_where_this_host_has_another(mariadb: MariaDB, hours: int) -> None:
     async def scenario() -> None:
         async with DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT) as registry:
 
@@ -304,16 +306,16 @@ def test_a_list_tells_the_time_where_this_host_has_another(mariadb: MariaDB, hou
                     cursor.execute(f"SET timestamp = UNIX_TIMESTAMP() + {hours * 3600}")
 
             event.listen(registry._database.readers, "connect", set_clock)
-            told = (await registry.list()).time
-            assert (told is not None) == (hours != 0)
-            if told is not None:
-                assert abs(told - SystemClock().now() - timedelta(hours=hours)) < timedelta(minutes=1)
+            time = (await registry.list()).time
+            assert (time is not None) == (hours != 0)
+            if time is not None:
+                assert abs(time - SystemClock().now() - timedelta(hours=hours)) < timedelta(minutes=1)
 
     asyncio.run(scenario())
 
 
-def test_a_clock_that_is_set_back_in_the_middle_of_a_list_drops_nobody(mariadb: MariaDB) -> None:
-    """One controller still asks the host that is ahead while another has told of the one that is not."""
+def test_a_clock_that_is_set_back_during_a_list_drops_no_instance(mariadb: MariaDB) -> None:
+    """One controller still uses the host that is ahead; another has recorded a tick of the host that is not."""
 
     async def scenario() -> None:
         ahead, behind = ManualClock(), ManualClock()

@@ -1,4 +1,4 @@
-"""What the database registry does beyond the contract: how it shares work, what it costs, what others see."""
+"""The database registry beyond the contract: stored facts, other registries on the database, connections, time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def kind(database_kind: str) -> str:
 
 
 def connections(registry: DatabaseModelRegistry) -> int:
-    """Those that are in use."""
+    """The number of connections in use."""
     pools: list[Any] = [registry._database.engine.pool, registry._database.readers.pool]
     return sum(pool.checkedout() for pool in pools)
 
@@ -67,7 +67,9 @@ async def test_facts_of_all_kinds_come_back(registry: DatabaseModelRegistry, clo
     assert (drained.announced_state, drained.flaps) == (InstanceState.UNHEALTHY, 1)
 
 
-async def test_what_one_acknowledges_the_other_lists(registry: DatabaseModelRegistry, backend: Backend) -> None:
+async def test_a_write_through_one_registry_is_listed_by_the_other(
+    registry: DatabaseModelRegistry, backend: Backend
+) -> None:
     other = await backend.open()
     for port in range(1, 10):
         await registry.register(sent(port=port))
@@ -108,7 +110,7 @@ async def test_one_connection_is_enough(backend: Backend) -> None:
         assert len((await registry.list()).entries) == 49
 
 
-async def test_without_a_clock_the_database_tells_the_time(backend: Backend) -> None:
+async def test_without_a_clock_the_time_is_the_databases(backend: Backend) -> None:
     registry = DatabaseModelRegistry(backend.url, heartbeat_timeout=TIMEOUT)
     async with registry:
         await registry.register(sent())

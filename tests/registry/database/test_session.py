@@ -1,4 +1,4 @@
-"""Databases that refuse, vanish, hang and come back: every wait ends, every error is one plain line without secrets."""
+"""Databases that vanish, hang and come back: every wait ends, every error is one line without secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.session import DatabaseTimeouts
 from dbgpt_ctl.registry.database.tables.instances import locked_rows
 from tests.registry.backends import TIMEOUT, only, sent, states
-from tests.registry.database.support import check_words, error_of, registry_at
+from tests.registry.database.support import check_message, error_of, registry_at
 from tests.support.clock import ManualClock
 from tests.support.mariadb import PASSWORD, MariaDBServer, private_mariadb
 
@@ -53,7 +53,7 @@ def own_server(spare_server: MariaDBServer) -> MariaDBServer:
     return spare_server
 
 
-async def test_nobody_listens_at_first(own_server: MariaDBServer) -> None:
+async def test_a_server_that_starts_later(own_server: MariaDBServer) -> None:
     own_server.stop()
     registry = registry_at(own_server.url("ctl"))
     for _ in range(2):
@@ -80,7 +80,7 @@ async def test_a_killed_server_comes_back_and_nothing_acknowledged_is_lost(
         for call in (registry.list(), registry.heartbeat(sent(port=1)), registry.register(sent())):
             with pytest.raises(RegistryUnavailable) as caught:
                 await call
-            check_words(str(caught.value))
+            check_message(str(caught.value))
         assert not registry.health().ready
         assert registry.health().reason == str(caught.value)
         own_server.start()
@@ -89,10 +89,10 @@ async def test_a_killed_server_comes_back_and_nothing_acknowledged_is_lost(
         assert registry.health().ready
         assert registry.health().reason is None
         assert len((await registry.list()).entries) == 19
-    told = [record for record in caplog.records if record.name.startswith("dbgpt_ctl")]
-    assert [record.levelno for record in told] == [logging.INFO, logging.WARNING, logging.INFO]
-    for record in told:
-        check_words(record.getMessage())
+    logged = [record for record in caplog.records if record.name.startswith("dbgpt_ctl")]
+    assert [record.levelno for record in logged] == [logging.INFO, logging.WARNING, logging.INFO]
+    for record in logged:
+        check_message(record.getMessage())
 
 
 async def test_a_restart_between_two_calls_goes_unnoticed(own_server: MariaDBServer) -> None:
@@ -105,7 +105,7 @@ async def test_a_restart_between_two_calls_goes_unnoticed(own_server: MariaDBSer
         assert await states(registry) == await states(registry, "qwen@llm") == [(KEY, "healthy")]
 
 
-async def test_a_frozen_server_keeps_nobody_waiting_for_long(own_server: MariaDBServer) -> None:
+async def test_a_frozen_server_keeps_no_call_waiting_for_long(own_server: MariaDBServer) -> None:
     async with registry_at(own_server.url("ctl")) as registry:
         await registry.register(sent())
         own_server.freeze()
@@ -157,7 +157,7 @@ def black_hole() -> Iterator[int]:
             each.close()
 
 
-async def test_a_server_that_never_says_a_word() -> None:
+async def test_a_server_that_accepts_and_never_answers() -> None:
     with black_hole() as port:
         url = URL.create("mysql+pymysql", "ctl", PASSWORD, "127.0.0.1", port, "ctl")
         async with asyncio.timeout(20):
@@ -209,7 +209,7 @@ async def test_a_transaction_that_lost_against_another_is_repeated(mariadb: Mari
         assert registry.health().ready
 
 
-async def test_a_repeated_transaction_takes_its_room_once(mariadb: MariaDB) -> None:
+async def test_a_repeated_transaction_takes_its_capacity_once(mariadb: MariaDB) -> None:
     registry = DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT, max_instances=3, clock=ManualClock())
     async with registry:
         await registry.register(sent(port=1))
@@ -251,7 +251,7 @@ def holding_lock(mariadb: MariaDB) -> Iterator[None]:
         yield
 
 
-async def test_one_that_falls_silent_in_a_transaction_does_not_keep_the_others(mariadb: MariaDB) -> None:
+async def test_a_client_that_is_silent_in_a_transaction_loses_its_locks(mariadb: MariaDB) -> None:
     """A controller that is frozen, or whose host is gone."""
     holds, goes_on = threading.Event(), threading.Event()
 

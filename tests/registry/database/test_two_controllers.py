@@ -1,4 +1,4 @@
-"""Two controllers on one database tell each change once, in the order in which they came true, without gaps."""
+"""Two controllers on one database write one event per change, in the order of the changes, without gaps."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ class Reader:
     """Polls one of the registries, a few events at a time, from the first on."""
 
     def __init__(self, registry: ModelRegistry) -> None:
-        self.seen: list[Event] = []
+        self.events: list[Event] = []
         self._registry = registry
 
     async def poll(self) -> int:
         """Tells how many it got."""
-        after = self.seen[-1].id if self.seen else 0
+        after = self.events[-1].id if self.events else 0
         page = await self._registry.events(after=after, limit=7)
         assert not page.missed
-        self.seen += page.events
+        self.events += page.events
         return len(page.events)
 
     async def keep_polling(self) -> None:
@@ -97,7 +97,7 @@ def act(chance: random.Random, registry: ModelRegistry, who: Registration) -> Co
     return chance.choice(verbs)()
 
 
-async def test_whatever_meets_is_told_once_and_in_order(
+async def test_concurrent_changes_are_events_once_and_in_order(
     pair: list[DatabaseModelRegistry], clock: ManualClock, mariadb_url: URL
 ) -> None:
     chance = random.Random(4711)
@@ -108,7 +108,7 @@ async def test_whatever_meets_is_told_once_and_in_order(
                 await asyncio.gather(*acts)
                 clock.advance(TIMEOUT.total_seconds() / 4)
             await asyncio.gather(*(each.announce() for each in pair))
-    first, *others = [each.seen for each in readers]
+    first, *others = [each.events for each in readers]
     assert len(first) >= CHANGES
     assert [each.id for each in first] == list(range(1, len(first) + 1))
     for other in others:
@@ -154,9 +154,9 @@ async def test_as_many_changes_as_calls_are_as_many_events(pair: list[DatabaseMo
     async with reading(pair) as readers:
         await asyncio.gather(*(live(number, each) for number, each in enumerate(crowd)))
     for reader in readers:
-        assert [each.id for each in reader.seen] == list(range(1, CHANGES + 1))
-        told = Counter((each.change.old, each.change.new) for each in reader.seen)
-        assert told == {
+        assert [each.id for each in reader.events] == list(range(1, CHANGES + 1))
+        counted = Counter((each.change.old, each.change.new) for each in reader.events)
+        assert counted == {
             ("absent", "healthy"): 100,
             ("healthy", "drained"): 100,
             ("drained", "healthy"): 100,
@@ -165,7 +165,7 @@ async def test_as_many_changes_as_calls_are_as_many_events(pair: list[DatabaseMo
         }
 
 
-async def test_an_expiry_that_both_look_for_is_told_once(pair: list[DatabaseModelRegistry], clock: ManualClock) -> None:
+async def test_an_expiry_that_both_find_is_one_event(pair: list[DatabaseModelRegistry], clock: ManualClock) -> None:
     crowd = [sent(port=number) for number in range(1, 1001)]
     await asyncio.gather(*(pair[0].register(each) for each in crowd))
     began = clock.now()
@@ -182,7 +182,7 @@ async def test_an_expiry_that_both_look_for_is_told_once(pair: list[DatabaseMode
     assert [each.instance.flaps for each in (await pair[0].list()).entries] == [1] * len(crowd)
 
 
-async def test_one_flap_is_one_expiry_although_nobody_looked(
+async def test_one_flap_is_one_expiry_although_no_controller_searched(
     pair: list[DatabaseModelRegistry], clock: ManualClock
 ) -> None:
     """The beat itself tells that it came too late, in a batch of many that came in time."""
@@ -200,7 +200,7 @@ async def test_one_flap_is_one_expiry_although_nobody_looked(
     ]
 
 
-async def test_a_tick_tells_who_expired(mariadb_url: URL) -> None:
+async def test_a_tick_leads_to_the_announcement_of_expiries(mariadb_url: URL) -> None:
     """By itself, with the database's time."""
     timeout = timedelta(seconds=1)
     async with AsyncExitStack() as stack:
@@ -222,7 +222,7 @@ async def test_a_tick_tells_who_expired(mariadb_url: URL) -> None:
         assert (found.entry.state, found.entry.instance.flaps) == (InstanceState.UNHEALTHY, 1)
 
 
-async def test_nothing_is_told_while_states_are_held_and_then_at_the_right_time(
+async def test_no_expiry_is_announced_while_states_are_held_and_then_with_the_right_time(
     mariadb_url: URL, clock: ManualClock
 ) -> None:
     async with DatabaseModelRegistry(
@@ -246,15 +246,15 @@ async def test_nothing_is_told_while_states_are_held_and_then_at_the_right_time(
         for _ in range(14):
             await registry.heartbeat(beating)
             await tick(4)
-        told = [each.change for each in (await registry.events(after=0)).events]
-        assert [each.key for each in told if each.cause.verb == EXPIRE] == [early.key]
+        changes = [each.change for each in (await registry.events(after=0)).events]
+        assert [each.key for each in changes if each.cause.verb == EXPIRE] == [early.key]
         await tick(4.000001)
-        told = [each.change for each in (await registry.events(after=0)).events]
-        expiries = [(each.key, each.time) for each in told if each.cause.verb == EXPIRE]
+        changes = [each.change for each in (await registry.events(after=0)).events]
+        expiries = [(each.key, each.time) for each in changes if each.cause.verb == EXPIRE]
         assert expiries == [(early.key, early_at), (held.key, back_at + TIMEOUT)]
 
 
-async def test_a_controller_that_leaves_tells_no_more_and_the_other_tells_the_rest(
+async def test_a_controller_that_leaves_announces_no_more_and_the_other_announces_the_rest(
     pair: list[DatabaseModelRegistry], clock: ManualClock
 ) -> None:
     one, other = pair
@@ -268,5 +268,5 @@ async def test_a_controller_that_leaves_tells_no_more_and_the_other_tells_the_re
     await telling
     assert (await other.events(limit=1)).last_id < 2 * len(crowd)
     await other.announce()
-    told = [each.change for each in (await other.events(after=len(crowd), limit=5000)).events]
-    assert sorted(each.key for each in told) == sorted(each.key for each in crowd)
+    changes = [each.change for each in (await other.events(after=len(crowd), limit=5000)).events]
+    assert sorted(each.key for each in changes) == sorted(each.key for each in crowd)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database.dialects.sqlite import SQLite
 from tests.registry.backends import Backend, only, sent, states
-from tests.registry.database.support import check_words, error_of, registry_at
+from tests.registry.database.support import check_message, error_of, registry_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ async def test_sqlite_file_becomes_read_only(tmp_path: Path) -> None:
         event.listen(registry._database.engine, "connect", lambda raw, _: raw.execute("PRAGMA query_only = ON"))
         with pytest.raises(RegistryUnusable, match="make the file and its folder writable") as caught:
             await registry.heartbeat(sent())
-        check_words(str(caught.value))
+        check_message(str(caught.value))
         assert await states(registry) == [(KEY, "healthy")]
 
 

@@ -56,13 +56,6 @@ EXAMPLES: Sequence[CtlError] = (
     TooManyWatchers("this controller serves 10000 watchers already; end some, or ask another controller"),
 )
 """One of each error that an endpoint may answer with, in the order of their status."""
-INTERNAL_ERROR = {
-    "type": "about:blank",
-    "title": "Internal error",
-    "status": 500,
-    "detail": "the controller failed at this request; its log says why",
-    "code": "internal_error",
-}
 
 
 def describe(app: FastAPI, routes: Iterable[Route]) -> None:
@@ -168,7 +161,7 @@ def _problem_responses(route: Route) -> dict[str, Schema]:
     codes = {error.code for error in route.possible_errors}
     possible = [problem for problem in map(_problem, EXAMPLES) if problem["code"] in codes]
     schema, responses = schema_of("Problem"), {}
-    for status, same in groupby(sorted([*possible, INTERNAL_ERROR], key=_status), _status):
+    for status, same in groupby(sorted([*possible, problems.INTERNAL_ERROR], key=_status), _status):
         examples = {problem["code"]: {"summary": problem["title"], "value": problem} for problem in same}
         responses[str(status)] = {
             "description": " or ".join(f"{example['summary']} (`{code}`)" for code, example in examples.items()) + ".",

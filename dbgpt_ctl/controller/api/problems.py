@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
@@ -21,6 +20,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+INTERNAL_ERROR = {
+    "type": "about:blank",
+    "title": "Internal error",
+    "status": 500,
+    "detail": "the controller failed at this request; its log says why",
+    "code": "internal_error",
+}
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -34,7 +40,7 @@ class UnknownInstance(NotFound):
 
 def install(app: FastAPI) -> None:
     """Makes `answer` the handler of every kind of error in an application of this package."""
-    for kind in (CtlError, RequestValidationError, HTTPException, Exception):
+    for kind in (CtlError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
 
 
@@ -50,15 +56,11 @@ async def answer(request: Request, error: Exception) -> Response:
     match error:
         case CtlError():
             return of_error(error)
-        case RequestValidationError():
-            return _problem(422, "invalid_request", "Invalid request", _one_line(error))
         case HTTPException():
             return _of_http(request, error)
         case _:
             log.error("%s %s failed", request.method, ascii(request.url.path), exc_info=error)
-            return _problem(
-                500, "internal_error", "Internal error", "the controller failed at this request; its log says why"
-            )
+            return _response(INTERNAL_ERROR)
 
 
 def of_error(error: CtlError) -> Response:
@@ -82,8 +84,8 @@ def _of_http(request: Request, error: HTTPException) -> Response:
 
 def _problem(status: int, code: str, title: str, detail: str, headers: Any = None, **extra: Any) -> Response:
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code, **extra}
-    return Response(orjson.dumps(body), status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    return _response(body, headers)
 
 
-def _one_line(error: RequestValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+def _response(problem: dict[str, Any], headers: Any = None) -> Response:
+    return Response(orjson.dumps(problem), problem["status"], headers=dict(headers or {}), media_type=MEDIA_TYPE)

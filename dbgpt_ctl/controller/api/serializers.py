@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.domain.events import Event
-    from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance
+    from dbgpt_ctl.domain.instance import ListedInstance
 
 
 def wire_object(entry: ListedInstance) -> dict[str, Any]:
@@ -60,11 +60,6 @@ def event_object(event: Event) -> dict[str, Any]:
         "address": actor.address,
         "reason": reason,
     }
-
-
-def key_object(key: InstanceKey) -> dict[str, Any]:
-    """An identity."""
-    return key._asdict()
 
 
 def iso(time: datetime | None) -> str | None:

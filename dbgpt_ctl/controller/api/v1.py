@@ -29,7 +29,7 @@ from dbgpt_ctl.controller.api.params import (
 )
 from dbgpt_ctl.controller.api.problems import UnknownInstance
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
-from dbgpt_ctl.controller.api.serializers import event_object, iso, key_object, known_object
+from dbgpt_ctl.controller.api.serializers import event_object, iso, known_object
 from dbgpt_ctl.controller.watch.sse import WatchResponse
 from dbgpt_ctl.domain.fields import parse_key, parse_reason
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
@@ -111,7 +111,7 @@ class ApiEndpoints:
         older_than = parse_older_than(fields.get("older_than_secs"))
         dry_run = parse_switch("dry_run", fields.get("dry_run", False))
         keys = await self._controller.registry.prune(older_than, dry_run=dry_run, actor=operator(request))
-        return _answer(dry_run=dry_run, instances=list(map(key_object, keys)))
+        return _answer(dry_run=dry_run, instances=[key._asdict() for key in keys])
 
     async def events(self, request: Request) -> Response:
         """Changes of state in order of id: the first `limit` after the id `after`; without `after` the last `limit`."""

@@ -24,8 +24,9 @@ from schemathesis.specs.openapi.checks import (
 
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.api import dbgpt
-from dbgpt_ctl.controller.api.openapi import EXAMPLES, INTERNAL_ERROR
+from dbgpt_ctl.controller.api.openapi import EXAMPLES
 from dbgpt_ctl.controller.api.params import MAX_BODY_BYTES
+from dbgpt_ctl.controller.api.problems import INTERNAL_ERROR
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.contract import Listing

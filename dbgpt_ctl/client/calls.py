@@ -7,13 +7,12 @@ made from these, so a call is described once. The meaning of a response is in `r
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from dbgpt_ctl.client import responses
 from dbgpt_ctl.client.failover import Request
-from dbgpt_ctl.client.models import Inventory
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import ControllerRefused, NotSupported
 from dbgpt_ctl.traceparent import CURRENT
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
         ControllerStatus,
         Drained,
         EventReport,
-        InstanceList,
+        Inventory,
         KnownInstance,
     )
     from dbgpt_ctl.client.responses import Answer
@@ -75,7 +74,7 @@ class Calls:
         target = _with_query(MODELS, wire_fields(Registration(key), remove=remove))
         return self._send("DELETE", target, responses.read_verdict)
 
-    def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Flow[InstanceList]:
+    def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Flow[Inventory]:
         """All instances, or those of exactly this `NAME@TYPE`."""
         query = _given(model_name=model_name, healthy_only=healthy_only or None)
         return self._send("GET", _with_query(MODELS, query), responses.read_list)
@@ -105,7 +104,8 @@ class Calls:
         except NotSupported:
             if require_complete:
                 raise
-        return Inventory.of_list((yield from self.list(model_name)), host)
+        answer = yield from self.list(model_name)
+        return replace(answer, objects=[fields for fields in answer.objects if host in (None, fields["host"])])
 
     def get(self, key: InstanceKey) -> Flow[KnownInstance]:
         """One instance, also if it was removed a short time ago. Raises NotFound, NotSupported."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.failover import Flow
-    from dbgpt_ctl.client.models import ReportedInstance
+    from dbgpt_ctl.client.models import KnownInstance
 
 T = TypeVar("T")
 OUTAGE_CHECK_SECONDS = 0.5
@@ -31,7 +31,7 @@ OUTAGE_CHECK_SECONDS = 0.5
 
 
 class InstanceLike(Protocol):
-    """An object with DB-GPT's attribute names, as its ModelInstance or a ReportedInstance. Missing ones are default."""
+    """An object with DB-GPT's attribute names, as its ModelInstance or a KnownInstance. Missing ones are default."""
 
     model_name: str
     host: str
@@ -103,16 +103,16 @@ class ModelRegistryClient:
         self,
         model_name: str | None = None,
         healthy_only: bool = False,  # noqa: FBT001 - DB-GPT's signature
-    ) -> list[ReportedInstance]:
+    ) -> list[KnownInstance]:
         """The instances of exactly this `NAME@TYPE`, or all."""
         answer = await self._call(self._calls.list(model_name or None, healthy_only=healthy_only))
         return list(answer.instances)
 
-    async def get_all_model_instances(self, healthy_only: bool = False) -> list[ReportedInstance]:  # noqa: FBT001
+    async def get_all_model_instances(self, healthy_only: bool = False) -> list[KnownInstance]:  # noqa: FBT001
         """All instances of all models."""
         return await self.get_all_instances(healthy_only=healthy_only)
 
-    async def select_one_health_instance(self, model_name: str) -> ReportedInstance | None:
+    async def select_one_health_instance(self, model_name: str) -> KnownInstance | None:
         """One of the healthy and enabled instances, at random; None if there is none."""
         instances = await self.get_all_instances(model_name, healthy_only=True)
         routable = [instance for instance in instances if instance.state is InstanceState.HEALTHY]
@@ -122,7 +122,7 @@ class ModelRegistryClient:
         self,
         model_name: str | None = None,
         healthy_only: bool = False,  # noqa: FBT001 - DB-GPT's signature
-    ) -> list[ReportedInstance]:
+    ) -> list[KnownInstance]:
         """As `get_all_instances`, blocking. It runs in a thread of its own, so the caller may have a running loop."""
         from concurrent.futures import ThreadPoolExecutor
 

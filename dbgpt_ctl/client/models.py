@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
@@ -20,8 +21,11 @@ WatchedKind: TypeAlias = Literal["ready", "change", "reset", "dropped", "leaving
 
 
 @dataclass(slots=True)
-class ReportedInstance:
-    """One instance with DB-GPT's attribute names, the nine keys of its API. The values are not validated."""
+class KnownInstance:
+    """One instance with the facts that the controller reports. The values are not validated; times are aware.
+
+    The first nine facts are the keys of DB-GPT's API, under its names. Only /api/v1 reports the others.
+    """
 
     model_name: str
     host: str
@@ -32,44 +36,13 @@ class ReportedInstance:
     enabled: bool = True
     prompt_template: str | None = None
     last_heartbeat: datetime | None = None
-    """Aware. None if no heartbeat ever came."""
+    """None if no heartbeat ever came."""
     beat_is_local: bool = False
     """`last_heartbeat` came without an offset. DB-GPT's controller sends its own local time and does not report its
     time zone, so the time is read in this host's zone.
     """
-
-    @classmethod
-    def read(cls, fields: dict[str, Any]) -> ReportedInstance:
-        """From one object of a list. `last_heartbeat` is read as in `read_time`."""
-        return cls(
-            model_name=fields["model_name"],
-            host=fields["host"],
-            port=fields["port"],
-            weight=fields.get("weight", 1.0),
-            check_healthy=fields.get("check_healthy") is not False,
-            healthy=fields.get("healthy") is True,
-            enabled=fields.get("enabled") is not False,
-            prompt_template=fields.get("prompt_template"),
-            last_heartbeat=read_time(fields.get("last_heartbeat")),
-            beat_is_local=_has_no_offset(fields.get("last_heartbeat")),
-        )
-
-    @property
-    def key(self) -> InstanceKey:
-        """Verbatim, not stripped."""
-        return InstanceKey(self.model_name, self.host, self.port)
-
-    @property
-    def state(self) -> InstanceState:
-        """The state as far as the nine keys show it."""
-        return reported_state(healthy=self.healthy, enabled=self.enabled)
-
-
-@dataclass(slots=True)
-class KnownInstance(ReportedInstance):
-    """One instance with all its facts and its state, as the controller derived it. Times are aware, in UTC."""
-
     state: InstanceState = InstanceState.HEALTHY
+    """As the controller derived it, or as far as the nine keys show it."""
     registered_at: datetime | None = None
     deregistered_at: datetime | None = None
     refused_at: datetime | None = None
@@ -83,20 +56,26 @@ class KnownInstance(ReportedInstance):
     """It is in no list any more, and is remembered only to refuse late heartbeats."""
     object: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The API's own object."""
-    time: datetime | None = None
+    time: datetime | None = field(default=None, compare=False)
     """The registry's time of the answer; ages count against it."""
 
     @classmethod
     def read(cls, fields: dict[str, Any], time: datetime | None = None) -> KnownInstance:
         """From an INSTANCE of /api/v1, or from the nine keys of DB-GPT's API: then the state is what they show."""
-        reported = ReportedInstance.read(fields)
+        healthy, enabled = fields.get("healthy") is True, fields.get("enabled") is not False
+        shown = InstanceState.UNHEALTHY if not healthy else InstanceState.HEALTHY if enabled else InstanceState.DRAINED
+        names = ("last_heartbeat", "registered_at", "deregistered_at", "refused_at", "drained_at")
+        times: dict[str, Any] = {name: read_time(fields.get(name)) for name in names}
         return cls(
-            **{name: getattr(reported, name) for name in ReportedInstance.__dataclass_fields__},
-            state=InstanceState(fields["state"]) if "state" in fields else reported.state,
-            registered_at=read_time(fields.get("registered_at")),
-            deregistered_at=read_time(fields.get("deregistered_at")),
-            refused_at=read_time(fields.get("refused_at")),
-            drained_at=read_time(fields.get("drained_at")),
+            *read_key(fields),
+            weight=fields.get("weight", 1.0),
+            check_healthy=fields.get("check_healthy") is not False,
+            healthy=healthy,
+            enabled=enabled,
+            prompt_template=fields.get("prompt_template"),
+            beat_is_local=_has_no_offset(fields.get("last_heartbeat")),
+            state=InstanceState(fields.get("state", shown)),
+            **times,
             drained_by=fields.get("drained_by"),
             drain_reason=fields.get("drain_reason"),
             flaps=int(fields.get("flaps") or 0),
@@ -105,17 +84,28 @@ class KnownInstance(ReportedInstance):
             time=time,
         )
 
+    @property
+    def key(self) -> InstanceKey:
+        """Verbatim, not stripped."""
+        return InstanceKey(self.model_name, self.host, self.port)
 
-@dataclass(frozen=True, slots=True)
-class InstanceList:
-    """An answer to `list`. `objects` are the API's JSON objects as they came, in their order."""
+
+@dataclass(frozen=True)
+class Inventory:
+    """The instances that a controller lists.
+
+    `complete` is False for DB-GPT's list: then only its nine keys are known, the other facts are None, and a
+    deregistered instance shows as unhealthy.
+    """
 
     objects: list[dict[str, Any]] = field(repr=False)
+    """The API's own objects as they came, in their order."""
+    complete: bool
     controller: str
     """The URL that answered, without secrets."""
-    date: datetime | None
-    """The registry's time of the answer (header X-Ctl-Time, else Date), aware, UTC; ages count against it."""
-    stale_since: datetime | None
+    time: datetime | None
+    """The registry's time of the answer (header X-Ctl-Time, else Date), aware; ages count against it."""
+    stale_since: datetime | None = None
     """The answer may lack changes after this time: the registry's database was away (header X-Ctl-Stale-Since). Aware.
     """
     held_until: datetime | None = None
@@ -123,59 +113,12 @@ class InstanceList:
     time to send a heartbeat (header X-Ctl-Held-Until). Aware.
     """
     registry_time: datetime | None = None
-    """`date` where the registry's clock is not the controller's own (header X-Ctl-Time); else None."""
+    """`time` where the registry's clock is not the controller's own (header X-Ctl-Time); else None."""
 
-    @property
-    def time(self) -> datetime | None:
-        """`date`, under the name that an `Inventory` has for it."""
-        return self.date
-
-    @property
-    def instances(self) -> tuple[ReportedInstance, ...]:
+    @cached_property
+    def instances(self) -> tuple[KnownInstance, ...]:
         """The objects, read."""
-        return tuple(map(ReportedInstance.read, self.objects))
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """The instances that a controller lists, with all facts that it reports.
-
-    `complete` is False where the controller has no /api/v1: then only DB-GPT's nine keys are known, the other facts are
-    None, and a deregistered instance shows as unhealthy.
-    """
-
-    instances: tuple[KnownInstance, ...] = field(repr=False)
-    complete: bool
-    controller: str
-    """The URL that answered, without secrets."""
-    time: datetime | None
-    """The registry's time of the answer; ages count against it."""
-    stale_since: datetime | None = None
-    """As in an `InstanceList`."""
-    held_until: datetime | None = None
-    """As in an `InstanceList`."""
-
-    @classmethod
-    def of_list(cls, answer: InstanceList, host: str | None = None) -> Inventory:
-        """From DB-GPT's list; only the instances on `host`, if it is given."""
-        instances = (KnownInstance.read(fields, answer.date) for fields in answer.objects)
-        return cls(
-            instances=tuple(instance for instance in instances if host in (None, instance.host)),
-            complete=False,
-            controller=answer.controller,
-            time=answer.date,
-            stale_since=answer.stale_since,
-            held_until=answer.held_until,
-        )
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        """The API's own objects, in the order of `instances`."""
-        return [instance.object for instance in self.instances]
-
-
-InstanceReport = Inventory
-"""The name that users of earlier releases import."""
+        return tuple(KnownInstance.read(fields, self.time) for fields in self.objects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,13 +257,6 @@ def read_event(fields: Mapping[str, Any]) -> Event:
     cause = Cause(str(fields["verb"]), Actor(ActorKind(fields["actor"]), fields.get("address")), fields.get("reason"))
     change = Change(time.astimezone(UTC), read_key(fields), str(fields["old"]), str(fields["new"]), cause)
     return Event(number, change)
-
-
-def reported_state(*, healthy: bool, enabled: bool) -> InstanceState:
-    """The state that two of the nine keys show. A deregistered instance shows as unhealthy."""
-    if not healthy:
-        return InstanceState.UNHEALTHY
-    return InstanceState.HEALTHY if enabled else InstanceState.DRAINED
 
 
 def read_time(value: Any) -> datetime | None:

@@ -22,7 +22,6 @@ from dbgpt_ctl.client.models import (
     ControllerStatus,
     Drained,
     EventReport,
-    InstanceList,
     Inventory,
     KnownInstance,
     read_event,
@@ -136,17 +135,18 @@ def read_verdict(outcome: Response | NoResponse, address: Address) -> bool:
     return verdict
 
 
-def read_list(outcome: Response | NoResponse, address: Address) -> InstanceList:
+def read_list(outcome: Response | NoResponse, address: Address) -> Inventory:
     """A bare array of objects that have an identity. Their other keys are not checked."""
     response = accept(outcome, address)
     objects = _decoded(response, address)
     if not isinstance(objects, list) or not all(map(_has_identity, objects)):
         raise not_a_controller(address, "200 without a list of instances")
     stale = response.headers.get("x-ctl-stale-since")
-    return InstanceList(
+    return Inventory(
         objects,
-        str(address),
-        date=_time_of(response),
+        complete=False,
+        controller=str(address),
+        time=_time_of(response),
         registry_time=read_time(response.headers.get("x-ctl-time")),
         stale_since=read_time(stale) or _read_http_date(stale),
         held_until=read_time(response.headers.get("x-ctl-held-until")),
@@ -181,16 +181,16 @@ def v1_reader(verb: str, read: Callable[[Answer], T]) -> Callable[[Response | No
 
 def read_inventory(answer: Answer) -> Inventory:
     """From /api/v1/instances."""
-    for fields in answer.fields["instances"]:
-        read_key(fields)
-    return Inventory(
-        instances=tuple(KnownInstance.read(fields, answer.time) for fields in answer.fields["instances"]),
+    inventory = Inventory(
+        answer.fields["instances"],
         complete=True,
         controller=answer.controller,
         time=answer.time,
         stale_since=read_time(answer.fields.get("stale_since")),
         held_until=read_time(answer.fields.get("held_until")),
     )
+    inventory.instances  # noqa: B018 - a malformed one is found here, and the next controller is tried
+    return inventory
 
 
 def read_instance(answer: Answer) -> KnownInstance:

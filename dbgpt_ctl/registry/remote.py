@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dbgpt_ctl.client import AsyncControllerClient
-from dbgpt_ctl.client.models import read_time, reported_state
 from dbgpt_ctl.domain.events import OPERATOR, WORKER, ActorKind
 from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance, Registration
@@ -29,10 +28,10 @@ from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from datetime import timedelta
 
-    from dbgpt_ctl.client import KnownInstance
+    from dbgpt_ctl.client.models import KnownInstance
     from dbgpt_ctl.domain.events import Actor, EventPage
     from dbgpt_ctl.domain.instance import InstanceKey
 
@@ -171,7 +170,7 @@ class RemoteModelRegistry(ModelRegistry):
             self._set_health(str(error))
             raise
         self._set_health(None)
-        entries = _entries(answer.objects, model_name, healthy_only=healthy_only)
+        entries = _entries(answer.instances, model_name, healthy_only=healthy_only)
         return Listing(entries, stale_since=answer.stale_since, held_until=answer.held_until, time=answer.registry_time)
 
     def _start_checks(self) -> None:
@@ -221,12 +220,12 @@ def _as_registry_error(error: ControllerError) -> RegistryError:
 
 
 def _entries(
-    objects: Iterable[Mapping[str, Any]], model_name: str | None, *, healthy_only: bool
+    instances: Iterable[KnownInstance], model_name: str | None, *, healthy_only: bool
 ) -> tuple[ListedInstance, ...]:
     """The entries in order of identity. Of several rows of one identity in DB-GPT's table the routable one counts, or
     the one with the latest heartbeat.
     """
-    listed = [entry for reported in objects if (entry := _entry(reported)) is not None]
+    listed = [entry for known in instances if (entry := _entry(known)) is not None]
     listed.sort(
         key=lambda entry: (entry.instance.key, entry.state is InstanceState.HEALTHY, entry.instance.last_heartbeat)
     )
@@ -239,14 +238,13 @@ def _entries(
     )
 
 
-def _entry(reported: Mapping[str, Any]) -> ListedInstance | None:
+def _entry(known: KnownInstance) -> ListedInstance | None:
     try:
-        sent = parse_registration(reported)
+        sent = parse_registration(known.object)
     except InvalidInstance:
         return None
-    heartbeat = read_time(reported.get("last_heartbeat"))
-    instance = ModelInstance.first(sent, NEVER if heartbeat is None else heartbeat.astimezone(UTC))
-    return ListedInstance(instance, reported_state(healthy=reported.get("healthy") is True, enabled=sent.enabled))
+    heartbeat = NEVER if known.last_heartbeat is None else known.last_heartbeat.astimezone(UTC)
+    return ListedInstance(ModelInstance.first(sent, heartbeat), known.state)
 
 
 def _lookup(known: KnownInstance) -> Lookup:

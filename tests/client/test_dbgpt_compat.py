@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 import dbgpt_ctl
-from dbgpt_ctl.client import ReportedInstance
 from dbgpt_ctl.client.dbgpt_compat import ModelRegistryClient
+from dbgpt_ctl.client.models import KnownInstance
 from dbgpt_ctl.errors import ControllerUnreachable, InvalidInstance, UsageError
 from tests.client.clients import OBJECT, Controllers, good, problem
 from tests.client.servers import behaving, black_hole, closed_port, read_request, reply, working
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import socket
 
 REFUSED = httpx.ConnectError("Connection refused")
-INSTANCE = ReportedInstance("qwen@llm", "10.0.0.4", 8001, weight=0.5, prompt_template="p")
+INSTANCE = KnownInstance("qwen@llm", "10.0.0.4", 8001, weight=0.5, prompt_template="p")
 
 
 class Time:
@@ -71,7 +71,7 @@ def test_the_methods_send_the_verbs() -> None:
             await client.get_all_model_instances(healthy_only=True),
         ]
 
-    listed = [ReportedInstance.read(OBJECT)]
+    listed = [KnownInstance.read(OBJECT)]
     assert asyncio.run(calls()) == [True, True, True, True, listed, listed, listed, listed]
     lines = [f"{request.method} {request.url.raw_path.decode()}" for request in controllers.requests]
     assert [line.partition("?")[0] for line in lines[:4]] == [
@@ -120,7 +120,7 @@ def test_it_is_a_public_name() -> None:
 def test_urls_as_a_string() -> None:
     with working() as here:
         client = ModelRegistryClient(f"{closed_port()}, {here.url}/")
-        assert asyncio.run(client.get_all_instances()) == [ReportedInstance.read(OBJECT)]
+        assert asyncio.run(client.get_all_instances()) == [KnownInstance.read(OBJECT)]
 
 
 def test_of_healthy_and_enabled_instances_one_is_chosen_at_random() -> None:
@@ -247,7 +247,7 @@ def test_it_waits_for_one_to_be_healthy() -> None:
         return good(request) if request.url.path != "/api/health" else httpx.Response(next(healths))
 
     client = ModelRegistryClient("http://one", health_check_interval_secs=0.001, transport=httpx.MockTransport(one))
-    assert asyncio.run(client.get_all_instances()) == [ReportedInstance.read(OBJECT)]
+    assert asyncio.run(client.get_all_instances()) == [KnownInstance.read(OBJECT)]
     assert list(healths) == []
 
 
@@ -279,12 +279,12 @@ def test_a_silent_controller_delays_no_call_while_another_is_up() -> None:
 def test_one_client_serves_many_loops_and_threads() -> None:
     with working() as here:
         client = ModelRegistryClient(here.url, health_check_interval_secs=0)
-        listed = [ReportedInstance.read(OBJECT)]
+        listed = [KnownInstance.read(OBJECT)]
         for _ in range(3):
             assert asyncio.run(client.get_all_instances()) == listed
             assert client.sync_get_all_instances("qwen@llm", healthy_only=True) == listed
 
-        async def inside() -> list[ReportedInstance]:
+        async def inside() -> list[KnownInstance]:
             return client.sync_get_all_instances()
 
         assert asyncio.run(inside()) == listed

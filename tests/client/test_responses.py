@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from dbgpt_ctl.client import ReportedInstance
+from dbgpt_ctl.client.models import KnownInstance
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import (
@@ -51,19 +51,19 @@ def test_a_list_keeps_the_raw_objects_and_reads_them(make_calls: MakeCalls) -> N
     answer = listed(make_calls, OBJECT, second, Date="Fri, 02 Jan 2026 03:04:06 GMT")
     assert answer.objects == [OBJECT, second]
     assert answer.controller == "http://one:8000"
-    assert answer.date == datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
+    assert answer.time == datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
     assert answer.stale_since is None
     beat = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     assert answer.instances == (
-        ReportedInstance("qwen@llm", "10.0.0.4", 8001, 1.0, True, True, True, None, beat),
-        ReportedInstance("qwen@llm", "a", 8001, 1.0, True, False, True, None, None),
+        KnownInstance("qwen@llm", "10.0.0.4", 8001, 1.0, True, True, True, None, beat),
+        KnownInstance("qwen@llm", "a", 8001, 1.0, True, False, True, state=InstanceState.UNHEALTHY),
     )
     assert answer.instances[0].key == KEY
 
 
 def test_an_empty_list_without_a_date(make_calls: MakeCalls) -> None:
     answer = listed(make_calls)
-    assert (answer.objects, answer.instances, answer.date) == ([], (), None)
+    assert (answer.objects, answer.instances, answer.time) == ([], (), None)
 
 
 def test_a_stale_list_says_since_when(make_calls: MakeCalls) -> None:
@@ -73,7 +73,7 @@ def test_a_stale_list_says_since_when(make_calls: MakeCalls) -> None:
 
 @pytest.mark.parametrize("date", ["yesterday", "", "Fri, 99 Jan 2026 03:04:06 GMT"])
 def test_a_malformed_date_is_ignored(make_calls: MakeCalls, date: str) -> None:
-    assert listed(make_calls, Date=date).date is None
+    assert listed(make_calls, Date=date).time is None
 
 
 @pytest.mark.parametrize("verb", ["register", "heartbeat", "deregister"])

@@ -14,7 +14,7 @@ from dbgpt_ctl.cli.output.table import Column
 from dbgpt_ctl.errors import ControllerUnreachable
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.client import ControllerHealth
+    from dbgpt_ctl.client.models import ControllerHealth
 
 
 _COLUMNS = (

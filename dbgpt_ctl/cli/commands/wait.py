@@ -26,7 +26,8 @@ from dbgpt_ctl.errors import ConditionNotMet, ControllerFailed, ControllerUnreac
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dbgpt_ctl.client import ControllerClient, ReportedInstance
+    from dbgpt_ctl.client import ControllerClient
+    from dbgpt_ctl.client.models import KnownInstance
 
 ABSENT = "absent"
 STATES = (InstanceState.HEALTHY, InstanceState.UNHEALTHY, InstanceState.DRAINED)
@@ -174,7 +175,7 @@ def check_instances(
 ) -> Check:
     """Whether the instances of a model meet the condition. With `max_age`, older heartbeats do not count."""
     answer = client.list(models.model_name)
-    now = answer.date or datetime.now(UTC)
+    now = answer.time or datetime.now(UTC)
     instances = [instance for instance in answer.instances if models.matches(instance.model_name)]
     counts = _count_states(instances)
     recent = _count_states(instance for instance in instances if max_age is None or _is_recent(instance, now, max_age))
@@ -183,11 +184,11 @@ def check_instances(
     return Check(models.label, condition, wanted.holds(recent), text, dict(counts))
 
 
-def _count_states(instances: Iterable[ReportedInstance]) -> Counter[str]:
+def _count_states(instances: Iterable[KnownInstance]) -> Counter[str]:
     return Counter(instance.state.value for instance in instances)
 
 
-def _is_recent(instance: ReportedInstance, now: datetime, max_age: timedelta) -> bool:
+def _is_recent(instance: KnownInstance, now: datetime, max_age: timedelta) -> bool:
     return instance.last_heartbeat is not None and now - instance.last_heartbeat <= max_age
 
 

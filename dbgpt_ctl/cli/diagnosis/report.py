@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Finding
-    from dbgpt_ctl.client.models import InstanceList, Inventory
+    from dbgpt_ctl.client.models import Inventory
 
 FEW = 3
 """Pieces of evidence that people see of one finding; scripts get all."""
@@ -60,7 +60,7 @@ def unprobed_lines(facts: Facts) -> list[str]:
     return [f"Probed {len(facts.probes)} addresses, and left out {facts.unprobed} more."] if facts.unprobed else []
 
 
-def list_warnings(answer: InstanceList | Inventory, now: datetime) -> list[str]:
+def list_warnings(answer: Inventory, now: datetime) -> list[str]:
     """What is to be known before a list is trusted; a line each."""
     if not answer.stale_since and not answer.held_until:
         return []

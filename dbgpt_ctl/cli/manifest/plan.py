@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dbgpt_ctl.cli.manifest.declarations import Declaration
-    from dbgpt_ctl.client import ReportedInstance
+    from dbgpt_ctl.client.models import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 REGISTERED_FIELDS = ("weight", "prompt_template")
@@ -116,9 +116,7 @@ class Step:
         return [(name, value) for name, value in self.facts.items() if value != DEFAULTS[name]]
 
 
-def make_plan(
-    declarations: Iterable[Declaration], registered: Iterable[ReportedInstance], *, prune: bool
-) -> list[Step]:
+def make_plan(declarations: Iterable[Declaration], registered: Iterable[KnownInstance], *, prune: bool) -> list[Step]:
     """A step for each declaration, in the order of the file.
 
     With `prune`, then a step for each instance that is registered under a model of the file and not declared, in order
@@ -138,7 +136,7 @@ def make_plan(
     return steps
 
 
-def _step(wanted: Declaration, instance: ReportedInstance | None) -> Step:
+def _step(wanted: Declaration, instance: KnownInstance | None) -> Step:
     if instance is None:
         return Step(wanted.key, Action.CREATE, facts=DEFAULTS | wanted.fields)
     current = {name: getattr(instance, name) for name in DEFAULTS}

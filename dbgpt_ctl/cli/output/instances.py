@@ -12,7 +12,7 @@ from dbgpt_ctl.domain.instance import InstanceState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dbgpt_ctl.client import ReportedInstance
+    from dbgpt_ctl.client.models import KnownInstance
 
 STATE_COLOURS: dict[str, str] = {
     InstanceState.HEALTHY: "green",
@@ -34,13 +34,13 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def instance_table(
-    instances: Iterable[ReportedInstance], *, wide: bool, now: datetime
+    instances: Iterable[KnownInstance], *, wide: bool, now: datetime
 ) -> tuple[Sequence[Column], list[list[str]]]:
     """The columns of `-o table` or `-o wide`, and a row for each instance. Ages are relative to `now`."""
     return _WIDE if wide else _COLUMNS, [_row(instance, now, wide=wide) for instance in instances]
 
 
-def _row(instance: ReportedInstance, now: datetime, *, wide: bool) -> list[str]:
+def _row(instance: KnownInstance, now: datetime, *, wide: bool) -> list[str]:
     name, _, model_type = instance.model_name.partition("@")
     cells = [
         escaped(name),
@@ -62,7 +62,7 @@ def _row(instance: ReportedInstance, now: datetime, *, wide: bool) -> list[str]:
     ]
 
 
-def _last_beat(instance: ReportedInstance, now: datetime) -> str:
+def _last_beat(instance: KnownInstance, now: datetime) -> str:
     """The age of the last heartbeat; the time itself where its zone is unknown and an age could be hours off."""
     if instance.beat_is_local and instance.last_heartbeat is not None:
         return _local(instance.last_heartbeat)

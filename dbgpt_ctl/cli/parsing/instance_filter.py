@@ -17,7 +17,8 @@ from dbgpt_ctl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from dbgpt_ctl.client import ControllerClient, Inventory, ReportedInstance
+    from dbgpt_ctl.client import ControllerClient
+    from dbgpt_ctl.client.models import Inventory, KnownInstance
 
 STATES = tuple(InstanceState)
 _BY_SEVERITY = (InstanceState.UNHEALTHY, InstanceState.DEREGISTERED, InstanceState.DRAINED, InstanceState.HEALTHY)
@@ -105,7 +106,7 @@ class InstanceFilter:
         """Whether instances of that model on that host match, in whatever state they are."""
         return self.models.matches(model_name) and self.host in (None, host)
 
-    def matches(self, instance: ReportedInstance) -> bool:
+    def matches(self, instance: KnownInstance) -> bool:
         """Whether the instance matches now."""
         in_state = not self.states or instance.state in self.states
         return in_state and self.matches_identity(instance.model_name, instance.host)
@@ -134,9 +135,9 @@ def parse_states(words: Iterable[str]) -> frozenset[InstanceState]:
     return frozenset(states)
 
 
-def sort_key(by: SortKey) -> Callable[[ReportedInstance], Any]:
+def sort_key(by: SortKey) -> Callable[[KnownInstance], Any]:
     """A key for a stable sort. Digits compare as numbers; the oldest heartbeat and the worst state come first."""
-    keys: dict[SortKey, Callable[[ReportedInstance], Any]] = {
+    keys: dict[SortKey, Callable[[KnownInstance], Any]] = {
         SortKey.NAME: lambda instance: _natural(instance.model_name),
         SortKey.TYPE: lambda instance: instance.model_name.partition("@")[2],
         SortKey.HOST: lambda instance: _natural(instance.host),
@@ -148,7 +149,7 @@ def sort_key(by: SortKey) -> Callable[[ReportedInstance], Any]:
     return keys[by]
 
 
-def _weight(instance: ReportedInstance) -> float:
+def _weight(instance: KnownInstance) -> float:
     """A controller may report a weight that is no number."""
     return instance.weight if isinstance(instance.weight, int | float) else float("-inf")
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-    from dbgpt_ctl.client import ControllerClient, ReportedInstance
+    from dbgpt_ctl.client import ControllerClient
+    from dbgpt_ctl.client.models import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 
@@ -22,10 +23,10 @@ class Suggestions:
 
     def __init__(self, client: ControllerClient) -> None:
         self._client = client
-        self._instances: tuple[ReportedInstance, ...] | None = None
+        self._instances: tuple[KnownInstance, ...] | None = None
 
     @property
-    def instances(self) -> tuple[ReportedInstance, ...]:
+    def instances(self) -> tuple[KnownInstance, ...]:
         """All registered instances; empty when the controller does not answer."""
         if self._instances is None:
             try:

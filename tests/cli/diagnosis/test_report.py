@@ -26,7 +26,7 @@ def test_ascii_is_folded_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_warnings_before_a_list_is_trusted() -> None:
-    fresh = Inventory((), complete=True, controller=URL, time=NOW)
+    fresh = Inventory([], complete=True, controller=URL, time=NOW)
     assert list_warnings(fresh, NOW) == []
     stale = replace(fresh, stale_since=ago(90), held_until=ago(-40))
     assert list_warnings(stale, NOW) == [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,7 +31,8 @@ from dbgpt_ctl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dbgpt_ctl.client import ControllerClient, InstanceList, Inventory, ReportedInstance
+    from dbgpt_ctl.client import ControllerClient
+    from dbgpt_ctl.client.models import Inventory, KnownInstance
 
 API_KEYS = (
     "model_name",
@@ -135,19 +136,17 @@ def list_(
     with session.client() as client:
         answer = _read(client, wanted, healthy_only=healthy_only)
         now = answer.time or datetime.now(UTC)
-        pairs = [pair for pair in zip(answer.objects, answer.instances, strict=True) if wanted.matches(pair[1])]
+        instances = [instance for instance in answer.instances if wanted.matches(instance)]
         if answer.stale_since or answer.held_until:
             from dbgpt_ctl.cli.diagnosis.report import list_warnings
 
             for line in list_warnings(answer, now):
                 session.say(line)
-        if not pairs and not session.quiet:
+        if not instances and not session.quiet:
             say(_explain_empty(client, wanted, answer.controller, healthy_only=healthy_only))
     if sort_by is not None:
-        key = sort_key(sort_by)
-        pairs.sort(key=lambda pair: key(pair[1]))
-    objects, instances = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    return _print(objects, instances, output, now=now, headers=not no_headers)
+        instances.sort(key=sort_key(sort_by))
+    return _print(instances, output, now=now, headers=not no_headers)
 
 
 def _watch(
@@ -175,7 +174,7 @@ def _watch(
         return LineWatch(session, client, wanted, form).run(interval)
 
 
-def _read(client: ControllerClient, wanted: InstanceFilter, *, healthy_only: bool) -> InstanceList | Inventory:
+def _read(client: ControllerClient, wanted: InstanceFilter, *, healthy_only: bool) -> Inventory:
     """DB-GPT's list; the inventory where the wanted states need more than its nine keys.
 
     Raises NotSupported when the wanted states include deregistered and the controller does not report that.
@@ -185,15 +184,9 @@ def _read(client: ControllerClient, wanted: InstanceFilter, *, healthy_only: boo
     return client.list(wanted.models.model_name, healthy_only=healthy_only)
 
 
-def _print(
-    objects: Sequence[dict[str, Any]],
-    instances: Sequence[ReportedInstance],
-    form: OutputFormat,
-    *,
-    now: datetime,
-    headers: bool,
-) -> None:
-    """`objects` are the API's own, `instances` the same, parsed. Ages are relative to `now`."""
+def _print(instances: Sequence[KnownInstance], form: OutputFormat, *, now: datetime, headers: bool) -> None:
+    """Ages are relative to `now`."""
+    objects = [instance.object for instance in instances]
     match form:
         case OutputFormat.JSON:
             print_json(objects)

@@ -1,9 +1,10 @@
-"""Counts what makes the package easy or hard to find one's way in: `python -m scripts.structure [--paths]`.
+"""Measures how easy it is to find one's way in the package: `python -m scripts.structure [--paths]`.
 
-Modules, lines of product, import circles (imports for type checking count), and, with `--paths`, the files of the
-package in which a function runs while one request is served: a heartbeat into a MySQL registry, `ctl models list -o
-json` and `ctl why`. The requests are real: a MariaDB, a controller and a command in this process; what is imported at
-the time is not counted, and of several runs the smallest set counts, so that a background task does not add to it.
+It counts modules, lines of product, import circles (imports for type checking count), and the files to touch for a
+change, as CONTRIBUTING.md names them. With `--paths` it also lists the files of the package in which a function runs
+while one request is served: a heartbeat into a MySQL registry, `ctl models list -o json` and `ctl why`. The requests
+are real: a MariaDB, a controller and a command in this process. Imports at that time do not count. Of several runs the
+smallest set counts, so that a background task does not add to it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import contextlib
 import importlib
 import io
 import os
+import re
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -211,6 +214,36 @@ def _run(words: list[str]) -> None:
         main()
 
 
+@dataclass(frozen=True)
+class Change:
+    """One kind of change, the files to touch for it, and an example of it that the project has."""
+
+    kind: str
+    package: tuple[Path, ...]
+    beside: tuple[Path, ...]
+    example: str
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+def changes(folder: Path) -> list[Change]:
+    """The rows of the table in CONTRIBUTING.md; none for a checkout without it."""
+    _, _, section = (folder / "CONTRIBUTING.md").read_text().partition("## Files to touch")
+    lines = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    return [_change(folder, *(cell.strip() for cell in line.strip("|").split("|"))) for line in lines[1:]]
+
+
+def _change(folder: Path, kind: str, package: str, beside: str, example: str) -> Change:
+    in_package = tuple(folder / PACKAGE / path for path in _paths_in(package))
+    return Change(kind, in_package, tuple(folder / path for path in _paths_in(beside)), example.strip("`"))
+
+
+def _paths_in(cell: str) -> list[str]:
+    """What stands in backticks and looks like a path."""
+    return [code for code in re.findall(r"`([^`]+)`", cell) if re.fullmatch(r"\.?[\w./-]+\.\w+", code)]
+
+
 def main() -> None:
     """Prints the counts of one checkout."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
@@ -227,6 +260,8 @@ def main() -> None:
     sys.stdout.write(f"import circles: {len(loops)}\n")
     for loop in loops:
         sys.stdout.write(f"  {', '.join(loop)}\n")
+    for change in changes(root):
+        sys.stdout.write(f"files of the package to touch for {change}: {len(change.package)}\n")
     for name, files in (paths(root) if options.paths else {}).items():
         sys.stdout.write(f"files passed by {name}: {len(files)}\n")
         for file in files:

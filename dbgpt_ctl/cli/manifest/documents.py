@@ -130,11 +130,15 @@ class _YamlComposer(Composer):
             self._refuse(event, "anchors and aliases are not accepted here; write the value out")
         if event.tag not in (None, "!"):
             self._refuse(event, f"tag {quoted(str(event.tag))} is not accepted here")
-        if self._depth >= MAX_DEPTH and not isinstance(event, yaml.ScalarEvent):
+        is_scalar = isinstance(event, yaml.ScalarEvent)
+        if self._depth >= MAX_DEPTH and not is_scalar:
             raise _too_deep(self._name, event.start_mark.line + 1)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
+        is_key = isinstance(parent, yaml.MappingNode) and index is None
+        if is_key and not is_scalar:
+            self._refuse(event, "a list or mapping as key")
         return node
 
     def resolve(self, kind: Any, _value: Any, implicit: Any) -> str:
@@ -150,18 +154,15 @@ class _YamlComposer(Composer):
     def _converted(self, node: Any) -> Node:
         line = node.start_mark.line + 1
         if isinstance(node, yaml.ScalarNode):
-            return Node(_scalar(node.value) if node.tag == _PLAIN else node.value, line)
+            is_plain = node.tag == _PLAIN and not node.style
+            return Node(_scalar(node.value) if is_plain else node.value, line)
         if isinstance(node, yaml.SequenceNode):
             return Node([self._converted(item) for item in node.value], line)
-        return Node(tuple(self._field(key, value) for key, value in node.value), line)
+        fields = (Field(str(key.value), self._converted(value), key.start_mark.line + 1) for key, value in node.value)
+        return Node(tuple(fields), line)
 
-    def _field(self, key: Any, value: Any) -> Field:
-        if not isinstance(key, yaml.ScalarNode):
-            self._refuse(key, "a list or mapping as key")
-        return Field(str(key.value), self._converted(value), key.start_mark.line + 1)
-
-    def _refuse(self, item: Any, reason: str) -> NoReturn:
-        raise UsageError(f"{self._name}:{item.start_mark.line + 1}: {reason}")
+    def _refuse(self, event: Any, reason: str) -> NoReturn:
+        raise UsageError(f"{self._name}:{event.start_mark.line + 1}: {reason}")
 
 
 def _scalar(text: str) -> Any:

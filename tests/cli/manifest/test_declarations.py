@@ -115,6 +115,13 @@ def test_a_word_has_the_value_that_it_looks_like(word: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"), [("- ! 7", 7), ('- ! ""', ""), ("- '7'", "7"), ("- |\n  7", "7"), ("- 7", 7)]
+)
+def test_only_a_plain_word_is_a_number_or_null(text: str, value: object) -> None:
+    assert read_document(text.encode(), "f").value[0].value == value
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "a: &x [*x]",

@@ -177,7 +177,7 @@ def test_uvicorn_calls_the_parts_in_the_order_that_the_protocol_relies_on() -> N
         await send({"type": "http.response.body", "body": b"ok"})
 
     async def scenario() -> tuple[BoundedHttpProtocol, RecordingTransport]:
-        config = uvicorn.Config(app, log_config=None, lifespan="off")
+        config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
         loop, transport = asyncio.get_running_loop(), RecordingTransport()
         connection = Recording(config, ServerState(), {}, loop)
         connection.connection_made(cast("asyncio.Transport", transport))

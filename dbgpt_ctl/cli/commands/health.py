@@ -9,7 +9,7 @@ import typer
 from dbgpt_ctl.cli.framework.options import NoHeaders, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.stdout import OutputFormat, print_csv, print_json, print_table, print_yaml, say
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_csv, print_document, print_table, say
 from dbgpt_ctl.cli.output.table import Column
 from dbgpt_ctl.errors import ControllerUnreachable
 
@@ -59,10 +59,8 @@ def health(
 def _print(controllers: list[ControllerHealth], form: OutputFormat, *, headers: bool) -> None:
     objects = [_object(controller) for controller in controllers]
     match form:
-        case OutputFormat.JSON:
-            print_json(objects)
-        case OutputFormat.YAML:
-            print_yaml(objects)
+        case OutputFormat.JSON | OutputFormat.YAML:
+            print_document(objects, form)
         case OutputFormat.CSV:
             print_csv(tuple(objects[0]), objects, headers=headers)
         case OutputFormat.TABLE:

@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, wants_colour
-from dbgpt_ctl.cli.output.table import coloured
+from dbgpt_ctl.cli.output.table import cell_width, coloured
 from dbgpt_ctl.errors import NotFound
 
 if TYPE_CHECKING:
@@ -86,26 +86,17 @@ def _finding_lines(finding: Finding) -> Iterator[str]:
 
 def folded(line: str, width: int | None) -> list[str]:
     """Folds between words, to `width` cells. A longer word stays whole, so that it can be copied."""
-    if width is None or _cells(line) <= width:
+    if width is None or cell_width(line) <= width:
         return [line]
     margin = " " * (len(line) - len(line.lstrip(" ")))
     first, *words = line.removeprefix(margin).split(" ")
     pieces = [margin + first]
     for word in words:
-        if _cells(pieces[-1]) + 1 + _cells(word) <= width:
+        if cell_width(pieces[-1]) + 1 + cell_width(word) <= width:
             pieces[-1] += f" {word}"
         else:
             pieces.append(f"{margin}{margin and '  '}{word}")
     return pieces
-
-
-def _cells(text: str) -> int:
-    """The width on a terminal: a Chinese character takes two cells."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
 
 
 def _coloured(line: str) -> str:

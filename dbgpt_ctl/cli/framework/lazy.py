@@ -35,32 +35,28 @@ def application(help: str, table: CommandTable, **options: Any) -> typer.Typer: 
     return typer.Typer(cls=LazyGroup, help=help, add_completion=False, rich_markup_mode=None, **options)
 
 
-class Command(TyperCommand):
+class _Adapted:
+    """What `Command` and `Group` add to Typer's classes."""
+
+    params: list[Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        typer_internals.adapt(self.params)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """`--help`, which Typer makes when it parses the first command line."""
+        option = super().get_help_option(ctx)  # type: ignore[misc]  # of the Typer class that comes next
+        typer_internals.adapt([option])
+        return option
+
+
+class Command(_Adapted, TyperCommand):
     """A verb. Its function may return its exit code."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        typer_internals.adapt(self.params)
 
-    def get_help_option(self, ctx: Any) -> Any:
-        """`--help`, which Typer makes when it parses the first command line."""
-        option = super().get_help_option(ctx)
-        typer_internals.adapt([option])
-        return option
-
-
-class Group(TyperGroup):
+class Group(_Adapted, TyperGroup):
     """A noun, or `ctl` itself. Every error of a command ends in `main`."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        typer_internals.adapt(self.params)
-
-    def get_help_option(self, ctx: Any) -> Any:
-        """`--help`, which Typer makes when it parses the first command line."""
-        option = super().get_help_option(ctx)
-        typer_internals.adapt([option])
-        return option
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """A noun without a verb shows its help, with exit code 0."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, print_yaml, say
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines, say
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, CtlError, NotAllowed, NotFound
 
@@ -80,11 +80,7 @@ def not_tried(keys: Sequence[InstanceKey]) -> list[Outcome]:
 
 def conclude(outcomes: Sequence[Outcome], form: OutputFormat) -> int:
     """Prints the document of json and yaml. Returns the exit code."""
-    objects = [outcome.as_object() for outcome in outcomes]
-    if form is OutputFormat.JSON:
-        print_json(objects)
-    if form is OutputFormat.YAML:
-        print_yaml(objects)
+    print_document([outcome.as_object() for outcome in outcomes], form)
     return exit_code_of([outcome.error for outcome in outcomes if outcome.error])
 
 

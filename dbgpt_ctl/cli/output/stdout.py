@@ -108,6 +108,14 @@ def print_yaml(value: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
     print_lines([dumped.rstrip("\n")])
 
 
+def print_document(value: Sequence[Mapping[str, Any]] | Mapping[str, Any], form: OutputFormat) -> None:
+    """Writes a JSON or YAML document; nothing for another format."""
+    if form is OutputFormat.JSON:
+        print_json(value)
+    elif form is OutputFormat.YAML:
+        print_yaml(value)
+
+
 def print_csv(keys: Sequence[str], objects: Iterable[Mapping[str, Any]], *, headers: bool) -> None:
     """Writes RFC 4180 with line feeds. null is an empty cell, booleans are as in JSON, text is escaped."""
     import csv

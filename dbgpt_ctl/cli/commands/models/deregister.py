@@ -6,13 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dbgpt_ctl.cli.framework.options import (  # noqa: TC001 - Typer reads them
-    Host,
-    ModelType,
-    Port,
-    References,
-    ResultOutput,
-)
+from dbgpt_ctl.cli.framework.options import Host, ModelType, Port, References, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat

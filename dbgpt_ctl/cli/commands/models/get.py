@@ -7,19 +7,13 @@ from datetime import UTC, datetime
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.framework.options import (  # noqa: TC001 - Typer reads them
-    Host,
-    ModelType,
-    Port,
-    References,
-    ResultOutput,
-)
+from dbgpt_ctl.cli.framework.options import Host, ModelType, Port, References, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import Flaps, cause_text, state_text
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.instances import duration_text, utc_text, weight_text
 from dbgpt_ctl.cli.output.results import exit_code_of
-from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, print_yaml, say, wants_colour
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines, say, wants_colour
 from dbgpt_ctl.cli.parsing.references import parse_targets, reference_of
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
 from dbgpt_ctl.domain.instance import InstanceState
@@ -127,10 +121,8 @@ def _print(found: list[Details], form: OutputFormat) -> None:
         "instances": [details.as_object() for details in found],
     }
     match form:
-        case OutputFormat.JSON:
-            print_json(document)
-        case OutputFormat.YAML:
-            print_yaml(document)
+        case OutputFormat.JSON | OutputFormat.YAML:
+            print_document(document, form)
         case OutputFormat.NAME:
             print_lines(reference_of(details.instance.key) for details in found)
         case _:

@@ -16,10 +16,9 @@ from dbgpt_ctl.cli.output.stdout import (
     OutputFormat,
     is_terminal,
     print_csv,
-    print_json,
+    print_document,
     print_lines,
     print_table,
-    print_yaml,
     say,
 )
 from dbgpt_ctl.cli.parsing.durations import parse_duration
@@ -188,10 +187,8 @@ def _print(instances: Sequence[KnownInstance], form: OutputFormat, *, now: datet
     """Ages are relative to `now`."""
     objects = [instance.object for instance in instances]
     match form:
-        case OutputFormat.JSON:
-            print_json(objects)
-        case OutputFormat.YAML:
-            print_yaml(objects)
+        case OutputFormat.JSON | OutputFormat.YAML:
+            print_document(objects, form)
         case OutputFormat.CSV:
             print_csv(API_KEYS, objects, headers=headers)
         case OutputFormat.NAME:

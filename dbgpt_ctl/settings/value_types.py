@@ -91,7 +91,15 @@ class Whole(Kind):
         raise ValueError(f"is not a whole number from {self.allowed}{hint if digits.startswith('tcp://') else ''}")
 
 
-class Seconds(Kind):
+class Decimal(Kind):
+    """A number, which may have a fraction."""
+
+    def shown(self, value: Any) -> Any:
+        """A whole number without a fraction."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class Seconds(Decimal):
     """A number of seconds above 0, or with `zero` from 0, and at most `high`."""
 
     def __init__(self, high: int = YEAR_SECS, *, zero: bool = False) -> None:
@@ -101,20 +109,14 @@ class Seconds(Kind):
         self.allowed = f"0 to {high}" if zero else f"above 0, to {high}"
 
     def parse(self, text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = _number(text)
         if not 0 <= value <= self.high or (value == 0 and not self.zero):
             least = "from 0" if self.zero else "above 0"
             raise ValueError(f"is not a number of seconds {least} and at most {self.high}")
         return value
 
-    def shown(self, value: Any) -> Any:
-        return int(value) if isinstance(value, float) and value.is_integer() else value
 
-
-class Ratio(Kind):
+class Ratio(Decimal):
     """A number from 0 to 1, both included."""
 
     def __init__(self) -> None:
@@ -122,16 +124,10 @@ class Ratio(Kind):
         self.allowed = "0 to 1"
 
     def parse(self, text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = _number(text)
         if not 0 <= value <= 1:
             raise ValueError("is not a number from 0 to 1")
         return value
-
-    def shown(self, value: Any) -> Any:
-        return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Switch(Kind):
@@ -230,3 +226,11 @@ def _filled(text: str) -> str:
     if not value.isprintable():
         raise ValueError("holds control or invisible characters")
     return value
+
+
+def _number(text: str) -> float:
+    """The number in the text; NaN, which is within no limits, if there is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -8,7 +8,7 @@ import pytest
 
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions, nearest, warn_of_types
-from dbgpt_ctl.client import InstanceList
+from dbgpt_ctl.client.models import Inventory
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import ControllerUnreachable
 from tests.support.fake_controller import listed
@@ -22,7 +22,9 @@ OBJECTS = [listed("qwen3@llm"), listed("qwen3@reranker", "10.0.0.5"), listed("bg
 class Client:
     """Lists OBJECTS and counts the calls."""
 
-    def __init__(self, answer: Callable[[], Any] = lambda: InstanceList(OBJECTS, "http://c", None, None)) -> None:
+    def __init__(
+        self, answer: Callable[[], Any] = lambda: Inventory(OBJECTS, complete=False, controller="http://c", time=None)
+    ) -> None:
         self.answer = answer
         self.calls = 0
 

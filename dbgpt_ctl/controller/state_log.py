@@ -30,17 +30,24 @@ class StateLog:
     def __init__(self) -> None:
         self._stream: str | None = None
         self._last_id = 0
+        self._must_count = False
         self._without_events: ModelRegistry | None = None
         self._refused: set[InstanceKey] = set()
 
     async def follow(self, registry: ModelRegistry) -> None:
         """Logs the changes since the last call. Raises what `registry` raises; the next call then continues.
 
-        The first call, and the first one for another numbering of events, logs only how many instances are known.
+        The first call, and the first one for another numbering of events, logs nothing. The call after it logs how many
+        instances are known, if any were before: to count them may take long, and the first call delays requests.
         """
         if registry is self._without_events:
             return
         try:
+            if self._must_count:
+                known = len((await registry.list()).entries)
+                self._must_count = False
+                if known:
+                    log.info("%d instances are known", known)
             more = True
             while more:
                 more = await self._follow_page(registry)
@@ -66,10 +73,7 @@ class StateLog:
         else:
             page = await registry.events(after=self._last_id, limit=PAGE)
         if page.stream != self._stream:
-            known = len((await registry.list()).entries)
-            self._stream, self._last_id = page.stream, page.last_id
-            if known:
-                log.info("%d instances are known", known)
+            self._stream, self._last_id, self._must_count = page.stream, page.last_id, page.last_id > 0
             return False
         if page.missed:
             log.warning("changes of state are missing here: the registry does not have their events any more")
@@ -79,7 +83,8 @@ class StateLog:
         return len(page.events) == PAGE
 
     def _log_change(self, change: Change) -> None:
-        self._refused.discard(change.key)
+        if change.cause.verb == "register":
+            self._refused.discard(change.key)
         level = logging.WARNING if change.cause.verb == EXPIRE else logging.INFO
         log.log(level, "%s %s", change.key, described(change))
 

@@ -234,6 +234,7 @@ def test_refused_heartbeats_are_a_warning_until_the_instance_registers(
     asyncio.run(states.follow(registry))
     warning = f"{KEY} is deregistered, still beating (from 10.0.0.4): its beats are refused until it registers"
     asyncio.run(registry.register(Registration(KEY), actor=WORKER))
+    asyncio.run(states.follow(registry))
     asyncio.run(registry.deregister(KEY, actor=WORKER))
     states.refused(KEY, "10.0.0.4")
     asyncio.run(states.follow(registry))

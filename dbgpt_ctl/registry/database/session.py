@@ -79,9 +79,10 @@ class Database:
         hosts: Sequence[DatabaseHost] = (),
         ssl_ca: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.dialect = dialect_of(url)
-        self.hosts = DatabaseHosts(hosts, time.monotonic) if hosts else None
+        self.hosts = DatabaseHosts(hosts, monotonic) if hosts else None
         self.place = f"{self.hosts}/{url.database}" if self.hosts else self.dialect.place(url)
         self.health = RegistryHealth(ready=False, reason=f"database {self.place} was not asked yet")
         self.closing = False
@@ -94,6 +95,7 @@ class Database:
         self._timeouts = timeouts
         self._random = randomness
         self._sleep = sleep
+        self._monotonic = monotonic
 
     @property
     def kind(self) -> str:
@@ -130,9 +132,9 @@ class Database:
             self._sleep(rest)
             if self.closing:
                 return
-            started = time.monotonic()
+            started = self._monotonic()
             yield self.write(work)
-            rest = time.monotonic() - started
+            rest = self._monotonic() - started
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in a transaction that only reads and sees all that was committed before. Raises as `write`."""
@@ -154,7 +156,7 @@ class Database:
         better = self.hosts.better() if self.hosts else None
         if self.hosts is None or better is None:
             return
-        trial = self._connect(hosts=DatabaseHosts([better], time.monotonic))
+        trial = self._connect(hosts=DatabaseHosts([better], self._monotonic))
         try:
             with trial.begin() as connection:
                 first(connection)
@@ -183,14 +185,14 @@ class Database:
             return work(connection)
 
     def _retry(self, action: Callable[[], T]) -> T:
-        started = time.monotonic()
+        started = self._monotonic()
         tries = 0
         while True:
             try:
                 result = action()
             except Exception as error:
                 tries += 1
-                if not self._is_worth_a_retry(error, time.monotonic() - started):
+                if not self._is_worth_a_retry(error, self._monotonic() - started):
                     meaning = error if isinstance(error, RegistryError) else self.dialect.meaning_of(error, self.place)
                     if meaning is None:
                         raise

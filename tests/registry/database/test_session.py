@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import socket
+import sqlite3
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.session import DatabaseTimeouts
+from dbgpt_ctl.registry.database.session import Database, DatabaseTimeouts
 from dbgpt_ctl.registry.database.tables.instances import locked_rows
 from tests.registry.backends import TIMEOUT, only, sent, states
 from tests.registry.database.support import check_message, error_of, registry_at
@@ -25,6 +27,7 @@ from tests.support.mariadb import PASSWORD, MariaDBServer, private_mariadb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -291,3 +294,80 @@ async def test_another_controller_was_first_to_insert(mariadb: MariaDB) -> None:
         assert not rivals
         facts = (await only(registry)).instance
         assert (facts.weight, facts.enabled) == (2.0, False)
+
+
+# --- the retry policy, without waiting ----------------------------------------------------------------------------
+
+
+class Waits:
+    """A clock that only `sleep` moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.sleeps: list[float] = []
+
+    def sleep(self, secs: float) -> None:
+        self.sleeps.append(secs)
+        self.now += secs
+
+
+@pytest.fixture
+def waits() -> Waits:
+    return Waits()
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path, waits: Waits) -> Iterator[Database]:
+    url = URL.create("sqlite", database=str(tmp_path / "ctl.db"))
+    database = Database(
+        url,
+        pool_size=1,
+        max_overflow=0,
+        timeouts=DatabaseTimeouts(retries=1.0),
+        randomness=random.Random(1),
+        sleep=waits.sleep,
+        monotonic=lambda: waits.now,
+    )
+    database.prepare()
+    yield database
+    database.dispose()
+
+
+def conflict() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    return error
+
+
+def test_a_conflict_is_retried_after_short_random_waits(sqlite_database: Database, waits: Waits) -> None:
+    errors = [conflict() for _ in range(8)]
+
+    def work(_: Connection) -> str:
+        if errors:
+            raise errors.pop()
+        return "done"
+
+    assert sqlite_database.write(work) == "done"
+    assert len(waits.sleeps) == len(set(waits.sleeps)) == 8
+    assert all(0 <= secs <= min(0.004 * 2**tries, 0.128) for tries, secs in enumerate(waits.sleeps, 1))
+    assert sqlite_database.health.ready
+
+
+def test_conflicts_are_retried_no_longer_than_the_limit(sqlite_database: Database, waits: Waits) -> None:
+    def work(_: Connection) -> None:
+        raise conflict()
+
+    with pytest.raises(RegistryUnavailable, match="locked"):
+        sqlite_database.write(work)
+    assert 1.0 <= waits.now <= 1.0 + 0.128
+    assert not sqlite_database.health.ready
+
+
+def test_an_error_of_the_work_itself_is_raised_at_once(sqlite_database: Database, waits: Waits) -> None:
+    def work(_: Connection) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        sqlite_database.write(work)
+    assert waits.sleeps == []
+    assert sqlite_database.health.ready

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.completion.scripts import FILE_NAMES, SCRIPTS
-from dbgpt_ctl.cli.diagnosis.rules import all_rules
+from dbgpt_ctl.cli.diagnosis.rules import RULES
 from dbgpt_ctl.cli.output.stdout import PipeClosed
 from dbgpt_ctl.controller.api.openapi import EXAMPLES
 from dbgpt_ctl.errors import ControllerError, CtlError
@@ -81,7 +81,7 @@ def problem_codes_table() -> str:
 def causes_table() -> str:
     """Every cause that `ctl why` and `ctl doctor` know."""
     head = ["| Cause | Symptom | What to do |", "|---|---|---|"]
-    return "\n".join(head + [f"| `{code}` | {symptom} | {fix} |" for code, symptom, fix in all_rules()])
+    return "\n".join(head + [f"| `{rule.code}` | {rule.symptom} | {rule.fix} |" for rule in RULES])
 
 
 TABLES: dict[Path, dict[str, Callable[[], str]]] = {

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.diagnosis.report import exit_code, print_report, report_object, unprobed_lines
+from dbgpt_ctl.cli.diagnosis.report import (
+    exit_code,
+    heading_without_answer,
+    print_report,
+    report_object,
+    unprobed_lines,
+)
 from dbgpt_ctl.cli.framework.options import NoProbe, ReportOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json
@@ -40,8 +46,6 @@ def doctor(*, no_probe: NoProbe = False, output: ReportOutput = OutputFormat.TEX
 
 def _heading(facts: Facts, counts: Counter[str]) -> str:
     if not facts.answering:
-        from dbgpt_ctl.cli.diagnosis.rules.controllers import heading_without_answer
-
         return heading_without_answer(facts.controllers)
     numbers = [
         f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in ("error", "warning") if counts[name]

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.diagnosis.report import exit_code, print_report, report_object, unprobed_lines
+from dbgpt_ctl.cli.diagnosis.report import (
+    exit_code,
+    heading_without_answer,
+    print_report,
+    report_object,
+    unprobed_lines,
+)
 from dbgpt_ctl.cli.framework.options import ModelName, NoProbe, ReportOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
@@ -48,8 +54,6 @@ def why(
 def _heading(facts: Facts) -> str:
     name, where = _shown(facts.model_filter), ", ".join(controller.url for controller in facts.answering)
     if not facts.answering:
-        from dbgpt_ctl.cli.diagnosis.rules.controllers import heading_without_answer
-
         return f"{name}: {heading_without_answer(facts.controllers)}"
     total = len(facts.instances)
     if not total:

@@ -6,7 +6,7 @@ No I/O. Times are aware.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Flag, StrEnum, auto
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from dbgpt_ctl.cli.output.instances import age_text
 from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.client.models import KnownInstance
 from dbgpt_ctl.domain.instance import BEATING, InstanceState
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-    from dbgpt_ctl.client.models import ControllerStatus, KnownInstance
+    from dbgpt_ctl.client.models import ControllerStatus
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.errors import ControllerError
@@ -56,23 +57,18 @@ class Endpoint(NamedTuple):
     port: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ObservedInstance:
+@dataclass(slots=True)
+class ObservedInstance(KnownInstance):
     """One instance as the first controller that lists it reports it, and the probe of its address, if there was one."""
 
-    known: KnownInstance
-    controller: ControllerFacts = field(repr=False)
+    controller: ControllerFacts = field(kw_only=True, repr=False)
     probe: Probe | None = None
 
-    @property
-    def key(self) -> InstanceKey:
-        """Its identity."""
-        return self.known.key
-
-    @property
-    def state(self) -> InstanceState:
-        """Its state, as the controller derived it."""
-        return self.known.state
+    @classmethod
+    def of(cls, known: KnownInstance, controller: ControllerFacts, probe: Probe | None) -> ObservedInstance:
+        """The same instance with what else was observed of it."""
+        facts = {fact.name: getattr(known, fact.name) for fact in fields(known)}
+        return cls(**facts, controller=controller, probe=probe)
 
     @property
     def reference(self) -> str:
@@ -82,7 +78,7 @@ class ObservedInstance:
     @property
     def endpoint(self) -> Endpoint:
         """The address that it registered."""
-        return Endpoint(self.key.host, self.key.port)
+        return Endpoint(self.host, self.port)
 
     @property
     def gets_requests(self) -> bool:
@@ -186,7 +182,7 @@ class Facts:
             for known in controller.instances:
                 if self.model_filter.matches(known.model_name):
                     probe = self.probes.get(Endpoint(known.host, known.port))
-                    first.setdefault(known.key, ObservedInstance(known, controller, probe))
+                    first.setdefault(known.key, ObservedInstance.of(known, controller, probe))
         return tuple(first[key] for key in sorted(first))
 
     @cached_property
@@ -194,7 +190,7 @@ class Facts:
         """`instances`, by NAME@TYPE."""
         models: dict[str, list[ObservedInstance]] = {}
         for instance in self.instances:
-            models.setdefault(instance.key.model_name, []).append(instance)
+            models.setdefault(instance.model_name, []).append(instance)
         return {name: tuple(instances) for name, instances in models.items()}
 
     @property
@@ -326,12 +322,12 @@ def instance_rule(
 
     def make(detail: Callable[[ObservedInstance], str]) -> Rule[Facts]:
         def check(facts: Facts) -> Iterator[Finding]:
-            details = {instance: text for instance in facts.instances if (text := detail(instance))}
-            if details:
-                summary = one if len(details) == 1 else many.format(n=len(details))
-                evidence = tuple(Evidence(text, instance.reference) for instance, text in details.items())
-                keys = tuple(instance.key for instance in details)
-                yield Finding(severity, summary, evidence, fix_of(list(details)), keys)
+            found = [(instance, text) for instance in facts.instances if (text := detail(instance))]
+            if found:
+                instances = [instance for instance, _ in found]
+                summary = one if len(found) == 1 else many.format(n=len(found))
+                evidence = tuple(Evidence(text, instance.reference) for instance, text in found)
+                yield Finding(severity, summary, evidence, fix_of(instances), tuple(each.key for each in instances))
 
         check.__doc__ = detail.__doc__
         return rule(code, fix=fix, scope=scope)(check)

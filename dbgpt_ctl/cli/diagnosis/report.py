@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import cell_width, coloured
-from dbgpt_ctl.errors import NotFound
+from dbgpt_ctl.errors import (
+    ControllerError,
+    ControllerFailed,
+    ControllerRefused,
+    ControllerUnreachable,
+    ErrorKind,
+    NotAllowed,
+    NotFound,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,6 +24,10 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Finding
     from dbgpt_ctl.client.models import Inventory
 
+PRECEDENCE: tuple[type[ControllerError], ...] = (NotAllowed, ControllerRefused, ControllerUnreachable, ControllerFailed)
+"""Of several controllers without an answer the first of these sets the exit code: as for any verb, a 4xx ends the call,
+and a controller that is away counts before one that failed.
+"""
 FEW = 3
 """Pieces of evidence that people see of one finding; scripts get all."""
 _MIN_WIDTH = 40
@@ -46,12 +58,25 @@ def report_object(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def exit_code(facts: Facts) -> int:
-    """That of the error when no controller answers; 4 for a model that has neither instances nor a past."""
-    if not facts.answering:
-        from dbgpt_ctl.cli.diagnosis.rules.controllers import exit_code_of
+def heading_without_answer(controllers: Sequence[ControllerFacts]) -> str:
+    """The heading of a report without any facts: why no controller gave an answer."""
+    kinds = {controller.failure.kind for controller in controllers if controller.failure}
+    if kinds <= {ErrorKind.NO_ANSWER}:
+        return "no controller answers"
+    if kinds <= {ErrorKind.NOT_ALLOWED}:
+        return "no controller lets you in"
+    if kinds <= {ErrorKind.NO_ANSWER, ErrorKind.UNAVAILABLE}:
+        return "no controller can serve now"
+    return "no controller lists its instances"
 
-        return exit_code_of(facts.controllers)
+
+def exit_code(facts: Facts) -> int:
+    """4 for a model that has neither instances nor a past. When no controller answers, that of the first of PRECEDENCE:
+    the exit code of any other verb that none of these controllers served.
+    """
+    if not facts.answering:
+        codes = {controller.failure.code for controller in facts.controllers if controller.failure}
+        return next((error.exit_code for error in PRECEDENCE if error.code in codes), ControllerError.exit_code)
     return NotFound.exit_code if str(facts.model_filter) and not facts.instances and not facts.events else 0
 
 

@@ -20,8 +20,8 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     Severity,
     diagnose,
 )
-from dbgpt_ctl.cli.diagnosis.rules import RULES, all_rules
-from dbgpt_ctl.cli.diagnosis.rules.controllers import exit_code_of, heading_without_answer
+from dbgpt_ctl.cli.diagnosis.report import exit_code, heading_without_answer
+from dbgpt_ctl.cli.diagnosis.rules import RULES
 from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, ErrorKind, NotAllowed
@@ -245,10 +245,10 @@ def test_all_is_well() -> None:
 
 
 def test_the_documentation_gets_all_rules() -> None:
-    for code, symptom, fix in all_rules():
-        assert code.islower()
-        assert symptom.endswith((".", ":"))
-        assert "\n" not in symptom + fix
+    for rule in RULES:
+        assert rule.code.islower()
+        assert rule.symptom.endswith((".", ":"))
+        assert "\n" not in rule.symptom + rule.fix
 
 
 def test_the_same_cause_is_one_finding() -> None:
@@ -303,7 +303,7 @@ def test_errors_come_before_what_is_likelier_and_less_bad(scope: Scope) -> None:
     ],
 )
 def test_why_no_controller_answers(controllers: tuple[ControllerFacts, ...], heading: str, code: int) -> None:
-    assert (heading_without_answer(controllers), exit_code_of(controllers)) == (heading, code)
+    assert (heading_without_answer(controllers), exit_code(cluster(*controllers))) == (heading, code)
 
 
 def test_several_controllers_with_the_same_error_are_one_finding() -> None:

@@ -13,8 +13,8 @@ from dbgpt_ctl.cli.commands.db import (
     source_object,
     takes_database_settings,
 )
+from dbgpt_ctl.cli.diagnosis import rules
 from dbgpt_ctl.cli.diagnosis.facts import Finding, Rule, Severity, diagnose, rule
-from dbgpt_ctl.cli.diagnosis.rules.instances import deregistered_beating
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, ReportOutput
 from dbgpt_ctl.cli.output.escaping import defused
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.check import DatabaseFacts, HostClock
 
 CONTEXT_SETTINGS = UNDERSCORES_TOO
-_FORMER_CODES = {deregistered_beating.code: "deregistered_still_beating"}
+_FORMER_CODES = {rules.deregistered_beating.code: "deregistered_still_beating"}
 """The name of a code in the JSON of this command, where it is older than the shared one."""
 
 
@@ -121,7 +121,7 @@ def future_beats(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, summary)
 
 
-@rule(deregistered_beating.code, fix="register it again (`ctl models register`) or stop its worker")
+@rule(rules.deregistered_beating.code, fix="register it again (`ctl models register`) or stop its worker")
 def still_beating(facts: DatabaseFacts) -> Iterator[Finding]:
     """An instance was deregistered, and its worker still sends heartbeats."""
     if facts.instances and (refused := facts.instances.refused):
@@ -150,18 +150,7 @@ def rows_refused(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, f"{rows} cannot be imported, {first}")
 
 
-RULES: tuple[Rule[DatabaseFacts], ...] = (
-    host_unreachable,
-    clock_skew,
-    clock_skew_between_hosts,
-    schema_absent,
-    schema_older,
-    schema_newer,
-    future_beats,
-    still_beating,
-    long_dead,
-    rows_refused,
-)
+RULES: tuple[Rule[DatabaseFacts], ...] = tuple(value for value in vars().values() if isinstance(value, Rule))
 
 
 def _facts_lines(facts: DatabaseFacts) -> dict[str, str]:

@@ -1,0 +1,761 @@
+"""The rules of a diagnosis, the likeliest cause first: what to check when DB-GPT reports no worker instances.
+
+They are about controllers (do they answer, how are their registries), about models (names, and whether an instance
+serves them) and about instances: why one gets no requests (its state), and why its requests fail (its address).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import timedelta
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.cli.completion.candidates import TYPES
+from dbgpt_ctl.cli.diagnosis.facts import (
+    Evidence,
+    Facts,
+    Finding,
+    ProbeOutcome,
+    Rule,
+    Scope,
+    Severity,
+    controller_rule,
+    instance_rule,
+    rule,
+)
+from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.cli.output.instances import duration_text
+from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.cli.parsing.suggestions import nearest
+from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.errors import ErrorKind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ObservedInstance
+    from dbgpt_ctl.client.models import ControllerStatus, KnownInstance
+    from dbgpt_ctl.domain.events import Event
+    from dbgpt_ctl.domain.instance import InstanceKey
+
+SETTLED = timedelta(seconds=5)
+"""Two lists are not read at the same time: an instance that is younger may be in one of them only."""
+SKEW = timedelta(seconds=5)
+SERVICE_BEAT_SECS = 20
+"""DB-GPT hard-codes this interval for WorkerManager@service."""
+NEARLY_FULL = 0.9
+LATEST = 3
+"""Events that are shown of a model's past."""
+RESTARTED = timedelta(minutes=10)
+"""A worker that comes back under another address registers within this time of its last heartbeat."""
+LONG_DRAIN = timedelta(hours=24)
+DEFAULT_TIMEOUT_SECS = 60.0
+"""The heartbeat timeout where the controller does not report it."""
+MANY_FLAPS = 3
+FEW = 3
+"""A fix names at most this many instances."""
+_ALL_BUT_LIST = Scope.MODEL | Scope.CLUSTER | Scope.OVERVIEW
+_OTHERWISE_FOUND = {ErrorKind.NO_ANSWER, ErrorKind.UNAVAILABLE, ErrorKind.NOT_ALLOWED, ErrorKind.NOT_SUPPORTED}
+_DOCKER = ip_network("172.17.0.0/16")
+_CONTAINER_ID = re.compile(r"[0-9a-f]{12}")
+_REGISTER_HOST = "set the worker's worker_register_host to an address that API servers can reach, and restart it"
+
+
+@rule(
+    "controller-unreachable",
+    fix="start it, or correct --address; ctl health -a URL shows when it is back",
+    scope=_ALL_BUT_LIST,
+)
+def unreachable(facts: Facts) -> Iterator[Finding]:
+    """Nothing answers at the address of a controller."""
+    yield from _without_answer(facts, {ErrorKind.NO_ANSWER}, "{} not answer", "does", "do")
+
+
+@rule(
+    "controller-unavailable",
+    fix="wait some seconds; ctl health -a URL shows when it is ready, its log says why not",
+    scope=_ALL_BUT_LIST,
+)
+def unavailable(facts: Facts) -> Iterator[Finding]:
+    """A controller, or a proxy before it, answers 502, 503 or 504: it is about to end, or its registry is away."""
+    yield from _without_answer(facts, {ErrorKind.UNAVAILABLE}, "{} there, and cannot serve now", "is", "are")
+
+
+@rule(
+    "not-allowed",
+    fix="give a token that it takes: CTL_TOKEN, the --token-file of a context, or user:token@ in --address",
+    scope=_ALL_BUT_LIST,
+)
+def not_allowed(facts: Facts) -> Iterator[Finding]:
+    """A controller, or a proxy before it, answers 401 or 403: it wants a token, or another one."""
+    yield from _without_answer(facts, {ErrorKind.NOT_ALLOWED}, "{} not let you in", "does", "do")
+
+
+@rule("controller-failed", fix="see its log; if no controller is there, correct --address", scope=_ALL_BUT_LIST)
+def failed(facts: Facts) -> Iterator[Finding]:
+    """A controller answers with an error such as 500, or what answers is not a controller."""
+    yield from _without_answer(
+        facts,
+        {ErrorKind.FAILED, ErrorKind.REFUSED, ErrorKind.NOT_FOUND, ErrorKind.STREAM_BROKEN},
+        "{} with an error",
+        "answers",
+        "answer",
+    )
+
+
+@rule("proxy", fix="add the hosts of controllers and workers to no_proxy where API servers and workers run")
+def proxied(facts: Facts) -> Iterator[Finding]:
+    """DB-GPT's calls to the controller go to a proxy: http_proxy is set, and no_proxy does not name the controller.
+
+    DB-GPT's clients obey these variables; `ctl` does not, so it reaches the controller and an API server does not.
+    """
+    if facts.proxies:
+        evidence = tuple(
+            Evidence(f"{found.variable}={found.proxy} takes the calls to {found.controller}") for found in facts.proxies
+        )
+        hosts = ",".join(dict.fromkeys(found.host for found in facts.proxies))
+        fix = f'where API servers and workers run with the same variables: export no_proxy="$no_proxy,{hosts}"'
+        yield Finding(Severity.WARNING, "proxy variables redirect DB-GPT's calls (ctl ignores them)", evidence, fix)
+
+
+@rule("controllers-disagree", fix="give all controllers the same registry (ctl serve --registry database), or one URL")
+def disagree(facts: Facts) -> Iterator[Finding]:
+    """The controllers of --address do not list the same instances: each has a registry of its own."""
+    evidence: list[Evidence] = []
+    keys: set[InstanceKey] = set()
+    settled = {
+        instance.key
+        for controller in facts.answering
+        for instance in controller.instances
+        if _is_settled(controller, instance) and facts.model_filter.matches(instance.model_name)
+    }
+    for controller in facts.answering:
+        missing = sorted(settled - {instance.key for instance in controller.instances})
+        if missing:
+            keys.update(missing)
+            home = f" (registry {_home(controller.status)})" if controller.status else ""
+            example = reference_of(missing[0])
+            detail = f"lacks {len(missing)} that others list, such as {example}{home}"
+            evidence.append(Evidence(detail, controller.url))
+    if evidence:
+        noun = "instance is" if len(keys) == 1 else "instances are"
+        summary = f"the controllers do not list the same: {len(keys)} {noun} at some of them only"
+        yield Finding(Severity.ERROR, summary, tuple(evidence), keys=tuple(sorted(keys)))
+
+
+@rule(
+    "separate-registries",
+    fix="run them with --registry database on one database, or give clients one URL only",
+    scope=_ALL_BUT_LIST,
+)
+def separate(facts: Facts) -> Iterator[Finding]:
+    """Several controllers, and one keeps its registry in memory: what registers there the others never see."""
+    reporting = _reporting(facts)
+    if len(facts.answering) > 1 and any(status.kind == "embedded" for _, status in reporting):
+        yield Finding(Severity.ERROR, "several controllers, but not one registry", (_homes(reporting),))
+
+
+@rule(
+    "different-registries",
+    fix="compare their registry_ settings; two names of one database are no fault",
+    scope=Scope.OVERVIEW,
+)
+def different(facts: Facts) -> Iterator[Finding]:
+    """The controllers name different databases as their registry; `controllers-disagree` shows whether they are."""
+    reporting = _reporting(facts)
+    homes = {(status.kind, status.place) for _, status in reporting}
+    if len(homes) > 1 and all(status.kind != "embedded" for _, status in reporting):
+        yield Finding(Severity.WARNING, "the controllers name different registries", (_homes(reporting),))
+
+
+@controller_rule(
+    "registry-not-ready",
+    Severity.ERROR,
+    "a registry cannot be read",
+    fix="bring its database back; the controller's log says more",
+    scope=_ALL_BUT_LIST,
+)
+def not_ready(controller: ControllerFacts) -> str:
+    """The controller answers, and its registry cannot be read: lists fail."""
+    is_ready = controller.status is None or controller.status.ready
+    return "" if is_ready else f"its registry cannot be read{_reason(controller)}"
+
+
+@controller_rule(
+    "registry-stale",
+    Severity.ERROR,
+    "the registry is away, and lists may be out of date",
+    fix="bring the database back; nothing else is needed, heartbeats and lists recover by themselves",
+    scope=_ALL_BUT_LIST | Scope.LIST,
+)
+def stale(controller: ControllerFacts) -> str:
+    """The registry's database is away: lists are the last known ones, and nothing can register."""
+    if controller.stale_since is None:
+        return ""
+    held = f"this is what it held {controller.ago(controller.stale_since)}"
+    return f"its registry is away; {held}{_reason(controller)}"
+
+
+@controller_rule(
+    "states-held",
+    Severity.WARNING,
+    "the registry was away, and some states are held as they were",
+    fix="wait: it ends by itself; then an instance without a new heartbeat is unhealthy",
+    scope=_ALL_BUT_LIST | Scope.LIST,
+)
+def held(controller: ControllerFacts) -> str:
+    """The registry was away: for one heartbeat timeout some instances are shown as they were before."""
+    if controller.held_until is None or controller.time is None:
+        return ""
+    left = max(0, round((controller.held_until - controller.time).total_seconds()))
+    until = f"until {controller.held_until:%H:%M:%S} UTC"
+    return f"its registry was away; for {left}s more, {until}, some instances are shown as they were before"
+
+
+@rule("not-registered", fix="start its worker, with this controller as its controller_addr; its log says why not")
+def not_registered(facts: Facts) -> Iterator[Finding]:
+    """No instance of that name and type is registered; names and types compare exactly."""
+    name = facts.model_filter.model_name or facts.model_filter.name
+    if not name or facts.instances or not facts.answering:
+        return
+    shown = ", ".join(map(escaped, similar(name, facts.models)))
+    evidence = [Evidence(f"at {controller.url}: none") for controller in facts.answering]
+    evidence += [Evidence(f"registered is {shown}")] if shown else []
+    evidence += [Evidence(_change(event)) for event in facts.events[-LATEST:]]
+    fix = f"use one name in workers and clients; did you mean {shown}?" if shown else ""
+    yield Finding(Severity.ERROR, f"no instance of {escaped(name)} is registered", tuple(evidence), fix)
+
+
+@rule("no-healthy-instance", fix="ctl why NAME says why", scope=Scope.CLUSTER | Scope.OVERVIEW)
+def no_healthy(facts: Facts) -> Iterator[Finding]:
+    """A model is registered, and no instance of it gets requests."""
+    by_severity: dict[Severity, list[str]] = {}
+    for name, counts in facts.states_by_model.items():
+        if not counts.get(InstanceState.HEALTHY):
+            by_severity.setdefault(_severity(counts), []).append(name)
+    for severity, names in sorted(by_severity.items()):
+        evidence = tuple(Evidence(f"no healthy instance ({_counted(facts, name)})", escaped(name)) for name in names)
+        keys = tuple(instance.key for name in names for instance in facts.by_model.get(name, ()))
+        summary = f"{len(names)} models have" if len(names) > 1 else "1 model has"
+        fix = f"ctl why {quote(escaped(names[0]))} says why" if len(names) == 1 else ""
+        yield Finding(severity, f"{summary} no instance that gets requests", evidence, fix, keys)
+
+
+@rule("type-typo", fix="register it under the right type: NAME@llm, @text2vec, @reranker")
+def type_typo(facts: Facts) -> Iterator[Finding]:
+    """A type that is similar to one of DB-GPT's and is none of them: no API server ever asks for it."""
+    evidence: dict[str, Evidence] = {}
+    for model in sorted(facts.by_model):
+        name, _, kind = model.partition("@")
+        near = None if kind in TYPES else nearest(kind, TYPES)
+        if near:
+            evidence[model] = Evidence(f"did its worker mean {escaped(name)}@{near}?", escaped(model))
+    if evidence:
+        keys = tuple(instance.key for model in evidence for instance in facts.by_model[model])
+        yield Finding(Severity.WARNING, "a type that DB-GPT never asks for", tuple(evidence.values()), keys=keys)
+
+
+@rule("twin-names", fix="start all workers of a model with the same name: names compare exactly")
+def twins(facts: Facts) -> Iterator[Finding]:
+    """Two names that look the same: case, spaces or accents differ, so requests for one never reach the other."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(facts.models):
+        groups.setdefault(_folded(name), []).append(name)
+    evidence = tuple(
+        Evidence(" and ".join(f"'{escaped(name)}'" for name in names))
+        for names in sorted(groups.values())
+        if len(names) > 1 and any(map(facts.model_filter.matches, names))
+    )
+    if evidence:
+        yield Finding(Severity.WARNING, "one model under names that differ in case, spaces or accents", evidence)
+
+
+def _prune(instances: Sequence[ObservedInstance]) -> str:
+    if len(instances) <= FEW or any(instance.controller.is_stock for instance in instances):
+        return ""
+    return "if they are gone for good: ctl models prune --older-than 1d"
+
+
+def _undrain(instances: Sequence[ObservedInstance]) -> str:
+    if any(instance.controller.is_stock for instance in instances):
+        return "this controller has no undrain: ctl models deregister REF --remove, then register it anew"
+    if len(instances) > FEW:
+        return "ctl models list --state drained -o name | xargs -d '\\n' ctl models undrain"
+    return f"ctl models undrain {_references(instances)}"
+
+
+def _register(instances: Sequence[ObservedInstance]) -> str:
+    return f"ctl models register {_references(instances)}, or restart the worker" if len(instances) <= FEW else ""
+
+
+def _references(instances: Sequence[ObservedInstance]) -> str:
+    return " ".join(quote(instance.reference) for instance in instances)
+
+
+@instance_rule(
+    "loopback-address",
+    Severity.ERROR,
+    "1 instance is registered under a loopback address: other machines call themselves there",
+    "{n} instances are registered under loopback addresses: other machines call themselves there",
+    fix=_REGISTER_HOST,
+)
+def loopback(instance: ObservedInstance) -> str:
+    """A worker is registered under a loopback address, such as 127.0.0.1, and the controller is on another machine."""
+    wrong = is_loopback(instance.key.host) and _is_for_other_machines(instance)
+    return f"listed by {instance.controller.url}" if wrong else ""
+
+
+@instance_rule(
+    "container-address",
+    Severity.WARNING,
+    "1 instance is registered under an address that other machines hardly reach",
+    "{n} instances are registered under addresses that other machines hardly reach",
+    fix=_REGISTER_HOST,
+)
+def container(instance: ObservedInstance) -> str:
+    """A worker is registered under an address that is valid on its own machine only: Docker's bridge, a container's
+    id, 0.0.0.0, link-local.
+    """
+    return _why_private(instance.key.host) if _is_for_other_machines(instance) else ""
+
+
+@instance_rule(
+    "expired",
+    Severity.WARNING,
+    "1 instance sends no heartbeats any more",
+    "{n} instances send no heartbeats any more",
+    fix="start the worker again, or see in its log why its heartbeats do not arrive at this controller",
+    fix_of=_prune,
+)
+def expired(instance: ObservedInstance) -> str:
+    """An instance is unhealthy: its last heartbeat is older than the heartbeat timeout."""
+    if instance.state is not InstanceState.UNHEALTHY:
+        return ""
+    parts = [_last_heartbeat(instance)]
+    if instance.controller.is_stock:
+        parts.append("or it was deregistered: this controller reports both the same")
+    if instance.flaps > 1:
+        parts.append(f"expired {instance.flaps} times")
+    if instance.probe and instance.probe.outcome is ProbeOutcome.WORKER:
+        parts.append("a worker answers there: it runs, and its heartbeats do not reach this controller")
+    elif instance.probe:
+        parts.append(instance.probe.detail)
+    return "; ".join(parts)
+
+
+@rule("moved", fix="ctl models deregister OLD --remove; give the worker a fixed worker_register_host")
+def moved(facts: Facts) -> Iterator[Finding]:
+    """A worker seems to have come back under another address: the same model and port, registered when the old
+    instance fell silent.
+    """
+    evidence: dict[InstanceKey, Evidence] = {}
+    for instances in facts.by_model.values():
+        for old in instances:
+            if (new := _successor(old, instances)) is not None:
+                registered = f"{new.reference} registered {old.ago(new.registered_at)}"
+                detail = f"silent since {old.ago(old.last_heartbeat)}; {registered}"
+                evidence[old.key] = Evidence(detail, old.reference)
+    if evidence:
+        many = f"{len(evidence)} instances seem to have come back under other addresses"
+        summary = "1 instance seems to have come back under another address" if len(evidence) == 1 else many
+        yield Finding(Severity.INFO, summary, tuple(evidence.values()), keys=tuple(evidence))
+
+
+@instance_rule(
+    "drained",
+    Severity.INFO,
+    "1 instance is drained: it gets no requests",
+    "{n} instances are drained: they get no requests",
+    fix="ctl models undrain REF",
+    fix_of=_undrain,
+)
+def drained(instance: ObservedInstance) -> str:
+    """An operator drained an instance: it sends heartbeats and gets no requests."""
+    return "" if instance.key.type == "service" else _drained(instance)
+
+
+@instance_rule(
+    "drained-long",
+    Severity.WARNING,
+    "1 instance has been drained for more than a day",
+    "{n} instances have been drained for more than a day",
+    fix="ctl models undrain REF, or deregister it",
+    fix_of=_undrain,
+    scope=Scope.OVERVIEW,
+)
+def drained_long(instance: ObservedInstance) -> str:
+    """An instance is drained for more than a day: it may have been forgotten."""
+    age = _age(instance, instance.drained_at)
+    return _drained(instance) if age is not None and age > LONG_DRAIN else ""
+
+
+@instance_rule(
+    "deregistered-beating",
+    Severity.ERROR,
+    "1 instance was deregistered, and its worker still beats: its heartbeats are refused",
+    "{n} instances were deregistered, and their workers still beat: their heartbeats are refused",
+    fix="ctl models register REF, or restart the worker: only a register brings it back",
+    fix_of=_register,
+    scope=Scope.MODEL | Scope.CLUSTER | Scope.OVERVIEW,
+)
+def deregistered_beating(instance: ObservedInstance) -> str:
+    """An instance was deregistered, and its worker still runs and sends heartbeats: these do not revive it."""
+    if instance.state is not InstanceState.DEREGISTERED or not _still_beats(instance):
+        return ""
+    refused = instance.ago(instance.refused_at)
+    return f"deregistered {instance.ago(instance.deregistered_at)}, last heartbeat refused {refused}"
+
+
+@instance_rule(
+    "deregistered",
+    Severity.INFO,
+    "1 instance is deregistered",
+    "{n} instances are deregistered",
+    fix="start its worker, if it should serve; ctl models prune --older-than 1d forgets it",
+)
+def deregistered(instance: ObservedInstance) -> str:
+    """An instance was deregistered: its worker stopped, or an operator took it out of service."""
+    if instance.state is not InstanceState.DEREGISTERED or _still_beats(instance):
+        return ""
+    return instance.ago(instance.deregistered_at)
+
+
+@instance_rule(
+    "port-closed",
+    Severity.ERROR,
+    "1 instance gets requests, and its port is closed",
+    "{n} instances get requests, and their ports are closed",
+    fix="start the worker, or correct its worker_register_host and port: nothing listens there",
+)
+def port_closed(instance: ObservedInstance) -> str:
+    """An instance gets requests, and nothing listens at its address, as seen from here."""
+    return _probe_of_healthy(instance, ProbeOutcome.REFUSED)
+
+
+@instance_rule(
+    "wrong-service",
+    Severity.ERROR,
+    "1 instance gets requests, and what answers there is no DB-GPT worker",
+    "{n} instances get requests, and what answers there is no DB-GPT worker",
+    fix="correct the worker's worker_register_host and port, or stop what took its port",
+)
+def wrong_service(instance: ObservedInstance) -> str:
+    """An instance gets requests, and what answers at its address is not a DB-GPT worker."""
+    return _probe_of_healthy(instance, ProbeOutcome.OTHER)
+
+
+@instance_rule(
+    "no-answer",
+    Severity.WARNING,
+    "1 instance gets requests, and cannot be reached from here",
+    "{n} instances get requests, and cannot be reached from here",
+    fix="run ctl why on an API server's machine: firewalls may admit it and not this machine",
+)
+def no_answer(instance: ObservedInstance) -> str:
+    """An instance gets requests, and its address cannot be reached from here: a firewall, or a name that only other
+    machines know.
+    """
+    return _probe_of_healthy(instance, ProbeOutcome.SILENT, ProbeOutcome.FAILED)
+
+
+@instance_rule(
+    "flapping",
+    Severity.WARNING,
+    "1 instance expires again and again",
+    "{n} instances expire again and again",
+    fix="look for pauses of worker or network, or raise --heartbeat-timeout-secs",
+)
+def flapping(instance: ObservedInstance) -> str:
+    """An instance expires again and again, and comes back each time."""
+    if instance.flaps < MANY_FLAPS or not instance.beats:
+        return ""
+    return f"{instance.flaps} times since {instance.ago(instance.registered_at)}"
+
+
+@instance_rule(
+    "drained-service",
+    Severity.WARNING,
+    "1 instance of type service is drained: dbgpt model stop and start do not find its worker",
+    "{n} instances of type service are drained: dbgpt model stop and start do not find their workers",
+    fix="ctl models undrain REF",
+    fix_of=_undrain,
+)
+def drained_service(instance: ObservedInstance) -> str:
+    """An instance of type service is drained: `dbgpt model stop` and `start` cannot find its worker."""
+    return _drained(instance) if instance.key.type == "service" else ""
+
+
+@controller_rule(
+    "registry-degraded", Severity.WARNING, "a registry is degraded", fix="see the controller's log", scope=_ALL_BUT_LIST
+)
+def degraded(controller: ControllerFacts) -> str:
+    """The controller answers, and reports itself that something is wrong with its registry."""
+    status, is_known = controller.status, controller.stale_since or controller.held_until
+    return escaped(status.reason) if status and status.ready and status.reason and not is_known else ""
+
+
+@controller_rule(
+    "controller-leaving",
+    Severity.WARNING,
+    "a controller is about to end",
+    fix="nothing, if it is being restarted; else start ctl serve again",
+    scope=_ALL_BUT_LIST,
+)
+def leaving(controller: ControllerFacts) -> str:
+    """A controller was stopped, and serves on until its clients have moved to another one."""
+    return "it is leaving" if controller.status and controller.status.leaving else ""
+
+
+@rule("registry-nearly-full", fix="ctl models prune --older-than 1d, or a higher --max-instances", scope=Scope.CLUSTER)
+def nearly_full(facts: Facts) -> Iterator[Finding]:
+    """The registry is nearly full: when it is full, new instances are refused, and their workers end."""
+    for controller, status in _reporting(facts):
+        count, limit = len(controller.instances), status.max_instances
+        if limit and count >= NEARLY_FULL * limit:
+            severity = Severity.ERROR if count >= limit else Severity.WARNING
+            evidence = (Evidence(f"{count} of {limit}", controller.url),)
+            yield Finding(severity, "the registry is full or nearly full", evidence)
+
+
+@controller_rule(
+    "timeout-short",
+    Severity.WARNING,
+    "the heartbeat timeout is too short for DB-GPT's workers",
+    fix="raise --heartbeat-timeout-secs well above both, such as 60",
+)
+def short_timeout(controller: ControllerFacts) -> str:
+    """The heartbeat timeout is not longer than the heartbeat interval: live workers expire between two heartbeats."""
+    timeout = controller.status.heartbeat_timeout_secs if controller.status else None
+    interval = (controller.status.heartbeat_interval_secs if controller.status else None) or 0.0
+    if timeout is None or timeout > max(interval, SERVICE_BEAT_SECS):
+        return ""
+    service = f", WorkerManager@service every {SERVICE_BEAT_SECS}s" if timeout > interval else ""
+    return f"heartbeat_timeout_secs {timeout:g}; workers beat every {interval:g}s{service}"
+
+
+@controller_rule(
+    "clock",
+    Severity.WARNING,
+    "clocks differ",
+    fix="let both machines keep their time by NTP; with several database hosts: ctl db check",
+)
+def clock(controller: ControllerFacts) -> str:
+    """The registry's clock and this machine's differ. States are derived by the registry's, so they are right."""
+    skew = controller.skew
+    if skew is None or abs(skew) <= SKEW:
+        return ""
+    direction = "ahead of" if skew > timedelta() else "behind"
+    return f"{duration_text(abs(skew).total_seconds())} {direction} this machine"
+
+
+@rule("secrets-open", fix="chmod 600 FILE", scope=Scope.CLUSTER)
+def open_secrets(facts: Facts) -> Iterator[Finding]:
+    """A file with a password or a token can be read by others."""
+    if facts.exposed_files:
+        evidence = tuple(Evidence(f"mode {file.mode:04o}", file.path) for file in facts.exposed_files)
+        fix = f"chmod 600 {' '.join(file.path for file in facts.exposed_files)}"
+        yield Finding(Severity.WARNING, "a file with secrets can be read by others", evidence, fix)
+
+
+@rule("one-host", fix="start a worker of it on a second host, if it matters", scope=Scope.CLUSTER)
+def one_host(facts: Facts) -> Iterator[Finding]:
+    """All healthy instances of a model are on one host: when the host fails, the model fails."""
+    evidence = []
+    for name, instances in facts.by_model.items():
+        hosts = [instance.key.host for instance in instances if instance.gets_requests]
+        if len(hosts) > 1 and len(set(hosts)) == 1 and not is_loopback(hosts[0]):  # loopback is for trying it out
+            evidence.append(Evidence(f"all {len(hosts)} on {escaped(hosts[0])}", escaped(name)))
+    if evidence:
+        models = "1 model is" if len(evidence) == 1 else f"{len(evidence)} models are"
+        yield Finding(Severity.INFO, f"{models} on one host only", tuple(evidence))
+
+
+@controller_rule(
+    "stock-controller",
+    Severity.INFO,
+    "no /api/v1 here: times and causes of drains, deregisters and expiries are unknown",
+    fix="ctl serve in its place records all of that (docs/moving-from-dbgpt.md)",
+    scope=_ALL_BUT_LIST,
+)
+def stock(controller: ControllerFacts) -> str:
+    """DB-GPT's own controller, or an older ctl, answers: it records neither times nor reasons of what happened."""
+    return "it has no /api/v1" if controller.is_stock or _kind(controller) is ErrorKind.NOT_SUPPORTED else ""
+
+
+RULES: tuple[Rule[Facts], ...] = tuple(value for value in vars().values() if isinstance(value, Rule))
+"""All rules, in the order in which they stand here."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this is a name or an address by which any machine calls itself."""
+    address = _address(host)
+    names = {"localhost", "localhost.localdomain", "ip6-localhost"}
+    return address.is_loopback if address else host.lower().rstrip(".") in names
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a call to it reaches the machine of the caller: loopback, or an unspecified address."""
+    address = _address(host)
+    return is_loopback(host) or (address is not None and address.is_unspecified)
+
+
+def similar(given: str, models: Iterable[str]) -> list[str]:
+    """Registered models that may have been meant: the same name with another type, else names that are similar."""
+    known = sorted(models)
+    name = given.partition("@")[0]
+    same_name = [model for model in known if _folded(model.partition("@")[0]) == _folded(name)]
+    if same_name:
+        return same_name
+    near = nearest(given, known) if "@" in given else nearest(name, {model.partition("@")[0] for model in known})
+    return [model for model in known if near in (model, model.partition("@")[0])]
+
+
+def _kind(controller: ControllerFacts) -> ErrorKind | None:
+    return controller.failure.kind if controller.failure else None
+
+
+def _without_answer(
+    facts: Facts, kinds: Collection[ErrorKind], summary: str, verb: str, plural: str
+) -> Iterator[Finding]:
+    failures = [
+        (controller, controller.failure)
+        for controller in facts.controllers
+        if controller.failure and controller.failure.kind in kinds
+    ]
+    if failures:
+        one = f"{failures[0][0].url} {verb}"
+        many = f"{len(failures)} of {len(facts.controllers)} controllers {plural}"
+        evidence = tuple(Evidence(failure.detail, controller.url) for controller, failure in failures)
+        yield Finding(Severity.ERROR, summary.format(one if len(failures) == 1 else many), evidence)
+
+
+def _reporting(facts: Facts) -> list[tuple[ControllerFacts, ControllerStatus]]:
+    """The controllers that report their status."""
+    return [(controller, controller.status) for controller in facts.answering if controller.status]
+
+
+def _home(status: ControllerStatus) -> str:
+    return escaped(f"{status.kind} {status.place}" if status.place else status.kind)
+
+
+def _homes(reporting: Sequence[tuple[ControllerFacts, ControllerStatus]]) -> Evidence:
+    homes = ", ".join(f"{escaped(controller.url)}: {_home(status)}" for controller, status in reporting)
+    return Evidence(f"do not share one registry ({homes})", "the controllers")
+
+
+def _is_settled(controller: ControllerFacts, instance: KnownInstance) -> bool:
+    """Whether it is registered for long enough to be in every list."""
+    if instance.registered_at is None or controller.time is None:
+        return True
+    return controller.time - instance.registered_at > SETTLED
+
+
+def _reason(controller: ControllerFacts) -> str:
+    reason = controller.status.reason if controller.status else None
+    return f" ({escaped(reason)})" if reason else ""
+
+
+def _counted(facts: Facts, name: str) -> str:
+    """`2 unhealthy, 1 drained`."""
+    counts = facts.states_by_model[name]
+    return ", ".join(f"{counts[state]} {state}" for state in InstanceState if counts.get(state))
+
+
+def _severity(counts: Mapping[InstanceState, int]) -> Severity:
+    """Silence is a fault; a drain or a deregister is an operator's wish."""
+    if counts.get(InstanceState.UNHEALTHY):
+        return Severity.ERROR
+    return Severity.WARNING if counts.get(InstanceState.DRAINED) else Severity.INFO
+
+
+def _folded(name: str) -> str:
+    plain = "".join(char for char in unicodedata.normalize("NFKD", name) if not unicodedata.combining(char))
+    return "".join(plain.split()).casefold()
+
+
+def _change(event: Event) -> str:
+    change = event.change
+    reason = f" ({escaped(change.cause.reason)})" if change.cause.reason else ""
+    arrow = f"{escaped(str(change.key))} {change.old} -> {change.new}"
+    return f"{change.time:%Y-%m-%d %H:%M:%S} UTC: {arrow}, by {change.cause.actor}{reason}"
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host.strip("[]"))
+    except ValueError:
+        return None
+
+
+def _why_private(host: str) -> str:
+    address = _address(host)
+    if address is None:
+        return "the host looks like a container's id" if _CONTAINER_ID.fullmatch(host) else ""
+    if address.is_unspecified:
+        return "it is no address to call, only one to listen on"
+    if address.is_link_local:
+        return "it is link-local"
+    return "it is on Docker's bridge" if address in _DOCKER else ""
+
+
+def _is_for_other_machines(instance: ObservedInstance) -> bool:
+    """Whether other machines have to reach it: not where the controller has a loopback address."""
+    return instance.beats and not is_loopback(instance.controller.host)
+
+
+def _probe_of_healthy(instance: ObservedInstance, *outcomes: ProbeOutcome) -> str:
+    probe = instance.probe
+    return probe.detail if probe and instance.gets_requests and probe.outcome in outcomes else ""
+
+
+def _age(instance: ObservedInstance, time: datetime | None) -> timedelta | None:
+    now = instance.controller.time
+    return None if time is None or now is None else now - time
+
+
+def _still_beats(instance: ObservedInstance) -> bool:
+    """Whether a heartbeat was refused within the last heartbeat timeout."""
+    status = instance.controller.status
+    timeout = (status.heartbeat_timeout_secs if status else None) or DEFAULT_TIMEOUT_SECS
+    age = _age(instance, instance.refused_at)
+    return age is not None and age <= timedelta(seconds=timeout)
+
+
+def _successor(old: ObservedInstance, instances: Sequence[ObservedInstance]) -> ObservedInstance | None:
+    last = old.last_heartbeat
+    if old.beats or last is None:
+        return None
+    for new in instances:
+        elsewhere = new.beats and new.key.port == old.key.port and new.key.host != old.key.host
+        registered_at = new.registered_at
+        if elsewhere and registered_at and timedelta() <= registered_at - last <= RESTARTED:
+            return new
+    return None
+
+
+def _last_heartbeat(instance: ObservedInstance) -> str:
+    last = instance.last_heartbeat
+    if last is None:
+        return "it never beat"
+    if instance.beat_is_local:
+        return f"last heartbeat at {last:%Y-%m-%d %H:%M:%S} by the controller's own clock"
+    status, age = instance.controller.status, _age(instance, last)
+    interval = status.heartbeat_interval_secs if status else None
+    missed = int(age.total_seconds() // interval) if interval and age else 0
+    shown = f", {missed} missed (one every {interval:g}s)" if missed > 0 else ""
+    return f"last heartbeat {instance.ago(last)}{shown}"
+
+
+def _drained(instance: ObservedInstance) -> str:
+    """When, by whom and why it was drained; "" where it is not."""
+    if instance.state is not InstanceState.DRAINED:
+        return ""
+    if instance.drained_at is None:
+        return "enabled is false" if instance.controller.is_stock else "it registered with enabled: false"
+    by = f" by {escaped(instance.drained_by)}" if instance.drained_by else ""
+    why = f": {escaped(instance.drain_reason)}" if instance.drain_reason else ", no reason given"
+    return f"drained {instance.ago(instance.drained_at)}{by}{why}"

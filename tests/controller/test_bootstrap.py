@@ -10,8 +10,10 @@ import httpx
 from fastapi import BackgroundTasks, Depends, FastAPI
 from starlette.exceptions import HTTPException
 
+from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.bootstrap import initialize_controller
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
 from tests.support.server import running_app, running_controller
 
@@ -102,3 +104,18 @@ def test_a_controller_in_front_of_a_controller(clock: ManualClock) -> None:
             assert get(front, "/api/controller/models").content == get(behind, "/api/controller/models").content
             assert httpx.delete(front + "/api/controller/models", params=GOOD, trust_env=False).content == b"true"
             assert [each["healthy"] for each in get(behind, "/api/controller/models").json()] == [False]
+
+
+def test_a_foreign_application_documents_the_api_beside_its_own_routes(clock: ManualClock) -> None:
+    app = FastAPI()
+
+    @app.get("/mine")
+    async def mine() -> int:
+        return 1
+
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    initialize_controller(app, registry=registry)
+    paths = app.openapi()["paths"]
+    own = create_app(ControllerSettings(), registry).openapi()["paths"]
+    assert paths.pop("/mine")["get"]["responses"].keys() == {"200"}
+    assert paths == own

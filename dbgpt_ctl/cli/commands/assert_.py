@@ -43,7 +43,7 @@ def assert_(
     models, wanted = ModelFilter.parse(name), Condition.parse("--min-healthy", f"healthy>={min_healthy}")
     age = None if max_age is None else timedelta(seconds=parse_duration("--max-age", max_age))
     with session.client() as client:
-        check = check_instances(client, models, wanted, age)
+        check = check_instances(client, models, wanted, session.clock, age)
     print_check(check, output)
     if not check.met:
         say(f"not {check.condition}{models}: {check.text}")

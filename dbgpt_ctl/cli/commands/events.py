@@ -78,7 +78,7 @@ def events(
     start, age = parse_since(since)
     with session.client() as client:
         if age is not None:
-            start = (client.status().time or datetime.now().astimezone()) - age
+            start = (client.status().time or session.clock.now()) - age
         wanted = replace(wanted, since=start)
         past, cursor = _read_past(client, wanted, number)
         if follow:

@@ -7,7 +7,6 @@ import re
 import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,9 +24,11 @@ from dbgpt_ctl.errors import ConditionNotMet, ControllerFailed, ControllerUnreac
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import datetime, timedelta
 
     from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.models import KnownInstance
+    from dbgpt_ctl.clock import Clock
 
 ABSENT = "absent"
 STATES = (InstanceState.HEALTHY, InstanceState.UNHEALTHY, InstanceState.DRAINED)
@@ -85,7 +86,11 @@ def wait(
     timeout_secs, interval = parse_duration("--timeout", timeout), parse_duration("--every", every)
     wanted, models = Condition.parse("--for", condition or "healthy>=1"), ModelFilter.parse(name)
     with session.client() as client:
-        check = partial(check_controllers, client) if controller else partial(check_instances, client, models, wanted)
+        check = (
+            partial(check_controllers, client)
+            if controller
+            else partial(check_instances, client, models, wanted, session.clock)
+        )
         last = poll(check, timeout_secs, interval, quiet=session.quiet, monotonic=time.monotonic, sleep=time.sleep)
     if last.met or output is OutputFormat.JSON:
         print_check(last, output)
@@ -171,11 +176,11 @@ def check_controllers(client: ControllerClient) -> Check:
 
 
 def check_instances(
-    client: ControllerClient, models: ModelFilter, wanted: Condition, max_age: timedelta | None = None
+    client: ControllerClient, models: ModelFilter, wanted: Condition, clock: Clock, max_age: timedelta | None = None
 ) -> Check:
     """Whether the instances of a model meet the condition. With `max_age`, older heartbeats do not count."""
     answer = client.list(models.model_name)
-    now = answer.time or datetime.now(UTC)
+    now = answer.time or clock.now()
     instances = [instance for instance in answer.instances if models.matches(instance.model_name)]
     counts = _count_states(instances)
     recent = _count_states(instance for instance in instances if max_age is None or _is_recent(instance, now, max_age))

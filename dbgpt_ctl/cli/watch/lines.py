@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.diagnosis.report import list_warnings
@@ -18,6 +17,7 @@ from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, NotSupport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter
@@ -79,7 +79,7 @@ class LineWatch:
             self._outage.begin(error)
             return False
         self._outage.end()
-        now = self._listed_at = inventory.time or datetime.now(UTC)
+        now = self._listed_at = inventory.time or self._session.clock.now()
         if is_first:
             for line in list_warnings(inventory, now):
                 self._session.say(line)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter
     from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.models import Inventory, KnownInstance
+    from dbgpt_ctl.clock import Clock
 
     Signal = Literal["change", "resize"]
     """What wakes the loop between two refreshes."""
@@ -55,7 +56,7 @@ def watch_on_screen(
 ) -> None:
     """Runs until Ctrl-C. Raises the error of the first list. `interval`: seconds between two lists without changes."""
     signals: SimpleQueue[Signal] = SimpleQueue()
-    view = View(wanted, wide, sort, headers)
+    view = View(session.clock, wanted, wide, sort, headers)
     with session.client() as client, _resize_signals(signals):
         _refresh(client, view)
         threading.Thread(target=_signal_changes, args=(session, wanted, signals), daemon=True).start()
@@ -135,6 +136,7 @@ def _resize_signals(signals: SimpleQueue[Signal]) -> Iterator[None]:
 class View:
     """The content of the screen. `requested_at` and `received_at` are by this process's monotonic clock."""
 
+    clock: Clock
     wanted: InstanceFilter
     wide: bool
     sort: Callable[[KnownInstance], Any] | None
@@ -150,7 +152,7 @@ class View:
         """At most `rows` lines. Only a table that does not fit is wider than `columns`."""
         if self.inventory is None:
             return []
-        time = (self.inventory.time or datetime.now(UTC)) + timedelta(seconds=now - self.received_at)
+        time = (self.inventory.time or self.clock.now()) + timedelta(seconds=now - self.received_at)
         matching = [instance for instance in self.inventory.instances if self.wanted.matches(instance)]
         if self.sort is not None:
             matching.sort(key=self.sort)

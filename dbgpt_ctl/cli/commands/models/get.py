@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,11 @@ from dbgpt_ctl.errors import CtlError, NotFound, NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.models import EventReport, KnownInstance
+    from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.instance import InstanceKey
 
 VERSION = 1
@@ -49,7 +50,7 @@ def get(
     """
     keys = parse_targets(references, model_type, host, port, creates=False)
     with session.client() as client:
-        found, errors = _read_all(client, keys)
+        found, errors = _read_all(client, keys, session.clock)
     _print(found, output)
     return exit_code_of(errors)
 
@@ -60,11 +61,8 @@ class Details:
 
     instance: KnownInstance
     events: EventReport
-
-    @property
-    def now(self) -> datetime:
-        """The time that ages are relative to."""
-        return self.instance.time or datetime.now(UTC)
+    now: datetime
+    """The time that ages are relative to."""
 
     @property
     def since(self) -> datetime | None:
@@ -91,13 +89,13 @@ class Details:
         }
 
 
-def _read_all(client: ControllerClient, keys: list[InstanceKey]) -> tuple[list[Details], list[CtlError]]:
+def _read_all(client: ControllerClient, keys: list[InstanceKey], clock: Clock) -> tuple[list[Details], list[CtlError]]:
     found: list[Details] = []
     errors: list[CtlError] = []
     suggestions = Suggestions(client)
     for key in keys:
         try:
-            found.append(read_details(client, key))
+            found.append(_read(client, key, clock))
         except NotFound as error:
             hint = suggestions.for_instance(key) or "; ctl models list shows what is"
             say(f"{reference_of(key)}: not known to the controller{hint}")
@@ -108,10 +106,11 @@ def _read_all(client: ControllerClient, keys: list[InstanceKey]) -> tuple[list[D
     return found, errors
 
 
-def read_details(client: ControllerClient, key: InstanceKey) -> Details:
+def _read(client: ControllerClient, key: InstanceKey, clock: Clock) -> Details:
     """Two calls. Raises NotFound, NotSupported."""
     instance = client.get(key)
-    return Details(instance, client.events(model_name=key.model_name, host=key.host, port=key.port, limit=EVENTS_READ))
+    events = client.events(model_name=key.model_name, host=key.host, port=key.port, limit=EVENTS_READ)
+    return Details(instance, events, instance.time or clock.now())
 
 
 def _print(found: list[Details], form: OutputFormat) -> None:

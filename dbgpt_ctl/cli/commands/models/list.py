@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +28,7 @@ from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.models import Inventory, KnownInstance
@@ -134,7 +134,7 @@ def list_(
         raise UsageError("--every goes with --watch only")
     with session.client() as client:
         answer = _read(client, wanted, healthy_only=healthy_only)
-        now = answer.time or datetime.now(UTC)
+        now = answer.time or session.clock.now()
         instances = [instance for instance in answer.instances if wanted.matches(instance)]
         if answer.stale_since or answer.held_until:
             from dbgpt_ctl.cli.diagnosis.report import list_warnings

@@ -36,7 +36,7 @@ CONTEXT = application(
     },
 )
 DB = application(
-    "Look after the database of a registry, and move into it from DB-GPT's controller.",
+    "Check, upgrade or fill the database of a registry.",
     {
         "import": "commands.db.import_:import_",
         "check": "commands.db.check:check",

@@ -101,7 +101,9 @@ def set_(
         ),
     ] = None,
 ) -> None:
-    """Create a context, or change the given values of one; '' removes a value.
+    """Create a context, or change one.
+
+    Values that are not given stay; '' removes a value.
 
     A token belongs in a file (--token-file) or in CTL_TOKEN. Comments in the file of contexts are not kept.
     """
@@ -139,7 +141,9 @@ def show(
     ] = OutputFormat.TABLE,
     session: Session,
 ) -> None:
-    """Show which controller a command would call, and the origin of each value. Sends nothing.
+    """Show which controller a command would call.
+
+    Each value comes with its origin. Nothing is sent.
 
     \b
     A flag takes precedence, then a context that is named (--context,

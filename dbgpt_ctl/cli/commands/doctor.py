@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @takes_session
 def doctor(*, no_probe: NoProbe = False, output: ReportOutput = OutputFormat.TEXT, session: Session) -> int:
-    """Examine controllers and all models: each finding with its evidence and its fix.
+    """Examine the controllers and all models.
 
-    Probes the instances from here (at most 50 addresses, 2 s). Exits with 1 when there is an error; warnings alone are
-    0. When no controller answers, with 3, 7 (not allowed), 6 (refused) or 1.
+    Each finding has its evidence and its fix. Probes the instances from here (at most 50 addresses, 2 s). Exits with 1
+    when there is an error; warnings alone are 0. When no controller answers, with 3, 7 (not allowed), 6 (refused) or 1.
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect
     from dbgpt_ctl.cli.diagnosis.facts import Scope, diagnose

@@ -69,10 +69,10 @@ def events(
     output: Output = OutputFormat.TEXT,
     session: Session,
 ) -> None:
-    """Show each change of state of instances: time, old and new state, and cause.
+    """Show the changes of state of instances.
 
-    The newest event comes last. The controller keeps events for 7 days, at most 10,000. With --follow, outages do not
-    end the command.
+    An event has a time, an old and a new state, and a cause. The newest event comes last. The controller keeps events
+    for 7 days, at most 10,000. With --follow, outages do not end the command.
     """
     wanted, number = EventFilter.parse(target), _parse_limit(limit, since=since, follow=follow)
     start, age = parse_since(since)

@@ -41,7 +41,7 @@ def health(
     no_headers: NoHeaders = False,
     session: Session,
 ) -> int:
-    """Show whether each controller of --address is healthy, and how fast it answers.
+    """Show whether each controller of --address is healthy.
 
     Exits with 0 if one is healthy (with --all: if all are), else with 3.
     """

@@ -68,7 +68,7 @@ def status(
     output: Output = OutputFormat.TEXT,
     session: Session,
 ) -> None:
-    """Show the state of the cluster: controllers, registry, models, and warnings.
+    """Show the controllers, registry, models and warnings.
 
     Exits with 3 if no controller answers.
     """

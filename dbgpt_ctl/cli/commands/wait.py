@@ -75,7 +75,7 @@ def wait(
     output: ReportOutput = OutputFormat.TEXT,
     session: Session,
 ) -> None:
-    """Wait until instances of a model are in a state, or until a controller is healthy.
+    """Wait for instances in a state, or for a healthy controller.
 
     An outage does not end it. Exits with 5 at the timeout, with 3 if no controller can be reached at that time.
     """

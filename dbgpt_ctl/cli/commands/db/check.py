@@ -34,9 +34,10 @@ _FORMER_CODES = {rules.deregistered_beating.code: "deregistered_still_beating"}
 
 @takes_database_settings
 def check(settings: DatabaseSettings, *, output: ReportOutput = OutputFormat.TEXT) -> int:
-    """Look for what is wrong: schema, clocks, the long-dead, rows that cannot be imported.
+    """Look for problems in the database.
 
-    Writes nothing. Exits with 1 if something is wrong, with 3 if no database host can be reached.
+    Checks the schema, clocks, instances that are long dead, and rows that cannot be imported. Writes nothing. Exits
+    with 1 if something is wrong, with 3 if no database host can be reached.
     """
     from dbgpt_ctl.clock import SystemClock
     from dbgpt_ctl.registry.database.check import inspect_database

@@ -28,7 +28,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be imp
 
 @takes_database_settings
 def import_(settings: DatabaseSettings, *, dry_run: DryRun = False, output: ReportOutput = OutputFormat.TEXT) -> None:
-    """Import the instances in the table of DB-GPT's controller, in the same database.
+    """Import instances from DB-GPT's table.
+
+    It is the table of DB-GPT's controller, in the same database.
 
     An instance that is known here already is left alone, and DB-GPT's table is not changed: the import may be repeated.
     An instance that is healthy there is listed as healthy for one heartbeat timeout: its next heartbeat keeps it so.

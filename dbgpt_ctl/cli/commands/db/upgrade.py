@@ -16,7 +16,10 @@ CONTEXT_SETTINGS = UNDERSCORES_TOO
 
 @takes_database_settings
 def upgrade(settings: DatabaseSettings, *, output: ReportOutput = OutputFormat.TEXT) -> None:
-    """Bring the tables of the registry to the version of this release, and create them where there are none."""
+    """Create or upgrade the tables of the registry.
+
+    They get the version of this release.
+    """
     from dbgpt_ctl.registry.database.schema import schema_version
 
     with open_databases(settings) as (database,):

@@ -79,10 +79,11 @@ def drain(
     output: ResultOutput = OutputFormat.TEXT,
     session: Session,
 ) -> int:
-    """Keep new requests from instances until undrain, whatever their workers report.
+    """Keep new requests from instances until undrain.
 
-    API servers ask the controller before each request, so new requests go to other instances at once. --wait does not
-    wait for requests in progress, which no controller sees. Exits with 5 when the --timeout of --wait is over.
+    What their workers report does not change that. API servers ask the controller before each request, so new requests
+    go to other instances at once. --wait does not wait for requests in progress, which no controller sees. Exits with 5
+    when the --timeout of --wait is over.
     """
     propagation = Propagation.over(session, timeout) if wait else None
     text = _parse_reason(reason)

@@ -31,9 +31,10 @@ def prune(
     output: ResultOutput = OutputFormat.TEXT,
     session: Session,
 ) -> int:
-    """Remove instances that have been unhealthy or deregistered for a long time.
+    """Remove old unhealthy and deregistered instances.
 
-    Drained instances stay. A worker that returns registers its instance again.
+    They have been in that state for longer than --older-than. Drained instances stay. A worker that returns registers
+    its instance again.
     """
     if older_than is None:
         raise UsageError("--older-than is required, as in --older-than 7d")

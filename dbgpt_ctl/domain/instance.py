@@ -10,7 +10,6 @@ for (see `lifecycle`). All times are aware and in UTC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -55,8 +54,7 @@ class InstanceKey(NamedTuple):
         return f"{self.model_name}/{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(NamedTuple):
     """The values that a worker sends with a register or a heartbeat, checked and stripped."""
 
     key: InstanceKey
@@ -66,8 +64,7 @@ class Registration:
     prompt_template: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInstance:
+class ModelInstance(NamedTuple):
     """The stored facts of one instance. Immutable: each command makes a new object."""
 
     key: InstanceKey
@@ -96,23 +93,14 @@ class ModelInstance:
     @classmethod
     def first(cls, sent: Registration, now: datetime) -> ModelInstance:
         """The first register or heartbeat: all facts as sent (rule 5)."""
-        return cls(
-            key=sent.key,
-            weight=sent.weight,
-            check_healthy=sent.check_healthy,
-            enabled=sent.enabled,
-            prompt_template=sent.prompt_template,
-            registered_at=now,
-            last_heartbeat=now,
-            announced_state=InstanceState.HEALTHY if sent.enabled else InstanceState.DRAINED,
-        )
+        state = InstanceState.HEALTHY if sent.enabled else InstanceState.DRAINED
+        return cls(*sent, registered_at=now, last_heartbeat=now, announced_state=state)
 
     def registered(self, sent: Registration, now: datetime) -> ModelInstance:
         """A later register sets weight, prompt template and heartbeat. It revives; a drain survives it (rules 4, 5)."""
         if self.removed:
             return self.first(sent, now)
-        return replace(
-            self,
+        return self._replace(
             weight=sent.weight,
             prompt_template=sent.prompt_template,
             last_heartbeat=self._later_heartbeat(now),
@@ -123,28 +111,12 @@ class ModelInstance:
     def with_heartbeat(self, now: datetime) -> ModelInstance:
         """A heartbeat changes only its own time; after a deregister only the time of the refusal (rules 4 and 5)."""
         if self.deregistered_at is not None:
-            return replace(self, refused_at=now)
-        return ModelInstance(  # `replace` takes twice as long, and this runs for every heartbeat
-            self.key,
-            self.weight,
-            self.check_healthy,
-            self.enabled,
-            self.prompt_template,
-            self.registered_at,
-            self._later_heartbeat(now),
-            None,
-            self.refused_at,
-            self.drained_at,
-            self.drained_by,
-            self.drain_reason,
-            self.announced_state,
-            self.flaps,
-            self.removed,
-        )
+            return self._replace(refused_at=now)
+        return self._replace(last_heartbeat=self._later_heartbeat(now))
 
     def deregistered(self, now: datetime, *, remove: bool) -> ModelInstance:
         """A deregister, or with `remove` a removal that leaves a tombstone. Repeating it keeps the first time."""
-        return replace(self, deregistered_at=self.deregistered_at or now, removed=self.removed or remove)
+        return self._replace(deregistered_at=self.deregistered_at or now, removed=self.removed or remove)
 
     def drained(self, now: datetime, *, by: str | None, reason: str | None) -> ModelInstance:
         """A drain: the instance gets no requests until `undrained` (rules 3 and 5). Repeating it keeps the time, and
@@ -153,13 +125,13 @@ class ModelInstance:
         if not self.enabled and reason is None:
             return self
         at = now if self.enabled else self.drained_at
-        return replace(self, enabled=False, drained_at=at, drained_by=by, drain_reason=reason)
+        return self._replace(enabled=False, drained_at=at, drained_by=by, drain_reason=reason)
 
     def undrained(self) -> ModelInstance:
         """The end of a drain."""
         if self.enabled:
             return self
-        return replace(self, enabled=True, drained_at=None, drained_by=None, drain_reason=None)
+        return self._replace(enabled=True, drained_at=None, drained_by=None, drain_reason=None)
 
     def _later_heartbeat(self, now: datetime) -> datetime:
         """The last heartbeat never moves backwards, unless a clock that was ahead wrote the stored one (rule 7)."""

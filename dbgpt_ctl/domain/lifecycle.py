@@ -6,7 +6,6 @@ states are held (rule 8; see `registry_outage`).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.events import ABSENT, EXPIRED, Change
@@ -114,7 +113,7 @@ class Evaluation:
             return instance, []
         expires_at = self.expires_at(instance)
         change = Change(expires_at, instance.key, instance.announced_state, InstanceState.UNHEALTHY, EXPIRED)
-        return replace(instance, announced_state=InstanceState.UNHEALTHY, flaps=instance.flaps + 1), [change]
+        return instance._replace(announced_state=InstanceState.UNHEALTHY, flaps=instance.flaps + 1), [change]
 
     def announce_command(
         self, before: ModelInstance | None, after: ModelInstance | None, cause: Cause
@@ -130,7 +129,7 @@ class Evaluation:
             state = self.state_of(after)
             new = ABSENT if after.removed else state
             switched = before is not None and old != ABSENT and before.enabled != after.enabled
-            after = after if after.announced_state == state else replace(after, announced_state=state)
+            after = after if after.announced_state == state else after._replace(announced_state=state)
         subject = after or before
         if subject is None or (old == new and not switched):
             return after, []

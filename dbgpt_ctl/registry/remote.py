@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -248,7 +247,7 @@ def _entry(known: KnownInstance) -> ListedInstance | None:
 
 
 def _lookup(known: KnownInstance) -> Lookup:
-    facts = {fact.name: getattr(known, fact.name) for fact in fields(ModelInstance) if fact.name != "announced_state"}
+    facts = {name: getattr(known, name) for name in ModelInstance._fields if name != "announced_state"}
     facts["last_heartbeat"] = known.last_heartbeat or NEVER
     facts["registered_at"] = known.registered_at or facts["last_heartbeat"]
     return Lookup(ListedInstance(ModelInstance(**facts, announced_state=known.state), known.state), known.time)

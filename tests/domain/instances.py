@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance, Registration
@@ -16,6 +15,6 @@ SENT = Registration(KEY)
 HEALTHY = ModelInstance.first(SENT, START)
 DISABLED = ModelInstance.first(Registration(KEY, enabled=False), START)
 """Its own first register had `enabled` false."""
-EXPIRED = replace(HEALTHY, announced_state=InstanceState.UNHEALTHY, flaps=1)
-DEREGISTERED = replace(HEALTHY.deregistered(LATER, remove=False), announced_state=InstanceState.DEREGISTERED)
-TOMBSTONE = replace(HEALTHY.deregistered(LATER, remove=True), announced_state=InstanceState.DEREGISTERED)
+EXPIRED = HEALTHY._replace(announced_state=InstanceState.UNHEALTHY, flaps=1)
+DEREGISTERED = HEALTHY.deregistered(LATER, remove=False)._replace(announced_state=InstanceState.DEREGISTERED)
+TOMBSTONE = HEALTHY.deregistered(LATER, remove=True)._replace(announced_state=InstanceState.DEREGISTERED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -28,22 +27,22 @@ def test_the_first_call_stores_all_facts_as_sent() -> None:
 
 def test_a_later_register_updates_weight_template_and_heartbeat_only() -> None:
     sent = Registration(KEY, weight=3.0, check_healthy=False, enabled=False, prompt_template="chat")
-    assert HEALTHY.registered(sent, LATER) == replace(HEALTHY, weight=3.0, prompt_template="chat", last_heartbeat=LATER)
+    assert HEALTHY.registered(sent, LATER) == HEALTHY._replace(weight=3.0, prompt_template="chat", last_heartbeat=LATER)
 
 
 def test_a_register_revives() -> None:
-    revived = replace(DEREGISTERED, refused_at=LATER).registered(SENT, LATER)
+    revived = DEREGISTERED._replace(refused_at=LATER).registered(SENT, LATER)
     assert (revived.deregistered_at, revived.refused_at, revived.last_heartbeat) == (None, None, LATER)
 
 
 def test_a_heartbeat_changes_only_its_time() -> None:
-    rich = replace(EXPIRED, flaps=2, refused_at=START, weight=4.0)
-    assert rich.with_heartbeat(LATER) == replace(rich, last_heartbeat=LATER)
+    rich = EXPIRED._replace(flaps=2, refused_at=START, weight=4.0)
+    assert rich.with_heartbeat(LATER) == rich._replace(last_heartbeat=LATER)
 
 
 @pytest.mark.parametrize("gone", [DEREGISTERED, TOMBSTONE])
 def test_a_late_heartbeat_is_only_noted_as_refused(gone: ModelInstance) -> None:
-    assert gone.with_heartbeat(LATER + TIMEOUT) == replace(gone, refused_at=LATER + TIMEOUT)
+    assert gone.with_heartbeat(LATER + TIMEOUT) == gone._replace(refused_at=LATER + TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +54,7 @@ def test_a_late_heartbeat_is_only_noted_as_refused(gone: ModelInstance) -> None:
     ],
 )
 def test_a_heartbeat_moves_back_only_one_that_a_wrong_clock_wrote(ahead: timedelta, stored: object) -> None:
-    instance = replace(HEALTHY, last_heartbeat=START + ahead)
+    instance = HEALTHY._replace(last_heartbeat=START + ahead)
     assert instance.with_heartbeat(START).last_heartbeat == stored
     assert instance.registered(SENT, START).last_heartbeat == stored
 
@@ -81,13 +80,13 @@ def test_a_drain_of_an_instance_that_came_disabled_has_no_time() -> None:
 
 
 def test_a_heartbeat_and_a_register_keep_every_fact_of_a_drain() -> None:
-    drained = replace(HEALTHY.drained(LATER, by="192.0.2.7", reason="disk"), flaps=3, refused_at=START)
-    assert drained.with_heartbeat(LATER) == replace(drained, last_heartbeat=LATER)
-    assert drained.registered(SENT, LATER) == replace(drained, last_heartbeat=LATER, refused_at=None)
+    drained = HEALTHY.drained(LATER, by="192.0.2.7", reason="disk")._replace(flaps=3, refused_at=START)
+    assert drained.with_heartbeat(LATER) == drained._replace(last_heartbeat=LATER)
+    assert drained.registered(SENT, LATER) == drained._replace(last_heartbeat=LATER, refused_at=None)
 
 
 def test_a_removed_instance_that_comes_back_is_new() -> None:
-    flapping = replace(TOMBSTONE, flaps=3)
+    flapping = TOMBSTONE._replace(flaps=3)
     assert flapping.registered(SENT, LATER) == ModelInstance.first(SENT, LATER)
 
 

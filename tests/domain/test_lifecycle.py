@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -35,10 +34,10 @@ CAUSE = Cause("register", WORKER)
         (HEALTHY, -TIMEOUT, "healthy"),
         (DISABLED, TIMEOUT, "drained"),
         (DISABLED, TIMEOUT + MICRO, "unhealthy"),
-        (replace(HEALTHY, check_healthy=False), 99 * TIMEOUT, "healthy"),
-        (replace(DISABLED, check_healthy=False), 99 * TIMEOUT, "drained"),
+        (HEALTHY._replace(check_healthy=False), 99 * TIMEOUT, "healthy"),
+        (DISABLED._replace(check_healthy=False), 99 * TIMEOUT, "drained"),
         (DEREGISTERED, timedelta(), "deregistered"),
-        (replace(DISABLED, deregistered_at=LATER), 99 * TIMEOUT, "deregistered"),
+        (DISABLED._replace(deregistered_at=LATER), 99 * TIMEOUT, "deregistered"),
     ],
 )
 def test_the_state_follows_from_the_facts_and_the_time(instance: ModelInstance, age: timedelta, state: str) -> None:
@@ -53,7 +52,7 @@ def test_the_state_follows_from_the_facts_and_the_time(instance: ModelInstance, 
         (EXPIRED, False),
         (DEREGISTERED, False),
         (TOMBSTONE, False),
-        (replace(HEALTHY, check_healthy=False), False),
+        (HEALTHY._replace(check_healthy=False), False),
     ],
 )
 def test_silence_expires_only_an_instance_with_a_heartbeat_to_miss(instance: ModelInstance, *, expires: bool) -> None:
@@ -64,12 +63,12 @@ def test_silence_expires_only_an_instance_with_a_heartbeat_to_miss(instance: Mod
     ("instance", "gone"),
     [
         (HEALTHY, True),
-        (replace(HEALTHY, check_healthy=False), False),
+        (HEALTHY._replace(check_healthy=False), False),
         (DISABLED, False),
         (DEREGISTERED, True),
         (DEREGISTERED.with_heartbeat(LATER + TIMEOUT), False),
         (DEREGISTERED.drained(LATER, by=None, reason=None), False),
-        (replace(TOMBSTONE, enabled=False), True),
+        (TOMBSTONE._replace(enabled=False), True),
     ],
 )
 def test_what_is_long_gone(instance: ModelInstance, *, gone: bool) -> None:
@@ -98,7 +97,7 @@ def test_a_tombstone_lasts_for_one_timeout_after_the_last_heartbeat_that_it_refu
 )
 def test_a_tombstone_is_held_through_an_outage(since: timedelta, *, forgotten: bool) -> None:
     hold = Hold(START, START + timedelta(seconds=90), START + timedelta(seconds=150))
-    tombstone = replace(TOMBSTONE, deregistered_at=START + since)
+    tombstone = TOMBSTONE._replace(deregistered_at=START + since)
     assert is_forgotten(tombstone, START + timedelta(seconds=149), timedelta(seconds=50), hold) is forgotten
 
 
@@ -141,7 +140,7 @@ def test_the_changes_of_a_command(
     if after is None:
         assert announced is None
     else:
-        assert announced == replace(after, announced_state=state_of(after, LATER, TIMEOUT))
+        assert announced == after._replace(announced_state=state_of(after, LATER, TIMEOUT))
 
 
 def test_a_command_without_a_change_makes_no_new_facts() -> None:
@@ -159,7 +158,7 @@ def test_a_drain_of_an_unhealthy_instance_is_announced() -> None:
 @pytest.mark.parametrize("instance", [HEALTHY, DISABLED])
 def test_an_expiry_is_counted(instance: ModelInstance) -> None:
     after, (change,) = evaluation(START + 2 * TIMEOUT).announce_expiry(instance)
-    assert after == replace(instance, announced_state=InstanceState.UNHEALTHY, flaps=1)
+    assert after == instance._replace(announced_state=InstanceState.UNHEALTHY, flaps=1)
     assert (change.old, change.new) == (instance.announced_state, "unhealthy")
     assert (change.time, change.key, change.cause) == (START + TIMEOUT, KEY, BY_EXPIRY)
 

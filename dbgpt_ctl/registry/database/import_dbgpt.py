@@ -7,7 +7,7 @@ sends the next heartbeat.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,8 +83,7 @@ class Candidate(NamedTuple):
             return first
         deregistered_at = now if self.state is InstanceState.DEREGISTERED else None
         evaluated_at = min(now, hold.gone_at) if hold else now
-        return replace(
-            first,
+        return first._replace(
             last_heartbeat=evaluated_at - 2 * timeout,
             deregistered_at=deregistered_at,
             announced_state=self.state,

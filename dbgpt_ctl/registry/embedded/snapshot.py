@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,6 @@ FORMAT = "dbgpt_ctl snapshot"
 VERSION = 2
 _READABLE = (1, VERSION)
 _TIMES = ("registered_at", "last_heartbeat", "deregistered_at", "refused_at", "drained_at")
-_FACTS = tuple(fact.name for fact in fields(ModelInstance) if fact.name != "key")
 _EVENT = ("id", "time", *InstanceKey._fields, "old", "new", "verb", "actor", "address", "reason")
 
 
@@ -136,8 +135,8 @@ def _encoded(snapshot: Snapshot) -> bytes:
             "format": FORMAT,
             "version": VERSION,
             "pulse": asdict(snapshot.pulse) if snapshot.pulse else None,
-            "columns": [*InstanceKey._fields, *_FACTS],
-            "instances": [_instance_row(instance) for instance in snapshot.instances],
+            "columns": [*InstanceKey._fields, *ModelInstance._fields[1:]],
+            "instances": [[*key, *facts] for key, *facts in snapshot.instances],
             "stream": snapshot.stream,
             "last_id": snapshot.last_id,
             "complete": snapshot.complete,
@@ -145,10 +144,6 @@ def _encoded(snapshot: Snapshot) -> bytes:
             "events": [_event_row(event.id, event.change) for event in snapshot.events],
         }
     )
-
-
-def _instance_row(instance: ModelInstance) -> list[object]:
-    return [*instance.key, *(getattr(instance, name) for name in _FACTS)]
 
 
 def _event_row(number: int, change: Change) -> tuple[object, ...]:

@@ -5,7 +5,6 @@ Synchronous, and time is an argument: each call is atomic because nothing waits 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -111,7 +110,7 @@ class RegistryState:
         if step:
             for instance in list(self._index.instances()):
                 heartbeat = moved_back(instance.last_heartbeat, now, step) or now
-                self._index.put(replace(instance, last_heartbeat=heartbeat))
+                self._index.put(instance._replace(last_heartbeat=heartbeat))
             self.changes += 1
         if step or self.pulse.gone_at != before.gone_at:
             self._reset_expiries(now)
@@ -154,7 +153,7 @@ class RegistryState:
         evaluation = self._evaluation(now)
         for instance in snapshot.instances[: self._max_instances]:
             announced = instance.announced_state if snapshot.stream else evaluation.state_of(instance)
-            self._index.put(replace(instance, announced_state=announced))
+            self._index.put(instance._replace(announced_state=announced))
         stream = snapshot.stream if snapshot.stream and snapshot.complete else self.log.stream
         self.log.restore(stream, snapshot.last_id, snapshot.events)
         self._reset_expiries(now)

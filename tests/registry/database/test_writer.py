@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,7 +54,7 @@ async def test_a_register_that_brings_no_news_is_a_heartbeat(
     await asyncio.gather(*(registry.register(each) for each in everybody), *(map(registry.heartbeat, everybody)))
     assert len(statements) == 1
     after = (await registry.list()).entries
-    assert [each.instance for each in after] == [replace(each.instance, last_heartbeat=now) for each in before]
+    assert [each.instance for each in after] == [each.instance._replace(last_heartbeat=now) for each in before]
 
 
 @pytest.mark.anyio

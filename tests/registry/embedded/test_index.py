@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance, Registration
@@ -80,7 +79,7 @@ def test_tombstones_are_in_no_listing_and_the_oldest_is_known() -> None:
         index.put(instance(port=port).deregistered(at(seconds), remove=True))
     assert keys(listed(index)) == [("qwen@llm", 3)]
     assert (len(index), index.oldest_tombstone()) == (3, instance(port=2).key)
-    index.put(replace(instance(port=2), removed=False))
+    index.put(instance(port=2)._replace(removed=False))
     assert index.oldest_tombstone() == instance(port=1).key
     index.remove(instance(port=1).key)
     assert (len(index), index.oldest_tombstone()) == (2, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from tests.support.clock import ManualClock
 
 TIMEOUT = timedelta(seconds=60)
 LIVE = Registration(InstanceKey("qwen@llm", "10.0.0.4", 8001))
-DEAD = replace(LIVE, key=LIVE.key._replace(port=8002))
-DRAINED = replace(LIVE, key=LIVE.key._replace(port=8003), enabled=False)
-GONE = replace(LIVE, key=LIVE.key._replace(port=8004))
+DEAD = LIVE._replace(key=LIVE.key._replace(port=8002))
+DRAINED = LIVE._replace(key=LIVE.key._replace(port=8003), enabled=False)
+GONE = LIVE._replace(key=LIVE.key._replace(port=8004))
 
 
 def registry_of(clock: ManualClock, path: Path | None = None) -> EmbeddedModelRegistry:

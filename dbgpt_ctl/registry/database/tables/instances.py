@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import datetime, timedelta
 from itertools import chain
 from sys import intern
@@ -44,7 +43,7 @@ __all__ = [
 ]
 
 IDENTITY = tuple(INSTANCES.primary_key)
-FACTS = tuple(field.name for field in fields(ModelInstance) if field.name != "key")
+FACTS = ModelInstance._fields[1:]
 """The names of all facts; the columns of `INSTANCES` are the identity and these, in this order."""
 RegisteredValues = tuple[float, str | None]
 """The values in a register that may differ from the stored ones: the weight and the prompt template."""
@@ -179,7 +178,7 @@ def tombstones(connection: Connection) -> list[ModelInstance]:
 
 def insert_rows(connection: Connection, instances: Iterable[ModelInstance]) -> None:
     """Inserts new rows. Fails, and with it the transaction, when another controller was first to insert one."""
-    rows = [instance.key._asdict() | {name: getattr(instance, name) for name in FACTS} for instance in instances]
+    rows = [key._asdict() | dict(zip(FACTS, facts, strict=True)) for key, *facts in instances]
     connection.execute(insert(INSTANCES), rows)
 
 

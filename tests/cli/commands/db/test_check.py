@@ -6,7 +6,6 @@ neighbours (test_db.py).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,7 +39,7 @@ def host(place: str, secs: float | None, within: float = 0.0) -> HostClock:
 
 
 def instance(model: str = "qwen@llm", **facts: Any) -> ModelInstance:
-    return replace(ModelInstance.first(sent(model), NOW), **facts)
+    return ModelInstance.first(sent(model), NOW)._replace(**facts)
 
 
 class Case(NamedTuple):

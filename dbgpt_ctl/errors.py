@@ -40,8 +40,13 @@ class CtlError(Exception):
 
     code: ClassVar[str] = "error"
     title: ClassVar[str] = "Error"
+    """The words of `code`, where a class does not set another one."""
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
+
+    def __init_subclass__(cls) -> None:
+        if "title" not in vars(cls):
+            cls.title = cls.code.replace("_", " ").capitalize()
 
 
 class UsageError(CtlError):
@@ -57,7 +62,6 @@ class InvalidInstance(UsageError):
     """A field of an instance or of a query is missing or wrong. `field` is its name in the API."""
 
     code = "invalid_instance"
-    title = "Invalid instance"
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -68,14 +72,12 @@ class CannotListen(CtlError):
     """The address to serve on is in use, not allowed, or not an address of this machine."""
 
     code = "cannot_listen"
-    title = "Cannot listen"
 
 
 class BodyTooLarge(CtlError):
     """The body of a request exceeds the limit."""
 
     code = "body_too_large"
-    title = "Body too large"
     http_status = 413
     exit_code = 6
 
@@ -84,7 +86,6 @@ class UnsupportedMediaType(CtlError):
     """The declared media type of the body is not JSON."""
 
     code = "unsupported_media_type"
-    title = "Unsupported media type"
     http_status = 415
     exit_code = 6
 
@@ -93,14 +94,12 @@ class RegistryError(CtlError):
     """The registry could not do what the call requires."""
 
     code = "registry_error"
-    title = "Registry error"
 
 
 class RegistryFull(RegistryError):
     """The registry already holds `max_instances`, and this would be one more."""
 
     code = "registry_full"
-    title = "Registry full"
     http_status = 429
     exit_code = 6
 
@@ -117,7 +116,6 @@ class RegistryUnavailable(RegistryError):
     """The registry cannot be reached now; the same call may succeed later. `retry_after` is in seconds."""
 
     code = "registry_unavailable"
-    title = "Registry unavailable"
     http_status = 503
     exit_code = 3
 
@@ -130,21 +128,18 @@ class TooManyWatchers(RegistryUnavailable):
     """This controller has reached its limit of watchers; another controller may accept one."""
 
     code = "too_many_watchers"
-    title = "Too many watchers"
 
 
 class RegistryUnusable(RegistryError):
     """The registry answers, and waiting does not help: a wrong password, a schema of a newer release."""
 
     code = "registry_unusable"
-    title = "Registry unusable"
 
 
 class VerbNotSupported(RegistryError):
     """DB-GPT's own controller, to which this one forwards, does not have this call."""
 
     code = "not_supported"
-    title = "Not supported"
     http_status = 501
     exit_code = 6
 
@@ -153,7 +148,6 @@ class ConditionNotMet(CtlError):
     """A condition that was waited for did not come true in time, or a required condition does not hold."""
 
     code = "condition_not_met"
-    title = "Condition not met"
     exit_code = 5
 
 
@@ -205,7 +199,6 @@ class ControllerError(CtlError):
     """
 
     code = "controller_error"
-    title = "Controller error"
     http_status = 502
     kind: ErrorKind = ErrorKind.FAILED
 
@@ -254,7 +247,6 @@ class ControllerUnreachable(ControllerError):
     """No controller answered in time, or none that answered could serve (502, 503, 504)."""
 
     code = "controller_unreachable"
-    title = "Controller unreachable"
     exit_code = 3
     kind = ErrorKind.NO_ANSWER
 
@@ -276,7 +268,6 @@ class NotAllowed(ControllerRefused):
     """The controller wants other credentials (401) or forbids it (403)."""
 
     code = "not_allowed"
-    title = "Not allowed"
     exit_code = 7
     kind = ErrorKind.NOT_ALLOWED
 
@@ -285,7 +276,6 @@ class NotSupported(ControllerRefused):
     """The controller has no /api/v1: it is DB-GPT's own, forwards to one, or is an older ctl."""
 
     code = VerbNotSupported.code
-    title = VerbNotSupported.title
     http_status = 501
     kind = ErrorKind.NOT_SUPPORTED
 
@@ -294,14 +284,12 @@ class ControllerFailed(ControllerError):
     """The controller failed (500), or what answered is not a controller."""
 
     code = "controller_failed"
-    title = "Controller failed"
 
 
 class NotFound(ControllerError):
     """The instance or object that the call names does not exist."""
 
     code = "not_found"
-    title = "Not found"
     http_status = 404
     exit_code = 4
     kind = ErrorKind.NOT_FOUND

@@ -13,6 +13,8 @@ from urllib.parse import urlencode
 
 from dbgpt_ctl.client import responses
 from dbgpt_ctl.client.failover import Request
+from dbgpt_ctl.client.models import ControllerStatus, Drained, EventReport, Inventory, KnownInstance, read_keys
+from dbgpt_ctl.domain.fields import sent_fields
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import ControllerRefused, NotSupported
 from dbgpt_ctl.traceparent import CURRENT
@@ -24,15 +26,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.failover import Failover, Flow, Read
-    from dbgpt_ctl.client.models import (
-        ControllerHealth,
-        ControllerStatus,
-        Drained,
-        EventReport,
-        Inventory,
-        KnownInstance,
-    )
-    from dbgpt_ctl.client.responses import Answer
+    from dbgpt_ctl.client.models import Answer, ControllerHealth
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.traceparent import TraceContext
 
@@ -58,12 +52,12 @@ class Calls:
 
     def register(self, sent: Registration) -> Flow[None]:
         """Registers the instance, or updates and revives a known one."""
-        if not (yield from self._send("POST", MODELS, responses.read_verdict, wire_fields(sent))):
+        if not (yield from self._send("POST", MODELS, responses.read_verdict, sent_fields(sent))):
             raise ControllerRefused(f"the controller answered false to the register of {sent.key}")
 
     def heartbeat(self, sent: Registration) -> Flow[bool]:
         """Reports that the instance is alive. False if it was deregistered: it has to register again."""
-        return self._send("POST", HEARTBEAT, responses.read_verdict, wire_fields(sent))
+        return self._send("POST", HEARTBEAT, responses.read_verdict, sent_fields(sent))
 
     def deregister(self, key: InstanceKey, *, remove: bool = False) -> Flow[bool]:
         """Takes the instance out of service, with `remove` out of the lists too.
@@ -71,7 +65,7 @@ class Calls:
         False if it was never registered; DB-GPT's own controller answers True to that as well.
         """
         # DB-GPT's clients send all ten keys in the query; only the identity and `remove` count.
-        target = _with_query(MODELS, wire_fields(Registration(key), remove=remove))
+        target = _with_query(MODELS, sent_fields(Registration(key), remove=remove))
         return self._send("DELETE", target, responses.read_verdict)
 
     def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Flow[Inventory]:
@@ -89,7 +83,7 @@ class Calls:
         self, model_name: str | None = None, *, host: str | None = None, state: str | None = None
     ) -> Flow[Inventory]:
         """All facts of the instances: of all, or of those of this `NAME@TYPE`, host and state. Raises NotSupported."""
-        return self._get("instances", responses.read_inventory, model_name=model_name, host=host, state=state)
+        return self._get("instances", Inventory.read, model_name=model_name, host=host, state=state)
 
     def inventory(
         self, model_name: str | None = None, *, host: str | None = None, require_complete: bool = False
@@ -109,15 +103,15 @@ class Calls:
 
     def get(self, key: InstanceKey) -> Flow[KnownInstance]:
         """One instance, also if it was removed a short time ago. Raises NotFound, NotSupported."""
-        return self._get("instance", responses.read_instance, **key._asdict())
+        return self._get("instance", KnownInstance.in_answer, **key._asdict())
 
     def drain(self, key: InstanceKey, *, reason: str | None = None) -> Flow[Drained]:
         """Keeps requests from the instance until `undrain`. Repeatable. Raises NotFound, NotSupported."""
-        return self._post("drain", responses.read_drained, **key._asdict(), reason=reason)
+        return self._post("drain", Drained.read, **key._asdict(), reason=reason)
 
     def undrain(self, key: InstanceKey) -> Flow[Drained]:
         """Ends a drain. Repeatable. Raises NotFound, NotSupported."""
-        return self._post("undrain", responses.read_drained, **key._asdict())
+        return self._post("undrain", Drained.read, **key._asdict())
 
     def prune(self, older_than: timedelta, *, dry_run: bool = False) -> Flow[builtins.list[InstanceKey]]:
         """Removes the instances that have been unhealthy or deregistered for longer, never drained ones, and returns
@@ -126,7 +120,7 @@ class Calls:
         Repeating it is safe, but returns only what was left: the answer to a lost call is lost.
         """
         seconds = older_than.total_seconds()
-        return self._post("prune", responses.read_pruned, older_than_secs=seconds, dry_run=dry_run)
+        return self._post("prune", read_keys, older_than_secs=seconds, dry_run=dry_run)
 
     def events(
         self,
@@ -141,11 +135,11 @@ class Calls:
         """The first `limit` changes of state after the id `after`; without it the last ones. Raises NotSupported."""
         since_text = None if since is None else since.isoformat()
         query = {"after": after, "since": since_text, "model_name": model_name, "host": host, "port": port}
-        return self._get("events", responses.read_events, **query, limit=limit)
+        return self._get("events", EventReport.read, **query, limit=limit)
 
     def status(self) -> Flow[ControllerStatus]:
         """The state of the controller that answers. Raises NotSupported."""
-        return self._get("status", responses.read_status)
+        return self._get("status", ControllerStatus.read)
 
     def watch(
         self, *, model_name: str | None = None, host: str | None = None, cursor: str | None = None
@@ -164,22 +158,6 @@ class Calls:
         body = None if fields is None else json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
         first, timeout = self.failover.addresses[0], self.failover.timeout
         return self.failover.call(Request(method, first, target, body, timeout, self.trace(), self.actor), read)
-
-
-def wire_fields(sent: Registration, *, remove: bool = False) -> dict[str, Any]:
-    """The ten keys that DB-GPT's clients send. `healthy` is always false: the controller decides (docs/protocol.md)."""
-    return {
-        "model_name": sent.key.model_name,
-        "host": sent.key.host,
-        "port": sent.key.port,
-        "weight": sent.weight,
-        "check_healthy": sent.check_healthy,
-        "healthy": False,
-        "enabled": sent.enabled,
-        "prompt_template": sent.prompt_template,
-        "last_heartbeat": None,
-        "remove_from_registry": remove,
-    }
 
 
 def _given(**fields: Any) -> dict[str, Any]:

@@ -70,8 +70,11 @@ class ModelRegistryClient:
         if choice_type not in {"latest_first", "random"}:
             raise UsageError(f"choice_type {choice_type!a} is neither latest_first nor random")
         self._addresses = parse_addresses(urls if isinstance(urls, str) else ",".join(urls))
+        self._healthy: dict[Address, bool] = {}
         self._calls = Calls(
-            Failover(self._addresses, timeout, monotonic, "set urls", order=self._order, observe=self._note_health)
+            Failover(
+                self._addresses, timeout, monotonic, "set urls", order=self._order, observe=self._healthy.__setitem__
+            )
         )
         self._options = client_options(self._addresses, trust_env=trust_env)
         self._transport = transport
@@ -81,7 +84,6 @@ class ModelRegistryClient:
         self._check_health = check_health
         self._check_interval = health_check_interval_secs
         self._check_timeout = health_check_timeout_secs
-        self._healthy: dict[Address, bool] = {}
         self._checked_at: float | None = None
         self._checks: list[asyncio.Task[None]] = []
 
@@ -146,9 +148,6 @@ class ModelRegistryClient:
         if self._check_health:
             addresses = [address for address in addresses if self._healthy.get(address)] or addresses
         return self._chooser.sample(addresses, len(addresses)) if self._choice_type == "random" else addresses
-
-    def _note_health(self, address: Address, healthy: bool) -> None:  # noqa: FBT001 - a callback's signature
-        self._healthy[address] = healthy
 
     async def _wait_until_one_is_healthy(self) -> None:
         deadline = self._monotonic() + self._check_timeout

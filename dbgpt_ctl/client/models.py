@@ -1,7 +1,7 @@
 """What a controller reports, as values: instances, events, its status and its health. No I/O.
 
-Each `read` takes a decoded JSON object and raises ValueError, KeyError or TypeError where it is not what the API sends.
-Unknown keys are ignored: a newer controller may send more.
+Each `read` takes a decoded JSON object, or the answer that holds it, and raises ValueError, KeyError or TypeError where
+it is not what the API sends. Unknown keys are ignored: a newer controller may send more.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WatchedKind: TypeAlias = Literal["ready", "change", "reset", "dropped", "leaving"]
+
+
+class Answer(NamedTuple):
+    """The decoded body of a 200 of /api/v1, the registry's time, and the URL of the controller without secrets."""
+
+    fields: Any
+    time: datetime | None
+    controller: str
 
 
 @dataclass(slots=True)
@@ -84,6 +92,11 @@ class KnownInstance:
             time=time,
         )
 
+    @classmethod
+    def in_answer(cls, answer: Answer) -> KnownInstance:
+        """From an answer that holds one `instance`."""
+        return cls.read(answer.fields["instance"], answer.time)
+
     @property
     def key(self) -> InstanceKey:
         """Verbatim, not stripped."""
@@ -115,6 +128,20 @@ class Inventory:
     registry_time: datetime | None = None
     """`time` where the registry's clock is not the controller's own (header X-Ctl-Time); else None."""
 
+    @classmethod
+    def read(cls, answer: Answer) -> Inventory:
+        """From /api/v1/instances."""
+        inventory = cls(
+            answer.fields["instances"],
+            complete=True,
+            controller=answer.controller,
+            time=answer.time,
+            stale_since=read_time(answer.fields.get("stale_since")),
+            held_until=read_time(answer.fields.get("held_until")),
+        )
+        inventory.instances  # noqa: B018 - a malformed one is found here, and the next controller is tried
+        return inventory
+
     @cached_property
     def instances(self) -> tuple[KnownInstance, ...]:
         """The objects, read."""
@@ -128,6 +155,11 @@ class Drained:
     instance: KnownInstance
     durable: bool
 
+    @classmethod
+    def read(cls, answer: Answer) -> Drained:
+        """From /api/v1/drain and /api/v1/undrain."""
+        return cls(KnownInstance.in_answer(answer), durable=bool(answer.fields["durable"]))
+
 
 @dataclass(frozen=True, slots=True)
 class EventReport(EventPage):
@@ -136,6 +168,19 @@ class EventReport(EventPage):
     objects: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
     controller: str = ""
     """The URL that answered, without secrets."""
+
+    @classmethod
+    def read(cls, answer: Answer) -> EventReport:
+        """From /api/v1/events: one page."""
+        fields = answer.fields
+        return cls(
+            tuple(map(read_event, fields["events"])),
+            str(fields["stream"]),
+            int(fields["last_id"]),
+            missed=fields["missed"] is True,
+            objects=list(fields["events"]),
+            controller=answer.controller,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +242,12 @@ class ControllerStatus:
     """The id of the newest event; None while the registry does not know it."""
 
     @classmethod
-    def read(cls, fields: dict[str, Any], controller: str) -> ControllerStatus:
-        """From the object that /api/v1/status sends."""
+    def read(cls, answer: Answer) -> ControllerStatus:
+        """From /api/v1/status."""
+        fields = answer.fields
         process, registry, settings = fields["controller"], fields["registry"], fields["settings"]
         return cls(
-            controller=controller,
+            controller=answer.controller,
             object=fields,
             version=str(process["version"]),
             time=read_time(fields.get("time")),
@@ -247,6 +293,11 @@ def read_key(fields: Mapping[str, Any]) -> InstanceKey:
     if not (isinstance(name, str) and isinstance(host, str) and isinstance(port, int)):
         raise ValueError("not an identity")  # noqa: TRY004 - callers treat every malformed answer alike
     return InstanceKey(name, host, port)
+
+
+def read_keys(answer: Answer) -> list[InstanceKey]:
+    """The identities of an answer's `instances`, in their order."""
+    return list(map(read_key, answer.fields["instances"]))
 
 
 def read_event(fields: Mapping[str, Any]) -> Event:

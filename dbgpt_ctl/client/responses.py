@@ -15,26 +15,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dbgpt_ctl.client.models import (
-    ControllerHealth,
-    ControllerStatus,
-    Drained,
-    EventReport,
-    Inventory,
-    KnownInstance,
-    read_event,
-    read_key,
-    read_time,
-)
+from dbgpt_ctl.client.models import Answer, ControllerHealth, Inventory, read_key, read_time
 from dbgpt_ctl.errors import Attempt, ControllerRefused, ErrorKind, NotAllowed, NotFound, NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dbgpt_ctl.addresses import Address
-    from dbgpt_ctl.domain.instance import InstanceKey
 
 T = TypeVar("T")
 MAX_REASON_CHARS = 300
@@ -71,14 +60,6 @@ class AttemptFailed(Exception):
         super().__init__(f"{address}: {detail}")
         self.attempt = Attempt(str(address), detail)
         self.kind = kind
-
-
-class Answer(NamedTuple):
-    """The decoded body of a 200 of /api/v1, the registry's time, and the URL of the controller without secrets."""
-
-    fields: Any
-    time: datetime | None
-    controller: str
 
 
 def accept(outcome: Response | NoResponse, address: Address) -> Response:
@@ -177,53 +158,6 @@ def v1_reader(verb: str, read: Callable[[Answer], T]) -> Callable[[Response | No
             raise not_a_controller(address, "200 without what /api/v1 answers") from None
 
     return read_outcome
-
-
-def read_inventory(answer: Answer) -> Inventory:
-    """From /api/v1/instances."""
-    inventory = Inventory(
-        answer.fields["instances"],
-        complete=True,
-        controller=answer.controller,
-        time=answer.time,
-        stale_since=read_time(answer.fields.get("stale_since")),
-        held_until=read_time(answer.fields.get("held_until")),
-    )
-    inventory.instances  # noqa: B018 - a malformed one is found here, and the next controller is tried
-    return inventory
-
-
-def read_instance(answer: Answer) -> KnownInstance:
-    """From /api/v1/instance."""
-    return KnownInstance.read(answer.fields["instance"], answer.time)
-
-
-def read_drained(answer: Answer) -> Drained:
-    """From /api/v1/drain and /api/v1/undrain."""
-    return Drained(KnownInstance.read(answer.fields["instance"], answer.time), durable=bool(answer.fields["durable"]))
-
-
-def read_pruned(answer: Answer) -> list[InstanceKey]:
-    """From /api/v1/prune: the identities in their order."""
-    return list(map(read_key, answer.fields["instances"]))
-
-
-def read_events(answer: Answer) -> EventReport:
-    """From /api/v1/events: one page."""
-    fields = answer.fields
-    return EventReport(
-        tuple(map(read_event, fields["events"])),
-        str(fields["stream"]),
-        int(fields["last_id"]),
-        missed=fields["missed"] is True,
-        objects=list(fields["events"]),
-        controller=answer.controller,
-    )
-
-
-def read_status(answer: Answer) -> ControllerStatus:
-    """From /api/v1/status."""
-    return ControllerStatus.read(answer.fields, answer.controller)
 
 
 def read_stream(outcome: Response | NoResponse, address: Address) -> Address:

@@ -128,7 +128,7 @@ def read_messages(chunks: Iterable[bytes], address: Address) -> Iterator[Message
     for line in _lines(chunks, address):
         size += len(line)
         if size > MAX_MESSAGE_BYTES:
-            raise _too_long(address)
+            raise _malformed(address, "it streams lines without an end")
         if not line:
             if data:
                 yield Message(event or "message", "\n".join(data), last_id)
@@ -149,7 +149,7 @@ def _lines(chunks: Iterable[bytes], address: Address) -> Iterator[bytes]:
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         if any(len(line) > MAX_LINE_BYTES for line in (*lines, rest)):
-            raise _too_long(address)
+            raise _malformed(address, "it streams lines without an end")
         for line in lines:
             yield line.removesuffix(b"\r")
 
@@ -159,10 +159,6 @@ def _text(line: bytes, address: Address) -> str:
         return line.decode()
     except UnicodeDecodeError:
         raise _malformed(address, "what it streams is not UTF-8") from None
-
-
-def _too_long(address: Address) -> ControllerFailed:
-    return _malformed(address, "it streams lines without an end")
 
 
 def _malformed(address: Address, detail: str) -> ControllerFailed:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl import traceparent
 from dbgpt_ctl.controller.api.params import REGISTRATION
-from dbgpt_ctl.domain.fields import parse_bool, parse_key
+from dbgpt_ctl.domain.fields import parse_bool, parse_key, sent_fields
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import CtlError, UsageError
 from dbgpt_ctl.tracing import span
@@ -80,14 +80,14 @@ def _failure(error: Exception) -> Failure:
 
 def _of_body(request: Request) -> dict[str, Any]:
     sent = request.scope.get(REGISTRATION)
-    return {} if sent is None else instance_object(sent)
+    return {} if sent is None else sent_fields(sent)
 
 
 def _of_query(request: Request) -> dict[str, Any]:
     query = request.query_params
     try:
         remove = parse_bool("remove_from_registry", query.get("remove_from_registry"), default=False)
-        return instance_object(Registration(parse_key(query)), remove=remove)
+        return sent_fields(Registration(parse_key(query)), remove=remove)
     except UsageError:
         return {}
 
@@ -95,24 +95,6 @@ def _of_query(request: Request) -> dict[str, Any]:
 def _of_list(request: Request) -> dict[str, Any]:
     query = request.query_params
     return {name: query[name] for name in ("model_name", "healthy_only") if name in query}
-
-
-def instance_object(sent: Registration, *, remove: bool = False) -> dict[str, Any]:
-    """The ten keys of an instance in DB-GPT's traces. `healthy` and `last_heartbeat` are the controller's, not the
-    worker's: they are constants here.
-    """
-    return {
-        "model_name": sent.key.model_name,
-        "host": sent.key.host,
-        "port": sent.key.port,
-        "weight": sent.weight,
-        "check_healthy": sent.check_healthy,
-        "healthy": False,
-        "enabled": sent.enabled,
-        "prompt_template": sent.prompt_template,
-        "last_heartbeat": None,
-        "remove_from_registry": remove,
-    }
 
 
 SPANS = {

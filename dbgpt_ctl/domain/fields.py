@@ -1,4 +1,4 @@
-"""The fields of an instance in a request: a parser for each field, for the key and for the whole registration.
+"""The fields of an instance in a request: how they are sent, and a parser for each field, the key and the registration.
 
 Bodies, queries and references are read by the same parsers, as leniently as by DB-GPT. A wrong value raises
 InvalidInstance, which names the field and quotes the value on one line.
@@ -20,6 +20,22 @@ MAX_TEXT_CHARS = 128
 """Limit of model_name, host and prompt_template: DB-GPT's table has varchar(128)."""
 MAX_REASON_CHARS = 255
 MAX_PORT = 65535
+
+
+def sent_fields(sent: Registration, *, remove: bool = False) -> dict[str, Any]:
+    """The ten keys that DB-GPT's clients send. `healthy` and `last_heartbeat` are the controller's, not the worker's:
+    they are constants here (docs/protocol.md).
+    """
+    return {
+        **sent.key._asdict(),
+        "weight": sent.weight,
+        "check_healthy": sent.check_healthy,
+        "healthy": False,
+        "enabled": sent.enabled,
+        "prompt_template": sent.prompt_template,
+        "last_heartbeat": None,
+        "remove_from_registry": remove,
+    }
 
 
 def parse_registration(fields: Mapping[str, Any]) -> Registration:

@@ -112,15 +112,11 @@ def _rank(controller: ControllerFacts) -> int:
 
 def _error_of(errors: Sequence[ControllerError]) -> ControllerError:
     """One error for all controllers: that of one that answers, if any does."""
-    for error in errors:
-        if isinstance(error, NotAllowed):
-            return error
-    for error in errors:
-        if isinstance(error, NotSupported):
-            return error.advised("ctl health and ctl models list show what it reports")
-    answered = next((error for error in errors if not isinstance(error, ControllerUnreachable)), None)
-    if answered is not None:
-        return answered
+    for kind in (NotAllowed, NotSupported, ControllerError):
+        for error in errors:
+            if isinstance(error, kind) and not isinstance(error, ControllerUnreachable):
+                advice = "ctl health and ctl models list show what it reports"
+                return error.advised(advice) if kind is NotSupported else error
     gravest = next((error for error in errors if error.kind is ErrorKind.NO_ANSWER), errors[0])
     attempts = [attempt for error in errors for attempt in error.attempts]
     return ControllerUnreachable.of_attempts(attempts, gravest.kind, gravest.advice)

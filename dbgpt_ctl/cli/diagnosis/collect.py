@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
     from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.client.models import ControllerStatus
     from dbgpt_ctl.domain.events import Event
 
 T = TypeVar("T")
@@ -144,9 +144,10 @@ def _observe(
 
     Of a controller with /api/v1 only the instances that pass the filter are listed; DB-GPT's own lists all.
     """
-    before = now()
+    before, status = now(), None
     try:
-        status = _status_of(client)
+        with suppress(NotSupported):
+            status = client.status()
         after = now()
         names: Sequence[str | None] = [None]
         if status and str(model_filter):
@@ -155,31 +156,17 @@ def _observe(
     except ControllerError as error:
         return ControllerFacts(url, error), frozenset()
     instances = tuple(known for inventory in inventories for known in inventory.instances if not known.removed)
-    if status is not None:
-        models = frozenset(count.model_name for count in status.models)
-        time, stale_since, held_until = status.time, status.stale_since, status.held_until
-    else:
-        models = frozenset(known.model_name for known in instances)
-        after, time = now(), inventories[0].time
-        stale_since, held_until = inventories[0].stale_since, inventories[0].held_until
+    report = status or inventories[0]
     facts = ControllerFacts(
         url=url,
-        time=next((inventory.time for inventory in inventories if inventory.time), time) or before,
-        skew=_skew(before, after, time),
+        time=next((inventory.time for inventory in inventories if inventory.time), report.time) or before,
+        skew=_skew(before, after if status else now(), report.time),
         status=status,
-        stale_since=stale_since,
-        held_until=held_until,
+        stale_since=report.stale_since,
+        held_until=report.held_until,
         instances=instances,
     )
-    return facts, models
-
-
-def _status_of(client: ControllerClient) -> ControllerStatus | None:
-    """None for DB-GPT's own controller."""
-    try:
-        return client.status()
-    except NotSupported:
-        return None
+    return facts, frozenset(counted.model_name for counted in (status.models if status else instances))
 
 
 def _skew(before: datetime, after: datetime, theirs: datetime | None) -> timedelta | None:

@@ -1,4 +1,8 @@
-"""Groups whose commands are imported and built on first use: of some thirty commands, a command line needs one."""
+"""Groups whose commands are imported and built on first use.
+
+Of some thirty commands, a command line needs one: `ctl models list` takes 0.14 s of CPU time, and 0.18 s when all are
+built (medians of 20 pairs).
+"""
 
 from __future__ import annotations
 

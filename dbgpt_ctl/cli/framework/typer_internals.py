@@ -4,7 +4,7 @@ Written for Typer 0.29; pyproject.toml has the upper pin. Where Typer lacks what
 leaves Typer as it is: commands work without it. tests/cli/framework/test_typer_internals.py fails with a plain message
 then.
 
-    skip_pydantic    `ctl models list` takes 0.16 s of CPU time, and 0.23 s without it (medians of 20 pairs)
+    skip_pydantic    `ctl models list` takes 0.15 s of CPU time, and 0.22 s without it (medians of 20 pairs)
     hide_type        costs and saves nothing: the help shows `NAME` instead of `NAME <list[str]>`
     ShellComplete    the base class of completion and its registration, which Typer does not export; without them,
                      completion offers nothing

@@ -19,7 +19,7 @@ from benchmarks import charts
 from dbgpt_ctl.cli import app
 from dbgpt_ctl.settings.load import knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
-from dbgpt_ctl.settings.value_types import Seconds
+from dbgpt_ctl.settings.value_types import seconds
 from scripts import generate, picture
 from tests.support.documents import DOCUMENTS, Block, anchors, blocks, links
 from tests.support.process import ROOT
@@ -69,7 +69,7 @@ def test_env_example_uncommented_is_all_defaults(settings: type[Settings]) -> No
 def test_a_new_knob_is_one_field_and_needs_new_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True, repr=False)
     class Grown(ControllerSettings):
-        shutdown_grace_secs: float = knob(12.0, Seconds(), "seconds to wait")
+        shutdown_grace_secs: float = knob(12.0, seconds(), "seconds to wait")
 
     before = generate.env_example(), generate.settings_tables()
     monkeypatch.setitem(generate.SECTIONS, "`ctl serve`", Grown)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.masking import HIDDEN, quote
-from dbgpt_ctl.settings.value_types import Kind, Password
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from dbgpt_ctl.settings.value_types import Kind
 
 PREFIX = "CONTROLLER_"
 DEFAULT_ENV_FILE = ".env"
@@ -32,7 +33,7 @@ class Knob(NamedTuple):
     default: Any
     kind: Kind
     help: str
-    aliases: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     shared_with: str = ""
 
@@ -61,18 +62,12 @@ class Knob(NamedTuple):
         return "" if value is None else str(shown).lower() if isinstance(shown, bool) else str(shown)
 
 
-def knob(
-    default: Any,
-    kind: Kind,
-    text: str,
-    *,
-    aliases: tuple[str, ...] = (),
-    shared: tuple[str, ...] = (),
-    shared_with: str = "",
-) -> Any:
-    """A field of a settings class whose name is the setting's. `text` is its help: a phrase without a full stop."""
-    metadata = {"kind": kind, "help": text, "aliases": aliases, "shared": shared, "shared_with": shared_with}
-    return field(default=default, metadata=metadata)
+def knob(default: Any, kind: Kind, text: str, **further: Any) -> Any:
+    """A field of a settings class whose name is the setting's. `text` is its help: a phrase without a full stop.
+
+    `further` are other fields of its `Knob`.
+    """
+    return field(default=default, metadata={"kind": kind, "help": text, **further})
 
 
 def knobs_of(settings: Settings | type[Settings]) -> tuple[Knob, ...]:
@@ -180,7 +175,7 @@ def _subject(knob: Knob, text: str, error: Exception) -> str:
         return f"{knob.name}:"
     if not text.strip():
         return knob.name
-    return f"{knob.name} {HIDDEN if isinstance(knob.kind, Password) else quote(text)}"
+    return f"{knob.name} {HIDDEN if knob.kind.holds_secret(text) else quote(text)}"
 
 
 def find_variables(environ: Mapping[str, str], env_file: str | None, shared: Iterable[str] = ()) -> dict[str, Found]:

@@ -15,17 +15,17 @@ from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.load import Knob, Settings, knob, knobs_of, remarks_on
 from dbgpt_ctl.settings.masking import read_secret_file
 from dbgpt_ctl.settings.value_types import (
-    Headers,
-    Host,
-    Hosts,
+    HEADERS,
+    HOST,
+    HOSTS,
+    PASSWORD,
+    RATIO,
+    SWITCH,
+    URLS,
     Kind,
-    Password,
-    Ratio,
-    Seconds,
-    Switch,
-    Urls,
-    Whole,
-    Word,
+    seconds,
+    whole,
+    word,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ SERVICE_INTERVAL_SECS = 20
 """DB-GPT's fixed heartbeat interval of WorkerManager@service: a timeout must be longer than this."""
 OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_"
 """The prefix of OpenTelemetry's variables for all signals; the variables for traces alone go before them."""
-_PORT = Whole(1, 65535)
+_PORT = whole(1, 65535)
 
 
 def _otlp(name: str, default: Any, kind: Kind, text: str) -> Any:
@@ -53,11 +53,11 @@ class ClientSettings(Settings):
 
     address: str = knob(
         "http://127.0.0.1:8000",
-        Urls(),
+        URLS,
         "URL of the controller; several, separated by commas, are tried in turn",
         aliases=("-a",),
     )
-    request_timeout: float = knob(5.0, Seconds(3600), "timeout of one request, in seconds")
+    request_timeout: float = knob(5.0, seconds(3600), "timeout of one request, in seconds")
     context: str | None = field(default=None, kw_only=True)
     """The name of the context in use, if any (see `settings.contexts`)."""
     context_origin: str | None = field(default=None, kw_only=True, compare=False)
@@ -76,39 +76,39 @@ class ClientSettings(Settings):
 class ControllerSettings(Settings):
     """The knobs of `ctl serve`."""
 
-    host: str = knob("127.0.0.1", Host(), "address to listen on; 0.0.0.0 or :: for all")
+    host: str = knob("127.0.0.1", HOST, "address to listen on; 0.0.0.0 or :: for all")
     port: int = knob(8000, _PORT, "port to listen on")
     registry_type: str = knob(
         "embedded",
-        Word("embedded", "database"),
+        word("embedded", "database"),
         "where instances are kept: in memory or in a database",
         aliases=("--registry",),
     )
-    registry_db_type: str = knob("mysql", Word(*DATABASE_TYPES), "kind of the database; MariaDB is mysql")
+    registry_db_type: str = knob("mysql", word(*DATABASE_TYPES), "kind of the database; MariaDB is mysql")
     registry_db_name: str = knob(
         "dbgpt", Kind("NAME"), "name of the MySQL database; for sqlite the path of the file, which has no default"
     )
     registry_db_host: str | None = knob(
-        None, Hosts(), "host of the MySQL server; for a cluster several, separated by commas, tried in turn"
+        None, HOSTS, "host of the MySQL server; for a cluster several, separated by commas, tried in turn"
     )
     registry_db_port: int = knob(3306, _PORT, "port of the MySQL server")
     registry_db_user: str | None = knob(None, Kind("USER"), "user at the MySQL server")
     registry_db_password: str | None = knob(
-        None, Password(), "password at the MySQL server; other users of the machine can read the flag"
+        None, PASSWORD, "password at the MySQL server; other users of the machine can read the flag"
     )
     registry_db_password_file: str | None = knob(None, Kind("PATH"), "file that holds the password at the MySQL server")
     registry_db_ssl_ca: str | None = knob(
         None, Kind("PATH"), "PEM file with the certificates to trust; with one, connections to MySQL are encrypted"
     )
-    registry_db_pool_size: int = knob(5, Whole(1, 1000), "connections to the database that stay open")
-    registry_db_max_overflow: int = knob(10, Whole(0, 1000), "additional connections to the database under load")
-    heartbeat_interval_secs: float = knob(20.0, Seconds(), "seconds between two heartbeats of a worker")
+    registry_db_pool_size: int = knob(5, whole(1, 1000), "connections to the database that stay open")
+    registry_db_max_overflow: int = knob(10, whole(0, 1000), "additional connections to the database under load")
+    heartbeat_interval_secs: float = knob(20.0, seconds(), "seconds between two heartbeats of a worker")
     heartbeat_timeout_secs: float = knob(
-        60.0, Seconds(), "seconds after its last heartbeat from which an instance is unhealthy"
+        60.0, seconds(), "seconds after its last heartbeat from which an instance is unhealthy"
     )
     remove_after_secs: float = knob(
         7 * 24 * 3600.0,
-        Seconds(zero=True),
+        seconds(zero=True),
         "seconds after which an unhealthy or deregistered instance is removed, unless it is drained; 0: never",
     )
     snapshot_file: str | None = knob(
@@ -118,13 +118,13 @@ class ControllerSettings(Settings):
     )
     shutdown_grace_secs: float | None = knob(
         None,
-        Seconds(3600, zero=True),
+        seconds(3600, zero=True),
         "seconds to serve on after SIGTERM, with health 503, so that clients use another controller; if not set: 12 "
         "with a database registry, else 0",
     )
-    max_instances: int = knob(200_000, Whole(1, 1_000_000_000), "most instances to keep; further new ones are refused")
-    remote_addr: str | None = knob(None, Urls(), "URL of another controller to forward to, in place of a registry")
-    log_level: str = knob("info", Word("debug", "info", "warning", "error", "critical"), "lowest severity to log")
+    max_instances: int = knob(200_000, whole(1, 1_000_000_000), "most instances to keep; further new ones are refused")
+    remote_addr: str | None = knob(None, URLS, "URL of another controller to forward to, in place of a registry")
+    log_level: str = knob("info", word("debug", "info", "warning", "error", "critical"), "lowest severity to log")
     log_file: str | None = knob(None, Kind("PATH"), "file to log to, rotated; without one: standard error")
     tracer_file: str | None = knob(
         None, Kind("PATH"), "file for traces as JSON lines, one per day, for `dbgpt trace list`; without one: none"
@@ -132,15 +132,15 @@ class ControllerSettings(Settings):
     tracer_storage_cls: str | None = knob(
         None, Kind("MODULE:CLASS"), "class of your own that receives the traces, as package.module:Class"
     )
-    tracer_sample_ratio: float = knob(0.0, Ratio(), "share of heartbeats and lists to trace")
+    tracer_sample_ratio: float = knob(0.0, RATIO, "share of heartbeats and lists to trace")
     tracer_to_open_telemetry: bool = knob(
         default=False,
-        kind=Switch(),
+        kind=SWITCH,
         text="whether traces go to an OpenTelemetry collector too, over OTLP; needs the extra otel",
         shared=("TRACER_TO_OPEN_TELEMETRY",),
     )
     otel_exporter_otlp_traces_protocol: str = _otlp(
-        "protocol", "grpc", Word("grpc", "http/protobuf"), "protocol of the export to the collector"
+        "protocol", "grpc", word("grpc", "http/protobuf"), "protocol of the export to the collector"
     )
     otel_exporter_otlp_traces_endpoint: str | None = _otlp(
         "endpoint",
@@ -150,19 +150,19 @@ class ControllerSettings(Settings):
         "http://localhost:4318/v1/traces",
     )
     otel_exporter_otlp_traces_insecure: bool | None = _otlp(
-        "insecure", None, Switch(), "whether gRPC uses no TLS where the endpoint has neither http:// nor https://"
+        "insecure", None, SWITCH, "whether gRPC uses no TLS where the endpoint has neither http:// nor https://"
     )
     otel_exporter_otlp_traces_certificate: str | None = _otlp(
         "certificate", None, Kind("PATH"), "PEM file with the certificates to trust; without one: the system's"
     )
     otel_exporter_otlp_traces_headers: str | None = _otlp(
-        "headers", None, Headers(), "headers for the collector, as name=value,name=value, values percent-encoded"
+        "headers", None, HEADERS, "headers for the collector, as name=value,name=value, values percent-encoded"
     )
     otel_exporter_otlp_traces_timeout: float = _otlp(
-        "timeout", 10.0, Seconds(3600), "timeout of the export of a batch with its retries, in seconds"
+        "timeout", 10.0, seconds(3600), "timeout of the export of a batch with its retries, in seconds"
     )
     otel_exporter_otlp_traces_compression: str = _otlp(
-        "compression", "none", Word("none", "gzip"), "how batches are compressed"
+        "compression", "none", word("none", "gzip"), "how batches are compressed"
     )
 
     @property
@@ -261,7 +261,7 @@ class ControllerSettings(Settings):
 
     def _is_given(self, item: Knob) -> bool:
         """Whether it has a value. An empty password that is set on purpose is one; empty hosts and users are none."""
-        if isinstance(item.kind, Password):
+        if item.kind is PASSWORD:
             return item.name in self.origins or self.registry_db_password_file is not None
         return item.name in self.origins and getattr(self, item.name) is not None
 

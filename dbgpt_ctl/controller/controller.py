@@ -64,9 +64,9 @@ class Controller:
         """
         return self.feed.leaving
 
-    @leaving.setter
-    def leaving(self, leaving: bool) -> None:
-        self.feed.leaving = leaving
+    def leave(self) -> None:
+        """Begins to leave; it cannot be taken back."""
+        self.feed.leave()
 
     def health(self) -> RegistryHealth:
         """The health of the current registry; not ready when this controller leaves."""

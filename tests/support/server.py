@@ -44,7 +44,7 @@ class _Server(BoundedServer):
 
     async def shutdown(self, sockets: Any = None) -> None:
         if self._controller is not None:
-            self._controller.leaving = True
+            self._controller.leave()
         await super().shutdown(sockets)
 
 

@@ -30,7 +30,7 @@ from dbgpt_ctl.controller.api.params import (
 from dbgpt_ctl.controller.api.problems import UnknownInstance
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import event_object, iso, known_object
-from dbgpt_ctl.controller.watch.sse import WatchResponse
+from dbgpt_ctl.controller.watch.subscriber import WatchResponse
 from dbgpt_ctl.domain.fields import parse_key, parse_reason
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import RegistryError, TooManyWatchers, VerbNotSupported

@@ -86,7 +86,7 @@ class _Ending:
         if self._controller.leaving or not self._grace_secs or not self._controller.health().ready:
             self.now(None)  # the second time, or no client can be served
             return
-        self._controller.leaving = True
+        self._controller.leave()
         log.info(
             "leaving: health is 503 from now on, requests are served for %g s more (give `docker stop -t` %d or more)",
             self._grace_secs,
@@ -98,7 +98,7 @@ class _Ending:
         """Without grace; the second time also without waiting for requests in progress."""
         self._server.force_exit = self._server.should_exit
         self._server.should_exit = True
-        self._controller.leaving = True
+        self._controller.leave()
         self.error = self.error or error
 
 

@@ -7,7 +7,6 @@ is dropped; the registry still has the events, so its client can continue from i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -72,11 +71,10 @@ class Feed:
         """Whether the controller ends."""
         return self._ring.leaving
 
-    @leaving.setter
-    def leaving(self, leaving: bool) -> None:
+    def leave(self) -> None:
         """Subscribers get a last message, and new ones are refused."""
-        self._ring.leaving = leaving
-        self._wake()
+        self._ring.leaving = True
+        self._ring.wake()
 
     async def subscribe(self, instance_filter: InstanceFilter, cursor: Cursor | None) -> Subscriber:
         """A subscriber from after `cursor`, or from now on. Its `messages` must be read, or it must be ended.
@@ -144,7 +142,7 @@ class Feed:
             try:
                 page = await self._registry().events(after=self._ring.cursor.number, limit=PAGE)
                 if self._take(page):
-                    self._wake()
+                    self._ring.wake()
                     pause = 0.0 if len(page.events) == PAGE else pause
             except CtlError:  # health reports it, and watches continue
                 pause = max(pause, UNAVAILABLE_PAUSE_SECS)
@@ -153,7 +151,8 @@ class Feed:
                 pause = max(pause, UNAVAILABLE_PAUSE_SECS)
             if loop.time() >= keep_alive_at:
                 keep_alive_at = loop.time() + self._keep_alive_secs
-                self._wake(keep_alive=True)
+                self._ring.keep_alives += 1
+                self._ring.wake()
             await asyncio.sleep(pause)
 
     def _take(self, page: EventPage) -> bool:
@@ -171,15 +170,9 @@ class Feed:
     def _append(self, event: Event, stream: str) -> None:
         self._ring.append(Entry(event.id, event.change.key, sse.change_message(event, stream)))
 
-    def _wake(self, *, keep_alive: bool = False) -> None:
-        for subscriber in self._subscribers:
-            subscriber.wake(keep_alive=keep_alive)
-
     async def close(self) -> None:
         """Ends the reader. Repeatable."""
-        self.leaving = True
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reader
+        self.leave()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.controller.api.params import Cursor
@@ -22,7 +23,8 @@ class EventRing:
     """Keeps the newest `size` entries at positions that only rise; a subscriber holds a position and no copies.
 
     `head` is the position of the next entry, `cursor` that of the newest event. `leaving`: the controller ends, and no
-    entry follows.
+    entry follows. `keep_alives` is how often it was time for a comment that keeps connections alive. `changed` is set,
+    and replaced, when any of these changes.
     """
 
     def __init__(self, size: int) -> None:
@@ -30,7 +32,14 @@ class EventRing:
         self.head = 0
         self.cursor = Cursor("", 0)
         self.leaving = False
+        self.keep_alives = 0
+        self.changed = asyncio.Event()
         self._entries: list[Entry | None] = [None] * size
+
+    def wake(self) -> None:
+        """Lets everything that waits for `changed` go on."""
+        self.changed.set()
+        self.changed = asyncio.Event()
 
     def append(self, entry: Entry) -> None:
         """Replaces the oldest entry."""

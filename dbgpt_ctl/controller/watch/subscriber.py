@@ -1,9 +1,11 @@
-"""One watch: which messages its client gets next, in order and once."""
+"""One watch: which messages its client gets next, in order and once, and the response that sends them."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+
+from fastapi.responses import StreamingResponse
 
 from dbgpt_ctl.controller.api.params import Cursor
 from dbgpt_ctl.controller.watch import sse
@@ -12,12 +14,18 @@ from dbgpt_ctl.errors import CtlError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from starlette.types import Receive, Scope, Send
+
     from dbgpt_ctl.controller.api.params import InstanceFilter
     from dbgpt_ctl.controller.watch.ring import EventRing
     from dbgpt_ctl.domain.events import EventPage
 
 MAX_BATCH_BYTES = 64 * 1024
 RETRY_SECS = 0.5
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx would hold messages back until they fill a page
+}
 
 
 class Subscriber:
@@ -47,19 +55,7 @@ class Subscriber:
         self._ahead = False
         """Whether the registry has answered that there is nothing newer than the cursor, which the ring lacks yet."""
         self._stream = ""
-        self._woken = asyncio.Event()
-        self._keep_alive = False
-        self._disconnected = False
-
-    def wake(self, *, keep_alive: bool = False) -> None:
-        """There are new entries, or it is time for a comment that keeps the connection alive."""
-        self._keep_alive |= keep_alive
-        self._woken.set()
-
-    def disconnected(self) -> None:
-        """The client has closed the connection."""
-        self._disconnected = True
-        self._woken.set()
+        self._keep_alives = ring.keep_alives
 
     def start(self) -> None:
         """Sets where it begins. Called when the ring is filled."""
@@ -70,31 +66,24 @@ class Subscriber:
         self._position = self._ring.position_after(begin)
 
     async def messages(self) -> AsyncGenerator[bytes]:
-        """What to send, many messages at a time, until the client is gone or too slow, or the controller leaves.
+        """What to send, many messages at a time, until the client is too slow, or the controller leaves.
 
         The last message of a watch that the controller ends holds the reason.
         """
-        try:
-            async for data in self._first_messages():
-                yield data
-            while not self._disconnected:
-                batch = self._batch()
-                if batch is None:
-                    yield sse.dropped_message()
-                    return
-                if batch:
-                    yield batch
-                elif self._ring.leaving:
-                    yield sse.leaving_message()
-                    return
-                elif self._keep_alive:
-                    self._keep_alive = False
-                    yield sse.KEEP_ALIVE
-                else:
-                    await self._woken.wait()
-                    self._woken.clear()
-        finally:
-            self.end()
+        async for data in self._first_messages():
+            yield data
+        while (batch := self._batch()) is not None:
+            if batch:
+                yield batch
+            elif self._ring.leaving:
+                yield sse.leaving_message()
+                return
+            elif self._keep_alives != self._ring.keep_alives:
+                self._keep_alives = self._ring.keep_alives
+                yield sse.KEEP_ALIVE
+            else:
+                await self._ring.changed.wait()
+        yield sse.dropped_message()
 
     def end(self) -> None:
         """It gets no more messages. Repeatable."""
@@ -114,7 +103,7 @@ class Subscriber:
                 data = b""
             if data:
                 yield data
-            if self._disconnected or self._ring.leaving:
+            if self._ring.leaving:
                 return
 
     async def _from_registry(self) -> bytes:
@@ -153,3 +142,23 @@ class Subscriber:
             size += len(entry.data)
         self._position = position
         return b"".join(batch)
+
+
+class WatchResponse(StreamingResponse):
+    """Each write waits until the client has taken most of the previous one: a slow client costs one buffer.
+
+    FastAPI has an EventSourceResponse. It gives each connection a queue and a timer, and encodes each message for each
+    connection. Here all connections share one reader and one encoding, and all waiting messages go out in one write.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, subscriber: Subscriber) -> None:
+        super().__init__(subscriber.messages(), headers=HEADERS)
+        self._subscriber = subscriber
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._subscriber.end()

@@ -231,7 +231,7 @@ def test_a_registry_that_is_away_is_503(clock: ManualClock, ask: Callable[[httpx
 def test_status_says_that_the_controller_leaves(clock: ManualClock) -> None:
     app = create_app(ControllerSettings(), EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT))
     with running_app(app) as url:
-        app.state.controller.leaving = True
+        app.state.controller.leave()
         assert httpx.get(f"{url}/api/v1/status", trust_env=False).json()["controller"]["leaving"] is True
         assert httpx.get(f"{url}/api/v1/watch", trust_env=False).status_code == 503
 

@@ -69,6 +69,7 @@ class Reader:
         try:
             self.raw.append(await anext(self.batches))
         except StopAsyncIteration:
+            self.subscriber.end()  # as the response does
             return False
         self.messages += read_messages([self.raw[-1]], ADDRESS)
         return True
@@ -194,7 +195,7 @@ def test_a_cursor_that_is_ahead_of_the_reader_but_not_of_the_registry_is_taken()
             assert await ahead.until(2) == ["ready", "2"]
             same = await reader(feed, cursor=Cursor(stream, 2))
             assert await same.until(1) == ["ready"]
-            feed.leaving = True
+            feed.leave()
             assert await same.until(2) == ["ready", "leaving"]
 
     run(scenario())
@@ -317,7 +318,7 @@ def test_leaving_is_told_after_what_was_still_to_be_told() -> None:
             await registry.change(1)
             while feed._ring.head == 0:
                 await asyncio.sleep(0.001)
-            feed.leaving = True
+            feed.leave()
             assert await one.until(3) == ["ready", "1", "leaving"]
             assert not await one.more()
             assert feed.watchers == 0

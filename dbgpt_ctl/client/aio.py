@@ -31,7 +31,6 @@ from dbgpt_ctl.client.transport import (
 if TYPE_CHECKING:
     import builtins
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-    from types import TracebackType
     from typing import Self
 
     from dbgpt_ctl.client.failover import Flow, Outcome, Request
@@ -108,9 +107,7 @@ class AsyncControllerClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
 

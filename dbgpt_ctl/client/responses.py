@@ -41,8 +41,11 @@ class Response:
     body: bytes
 
     def json(self) -> Any:
-        """The decoded body. Raises ValueError if it is not JSON."""
-        return json.loads(self.body)
+        """The decoded body; None if it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ def read_health(outcome: Response | NoResponse, address: Address, *, latency: fl
         return ControllerHealth(str(address), ok=False, status=None, detail=outcome.detail, latency=None)
     ok, detail = outcome.status == HTTPStatus.OK, explanation(outcome)[0] or _phrase(outcome.status)
     if ok:
-        health = _decoded_or_none(outcome)
+        health = outcome.json()
         ok = isinstance(health, dict) and "status" in health
         detail = _health_detail(health) if ok else "what answers there is not a DB-GPT controller"
     return ControllerHealth(str(address), ok=ok, status=outcome.status, detail=detail, latency=latency)
@@ -173,7 +176,7 @@ def explanation(response: Response) -> tuple[str | None, str | None]:
 
     Read from problem details (RFC 9457) and from FastAPI's `{"detail": ...}`, a string or a list of `{"loc", "msg"}`.
     """
-    fields = _decoded_or_none(response)
+    fields = response.json()
     if not isinstance(fields, dict):
         return None, None
     detail, code = fields.get("detail") or fields.get("title"), fields.get("code")
@@ -206,17 +209,10 @@ def _field_error(error: Mapping[str, Any]) -> str:
 
 
 def _decoded(response: Response, address: Address) -> Any:
-    try:
-        return response.json()
-    except ValueError:
-        raise not_a_controller(address, "200 without JSON") from None
-
-
-def _decoded_or_none(response: Response) -> Any:
-    try:
-        return response.json()
-    except ValueError:
-        return None
+    decoded = response.json()
+    if decoded is None:
+        raise not_a_controller(address, "200 without JSON")
+    return decoded
 
 
 def _has_identity(fields: Any) -> bool:

@@ -14,7 +14,6 @@ from dbgpt_ctl.traceparent import CURRENT
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Generator
-    from types import TracebackType
     from typing import Self
 
     import httpx
@@ -114,7 +113,5 @@ class ControllerClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -39,7 +39,7 @@ class Transport:
         self, options: Mapping[str, Any], transport: httpx.BaseTransport | None = None, observe: Observe | None = None
     ) -> None:
         self._client = httpx.Client(transport=transport, **options)
-        self._observe = observe
+        self.observe: Observe = observe or (lambda _request, _outcome, _seconds: None)
 
     def send(self, request: Request) -> Outcome:
         """The outcome of the request within its timeout.
@@ -71,11 +71,6 @@ class Transport:
             return self._client.send(built, stream=True)
         except httpx.RequestError as error:
             return no_response(error, request)
-
-    def observe(self, request: Request, outcome: Outcome, seconds: float) -> None:
-        """Reports a request to the observer, if there is one."""
-        if self._observe is not None:
-            self._observe(request, outcome, seconds)
 
     def close(self) -> None:
         """Closes all connections. Repeatable."""

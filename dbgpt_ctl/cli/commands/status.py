@@ -10,7 +10,7 @@ from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.instances import duration_text
-from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_json, print_lines, print_yaml, wants_colour
+from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_document, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import Column, coloured, plain
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.domain.instance import InstanceState
@@ -87,13 +87,9 @@ def status(
     ]
     facts = Facts(ModelFilter(), tuple(controllers), counts=_counts(first))
     findings = diagnose(RULES, facts, Scope.OVERVIEW)
-    match output:
-        case OutputFormat.JSON:
-            print_json(_document(controllers, first, findings))
-        case OutputFormat.YAML:
-            print_yaml(_document(controllers, first, findings))
-        case OutputFormat.TEXT:
-            print_lines(_screen(controllers, first, [line for finding in findings for line in finding.lines]))
+    print_document(_document(controllers, first, findings), output)
+    if output is OutputFormat.TEXT:
+        print_lines(_screen(controllers, first, [line for finding in findings for line in finding.lines]))
 
 
 def _word(controller: ControllerFacts) -> str:

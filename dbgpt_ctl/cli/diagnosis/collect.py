@@ -21,7 +21,7 @@ from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.cli.diagnosis.facts import Endpoint
@@ -156,22 +156,17 @@ def _observe(
     except ControllerError as error:
         return ControllerFacts(url, error), frozenset()
     instances = tuple(known for inventory in inventories for known in inventory.instances if not known.removed)
-    report = status or inventories[0]
+    report, after = status or inventories[0], after if status else now()
     facts = ControllerFacts(
         url=url,
         time=next((inventory.time for inventory in inventories if inventory.time), report.time) or before,
-        skew=_skew(before, after if status else now(), report.time),
+        skew=None if report.time is None else report.time - (before + (after - before) / 2),
         status=status,
         stale_since=report.stale_since,
         held_until=report.held_until,
         instances=instances,
     )
     return facts, frozenset(counted.model_name for counted in (status.models if status else instances))
-
-
-def _skew(before: datetime, after: datetime, theirs: datetime | None) -> timedelta | None:
-    """The registry's clock minus ours, in the middle of the call."""
-    return None if theirs is None else theirs - (before + (after - before) / 2)
 
 
 def _past_of(session: Session, facts: Facts) -> tuple[Event, ...]:

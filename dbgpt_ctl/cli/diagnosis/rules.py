@@ -583,7 +583,8 @@ def one_host(facts: Facts) -> Iterator[Finding]:
 )
 def stock(controller: ControllerFacts) -> str:
     """DB-GPT's own controller, or an older ctl, answers: it records neither times nor reasons of what happened."""
-    return "it has no /api/v1" if controller.is_stock or _kind(controller) is ErrorKind.NOT_SUPPORTED else ""
+    refuses = controller.failure is not None and controller.failure.kind is ErrorKind.NOT_SUPPORTED
+    return "it has no /api/v1" if controller.is_stock or refuses else ""
 
 
 RULES: tuple[Rule[Facts], ...] = tuple(value for value in vars().values() if isinstance(value, Rule))
@@ -612,10 +613,6 @@ def similar(given: str, models: Iterable[str]) -> list[str]:
         return same_name
     near = nearest(given, known) if "@" in given else nearest(name, {model.partition("@")[0] for model in known})
     return [model for model in known if near in (model, model.partition("@")[0])]
-
-
-def _kind(controller: ControllerFacts) -> ErrorKind | None:
-    return controller.failure.kind if controller.failure else None
 
 
 def _without_answer(

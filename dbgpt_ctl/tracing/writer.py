@@ -25,8 +25,6 @@ FIRST_RETRY_SECS, LAST_RETRY_SECS = 1.0, 30.0
 MAX_ATTEMPTS = 10
 """A batch is dropped after this many failures: if the sink cannot take this one, it gets the next ones."""
 REPORT_DROPS_EVERY_SECS = 60.0
-CLOCK_EVERY_DROPPED = 100
-"""The clock is read once per this many dropped spans: thousands may be dropped in a second."""
 
 
 class SpanWriter:
@@ -42,21 +40,14 @@ class SpanWriter:
         self._monotonic = monotonic
         self._max_spans = max_spans or MAX_SPANS
         self._waiting: deque[Span] = deque()
-        # One thread alone writes each counter: the event loop's the first, this writer's own the second.
-        self._rejected = 0
-        self._lost = 0
-        self._clock_at_rejected = 1
+        self.dropped = 0
+        """The number of spans lost since the start."""
         self._reported_drops = 0
         self._report_drops_from = -REPORT_DROPS_EVERY_SECS
-        self._report_lock = Lock()
+        self._drop_lock = Lock()
         self._wake = Event()
         self._closing = Event()
         self._thread: Thread | None = None
-
-    @property
-    def dropped(self) -> int:
-        """The number of spans lost since the start."""
-        return self._rejected + self._lost
 
     @property
     def waiting(self) -> int:
@@ -84,11 +75,15 @@ class SpanWriter:
             self._wake.set()
 
     def count_dropped(self, count: int) -> None:
-        """Counts spans that are dropped because the buffer is full. Called from the thread that calls `put`."""
-        self._rejected += count
-        if self._rejected >= self._clock_at_rejected:
-            self._clock_at_rejected = self._rejected + CLOCK_EVERY_DROPPED
-            self._report_drops()
+        """Counts dropped spans. Logs their number the first time at once, then at most once a minute."""
+        with self._drop_lock:
+            self.dropped += count
+            now = self._monotonic()
+            if now < self._report_drops_from:
+                return
+            self._report_drops_from = now + REPORT_DROPS_EVERY_SECS
+            dropped, self._reported_drops = self.dropped - self._reported_drops, self.dropped
+        log.warning("tracing to %s: %d spans dropped: it is down or too slow", self._sink, dropped)
 
     def close(self, timeout: float) -> None:
         """Writes the waiting spans once more, within `timeout` seconds, and ends the thread."""
@@ -145,15 +140,4 @@ class SpanWriter:
 
     def _lose(self, batch: list[Span]) -> None:
         self._remove(batch)
-        self._lost += len(batch)
-        self._report_drops()
-
-    def _report_drops(self) -> None:
-        """Logs the number of dropped spans: the first time at once, then at most once a minute."""
-        with self._report_lock:
-            now = self._monotonic()
-            if now < self._report_drops_from:
-                return
-            self._report_drops_from = now + REPORT_DROPS_EVERY_SECS
-            dropped, self._reported_drops = self.dropped - self._reported_drops, self.dropped
-        log.warning("tracing to %s: %d spans dropped: it is down or too slow", self._sink, dropped)
+        self.count_dropped(len(batch))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.traceparent import TraceContext
 from dbgpt_ctl.tracing import Span
+from dbgpt_ctl.tracing.sinks import BatchSink
 from dbgpt_ctl.tracing.span import REGISTER
 from tests.support.clock import START
 
@@ -22,7 +23,7 @@ def span(number: int = 0, **metadata: Any) -> Span:
     return Span(REGISTER, TraceContext.new(_RANDOM.getrandbits), None, START, START, {"number": number, **metadata})
 
 
-class Sink:
+class Sink(BatchSink):
     """Keeps the written spans. It raises `failure` while that is set, and hangs while `let_go` is cleared."""
 
     def __init__(self) -> None:

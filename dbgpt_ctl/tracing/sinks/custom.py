@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.tracing.sinks import BatchSink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ class SpanSink(Protocol):
         ...
 
 
-class ClassSink:
+class ClassSink(BatchSink):
     """A `SpanSink` as a BatchSink: an error that it raises loses one span only."""
 
     def __init__(self, sink: SpanSink, name: str) -> None:
@@ -49,9 +50,6 @@ class ClassSink:
                 self._sink.append(span)
             except Exception as error:  # noqa: BLE001 - foreign code
                 self._log_once(error)
-
-    def interrupt(self) -> None:
-        """Does nothing: the class has no method for it."""
 
     def close(self) -> None:
         try:
@@ -70,16 +68,13 @@ def load_sink(name: str) -> SpanSink:
 
     Raises UsageError when there is no such class, when its constructor fails, or when the object is no SpanSink.
     """
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        module, _, attribute = name.rpartition(".")
+    module, _, attribute = name.partition(":") if ":" in name else name.rpartition(".")
     if not module or not attribute:
         raise UsageError(f"tracer_storage_cls {name!a} is not package.module:Class")
     try:
-        made = getattr(import_module(module), attribute)()
+        made: Any = getattr(import_module(module), attribute)()
     except Exception as error:  # the import and the constructor run foreign code
         raise UsageError(f"tracer_storage_cls {name!a} cannot be made: {type(error).__name__}: {error}") from error
     if missing := [method for method in ("append", "close") if not callable(getattr(made, method, None))]:
         raise UsageError(f"tracer_storage_cls {name!a} is no span sink: it has no method {' and no '.join(missing)}")
-    sink: Any = made
-    return sink  # type: ignore[no-any-return]
+    return made  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.tracing.sinks import NotDelivered
+from dbgpt_ctl.tracing.sinks import BatchSink, NotDelivered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_SUFFIX = ".log"
 
 
-class FileSink:
+class FileSink(BatchSink):
     """Appends to `path`. Before the first span of a new day (in UTC) it renames the file: `traces.jsonl` of 2 January
     becomes `traces_2026-01-02.jsonl`. It never deletes a file.
 
@@ -55,12 +55,6 @@ class FileSink:
                     raise
         except OSError as error:
             raise NotDelivered(error.strerror or str(error)) from error
-
-    def interrupt(self) -> None:
-        """Does nothing: a write to a file ends by itself."""
-
-    def close(self) -> None:
-        """Does nothing: no file stays open."""
 
     def _rename_on_new_day(self, today: date) -> None:
         """If the dated file exists, another process that writes to `path` has renamed it."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl import __version__
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.masking import mask_url
-from dbgpt_ctl.tracing.sinks import NotDelivered
+from dbgpt_ctl.tracing.sinks import BatchSink, NotDelivered
 from dbgpt_ctl.tracing.span import ROOT
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class OtlpOptions:
         return f"OTLP {self.protocol} {mask_url(self.endpoint or 'the default endpoint')}"
 
 
-class OtlpSink:
+class OtlpSink(BatchSink):
     """Exports each batch in one call. Raises UsageError when the extra is missing or an option cannot be used."""
 
     def __init__(self, options: OtlpOptions) -> None:
@@ -115,22 +115,24 @@ class _SdkLog(logging.Filter):
 
 
 def _exporter(options: OtlpOptions) -> tuple[SpanExporter, _SdkLog]:
-    _require_file(options.certificate)
-    return (_grpc if options.protocol == GRPC else _http)(options)
+    try:
+        certificate = Path(options.certificate).read_bytes() if options.certificate else None
+    except OSError as error:
+        raise UsageError(
+            f"otel_exporter_otlp_traces_certificate {options.certificate} cannot be read: {error.strerror}"
+        ) from None
+    return _grpc(options, certificate) if options.protocol == GRPC else _http(options)
 
 
-def _grpc(options: OtlpOptions) -> tuple[SpanExporter, _SdkLog]:
+def _grpc(options: OtlpOptions, certificate: bytes | None) -> tuple[SpanExporter, _SdkLog]:
     import grpc
     from opentelemetry.exporter.otlp.proto.grpc import exporter
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-    credentials = None
-    if options.certificate:
-        credentials = grpc.ssl_channel_credentials(Path(options.certificate).read_bytes())
     span_exporter = OTLPSpanExporter(
         endpoint=options.endpoint,
         insecure=options.insecure,
-        credentials=credentials,
+        credentials=grpc.ssl_channel_credentials(certificate) if certificate is not None else None,
         headers=options.headers,
         timeout=options.timeout,
         compression=grpc.Compression.Gzip if options.compression == "gzip" else grpc.Compression.NoCompression,
@@ -151,16 +153,6 @@ def _http(options: OtlpOptions) -> tuple[SpanExporter, _SdkLog]:
         compression=Compression.Gzip if options.compression == "gzip" else Compression.NoCompression,
     )
     return span_exporter, _SdkLog(logging.getLogger(OTLPSpanExporter.__module__))
-
-
-def _require_file(certificate: str | None) -> None:
-    try:
-        if certificate:
-            Path(certificate).read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"otel_exporter_otlp_traces_certificate {certificate} cannot be read: {error.strerror}"
-        ) from None
 
 
 def _converter() -> Callable[[Span], ReadableSpan]:

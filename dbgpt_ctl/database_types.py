@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["DATABASE_TYPES", "DatabaseType"]
-
 
 class DatabaseType(NamedTuple):
     """A kind of database. Its name is a value of `registry_db_type` and of a module in `registry.database.dialects`."""

@@ -11,8 +11,6 @@ from dbgpt_ctl.errors import RegistryError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-__all__ = ["BackgroundTasks"]
-
 log = logging.getLogger(__name__)
 
 

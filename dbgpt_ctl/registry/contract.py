@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Actor, EventPage
     from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance, Registration
 
-__all__ = ["MAX_EVENTS", "MAX_EVENT_AGE_DAYS", "Listing", "Lookup", "ModelRegistry", "RegistryHealth", "RegistryInfo"]
-
 MAX_EVENTS = 10_000
 MAX_EVENT_AGE_DAYS = 7
 """Older events, and the oldest beyond MAX_EVENTS, are forgotten some time later."""

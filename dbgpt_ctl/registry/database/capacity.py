@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
 
-__all__ = ["Capacity"]
-
 
 class Capacity:
     """The limit `max_instances`, tombstones included, and a count that is trusted for a while.

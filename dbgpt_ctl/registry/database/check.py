@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.import_dbgpt import DbgptTable
     from dbgpt_ctl.registry.database.session import Database
 
-__all__ = ["LONG_DEAD", "DatabaseFacts", "HostClock", "Instances", "Source", "inspect_database"]
-
 LONG_DEAD = timedelta(days=7)
 
 

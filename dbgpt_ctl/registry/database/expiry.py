@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 
-__all__ = ["ExpiryAnnouncer"]
-
 BATCH = 200
 """Instances that share a transaction: their heartbeats wait for it."""
 REST_FACTOR = 20

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
-__all__ = ["Batcher", "isolating_failures"]
-
 Call = TypeVar("Call")
 Answer = TypeVar("Answer")
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.database_hosts import DatabaseHost, DatabaseHosts
     from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
 
-__all__ = ["try_hosts"]
-
 _LOG = logging.getLogger(__name__)
 
 _HOST = "ctl_host"

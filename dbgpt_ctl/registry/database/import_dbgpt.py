@@ -30,17 +30,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.database.session import Database
 
-__all__ = [
-    "DBGPT_TABLE",
-    "Candidate",
-    "DbgptTable",
-    "Imported",
-    "RefusedRow",
-    "import_instances",
-    "known_among",
-    "read_dbgpt_table",
-]
-
 DBGPT_TABLE = "dbgpt_cluster_registry_instance"
 PAGE = 2000
 """Rows of DB-GPT's table in one read."""

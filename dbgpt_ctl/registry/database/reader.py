@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.tables.events import EventQuery
     from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 
-__all__ = ["LastKnownList", "ListQuery", "Reader"]
-
 log = logging.getLogger(__name__)
 
 

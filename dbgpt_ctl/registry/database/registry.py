@@ -16,11 +16,12 @@ from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.database.capacity import Capacity
+from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.expiry import ExpiryAnnouncer
 from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
 from dbgpt_ctl.registry.database.reader import ListQuery, Reader
 from dbgpt_ctl.registry.database.retention import Retention
-from dbgpt_ctl.registry.database.session import Database, DatabaseTimeouts
+from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.events import EventQuery
 from dbgpt_ctl.registry.database.tables.pulse import RegistryTime, tick
 from dbgpt_ctl.registry.database.writer import Answer, Writer
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.events import Actor, EventPage
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
-
-__all__ = ["DatabaseModelRegistry", "DatabaseTimeouts"]
 
 T = TypeVar("T")
 

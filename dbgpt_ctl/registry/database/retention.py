@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 
-__all__ = ["SWEEP_EVERY", "Retention"]
-
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY = timedelta(minutes=10)

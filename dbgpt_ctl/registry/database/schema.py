@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect, Engine
     from sqlalchemy.types import TypeEngine
 
-__all__ = ["EVENTS", "INSTANCES", "PULSE", "SCHEMA_VERSION", "STREAM", "VERSIONS", "prepare", "schema_version"]
-
 _MAX_WORD_CHARS = 16
 _MAX_NOTE_CHARS = 255
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.database_hosts import DatabaseHost
 
-__all__ = ["Database", "DatabaseTimeouts", "connect_to"]
-
 _LOG = logging.getLogger(__name__)
 _FIRST_BACKOFF_SECS = 0.004
 _LAST_BACKOFF_SECS = 0.128

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.tables.instances import RegisteredValues
     from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 
-__all__ = ["Answer", "Writer", "plain_heartbeats"]
-
 Answer: TypeAlias = bool | Lookup | None
 """The answer of a command; of a drain and an undrain the instance afterwards, None if it is in no list."""
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.errors import RegistryError, RegistryUnavailable
+from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.session import DatabaseTimeouts
 from tests.registry.backends import TIMEOUT
 from tests.support.mariadb import PASSWORD
 

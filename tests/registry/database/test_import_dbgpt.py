@@ -14,6 +14,7 @@ from sqlalchemy import text
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.domain.lifecycle import state_of
 from dbgpt_ctl.errors import RegistryFull, RegistryUnusable
+from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.import_dbgpt import (
     BATCH,
     PAGE,
@@ -24,7 +25,7 @@ from dbgpt_ctl.registry.database.import_dbgpt import (
     read_dbgpt_table,
 )
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, schema_version
-from dbgpt_ctl.registry.database.session import Database, DatabaseTimeouts
+from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.instances import listed_rows
 from dbgpt_ctl.registry.database.tables.pulse import read_pulse, tick
 from tests.registry.backends import TIMEOUT, Backend, only, sent, states

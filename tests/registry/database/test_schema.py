@@ -13,8 +13,9 @@ from sqlalchemy import URL, make_url, text
 from dbgpt_ctl.errors import RegistryUnusable, UsageError
 from dbgpt_ctl.registry.database import schema
 from dbgpt_ctl.registry.database.dialects import dialect_of
+from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.session import DatabaseTimeouts, connect_to
+from dbgpt_ctl.registry.database.session import connect_to
 from tests.registry.backends import TIMEOUT, Backend, sent, states
 from tests.support.clock import ManualClock
 

@@ -17,8 +17,9 @@ from sqlalchemy import URL, event
 from sqlalchemy.exc import OperationalError
 
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
+from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.session import Database, DatabaseTimeouts
+from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.instances import locked_rows
 from tests.registry.backends import TIMEOUT, only, sent, states
 from tests.registry.database.support import check_message, error_of, registry_at

@@ -60,7 +60,8 @@ def open_databases(settings: DatabaseSettings, *, one_by_one: bool = False) -> I
     from random import Random
 
     from dbgpt_ctl.controller.bootstrap import database_hosts, database_url
-    from dbgpt_ctl.registry.database.session import Database, DatabaseTimeouts
+    from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
+    from dbgpt_ctl.registry.database.session import Database
 
     hosts = database_hosts(settings)
     databases = [

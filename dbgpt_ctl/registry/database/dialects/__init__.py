@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
 
-__all__ = ["DIALECTS", "dialect_of"]
-
 _ALL: list[DatabaseDialect] = [
     getattr(import_module(f"{__name__}.{name}"), database_type.dialect)()
     for name, database_type in DATABASE_TYPES.items()

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, ColumnElement, Engine
     from sqlalchemy.types import TypeEngine
 
-__all__ = ["DatabaseDialect", "DatabaseTimeouts", "lost_connection"]
-
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTimeouts:

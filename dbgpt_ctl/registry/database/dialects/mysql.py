@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 
-__all__ = ["MySQL"]
-
 _RECYCLE_SECS = 600
 """A connection is not kept longer: proxies and firewalls forget idle ones without a word."""
 _IDLE_TRANSACTION_SECS = 2

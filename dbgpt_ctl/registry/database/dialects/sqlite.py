@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 
-__all__ = ["SQLite"]
-
 
 class SQLite(DatabaseDialect):
     """A file in WAL mode, where readers and the writer do not wait for each other. Times are texts in UTC, always with

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-__all__ = ["FORGOTTEN_AT_ONCE", "EventQuery", "forget_events", "forgettable", "read_events", "write_events"]
-
 FORGOTTEN_AT_ONCE = 1000
 _HEAD = select(STREAM.c.stream, STREAM.c.last_event).where(STREAM.c.id == 1)
 

@@ -23,25 +23,6 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
 
-__all__ = [
-    "DATABASE_TIME",
-    "FACTS",
-    "IDENTITY",
-    "RegisteredValues",
-    "count_rows",
-    "delete_rows",
-    "found_rows",
-    "insert_rows",
-    "is_one_of",
-    "key_of",
-    "listed_rows",
-    "locked_rows",
-    "move_heartbeats_back",
-    "store_plain_heartbeats",
-    "time_of",
-    "tombstones",
-]
-
 IDENTITY = tuple(INSTANCES.primary_key)
 FACTS = ModelInstance._fields[1:]
 """The names of all facts; the columns of `INSTANCES` are the identity and these, in this order."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.instance import ModelInstance
 
-__all__ = ["RegistryTime", "claim_sweep", "read_pulse", "tick"]
-
 _FRESH = timedelta(seconds=TICK_SECS * 0.9)
 """A tick of another controller that is younger serves for all controllers."""
 _CLOCK_TOLERANCE = timedelta(seconds=2)

@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 
 class DatabaseType(NamedTuple):
-    """A kind of database. Its name is a value of `registry_db_type` and of a module in `registry.database.dialects`."""
+    """A kind of database. Its name is a value of `registry_db_type` and one of the `names` of its dialect."""
 
-    dialect: str
-    """The class in that module."""
     driver: str
     """The name of dialect and driver in a URL of SQLAlchemy."""
     is_file: bool
@@ -24,7 +22,7 @@ class DatabaseType(NamedTuple):
 
 
 DATABASE_TYPES = {
-    "mysql": DatabaseType("MySQL", "mysql+pymysql", is_file=False),
-    "sqlite": DatabaseType("SQLite", "sqlite", is_file=True),
+    "mysql": DatabaseType("mysql+pymysql", is_file=False),
+    "sqlite": DatabaseType("sqlite", is_file=True),
 }
-"""By the value of `registry_db_type`; a new database needs a line here and a module of its dialect."""
+"""By the value of `registry_db_type`; a new database needs a line here and a dialect."""

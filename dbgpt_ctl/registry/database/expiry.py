@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
-from dbgpt_ctl.domain.instance import BEATING, InstanceState
+from dbgpt_ctl.domain.instance import BEATING, InstanceKey, InstanceState
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import write_events
-from dbgpt_ctl.registry.database.tables.instances import IDENTITY, is_one_of, key_of, locked_rows
+from dbgpt_ctl.registry.database.tables.instances import IDENTITY, is_one_of, locked_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection
 
-    from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 
@@ -63,7 +62,7 @@ class ExpiryAnnouncer:
             ~column.removed,
         )
         started = self._monotonic()
-        found = sorted(key_of(row) for row in connection.execute(expired))
+        found = sorted(map(InstanceKey._make, connection.execute(expired)))
         ended = self._monotonic()
         self._rests_until = ended + REST_FACTOR * (ended - started)
         return found

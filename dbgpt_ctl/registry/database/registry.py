@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -16,7 +15,6 @@ from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.database.capacity import Capacity
-from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.expiry import ExpiryAnnouncer
 from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
 from dbgpt_ctl.registry.database.reader import ListQuery, Reader
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.events import Actor, EventPage
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
+    from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 
 T = TypeVar("T")
 
@@ -76,7 +75,6 @@ class DatabaseModelRegistry(ModelRegistry):
         remove_after: timedelta | None = None,
         refresh_interval: timedelta = timedelta(seconds=20),
         timeouts: DatabaseTimeouts | None = None,
-        randomness: random.Random | None = None,
     ) -> None:
         self._database = Database(
             url,
@@ -84,8 +82,7 @@ class DatabaseModelRegistry(ModelRegistry):
             max_overflow=max_overflow,
             hosts=hosts,
             ssl_ca=ssl_ca,
-            timeouts=timeouts or DatabaseTimeouts(),
-            randomness=randomness or random.Random(),  # noqa: S311 - spreads retries, guards nothing
+            timeouts=timeouts,
         )
         self._time = RegistryTime(clock or self._database.clock, heartbeat_timeout, watch_absence)
         self._writer = Writer(self._database, self._time, Capacity(max_instances))

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, or_, select
 
 from dbgpt_ctl.domain.events import HOUSEKEEPING, Cause
-from dbgpt_ctl.domain.instance import BEATING
+from dbgpt_ctl.domain.instance import BEATING, InstanceKey
 from dbgpt_ctl.domain.lifecycle import is_long_gone
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, forgettable, write_events
-from dbgpt_ctl.registry.database.tables.instances import IDENTITY, delete_rows, found_rows, key_of, locked_rows
+from dbgpt_ctl.registry.database.tables.instances import IDENTITY, delete_rows, found_rows, locked_rows
 from dbgpt_ctl.registry.database.tables.pulse import claim_sweep
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.domain.events import Actor, Change
-    from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
+    from dbgpt_ctl.domain.instance import ModelInstance
     from dbgpt_ctl.domain.lifecycle import Evaluation
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
@@ -149,4 +149,4 @@ def _long_gone(connection: Connection, before: datetime) -> list[InstanceKey]:
         and_(column.deregistered_at < before, or_(column.enabled, column.removed)),
         and_(column.deregistered_at.is_(None), column.last_heartbeat < before, column.check_healthy, column.enabled),
     )
-    return sorted(key_of(row) for row in connection.execute(select(*IDENTITY).where(gone)))
+    return sorted(map(InstanceKey._make, connection.execute(select(*IDENTITY).where(gone))))

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Double,
+    Enum,
     Integer,
     MetaData,
     String,
@@ -67,19 +68,9 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-class State(TypeDecorator[InstanceState]):
-    """The state of an instance, by its name."""
-
-    impl = String(_MAX_WORD_CHARS)
-    cache_ok = True
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> InstanceState | None:  # noqa: ARG002
-        return None if value is None else InstanceState(value)
-
-    def process_bind_param(self, value: InstanceState | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else str(value)
-
-
+_STATE = Enum(
+    InstanceState, native_enum=False, length=_MAX_WORD_CHARS, values_callable=lambda states: [*map(str, states)]
+)
 _OPTIONS = {name: value for dialect in DIALECTS.values() for name, value in dialect.table_options.items()}
 _METADATA = MetaData()
 
@@ -101,7 +92,7 @@ INSTANCES = Table(
     Column("drained_by", String(_MAX_NOTE_CHARS)),
     Column("drain_reason", String(_MAX_NOTE_CHARS)),
     # Defaults, since a controller of the release before may still run beside this one, and knows neither column.
-    Column("announced_state", State, nullable=False, server_default=InstanceState.HEALTHY.value),
+    Column("announced_state", _STATE, nullable=False, server_default=InstanceState.HEALTHY.value),
     Column("flaps", Integer, nullable=False, server_default="0"),
     Column("removed", Boolean, nullable=False),
     sqlite_with_rowid=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import partial
+from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -19,7 +19,6 @@ from dbgpt_ctl.registry.database.host_failover import try_hosts
 from dbgpt_ctl.registry.database.schema import prepare
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import URL, Connection, Engine
@@ -34,37 +33,12 @@ _LAST_BACKOFF_SECS = 0.128
 T = TypeVar("T")
 
 
-def connect_to(
-    url: URL,
-    *,
-    pool_size: int,
-    max_overflow: int,
-    timeouts: DatabaseTimeouts,
-    hosts: DatabaseHosts | None = None,
-    ssl_ca: str | None = None,
-    reads: bool = False,
-) -> Engine:
-    """An engine that has not connected yet; with `reads` one for transactions that only read.
-
-    `hosts` stand for the host and port in `url`. Raises UsageError for a database that this package cannot use.
-    """
-    dialect = dialect_of(url)
-    pool = {
-        "pool_size": pool_size,
-        "max_overflow": max_overflow,
-        "pool_timeout": timeouts.pool,
-        # Every transaction is ended by its block before its connection goes back: to reset it costs a round trip.
-        "pool_reset_on_return": None,
-        "hide_parameters": True,
-    }
-    engine = dialect.create_engine(url, pool, timeouts, ssl_ca, reads=reads)
-    if hosts is not None:
-        try_hosts(engine, hosts, dialect)
-    return engine
-
-
 class Database:
-    """One database and its health as of the last transaction. Its methods block; several threads may use it."""
+    """One database and its health as of the last transaction. Its methods block; several threads may use it.
+
+    It has not connected yet. `hosts` stand for the host and port in `url`; the password in `url` is in no error or log.
+    Raises UsageError for a database that this package cannot use.
+    """
 
     def __init__(
         self,
@@ -72,10 +46,10 @@ class Database:
         *,
         pool_size: int,
         max_overflow: int,
-        timeouts: DatabaseTimeouts,
-        randomness: random.Random,
+        timeouts: DatabaseTimeouts | None = None,
         hosts: Sequence[DatabaseHost] = (),
         ssl_ca: str | None = None,
+        randomness: Random | None = None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -85,13 +59,19 @@ class Database:
         self.health = RegistryHealth(ready=False, reason=f"database {self.place} was not asked yet")
         self.closing = False
         self._url = url
-        self._connect = partial(
-            connect_to, url, pool_size=pool_size, max_overflow=max_overflow, timeouts=timeouts, ssl_ca=ssl_ca
-        )
-        self.engine = self._connect(hosts=self.hosts)
-        self.readers = self._connect(hosts=self.hosts, reads=True)
-        self._timeouts = timeouts
-        self._random = randomness
+        self._timeouts = timeouts or DatabaseTimeouts()
+        self._pool = {
+            "pool_size": pool_size,
+            "max_overflow": max_overflow,
+            "pool_timeout": self._timeouts.pool,
+            # Every transaction is ended by its block before its connection goes back: to reset it costs a round trip.
+            "pool_reset_on_return": None,
+            "hide_parameters": True,
+        }
+        self._ssl_ca = ssl_ca
+        self.engine = self._connect(self.hosts)
+        self.readers = self._connect(self.hosts, reads=True)
+        self._random = randomness or Random()  # noqa: S311 - spreads retries, guards nothing
         self._sleep = sleep
         self._monotonic = monotonic
 
@@ -154,7 +134,7 @@ class Database:
         better = self.hosts.better() if self.hosts else None
         if self.hosts is None or better is None:
             return
-        trial = self._connect(hosts=DatabaseHosts([better], self._monotonic))
+        trial = self._connect(DatabaseHosts([better], self._monotonic))
         try:
             with trial.begin() as connection:
                 first(connection)
@@ -169,6 +149,12 @@ class Database:
         """Closes the connections that are not in use."""
         self.engine.dispose()
         self.readers.dispose()
+
+    def _connect(self, hosts: DatabaseHosts | None, *, reads: bool = False) -> Engine:
+        engine = self.dialect.create_engine(self._url, self._pool, self._timeouts, self._ssl_ca, reads=reads)
+        if hosts is not None:
+            try_hosts(engine, hosts, self.dialect)
+        return engine
 
     def _prepare(self) -> None:
         self.dialect.create_storage(self.engine)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -63,7 +62,6 @@ class Place:
             pool_size=1,
             max_overflow=1,
             timeouts=DatabaseTimeouts(io=30, retries=30),
-            randomness=random.Random(1),
         )
 
     def fill(self, *rows: dict[str, Any]) -> None:

@@ -13,9 +13,8 @@ from sqlalchemy import URL, make_url, text
 from dbgpt_ctl.errors import RegistryUnusable, UsageError
 from dbgpt_ctl.registry.database import schema
 from dbgpt_ctl.registry.database.dialects import dialect_of
-from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.session import connect_to
+from dbgpt_ctl.registry.database.session import Database
 from tests.registry.backends import TIMEOUT, Backend, sent, states
 from tests.support.clock import ManualClock
 
@@ -38,7 +37,7 @@ def kind(database_kind: str) -> str:
 @pytest.fixture
 def engine(backend: Backend) -> Iterator[Engine]:
     """A connection of the test's own."""
-    engine = connect_to(backend.url, pool_size=1, max_overflow=0, timeouts=DatabaseTimeouts())
+    engine = Database(backend.url, pool_size=1, max_overflow=0).engine
     yield engine
     engine.dispose()
 

@@ -57,7 +57,6 @@ def open_databases(settings: DatabaseSettings, *, one_by_one: bool = False) -> I
     import logging
 
     logging.getLogger("dbgpt_ctl").addHandler(logging.NullHandler())  # a fault is reported once, as an error
-    from random import Random
 
     from dbgpt_ctl.controller.bootstrap import database_hosts, database_url
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
@@ -74,7 +73,6 @@ def open_databases(settings: DatabaseSettings, *, one_by_one: bool = False) -> I
             timeouts=DatabaseTimeouts(
                 connect=_CONNECT_SECS, io=_ANSWER_SECS, lock=_CONNECT_SECS, pool=_CONNECT_SECS, retries=_ANSWER_SECS
             ),
-            randomness=Random(),  # noqa: S311 - spreads retries
         )
         for group in ([(host,) for host in hosts] if one_by_one and hosts else [hosts])
     ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.database_types import DATABASE_TYPES
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.registry.database.dialects.mysql import MySQL
+from dbgpt_ctl.registry.database.dialects.sqlite import SQLite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,11 +16,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
 
-_ALL: list[DatabaseDialect] = [
-    getattr(import_module(f"{__name__}.{name}"), database_type.dialect)()
-    for name, database_type in DATABASE_TYPES.items()
-]
-DIALECTS: Mapping[str, DatabaseDialect] = {name: dialect for dialect in _ALL for name in dialect.names}
+DIALECTS: Mapping[str, DatabaseDialect] = {name: dialect for dialect in (MySQL(), SQLite()) for name in dialect.names}
 """By each name that SQLAlchemy has for the database, as in `connection.dialect.name`."""
 
 

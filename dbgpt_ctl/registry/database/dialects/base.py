@@ -84,9 +84,9 @@ class DatabaseDialect(ABC):
     def place(self, url: URL) -> str:
         """The database as errors and logs name it, without user and password."""
 
-    @abstractmethod
     def kind(self, engine: Engine) -> str:
         """The product that serves, as far as it is known."""
+        return engine.dialect.name
 
     @abstractmethod
     def create_engine(
@@ -100,16 +100,12 @@ class DatabaseDialect(ABC):
         for a URL or file that cannot be used.
         """
 
-    @abstractmethod
-    def exists(self, url: URL) -> bool:
+    def exists(self, url: URL) -> bool:  # noqa: ARG002
         """Whether to connect would create nothing."""
+        return True
 
     def create_storage(self, engine: Engine) -> None:  # noqa: B027 - most databases need none
         """Creates what the database needs before it can have tables. Raises RegistryUnusable."""
-
-    @abstractmethod
-    def time_parameter(self, time: datetime) -> Any:
-        """The time as the driver takes it for a column of `time_type`."""
 
     @abstractmethod
     def moved_back(self, column: ColumnElement[datetime], step: timedelta) -> ColumnElement[Any]:

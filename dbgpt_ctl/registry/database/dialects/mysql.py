@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event, func, text
@@ -13,6 +13,8 @@ from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy import URL, ColumnElement, Engine
 
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
@@ -68,9 +70,6 @@ class MySQL(DatabaseDialect):
         """MySQL until the server said that it is MariaDB."""
         return "mariadb" if getattr(engine.dialect, "is_mariadb", False) else "mysql"
 
-    def exists(self, url: URL) -> bool:  # noqa: ARG002
-        return True
-
     def create_engine(
         self, url: URL, pool: dict[str, Any], timeouts: DatabaseTimeouts, ssl_ca: str | None, *, reads: bool
     ) -> Engine:
@@ -98,9 +97,6 @@ class MySQL(DatabaseDialect):
         event.listen(engine, "connect", _see_writes_of_other_nodes)
         event.listen(engine, "connect", _set_read_committed if reads else _limit_idle_transactions)
         return engine
-
-    def time_parameter(self, time: datetime) -> datetime:
-        return time.astimezone(UTC).replace(tzinfo=None)
 
     def moved_back(self, column: ColumnElement[datetime], step: timedelta) -> ColumnElement[Any]:
         return func.timestampadd(text("MICROSECOND"), -(step // timedelta(microseconds=1)), column)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ from dbgpt_ctl.errors import RegistryUnusable, UsageError
 from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from sqlalchemy import URL, ColumnElement, Connection, Engine
 
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
@@ -47,9 +48,6 @@ class SQLite(DatabaseDialect):
         """The path of the file."""
         return str(url.database)
 
-    def kind(self, engine: Engine) -> str:  # noqa: ARG002
-        return "sqlite"
-
     def exists(self, url: URL) -> bool:
         return Path(str(url.database)).exists()
 
@@ -66,12 +64,12 @@ class SQLite(DatabaseDialect):
             raise UsageError(
                 "a SQLite registry needs the path of a file; to keep instances in memory use the embedded registry"
             )
-        engine = create_engine(url, connect_args={"timeout": timeouts.lock}, **pool)
+        # Without an isolation level the driver begins no transactions of its own, see on_begin.
+        engine = create_engine(url, connect_args={"timeout": timeouts.lock, "isolation_level": None}, **pool)
 
         @event.listens_for(engine, "connect")
         def on_connect(connection: Any, _: object) -> None:
             try:
-                connection.isolation_level = None  # the driver begins no transactions of its own, see on_begin
                 connection.execute("PRAGMA synchronous = FULL")  # a commit outlives a power cut too
             except BaseException:
                 connection.close()  # the pool does not know it yet
@@ -96,10 +94,6 @@ class SQLite(DatabaseDialect):
             raw.cursor().execute("PRAGMA journal_mode = WAL")
         finally:
             raw.close()
-
-    def time_parameter(self, time: datetime) -> str:
-        """As SQLAlchemy's DateTime writes it. The driver's own conversion of times is deprecated."""
-        return time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", timespec="microseconds")
 
     def moved_back(self, column: ColumnElement[datetime], step: timedelta) -> ColumnElement[Any]:
         modifier = f"-{step.total_seconds():.3f} seconds"

@@ -8,9 +8,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import and_, bindparam, delete, func, insert, select, tuple_, update
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy import and_, bindparam, delete, func, insert, literal_column, select, tuple_, update
 
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceKey, InstanceState, ModelInstance
 from dbgpt_ctl.registry.database.dialects import DIALECTS
@@ -34,22 +32,6 @@ _STATES = {str(state): state for state in InstanceState}
 _OF_MODELS = INSTANCES.c.model_name.in_(bindparam("model_names", expanding=True))
 
 
-class _DatabaseTime(FunctionElement[datetime]):
-    """The database's time."""
-
-    name = "database_time"
-    type = UtcTime()
-    inherit_cache = True
-
-
-@compiles(_DatabaseTime)
-def _compile_database_time(_element: _DatabaseTime, compiler: Any, **_: Any) -> str:
-    return str(DIALECTS[compiler.dialect.name].current_time)
-
-
-DATABASE_TIME = _DatabaseTime()
-
-
 def is_one_of(keys: Collection[InstanceKey]) -> ColumnElement[bool]:
     """The condition that a row's identity is one of `keys`. MariaDB reads only those rows of the primary key."""
     if len(keys) == 1:
@@ -62,8 +44,12 @@ def time_of(connection: Connection, clock: Clock | None) -> datetime:
     """The clock's time, or without one the database's (rule 7)."""
     if clock is not None:
         return clock.now()
-    now: datetime = connection.execute(select(DATABASE_TIME)).scalar_one()
-    return now
+    return connection.execute(select(database_time(connection))).scalar_one()
+
+
+def database_time(connection: Connection) -> ColumnElement[datetime]:
+    """The database's time, as an expression."""
+    return literal_column(str(DIALECTS[connection.dialect.name].current_time), UtcTime())
 
 
 def store_plain_heartbeats(
@@ -82,7 +68,7 @@ def store_plain_heartbeats(
     condition, values = _plain_condition(connection, keys, registered, now, timeout)
     dialect = DIALECTS[connection.dialect.name]
     time = dialect.mark if now else dialect.current_time
-    times = [dialect.time_parameter(now)] if now else []
+    times = _parameters(connection, now) if now else []
     # This runs for every heartbeat of the cluster. To build and compile it as an expression takes twice the time of all
     # the rest.
     stored = connection.exec_driver_sql(
@@ -114,7 +100,7 @@ def _plain_condition(
         time = str(dialect.current_time)
         oldest = dialect.earlier_time.format(timeout // timedelta(microseconds=1))
     else:
-        values = [dialect.time_parameter(now), dialect.time_parameter(now - timeout)]
+        values = _parameters(connection, now, now - timeout)
     condition = (
         f"deregistered_at IS NULL AND last_heartbeat <= {time} AND (last_heartbeat >= {oldest} OR check_healthy = 0) "
         "AND announced_state IN ('healthy', 'drained') AND "
@@ -128,6 +114,13 @@ def _plain_condition(
         rows = ", ".join([f"({mark}, {mark}, {mark})"] * len(keys))
         condition += f"(model_name, host, port) IN ({dialect.row_values}{rows})"
     return condition, (*values, *chain.from_iterable(keys))
+
+
+def _parameters(connection: Connection, *times: datetime) -> list[Any]:
+    """The times as the driver takes them."""
+    in_database = INSTANCES.c.last_heartbeat.type.dialect_impl(connection.dialect)
+    to_parameter = in_database.bind_processor(connection.dialect)
+    return [to_parameter(time) if to_parameter else time for time in times]
 
 
 def locked_rows(connection: Connection, keys: Collection[InstanceKey]) -> list[ModelInstance]:
@@ -177,13 +170,7 @@ def move_heartbeats_back(connection: Connection, now: datetime, step: timedelta)
 
 def count_rows(connection: Connection) -> int:
     """How many rows there are, tombstones included."""
-    count: int = connection.execute(select(func.count()).select_from(INSTANCES)).scalar_one()
-    return count
-
-
-def key_of(row: Any) -> InstanceKey:
-    """The identity in a row of `IDENTITY`."""
-    return InstanceKey(*row)
+    return connection.execute(select(func.count()).select_from(INSTANCES)).scalar_one()
 
 
 def _facts(row: Any) -> ModelInstance:

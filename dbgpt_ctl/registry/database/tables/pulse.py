@@ -15,7 +15,7 @@ from dbgpt_ctl.domain.lifecycle import Evaluation
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse
 from dbgpt_ctl.registry.contract import Lookup
 from dbgpt_ctl.registry.database.schema import PULSE
-from dbgpt_ctl.registry.database.tables.instances import DATABASE_TIME, move_heartbeats_back, time_of
+from dbgpt_ctl.registry.database.tables.instances import database_time, move_heartbeats_back, time_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -30,7 +30,6 @@ _FRESH = timedelta(seconds=TICK_SECS * 0.9)
 _CLOCK_TOLERANCE = timedelta(seconds=2)
 
 _PULSE = select(PULSE.c.ticked_at, PULSE.c.gone_at, PULSE.c.back_at).where(PULSE.c.id == 1)
-_PULSE_AND_TIME = _PULSE.add_columns(DATABASE_TIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,8 @@ class RegistryTime:
 
 def read_pulse(connection: Connection, clock: Clock | None) -> tuple[datetime, Pulse | None]:
     """The time (rule 7) and the pulse, in one round trip; None before the first tick ever."""
-    row = connection.execute(_PULSE_AND_TIME if clock is None else _PULSE).one_or_none()
+    query = _PULSE.add_columns(database_time(connection)) if clock is None else _PULSE
+    row = connection.execute(query).one_or_none()
     if row is None:
         return time_of(connection, clock), None
     return (row[3] if clock is None else clock.now()), Pulse(*row[:3])

@@ -113,15 +113,13 @@ class RegistryFull(RegistryError):
 
 
 class RegistryUnavailable(RegistryError):
-    """The registry cannot be reached now; the same call may succeed later. `retry_after` is in seconds."""
+    """The registry cannot be reached now; the same call may succeed later."""
 
     code = "registry_unavailable"
     http_status = 503
     exit_code = 3
-
-    def __init__(self, message: str, *, retry_after: int = 5) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+    retry_after: ClassVar[int] = 5
+    """In seconds."""
 
 
 class TooManyWatchers(RegistryUnavailable):

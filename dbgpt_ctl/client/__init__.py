@@ -1,8 +1,8 @@
 """A client of any DB-GPT model controller, this package's or DB-GPT's own, blocking and asynchronous.
 
-The calls are described once, in `calls`; `sync` and `aio` run them, and `models` holds their results. What DB-GPT's own
-controller does not have raises NotSupported. Importing this package is cheap: httpx is imported when a client is made,
-asyncio with `AsyncControllerClient`.
+The calls are described once, in `calls`; `sync` and `aio` run them, and `responses` holds their results. What DB-GPT's
+own controller does not have raises NotSupported. Importing this package is cheap: httpx is imported when a client is
+made, asyncio with `AsyncControllerClient`.
 """
 
 from __future__ import annotations

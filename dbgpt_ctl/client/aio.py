@@ -18,7 +18,7 @@ from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import ADVICE, Failover
 from dbgpt_ctl.client.httpx_internals import httpx
-from dbgpt_ctl.client.responses import Response
+from dbgpt_ctl.client.responses import ControllerHealth, Response
 from dbgpt_ctl.client.transport import (
     IDLE_SECONDS,
     MAX_CONNECTIONS,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from dbgpt_ctl.client.failover import Flow, Outcome, Request
-    from dbgpt_ctl.client.models import ControllerHealth
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from dbgpt_ctl.client import responses
 from dbgpt_ctl.client.failover import Request
-from dbgpt_ctl.client.models import ControllerStatus, Drained, EventReport, Inventory, KnownInstance, read_keys
+from dbgpt_ctl.client.responses import ControllerStatus, Drained, EventReport, Inventory, KnownInstance
 from dbgpt_ctl.domain.fields import sent_fields
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import ControllerRefused, NotSupported
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.failover import Failover, Flow, Read
-    from dbgpt_ctl.client.models import Answer, ControllerHealth
+    from dbgpt_ctl.client.responses import Answer, ControllerHealth
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.traceparent import TraceContext
 
@@ -120,7 +120,7 @@ class Calls:
         Repeating it is safe, but returns only what was left: the answer to a lost call is lost.
         """
         seconds = older_than.total_seconds()
-        return self._post("prune", read_keys, older_than_secs=seconds, dry_run=dry_run)
+        return self._post("prune", responses.read_keys, older_than_secs=seconds, dry_run=dry_run)
 
     def events(
         self,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.failover import Flow
-    from dbgpt_ctl.client.models import KnownInstance
+    from dbgpt_ctl.client.responses import KnownInstance
 
 T = TypeVar("T")
 OUTAGE_CHECK_SECONDS = 0.5

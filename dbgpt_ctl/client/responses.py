@@ -6,18 +6,23 @@
 /api/v1: other 404, 405, 501 not_supported  NotSupported: DB-GPT's own controller, or one that forwards to it
 any other 4xx                               ControllerRefused, with the reason that the controller gave
 everything else, or no response             AttemptFailed: the next controller is tried (see `failover`)
+
+A result reads itself, from a decoded JSON object or from the `Answer` that holds it: its `read` raises ValueError,
+KeyError or TypeError where that is not what the API sends. Unknown keys are ignored: a newer controller may send more.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from dbgpt_ctl.client.models import Answer, ControllerHealth, Inventory, read_key, read_time
+from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import Attempt, ControllerRefused, ErrorKind, NotAllowed, NotFound, NotSupported
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ MAX_REASON_CHARS = 300
 EVENT_STREAM = "text/event-stream"
 _UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
+WatchedKind: TypeAlias = Literal["ready", "change", "reset", "dropped", "leaving"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,273 @@ class AttemptFailed(Exception):
         super().__init__(f"{address}: {detail}")
         self.attempt = Attempt(str(address), detail)
         self.kind = kind
+
+
+class Answer(NamedTuple):
+    """The decoded body of a 200 of /api/v1, the registry's time, and the URL of the controller without secrets."""
+
+    fields: Any
+    time: datetime | None
+    controller: str
+
+
+@dataclass(slots=True)
+class KnownInstance:
+    """One instance with the facts that the controller reports. The values are not validated; times are aware.
+
+    The first nine facts are the keys of DB-GPT's API, under its names. Only /api/v1 reports the others.
+    """
+
+    model_name: str
+    host: str
+    port: int
+    weight: float = 1.0
+    check_healthy: bool = True
+    healthy: bool = False
+    enabled: bool = True
+    prompt_template: str | None = None
+    last_heartbeat: datetime | None = None
+    """None if no heartbeat ever came."""
+    beat_is_local: bool = False
+    """`last_heartbeat` came without an offset. DB-GPT's controller sends its own local time and does not report its
+    time zone, so the time is read in this host's zone.
+    """
+    state: InstanceState = InstanceState.HEALTHY
+    """As the controller derived it, or as far as the nine keys show it."""
+    registered_at: datetime | None = None
+    deregistered_at: datetime | None = None
+    refused_at: datetime | None = None
+    """The last heartbeat that was refused because it came after a deregister."""
+    drained_at: datetime | None = None
+    drained_by: str | None = None
+    drain_reason: str | None = None
+    flaps: int = 0
+    """How often it expired since it was first registered."""
+    removed: bool = False
+    """It is in no list any more, and is remembered only to refuse late heartbeats."""
+    object: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The API's own object."""
+    time: datetime | None = field(default=None, compare=False)
+    """The registry's time of the answer; ages count against it."""
+
+    @classmethod
+    def read(cls, fields: dict[str, Any], time: datetime | None = None) -> KnownInstance:
+        """From an INSTANCE of /api/v1, or from the nine keys of DB-GPT's API: then the state is what they show."""
+        healthy, enabled = fields.get("healthy") is True, fields.get("enabled") is not False
+        shown = InstanceState.UNHEALTHY if not healthy else InstanceState.HEALTHY if enabled else InstanceState.DRAINED
+        names = ("last_heartbeat", "registered_at", "deregistered_at", "refused_at", "drained_at")
+        times: dict[str, Any] = {name: read_time(fields.get(name)) for name in names}
+        return cls(
+            *read_key(fields),
+            weight=fields.get("weight", 1.0),
+            check_healthy=fields.get("check_healthy") is not False,
+            healthy=healthy,
+            enabled=enabled,
+            prompt_template=fields.get("prompt_template"),
+            beat_is_local=_has_no_offset(fields.get("last_heartbeat")),
+            state=InstanceState(fields.get("state", shown)),
+            **times,
+            drained_by=fields.get("drained_by"),
+            drain_reason=fields.get("drain_reason"),
+            flaps=int(fields.get("flaps") or 0),
+            removed=fields.get("removed") is True,
+            object=fields,
+            time=time,
+        )
+
+    @classmethod
+    def in_answer(cls, answer: Answer) -> KnownInstance:
+        """From an answer that holds one `instance`."""
+        return cls.read(answer.fields["instance"], answer.time)
+
+    @property
+    def key(self) -> InstanceKey:
+        """Verbatim, not stripped."""
+        return InstanceKey(self.model_name, self.host, self.port)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The instances that a controller lists.
+
+    `complete` is False for DB-GPT's list: then only its nine keys are known, the other facts are None, and a
+    deregistered instance shows as unhealthy.
+    """
+
+    objects: list[dict[str, Any]] = field(repr=False)
+    """The API's own objects as they came, in their order."""
+    complete: bool
+    controller: str
+    """The URL that answered, without secrets."""
+    time: datetime | None
+    """The registry's time of the answer (header X-Ctl-Time, else Date), aware; ages count against it."""
+    stale_since: datetime | None = None
+    """The answer may lack changes after this time: the registry's database was away (header X-Ctl-Stale-Since). Aware.
+    """
+    held_until: datetime | None = None
+    """Some instances are listed as healthy only because the registry itself was away; their workers have until this
+    time to send a heartbeat (header X-Ctl-Held-Until). Aware.
+    """
+    registry_time: datetime | None = None
+    """`time` where the registry's clock is not the controller's own (header X-Ctl-Time); else None."""
+
+    @classmethod
+    def read(cls, answer: Answer) -> Inventory:
+        """From /api/v1/instances."""
+        inventory = cls(
+            answer.fields["instances"],
+            complete=True,
+            controller=answer.controller,
+            time=answer.time,
+            stale_since=read_time(answer.fields.get("stale_since")),
+            held_until=read_time(answer.fields.get("held_until")),
+        )
+        inventory.instances  # noqa: B018 - a malformed one is found here, and the next controller is tried
+        return inventory
+
+    @cached_property
+    def instances(self) -> tuple[KnownInstance, ...]:
+        """The objects, read."""
+        return tuple(KnownInstance.read(fields, self.time) for fields in self.objects)
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """The instance after a drain or an undrain. `durable`: the drain outlives the controller's process."""
+
+    instance: KnownInstance
+    durable: bool
+
+    @classmethod
+    def read(cls, answer: Answer) -> Drained:
+        """From /api/v1/drain and /api/v1/undrain."""
+        return cls(KnownInstance.in_answer(answer), durable=bool(answer.fields["durable"]))
+
+
+@dataclass(frozen=True, slots=True)
+class EventReport(EventPage):
+    """An answer to `events`. `objects` are the API's EVENTs, one for each of `events`."""
+
+    objects: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
+    controller: str = ""
+    """The URL that answered, without secrets."""
+
+    @classmethod
+    def read(cls, answer: Answer) -> EventReport:
+        """From /api/v1/events: one page."""
+        fields = answer.fields
+        return cls(
+            tuple(map(read_event, fields["events"])),
+            str(fields["stream"]),
+            int(fields["last_id"]),
+            missed=fields["missed"] is True,
+            objects=list(fields["events"]),
+            controller=answer.controller,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One message of a watch.
+
+    `ready` comes first. `change` has an `event`. `reset`: changes are missing here, so list again. `dropped` (this
+    reader is too slow) and `leaving` (the controller ends) are the last messages: watch again with the last `cursor`.
+    """
+
+    kind: WatchedKind
+    cursor: str | None = None
+    """The position to go on from; None where the message does not change it."""
+    event: Event | None = None
+    reason: str | None = None
+    """One line, in a `reset`."""
+    object: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The API's own object."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCount:
+    """How many instances of one model are in each state."""
+
+    model_name: str
+    healthy: int
+    unhealthy: int
+    drained: int
+    deregistered: int
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerStatus:
+    """An answer to `status`. Times are aware."""
+
+    controller: str
+    """The URL that answered, without secrets."""
+    object: dict[str, Any] = field(repr=False)
+    """The API's own object."""
+    version: str
+    """The version of the controller's package."""
+    time: datetime | None
+    started_at: datetime | None
+    leaving: bool
+    kind: str
+    """The kind of its registry: embedded, sqlite, mysql, mariadb or remote."""
+    place: str | None
+    durable: bool
+    ready: bool
+    reason: str | None
+    heartbeat_interval_secs: float | None
+    heartbeat_timeout_secs: float | None
+    max_instances: int | None
+    stale_since: datetime | None
+    held_until: datetime | None
+    models: tuple[ModelCount, ...]
+    watchers: int
+    last_event_id: int | None
+    """The id of the newest event; None while the registry does not know it."""
+
+    @classmethod
+    def read(cls, answer: Answer) -> ControllerStatus:
+        """From /api/v1/status."""
+        fields = answer.fields
+        process, registry, settings = fields["controller"], fields["registry"], fields["settings"]
+        return cls(
+            controller=answer.controller,
+            object=fields,
+            version=str(process["version"]),
+            time=read_time(fields.get("time")),
+            started_at=read_time(process.get("started_at")),
+            leaving=process.get("leaving") is True,
+            kind=str(registry["kind"]),
+            place=registry.get("place"),
+            durable=registry.get("durable") is True,
+            ready=registry.get("ready") is True,
+            reason=registry.get("reason"),
+            heartbeat_interval_secs=settings.get("heartbeat_interval_secs"),
+            heartbeat_timeout_secs=settings.get("heartbeat_timeout_secs"),
+            max_instances=settings.get("max_instances"),
+            stale_since=read_time(fields.get("stale_since")),
+            held_until=read_time(fields.get("held_until")),
+            models=tuple(
+                ModelCount(**{name: counts[name] for name in ModelCount.__dataclass_fields__})
+                for counts in fields["models"]
+            ),
+            watchers=int(fields.get("watchers") or 0),
+            last_event_id=fields.get("last_event_id"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerHealth:
+    """One controller's answer to a health check, or its absence."""
+
+    controller: str
+    """Its URL, without secrets."""
+    ok: bool
+    status: int | None
+    """The HTTP status; None without an answer."""
+    detail: str
+    """One line: `ok`, or the reason."""
+    latency: float | None
+    """Seconds; None without an answer."""
 
 
 def accept(outcome: Response | NoResponse, address: Address) -> Response:
@@ -191,6 +464,43 @@ def one_line(text: str) -> str:
     return line if len(line) <= MAX_REASON_CHARS else f"{line[: MAX_REASON_CHARS - 3]}..."
 
 
+def read_key(fields: Mapping[str, Any]) -> InstanceKey:
+    """The three keys of an identity, verbatim."""
+    name, host, port = fields["model_name"], fields["host"], fields["port"]
+    if not (isinstance(name, str) and isinstance(host, str) and isinstance(port, int)):
+        raise ValueError("not an identity")  # noqa: TRY004 - callers treat every malformed answer alike
+    return InstanceKey(name, host, port)
+
+
+def read_keys(answer: Answer) -> list[InstanceKey]:
+    """The identities of an answer's `instances`, in their order."""
+    return list(map(read_key, answer.fields["instances"]))
+
+
+def read_event(fields: Mapping[str, Any]) -> Event:
+    """An EVENT of /api/v1. A state that this version does not know is kept as it is."""
+    number, time = fields["id"], read_time(fields["time"])
+    if not isinstance(number, int) or time is None:
+        raise ValueError("not an event")
+    cause = Cause(str(fields["verb"]), Actor(ActorKind(fields["actor"]), fields.get("address")), fields.get("reason"))
+    change = Change(time.astimezone(UTC), read_key(fields), str(fields["old"]), str(fields["new"]), cause)
+    return Event(number, change)
+
+
+def read_time(value: Any) -> datetime | None:
+    """A time in ISO 8601, aware. None for null and for any value that is not a time.
+
+    DB-GPT sends its host's local time without an offset; it is read in this host's zone, which is the likeliest one.
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+        return time if time.tzinfo is not None else time.astimezone()
+    except (ValueError, OverflowError):
+        return None
+
+
 def _names_instance(response: Response) -> bool:
     """An older ctl sends the same code for a path that it does not know."""
     return isinstance(response.json().get("instance_key"), dict)
@@ -240,3 +550,10 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "unknown status"
+
+
+def _has_no_offset(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is None
+    except ValueError:
+        return False

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.client.failover import drive
 from dbgpt_ctl.client.httpx_internals import httpx, set_read_timeout
-from dbgpt_ctl.client.models import Watched, read_event
-from dbgpt_ctl.client.responses import EVENT_STREAM, NoResponse, Response, one_line
+from dbgpt_ctl.client.responses import EVENT_STREAM, NoResponse, Response, Watched, one_line, read_event
 from dbgpt_ctl.client.transport import no_response
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, ErrorKind
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import timedelta
 
-    from dbgpt_ctl.client.models import KnownInstance
+    from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.domain.events import Actor, EventPage
     from dbgpt_ctl.domain.instance import InstanceKey
 

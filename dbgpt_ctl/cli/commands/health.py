@@ -14,7 +14,7 @@ from dbgpt_ctl.cli.output.table import Column
 from dbgpt_ctl.errors import ControllerUnreachable
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.client.models import ControllerHealth
+    from dbgpt_ctl.client.responses import ControllerHealth
 
 
 _COLUMNS = (

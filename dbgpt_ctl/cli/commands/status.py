@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Finding
-    from dbgpt_ctl.client.models import ControllerStatus, KnownInstance, ModelCount
+    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance, ModelCount
 
 T = TypeVar("T")
 

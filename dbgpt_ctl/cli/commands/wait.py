@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.client.models import KnownInstance
+    from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.clock import Clock
 
 ABSENT = "absent"

@@ -9,12 +9,13 @@ from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from enum import Flag, StrEnum, auto
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from dbgpt_ctl.cli.output.instances import age_text
 from dbgpt_ctl.cli.parsing.references import reference_of
-from dbgpt_ctl.client.models import KnownInstance
+from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
 from dbgpt_ctl.domain.instance import BEATING, InstanceState
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-    from dbgpt_ctl.client.models import ControllerStatus
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.errors import ControllerError
@@ -188,10 +188,8 @@ class Facts:
     @cached_property
     def by_model(self) -> Mapping[str, tuple[ObservedInstance, ...]]:
         """`instances`, by NAME@TYPE."""
-        models: dict[str, list[ObservedInstance]] = {}
-        for instance in self.instances:
-            models.setdefault(instance.model_name, []).append(instance)
-        return {name: tuple(instances) for name, instances in models.items()}
+        groups = groupby(self.instances, key=lambda instance: instance.model_name)
+        return {name: tuple(instances) for name, instances in groups}
 
     @property
     def states_by_model(self) -> Mapping[str, Mapping[InstanceState, int]]:

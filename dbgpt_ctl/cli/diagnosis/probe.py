@@ -59,8 +59,13 @@ def probe(endpoint: Endpoint, deadline: float) -> Probe:
     timeout = deadline - monotonic()
     try:
         address = endpoint.host.strip("[]"), endpoint.port
-        with socket.create_connection(address, timeout=max(0.01, timeout)) as connection:
-            return _judge(_head(connection, endpoint, deadline))
+        with (
+            socket.create_connection(address, timeout=max(0.01, timeout)) as connection,
+            connection.makefile("rb") as answer,
+        ):
+            host = f"{bracketed(endpoint.host)}:{endpoint.port}"
+            connection.sendall(f"GET {PATH} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            return _judge(answer.readline(_MAX_BYTES))
     except TimeoutError:
         return _silent(timeout)
     except (OSError, UnicodeError) as error:
@@ -79,26 +84,10 @@ def _failed(error: Exception) -> Probe:
     return Probe(ProbeOutcome.FAILED, f"it cannot be reached from here: {reason}")
 
 
-def _head(connection: socket.socket, endpoint: Endpoint, deadline: float) -> bytes:
-    """The start of the answer, up to the end of its headers."""
-    host = f"{bracketed(endpoint.host)}:{endpoint.port}"
-    connection.sendall(f"GET {PATH} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-    head = b""
-    while b"\r\n\r\n" not in head and len(head) < _MAX_BYTES:
-        connection.settimeout(max(0.01, deadline - monotonic()))
-        if monotonic() > deadline:
-            raise TimeoutError
-        piece = connection.recv(_MAX_BYTES)
-        if not piece:
-            break
-        head += piece
-    return head
-
-
-def _judge(head: bytes) -> Probe:
-    found = _STATUS.match(head)
+def _judge(status_line: bytes) -> Probe:
+    found = _STATUS.match(status_line)
     if not found:
-        detail = "does not speak HTTP" if head else "hangs up on HTTP"
+        detail = "does not speak HTTP" if status_line else "hangs up on HTTP"
         return Probe(ProbeOutcome.OTHER, f"what listens there {detail}")
     status = int(found[1])
     if status == _METHOD_NOT_ALLOWED:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Finding
-    from dbgpt_ctl.client.models import Inventory
+    from dbgpt_ctl.client.responses import Inventory
 
 PRECEDENCE: tuple[type[ControllerError], ...] = (NotAllowed, ControllerRefused, ControllerUnreachable, ControllerFailed)
 """Of several controllers without an answer the first of these sets the exit code: as for any verb, a 4xx ends the call,

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ObservedInstance
-    from dbgpt_ctl.client.models import ControllerStatus, KnownInstance
+    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dbgpt_ctl.cli.manifest.declarations import Declaration
-    from dbgpt_ctl.client.models import KnownInstance
+    from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 REGISTERED_FIELDS = ("weight", "prompt_template")

@@ -12,7 +12,7 @@ from dbgpt_ctl.domain.instance import InstanceState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dbgpt_ctl.client.models import KnownInstance
+    from dbgpt_ctl.client.responses import KnownInstance
 
 STATE_COLOURS: dict[str, str] = {
     InstanceState.HEALTHY: "green",

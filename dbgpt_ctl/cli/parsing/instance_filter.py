@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.client.models import Inventory, KnownInstance
+    from dbgpt_ctl.client.responses import Inventory, KnownInstance
 
 STATES = tuple(InstanceState)
 _BY_SEVERITY = (InstanceState.UNHEALTHY, InstanceState.DEREGISTERED, InstanceState.DRAINED, InstanceState.HEALTHY)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
     from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.client.models import KnownInstance
+    from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 

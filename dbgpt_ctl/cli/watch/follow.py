@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.client.models import Watched
+    from dbgpt_ctl.client.responses import Watched
 
 PAUSE_SECS = 1.0
 """Between two attempts to reach a controller."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Endpoint, Facts, Probe, ProbeOutcome
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-from dbgpt_ctl.client.models import ControllerStatus, KnownInstance
+from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
 from dbgpt_ctl.domain.instance import InstanceState
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)

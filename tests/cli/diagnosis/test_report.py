@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts
 from dbgpt_ctl.cli.diagnosis.report import exit_code, folded, list_warnings
-from dbgpt_ctl.client.models import Inventory
+from dbgpt_ctl.client.responses import Inventory
 from dbgpt_ctl.errors import ControllerUnreachable
 from tests.cli.diagnosis.observed import NOW, OTHER, URL, ago, cluster, controller, known, of
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dbgpt_ctl.cli.manifest.declarations import Declaration
 from dbgpt_ctl.cli.manifest.plan import Action, Difference, Step, make_plan
-from dbgpt_ctl.client.models import KnownInstance
+from dbgpt_ctl.client.responses import KnownInstance
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 
 KEY = InstanceKey("qwen@llm", "h", 1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.cli.parsing.instance_filter import SortKey, sort_key
-from dbgpt_ctl.client.models import KnownInstance
+from dbgpt_ctl.client.responses import KnownInstance
 from tests.cli.schemas import validated
 from tests.support.fake_controller import FakeController, listed
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
-from dbgpt_ctl.client.models import Watched
+from dbgpt_ctl.client.responses import Watched
 from dbgpt_ctl.errors import ControllerUnreachable
 
 if TYPE_CHECKING:

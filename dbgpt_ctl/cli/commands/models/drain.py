@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.client.models import Drained
+    from dbgpt_ctl.client.responses import Drained
     from dbgpt_ctl.domain.instance import InstanceKey
 
 SERVICE = "service"

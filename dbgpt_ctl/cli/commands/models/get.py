@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.client.models import EventReport, KnownInstance
+    from dbgpt_ctl.client.responses import EventReport, KnownInstance
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.instance import InstanceKey
 

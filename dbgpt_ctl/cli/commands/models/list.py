@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.client import ControllerClient
-    from dbgpt_ctl.client.models import Inventory, KnownInstance
+    from dbgpt_ctl.client.responses import Inventory, KnownInstance
 
 API_KEYS = (
     "model_name",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.registry.contract import ModelRegistry
     from dbgpt_ctl.tracing import Tracer
-    from dbgpt_ctl.tracing.sinks import BatchSink
+    from dbgpt_ctl.tracing.writer import BatchSink
 
 log = logging.getLogger(__name__)
 

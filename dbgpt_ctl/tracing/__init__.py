@@ -2,8 +2,8 @@
 
     span      Span, and its line in a DB-GPT trace file
     tracer    Tracer: which requests are recorded, and their spans
-    writer    SpanWriter: the bounded buffer and the thread between requests and one sink
-    sinks     BatchSink, the base of a destination
+    writer    SpanWriter: the bounded buffer and the thread between requests and one BatchSink
+    sinks     the destinations
       file    FileSink: JSON lines, a file per day
       otlp    OtlpSink: OpenTelemetry, over gRPC or HTTP (extra `otel`)
       custom  SpanSink: the protocol of a class of the user's own

@@ -1,4 +1,4 @@
-"""The span writer: a buffer and a thread between the requests and one sink."""
+"""The span writer: a buffer and a thread between the requests and one sink, and the base of all sinks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from collections import deque
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.tracing.sinks import NotDelivered
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from dbgpt_ctl.tracing.sinks import BatchSink
     from dbgpt_ctl.tracing.span import Span
 
 log = logging.getLogger(__name__)
@@ -25,6 +22,24 @@ FIRST_RETRY_SECS, LAST_RETRY_SECS = 1.0, 30.0
 MAX_ATTEMPTS = 10
 """A batch is dropped after this many failures: if the sink cannot take this one, it gets the next ones."""
 REPORT_DROPS_EVERY_SECS = 60.0
+
+
+class NotDelivered(Exception):
+    """The sink cannot take a batch now and has taken nothing of it; the writer tries again later."""
+
+
+class BatchSink:
+    """The destination of one `SpanWriter`. `str()` of it names the destination in the log, without secrets."""
+
+    def write(self, spans: Sequence[Span]) -> None:
+        """Takes all spans. Raises NotDelivered; any other error loses the batch."""
+        raise NotImplementedError
+
+    def interrupt(self) -> None:
+        """Makes a `write` that runs in another thread end soon, if possible. The next call is `close`."""
+
+    def close(self) -> None:
+        """Releases all resources."""
 
 
 class SpanWriter:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.traceparent import TraceContext
 from dbgpt_ctl.tracing import Span
-from dbgpt_ctl.tracing.sinks import BatchSink
 from dbgpt_ctl.tracing.span import REGISTER
+from dbgpt_ctl.tracing.writer import BatchSink
 from tests.support.clock import START
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.tracing import writer as writer_module
-from dbgpt_ctl.tracing.sinks import NotDelivered
-from dbgpt_ctl.tracing.writer import MAX_ATTEMPTS, MAX_BATCH, SpanWriter
+from dbgpt_ctl.tracing.writer import MAX_ATTEMPTS, MAX_BATCH, NotDelivered, SpanWriter
 from tests.tracing.spans import Sink, span
 
 if TYPE_CHECKING:

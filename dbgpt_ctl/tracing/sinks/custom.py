@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.tracing.sinks import BatchSink
+from dbgpt_ctl.tracing.writer import BatchSink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

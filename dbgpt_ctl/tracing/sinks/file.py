@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.tracing.sinks import BatchSink, NotDelivered
+from dbgpt_ctl.tracing.writer import BatchSink, NotDelivered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

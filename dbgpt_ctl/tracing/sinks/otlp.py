@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl import __version__
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.masking import mask_url
-from dbgpt_ctl.tracing.sinks import BatchSink, NotDelivered
 from dbgpt_ctl.tracing.span import ROOT
+from dbgpt_ctl.tracing.writer import BatchSink, NotDelivered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.tracing.sinks import NotDelivered
 from dbgpt_ctl.tracing.sinks import file as file_module
 from dbgpt_ctl.tracing.sinks.file import FileSink
+from dbgpt_ctl.tracing.writer import NotDelivered
 from tests.support.clock import START, ManualClock
 from tests.tracing.spans import span
 

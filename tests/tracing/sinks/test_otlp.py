@@ -17,9 +17,8 @@ from dbgpt_ctl.controller.bootstrap import create_tracer
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.schema import ControllerSettings
 from dbgpt_ctl.tracing import writer as writer_module
-from dbgpt_ctl.tracing.sinks import NotDelivered
 from dbgpt_ctl.tracing.sinks.otlp import OtlpOptions, OtlpSink
-from dbgpt_ctl.tracing.writer import SpanWriter
+from dbgpt_ctl.tracing.writer import NotDelivered, SpanWriter
 from tests.support.clock import START
 from tests.support.otlp import Receiver, attributes_of, running_receiver
 from tests.support.server import running_app

@@ -7,10 +7,12 @@ the result of the call or raises one of `errors.ControllerError`. `drive` runs a
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
+from dbgpt_ctl import __version__
 from dbgpt_ctl.client.responses import AttemptFailed, NoResponse, Response
 from dbgpt_ctl.errors import (
     ControllerError,
@@ -48,13 +50,27 @@ class Request:
     """The header `traceparent`."""
     actor: str | None = None
     """The header `X-Ctl-Actor`."""
-    accept: str | None = None
-    """The header `Accept`, if not JSON."""
+    accept: str = "application/json"
+    """The header `Accept`."""
 
     @property
     def url(self) -> str:
         """Without credentials; `address` has them."""
         return self.address.url + self.target
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """All headers but those of the connection."""
+        headers = {"User-Agent": f"dbgpt-ctl/{__version__}", "Accept": self.accept}
+        if self.body is not None:
+            headers["Content-Type"] = "application/json"
+        if self.address.credentials is not None:
+            headers["Authorization"] = "Basic " + b64encode(":".join(self.address.credentials).encode()).decode()
+        if self.trace is not None:
+            headers["traceparent"] = str(self.trace)
+        if self.actor is not None:
+            headers["X-Ctl-Actor"] = self.actor
+        return headers
 
 
 Outcome: TypeAlias = Response | NoResponse

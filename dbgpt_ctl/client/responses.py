@@ -125,6 +125,7 @@ class KnownInstance:
         shown = InstanceState.UNHEALTHY if not healthy else InstanceState.HEALTHY if enabled else InstanceState.DRAINED
         names = ("last_heartbeat", "registered_at", "deregistered_at", "refused_at", "drained_at")
         times: dict[str, Any] = {name: read_time(fields.get(name)) for name in names}
+        beat = times["last_heartbeat"] and datetime.fromisoformat(fields["last_heartbeat"])
         return cls(
             *read_key(fields),
             weight=fields.get("weight", 1.0),
@@ -132,7 +133,7 @@ class KnownInstance:
             healthy=healthy,
             enabled=enabled,
             prompt_template=fields.get("prompt_template"),
-            beat_is_local=_has_no_offset(fields.get("last_heartbeat")),
+            beat_is_local=beat is not None and beat.tzinfo is None,
             state=InstanceState(fields.get("state", shown)),
             **times,
             drained_by=fields.get("drained_by"),
@@ -369,7 +370,8 @@ def accept_v1(outcome: Response | NoResponse, address: Address, verb: str) -> Re
     """As `accept`; also raises NotFound for an unknown instance, and NotSupported where there is no /api/v1/`verb`."""
     if isinstance(outcome, Response):
         reason, code = explanation(outcome)
-        if outcome.status == HTTPStatus.NOT_FOUND and code == NotFound.code and _names_instance(outcome):
+        is_not_found = outcome.status == HTTPStatus.NOT_FOUND and code == NotFound.code
+        if is_not_found and isinstance(outcome.json().get("instance_key"), dict):  # without it: an older ctl's path
             raise NotFound(reason or "the controller does not know it", controller=str(address))
         if outcome.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
             detail = f"it has no /api/v1/{verb} because it is DB-GPT's own controller or an older ctl"
@@ -396,7 +398,11 @@ def read_list(outcome: Response | NoResponse, address: Address) -> Inventory:
     """A bare array of objects that have an identity. Their other keys are not checked."""
     response = accept(outcome, address)
     objects = _decoded(response, address)
-    if not isinstance(objects, list) or not all(map(_has_identity, objects)):
+    try:
+        is_list = isinstance(objects, list) and all(map(read_key, objects))
+    except _MALFORMED:
+        is_list = False
+    if not is_list:
         raise not_a_controller(address, "200 without a list of instances")
     stale = response.headers.get("x-ctl-stale-since")
     return Inventory(
@@ -501,11 +507,6 @@ def read_time(value: Any) -> datetime | None:
         return None
 
 
-def _names_instance(response: Response) -> bool:
-    """An older ctl sends the same code for a path that it does not know."""
-    return isinstance(response.json().get("instance_key"), dict)
-
-
 def _health_detail(fields: Mapping[str, Any]) -> str:
     """`ok`; while the controller is degraded or holds states, the reason too."""
     reason = fields.get("reason")
@@ -525,14 +526,6 @@ def _decoded(response: Response, address: Address) -> Any:
     return decoded
 
 
-def _has_identity(fields: Any) -> bool:
-    try:
-        read_key(fields)
-    except _MALFORMED:
-        return False
-    return True
-
-
 def _time_of(response: Response) -> datetime | None:
     """The registry's time of the answer: X-Ctl-Time, else Date."""
     return read_time(response.headers.get("x-ctl-time")) or _read_http_date(response.headers.get("date"))
@@ -550,10 +543,3 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "unknown status"
-
-
-def _has_no_offset(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is None
-    except ValueError:
-        return False

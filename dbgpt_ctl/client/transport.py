@@ -9,11 +9,9 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from base64 import b64encode
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl import __version__
 from dbgpt_ctl.client.httpx_internals import httpx
 from dbgpt_ctl.client.responses import NoResponse, Response, one_line
 from dbgpt_ctl.errors import UsageError
@@ -87,7 +85,6 @@ def client_options(addresses: Sequence[Address], *, trust_env: bool) -> Mapping[
     return {
         "trust_env": trust_env,
         "verify": _ssl_context(addresses),
-        "headers": {"User-Agent": f"dbgpt-ctl/{__version__}", "Accept": "application/json"},
         "limits": httpx.Limits(
             max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=IDLE_SECONDS
         ),
@@ -107,18 +104,7 @@ def _ssl_context(addresses: Sequence[Address]) -> ssl.SSLContext:
 
 def request_parts(request: Request) -> dict[str, Any]:
     """The arguments of httpx besides method and URL."""
-    headers = {}
-    if request.body is not None:
-        headers["Content-Type"] = "application/json"
-    if request.address.credentials is not None:
-        headers["Authorization"] = "Basic " + b64encode(":".join(request.address.credentials).encode()).decode()
-    if request.trace is not None:
-        headers["traceparent"] = str(request.trace)
-    if request.actor is not None:
-        headers["X-Ctl-Actor"] = request.actor
-    if request.accept is not None:
-        headers["Accept"] = request.accept
-    return {"headers": headers, "content": request.body, "timeout": request.timeout}
+    return {"headers": request.headers, "content": request.body, "timeout": request.timeout}
 
 
 def timed_out(request: Request) -> NoResponse:

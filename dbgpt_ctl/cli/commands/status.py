@@ -77,7 +77,8 @@ def status(
     from dbgpt_ctl.cli.diagnosis.rules import RULES
 
     controllers = collect_statuses(session)
-    first = min(controllers, key=_rank).status
+    # The report of the controller in the best state counts for the cluster.
+    first = min(controllers, key=lambda controller: list(_WORDS).index(_word(controller))).status
     if first is None:
         raise _error_of([controller.failure for controller in controllers if controller.failure])
     instances = _drained_and_deregistered(session, first)
@@ -99,11 +100,6 @@ def _word(controller: ControllerFacts) -> str:
     if controller.status.leaving:
         return "leaving"
     return "up" if controller.status.ready else "not ready"
-
-
-def _rank(controller: ControllerFacts) -> int:
-    """The one in the best state comes first: its report counts for the cluster."""
-    return list(_WORDS).index(_word(controller))
 
 
 def _error_of(errors: Sequence[ControllerError]) -> ControllerError:

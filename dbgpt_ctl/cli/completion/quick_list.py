@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from dbgpt_ctl import __version__
 from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import Failover, drive
@@ -45,13 +43,10 @@ class _Sender:
         from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
         parts = urlsplit(request.address.url)
-        headers = {"User-Agent": f"dbgpt-ctl/{__version__}", "Accept": "application/json"}
-        if request.address.credentials is not None:
-            headers["Authorization"] = "Basic " + b64encode(":".join(request.address.credentials).encode()).decode()
         kind = HTTPSConnection if request.address.is_https else HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=request.timeout)
         try:
-            connection.request(request.method, parts.path + request.target, headers=headers)
+            connection.request(request.method, parts.path + request.target, headers=request.headers)
             response = connection.getresponse()
             names = {name.lower(): text for name, text in response.getheaders()}
             return Response(response.status, names, response.read())

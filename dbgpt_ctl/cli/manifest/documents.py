@@ -10,24 +10,22 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from yaml.composer import Composer
 
 from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 8
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
-_PLAIN, _QUOTED = "plain", "quoted"
-"""Tags of scalars: only a plain one can be a number, a boolean or null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,78 +89,55 @@ def _from_json(value: Any, name: str, depth: int) -> Node:
 
 
 def _read_yaml(text: str, name: str) -> Node:
+    events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
-        return _YamlComposer(text, name).document()
+        next(events)  # the start of the stream
+        if isinstance(next(events), yaml.StreamEndEvent):
+            return Node(None, 1)
+        node = _from_yaml(next(events), events, name, 0)
+        next(events)  # the end of the document
+        after = next(events)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}" if mark else name
         raise UsageError(f"{place}: neither YAML nor JSON: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{name} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
+    if not isinstance(after, yaml.StreamEndEvent):
+        raise _refused(name, after, "a second document starts here; give one")
+    return node
 
 
-class _YamlComposer(Composer):
-    """PyYAML's composer of nodes, with bounded depth and without anchors, aliases and tags."""
+def _from_yaml(event: Any, events: Iterator[Any], name: str, depth: int) -> Node:
+    """The node that begins with `event`. Reads the other events of the node."""
+    if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+        raise _refused(name, event, "anchors and aliases are not accepted here; write the value out")
+    if event.tag not in (None, "!"):
+        raise _refused(name, event, f"tag {quoted(str(event.tag))} is not accepted here")
+    line = event.start_mark.line + 1
+    if isinstance(event, yaml.ScalarEvent):
+        is_plain = event.implicit[0] and not event.style
+        return Node(_scalar(event.value) if is_plain else event.value, line)
+    if depth >= MAX_DEPTH:
+        raise _too_deep(name, line)
+    if isinstance(event, yaml.SequenceStartEvent):
+        return Node([_from_yaml(item, events, name, depth + 1) for item in _until_end(events)], line)
+    fields = []
+    for key in _until_end(events):
+        key_node = _from_yaml(key, events, name, depth + 1)
+        if not isinstance(key, yaml.ScalarEvent):
+            raise _refused(name, key, "a list or mapping as key")
+        fields.append(Field(key.value, _from_yaml(next(events), events, name, depth + 1), key_node.line))
+    return Node(tuple(fields), line)
 
-    peek_event: Callable[[], Any]
 
-    def __init__(self, text: str, name: str) -> None:
-        super().__init__()
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
-        self.check_event, self.peek_event, self.get_event = loader.check_event, loader.peek_event, loader.get_event
-        self._name = name
-        self._depth = 0
+def _until_end(events: Iterator[Any]) -> Iterator[Any]:
+    """The events up to the end of a list or mapping, each of which begins a child."""
+    return takewhile(lambda event: not isinstance(event, yaml.CollectionEndEvent), events)
 
-    def document(self) -> Node:
-        """The only document; a Node of None for an empty file."""
-        self.get_event()  # the start of the stream
-        if self.check_event(yaml.StreamEndEvent):
-            return Node(None, 1)
-        node = self.compose_document()
-        if not self.check_event(yaml.StreamEndEvent):
-            self._refuse(self.peek_event(), "a second document starts here; give one")
-        return self._converted(node)
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """PyYAML calls this for every node."""
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            self._refuse(event, "anchors and aliases are not accepted here; write the value out")
-        if event.tag not in (None, "!"):
-            self._refuse(event, f"tag {quoted(str(event.tag))} is not accepted here")
-        is_scalar = isinstance(event, yaml.ScalarEvent)
-        if self._depth >= MAX_DEPTH and not is_scalar:
-            raise _too_deep(self._name, event.start_mark.line + 1)
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        is_key = isinstance(parent, yaml.MappingNode) and index is None
-        if is_key and not is_scalar:
-            self._refuse(event, "a list or mapping as key")
-        return node
-
-    def resolve(self, kind: Any, _value: Any, implicit: Any) -> str:
-        """PyYAML calls this for the tag of every node."""
-        return _PLAIN if kind is yaml.ScalarNode and implicit[0] else _QUOTED
-
-    def descend_resolver(self, parent: Any, index: Any) -> None:
-        """PyYAML calls this before every node."""
-
-    def ascend_resolver(self) -> None:
-        """PyYAML calls this after every node."""
-
-    def _converted(self, node: Any) -> Node:
-        line = node.start_mark.line + 1
-        if isinstance(node, yaml.ScalarNode):
-            is_plain = node.tag == _PLAIN and not node.style
-            return Node(_scalar(node.value) if is_plain else node.value, line)
-        if isinstance(node, yaml.SequenceNode):
-            return Node([self._converted(item) for item in node.value], line)
-        fields = (Field(str(key.value), self._converted(value), key.start_mark.line + 1) for key, value in node.value)
-        return Node(tuple(fields), line)
-
-    def _refuse(self, event: Any, reason: str) -> NoReturn:
-        raise UsageError(f"{self._name}:{event.start_mark.line + 1}: {reason}")
+def _refused(name: str, event: Any, reason: str) -> UsageError:
+    return UsageError(f"{name}:{event.start_mark.line + 1}: {reason}")
 
 
 def _scalar(text: str) -> Any:

@@ -10,7 +10,7 @@ from dbgpt_ctl.cli.commands.models.drain import MemoryWarning
 from dbgpt_ctl.cli.completion.candidates import files
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.manifest.plan import Action, difference_text, make_plan, notes
+from dbgpt_ctl.cli.manifest.plan import Action, make_plan, notes
 from dbgpt_ctl.cli.output.results import NOT_TRIED, Done, attempt_all, conclude, not_tried
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.domain.instance import Registration
@@ -119,7 +119,6 @@ class Applier:
         if self._dry_run and step.action is not Action.KEEP:
             result = f"would be {result}"
         facts: dict[str, Any] = {"changes": step.as_object()["changes"]}
-        changes = step.facts_text() if step.action is Action.CREATE else difference_text(step.differences)
-        reason = step.blocked_reason
-        error = ConditionNotMet(f"{reason} ({difference_text(step.blocked)})") if reason else None
+        changes, reason = step.text(step.differences), step.blocked_reason
+        error = ConditionNotMet(f"{reason} ({step.text(step.blocked)})") if reason else None
         return Done(result, f"{result}: {changes}" if changes else result, facts, error)

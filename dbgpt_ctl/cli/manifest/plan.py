@@ -44,7 +44,7 @@ _SIGNS = {Action.CREATE: "+", Action.CHANGE: "~", Action.KEEP: "~", Action.PRUNE
 
 
 class Difference(NamedTuple):
-    """`old` is the registered value, `new` the declared one."""
+    """`old` is the registered value, None for an absent instance; `new` is the declared one."""
 
     field: str
     old: Any
@@ -58,7 +58,7 @@ class Step:
     key: InstanceKey
     action: Action
     differences: tuple[Difference, ...] = ()
-    """Those that apply can remove."""
+    """Those that apply can remove; of an instance to create, the values that are not the default."""
     blocked: tuple[Difference, ...] = ()
     """Those that apply cannot remove, because of `blocked_reason`."""
     blocked_reason: str | None = None
@@ -66,8 +66,11 @@ class Step:
     """All values that a register sends; a field that the file leaves out keeps its registered value."""
     state: InstanceState | None = None
     """None for an absent instance."""
-    is_beating: bool = False
-    """Its worker is alive. When the worker registers again, it sends its own weight and prompt template."""
+
+    @property
+    def is_beating(self) -> bool:
+        """Its worker is alive. When the worker registers again, it sends its own weight and prompt template."""
+        return self.state in BEATING
 
     @property
     def registers(self) -> bool:
@@ -77,8 +80,6 @@ class Step:
     @property
     def enables(self) -> bool | None:
         """True for an undrain, False for a drain, None for neither."""
-        if self.action is Action.CREATE:
-            return None if self.facts["enabled"] else False
         return next((diff.new for diff in self.differences if diff.field == "enabled"), None)
 
     @property
@@ -88,32 +89,25 @@ class Step:
 
     def as_line(self) -> str:
         """A line of `ctl diff`."""
-        created = self.action is Action.CREATE
-        changes = self.facts_text() if created else difference_text((*self.differences, *self.blocked))
-        return f"{_SIGNS[self.action]} {reference_of(self.key)}{' ' if changes else ''}{changes}"
+        return f"{_SIGNS[self.action]} {reference_of(self.key)} {self.text((*self.differences, *self.blocked))}".rstrip()
 
     def as_object(self) -> dict[str, Any]:
         """An object of `ctl diff -o json`. `possible` says whether apply can make the change.
 
         `changes` is empty for an instance to prune, and contains what is not the default for one to create.
         """
-        if self.action is Action.CREATE:
-            changes = [
-                {"field": name, "old": None, "new": value, "possible": True}
-                for name, value in self._facts_beyond_defaults()
-            ]
-            return {**self.key._asdict(), "action": self.action.value, "changes": changes}
         changes = [{**diff._asdict(), "possible": True} for diff in self.differences]
         changes += [{**diff._asdict(), "possible": False} for diff in self.blocked]
         action = Action.CHANGE if self.differs and self.action is Action.KEEP else self.action
         return {**self.key._asdict(), "action": action.value, "changes": changes}
 
-    def facts_text(self) -> str:
-        """`weight 2, enabled false`: the values that are not the default."""
-        return ", ".join(f"{name} {_value_text(value)}" for name, value in self._facts_beyond_defaults())
-
-    def _facts_beyond_defaults(self) -> list[tuple[str, Any]]:
-        return [(name, value) for name, value in self.facts.items() if value != DEFAULTS[name]]
+    def text(self, differences: Iterable[Difference]) -> str:
+        """`weight 1 -> 2, enabled true -> false`, without the old values for an instance to create; empty for none."""
+        created = self.action is Action.CREATE
+        return ", ".join(
+            f"{diff.field} {'' if created else f'{_value_text(diff.old)} -> '}{_value_text(diff.new)}"
+            for diff in differences
+        )
 
 
 def make_plan(declarations: Iterable[Declaration], registered: Iterable[KnownInstance], *, prune: bool) -> list[Step]:
@@ -129,16 +123,15 @@ def make_plan(declarations: Iterable[Declaration], registered: Iterable[KnownIns
         keys = {declaration.key for declaration in wanted}
         models = {key.model_name for key in keys}
         extra = sorted(key for key in instances if key.model_name in models and key not in keys)
-        steps += [
-            Step(key, Action.PRUNE, state=instances[key].state, is_beating=instances[key].state in BEATING)
-            for key in extra
-        ]
+        steps += [Step(key, Action.PRUNE, state=instances[key].state) for key in extra]
     return steps
 
 
 def _step(wanted: Declaration, instance: KnownInstance | None) -> Step:
     if instance is None:
-        return Step(wanted.key, Action.CREATE, facts=DEFAULTS | wanted.fields)
+        facts = DEFAULTS | wanted.fields
+        given = tuple(Difference(name, None, value) for name, value in facts.items() if value != DEFAULTS[name])
+        return Step(wanted.key, Action.CREATE, given, facts=facts)
     current = {name: getattr(instance, name) for name in DEFAULTS}
     differences = [
         Difference(name, current[name], value)
@@ -163,7 +156,6 @@ def _step(wanted: Declaration, instance: KnownInstance | None) -> Step:
         blocked_reason="; ".join(reasons) or None,
         facts=current | wanted.fields,
         state=instance.state,
-        is_beating=instance.state in BEATING,
     )
 
 
@@ -197,11 +189,6 @@ def notes(steps: Sequence[Step]) -> Iterator[str]:
     alive = [step for step in steps if step.action is Action.PRUNE and step.is_beating]
     if alive:
         yield f"warning: {_names(alive)}: not in the file and alive; its worker registers it again at its next start"
-
-
-def difference_text(differences: Iterable[Difference]) -> str:
-    """`weight 1 -> 2, enabled true -> false`; empty for none."""
-    return ", ".join(f"{diff.field} {_value_text(diff.old)} -> {_value_text(diff.new)}" for diff in differences)
 
 
 def _names(steps: Sequence[Step]) -> str:

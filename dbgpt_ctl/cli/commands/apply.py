@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dbgpt_ctl.cli.commands.models.drain import MemoryWarning
+from dbgpt_ctl.cli.commands.models.drain import warn_of_memory
 from dbgpt_ctl.cli.completion.candidates import files
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.manifest.plan import Action, make_plan, notes
-from dbgpt_ctl.cli.output.results import NOT_TRIED, Done, attempt_all, conclude, not_tried
+from dbgpt_ctl.cli.output.results import NOT_TRIED, Outcome, attempt_all, conclude, not_tried
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import ConditionNotMet, ControllerUnreachable, NotSupported
@@ -87,11 +87,11 @@ class Applier:
     ) -> None:
         self._client = client
         self._steps = {step.key: step for step in steps}
-        self._warning = MemoryWarning(session)
+        self._session = session
         self._can_drain = can_drain
         self._dry_run = dry_run
 
-    def __call__(self, key: InstanceKey) -> Done:
+    def __call__(self, key: InstanceKey) -> Outcome:
         """Raises CtlError."""
         step = self._steps[key]
         if step.enables is not None and not self._can_drain:
@@ -106,19 +106,19 @@ class Applier:
             self._client.deregister(step.key, remove=True)
             return
         if step.action is Action.CHANGE and step.enables is False:
-            self._warning.check(self._client.drain(step.key, reason=REASON))
+            warn_of_memory(self._session, self._client.drain(step.key, reason=REASON))
         if step.registers:
             self._client.register(Registration(step.key, **step.facts))
         if step.action is Action.CREATE and step.enables is False:
-            self._warning.check(self._client.drain(step.key, reason=REASON))
+            warn_of_memory(self._session, self._client.drain(step.key, reason=REASON))
         if step.enables is True:
             self._client.undrain(step.key)
 
-    def _result(self, step: Step) -> Done:
+    def _result(self, step: Step) -> Outcome:
         result = _RESULTS[step.action]
         if self._dry_run and step.action is not Action.KEEP:
             result = f"would be {result}"
         facts: dict[str, Any] = {"changes": step.as_object()["changes"]}
         changes, reason = step.text(step.differences), step.blocked_reason
         error = ConditionNotMet(f"{reason} ({step.text(step.blocked)})") if reason else None
-        return Done(result, f"{result}: {changes}" if changes else result, facts, error)
+        return Outcome(step.key, result, error, f"{result}: {changes}" if changes else result, facts)

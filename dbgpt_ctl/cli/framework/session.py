@@ -83,6 +83,7 @@ class Session:
     env_file: str | None = None
     """The value of --env-file."""
     clock: Clock = field(default_factory=SystemClock)
+    _said_once: set[str] = field(default_factory=set)
 
     def client(self, address: str | None = None) -> ControllerClient:
         """A client of all controllers, or of the one at `address`; it sends nothing yet. Each call starts a trace.
@@ -110,6 +111,12 @@ class Session:
         """Prints a line on stderr, unless --quiet is given."""
         if not self.quiet:
             say(line)
+
+    def say_once(self, line: str) -> None:
+        """The same, but only at the first call with that line."""
+        if line not in self._said_once:
+            self._said_once.add(line)
+            self.say(line)
 
 
 def print_request(request: Request, outcome: Outcome, seconds: float) -> None:

@@ -89,7 +89,8 @@ class Step:
 
     def as_line(self) -> str:
         """A line of `ctl diff`."""
-        return f"{_SIGNS[self.action]} {reference_of(self.key)} {self.text((*self.differences, *self.blocked))}".rstrip()
+        changes = self.text((*self.differences, *self.blocked))
+        return f"{_SIGNS[self.action]} {reference_of(self.key)} {changes}".rstrip()
 
     def as_object(self) -> dict[str, Any]:
         """An object of `ctl diff -o json`. `possible` says whether apply can make the change.

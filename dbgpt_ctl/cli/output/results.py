@@ -20,27 +20,17 @@ FAILED, NOT_TRIED = "failed", "not tried"
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """The result of an action on one instance."""
-
-    result: str
-    line: str | None = None
-    """The result for people, where it differs."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """Further keys for scripts."""
-    error: CtlError | None = None
-    """A part of the action failed."""
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """The outcome for one instance. `result` is a word or two, such as `registered`, `failed` or `not tried`."""
 
     key: InstanceKey
     result: str
     error: CtlError | None = None
+    """Also with another result than `failed`: then a part of the action failed."""
     line: str | None = None
+    """The result for people, where it differs."""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys for scripts."""
 
     def as_object(self) -> dict[str, Any]:
         """For json and yaml: identity, result, facts, and for a failure the code and message of the error."""
@@ -48,7 +38,7 @@ class Outcome:
         return {**self.key._asdict(), "result": self.result, **self.facts, **error}
 
 
-Action: TypeAlias = "Callable[[InstanceKey], str | Done]"
+Action: TypeAlias = "Callable[[InstanceKey], str | Outcome]"
 """Returns the result or raises CtlError."""
 
 
@@ -110,6 +100,4 @@ def _attempt(key: InstanceKey, action: Action) -> Outcome:
         done = action(key)
     except CtlError as error:
         return Outcome(key, FAILED, error)
-    if isinstance(done, str):
-        return Outcome(key, done)
-    return Outcome(key, done.result, done.error, done.line, done.facts)
+    return Outcome(key, done) if isinstance(done, str) else done

@@ -58,7 +58,7 @@ class Suggestions:
         related = [other for other in keys if other.model_name == key.model_name or other[1:] == key[1:]]
         by_text = {str(other): other for other in related or keys}
         near = nearest(str(key), by_text)
-        return _did_you_mean(near and reference_of(by_text[near]))
+        return _did_you_mean(near and reference_of(by_text[near])) or "; ctl models list shows what is"
 
 
 def warn_of_types(keys: Iterable[InstanceKey]) -> Iterator[str]:

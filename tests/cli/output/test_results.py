@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from dbgpt_ctl.cli.output.results import Done, exit_code_of, run_for_each
+from dbgpt_ctl.cli.output.results import Outcome, exit_code_of, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import (
@@ -72,7 +72,7 @@ def test_a_document_contains_every_instance(
 
 
 def test_a_result_may_have_facts_a_line_and_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    done = Done("drained", "drained for long", {"state": "healthy"}, ConditionNotMet("late"))
+    done = Outcome(KEYS[0], "drained", ConditionNotMet("late"), "drained for long", {"state": "healthy"})
     assert run_for_each(KEYS[:1], lambda _key: done, OutputFormat.TEXT) == 5
     out, err = capsys.readouterr()
     assert (out, err) == ("a@llm/h:1 drained for long\n", "ctl: a@llm/h:1: late\n")

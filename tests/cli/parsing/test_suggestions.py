@@ -58,7 +58,7 @@ def test_a_model(name: str | None, model_type: str | None, end: str) -> None:
     [
         (InstanceKey("qwen3@llm", "10.0.0.40", 8001), "; did you mean qwen3@llm/10.0.0.4:8001?"),
         (InstanceKey("bge@llm", "10.0.0.6", 8002), "; did you mean bge@text2vec/10.0.0.6:8002?"),
-        (InstanceKey("x", "y", 1), ""),
+        (InstanceKey("x", "y", 1), "; ctl models list shows what is"),
     ],
 )
 def test_an_instance(key: InstanceKey, end: str) -> None:

@@ -43,8 +43,7 @@ def deregister(
 
         def action(key: InstanceKey) -> str:
             if not client.deregister(key, remove=remove):
-                hint = suggestions.for_instance(key) or "; ctl models list shows what is"
-                raise NotFound(f"not known to the controller{hint}")
+                raise NotFound(f"not known to the controller{suggestions.for_instance(key)}")
             return "removed" if remove else "deregistered"
 
         return run_for_each(keys, action, output)

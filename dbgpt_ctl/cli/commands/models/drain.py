@@ -14,7 +14,7 @@ from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.framework.options import ModelType, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import quoted, unescaped
-from dbgpt_ctl.cli.output.results import Done, run_for_each
+from dbgpt_ctl.cli.output.results import Action, Outcome, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.references import parse_targets, reference_of
@@ -85,19 +85,12 @@ def drain(
     go to other instances at once. --wait does not wait for requests in progress, which no controller sees. Exits with 5
     when the --timeout of --wait is over.
     """
-    propagation = Propagation.over(session, timeout) if wait else None
     text = _parse_reason(reason)
+    propagation = Propagation.over(session, timeout) if wait else None
     with session.client() as client:
         keys = select_instances(client, session, references or [], model_type, host, force=force, verb="drain")
-        warning = MemoryWarning(session)
-
-        def action(key: InstanceKey) -> Done:
-            drained = call_or_suggest(client, partial(client.drain, reason=text), key)
-            warning.check(drained)
-            done = Done("drained", facts=facts_of(drained))
-            return done if propagation is None else propagation.of_drain(key, done)
-
-        return run_for_each(keys, action, output)
+        call = partial(client.drain, reason=text)
+        return run_for_each(keys, action_of(client, call, "drained", session, propagation), output)
 
 
 def _parse_reason(text: str | None) -> str | None:
@@ -151,32 +144,36 @@ def _instances_on(client: ControllerClient, session: Session, host: str, *, forc
     return keys
 
 
-def call_or_suggest(client: ControllerClient, call: Callable[[InstanceKey], Drained], key: InstanceKey) -> Drained:
-    """Calls drain or undrain. The error for an unknown instance suggests one that is registered."""
-    try:
-        return call(key)
-    except NotFound:
-        hint = Suggestions(client).for_instance(key) or "; ctl models list shows what is"
-        raise NotFound(f"not registered{hint}") from None
+def action_of(
+    client: ControllerClient,
+    call: Callable[[InstanceKey], Drained],
+    result: str,
+    session: Session,
+    propagation: Propagation | None,
+) -> Action:
+    """Drains or undrains an instance and waits for `propagation`.
+
+    The error for an unknown instance suggests one that is registered.
+    """
+
+    def action(key: InstanceKey) -> Outcome:
+        try:
+            drained = call(key)
+        except NotFound:
+            raise NotFound(f"not registered{Suggestions(client).for_instance(key)}") from None
+        if result == "drained":
+            warn_of_memory(session, drained)
+        facts = {"state": drained.instance.state.value, "durable": drained.durable}
+        outcome = Outcome(key, result, facts=facts)
+        return outcome if propagation is None else propagation.completed(outcome)
+
+    return action
 
 
-def facts_of(drained: Drained) -> dict[str, object]:
-    """Further keys of the result."""
-    return {"state": drained.instance.state.value, "durable": drained.durable}
-
-
-class MemoryWarning:
-    """Warns once when a drain ends with the controller."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._printed = False
-
-    def check(self, drained: Drained) -> None:
-        """Prints the warning at the first drain that is not durable."""
-        if not drained.durable and not self._printed:
-            self._printed = True
-            self._session.say("the registry is in the controller's memory: the drain ends with its process")
+def warn_of_memory(session: Session, drained: Drained) -> None:
+    """Warns once when drains end with the controller."""
+    if not drained.durable:
+        session.say_once("the registry is in the controller's memory: the drain ends with its process")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,18 +194,17 @@ class Propagation:
         """With the value of `--timeout`. Raises UsageError."""
         return cls(session, parse_duration("--timeout", timeout), time.monotonic, time.sleep)
 
-    def of_drain(self, key: InstanceKey, done: Done) -> Done:
-        """Waits until no controller offers the instance to API servers. A timeout is an error in the result."""
-        late = self._wait(lambda client: not _is_routable(client, key))
-        return done if late is None else replace(done, error=ConditionNotMet(f"drained, but {late}"))
+    def completed(self, outcome: Outcome) -> Outcome:
+        """Waits until each controller offers an undrained instance to API servers, or none a drained one.
 
-    def of_undrain(self, key: InstanceKey, done: Done) -> Done:
-        """Waits until every controller offers the instance to API servers, unless its state prevents that."""
-        state = done.facts["state"]
-        if state != InstanceState.HEALTHY:
-            return replace(done, error=ConditionNotMet(f"undrained, but it gets no requests: it is {state}"))
-        late = self._wait(lambda client: _is_routable(client, key))
-        return done if late is None else replace(done, error=ConditionNotMet(f"undrained, but {late}"))
+        A timeout is an error in the result, and so is an undrained instance that gets no requests for another reason.
+        """
+        key, state, undrained = outcome.key, outcome.facts["state"], outcome.result == "undrained"
+        if undrained and state != InstanceState.HEALTHY:
+            late: str | None = f"it gets no requests: it is {state}"
+        else:
+            late = self._wait(lambda client: _is_routable(client, key) == undrained)
+        return outcome if late is None else replace(outcome, error=ConditionNotMet(f"{outcome.result}, but {late}"))
 
     def _wait(self, follows: Callable[[ControllerClient], bool]) -> str | None:
         """None, or the controller that does not follow within the timeout."""

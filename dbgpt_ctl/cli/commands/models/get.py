@@ -97,8 +97,7 @@ def _read_all(client: ControllerClient, keys: list[InstanceKey], clock: Clock) -
         try:
             found.append(_read(client, key, clock))
         except NotFound as error:
-            hint = suggestions.for_instance(key) or "; ctl models list shows what is"
-            say(f"{reference_of(key)}: not known to the controller{hint}")
+            say(f"{reference_of(key)}: not known to the controller{suggestions.for_instance(key)}")
             errors.append(error)
         except NotSupported as error:
             name = quote(escaped(key.model_name))

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dbgpt_ctl.cli.commands.models.drain import (
-    Host,
-    Propagation,
-    References,
-    Timeout,
-    call_or_suggest,
-    facts_of,
-    select_instances,
-)
+from dbgpt_ctl.cli.commands.models.drain import Host, Propagation, References, Timeout, action_of, select_instances
 from dbgpt_ctl.cli.framework.options import ModelType, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.results import Done, run_for_each
+from dbgpt_ctl.cli.output.results import run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
-
-if TYPE_CHECKING:
-    from dbgpt_ctl.domain.instance import InstanceKey
 
 Force = Annotated[bool, typer.Option("--force", help="With --host: also instances of type service.")]
 Wait = Annotated[
@@ -48,9 +37,4 @@ def undrain(
     propagation = Propagation.over(session, timeout) if wait else None
     with session.client() as client:
         keys = select_instances(client, session, references or [], model_type, host, force=force, verb="undrain")
-
-        def action(key: InstanceKey) -> Done:
-            done = Done("undrained", facts=facts_of(call_or_suggest(client, client.undrain, key)))
-            return done if propagation is None else propagation.of_undrain(key, done)
-
-        return run_for_each(keys, action, output)
+        return run_for_each(keys, action_of(client, client.undrain, "undrained", session, propagation), output)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.load import NOTHING, Found
+from dbgpt_ctl.settings.load import NOTHING, Found, did_you_mean
 from dbgpt_ctl.settings.masking import OTHERS, OTHERS_WRITE, mask_decode_error, read_secret_file, split_token
 from dbgpt_ctl.settings.schema import ClientSettings
 
@@ -89,14 +89,13 @@ class Contexts:
 
 def config_path(environ: Mapping[str, str]) -> Path:
     """The path of the file, whether it exists or not. Raises UsageError when there is no home directory."""
-    base = environ.get("XDG_CONFIG_HOME", "")
-    if base.startswith("/"):
-        return Path(base) / "dbgpt-ctl" / "config.toml"  # the XDG specification says that a relative path is ignored
-    try:
-        home = environ.get("HOME") or str(Path.home())
-    except RuntimeError:
-        raise UsageError("there is no home directory to keep contexts in: set HOME or XDG_CONFIG_HOME") from None
-    return Path(home) / ".config" / "dbgpt-ctl" / "config.toml"
+    base = Path(environ.get("XDG_CONFIG_HOME", ""))
+    if not base.is_absolute():  # the XDG specification says that a relative path is ignored
+        try:
+            base = Path(environ.get("HOME") or Path.home()) / ".config"
+        except RuntimeError:
+            raise UsageError("there is no home directory to keep contexts in: set HOME or XDG_CONFIG_HOME") from None
+    return base / "dbgpt-ctl" / "config.toml"
 
 
 def read_contexts(path: Path) -> Contexts:
@@ -179,13 +178,9 @@ def _refuse_unknown(place: str, table: Mapping[str, Any], known: Iterable[str]) 
 
 
 def _hint(word: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # slow to import, and needed after a typo only
-
     names = sorted(known)
-    close = get_close_matches(word, names, n=1)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; there are {', '.join(names)}" if names else "; ctl context set makes one"
+    others = f"; there are {', '.join(names)}" if names else "; ctl context set makes one"
+    return did_you_mean(word, names) or others
 
 
 def _toml(contexts: Contexts) -> str:

@@ -237,7 +237,7 @@ def remarks_on(variables: Mapping[str, Found], known: Iterable[str]) -> list[str
         remarks += [f"{other} is ignored: it differs from {found.origin}" for other in found.shadowed]
         if name in names or _is_set_by_platforms(name):
             continue
-        remarks.append(f"{found.origin} is not known and ignored{_did_you_mean(name, names)}")
+        remarks.append(f"{found.origin} is not known and ignored{did_you_mean(name, names, PREFIX)}")
     return remarks
 
 
@@ -246,8 +246,9 @@ def _is_set_by_platforms(name: str) -> bool:
     return name.startswith((f"{PREFIX}SERVICE_", f"{PREFIX}PORT_", f"{PREFIX}ENV_")) or name == f"{PREFIX}NAME"
 
 
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """The end of a line about an unknown word; empty if it is like no other. All words may begin with `prefix`."""
     from difflib import get_close_matches  # slow to import, and needed after a typo only
 
-    close = get_close_matches(name.removeprefix(PREFIX), [other.removeprefix(PREFIX) for other in known], n=1)
-    return f"; did you mean {PREFIX}{close[0]}?" if close else ""
+    close = get_close_matches(word.removeprefix(prefix), [other.removeprefix(prefix) for other in known], n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""

@@ -28,13 +28,9 @@ from dbgpt_ctl.settings.contexts import (
 from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", autocompletion=candidates.contexts, show_default=False, help="The context.")
-]
-OptionalName = Annotated[
-    str | None,
-    typer.Argument(metavar="NAME", autocompletion=candidates.contexts, show_default=False, help="The context."),
-]
+_NAME = typer.Argument(metavar="NAME", autocompletion=candidates.contexts, show_default=False, help="The context.")
+Name = Annotated[str, _NAME]
+OptionalName = Annotated[str | None, _NAME]
 _KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
 
 
@@ -155,7 +151,7 @@ def show(
     values: dict[str, Any] = {
         "context": {"value": settings.context, "from": settings.context_origin},
         **{knob.name: {"value": shown, "from": origin} for knob, shown, origin in settings.effective()},
-        "token": {"value": _token(settings), "from": _token_origin(settings)},
+        "token": _token(settings),
     }
     if output is OutputFormat.JSON:
         print_json({"version": 1, **values})
@@ -206,15 +202,11 @@ def _object(context: Context, contexts: Contexts) -> dict[str, Any]:
     }
 
 
-def _token(settings: ClientSettings) -> str | None:
-    """Stars if there is a token, and never the token."""
-    return "********" if any(address.credentials for address in settings.addresses) else None
-
-
-def _token_origin(settings: ClientSettings) -> str | None:
-    if settings.token_origin:
-        return settings.token_origin
-    return settings.origins.get("address", "default") if _token(settings) else None
+def _token(settings: ClientSettings) -> dict[str, str | None]:
+    """Stars and the origin if there is a token, and never the token."""
+    if not any(address.credentials for address in settings.addresses):
+        return {"value": None, "from": None}
+    return {"value": "********", "from": settings.token_origin or settings.origins.get("address", "default")}
 
 
 def _or_dash(value: Any) -> Any:

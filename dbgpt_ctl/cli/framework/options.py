@@ -94,7 +94,10 @@ def takes_settings(
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(command, eval_str=True)
-        flags = [_parameter(knob.name, _option(knob)) for knob in knobs or knobs_of(kind)]
+        flags = [
+            Parameter(knob.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, _option(knob)])
+            for knob in knobs or knobs_of(kind)
+        ]
 
         @wraps(command)
         def loaded(env_file: str | None, **given: Any) -> Any:
@@ -112,10 +115,6 @@ def takes_settings(
         return loaded
 
     return decorate
-
-
-def _parameter(name: str, option: Any) -> Parameter:
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option])
 
 
 def _option(knob: Knob) -> Any:

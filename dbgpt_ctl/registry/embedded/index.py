@@ -20,15 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CachedListing:
-    """A listing and the time in which it is true: from `since` to `until`, when its first heartbeat gets too old (None:
-    never). `held` is the number of its instances that count as alive only because of `hold` (rule 8).
+    """A listing under `hold` and the time in which it is true: from `since` to `until`, when its first heartbeat gets
+    too old (None: never).
     """
 
     listing: Listing
     since: datetime
     until: datetime | None
     hold: Hold | None
-    held: int
 
     def is_valid(self, now: datetime, hold: Hold | None) -> bool:
         """Whether it is still true at `now`. A clock that was set back invalidates it too."""
@@ -80,9 +79,9 @@ class _Model:
         to_come = [expiry for expiry in expiries if expiry >= now]
         if healthy_only:
             entries = [entry for entry in entries if entry.state is InstanceState.HEALTHY]
-        held = len(expiries) - len(to_come)
+        held = len(to_come) < len(expiries)  # some count as alive only because of the hold (rule 8)
         listing = Listing(tuple(entries), held_until=hold.until if hold and held else None)
-        return CachedListing(listing, now, min(to_come, default=None), hold, held)
+        return CachedListing(listing, now, min(to_come, default=None), hold)
 
 
 class ModelIndex:
@@ -155,10 +154,10 @@ class ModelIndex:
             models = (self._models[name] for name in sorted(self._models))
             parts = [model.list(now, timeout, hold, healthy_only=healthy_only) for model in models]
             entries = tuple(entry for part in parts for entry in part.listing.entries)
-            held = sum(part.held for part in parts)
-            listing = Listing(entries, held_until=hold.until if hold and held else None)
+            held_until = next((part.listing.held_until for part in parts if part.listing.held_until), None)
             until = min((part.until for part in parts if part.until), default=None)
-            cached = self._cache[healthy_only] = CachedListing(listing, now, until, hold, held)
+            listing = Listing(entries, held_until=held_until)
+            cached = self._cache[healthy_only] = CachedListing(listing, now, until, hold)
         return cached
 
     def _forget_tombstone(self, key: InstanceKey) -> None:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Actor, Change, EventPage
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance, Registration
     from dbgpt_ctl.domain.registry_outage import Hold
-    from dbgpt_ctl.registry.embedded.index import CachedListing
     from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
 
 log = logging.getLogger(__name__)
@@ -75,9 +74,11 @@ class EmbeddedModelRegistry(ModelRegistry):
         self._watch_absence = watch_absence
         self._remove_after = remove_after
         self._snapshot_file = snapshot
-        self._snapshot_writer = SnapshotWriter(snapshot, self._snapshot) if snapshot else None
         self._state = RegistryState(
             heartbeat_timeout=heartbeat_timeout, max_instances=max_instances, log=EventLog(new_stream())
+        )
+        self._snapshot_writer = (
+            SnapshotWriter(snapshot, lambda: self._state.snapshot(complete=self._closed)) if snapshot else None
         )
         self._reported_hold: Hold | None = None
         self._ticks = 0
@@ -133,7 +134,7 @@ class EmbeddedModelRegistry(ModelRegistry):
         return self._state.apply(Deregister(key, remove, actor), self._now())
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
-        return self._state.listing(model_name, self._now(), healthy_only=healthy_only).listing
+        return self._state.listing(model_name, self._now(), healthy_only=healthy_only)
 
     async def get(self, key: InstanceKey) -> Lookup | None:
         return self._state.get(key, self._now())
@@ -176,6 +177,7 @@ class EmbeddedModelRegistry(ModelRegistry):
 
     def tick(self) -> None:
         """Records that the registry works, reports a hold, and announces expiries. Runs every second while open."""
+        self._ticks += 1
         now = self._clock.now()
         if self._state.pulse is not None:
             self._state.tick(now)
@@ -197,15 +199,13 @@ class EmbeddedModelRegistry(ModelRegistry):
         return len(gone)
 
     async def _keep_ticking(self) -> None:
-        ticks = 0
         while True:
             await asyncio.sleep(TICK_SECS)
             try:
                 self.tick()
-                ticks += 1
-                if ticks % SNAPSHOT_TICKS == 0:
+                if self._ticks % SNAPSHOT_TICKS == 0:
                     await self._write_snapshot()
-                if ticks % SWEEP_TICKS == 0:
+                if self._ticks % SWEEP_TICKS == 0:
                     self.sweep()
             except Exception:  # no error may end this loop
                 log.exception("a tick failed")
@@ -213,10 +213,9 @@ class EmbeddedModelRegistry(ModelRegistry):
     def _report_hold(self, now: datetime) -> None:
         """Health and log report a hold only while it holds an instance (rule 8)."""
         hold = self._state.hold(now)
-        self._ticks += 1
         if hold is not None and hold == self._reported_hold and self._ticks % HOLD_TICKS:
             return
-        if hold is not None and not self._state.listing(None, now).held:
+        if hold is not None and not self._state.listing(None, now).held_until:
             hold = None
         if hold is not None and hold != self._reported_hold:
             log.warning("%s", hold)
@@ -242,9 +241,6 @@ class EmbeddedModelRegistry(ModelRegistry):
         ):
             raise RegistryUnavailable(f"in force, but not stored: snapshot {error}")
         return found
-
-    def _snapshot(self) -> Snapshot:
-        return self._state.snapshot(complete=self._closed)
 
     async def _write_snapshot(self) -> str | None:
         """Writes the snapshot, also without a change: it holds the pulse, and an instance that expired since the last
@@ -303,9 +299,9 @@ class RegistryState:
         entry = ListedInstance(stored, evaluation.state_of(stored))
         return Lookup(entry, held_until=evaluation.held_until(entry))
 
-    def listing(self, model_name: str | None, now: datetime, *, healthy_only: bool = False) -> CachedListing:
+    def listing(self, model_name: str | None, now: datetime, *, healthy_only: bool = False) -> Listing:
         """The instances of one model, or all, with their states."""
-        return self.index.list(model_name, now, self._timeout, self.hold(now), healthy_only=healthy_only)
+        return self.index.list(model_name, now, self._timeout, self.hold(now), healthy_only=healthy_only).listing
 
     def hold(self, now: datetime) -> Hold | None:
         """The hold after an outage, if there is one at `now`."""

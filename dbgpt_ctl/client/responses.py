@@ -122,7 +122,7 @@ class KnownInstance:
     def read(cls, fields: dict[str, Any], time: datetime | None = None) -> KnownInstance:
         """From an INSTANCE of /api/v1, or from the nine keys of DB-GPT's API: then the state is what they show."""
         healthy, enabled = fields.get("healthy") is True, fields.get("enabled") is not False
-        shown = InstanceState.UNHEALTHY if not healthy else InstanceState.HEALTHY if enabled else InstanceState.DRAINED
+        shown = InstanceState.HEALTHY if enabled else InstanceState.DRAINED
         names = ("last_heartbeat", "registered_at", "deregistered_at", "refused_at", "drained_at")
         times: dict[str, Any] = {name: read_time(fields.get(name)) for name in names}
         beat = times["last_heartbeat"] and datetime.fromisoformat(fields["last_heartbeat"])
@@ -134,7 +134,7 @@ class KnownInstance:
             enabled=enabled,
             prompt_template=fields.get("prompt_template"),
             beat_is_local=beat is not None and beat.tzinfo is None,
-            state=InstanceState(fields.get("state", shown)),
+            state=InstanceState(fields.get("state", shown if healthy else InstanceState.UNHEALTHY)),
             **times,
             drained_by=fields.get("drained_by"),
             drain_reason=fields.get("drain_reason"),
@@ -218,8 +218,6 @@ class EventReport(EventPage):
     """An answer to `events`. `objects` are the API's EVENTs, one for each of `events`."""
 
     objects: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
-    controller: str = ""
-    """The URL that answered, without secrets."""
 
     @classmethod
     def read(cls, answer: Answer) -> EventReport:
@@ -231,7 +229,6 @@ class EventReport(EventPage):
             int(fields["last_id"]),
             missed=fields["missed"] is True,
             objects=list(fields["events"]),
-            controller=answer.controller,
         )
 
 
@@ -251,17 +248,6 @@ class Watched:
     """One line, in a `reset`."""
     object: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The API's own object."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCount:
-    """How many instances of one model are in each state."""
-
-    model_name: str
-    healthy: int
-    unhealthy: int
-    drained: int
-    deregistered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +274,8 @@ class ControllerStatus:
     max_instances: int | None
     stale_since: datetime | None
     held_until: datetime | None
-    models: tuple[ModelCount, ...]
+    models: dict[str, dict[InstanceState, int]]
+    """How many instances of each NAME@TYPE are in each state."""
     watchers: int
     last_event_id: int | None
     """The id of the newest event; None while the registry does not know it."""
@@ -315,10 +302,9 @@ class ControllerStatus:
             max_instances=settings.get("max_instances"),
             stale_since=read_time(fields.get("stale_since")),
             held_until=read_time(fields.get("held_until")),
-            models=tuple(
-                ModelCount(**{name: counts[name] for name in ModelCount.__dataclass_fields__})
-                for counts in fields["models"]
-            ),
+            models={
+                model["model_name"]: {state: model[state] for state in InstanceState} for model in fields["models"]
+            },
             watchers=int(fields.get("watchers") or 0),
             last_event_id=fields.get("last_event_id"),
         )

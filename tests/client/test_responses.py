@@ -214,7 +214,7 @@ def test_the_other_answers_of_v1_are_read(make_calls: MakeCalls) -> None:
         "mariadb",
         "db1/dbgpt",
     )
-    assert (status.models[0].deregistered, status.watchers, status.last_event_id) == (4, 5, 7)
+    assert (status.models["qwen@llm"][InstanceState.DEREGISTERED], status.watchers, status.last_event_id) == (4, 5, 7)
     assert status.object == STATUS
 
 

@@ -17,10 +17,10 @@ from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ControllerError, ControllerUnreachable, CtlError, ErrorKind, NotAllowed, NotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Finding
-    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance, ModelCount
+    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
 
 T = TypeVar("T")
 
@@ -119,7 +119,7 @@ def _drained_and_deregistered(session: Session, first: ControllerStatus) -> tupl
     found: list[KnownInstance] = []
     with session.client(first.controller) as client:
         for state in (InstanceState.DRAINED, InstanceState.DEREGISTERED):
-            if any(getattr(count, state) for count in first.models):
+            if any(counts[state] for counts in first.models.values()):
                 try:
                     found += client.instances(state=state).instances
                 except CtlError:
@@ -129,11 +129,8 @@ def _drained_and_deregistered(session: Session, first: ControllerStatus) -> tupl
 
 def _counts(first: ControllerStatus) -> dict[str, dict[InstanceState, int]]:
     """Without the models whose instances are all deregistered: an operator wanted that."""
-    return {
-        model.model_name: {state: getattr(model, state) for state in InstanceState}
-        for model in first.models
-        if model.healthy or model.unhealthy or model.drained
-    }
+    in_service = set(InstanceState) - {InstanceState.DEREGISTERED}
+    return {name: counts for name, counts in first.models.items() if any(counts[state] for state in in_service)}
 
 
 def _document(
@@ -200,22 +197,23 @@ def _registry_line(first: ControllerStatus) -> str:
     return f"registry: {escaped(first.kind)}{place}, {kept}; heartbeat timeout {first.heartbeat_timeout_secs:g}s"
 
 
-def _model_lines(models: Sequence[ModelCount], limit: int | None, *, colour: bool) -> list[str]:
+def _model_lines(models: Mapping[str, Mapping[InstanceState, int]], limit: int | None, *, colour: bool) -> list[str]:
     """A row for each model and a sum; where they do not fit, those without a healthy instance come first."""
     if not models:
         return ["no instances are registered"]
-    rows = models if limit is None else sorted(models, key=lambda model: bool(model.healthy))
-    shown = _cut(rows, limit)
+    healthy = {name: counts[InstanceState.HEALTHY] for name, counts in models.items()}
+    names = list(models) if limit is None else sorted(models, key=lambda name: healthy[name] > 0)
+    shown = _cut(names, limit)
     columns = (
         Column("MODEL"),
         Column("HEALTHY", colours={"0": "red"}),
         *(Column(state.upper()) for state in _OTHER_STATES),
     )
     cells = [
-        [escaped(model.model_name), str(model.healthy), *(str(getattr(model, state) or "-") for state in _OTHER_STATES)]
-        for model in shown
+        [escaped(name), str(healthy[name]), *(str(models[name][state] or "-") for state in _OTHER_STATES)]
+        for name in shown
     ]
-    sums = {state: sum(getattr(model, state) for model in models) for state in InstanceState}
+    sums = {state: sum(counts[state] for counts in models.values()) for state in InstanceState}
     total = ", ".join(f"{count} {state}" for state, count in sums.items() if count)
     more = [f"and {len(models) - len(shown)} more models"] if len(shown) < len(models) else []
     noun = "model" if len(models) == 1 else "models"

@@ -151,7 +151,7 @@ def _observe(
         after = now()
         names: Sequence[str | None] = [None]
         if status and str(model_filter):
-            names = sorted(count.model_name for count in status.models if model_filter.matches(count.model_name))
+            names = sorted(filter(model_filter.matches, status.models))
         inventories = [client.inventory(name) for name in names]
     except ControllerError as error:
         return ControllerFacts(url, error), frozenset()
@@ -166,7 +166,7 @@ def _observe(
         held_until=report.held_until,
         instances=instances,
     )
-    return facts, frozenset(counted.model_name for counted in (status.models if status else instances))
+    return facts, frozenset(status.models if status else (known.model_name for known in instances))
 
 
 def _past_of(session: Session, facts: Facts) -> tuple[Event, ...]:

@@ -43,7 +43,7 @@ def status(**facts: Any) -> ControllerStatus:
         "max_instances": 200_000,
         "stale_since": None,
         "held_until": None,
-        "models": (),
+        "models": {},
         "watchers": 0,
         "last_event_id": 0,
     }

@@ -94,8 +94,8 @@ class ModelIndex:
         self._models: dict[str, _Model] = {}
         self._size = 0
         self._cache: dict[bool, CachedListing] = {}
-        self._tombstones: dict[InstanceKey, datetime] = {}
-        self._tombstones_by_age: list[tuple[datetime, InstanceKey]] = []
+        self._tombstones: list[tuple[datetime, InstanceKey]] = []
+        """In order of age."""
 
     def __len__(self) -> int:
         return self._size
@@ -115,13 +115,13 @@ class ModelIndex:
         model = self._models.get(key.model_name)
         if model is None:
             model = self._models[key.model_name] = _Model()
-        self._size += key not in model.instances
+        if (before := model.instances.get(key)) is not None:
+            self._forget_tombstone(before)
+        self._size += before is None
         model.put(instance)
         self._cache.clear()
-        self._forget_tombstone(key)
         if (since := tombstone_since(instance)) is not None:
-            self._tombstones[key] = since
-            insort(self._tombstones_by_age, (since, key))
+            insort(self._tombstones, (since, key))
 
     def replace(self, instance: ModelInstance) -> None:
         """Replaces the facts of an instance that is in the index, and is no tombstone before or after."""
@@ -131,16 +131,16 @@ class ModelIndex:
     def remove(self, key: InstanceKey) -> None:
         """Removes an instance or tombstone that is in the index."""
         model = self._models[key.model_name]
+        self._forget_tombstone(model.instances[key])
         model.remove(key)
         if not model.instances:
             del self._models[key.model_name]
         self._cache.clear()
-        self._forget_tombstone(key)
         self._size -= 1
 
     def oldest_tombstone(self) -> InstanceKey | None:
         """The tombstone whose time ends first."""
-        return self._tombstones_by_age[0][1] if self._tombstones_by_age else None
+        return self._tombstones[0][1] if self._tombstones else None
 
     def list(
         self, model_name: str | None, now: datetime, timeout: timedelta, hold: Hold | None, *, healthy_only: bool
@@ -160,7 +160,6 @@ class ModelIndex:
             cached = self._cache[healthy_only] = CachedListing(listing, now, until, hold)
         return cached
 
-    def _forget_tombstone(self, key: InstanceKey) -> None:
-        since = self._tombstones.pop(key, None)
-        if since is not None:
-            del self._tombstones_by_age[bisect_left(self._tombstones_by_age, (since, key))]
+    def _forget_tombstone(self, instance: ModelInstance) -> None:
+        if (since := tombstone_since(instance)) is not None:
+            del self._tombstones[bisect_left(self._tombstones, (since, instance.key))]

@@ -18,7 +18,7 @@ from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, Registry
 from dbgpt_ctl.registry.embedded.event_log import EventLog, random_stream
 from dbgpt_ctl.registry.embedded.expiry_queue import ExpiryQueue
 from dbgpt_ctl.registry.embedded.index import ModelIndex
-from dbgpt_ctl.registry.embedded.snapshot import Snapshot, SnapshotWriter
+from dbgpt_ctl.registry.embedded.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,9 +76,6 @@ class EmbeddedModelRegistry(ModelRegistry):
         self._snapshot_file = snapshot
         self._state = RegistryState(
             heartbeat_timeout=heartbeat_timeout, max_instances=max_instances, log=EventLog(new_stream())
-        )
-        self._snapshot_writer = (
-            SnapshotWriter(snapshot, lambda: self._state.snapshot(complete=self._closed)) if snapshot else None
         )
         self._reported_hold: Hold | None = None
         self._ticks = 0
@@ -234,11 +231,7 @@ class EmbeddedModelRegistry(ModelRegistry):
         """Applies the command and waits until the snapshot, if there is one, holds it."""
         now = self._now()
         found = self._state.get(command.key, now) if self._state.apply(command, now) else None
-        if (
-            self._snapshot_writer is not None
-            and self._stored_changes < self._state.changes
-            and (error := await self._write_snapshot())
-        ):
+        if self._stored_changes < self._state.changes and (error := await self._write_snapshot()):
             raise RegistryUnavailable(f"in force, but not stored: snapshot {error}")
         return found
 
@@ -246,11 +239,11 @@ class EmbeddedModelRegistry(ModelRegistry):
         """Writes the snapshot, also without a change: it holds the pulse, and an instance that expired since the last
         change must not be held after a restart (rule 8). Returns the error, if there is one.
         """
-        if self._snapshot_file is None or self._snapshot_writer is None:
+        if self._snapshot_file is None:
             return None
         changes = self._state.changes
         try:
-            await self._snapshot_writer.write()
+            await self._snapshot_file.write_latest(lambda: self._state.snapshot(complete=self._closed))
         except OSError as error:
             reason = f"{self._snapshot_file.path}: {error.strerror}"
             log.error("snapshot %s", reason)  # noqa: TRY400 - the cause is known

@@ -48,11 +48,13 @@ class Snapshot:
 
 
 class SnapshotFile:
-    """The file. It holds all facts, so drains and tombstones too. Calls block."""
+    """The file. It holds all facts, so drains and tombstones too. `read` and `write` block."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._new = path.with_name(f".{path.name}.new")
+        self._running: asyncio.Task[OSError | None] | None = None
+        self._next: asyncio.Task[OSError | None] | None = None
 
     def read(self) -> Snapshot:
         """The last snapshot; an empty one when there is no file.
@@ -85,6 +87,31 @@ class SnapshotFile:
             os.fsync(file.fileno())
         self._new.replace(self.path)
 
+    async def write_latest(self, state: Callable[[], Snapshot]) -> None:
+        """Writes `state()` in a thread. When it returns, the file holds every change before the call.
+
+        Concurrent calls share one write, and only one runs at a time: two would use the same new file. Raises OSError.
+        """
+        if self._next is None:
+            self._next = asyncio.create_task(self._write_after(self._running, state), name="snapshot")
+        error = await asyncio.shield(self._next)  # the other callers still need the write when this one is cancelled
+        if error is not None:
+            raise error
+
+    async def _write_after(
+        self, running: asyncio.Task[OSError | None] | None, state: Callable[[], Snapshot]
+    ) -> OSError | None:
+        if running is not None:
+            await asyncio.wait([running])
+        self._running, self._next = self._next, None  # a change from here on needs another write
+        try:
+            await asyncio.to_thread(self.write, state())
+        except OSError as error:
+            return error
+        finally:
+            self._running = None
+        return None
+
     def _put_aside(self, error: Exception) -> None:
         aside = self.path.with_name(f"{self.path.name}.unreadable")
         try:
@@ -94,39 +121,6 @@ class SnapshotFile:
                 f"snapshot {self.path} is unreadable and cannot be moved: {failure.strerror}"
             ) from None
         log.warning("snapshot %s is not one of ours (%s): kept as %s, starting empty", self.path, error, aside)
-
-
-class SnapshotWriter:
-    """Writes one snapshot at a time, in a thread: two writes would use the same new file. `state` makes a snapshot."""
-
-    def __init__(self, file: SnapshotFile, state: Callable[[], Snapshot]) -> None:
-        self._file = file
-        self._state = state
-        self._running: asyncio.Task[OSError | None] | None = None
-        self._next: asyncio.Task[OSError | None] | None = None
-
-    async def write(self) -> None:
-        """When it returns, the file holds every change before the call. Concurrent calls share one write.
-
-        Raises OSError.
-        """
-        if self._next is None:
-            self._next = asyncio.create_task(self._write_after(self._running), name="snapshot")
-        error = await asyncio.shield(self._next)  # the other callers still need the write when this one is cancelled
-        if error is not None:
-            raise error
-
-    async def _write_after(self, running: asyncio.Task[OSError | None] | None) -> OSError | None:
-        if running is not None:
-            await asyncio.wait([running])
-        self._running, self._next = self._next, None  # a change from here on needs another write
-        try:
-            await asyncio.to_thread(self._file.write, self._state())
-        except OSError as error:
-            return error
-        finally:
-            self._running = None
-        return None
 
 
 def _encoded(snapshot: Snapshot) -> bytes:

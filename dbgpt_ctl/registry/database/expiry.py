@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
@@ -42,10 +41,7 @@ class ExpiryAnnouncer:
 
     def announce(self) -> None:
         """Searches for expired instances and announces all of them. Raises as `Database.write`."""
-        keys = self._database.read(self._search)
-        batches = (keys[start : start + BATCH] for start in range(0, len(keys), BATCH))
-        for _ in self._database.write_in_turns(partial(self._announce, batch) for batch in batches):
-            pass
+        self._database.write_in_turns(self._announce, self._database.read(self._search), BATCH)
 
     def announce_unless_resting(self) -> None:
         """The same, but not before the rest after the last search is over."""

@@ -6,7 +6,7 @@ Calls that arrive together share one read.
 from __future__ import annotations
 
 import logging
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,26 +49,27 @@ class LastKnownList:
     def __init__(self, listing: Listing, at: datetime) -> None:
         self.at = at
         self._all = listing
-        self._by_model: dict[str, list[ListedInstance]] | None = None
         self._listings: dict[ListQuery, Listing] = {}
 
     def listing(self, model_name: str | None, *, healthy_only: bool) -> Listing:
         """The answer to a list, marked as stale. Calls with the same arguments get the same object."""
         query = ListQuery(model_name, healthy_only)
         if query not in self._listings:
-            entries = self._all.entries if model_name is None else self._models().get(model_name, ())
+            entries = self._all.entries if model_name is None else self._by_model.get(model_name, ())
             chosen = tuple(entry for entry in entries if not healthy_only or entry.state is InstanceState.HEALTHY)
             if not chosen:
                 return Listing((), stale_since=self.at)  # not kept: a stranger may ask for any name
             self._listings[query] = Listing(chosen, stale_since=self.at)
         return self._listings[query]
 
-    def _models(self) -> dict[str, list[ListedInstance]]:
-        if self._by_model is None:
-            self._by_model = {}
-            for entry in self._all.entries:
-                self._by_model.setdefault(entry.instance.key.model_name, []).append(entry)
-        return self._by_model
+    @cached_property
+    def _by_model(self) -> dict[str | None, list[ListedInstance]]:
+        return _grouped_by_model(self._all.entries)
+
+
+def _grouped_by_model(entries: Sequence[ListedInstance]) -> dict[str | None, list[ListedInstance]]:
+    """The entries are in order of identity."""
+    return {name: list(group) for name, group in groupby(entries, lambda entry: entry.instance.key.model_name)}
 
 
 class Reader:
@@ -118,10 +119,7 @@ class Reader:
         found, evaluation = self._read(connection, lambda: listed_rows(connection, names or None))
         now, timeout, hold = evaluation.now, self._time.timeout, evaluation.hold
         entries = [ListedInstance(instance, state_of(instance, now, timeout, hold)) for instance in found]
-        by_model: dict[str | None, list[ListedInstance]] = {None: entries}
-        if names:
-            groups = groupby(entries, lambda entry: entry.instance.key.model_name)
-            by_model = {name: list(group) for name, group in groups}
+        by_model: dict[str | None, list[ListedInstance]] = _grouped_by_model(entries) if names else {None: entries}
         answers = {query: self._listing(by_model.get(query.model_name, []), query, evaluation) for query in queries}
         if not names and self._time.watch_absence:
             everything = ListQuery(None, healthy_only=False)

@@ -15,12 +15,13 @@ from dbgpt_ctl.domain.events import HOUSEKEEPING, Cause
 from dbgpt_ctl.domain.instance import BEATING, InstanceKey
 from dbgpt_ctl.domain.lifecycle import is_long_gone
 from dbgpt_ctl.registry.database.schema import INSTANCES
+from dbgpt_ctl.registry.database.session import batches
 from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, forgettable, write_events
 from dbgpt_ctl.registry.database.tables.instances import IDENTITY, delete_rows, found_rows, locked_rows
 from dbgpt_ctl.registry.database.tables.pulse import claim_sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -66,27 +67,22 @@ class Retention:
         gone = self._database.read(partial(self._search, older_than))
         if dry_run:
             return tuple(gone)
-        works = (partial(self._prune, batch, older_than, actor) for batch in _batches(gone))
-        return tuple(key for keys in self._database.write_in_turns(works) for key in keys)
+        remove = partial(self._remove, gone_for=older_than, actor=actor, tombstones=False)
+        return tuple(key for keys in self._database.write_in_turns(remove, gone, MAX_REMOVED) for key in keys)
 
     def _forget_events(self) -> None:
         """Needs no claim, since it is cheap when no event is too old: a controller that removes no instances must not
         take the turn of one that does.
         """
-        span = self._database.read(lambda connection: forgettable(connection, self._time.evaluation(connection).now))
-        if span is None:
-            return
-        starts = range(*span, FORGOTTEN_AT_ONCE)
-        works = (partial(forget_events, before=min(start + FORGOTTEN_AT_ONCE, span[1])) for start in starts)
-        for _ in self._database.write_in_turns(works):
-            pass
+        old = self._database.read(lambda connection: forgettable(connection, self._time.evaluation(connection).now))
+        self._database.write_in_turns(forget_events, old, FORGOTTEN_AT_ONCE)
 
     def _sweep(self, remove_after: timedelta, connection: Connection) -> int:
         evaluation = self._time.evaluation(connection)
         if evaluation.hold is not None or not claim_sweep(connection, evaluation.now, SWEEP_EVERY):
             return 0
         keys = _long_gone(connection, evaluation.now - remove_after)[:MAX_REMOVED]
-        return len(_remove(connection, keys, evaluation, remove_after, HOUSEKEEPING, tombstones=True))
+        return len(self._remove(keys, connection, gone_for=remove_after, actor=HOUSEKEEPING, tombstones=True))
 
     def _search(self, older_than: timedelta, connection: Connection) -> list[InstanceKey]:
         evaluation = self._time.evaluation(connection)
@@ -95,48 +91,37 @@ class Retention:
         before = evaluation.now - older_than
         return sorted(
             instance.key
-            for batch in _batches(_long_gone(connection, before))
+            for batch in batches(_long_gone(connection, before), MAX_REMOVED)
             for instance in found_rows(connection, batch)
             if not instance.removed and _is_gone(instance, evaluation, before)
         )
 
-    def _prune(
-        self, keys: Sequence[InstanceKey], older_than: timedelta, actor: Actor, connection: Connection
+    def _remove(
+        self,
+        keys: Sequence[InstanceKey],
+        connection: Connection,
+        *,
+        gone_for: timedelta,
+        actor: Actor,
+        tombstones: bool,
     ) -> list[InstanceKey]:
+        """Evaluates the locked rows again: since the search an instance may have come back."""
         evaluation = self._time.evaluation(connection)
-        return _remove(connection, keys, evaluation, older_than, actor, tombstones=False)
-
-
-def _batches(keys: Sequence[InstanceKey]) -> Iterator[Sequence[InstanceKey]]:
-    return (keys[start : start + MAX_REMOVED] for start in range(0, len(keys), MAX_REMOVED))
-
-
-def _remove(
-    connection: Connection,
-    keys: Sequence[InstanceKey],
-    evaluation: Evaluation,
-    gone_for: timedelta,
-    actor: Actor,
-    *,
-    tombstones: bool,
-) -> list[InstanceKey]:
-    """Evaluates the locked rows again: since the search an instance may have come back."""
-    if not keys or evaluation.hold is not None:
-        return []
-    before = evaluation.now - gone_for
-    gone = [instance for instance in locked_rows(connection, keys) if _is_gone(instance, evaluation, before)]
-    gone = [instance for instance in gone if tombstones or not instance.removed]
-    if not gone:
-        return []
-    changes: list[Change] = []
-    for instance in gone:
-        announced, expiry = evaluation.announce_expiry(instance)
-        _, removal = evaluation.announce_command(announced, None, Cause("prune", actor))
-        changes += expiry + removal
-    removed = [instance.key for instance in gone]
-    delete_rows(connection, removed)
-    write_events(connection, changes)
-    return removed
+        if not keys or evaluation.hold is not None:
+            return []
+        before = evaluation.now - gone_for
+        gone = [instance for instance in locked_rows(connection, keys) if _is_gone(instance, evaluation, before)]
+        gone = [instance for instance in gone if tombstones or not instance.removed]
+        if not gone:
+            return []
+        changes: list[Change] = []
+        for instance in gone:
+            announced, expiry = evaluation.announce_expiry(instance)
+            changes += expiry + evaluation.announce_command(announced, None, Cause("prune", actor))[1]
+        removed = [instance.key for instance in gone]
+        delete_rows(connection, removed)
+        write_events(connection, changes)
+        return removed
 
 
 def _is_gone(instance: ModelInstance, evaluation: Evaluation, before: datetime) -> bool:

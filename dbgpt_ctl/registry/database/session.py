@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,7 +20,7 @@ from dbgpt_ctl.registry.database.host_failover import try_hosts
 from dbgpt_ctl.registry.database.schema import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import URL, Connection, Engine
 
@@ -30,7 +31,13 @@ _LOG = logging.getLogger(__name__)
 _FIRST_BACKOFF_SECS = 0.004
 _LAST_BACKOFF_SECS = 0.128
 
+K = TypeVar("K")
 T = TypeVar("T")
+
+
+def batches(keys: Sequence[K], size: int) -> Iterator[Sequence[K]]:
+    """The keys in their order, up to `size` at a time."""
+    return (keys[start : start + size] for start in range(0, len(keys), size))
 
 
 class Database:
@@ -101,18 +108,20 @@ class Database:
         """
         return self._retry(lambda: self._write(work))
 
-    def write_in_turns(self, works: Iterable[Callable[[Connection], T]]) -> Iterator[T]:
-        """`write` for each. After each it rests as long as that took, so that calls that wait get their turn. Ends
-        early when the registry is `closing`.
+    def write_in_turns(self, work: Callable[[Sequence[K], Connection], T], keys: Sequence[K], at_once: int) -> list[T]:
+        """`write` for each batch of `at_once` keys. After each it rests as long as that took, so that calls that wait
+        get their turn. Ends early when the registry is `closing`.
         """
+        results: list[T] = []
         rest = 0.0
-        for work in works:
+        for batch in batches(keys, at_once):
             self._sleep(rest)
             if self.closing:
-                return
+                break
             started = self._monotonic()
-            yield self.write(work)
+            results.append(self.write(partial(work, batch)))
             rest = self._monotonic() - started
+        return results
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in a transaction that only reads and sees all that was committed before. Raises as `write`."""

@@ -69,22 +69,21 @@ def read_events(connection: Connection, query: EventQuery) -> EventPage:
     return EventPage(tuple(found), stream, last_id, missed=query.after < oldest - 1)
 
 
-def forgettable(connection: Connection, now: datetime) -> tuple[int, int] | None:
-    """The numbers of the first event that is too old or too many, and of the first after these; None for no event."""
+def forgettable(connection: Connection, now: datetime) -> range:
+    """The numbers of the events that are too old or too many."""
     column = EVENTS.c
     oldest = connection.execute(select(func.min(column.id))).scalar()
     if oldest is None:
-        return None
+        return range(0)
     last_id = connection.execute(_HEAD).one().last_event
     recent = column.at >= now - timedelta(days=MAX_EVENT_AGE_DAYS)
     young = connection.execute(select(func.min(column.id)).where(recent)).scalar()
-    end = max(last_id + 1 if young is None else young, last_id - MAX_EVENTS + 1)
-    return (oldest, end) if oldest < end else None
+    return range(oldest, max(last_id + 1 if young is None else young, last_id - MAX_EVENTS + 1))
 
 
-def forget_events(connection: Connection, before: int) -> None:
-    """Deletes the events with lower numbers. They should be at most FORGOTTEN_AT_ONCE, or other calls have to wait."""
-    connection.execute(delete(EVENTS).where(EVENTS.c.id < before))
+def forget_events(numbers: Sequence[int], connection: Connection) -> None:
+    """Deletes the oldest events. They should be at most FORGOTTEN_AT_ONCE, or other calls have to wait."""
+    connection.execute(delete(EVENTS).where(EVENTS.c.id <= numbers[-1]))
 
 
 def _row(number: int, change: Change) -> dict[str, Any]:

@@ -44,12 +44,12 @@ def time_of(connection: Connection, clock: Clock | None) -> datetime:
     """The clock's time, or without one the database's (rule 7)."""
     if clock is not None:
         return clock.now()
-    return connection.execute(select(database_time(connection))).scalar_one()
+    return connection.execute(select(database_time(connection.dialect.name))).scalar_one()
 
 
-def database_time(connection: Connection) -> ColumnElement[datetime]:
+def database_time(dialect: str) -> ColumnElement[datetime]:
     """The database's time, as an expression."""
-    return literal_column(str(DIALECTS[connection.dialect.name].current_time), UtcTime())
+    return literal_column(str(DIALECTS[dialect].current_time), UtcTime())
 
 
 def store_plain_heartbeats(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -20,7 +21,7 @@ from dbgpt_ctl.registry.database.tables.instances import database_time, move_hea
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Select
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.instance import ModelInstance
@@ -70,11 +71,16 @@ class RegistryTime:
 
 def read_pulse(connection: Connection, clock: Clock | None) -> tuple[datetime, Pulse | None]:
     """The time (rule 7) and the pulse, in one round trip; None before the first tick ever."""
-    query = _PULSE.add_columns(database_time(connection)) if clock is None else _PULSE
+    query = _pulse_and_time(connection.dialect.name) if clock is None else _PULSE
     row = connection.execute(query).one_or_none()
     if row is None:
         return time_of(connection, clock), None
     return (row[3] if clock is None else clock.now()), Pulse(*row[:3])
+
+
+@cache
+def _pulse_and_time(dialect: str) -> Select[Any]:
+    return _PULSE.add_columns(database_time(dialect))
 
 
 def tick(connection: Connection, clock: Clock | None, timeout: timedelta) -> bool:

@@ -9,12 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState
-from dbgpt_ctl.domain.lifecycle import state_of
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.database.import_dbgpt import known_among, read_dbgpt_table
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, schema_version
 from dbgpt_ctl.registry.database.tables.instances import listed_rows, time_of, tombstones
-from dbgpt_ctl.registry.database.tables.pulse import read_pulse
+from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,10 +120,10 @@ def _inspect_tables(
 
 
 def _instances(connection: Connection, clock: Clock | None, timeout: timedelta) -> Instances:
-    now, pulse = read_pulse(connection, clock)
-    hold = pulse.hold(now, timeout) if pulse else None
+    evaluation = RegistryTime(clock, timeout, watch_absence=True).evaluation(connection)
+    now = evaluation.now
     found = listed_rows(connection, None)
-    with_states = [(instance, state_of(instance, now, timeout, hold)) for instance in found]
+    with_states = [(instance, evaluation.state_of(instance)) for instance in found]
     counted = Counter(state for _, state in with_states)
     return Instances(
         now=now,

@@ -7,7 +7,9 @@ sends the next heartbeat.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,30 +17,31 @@ from sqlalchemy import column, inspect, select, table
 
 from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance, Registration
-from dbgpt_ctl.errors import InvalidInstance, RegistryFull, RegistryUnusable
-from dbgpt_ctl.registry.database.schema import INSTANCES, SCHEMA_VERSION, schema_version
+from dbgpt_ctl.errors import InvalidInstance, RegistryFull
+from dbgpt_ctl.registry.database.schema import INSTANCES, known_version
+from dbgpt_ctl.registry.database.session import batches
 from dbgpt_ctl.registry.database.tables.instances import IDENTITY, count_rows, insert_rows, is_one_of
-from dbgpt_ctl.registry.database.tables.pulse import read_pulse
+from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Sequence
 
     from sqlalchemy import Connection
 
     from dbgpt_ctl.clock import Clock
-    from dbgpt_ctl.domain.registry_outage import Hold
+    from dbgpt_ctl.domain.lifecycle import Evaluation
     from dbgpt_ctl.registry.database.session import Database
 
 DBGPT_TABLE = "dbgpt_cluster_registry_instance"
 PAGE = 2000
-"""Rows of DB-GPT's table in one read."""
+"""Rows of DB-GPT's table that are in memory at a time."""
 BATCH = 500
 """Instances that share a transaction."""
 
 _FIELDS = ("model_name", "host", "port", "weight", "check_healthy", "enabled", "prompt_template")
 # Columns without types: this module checks the values, and a value that is no date must not fail the whole page.
 _SOURCE = table(DBGPT_TABLE, *map(column, ("id", *_FIELDS, "healthy", "last_heartbeat", "gmt_modified")))
+_ROWS = select(_SOURCE).order_by(_SOURCE.c.id).execution_options(yield_per=PAGE)
 
 
 class RefusedRow(NamedTuple):
@@ -63,18 +66,16 @@ class Candidate(NamedTuple):
             return InstanceState.HEALTHY if self.sent.enabled else InstanceState.DRAINED
         return InstanceState.UNHEALTHY if self.sent.check_healthy else InstanceState.DEREGISTERED
 
-    def facts(self, now: datetime, timeout: timedelta, hold: Hold | None = None) -> ModelInstance:
-        """The facts to store at `now`. With a hold, the heartbeat of an unhealthy instance is too old even for the time
-        when the registry went away.
+    def facts(self, evaluation: Evaluation) -> ModelInstance:
+        """The facts to store. While states are held, the heartbeat of an unhealthy instance is too old even for the
+        time when the registry went away.
         """
-        first = ModelInstance.first(self.sent, now)
+        first = ModelInstance.first(self.sent, evaluation.now)
         if self.healthy:
             return first
-        deregistered_at = now if self.state is InstanceState.DEREGISTERED else None
-        evaluated_at = min(now, hold.gone_at) if hold else now
         return first._replace(
-            last_heartbeat=evaluated_at - 2 * timeout,
-            deregistered_at=deregistered_at,
+            last_heartbeat=evaluation.expires_before - timedelta(seconds=1),
+            deregistered_at=evaluation.now if self.state is InstanceState.DEREGISTERED else None,
             announced_state=self.state,
         )
 
@@ -117,11 +118,11 @@ def read_dbgpt_table(connection: Connection) -> DbgptTable | None:
     """
     if not inspect(connection).has_table(DBGPT_TABLE):
         return None
-    rows = 0
+    count = 0
     refused: list[RefusedRow] = []
     newest: dict[InstanceKey, tuple[tuple[str, str, int], Candidate]] = {}
-    for row in _pages(connection):
-        rows += 1
+    for row in connection.execute(_ROWS).mappings():
+        count += 1
         try:
             sent = parse_registration({name: row[name] for name in _FIELDS})
         except InvalidInstance as error:
@@ -130,7 +131,7 @@ def read_dbgpt_table(connection: Connection) -> DbgptTable | None:
         age = _recency(row)
         if sent.key not in newest or newest[sent.key][0] < age:
             newest[sent.key] = age, Candidate(sent, bool(row["healthy"]))
-    return DbgptTable(rows, tuple(newest[key][1] for key in sorted(newest)), tuple(refused))
+    return DbgptTable(count, tuple(newest[key][1] for key in sorted(newest)), tuple(refused))
 
 
 def import_instances(
@@ -149,43 +150,24 @@ def import_instances(
     nothing imported, when there would be more than `max_instances`; RegistryUnusable for tables of a newer release.
     """
     if dry_run:
-        database.read(partial(_check_version, database.place))
+        database.read(partial(known_version, place=database.place))
     else:
         database.prepare()
-    database.read(partial(_check_capacity, source, max_instances))
-    states = dict.fromkeys(InstanceState, 0)
-    for start in range(0, len(source.instances), BATCH):
-        batch = source.instances[start : start + BATCH]
-        if dry_run:
-            new = database.read(partial(_new_candidates, batch))
-        else:
-            new = database.write(partial(_import, batch, clock, timeout))
-        for candidate in new:
-            states[candidate.state] += 1
-    return Imported(source, len(source.instances) - sum(states.values()), states)
+    new = database.read(partial(_candidates_within_capacity, source, max_instances))
+    if not dry_run:
+        time = RegistryTime(clock, timeout, watch_absence=True)
+        works = (partial(_import, batch, time) for batch in batches(new, BATCH))
+        new = [candidate for work in works for candidate in database.write(work)]
+    states = Counter(candidate.state for candidate in new)
+    return Imported(source, len(source.instances) - len(new), {state: states[state] for state in InstanceState})
 
 
-def known_among(connection: Connection, keys: Collection[InstanceKey]) -> set[InstanceKey]:
+def known_among(connection: Connection, keys: Sequence[InstanceKey]) -> set[InstanceKey]:
     """The keys that `ctl_instance` holds, tombstones too."""
-    if not keys or not inspect(connection).has_table(INSTANCES.name):
+    if not inspect(connection).has_table(INSTANCES.name):
         return set()
-    all_keys = list(keys)
-    return {
-        InstanceKey(*row)
-        for start in range(0, len(all_keys), BATCH)
-        for row in connection.execute(select(*IDENTITY).where(is_one_of(all_keys[start : start + BATCH])))
-    }
-
-
-def _pages(connection: Connection) -> Iterator[Any]:
-    last: int | None = None
-    while True:
-        page = select(_SOURCE).order_by(_SOURCE.c.id).limit(PAGE)
-        rows = connection.execute(page if last is None else page.where(_SOURCE.c.id > last)).mappings().all()
-        yield from rows
-        if len(rows) < PAGE:
-            return
-        last = rows[-1]["id"]
+    queries = (select(*IDENTITY).where(is_one_of(batch)) for batch in batches(keys, BATCH))
+    return {InstanceKey(*row) for query in queries for row in connection.execute(query)}
 
 
 def _recency(row: Any) -> tuple[str, str, int]:
@@ -198,34 +180,22 @@ def _new_candidates(batch: Sequence[Candidate], connection: Connection) -> list[
     return [candidate for candidate in batch if candidate.sent.key not in known]
 
 
-def _import(
-    batch: Sequence[Candidate], clock: Clock | None, timeout: timedelta, connection: Connection
-) -> list[Candidate]:
+def _import(batch: Sequence[Candidate], time: RegistryTime, connection: Connection) -> list[Candidate]:
     """Fails with a duplicate key, and is tried again, when another program was faster."""
     new = _new_candidates(batch, connection)
     if new:
-        now, pulse = read_pulse(connection, clock)
-        hold = pulse.hold(now, timeout) if pulse else None
-        insert_rows(connection, [candidate.facts(now, timeout, hold) for candidate in new])
+        evaluation = time.evaluation(connection)
+        insert_rows(connection, [candidate.facts(evaluation) for candidate in new])
     return new
 
 
-def _check_version(place: str, connection: Connection) -> None:
-    version = schema_version(connection)
-    if version > SCHEMA_VERSION:
-        raise RegistryUnusable(
-            f"{place} holds schema version {version}, this release knows versions up to {SCHEMA_VERSION}: "
-            "use the newer release, or another database"
-        )
-
-
-def _check_capacity(source: DbgptTable, max_instances: int, connection: Connection) -> None:
+def _candidates_within_capacity(source: DbgptTable, max_instances: int, connection: Connection) -> list[Candidate]:
     stored = count_rows(connection) if inspect(connection).has_table(INSTANCES.name) else 0
-    if stored + len(source.instances) <= max_instances:
-        return
-    count = stored + len(_new_candidates(source.instances, connection))
+    new = _new_candidates(source.instances, connection)
+    count = stored + len(new)  # counted first: a controller may store some of them meanwhile
     if count > max(stored, max_instances):
         raise RegistryFull(
             f"nothing imported: {count} instances would be more than the {max_instances} that --max-instances allows; "
             "raise it"
         )
+    return new

@@ -152,12 +152,7 @@ def prepare(engine: Engine, place: str) -> None:
     errors. Raises RegistryUnusable for tables of a newer release.
     """
     with engine.begin() as connection:
-        found = schema_version(connection)
-        if found > SCHEMA_VERSION:
-            raise RegistryUnusable(
-                f"{place} holds schema version {found}, this release knows versions up to {SCHEMA_VERSION}: "
-                "upgrade this controller, or give it another database"
-            )
+        found = known_version(connection, place)
         for version in range(found + 1, SCHEMA_VERSION + 1):
             _STEPS[version](connection)
             _store_version(connection, version)
@@ -168,6 +163,17 @@ def schema_version(connection: Connection) -> int:
     if not inspect(connection).has_table(VERSIONS.name):
         return 0
     return connection.scalar(select(VERSIONS.c.version)) or 0
+
+
+def known_version(connection: Connection, place: str) -> int:
+    """As `schema_version`. Raises RegistryUnusable for tables of a newer release."""
+    version = schema_version(connection)
+    if version > SCHEMA_VERSION:
+        raise RegistryUnusable(
+            f"{place} holds schema version {version}, this release knows versions up to {SCHEMA_VERSION}: "
+            "upgrade this controller, or give it another database"
+        )
+    return version
 
 
 def _store_version(connection: Connection, version: int) -> None:

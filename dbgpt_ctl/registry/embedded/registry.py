@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.commands import Command
-    from dbgpt_ctl.domain.events import Actor, Change, EventPage
+    from dbgpt_ctl.domain.events import Actor, EventPage
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance, Registration
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
@@ -340,7 +340,6 @@ class RegistryState:
         """
         self.log.forget_old(now)
         evaluation = self._evaluation(now)
-        announced: list[Change] = []
         early: list[tuple[InstanceKey, datetime]] = []
         for key, at in islice(self._expiries.pop_due(now), at_most):
             stored = self.index.get(key)
@@ -349,14 +348,10 @@ class RegistryState:
             expires_at = evaluation.expires_at(stored)
             if expires_at > at:
                 self._expiries.schedule(key, expires_at)
-            elif changes := self._announce_expiry(stored, evaluation)[1]:
-                announced += changes
-            else:
+            elif self._announce_expiry(stored, evaluation) is stored:
                 early.append((key, expires_at))
         for key, expires_at in early:
             self._expiries.schedule(key, max(expires_at, now))
-        self.log.extend(announced)
-        self.changes += len(announced)
 
     # --- snapshots ---
 
@@ -394,16 +389,16 @@ class RegistryState:
         if evaluation.is_forgotten(stored):
             self.index.remove(key)
             return None
-        stored, changes = self._announce_expiry(stored, evaluation)
-        self.log.extend(changes)
-        self.changes += len(changes)
-        return stored
+        return self._announce_expiry(stored, evaluation)
 
-    def _announce_expiry(self, stored: ModelInstance, evaluation: Evaluation) -> tuple[ModelInstance, list[Change]]:
+    def _announce_expiry(self, stored: ModelInstance, evaluation: Evaluation) -> ModelInstance:
+        """The facts: the same object if there is no expiry to announce."""
         after, changes = evaluation.announce_expiry(stored)
         if changes:
             self.index.put(after)
-        return after, changes
+            self.log.extend(changes)
+            self.changes += 1
+        return after
 
     def _store(
         self, before: ModelInstance | None, after: ModelInstance | None, evaluation: Evaluation, cause: Cause

@@ -37,7 +37,7 @@ class DatabaseHosts:
         """As listed, but hosts that failed a short while ago come last, the one that failed first before the others."""
         now = self._monotonic()
         recent = {host: at for host, at in self._failed_at.copy().items() if now - at < AVOIDED_SECS}
-        return sorted(self.all, key=lambda host: recent.get(host, 0.0) if host in recent else float("-inf"))
+        return sorted(self.all, key=lambda host: recent.get(host, float("-inf")))
 
     def failed(self, host: DatabaseHost) -> None:
         """Notes that the host could not be reached, or answered that it cannot serve."""

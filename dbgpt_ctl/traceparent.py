@@ -67,10 +67,5 @@ def parse(text: str) -> TraceContext | None:
 
 def incoming(headers: Iterable[tuple[bytes, bytes]]) -> TraceContext | None:
     """The context in the raw headers of a request (names in lower case, as in ASGI). A repeated header is ignored."""
-    found: bytes | None = None
-    for name, value in headers:
-        if name == _RAW_HEADER:
-            if found is not None:
-                return None
-            found = value
-    return None if found is None else parse(found.decode("latin-1"))
+    found = [value for name, value in headers if name == _RAW_HEADER]
+    return parse(found[0].decode("latin-1")) if len(found) == 1 else None

@@ -86,12 +86,7 @@ class Pulse:
     def expired_at(self, instance: ModelInstance, timeout: timedelta) -> datetime:
         """The time at which the heartbeat of an unhealthy instance got too old; of a held one, the end of the hold."""
         at = instance.last_heartbeat + timeout
-        if (
-            self.gone_at is None
-            or self.back_at is None
-            or instance.last_heartbeat >= self.back_at
-            or at <= self.gone_at
-        ):
+        if self.gone_at is None or self.back_at is None or at <= self.gone_at:
             return at
         return max(at, self.back_at + timeout)
 

@@ -15,7 +15,7 @@ from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.masking import HIDDEN, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dbgpt_ctl.settings.value_types import Kind
 
@@ -187,25 +187,23 @@ def find_variables(environ: Mapping[str, str], env_file: str | None, shared: Ite
     in_file = {name: text for name, text in _read_env_file(env_file).items() if text is not None}
     label = env_file or DEFAULT_ENV_FILE
     wanted = tuple(shared)
-    variables = {
-        name: found._replace(origin=f"{found.origin} in {label}") for name, found in _by_upper_case(in_file, wanted)
-    }
-    return variables | {
-        name: found._replace(origin=f"environment {found.origin}") for name, found in _by_upper_case(environ, wanted)
-    }
+    variables = dict(_by_upper_case(in_file, wanted, lambda name: f"{name} in {label}"))
+    return variables | dict(_by_upper_case(environ, wanted, lambda name: f"environment {name}"))
 
 
-def _by_upper_case(variables: Mapping[str, str], shared: tuple[str, ...]) -> Iterator[tuple[str, Found]]:
+def _by_upper_case(
+    variables: Mapping[str, str], shared: tuple[str, ...], origin: Callable[[str], str]
+) -> Iterator[tuple[str, Found]]:
     """One entry for all spellings of a name. Upper case wins, the usual spelling in a shell; then lower case."""
     spellings: dict[str, list[str]] = {}
     for name, text in variables.items():
         if text and (upper := name.upper()).startswith(PREFIX):
             spellings.setdefault(upper, []).append(name)
-    yield from ((name, Found(variables[name], name)) for name in shared if variables.get(name))
+    yield from ((name, Found(variables[name], origin(name))) for name in shared if variables.get(name))
     for upper, names in spellings.items():
         first, *others = sorted(names, key=lambda name: (name != name.upper(), name != name.lower(), name))
         shadowed = tuple(other for other in others if variables[other] != variables[first])
-        yield upper, Found(variables[first], first, shadowed)
+        yield upper, Found(variables[first], origin(first), shadowed)
 
 
 def _read_env_file(env_file: str | None) -> Mapping[str, str | None]:

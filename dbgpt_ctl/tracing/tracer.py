@@ -77,9 +77,8 @@ class Tracer:
             wanted = always or (self._sample_ratio > 0.0 and self._random.random() < self._sample_ratio)
         if not wanted:
             return False
-        for writer in self.writers:
-            if not writer.is_full:
-                return True
+        if not all(writer.is_full for writer in self.writers):
+            return True
         for writer in self.writers:
             writer.count_dropped(SPANS_PER_REQUEST)
         return False

@@ -39,7 +39,7 @@ Prune = Annotated[
     bool, typer.Option("--prune", help="Also remove instances of the file's models that the file does not list.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and change nothing.")]
-Output = Annotated[OutputFormat, output_option(OutputFormat.TEXT, OutputFormat.JSON, help="Format of the results.")]
+Output = Annotated[OutputFormat, output_option("text", "json", help="Format of the results.")]
 
 
 @takes_session

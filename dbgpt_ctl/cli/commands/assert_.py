@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dbgpt_ctl.cli.commands.wait import Condition, check_instances, print_check
-from dbgpt_ctl.cli.framework.options import ModelName, ReportOutput  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.framework.options import ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
@@ -29,7 +29,7 @@ MaxAge = Annotated[
 
 @takes_session
 def assert_(
-    name: ModelName,
+    name: Annotated[str, model_argument()],
     *,
     min_healthy: MinHealthy = "1",
     max_age: MaxAge = None,

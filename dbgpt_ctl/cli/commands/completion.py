@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from dbgpt_ctl.cli.completion.scripts import SCRIPTS
+from dbgpt_ctl.cli.framework.options import choice
 from dbgpt_ctl.cli.output.stdout import print_lines
 
-
-class Shell(StrEnum):
-    """The supported shells."""
-
-    BASH = "bash"
-    ZSH = "zsh"
-    FISH = "fish"
+Shell = Annotated[str, typer.Argument(help="bash, zsh or fish.", **(choice(SCRIPTS) | {"metavar": "SHELL"}))]
 
 
-def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")]) -> None:
+def completion(shell: Shell) -> None:
     """Print the script for completion with TAB in bash, zsh or fish.
 
     It completes commands, options and their values. Names of models and instances come from the controller; when it
@@ -34,6 +29,4 @@ def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bas
              fpath+=~/.zfunc; autoload -Uz compinit; compinit)
       fish   ctl completion fish > ~/.config/fish/completions/ctl.fish
     """
-    from dbgpt_ctl.cli.completion.scripts import SCRIPTS
-
     print_lines(SCRIPTS[shell].splitlines())

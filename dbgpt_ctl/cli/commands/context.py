@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.framework.options import output_option
+from dbgpt_ctl.cli.framework.options import argument, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, print_table, say
@@ -28,7 +28,7 @@ from dbgpt_ctl.settings.contexts import (
 from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings
 
-_NAME = typer.Argument(metavar="NAME", autocompletion=candidates.contexts, show_default=False, help="The context.")
+_NAME = argument("NAME", candidates.contexts, "The context.")
 Name = Annotated[str, _NAME]
 OptionalName = Annotated[str | None, _NAME]
 _KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
@@ -37,8 +37,7 @@ _KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
 def list_(
     *,
     output: Annotated[
-        OutputFormat,
-        output_option(OutputFormat.TABLE, OutputFormat.JSON, OutputFormat.NAME, help="Format of the list."),
+        OutputFormat, output_option("table", "json", "name", help="Format of the list.")
     ] = OutputFormat.TABLE,
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Omit the header line of the table.")] = False,
 ) -> None:
@@ -133,7 +132,7 @@ def delete(name: Name) -> None:
 def show(
     *,
     output: Annotated[
-        OutputFormat, output_option(OutputFormat.TABLE, OutputFormat.JSON, help="Format of the settings.")
+        OutputFormat, output_option("table", "json", help="Format of the settings.")
     ] = OutputFormat.TABLE,
     session: Session,
 ) -> None:

@@ -12,7 +12,7 @@ from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.errors import ConditionNotMet
 
-Output = Annotated[OutputFormat, output_option(OutputFormat.TEXT, OutputFormat.JSON, help="Format of the differences.")]
+Output = Annotated[OutputFormat, output_option("text", "json", help="Format of the differences.")]
 
 
 @takes_session

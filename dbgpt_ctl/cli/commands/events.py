@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.framework.options import output_option
+from dbgpt_ctl.cli.framework.options import argument, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import COLUMNS, Flaps, line_of, row_of
 from dbgpt_ctl.cli.output.escaping import quoted
@@ -34,13 +34,7 @@ LONGEST_DAYS = 366
 _DEFAULT_LIMIT, _DEFAULT_LIMIT_OF_FOLLOW = 100, 10
 
 Target = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="NAME[@TYPE][/HOST:PORT]",
-        autocompletion=candidates.models,
-        show_default=False,
-        help="Only this model, or this instance.",
-    ),
+    str | None, argument("NAME[@TYPE][/HOST:PORT]", candidates.models, "Only this model, or this instance.")
 ]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Also print new events as they happen, until Ctrl-C.")]
 Since = Annotated[
@@ -55,7 +49,7 @@ Limit = Annotated[
 ]
 Output = Annotated[
     OutputFormat,
-    output_option(OutputFormat.TEXT, OutputFormat.JSON, help="Format: json is an array, with -f an object per line."),
+    output_option("text", "json", help="Format: json is an array, with -f an object per line."),
 ]
 
 

@@ -23,12 +23,7 @@ _COLUMNS = (
     Column("LATENCY", folds=False),
     Column("DETAIL"),
 )
-Output = Annotated[
-    OutputFormat,
-    output_option(
-        OutputFormat.TABLE, OutputFormat.JSON, OutputFormat.YAML, OutputFormat.CSV, help="Format of the list."
-    ),
-]
+Output = Annotated[OutputFormat, output_option("table", "json", "yaml", "csv", help="Format of the list.")]
 
 
 @takes_session

@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Output = Annotated[
-    OutputFormat,
-    output_option(OutputFormat.TEXT, OutputFormat.JSON, OutputFormat.YAML, help="Format of the overview."),
-]
+Output = Annotated[OutputFormat, output_option("text", "json", "yaml", help="Format of the overview.")]
 VERSION = 1
 KINDS = {
     "controller-unreachable": "controller_down",

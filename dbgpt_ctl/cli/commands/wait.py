@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.framework.options import ReportOutput  # noqa: TC001 - Typer reads it
+from dbgpt_ctl.cli.framework.options import ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped, quoted
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, say
@@ -42,15 +41,7 @@ _OPERATORS: dict[str, Callable[[int, int], bool]] = {
     "==": operator.eq,
 }
 
-Name = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="NAME[@TYPE]",
-        autocompletion=candidates.models,
-        show_default=False,
-        help="The model; without a type: all types of this name.",
-    ),
-]
+Name = Annotated[str | None, model_argument()]
 For = Annotated[
     str | None,
     typer.Option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from dbgpt_ctl.cli.diagnosis.report import (
     exit_code,
@@ -11,7 +11,7 @@ from dbgpt_ctl.cli.diagnosis.report import (
     report_object,
     unprobed_lines,
 )
-from dbgpt_ctl.cli.framework.options import ModelName, NoProbe, ReportOutput  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.framework.options import NoProbe, ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, say
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 @takes_session
 def why(
-    name: ModelName, *, no_probe: NoProbe = False, output: ReportOutput = OutputFormat.TEXT, session: Session
+    name: Annotated[str, model_argument()],
+    *,
+    no_probe: NoProbe = False,
+    output: ReportOutput = OutputFormat.TEXT,
+    session: Session,
 ) -> int:
     """Explain why a model gets no requests, or say that it does.
 

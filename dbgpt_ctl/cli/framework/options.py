@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
-from functools import partial, wraps
+from functools import wraps
 from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
+from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.settings.load import Knob, knobs_of
 
@@ -23,53 +24,51 @@ UNDERSCORES_TOO = {"token_normalize_func": lambda token: token.replace("_", "-")
 """Context settings: `--log_file` means `--log-file`, as `dbgpt start controller` spells it. No help shows it."""
 
 
-def output_option(*formats: OutputFormat, help: str) -> Any:  # noqa: A002 - Typer's own word
+def choice(words: Iterable[str], kind: Callable[[str], Any] = str) -> dict[str, Any]:
+    """Arguments of a typer.Option or Argument whose value is one of the words, as a `kind`."""
+    known = tuple(words)
+
+    def parse(word: str) -> Any:
+        if word not in known:
+            raise ValueError(f"{quoted(word)} is not one of {', '.join(known)}")
+        return kind(word)
+
+    return {"metavar": f"<{'|'.join(known)}>", "parser": parse, "autocompletion": candidates.one_of(known)}
+
+
+def output_option(*formats: str, help: str) -> Any:  # noqa: A002 - Typer's own word
     """`--output`, for a command that prints in these formats only."""
-    return typer.Option(
-        "--output",
-        "-o",
-        metavar=f"<{'|'.join(formats)}>",
-        parser=partial(OutputFormat.parse, formats),
-        autocompletion=candidates.one_of(formats),
-        help=help,
-    )
+    return typer.Option("--output", "-o", help=help, **choice(formats, OutputFormat))
 
 
-References = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="NAME[@TYPE]/HOST:PORT",
-        autocompletion=candidates.references,
-        show_default=False,
-        help="Instances as `ctl models list -o name` prints them; or one NAME with --host and --port.",
-    ),
-]
-ModelType = Annotated[
-    str | None,
-    typer.Option(
-        "--type", metavar="TYPE", autocompletion=candidates.types, help="Type of a NAME that has none. [default: llm]"
-    ),
-]
+def argument(metavar: str, complete: Callable[..., Any], help: str) -> Any:  # noqa: A002 - Typer's own word
+    """An argument with candidates for completion. If it may be left out, its help says what that means."""
+    return typer.Argument(metavar=metavar, autocompletion=complete, show_default=False, help=help)
+
+
+def model_argument(help: str = "The model; without a type: all types of this name.") -> Any:  # noqa: A002
+    """A model, or all models of a name."""
+    return argument("NAME[@TYPE]", candidates.models, help)
+
+
+def references_argument(other: str) -> Any:
+    """Instances. `other` is the other way to name some."""
+    listed = "Instances as `ctl models list -o name` prints them; or"
+    return argument("NAME[@TYPE]/HOST:PORT", candidates.references, f"{listed} {other}.")
+
+
+def type_option(help: str) -> Any:  # noqa: A002 - Typer's own word
+    """`--type`."""
+    return typer.Option("--type", metavar="TYPE", autocompletion=candidates.types, help=help)
+
+
+References = Annotated[list[str], references_argument("one NAME with --host and --port")]
+ModelType = Annotated[str | None, type_option("Type of a NAME that has none. [default: llm]")]
 Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Host of NAME, as it is registered.")]
 Port = Annotated[str | None, typer.Option("--port", metavar="PORT", help="Port of NAME.")]
-ModelName = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME[@TYPE]",
-        autocompletion=candidates.models,
-        help="The model; without a type: all types of this name.",
-    ),
-]
-ResultOutput = Annotated[
-    OutputFormat,
-    output_option(
-        OutputFormat.TEXT, OutputFormat.JSON, OutputFormat.YAML, OutputFormat.NAME, help="Format of the results."
-    ),
-]
+ResultOutput = Annotated[OutputFormat, output_option("text", "json", "yaml", "name", help="Format of the results.")]
 """For a command that changes something, or shows single instances."""
-ReportOutput = Annotated[
-    OutputFormat, output_option(OutputFormat.TEXT, OutputFormat.JSON, help="Format of the report.")
-]
+ReportOutput = Annotated[OutputFormat, output_option("text", "json", help="Format of the report.")]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not probe the addresses of instances.")]
 NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Omit the header line of a table and of csv.")]
 EnvFile = Annotated[
@@ -95,7 +94,9 @@ def takes_settings(
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(command, eval_str=True)
         flags = [
-            Parameter(knob.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, _option(knob)])
+            Parameter(
+                knob.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option_of(knob)]
+            )
             for knob in knobs or knobs_of(kind)
         ]
 
@@ -117,14 +118,15 @@ def takes_settings(
     return decorate
 
 
-def _option(knob: Knob) -> Any:
+def option_of(knob: Knob, *, metavar: str | None = None, help: str | None = None) -> Any:  # noqa: A002
+    """The flag of a setting. Its help shows the variable and the default."""
     default = knob.text(knob.default)
     shown = f"; default: {default}" if default else ""
     return typer.Option(
         knob.flag,
         *knob.aliases,
-        metavar=knob.kind.metavar,
-        help=f"{knob.help[0].upper()}{knob.help[1:]}. [{knob.shown_variable}{shown}]",
+        metavar=metavar or knob.kind.metavar,
+        help=f"{help or knob.help[0].upper() + knob.help[1:]}. [{knob.shown_variable}{shown}]",
         autocompletion=_candidates(knob),
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dbgpt_ctl.cli.completion.candidates import contexts
-from dbgpt_ctl.cli.framework.options import EnvFile
+from dbgpt_ctl.cli.framework.options import EnvFile, option_of
 from dbgpt_ctl.cli.output.stdout import say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.clock import SystemClock
@@ -28,25 +28,10 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.failover import Outcome, Request
     from dbgpt_ctl.clock import Clock
 
-_SHOWN = {knob.name: f"[{knob.variable}; default: {knob.text(knob.default)}]" for knob in knobs_of(ClientSettings)}
-
-_Address = Annotated[
-    str | None,
-    typer.Option(
-        "--address",
-        "-a",
-        metavar="URL",
-        help=f"URL of the controller; several, separated by commas, are tried in turn. {_SHOWN['address']}",
-    ),
-]
-_RequestTimeout = Annotated[
-    str | None,
-    typer.Option(
-        "--request-timeout",
-        metavar="TIME",
-        help=f"Timeout of one request, as in 5s or 500ms. {_SHOWN['request_timeout']}",
-    ),
-]
+_KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
+_TIMEOUT_HELP = "Timeout of one request, as in 5s or 500ms"
+_Address = Annotated[str | None, option_of(_KNOBS["address"])]
+_RequestTimeout = Annotated[str | None, option_of(_KNOBS["request_timeout"], metavar="TIME", help=_TIMEOUT_HELP)]
 _Context = Annotated[
     str | None,
     typer.Option(
@@ -63,14 +48,6 @@ _Verbose = Annotated[
     ),
 ]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors on stderr.")]
-_OPTIONS = {
-    "address": (_Address, None),
-    "request_timeout": (_RequestTimeout, None),
-    "env_file": (EnvFile, None),
-    "context": (_Context, None),
-    "verbose": (_Verbose, False),
-    "quiet": (_Quiet, False),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +112,15 @@ def takes_session(command: Callable[..., Any]) -> Callable[..., Any]:
     """
     own = inspect.signature(command, eval_str=True)
 
-    @wraps(command)
     def with_session(
         *args: Any,
         ctx: typer.Context,
-        address: str | None,
-        request_timeout: str | None,
-        env_file: str | None,
-        context: str | None,
-        verbose: bool,
-        quiet: bool,
+        address: _Address = None,
+        request_timeout: _RequestTimeout = None,
+        env_file: EnvFile = None,
+        context: _Context = None,
+        verbose: _Verbose = False,
+        quiet: _Quiet = False,
         **given: Any,
     ) -> Any:
         timeout = None if request_timeout is None else parse_duration("--request-timeout", request_timeout)
@@ -155,12 +131,10 @@ def takes_session(command: Callable[..., Any]) -> Callable[..., Any]:
             session.say(f"warning: {line}")
         return command(*args, session=session, **given)
 
-    shared = [Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=typer.Context)]
-    shared += [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, (annotation, default) in _OPTIONS.items()
-    ]
-    parameters = [*(parameter for parameter in own.parameters.values() if parameter.name != "session"), *shared]
+    shared = inspect.signature(with_session, eval_str=True).parameters.values()
+    parameters = [parameter for parameter in own.parameters.values() if parameter.name != "session"]
+    parameters += [parameter for parameter in shared if parameter.kind is Parameter.KEYWORD_ONLY]
+    wraps(command)(with_session)
     vars(with_session)["__signature__"] = own.replace(parameters=parameters)
     with_session.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_session

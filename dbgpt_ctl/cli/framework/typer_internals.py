@@ -12,13 +12,10 @@ then.
 
 from __future__ import annotations
 
-from enum import EnumType
 from typing import TYPE_CHECKING, Any
 
 from typer import BadParameter
 from typer.core import TyperArgument
-
-from dbgpt_ctl.cli.output.escaping import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,17 +36,17 @@ def adapt(params: Iterable[Any]) -> None:
 
 
 def skip_pydantic(param: Any) -> None:
-    """Converts the values of texts, choices and switches without pydantic, whose import takes 0.07 s.
+    """Converts the values of texts, switches and options with a parser without pydantic, whose import takes 0.07 s.
 
     Typer converts a value through `_runtime_param`, and makes one with pydantic where that is None.
     """
     try:
         descriptor, _ = param.type_descriptor, param._runtime_param  # noqa: SLF001 - what this module is for
-        annotation, choices, parser = descriptor.annotation, descriptor.choices, descriptor.parameter_info.parser
+        annotation, parser = descriptor.annotation, descriptor.parameter_info.parser
     except AttributeError:
         return
-    if annotation in (str, list[str], bool) or isinstance(annotation, EnumType):
-        vars(param)["_runtime_param"] = _Converter(choices, parser)
+    if parser is not None or annotation in (str, list[str], bool):
+        vars(param)["_runtime_param"] = _Converter(parser)
 
 
 def hide_type(param: Any) -> None:
@@ -61,23 +58,13 @@ def hide_type(param: Any) -> None:
 class _Converter:
     """Stands in for Typer's RuntimeParam. No dataclass: making one takes longer than all its conversions."""
 
-    def __init__(self, choices: tuple[Any, ...] | None, parser: Callable[[str], Any] | None) -> None:
-        self.choices = choices
+    def __init__(self, parser: Callable[[str], Any] | None) -> None:
         self.parser = parser
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         if value is None:
             return () if param.multiple or param.nargs == -1 else None
         try:
-            return self._converted(value)
+            return value if self.parser is None else self.parser(value)
         except ValueError as error:
             raise BadParameter(str(error), ctx=ctx, param=param) from None
-
-    def _converted(self, value: Any) -> Any:
-        if self.parser is not None:
-            return self.parser(value)
-        if self.choices is None:
-            return value
-        if value in self.choices:
-            return self.choices[self.choices.index(value)]
-        raise ValueError(f"{quoted(value)} is not one of {', '.join(choice.value for choice in self.choices)}")

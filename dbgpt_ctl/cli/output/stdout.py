@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.output.escaping import defused, escaped, quoted
+from dbgpt_ctl.cli.output.escaping import defused, escaped
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
@@ -29,13 +29,6 @@ class OutputFormat(StrEnum):
     YAML = "yaml"
     CSV = "csv"
     NAME = "name"
-
-    @classmethod
-    def parse(cls, formats: Sequence[OutputFormat], word: str) -> OutputFormat:
-        """Raises ValueError for a word that is none of `formats`."""
-        if word not in formats:
-            raise ValueError(f"{quoted(word)} is not one of {', '.join(formats)}")
-        return cls(word)
 
 
 class PipeClosed(CtlError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.output.escaping import escaped, quoted, unescaped
@@ -24,18 +23,6 @@ STATES = tuple(InstanceState)
 _BY_SEVERITY = (InstanceState.UNHEALTHY, InstanceState.DEREGISTERED, InstanceState.DRAINED, InstanceState.HEALTHY)
 _EPOCH = datetime.min.replace(tzinfo=UTC)
 _NUMBER = re.compile(r"([0-9]+)")
-
-
-class SortKey(StrEnum):
-    """The values of `--sort-by`."""
-
-    NAME = "name"
-    TYPE = "type"
-    HOST = "host"
-    PORT = "port"
-    STATE = "state"
-    BEAT = "beat"
-    WEIGHT = "weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +122,6 @@ def parse_states(words: Iterable[str]) -> frozenset[InstanceState]:
     return frozenset(states)
 
 
-def sort_key(by: SortKey) -> Callable[[KnownInstance], Any]:
-    """A key for a stable sort. Digits compare as numbers; the oldest heartbeat and the worst state come first."""
-    keys: dict[SortKey, Callable[[KnownInstance], Any]] = {
-        SortKey.NAME: lambda instance: _natural(instance.model_name),
-        SortKey.TYPE: lambda instance: instance.model_name.partition("@")[2],
-        SortKey.HOST: lambda instance: _natural(instance.host),
-        SortKey.PORT: lambda instance: instance.port,
-        SortKey.STATE: lambda instance: _BY_SEVERITY.index(instance.state),
-        SortKey.BEAT: lambda instance: instance.last_heartbeat or _EPOCH,
-        SortKey.WEIGHT: _weight,
-    }
-    return keys[by]
-
-
 def _weight(instance: KnownInstance) -> float:
     """A controller may report a weight that is no number."""
     return instance.weight if isinstance(instance.weight, int | float) else float("-inf")
@@ -157,3 +130,15 @@ def _weight(instance: KnownInstance) -> float:
 def _natural(text: str) -> list[tuple[bool, int, str]]:
     """Sorts 10.0.0.9 before 10.0.0.10."""
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in _NUMBER.split(text)]
+
+
+SORT_KEYS: dict[str, Callable[[KnownInstance], Any]] = {
+    "name": lambda instance: _natural(instance.model_name),
+    "type": lambda instance: instance.model_name.partition("@")[2],
+    "host": lambda instance: _natural(instance.host),
+    "port": lambda instance: instance.port,
+    "state": lambda instance: _BY_SEVERITY.index(instance.state),
+    "beat": lambda instance: instance.last_heartbeat or _EPOCH,
+    "weight": _weight,
+}
+"""The keys of a stable sort, by the value of `--sort-by`. The oldest heartbeat and the worst state come first."""

@@ -13,6 +13,7 @@ import typer
 from typer.main import get_command
 
 from dbgpt_ctl.cli.framework import typer_internals
+from dbgpt_ctl.cli.framework.options import ReportOutput  # noqa: TC001 - Typer reads it
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from tests.support.fake_controller import fake_controller, listed
 from tests.support.process import environment
@@ -29,7 +30,7 @@ def params_of(command: Any) -> dict[str, Any]:
     return {param.name: param for param in get_command(app).params}
 
 
-def verb(names: list[str], text: Annotated[str, typer.Option()] = "", output: OutputFormat = OutputFormat.TEXT) -> None:
+def verb(names: list[str], text: Annotated[str, typer.Option()] = "", output: ReportOutput = OutputFormat.TEXT) -> None:
     pass
 
 

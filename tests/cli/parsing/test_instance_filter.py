@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli.parsing.instance_filter import SortKey, sort_key
+from dbgpt_ctl.cli.parsing.instance_filter import SORT_KEYS
 from dbgpt_ctl.client.responses import KnownInstance
 from tests.cli.schemas import validated
 from tests.support.fake_controller import FakeController, listed
@@ -95,8 +95,8 @@ def test_sort_by(run: Run, fake: FakeController, by: str, order: list[int]) -> N
 def test_sorting_is_stable_and_takes_whatever_a_controller_sends() -> None:
     odd: list[Any] = [None, "x", 1.0, -1]
     some = [KnownInstance("a@llm", f"h{n}", n, weight=each) for n, each in enumerate(odd)]
-    assert [each.port for each in sorted(some, key=sort_key(SortKey.WEIGHT))] == [0, 1, 3, 2]
-    assert [each.port for each in sorted(some, key=sort_key(SortKey.NAME))] == [0, 1, 2, 3]
+    assert [each.port for each in sorted(some, key=SORT_KEYS["weight"])] == [0, 1, 3, 2]
+    assert [each.port for each in sorted(some, key=SORT_KEYS["name"])] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

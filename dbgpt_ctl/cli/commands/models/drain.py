@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.addresses import parse_address
-from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.framework.options import ModelType, ResultOutput  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.framework.options import ModelType, ResultOutput, references_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import quoted, unescaped
 from dbgpt_ctl.cli.output.results import Action, Outcome, run_for_each
@@ -43,15 +42,7 @@ _WHY_NOT_SERVICE = (
     "DB-GPT finds a worker's control port through it: without it `dbgpt model stop` and `start` fail there"
 )
 
-References = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="NAME[@TYPE]/HOST:PORT",
-        autocompletion=candidates.references,
-        show_default=False,
-        help="Instances as `ctl models list -o name` prints them; or --host.",
-    ),
-]
+References = Annotated[list[str] | None, references_argument("--host")]
 Host = Annotated[
     str | None, typer.Option("--host", metavar="HOST", help="All instances on this host, except those of type service.")
 ]

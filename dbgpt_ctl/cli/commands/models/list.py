@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.framework.options import NoHeaders, output_option
+from dbgpt_ctl.cli.framework.options import NoHeaders, choice, model_argument, output_option, type_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.instances import instance_table
 from dbgpt_ctl.cli.output.stdout import (
@@ -21,7 +21,7 @@ from dbgpt_ctl.cli.output.stdout import (
     say,
 )
 from dbgpt_ctl.cli.parsing.durations import parse_duration
-from dbgpt_ctl.cli.parsing.instance_filter import STATES, InstanceFilter, SortKey, sort_key
+from dbgpt_ctl.cli.parsing.instance_filter import SORT_KEYS, STATES, InstanceFilter
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
 from dbgpt_ctl.errors import UsageError
@@ -47,24 +47,8 @@ API_KEYS = (
 """DB-GPT's nine keys, in the order of csv."""
 WATCH_SECS = 2.0
 
-Name = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="NAME[@TYPE]",
-        show_default=False,
-        autocompletion=candidates.models,
-        help="Only this model; without a type: all types of this name.",
-    ),
-]
-ModelType = Annotated[
-    str | None,
-    typer.Option(
-        "--type",
-        metavar="TYPE",
-        autocompletion=candidates.types,
-        help="Only this type: llm, text2vec, reranker, service ...",
-    ),
-]
+Name = Annotated[str | None, model_argument("Only this model; without a type: all types of this name.")]
+ModelType = Annotated[str | None, type_option("Only this type: llm, text2vec, reranker, service ...")]
 HealthyOnly = Annotated[
     bool, typer.Option("--healthy-only", help="Only instances that get requests: healthy and not drained.")
 ]
@@ -79,8 +63,12 @@ States = Annotated[
 ]
 Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Only this host, as it is registered.")]
 SortBy = Annotated[
-    SortKey | None,
-    typer.Option("--sort-by", help="beat: oldest heartbeat first; state: worst state first. [default: name]"),
+    str | None,
+    typer.Option(
+        "--sort-by",
+        help="beat: oldest heartbeat first; state: worst state first. [default: name]",
+        **choice(SORT_KEYS),
+    ),
 ]
 Watch = Annotated[
     bool, typer.Option("--watch", "-w", help="Follow changes until Ctrl-C; on a terminal as a live table, see above.")
@@ -91,12 +79,7 @@ Every = Annotated[
 Output = Annotated[
     OutputFormat,
     output_option(
-        OutputFormat.TABLE,
-        OutputFormat.WIDE,
-        OutputFormat.JSON,
-        OutputFormat.YAML,
-        OutputFormat.CSV,
-        OutputFormat.NAME,
+        *("table", "wide", "json", "yaml", "csv", "name"),
         help="Format of the list; name prints references for other commands.",
     ),
 ]
@@ -144,7 +127,7 @@ def list_(
         if not instances and not session.quiet:
             say(_explain_empty(client, wanted, answer.controller, healthy_only=healthy_only))
     if sort_by is not None:
-        instances.sort(key=sort_key(sort_by))
+        instances.sort(key=SORT_KEYS[sort_by])
     return _print(instances, output, now=now, headers=not no_headers)
 
 
@@ -153,7 +136,7 @@ def _watch(
     wanted: InstanceFilter,
     form: OutputFormat,
     interval: float,
-    sort_by: SortKey | None,
+    sort_by: str | None,
     *,
     headers: bool,
 ) -> None:
@@ -163,7 +146,7 @@ def _watch(
     if is_terminal() and form in (OutputFormat.TABLE, OutputFormat.WIDE):
         from dbgpt_ctl.cli.watch.screen import watch_on_screen
 
-        key = None if sort_by is None else sort_key(sort_by)
+        key = None if sort_by is None else SORT_KEYS[sort_by]
         wide = form is OutputFormat.WIDE
         return watch_on_screen(session, wanted, wide=wide, sort=key, interval=interval, headers=headers)
     from dbgpt_ctl.cli.output.closed_pipe import ends_with_reader

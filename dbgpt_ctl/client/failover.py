@@ -10,7 +10,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from dbgpt_ctl import __version__
 from dbgpt_ctl.client.responses import AttemptFailed, NoResponse, Response
@@ -79,19 +79,12 @@ Read: TypeAlias = Callable[[Outcome, "Address"], T]
 """Returns the result, or raises AttemptFailed to go on with the next controller, or ControllerError to end the call."""
 
 
-class Sender(Protocol):
-    """Sends the requests of a flow."""
-
-    def send(self, request: Request) -> Outcome:
-        """The outcome of one request, within its timeout."""
-
-
-def drive(flow: Flow[T], sender: Sender) -> T:
+def drive(flow: Flow[T], send: Callable[[Request], Outcome]) -> T:
     """Sends the requests of a flow until it has its result. Raises what the flow raises."""
     try:
         request = next(flow)
         while True:
-            request = flow.send(sender.send(request))
+            request = flow.send(send(request))
     except StopIteration as done:
         result: T = done.value
         return result

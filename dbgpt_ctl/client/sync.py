@@ -32,7 +32,7 @@ def _call(flow_of: Callable[Concatenate[Calls, P], Flow[T]]) -> Callable[Concate
 
     @wraps(flow_of)
     def method(self: ControllerClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return drive(flow_of(self._calls, *args, **kwargs), self._transport)
+        return drive(flow_of(self._calls, *args, **kwargs), self._transport.send)
 
     return method
 
@@ -86,11 +86,11 @@ class ControllerClient:
         """
         flows = [self._calls.health(address) for address in self._calls.failover.addresses]
         if len(flows) == 1:
-            return [drive(flows[0], self._transport)]
+            return [drive(flows[0], self._transport.send)]
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(len(flows)) as threads:
-            return [*threads.map(lambda flow: drive(flow, self._transport), flows)]
+            return [*threads.map(lambda flow: drive(flow, self._transport.send), flows)]
 
     def watch(
         self, *, model_name: str | None = None, host: str | None = None, cursor: str | None = None

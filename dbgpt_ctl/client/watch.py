@@ -44,7 +44,7 @@ class Message(NamedTuple):
 def watch(flow: Flow[Address], transport: Transport) -> Generator[Watched]:
     """As `ControllerClient.watch`."""
     with closing(_StreamOpener(transport)) as opener:
-        address = drive(flow, opener)
+        address = drive(flow, opener.send)
         if opener.stream is not None:
             yield from _changes(opener.stream, address)
 

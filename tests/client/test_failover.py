@@ -115,7 +115,7 @@ class Driver:
 
     def list(self, answer: Callable[[Request], Outcome]) -> Any:
         self.answer = answer
-        return drive(self.calls.list(), self)
+        return drive(self.calls.list(), self.send)
 
     def send(self, request: Request) -> Outcome:
         self.timeouts.append(request.timeout)

@@ -33,24 +33,23 @@ def quick_list(address: str, timeout: float) -> list[dict[str, Any]]:
 
 def _list(calls: Calls, found: list[dict[str, Any]]) -> None:
     try:
-        found += drive(calls.list(), _Sender()).objects
+        found += drive(calls.list(), _send).objects
     except CtlError:
         return
 
 
-class _Sender:
-    def send(self, request: Request) -> Outcome:
-        from http.client import HTTPConnection, HTTPException, HTTPSConnection
+def _send(request: Request) -> Outcome:
+    from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-        parts = urlsplit(request.address.url)
-        kind = HTTPSConnection if request.address.is_https else HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=request.timeout)
-        try:
-            connection.request(request.method, parts.path + request.target, headers=request.headers)
-            response = connection.getresponse()
-            names = {name.lower(): text for name, text in response.getheaders()}
-            return Response(response.status, names, response.read())
-        except (OSError, HTTPException) as error:
-            return NoResponse(str(error))
-        finally:
-            connection.close()
+    parts = urlsplit(request.address.url)
+    kind = HTTPSConnection if request.address.is_https else HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=request.timeout)
+    try:
+        connection.request(request.method, parts.path + request.target, headers=request.headers)
+        response = connection.getresponse()
+        names = {name.lower(): text for name, text in response.getheaders()}
+        return Response(response.status, names, response.read())
+    except (OSError, HTTPException) as error:
+        return NoResponse(str(error))
+    finally:
+        connection.close()

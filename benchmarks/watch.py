@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.mysql import PASSWORD, USER, durable_mariadb
 from benchmarks.report import Bound, MeasurementError, Row, Section, say
 from benchmarks.sides import start_ctl
-from dbgpt_ctl.client import AsyncControllerClient
+from dbgpt_ctl.client.aio import AsyncControllerClient
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from tests.support.watching import RawWatch
 

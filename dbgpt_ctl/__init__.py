@@ -13,8 +13,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = {
-    "AsyncControllerClient": "client",
-    "ControllerClient": "client",
+    "AsyncControllerClient": "client.aio",
+    "ControllerClient": "client.sync",
     "ControllerSettings": "settings.schema",
     "EmbeddedModelRegistry": "registry.embedded.registry",
     "DatabaseModelRegistry": "registry.database.registry",

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from dbgpt_ctl.addresses import Address, parse_addresses
-from dbgpt_ctl.client import AsyncControllerClient, ControllerClient
+from dbgpt_ctl.client.aio import AsyncControllerClient
+from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.errors import UsageError
 
 

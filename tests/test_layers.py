@@ -81,7 +81,7 @@ CLIENT_MODULES = [
     "dbgpt_ctl",
     "dbgpt_ctl.errors",
     "dbgpt_ctl.domain.instance",
-    "dbgpt_ctl.client",
+    "dbgpt_ctl.client.sync",
     "dbgpt_ctl.settings.schema",
     "dbgpt_ctl.cli",
     "dbgpt_ctl.cli.commands.models.register",

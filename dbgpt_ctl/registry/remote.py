@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.client import AsyncControllerClient
+from dbgpt_ctl.client.aio import AsyncControllerClient
 from dbgpt_ctl.domain.events import OPERATOR, WORKER, ActorKind
 from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance, Registration
@@ -43,7 +43,7 @@ _UNKNOWN_MODEL = "health-check@ctl"
 
 
 class RemoteModelRegistry(ModelRegistry):
-    """Forwards to one or more controllers, this package's or DB-GPT's own, as `client.ControllerClient` does.
+    """Forwards to one or more controllers, this package's or DB-GPT's own, as `ControllerClient` does.
 
     It keeps the promises that the controller behind it keeps. A list has only the nine keys of the wire: a deregistered
     instance is unhealthy there, and `registered_at` is the last heartbeat; `get` returns all facts. The kind of the

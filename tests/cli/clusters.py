@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.client import ControllerClient
+from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.support.clock import ManualClock

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from dbgpt_ctl.client import AsyncControllerClient, ControllerClient
+from dbgpt_ctl.client.aio import AsyncControllerClient
+from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import CtlError
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from dbgpt_ctl.client import AsyncControllerClient, ControllerClient
+from dbgpt_ctl.client.aio import AsyncControllerClient
+from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.client.transport import MAX_CONNECTIONS
 from dbgpt_ctl.domain.events import ActorKind
 from tests.client.clients import SENT, Controllers, good
@@ -80,7 +81,7 @@ def test_idle_connections_of_a_burst_are_closed_by_later_calls(monkeypatch: pyte
 
 def test_the_blocking_client_does_not_import_asyncio() -> None:
     code = (
-        "import sys, dbgpt_ctl.client as c; c.ControllerClient('http://one').close(); "
+        "import sys, dbgpt_ctl as c; c.ControllerClient('http://one').close(); "
         "print('asyncio' in sys.modules, 'dbgpt_ctl.client.aio' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -167,6 +167,6 @@ def test_https_to_a_server_without_it(make_calls: MakeCalls) -> None:
 
 
 def test_importing_the_client_does_not_import_httpx() -> None:
-    code = "import sys, dbgpt_ctl.client; print('httpx' in sys.modules, 'asyncio' in sys.modules)"
+    code = "import sys; from dbgpt_ctl import ControllerClient; print('httpx' in sys.modules, 'asyncio' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.split() == ["False", "False"]

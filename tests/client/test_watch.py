@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from dbgpt_ctl.addresses import parse_address
-from dbgpt_ctl.client import ControllerClient
 from dbgpt_ctl.client import watch as watch_module
+from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.client.watch import MAX_LINE_BYTES, MAX_MESSAGE_BYTES, read_messages
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, NotSupported
 from tests.client.clients import Controllers, problem

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from dbgpt_ctl.client import AsyncControllerClient
+from dbgpt_ctl.client.aio import AsyncControllerClient
 from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import (

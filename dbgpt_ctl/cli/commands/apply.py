@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dbgpt_ctl.cli.manifest.plan import Step
-    from dbgpt_ctl.client import ControllerClient
+    from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
 
 REASON = "apply"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from dbgpt_ctl.cli.watch.follow import Follower
-    from dbgpt_ctl.client import ControllerClient
+    from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.events import Change, Event
     from dbgpt_ctl.domain.instance import InstanceKey
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime, timedelta
 
-    from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
 
 ABSENT = "absent"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.diagnosis.facts import Endpoint
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-    from dbgpt_ctl.client import ControllerClient
+    from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.events import Event
 
 T = TypeVar("T")

@@ -24,8 +24,8 @@ from dbgpt_ctl.traceparent import TraceContext
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.failover import Outcome, Request
+    from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
 
 _KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
@@ -67,7 +67,7 @@ class Session:
 
         `address` may lack the user and token of the controller.
         """
-        from dbgpt_ctl.client import ControllerClient
+        from dbgpt_ctl.client.sync import ControllerClient
 
         return ControllerClient(
             self.addressed(address),

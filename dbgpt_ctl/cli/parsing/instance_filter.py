@@ -16,8 +16,8 @@ from dbgpt_ctl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
+    from dbgpt_ctl.client.sync import ControllerClient
 
 STATES = tuple(InstanceState)
 _BY_SEVERITY = (InstanceState.UNHEALTHY, InstanceState.DEREGISTERED, InstanceState.DRAINED, InstanceState.HEALTHY)

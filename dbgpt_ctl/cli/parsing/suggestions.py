@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-    from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter
-    from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
+    from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
 
 VERSION = 1

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter
-    from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
+    from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
 
     Signal = Literal["change", "resize"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.client import ControllerClient
+from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.cli.schemas import validated
 from tests.support.fake_controller import listed

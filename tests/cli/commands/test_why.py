@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.cells import cell_len
 
-from dbgpt_ctl.client import ControllerClient
+from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.instance import Registration
 from tests.cli.clusters import Cluster, cluster, stock_controller
 from tests.cli.diagnosis.test_probe import WORKER, answering, closed

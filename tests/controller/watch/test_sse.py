@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from dbgpt_ctl.client import ControllerClient
+from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.watch.feed import Feed

@@ -32,8 +32,8 @@ from dbgpt_ctl.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.responses import Drained
+    from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
 
 SERVICE = "service"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.responses import EventReport, KnownInstance
+    from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.instance import InstanceKey
 

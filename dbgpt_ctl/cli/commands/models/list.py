@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from dbgpt_ctl.client import ControllerClient
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
+    from dbgpt_ctl.client.sync import ControllerClient
 
 API_KEYS = (
     "model_name",

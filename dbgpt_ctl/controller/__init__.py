@@ -1,11 +1,10 @@
 """The controller: DB-GPT's HTTP API in front of any `ModelRegistry`.
 
-bootstrap        settings -> registry, application, server; `initialize_controller` for a foreign application
+bootstrap        settings -> log, registry, application, server; `initialize_controller` for a foreign application
 app              the FastAPI application around a `Controller`
 controller       `Controller`: the current registry, and the tasks beside the endpoints
 state_log        one log line per change of state
 request_tracing  spans around the endpoints
-process_log      where the log of `ctl serve` goes
 api              the endpoints
 watch            the watch of changes
 http             the server

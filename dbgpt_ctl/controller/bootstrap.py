@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import logging.handlers
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
-from time import monotonic
+from time import gmtime, monotonic
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller import process_log
 from dbgpt_ctl.database_hosts import DatabaseHost, parse_hosts
 from dbgpt_ctl.database_types import DATABASE_TYPES
-from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.errors import CtlError, UsageError
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_LOG_FILE_BYTES = 10 * 1024 * 1024
+KEPT_LOG_FILES = 5
 DATABASE_GRACE_SECS = 12.0
 """DB-GPT's clients poll health every 5 s: after two polls they use another controller."""
 
@@ -128,21 +130,43 @@ def create_tracer(settings: ControllerSettings) -> Tracer | None:
     return Tracer(writers, clock=clock, random=Random(), sample_ratio=settings.tracer_sample_ratio)  # noqa: S311 - ids
 
 
+def configure_log(level: str, log_file: str | None) -> logging.Handler:
+    """Sends every logger to `log_file` (rotated, folders made), or to standard error without one. Raises OSError.
+
+    A line is `2026-01-02T03:04:05.678Z INFO message`, in UTC.
+    """
+    handler: logging.Handler
+    if log_file:
+        path = Path(log_file).expanduser()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.handlers.RotatingFileHandler(
+            path, maxBytes=MAX_LOG_FILE_BYTES, backupCount=KEPT_LOG_FILES, encoding="utf-8"
+        )
+    else:
+        handler = logging.StreamHandler()
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    formatter.converter = gmtime
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # These log each start and each connection; only their warnings matter here.
+    for chatty in ("uvicorn", "sqlalchemy", "httpx", "httpcore", "asyncio"):
+        logging.getLogger(chatty).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
+    return handler
+
+
 def run(settings: ControllerSettings) -> None:
     """Serves until SIGTERM (returns) or SIGINT (raises KeyboardInterrupt). Raises CtlError when it cannot serve."""
-    from dbgpt_ctl.controller.app import create_app
-    from dbgpt_ctl.controller.http.server import serve
-    from dbgpt_ctl.controller.http.socket import listening_socket
-
     try:
-        handler = process_log.configure(settings.log_level, settings.log_file)
+        handler = configure_log(settings.log_level, settings.log_file)
     except OSError as error:
         raise UsageError(f"log file {settings.log_file} cannot be written: {error.strerror}") from None
     if settings.log_file:  # without a file, `ctl serve` has printed them
         for warning in settings.warnings():
             log.warning("%s", warning)
-    with contextlib.closing(handler), contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
-        serve(create_app(settings, create_registry(settings), create_tracer(settings)), sock, grace_secs(settings))
+    with contextlib.closing(handler):
+        initialize_controller(settings=settings)
 
 
 def initialize_controller(
@@ -156,7 +180,8 @@ def initialize_controller(
     server of its own.
 
     The registry is `registry`, else that of the controller at `remote_controller_addr`, else what `settings` name (by
-    default the embedded one). Arguments are named as in DB-GPT.
+    default the embedded one). Arguments are named as in DB-GPT. The API's parameters and answers are documented by
+    `app.openapi`: a foreign application that replaces it afterwards must call the previous one.
     """
     from dbgpt_ctl.controller.api import problems
     from dbgpt_ctl.controller.app import create_app, create_controller, mount
@@ -166,12 +191,12 @@ def initialize_controller(
     settings = settings or ControllerSettings()
     if remote_controller_addr:
         settings = replace(settings, remote_addr=remote_controller_addr)
-    registry = registry or create_registry(settings)
     if app is None:
         with contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
-            serve(create_app(settings, registry, create_tracer(settings)), sock, grace_secs(settings))
+            own_app = create_app(settings, registry or create_registry(settings), create_tracer(settings))
+            serve(own_app, sock, grace_secs(settings))
         return None
-    controller = create_controller(settings, registry)
-    problems.install_in_foreign(app)
+    controller = create_controller(settings, registry or create_registry(settings))
+    app.add_exception_handler(CtlError, problems.answer)  # all other errors are the application's
     mount(app, controller, create_tracer(settings))
     return controller

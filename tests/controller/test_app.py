@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import orjson
+import pytest
+from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
-from dbgpt_ctl.controller.app import ControllerApp, create_app
+from dbgpt_ctl.controller.app import ControllerApp, ExactDispatch, create_app
+from dbgpt_ctl.errors import InvalidInstance
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
 from tests.support.server import running_controller
 
 if TYPE_CHECKING:
-    import pytest
+    from fastapi import Request
 
     from dbgpt_ctl.registry.contract import Listing
     from tests.support.clock import ManualClock
@@ -53,3 +58,50 @@ def test_dbgpts_endpoints_take_the_short_cut_and_are_routes_too(clock: ManualClo
         )
     }
     assert set(app.endpoints) < routes
+
+
+async def endpoint(request: Request) -> Response:
+    if request.url.query:
+        raise InvalidInstance("port", "port is missing")
+    return Response(b"from the endpoint")
+
+
+async def application(scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": scope["type"], "body": b"from the application"})
+
+
+def dispatched(method: str, path: str, *, kind: str = "http", query: bytes = b"") -> list[Any]:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    scope = {"type": kind, "method": method, "path": path, "query_string": query, "headers": [], "scheme": "http"}
+    asyncio.run(ExactDispatch(application, {("POST", "/api/beat"): endpoint})(scope, receive, send))
+    return sent
+
+
+def test_an_exact_method_and_path_is_the_endpoints() -> None:
+    assert dispatched("POST", "/api/beat")[1]["body"] == b"from the endpoint"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind"),
+    [
+        ("GET", "/api/beat", "http"),
+        ("POST", "/api/beat/", "http"),
+        ("POST", "/API/beat", "http"),
+        ("POST", "/api/beat", "websocket"),
+    ],
+)
+def test_everything_else_is_the_applications(method: str, path: str, kind: str) -> None:
+    assert dispatched(method, path, kind=kind) == [{"type": kind, "body": b"from the application"}]
+
+
+def test_an_error_becomes_the_same_problem_as_in_the_application() -> None:
+    start, body = dispatched("POST", "/api/beat", query=b"x=1")
+    assert start["status"] == 422
+    assert orjson.loads(body["body"])["field"] == "port"

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI
 from starlette.exceptions import HTTPException
 
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.bootstrap import initialize_controller
+from dbgpt_ctl.controller.bootstrap import configure_log, initialize_controller
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
 from tests.support.server import running_app, running_controller
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from tests.support.clock import ManualClock
 
 GOOD: dict[str, Any] = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
+
+
+@pytest.fixture(autouse=True)
+def _restored_loggers() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in ("uvicorn", "sqlalchemy", "httpx", "httpcore", "asyncio"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def get(url: str, path: str) -> httpx.Response:
@@ -119,3 +137,21 @@ def test_a_foreign_application_documents_the_api_beside_its_own_routes(clock: Ma
     own = create_app(ControllerSettings(), registry).openapi()["paths"]
     assert paths.pop("/mine")["get"]["responses"].keys() == {"200"}
     assert paths == own
+
+
+def test_a_line_has_the_time_in_utc_and_the_level(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "ctl.log"
+    with contextlib.closing(configure_log("info", str(path))):
+        logging.getLogger("dbgpt_ctl.instances").info("%s registered", "qwen")
+        logging.getLogger("dbgpt_ctl").debug("below the level")
+        logging.getLogger("uvicorn.error").info("a start")
+        logging.getLogger("uvicorn.error").warning("a fault")
+    first, second = path.read_text().splitlines()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO qwen registered", first)
+    assert second.endswith("Z WARNING a fault")
+
+
+def test_a_file_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        configure_log("info", str(tmp_path / "file" / "ctl.log"))

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from dbgpt_ctl.errors import CtlError, InvalidInstance, NotFound, RegistryUnavailable
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request
+    from fastapi import Request
 
     from dbgpt_ctl.domain.instance import InstanceKey
 
@@ -27,7 +27,6 @@ INTERNAL_ERROR = {
     "detail": "the controller failed at this request; its log says why",
     "code": "internal_error",
 }
-HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class UnknownInstance(NotFound):
@@ -36,17 +35,6 @@ class UnknownInstance(NotFound):
     def __init__(self, key: InstanceKey) -> None:
         super().__init__(f"{key} is not known; `ctl models list` shows what is")
         self.key = key
-
-
-def install(app: FastAPI) -> None:
-    """Makes `answer` the handler of every kind of error in an application of this package."""
-    for kind in (CtlError, HTTPException, Exception):
-        app.add_exception_handler(kind, answer)
-
-
-def install_in_foreign(app: FastAPI) -> None:
-    """Makes `answer` the handler of this package's errors only, in a foreign application."""
-    app.add_exception_handler(CtlError, answer)
 
 
 async def answer(request: Request, error: Exception) -> Response:
@@ -76,10 +64,8 @@ def of_error(error: CtlError) -> Response:
 
 def _of_http(request: Request, error: HTTPException) -> Response:
     title = HTTPStatus(error.status_code).phrase
-    code = HTTP_CODES.get(error.status_code, title.lower().replace(" ", "_"))
-    return _problem(
-        error.status_code, code, title, f"{request.method} {request.url.path!a}: {error.detail}", error.headers
-    )
+    detail = f"{request.method} {request.url.path!a}: {error.detail}"
+    return _problem(error.status_code, title.lower().replace(" ", "_"), title, detail, error.headers)
 
 
 def _problem(status: int, code: str, title: str, detail: str, headers: Any = None, **extra: Any) -> Response:

@@ -1,1 +1,1 @@
-"""The HTTP server: the socket, the serving process, the bounds of the protocol, the short cut for hot endpoints."""
+"""The HTTP server: the socket, the serving process, the bounds of the protocol."""

@@ -67,7 +67,7 @@ def parse_model_name(value: Any) -> str:
     name, at, kind = text.partition("@")
     if not at or "@" in kind or not name.strip() or not kind.strip():
         raise InvalidInstance(
-            "model_name", f"model_name {_shown(text)} is not NAME@TYPE with exactly one '@', as in qwen@llm"
+            "model_name", f"model_name {quoted(text)} is not NAME@TYPE with exactly one '@', as in qwen@llm"
         )
     return text
 
@@ -82,7 +82,7 @@ def parse_host(value: Any) -> str:
     text = _parse_text("host", value)
     if any(mark in text for mark in "/@?#\\ "):
         raise InvalidInstance(
-            "host", f"host {_shown(text)} is not a host name or address: give it without scheme, path or spaces"
+            "host", f"host {quoted(text)} is not a host name or address: give it without scheme, path or spaces"
         )
     return text
 
@@ -97,7 +97,7 @@ def parse_port(value: Any) -> int:
     if value is None:
         raise InvalidInstance("port", "port is missing")
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PORT:
-        raise InvalidInstance("port", f"port {_shown(value)} is not a whole number from 1 to {MAX_PORT}")
+        raise InvalidInstance("port", f"port {quoted(value)} is not a whole number from 1 to {MAX_PORT}")
     return value
 
 
@@ -110,7 +110,7 @@ def parse_weight(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         weight = math.nan
     if not math.isfinite(weight):
-        raise InvalidInstance("weight", f"weight {_shown(value)} is not a finite number")
+        raise InvalidInstance("weight", f"weight {quoted(value)} is not a finite number")
     return weight
 
 
@@ -128,7 +128,7 @@ def parse_bool(field: str, value: Any, *, default: bool) -> bool:
     word = str(int(value)) if isinstance(value, int | float) and value in (0, 1) else value
     known = _BOOLS.get(word.strip().lower()) if isinstance(word, str) else None
     if known is None:
-        raise InvalidInstance(field, f"{field} {_shown(value)} is neither true nor false")
+        raise InvalidInstance(field, f"{field} {quoted(value)} is neither true nor false")
     return known
 
 
@@ -144,12 +144,12 @@ def parse_reason(value: Any) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise InvalidInstance("reason", f"reason {_shown(value)} is not a string")
+        raise InvalidInstance("reason", f"reason {quoted(value)} is not a string")
     text = value.strip()
     if len(text) > MAX_REASON_CHARS:
         raise InvalidInstance("reason", f"reason has {len(text)} characters, the most is {MAX_REASON_CHARS}")
     if not is_visible(text):
-        raise InvalidInstance("reason", f"reason {_shown(text)} is not one line of printable characters")
+        raise InvalidInstance("reason", f"reason {quoted(text)} is not one line of printable characters")
     return text or None
 
 
@@ -174,18 +174,18 @@ def _parse_text(field: str, value: Any) -> str:
     if value is None:
         raise InvalidInstance(field, f"{field} is missing")
     if not isinstance(value, str):
-        raise InvalidInstance(field, f"{field} {_shown(value)} is not a string")
+        raise InvalidInstance(field, f"{field} {quoted(value)} is not a string")
     text = value.strip()
     if not text:
         raise InvalidInstance(field, f"{field} is empty")
     if len(text) > MAX_TEXT_CHARS:
-        raise InvalidInstance(field, f"{field} {_shown(text)} has {len(text)} characters, the most is {MAX_TEXT_CHARS}")
+        raise InvalidInstance(field, f"{field} {quoted(text)} has {len(text)} characters, the most is {MAX_TEXT_CHARS}")
     if not text.isprintable():
-        raise InvalidInstance(field, f"{field} {_shown(text)} holds control or invisible characters")
+        raise InvalidInstance(field, f"{field} {quoted(text)} holds control or invisible characters")
     return text
 
 
-def _shown(value: Any) -> str:
-    """A value in an error message: short, quoted, on one line, without control characters."""
+def quoted(value: Any) -> str:
+    """A value for an error message: short, quoted, on one line, without control characters."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - the width of a quote, nothing else

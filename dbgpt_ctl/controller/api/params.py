@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from dbgpt_ctl.domain.events import Actor, ActorKind
-from dbgpt_ctl.domain.fields import parse_host, parse_model_name_filter, parse_port, parse_registration
+from dbgpt_ctl.domain.fields import parse_host, parse_model_name_filter, parse_port, parse_registration, quoted
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, Registration
 from dbgpt_ctl.errors import BodyTooLarge, InvalidInstance, UnsupportedMediaType
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
-    from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import ListedInstance
 
 MAX_BODY_BYTES = 64 * 1024
@@ -32,26 +31,17 @@ MAX_EVENT_ID = 2**63 - 1
 MAX_LIMIT = 10_000
 DEFAULT_LIMIT = 1000
 MAX_STREAM_CHARS = 64
-MAX_QUOTE_CHARS = 60
 OPERATOR_HEADER = (b"x-ctl-actor", b"operator")
 JSON = b"application/json"
 REGISTRATION = "dbgpt_ctl.registration"
 """Key in a request's scope: the Registration that its body holds, once it is parsed; a span shows it."""
 
 
-def caller(request: Request) -> Actor:
-    """The caller of one of DB-GPT's endpoints: an operator if a header says so, else a worker."""
-    return _actor(request, ActorKind.OPERATOR if OPERATOR_HEADER in request.scope["headers"] else ActorKind.WORKER)
-
-
-def operator(request: Request) -> Actor:
-    """The caller of an endpoint that only operators use."""
-    return _actor(request, ActorKind.OPERATOR)
-
-
-def _actor(request: Request, kind: ActorKind) -> Actor:
+def caller(request: Request, kind: ActorKind = ActorKind.WORKER) -> Actor:
+    """The caller: an operator if a header says so, else of the given kind."""
     client = request.scope.get("client")
-    return Actor(kind, client[0] if client else None)
+    is_operator = OPERATOR_HEADER in request.scope["headers"]
+    return Actor(ActorKind.OPERATOR if is_operator else kind, client[0] if client else None)
 
 
 async def registration(request: Request) -> Registration:
@@ -65,7 +55,7 @@ async def json_object(request: Request) -> dict[str, Any]:
     media_type, declared_length = _content_headers(request)
     if media_type != JSON and not _is_json(media_type):
         raise UnsupportedMediaType(
-            f"content type {_quoted(media_type.decode('latin-1'))} is not JSON; send Content-Type: application/json"
+            f"content type {quoted(media_type.decode('latin-1'))} is not JSON; send Content-Type: application/json"
         )
     if declared_length > MAX_BODY_BYTES:
         raise _too_large()
@@ -91,23 +81,17 @@ def _content_headers(request: Request) -> tuple[bytes, int]:
     return media_type, length
 
 
-async def _read(request: Request) -> bytes | bytearray:
-    message = await request.receive()
-    if not message.get("more_body") and message["type"] == "http.request":
-        body: bytes = message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
-        return body
-    chunks = bytearray()
-    while True:
+async def _read(request: Request) -> bytearray:
+    body, more = bytearray(), True
+    while more:
+        message = await request.receive()
         if message["type"] == "http.disconnect":  # nobody reads the answer
             raise InvalidInstance("body", "the caller closed the connection before the body was complete")
-        chunks += message.get("body", b"")
-        if len(chunks) > MAX_BODY_BYTES:
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
             raise _too_large()
-        if not message.get("more_body"):
-            return chunks
-        message = await request.receive()
+        more = message.get("more_body", False)
+    return body
 
 
 def _is_json(media_type: bytes) -> bool:
@@ -148,11 +132,6 @@ class InstanceFilter(NamedTuple):
             return None
         return InstanceKey(self.model_name, self.host, self.port)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether it selects everything."""
-        return self == InstanceFilter()
-
     def matches(self, key: InstanceKey) -> bool:
         """Whether it selects this instance, whatever its state."""
         return (
@@ -164,10 +143,6 @@ class InstanceFilter(NamedTuple):
     def matches_entry(self, entry: ListedInstance) -> bool:
         """Whether it selects this instance in its state."""
         return self.matches(entry.instance.key) and (self.state is None or entry.state is self.state)
-
-    def matches_event(self, event: Event) -> bool:
-        """Whether it selects the instance of this event."""
-        return self.matches(event.change.key)
 
 
 class Cursor(NamedTuple):
@@ -186,7 +161,7 @@ class Cursor(NamedTuple):
             return None
         stream, dot, number = text.rpartition(".")
         if not dot or not stream or len(stream) > MAX_STREAM_CHARS or not stream.isprintable():
-            raise InvalidInstance("cursor", f"cursor {_quoted(text)} is not STREAM.N, as the id of a change")
+            raise InvalidInstance("cursor", f"cursor {quoted(text)} is not STREAM.N, as the id of a change")
         return cls(stream, parse_whole_number("cursor", number, 0, MAX_EVENT_ID))
 
 
@@ -194,7 +169,7 @@ def parse_whole_number(field: str, value: str, least: int, most: int) -> int:
     """A number in digits, from `least` to `most`."""
     digits = value.strip()
     if not (digits.isascii() and digits.isdigit() and len(digits) <= len(str(most)) and least <= int(digits) <= most):
-        raise InvalidInstance(field, f"{field} {_quoted(value)} is not a whole number from {least} to {most}")
+        raise InvalidInstance(field, f"{field} {quoted(value)} is not a whole number from {least} to {most}")
     return int(digits)
 
 
@@ -202,14 +177,14 @@ def reject_unknown_fields(fields: Mapping[str, Any], *known: str) -> Mapping[str
     """Returns the fields if all are known: a misspelt field must not count as left out."""
     for name in fields:
         if name not in known:
-            raise InvalidInstance(ascii(name)[1:-1], f"{_quoted(name)} is not one of {', '.join(known)}")
+            raise InvalidInstance(ascii(name)[1:-1], f"{quoted(name)} is not one of {', '.join(known)}")
     return fields
 
 
 def parse_switch(field: str, value: Any) -> bool:
     """A JSON boolean and nothing that might mean one."""
     if not isinstance(value, bool):
-        raise InvalidInstance(field, f"{field} {_quoted(value)} is not true or false")
+        raise InvalidInstance(field, f"{field} {quoted(value)} is not true or false")
     return value
 
 
@@ -221,7 +196,7 @@ def parse_older_than(value: Any) -> timedelta:
     if not is_number or not math.isfinite(value) or not 0 <= value <= MAX_AGE_SECS:
         raise InvalidInstance(
             "older_than_secs",
-            f"older_than_secs {_quoted(value)} is not a number of seconds from 0 to {MAX_AGE_SECS:.0f}",
+            f"older_than_secs {quoted(value)} is not a number of seconds from 0 to {MAX_AGE_SECS:.0f}",
         )
     return timedelta(seconds=value)
 
@@ -237,22 +212,17 @@ def parse_since(value: str | None) -> datetime | None:
         try:
             time = datetime.fromisoformat("+".join(text.rsplit(" ", 1)))
         except ValueError:
-            raise InvalidInstance("since", f"since {_quoted(value)} is not a time in ISO 8601") from None
+            raise InvalidInstance("since", f"since {quoted(value)} is not a time in ISO 8601") from None
     if time.tzinfo is None:
-        raise InvalidInstance("since", f"since {_quoted(value)} has no offset: end it with Z or +00:00")
+        raise InvalidInstance("since", f"since {quoted(value)} has no offset: end it with Z or +00:00")
     try:
         return time.astimezone(UTC)
     except OverflowError:
-        raise InvalidInstance("since", f"since {_quoted(value)} is out of range") from None
+        raise InvalidInstance("since", f"since {quoted(value)} is out of range") from None
 
 
 def _parse_state(value: str | None) -> InstanceState | None:
     try:
         return InstanceState(value.strip().lower()) if value and value.strip() else None
     except ValueError:
-        raise InvalidInstance("state", f"state {_quoted(value)} is none of {', '.join(InstanceState)}") from None
-
-
-def _quoted(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= MAX_QUOTE_CHARS else f"{text[: MAX_QUOTE_CHARS - 3]}..."
+        raise InvalidInstance("state", f"state {quoted(value)} is none of {', '.join(InstanceState)}") from None

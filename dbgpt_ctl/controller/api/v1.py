@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,8 +21,8 @@ from dbgpt_ctl.controller.api.params import (
     MAX_LIMIT,
     Cursor,
     InstanceFilter,
+    caller,
     json_object,
-    operator,
     parse_older_than,
     parse_since,
     parse_switch,
@@ -31,9 +33,11 @@ from dbgpt_ctl.controller.api.problems import UnknownInstance
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import event_object, iso, known_object
 from dbgpt_ctl.controller.watch.subscriber import WatchResponse
+from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.fields import parse_key, parse_reason
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import RegistryError, TooManyWatchers, VerbNotSupported
+from dbgpt_ctl.registry.contract import Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,9 +47,10 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.domain.events import Event, EventPage
     from dbgpt_ctl.domain.instance import ListedInstance
-    from dbgpt_ctl.registry.contract import Listing, Lookup
+    from dbgpt_ctl.registry.contract import Lookup
 
 VERSION = 1
+OPERATOR = ActorKind.OPERATOR
 INSTANCES_PER_TURN = 2000
 """This many instances are encoded before other requests have their turn, which takes some milliseconds."""
 READ_ERRORS = REGISTRY_ERRORS | {VerbNotSupported}
@@ -97,20 +102,20 @@ class ApiEndpoints:
         """Keeps requests from an instance until `undrain`, whatever its worker sends meanwhile. Repeatable."""
         fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, "reason")
         key, reason = parse_key(fields), parse_reason(fields.get("reason"))
-        found = await self._controller.registry.drain(key, reason=reason, actor=operator(request))
+        found = await self._controller.registry.drain(key, reason=reason, actor=caller(request, OPERATOR))
         return self._drained(_known(key, found))
 
     async def undrain(self, request: Request) -> Response:
         """Ends a drain. Repeatable."""
         key = parse_key(reject_unknown_fields(await json_object(request), *InstanceKey._fields))
-        return self._drained(_known(key, await self._controller.registry.undrain(key, actor=operator(request))))
+        return self._drained(_known(key, await self._controller.registry.undrain(key, actor=caller(request, OPERATOR))))
 
     async def prune(self, request: Request) -> Response:
         """Forgets instances that have been unhealthy or deregistered for longer, but no drained ones."""
         fields = reject_unknown_fields(await json_object(request), "older_than_secs", "dry_run")
         older_than = parse_older_than(fields.get("older_than_secs"))
         dry_run = parse_switch("dry_run", fields.get("dry_run", False))
-        keys = await self._controller.registry.prune(older_than, dry_run=dry_run, actor=operator(request))
+        keys = await self._controller.registry.prune(older_than, dry_run=dry_run, actor=caller(request, OPERATOR))
         return _answer(dry_run=dry_run, instances=[key._asdict() for key in keys])
 
     async def events(self, request: Request) -> Response:
@@ -130,8 +135,10 @@ class ApiEndpoints:
     async def status(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """The state of this controller and of its registry, and the number of instances by model and state."""
         controller = self._controller
-        info, health = controller.registry.describe(), controller.registry.health()
-        listing, last_event_id = await self._listing_and_last_event_id()
+        listing, last_event_id = Listing(()), None
+        with suppress(RegistryError):  # status is most often requested while the registry cannot answer
+            listing = await controller.registry.list()
+            last_event_id = (await controller.registry.events(limit=1)).last_id
         return _answer(
             **self._times(listing),
             controller={
@@ -139,13 +146,7 @@ class ApiEndpoints:
                 "started_at": iso(controller.started_at),
                 "leaving": controller.leaving,
             },
-            registry={
-                "kind": info.kind,
-                "place": info.place,
-                "durable": info.durable,
-                "ready": health.ready,
-                "reason": health.reason,
-            },
+            registry=asdict(controller.registry.describe()) | asdict(controller.registry.health()),
             settings=controller.settings,
             models=_counts(listing),
             watchers=controller.feed.watchers,
@@ -158,38 +159,24 @@ class ApiEndpoints:
         cursor = Cursor.parse(request.headers.get("last-event-id") or request.query_params.get("cursor"))
         return WatchResponse(await self._controller.feed.subscribe(instance_filter, cursor))
 
-    async def _listing_and_last_event_id(self) -> tuple[Listing | None, int | None]:
-        """None for what the registry cannot answer now: status is most often requested then."""
-        registry = self._controller.registry
-        listing = last_event_id = None
-        try:
-            listing = await registry.list()
-            last_event_id = (await registry.events(limit=1)).last_id
-        except RegistryError:
-            pass
-        return listing, last_event_id
-
     async def _events(
         self, instance_filter: InstanceFilter, *, limit: int, **query: Any
     ) -> tuple[EventPage, list[Event]]:
         """A registry filters by a whole identity only; a filter by less is applied here, to all events."""
         registry = self._controller.registry
-        if instance_filter.key is not None or instance_filter.is_empty:
+        if instance_filter.key is not None or instance_filter == InstanceFilter():
             page = await registry.events(key=instance_filter.key, limit=limit, **query)
             return page, list(page.events)
         page = await registry.events(limit=MAX_LIMIT, **query)
-        events = [event for event in page.events if instance_filter.matches_event(event)]
+        events = [event for event in page.events if instance_filter.matches(event.change.key)]
         return page, events[-limit:] if query["after"] is None else events[:limit]
 
     def _drained(self, found: Lookup) -> Response:
         return _answer(instance=known_object(found.entry), durable=self._controller.registry.describe().durable)
 
-    def _times(self, listing: Listing | None) -> dict[str, str | None]:
-        now = self._controller.now()
-        if listing is None:
-            return {"time": iso(now), "stale_since": None, "held_until": None}
+    def _times(self, listing: Listing) -> dict[str, str | None]:
         return {
-            "time": iso(listing.time or now),
+            "time": iso(listing.time or self._controller.now()),
             "stale_since": iso(listing.stale_since),
             "held_until": iso(listing.held_until),
         }
@@ -215,9 +202,9 @@ async def _encoded(entries: Iterable[ListedInstance]) -> bytes:
     return b",".join(pieces)
 
 
-def _counts(listing: Listing | None) -> list[dict[str, Any]]:
+def _counts(listing: Listing) -> list[dict[str, Any]]:
     counts: dict[str, Counter[InstanceState]] = {}
-    for entry in listing.entries if listing else ():
+    for entry in listing.entries:
         counts.setdefault(entry.instance.key.model_name, Counter())[entry.state] += 1
     return [
         {"model_name": name, **{state.value: count[state] for state in InstanceState}} for name, count in counts.items()

@@ -116,7 +116,7 @@ class Subscriber:
             self._position = self._ring.position_after(Cursor(self._stream, self._after))
         else:  # the ring will have all newer events
             self._position, self._ahead = self._ring.head, True
-        selected = [event for event in page.events if self._filter.matches_event(event)]
+        selected = [event for event in page.events if self._filter.matches(event.change.key)]
         return b"".join(sse.change_message(event, page.stream) for event in selected)
 
     def _to_now(self) -> Cursor:

@@ -248,7 +248,7 @@ def test_a_filter_selects_what_matches_every_field(query: dict[str, str], matche
 
 
 def test_a_filter_knows_whether_it_selects_all_or_one() -> None:
-    assert InstanceFilter.parse({}).is_empty
+    assert InstanceFilter.parse({}) == InstanceFilter()
     assert InstanceFilter.parse({"port": "8001"}).key is None
     assert InstanceFilter.parse({"model_name": "qwen@llm", "host": "10.0.0.4", "port": "8001"}).key == ONE
 

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.completion.scripts import FILE_NAMES, SCRIPTS
 from dbgpt_ctl.cli.diagnosis.rules import RULES
 from dbgpt_ctl.cli.output.stdout import PipeClosed
-from dbgpt_ctl.controller.api.openapi import EXAMPLES
+from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
+from dbgpt_ctl.controller.api.openapi import meaning
+from dbgpt_ctl.controller.api.v1 import ApiEndpoints
+from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.errors import ControllerError, CtlError
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.load import Knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 from scripts.markers import replaced
@@ -58,7 +64,7 @@ def exit_codes_table() -> str:
         (1, "Failed", "Anything unexpected."),
         (130, "Interrupted", "Ctrl-C."),
         (PipeClosed.exit_code, "Pipe closed", "The reader of the output has ended, as with `head`."),
-        *((error.exit_code, error.title, _gist(error)) for error in _errors(CtlError) if error not in _BASES),
+        *((error.exit_code, error.title, meaning(error)) for error in _errors(CtlError) if error not in _BASES),
     ]
     head = ["| Code | Error | Meaning |", "|---|---|---|"]
     return "\n".join(
@@ -68,11 +74,14 @@ def exit_codes_table() -> str:
 
 def problem_codes_table() -> str:
     """Every `code` that the API answers with."""
+    controller = Controller(EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60)))
+    routes = (*DbgptEndpoints(controller).routes(), *ApiEndpoints(controller).routes())
+    errors = {error for route in routes for error in route.possible_errors}
     rows = [
         (500, "internal_error", "The controller failed to serve this request; its log says why."),
         (404, "not_found", "The path does not exist."),
         (405, "method_not_allowed", "The path exists, but not for this method."),
-        *((type(error).http_status, type(error).code, _gist(type(error))) for error in EXAMPLES),
+        *((error.http_status, error.code, meaning(error)) for error in errors),
     ]
     head = ["| Status | `code` | Meaning |", "|---|---|---|"]
     return "\n".join(head + [f"| {status} | `{code}` | {meaning} |" for status, code, meaning in sorted(rows)])
@@ -109,12 +118,6 @@ def _errors(kind: type[CtlError]) -> Iterator[type[CtlError]]:
     for error in kind.__subclasses__():
         if error.__module__ == CtlError.__module__:
             yield from _errors(error)
-
-
-def _gist(error: type[CtlError]) -> str:
-    """The first sentence of its docstring."""
-    sentence, _, _ = " ".join((error.__doc__ or "").split()).partition(". ")
-    return f"{sentence.removesuffix('.')}."
 
 
 def _table(title: str, settings: type[Settings]) -> str:

@@ -6,7 +6,6 @@ accept nothing else.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -27,8 +26,11 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.registry.contract import Listing
 
+MODELS, HEARTBEAT = "/controller/models", "/controller/heartbeat"
 TRUE, FALSE = Response(b"true", media_type=JSON), Response(b"false", media_type=JSON)
 """One object answers every call: to make a new one costs as much as to store a heartbeat."""
+LIST_HEADERS = {"X-Ctl-Stale-Since": "stale_since", "X-Ctl-Held-Until": "held_until", "X-Ctl-Time": "time"}
+"""The facts of a `Listing` for which the nine keys of an instance have no place."""
 MAX_CACHED_QUERY_BYTES = 1024
 """A longer query string does not come from a DB-GPT client, and is parsed each time."""
 
@@ -43,21 +45,13 @@ class DbgptEndpoints:
     def routes(self) -> tuple[Route, ...]:
         """The routes of DB-GPT's API."""
         can_be_full = REGISTRY_ERRORS | {RegistryFull}
-        routes = (
-            Route(
-                "POST",
-                "/controller/heartbeat",
-                self.heartbeat,
-                "HeartbeatStored",
-                body="Registration",
-                errors=can_be_full,
-            ),
-            Route("GET", "/controller/models", self.list, "Instances", query="ListQuery", headers="ListHeaders"),
+        return (
+            Route("POST", HEARTBEAT, self.heartbeat, "HeartbeatStored", body="Registration", errors=can_be_full),
+            Route("GET", MODELS, self.list, "Instances", query="ListQuery", headers=LIST_HEADERS),
             Route("GET", "/health", self.health, "Health", errors=frozenset({RegistryUnavailable})),
-            Route("POST", "/controller/models", self.register, "Stored", body="Registration", errors=can_be_full),
-            Route("DELETE", "/controller/models", self.deregister, "WasKnown", query="DeregisterQuery"),
+            Route("POST", MODELS, self.register, "Stored", body="Registration", errors=can_be_full),
+            Route("DELETE", MODELS, self.deregister, "WasKnown", query="DeregisterQuery"),
         )
-        return tuple(replace(route, tag="Model Controller") for route in routes)
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """200 as long as lists can be answered; DB-GPT's clients accept nothing but exactly 200 as healthy."""
@@ -118,9 +112,5 @@ def _headers(listing: Listing) -> dict[str, str] | None:
     """What an operator should know of a list that is stale, held or of another clock; None for any other."""
     if listing.stale_since is None and listing.held_until is None and listing.time is None:
         return None
-    times = {
-        "X-Ctl-Stale-Since": listing.stale_since,
-        "X-Ctl-Held-Until": listing.held_until,
-        "X-Ctl-Time": listing.time,
-    }
+    times = {header: getattr(listing, name) for header, name in LIST_HEADERS.items()}
     return {name: time.isoformat(timespec="microseconds") for name, time in times.items() if time is not None}

@@ -6,56 +6,23 @@ operation itself, without references, so that it is whole in a foreign applicati
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.controller.api import problems
 from dbgpt_ctl.controller.api.routes import PREFIXES
-from dbgpt_ctl.domain.instance import InstanceKey
-from dbgpt_ctl.errors import (
-    BodyTooLarge,
-    CtlError,
-    InvalidInstance,
-    RegistryError,
-    RegistryFull,
-    RegistryUnavailable,
-    RegistryUnusable,
-    TooManyWatchers,
-    UnsupportedMediaType,
-    VerbNotSupported,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from fastapi import FastAPI
-    from pydantic import BaseModel
 
     from dbgpt_ctl.controller.api.routes import Route
+    from dbgpt_ctl.errors import CtlError
 
     Schema = dict[str, Any]
-
-EXAMPLES: Sequence[CtlError] = (
-    problems.UnknownInstance(InstanceKey("qwen3@llm", "10.0.0.4", 8001)),
-    BodyTooLarge("the body is larger than 65536 bytes"),
-    UnsupportedMediaType("content type 'text/plain' is not JSON; send Content-Type: application/json"),
-    InvalidInstance("model_name", "model_name 'qwen3' is not NAME@TYPE with exactly one '@', as in qwen@llm"),
-    RegistryFull(
-        "qwen3@llm/10.0.0.4:8001 refused: it would be one more than the 200000 that --max-instances allows; "
-        "deregister some with --remove or raise it"
-    ),
-    RegistryError("the controller behind this one: http://10.0.0.2:8000 refused: 404 Not Found"),
-    RegistryUnusable("database db1:3306/dbgpt: Access denied for user 'ctl'; check the user and the password"),
-    VerbNotSupported(
-        "the controller behind this one: http://10.0.0.2:8000 does not support this: it has no /api/v1/drain because "
-        "it is DB-GPT's own controller or an older ctl"
-    ),
-    RegistryUnavailable("database db1:3306/dbgpt: Connection refused"),
-    TooManyWatchers("this controller serves 10000 watchers already; end some, or ask another controller"),
-)
-"""One of each error that an endpoint may answer with, in the order of their status."""
 
 
 def describe(app: FastAPI, routes: Iterable[Route]) -> None:
@@ -76,6 +43,7 @@ def describe(app: FastAPI, routes: Iterable[Route]) -> None:
 
 def schema_of(name: str) -> Schema:
     """The JSON Schema of the model of that name, without references, and with an example of each field."""
+    from pydantic import TypeAdapter
     from pydantic.json_schema import GenerateJsonSchema
 
     from dbgpt_ctl.controller.api import schemas
@@ -84,8 +52,7 @@ def schema_of(name: str) -> Schema:
         def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as pydantic calls it
             return False
 
-    model: type[BaseModel] = getattr(schemas, name)
-    schema = model.model_json_schema(schema_generator=WithoutFieldTitles)
+    schema = TypeAdapter(getattr(schemas, name)).json_schema(schema_generator=WithoutFieldTitles)
     whole: Schema = _without_references(schema, schema.pop("$defs", {}))
     _add_examples(whole)
     return whole
@@ -134,9 +101,7 @@ def _parameters(model: str) -> list[Schema]:
             "name": name,
             "in": field.pop("in", "query"),
             "required": name in required,
-            "description": field.pop("description"),
-            "example": field.pop("examples")[0],
-            "schema": field,
+            **_header(field),
         }
         for name, field in schema["properties"].items()
     ]
@@ -146,36 +111,38 @@ def _good_response(route: Route) -> Schema:
     schema = schema_of(route.answer)
     content = {route.media_type: {"schema": schema, "example": schema["examples"][0]}}
     response: Schema = {"description": schema["description"], "content": content}
-    return response | ({"headers": _headers(route.headers)} if route.headers else {})
+    if route.headers:
+        fields = schema_of("Listed")["properties"]
+        response["headers"] = {header: _header(fields[name]) for header, name in route.headers.items()}
+    return response
 
 
-def _headers(model: str) -> Schema:
-    return {
-        field["name"]: {name: field[name] for name in ("description", "schema", "example")}
-        for field in _parameters(model)
-    }
+def _header(field: Schema) -> Schema:
+    return {"description": field.pop("description"), "example": field.pop("examples")[0], "schema": field}
 
 
 def _problem_responses(route: Route) -> dict[str, Schema]:
     """By status, the problems that the route may answer with."""
-    codes = {error.code for error in route.possible_errors}
-    possible = [problem for problem in map(_problem, EXAMPLES) if problem["code"] in codes]
+    possible = [*map(_problem, route.possible_errors), problems.INTERNAL_ERROR]
     schema, responses = schema_of("Problem"), {}
-    for status, same in groupby(sorted([*possible, problems.INTERNAL_ERROR], key=_status), _status):
+    for status, same in groupby(sorted(possible, key=itemgetter("status", "code")), itemgetter("status")):
         examples = {problem["code"]: {"summary": problem["title"], "value": problem} for problem in same}
         responses[str(status)] = {
             "description": " or ".join(f"{example['summary']} (`{code}`)" for code, example in examples.items()) + ".",
             "content": {problems.MEDIA_TYPE: {"schema": schema, "examples": examples}},
         }
-    responses["503"]["headers"] = _headers("ProblemHeaders")
+    retry_after = {"description": "Seconds after which to try again.", "example": 5, "schema": {"type": "integer"}}
+    responses["503"]["headers"] = {"Retry-After": retry_after}
     return responses
 
 
-def _problem(error: CtlError) -> dict[str, Any]:
-    problem: dict[str, Any] = json.loads(bytes(problems.of_error(error).body))
-    return problem
+def _problem(error: type[CtlError]) -> Schema:
+    """A problem of this kind; its detail is what the kind means."""
+    problem = {"type": "about:blank", "title": error.title, "status": error.http_status}
+    return {**problem, "detail": meaning(error), "code": error.code}
 
 
-def _status(problem: dict[str, Any]) -> int:
-    status: int = problem["status"]
-    return status
+def meaning(error: type[CtlError]) -> str:
+    """The first sentence of the docstring of an error."""
+    sentence, _, _ = " ".join((error.__doc__ or "").split()).partition(". ")
+    return f"{sentence.removesuffix('.')}."

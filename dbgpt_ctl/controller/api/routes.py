@@ -20,7 +20,7 @@ from dbgpt_ctl.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from fastapi import FastAPI
 
@@ -36,7 +36,8 @@ REGISTRY_ERRORS = frozenset({RegistryError, RegistryUnusable, RegistryUnavailabl
 
 @dataclass(frozen=True)
 class Route:
-    """One endpoint. `path` is without a prefix. `answer`, `query`, `body` and `headers` name models in `schemas`.
+    """One endpoint. `path` is without a prefix. `answer`, `query` and `body` name models in `schemas`,
+    `headers` a field of the model `Listed` for each header of the answer.
 
     `errors` are those that the endpoint or its registry raises, beside the ones that come with a query or a body.
     """
@@ -47,10 +48,9 @@ class Route:
     answer: str
     query: str | None = None
     body: str | None = None
-    headers: str | None = None
+    headers: Mapping[str, str] | None = None
     errors: frozenset[type[CtlError]] = REGISTRY_ERRORS
     media_type: str = JSON
-    tag: str = "Operation"
 
     @property
     def possible_errors(self) -> frozenset[type[CtlError]]:
@@ -67,7 +67,7 @@ def add_routes(app: FastAPI, routes: Iterable[Route]) -> None:
                 prefix + route.path,
                 _with_own_response(route.endpoint),
                 methods=[route.method],
-                tags=[route.tag],
+                tags=["Operation" if route.path.startswith("/v1/") else "Model Controller"],
                 response_class=Response,
                 include_in_schema=prefix == PREFIXES[0],
             )

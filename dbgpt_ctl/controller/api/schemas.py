@@ -6,9 +6,9 @@ answers. This module is imported when the document is requested for the first ti
 """
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from dbgpt_ctl.controller.api.params import DEFAULT_LIMIT, MAX_AGE_SECS, MAX_EVENT_ID, MAX_LIMIT
 from dbgpt_ctl.domain.events import ABSENT, ActorKind
@@ -26,11 +26,6 @@ SWITCH = "In any case; also 1/0, yes/no, on/off; empty means false."
 def doc(description: str, *examples: Any, default: Any = ..., **facts: Any) -> Any:
     """One field; without a `default` it is required."""
     return Field(default, description=description, examples=list(examples) or None, **facts)
-
-
-def header(name: str, description: str, example: Any, default: Any = ..., **facts: Any) -> Any:
-    """A field that is a header of a request or of an answer."""
-    return doc(description, example, default=default, alias=name, json_schema_extra={"in": "header"}, **facts)
 
 
 class Model(BaseModel):
@@ -100,20 +95,12 @@ class Instance(Identity):
     last_heartbeat: datetime = doc("When it last registered or beat, in UTC.", TIME)
 
 
-class Instances(RootModel[list[Instance]]):
-    """In order of model_name, host and port."""
-
-
-class Stored(RootModel[Literal[True]]):
-    """Stored."""
-
-
-class HeartbeatStored(RootModel[bool]):
-    """Whether the heartbeat is stored; false: the instance is deregistered and must register."""
-
-
-class WasKnown(RootModel[bool]):
-    """Whether the instance was ever known."""
+Instances: TypeAlias = Annotated[list[Instance], doc("In order of model_name, host and port.")]
+Stored: TypeAlias = Annotated[Literal[True], doc("Stored.")]
+HeartbeatStored: TypeAlias = Annotated[
+    bool, doc("Whether the heartbeat is stored; false: the instance is deregistered and must register.")
+]
+WasKnown: TypeAlias = Annotated[bool, doc("Whether the instance was ever known.")]
 
 
 class Health(Model):
@@ -139,28 +126,6 @@ class Problem(Model):
     code: str = doc("The kind, for programs; stable.", "invalid_instance")
     field: str = doc("The field or parameter that is wrong.", "port", default=None)
     instance_key: Identity = doc("The identity that is not known.", default=None)
-
-
-class ProblemHeaders(Model):
-    """Of an answer with status 503."""
-
-    retry_after: int = header("Retry-After", "Seconds after which to try again.", 5)
-
-
-class ListHeaders(Model):
-    """What an operator should know of a list, for which the nine keys of an instance have no place."""
-
-    stale_since: datetime = header(
-        "X-Ctl-Stale-Since", "The database is away: what changed since then may be missing.", TIME
-    )
-    held_until: datetime = header(
-        "X-Ctl-Held-Until",
-        "The registry itself was away: until then some are listed as they were before, though they are silent.",
-        TIME,
-    )
-    time: datetime = header(
-        "X-Ctl-Time", "The database's time, where this controller's clock differs: ages count against it.", TIME
-    )
 
 
 class ListQuery(Model):
@@ -206,11 +171,12 @@ class WatchQuery(InstanceQuery):
     """What to watch, and from where."""
 
     cursor: str = doc("The same as the header `Last-Event-ID`.", CURSOR, default=None)
-    last_event_id: str = header(
-        "Last-Event-ID",
+    last_event_id: str = doc(
         "The last id that was received: changes after it are sent. It overrides `cursor`.",
         CURSOR,
-        None,
+        default=None,
+        alias="Last-Event-ID",
+        json_schema_extra={"in": "header"},
         pattern=r"^[!-~]{1,64}\.[0-9]{1,18}$",
     )
 
@@ -373,12 +339,12 @@ EXAMPLE_STREAM = (
 )
 
 
-class Watch(RootModel[str]):
-    """Server-sent events, for as long as both sides like.
-
-    `ready` comes first; `change` holds an EVENT, and its id is the cursor after it; `reset`: changes are missing here,
-    list again; `dropped` (this reader is too slow) and `leaving` (the controller ends) are the last. Comments are signs
-    of life.
-    """
-
-    root: str = doc("The messages.", EXAMPLE_STREAM)
+Watch: TypeAlias = Annotated[
+    str,
+    doc(
+        "Server-sent events, for as long as both sides like. `ready` comes first; `change` holds an EVENT, and its id "
+        "is the cursor after it; `reset`: changes are missing here, list again; `dropped` (this reader is too slow) "
+        "and `leaving` (the controller ends) are the last. Comments are signs of life.",
+        EXAMPLE_STREAM,
+    ),
+]

@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -40,7 +41,7 @@ from dbgpt_ctl.errors import RegistryError, TooManyWatchers, VerbNotSupported
 from dbgpt_ctl.registry.contract import Listing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from fastapi import Request
 
@@ -188,17 +189,12 @@ def _known(key: InstanceKey, found: Lookup | None) -> Lookup:
     return found
 
 
-async def _encoded(entries: Iterable[ListedInstance]) -> bytes:
+async def _encoded(entries: Iterator[ListedInstance]) -> bytes:
     """The instances as JSON, with commas between. Other requests have their turn meanwhile."""
-    pieces, batch = [], []
-    for entry in entries:
-        batch.append(known_object(entry))
-        if len(batch) >= INSTANCES_PER_TURN:
-            pieces.append(orjson.dumps(batch)[1:-1])
-            batch = []
-            await asyncio.sleep(0)
-    if batch:
+    pieces = []
+    while batch := [known_object(entry) for entry in islice(entries, INSTANCES_PER_TURN)]:
         pieces.append(orjson.dumps(batch)[1:-1])
+        await asyncio.sleep(0)
     return b",".join(pieces)
 
 

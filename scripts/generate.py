@@ -78,7 +78,6 @@ def problem_codes_table() -> str:
     routes = (*DbgptEndpoints(controller).routes(), *ApiEndpoints(controller).routes())
     errors = {error for route in routes for error in route.possible_errors}
     rows = [
-        (500, "internal_error", "The controller failed to serve this request; its log says why."),
         (404, "not_found", "The path does not exist."),
         (405, "method_not_allowed", "The path exists, but not for this method."),
         *((error.http_status, error.code, meaning(error)) for error in errors),

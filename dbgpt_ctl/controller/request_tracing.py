@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl import traceparent
 from dbgpt_ctl.controller.api.params import REGISTRATION
+from dbgpt_ctl.controller.api.problems import InternalError
 from dbgpt_ctl.domain.fields import parse_bool, parse_key, sent_fields
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import CtlError, UsageError
@@ -75,7 +76,7 @@ def _failure(error: Exception) -> Failure:
     """The text of an unexpected error may hold secrets: it is in the log only."""
     if isinstance(error, CtlError):
         return Failure(str(error), error.code, error.http_status)
-    return Failure(type(error).__name__, "internal_error", 500)
+    return Failure(type(error).__name__, InternalError.code, InternalError.http_status)
 
 
 def _of_body(request: Request) -> dict[str, Any]:

@@ -123,9 +123,9 @@ def _header(field: Schema) -> Schema:
 
 def _problem_responses(route: Route) -> dict[str, Schema]:
     """By status, the problems that the route may answer with."""
-    possible = [*map(_problem, route.possible_errors), problems.INTERNAL_ERROR]
+    possible = sorted(map(_problem, route.possible_errors), key=itemgetter("status", "code"))
     schema, responses = schema_of("Problem"), {}
-    for status, same in groupby(sorted(possible, key=itemgetter("status", "code")), itemgetter("status")):
+    for status, same in groupby(possible, itemgetter("status")):
         examples = {problem["code"]: {"summary": problem["title"], "value": problem} for problem in same}
         responses[str(status)] = {
             "description": " or ".join(f"{example['summary']} (`{code}`)" for code, example in examples.items()) + ".",

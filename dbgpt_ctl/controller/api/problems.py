@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-INTERNAL_ERROR = {
-    "type": "about:blank",
-    "title": "Internal error",
-    "status": 500,
-    "detail": "the controller failed at this request; its log says why",
-    "code": "internal_error",
-}
+
+
+class InternalError(CtlError):
+    """The controller failed to serve this request; its log says why."""
+
+    code = "internal_error"
+    title = "Internal error"
 
 
 class UnknownInstance(NotFound):
@@ -48,7 +48,7 @@ async def answer(request: Request, error: Exception) -> Response:
             return _of_http(request, error)
         case _:
             log.error("%s %s failed", request.method, ascii(request.url.path), exc_info=error)
-            return _response(INTERNAL_ERROR)
+            return of_error(InternalError("the controller failed at this request; its log says why"))
 
 
 def of_error(error: CtlError) -> Response:
@@ -70,8 +70,4 @@ def _of_http(request: Request, error: HTTPException) -> Response:
 
 def _problem(status: int, code: str, title: str, detail: str, headers: Any = None, **extra: Any) -> Response:
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code, **extra}
-    return _response(body, headers)
-
-
-def _response(problem: dict[str, Any], headers: Any = None) -> Response:
-    return Response(orjson.dumps(problem), problem["status"], headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    return Response(orjson.dumps(body), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)

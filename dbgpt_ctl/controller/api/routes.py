@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations of endpoints
 from fastapi.responses import Response
 
+from dbgpt_ctl.controller.api.problems import InternalError
 from dbgpt_ctl.errors import (
     BodyTooLarge,
     InvalidInstance,
@@ -56,7 +57,8 @@ class Route:
     def possible_errors(self) -> frozenset[type[CtlError]]:
         """Every error that this endpoint may answer with."""
         parsing = {InvalidInstance} if self.query or self.body else set()
-        return self.errors | parsing | ({BodyTooLarge, UnsupportedMediaType} if self.body else set())
+        body = {BodyTooLarge, UnsupportedMediaType} if self.body else set()
+        return self.errors | parsing | body | {InternalError}
 
 
 def add_routes(app: FastAPI, routes: Iterable[Route]) -> None:

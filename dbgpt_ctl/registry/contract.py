@@ -46,12 +46,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """One instance as `get`, `drain` and `undrain` return it.
-
-    `time` is the time of the state, by the registry's clock; None where that is this process's clock too (rule 7).
-    `held_until`: the instance counts as alive only because the registry itself was away, and has until then to
-    send a heartbeat (rule 8); else None.
-    """
+    """One instance as `get`, `drain` and `undrain` return it. `time` and `held_until` are as in a `Listing`."""
 
     entry: ListedInstance
     time: datetime | None = None

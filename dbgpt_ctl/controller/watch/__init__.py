@@ -1,7 +1,1 @@
-"""The watch of changes as server-sent events.
-
-feed        the one reader of the registry's events
-ring        the newest messages, shared by all subscribers
-subscriber  one watch: a position in the ring
-sse         the messages, and the response that sends them
-"""
+"""The watch of changes: one reader of the registry's events (`feed`), and one `subscriber` for each connection."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.controller.api.params import Cursor
 from dbgpt_ctl.controller.watch import sse
-from dbgpt_ctl.controller.watch.ring import Entry, EventRing
+from dbgpt_ctl.controller.watch.sse import Entry, EventRing
 from dbgpt_ctl.controller.watch.subscriber import Subscriber
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, TooManyWatchers
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from dbgpt_ctl.controller.api.params import InstanceFilter
-    from dbgpt_ctl.controller.watch.ring import EventRing
+    from dbgpt_ctl.controller.watch.sse import EventRing
     from dbgpt_ctl.domain.events import EventPage
 
 MAX_BATCH_BYTES = 64 * 1024

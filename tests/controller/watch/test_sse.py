@@ -1,4 +1,4 @@
-"""Watching over real connections: order, once each, resuming, slow readers, and the end of a controller."""
+"""Watching over real connections: order, once each, resuming, slow readers, the end; and positions in the ring."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import pytest
 
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.api.params import Cursor
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.watch.feed import Feed
+from dbgpt_ctl.controller.watch.sse import Entry, EventRing
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import ControllerUnreachable
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
@@ -236,3 +238,42 @@ def test_two_controllers_on_one_database_send_the_same(mariadb_url: URL) -> None
         with closing(client.watch(cursor=cursor)) as watch:
             messages = [next(watch) for _ in range(3)]
         assert [each.event.change.cause.verb for each in messages if each.event] == ["drain", "undrain"]
+
+
+def ring_with(numbers: list[int | None], *, size: int = 4) -> EventRing:
+    """A ring of the stream `s`; None is a reset."""
+    ring = EventRing(size)
+    for number in numbers:
+        ring.append(Entry(number, None, b"%d" % (number or 0)))
+        ring.cursor = Cursor("s", number or 0)
+    return ring
+
+
+def test_an_entry_is_kept_until_it_is_overwritten() -> None:
+    ring = ring_with([1, 2, 3, 4, 5])
+    assert ring.head == 5
+    assert [entry and entry.number for entry in map(ring.entry, range(5))] == [None, 2, 3, 4, 5]
+    ring.clear()
+    assert ring.head == 5
+    assert ring.entry(4) is None
+
+
+@pytest.mark.parametrize(
+    ("cursor", "position"),
+    [
+        (Cursor("s", 5), 5),
+        (Cursor("s", 4), 4),
+        (Cursor("s", 1), 1),
+        (Cursor("s", 0), None),
+        (Cursor("s", 9), 5),
+        (Cursor("other", 4), None),
+    ],
+    ids=["at the end", "before the last", "before the oldest", "overwritten", "ahead", "another stream"],
+)
+def test_the_position_after_a_cursor(cursor: Cursor, position: int | None) -> None:
+    assert ring_with([1, 2, 3, 4, 5]).position_after(cursor) == position
+
+
+def test_nothing_before_a_reset_is_after_a_cursor() -> None:
+    assert ring_with([7, 8, None, 1]).position_after(Cursor("s", 7)) == 4
+    assert ring_with([7, 8, None, 2]).position_after(Cursor("s", 0)) is None

@@ -82,25 +82,20 @@ class Feed:
         Raises RegistryUnavailable while there is no registry to read from and when the controller leaves, and
         TooManyWatchers.
         """
-        if self.leaving:
-            raise RegistryUnavailable("this controller is leaving")
-        if self.watchers >= self._max_watchers:
-            raise TooManyWatchers(
-                f"this controller serves {self._max_watchers} watchers already; end some, or ask another controller"
+        async with self._filling:
+            if self.leaving:
+                raise RegistryUnavailable("this controller is leaving")
+            if self.watchers >= self._max_watchers:
+                raise TooManyWatchers(
+                    f"this controller serves {self._max_watchers} watchers already; end some, or ask another controller"
+                )
+            if self._reader is None:
+                await self._fill_ring()
+                self._reader = asyncio.create_task(self._read(), name="read events")
+            subscriber = Subscriber(
+                self._ring, instance_filter, cursor, read_events=self._read_missed_events, on_end=self._unsubscribe
             )
-        subscriber = Subscriber(
-            self._ring, instance_filter, cursor, read_events=self._read_missed_events, on_end=self._unsubscribe
-        )
-        self._subscribers.add(subscriber)
-        try:
-            async with self._filling:
-                if self._reader is None:
-                    await self._fill_ring()
-                    self._reader = asyncio.create_task(self._read(), name="read events")
-        except BaseException:
-            subscriber.end()
-            raise
-        subscriber.start()
+            self._subscribers.add(subscriber)
         return subscriber
 
     def _unsubscribe(self, subscriber: Subscriber) -> None:

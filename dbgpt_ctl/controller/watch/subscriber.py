@@ -29,7 +29,7 @@ HEADERS = {
 
 
 class Subscriber:
-    """A position in the ring, from `cursor` or from now on, for the instances that the filter selects.
+    """A position in the filled ring, from `cursor` or from now on, for the instances that the filter selects.
 
     `read_events` reads events that the ring does not have any more; `on_end` is called, possibly again, at the end.
     """
@@ -48,22 +48,16 @@ class Subscriber:
         self._requested = cursor
         self._read_events = read_events
         self._on_end = on_end
-        self._after = 0
+        now = ring.cursor
+        self._stream = now.stream
+        begin = cursor if cursor is not None and cursor.stream == now.stream else now
+        self._after = begin.number
         """The number of the last event that was handled; none up to it is sent."""
-        self._position: int | None = None
+        self._position = ring.position_after(begin)
         """In the ring; None while events must be read from the registry."""
         self._ahead = False
         """Whether the registry has answered that there is nothing newer than the cursor, which the ring lacks yet."""
-        self._stream = ""
         self._keep_alives = ring.keep_alives
-
-    def start(self) -> None:
-        """Sets where it begins. Called when the ring is filled."""
-        now = self._ring.cursor
-        self._stream = now.stream
-        begin = self._requested if self._requested is not None and self._requested.stream == now.stream else now
-        self._after = begin.number
-        self._position = self._ring.position_after(begin)
 
     async def messages(self) -> AsyncGenerator[bytes]:
         """What to send, many messages at a time, until the client is too slow, or the controller leaves.

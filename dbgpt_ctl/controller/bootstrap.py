@@ -184,7 +184,7 @@ def initialize_controller(
     `app.openapi`: a foreign application that replaces it afterwards must call the previous one.
     """
     from dbgpt_ctl.controller.api import problems
-    from dbgpt_ctl.controller.app import create_app, create_controller, mount
+    from dbgpt_ctl.controller.app import create_app, mount
     from dbgpt_ctl.controller.http.server import serve
     from dbgpt_ctl.controller.http.socket import listening_socket
 
@@ -196,7 +196,7 @@ def initialize_controller(
             own_app = create_app(settings, registry or create_registry(settings), create_tracer(settings))
             serve(own_app, sock, grace_secs(settings))
         return None
-    controller = create_controller(settings, registry or create_registry(settings))
     app.add_exception_handler(CtlError, problems.answer)  # all other errors are the application's
-    mount(app, controller, create_tracer(settings))
+    mount(app, settings, registry or create_registry(settings), create_tracer(settings))
+    controller: Controller = app.state.controller
     return controller

@@ -11,7 +11,7 @@ import pytest
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
-from dbgpt_ctl.controller.app import ControllerApp, ExactDispatch, create_app
+from dbgpt_ctl.controller.app import ControllerApp, create_app
 from dbgpt_ctl.errors import InvalidInstance
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
@@ -80,7 +80,9 @@ def dispatched(method: str, path: str, *, kind: str = "http", query: bytes = b""
         return {"type": "http.request", "body": b""}
 
     scope = {"type": kind, "method": method, "path": path, "query_string": query, "headers": [], "scheme": "http"}
-    asyncio.run(ExactDispatch(application, {("POST", "/api/beat"): endpoint})(scope, receive, send))
+    app = ControllerApp()
+    app.endpoints, app.middleware_stack = {("POST", "/api/beat"): endpoint}, application
+    asyncio.run(app(scope, receive, send))
     return sent
 
 

@@ -114,8 +114,12 @@ class Controller:
             except RegistryUnusable as error:
                 self.on_unusable(error)
                 return
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed
-                logged = _log_failure(error, logged)
+            except Exception as error:  # whatever it is, the next attempt may succeed
+                if repr(error) != logged and isinstance(error, RegistryUnavailable):
+                    log.warning("waiting for the registry: %s", error)
+                elif repr(error) != logged:
+                    log.exception("the registry does not open")
+                logged = repr(error)
             else:
                 if logged:
                     log.info("the registry is back")
@@ -132,14 +136,3 @@ class Controller:
             pass  # health, and the requests themselves, report a registry that is unavailable
         except Exception:
             log.exception("changes of state could not be logged")
-
-
-def _log_failure(error: Exception, logged: str) -> str:
-    """Logs why the registry does not open, unless that is what was logged last; returns what is logged now."""
-    if repr(error) == logged:
-        return logged
-    if isinstance(error, RegistryUnavailable):
-        log.warning("waiting for the registry: %s", error)
-    else:
-        log.error("the registry does not open", exc_info=error)
-    return repr(error)

@@ -57,7 +57,9 @@ class StateLog:
             log.info("the registry has no events: changes of state are not logged")
 
     def refused(self, key: InstanceKey, caller: str) -> None:
-        """Logs that a heartbeat was refused, once until the instance registers again (rule 4)."""
+        """Logs that a heartbeat was refused, once until the instance registers again (rule 4). It may log it twice for
+        an instance that registers and is deregistered again between two calls of `follow`.
+        """
         if key not in self._refused:
             if len(self._refused) >= MAX_REFUSED:
                 self._refused.clear()

@@ -97,12 +97,7 @@ def _parameters(model: str) -> list[Schema]:
     schema = schema_of(model)
     required = schema.get("required", ())
     return [
-        {
-            "name": name,
-            "in": field.pop("in", "query"),
-            "required": name in required,
-            **_header(field),
-        }
+        {"name": name, "in": field.pop("in", "query"), "required": name in required, **_header(field)}
         for name, field in schema["properties"].items()
     ]
 

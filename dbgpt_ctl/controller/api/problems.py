@@ -45,7 +45,9 @@ async def answer(request: Request, error: Exception) -> Response:
         case CtlError():
             return of_error(error)
         case HTTPException():
-            return _of_http(request, error)
+            title = HTTPStatus(error.status_code).phrase
+            detail = f"{request.method} {request.url.path!a}: {error.detail}"
+            return _problem(error.status_code, title.lower().replace(" ", "_"), title, detail, error.headers)
         case _:
             log.error("%s %s failed", request.method, ascii(request.url.path), exc_info=error)
             return of_error(InternalError("the controller failed at this request; its log says why"))
@@ -60,12 +62,6 @@ def of_error(error: CtlError) -> Response:
         extra = {"instance_key": error.key._asdict()}
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, RegistryUnavailable) else None
     return _problem(error.http_status, error.code, error.title, str(error), headers, **extra)
-
-
-def _of_http(request: Request, error: HTTPException) -> Response:
-    title = HTTPStatus(error.status_code).phrase
-    detail = f"{request.method} {request.url.path!a}: {error.detail}"
-    return _problem(error.status_code, title.lower().replace(" ", "_"), title, detail, error.headers)
 
 
 def _problem(status: int, code: str, title: str, detail: str, headers: Any = None, **extra: Any) -> Response:

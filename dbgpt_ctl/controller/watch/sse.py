@@ -32,19 +32,15 @@ def reset_message(reason: str, cursor: Cursor) -> bytes:
     return _message("reset", {"reason": reason, "cursor": str(cursor)}, cursor)
 
 
-def dropped_message() -> bytes:
-    """The last message to a client that is too slow."""
-    return _message("dropped", {"reason": "this reader is too slow: go on from the last id"})
-
-
-def leaving_message() -> bytes:
-    """The last message of a controller that ends."""
-    return _message("leaving", {"reason": "this controller ends: go on at another from the last id"})
-
-
 def _message(name: str, data: dict[str, str], cursor: Cursor | None = None) -> bytes:
     identity = b"" if cursor is None else b"id: %b\n" % str(cursor).encode()
     return b"event: %b\n%bdata: %b\n\n" % (name.encode(), identity, orjson.dumps(data))
+
+
+DROPPED = _message("dropped", {"reason": "this reader is too slow: go on from the last id"})
+"""The last message to a client that is too slow."""
+LEAVING = _message("leaving", {"reason": "this controller ends: go on at another from the last id"})
+"""The last message of a controller that ends."""
 
 
 class Entry(NamedTuple):

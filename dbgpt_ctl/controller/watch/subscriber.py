@@ -70,14 +70,14 @@ class Subscriber:
             if batch:
                 yield batch
             elif self._ring.leaving:
-                yield sse.leaving_message()
+                yield sse.LEAVING
                 return
             elif self._keep_alives != self._ring.keep_alives:
                 self._keep_alives = self._ring.keep_alives
                 yield sse.KEEP_ALIVE
             else:
                 await self._ring.changed.wait()
-        yield sse.dropped_message()
+        yield sse.DROPPED
 
     def end(self) -> None:
         """It gets no more messages. Repeatable."""
@@ -104,7 +104,9 @@ class Subscriber:
         """The next page of events that the ring has no more, or not yet."""
         page = await self._read_events(self._after)
         if page.stream != self._stream or page.missed or page.last_id < self._after:
-            return sse.reset_message("changes after the cursor are forgotten", self._to_now())
+            self._stream, self._after = self._ring.cursor
+            self._position = self._ring.head
+            return sse.reset_message("changes after the cursor are forgotten", self._ring.cursor)
         if page.events:
             self._after = page.events[-1].id
             self._position = self._ring.position_after(Cursor(self._stream, self._after))
@@ -112,11 +114,6 @@ class Subscriber:
             self._position, self._ahead = self._ring.head, True
         selected = [event for event in page.events if self._filter.matches(event.change.key)]
         return b"".join(sse.change_message(event, page.stream) for event in selected)
-
-    def _to_now(self) -> Cursor:
-        self._stream, self._after = self._ring.cursor
-        self._position = self._ring.head
-        return self._ring.cursor
 
     def _batch(self) -> bytes | None:
         """The next messages from the ring, up to MAX_BATCH_BYTES; None when the next one is overwritten."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
-    from dbgpt_ctl.domain.instance import ListedInstance
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_AGE_SECS = 100 * 365.25 * 86_400
@@ -132,17 +131,14 @@ class InstanceFilter(NamedTuple):
             return None
         return InstanceKey(self.model_name, self.host, self.port)
 
-    def matches(self, key: InstanceKey) -> bool:
-        """Whether it selects this instance, whatever its state."""
+    def matches(self, key: InstanceKey, state: InstanceState | None = None) -> bool:
+        """Whether it selects this instance; without `state`, whatever its state."""
         return (
             (self.model_name is None or key.model_name == self.model_name)
             and (self.host is None or key.host == self.host)
             and (self.port is None or key.port == self.port)
+            and (self.state is None or state is None or state is self.state)
         )
-
-    def matches_entry(self, entry: ListedInstance) -> bool:
-        """Whether it selects this instance in its state."""
-        return self.matches(entry.instance.key) and (self.state is None or entry.state is self.state)
 
 
 class Cursor(NamedTuple):

@@ -28,18 +28,10 @@ def doc(description: str, *examples: Any, default: Any = ..., **facts: Any) -> A
     return Field(default, description=description, examples=list(examples) or None, **facts)
 
 
-class Model(BaseModel):
-    """Base of all models. Its schema is built when it is used."""
-
-    model_config = ConfigDict(defer_build=True)
-
-
-State: TypeAlias = Literal[tuple(state.value for state in InstanceState)]  # type: ignore[valid-type]
 EventState: TypeAlias = Literal[(*(state.value for state in InstanceState), ABSENT)]  # type: ignore[valid-type]
-ActorName: TypeAlias = Literal[tuple(kind.value for kind in ActorKind)]  # type: ignore[valid-type]
 
 
-class Identity(Model):
+class Identity(BaseModel):
     """Which instance."""
 
     model_name: str = doc(
@@ -103,7 +95,7 @@ HeartbeatStored: TypeAlias = Annotated[
 WasKnown: TypeAlias = Annotated[bool, doc("Whether the instance was ever known.")]
 
 
-class Health(Model):
+class Health(BaseModel):
     """The controller can answer lists."""
 
     model_config = ConfigDict(extra="forbid")
@@ -116,7 +108,7 @@ class Health(Model):
     )
 
 
-class Problem(Model):
+class Problem(BaseModel):
     """Problem details (RFC 9457)."""
 
     type: Literal["about:blank"] = doc("Always this; `code` names the kind.", "about:blank")
@@ -128,7 +120,7 @@ class Problem(Model):
     instance_key: Identity = doc("The identity that is not known.", default=None)
 
 
-class ListQuery(Model):
+class ListQuery(BaseModel):
     """Which instances to list."""
 
     model_name: str = doc("Only instances of exactly this `NAME@TYPE`; empty means all.", "qwen3@llm", default=None)
@@ -143,7 +135,7 @@ class DeregisterQuery(Identity):
     remove_from_registry: bool = doc(f"Whether it leaves every list. {SWITCH}", True, default=False)
 
 
-class InstanceQuery(Model):
+class InstanceQuery(BaseModel):
     """A filter of instances."""
 
     model_name: str = doc("Only instances of exactly this `NAME@TYPE`. Empty means all.", "qwen3@llm", default=None)
@@ -155,7 +147,7 @@ class InstanceQuery(Model):
 class KnownInstancesQuery(InstanceQuery):
     """Which instances to list."""
 
-    state: State = doc("Only instances in this state. Empty means all.", "healthy", default=None)
+    state: InstanceState = doc("Only instances in this state. Empty means all.", "healthy", default=None)
 
 
 class EventsQuery(InstanceQuery):
@@ -189,14 +181,14 @@ class Drain(Identity):
     )
 
 
-class Prune(Model):
+class Prune(BaseModel):
     """What to forget."""
 
     older_than_secs: float = doc("Gone for longer than this.", 86_400.0, ge=0, le=int(MAX_AGE_SECS))
     dry_run: bool | None = doc("Only report which; null means false.", True, default=False)
 
 
-class Versioned(Model):
+class Versioned(BaseModel):
     """An answer with the version of its format."""
 
     version: Literal[1] = doc("The version of this format: 1.", 1)
@@ -223,7 +215,7 @@ class KnownInstance(Instance):
     model_config = ConfigDict(extra="ignore")
 
     enabled: bool = doc("False: drained by an operator.", False)
-    state: State = doc("Its state now.", "drained")
+    state: InstanceState = doc("Its state now.", "drained")
     registered_at: datetime = doc("When it was registered first.", TIME)
     deregistered_at: datetime | None = doc("When it was deregistered, if it is.", None)
     refused_at: datetime | None = doc("When its last heartbeat was refused, because it came after a deregister.", None)
@@ -268,7 +260,7 @@ class Event(Identity):
     old: EventState = doc("The state before.", "healthy")
     new: EventState = doc("The state after.", "drained")
     verb: str = doc("register, heartbeat, deregister, drain, undrain, prune or expire.", "drain")
-    actor: ActorName = doc("What caused it.", "operator")
+    actor: ActorKind = doc("What caused it.", "operator")
     address: str | None = doc("Where the call came from.", ADDRESS)
     reason: str | None = doc("Why, in the operator's words.", REASON)
 
@@ -282,7 +274,7 @@ class Events(Versioned):
     events: list[Event] = doc("In order of their ids.")
 
 
-class AboutController(Model):
+class AboutController(BaseModel):
     """The controller itself."""
 
     version: str = doc("The version of its package.", "1.0.0")
@@ -290,7 +282,7 @@ class AboutController(Model):
     leaving: bool = doc("Whether it ends soon.", False)
 
 
-class AboutRegistry(Model):
+class AboutRegistry(BaseModel):
     """Where instances are kept."""
 
     kind: str = doc("embedded, sqlite, mysql, mariadb or remote.", "mariadb")
@@ -300,7 +292,7 @@ class AboutRegistry(Model):
     reason: str | None = doc("What is not as it should be.", None)
 
 
-class Settings(Model):
+class Settings(BaseModel):
     """What the controller was started with."""
 
     heartbeat_interval_secs: float = doc("Seconds between two heartbeats of a worker.", 20.0, default=None)
@@ -310,7 +302,7 @@ class Settings(Model):
     max_instances: int = doc("Instances beyond this number are refused.", 200_000, default=None)
 
 
-class ModelCounts(Model):
+class ModelCounts(BaseModel):
     """How many instances of one model are in which state."""
 
     model_name: str = doc("`NAME@TYPE`.", "qwen3@llm")

@@ -89,7 +89,9 @@ class ApiEndpoints:
         """All instances with all their facts, or those that match every parameter."""
         instance_filter = InstanceFilter.parse(request.query_params)
         listing = await self._controller.registry.list(instance_filter.model_name)
-        encoded = await _encoded(entry for entry in listing.entries if instance_filter.matches_entry(entry))
+        encoded = await _encoded(
+            entry for entry in listing.entries if instance_filter.matches(entry.instance.key, entry.state)
+        )
         head = orjson.dumps({"version": VERSION, **self._times(listing)})
         return Response(b'%b,"instances":[%b]}' % (head[:-1], encoded), media_type=JSON)
 
@@ -199,12 +201,9 @@ async def _encoded(entries: Iterator[ListedInstance]) -> bytes:
 
 
 def _counts(listing: Listing) -> list[dict[str, Any]]:
-    counts: dict[str, Counter[InstanceState]] = {}
-    for entry in listing.entries:
-        counts.setdefault(entry.instance.key.model_name, Counter())[entry.state] += 1
-    return [
-        {"model_name": name, **{state.value: count[state] for state in InstanceState}} for name, count in counts.items()
-    ]
+    counts = Counter((entry.instance.key.model_name, entry.state) for entry in listing.entries)
+    names = dict.fromkeys(name for name, _ in counts)
+    return [{"model_name": name, **{state.value: counts[name, state] for state in InstanceState}} for name in names]
 
 
 def _answer(**fields: Any) -> Response:

@@ -12,17 +12,14 @@ class DatabaseType(NamedTuple):
     """The name of dialect and driver in a URL of SQLAlchemy."""
     is_file: bool
     """Whether `registry_db_name` is the path of a file, and there are no hosts, users and passwords."""
-
-    @property
-    def required_settings(self) -> frozenset[str]:
-        """Settings without a default that is of use."""
-        if self.is_file:
-            return frozenset({"registry_db_name"})
-        return frozenset({"registry_db_host", "registry_db_user", "registry_db_password"})
+    required_settings: frozenset[str]
+    """Settings without a default that is of use."""
 
 
 DATABASE_TYPES = {
-    "mysql": DatabaseType("mysql+pymysql", is_file=False),
-    "sqlite": DatabaseType("sqlite", is_file=True),
+    "mysql": DatabaseType(
+        "mysql+pymysql", False, frozenset({"registry_db_host", "registry_db_user", "registry_db_password"})
+    ),
+    "sqlite": DatabaseType("sqlite", True, frozenset({"registry_db_name"})),
 }
 """By the value of `registry_db_type`; a new database needs a line here and a dialect."""

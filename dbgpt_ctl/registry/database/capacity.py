@@ -61,9 +61,9 @@ class Capacity:
 
     def reclaim(
         self, connection: Connection, now: datetime, timeout: timedelta, *, keep: Collection[InstanceKey]
-    ) -> int:
+    ) -> None:
         """Deletes up to RECLAIMED_AT_ONCE tombstones that are not needed any more (rule 4), except those in `keep`,
-        which the transaction holds already. Returns how many rows may be inserted then.
+        which the transaction holds already.
         """
         if not self._is_recent(self._searched_at, now):
             self._tombstones = tombstones(connection)
@@ -81,7 +81,6 @@ class Capacity:
             self.note_inserted(-len(gone))
         if forgotten:
             self._searched_at = None
-        return self._remaining
 
     def _is_recent(self, then: datetime | None, now: datetime) -> bool:
         return then is not None and 0 <= (now - then).total_seconds() <= self.KEPT_SECS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry.database.import_dbgpt import known_among, read_dbgpt_table
+from dbgpt_ctl.registry.database.import_dbgpt import new_candidates, read_dbgpt_table
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, schema_version
 from dbgpt_ctl.registry.database.tables.instances import listed_rows, time_of, tombstones
 from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
@@ -113,8 +113,7 @@ def _inspect_tables(
     table = read_dbgpt_table(connection)
     source = None
     if table is not None:
-        known = known_among(connection, [candidate.sent.key for candidate in table.instances])
-        source = Source(table, len(table.instances) - len(known))
+        source = Source(table, len(new_candidates(table.instances, connection)))
     instances = _instances(connection, clock, timeout) if version == SCHEMA_VERSION else None
     return DatabaseFacts(place, version, hosts, instances, source)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +24,7 @@ from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from sqlalchemy import Connection
 
@@ -66,7 +66,7 @@ class Candidate(NamedTuple):
             return InstanceState.HEALTHY if self.sent.enabled else InstanceState.DRAINED
         return InstanceState.UNHEALTHY if self.sent.check_healthy else InstanceState.DEREGISTERED
 
-    def facts(self, evaluation: Evaluation) -> ModelInstance:
+    def facts(self, evaluation: Evaluation, timeout: timedelta) -> ModelInstance:
         """The facts to store. While states are held, the heartbeat of an unhealthy instance is too old even for the
         time when the registry went away.
         """
@@ -74,7 +74,7 @@ class Candidate(NamedTuple):
         if self.healthy:
             return first
         return first._replace(
-            last_heartbeat=evaluation.expires_before - timedelta(seconds=1),
+            last_heartbeat=evaluation.expires_before - timeout,
             deregistered_at=evaluation.now if self.state is InstanceState.DEREGISTERED else None,
             announced_state=self.state,
         )
@@ -162,12 +162,14 @@ def import_instances(
     return Imported(source, len(source.instances) - len(new), {state: states[state] for state in InstanceState})
 
 
-def known_among(connection: Connection, keys: Sequence[InstanceKey]) -> set[InstanceKey]:
-    """The keys that `ctl_instance` holds, tombstones too."""
+def new_candidates(candidates: Sequence[Candidate], connection: Connection) -> list[Candidate]:
+    """Those that `ctl_instance` does not hold, not even as tombstones."""
     if not inspect(connection).has_table(INSTANCES.name):
-        return set()
-    queries = (select(*IDENTITY).where(is_one_of(batch)) for batch in batches(keys, BATCH))
-    return {InstanceKey(*row) for query in queries for row in connection.execute(query)}
+        return list(candidates)
+    known: set[Any] = set()
+    for batch in batches([candidate.sent.key for candidate in candidates], BATCH):
+        known.update(map(tuple, connection.execute(select(*IDENTITY).where(is_one_of(batch)))))
+    return [candidate for candidate in candidates if candidate.sent.key not in known]
 
 
 def _recency(row: Any) -> tuple[str, str, int]:
@@ -175,23 +177,18 @@ def _recency(row: Any) -> tuple[str, str, int]:
     return str(row["last_heartbeat"] or ""), str(row["gmt_modified"] or ""), row["id"]
 
 
-def _new_candidates(batch: Sequence[Candidate], connection: Connection) -> list[Candidate]:
-    known = known_among(connection, [candidate.sent.key for candidate in batch])
-    return [candidate for candidate in batch if candidate.sent.key not in known]
-
-
 def _import(batch: Sequence[Candidate], time: RegistryTime, connection: Connection) -> list[Candidate]:
     """Fails with a duplicate key, and is tried again, when another program was faster."""
-    new = _new_candidates(batch, connection)
+    new = new_candidates(batch, connection)
     if new:
         evaluation = time.evaluation(connection)
-        insert_rows(connection, [candidate.facts(evaluation) for candidate in new])
+        insert_rows(connection, [candidate.facts(evaluation, time.timeout) for candidate in new])
     return new
 
 
 def _candidates_within_capacity(source: DbgptTable, max_instances: int, connection: Connection) -> list[Candidate]:
     stored = count_rows(connection) if inspect(connection).has_table(INSTANCES.name) else 0
-    new = _new_candidates(source.instances, connection)
+    new = new_candidates(source.instances, connection)
     count = stored + len(new)  # counted first: a controller may store some of them meanwhile
     if count > max(stored, max_instances):
         raise RegistryFull(

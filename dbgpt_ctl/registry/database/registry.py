@@ -21,7 +21,7 @@ from dbgpt_ctl.registry.database.reader import ListQuery, Reader
 from dbgpt_ctl.registry.database.retention import Retention
 from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.events import EventQuery
-from dbgpt_ctl.registry.database.tables.pulse import RegistryTime, tick
+from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 from dbgpt_ctl.registry.database.writer import Answer, Writer
 
 if TYPE_CHECKING:
@@ -255,12 +255,11 @@ class DatabaseModelRegistry(ModelRegistry):
     def _prepare(self) -> None:
         self._database.prepare()
         if self._time.watch_absence:
-            self._database.write(partial(tick, clock=self._time.clock, timeout=self._time.timeout))
+            self._database.write(self._time.tick)
 
     def _tick(self) -> bool:
-        work = partial(tick, clock=self._time.clock, timeout=self._time.timeout)
-        self._database.return_to_better_host(work)
-        return self._database.write(work)
+        self._database.return_to_better_host(self._time.tick)
+        return self._database.write(self._time.tick)
 
     def _store(self, commands: Sequence[Command]) -> Sequence[Answer | Exception]:
         self._require_database()

@@ -15,7 +15,7 @@ from dbgpt_ctl.database_hosts import DatabaseHosts
 from dbgpt_ctl.errors import RegistryError
 from dbgpt_ctl.registry.contract import RegistryHealth
 from dbgpt_ctl.registry.database.dialects import dialect_of
-from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts, lost_connection
+from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.host_failover import try_hosts
 from dbgpt_ctl.registry.database.schema import prepare
 
@@ -204,8 +204,9 @@ class Database:
             return elapsed < self._timeouts.retries
         # The pool may hold dead connections to a server that is back. A server that took long to fail is not back, but
         # another host may serve.
+        lost_connection = isinstance(error, DBAPIError) and error.connection_invalidated
         several = self.hosts is not None and len(self.hosts.all) > 1
-        return lost_connection(error) and elapsed < (self._timeouts.retries if several else self._timeouts.connect)
+        return lost_connection and elapsed < (self._timeouts.retries if several else self._timeouts.connect)
 
     def _note(self, failure: str | None) -> None:
         if failure is None and self.health.ready:

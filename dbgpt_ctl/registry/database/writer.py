@@ -113,7 +113,6 @@ class _Transaction:
         self._connection = connection
         self._time = time
         self._capacity = capacity
-        self._remaining: int | None = None
         self._reclaimed = False
 
     def run(self, commands: Sequence[Command]) -> Sequence[Answer | Exception]:
@@ -159,12 +158,10 @@ class _Transaction:
     def _has_capacity(self, facts: Collection[InstanceKey], stored: Collection[InstanceKey], now: datetime) -> bool:
         """Whether one more than the `facts` of this batch can be stored, of which `stored` have rows."""
         new = len(facts) - len(stored)
-        if self._remaining is None:
-            self._remaining = self._capacity.remaining(self._connection, now)
-        if new >= self._remaining and not self._reclaimed:
-            self._remaining = self._capacity.reclaim(self._connection, now, self._time.timeout, keep=stored)
+        if new >= self._capacity.remaining(self._connection, now) and not self._reclaimed:
+            self._capacity.reclaim(self._connection, now, self._time.timeout, keep=stored)
             self._reclaimed = True
-        return new < self._remaining
+        return new < self._capacity.remaining(self._connection, now)
 
     def _store(self, stored: Mapping[InstanceKey, ModelInstance], facts: Mapping[InstanceKey, ModelInstance]) -> None:
         gone, new = stored.keys() - facts.keys(), sorted(facts.keys() - stored.keys())

@@ -17,16 +17,17 @@ from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.import_dbgpt import (
     BATCH,
     PAGE,
+    Candidate,
     DbgptTable,
     Imported,
     import_instances,
-    known_among,
+    new_candidates,
     read_dbgpt_table,
 )
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, schema_version
 from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.instances import listed_rows
-from dbgpt_ctl.registry.database.tables.pulse import read_pulse, tick
+from dbgpt_ctl.registry.database.tables.pulse import RegistryTime, read_pulse
 from tests.registry.backends import TIMEOUT, Backend, only, sent, states
 from tests.support.dbgpt_table import create_dbgpt_table, dump, row
 
@@ -237,10 +238,10 @@ async def test_the_unhealthy_are_not_healthy_when_states_are_held(
 ) -> None:
     """Controllers were here long ago, and what they left is held as it was then: it is not to be said of these."""
     place.database.prepare()
-    place.database.write(partial(tick, clock=backend.clock, timeout=TIMEOUT))
+    place.database.write(RegistryTime(backend.clock, TIMEOUT).tick)
     backend.clock.advance(99999)
     if serving:
-        place.database.write(partial(tick, clock=backend.clock, timeout=TIMEOUT))
+        place.database.write(RegistryTime(backend.clock, TIMEOUT).tick)
     place.fill(row("live@llm"), row("dead@llm", healthy=False))
     place.import_()
     registry = await backend.open()
@@ -375,7 +376,8 @@ async def test_times_that_are_none_are_old(place: Place, backend: Backend) -> No
 async def test_no_table_is_no_source(place: Place, backend: Backend) -> None:
     assert place.database.read(read_dbgpt_table) is None
     assert place.database.read(schema_version) == 0
-    assert place.database.read(lambda connection: known_among(connection, [sent().key])) == set()
+    candidates = [Candidate(sent(), healthy=True)]
+    assert place.database.read(partial(new_candidates, candidates)) == candidates
 
 
 async def test_two_imports_at_once_share_the_work(place: Place, backend: Backend) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import URL, event
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.tables.pulse import tick as tick_once
+from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 from tests.registry.backends import TIMEOUT, sent, states
 from tests.support.clock import ManualClock
 
@@ -322,7 +322,7 @@ def test_a_clock_that_is_set_back_during_a_list_drops_no_instance(mariadb: Maria
         behind.advance(-3600)
         async with watching(mariadb, ahead) as registry, watching(mariadb, ahead) as other:
             await registry.register(LIVE)
-            moves = [lambda: other._database.write(lambda connection: tick_once(connection, behind, TIMEOUT))]
+            moves = [lambda: other._database.write(RegistryTime(behind, TIMEOUT).tick)]
 
             def move(_connection: object, _cursor: object, statement: str, *_: object) -> None:
                 if "FROM ctl_instance" in statement and moves:

@@ -138,10 +138,5 @@ class DatabaseDialect(ABC):
         """Closes a new connection of the driver, and raises the driver's error, when its host cannot serve now."""
 
 
-def lost_connection(error: Exception) -> bool:
-    """Whether the connection was dead, which says nothing about a new one."""
-    return isinstance(error, DBAPIError) and error.connection_invalidated
-
-
 def _cause(error: Exception) -> BaseException:
     return error.orig or error if isinstance(error, DBAPIError) else error

@@ -40,8 +40,7 @@ def write_events(connection: Connection, changes: Sequence[Change]) -> None:
         return
     take_numbers = update(STREAM).where(STREAM.c.id == 1).values(last_event=STREAM.c.last_event + len(changes))
     connection.execute(take_numbers)
-    last: int = connection.execute(select(STREAM.c.last_event).where(STREAM.c.id == 1)).scalar_one()
-    first = last - len(changes) + 1
+    first = connection.execute(_HEAD).one().last_event - len(changes) + 1
     connection.execute(insert(EVENTS), [_row(number, change) for number, change in enumerate(changes, first)])
 
 
@@ -57,8 +56,7 @@ def read_events(connection: Connection, query: EventQuery) -> EventPage:
     if query.since is not None:
         conditions.append(column.at >= query.since)
     if query.key is not None:
-        conditions += [column.model_name == query.key.model_name, column.host == query.key.host]
-        conditions.append(column.port == query.key.port)
+        conditions += [column[name] == value for name, value in query.key._asdict().items()]
     order = column.id.desc() if query.after is None else column.id
     rows = connection.execute(select(EVENTS).where(*conditions).order_by(order).limit(query.limit))
     found = [_event(row) for row in rows]

@@ -194,7 +194,8 @@ def _facts_in(array: str) -> ModelInstance:
         flaps,
         removed,
     ) = orjson.loads(array)
-    registered_at, last_heartbeat, deregistered_at, refused_at, drained_at = times
+    parsed = [time and datetime.fromisoformat(f"{time}+00:00") for time in times]
+    registered_at, last_heartbeat, deregistered_at, refused_at, drained_at = parsed
     return ModelInstance(
         # Many instances share a model's name: they share one object.
         InstanceKey(intern(model_name), host, port),
@@ -202,18 +203,14 @@ def _facts_in(array: str) -> ModelInstance:
         bool(check_healthy),
         bool(enabled),
         prompt_template,
-        _time_in(registered_at),
-        _time_in(last_heartbeat),
-        deregistered_at and _time_in(deregistered_at),
-        refused_at and _time_in(refused_at),
-        drained_at and _time_in(drained_at),
+        registered_at,
+        last_heartbeat,
+        deregistered_at,
+        refused_at,
+        drained_at,
         drained_by,
         drain_reason,
         _STATES[announced_state],
         flaps,
         bool(removed),
     )
-
-
-def _time_in(text: str) -> datetime:
-    return datetime.fromisoformat(f"{text}+00:00")

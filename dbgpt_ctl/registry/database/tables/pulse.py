@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,27 @@ class RegistryTime:
         entry = ListedInstance(instance, evaluation.state_of(instance))
         return Lookup(entry, self.reported(evaluation.now), evaluation.held_until(entry))
 
+    def tick(self, connection: Connection) -> bool:
+        """Renews the pulse unless another controller has just done so; returns whether this one did. Of several ticks
+        at the same time one is stored, and each of them would be right.
+        """
+        now, pulse = read_pulse(connection, self.clock)
+        if pulse is None:
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(PULSE).values(id=1, ticked_at=now))
+            except IntegrityError:
+                return False
+            return True
+        if timedelta() <= now - pulse.ticked_at < _FRESH:
+            return False
+        unchanged = (PULSE.c.id == 1) & (PULSE.c.ticked_at == pulse.ticked_at)
+        ticked = asdict(pulse.ticked(now, self.timeout))
+        stored = connection.execute(update(PULSE).where(unchanged).values(ticked)).rowcount == 1
+        if stored and (step := pulse.set_back(now)):
+            move_heartbeats_back(connection, now, step)
+        return stored
+
     def reported(self, now: datetime) -> datetime | None:
         """`now` where it is the database's time and this host's clock would show other ages; else None."""
         if self.clock is None and abs(now - self.host_clock.now()) > _CLOCK_TOLERANCE:
@@ -81,30 +102,6 @@ def read_pulse(connection: Connection, clock: Clock | None) -> tuple[datetime, P
 @cache
 def _pulse_and_time(dialect: str) -> Select[Any]:
     return _PULSE.add_columns(database_time(dialect))
-
-
-def tick(connection: Connection, clock: Clock | None, timeout: timedelta) -> bool:
-    """Renews the pulse unless another controller has just done so; returns whether this one did. Of several ticks at
-    the same time one is stored, and each of them would be right.
-    """
-    now, pulse = read_pulse(connection, clock)
-    if pulse is None:
-        pulse = Pulse(now)
-        try:
-            with connection.begin_nested():
-                connection.execute(insert(PULSE).values(id=1, ticked_at=now))
-        except IntegrityError:
-            return False
-        return True
-    if timedelta() <= now - pulse.ticked_at < _FRESH:
-        return False
-    ticked = pulse.ticked(now, timeout)
-    unchanged = (PULSE.c.id == 1) & (PULSE.c.ticked_at == pulse.ticked_at)
-    values = {"ticked_at": ticked.ticked_at, "gone_at": ticked.gone_at, "back_at": ticked.back_at}
-    stored = connection.execute(update(PULSE).where(unchanged).values(values)).rowcount == 1
-    if stored and (step := pulse.set_back(now)):
-        move_heartbeats_back(connection, now, step)
-    return stored
 
 
 def claim_sweep(connection: Connection, now: datetime, every: timedelta) -> bool:

@@ -83,6 +83,15 @@ class Event:
     change: Change
 
 
+class EventQuery(NamedTuple):
+    """The arguments of `events`."""
+
+    after: int | None = None
+    since: datetime | None = None
+    key: InstanceKey | None = None
+    limit: int = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class EventPage:
     """An answer to `events`, in order of id.

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.events import OPERATOR, WORKER
+from dbgpt_ctl.domain.events import OPERATOR, WORKER, EventQuery
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -149,7 +149,6 @@ class ModelRegistry(ABC):
         a whole.
         """
 
-    @abstractmethod
     async def events(
         self,
         *,
@@ -164,6 +163,11 @@ class ModelRegistry(ABC):
         The answer holds every change by a call that was acknowledged before, and an expiry after the next `announce`.
         `missed`: events after `after` are forgotten, or `after` is beyond the newest id, so it is of another numbering.
         """
+        return await self.read_events(EventQuery(after, since, key, limit))
+
+    @abstractmethod
+    async def read_events(self, query: EventQuery) -> EventPage:
+        """As `events`, with its arguments in one value."""
 
     @abstractmethod
     async def announce(self) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from dbgpt_ctl.client.responses import KnownInstance
-    from dbgpt_ctl.domain.events import Actor, EventPage
+    from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import InstanceKey
 
 NEVER = datetime.fromtimestamp(0, UTC)
@@ -141,18 +141,11 @@ class RemoteModelRegistry(ModelRegistry):
         with self._forwarding():
             return tuple(await self._as(actor).prune(older_than, dry_run=dry_run))
 
-    async def events(
-        self,
-        *,
-        after: int | None = None,
-        since: datetime | None = None,
-        key: InstanceKey | None = None,
-        limit: int = 1000,
-    ) -> EventPage:
-        name, host, port = key or (None, None, None)
+    async def read_events(self, query: EventQuery) -> EventPage:
+        name, host, port = query.key or (None, None, None)
         with self._forwarding():
             return await self._client.events(
-                after=after, since=since, model_name=name, host=host, port=port, limit=limit
+                after=query.after, since=query.since, model_name=name, host=host, port=port, limit=query.limit
             )
 
     async def announce(self) -> None:

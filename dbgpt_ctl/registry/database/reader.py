@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from dbgpt_ctl.domain.events import EventPage
+    from dbgpt_ctl.domain.events import EventPage, EventQuery
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.contract import Lookup
     from dbgpt_ctl.registry.database.session import Database
-    from dbgpt_ctl.registry.database.tables.events import EventQuery
     from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 
 log = logging.getLogger(__name__)

@@ -20,20 +20,18 @@ from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
 from dbgpt_ctl.registry.database.reader import ListQuery, Reader
 from dbgpt_ctl.registry.database.retention import Retention
 from dbgpt_ctl.registry.database.session import Database
-from dbgpt_ctl.registry.database.tables.events import EventQuery
 from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 from dbgpt_ctl.registry.database.writer import Answer, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from sqlalchemy import URL
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.database_hosts import DatabaseHost
     from dbgpt_ctl.domain.commands import Command
-    from dbgpt_ctl.domain.events import Actor, EventPage
+    from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 
@@ -168,15 +166,8 @@ class DatabaseModelRegistry(ModelRegistry):
     async def get(self, key: InstanceKey) -> Lookup | None:
         return await self._opened(needs_database=True).lookups.submit(key)
 
-    async def events(
-        self,
-        *,
-        after: int | None = None,
-        since: datetime | None = None,
-        key: InstanceKey | None = None,
-        limit: int = 1000,
-    ) -> EventPage:
-        return await self._opened(needs_database=True).events.submit(EventQuery(after, since, key, limit))
+    async def read_events(self, query: EventQuery) -> EventPage:
+        return await self._opened(needs_database=True).events.submit(query)
 
     async def announce(self) -> None:
         await self._run(self._announcer.announce)

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from dbgpt_ctl.domain.events import Change
-    from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.domain.events import Change, EventQuery
 
 MAX_AGE = timedelta(days=MAX_EVENT_AGE_DAYS)
 
@@ -59,8 +58,9 @@ class EventLog:
             old += 1
         del self._events[:old]
 
-    def page(self, after: int | None, since: datetime | None, key: InstanceKey | None, limit: int) -> EventPage:
+    def page(self, query: EventQuery) -> EventPage:
         """As `ModelRegistry.events`."""
+        after, since, key, limit = query
         forgotten = self.last_id - len(self._events)
         beyond = 0 if after is None else max(after - forgotten, 0)
         if since is None and key is None:

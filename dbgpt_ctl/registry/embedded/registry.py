@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.commands import Command
-    from dbgpt_ctl.domain.events import Actor, EventPage
+    from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance, Registration
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
@@ -156,16 +156,9 @@ class EmbeddedModelRegistry(ModelRegistry):
             self._state.prune(gone, now, actor)
         return tuple(instance.key for instance in gone)
 
-    async def events(
-        self,
-        *,
-        after: int | None = None,
-        since: datetime | None = None,
-        key: InstanceKey | None = None,
-        limit: int = 1000,
-    ) -> EventPage:
+    async def read_events(self, query: EventQuery) -> EventPage:
         self._now()
-        return self._state.log.page(after, since, key, limit)
+        return self._state.log.page(query)
 
     async def announce(self) -> None:
         self._state.announce_expiries(self._now())

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from dbgpt_ctl.domain.events import WORKER, Cause, Change
+from dbgpt_ctl.domain.events import WORKER, Cause, Change, EventQuery
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.registry.embedded.event_log import EventLog
 from tests.support.clock import START
@@ -19,17 +19,24 @@ def change(key: InstanceKey = ONE, seconds: float = 0) -> Change:
 
 
 def ids(log: EventLog, after: int | None = None, key: InstanceKey | None = None, limit: int = 1000) -> list[int]:
-    return [event.id for event in log.page(after, None, key, limit).events]
+    return [event.id for event in log.page(EventQuery(after, None, key, limit)).events]
 
 
 def test_the_oldest_are_forgotten_and_a_page_reports_it() -> None:
     log = EventLog("s", max_events=3)
     log.extend(change() for _ in range(5))
     assert ids(log) == [3, 4, 5]
-    assert [log.page(after, None, None, 10).missed for after in range(6)] == [True, True, False, False, False, False]
+    assert [log.page(EventQuery(after, limit=10)).missed for after in range(6)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
     assert ids(log, after=0) == ids(log, after=2) == [3, 4, 5]
     assert ids(log, after=3, limit=1) == [4]
-    assert not log.page(None, None, None, 10).missed
+    assert not log.page(EventQuery(None, limit=10)).missed
 
 
 def test_the_old_are_forgotten_and_a_page_reports_it() -> None:
@@ -38,9 +45,9 @@ def test_the_old_are_forgotten_and_a_page_reports_it() -> None:
     log.forget_old(START + timedelta(seconds=15))
     assert ids(log) == [2, 3], "one that is exactly so old is kept"
     log.forget_old(START + timedelta(seconds=60))
-    page = log.page(1, None, None, 10)
+    page = log.page(EventQuery(1, limit=10))
     assert (page.events, page.last_id, page.missed) == ((), 3, True)
-    assert not log.page(3, None, None, 10).missed
+    assert not log.page(EventQuery(3, limit=10)).missed
     log.extend([change()])
     assert ids(log) == [4]
 

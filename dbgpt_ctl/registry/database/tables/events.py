@@ -7,7 +7,7 @@ follow each other: numbers have no gaps, and become visible in their order.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, select, update
 
@@ -21,17 +21,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from dbgpt_ctl.domain.events import EventQuery
+
 FORGOTTEN_AT_ONCE = 1000
 _HEAD = select(STREAM.c.stream, STREAM.c.last_event).where(STREAM.c.id == 1)
-
-
-class EventQuery(NamedTuple):
-    """The arguments of `ModelRegistry.events`."""
-
-    after: int | None
-    since: datetime | None
-    key: InstanceKey | None
-    limit: int
 
 
 def write_events(connection: Connection, changes: Sequence[Change]) -> None:

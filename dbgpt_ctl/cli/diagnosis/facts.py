@@ -258,10 +258,14 @@ class Rule(Generic[F]):
     """A symptom, how it is recognised in the facts, and the remedy. `code` is stable, for scripts."""
 
     code: str
-    symptom: str
     fix: str
     check: Callable[[F], Iterable[Finding]]
     scope: Scope
+
+    @property
+    def symptom(self) -> str:
+        """The first paragraph of the docstring of `check`, for people."""
+        return " ".join((self.check.__doc__ or "").partition("\n\n")[0].split())
 
     def __call__(self, facts: F) -> Iterator[Finding]:
         """Its findings."""
@@ -273,12 +277,7 @@ def rule(
     code: str, *, fix: str, scope: Scope = Scope.MODEL | Scope.CLUSTER
 ) -> Callable[[Callable[[F], Iterable[Finding]]], Rule[F]]:
     """Makes a rule of a function; the first paragraph of its docstring is the symptom, for people."""
-
-    def make(check: Callable[[F], Iterable[Finding]]) -> Rule[F]:
-        symptom, _, _ = (check.__doc__ or "").partition("\n\n")
-        return Rule(code, " ".join(symptom.split()), fix, check, scope)
-
-    return make
+    return lambda check: Rule(code, fix, check, scope)
 
 
 def controller_rule(
@@ -297,7 +296,7 @@ def controller_rule(
                 yield Finding(severity, summary, evidence)
 
         check.__doc__ = detail.__doc__
-        return rule(code, fix=fix, scope=scope)(check)
+        return Rule(code, fix, check, scope)
 
     return make
 
@@ -328,7 +327,7 @@ def instance_rule(
                 yield Finding(severity, summary, evidence, fix_of(instances), tuple(each.key for each in instances))
 
         check.__doc__ = detail.__doc__
-        return rule(code, fix=fix, scope=scope)(check)
+        return Rule(code, fix, check, scope)
 
     return make
 

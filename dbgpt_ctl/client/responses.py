@@ -122,10 +122,9 @@ class KnownInstance:
     def read(cls, fields: dict[str, Any], time: datetime | None = None) -> KnownInstance:
         """From an INSTANCE of /api/v1, or from the nine keys of DB-GPT's API: then the state is what they show."""
         healthy, enabled = fields.get("healthy") is True, fields.get("enabled") is not False
-        shown = InstanceState.HEALTHY if enabled else InstanceState.DRAINED
         names = ("last_heartbeat", "registered_at", "deregistered_at", "refused_at", "drained_at")
-        times: dict[str, Any] = {name: read_time(fields.get(name)) for name in names}
-        beat = times["last_heartbeat"] and datetime.fromisoformat(fields["last_heartbeat"])
+        times: dict[str, Any] = {name: read_time(fields[name]) for name in names if name in fields}
+        beat = times.get("last_heartbeat") and datetime.fromisoformat(fields["last_heartbeat"])
         return cls(
             *read_key(fields),
             weight=fields.get("weight", 1.0),
@@ -134,7 +133,9 @@ class KnownInstance:
             enabled=enabled,
             prompt_template=fields.get("prompt_template"),
             beat_is_local=beat is not None and beat.tzinfo is None,
-            state=InstanceState(fields.get("state", shown if healthy else InstanceState.UNHEALTHY)),
+            state=InstanceState(fields["state"])
+            if "state" in fields
+            else shown_state(healthy=healthy, enabled=enabled),
             **times,
             drained_by=fields.get("drained_by"),
             drain_reason=fields.get("drain_reason"),
@@ -477,6 +478,13 @@ def read_event(fields: Mapping[str, Any]) -> Event:
     cause = Cause(str(fields["verb"]), Actor(ActorKind(fields["actor"]), fields.get("address")), fields.get("reason"))
     change = Change(time.astimezone(UTC), read_key(fields), str(fields["old"]), str(fields["new"]), cause)
     return Event(number, change)
+
+
+def shown_state(*, healthy: bool, enabled: bool) -> InstanceState:
+    """The state that two of the nine keys show. A deregistered instance shows as unhealthy."""
+    if not healthy:
+        return InstanceState.UNHEALTHY
+    return InstanceState.HEALTHY if enabled else InstanceState.DRAINED
 
 
 def read_time(value: Any) -> datetime | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.client.aio import AsyncControllerClient
+from dbgpt_ctl.client.responses import read_time, shown_state
 from dbgpt_ctl.domain.events import OPERATOR, WORKER, ActorKind
 from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance, Registration
@@ -27,7 +28,7 @@ from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import timedelta
 
     from dbgpt_ctl.client.responses import KnownInstance
@@ -162,7 +163,7 @@ class RemoteModelRegistry(ModelRegistry):
             self._set_health(str(error))
             raise
         self._set_health(None)
-        entries = _entries(answer.instances, model_name, healthy_only=healthy_only)
+        entries = _entries(answer.objects, model_name, healthy_only=healthy_only)
         return Listing(entries, stale_since=answer.stale_since, held_until=answer.held_until, time=answer.registry_time)
 
     def _start_checks(self) -> None:
@@ -212,12 +213,12 @@ def _as_registry_error(error: ControllerError) -> RegistryError:
 
 
 def _entries(
-    instances: Iterable[KnownInstance], model_name: str | None, *, healthy_only: bool
+    objects: Iterable[Mapping[str, Any]], model_name: str | None, *, healthy_only: bool
 ) -> tuple[ListedInstance, ...]:
     """The entries in order of identity. Of several rows of one identity in DB-GPT's table the routable one counts, or
     the one with the latest heartbeat.
     """
-    listed = [entry for known in instances if (entry := _entry(known)) is not None]
+    listed = [entry for reported in objects if (entry := _entry(reported)) is not None]
     listed.sort(
         key=lambda entry: (entry.instance.key, entry.state is InstanceState.HEALTHY, entry.instance.last_heartbeat)
     )
@@ -230,13 +231,14 @@ def _entries(
     )
 
 
-def _entry(known: KnownInstance) -> ListedInstance | None:
+def _entry(reported: Mapping[str, Any]) -> ListedInstance | None:
     try:
-        sent = parse_registration(known.object)
+        sent = parse_registration(reported)
     except InvalidInstance:
         return None
-    heartbeat = NEVER if known.last_heartbeat is None else known.last_heartbeat.astimezone(UTC)
-    return ListedInstance(ModelInstance.first(sent, heartbeat), known.state)
+    heartbeat = read_time(reported.get("last_heartbeat"))
+    instance = ModelInstance.first(sent, NEVER if heartbeat is None else heartbeat.astimezone(UTC))
+    return ListedInstance(instance, shown_state(healthy=reported.get("healthy") is True, enabled=sent.enabled))
 
 
 def _lookup(known: KnownInstance) -> Lookup:

@@ -108,7 +108,8 @@ def _commands(command: Any, name: str) -> Iterator[str]:
     below = getattr(command, "commands", None)
     if not below:
         yield name
-    for word, child in (below or {}).items():
+    for word in below or ():
+        child = command.get_command(None, word)
         if not child.hidden:
             yield from _commands(child, f"{name} {word}")
 
@@ -227,7 +228,7 @@ def _resolved(words: list[str]) -> tuple[Any, list[str]]:
         assert words[0] in command.commands or words[0].startswith("-"), f"there is no command {words[0]}"
         if words[0].startswith("-"):
             break
-        command, words = command.commands[words[0]], words[1:]
+        command, words = command.get_command(None, words[0]), words[1:]
     return command, words
 
 

@@ -153,7 +153,8 @@ def test_every_verb_is_shown() -> None:
 
 
 def verbs() -> Iterator[str]:
-    for name, command in CTL.commands.items():  # type: ignore[attr-defined]
+    for name in CTL.commands:  # type: ignore[attr-defined]
+        command = CTL.get_command(None, name)  # type: ignore[attr-defined]
         yield from [f"{name} {each}" for each in getattr(command, "commands", {})] or [name]
 
 

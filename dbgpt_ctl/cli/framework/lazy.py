@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +20,8 @@ from dbgpt_ctl.cli.framework.errors import report_error
 from dbgpt_ctl.cli.output.stdout import print_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     CommandTable = Mapping[str, "str | typer.Typer"]
     """By the name of a command: `module:function` in dbgpt_ctl.cli, or the application of a group."""
 
@@ -34,7 +35,7 @@ def application(help: str, table: CommandTable, **options: Any) -> typer.Typer: 
     class LazyGroup(Group):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.commands = LazyCommands(table)  # type: ignore[assignment]  # Click only reads it
+            self.commands = dict(table)  # type: ignore[arg-type]  # Typer reads the names; `get_command` builds
 
     return typer.Typer(cls=LazyGroup, help=help, add_completion=False, rich_markup_mode=None, **options)
 
@@ -42,17 +43,11 @@ def application(help: str, table: CommandTable, **options: Any) -> typer.Typer: 
 class _Adapted:
     """What `Command` and `Group` add to Typer's classes."""
 
-    params: list[Any]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        typer_internals.adapt(self.params)
-
-    def get_help_option(self, ctx: Any) -> Any:
-        """`--help`, which Typer makes when it parses the first command line."""
-        option = super().get_help_option(ctx)  # type: ignore[misc]  # of the Typer class that comes next
-        typer_internals.adapt([option])
-        return option
+    def get_params(self, ctx: Any) -> list[Any]:
+        """With `--help`, which Typer makes when it parses the first command line."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the Typer class that comes next
+        typer_internals.adapt(params)
+        return params
 
 
 class Command(_Adapted, TyperCommand):
@@ -61,6 +56,13 @@ class Command(_Adapted, TyperCommand):
 
 class Group(_Adapted, TyperGroup):
     """A noun, or `ctl` itself. Every error of a command ends in `main`."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - Typer's signature
+        """The command of that name, built when it is first used; None if there is none."""
+        known: Any = self.commands.get(cmd_name)
+        if isinstance(known, str | typer.Typer):
+            known = self.commands[cmd_name] = _build(cmd_name, known)
+        return known
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """A noun without a verb shows its help, with exit code 0."""
@@ -81,28 +83,6 @@ class Group(_Adapted, TyperGroup):
         except Exception as error:  # noqa: BLE001 - no error goes beyond this line
             code = report_error(error)
         sys.exit(code if isinstance(code, int) else 0)
-
-
-class LazyCommands(Mapping[str, Any]):
-    """The commands of a group. Names are known at once; a command is built when it is first read."""
-
-    def __init__(self, table: CommandTable) -> None:
-        self._table = dict(table)
-        self._built: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._built:
-            self._built[name] = _build(name, self._table[name])
-        return self._built[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._table)
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._table  # Mapping's own method would build the command
 
 
 def _build(name: str, place: str | typer.Typer) -> Any:

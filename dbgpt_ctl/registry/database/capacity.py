@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.lifecycle import is_forgotten
-from dbgpt_ctl.registry.database.tables.instances import count_rows, delete_rows, locked_rows, tombstones
+from dbgpt_ctl.registry.database.schema import INSTANCES
+from dbgpt_ctl.registry.database.tables.instances import count_rows, delete_rows, found_rows, locked_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -66,7 +67,7 @@ class Capacity:
         which the transaction holds already.
         """
         if not self._is_recent(self._searched_at, now):
-            self._tombstones = tombstones(connection)
+            self._tombstones = found_rows(connection, INSTANCES.c.removed)
             self._searched_at = now
         forgotten = [
             tombstone.key

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.database.import_dbgpt import new_candidates, read_dbgpt_table
-from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, schema_version
-from dbgpt_ctl.registry.database.tables.instances import listed_rows, time_of, tombstones
+from dbgpt_ctl.registry.database.schema import INSTANCES, SCHEMA_VERSION, schema_version
+from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows, time_of
 from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _instances(connection: Connection, clock: Clock | None, timeout: timedelta) 
     return Instances(
         now=now,
         states={state: counted[state] for state in InstanceState},
-        tombstones=len(tombstones(connection)),
+        tombstones=len(found_rows(connection, INSTANCES.c.removed)),
         long_dead=tuple(
             instance for instance, state in with_states if _dead_since(instance, state, now) < now - LONG_DEAD
         ),

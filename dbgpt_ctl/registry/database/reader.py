@@ -14,7 +14,7 @@ from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState, ListedIns
 from dbgpt_ctl.domain.lifecycle import Evaluation, state_of
 from dbgpt_ctl.registry.contract import Listing, RegistryHealth
 from dbgpt_ctl.registry.database.tables.events import read_events
-from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows
+from dbgpt_ctl.registry.database.tables.instances import found_rows, is_one_of, listed_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -126,7 +126,7 @@ class Reader:
         return answers
 
     def _lookups(self, keys: Collection[InstanceKey], connection: Connection) -> dict[InstanceKey, Lookup]:
-        found, evaluation = self._read(connection, lambda: found_rows(connection, keys))
+        found, evaluation = self._read(connection, lambda: found_rows(connection, is_one_of(keys)))
         return {
             instance.key: self._time.lookup(instance, evaluation)
             for instance in found

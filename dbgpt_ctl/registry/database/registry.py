@@ -123,26 +123,21 @@ class DatabaseModelRegistry(ModelRegistry):
         """Where absence is watched, waits up to REGISTER_DEADLINE_SECS for a database that comes back, also while this
         registry opens: a worker whose register fails ends itself (rule 10).
         """
-        if not self._time.watch_absence:
-            await self._write(Register(sent, actor))
-            return
+        command = Register(sent, actor)
         try:
-            async with asyncio.timeout(REGISTER_DEADLINE_SECS):
-                await self._register_when_possible(Register(sent, actor))
+            async with asyncio.timeout(REGISTER_DEADLINE_SECS if self._time.watch_absence else None):
+                while True:
+                    try:
+                        await self._write(command)
+                    except RegistryUnavailable:
+                        if self._closed or not self._time.watch_absence:
+                            raise
+                        self._database_is_back.clear()
+                        await self._database_is_back.wait()
+                    else:
+                        return
         except TimeoutError:
             raise self._unavailable() from None
-
-    async def _register_when_possible(self, command: Register) -> None:
-        while True:
-            try:
-                await self._write(command)
-            except RegistryUnavailable:
-                if self._closed:
-                    raise
-                self._database_is_back.clear()
-                await self._database_is_back.wait()
-            else:
-                return
 
     async def deregister(self, key: InstanceKey, *, remove: bool = False, actor: Actor = WORKER) -> bool:
         return bool(await self._write(Deregister(key, remove, actor)))

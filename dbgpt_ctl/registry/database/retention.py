@@ -9,15 +9,14 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, or_
 
 from dbgpt_ctl.domain.events import HOUSEKEEPING, Cause
-from dbgpt_ctl.domain.instance import BEATING, InstanceKey
+from dbgpt_ctl.domain.instance import BEATING
 from dbgpt_ctl.domain.lifecycle import is_long_gone
 from dbgpt_ctl.registry.database.schema import INSTANCES
-from dbgpt_ctl.registry.database.session import batches
 from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, forgettable, write_events
-from dbgpt_ctl.registry.database.tables.instances import IDENTITY, delete_rows, found_rows, locked_rows
+from dbgpt_ctl.registry.database.tables.instances import delete_rows, found_rows, locked_rows
 from dbgpt_ctl.registry.database.tables.pulse import claim_sweep
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.domain.events import Actor, Change
-    from dbgpt_ctl.domain.instance import ModelInstance
+    from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.lifecycle import Evaluation
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
@@ -81,20 +80,18 @@ class Retention:
         evaluation = self._time.evaluation(connection)
         if evaluation.hold is not None or not claim_sweep(connection, evaluation.now, SWEEP_EVERY):
             return 0
-        keys = _long_gone(connection, evaluation.now - remove_after)[:MAX_REMOVED]
-        return len(self._remove(keys, connection, gone_for=remove_after, actor=HOUSEKEEPING, tombstones=True))
+        keys = [instance.key for instance in _long_gone(connection, evaluation.now - remove_after)]
+        return len(
+            self._remove(keys[:MAX_REMOVED], connection, gone_for=remove_after, actor=HOUSEKEEPING, tombstones=True)
+        )
 
     def _search(self, older_than: timedelta, connection: Connection) -> list[InstanceKey]:
         evaluation = self._time.evaluation(connection)
         if evaluation.hold is not None:
             return []
         before = evaluation.now - older_than
-        return sorted(
-            instance.key
-            for batch in batches(_long_gone(connection, before), MAX_REMOVED)
-            for instance in found_rows(connection, batch)
-            if not instance.removed and _is_gone(instance, evaluation, before)
-        )
+        long_gone = _long_gone(connection, before)
+        return [row.key for row in long_gone if not row.removed and _is_gone(row, evaluation, before)]
 
     def _remove(
         self,
@@ -128,10 +125,10 @@ def _is_gone(instance: ModelInstance, evaluation: Evaluation, before: datetime) 
     return is_long_gone(instance, before) and evaluation.state_of(instance) not in BEATING
 
 
-def _long_gone(connection: Connection, before: datetime) -> list[InstanceKey]:
+def _long_gone(connection: Connection, before: datetime) -> list[ModelInstance]:
     column = INSTANCES.c
     gone = or_(
         and_(column.deregistered_at < before, or_(column.enabled, column.removed)),
         and_(column.deregistered_at.is_(None), column.last_heartbeat < before, column.check_healthy, column.enabled),
     )
-    return sorted(map(InstanceKey._make, connection.execute(select(*IDENTITY).where(gone))))
+    return sorted(found_rows(connection, gone), key=lambda instance: instance.key)

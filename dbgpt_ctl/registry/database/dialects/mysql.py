@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import create_engine, event, func, text
 from sqlalchemy.dialects import mysql
 
+from dbgpt_ctl.database_hosts import DatabaseHost
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
 
@@ -63,8 +64,7 @@ class MySQL(DatabaseDialect):
 
     def place(self, url: URL) -> str:
         """`10.0.0.7:3306/dbgpt`."""
-        host = f"[{url.host}]" if url.host and ":" in url.host else url.host
-        return f"{host or 'localhost'}:{url.port or 3306}/{url.database or ''}"
+        return f"{DatabaseHost(url.host or 'localhost', url.port or 3306)}/{url.database or ''}"
 
     def kind(self, engine: Engine) -> str:
         """MySQL until the server said that it is MariaDB."""

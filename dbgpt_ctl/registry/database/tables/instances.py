@@ -129,9 +129,9 @@ def locked_rows(connection: Connection, keys: Collection[InstanceKey]) -> list[M
     return [_facts(row) for row in rows]
 
 
-def found_rows(connection: Connection, keys: Collection[InstanceKey]) -> list[ModelInstance]:
-    """The stored ones of `keys`, tombstones too, not locked."""
-    return [_facts(row) for row in connection.execute(select(INSTANCES).where(is_one_of(keys)))]
+def found_rows(connection: Connection, condition: ColumnElement[bool]) -> list[ModelInstance]:
+    """The rows that meet the condition, tombstones too, not locked. Only `is_one_of` needs no scan of the table."""
+    return [_facts(row) for row in connection.execute(select(INSTANCES).where(condition))]
 
 
 def listed_rows(connection: Connection, model_names: Collection[str] | None) -> list[ModelInstance]:
@@ -143,11 +143,6 @@ def listed_rows(connection: Connection, model_names: Collection[str] | None) -> 
     else:
         found = connection.execute(query.where(_OF_MODELS), {"model_names": list(model_names)})
     return [_facts_in(array) for array in found.scalars()] if in_arrays else [_facts(row) for row in found]
-
-
-def tombstones(connection: Connection) -> list[ModelInstance]:
-    """All removed instances; a scan of the whole table."""
-    return [_facts(row) for row in connection.execute(select(INSTANCES).where(INSTANCES.c.removed))]
 
 
 def insert_rows(connection: Connection, instances: Iterable[ModelInstance]) -> None:

@@ -68,17 +68,12 @@ class _StreamOpener:
         if isinstance(response, NoResponse):
             return response
         self.stream = response
-        if response.status_code == httpx.codes.OK:
-            return Response(response.status_code, response.headers, b"")
-        body = bytearray()
         try:
-            for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > MAX_ERROR_BYTES:
-                    break
+            is_stream = response.status_code == httpx.codes.OK
+            body = b"" if is_stream else next(response.iter_bytes(MAX_ERROR_BYTES), b"")
         except httpx.RequestError as error:
             return no_response(error, request)
-        return Response(response.status_code, response.headers, bytes(body))
+        return Response(response.status_code, response.headers, body)
 
     def close(self) -> None:
         """Closes the connection of the stream."""

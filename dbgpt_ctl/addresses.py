@@ -49,7 +49,12 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
     wrong address without its secret.
     """
     pieces = [piece.strip() for piece in text.split(",")]
-    _refuse_split_token(pieces)
+    if any("@" in piece and "://" not in piece for piece in pieces[1:]):
+        # A comma in a token cuts it into two pieces, which would be taken for addresses and be shown.
+        raise UsageError(
+            "the list of controller addresses cannot be read: an address with user:token@ begins with http:// or "
+            "https://, and a comma in a token is written %2C"
+        )
     addresses = tuple(dict.fromkeys(parse_address(piece) for piece in pieces if piece))
     if not addresses:
         raise UsageError("the controller's address is empty: give a URL such as http://127.0.0.1:8000")
@@ -99,15 +104,6 @@ def _host(text: str, parts: SplitResult) -> str:
     if not _HOST.fullmatch(ascii_host):
         raise _malformed(text, "it has no host" if not host else "its host is not a host name or address")
     return ascii_host
-
-
-def _refuse_split_token(pieces: list[str]) -> None:
-    """A comma in a token would cut it into two pieces, which would be taken for addresses and be shown."""
-    if any("@" in piece and "://" not in piece for piece in pieces[1:]):
-        raise UsageError(
-            "the list of controller addresses cannot be read: an address with user:token@ begins with http:// or "
-            "https://, and a comma in a token is written %2C"
-        )
 
 
 def _malformed(text: str, why: str) -> UsageError:

@@ -128,7 +128,6 @@ class ModelInstance(NamedTuple):
         return self._replace(enabled=False, drained_at=at, drained_by=by, drain_reason=reason)
 
     def undrained(self) -> ModelInstance:
-        """The end of a drain."""
         if self.enabled:
             return self
         return self._replace(enabled=True, drained_at=None, drained_by=None, drain_reason=None)

@@ -219,14 +219,15 @@ def load_connection(
     `remarks` warn of likely mistakes. Raises UsageError.
     """
     choice = _choose(context, environ)
-    if choice.context is None:
+    if (chosen := choice.context) is None:
         settings = ClientSettings.load(flags, environ, env_file)
     else:
-        texts = _texts_of(choice.context)
+        values = {"address": chosen.address, "request_timeout": chosen.request_timeout}
+        texts = {key: Found(text, f"context {chosen.name}") for key, text in values.items() if text}
         before = texts if choice.named else NOTHING
         settings = ClientSettings.load(flags, environ, env_file, before=before, after=texts)
-        settings = replace(settings, context=choice.context.name, context_origin=choice.origin)
-    return _with_token(replace(settings, remarks=tuple(_remarks(choice, environ))), choice.context, environ)
+        settings = replace(settings, context=chosen.name, context_origin=choice.origin)
+    return _with_token(replace(settings, remarks=tuple(_remarks(choice, environ))), chosen, environ)
 
 
 def _choose(flag: str | None, environ: Mapping[str, str]) -> _Choice:
@@ -249,11 +250,6 @@ def _may_read(environ: Mapping[str, str]) -> bool:
     """False without a home directory, or with one of another user, as in a container: that is no error by itself."""
     has_home = environ.get("HOME") or environ.get("XDG_CONFIG_HOME")
     return bool(has_home) and os.access(config_path(environ), os.R_OK)
-
-
-def _texts_of(context: Context) -> dict[str, Found]:
-    texts = {"address": context.address, "request_timeout": context.request_timeout}
-    return {key: Found(text, f"context {context.name}") for key, text in texts.items() if text}
 
 
 def _remarks(choice: _Choice, environ: Mapping[str, str]) -> list[str]:

@@ -75,12 +75,10 @@ class SpanWriter:
         return len(self._waiting) >= self._max_spans
 
     def open(self) -> None:
-        """Starts the thread."""
         self._thread = Thread(target=self._run, name=f"traces to {self._sink}", daemon=True)
         self._thread.start()
 
     def put(self, span: Span) -> None:
-        """Hands over one span."""
         waiting = len(self._waiting)
         if waiting >= self._max_spans:
             self.count_dropped(1)

@@ -31,7 +31,6 @@ class ExpiryQueue:
             heappush(self._heap, (at, key))
 
     def reset(self, deadlines: Iterable[tuple[InstanceKey, datetime]]) -> None:
-        """Replaces all deadlines."""
         self._deadlines = dict(deadlines)
         self._heap = [(at, key) for key, at in self._deadlines.items()]
         heapify(self._heap)

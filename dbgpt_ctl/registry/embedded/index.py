@@ -54,13 +54,11 @@ class _Model:
         self._cache.clear()
 
     def remove(self, key: InstanceKey) -> None:
-        """Removes the instance."""
         del self.instances[key]
         self._order.remove(key)
         self._cache.clear()
 
     def list(self, now: datetime, timeout: timedelta, hold: Hold | None, *, healthy_only: bool) -> CachedListing:
-        """The listing in order of identity."""
         cached = self._cache.get(healthy_only)
         if cached is None or not cached.is_valid(now, hold):
             cached = self._cache[healthy_only] = self._list(now, timeout, hold, healthy_only=healthy_only)

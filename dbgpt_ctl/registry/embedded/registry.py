@@ -286,7 +286,6 @@ class RegistryState:
         return Lookup(entry, held_until=evaluation.held_until(entry))
 
     def listing(self, model_name: str | None, now: datetime, *, healthy_only: bool = False) -> Listing:
-        """The instances of one model, or all, with their states."""
         return self.index.list(model_name, now, self._timeout, self.hold(now), healthy_only=healthy_only).listing
 
     def hold(self, now: datetime) -> Hold | None:
@@ -306,7 +305,6 @@ class RegistryState:
         return sorted(gone, key=lambda instance: instance.key)
 
     def prune(self, gone: list[ModelInstance], now: datetime, actor: Actor = HOUSEKEEPING) -> None:
-        """Forgets these instances and tombstones."""
         evaluation = self._evaluation(now)
         for instance in gone:
             self._store(self._find(instance.key, evaluation), None, evaluation, Cause("prune", actor))

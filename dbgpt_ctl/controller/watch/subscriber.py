@@ -53,10 +53,8 @@ class Subscriber:
         begin = cursor if cursor is not None and cursor.stream == now.stream else now
         self._after = begin.number
         """The number of the last event that was handled; none up to it is sent."""
-        self._position = ring.position_after(begin)
+        self._position = ring.position_after(begin) if begin.number <= now.number else None
         """In the ring; None while events must be read from the registry."""
-        self._ahead = False
-        """Whether the registry has answered that there is nothing newer than the cursor, which the ring lacks yet."""
         self._keep_alives = ring.keep_alives
 
     async def messages(self) -> AsyncGenerator[bytes]:
@@ -89,7 +87,7 @@ class Subscriber:
         yield sse.ready_message(begin)
         if self._requested is not None and self._requested.stream != self._stream:
             yield sse.reset_message("the cursor is of another registry, or of before its start", begin)
-        while self._position is None or (self._after > self._ring.cursor.number and not self._ahead):
+        while self._position is None:
             try:
                 data = await self._from_registry()
             except CtlError:
@@ -109,9 +107,7 @@ class Subscriber:
             return sse.reset_message("changes after the cursor are forgotten", self._ring.cursor)
         if page.events:
             self._after = page.events[-1].id
-            self._position = self._ring.position_after(Cursor(self._stream, self._after))
-        else:  # the ring will have all newer events
-            self._position, self._ahead = self._ring.head, True
+        self._position = self._ring.position_after(Cursor(self._stream, self._after))
         selected = [event for event in page.events if self._filter.matches(event.change.key)]
         return b"".join(sse.change_message(event, page.stream) for event in selected)
 

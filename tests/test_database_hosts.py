@@ -16,7 +16,7 @@ from dbgpt_ctl.database_hosts import AVOIDED_SECS, DatabaseHost, DatabaseHosts, 
     ],
 )
 def test_what_a_list_means(text: str, hosts: list[tuple[str, int]]) -> None:
-    assert parse_hosts(text, 3306) == tuple(DatabaseHost(*each) for each in hosts)
+    assert parse_hosts(text, 3306) == tuple(DatabaseHost(*host) for host in hosts)
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,8 @@ class Backend:
 
     async def announce(self) -> None:
         """Does what a registry that watches its absence does every second by itself."""
-        for each in self.deciding:
-            await each.announce()
+        for registry in self.deciding:
+            await registry.announce()
 
     def reported_actor(self, actor: Actor) -> Actor:
         """The actor in events of this kind of registry: behind a controller, calls come from the controller."""
@@ -112,14 +112,14 @@ async def states(
 ) -> list[tuple[str, str]]:
     """Each listed instance as its reference and state."""
     listing = await registry.list(model_name, healthy_only=healthy_only)
-    return [(str(each.instance.key), str(each.state)) for each in listing.entries]
+    return [(str(entry.instance.key), str(entry.state)) for entry in listing.entries]
 
 
 async def changes(registry: ModelRegistry, *, after: int | None = None) -> list[Change]:
     """The changes in all events, in order."""
-    return [each.change for each in (await registry.events(after=after)).events]
+    return [event.change for event in (await registry.events(after=after)).events]
 
 
 async def transitions(registry: ModelRegistry) -> list[tuple[str, str, str]]:
     """Each event as its old state, new state and verb."""
-    return [(each.old, each.new, each.cause.verb) for each in await changes(registry)]
+    return [(change.old, change.new, change.cause.verb) for change in await changes(registry)]

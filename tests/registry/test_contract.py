@@ -66,13 +66,13 @@ async def test_twins_are_two_instances(
     await registry.register(sent(*one, weight=1.0))
     await registry.register(sent(*other, weight=2.0))
 
-    listed = {each.instance.key: each.instance.weight for each in (await registry.list()).entries}
+    listed = {entry.instance.key: entry.instance.weight for entry in (await registry.list()).entries}
     assert listed == {InstanceKey(*one): 1.0, InstanceKey(*other): 2.0}
-    assert [each.instance.key for each in (await registry.list(one[0])).entries] == sorted(
+    assert [entry.instance.key for entry in (await registry.list(one[0])).entries] == sorted(
         key for key in listed if key.model_name == one[0]
     )
     assert await registry.deregister(InstanceKey(*one))
-    fresh = {each.instance.key: each.beats for each in (await registry.list()).entries}
+    fresh = {entry.instance.key: entry.beats for entry in (await registry.list()).entries}
     assert fresh == {InstanceKey(*one): False, InstanceKey(*other): True}
 
 
@@ -115,8 +115,8 @@ async def test_lists_are_in_order_of_identity(registry: ModelRegistry) -> None:
     for key in keys:
         await registry.register(sent(*key))
     expected = sorted(InstanceKey(*key) for key in keys)
-    assert [each.instance.key for each in (await registry.list()).entries] == expected
-    assert [each.instance.key for each in (await registry.list("b@llm")).entries] == [
+    assert [entry.instance.key for entry in (await registry.list()).entries] == expected
+    assert [entry.instance.key for entry in (await registry.list("b@llm")).entries] == [
         InstanceKey("b@llm", "10.0.0.1", 9),
         InstanceKey("b@llm", "10.0.0.1", 10),
     ]
@@ -348,7 +348,7 @@ async def test_a_full_registry_refuses_new_ones_and_serves_known_ones(backend: B
     later = clock.advance(1)
     assert await registry.heartbeat(sent(host="one"))
     await registry.register(sent(host="two", weight=2.0))
-    assert [each.instance.last_heartbeat for each in (await registry.list()).entries] == [later, later]
+    assert [entry.instance.last_heartbeat for entry in (await registry.list()).entries] == [later, later]
     assert await registry.deregister(sent(host="one").key)
     await registry.register(sent(host="one"))
     assert await registry.deregister(sent(host="three").key) is False

@@ -65,7 +65,7 @@ async def test_who_did_it_from_where_and_when(registry: ModelRegistry, backend: 
 
 async def test_a_beat_that_registers_tells_who_sent_it(registry: ModelRegistry, backend: Backend) -> None:
     await registry.heartbeat(sent(), actor=WORKER)
-    assert [each.cause.actor for each in await changes(registry)] == [backend.reported_actor(WORKER)]
+    assert [change.cause.actor for change in await changes(registry)] == [backend.reported_actor(WORKER)]
 
 
 async def test_a_drain_and_its_end(registry: ModelRegistry, backend: Backend, clock: ManualClock) -> None:
@@ -180,7 +180,7 @@ async def test_a_repeated_drain_is_not_told_not_even_with_another_reason(registr
     await registry.register(sent())
     for reason in ("new disk", None, "new board"):
         await registry.drain(KEY, reason=reason)
-    assert [each.cause.reason for each in await changes(registry)] == [None, "new disk"]
+    assert [change.cause.reason for change in await changes(registry)] == [None, "new disk"]
 
 
 async def test_what_was_refused_is_not_told(registry: ModelRegistry) -> None:
@@ -249,7 +249,7 @@ async def test_whoever_comes_back_is_told_to_have_been_away(
     back = clock.advance(5)
     await registry.heartbeat(sent(), actor=WORKER)
     await backend.announce()
-    assert [(each.old, each.new, each.cause.verb, each.time) for each in (await changes(registry))[1:]] == [
+    assert [(change.old, change.new, change.cause.verb, change.time) for change in (await changes(registry))[1:]] == [
         (HEALTHY, UNHEALTHY, "expire", beat + TIMEOUT),
         (UNHEALTHY, HEALTHY, "heartbeat", back),
     ]
@@ -294,7 +294,7 @@ async def test_expiries_are_told_in_order_of_time(
     await registry.heartbeat(sent(port=3))
     clock.advance(2 * SILENT)
     await backend.announce()
-    assert [each.key.port for each in (await changes(registry))[3:]] == [1, 2, 3]
+    assert [change.key.port for change in (await changes(registry))[3:]] == [1, 2, 3]
 
 
 async def test_flaps_are_counted(registry: ModelRegistry, backend: Backend, clock: ManualClock) -> None:
@@ -318,7 +318,7 @@ async def test_nothing_is_told_while_states_are_held(backend: Backend, clock: Ma
     await backend.announce()
     assert await transitions(registry) == [REGISTER]
     await registry.heartbeat(sent())
-    assert await transitions(registry) == [REGISTER], "it was never told to be away"
+    assert await transitions(registry) == [REGISTER], "no event reported that it was away"
 
 
 # --- asking for them ----------------------------------------------------------------------------------------------
@@ -328,14 +328,14 @@ async def test_ids_rise_by_one(registry: ModelRegistry) -> None:
     for port in range(1, 6):
         await registry.register(sent(port=port))
     page = await registry.events()
-    assert [each.id for each in page.events] == list(range(page.last_id - 4, page.last_id + 1))
-    assert [each.change.key.port for each in page.events] == [1, 2, 3, 4, 5]
+    assert [event.id for event in page.events] == list(range(page.last_id - 4, page.last_id + 1))
+    assert [event.change.key.port for event in page.events] == [1, 2, 3, 4, 5]
 
 
 async def test_after_an_id_come_the_first_beyond_it(registry: ModelRegistry) -> None:
     for port in range(1, 6):
         await registry.register(sent(port=port))
-    ids = [each.id for each in (await registry.events()).events]
+    ids = [event.id for event in (await registry.events()).events]
     assert await found(registry, after=ids[1]) == [3, 4, 5]
     assert await found(registry, after=ids[1], limit=2) == [3, 4]
     assert await found(registry, after=ids[4]) == []
@@ -353,7 +353,7 @@ async def test_since_a_time(registry: ModelRegistry, clock: ManualClock) -> None
     for port in range(1, 6):
         await registry.register(sent(port=port))
         clock.advance(1)
-    ids = [each.id for each in (await registry.events()).events]
+    ids = [event.id for event in (await registry.events()).events]
     since = clock.now() - timedelta(seconds=3)
     assert await found(registry, since=since) == [3, 4, 5]
     assert await found(registry, since=since, limit=2) == [4, 5]
@@ -368,15 +368,15 @@ async def test_of_one_instance(registry: ModelRegistry) -> None:
     await registry.deregister(OTHER.key)
     await registry.register(sent())
     page = await registry.events(key=KEY)
-    assert [(each.change.key, each.change.cause.verb) for each in page.events] == [
+    assert [(event.change.key, event.change.cause.verb) for event in page.events] == [
         (KEY, "register"),
         (KEY, "deregister"),
         (KEY, "register"),
     ]
     assert page.last_id == page.events[-1].id
-    assert [each.change.cause.verb for each in (await registry.events(key=KEY, limit=1)).events] == ["register"]
+    assert [event.change.cause.verb for event in (await registry.events(key=KEY, limit=1)).events] == ["register"]
     first = page.events[0].id
-    assert [each.id for each in (await registry.events(key=KEY, after=first, limit=1)).events] == [page.events[1].id]
+    assert [event.id for event in (await registry.events(key=KEY, after=first, limit=1)).events] == [page.events[1].id]
     assert (await registry.events(key=sent(port=1).key)).events == ()
 
 
@@ -409,4 +409,4 @@ async def test_the_stream_stays_the_same(registry: ModelRegistry) -> None:
 
 async def found(registry: ModelRegistry, **asked: object) -> list[int]:
     """The ports of the instances that the events are of."""
-    return [each.change.key.port for each in (await registry.events(**asked)).events]  # type: ignore[arg-type]
+    return [event.change.key.port for event in (await registry.events(**asked)).events]  # type: ignore[arg-type]

@@ -62,8 +62,8 @@ async def alive(registry: DatabaseModelRegistry, clock: ManualClock, seconds: fl
 
 
 async def populate(registry: DatabaseModelRegistry, clock: ManualClock) -> None:
-    for each in EVERYBODY:
-        await registry.register(each)
+    for registration in EVERYBODY:
+        await registry.register(registration)
     await registry.deregister(LONG_DEREGISTERED.key)
     await registry.deregister(STILL_BEATING.key)
     await alive(registry, clock, WEEK.total_seconds())
@@ -76,8 +76,8 @@ async def populate(registry: DatabaseModelRegistry, clock: ManualClock) -> None:
 def test_in_memory_too(clock: ManualClock) -> None:
     async def scenario() -> None:
         registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT, remove_after=WEEK)
-        for each in EVERYBODY:
-            await registry.register(each)
+        for registration in EVERYBODY:
+            await registry.register(registration)
         await registry.deregister(LONG_DEREGISTERED.key)
         await registry.deregister(STILL_BEATING.key)
         clock.advance(WEEK.total_seconds())
@@ -154,14 +154,14 @@ def test_nothing_goes_while_states_are_held_or_when_it_is_off(url: URL) -> None:
 
 
 def test_events_that_are_too_old_or_too_many_are_forgotten(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where nothing else is removed. Whoever asks beyond them is told so."""
+    """Also where nothing else is removed. Who reads from before them gets `missed`."""
     monkeypatch.setattr(event_rows, "MAX_EVENTS", 3000)
 
     async def scenario() -> None:
         clock = ManualClock()
         async with registry_of(url, clock, remove_after=None) as registry:
             crowd = [sent(port=port) for port in range(1, 3501)]
-            await asyncio.gather(*(registry.register(each) for each in crowd))
+            await asyncio.gather(*(registry.register(registration) for registration in crowd))
             assert not (await registry.events(after=0)).missed
             await registry.sweep()
             page = await registry.events(after=0, limit=1)
@@ -173,7 +173,7 @@ def test_events_that_are_too_old_or_too_many_are_forgotten(url: URL, monkeypatch
             clock.advance(MAX_EVENT_AGE_DAYS * 86400 / 2 + 1)
             await registry.sweep()
             page = await registry.events(after=0)
-            assert (page.missed, [each.id for each in page.events]) == (True, [last])
+            assert (page.missed, [event.id for event in page.events]) == (True, [last])
             clock.advance(MAX_EVENT_AGE_DAYS * 86400)
             await registry.sweep()
             assert (await registry.events()).events == ()
@@ -184,7 +184,7 @@ def test_events_that_are_too_old_or_too_many_are_forgotten(url: URL, monkeypatch
     asyncio.run(scenario())
 
 
-def test_what_a_sweep_removes_is_told(url: URL) -> None:
+def test_what_a_sweep_removes_is_an_event(url: URL) -> None:
     async def scenario() -> None:
         clock = ManualClock()
         async with registry_of(url, clock) as registry:
@@ -192,8 +192,8 @@ def test_what_a_sweep_removes_is_told(url: URL) -> None:
             await registry.announce()
             last = (await registry.events(limit=1)).last_id
             assert await registry.sweep() == 2
-            told = [each.change for each in (await registry.events(after=last)).events]
-            assert [(each.key, each.old, each.new, str(each.cause.actor)) for each in told] == [
+            found = [event.change for event in (await registry.events(after=last)).events]
+            assert [(change.key, change.old, change.new, str(change.cause.actor)) for change in found] == [
                 (LONG_DEAD.key, "unhealthy", "absent", "housekeeping"),
                 (LONG_DEREGISTERED.key, "deregistered", "absent", "housekeeping"),
             ]

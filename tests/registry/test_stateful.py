@@ -121,8 +121,8 @@ class Comparison(RuleBasedStateMachine):
         """Each of one instance in its order; of calls at the same time any instance may be first."""
         self.model.pass_time(self.arena.backend.clock.now())
         page = self.arena.run(self.all_events())
-        assert [each.id for each in page.events] == list(range(self.before + 1, page.last_id + 1))
-        assert in_order([model_event(each.change) for each in page.events]) == in_order(self.model.events)
+        assert [event.id for event in page.events] == list(range(self.before + 1, page.last_id + 1))
+        assert in_order([model_event(event.change) for event in page.events]) == in_order(self.model.events)
 
     async def all_events(self) -> EventPage:
         await self.registry.announce()
@@ -193,21 +193,21 @@ def model_event(change: Change) -> ModelEvent:
 
 
 def in_order(events: list[ModelEvent]) -> list[ModelEvent]:
-    return sorted(events, key=lambda each: each.key)
+    return sorted(events, key=lambda event: event.key)
 
 
 def shown(listing: Listing) -> dict[InstanceKey, tuple[object, ...]]:
     """A list in the model's words."""
     return {
-        each.instance.key: (
-            each.instance.weight,
-            each.instance.check_healthy,
-            each.instance.enabled,
-            each.instance.prompt_template,
-            each.instance.last_heartbeat,
-            str(each.state),
+        entry.instance.key: (
+            entry.instance.weight,
+            entry.instance.check_healthy,
+            entry.instance.enabled,
+            entry.instance.prompt_template,
+            entry.instance.last_heartbeat,
+            str(entry.state),
         )
-        for each in listing.entries
+        for entry in listing.entries
     }
 
 

@@ -80,10 +80,8 @@ class Retention:
         evaluation = self._time.evaluation(connection)
         if evaluation.hold is not None or not claim_sweep(connection, evaluation.now, SWEEP_EVERY):
             return 0
-        keys = [instance.key for instance in _long_gone(connection, evaluation.now - remove_after)]
-        return len(
-            self._remove(keys[:MAX_REMOVED], connection, gone_for=remove_after, actor=HOUSEKEEPING, tombstones=True)
-        )
+        keys = [instance.key for instance in _long_gone(connection, evaluation.now - remove_after)[:MAX_REMOVED]]
+        return len(self._remove(keys, connection, gone_for=remove_after, actor=HOUSEKEEPING, tombstones=True))
 
     def _search(self, older_than: timedelta, connection: Connection) -> list[InstanceKey]:
         evaluation = self._time.evaluation(connection)

@@ -85,7 +85,7 @@ def together(threads: int) -> Iterator[Callable[[Callable[[int], Any]], list[Any
 
     with ThreadPoolExecutor(threads) as pool:
         yield lambda function: [
-            each.result(PATIENCE_SECS) for each in [pool.submit(one, function, number) for number in range(threads)]
+            call.result(PATIENCE_SECS) for call in [pool.submit(one, function, number) for number in range(threads)]
         ]
 
 
@@ -108,14 +108,14 @@ def test_many_identities_registered_by_all_are_one_row_each(pair: list[Served]) 
 
         def register(number: int) -> None:
             served = pair[number % 2]
-            for each in random.Random(number).sample(everybody, 10):
-                served.call(served.registry.heartbeat(each))
+            for registration in random.Random(number).sample(everybody, 10):
+                served.call(served.registry.heartbeat(registration))
 
         run(register)
     for served in pair:
         listed = [entry.instance.key for entry in served.call(served.registry.list()).entries]
         assert listed == sorted(set(listed))
-        assert set(listed) <= {each.key for each in everybody}
+        assert set(listed) <= {registration.key for registration in everybody}
         assert len(listed) > 30
 
 
@@ -158,7 +158,7 @@ def test_a_deadlock_is_survived(mariadb: MariaDB) -> None:
     with Served(DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT)) as served:
 
         async def at_once(verb: str, who: list[Any]) -> list[Any]:
-            return await asyncio.gather(*(getattr(served.registry, verb)(each) for each in who))
+            return await asyncio.gather(*(getattr(served.registry, verb)(registration) for registration in who))
 
         served.call(at_once("register", [first, second, *heavy]))
         for verb in ("heartbeat", "register"):

@@ -27,8 +27,8 @@ def pair(mariadb_server: MariaDBServer) -> Iterator[tuple[MariaDB, MariaDB]]:
     """Databases of the same name on two servers without replication."""
     with private_mariadb() as first, private_mariadb() as second:
         databases = MariaDB(first, "test_pair"), MariaDB(second, "test_pair")
-        for each in databases:
-            each.create()
+        for database in databases:
+            database.create()
         yield databases
 
 
@@ -38,7 +38,7 @@ async def prepare(database: MariaDB) -> None:
 
 
 def over(pair: tuple[MariaDB, MariaDB], *, watch_absence: bool = False) -> DatabaseModelRegistry:
-    hosts = [DatabaseHost("127.0.0.1", each.server.port) for each in pair]
+    hosts = [DatabaseHost("127.0.0.1", database.server.port) for database in pair]
     return DatabaseModelRegistry(pair[0].url, heartbeat_timeout=TIMEOUT, hosts=hosts, watch_absence=watch_absence)
 
 
@@ -59,8 +59,8 @@ def test_a_frozen_host_is_left_within_the_call(pair: tuple[MariaDB, MariaDB]) ->
 
 def test_a_read_only_host_is_left(pair: tuple[MariaDB, MariaDB]) -> None:
     async def scenario() -> None:
-        for each in pair:
-            await prepare(each)
+        for database in pair:
+            await prepare(database)
         pair[0].execute("SET GLOBAL read_only = 1")
         pair[0].execute("REVOKE READ_ONLY ADMIN ON *.* FROM 'ctl'@'%'")
         async with over(pair) as registry:
@@ -87,8 +87,8 @@ def test_all_connections_return_to_the_first_host_when_it_is_back(pair: tuple[Ma
 
     async def scenario() -> None:
         first, second = pair
-        for each in pair:
-            await prepare(each)
+        for database in pair:
+            await prepare(database)
         async with over(pair, watch_absence=True) as registry:
             hosts = registry._database.hosts
             assert hosts is not None

@@ -101,7 +101,7 @@ def counts(imported: Imported) -> tuple[int, int, int, int, int]:
 
 async def facts(backend: Backend) -> dict[InstanceKey, ModelInstance]:
     registry = await backend.open()
-    return {each.instance.key: each.instance for each in (await registry.list()).entries}
+    return {entry.instance.key: entry.instance for entry in (await registry.list()).entries}
 
 
 async def test_instances_are_imported_as_they_are(place: Place, backend: Backend) -> None:
@@ -115,11 +115,12 @@ async def test_instances_are_imported_as_they_are(place: Place, backend: Backend
     assert counts(place.import_()) == (5, 0, 0, 0, 5)
     now = backend.clock.now()
     found = await facts(backend)
-    assert {(each.registered_at, each.last_heartbeat, each.deregistered_at) for each in found.values()} == {
-        (now, now, None)
-    }
     assert {
-        key: (each.weight, each.check_healthy, each.enabled, each.prompt_template) for key, each in found.items()
+        (instance.registered_at, instance.last_heartbeat, instance.deregistered_at) for instance in found.values()
+    } == {(now, now, None)}
+    assert {
+        key: (instance.weight, instance.check_healthy, instance.enabled, instance.prompt_template)
+        for key, instance in found.items()
     } == {
         ("qwen@llm", "10.0.0.4", 8001): (0.5, True, True, "chatml"),
         ("glm@llm", "10.0.0.4", 8001): (1.0, True, False, None),
@@ -143,7 +144,7 @@ async def test_of_duplicates_the_row_with_the_newest_heartbeat_is_kept(place: Pl
     )
     imported = place.import_()
     assert counts(imported) == (9, 5, 0, 0, 4)
-    weights = {key.model_name: each.weight for key, each in (await facts(backend)).items()}
+    weights = {key.model_name: instance.weight for key, instance in (await facts(backend)).items()}
     assert weights == {"beat@llm": 2, "never@llm": 2, "modified@llm": 2, "twice@llm": 2}
     assert imported.states[InstanceState.UNHEALTHY] == 1
 
@@ -180,7 +181,7 @@ async def test_rows_that_no_controller_would_accept_are_refused(place: Place, ba
     )
     imported = place.import_()
     assert counts(imported) == (10, 0, 9, 0, 1)
-    assert [(each.id, each.field) for each in imported.source.refused] == [
+    assert [(row.id, row.field) for row in imported.source.refused] == [
         (2, "model_name"),
         (3, "model_name"),
         (4, "model_name"),
@@ -192,7 +193,7 @@ async def test_rows_that_no_controller_would_accept_are_refused(place: Place, ba
         (10, "prompt_template"),
     ]
     assert "'two@at@llm'" in imported.source.refused[0].reason
-    assert all(each.reason.isprintable() for each in imported.source.refused)
+    assert all(row.reason.isprintable() for row in imported.source.refused)
     assert (await only(await backend.open())).instance.weight == 7
 
 
@@ -229,7 +230,7 @@ async def test_the_unhealthy_are_never_healthy_by_import(place: Place, backend: 
         ("stopped@llm/10.0.0.4:8001", "deregistered"),
     ]
     assert await registry.heartbeat(sent("dead@llm"))
-    assert [each for _, each in await states(registry)] == ["healthy", "deregistered"]
+    assert [state for _, state in await states(registry)] == ["healthy", "deregistered"]
 
 
 @pytest.mark.parametrize("serving", [False, True])
@@ -248,7 +249,7 @@ async def test_the_unhealthy_are_not_healthy_when_states_are_held(
     wanted = [("dead@llm/10.0.0.4:8001", "unhealthy"), ("live@llm/10.0.0.4:8001", "healthy")]
     assert await states(registry) == wanted
     with place.database.engine.begin() as connection:
-        found = {each.key.model_name: each for each in listed_rows(connection, None)}
+        found = {instance.key.model_name: instance for instance in listed_rows(connection, None)}
         now, pulse = read_pulse(connection, backend.clock)
     assert pulse
     hold = pulse.hold(now, TIMEOUT)
@@ -267,7 +268,7 @@ async def test_an_import_is_no_event_but_what_comes_after_is(place: Place, backe
         row("d@llm", healthy=False, check_healthy=False),
     )
     place.import_()
-    assert [str(each.announced_state) for each in (await facts(backend)).values()] == [
+    assert [str(instance.announced_state) for instance in (await facts(backend)).values()] == [
         "healthy",
         "drained",
         "unhealthy",
@@ -277,7 +278,7 @@ async def test_an_import_is_no_event_but_what_comes_after_is(place: Place, backe
     await registry.announce()
     assert (await registry.events()).events == ()
     await registry.heartbeat(sent("c@llm"))
-    assert [(each.change.old, each.change.new) for each in (await registry.events()).events] == [
+    assert [(event.change.old, event.change.new) for event in (await registry.events()).events] == [
         ("unhealthy", "healthy")
     ]
 
@@ -394,8 +395,8 @@ async def test_two_imports_at_once_share_the_work(place: Place, backend: Backend
         database.dispose()
 
     await asyncio.gather(*(asyncio.to_thread(run) for _ in range(4)))
-    assert sum(each.taken for each in done) == count
-    assert {each.known + each.taken for each in done} == {count}
+    assert sum(imported.taken for imported in done) == count
+    assert {imported.known + imported.taken for imported in done} == {count}
     assert len(await facts(backend)) == count
 
 
@@ -415,5 +416,5 @@ async def test_controllers_may_serve_meanwhile(place: Place, backend: Backend) -
     assert imported.known + imported.taken == count
     entries = (await registry.list()).entries
     assert len(entries) == count
-    assert {each.state for each in entries} == {InstanceState.HEALTHY}
-    assert [each.instance.key for each in entries if each.instance.weight == 2] == [each.key for each in workers]
+    assert {entry.state for entry in entries} == {InstanceState.HEALTHY}
+    assert [entry.instance.key for entry in entries if entry.instance.weight == 2] == [worker.key for worker in workers]

@@ -175,7 +175,7 @@ def test_a_frozen_database_keeps_no_call_waiting(database: MariaDB) -> None:
                 calls = [registry.heartbeat(LIVE), registry.register(OTHER), registry.deregister(LIVE.key)]
                 async with asyncio.timeout(15):
                     failed = await asyncio.gather(*calls, return_exceptions=True)
-                    assert {type(each) for each in failed} == {RegistryUnavailable}
+                    assert {type(error) for error in failed} == {RegistryUnavailable}
                     assert (await registry.list("qwen@llm", healthy_only=True)).stale_since is not None
             finally:
                 database.server.resume()
@@ -203,14 +203,14 @@ def test_a_gap_in_which_nobody_ticked_holds_states(mariadb: MariaDB) -> None:
             clock.advance(90)
             held = await registry.list()
             assert held.held_until is not None
-            assert [each.state for each in held.entries] == ["unhealthy", "healthy"], "in order of identity"
+            assert [entry.state for entry in held.entries] == ["unhealthy", "healthy"], "in order of identity"
             assert "the registry was away" in str(registry.health().reason)
             for _ in range(60):
                 await tick(registry, clock)
             after = await registry.list()
-            assert [each.state for each in after.entries] == ["unhealthy", "healthy"]
+            assert [entry.state for entry in after.entries] == ["unhealthy", "healthy"]
             await tick(registry, clock)
-            assert [each.state for each in (await registry.list()).entries] == ["unhealthy", "unhealthy"]
+            assert [entry.state for entry in (await registry.list()).entries] == ["unhealthy", "unhealthy"]
             assert registry.health().reason is None
 
     asyncio.run(scenario())
@@ -228,7 +228,7 @@ def test_a_controller_that_was_frozen_alone_holds_no_state(mariadb: MariaDB) -> 
                 await tick(other, clock)
                 if second % 20 == 0:
                     await other.heartbeat(OTHER)
-            assert [each.state for each in (await frozen.list()).entries] == ["healthy", "unhealthy"]
+            assert [entry.state for entry in (await frozen.list()).entries] == ["healthy", "unhealthy"]
 
     asyncio.run(scenario())
 
@@ -252,11 +252,11 @@ def test_a_clock_that_is_set_back_keeps_no_dead_instance_alive(
             await registry.register(LIVE)
             clock.advance(-3600)
             await tick(registry, clock)
-            assert [each.state for each in (await registry.list()).entries] == ["unhealthy", "healthy"]
+            assert [entry.state for entry in (await registry.list()).entries] == ["unhealthy", "healthy"]
             assert await registry.heartbeat(LIVE)
             for _ in range(61):
                 await tick(registry, clock)
-            assert [each.state for each in (await registry.list()).entries] == ["unhealthy", "unhealthy"]
+            assert [entry.state for entry in (await registry.list()).entries] == ["unhealthy", "unhealthy"]
 
     asyncio.run(scenario())
 
@@ -329,7 +329,7 @@ def test_a_clock_that_is_set_back_during_a_list_drops_no_instance(mariadb: Maria
                     moves.pop()()
 
             event.listen(registry._database.readers, "before_cursor_execute", move)
-            assert [each.state for each in (await registry.list()).entries] == ["healthy"]
+            assert [entry.state for entry in (await registry.list()).entries] == ["healthy"]
             assert not moves
 
     asyncio.run(scenario())

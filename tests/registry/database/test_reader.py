@@ -28,9 +28,9 @@ def last_known(*states: InstanceState) -> LastKnownList:
 def test_only_what_is_healthy_is_routable() -> None:
     known = last_known(*InstanceState)
     for model_name in (None, "qwen@llm"):
-        assert [each.state for each in known.listing(model_name, healthy_only=False).entries] == list(InstanceState)
+        assert [entry.state for entry in known.listing(model_name, healthy_only=False).entries] == list(InstanceState)
         routable = known.listing(model_name, healthy_only=True)
-        assert [each.state for each in routable.entries] == [InstanceState.HEALTHY]
+        assert [entry.state for entry in routable.entries] == [InstanceState.HEALTHY]
         assert routable.stale_since == AT
 
 
@@ -70,4 +70,4 @@ async def test_lists_that_wait_together_share_one_answer(
         ["b@llm"],
         [],
     ]
-    assert len([each for each in statements if "FROM ctl_instance" in each]) == 1
+    assert len([statement for statement in statements if "FROM ctl_instance" in statement]) == 1

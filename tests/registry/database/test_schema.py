@@ -56,8 +56,8 @@ async def test_tables_are_created_where_they_are_absent(backend: Backend, engine
 async def test_many_controllers_may_create_them_at_once(backend: Backend, engine: Engine) -> None:
     registries = [DatabaseModelRegistry(backend.url, heartbeat_timeout=TIMEOUT) for _ in range(8)]
     async with AsyncExitStack() as stack:
-        await asyncio.gather(*(stack.enter_async_context(each) for each in registries))
-        await asyncio.gather(*(each.register(sent()) for each in registries))
+        await asyncio.gather(*(stack.enter_async_context(registry) for registry in registries))
+        await asyncio.gather(*(registry.register(sent()) for registry in registries))
         assert await states(registries[0]) == [(str(sent().key), "healthy")]
     assert version_in(engine) == [schema.SCHEMA_VERSION]
 
@@ -154,12 +154,12 @@ async def test_the_first_schema_is_upgraded_by_many_at_once(backend: Backend, en
     assert version_in(engine) == [2]
     one, other = registries[0], registries[5]
     entries = (await one.list()).entries
-    assert [(each.instance.key.port, str(each.instance.announced_state)) for each in entries] == [
+    assert [(entry.instance.key.port, str(entry.instance.announced_state)) for entry in entries] == [
         (1, "healthy"),
         (2, "drained"),
         (3, "deregistered"),
     ]
-    assert {(each.instance.drained_at, each.instance.flaps) for each in entries} == {(None, 0)}
+    assert {(entry.instance.drained_at, entry.instance.flaps) for entry in entries} == {(None, 0)}
     tombstone = await one.get(sent(port=4).key)
     assert tombstone is not None
     assert (tombstone.entry.instance.removed, str(tombstone.entry.instance.announced_state)) == (True, "deregistered")
@@ -172,15 +172,15 @@ async def test_the_first_schema_is_upgraded_by_many_at_once(backend: Backend, en
     assert await other.undrain(sent(port=2).key)
     await one.register(sent(port=3))
     assert not await other.heartbeat(sent(port=4))
-    changes = [each.change for each in (await other.events(after=0)).events]
-    assert [(each.key.port, each.old, each.new) for each in changes] == [
+    changes = [event.change for event in (await other.events(after=0)).events]
+    assert [(change.key.port, change.old, change.new) for change in changes] == [
         (2, "drained", "healthy"),
         (3, "deregistered", "healthy"),
     ]
 
 
 async def test_an_upgrade_that_broke_off_is_finished(backend: Backend, engine: Engine) -> None:
-    """Also where a controller of this release works already: what it told stays told."""
+    """Also where a controller of this release works already: its announced states stay."""
     registry = await backend.open()
     await registry.register(sent())
     assert isinstance(backend.clock, ManualClock)
@@ -210,8 +210,8 @@ async def test_the_release_before_may_go_on_in_an_upgraded_table(backend: Backen
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE ctl_instance SET deregistered_at = '{AT}'")
     assert not await registry.heartbeat(sent())
-    changes = [each.change for each in (await registry.events()).events]
-    assert [(each.old, each.new) for each in changes] == [("healthy", "deregistered")]
+    changes = [event.change for event in (await registry.events()).events]
+    assert [(change.old, change.new) for change in changes] == [("healthy", "deregistered")]
 
 
 async def test_up_to_date_tables_need_no_right_to_create(mariadb: MariaDB) -> None:
@@ -245,12 +245,16 @@ async def test_statements_read_only_the_rows_they_name(mariadb: MariaDB) -> None
     """MariaDB turns some forms of the same condition into a scan of the whole table, which an UPDATE locks."""
     async with DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT) as registry:
         everybody = [sent(f"m{number % 7}@llm", port=number) for number in range(1, 3001)]
-        await asyncio.gather(*(registry.register(each) for each in everybody))
+        await asyncio.gather(*(registry.register(registration) for registration in everybody))
         mariadb.execute("ANALYZE TABLE ctl_instance")
         for some in (everybody[5:6], everybody[5:7], everybody[5:300:10]):
-            for call in (registry.heartbeat, registry.register, lambda each: registry.deregister(each.key)):
+            for call in (
+                registry.heartbeat,
+                registry.register,
+                lambda registration: registry.deregister(registration.key),
+            ):
                 before = rows_read_in_scans(mariadb)
-                await asyncio.gather(*(call(each) for each in some))
+                await asyncio.gather(*(call(registration) for registration in some))
                 assert rows_read_in_scans(mariadb) - before < 1000
 
 

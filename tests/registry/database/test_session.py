@@ -157,8 +157,8 @@ def black_hole() -> Iterator[int]:
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
-        for each in accepted:
-            each.close()
+        for connection in accepted:
+            connection.close()
 
 
 async def test_a_server_that_accepts_and_never_answers() -> None:

@@ -43,7 +43,7 @@ def clock() -> ManualClock:
 async def pair(mariadb_url: URL, clock: ManualClock) -> AsyncIterator[list[DatabaseModelRegistry]]:
     async with AsyncExitStack() as stack:
         registries = [DatabaseModelRegistry(mariadb_url, heartbeat_timeout=TIMEOUT, clock=clock) for _ in range(2)]
-        yield [await stack.enter_async_context(each) for each in registries]
+        yield [await stack.enter_async_context(registry) for registry in registries]
 
 
 class Reader:
@@ -69,17 +69,19 @@ class Reader:
 @asynccontextmanager
 async def reading(registries: list[DatabaseModelRegistry]) -> AsyncIterator[list[Reader]]:
     """Two readers of each registry; at the end each has read all."""
-    readers = [Reader(each) for each in registries * 2]
-    tasks = [asyncio.create_task(each.keep_polling()) for each in readers]
+    readers = [Reader(registry) for registry in registries * 2]
+    tasks = [asyncio.create_task(reader.keep_polling()) for reader in readers]
     try:
         yield readers
     finally:
         for task in tasks:
             task.cancel()
-        failed = [each for each in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(each, Exception)]
+        failed = [
+            error for error in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(error, Exception)
+        ]
     assert not failed
-    for each in readers:
-        while await each.poll():
+    for reader in readers:
+        while await reader.poll():
             pass
 
 
@@ -107,10 +109,10 @@ async def test_concurrent_changes_are_events_once_and_in_order(
                 acts = [act(chance, chance.choice(pair), chance.choice(EVERYBODY)) for _ in range(50)]
                 await asyncio.gather(*acts)
                 clock.advance(TIMEOUT.total_seconds() / 4)
-            await asyncio.gather(*(each.announce() for each in pair))
-    first, *others = [each.events for each in readers]
+            await asyncio.gather(*(registry.announce() for registry in pair))
+    first, *others = [reader.events for reader in readers]
     assert len(first) >= CHANGES
-    assert [each.id for each in first] == list(range(1, len(first) + 1))
+    assert [event.id for event in first] == list(range(1, len(first) + 1))
     for other in others:
         assert other == first
     await assert_a_chain(first, pair[0])
@@ -121,16 +123,16 @@ async def assert_a_chain(events: list[Event], registry: ModelRegistry) -> None:
     chains: defaultdict[InstanceKey, list[Event]] = defaultdict(list)
     for event in events:
         chains[event.change.key].append(event)
-    listed = {each.instance.key: each for each in (await registry.list()).entries}
+    listed = {entry.instance.key: entry for entry in (await registry.list()).entries}
     for key, chain in chains.items():
-        states = [ABSENT, *(each.change.new for each in chain)]
-        assert [each.change.old for each in chain] == states[:-1]
+        states = [ABSENT, *(event.change.new for event in chain)]
+        assert [event.change.old for event in chain] == states[:-1]
         assert states[-1] == (listed[key].state if key in listed else ABSENT)
-        for each in chain:
-            switched = each.change.cause.verb in {"drain", "undrain"}
-            assert each.change.old != each.change.new or switched
-        since = max(number for number, each in enumerate(chain) if each.change.old == ABSENT)
-        expiries = [each for each in chain[since:] if each.change.cause.verb == EXPIRE]
+        for event in chain:
+            switched = event.change.cause.verb in {"drain", "undrain"}
+            assert event.change.old != event.change.new or switched
+        since = max(number for number, event in enumerate(chain) if event.change.old == ABSENT)
+        expiries = [event for event in chain[since:] if event.change.cause.verb == EXPIRE]
         if key in listed:
             assert listed[key].instance.flaps == len(expiries)
 
@@ -140,22 +142,22 @@ async def test_as_many_changes_as_calls_are_as_many_events(pair: list[DatabaseMo
     operator = Actor(ActorKind.OPERATOR, "10.0.0.9")
     crowd = [sent(port=number) for number in range(1, 101)]
     steps: list[Callable[[ModelRegistry, Registration], Coroutine[Any, Any, object]]] = [
-        lambda registry, each: registry.register(each),
-        lambda registry, each: registry.drain(each.key, reason="a new disk", actor=operator),
-        lambda registry, each: registry.undrain(each.key, actor=operator),
-        lambda registry, each: registry.deregister(each.key),
-        lambda registry, each: registry.register(each),
+        lambda registry, registration: registry.register(registration),
+        lambda registry, registration: registry.drain(registration.key, reason="a new disk", actor=operator),
+        lambda registry, registration: registry.undrain(registration.key, actor=operator),
+        lambda registry, registration: registry.deregister(registration.key),
+        lambda registry, registration: registry.register(registration),
     ]
 
-    async def live(number: int, each: Registration) -> None:
+    async def live(number: int, registration: Registration) -> None:
         for step, act in enumerate(steps):
-            await act(pair[(number + step) % 2], each)
+            await act(pair[(number + step) % 2], registration)
 
     async with reading(pair) as readers:
-        await asyncio.gather(*(live(number, each) for number, each in enumerate(crowd)))
+        await asyncio.gather(*(live(number, registration) for number, registration in enumerate(crowd)))
     for reader in readers:
-        assert [each.id for each in reader.events] == list(range(1, CHANGES + 1))
-        counted = Counter((each.change.old, each.change.new) for each in reader.events)
+        assert [event.id for event in reader.events] == list(range(1, CHANGES + 1))
+        counted = Counter((event.change.old, event.change.new) for event in reader.events)
         assert counted == {
             ("absent", "healthy"): 100,
             ("healthy", "drained"): 100,
@@ -167,19 +169,22 @@ async def test_as_many_changes_as_calls_are_as_many_events(pair: list[DatabaseMo
 
 async def test_an_expiry_that_both_find_is_one_event(pair: list[DatabaseModelRegistry], clock: ManualClock) -> None:
     crowd = [sent(port=number) for number in range(1, 1001)]
-    await asyncio.gather(*(pair[0].register(each) for each in crowd))
+    await asyncio.gather(*(pair[0].register(registration) for registration in crowd))
     began = clock.now()
     clock.advance(TIMEOUT.total_seconds() + 5)
     beaten = pair[1].heartbeat(crowd[0]), pair[0].deregister(crowd[1].key)
-    await asyncio.gather(*(each.announce() for each in pair * 3), *beaten)
+    await asyncio.gather(*(registry.announce() for registry in pair * 3), *beaten)
     page = await pair[1].events(after=len(crowd), limit=5000)
-    expiries = [each.change for each in page.events if each.change.cause.verb == EXPIRE]
-    assert sorted(each.key for each in expiries) == sorted(each.key for each in crowd)
-    assert {each.time for each in expiries} == {began + TIMEOUT}
-    assert {str(each.cause.actor) for each in expiries} == {"expiry"}
-    rest = [each.change for each in page.events if each.change.cause.verb != EXPIRE]
-    assert sorted((each.old, each.new) for each in rest) == [("unhealthy", "deregistered"), ("unhealthy", "healthy")]
-    assert [each.instance.flaps for each in (await pair[0].list()).entries] == [1] * len(crowd)
+    expiries = [event.change for event in page.events if event.change.cause.verb == EXPIRE]
+    assert sorted(change.key for change in expiries) == sorted(registration.key for registration in crowd)
+    assert {change.time for change in expiries} == {began + TIMEOUT}
+    assert {str(change.cause.actor) for change in expiries} == {"expiry"}
+    rest = [event.change for event in page.events if event.change.cause.verb != EXPIRE]
+    assert sorted((change.old, change.new) for change in rest) == [
+        ("unhealthy", "deregistered"),
+        ("unhealthy", "healthy"),
+    ]
+    assert [entry.instance.flaps for entry in (await pair[0].list()).entries] == [1] * len(crowd)
 
 
 async def test_one_flap_is_one_expiry_although_no_controller_searched(
@@ -188,13 +193,13 @@ async def test_one_flap_is_one_expiry_although_no_controller_searched(
     """The beat itself tells that it came too late, in a batch of many that came in time."""
     crowd = [sent(port=number) for number in range(1, 30)]
     late = crowd[7]
-    await asyncio.gather(*(pair[0].register(each) for each in crowd))
+    await asyncio.gather(*(pair[0].register(registration) for registration in crowd))
     clock.advance(TIMEOUT.total_seconds() * 0.9)
-    await asyncio.gather(*(pair[0].heartbeat(each) for each in crowd if each is not late))
+    await asyncio.gather(*(pair[0].heartbeat(registration) for registration in crowd if registration is not late))
     clock.advance(TIMEOUT.total_seconds() * 0.2)
-    await asyncio.gather(*(pair[1].heartbeat(each) for each in crowd))
+    await asyncio.gather(*(pair[1].heartbeat(registration) for registration in crowd))
     page = await pair[0].events(after=len(crowd))
-    assert [(each.change.key, each.change.old, each.change.new) for each in page.events] == [
+    assert [(event.change.key, event.change.old, event.change.new) for event in page.events] == [
         (late.key, "healthy", "unhealthy"),
         (late.key, "unhealthy", "healthy"),
     ]
@@ -214,7 +219,7 @@ async def test_a_tick_leads_to_the_announcement_of_expiries(mariadb_url: URL) ->
         async with asyncio.timeout(20):
             while len((page := await other.events(after=0)).events) < 2:
                 await asyncio.sleep(0.05)
-        registered, expiry = [each.change for each in page.events]
+        registered, expiry = [event.change for event in page.events]
         assert (expiry.old, expiry.new, expiry.cause.verb) == ("healthy", "unhealthy", EXPIRE)
         assert expiry.time == registered.time + timeout
         found = await other.get(sent().key)
@@ -246,11 +251,11 @@ async def test_no_expiry_is_announced_while_states_are_held_and_then_with_the_ri
         for _ in range(14):
             await registry.heartbeat(beating)
             await tick(4)
-        changes = [each.change for each in (await registry.events(after=0)).events]
-        assert [each.key for each in changes if each.cause.verb == EXPIRE] == [early.key]
+        changes = [event.change for event in (await registry.events(after=0)).events]
+        assert [change.key for change in changes if change.cause.verb == EXPIRE] == [early.key]
         await tick(4.000001)
-        changes = [each.change for each in (await registry.events(after=0)).events]
-        expiries = [(each.key, each.time) for each in changes if each.cause.verb == EXPIRE]
+        changes = [event.change for event in (await registry.events(after=0)).events]
+        expiries = [(change.key, change.time) for change in changes if change.cause.verb == EXPIRE]
         assert expiries == [(early.key, early_at), (held.key, back_at + TIMEOUT)]
 
 
@@ -259,7 +264,7 @@ async def test_a_controller_that_leaves_announces_no_more_and_the_other_announce
 ) -> None:
     one, other = pair
     crowd = [sent(port=number) for number in range(1, 3001)]
-    await asyncio.gather(*(one.register(each) for each in crowd))
+    await asyncio.gather(*(one.register(registration) for registration in crowd))
     clock.advance(TIMEOUT.total_seconds() + 1)
     telling = asyncio.create_task(one.announce())
     while (await other.events(limit=1)).last_id == len(crowd):
@@ -268,5 +273,5 @@ async def test_a_controller_that_leaves_announces_no_more_and_the_other_announce
     await telling
     assert (await other.events(limit=1)).last_id < 2 * len(crowd)
     await other.announce()
-    changes = [each.change for each in (await other.events(after=len(crowd), limit=5000)).events]
-    assert sorted(each.key for each in changes) == sorted(each.key for each in crowd)
+    changes = [event.change for event in (await other.events(after=len(crowd), limit=5000)).events]
+    assert sorted(change.key for change in changes) == sorted(registration.key for registration in crowd)

@@ -32,9 +32,9 @@ async def test_heartbeats_cost_one_statement_however_many_there_are(
     registry: DatabaseModelRegistry, statements: list[str]
 ) -> None:
     everybody = [sent(port=port) for port in range(1, 90)]
-    await asyncio.gather(*(registry.register(each) for each in everybody))
+    await asyncio.gather(*(registry.register(registration) for registration in everybody))
     statements.clear()
-    assert all(await asyncio.gather(*(registry.heartbeat(each) for each in everybody)))
+    assert all(await asyncio.gather(*(registry.heartbeat(registration) for registration in everybody)))
     assert len(statements) == 1
     statements.clear()
     assert await registry.heartbeat(everybody[7])
@@ -47,14 +47,16 @@ async def test_a_register_that_brings_no_news_is_a_heartbeat(
     registry: DatabaseModelRegistry, statements: list[str], clock: ManualClock
 ) -> None:
     everybody = [sent(port=port, weight=0.3, prompt_template="vicuna") for port in range(1, 50)]
-    await asyncio.gather(*(registry.register(each) for each in everybody))
+    await asyncio.gather(*(registry.register(registration) for registration in everybody))
     before = (await registry.list()).entries
     now = clock.advance(1)
     statements.clear()
-    await asyncio.gather(*(registry.register(each) for each in everybody), *(map(registry.heartbeat, everybody)))
+    await asyncio.gather(
+        *(registry.register(registration) for registration in everybody), *(map(registry.heartbeat, everybody))
+    )
     assert len(statements) == 1
     after = (await registry.list()).entries
-    assert [each.instance for each in after] == [each.instance._replace(last_heartbeat=now) for each in before]
+    assert [entry.instance for entry in after] == [entry.instance._replace(last_heartbeat=now) for entry in before]
 
 
 @pytest.mark.anyio
@@ -77,16 +79,16 @@ async def test_one_refused_heartbeat_does_not_make_the_others_expensive(
     registry: DatabaseModelRegistry, statements: list[str], clock: ManualClock
 ) -> None:
     everybody = [sent(port=port) for port in range(1, 50)]
-    await asyncio.gather(*(registry.register(each) for each in everybody))
+    await asyncio.gather(*(registry.register(registration) for registration in everybody))
     await registry.deregister(everybody[7].key)
     now = clock.advance(1)
     statements.clear()
-    answers = await asyncio.gather(*(registry.heartbeat(each) for each in everybody))
+    answers = await asyncio.gather(*(registry.heartbeat(registration) for registration in everybody))
     assert [index for index, answer in enumerate(answers) if not answer] == [7]
-    locked = [each for each in statements if each.startswith("SELECT") and "weight" in each]
+    locked = [statement for statement in statements if statement.startswith("SELECT") and "weight" in statement]
     assert len(locked) == 1
     assert "IN" not in locked[0].partition("WHERE")[2]
-    assert {each.instance.last_heartbeat for each in (await registry.list(healthy_only=True)).entries} == {now}
+    assert {entry.instance.last_heartbeat for entry in (await registry.list(healthy_only=True)).entries} == {now}
 
 
 @pytest.mark.anyio
@@ -109,8 +111,8 @@ async def test_calls_of_all_kinds_share_a_transaction_in_order(
         registry.heartbeat(sent(host="newer")),
     )
     assert answers == [True, False, True, True, False, True, False, None, True, True]
-    assert len([each for each in statements if each.startswith("INSERT INTO ctl_instance")]) == 1
-    assert len([each for each in statements if each.startswith("INSERT INTO ctl_event")]) == 1
+    assert len([statement for statement in statements if statement.startswith("INSERT INTO ctl_instance")]) == 1
+    assert len([statement for statement in statements if statement.startswith("INSERT INTO ctl_event")]) == 1
     assert [reference for reference, _ in await states(registry, healthy_only=True)] == [
         "qwen@llm/new:8001",
         "qwen@llm/newer:8001",
@@ -153,13 +155,15 @@ def may_write(backend: Backend, request: pytest.FixtureRequest) -> bool:
 @pytest.mark.anyio
 async def test_rows_that_change_alike_share_a_statement(registry: DatabaseModelRegistry, statements: list[str]) -> None:
     everybody = [sent(port=port) for port in range(1, 50)]
-    await asyncio.gather(*(registry.register(each) for each in everybody))
+    await asyncio.gather(*(registry.register(registration) for registration in everybody))
     statements.clear()
-    await asyncio.gather(*(registry.register(sent(port=each.key.port, weight=2.0)) for each in everybody))
-    assert len([each for each in statements if "SET weight" in each]) == 1
+    await asyncio.gather(
+        *(registry.register(sent(port=registration.key.port, weight=2.0)) for registration in everybody)
+    )
+    assert len([statement for statement in statements if "SET weight" in statement]) == 1
     statements.clear()
-    await asyncio.gather(*(registry.deregister(each.key) for each in everybody))
-    assert len([each for each in statements if each.startswith("UPDATE ctl_instance")]) == 1
+    await asyncio.gather(*(registry.deregister(registration.key) for registration in everybody))
+    assert len([statement for statement in statements if statement.startswith("UPDATE ctl_instance")]) == 1
 
 
 @pytest.mark.anyio

@@ -87,7 +87,7 @@ async def test_heartbeats_postpone_an_expiry(clock: ManualClock) -> None:
             await registry.heartbeat(sent())
         beat = clock.now()
         alive(registry, clock, 61)
-        assert [each.time for each in (await changes(registry))[1:]] == [beat + TIMEOUT]
+        assert [change.time for change in (await changes(registry))[1:]] == [beat + TIMEOUT]
 
 
 async def test_a_tick_checks_a_limited_number_of_instances(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ async def test_a_tick_checks_a_limited_number_of_instances(clock: ManualClock, m
             alive(registry, clock, 1)
             expired.append(len(await transitions(registry)) - 5)
         assert expired == [2, 4, 5, 5]
-        assert len({each.time for each in (await changes(registry))[5:]}) == 1
+        assert len({change.time for change in (await changes(registry))[5:]}) == 1
 
 
 async def test_a_held_instance_that_stays_silent_expires_when_the_hold_ends(clock: ManualClock) -> None:
@@ -115,7 +115,7 @@ async def test_a_held_instance_that_stays_silent_expires_when_the_hold_ends(cloc
         alive(registry, clock, 59)
         assert len(await transitions(registry)) == 2
         alive(registry, clock, 1)
-        assert [(each.key, each.time) for each in (await changes(registry))[2:]] == [(KEY, back + TIMEOUT)]
+        assert [(change.key, change.time) for change in (await changes(registry))[2:]] == [(KEY, back + TIMEOUT)]
 
 
 async def test_an_expiry_before_the_outage_is_announced_although_others_are_held(clock: ManualClock) -> None:
@@ -129,7 +129,7 @@ async def test_an_expiry_before_the_outage_is_announced_although_others_are_held
             registry._state.tick(clock.now())
         clock.advance(90)
         registry.tick()
-        assert [(each.key, each.time) for each in (await changes(registry))[2:]] == [(KEY, beat + TIMEOUT)]
+        assert [(change.key, change.time) for change in (await changes(registry))[2:]] == [(KEY, beat + TIMEOUT)]
 
 
 async def test_a_clock_that_is_set_back_postpones_no_expiry(clock: ManualClock) -> None:
@@ -153,7 +153,7 @@ async def test_a_heartbeat_by_a_clock_that_was_set_back_expires_by_that_clock(cl
     beat = clock.now()
     clock.advance(61)
     await registry.announce()
-    assert [each.time for each in (await changes(registry))[1:]] == [beat + TIMEOUT]
+    assert [change.time for change in (await changes(registry))[1:]] == [beat + TIMEOUT]
 
 
 # --- what has long been gone --------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ async def test_a_sweep_writes_an_event_for_each_removal(clock: ManualClock) -> N
     last = await changes(registry)
     assert (last[-1].old, last[-1].new, last[-1].cause.verb) == ("unhealthy", "absent", "prune")
     assert (last[-1].cause.actor.kind, last[-1].cause.actor.address) == (ActorKind.HOUSEKEEPING, None)
-    assert [each.key for each in last].count(sent(port=1).key) == 2, "no event for a tombstone"
+    assert [change.key for change in last].count(sent(port=1).key) == 2, "no event for a tombstone"
 
 
 # --- restarts -----------------------------------------------------------------------------------------------------
@@ -186,7 +186,11 @@ async def test_a_closed_registry_continues_its_stream(clock: ManualClock, path: 
         assert await registry.events() == before
         await registry.undrain(KEY)
         after = await registry.events(after=before.last_id)
-        assert (after.stream, after.missed, [each.id for each in after.events]) == ("one", False, [before.last_id + 1])
+        assert (after.stream, after.missed, [event.id for event in after.events]) == (
+            "one",
+            False,
+            [before.last_id + 1],
+        )
 
 
 async def test_after_a_kill_the_stream_is_a_new_one(clock: ManualClock, path: Path) -> None:
@@ -258,12 +262,12 @@ async def test_a_snapshot_of_version_1_is_read(clock: ManualClock, path: Path) -
     write(path, orjson.dumps(document))
     async with registry_of(clock, path) as registry:
         registry.tick()
-        listed = [(each.instance.key.port, each.state) for each in (await registry.list()).entries]
+        listed = [(entry.instance.key.port, entry.state) for entry in (await registry.list()).entries]
         assert listed == list(zip(range(1, 5), ("healthy", "drained", "unhealthy", "deregistered"), strict=True))
         assert await transitions(registry) == []
         await registry.heartbeat(sent(port=3))
         alive(registry, clock, 61)
-        assert [(each.key.port, each.old, each.new) for each in await changes(registry)] == [
+        assert [(change.key.port, change.old, change.new) for change in await changes(registry)] == [
             (3, "unhealthy", "healthy"),
             (1, "healthy", "unhealthy"),
             (2, "drained", "unhealthy"),
@@ -315,7 +319,7 @@ async def test_drains_that_wait_share_writes(clock: ManualClock, path: Path) -> 
         for port in range(1, 51):
             await registry.register(sent(port=port))
         await asyncio.gather(*(registry.drain(sent(port=port).key) for port in range(1, 51)))
-        assert not any(each.enabled for each in file.read().instances)
+        assert not any(instance.enabled for instance in file.read().instances)
         assert file.writes <= 3
         writes = file.writes
         await registry.drain(sent(port=1).key)
@@ -330,7 +334,7 @@ async def test_a_caller_that_gives_up_cancels_no_write_of_others(clock: ManualCl
         await asyncio.sleep(0)
         calls[0].cancel()
         assert await calls[1]
-        assert not any(each.enabled for each in SnapshotFile(path).read().instances)
+        assert not any(instance.enabled for instance in SnapshotFile(path).read().instances)
 
 
 async def test_a_drain_that_cannot_be_stored_raises_and_is_in_force(
@@ -343,7 +347,7 @@ async def test_a_drain_that_cannot_be_stored_raises_and_is_in_force(
         for _ in range(2):  # a repeated one is not stored either
             with pytest.raises(RegistryUnavailable, match=r"in force, but not stored: .*No space left on device"):
                 await registry.drain(KEY)
-        assert [each.state for each in (await registry.list()).entries] == [InstanceState.DRAINED]
+        assert [entry.state for entry in (await registry.list()).entries] == [InstanceState.DRAINED]
         new.unlink()
         assert await registry.drain(KEY)
         assert not SnapshotFile(path).read().instances[0].enabled

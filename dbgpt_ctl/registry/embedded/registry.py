@@ -235,11 +235,9 @@ class EmbeddedModelRegistry(ModelRegistry):
         if self._snapshot_file is None:
             return None
         changes = self._state.changes
-        try:
-            await self._snapshot_file.write_latest(lambda: self._state.snapshot(complete=self._closed))
-        except OSError as error:
+        if error := await self._snapshot_file.write_latest(lambda: self._state.snapshot(complete=self._closed)):
             reason = f"{self._snapshot_file.path}: {error.strerror}"
-            log.error("snapshot %s", reason)  # noqa: TRY400 - the cause is known
+            log.error("snapshot %s", reason)
             return reason
         self._stored_changes = max(self._stored_changes, changes)
         return None

@@ -87,16 +87,14 @@ class SnapshotFile:
             os.fsync(file.fileno())
         self._new.replace(self.path)
 
-    async def write_latest(self, state: Callable[[], Snapshot]) -> None:
-        """Writes `state()` in a thread. When it returns, the file holds every change before the call.
+    async def write_latest(self, state: Callable[[], Snapshot]) -> OSError | None:
+        """Writes `state()` in a thread. When it returns None, the file holds every change before the call.
 
-        Concurrent calls share one write, and only one runs at a time: two would use the same new file. Raises OSError.
+        Concurrent calls share one write, and only one runs at a time: two would use the same new file.
         """
         if self._next is None:
             self._next = asyncio.create_task(self._write_after(self._running, state), name="snapshot")
-        error = await asyncio.shield(self._next)  # the other callers still need the write when this one is cancelled
-        if error is not None:
-            raise error
+        return await asyncio.shield(self._next)  # the other callers still need the write when this one is cancelled
 
     async def _write_after(
         self, running: asyncio.Task[OSError | None] | None, state: Callable[[], Snapshot]

@@ -180,15 +180,12 @@ def _checked(address: str | None, request_timeout: str | None, token_file: str |
         seconds = parse_duration("--request-timeout", request_timeout) if request_timeout else None
         changes["request_timeout"] = None if seconds is None else f"{seconds:g}"
     if token_file is not None:
-        changes["token_file"] = _absolute(token_file) if token_file else None
+        if token_file and not token_file.startswith("~"):
+            token_file = os.path.abspath(token_file)  # noqa: PTH100 - resolve() would follow links
+        if token_file:
+            read_token(token_file)
+        changes["token_file"] = token_file or None
     return changes
-
-
-def _absolute(path: str) -> str:
-    """The path of a token file, independent of the current folder. Raises UsageError for a file without a token."""
-    absolute = path if path.startswith("~") else os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
-    read_token(absolute)
-    return absolute
 
 
 def _object(context: Context, contexts: Contexts) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.tracing.writer import BatchSink
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dbgpt_ctl.tracing.span import Span
 
@@ -46,21 +46,18 @@ class ClassSink(BatchSink):
 
     def write(self, spans: Sequence[Span]) -> None:
         for span in spans:
-            try:
-                self._sink.append(span)
-            except Exception as error:  # noqa: BLE001 - foreign code
-                self._log_once(error)
+            self._call(self._sink.append, span)
 
     def close(self) -> None:
-        try:
-            self._sink.close()
-        except Exception as error:  # noqa: BLE001 - as above
-            self._log_once(error)
+        self._call(self._sink.close)
 
-    def _log_once(self, error: Exception) -> None:
-        if not self._logged:
-            self._logged = True
-            log.error("tracing to %s fails; further errors of it are not logged", self, exc_info=error)
+    def _call(self, method: Callable[..., None], *args: Span) -> None:
+        try:
+            method(*args)
+        except Exception:  # foreign code
+            if not self._logged:
+                self._logged = True
+                log.exception("tracing to %s fails; further errors of it are not logged", self)
 
 
 def load_sink(name: str) -> SpanSink:

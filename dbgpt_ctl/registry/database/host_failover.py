@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from sqlalchemy.engine import Dialect, ExceptionContext
 
-    from dbgpt_ctl.database_hosts import DatabaseHost, DatabaseHosts
+    from dbgpt_ctl.database_hosts import DatabaseHosts
     from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ def try_hosts(engine: Engine, hosts: DatabaseHosts, dialect: DatabaseDialect) ->
         error = context.original_exception
         if dialect.error_code(error) in dialect.cannot_serve:
             context.is_disconnect = True  # the pool then gives up all its connections
-        host = _host_of(context)
+        connection = context.connection
+        host = getattr(connection.connection.driver_connection, _HOST, None) if connection is not None else None
         if context.is_disconnect and host is not None:
             if host == hosts.current:
                 _LOG.info("database host %s is left: %s", host, " ".join(str(error).split()))
@@ -72,10 +73,3 @@ def _connect_to_first(
             return connection
     assert failure is not None  # noqa: S101 - there is at least one host
     raise failure
-
-
-def _host_of(context: ExceptionContext) -> DatabaseHost | None:
-    if context.connection is None:
-        return None
-    driver = context.connection.connection.driver_connection
-    return getattr(driver, _HOST, None)

@@ -128,7 +128,8 @@ def read_dbgpt_table(connection: Connection) -> DbgptTable | None:
         except InvalidInstance as error:
             refused.append(RefusedRow(row["id"], error.field, str(error)))
             continue
-        age = _recency(row)
+        # SQLite has texts for times, and the text of MySQL's times sorts in the same way.
+        age = str(row["last_heartbeat"] or ""), str(row["gmt_modified"] or ""), row["id"]
         if sent.key not in newest or newest[sent.key][0] < age:
             newest[sent.key] = age, Candidate(sent, bool(row["healthy"]))
     return DbgptTable(count, tuple(newest[key][1] for key in sorted(newest)), tuple(refused))
@@ -170,11 +171,6 @@ def new_candidates(candidates: Sequence[Candidate], connection: Connection) -> l
     for batch in batches([candidate.sent.key for candidate in candidates], BATCH):
         known.update(map(tuple, connection.execute(select(*IDENTITY).where(is_one_of(batch)))))
     return [candidate for candidate in candidates if candidate.sent.key not in known]
-
-
-def _recency(row: Any) -> tuple[str, str, int]:
-    """Orders rows of one instance. SQLite has texts for times, and the text of MySQL's times sorts in the same way."""
-    return str(row["last_heartbeat"] or ""), str(row["gmt_modified"] or ""), row["id"]
 
 
 def _import(batch: Sequence[Candidate], time: RegistryTime, connection: Connection) -> list[Candidate]:

@@ -25,7 +25,7 @@ from dbgpt_ctl.registry.database.tables.instances import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -59,7 +59,10 @@ class Writer:
         """
         done = self._store_plain_heartbeats(commands)
         others = [command for command in commands if command.key not in done]
-        answers = iter(self._store_in_transaction(others) if others else ())
+        answers: Iterator[Answer | Exception] = iter(())
+        if others:
+            answers = iter(self._database.write(partial(self._run_transaction, others)))
+            self._capacity.committed()
         return [True if command.key in done else next(answers) for command in commands]
 
     def _store_plain_heartbeats(self, commands: Sequence[Command]) -> set[InstanceKey]:
@@ -71,11 +74,6 @@ class Writer:
             work = partial(store_plain_heartbeats, keys=keys, registered=registered, now=now, timeout=timeout)
             done.update(self._database.write_at_once(work))
         return done
-
-    def _store_in_transaction(self, commands: Sequence[Command]) -> Sequence[Answer | Exception]:
-        answers = self._database.write(partial(self._run_transaction, commands))
-        self._capacity.committed()
-        return answers
 
     def _run_transaction(self, commands: Sequence[Command], connection: Connection) -> Sequence[Answer | Exception]:
         self._capacity.begin()

@@ -77,7 +77,10 @@ class MySQL(DatabaseDialect):
         in autocommit: that saves a round trip for each.
         """
         if ssl_ca:
-            _require_certificates(ssl_ca)
+            try:
+                ssl.create_default_context(cafile=ssl_ca)
+            except OSError as error:  # an SSLError is one
+                raise UsageError(f"registry_db_ssl_ca {ssl_ca} cannot be used: {error.strerror or error}") from None
         lock = timeouts.lock
         arguments = {
             "charset": "utf8mb4",
@@ -118,13 +121,6 @@ class MySQL(DatabaseDialect):
         if not ready:
             connection.close()
             raise connection.OperationalError(_NOT_READY, "the node is not part of the cluster")
-
-
-def _require_certificates(ssl_ca: str) -> None:
-    try:
-        ssl.create_default_context(cafile=ssl_ca)
-    except OSError as error:  # an SSLError is one
-        raise UsageError(f"registry_db_ssl_ca {ssl_ca} cannot be used: {error.strerror or error}") from None
 
 
 def _see_writes_of_other_nodes(connection: Any, _: object) -> None:

@@ -23,8 +23,20 @@ Result = tuple[ModelInstance | None, bool]
 """The new facts and the answer."""
 
 
+class _Command:
+    """What all commands have. The name of a class is its verb."""
+
+    __slots__ = ()
+    actor: Actor
+    reason: str | None = None
+
+    @property
+    def cause(self) -> Cause:
+        return Cause(type(self).__name__.lower(), self.actor, self.reason)
+
+
 @dataclass(frozen=True, slots=True)
-class Register:
+class Register(_Command):
     """A register; its answer is True."""
 
     sent: Registration
@@ -34,16 +46,12 @@ class Register:
     def key(self) -> InstanceKey:
         return self.sent.key
 
-    @property
-    def cause(self) -> Cause:
-        return Cause("register", self.actor)
-
     def apply(self, stored: ModelInstance | None, now: datetime) -> Result:
         return (ModelInstance.first(self.sent, now) if stored is None else stored.registered(self.sent, now)), True
 
 
 @dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(_Command):
     """A heartbeat; its answer is False when it is refused, because it is late: it comes after a deregister (rule 4)."""
 
     sent: Registration
@@ -53,42 +61,30 @@ class Heartbeat:
     def key(self) -> InstanceKey:
         return self.sent.key
 
-    @property
-    def cause(self) -> Cause:
-        return Cause("heartbeat", self.actor)
-
     def apply(self, stored: ModelInstance | None, now: datetime) -> Result:
         after = ModelInstance.first(self.sent, now) if stored is None else stored.with_heartbeat(now)
         return after, after.deregistered_at is None
 
 
 @dataclass(frozen=True, slots=True)
-class Deregister:
+class Deregister(_Command):
     """A deregister; its answer is False when there never was such an instance."""
 
     key: InstanceKey
     remove: bool = False
     actor: Actor = WORKER
 
-    @property
-    def cause(self) -> Cause:
-        return Cause("deregister", self.actor)
-
     def apply(self, stored: ModelInstance | None, now: datetime) -> Result:
         return (None, False) if stored is None else (stored.deregistered(now, remove=self.remove), True)
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(_Command):
     """A drain; its answer is False when the instance is in no list."""
 
     key: InstanceKey
     reason: str | None = None
     actor: Actor = OPERATOR
-
-    @property
-    def cause(self) -> Cause:
-        return Cause("drain", self.actor, self.reason)
 
     def apply(self, stored: ModelInstance | None, now: datetime) -> Result:
         if stored is None or stored.removed:
@@ -97,15 +93,11 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class Undrain:
+class Undrain(_Command):
     """The end of a drain; its answer is False when the instance is in no list."""
 
     key: InstanceKey
     actor: Actor = OPERATOR
-
-    @property
-    def cause(self) -> Cause:
-        return Cause("undrain", self.actor)
 
     def apply(self, stored: ModelInstance | None, now: datetime) -> Result:  # noqa: ARG002 - as in the others
         return (None, False) if stored is None or stored.removed else (stored.undrained(), True)

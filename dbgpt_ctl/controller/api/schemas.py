@@ -185,7 +185,7 @@ class Prune(BaseModel):
     """What to forget."""
 
     older_than_secs: float = doc("Gone for longer than this.", 86_400.0, ge=0, le=int(MAX_AGE_SECS))
-    dry_run: bool | None = doc("Only report which; null means false.", True, default=False)
+    dry_run: bool = doc("Only report which.", True, default=False)
 
 
 class Versioned(BaseModel):

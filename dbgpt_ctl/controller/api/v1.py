@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from fastapi import Request
 
     from dbgpt_ctl.controller.controller import Controller
-    from dbgpt_ctl.domain.events import Event, EventPage
     from dbgpt_ctl.domain.instance import ListedInstance
     from dbgpt_ctl.registry.contract import Lookup
 
@@ -124,16 +123,16 @@ class ApiEndpoints:
     async def events(self, request: Request) -> Response:
         """Changes of state in order of id: the first `limit` after the id `after`; without `after` the last `limit`."""
         query = request.query_params
-        after, limit, instance_filter = query.get("after"), query.get("limit"), InstanceFilter.parse(query)
-        page, events = await self._events(
-            instance_filter,
-            after=parse_whole_number("after", after, 0, MAX_EVENT_ID) if after else None,
-            since=parse_since(query.get("since")),
-            limit=parse_whole_number("limit", limit, 1, MAX_LIMIT) if limit else DEFAULT_LIMIT,
-        )
-        return _answer(
-            stream=page.stream, last_id=page.last_id, missed=page.missed, events=list(map(event_object, events))
-        )
+        instance_filter, since = InstanceFilter.parse(query), parse_since(query.get("since"))
+        after = parse_whole_number("after", query["after"], 0, MAX_EVENT_ID) if query.get("after") else None
+        limit = parse_whole_number("limit", query["limit"], 1, MAX_LIMIT) if query.get("limit") else DEFAULT_LIMIT
+        # A registry filters by a whole identity only; a filter by less is applied here, to all events.
+        key = instance_filter.key
+        most = limit if key is not None or instance_filter == InstanceFilter() else MAX_LIMIT
+        page = await self._controller.registry.events(after=after, since=since, key=key, limit=most)
+        matching = [event for event in page.events if instance_filter.matches(event.change.key)]
+        events = map(event_object, matching[-limit:] if after is None else matching[:limit])
+        return _answer(stream=page.stream, last_id=page.last_id, missed=page.missed, events=list(events))
 
     async def status(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """The state of this controller and of its registry, and the number of instances by model and state."""
@@ -161,18 +160,6 @@ class ApiEndpoints:
         instance_filter = InstanceFilter.parse(request.query_params)
         cursor = Cursor.parse(request.headers.get("last-event-id") or request.query_params.get("cursor"))
         return WatchResponse(await self._controller.feed.subscribe(instance_filter, cursor))
-
-    async def _events(
-        self, instance_filter: InstanceFilter, *, limit: int, **query: Any
-    ) -> tuple[EventPage, list[Event]]:
-        """A registry filters by a whole identity only; a filter by less is applied here, to all events."""
-        registry = self._controller.registry
-        if instance_filter.key is not None or instance_filter == InstanceFilter():
-            page = await registry.events(key=instance_filter.key, limit=limit, **query)
-            return page, list(page.events)
-        page = await registry.events(limit=MAX_LIMIT, **query)
-        events = [event for event in page.events if instance_filter.matches(event.change.key)]
-        return page, events[-limit:] if query["after"] is None else events[:limit]
 
     def _drained(self, found: Lookup) -> Response:
         return _answer(instance=known_object(found.entry), durable=self._controller.registry.describe().durable)

@@ -33,7 +33,6 @@ class Capacity:
         self._counted_at: datetime | None = None
         self._tombstones: list[ModelInstance] = []
         self._searched_at: datetime | None = None
-        self._uncommitted = False
 
     def remaining(self, connection: Connection, now: datetime) -> int:
         """Rows that may still be inserted."""
@@ -49,16 +48,6 @@ class Capacity:
     def note_tombstone(self) -> None:
         """Notes that there is a tombstone that the last search did not find."""
         self._searched_at = None
-
-    def begin(self) -> None:
-        """A transaction begins. Without a commit of the one before, what was noted in it may not be so."""
-        if self._uncommitted:
-            self._counted_at = self._searched_at = None
-        self._uncommitted = True
-
-    def committed(self) -> None:
-        """The transaction is committed."""
-        self._uncommitted = False
 
     def reclaim(
         self, connection: Connection, now: datetime, timeout: timedelta, *, keep: Collection[InstanceKey]

@@ -13,6 +13,7 @@ from sqlalchemy import update
 from dbgpt_ctl.domain.commands import Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.contract import Lookup
+from dbgpt_ctl.registry.database.capacity import Capacity
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import write_events
 from dbgpt_ctl.registry.database.tables.instances import (
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Change
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.lifecycle import Evaluation
-    from dbgpt_ctl.registry.database.capacity import Capacity
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.instances import RegisteredValues
     from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
@@ -61,8 +61,8 @@ class Writer:
         others = [command for command in commands if command.key not in done]
         answers: Iterator[Answer | Exception] = iter(())
         if others:
-            answers = iter(self._database.write(partial(self._run_transaction, others)))
-            self._capacity.committed()
+            stored, self._capacity = self._database.write(partial(self._run_transaction, others))
+            answers = iter(stored)
         return [True if command.key in done else next(answers) for command in commands]
 
     def _store_plain_heartbeats(self, commands: Sequence[Command]) -> set[InstanceKey]:
@@ -75,9 +75,12 @@ class Writer:
             done.update(self._database.write_at_once(work))
         return done
 
-    def _run_transaction(self, commands: Sequence[Command], connection: Connection) -> Sequence[Answer | Exception]:
-        self._capacity.begin()
-        return _Transaction(connection, self._time, self._capacity).run(commands)
+    def _run_transaction(
+        self, commands: Sequence[Command], connection: Connection
+    ) -> tuple[Sequence[Answer | Exception], Capacity]:
+        # Without a commit, what this transaction counts may not be so: the next one counts anew.
+        capacity, self._capacity = self._capacity, Capacity(self._capacity.max_instances)
+        return _Transaction(connection, self._time, capacity).run(commands), capacity
 
 
 def plain_heartbeats(commands: Sequence[Command]) -> Sequence[tuple[RegisteredValues | None, Collection[InstanceKey]]]:

@@ -68,7 +68,7 @@ def store_plain_heartbeats(
     condition, values = _plain_condition(connection, keys, registered, now, timeout)
     dialect = DIALECTS[connection.dialect.name]
     time = dialect.mark if now else dialect.current_time
-    times = _parameters(connection, now) if now else []
+    times = values[:1] if now else ()  # `now` comes first in the condition, too
     # This runs for every heartbeat of the cluster. To build and compile it as an expression takes twice the time of all
     # the rest.
     stored = connection.exec_driver_sql(

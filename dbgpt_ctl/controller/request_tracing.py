@@ -10,8 +10,8 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl import traceparent
-from dbgpt_ctl.controller.api.params import REGISTRATION
 from dbgpt_ctl.controller.api.problems import InternalError
+from dbgpt_ctl.controller.api.request import REGISTRATION
 from dbgpt_ctl.domain.fields import parse_bool, parse_key, sent_fields
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import CtlError, UsageError

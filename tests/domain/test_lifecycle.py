@@ -1,4 +1,4 @@
-"""The state of an instance at a time (rules 2, 3, 4 and 8). No registry."""
+"""The states of an instance at a time (rules 2, 3, 4 and 8), and the commands that change it. No registry."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from datetime import datetime, timedelta
 import pytest
 
 from dbgpt_ctl.domain.events import EXPIRED as BY_EXPIRY
-from dbgpt_ctl.domain.events import OPERATOR, WORKER, Cause
+from dbgpt_ctl.domain.events import OPERATOR, WORKER, Actor, ActorKind, Cause
 from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
 from dbgpt_ctl.domain.lifecycle import (
+    Command,
+    Deregister,
+    Drain,
     Evaluation,
+    Heartbeat,
+    Register,
+    Undrain,
     is_forgotten,
     is_long_gone,
     may_expire,
@@ -23,6 +29,8 @@ from tests.support.clock import START
 
 MICRO = timedelta(microseconds=1)
 CAUSE = Cause("register", WORKER)
+SOMEBODY = Actor(ActorKind.OPERATOR, "192.0.2.7")
+FIRST = ModelInstance.first(SENT, LATER)
 
 
 @pytest.mark.parametrize(
@@ -202,3 +210,60 @@ def test_a_command_is_announced_with_the_state_at_the_time() -> None:
     assert (announced, change.old, change.new) == (HEALTHY, "absent", "healthy")
     _, (removal,) = evaluation(LATER).announce_command(HEALTHY, None, CAUSE)
     assert (removal.old, removal.new) == ("healthy", "absent")
+
+
+@pytest.mark.parametrize(
+    ("command", "stored", "after", "answer"),
+    [
+        pytest.param(Register(SENT), None, FIRST, True, id="register a new one"),
+        pytest.param(Register(SENT), HEALTHY, HEALTHY.registered(SENT, LATER), True, id="register a known one"),
+        pytest.param(Register(SENT), DEREGISTERED, DEREGISTERED.registered(SENT, LATER), True, id="revive"),
+        pytest.param(Register(SENT), TOMBSTONE, FIRST, True, id="register a removed one"),
+        pytest.param(Heartbeat(SENT), None, FIRST, True, id="heartbeat of an unknown one"),
+        pytest.param(Heartbeat(SENT), HEALTHY, HEALTHY.with_heartbeat(LATER), True, id="heartbeat"),
+        pytest.param(Heartbeat(SENT), DISABLED, DISABLED.with_heartbeat(LATER), True, id="heartbeat of a drained one"),
+        pytest.param(
+            Heartbeat(SENT), DEREGISTERED, DEREGISTERED.with_heartbeat(LATER), False, id="a late heartbeat is refused"
+        ),
+        pytest.param(Heartbeat(SENT), TOMBSTONE, TOMBSTONE.with_heartbeat(LATER), False, id="and after a removal"),
+        pytest.param(Deregister(KEY), None, None, False, id="deregister an unknown one"),
+        pytest.param(
+            Deregister(KEY), HEALTHY, HEALTHY.deregistered(LATER, remove=False), True, id="deregister a known one"
+        ),
+        pytest.param(
+            Deregister(KEY, remove=True), HEALTHY, HEALTHY.deregistered(LATER, remove=True), True, id="remove"
+        ),
+        pytest.param(Deregister(KEY), TOMBSTONE, TOMBSTONE, True, id="deregister a removed one"),
+        pytest.param(Drain(KEY), None, None, False, id="drain an unknown one"),
+        pytest.param(Drain(KEY), TOMBSTONE, None, False, id="drain a removed one"),
+        pytest.param(
+            Drain(KEY, "disk", SOMEBODY),
+            HEALTHY,
+            HEALTHY.drained(LATER, by="192.0.2.7", reason="disk"),
+            True,
+            id="drain",
+        ),
+        pytest.param(Undrain(KEY), None, None, False, id="undrain an unknown one"),
+        pytest.param(Undrain(KEY), TOMBSTONE, None, False, id="undrain a removed one"),
+        pytest.param(Undrain(KEY), DISABLED, DISABLED.undrained(), True, id="undrain"),
+    ],
+)
+def test_a_command_gives_the_new_facts_and_the_answer(
+    command: Command, stored: ModelInstance | None, after: ModelInstance | None, *, answer: bool
+) -> None:
+    assert command.apply(stored, LATER) == (after, answer)
+    assert command.key == KEY
+
+
+@pytest.mark.parametrize(
+    ("command", "verb", "actor", "reason"),
+    [
+        (Register(SENT), "register", WORKER, None),
+        (Heartbeat(SENT), "heartbeat", WORKER, None),
+        (Deregister(KEY, actor=SOMEBODY), "deregister", SOMEBODY, None),
+        (Drain(KEY, "disk"), "drain", OPERATOR, "disk"),
+        (Undrain(KEY), "undrain", OPERATOR, None),
+    ],
+)
+def test_the_cause_of_an_event(command: Command, verb: str, actor: Actor, reason: str | None) -> None:
+    assert command.cause == (verb, actor, reason)

@@ -14,7 +14,7 @@ import orjson
 from fastapi.responses import Response
 from starlette.datastructures import QueryParams
 
-from dbgpt_ctl.controller.api.params import caller, registration
+from dbgpt_ctl.controller.api.request import caller, registration
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import wire_object
 from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_model_name_filter

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dbgpt_ctl.controller.api.params import DEFAULT_LIMIT, MAX_AGE_SECS, MAX_EVENT_ID, MAX_LIMIT
+from dbgpt_ctl.controller.api.v1_params import DEFAULT_LIMIT, MAX_AGE_SECS, MAX_EVENT_ID, MAX_LIMIT
 from dbgpt_ctl.domain.events import ABSENT, ActorKind
 from dbgpt_ctl.domain.fields import MAX_PORT, MAX_REASON_CHARS, MAX_TEXT_CHARS
 from dbgpt_ctl.domain.instance import InstanceState

@@ -16,23 +16,22 @@ import orjson
 from fastapi.responses import Response
 
 import dbgpt_ctl
-from dbgpt_ctl.controller.api.params import (
+from dbgpt_ctl.controller.api.problems import UnknownInstance
+from dbgpt_ctl.controller.api.request import caller, json_object
+from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
+from dbgpt_ctl.controller.api.serializers import event_object, iso, known_object
+from dbgpt_ctl.controller.api.v1_params import (
     DEFAULT_LIMIT,
     MAX_EVENT_ID,
     MAX_LIMIT,
     Cursor,
     InstanceFilter,
-    caller,
-    json_object,
     parse_older_than,
     parse_since,
     parse_switch,
     parse_whole_number,
     reject_unknown_fields,
 )
-from dbgpt_ctl.controller.api.problems import UnknownInstance
-from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
-from dbgpt_ctl.controller.api.serializers import event_object, iso, known_object
 from dbgpt_ctl.controller.watch.subscriber import WatchResponse
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.fields import parse_key, parse_reason

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi.responses import StreamingResponse
 
-from dbgpt_ctl.controller.api.params import Cursor
+from dbgpt_ctl.controller.api.v1_params import Cursor
 from dbgpt_ctl.controller.watch import sse
 from dbgpt_ctl.errors import CtlError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from dbgpt_ctl.controller.api.params import InstanceFilter
+    from dbgpt_ctl.controller.api.v1_params import InstanceFilter
     from dbgpt_ctl.controller.watch.sse import EventRing
     from dbgpt_ctl.domain.events import EventPage
 

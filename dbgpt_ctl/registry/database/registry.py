@@ -8,8 +8,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from dbgpt_ctl.domain.commands import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.domain.events import OPERATOR, WORKER
+from dbgpt_ctl.domain.lifecycle import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.domain.registry_outage import TICK_SECS
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.background import BackgroundTasks
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.database_hosts import DatabaseHost
-    from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
+    from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from sqlalchemy import update
 
-from dbgpt_ctl.domain.commands import Drain, Heartbeat, Register, Undrain
+from dbgpt_ctl.domain.lifecycle import Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.contract import Lookup
 from dbgpt_ctl.registry.database.capacity import Capacity
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.events import Change
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
-    from dbgpt_ctl.domain.lifecycle import Evaluation
+    from dbgpt_ctl.domain.lifecycle import Command, Evaluation
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.instances import RegisteredValues
     from dbgpt_ctl.registry.database.tables.pulse import RegistryTime

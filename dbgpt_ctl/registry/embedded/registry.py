@@ -8,10 +8,18 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.commands import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.domain.events import HOUSEKEEPING, OPERATOR, WORKER, Cause
 from dbgpt_ctl.domain.instance import BEATING, ListedInstance
-from dbgpt_ctl.domain.lifecycle import Evaluation, is_long_gone, may_expire
+from dbgpt_ctl.domain.lifecycle import (
+    Deregister,
+    Drain,
+    Evaluation,
+    Heartbeat,
+    Register,
+    Undrain,
+    is_long_gone,
+    may_expire,
+)
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse, moved_back
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
@@ -25,9 +33,9 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.clock import Clock
-    from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance, Registration
+    from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
 

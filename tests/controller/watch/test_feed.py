@@ -10,7 +10,7 @@ import pytest
 
 from dbgpt_ctl.addresses import parse_address
 from dbgpt_ctl.client.watch import read_messages
-from dbgpt_ctl.controller.api.params import Cursor, InstanceFilter
+from dbgpt_ctl.controller.api.v1_params import Cursor, InstanceFilter
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable, TooManyWatchers

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 
-from dbgpt_ctl.domain.commands import Deregister, Drain, Heartbeat, Register, Undrain
+from dbgpt_ctl.domain.lifecycle import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.registry.database.writer import plain_heartbeats
 from tests.registry.backends import Backend, only, sent, states
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.domain.commands import Command
     from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
     from dbgpt_ctl.registry.database.tables.instances import RegisteredValues
     from tests.support.clock import ManualClock

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.api.params import (
-    MAX_BODY_BYTES,
-    Cursor,
-    InstanceFilter,
-    parse_since,
-    reject_unknown_fields,
-)
-from dbgpt_ctl.domain.instance import InstanceKey
-from dbgpt_ctl.errors import InvalidInstance
+from dbgpt_ctl.controller.api.request import MAX_BODY_BYTES
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.controller.conftest import TIMEOUT
 from tests.support.server import running_controller
@@ -227,63 +218,3 @@ def test_a_body_that_is_declared_too_large_is_not_waited_for(url: str) -> None:
 )
 def test_what_is_not_there(http: httpx.Client, method: str, path: str, status: int, code: str) -> None:
     assert assert_refused(http.request(method, path), http, statuses=(status,))["code"] == code
-
-
-ONE = InstanceKey("qwen@llm", "10.0.0.4", 8001)
-
-
-@pytest.mark.parametrize(
-    ("query", "matches"),
-    [
-        ({}, True),
-        ({"model_name": "", "host": "", "port": "", "state": ""}, True),
-        ({"model_name": "qwen@llm"}, True),
-        ({"model_name": "qwen@llm", "host": "10.0.0.5"}, False),
-        ({"host": "10.0.0.4", "port": "8001"}, True),
-        ({"port": "8002"}, False),
-    ],
-)
-def test_a_filter_selects_what_matches_every_field(query: dict[str, str], matches: bool) -> None:
-    assert InstanceFilter.parse(query).matches(ONE) is matches
-
-
-def test_a_filter_knows_whether_it_selects_all_or_one() -> None:
-    assert InstanceFilter.parse({}) == InstanceFilter()
-    assert InstanceFilter.parse({"port": "8001"}).key is None
-    assert InstanceFilter.parse({"model_name": "qwen@llm", "host": "10.0.0.4", "port": "8001"}).key == ONE
-
-
-@pytest.mark.parametrize("text", ["", None, "s.0", "a.b.41"])
-def test_a_cursor_is_parsed_as_it_is_written(text: str | None) -> None:
-    cursor = Cursor.parse(text)
-    assert (str(cursor) if cursor else None) == (text or None)
-
-
-@pytest.mark.parametrize("text", ["s", ".1", "s.", "s.x", "s.-1", "s.9223372036854775808", "\x1b.1", "s" * 65 + ".1"])
-def test_a_wrong_cursor(text: str) -> None:
-    with pytest.raises(InvalidInstance, match="cursor"):
-        Cursor.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "time"),
-    [
-        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
-        ("2026-01-02T03:04:05 01:00", datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC)),
-        ("", None),
-    ],
-)
-def test_a_time_has_an_offset(text: str, time: datetime | None) -> None:
-    assert parse_since(text) == time
-
-
-@pytest.mark.parametrize("text", ["yesterday", "2026-01-02T03:04:05", "0001-01-01T00:00:00+23:00"])
-def test_a_wrong_time(text: str) -> None:
-    with pytest.raises(InvalidInstance, match="since"):
-        parse_since(text)
-
-
-def test_an_unknown_field_is_rejected() -> None:
-    assert reject_unknown_fields({"reason": "x"}, "reason") == {"reason": "x"}
-    with pytest.raises(InvalidInstance, match="'raeson' is not one of host, reason"):
-        reject_unknown_fields({"raeson": "x"}, "host", "reason")

@@ -1,4 +1,4 @@
-"""Parsing of requests: the caller, the body (a JSON object of bounded size), and each field of /api/v1.
+"""The parameters of /api/v1: each field of a query or of a body, checked.
 
 Every function raises InvalidInstance, which names the field, for a value that it does not accept. An empty field of a
 query counts as not given.
@@ -9,99 +9,19 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
-from dbgpt_ctl.domain.events import Actor, ActorKind
-from dbgpt_ctl.domain.fields import parse_host, parse_model_name_filter, parse_port, parse_registration, quoted
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, Registration
-from dbgpt_ctl.errors import BodyTooLarge, InvalidInstance, UnsupportedMediaType
+from dbgpt_ctl.domain.fields import parse_host, parse_model_name_filter, parse_port, quoted
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
+from dbgpt_ctl.errors import InvalidInstance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fastapi import Request
-
-
-MAX_BODY_BYTES = 64 * 1024
 MAX_AGE_SECS = 100 * 365.25 * 86_400
 """More than the age of any instance; a longer time would reach back beyond the year 1."""
 MAX_EVENT_ID = 2**63 - 1
 MAX_LIMIT = 10_000
 DEFAULT_LIMIT = 1000
 MAX_STREAM_CHARS = 64
-OPERATOR_HEADER = (b"x-ctl-actor", b"operator")
-JSON = b"application/json"
-REGISTRATION = "dbgpt_ctl.registration"
-"""Key in a request's scope: the Registration that its body holds, once it is parsed; a span shows it."""
-
-
-def caller(request: Request, kind: ActorKind = ActorKind.WORKER) -> Actor:
-    """The caller: an operator if a header says so, else of the given kind."""
-    client = request.scope.get("client")
-    is_operator = OPERATOR_HEADER in request.scope["headers"]
-    return Actor(ActorKind.OPERATOR if is_operator else kind, client[0] if client else None)
-
-
-async def registration(request: Request) -> Registration:
-    """The instance that the body describes. It is also noted in the scope of the request."""
-    parsed = request.scope[REGISTRATION] = parse_registration(await json_object(request))
-    return parsed
-
-
-async def json_object(request: Request) -> dict[str, Any]:
-    """The body. Raises UnsupportedMediaType, BodyTooLarge (before the whole body is read) and InvalidInstance."""
-    media_type, declared_length = _content_headers(request)
-    if media_type != JSON and not _is_json(media_type):
-        raise UnsupportedMediaType(
-            f"content type {quoted(media_type.decode('latin-1'))} is not JSON; send Content-Type: application/json"
-        )
-    if declared_length > MAX_BODY_BYTES:
-        raise _too_large()
-    try:
-        fields = orjson.loads(await _read(request))
-    except orjson.JSONDecodeError as error:
-        raise InvalidInstance("body", f"the body is not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise InvalidInstance("body", "the body is not a JSON object")
-    return fields
-
-
-def _content_headers(request: Request) -> tuple[bytes, int]:
-    """Content type and declared length. They are read from the scope, because Starlette's `Headers` costs a tenth of a
-    heartbeat.
-    """
-    media_type, length = b"", 0
-    for name, value in request.scope["headers"]:
-        if name == b"content-type":
-            media_type = value
-        elif name == b"content-length" and value.isdigit():
-            length = int(value)
-    return media_type, length
-
-
-async def _read(request: Request) -> bytearray:
-    body, more = bytearray(), True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":  # nobody reads the answer
-            raise InvalidInstance("body", "the caller closed the connection before the body was complete")
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
-        more = message.get("more_body", False)
-    return body
-
-
-def _is_json(media_type: bytes) -> bool:
-    """As strict as DB-GPT: a page in an operator's browser cannot send JSON to another site without that site's
-    consent, but it can send any other type.
-    """
-    essence = media_type.partition(b";")[0].strip().lower()
-    return essence == JSON or (essence.startswith(b"application/") and essence.endswith(b"+json"))
-
-
-def _too_large() -> BodyTooLarge:
-    return BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
 
 
 class InstanceFilter(NamedTuple):

@@ -36,15 +36,6 @@ class Declaration:
     """Those of weight, enabled, prompt_template and check_healthy that the file gives, in this order."""
 
 
-class InvalidFile(UsageError):
-    """The file contains mistakes; `problems` has a line for each."""
-
-    def __init__(self, name: str, problems: Sequence[str]) -> None:
-        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-        super().__init__(f"{count} in {name}; nothing was changed")
-        self.problems = problems
-
-
 def read_file(file: str | None, *, prune: bool) -> list[Declaration]:
     """The declarations in a file; `-` is standard input. Prints the mistakes, and raises UsageError with their count.
 
@@ -53,14 +44,14 @@ def read_file(file: str | None, *, prune: bool) -> list[Declaration]:
     if file is None:
         raise UsageError("give -f FILE; -f - reads standard input")
     name = "standard input" if file == "-" else file
-    try:
-        declarations = read_declarations(_read_bytes(file), name)
-    except InvalidFile as error:
-        for line in error.problems[:_MOST_PROBLEMS]:
-            say(line)
-        if len(error.problems) > _MOST_PROBLEMS:
-            say(f"and {len(error.problems) - _MOST_PROBLEMS} more")
-        raise
+    declarations, problems = read_declarations(_read_bytes(file), name)
+    for line in problems[:_MOST_PROBLEMS]:
+        say(line)
+    if len(problems) > _MOST_PROBLEMS:
+        say(f"and {len(problems) - _MOST_PROBLEMS} more")
+    if problems:
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        raise UsageError(f"{count} in {name}; nothing was changed")
     if not declarations and prune:
         raise UsageError(f"{name} declares no instances: --prune takes the models to prune from its instances")
     return declarations
@@ -81,16 +72,13 @@ def _read_bytes(file: str) -> bytes:
         raise UsageError(f"cannot read {quoted(file)}: it is not a valid file name") from None
 
 
-def read_declarations(data: bytes, name: str) -> list[Declaration]:
-    """The declarations in the content of the file `name`, in its order. Pure.
+def read_declarations(data: bytes, name: str) -> tuple[list[Declaration], list[str]]:
+    """The declarations in the content of the file `name`, in its order, and a line for each mistake. Pure.
 
-    Raises UsageError for what is neither YAML nor JSON, InvalidFile for all other mistakes together.
+    Raises UsageError for what is neither YAML nor JSON.
     """
     checker = _Checker(name)
-    declarations = checker.declarations(read_document(data, name))
-    if checker.problems:
-        raise InvalidFile(name, checker.problems)
-    return declarations
+    return checker.declarations(read_document(data, name)), checker.problems
 
 
 class _Checker:

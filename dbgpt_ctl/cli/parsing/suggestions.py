@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.completion.candidates import TYPES
@@ -23,17 +24,14 @@ class Suggestions:
 
     def __init__(self, client: ControllerClient) -> None:
         self._client = client
-        self._instances: tuple[KnownInstance, ...] | None = None
 
-    @property
+    @cached_property
     def instances(self) -> tuple[KnownInstance, ...]:
         """All registered instances; empty when the controller does not answer."""
-        if self._instances is None:
-            try:
-                self._instances = self._client.list().instances
-            except CtlError:
-                self._instances = ()
-        return self._instances
+        try:
+            return self._client.list().instances
+        except CtlError:
+            return ()
 
     def for_models(self, wanted: ModelFilter) -> str:
         """The end of a message that nothing matches: `; did you mean qwen3@llm?`, or empty."""

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
@@ -72,23 +72,18 @@ def _loop(client: ControllerClient, view: View, signals: SimpleQueue[Signal], in
         now = time.monotonic()
         _draw(view, now)
         until = min(now + TICK_SECS, max(view.requested_at + interval, now + LEAST_PAUSE_SECS))
-        received = _await_signal(signals, until - now)
-        if received == "change" or time.monotonic() >= view.requested_at + interval:
+        if _await_change(signals, until - now) or time.monotonic() >= view.requested_at + interval:
             _refresh(client, view)
 
 
-def _await_signal(signals: SimpleQueue[Signal], seconds: float) -> Signal | None:
-    """The signal that came within `seconds`; of several, `change` takes precedence."""
-    try:
-        received = signals.get(timeout=max(0.0, seconds))
-    except Empty:
-        return None
-    while True:
-        try:
-            other = signals.get_nowait()
-        except Empty:
-            return received
-        received = "change" if "change" in (received, other) else other
+def _await_change(signals: SimpleQueue[Signal], seconds: float) -> bool:
+    """Waits for signals, at most `seconds`. Whether there was a change among those that came."""
+    received: set[Signal] = set()
+    with suppress(Empty):
+        received.add(signals.get(timeout=max(0.0, seconds)))
+        while True:
+            received.add(signals.get_nowait())
+    return "change" in received
 
 
 def _refresh(client: ControllerClient, view: View) -> None:

@@ -77,7 +77,7 @@ def drain(
     when the --timeout of --wait is over.
     """
     text = _parse_reason(reason)
-    propagation = Propagation.over(session, timeout) if wait else None
+    propagation = Propagation(session, parse_duration("--timeout", timeout)) if wait else None
     with session.client() as client:
         keys = select_instances(client, session, references or [], model_type, host, force=force, verb="drain")
         call = partial(client.drain, reason=text)
@@ -177,13 +177,8 @@ class Propagation:
     session: Session
     timeout: float
     """Seconds for each instance."""
-    monotonic: Callable[[], float]
-    sleep: Callable[[float], None]
-
-    @classmethod
-    def over(cls, session: Session, timeout: str) -> Propagation:
-        """With the value of `--timeout`. Raises UsageError."""
-        return cls(session, parse_duration("--timeout", timeout), time.monotonic, time.sleep)
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
     def completed(self, outcome: Outcome) -> Outcome:
         """Waits until each controller offers an undrained instance to API servers, or none a drained one.

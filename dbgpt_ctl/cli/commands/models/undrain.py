@@ -11,6 +11,7 @@ from dbgpt_ctl.cli.framework.options import ModelType, ResultOutput  # noqa: TC0
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
+from dbgpt_ctl.cli.parsing.durations import parse_duration
 
 Force = Annotated[bool, typer.Option("--force", help="With --host: also instances of type service.")]
 Wait = Annotated[
@@ -34,7 +35,7 @@ def undrain(
 
     With --wait, exits with 5 when an instance gets no requests for another reason, or when --timeout is over.
     """
-    propagation = Propagation.over(session, timeout) if wait else None
+    propagation = Propagation(session, parse_duration("--timeout", timeout)) if wait else None
     with session.client() as client:
         keys = select_instances(client, session, references or [], model_type, host, force=force, verb="undrain")
         return run_for_each(keys, action_of(client, client.undrain, "undrained", session, propagation), output)

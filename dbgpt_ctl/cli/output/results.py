@@ -54,9 +54,14 @@ def attempt_all(keys: Sequence[InstanceKey], action: Action, form: OutputFormat)
     """The outcome for each key. Prints the lines of text and name, but no document and no exit code."""
     outcomes: list[Outcome] = []
     for key in keys:
-        outcomes.append(_attempt(key, action))
-        print_outcome(outcomes[-1], form)
-        if isinstance(outcomes[-1].error, ControllerUnreachable | NotAllowed):
+        try:
+            done = action(key)
+            outcome = Outcome(key, done) if isinstance(done, str) else done
+        except CtlError as error:
+            outcome = Outcome(key, FAILED, error)
+        outcomes.append(outcome)
+        print_outcome(outcome, form)
+        if isinstance(outcome.error, ControllerUnreachable | NotAllowed):
             break
     return outcomes + not_tried(keys[len(outcomes) :])
 
@@ -93,11 +98,3 @@ def print_outcome(outcome: Outcome, form: OutputFormat) -> None:
         print_lines([f"{reference_of(outcome.key)} {outcome.line or outcome.result}"])
     elif form is OutputFormat.NAME:
         print_lines([reference_of(outcome.key)])
-
-
-def _attempt(key: InstanceKey, action: Action) -> Outcome:
-    try:
-        done = action(key)
-    except CtlError as error:
-        return Outcome(key, FAILED, error)
-    return Outcome(key, done) if isinstance(done, str) else done

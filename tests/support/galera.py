@@ -170,6 +170,7 @@ def _create(node: GaleraNode, *, with_data: bool) -> None:
         node.install()
     else:
         (node.folder / "data").mkdir()
+        node.temporary.mkdir()
     if _UID:
         for path in (node.folder, *node.folder.rglob("*")):
             shutil.chown(path, _UID, _UID)

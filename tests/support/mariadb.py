@@ -61,15 +61,22 @@ class MariaDBServer:
     environ: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def temporary(self) -> Path:
+        """A server that starts deletes the temporary tables in this folder: with a common one, those of all servers."""
+        return self.folder / "tmp"
+
     def install(self) -> None:
         """Creates an empty data folder and the user, who may do everything."""
         installer = _program("mariadb-install-db")
         assert installer, missing_programs()
+        self.temporary.mkdir(parents=True)
         subprocess.run(
             [
                 installer,
                 "--no-defaults",
                 f"--datadir={self.folder / 'data'}",
+                f"--tmpdir={self.temporary}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
                 *_as_user(),
@@ -164,6 +171,7 @@ class MariaDBServer:
         return [
             "--no-defaults",
             f"--datadir={self.folder / 'data'}",
+            f"--tmpdir={self.temporary}",
             f"--socket={self.folder / 'sock'}",
             f"--pid-file={self.folder / 'pid'}",
             f"--init-file={self.folder / 'init.sql'}",

@@ -14,24 +14,23 @@ import pytest
 from scripts.structure import circles, imported_by, source_files
 from tests.support.process import ROOT
 
-FOUNDATION = {"errors", "clock", "database_hosts", "database_types", "traceparent", "domain"}
+FOUNDATION = {"errors", "clock", "databases", "traceparent", "domain"}
 VIEW = {"errors", "domain", "client", "cli.output", "cli.parsing"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
-    "database_hosts": set(),
-    "database_types": set(),
+    "databases": set(),
     "traceparent": set(),
     "addresses": {"errors", "settings.masking"},
     "domain": {"errors"},
-    "settings": {"errors", "addresses", "database_hosts", "database_types", "settings.masking"},
+    "settings": {"errors", "addresses", "databases", "settings.masking"},
     "settings.masking": {"errors"},
     "tracing": {"errors", "clock", "traceparent", "settings.masking"},
     "client": {"errors", "addresses", "traceparent", "domain"},
     "registry": {"errors", "domain"},
     "registry.embedded": {"errors", "clock", "domain", "registry"},
-    "registry.database": {"errors", "clock", "database_hosts", "database_types", "domain", "registry"},
+    "registry.database": {"errors", "clock", "databases", "domain", "registry"},
     "registry.remote": {"errors", "domain", "client", "registry"},
     "controller": {
         *FOUNDATION,

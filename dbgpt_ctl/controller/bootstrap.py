@@ -16,8 +16,7 @@ from time import gmtime, monotonic
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.database_hosts import DatabaseHost, parse_hosts
-from dbgpt_ctl.database_types import DATABASE_TYPES
+from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost, parse_hosts
 from dbgpt_ctl.errors import CtlError, UsageError
 from dbgpt_ctl.settings.schema import ControllerSettings
 

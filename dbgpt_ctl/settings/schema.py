@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from dbgpt_ctl.database_types import DATABASE_TYPES
+from dbgpt_ctl.databases import DATABASE_TYPES
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.load import Knob, Settings, knob, knobs_of, remarks_on
 from dbgpt_ctl.settings.masking import read_secret_file

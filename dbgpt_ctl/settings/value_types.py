@@ -121,7 +121,7 @@ def _parse_host(text: str) -> str:
 
 
 def _parse_hosts(text: str) -> str:
-    from dbgpt_ctl.database_hosts import parse_hosts  # needed for a database only
+    from dbgpt_ctl.databases import parse_hosts  # needed for a database only
 
     value = _parse_text(text)
     try:

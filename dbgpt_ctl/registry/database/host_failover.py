@@ -11,16 +11,56 @@ from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from sqlalchemy import Engine
     from sqlalchemy.engine import Dialect, ExceptionContext
 
-    from dbgpt_ctl.database_hosts import DatabaseHosts
+    from dbgpt_ctl.databases import DatabaseHost
     from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
 
 _LOG = logging.getLogger(__name__)
 
+AVOIDED_SECS = 10.0
+"""For that time a host that failed is tried after all others."""
 _HOST = "ctl_host"
 """The attribute of a driver's connection that names its host."""
+
+
+class DatabaseHosts:
+    """All controllers have the same list, so all use the same host while it serves: there is one clock (rule 7).
+
+    `current` is the host that all connections go to, None before the first. Several threads may use this object.
+    """
+
+    def __init__(self, hosts: Sequence[DatabaseHost], monotonic: Callable[[], float]) -> None:
+        self.all = tuple(hosts)
+        self._monotonic = monotonic
+        self._failed_at: dict[DatabaseHost, float] = {}
+        self.current: DatabaseHost | None = None
+
+    def in_order(self) -> list[DatabaseHost]:
+        """As listed, but hosts that failed a short while ago come last, the one that failed first before the others."""
+        now = self._monotonic()
+        recent = {host: at for host, at in self._failed_at.copy().items() if now - at < AVOIDED_SECS}
+        return sorted(self.all, key=lambda host: recent.get(host, float("-inf")))
+
+    def failed(self, host: DatabaseHost) -> None:
+        """Notes that the host could not be reached, or answered that it cannot serve."""
+        self._failed_at[host] = self._monotonic()
+
+    def worked(self, host: DatabaseHost) -> None:
+        """Notes that the host serves; it is the current one from now on."""
+        self._failed_at.pop(host, None)
+        self.current = host
+
+    def better(self) -> DatabaseHost | None:
+        """The host that should be the current one if it serves again; None when that is the current one."""
+        best = self.in_order()[0]
+        return best if self.current not in {None, best} else None
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.all))
 
 
 def try_hosts(engine: Engine, hosts: DatabaseHosts, dialect: DatabaseDialect) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from dbgpt_ctl.clock import Clock
-    from dbgpt_ctl.database_hosts import DatabaseHost
+    from dbgpt_ctl.databases import DatabaseHost
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
     from dbgpt_ctl.domain.lifecycle import Command

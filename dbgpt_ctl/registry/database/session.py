@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.database_hosts import DatabaseHosts
 from dbgpt_ctl.errors import RegistryError
 from dbgpt_ctl.registry.contract import RegistryHealth
 from dbgpt_ctl.registry.database.dialects import dialect_of
 from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
-from dbgpt_ctl.registry.database.host_failover import try_hosts
+from dbgpt_ctl.registry.database.host_failover import DatabaseHosts, try_hosts
 from dbgpt_ctl.registry.database.schema import prepare
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
     from dbgpt_ctl.clock import Clock
-    from dbgpt_ctl.database_hosts import DatabaseHost
+    from dbgpt_ctl.databases import DatabaseHost
 
 _LOG = logging.getLogger(__name__)
 _FIRST_BACKOFF_SECS = 0.004

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import URL
 
 import dbgpt_ctl.registry.database
-from dbgpt_ctl.database_types import DATABASE_TYPES
+from dbgpt_ctl.databases import DATABASE_TYPES
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.registry.database.dialects import DIALECTS, dialect_of
 

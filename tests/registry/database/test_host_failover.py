@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.database_hosts import DatabaseHost
+from dbgpt_ctl.databases import DatabaseHost, parse_hosts
+from dbgpt_ctl.registry.database.host_failover import AVOIDED_SECS, DatabaseHosts
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, sent
 from tests.support.mariadb import MariaDB, free_port, private_mariadb
@@ -105,3 +106,49 @@ def test_all_connections_return_to_the_first_host_when_it_is_back(pair: tuple[Ma
             assert first.execute("SELECT model_name FROM ctl_instance") == [("bge@text2vec",)]
 
     asyncio.run(scenario())
+
+
+class Time:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_one_that_failed_comes_last_for_a_while() -> None:
+    time = Time()
+    hosts = DatabaseHosts(parse_hosts("a,b,c", 3306), time)
+    a, b, c = hosts.all
+    assert hosts.in_order() == [a, b, c]
+    hosts.failed(a)
+    assert hosts.in_order() == [b, c, a]
+    time.now += 1
+    hosts.failed(b)
+    assert hosts.in_order() == [c, a, b]
+    time.now += AVOIDED_SECS - 1
+    assert hosts.in_order() == [a, c, b]
+    hosts.worked(b)
+    assert hosts.in_order() == [a, b, c]
+
+
+def test_it_is_named_as_it_is_written() -> None:
+    assert str(DatabaseHosts(parse_hosts("db1,[::1]:3308", 3306), Time())) == "db1:3306,[::1]:3308"
+
+
+def test_the_current_one_is_left_for_one_that_stands_before_it_once_that_may_be_back() -> None:
+    time = Time()
+    hosts = DatabaseHosts(parse_hosts("a,b,c", 3306), time)
+    a, b, _ = hosts.all
+    assert hosts.better() is None
+    hosts.worked(a)
+    assert hosts.better() is None
+    hosts.failed(a)
+    hosts.worked(b)
+    assert hosts.better() is None
+    time.now += AVOIDED_SECS
+    assert hosts.better() == a
+    hosts.failed(a)
+    assert hosts.better() is None
+    time.now += AVOIDED_SECS
+    hosts.worked(a)
+    assert (hosts.current, hosts.better()) == (a, None)

@@ -1,13 +1,12 @@
-"""The databases that a registry can use: one module for each."""
+"""The databases that a registry can use: one module for each, named like its type in `databases`."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.database_types import DATABASE_TYPES
+from dbgpt_ctl.databases import DATABASE_TYPES
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.registry.database.dialects.mysql import MySQL
-from dbgpt_ctl.registry.database.dialects.sqlite import SQLite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
 
-DIALECTS: Mapping[str, DatabaseDialect] = {name: dialect for dialect in (MySQL(), SQLite()) for name in dialect.names}
+_MODULES = [import_module(f"{__name__}.{name}") for name in DATABASE_TYPES]
+DIALECTS: Mapping[str, DatabaseDialect] = {name: module.DIALECT for module in _MODULES for name in module.DIALECT.names}
 """By each name that SQLAlchemy has for the database, as in `connection.dialect.name`."""
 
 

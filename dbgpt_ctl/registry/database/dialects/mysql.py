@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import create_engine, event, func, text
 from sqlalchemy.dialects import mysql
 
-from dbgpt_ctl.database_hosts import DatabaseHost
+from dbgpt_ctl.databases import DatabaseHost
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
 
@@ -147,3 +147,6 @@ def _limit_idle_transactions(connection: Any, _: object) -> None:
             cursor.execute(f"SET SESSION idle_transaction_timeout = {_IDLE_TRANSACTION_SECS}")
         else:  # MySQL: the tick uses each connection again before that
             cursor.execute(f"SET SESSION wait_timeout = {_IDLE_SECS}")
+
+
+DIALECT = MySQL()

@@ -102,3 +102,6 @@ class SQLite(DatabaseDialect):
     def error_code(self, cause: BaseException) -> int:
         """Without the upper bits, which only refine the number."""
         return getattr(cause, "sqlite_errorcode", 0) & 0xFF
+
+
+DIALECT = SQLite()

@@ -11,7 +11,7 @@ import pytest
 import trustme
 from sqlalchemy.exc import OperationalError
 
-from dbgpt_ctl.database_hosts import DatabaseHost
+from dbgpt_ctl.databases import DatabaseHost
 from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database.dialects.mysql import MySQL
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry

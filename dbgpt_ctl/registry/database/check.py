@@ -13,7 +13,7 @@ from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.database.import_dbgpt import new_candidates, read_dbgpt_table
 from dbgpt_ctl.registry.database.schema import INSTANCES, SCHEMA_VERSION, schema_version
 from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows, time_of
-from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
+from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

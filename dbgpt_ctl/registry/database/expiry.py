@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.registry.database.session import Database
-    from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
+    from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 
 BATCH = 200
 """Instances that share a transaction: their heartbeats wait for it."""

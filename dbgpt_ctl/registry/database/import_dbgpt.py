@@ -20,7 +20,7 @@ from dbgpt_ctl.errors import InvalidInstance, RegistryFull
 from dbgpt_ctl.registry.database.schema import INSTANCES, known_version
 from dbgpt_ctl.registry.database.session import batches
 from dbgpt_ctl.registry.database.tables.instances import IDENTITY, count_rows, insert_rows, is_one_of
-from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
+from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.contract import Lookup
     from dbgpt_ctl.registry.database.session import Database
-    from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
+    from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
 from dbgpt_ctl.registry.database.reader import ListQuery, Reader
 from dbgpt_ctl.registry.database.retention import Retention
 from dbgpt_ctl.registry.database.session import Database
-from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
+from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 from dbgpt_ctl.registry.database.writer import Answer, Writer
 
 if TYPE_CHECKING:

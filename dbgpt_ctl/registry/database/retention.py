@@ -17,7 +17,7 @@ from dbgpt_ctl.domain.lifecycle import is_long_gone
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, forgettable, write_events
 from dbgpt_ctl.registry.database.tables.instances import delete_rows, found_rows, locked_rows
-from dbgpt_ctl.registry.database.tables.pulse import claim_sweep
+from dbgpt_ctl.registry.database.tables.registry_pulse import claim_sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.lifecycle import Evaluation
     from dbgpt_ctl.registry.database.session import Database
-    from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
+    from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.lifecycle import Command, Evaluation
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.instances import RegisteredValues
-    from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
+    from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 
 Answer: TypeAlias = bool | Lookup | None
 """The answer of a command; of a drain and an undrain the instance afterwards, None if it is in no list."""

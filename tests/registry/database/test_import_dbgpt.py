@@ -27,7 +27,7 @@ from dbgpt_ctl.registry.database.import_dbgpt import (
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, schema_version
 from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.instances import listed_rows
-from dbgpt_ctl.registry.database.tables.pulse import RegistryTime, read_pulse
+from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime, read_pulse
 from tests.registry.backends import TIMEOUT, Backend, only, sent, states
 from tests.support.dbgpt_table import create_dbgpt_table, dump, row
 

@@ -13,7 +13,7 @@ from sqlalchemy import URL, event
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
+from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 from tests.registry.backends import TIMEOUT, sent, states
 from tests.support.clock import ManualClock
 

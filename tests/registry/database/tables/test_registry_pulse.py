@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from dbgpt_ctl.registry.database.tables.pulse import RegistryTime
+from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 from tests.registry.backends import TIMEOUT
 from tests.support.clock import START, ManualClock
 

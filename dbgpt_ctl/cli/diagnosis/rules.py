@@ -59,7 +59,6 @@ MANY_FLAPS = 3
 FEW = 3
 """A fix names at most this many instances."""
 _ALL_BUT_LIST = Scope.MODEL | Scope.CLUSTER | Scope.OVERVIEW
-_OTHERWISE_FOUND = {ErrorKind.NO_ANSWER, ErrorKind.UNAVAILABLE, ErrorKind.NOT_ALLOWED, ErrorKind.NOT_SUPPORTED}
 _DOCKER = ip_network("172.17.0.0/16")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12}")
 _REGISTER_HOST = "set the worker's worker_register_host to an address that API servers can reach, and restart it"

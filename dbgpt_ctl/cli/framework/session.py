@@ -69,20 +69,14 @@ class Session:
         """
         from dbgpt_ctl.client.sync import ControllerClient
 
+        known = {controller.url: controller.url_with_credentials for controller in self.settings.addresses}
         return ControllerClient(
-            self.addressed(address),
+            self.settings.address if address is None else known.get(address, address),
             timeout=self.settings.request_timeout,
             watch=print_request if self.verbose and not self.quiet else None,
             trace=TraceContext.new,
             actor="operator",
         )
-
-    def addressed(self, address: str | None) -> str:
-        """The address for a client: of all controllers, or of the one at `address` with its user and token."""
-        if address is None:
-            return self.settings.address
-        known = (controller for controller in self.settings.addresses if controller.url == address)
-        return next((controller.url_with_credentials for controller in known), address)
 
     def say(self, line: str) -> None:
         """Prints a line on stderr, unless --quiet is given."""

@@ -274,8 +274,12 @@ def test_ctl_token_goes_before_the_file_and_not_before_an_address_s_own(run: Run
 def test_a_client_of_one_of_the_controllers_has_its_token() -> None:
     both = "http://u:tok%2Fen@a:1,http://b:2"
     session = Session(ClientSettings(address=both))
-    texts = [session.addressed(each) for each in ("http://a:1", "http://b:2", "http://c", None)]
-    assert texts == ["http://u:tok%2Fen@a:1", "http://b:2", "http://c", both]
+    for url, expected in (("http://a:1", "http://u:tok%2Fen@a:1"), ("http://b:2", "http://b:2"), (None, both)):
+        with session.client(url) as client:
+            addresses = client._calls.failover.addresses
+        assert ",".join(address.url_with_credentials for address in addresses) == expected
+    with session.client("http://c") as client:
+        assert client._calls.failover.addresses[0].credentials is None
 
 
 def test_special_characters_of_a_token_arrive(run: Run, file: Path) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PROVIDERS = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so")
 _PATIENCE_SECS = 60
+JOIN_ATTEMPTS = 3
 _DAEMON_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
 _MEMBERSHIP = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;evs.install_timeout=PT4S"
 """How soon the others go on without a node that died: after the suspect timeout."""
@@ -67,7 +68,21 @@ class GaleraNode(MariaDBServer):
         return int(str(self.execute("SHOW STATUS LIKE 'wsrep_cluster_size'")[0][1]))
 
     def rejoin(self) -> None:
-        """Starts a node that was killed, from the position that its own data is at."""
+        """Starts a node that was killed, from the position that its own data is at.
+
+        A node that cannot get its data ends by itself, for example when its donor just then waits for the members that
+        it lost. It is started again then, as systemd does it.
+        """
+        for attempt in range(1, JOIN_ATTEMPTS + 1):
+            try:
+                self._start_from_own_data()
+            except RuntimeError:
+                if attempt == JOIN_ATTEMPTS:
+                    raise
+            else:
+                return
+
+    def _start_from_own_data(self) -> None:
         position = self._recovered_position()
         options = self.options
         self.options = [*options, f"--wsrep-start-position={position}"] if position else options

@@ -26,7 +26,7 @@ MODELS = application(
     },
 )
 CONTEXT = application(
-    "Name clusters and choose one. The names are in ~/.config/dbgpt-ctl/config.toml (or in $XDG_CONFIG_HOME).",
+    "Name clusters and choose one. They are in ~/.config/dbgpt-ctl/config.toml.",
     {
         "list": "commands.context:list_",
         "use": "commands.context:use",

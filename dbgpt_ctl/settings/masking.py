@@ -65,7 +65,7 @@ def read_secret_file(path: str, label: str, *, private: bool = False) -> str:
     if len(content) > _LARGEST_FILE:
         raise UsageError(f"{label}: is larger than {_LARGEST_FILE} bytes")
     try:
-        return content.decode().rstrip("\r\n")
+        return content.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         raise UsageError(f"{label}: is not UTF-8 text") from None
 

@@ -231,12 +231,10 @@ class ControllerSettings(Settings):
 
     def _password_from_file(self, path: str | None) -> dict[str, Any]:
         """The fields that the password file changes, if there is one and the registry is a database with passwords."""
-        if path is None:
+        if path is None or self.registry_type != "database" or DATABASE_TYPES[self.registry_db_type].is_file:
             return {}
         if "registry_db_password" in self.origins:
             raise UsageError("registry_db_password and registry_db_password_file exclude each other: give one of them")
-        if self.registry_type != "database" or DATABASE_TYPES[self.registry_db_type].is_file:
-            return {}
         password = read_secret_file(path, f"registry_db_password_file {path}")
         if not password:
             raise UsageError(f"registry_db_password_file {path}: is empty")

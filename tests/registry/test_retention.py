@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, event
 
 from dbgpt_ctl.registry.contract import MAX_EVENT_AGE_DAYS
+from dbgpt_ctl.registry.database import retention
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.retention import SWEEP_EVERY
 from dbgpt_ctl.registry.database.tables import events as event_rows
@@ -124,6 +125,31 @@ def test_only_what_has_long_been_gone_goes(url: URL) -> None:
     asyncio.run(scenario())
 
 
+def test_a_sweep_reads_no_more_than_it_removes(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds the claim meanwhile, which each tick needs. What looks gone and still beats is not in its way."""
+    monkeypatch.setattr(retention, "MAX_REMOVED", 1)
+    queries: list[str] = []
+
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(url, clock) as registry:
+            for registration in (STILL_BEATING, sent(port=8), sent(port=9)):
+                await registry.register(registration)
+            await registry.deregister(STILL_BEATING.key)
+            await alive(registry, clock, WEEK.total_seconds())
+            await registry.heartbeat(STILL_BEATING)  # refused
+            await alive(registry, clock, 3600)
+            engine = registry._database.engine
+            event.listen(engine, "before_cursor_execute", lambda *call: queries.append(call[2]))
+            assert await registry.sweep() == 1
+            assert ports(await states(registry)) == {5, 9}
+
+    asyncio.run(scenario())
+    (search,) = [query for query in queries if "coalesce" in query]
+    assert "LIMIT" in search
+    assert "weight" not in search, "the identity is enough"
+
+
 def test_of_two_controllers_one_does_it_and_not_all_the_time(url: URL) -> None:
     async def scenario() -> None:
         clock = ManualClock()
@@ -173,7 +199,7 @@ def test_events_that_are_too_old_or_too_many_are_forgotten(url: URL, monkeypatch
             clock.advance(MAX_EVENT_AGE_DAYS * 86400 / 2 + 1)
             await registry.sweep()
             page = await registry.events(after=0)
-            assert (page.missed, [event.id for event in page.events]) == (True, [last])
+            assert (page.missed, [found.id for found in page.events]) == (True, [last])
             clock.advance(MAX_EVENT_AGE_DAYS * 86400)
             await registry.sweep()
             assert (await registry.events()).events == ()
@@ -192,8 +218,8 @@ def test_what_a_sweep_removes_is_an_event(url: URL) -> None:
             await registry.announce()
             last = (await registry.events(limit=1)).last_id
             assert await registry.sweep() == 2
-            found = [event.change for event in (await registry.events(after=last)).events]
-            assert [(change.key, change.old, change.new, str(change.cause.actor)) for change in found] == [
+            changes = [found.change for found in (await registry.events(after=last)).events]
+            assert [(change.key, change.old, change.new, str(change.cause.actor)) for change in changes] == [
                 (LONG_DEAD.key, "unhealthy", "absent", "housekeeping"),
                 (LONG_DEREGISTERED.key, "deregistered", "absent", "housekeeping"),
             ]

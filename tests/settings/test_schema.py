@@ -95,8 +95,16 @@ def test_a_password_and_a_password_file_exclude_each_other(tmp_path: Path, passw
         assert refused(flags=flags, environ={"CONTROLLER_REGISTRY_DB_PASSWORD": password}) == message
 
 
+def test_a_mark_of_the_byte_order_is_not_part_of_the_password(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(b"\xef\xbb\xbf" + SECRET.encode() + b"\r\n")
+    assert controller(**MYSQL, registry_db_password_file=str(file)).registry_db_password == SECRET
+
+
 def test_a_password_file_is_not_read_without_a_mysql_registry(tmp_path: Path) -> None:
     missing = str(tmp_path / "no-such")
+    both = controller(registry_db_password_file=missing, registry_db_password=SECRET)
+    assert both.registry_db_password == SECRET
     assert controller(registry_db_password_file=missing).warnings() == [
         "registry_db_password_file without effect: registry_type is embedded; add --registry database"
     ]

@@ -10,7 +10,7 @@ from dbgpt_ctl.cli.completion.scripts import SCRIPTS
 from dbgpt_ctl.cli.framework.options import choice
 from dbgpt_ctl.cli.output.stdout import print_lines
 
-Shell = Annotated[str, typer.Argument(help="bash, zsh or fish.", **(choice(SCRIPTS) | {"metavar": "SHELL"}))]
+Shell = Annotated[str, typer.Argument(help="The shell.", **choice(SCRIPTS))]
 
 
 def completion(shell: Shell) -> None:

@@ -233,8 +233,15 @@ class Finding:
 
     @property
     def lines(self) -> list[str]:
-        """Each piece of evidence on one line with the code, where there is no place for summary and fix."""
-        return [f"{evidence} [{self.code}]" for evidence in self.evidence]
+        """Each piece of evidence on one line with the code, where there is no place for the fix. The summary stands in
+        it where it is about the same subject.
+        """
+        return [
+            f"{self.summary}: {evidence.detail} [{self.code}]"
+            if evidence.subject and self.summary.startswith(f"{evidence.subject} ")
+            else f"{evidence} [{self.code}]"
+            for evidence in self.evidence
+        ]
 
 
 class Scope(Flag):

@@ -116,12 +116,19 @@ def parse_older_than(value: Any) -> timedelta:
     return timedelta(seconds=value)
 
 
+def _parse_iso(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.fromisoformat("+".join(text.rsplit(" ", 1)))
+
+
 def parse_since(value: str | None) -> datetime | None:
     """A time in ISO 8601 with an offset. A `+` that arrives as a space, as curl sends it, is accepted too."""
     if not value:
         return None
     try:
-        time = datetime.fromisoformat(value.strip().replace(" ", "+"))  # between date and time, any character will do
+        time = _parse_iso(value.strip())
     except ValueError:
         raise InvalidInstance("since", f"since {quoted(value)} is not a time in ISO 8601") from None
     if time.tzinfo is None:

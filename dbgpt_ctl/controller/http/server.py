@@ -47,7 +47,7 @@ def create_server(app: Callable[..., Any], *, drain_secs: int = DRAIN_SECS) -> u
     try:
         from dbgpt_ctl.controller.http.protocol import BoundedHttpProtocol, BoundedServer
     except ImportError as error:
-        log.warning("requests are served without bounds on their head and their time: %s", error)
+        log.warning("the server has no bounds on the head and time of a request, and no grace at SIGTERM: %s", error)
     else:
         http, server_class = BoundedHttpProtocol, BoundedServer
     config = uvicorn.Config(

@@ -58,6 +58,8 @@ class Feed:
         self._ring = EventRing(ring_size)
         self._subscribers: set[Subscriber] = set()
         self._reader: asyncio.Task[None] | None = None
+        self._subscribing = 0
+        """How many calls of `subscribe` wait for the ring to be filled."""
         self._filling = asyncio.Lock()
         self._catching_up = asyncio.Lock()
 
@@ -82,21 +84,29 @@ class Feed:
         Raises RegistryUnavailable while there is no registry to read from and when the controller leaves, and
         TooManyWatchers.
         """
-        async with self._filling:
-            if self.leaving:
-                raise RegistryUnavailable("this controller is leaving")
-            if self.watchers >= self._max_watchers:
-                raise TooManyWatchers(
-                    f"this controller serves {self._max_watchers} watchers already; end some, or ask another controller"
-                )
-            if self._reader is None:
-                await self._fill_ring()
-                self._reader = asyncio.create_task(self._read(), name="read events")
-            subscriber = Subscriber(
-                self._ring, instance_filter, cursor, read_events=self._read_missed_events, on_end=self._unsubscribe
+        if self.watchers + self._subscribing >= self._max_watchers:
+            raise TooManyWatchers(
+                f"this controller serves {self._max_watchers} watchers already; end some, or ask another controller"
             )
-            self._subscribers.add(subscriber)
+        self._subscribing += 1
+        try:
+            self._refuse_when_leaving()
+            async with self._filling:
+                self._refuse_when_leaving()
+                if self._reader is None:
+                    await self._fill_ring()
+                    self._reader = asyncio.create_task(self._read(), name="read events")
+                subscriber = Subscriber(
+                    self._ring, instance_filter, cursor, read_events=self._read_missed_events, on_end=self._unsubscribe
+                )
+                self._subscribers.add(subscriber)
+        finally:
+            self._subscribing -= 1
         return subscriber
+
+    def _refuse_when_leaving(self) -> None:
+        if self.leaving:
+            raise RegistryUnavailable("this controller is leaving")
 
     def _unsubscribe(self, subscriber: Subscriber) -> None:
         self._subscribers.discard(subscriber)

@@ -9,24 +9,24 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, or_
+from sqlalchemy import and_, func, or_, select
 
 from dbgpt_ctl.domain.events import HOUSEKEEPING, Cause
-from dbgpt_ctl.domain.instance import BEATING
+from dbgpt_ctl.domain.instance import BEATING, InstanceKey
 from dbgpt_ctl.domain.lifecycle import is_long_gone
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, forgettable, write_events
-from dbgpt_ctl.registry.database.tables.instances import delete_rows, found_rows, locked_rows
+from dbgpt_ctl.registry.database.tables.instances import IDENTITY, delete_rows, found_rows, locked_rows
 from dbgpt_ctl.registry.database.tables.registry_pulse import claim_sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from dbgpt_ctl.domain.events import Actor, Change
-    from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
+    from dbgpt_ctl.domain.instance import ModelInstance
     from dbgpt_ctl.domain.lifecycle import Evaluation
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
@@ -80,7 +80,9 @@ class Retention:
         evaluation = self._time.evaluation(connection)
         if evaluation.hold is not None or not claim_sweep(connection, evaluation.now, SWEEP_EVERY):
             return 0
-        keys = [instance.key for instance in _long_gone(connection, evaluation.now - remove_after)[:MAX_REMOVED]]
+        # The claim locks a row that each tick needs: of any number of rows, only the next ones to remove are read.
+        query = select(*IDENTITY).where(_long_gone(evaluation.now - remove_after)).order_by(*IDENTITY)
+        keys = [InstanceKey._make(row) for row in connection.execute(query.limit(MAX_REMOVED))]
         return len(self._remove(keys, connection, gone_for=remove_after, actor=HOUSEKEEPING, tombstones=True))
 
     def _search(self, older_than: timedelta, connection: Connection) -> list[InstanceKey]:
@@ -88,8 +90,8 @@ class Retention:
         if evaluation.hold is not None:
             return []
         before = evaluation.now - older_than
-        long_gone = _long_gone(connection, before)
-        return [row.key for row in long_gone if not row.removed and _is_gone(row, evaluation, before)]
+        found = found_rows(connection, _long_gone(before))
+        return sorted(row.key for row in found if not row.removed and _is_gone(row, evaluation, before))
 
     def _remove(
         self,
@@ -123,10 +125,10 @@ def _is_gone(instance: ModelInstance, evaluation: Evaluation, before: datetime) 
     return is_long_gone(instance, before) and evaluation.state_of(instance) not in BEATING
 
 
-def _long_gone(connection: Connection, before: datetime) -> list[ModelInstance]:
+def _long_gone(before: datetime) -> ColumnElement[bool]:
+    """The rule `is_long_gone` as a condition."""
     column = INSTANCES.c
-    gone = or_(
-        and_(column.deregistered_at < before, or_(column.enabled, column.removed)),
+    return or_(
+        and_(func.coalesce(column.refused_at, column.deregistered_at) < before, or_(column.enabled, column.removed)),
         and_(column.deregistered_at.is_(None), column.last_heartbeat < before, column.check_healthy, column.enabled),
     )
-    return sorted(found_rows(connection, gone), key=lambda instance: instance.key)

@@ -51,6 +51,10 @@ def test_a_wrong_cursor(text: str) -> None:
     [
         ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("2026-01-02T03:04:05 01:00", datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC)),
+        ("2026-01-02 03:04:05 01:00", datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC)),
+        ("2026-01-02 03:04:05 +0100", datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05 -01:00", datetime(2026, 1, 2, 4, 4, 5, tzinfo=UTC)),
+        ("2026-01-02 03:04:05 Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("", None),
     ],
 )

@@ -207,5 +207,5 @@ def test_plain_uvicorn_serves_where_a_part_is_missing(
     server = create_server(cast("Any", None))
     assert type(server) is uvicorn.Server
     assert server.config.http == "auto"
-    assert "without bounds" in caplog.text
+    assert "has no bounds" in caplog.text
     assert "has no HttpToolsProtocol.send_400_response" in caplog.text

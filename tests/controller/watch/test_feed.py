@@ -31,17 +31,20 @@ TIMEOUT_SECS = 20.0
 
 
 class Counting(EmbeddedModelRegistry):
-    """Counts how often its events are read; unavailable while `away` is set."""
+    """Counts how often its events are read; unavailable while `away` is set, and no answer before `hang` is."""
 
     def __init__(self) -> None:
         super().__init__(clock=ManualClock(), heartbeat_timeout=TIMEOUT)
         self.reads = 0
         self.away = False
+        self.hang: asyncio.Event | None = None
 
     async def events(self, **query: Any) -> EventPage:
         self.reads += 1
         if self.away:
             raise RegistryUnavailable("it is away")
+        if self.hang is not None:
+            await self.hang.wait()
         return await super().events(**query)
 
     async def change(self, *ports: int, name: str = "qwen@llm") -> None:
@@ -293,6 +296,30 @@ def test_there_is_a_bound_on_watchers() -> None:
                 await feed.subscribe(ALL, None)
             first.end()
             await feed.subscribe(ALL, None)
+
+    run(scenario())
+
+
+def test_those_that_wait_for_the_registry_count_and_are_refused_when_the_controller_leaves() -> None:
+    async def scenario() -> None:
+        registry = Counting()
+        async with (
+            feeding(registry, max_watchers=2) as feed,
+            asyncio.timeout(TIMEOUT_SECS),
+            asyncio.TaskGroup() as tasks,
+        ):
+            registry.hang = asyncio.Event()
+            waiting = [tasks.create_task(feed.subscribe(ALL, None)) for _ in range(2)]
+            while not registry.reads:
+                await asyncio.sleep(0)
+            with pytest.raises(TooManyWatchers):
+                await feed.subscribe(ALL, None)
+            waiting[1].cancel()
+            await asyncio.wait(waiting[1:])
+            feed.leave()
+            with pytest.raises(RegistryUnavailable, match="leaving"):
+                await feed.subscribe(ALL, None)
+            registry.hang.set()
 
     run(scenario())
 

@@ -26,7 +26,7 @@ from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import Attempt, ControllerRefused, ErrorKind, NotAllowed, NotFound, NotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from dbgpt_ctl.addresses import Address
 
@@ -79,6 +79,10 @@ class Answer(NamedTuple):
     controller: str
 
 
+_TIMES = ("last_heartbeat", "registered_at", "deregistered_at", "refused_at", "drained_at")
+_AS_SENT = ("weight", "prompt_template", "drained_by", "drain_reason")
+
+
 @dataclass(slots=True)
 class KnownInstance:
     """One instance with the facts that the controller reports. The values are not validated; times are aware.
@@ -122,23 +126,17 @@ class KnownInstance:
     def read(cls, fields: dict[str, Any], time: datetime | None = None) -> KnownInstance:
         """From an INSTANCE of /api/v1, or from the nine keys of DB-GPT's API: then the state is what they show."""
         healthy, enabled = fields.get("healthy") is True, fields.get("enabled") is not False
-        names = ("last_heartbeat", "registered_at", "deregistered_at", "refused_at", "drained_at")
-        times: dict[str, Any] = {name: read_time(fields[name]) for name in names if name in fields}
-        beat = times.get("last_heartbeat") and datetime.fromisoformat(fields["last_heartbeat"])
+        facts: dict[str, Any] = {name: fields[name] for name in _AS_SENT if name in fields}
+        facts |= {name: read_time(fields[name]) for name in _TIMES if name in fields}
+        beat = facts.get("last_heartbeat") and datetime.fromisoformat(fields["last_heartbeat"])
         return cls(
             *read_key(fields),
-            weight=fields.get("weight", 1.0),
             check_healthy=fields.get("check_healthy") is not False,
             healthy=healthy,
             enabled=enabled,
-            prompt_template=fields.get("prompt_template"),
             beat_is_local=beat is not None and beat.tzinfo is None,
-            state=InstanceState(fields["state"])
-            if "state" in fields
-            else shown_state(healthy=healthy, enabled=enabled),
-            **times,
-            drained_by=fields.get("drained_by"),
-            drain_reason=fields.get("drain_reason"),
+            state=InstanceState(fields.get("state", shown_state(healthy=healthy, enabled=enabled))),
+            **facts,
             flaps=int(fields.get("flaps") or 0),
             removed=fields.get("removed") is True,
             object=fields,
@@ -219,6 +217,11 @@ class EventReport(EventPage):
     """An answer to `events`. `objects` are the API's EVENTs, one for each of `events`."""
 
     objects: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def items(self) -> Iterable[tuple[Event, Mapping[str, Any]]]:
+        """Each event with its object."""
+        return zip(self.events, self.objects, strict=True)
 
     @classmethod
     def read(cls, answer: Answer) -> EventReport:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 VERSION = 1
 PAGE = 1000
 LONGEST_DAYS = 366
+EventItem: TypeAlias = "tuple[Event, Mapping[str, Any]]"
+"""An event, parsed and as the API's own object."""
 _DEFAULT_LIMIT, _DEFAULT_LIMIT_OF_FOLLOW = 100, 10
 
 Target = Annotated[
@@ -48,8 +51,7 @@ Limit = Annotated[
     ),
 ]
 Output = Annotated[
-    OutputFormat,
-    output_option("text", "json", help="Format: json is an array, with -f an object per line."),
+    OutputFormat, output_option("text", "json", help="Format: json is an array, with -f an object per line.")
 ]
 
 
@@ -78,7 +80,7 @@ def events(
         if follow:
             _follow(session, LiveEvents(client, wanted, cursor), past, output)
         elif output is OutputFormat.JSON:
-            print_json([item.object for item in past])
+            print_json([found for _, found in past])
         else:
             _print_table(session, past, target)
 
@@ -115,14 +117,6 @@ class EventFilter:
         return {"model_name": self.models.model_name, "host": host, "port": port, "since": self.since}
 
 
-@dataclass(frozen=True, slots=True)
-class EventItem:
-    """An event, parsed and as the API's own object."""
-
-    event: Event
-    object: Mapping[str, Any]
-
-
 def parse_since(text: str | None) -> tuple[datetime | None, timedelta | None]:
     """A time, or an age relative to the registry's clock. Raises UsageError."""
     if text is None:
@@ -149,7 +143,7 @@ def _print_table(session: Session, items: list[EventItem], target: str | None) -
         session.say(f"no events{'' if target is None else f' of {quoted(target)}'}")
         return
     flaps = Flaps()
-    rows = [row_of(item.event.change, flaps.add(item.event.change)) for item in items]
+    rows = [row_of(event.change, flaps.add(event.change)) for event, _ in items]
     print_lines(plain(COLUMNS, rows, headers=True, colour=wants_colour()))  # folded references cannot be copied
 
 
@@ -157,22 +151,15 @@ def _follow(session: Session, live: LiveEvents, past: list[EventItem], output: O
     from dbgpt_ctl.cli.output.closed_pipe import ends_with_reader
 
     flaps, colour = Flaps(), wants_colour()
-
-    def print_item(item: EventItem) -> None:
-        change = item.event.change
-        if not live.wanted.matches(change):
-            return
-        count = flaps.add(change)
-        if output is OutputFormat.JSON:
-            print_lines([json_text({"version": VERSION, **item.object})])
-        else:
-            print_lines([line_of(change, count, colour=colour)])
-
     with ends_with_reader():
-        for item in past:
-            print_item(item)
-        for item in live.follow(session):
-            print_item(item)
+        for event, found in chain(past, live.follow(session)):
+            if not live.wanted.matches(event.change):
+                continue
+            count = flaps.add(event.change)
+            if output is OutputFormat.JSON:
+                print_lines([json_text({"version": VERSION, **found})])
+            else:
+                print_lines([line_of(event.change, count, colour=colour)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +180,7 @@ class LiveEvents:
         last_cursor = self.cursor
         for watched in follower:
             if watched.kind == "change" and watched.event is not None:
-                yield EventItem(watched.event, watched.object)
+                yield watched.event, watched.object
             elif watched.kind == "reset":
                 reason = watched.reason or "the controller no longer has them"
                 session.say(f"some events may be missing here: {reason}")
@@ -222,7 +209,7 @@ def _read_past(client: ControllerClient, wanted: EventFilter, limit: int | None)
     controller_filters = wanted.models.name is None
     if controller_filters and limit is not None and limit <= PAGE:
         page = client.events(**wanted.arguments, limit=max(limit, 1))
-        items = [EventItem(*pair) for pair in zip(page.events, page.objects, strict=True)]
+        items = list(page.items)
         cursor = f"{page.stream}.{page.last_id}"
     else:
         items, cursor = _read_pages(client, wanted, 0)
@@ -234,8 +221,7 @@ def _read_pages(client: ControllerClient, wanted: EventFilter, after: int) -> tu
     items: list[EventItem] = []
     while True:
         page = client.events(**wanted.arguments, after=after, limit=PAGE)
-        page_items = [EventItem(*pair) for pair in zip(page.events, page.objects, strict=True)]
-        items += [item for item in page_items if wanted.matches(item.event.change)]
-        if len(page_items) < PAGE:
+        items += [(event, found) for event, found in page.items if wanted.matches(event.change)]
+        if len(page.events) < PAGE:
             return items, f"{page.stream}.{page.last_id}"
-        after = page_items[-1].event.id
+        after = page.events[-1].id

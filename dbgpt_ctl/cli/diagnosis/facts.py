@@ -233,9 +233,7 @@ class Finding:
 
     @property
     def lines(self) -> list[str]:
-        """Each piece of evidence on one line with the code, where there is no place for the fix. The summary stands in
-        it where it is about the same subject.
-        """
+        """A line with the code for each piece of evidence, after the summary where that is about the same subject."""
         return [
             f"{self.summary}: {evidence.detail} [{self.code}]"
             if evidence.subject and self.summary.startswith(f"{evidence.subject} ")

@@ -14,7 +14,7 @@ from dbgpt_ctl.cli.output.escaping import defused, escaped
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from dbgpt_ctl.cli.output.table import Column
 
@@ -87,16 +87,17 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
 
 def print_yaml(value: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
     """Writes a YAML document. If a text in it is not printable, everything beyond ASCII is escaped."""
+    import json
+
     import yaml
 
-    texts = list(_texts(value))
-    plain = _encodes_unicode() and all(text.isprintable() for text in texts)
-    whole = all(text.isascii() or not _SURROGATE.search(text) for text in texts)
+    plain_value = value if isinstance(value, Mapping) else list(value)
+    text = json.dumps(plain_value, ensure_ascii=False)
+    plain = _encodes_unicode() and text.isprintable()
     # The fast dumper fails at surrogates.
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper) if whole else yaml.SafeDumper
+    dumper = yaml.SafeDumper if _SURROGATE.search(text) else getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     # No anchors: people and other tools read a value where it stands, also when it stands there twice.
     dumper = type("Dumper", (dumper,), {"ignore_aliases": lambda _dumper, _data: True})
-    plain_value = value if isinstance(value, Mapping) else list(value)
     dumped = yaml.dump(plain_value, Dumper=dumper, allow_unicode=plain, sort_keys=False, width=2**30)
     print_lines([dumped.rstrip("\n")])
 
@@ -142,17 +143,6 @@ def is_terminal() -> bool:
 def wants_colour() -> bool:
     """Whether stdout is a terminal with colours."""
     return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for pair in value.items():
-            yield from _texts(pair)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)
 
 
 def _stdout() -> Any:

@@ -58,8 +58,7 @@ class Feed:
         self._ring = EventRing(ring_size)
         self._subscribers: set[Subscriber] = set()
         self._reader: asyncio.Task[None] | None = None
-        self._subscribing = 0
-        """How many calls of `subscribe` wait for the ring to be filled."""
+        self._subscribing = 0  # calls of `subscribe` that wait for the ring to be filled
         self._filling = asyncio.Lock()
         self._catching_up = asyncio.Lock()
 

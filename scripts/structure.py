@@ -155,6 +155,7 @@ def _paths_over(recorder: Recorder, database_url: Any) -> dict[str, list[str]]:
     controller = serve("serve", "--port", str(port))  # a process of its own: its files are not on a command's way
     try:
         _await_health(url)
+        httpx.post(f"{url}/api/controller/models", json=HEARTBEAT, trust_env=False).raise_for_status()
         found |= {name: smallest(recorder, partial(_run, name.split())) for name in COMMANDS}
     finally:
         controller.terminate()

@@ -69,7 +69,7 @@ class Session:
         """
         from dbgpt_ctl.client.sync import ControllerClient
 
-        known = {controller.url: controller.url_with_credentials for controller in self.settings.addresses}
+        known = {} if address is None else {one.url: one.url_with_credentials for one in self.settings.addresses}
         return ControllerClient(
             self.settings.address if address is None else known.get(address, address),
             timeout=self.settings.request_timeout,

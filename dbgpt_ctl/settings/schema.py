@@ -57,7 +57,9 @@ class ClientSettings(Settings):
         "URL of the controller; several, separated by commas, are tried in turn",
         aliases=("-a",),
     )
-    request_timeout: float = knob(5.0, seconds(3600), "timeout of one request, in seconds")
+    request_timeout: float = knob(
+        5.0, seconds(3600), "timeout of one request, in seconds; the flag takes a unit, as in 5s"
+    )
     context: str | None = field(default=None, kw_only=True)
     """The name of the context in use, if any (see `settings.contexts`)."""
     context_origin: str | None = field(default=None, kw_only=True, compare=False)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cli.conftest import COMMAND
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.cli.conftest import Run
     from tests.support.fake_controller import FakeController
 
@@ -53,6 +57,7 @@ BAD = [
     (["models", "heartbeat", "qwen/h:1", "--every", "-5s"], "-5s"),
     (["models", "heartbeat", "qwen/h:1", "--every", "10 parsecs"], "10 parsecs"),
     (["models", "heartbeat", "qwen/h:1", "--every", "25h"], "25h"),
+    (["models", "prune", "--older-than", "7"], "--older-than '7' has no unit of time: write 7s, 7m, 7h or 7d"),
     (["models", "list", "two@at@llm"], "two@at@llm"),
     (["models", "list", ""], "@llm"),
     (["models", "list", "a", "b"], "b"),
@@ -84,6 +89,44 @@ def test_wrong_usage(run: Run, fake: FakeController, args: list[str], named: str
     assert done.err.count("\n") == 1
     assert named in done.err
     assert fake.requests == []
+
+
+TIMES = {
+    "--request-timeout": ["models", "list"],
+    "--every": ["wait", "qwen"],
+    "--timeout": ["wait", "qwen"],
+    "--max-age": ["assert", "qwen"],
+    "--older-than": ["models", "prune"],
+    "--since": ["events"],
+}
+OF_MORE_VERBS = [
+    ["models", "list", "--watch", "--every", "5"],
+    ["models", "heartbeat", "qwen/h:1", "--every", "5"],
+    ["models", "drain", "qwen/h:1", "--wait", "--timeout", "5"],
+    ["models", "undrain", "qwen/h:1", "--wait", "--timeout", "5"],
+    ["context", "set", "prod", "--request-timeout", "5"],
+]
+
+
+@pytest.mark.parametrize(
+    "args", [*([*verb, option, "5"] for option, verb in TIMES.items()), *OF_MORE_VERBS], ids=" ".join
+)
+def test_a_time_without_a_unit_is_refused(run: Run, fake: FakeController, args: list[str]) -> None:
+    done = run(*args, expect=2)
+    assert "'5' has no unit of time: write 5s, 5m" in done.err
+    assert fake.requests == []
+
+
+def test_the_list_of_times_is_complete() -> None:
+    found = {param.opts[0] for param in parameters(COMMAND) if param.metavar == "TIME"}
+    assert found == set(TIMES)
+
+
+def parameters(command: Any) -> Iterator[Any]:
+    """The parameters of the command and of all commands below it."""
+    yield from command.params
+    for name in getattr(command, "commands", ()):
+        yield from parameters(command.get_command(None, name))
 
 
 @pytest.mark.parametrize("args", [[], ["models"]])

@@ -135,6 +135,7 @@ FAILURES = {
         "status -a ftp://x",
         "status --context nope",
         "models list --request-timeout 0",
+        "models prune --older-than 7",
     ),
     "stock": plain(
         "models list",

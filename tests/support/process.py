@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).parent.parent.parent
 CTL = [sys.executable, "-m", "dbgpt_ctl"]
@@ -34,15 +34,20 @@ class UnexpectedExit(AssertionError):
     """The command ended with another exit code than the test said."""
 
 
-def ctl(*args: str, expect: int = 0, **options: Any) -> Finished:
+def ctl(*args: str, expect: int = 0, program: Sequence[str] = CTL, **options: Any) -> Finished:
     """Runs `ctl` and waits for it. Raises UnexpectedExit unless its exit code is `expect`.
 
-    `options`: `env` as for `environment`; anything else goes to subprocess.run.
+    `program` is another release of `ctl`. `options`: `env` as for `environment`; anything else goes to subprocess.run.
     """
     env = environment(options.pop("env", {}))
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     done = subprocess.run(
-        [*CTL, *args], env=env, encoding="utf-8", timeout=TIMEOUT_SECS, check=False, **{**_PLACE, **streams, **options}
+        [*program, *args],
+        env=env,
+        encoding="utf-8",
+        timeout=TIMEOUT_SECS,
+        check=False,
+        **{**_PLACE, **streams, **options},
     )
     return expected(Finished(done.returncode, done.stdout or "", done.stderr or ""), expect, args)
 

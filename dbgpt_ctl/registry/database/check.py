@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.database.import_dbgpt import new_candidates, read_dbgpt_table
-from dbgpt_ctl.registry.database.schema import INSTANCES, SCHEMA_VERSION, schema_version
+from dbgpt_ctl.registry.database.schema import INSTANCES, SCHEMA_VERSION, SchemaVersion, schema_version
 from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows, time_of
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 
@@ -63,10 +63,12 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """`instances` is None unless the schema is of this release; `source` is None without DB-GPT's table."""
+    """`instances` is None unless this release can use the tables as they are. `source` is None without DB-GPT's
+    table.
+    """
 
     place: str
-    schema_version: int
+    schema: SchemaVersion
     hosts: tuple[HostClock, ...]
     instances: Instances | None
     source: Source | None
@@ -109,13 +111,14 @@ def _clock_of(database: Database, host_clock: Clock, clock: Clock | None) -> Hos
 def _inspect_tables(
     place: str, hosts: tuple[HostClock, ...], clock: Clock | None, timeout: timedelta, connection: Connection
 ) -> DatabaseFacts:
-    version = schema_version(connection)
+    schema = schema_version(connection)
     table = read_dbgpt_table(connection)
     source = None
     if table is not None:
         source = Source(table, len(new_candidates(table.instances, connection)))
-    instances = _instances(connection, clock, timeout) if version == SCHEMA_VERSION else None
-    return DatabaseFacts(place, version, hosts, instances, source)
+    complete = schema.is_usable and schema.version >= SCHEMA_VERSION
+    instances = _instances(connection, clock, timeout) if complete else None
+    return DatabaseFacts(place, schema, hosts, instances, source)
 
 
 def _instances(connection: Connection, clock: Clock | None, timeout: timedelta) -> Instances:

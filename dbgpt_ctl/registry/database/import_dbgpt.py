@@ -17,7 +17,7 @@ from sqlalchemy import column, inspect, select, table
 from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance, Registration
 from dbgpt_ctl.errors import InvalidInstance, RegistryFull
-from dbgpt_ctl.registry.database.schema import INSTANCES, known_version
+from dbgpt_ctl.registry.database.schema import INSTANCES, require_usable
 from dbgpt_ctl.registry.database.session import batches
 from dbgpt_ctl.registry.database.tables.instances import IDENTITY, count_rows, insert_rows, is_one_of
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
@@ -146,12 +146,13 @@ def import_instances(
 ) -> Imported:
     """Inserts those instances of `source` that `ctl_instance` does not hold, tombstones included; repeatable.
 
-    Creates or upgrades this package's tables first; `dry_run` writes nothing at all. Each batch of instances is atomic;
+    Prepares this package's tables first; `dry_run` writes nothing at all. Each batch of instances is atomic;
     controllers and other imports may run at the same time. `clock` None means the database's. Raises RegistryFull, with
-    nothing imported, when there would be more than `max_instances`; RegistryUnusable for tables of a newer release.
+    nothing imported, when there would be more than `max_instances`, and RegistryUnusable for tables that this release
+    cannot use.
     """
     if dry_run:
-        database.read(partial(known_version, place=database.place))
+        database.read(partial(require_usable, place=database.place))
     else:
         database.prepare()
     new = database.read(partial(_candidates_within_capacity, source, max_instances))

@@ -1,17 +1,22 @@
-"""The tables of the database registry, and how a database comes to hold their newest version.
+"""The tables of the database registry, their version, and how a database comes to hold them.
 
 `ctl_instance` holds one row per instance: its primary key is the identity itself (rule 6), its columns are the facts of
-`ModelInstance` (in a table that was upgraded they stand in another order). `ctl_event` holds the last changes of state,
-`ctl_stream` one row: the number of the newest event. `ctl_pulse` holds one row: the last tick of any controller, and
-the last gap between two ticks (rule 8). `ctl_schema` holds one row: the version of these tables. Times are UTC with
-microseconds, names compare exactly (rule 1).
+`ModelInstance`. `ctl_event` holds the last changes of state, `ctl_stream` one row: the number of the newest event.
+`ctl_pulse` holds one row: the last tick of any controller, and the last gap between two ticks (rule 8).
+`ctl_controller` holds one row per controller that uses the database. `ctl_schema` holds one row: the version of these
+tables, and the lowest version whose release can still use them. Times are UTC with microseconds, names compare exactly
+(rule 1).
+
+Controllers of two releases may share a database while they are replaced one by one, or when a new release is taken
+back. So a new version only adds: tables, and columns that may be NULL or have a default in the database. A statement
+names its columns, because a newer release may have added others and an upgraded table has them in another order.
 """
 
 from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -25,11 +30,8 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
-    and_,
-    case,
     insert,
     inspect,
-    or_,
     select,
     text,
     update,
@@ -43,12 +45,17 @@ from dbgpt_ctl.errors import RegistryUnusable
 from dbgpt_ctl.registry.database.dialects import DIALECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from sqlalchemy import Connection, Dialect, Engine
     from sqlalchemy.types import TypeEngine
 
+SCHEMA_VERSION = 1
+READABLE_BY = 1
+"""The lowest version whose release can use tables of SCHEMA_VERSION. It rises only with a change that does more than
+add.
+"""
+
 _MAX_WORD_CHARS = 16
+_MAX_NAME_CHARS = 64
 _MAX_NOTE_CHARS = 255
 
 
@@ -91,9 +98,8 @@ INSTANCES = Table(
     Column("drained_at", UtcTime),
     Column("drained_by", String(_MAX_NOTE_CHARS)),
     Column("drain_reason", String(_MAX_NOTE_CHARS)),
-    # Defaults, since a controller of the release before may still run beside this one, and knows neither column.
-    Column("announced_state", _STATE, nullable=False, server_default=InstanceState.HEALTHY.value),
-    Column("flaps", Integer, nullable=False, server_default="0"),
+    Column("announced_state", _STATE, nullable=False),
+    Column("flaps", Integer, nullable=False),
     Column("removed", Boolean, nullable=False),
     sqlite_with_rowid=False,
     **_OPTIONS,
@@ -104,6 +110,7 @@ VERSIONS = Table(
     _METADATA,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),
+    Column("readable_by", Integer, nullable=False),
     **_OPTIONS,
 )
 
@@ -129,7 +136,8 @@ EVENTS = Table(
     Column("old_state", String(_MAX_WORD_CHARS), nullable=False),
     Column("new_state", String(_MAX_WORD_CHARS), nullable=False),
     Column("verb", String(_MAX_WORD_CHARS), nullable=False),
-    Column("actor", String(_MAX_WORD_CHARS), nullable=False),
+    Column("actor", String(_MAX_NAME_CHARS), nullable=False),
+    Column("actor_name", String(_MAX_NAME_CHARS)),
     Column("address", String(_MAX_NOTE_CHARS)),
     Column("reason", String(_MAX_NOTE_CHARS)),
     **_OPTIONS,
@@ -145,84 +153,100 @@ STREAM = Table(
 )
 
 
-def prepare(engine: Engine, place: str) -> None:
-    """Creates absent tables and upgrades older ones. Several controllers may do so at the same time.
+CONTROLLERS = Table(
+    "ctl_controller",
+    _METADATA,
+    Column("id", String(_MAX_NAME_CHARS), primary_key=True),
+    Column("version", String(_MAX_NAME_CHARS), nullable=False),
+    Column("address", String(_MAX_NOTE_CHARS), nullable=False),
+    Column("heartbeat_timeout_secs", Double, nullable=False),
+    Column("heartbeat_interval_secs", Double, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("seen_at", UtcTime, nullable=False),
+    **_OPTIONS,
+)
 
-    A database that is up to date is only read: its user needs no right to create tables. `place` names the database in
-    errors. Raises RegistryUnusable for tables of a newer release.
+
+class SchemaVersion(NamedTuple):
+    """What `ctl_schema` says of the tables of a database."""
+
+    version: int
+    readable_by: int
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether this release can use the tables. It adds what is missing in older ones (see `prepare`)."""
+        return self.readable_by <= SCHEMA_VERSION
+
+
+ABSENT = SchemaVersion(0, 0)
+"""The database does not hold the tables."""
+
+
+def prepare(engine: Engine, place: str) -> None:
+    """Creates absent tables, and adds what older ones lack. Several controllers may do so at the same time.
+
+    A database that is up to date, or newer, is only read: its user needs no right to create tables. `place` names the
+    database in errors. Raises RegistryUnusable for tables that this release cannot use.
     """
     with engine.begin() as connection:
-        found = known_version(connection, place)
-        for version in range(found + 1, SCHEMA_VERSION + 1):
-            _STEPS[version](connection)
-            _store_version(connection, version)
+        if require_usable(connection, place).version < SCHEMA_VERSION:
+            _add_what_is_missing(connection)
+            _store_version(connection)
 
 
-def schema_version(connection: Connection) -> int:
-    """The version of the tables that the database holds; 0 when there are none."""
+def schema_version(connection: Connection) -> SchemaVersion:
+    """The version of the tables that the database holds, or ABSENT."""
     if not inspect(connection).has_table(VERSIONS.name):
-        return 0
-    return connection.scalar(select(VERSIONS.c.version)) or 0
+        return ABSENT
+    row = connection.execute(select(VERSIONS.c.version, VERSIONS.c.readable_by)).one_or_none()
+    return ABSENT if row is None else SchemaVersion._make(row)
 
 
-def known_version(connection: Connection, place: str) -> int:
-    """As `schema_version`. Raises RegistryUnusable for tables of a newer release."""
-    version = schema_version(connection)
-    if version > SCHEMA_VERSION:
+def require_usable(connection: Connection, place: str) -> SchemaVersion:
+    """As `schema_version`. Raises RegistryUnusable for tables that this release cannot use."""
+    held = schema_version(connection)
+    if not held.is_usable:
         raise RegistryUnusable(
-            f"{place} holds schema version {version}, this release knows versions up to {SCHEMA_VERSION}: "
-            "upgrade this controller, or give it another database"
+            f"{place} holds schema version {held.version}, which only releases with schema version {held.readable_by} "
+            f"or newer can use, and this release has {SCHEMA_VERSION}: upgrade this controller, or give it another "
+            "database"
         )
-    return version
+    return held
 
 
-def _store_version(connection: Connection, version: int) -> None:
-    try:
-        with connection.begin_nested():
-            connection.execute(insert(VERSIONS).values(id=1, version=version))
-    except IntegrityError:
-        connection.execute(update(VERSIONS).where(VERSIONS.c.version < version).values(version=version))
-
-
-def _create(connection: Connection) -> None:
-    for table in (VERSIONS, INSTANCES, PULSE):
+def _add_what_is_missing(connection: Connection) -> None:
+    """MySQL commits at each of these statements, and another controller may do the same at the same time: each can be
+    repeated, and can find its work half done.
+    """
+    for table in _METADATA.sorted_tables:
         connection.execute(CreateTable(table, if_not_exists=True))
-
-
-def _add_events(connection: Connection) -> None:
-    inspector = inspect(connection)
-    present = inspector.get_columns(INSTANCES.name) if inspector.has_table(INSTANCES.name) else []
-    names = {column["name"] for column in present}
-    for column in INSTANCES.columns:
-        if column.name not in names:
-            _add_column(connection, column)
-    # Only rows with the default: another controller may use the new columns already.
-    deregistered, drained = INSTANCES.c.deregistered_at.is_not(None), ~INSTANCES.c.enabled
-    state = case((deregistered, InstanceState.DEREGISTERED.value), else_=InstanceState.DRAINED.value)
-    unannounced = and_(INSTANCES.c.announced_state == InstanceState.HEALTHY, or_(deregistered, drained))
-    connection.execute(update(INSTANCES).where(unannounced).values(announced_state=state))
-    for table in (EVENTS, STREAM):
-        connection.execute(CreateTable(table, if_not_exists=True))
+        present = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in present:
+                _add_column(connection, column)
     try:
         with connection.begin_nested():
             connection.execute(insert(STREAM).values(id=1, stream=secrets.token_hex(8), last_event=0))
     except IntegrityError:
-        pass  # another controller was faster
+        pass  # the stream goes on
 
 
 def _add_column(connection: Connection, column: Column[Any]) -> None:
     definition = CreateColumn(column).compile(dialect=connection.dialect)
     try:
-        connection.execute(text(f"ALTER TABLE {INSTANCES.name} ADD COLUMN {definition}"))
+        connection.execute(text(f"ALTER TABLE {column.table.name} ADD COLUMN {definition}"))
     except DBAPIError as error:
         dialect = DIALECTS[connection.dialect.name]
         if error.orig is None or dialect.error_code(error.orig) != dialect.duplicate_column:
             raise
 
 
-_STEPS: Mapping[int, Callable[[Connection], None]] = {1: _create, 2: _add_events}
-"""The upgrade to each version from the one before. MySQL commits at each DDL statement, and other controllers may
-upgrade at the same time: each step can be repeated, and can find its work half done.
-"""
-
-SCHEMA_VERSION = max(_STEPS)
+def _store_version(connection: Connection) -> None:
+    """Never lowers a version: a newer release may have been faster."""
+    values = {"version": SCHEMA_VERSION, "readable_by": READABLE_BY}
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(VERSIONS).values(id=1, **values))
+    except IntegrityError:
+        connection.execute(update(VERSIONS).where(VERSIONS.c.version < SCHEMA_VERSION).values(values))

@@ -96,7 +96,7 @@ class Database:
         return self.dialect.exists(self._url)
 
     def prepare(self) -> None:
-        """Creates or upgrades the tables. Raises RegistryUnavailable and RegistryUnusable."""
+        """Creates the tables, or adds what older ones lack. Raises RegistryUnavailable and RegistryUnusable."""
         self.closing = False
         self._retry(self._prepare)
 

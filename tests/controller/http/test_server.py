@@ -170,7 +170,7 @@ def test_a_newer_schema_is_one_line_and_exit_1(tmp_path: Path) -> None:
     with serving(*arguments) as served:
         served.end()
     with sqlite3.connect(path) as database:
-        database.execute("UPDATE ctl_schema SET version = 99")
+        database.execute("UPDATE ctl_schema SET version = 99, readable_by = 99")
     database.close()
     done = ctl("serve", "--port", str(free_port()), *arguments, expect=1)
     (line,) = [line for line in done.err.splitlines() if "loopback" not in line]

@@ -40,5 +40,5 @@ def check_message(message: str) -> None:
     assert "\n" not in message
     assert PASSWORD not in message
     assert "s3cret" not in message
-    assert "SELECT" not in message.replace("SELECT command denied", "")
+    assert "SELECT" not in message.replace("SELECT command denied", "").replace("in 'SELECT'", "")
     assert len(message) < 300

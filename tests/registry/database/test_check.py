@@ -11,7 +11,7 @@ from dbgpt_ctl.cli.commands.db.check import RULES
 from dbgpt_ctl.cli.diagnosis.facts import Finding, diagnose
 from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database.check import LONG_DEAD, DatabaseFacts, inspect_database
-from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.schema import ABSENT, READABLE_BY, SCHEMA_VERSION
 from tests.registry.backends import TIMEOUT, Backend, sent
 from tests.registry.database.test_import_dbgpt import Place
 from tests.support.clock import ManualClock
@@ -66,7 +66,7 @@ async def test_all_is_well(place: Place, backend: Backend) -> None:
     create_dbgpt_table(place.database.engine, [row("healthy@llm"), row("healthy@llm"), row("new@llm")])
     facts = facts_of(place)
     assert findings_of(facts) == []
-    assert facts.schema_version == SCHEMA_VERSION
+    assert facts.schema == (SCHEMA_VERSION, READABLE_BY)
     assert facts.instances
     assert facts.instances.states == {"healthy": 1, "drained": 1, "unhealthy": 1, "deregistered": 1}
     assert facts.instances.tombstones == 1
@@ -76,7 +76,7 @@ async def test_all_is_well(place: Place, backend: Backend) -> None:
 
 async def test_no_tables(place: Place) -> None:
     facts = facts_of(place)
-    assert (facts.schema_version, facts.instances, facts.source) == (0, None, None)
+    assert (facts.schema, facts.instances, facts.source) == (ABSENT, None, None)
     assert codes(facts) == ["schema_absent"]
 
 
@@ -84,7 +84,7 @@ async def test_no_tables(place: Place) -> None:
 async def test_another_version(place: Place, backend: Backend, version: int, code: str) -> None:
     await backend.open()
     place.execute("DROP TABLE ctl_instance")  # of another version it is not read
-    place.execute(f"UPDATE ctl_schema SET version = {version}")
+    place.execute(f"UPDATE ctl_schema SET version = {version}, readable_by = {version}")
     assert codes(facts_of(place)) == [code]
 
 

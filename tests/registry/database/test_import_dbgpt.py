@@ -24,7 +24,7 @@ from dbgpt_ctl.registry.database.import_dbgpt import (
     new_candidates,
     read_dbgpt_table,
 )
-from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, schema_version
+from dbgpt_ctl.registry.database.schema import ABSENT, SCHEMA_VERSION, schema_version
 from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.instances import listed_rows
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime, read_pulse
@@ -352,12 +352,13 @@ async def test_without_capacity_nothing_is_imported(place: Place, backend: Backe
 async def test_a_newer_schema_is_left_alone(place: Place, backend: Backend) -> None:
     place.fill(row("a@llm"))
     place.import_()
-    place.execute("UPDATE ctl_schema SET version = 99")
+    place.execute("UPDATE ctl_schema SET version = 99, readable_by = 98")
     place.execute("DROP TABLE ctl_instance")
     before = place.dump()
     for dry_run in (True, False):
         with pytest.raises(
-            RegistryUnusable, match=f"schema version 99, this release knows versions up to {SCHEMA_VERSION}"
+            RegistryUnusable,
+            match=f"version 99, which only .* 98 or newer .* this release has {SCHEMA_VERSION}",
         ):
             place.import_(dry_run=dry_run)
     assert place.dump() == before
@@ -376,7 +377,7 @@ async def test_times_that_are_none_are_old(place: Place, backend: Backend) -> No
 
 async def test_no_table_is_no_source(place: Place, backend: Backend) -> None:
     assert place.database.read(read_dbgpt_table) is None
-    assert place.database.read(schema_version) == 0
+    assert place.database.read(schema_version) == ABSENT
     candidates = [Candidate(sent(), healthy=True)]
     assert place.database.read(partial(new_candidates, candidates)) == candidates
 

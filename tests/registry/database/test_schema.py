@@ -8,21 +8,21 @@ from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import URL, make_url, text
+from sqlalchemy import URL, inspect, make_url, text
 
 from dbgpt_ctl.errors import RegistryUnusable, UsageError
 from dbgpt_ctl.registry.database import schema
-from dbgpt_ctl.registry.database.dialects import dialect_of
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.session import Database
 from tests.registry.backends import TIMEOUT, Backend, sent, states
-from tests.support.clock import ManualClock
+from tests.support.next_release import NEXT_RELEASE
+from tests.support.process import CTL, ctl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
     from tests.support.mariadb import MariaDB
 
@@ -70,148 +70,80 @@ async def test_what_is_there_is_kept(backend: Backend, engine: Engine) -> None:
     assert version_in(engine) == [schema.SCHEMA_VERSION]
 
 
-async def test_a_newer_schema_is_left_alone(backend: Backend, engine: Engine) -> None:
+async def test_a_schema_that_only_newer_releases_can_use_is_left_alone(backend: Backend, engine: Engine) -> None:
     registry = await backend.open()
     await registry.register(sent())
     await registry.close()
     with engine.begin() as connection:
-        connection.execute(text("UPDATE ctl_schema SET version = 99"))
+        connection.execute(text("UPDATE ctl_schema SET version = 99, readable_by = 98"))
     registry = backend.create()
     with pytest.raises(RegistryUnusable) as caught:
         await registry.open()
     message = str(caught.value)
     assert "version 99" in message
-    assert f"up to {schema.SCHEMA_VERSION}" in message
+    assert "version 98 or newer" in message
+    assert f"this release has {schema.SCHEMA_VERSION}" in message
     assert "upgrade this controller" in message
     assert "\n" not in message
     assert registry.health().reason == message
     assert version_in(engine) == [99]
 
 
-async def test_an_older_schema_is_upgraded_step_by_step(
-    backend: Backend, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry = await backend.open()
-    await registry.register(sent())
-    await registry.close()
-    done: list[int] = []
+async def test_a_newer_schema_that_only_adds_is_served(backend: Backend, engine: Engine) -> None:
+    """By a controller that was there before, and by one that starts: after a release was taken back."""
+    before = await backend.open()
+    await before.register(sent())
+    await upgrade(backend.url, NEXT_RELEASE)
+    assert version_in(engine) == [2]
+    columns = {column["name"] for column in inspect(engine).get_columns("ctl_instance")}
+    assert {"region", "shard"} < columns
+    assert inspect(engine).has_table("ctl_region")
 
-    def add_column(connection: Connection) -> None:
-        connection.execute(text("ALTER TABLE ctl_instance ADD COLUMN region INTEGER"))
-        done.append(2)
-
-    newest = schema.SCHEMA_VERSION
-    monkeypatch.setattr(
-        schema, "_STEPS", {**schema._STEPS, newest + 1: add_column, newest + 2: lambda _: done.append(3)}
-    )
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", newest + 2)
-    for _ in range(2):
-        schema.prepare(engine, dialect_of(backend.url).place(backend.url))
-        assert done == [2, 3]
-        assert version_in(engine) == [newest + 2]
+    after = await backend.open()
+    await upgrade(backend.url, CTL)
+    assert version_in(engine) == [2]
+    for number, registry in enumerate((before, after), 1):
+        assert await registry.heartbeat(sent())
+        await registry.register(sent(port=number))
+        assert await registry.heartbeat(sent("other@llm", port=number))
+        assert await registry.drain(sent(port=number).key, reason="a new disk")
+        assert await registry.undrain(sent(port=number).key)
+        assert await registry.deregister(sent(port=number).key)
+    shown = dict(await states(before))
+    assert shown == dict(await states(after))
+    assert sorted(shown.values()) == ["deregistered", "deregistered", "healthy", "healthy", "healthy"]
+    assert await before.events() == await after.events()
+    assert len((await after.events()).events) == 11
     with engine.begin() as connection:
-        assert connection.scalar(text("SELECT COUNT(*) FROM ctl_instance WHERE region IS NULL")) == 1
+        for table in ("ctl_instance", "ctl_event"):
+            assert set(connection.execute(text(f"SELECT region, shard FROM {table}"))) == {(None, 7)}
 
 
-VERSION_1 = (
-    "CREATE TABLE ctl_schema (id INTEGER NOT NULL PRIMARY KEY, version INTEGER NOT NULL)",
-    (
-        "CREATE TABLE ctl_instance (model_name VARCHAR(128) NOT NULL, host VARCHAR(128) NOT NULL, port INT NOT NULL,"
-        " weight DOUBLE NOT NULL, check_healthy BOOL NOT NULL, enabled BOOL NOT NULL, prompt_template VARCHAR(128),"
-        " registered_at DATETIME(6) NOT NULL, last_heartbeat DATETIME(6) NOT NULL, deregistered_at DATETIME(6),"
-        " refused_at DATETIME(6), removed BOOL NOT NULL, PRIMARY KEY (model_name, host, port))"
-    ),
-    (
-        "CREATE TABLE ctl_pulse (id INTEGER NOT NULL PRIMARY KEY, ticked_at DATETIME(6) NOT NULL, gone_at DATETIME(6),"
-        " back_at DATETIME(6), swept_at DATETIME(6))"
-    ),
-    "INSERT INTO ctl_schema VALUES (1, 1)",
-)
-AT = "2026-01-02 03:04:05.678901"
-
-
-def version_1(engine: Engine) -> None:
-    """As the first release left it: one alive, one drained, one deregistered, one removed."""
-    rows = [(1, 1, "NULL", 0), (2, 0, "NULL", 0), (3, 1, f"'{AT}'", 0), (4, 0, f"'{AT}'", 1)]
+async def test_tables_that_lack_something_get_it_from_many_at_once(backend: Backend, engine: Engine) -> None:
+    """As a newer release finds those of an older one, or any release what another began to create."""
+    await (await backend.open()).close()
     with engine.begin() as connection:
-        for statement in VERSION_1:
-            connection.exec_driver_sql(statement)
-        for port, enabled, deregistered_at, removed in rows:
-            connection.exec_driver_sql(
-                f"INSERT INTO ctl_instance VALUES ('qwen@llm', '10.0.0.4', {port}, 1.5, 1, {enabled}, 'chat', '{AT}', "
-                f"'{AT}', {deregistered_at}, NULL, {removed})"
-            )
-
-
-async def test_the_first_schema_is_upgraded_by_many_at_once(backend: Backend, engine: Engine) -> None:
-    if backend.kind == "sqlite":
-        await (await backend.open()).close()  # makes the file
-        with engine.begin() as connection:
-            for table in ("ctl_schema", "ctl_instance", "ctl_pulse", "ctl_event", "ctl_stream"):
-                connection.exec_driver_sql(f"DROP TABLE {table}")
-    version_1(engine)
+        connection.exec_driver_sql("DROP TABLE ctl_pulse")
+        for table, column in (("ctl_instance", "prompt_template"), ("ctl_event", "reason"), ("ctl_event", "address")):
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
+        connection.exec_driver_sql("UPDATE ctl_schema SET version = 0, readable_by = 0")
     registries = await asyncio.gather(*(backend.open() for _ in range(8)))
-    assert version_in(engine) == [2]
-    one, other = registries[0], registries[5]
-    entries = (await one.list()).entries
-    assert [(entry.instance.key.port, str(entry.instance.announced_state)) for entry in entries] == [
-        (1, "healthy"),
-        (2, "drained"),
-        (3, "deregistered"),
-    ]
-    assert {(entry.instance.drained_at, entry.instance.flaps) for entry in entries} == {(None, 0)}
-    tombstone = await one.get(sent(port=4).key)
-    assert tombstone is not None
-    assert (tombstone.entry.instance.removed, str(tombstone.entry.instance.announced_state)) == (True, "deregistered")
-    first, second = await one.events(), await other.events()
-    assert first.events == ()
-    assert first.last_id == 0
-    assert first.stream == second.stream
-
-    assert await one.heartbeat(sent(port=1))
-    assert await other.undrain(sent(port=2).key)
-    await one.register(sent(port=3))
-    assert not await other.heartbeat(sent(port=4))
-    changes = [event.change for event in (await other.events(after=0)).events]
-    assert [(change.key.port, change.old, change.new) for change in changes] == [
-        (2, "drained", "healthy"),
-        (3, "deregistered", "healthy"),
-    ]
+    assert version_in(engine) == [schema.SCHEMA_VERSION]
+    await registries[0].register(sent(prompt_template="chat"))
+    assert await registries[3].drain(sent().key, reason="a new disk")
+    (entry,) = (await registries[5].list()).entries
+    assert entry.instance.prompt_template == "chat"
+    assert [event.change.cause.reason for event in (await registries[7].events()).events] == [None, "a new disk"]
 
 
-async def test_an_upgrade_that_broke_off_is_finished(backend: Backend, engine: Engine) -> None:
-    """Also where a controller of this release works already: its announced states stay."""
-    registry = await backend.open()
-    await registry.register(sent())
-    assert isinstance(backend.clock, ManualClock)
-    backend.clock.advance(TIMEOUT.total_seconds() + 1)
-    await registry.announce()
-    before = await registry.events()
-    with engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE ctl_instance DROP COLUMN drain_reason")
-        connection.exec_driver_sql("UPDATE ctl_schema SET version = 1")
-    again = await backend.open()
-    assert version_in(engine) == [2]
-    assert await again.events() == before
-    (entry,) = (await again.list()).entries
-    assert str(entry.instance.announced_state) == "unhealthy"
-    assert await again.drain(sent().key, reason="a new disk")
-
-
-async def test_the_release_before_may_go_on_in_an_upgraded_table(backend: Backend, engine: Engine) -> None:
-    """While controllers are replaced one by one: what it inserts and updates knows no column of this one's."""
-    registry = await backend.open()
-    with engine.begin() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO ctl_instance (model_name, host, port, weight, check_healthy, enabled, registered_at,"
-            f" last_heartbeat, removed) VALUES ('qwen@llm', '10.0.0.4', 8001, 1.0, 1, 1, '{AT}', '{AT}', 0)"
-        )
-    assert await registry.heartbeat(sent())
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE ctl_instance SET deregistered_at = '{AT}'")
-    assert not await registry.heartbeat(sent())
-    changes = [event.change for event in (await registry.events()).events]
-    assert [(change.old, change.new) for change in changes] == [("healthy", "deregistered")]
+async def upgrade(url: URL, program: Sequence[str]) -> None:
+    """Runs `ctl db upgrade` of a release."""
+    database_type = "sqlite" if url.get_backend_name() == "sqlite" else "mysql"
+    variables = {"TYPE": database_type, "NAME": url.database}
+    if database_type == "mysql":
+        variables |= {"HOST": url.host, "PORT": str(url.port), "USER": url.username, "PASSWORD": str(url.password)}
+    env = {f"CONTROLLER_REGISTRY_DB_{name}": value for name, value in variables.items()}
+    await asyncio.to_thread(ctl, "db", "upgrade", program=program, env=env)
 
 
 async def test_up_to_date_tables_need_no_right_to_create(mariadb: MariaDB) -> None:

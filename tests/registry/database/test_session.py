@@ -281,7 +281,8 @@ async def test_another_controller_was_first_to_insert(mariadb: MariaDB) -> None:
     now = "UTC_TIMESTAMP(6)"
     rival = (
         "INSERT INTO ctl_instance SET model_name = 'qwen@llm', host = '10.0.0.4', port = 8001, weight = 7.5, "
-        f"check_healthy = 1, enabled = 0, registered_at = {now}, last_heartbeat = {now}, removed = 0"
+        f"check_healthy = 1, enabled = 0, registered_at = {now}, last_heartbeat = {now}, announced_state = 'drained', "
+        "flaps = 0, removed = 0"
     )
     rivals = [rival]
 

@@ -93,24 +93,25 @@ def clock_skew_between_hosts(facts: DatabaseFacts) -> Iterator[Finding]:
 @rule("schema_absent", fix="`ctl db upgrade`, `ctl db import` or the first start of a controller makes them")
 def schema_absent(facts: DatabaseFacts) -> Iterator[Finding]:
     """The tables of the registry do not exist."""
-    if facts.schema_version == 0:
+    if facts.schema.version == 0:
         yield Finding(Severity.ERROR, f"{facts.place} does not hold the tables of ctl")
 
 
 @rule("schema_older", fix="run `ctl db upgrade`")
 def schema_older(facts: DatabaseFacts) -> Iterator[Finding]:
     """The tables are of an older release."""
-    if 0 != facts.schema_version < (newest := _newest_schema()):
-        summary = f"{facts.place} holds schema version {facts.schema_version}, this release has {newest}"
+    if 0 != facts.schema.version < (newest := _newest_schema()):
+        summary = f"{facts.place} holds schema version {facts.schema.version}, this release has {newest}"
         yield Finding(Severity.ERROR, summary)
 
 
 @rule("schema_newer", fix="use the newer release")
 def schema_newer(facts: DatabaseFacts) -> Iterator[Finding]:
-    """The tables are of a newer release."""
-    if facts.schema_version > (newest := _newest_schema()):
-        held = f"{facts.place} holds schema version {facts.schema_version}"
-        yield Finding(Severity.ERROR, f"{held}, this release knows versions up to {newest}")
+    """The tables are of a newer release, and this one cannot use them."""
+    if not facts.schema.is_usable:
+        held = f"{facts.place} holds schema version {facts.schema.version}"
+        needed = f"only releases with schema version {facts.schema.readable_by} or newer can use it"
+        yield Finding(Severity.ERROR, f"{held}, {needed}, this release has {_newest_schema()}")
 
 
 @rule("future_beats", fix="a database host had a clock that was ahead: synchronise them with NTP")
@@ -156,7 +157,7 @@ RULES: tuple[Rule[DatabaseFacts], ...] = tuple(value for value in vars().values(
 
 def _facts_lines(facts: DatabaseFacts) -> dict[str, str]:
     """The facts of a check by their names, without the findings."""
-    schema = f"version {facts.schema_version or 'absent'}, this release has {_newest_schema()}"
+    schema = f"version {facts.schema.version or 'absent'}, this release has {_newest_schema()}"
     lines = {"database": facts.place, "schema": schema}
     if found := facts.instances:
         total = sum(found.states.values())
@@ -184,7 +185,7 @@ def _facts_object(facts: DatabaseFacts) -> dict[str, Any]:
     found, source = facts.instances, facts.source
     return {
         "database": facts.place,
-        "schema": {"version": facts.schema_version, "newest": _newest_schema()},
+        "schema": {**facts.schema._asdict(), "newest": _newest_schema()},
         "instances": found and {**found.states, "removed": found.tombstones},
         "clocks": [
             {

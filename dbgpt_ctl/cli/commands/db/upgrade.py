@@ -1,4 +1,4 @@
-"""`ctl db upgrade`: brings the tables of a registry to the version of this release."""
+"""`ctl db upgrade`: prepares the tables of a registry with the rights of another user than the controllers'."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ CONTEXT_SETTINGS = UNDERSCORES_TOO
 
 @takes_database_settings
 def upgrade(settings: DatabaseSettings, *, output: ReportOutput = OutputFormat.TEXT) -> None:
-    """Create or upgrade the tables of the registry.
+    """Create the tables of the registry, or add what they lack.
 
-    They get the version of this release.
+    Each controller does this at its start. Run it as a user who may create and alter tables when the user of the
+    controllers may not. Controllers of the release before go on.
     """
-    from dbgpt_ctl.registry.database.schema import schema_version
+    from dbgpt_ctl.registry.database.schema import ABSENT, schema_version
 
     with open_databases(settings) as (database,):
-        before = database.read(schema_version) if database.exists() else 0
+        before = (database.read(schema_version) if database.exists() else ABSENT).version
         database.prepare()
-        after = database.read(schema_version)
+        after = database.read(schema_version).version
     if output is OutputFormat.JSON:
         print_json({"database": database.place, "from": before, "to": after})
     elif before == after:
         print_lines([defused(f"{database.place} is at schema version {after} already")])
+    elif before == 0:
+        print_lines([defused(f"{database.place} holds the tables now, at schema version {after}")])
     else:
         print_lines([defused(f"{database.place} upgraded from schema version {before} to {after}")])

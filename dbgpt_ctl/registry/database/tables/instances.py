@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 IDENTITY = tuple(INSTANCES.primary_key)
 FACTS = ModelInstance._fields[1:]
-"""The names of all facts; the columns of `INSTANCES` are the identity and these, in this order."""
+"""The names of all facts, each of which is a column."""
 RegisteredValues = tuple[float, str | None]
 """The values in a register that may differ from the stored ones: the weight and the prompt template."""
-_IN_COLUMNS = select(INSTANCES).where(~INSTANCES.c.removed).order_by(*IDENTITY)
-_IN_ARRAYS = _IN_COLUMNS.with_only_columns(func.json_array(*INSTANCES.columns))
+_COLUMNS = (*IDENTITY, *(INSTANCES.c[name] for name in FACTS))
+_ROWS = select(*_COLUMNS)
+_IN_COLUMNS = _ROWS.where(~INSTANCES.c.removed).order_by(*IDENTITY)
+_IN_ARRAYS = _IN_COLUMNS.with_only_columns(func.json_array(*_COLUMNS))
 _STATES = {str(state): state for state in InstanceState}
 _OF_MODELS = INSTANCES.c.model_name.in_(bindparam("model_names", expanding=True))
 
@@ -125,13 +127,13 @@ def _parameters(connection: Connection, *times: datetime) -> list[Any]:
 
 def locked_rows(connection: Connection, keys: Collection[InstanceKey]) -> list[ModelInstance]:
     """The stored ones of `keys`, locked in order of identity, so that two controllers seldom deadlock."""
-    rows = connection.execute(select(INSTANCES).where(is_one_of(keys)).order_by(*IDENTITY).with_for_update())
+    rows = connection.execute(_ROWS.where(is_one_of(keys)).order_by(*IDENTITY).with_for_update())
     return [_facts(row) for row in rows]
 
 
 def found_rows(connection: Connection, condition: ColumnElement[bool]) -> list[ModelInstance]:
     """The rows that meet the condition, tombstones too, not locked. Only `is_one_of` needs no scan of the table."""
-    return [_facts(row) for row in connection.execute(select(INSTANCES).where(condition))]
+    return [_facts(row) for row in connection.execute(_ROWS.where(condition))]
 
 
 def listed_rows(connection: Connection, model_names: Collection[str] | None) -> list[ModelInstance]:

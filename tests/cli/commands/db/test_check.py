@@ -17,7 +17,7 @@ from dbgpt_ctl.cli.diagnosis.rules import RULES as CLUSTER_RULES
 from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
 from dbgpt_ctl.registry.database.check import DatabaseFacts, HostClock, Instances, Source
 from dbgpt_ctl.registry.database.import_dbgpt import DbgptTable, RefusedRow
-from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, SchemaVersion
 from tests.registry.backends import sent
 
 if TYPE_CHECKING:
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 
 
-def facts(*hosts: HostClock, version: int = SCHEMA_VERSION, source: Source | None = None, **rows: Any) -> DatabaseFacts:
+def facts(
+    *hosts: HostClock, version: int = SCHEMA_VERSION, readable_by: int = 1, source: Source | None = None, **rows: Any
+) -> DatabaseFacts:
     facts: dict[str, Any] = {"long_dead": (), "refused": (), "future": ()}
     states = dict.fromkeys(InstanceState, 0)
-    return DatabaseFacts("db/dbgpt", version, hosts, Instances(NOW, states, 0, **(facts | rows)), source)
+    schema = SchemaVersion(version, readable_by)
+    return DatabaseFacts("db/dbgpt", schema, hosts, Instances(NOW, states, 0, **(facts | rows)), source)
 
 
 def host(place: str, secs: float | None, within: float = 0.0) -> HostClock:
@@ -71,9 +74,10 @@ CASES = {
         facts(version=0),
     ),
     "schema_newer": Case(
-        facts(version=99),
-        f"db/dbgpt holds schema version 99, this release knows versions up to {SCHEMA_VERSION}",
-        WELL,
+        facts(version=99, readable_by=98),
+        "db/dbgpt holds schema version 99, only releases with schema version 98 or newer can use it, "
+        f"this release has {SCHEMA_VERSION}",
+        facts(version=99, readable_by=SCHEMA_VERSION),
     ),
     "future_beats": Case(
         facts(future=(instance(last_heartbeat=NOW + timedelta(seconds=6)),)),

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import URL, create_engine
 
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.schema import READABLE_BY, SCHEMA_VERSION
 from tests.support.dbgpt_table import create_dbgpt_table, dump, row
 from tests.support.mariadb import PASSWORD, free_port
 from tests.support.process import ctl
@@ -191,7 +191,7 @@ def test_check_and_upgrade(run: Run, place: Place) -> None:
         done = run("db", "check", expect=1)
         assert done.lines[1] == f"schema    version absent, this release has {SCHEMA_VERSION}"
         assert done.lines[-1].startswith(f"problem: {place.shown} does not hold the tables of ctl: ")
-    assert run("db", "upgrade").lines == [f"{place.shown} upgraded from schema version 0 to {SCHEMA_VERSION}"]
+    assert run("db", "upgrade").lines == [f"{place.shown} holds the tables now, at schema version {SCHEMA_VERSION}"]
     before = place.dump()
     assert run("db", "upgrade").lines == [f"{place.shown} is at schema version {SCHEMA_VERSION} already"]
     report = {"database": place.shown, "from": SCHEMA_VERSION, "to": SCHEMA_VERSION}
@@ -220,7 +220,7 @@ def test_check_after_an_import(run: Run, place: Place) -> None:
     )
     report = json.loads(run("db", "check", "-o", "json", expect=1).out)
     assert [finding["code"] for finding in report["findings"]] == ["rows_refused"]
-    assert report["schema"] == {"version": SCHEMA_VERSION, "newest": SCHEMA_VERSION}
+    assert report["schema"] == {"version": SCHEMA_VERSION, "readable_by": READABLE_BY, "newest": SCHEMA_VERSION}
     assert report["instances"] == {"healthy": 1, "unhealthy": 1, "drained": 1, "deregistered": 0, "removed": 0}
     assert [abs(clock["ahead_secs"]) < 5 for clock in report["clocks"]] == [True]
     assert report["dbgpt_table"]["rows"] == 5
@@ -231,7 +231,7 @@ def test_a_newer_schema_is_one_line(run: Run, place: Place) -> None:
     run("db", "upgrade")
     engine = create_engine(place.url)
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE ctl_schema SET version = 99")
+        connection.exec_driver_sql("UPDATE ctl_schema SET version = 99, readable_by = 99")
     engine.dispose()
     for command in (["import"], ["import", "--dry-run"], ["upgrade"]):
         done = run("db", *command, expect=1)

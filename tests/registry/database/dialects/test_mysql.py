@@ -15,7 +15,7 @@ from dbgpt_ctl.databases import DatabaseHost
 from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database.dialects.mysql import MySQL
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.schema import READABLE_BY, SCHEMA_VERSION
 from tests.registry.backends import TIMEOUT, sent, states
 from tests.registry.database.support import error_of, registry_at
 from tests.support.mariadb import MariaDB, private_mariadb
@@ -101,15 +101,15 @@ async def test_unknown_database(mariadb: MariaDB) -> None:
 
 @pytest.mark.anyio
 async def test_tables_of_somebody_else(mariadb: MariaDB) -> None:
-    mariadb.execute("CREATE TABLE ctl_schema (id INT PRIMARY KEY, version INT)")
-    mariadb.execute(f"INSERT INTO ctl_schema VALUES (1, {SCHEMA_VERSION})")
+    mariadb.execute("CREATE TABLE ctl_schema (id INT PRIMARY KEY, version INT, readable_by INT)")
+    mariadb.execute(f"INSERT INTO ctl_schema VALUES (1, {SCHEMA_VERSION}, {READABLE_BY})")
     async with registry_at(mariadb.url) as registry:
         with pytest.raises(RegistryUnusable, match="not the tables of this release"):
             await registry.register(sent())
 
 
 @pytest.mark.anyio
-async def test_older_tables_of_somebody_else(mariadb: MariaDB) -> None:
+async def test_a_version_table_of_somebody_else(mariadb: MariaDB) -> None:
     mariadb.execute("CREATE TABLE ctl_schema (id INT PRIMARY KEY, version INT)")
     mariadb.execute("INSERT INTO ctl_schema VALUES (1, 1)")
     error = await error_of(registry_at(mariadb.url))

@@ -105,9 +105,13 @@ class Calls:
         """One instance, also if it was removed a short time ago. Raises NotFound, NotSupported."""
         return self._get("instance", KnownInstance.in_answer, **key._asdict())
 
-    def drain(self, key: InstanceKey, *, reason: str | None = None) -> Flow[Drained]:
-        """Keeps requests from the instance until `undrain`. Repeatable. Raises NotFound, NotSupported."""
-        return self._post("drain", Drained.read, **key._asdict(), reason=reason)
+    def drain(self, key: InstanceKey, *, reason: str | None = None, duration: timedelta | None = None) -> Flow[Drained]:
+        """Keeps requests from the instance for `duration`, or until `undrain`. Repeatable: it replaces the end.
+
+        Raises NotFound, NotSupported.
+        """
+        for_secs = None if duration is None else duration.total_seconds()
+        return self._post("drain", Drained.read, **key._asdict(), reason=reason, for_secs=for_secs)
 
     def undrain(self, key: InstanceKey) -> Flow[Drained]:
         """Ends a drain. Repeatable. Raises NotFound, NotSupported."""

@@ -13,7 +13,6 @@ from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import Failover
 from dbgpt_ctl.client.transport import client_options
 from dbgpt_ctl.domain.fields import parse_registration
-from dbgpt_ctl.domain.instance import InstanceState, Registration
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.failover import Flow
     from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.domain.instance import Registration
 
 T = TypeVar("T")
 OUTAGE_CHECK_SECONDS = 0.5
@@ -117,7 +117,7 @@ class ModelRegistryClient:
     async def select_one_health_instance(self, model_name: str) -> KnownInstance | None:
         """One of the healthy and enabled instances, at random; None if there is none."""
         instances = await self.get_all_instances(model_name, healthy_only=True)
-        routable = [instance for instance in instances if instance.state is InstanceState.HEALTHY]
+        routable = [instance for instance in instances if instance.routable]
         return self._chooser.choice(routable) if routable else None
 
     def sync_get_all_instances(

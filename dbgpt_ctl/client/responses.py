@@ -14,6 +14,7 @@ KeyError or TypeError where that is not what the API sends. Unknown keys are ign
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,7 +23,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import Attempt, ControllerRefused, ErrorKind, NotAllowed, NotFound, NotSupported
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ class Answer(NamedTuple):
     controller: str
 
 
-_TIMES = ("last_heartbeat", "registered_at", "deregistered_at", "refused_at", "drained_at")
-_AS_SENT = ("weight", "prompt_template", "drained_by", "drain_reason")
+_TIMES = ("last_heartbeat", "registered_at", "deregistered_at", "refused_at")
+_AS_SENT = ("weight", "prompt_template")
 
 
 @dataclass(slots=True)
@@ -110,9 +111,8 @@ class KnownInstance:
     deregistered_at: datetime | None = None
     refused_at: datetime | None = None
     """The last heartbeat that was refused because it came after a deregister."""
-    drained_at: datetime | None = None
-    drained_by: str | None = None
-    drain_reason: str | None = None
+    drain: DrainFacts | None = None
+    """None: not drained. Without facts where only the nine keys show it."""
     flaps: int = 0
     """How often it expired since it was first registered."""
     removed: bool = False
@@ -135,7 +135,8 @@ class KnownInstance:
             healthy=healthy,
             enabled=enabled,
             beat_is_local=beat is not None and beat.tzinfo is None,
-            state=InstanceState(fields.get("state", shown_state(healthy=healthy, enabled=enabled))),
+            state=InstanceState(fields.get("state", shown_state(healthy=healthy))),
+            drain=None if enabled else read_drain(fields.get("drain")),
             **facts,
             flaps=int(fields.get("flaps") or 0),
             removed=fields.get("removed") is True,
@@ -152,6 +153,11 @@ class KnownInstance:
     def key(self) -> InstanceKey:
         """Verbatim, not stripped."""
         return InstanceKey(self.model_name, self.host, self.port)
+
+    @property
+    def routable(self) -> bool:
+        """Whether it gets requests: healthy and not drained."""
+        return self.state is InstanceState.HEALTHY and self.drain is None
 
 
 @dataclass(frozen=True)
@@ -254,6 +260,40 @@ class Watched:
     """The API's own object."""
 
 
+class ModelCounts(NamedTuple):
+    """How many instances of a model there are: in each state, and beside that routable and drained ones."""
+
+    healthy: int
+    unhealthy: int
+    deregistered: int
+    routable: int
+    """Healthy and not drained: they get requests."""
+    drained: int
+    """In any state."""
+    unhealthy_drained: int
+    """Unhealthy and drained: planned work, as far as it is known."""
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> ModelCounts:
+        """From the counts of one model in /api/v1/status."""
+        return cls(*(int(fields[name]) for name in cls._fields))
+
+    @classmethod
+    def of(cls, instances: Iterable[KnownInstance]) -> ModelCounts:
+        """The counts of these instances."""
+        known = tuple(instances)
+        states = Counter(instance.state for instance in known)
+        drained = [instance.state for instance in known if instance.drain is not None]
+        return cls(
+            healthy=states[InstanceState.HEALTHY],
+            unhealthy=states[InstanceState.UNHEALTHY],
+            deregistered=states[InstanceState.DEREGISTERED],
+            routable=sum(instance.routable for instance in known),
+            drained=len(drained),
+            unhealthy_drained=drained.count(InstanceState.UNHEALTHY),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ControllerStatus:
     """An answer to `status`. Times are aware."""
@@ -278,8 +318,8 @@ class ControllerStatus:
     max_instances: int | None
     stale_since: datetime | None
     held_until: datetime | None
-    models: dict[str, dict[InstanceState, int]]
-    """How many instances of each NAME@TYPE are in each state."""
+    models: dict[str, ModelCounts]
+    """By NAME@TYPE."""
     watchers: int
     last_event_id: int | None
     """The id of the newest event; None while the registry does not know it."""
@@ -306,9 +346,7 @@ class ControllerStatus:
             max_instances=settings.get("max_instances"),
             stale_since=read_time(fields.get("stale_since")),
             held_until=read_time(fields.get("held_until")),
-            models={
-                model["model_name"]: {state: model[state] for state in InstanceState} for model in fields["models"]
-            },
+            models={model["model_name"]: ModelCounts.read(model) for model in fields["models"]},
             watchers=int(fields.get("watchers") or 0),
             last_event_id=fields.get("last_event_id"),
         )
@@ -478,16 +516,23 @@ def read_event(fields: Mapping[str, Any]) -> Event:
     number, time = fields["id"], read_time(fields["time"])
     if not isinstance(number, int) or time is None:
         raise ValueError("not an event")
+    drained = fields.get("drained") is True
     cause = Cause(str(fields["verb"]), Actor(ActorKind(fields["actor"]), fields.get("address")), fields.get("reason"))
-    change = Change(time.astimezone(UTC), read_key(fields), str(fields["old"]), str(fields["new"]), cause)
+    change = Change(time.astimezone(UTC), read_key(fields), str(fields["old"]), str(fields["new"]), cause, drained)
     return Event(number, change)
 
 
-def shown_state(*, healthy: bool, enabled: bool) -> InstanceState:
-    """The state that two of the nine keys show. A deregistered instance shows as unhealthy."""
-    if not healthy:
-        return InstanceState.UNHEALTHY
-    return InstanceState.HEALTHY if enabled else InstanceState.DRAINED
+def shown_state(*, healthy: bool) -> InstanceState:
+    """The state that the nine keys show. A deregistered instance shows as unhealthy."""
+    return InstanceState.HEALTHY if healthy else InstanceState.UNHEALTHY
+
+
+def read_drain(fields: Mapping[str, Any] | None) -> DrainFacts:
+    """The `drain` of an INSTANCE; None where only `enabled` shows that it is drained."""
+    if fields is None:
+        return DrainFacts()
+    since, until = read_time(fields.get("since")), read_time(fields.get("until"))
+    return DrainFacts(since, fields.get("by"), fields.get("reason"), until)
 
 
 def read_time(value: Any) -> datetime | None:

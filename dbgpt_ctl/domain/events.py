@@ -1,4 +1,4 @@
-"""Events: each change of an instance's state, with its cause and time.
+"""Events: each change of an instance's state or drain, with its cause and time.
 
     Actor, Cause   who made the change, by which verb, and why
     Change         one change of one instance, before a registry has numbered it
@@ -30,7 +30,7 @@ class ActorKind(StrEnum):
     WORKER = "worker"
     OPERATOR = "operator"
     EXPIRY = "expiry"
-    """The worker is silent."""
+    """Time itself: the worker is silent, or the time of a drain is over."""
     HOUSEKEEPING = "housekeeping"
     """The registry removes an instance that has long been gone."""
 
@@ -52,7 +52,9 @@ HOUSEKEEPING = Actor(ActorKind.HOUSEKEEPING)
 
 
 class Cause(NamedTuple):
-    """`verb` is one of the registry's (register, heartbeat, deregister, drain, undrain, prune) or EXPIRE."""
+    """`verb` is one of the registry's (register, heartbeat, deregister, drain, undrain, prune) or EXPIRE. The actor of
+    an `undrain` is EXPIRY when the time of the drain is over.
+    """
 
     verb: str
     actor: Actor
@@ -60,12 +62,15 @@ class Cause(NamedTuple):
 
 
 EXPIRED = Cause(EXPIRE, EXPIRY)
+DRAIN_ENDED = Cause("undrain", EXPIRY)
+"""The time of a drain is over, and nobody called `undrain`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`old` and `new` are states, or ABSENT. They are equal when a drain begins or ends while the instance is unhealthy
-    or deregistered.
+    """`old` and `new` are states, or ABSENT. They are equal when a drain begins, changes or ends.
+
+    `drained`: whether the instance is drained after the change.
     """
 
     time: datetime
@@ -73,6 +78,7 @@ class Change:
     old: str
     new: str
     cause: Cause
+    drained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

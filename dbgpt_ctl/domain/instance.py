@@ -2,10 +2,11 @@
 
     InstanceKey, Registration   the values of a request; `fields` reads and checks them
     ModelInstance               the stored facts; its methods return the facts after a command
-    ListedInstance              the facts with the state at the time of a list
+    DrainFacts                  a drain: since when, by whom, why, until when
+    ListedInstance              the facts with the state and the drain at the time of a list
 
 Facts are stored, states never are (rule 2): a registry stores `ModelInstance` and derives the state when it is asked
-for (see `lifecycle`). All times are aware and in UTC.
+for (see `lifecycle`). A drain is a fact beside the state: neither hides the other. All times are aware and in UTC.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ class InstanceState(StrEnum):
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
-    DRAINED = "drained"
     DEREGISTERED = "deregistered"
 
 
@@ -64,25 +64,32 @@ class Registration(NamedTuple):
     prompt_template: str | None = None
 
 
+class DrainFacts(NamedTuple):
+    """A drain: the instance gets no requests, whatever its state is (rule 3)."""
+
+    since: datetime | None = None
+    """None where the first register of the instance had `enabled` false: no operator drained it."""
+    by: str | None = None
+    """The address of the caller of the drain."""
+    reason: str | None = None
+    until: datetime | None = None
+    """The first time, by the registry's clock, at which the drain is over; None: until an undrain."""
+
+
 class ModelInstance(NamedTuple):
     """The stored facts of one instance. Immutable: each command makes a new object."""
 
     key: InstanceKey
     weight: float
     check_healthy: bool
-    enabled: bool
-    """False: it is drained, by an operator or by its own first register."""
     prompt_template: str | None
     registered_at: datetime
     last_heartbeat: datetime
     deregistered_at: datetime | None = None
     refused_at: datetime | None = None
     """The time of the last heartbeat that was refused because it came after a deregister."""
-    drained_at: datetime | None = None
-    """None also for an instance whose first register had `enabled` false."""
-    drained_by: str | None = None
-    """The address of the caller of the drain."""
-    drain_reason: str | None = None
+    drain: DrainFacts | None = None
+    """The drain as it is stored; it may be over by now (see `drain_at`). None: not drained."""
     announced_state: InstanceState = InstanceState.HEALTHY
     """The state that the last event reported (see `events`): a fact of the registry's events, not of the instance."""
     flaps: int = 0
@@ -93,8 +100,15 @@ class ModelInstance(NamedTuple):
     @classmethod
     def first(cls, sent: Registration, now: datetime) -> ModelInstance:
         """The first register or heartbeat: all facts as sent (rule 5)."""
-        state = InstanceState.HEALTHY if sent.enabled else InstanceState.DRAINED
-        return cls(*sent, registered_at=now, last_heartbeat=now, announced_state=state)
+        return cls(
+            sent.key,
+            sent.weight,
+            sent.check_healthy,
+            sent.prompt_template,
+            registered_at=now,
+            last_heartbeat=now,
+            drain=None if sent.enabled else DrainFacts(),
+        )
 
     def registered(self, sent: Registration, now: datetime) -> ModelInstance:
         """A later register sets weight, prompt template and heartbeat. It revives; a drain survives it (rules 4, 5)."""
@@ -118,19 +132,26 @@ class ModelInstance(NamedTuple):
         """A deregister, or with `remove` a removal that leaves a tombstone. Repeating it keeps the first time."""
         return self._replace(deregistered_at=self.deregistered_at or now, removed=self.removed or remove)
 
-    def drained(self, now: datetime, *, by: str | None, reason: str | None) -> ModelInstance:
-        """A drain: the instance gets no requests until `undrained` (rules 3 and 5). Repeating it keeps the time, and
-        keeps the reason if it gives none.
+    def drained(self, now: datetime, *, by: str | None, reason: str | None, until: datetime | None) -> ModelInstance:
+        """A drain: the instance gets no requests before `until`, or until `undrained` (rules 3 and 5).
+
+        Repeating it replaces the end, keeps the begin, and keeps the reason if it gives none.
         """
-        if not self.enabled and reason is None:
+        current = self.drain_at(now)
+        if current is None:
+            return self._replace(drain=DrainFacts(now, by, reason, until))
+        if reason in (None, current.reason) and until == current.until:
             return self
-        at = now if self.enabled else self.drained_at
-        return self._replace(enabled=False, drained_at=at, drained_by=by, drain_reason=reason)
+        return self._replace(drain=DrainFacts(current.since, by, reason or current.reason, until))
 
     def undrained(self) -> ModelInstance:
-        if self.enabled:
-            return self
-        return self._replace(enabled=True, drained_at=None, drained_by=None, drain_reason=None)
+        """The end of a drain."""
+        return self if self.drain is None else self._replace(drain=None)
+
+    def drain_at(self, now: datetime) -> DrainFacts | None:
+        """The drain that holds at `now`; None if there is none, or if it is over."""
+        drain = self.drain
+        return None if drain is None or (drain.until is not None and drain.until <= now) else drain
 
     def _later_heartbeat(self, now: datetime) -> datetime:
         """The last heartbeat never moves backwards, unless a clock that was ahead wrote the stored one (rule 7)."""
@@ -140,19 +161,21 @@ class ModelInstance(NamedTuple):
 
 
 class ListedInstance(NamedTuple):
-    """An instance with its state at the time of the list."""
+    """An instance with its state and its drain at the time of the list."""
 
     instance: ModelInstance
     state: InstanceState
+    drain: DrainFacts | None
 
     @property
     def beats(self) -> bool:
         """`healthy` on the wire: the heartbeat is fresh and it is not deregistered, drained or not (rule 2)."""
-        return self.state in BEATING
+        return self.state is InstanceState.HEALTHY
 
-
-BEATING = frozenset({InstanceState.HEALTHY, InstanceState.DRAINED})
-"""The states of an instance with a fresh heartbeat."""
+    @property
+    def routable(self) -> bool:
+        """Whether it gets requests: healthy and not drained (rule 3)."""
+        return self.state is InstanceState.HEALTHY and self.drain is None
 
 
 def bracketed(host: str) -> str:

@@ -14,13 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.events import ABSENT, EXPIRED, OPERATOR, WORKER, Actor, Cause, Change
-from dbgpt_ctl.domain.instance import BEATING, InstanceState, ModelInstance
+from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRED, OPERATOR, WORKER, Actor, Cause, Change
+from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance, Registration
+    from dbgpt_ctl.domain.instance import InstanceKey, Registration
     from dbgpt_ctl.domain.registry_outage import Hold, Pulse
 
 Result = tuple[ModelInstance | None, bool]
@@ -84,16 +84,18 @@ class Deregister(_Command):
 
 @dataclass(frozen=True, slots=True)
 class Drain(_Command):
-    """A drain; its answer is False when the instance is in no list."""
+    """A drain for `duration`, or until an undrain; its answer is False when the instance is in no list."""
 
     key: InstanceKey
     reason: str | None = None
     actor: Actor = OPERATOR
+    duration: timedelta | None = None
 
     def apply(self, stored: ModelInstance | None, now: datetime) -> Result:
         if stored is None or stored.removed:
             return None, False
-        return stored.drained(now, by=self.actor.address, reason=self.reason), True
+        until = None if self.duration is None else now + self.duration
+        return stored.drained(now, by=self.actor.address, reason=self.reason, until=until), True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,23 +120,28 @@ def state_of(instance: ModelInstance, now: datetime, timeout: timedelta, hold: H
         heartbeat = instance.last_heartbeat
         if (now if hold is None else hold.time_for(heartbeat, now)) - heartbeat > timeout:
             return InstanceState.UNHEALTHY
-    return InstanceState.HEALTHY if instance.enabled else InstanceState.DRAINED
+    return InstanceState.HEALTHY
 
 
 def may_expire(instance: ModelInstance) -> bool:
     """Whether silence alone can change its announced state."""
-    return instance.check_healthy and instance.announced_state in BEATING and instance.deregistered_at is None
+    return (
+        instance.check_healthy
+        and instance.announced_state is InstanceState.HEALTHY
+        and instance.deregistered_at is None
+    )
 
 
-def is_long_gone(instance: ModelInstance, before: datetime) -> bool:
+def is_long_gone(instance: ModelInstance, before: datetime, now: datetime) -> bool:
     """Whether it was unhealthy or deregistered before that time, without any call from it since.
 
-    Never an instance that an operator drained: to remove it would undo the drain.
+    Never an instance that is drained: to remove it would undo the drain.
     """
+    drained = instance.drain_at(now) is not None
     if instance.deregistered_at is not None:
         last_call = instance.refused_at or instance.deregistered_at
-        return last_call < before and (instance.enabled or instance.removed)
-    return instance.last_heartbeat < before and instance.check_healthy and instance.enabled
+        return last_call < before and (not drained or instance.removed)
+    return instance.last_heartbeat < before and instance.check_healthy and not drained
 
 
 def tombstone_since(instance: ModelInstance) -> datetime | None:
@@ -177,6 +184,10 @@ class Evaluation:
         """The state now, or as it is held."""
         return state_of(instance, self.now, self._timeout, self.hold)
 
+    def listed(self, instance: ModelInstance) -> ListedInstance:
+        """The instance with its state and its drain now."""
+        return ListedInstance(instance, self.state_of(instance), instance.drain_at(self.now))
+
     def held_until(self, entry: ListedInstance) -> datetime | None:
         """The end of the hold, if the entry counts as alive only because of it; else None."""
         if self.hold is None or not entry.beats:
@@ -198,30 +209,63 @@ class Evaluation:
             return instance.last_heartbeat + self._timeout
         return self._pulse.ticked(self.now, self._timeout).expired_at(instance, self._timeout)
 
-    def announce_expiry(self, instance: ModelInstance) -> tuple[ModelInstance, list[Change]]:
-        """The facts and the change of an expiry that is not announced yet; the same facts and none otherwise."""
-        if not self.is_expiry_unannounced(instance):
-            return instance, []
-        expires_at = self.expires_at(instance)
-        change = Change(expires_at, instance.key, instance.announced_state, InstanceState.UNHEALTHY, EXPIRED)
-        return instance._replace(announced_state=InstanceState.UNHEALTHY, flaps=instance.flaps + 1), [change]
+    def next_deadline(self, instance: ModelInstance) -> datetime | None:
+        """The time from which `announce` may have something to announce; None: never, without another call."""
+        times = []
+        if may_expire(instance):
+            times.append(self.expires_at(instance))
+        if instance.drain is not None and instance.drain.until is not None and not instance.removed:
+            times.append(instance.drain.until)
+        return min(times, default=None)
+
+    def is_unannounced(self, instance: ModelInstance) -> bool:
+        """Whether time alone has changed its state or ended its drain, and no event reports it yet."""
+        return self.is_expiry_unannounced(instance) or self.is_drain_over(instance)
+
+    def is_drain_over(self, instance: ModelInstance) -> bool:
+        """Whether it is stored as drained, until a time that has passed."""
+        return instance.drain is not None and instance.drain_at(self.now) is None and not instance.removed
+
+    def announce(self, instance: ModelInstance) -> tuple[ModelInstance, list[Change]]:
+        """The facts after what time alone has changed, and its changes in order of time: an expiry, and the end of a
+        drain. The same facts and no changes where nothing is to announce.
+        """
+        expires_at = self.expires_at(instance) if self.is_expiry_unannounced(instance) else None
+        until = instance.drain.until if instance.drain is not None and self.is_drain_over(instance) else None
+        changes: list[Change] = []
+        if until is not None and (expires_at is None or until <= expires_at):
+            instance = self._end_drain(instance, until, changes)
+            until = None
+        if expires_at is not None:
+            old, drained = instance.announced_state, instance.drain is not None
+            changes.append(Change(expires_at, instance.key, old, InstanceState.UNHEALTHY, EXPIRED, drained))
+            instance = instance._replace(announced_state=InstanceState.UNHEALTHY, flaps=instance.flaps + 1)
+        if until is not None:
+            instance = self._end_drain(instance, until, changes)
+        return instance, changes
+
+    def _end_drain(self, instance: ModelInstance, until: datetime, changes: list[Change]) -> ModelInstance:
+        state = instance.announced_state
+        changes.append(Change(until, instance.key, state, state, DRAIN_ENDED, drained=False))
+        return instance._replace(drain=None)
 
     def announce_command(
         self, before: ModelInstance | None, after: ModelInstance | None, cause: Cause
     ) -> tuple[ModelInstance | None, list[Change]]:
         """The facts `after` a command with their announced state, and the changes to store as events, in order.
 
-        `before` None: the instance was unknown; `after` None: it is forgotten. The caller announces an expiry before
-        the command first.
+        `before` None: the instance was unknown; `after` None: it is forgotten. The caller calls `announce` before the
+        command first.
         """
         old = ABSENT if before is None or before.removed else before.announced_state
-        new, switched = ABSENT, False
+        new, drain_changed, drained = ABSENT, False, False
         if after is not None:
             state = self.state_of(after)
             new = ABSENT if after.removed else state
-            switched = before is not None and old != ABSENT and before.enabled != after.enabled
+            drain_changed = before is not None and old != ABSENT and before.drain != after.drain
+            drained = after.drain is not None
             after = after if after.announced_state == state else after._replace(announced_state=state)
         subject = after or before
-        if subject is None or (old == new and not switched):
+        if subject is None or (old == new and not drain_changed):
             return after, []
-        return after, [Change(self.now, subject.key, old, new, cause)]
+        return after, [Change(self.now, subject.key, old, new, cause, drained)]

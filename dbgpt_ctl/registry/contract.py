@@ -128,10 +128,20 @@ class ModelRegistry(ABC):
         """
 
     @abstractmethod
-    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> Lookup | None:
-        """Keeps requests from the instance until `undrain`, whatever its worker sends meanwhile (rules 3 and 5).
+    async def drain(
+        self,
+        key: InstanceKey,
+        *,
+        reason: str | None = None,
+        duration: timedelta | None = None,
+        actor: Actor = OPERATOR,
+    ) -> Lookup | None:
+        """Keeps requests from the instance for `duration` by the registry's clock, or until `undrain`, whatever its
+        worker sends meanwhile (rules 3 and 5).
 
-        Returns the instance as it is afterwards; None: it is in no list. Repeating it is safe. Stored when it returns.
+        Returns the instance as it is afterwards; None: it is in no list. Repeating it is safe: it replaces the end of
+        the drain, keeps its begin, and keeps its reason if it gives none. Stored when it returns. No timer ends a
+        drain: every list derives the end.
         """
 
     @abstractmethod
@@ -157,8 +167,8 @@ class ModelRegistry(ABC):
         key: InstanceKey | None = None,
         limit: int = 1000,
     ) -> EventPage:
-        """Changes of state, in order of their ids: the first `limit` with an id greater than `after`, or the last
-        `limit` without it. With `since` only events from that time on, with `key` only events of that instance.
+        """Changes of state or drain, in order of their ids: the first `limit` with an id greater than `after`, or the
+        last `limit` without it. With `since` only events from that time on, with `key` only those of that instance.
 
         The answer holds every change by a call that was acknowledged before, and an expiry after the next `announce`.
         `missed`: events after `after` are forgotten, or `after` is beyond the newest id, so it is of another numbering.
@@ -171,9 +181,11 @@ class ModelRegistry(ABC):
 
     @abstractmethod
     async def announce(self) -> None:
-        """Writes an event for each instance whose heartbeat got too old, unless states are held.
+        """Writes an event for each instance whose heartbeat got too old, unless states are held, and for each drain
+        whose time is over, which it also removes from the facts.
 
-        A registry that watches its absence does it every second by itself. The event's time is the time of the expiry.
+        A registry that watches its absence does it every second by itself. The event's time is the time of the expiry,
+        or the end of the drain.
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ from dbgpt_ctl.client.aio import AsyncControllerClient
 from dbgpt_ctl.client.responses import read_time, shown_state
 from dbgpt_ctl.domain.events import OPERATOR, WORKER, ActorKind
 from dbgpt_ctl.domain.fields import parse_registration
-from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance, Registration
+from dbgpt_ctl.domain.instance import ListedInstance, ModelInstance, Registration
 from dbgpt_ctl.errors import (
     ControllerError,
     ControllerRefused,
@@ -126,9 +126,16 @@ class RemoteModelRegistry(ModelRegistry):
             return _lookup(await self._client.get(key))
         return None
 
-    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> Lookup | None:
+    async def drain(
+        self,
+        key: InstanceKey,
+        *,
+        reason: str | None = None,
+        duration: timedelta | None = None,
+        actor: Actor = OPERATOR,
+    ) -> Lookup | None:
         with self._forwarding(), suppress(NotFound):
-            return _lookup((await self._as(actor).drain(key, reason=reason)).instance)
+            return _lookup((await self._as(actor).drain(key, reason=reason, duration=duration)).instance)
         return None
 
     async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> Lookup | None:
@@ -219,15 +226,12 @@ def _entries(
     the one with the latest heartbeat.
     """
     listed = [entry for reported in objects if (entry := _entry(reported)) is not None]
-    listed.sort(
-        key=lambda entry: (entry.instance.key, entry.state is InstanceState.HEALTHY, entry.instance.last_heartbeat)
-    )
+    listed.sort(key=lambda entry: (entry.instance.key, entry.routable, entry.instance.last_heartbeat))
     by_key = {entry.instance.key: entry for entry in listed}
     return tuple(
         entry
         for entry in by_key.values()
-        if (model_name is None or entry.instance.key.model_name == model_name)
-        and (not healthy_only or entry.state is InstanceState.HEALTHY)
+        if (model_name is None or entry.instance.key.model_name == model_name) and (not healthy_only or entry.routable)
     )
 
 
@@ -238,11 +242,12 @@ def _entry(reported: Mapping[str, Any]) -> ListedInstance | None:
         return None
     heartbeat = read_time(reported.get("last_heartbeat"))
     instance = ModelInstance.first(sent, NEVER if heartbeat is None else heartbeat.astimezone(UTC))
-    return ListedInstance(instance, shown_state(healthy=reported.get("healthy") is True, enabled=sent.enabled))
+    return ListedInstance(instance, shown_state(healthy=reported.get("healthy") is True), instance.drain)
 
 
 def _lookup(known: KnownInstance) -> Lookup:
     facts = {name: getattr(known, name) for name in ModelInstance._fields if name != "announced_state"}
     facts["last_heartbeat"] = known.last_heartbeat or NEVER
     facts["registered_at"] = known.registered_at or facts["last_heartbeat"]
-    return Lookup(ListedInstance(ModelInstance(**facts, announced_state=known.state), known.state), known.time)
+    instance = ModelInstance(**facts, announced_state=known.state)
+    return Lookup(ListedInstance(instance, known.state, known.drain), known.time)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import duration_text
+from dbgpt_ctl.cli.output.instances import counted_text, duration_text
 from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_document, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import Column, coloured, plain
-from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.cli.parsing.instance_filter import DRAINED, ModelFilter
+from dbgpt_ctl.client.responses import ModelCounts
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ControllerError, ControllerUnreachable, CtlError, ErrorKind, NotAllowed, NotSupported
 
@@ -53,7 +54,7 @@ _CONTROLLERS = (
     Column("UP FOR"),
     Column("LATENCY"),
 )
-_OTHER_STATES = (InstanceState.UNHEALTHY, InstanceState.DRAINED, InstanceState.DEREGISTERED)
+_OTHER_COUNTS = ("unhealthy", "drained", "deregistered")
 _PROMPT_LINES = 2
 """Lines of the shell below the screen."""
 _MIN_ROWS = 3
@@ -115,8 +116,8 @@ def _drained_and_deregistered(session: Session, first: ControllerStatus) -> tupl
     """With all their facts; listed only where there are some. If a list fails, the rest is still shown."""
     found: list[KnownInstance] = []
     with session.client(first.controller) as client:
-        for state in (InstanceState.DRAINED, InstanceState.DEREGISTERED):
-            if any(counts[state] for counts in first.models.values()):
+        for state in (DRAINED, InstanceState.DEREGISTERED):
+            if any(getattr(counts, state) for counts in first.models.values()):
                 try:
                     found += client.instances(state=state).instances
                 except CtlError:
@@ -124,10 +125,9 @@ def _drained_and_deregistered(session: Session, first: ControllerStatus) -> tupl
     return tuple(found)
 
 
-def _counts(first: ControllerStatus) -> dict[str, dict[InstanceState, int]]:
+def _counts(first: ControllerStatus) -> dict[str, ModelCounts]:
     """Without the models whose instances are all deregistered: an operator wanted that."""
-    in_service = set(InstanceState) - {InstanceState.DEREGISTERED}
-    return {name: counts for name, counts in first.models.items() if any(counts[state] for state in in_service)}
+    return {name: counts for name, counts in first.models.items() if counts.healthy or counts.unhealthy}
 
 
 def _document(
@@ -194,24 +194,26 @@ def _registry_line(first: ControllerStatus) -> str:
     return f"registry: {escaped(first.kind)}{place}, {kept}; heartbeat timeout {first.heartbeat_timeout_secs:g}s"
 
 
-def _model_lines(models: Mapping[str, Mapping[InstanceState, int]], limit: int | None, *, colour: bool) -> list[str]:
+def _model_lines(models: Mapping[str, ModelCounts], limit: int | None, *, colour: bool) -> list[str]:
     """A row for each model and a sum; where they do not fit, those without a healthy instance come first."""
     if not models:
         return ["no instances are registered"]
-    healthy = {name: counts[InstanceState.HEALTHY] for name, counts in models.items()}
-    names = list(models) if limit is None else sorted(models, key=lambda name: healthy[name] > 0)
+    names = list(models) if limit is None else sorted(models, key=lambda name: models[name].routable > 0)
     shown = _cut(names, limit)
     columns = (
         Column("MODEL"),
-        Column("HEALTHY", colours={"0": "red"}),
-        *(Column(state.upper()) for state in _OTHER_STATES),
+        Column("ROUTABLE", colours={"0": "red"}),
+        *(Column(name.upper()) for name in _OTHER_COUNTS),
     )
     cells = [
-        [escaped(name), str(healthy[name]), *(str(models[name][state] or "-") for state in _OTHER_STATES)]
+        [
+            escaped(name),
+            str(models[name].routable),
+            *(str(getattr(models[name], count) or "-") for count in _OTHER_COUNTS),
+        ]
         for name in shown
     ]
-    sums = {state: sum(counts[state] for counts in models.values()) for state in InstanceState}
-    total = ", ".join(f"{count} {state}" for state, count in sums.items() if count)
+    total = counted_text(ModelCounts(*map(sum, zip(*models.values(), strict=True))))
     more = [f"and {len(models) - len(shown)} more models"] if len(shown) < len(models) else []
     noun = "model" if len(models) == 1 else "models"
     return [*plain(columns, cells, headers=True, colour=colour), *more, f"{len(models)} {noun}: {total}"]

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.clock import Clock
 
 ABSENT = "absent"
-STATES = (InstanceState.HEALTHY, InstanceState.UNHEALTHY, InstanceState.DRAINED)
+STATES = ("healthy", "unhealthy", "drained")
+"""`healthy` means routable here. `drained` overlaps `unhealthy`."""
 _CONDITION = re.compile(r"\s*([a-z]+)\s*(?:(>=|<=|==|=|>|<)\s*([0-9]{1,9}))?\s*")
 _OPERATORS: dict[str, Callable[[int, int], bool]] = {
     ">=": operator.ge,
@@ -110,7 +111,7 @@ class Condition:
 
     def holds(self, counts: Counter[str]) -> bool:
         """Whether these numbers of instances per state meet the condition."""
-        number = counts.total() if self.state == ABSENT else counts[self.state]
+        number = counts["total"] if self.state == ABSENT else counts[self.state]
         return _OPERATORS[self.sign](number, self.number)
 
     def __str__(self) -> str:
@@ -181,7 +182,13 @@ def check_instances(
 
 
 def _count_states(instances: Iterable[KnownInstance]) -> Counter[str]:
-    return Counter(instance.state.value for instance in instances)
+    counts: Counter[str] = Counter()
+    for instance in instances:
+        counts["healthy"] += instance.routable
+        counts["unhealthy"] += instance.state is InstanceState.UNHEALTHY
+        counts["drained"] += instance.drain is not None
+        counts["total"] += 1
+    return counts
 
 
 def _is_recent(instance: KnownInstance, now: datetime, max_age: timedelta) -> bool:

@@ -62,7 +62,7 @@ def _heading(facts: Facts) -> str:
     total = len(facts.instances)
     if not total:
         return f"{name}: no instance is registered at {where}"
-    ready = sum(instance.gets_requests for instance in facts.instances)
+    ready = sum(instance.routable for instance in facts.instances)
     verb = "gets" if ready == 1 else "get"
     types = sorted(facts.by_model)
     of = f" ({', '.join(map(escaped, types))})" if len(types) > 1 else ""
@@ -71,7 +71,7 @@ def _heading(facts: Facts) -> str:
 
 def _closing(facts: Facts, findings: Sequence[Finding]) -> list[str]:
     """What to check next where the registry is not the cause."""
-    is_well = facts.instances and all(instance.gets_requests for instance in facts.instances)
+    is_well = facts.instances and all(instance.routable for instance in facts.instances)
     if not is_well or any(finding.severity == "error" for finding in findings):
         return unprobed_lines(facts)
     return [

@@ -98,9 +98,9 @@ def endpoints_of(facts: Facts) -> list[Endpoint]:
     """
     ranked: list[tuple[bool, int, Endpoint]] = []
     for instances in facts.by_model.values():
-        for turn, instance in enumerate(sorted(instances, key=lambda instance: not instance.gets_requests)):
+        for turn, instance in enumerate(sorted(instances, key=lambda instance: not instance.routable)):
             if not is_this_machine(instance.key.host) or is_loopback(instance.controller.host):
-                ranked.append((not instance.gets_requests, turn, instance.endpoint))
+                ranked.append((not instance.routable, turn, instance.endpoint))
     return list(dict.fromkeys(endpoint for _, _, endpoint in sorted(ranked)))
 
 

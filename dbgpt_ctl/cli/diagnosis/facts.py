@@ -5,7 +5,6 @@ No I/O. Times are aware.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from enum import Flag, StrEnum, auto
 from functools import cached_property
@@ -15,8 +14,8 @@ from urllib.parse import urlsplit
 
 from dbgpt_ctl.cli.output.instances import age_text
 from dbgpt_ctl.cli.parsing.references import reference_of
-from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
-from dbgpt_ctl.domain.instance import BEATING, InstanceState
+from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance, ModelCounts
+from dbgpt_ctl.domain.instance import InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -81,14 +80,9 @@ class ObservedInstance(KnownInstance):
         return Endpoint(self.host, self.port)
 
     @property
-    def gets_requests(self) -> bool:
-        """Whether it is in a list with `healthy_only`."""
-        return self.state is InstanceState.HEALTHY
-
-    @property
     def beats(self) -> bool:
         """Whether its last heartbeat is younger than the heartbeat timeout, drained or not."""
-        return self.state in BEATING
+        return self.state is InstanceState.HEALTHY
 
     def ago(self, time: datetime | None) -> str:
         """`12s ago`, by the registry's clock; `never` for None."""
@@ -159,8 +153,8 @@ class Facts:
     controllers: tuple[ControllerFacts, ...]
     models: frozenset[str] = frozenset()
     """Every NAME@TYPE that any controller has, whether it passes the filter or not."""
-    counts: Mapping[str, Mapping[InstanceState, int]] | None = None
-    """Instances per model and state, where they are counted without a list of them all (`ctl status`)."""
+    counts: Mapping[str, ModelCounts] | None = None
+    """Counts by model, where instances are counted without a list of them all (`ctl status`)."""
     probes: Mapping[Endpoint, Probe] = field(default_factory=dict)
     unprobed: int = 0
     """Addresses that were left out because there are too many."""
@@ -192,11 +186,11 @@ class Facts:
         return {name: tuple(instances) for name, instances in groups}
 
     @property
-    def states_by_model(self) -> Mapping[str, Mapping[InstanceState, int]]:
-        """How many instances of each model are in which state; a state that none is in may be missing."""
+    def counts_by_model(self) -> Mapping[str, ModelCounts]:
+        """How many instances of each model there are, by state."""
         if self.counts is not None:
             return self.counts
-        return {name: Counter(each.state for each in instances) for name, instances in self.by_model.items()}
+        return {name: ModelCounts.of(instances) for name, instances in self.by_model.items()}
 
 
 class Severity(StrEnum):

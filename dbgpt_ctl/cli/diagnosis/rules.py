@@ -27,18 +27,18 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     rule,
 )
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import duration_text
+from dbgpt_ctl.cli.output.instances import counted_text, duration_text
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import nearest
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ErrorKind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ObservedInstance
-    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
+    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance, ModelCounts
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
 
@@ -233,11 +233,11 @@ def not_registered(facts: Facts) -> Iterator[Finding]:
 def no_healthy(facts: Facts) -> Iterator[Finding]:
     """A model is registered, and no instance of it gets requests."""
     by_severity: dict[Severity, list[str]] = {}
-    for name, counts in facts.states_by_model.items():
-        if not counts.get(InstanceState.HEALTHY):
+    for name, counts in facts.counts_by_model.items():
+        if not counts.routable:
             by_severity.setdefault(_severity(counts), []).append(name)
     for severity, names in sorted(by_severity.items()):
-        evidence = tuple(Evidence(f"no healthy instance ({_counted(facts, name)})", escaped(name)) for name in names)
+        evidence = tuple(Evidence(f"no routable instance ({_counted(facts, name)})", escaped(name)) for name in names)
         keys = tuple(instance.key for name in names for instance in facts.by_model.get(name, ()))
         summary = f"{len(names)} models have" if len(names) > 1 else "1 model has"
         fix = f"ctl why {quote(escaped(names[0]))} says why" if len(names) == 1 else ""
@@ -331,8 +331,8 @@ def container(instance: ObservedInstance) -> str:
     fix_of=_prune,
 )
 def expired(instance: ObservedInstance) -> str:
-    """An instance is unhealthy: its last heartbeat is older than the heartbeat timeout."""
-    if instance.state is not InstanceState.UNHEALTHY:
+    """An instance is unhealthy and not drained: its last heartbeat is older than the heartbeat timeout."""
+    if instance.state is not InstanceState.UNHEALTHY or instance.drain is not None:
         return ""
     parts = [_last_heartbeat(instance)]
     if instance.controller.is_stock:
@@ -388,7 +388,7 @@ def drained(instance: ObservedInstance) -> str:
 )
 def drained_long(instance: ObservedInstance) -> str:
     """An instance is drained for more than a day: it may have been forgotten."""
-    age = _age(instance, instance.drained_at)
+    age = _age(instance, instance.drain.since) if instance.drain else None
     return _drained(instance) if age is not None and age > LONG_DRAIN else ""
 
 
@@ -565,7 +565,7 @@ def one_host(facts: Facts) -> Iterator[Finding]:
     """All healthy instances of a model are on one host: when the host fails, the model fails."""
     evidence = []
     for name, instances in facts.by_model.items():
-        hosts = [instance.key.host for instance in instances if instance.gets_requests]
+        hosts = [instance.key.host for instance in instances if instance.routable]
         if len(hosts) > 1 and len(set(hosts)) == 1 and not is_loopback(hosts[0]):  # loopback is for trying it out
             evidence.append(Evidence(f"all {len(hosts)} on {escaped(hosts[0])}", escaped(name)))
     if evidence:
@@ -656,16 +656,13 @@ def _reason(controller: ControllerFacts) -> str:
 
 
 def _counted(facts: Facts, name: str) -> str:
-    """`2 unhealthy, 1 drained`."""
-    counts = facts.states_by_model[name]
-    return ", ".join(f"{counts[state]} {state}" for state in InstanceState if counts.get(state))
+    """`2 unhealthy, 1 of them drained`."""
+    return counted_text(facts.counts_by_model[name])
 
 
-def _severity(counts: Mapping[InstanceState, int]) -> Severity:
+def _severity(counts: ModelCounts) -> Severity:
     """Silence is a fault; a drain or a deregister is an operator's wish."""
-    if counts.get(InstanceState.UNHEALTHY):
-        return Severity.ERROR
-    return Severity.WARNING if counts.get(InstanceState.DRAINED) else Severity.INFO
+    return Severity.ERROR if counts.unhealthy > counts.unhealthy_drained else Severity.INFO
 
 
 def _folded(name: str) -> str:
@@ -705,7 +702,7 @@ def _is_for_other_machines(instance: ObservedInstance) -> bool:
 
 def _probe_of_healthy(instance: ObservedInstance, *outcomes: ProbeOutcome) -> str:
     probe = instance.probe
-    return probe.detail if probe and instance.gets_requests and probe.outcome in outcomes else ""
+    return probe.detail if probe and instance.routable and probe.outcome in outcomes else ""
 
 
 def _age(instance: ObservedInstance, time: datetime | None) -> timedelta | None:
@@ -748,10 +745,11 @@ def _last_heartbeat(instance: ObservedInstance) -> str:
 
 def _drained(instance: ObservedInstance) -> str:
     """When, by whom and why it was drained; "" where it is not."""
-    if instance.state is not InstanceState.DRAINED:
+    drain = instance.drain
+    if drain is None:
         return ""
-    if instance.drained_at is None:
+    if drain.since is None:
         return "enabled is false" if instance.controller.is_stock else "it registered with enabled: false"
-    by = f" by {escaped(instance.drained_by)}" if instance.drained_by else ""
-    why = f": {escaped(instance.drain_reason)}" if instance.drain_reason else ", no reason given"
-    return f"drained {instance.ago(instance.drained_at)}{by}{why}"
+    by = f" by {escaped(drain.by)}" if drain.by else ""
+    why = f": {escaped(drain.reason)}" if drain.reason else ", no reason given"
+    return f"drained {instance.ago(drain.since)}{by}{why}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.parsing.references import reference_of
-from dbgpt_ctl.domain.instance import BEATING, InstanceState
+from dbgpt_ctl.domain.instance import InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,7 +70,7 @@ class Step:
     @property
     def is_beating(self) -> bool:
         """Its worker is alive. When the worker registers again, it sends its own weight and prompt template."""
-        return self.state in BEATING
+        return self.state is InstanceState.HEALTHY
 
     @property
     def registers(self) -> bool:
@@ -142,7 +142,7 @@ def _step(wanted: Declaration, instance: KnownInstance | None) -> Step:
     blocked = [diff for diff in differences if diff.field == "check_healthy"]
     reasons = ["check_healthy of a registered instance cannot be changed: remove it and apply again"] if blocked else []
     registered = [diff for diff in differences if diff.field in REGISTERED_FIELDS]
-    if instance.state not in BEATING and registered:
+    if instance.state is not InstanceState.HEALTHY and registered:
         blocked += registered
         reasons.append(
             f"{' and '.join(diff.field for diff in registered)} not changed while it is {instance.state}: "

@@ -12,13 +12,14 @@ from dbgpt_ctl.domain.instance import InstanceState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
 
+_DRAINED = ",drained"
 STATE_COLOURS: dict[str, str] = {
     InstanceState.HEALTHY: "green",
-    InstanceState.DRAINED: "yellow",
     InstanceState.UNHEALTHY: "red",
     InstanceState.DEREGISTERED: "magenta",
+    **{f"{state}{_DRAINED}": "yellow" for state in InstanceState},
 }
 _COLUMNS = (
     Column("NAME"),
@@ -47,7 +48,7 @@ def _row(instance: KnownInstance, now: datetime, *, wide: bool) -> list[str]:
         escaped(model_type) or "-",
         escaped(instance.host),
         str(instance.port),
-        instance.state,
+        state_text(instance),
         _last_beat(instance, now),
         weight_text(instance.weight),
     ]
@@ -60,6 +61,17 @@ def _row(instance: KnownInstance, now: datetime, *, wide: bool) -> list[str]:
         "yes" if instance.check_healthy else "no",
         "-" if beat is None else _local(beat) if instance.beat_is_local else utc_text(beat),
     ]
+
+
+def state_text(instance: KnownInstance) -> str:
+    """`unhealthy`, or `unhealthy,drained`."""
+    return instance.state if instance.drain is None else f"{instance.state}{_DRAINED}"
+
+
+def counted_text(counts: ModelCounts) -> str:
+    """`2 healthy, 1 unhealthy; 1 drained`: the states, and beside them how many are drained; empty for none."""
+    states = ", ".join(f"{count} {state}" for state in InstanceState if (count := getattr(counts, state)))
+    return f"{states}; {counts.drained} drained" if counts.drained else states
 
 
 def _last_beat(instance: KnownInstance, now: datetime) -> str:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
 
-STATES = tuple(InstanceState)
-_BY_SEVERITY = (InstanceState.UNHEALTHY, InstanceState.DEREGISTERED, InstanceState.DRAINED, InstanceState.HEALTHY)
+DRAINED = "drained"
+"""A value of `--state` beside the states: every drained instance, whatever its state."""
+STATES = (*map(str, InstanceState), DRAINED)
+_BY_SEVERITY = (InstanceState.UNHEALTHY, InstanceState.DEREGISTERED, InstanceState.HEALTHY)
 _EPOCH = datetime.min.replace(tzinfo=UTC)
 _NUMBER = re.compile(r"([0-9]+)")
 
@@ -65,11 +67,13 @@ class ModelFilter:
 
 @dataclass(frozen=True, slots=True)
 class InstanceFilter:
-    """Instances that match all fields. An empty `states` means any state."""
+    """Instances that match all fields. An empty `states` means any; `routable` means only those that get requests."""
 
     models: ModelFilter = field(default_factory=ModelFilter)
-    states: frozenset[InstanceState] = frozenset()
+    states: frozenset[str] = frozenset()
+    """Values of `--state`: an instance matches if any of them applies to it."""
     host: str | None = None
+    routable: bool = False
 
     @classmethod
     def parse(
@@ -81,8 +85,7 @@ class InstanceFilter:
 
     def only_routable(self) -> InstanceFilter:
         """The same, but only instances that get requests (rule 3)."""
-        routable = frozenset({InstanceState.HEALTHY})
-        return replace(self, states=self.states & routable if self.states else routable)
+        return replace(self, routable=True)
 
     @property
     def needs_facts(self) -> bool:
@@ -95,7 +98,10 @@ class InstanceFilter:
 
     def matches(self, instance: KnownInstance) -> bool:
         """Whether the instance matches now."""
-        in_state = not self.states or instance.state in self.states
+        if self.routable and not instance.routable:
+            return False
+        is_drained = DRAINED in self.states and instance.drain is not None
+        in_state = not self.states or instance.state in self.states or is_drained
         return in_state and self.matches_identity(instance.model_name, instance.host)
 
     def inventory(self, client: ControllerClient) -> Inventory:
@@ -108,17 +114,19 @@ class InstanceFilter:
 
     def __str__(self) -> str:
         on_host = "" if self.host is None else f" on host {escaped(self.host)}"
-        in_states = "" if not self.states else f" that are {' or '.join(sorted(self.states))}"
+        conditions = [" or ".join(sorted(self.states))] if self.states else []
+        conditions += ["routable"] if self.routable else []
+        in_states = f" that are {' and '.join(conditions)}" if conditions else ""
         return f"{self.models}{on_host}{in_states}"
 
 
-def parse_states(words: Iterable[str]) -> frozenset[InstanceState]:
+def parse_states(words: Iterable[str]) -> frozenset[str]:
     """The values of `--state`, given several times or separated by commas. Raises UsageError."""
     states = set()
     for word in (part.strip().lower() for value in words for part in value.split(",")):
         if word not in STATES:
             raise UsageError(f"--state {quoted(word)} is not one of {', '.join(STATES)}")
-        states.add(InstanceState(word))
+        states.add(word)
     return frozenset(states)
 
 
@@ -137,7 +145,7 @@ SORT_KEYS: dict[str, Callable[[KnownInstance], Any]] = {
     "type": lambda instance: instance.model_name.partition("@")[2],
     "host": lambda instance: _natural(instance.host),
     "port": lambda instance: instance.port,
-    "state": lambda instance: _BY_SEVERITY.index(instance.state),
+    "state": lambda instance: (_BY_SEVERITY.index(instance.state), instance.drain is None),
     "beat": lambda instance: instance.last_heartbeat or _EPOCH,
     "weight": _weight,
 }

@@ -10,7 +10,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dbgpt_ctl.controller.api.v1_params import DEFAULT_LIMIT, MAX_AGE_SECS, MAX_EVENT_ID, MAX_LIMIT
+from dbgpt_ctl.controller.api.v1_params import (
+    DEFAULT_LIMIT,
+    DRAINED,
+    MAX_AGE_SECS,
+    MAX_DRAIN_SECS,
+    MAX_EVENT_ID,
+    MAX_LIMIT,
+)
 from dbgpt_ctl.domain.events import ABSENT, ActorKind
 from dbgpt_ctl.domain.fields import MAX_PORT, MAX_REASON_CHARS, MAX_TEXT_CHARS
 from dbgpt_ctl.domain.instance import InstanceState
@@ -28,6 +35,7 @@ def doc(description: str, *examples: Any, default: Any = ..., **facts: Any) -> A
     return Field(default, description=description, examples=list(examples) or None, **facts)
 
 
+StateFilter: TypeAlias = Literal[(*(state.value for state in InstanceState), DRAINED)]  # type: ignore[valid-type]
 EventState: TypeAlias = Literal[(*(state.value for state in InstanceState), ABSENT)]  # type: ignore[valid-type]
 
 
@@ -147,7 +155,11 @@ class InstanceQuery(BaseModel):
 class KnownInstancesQuery(InstanceQuery):
     """Which instances to list."""
 
-    state: InstanceState = doc("Only instances in this state. Empty means all.", "healthy", default=None)
+    state: StateFilter = doc(
+        "Only instances in this state; `drained`: every drained one, in any state. Empty means all.",
+        "healthy",
+        default=None,
+    )
 
 
 class EventsQuery(InstanceQuery):
@@ -179,6 +191,13 @@ class Drain(Identity):
     reason: str | None = doc(
         "One printable line, shown to other operators.", REASON, default=None, max_length=MAX_REASON_CHARS
     )
+    for_secs: float | None = doc(
+        "The drain ends by itself after this many seconds, on the registry's clock; null means never.",
+        7200.0,
+        default=None,
+        ge=1,
+        le=MAX_DRAIN_SECS,
+    )
 
 
 class Prune(BaseModel):
@@ -209,19 +228,29 @@ class Listed(Timed):
     )
 
 
+class DrainFacts(BaseModel):
+    """A drain. It is in force whatever the state of the instance is."""
+
+    since: datetime | None = doc("When an operator drained it; null if its first register had `enabled` false.", TIME)
+    by: str | None = doc("The address that the drain came from.", ADDRESS)
+    reason: str | None = doc("Why, in the operator's words.", REASON)
+    until: datetime | None = doc(
+        "When the drain ends by itself, on the registry's clock; null means never.", None, TIME
+    )
+
+
 class KnownInstance(Instance):
     """An instance with all its facts."""
 
     model_config = ConfigDict(extra="ignore")
 
-    enabled: bool = doc("False: drained by an operator.", False)
-    state: InstanceState = doc("Its state now.", "drained")
+    enabled: bool = doc("False: drained.", False)
+    state: InstanceState = doc("Its state now, drained or not.", "healthy")
+    routable: bool = doc("Whether it gets requests: it is healthy and not drained.", False)
+    drain: DrainFacts | None = doc("Its drain; null if it is not drained.")
     registered_at: datetime = doc("When it was registered first.", TIME)
     deregistered_at: datetime | None = doc("When it was deregistered, if it is.", None)
     refused_at: datetime | None = doc("When its last heartbeat was refused, because it came after a deregister.", None)
-    drained_at: datetime | None = doc("When an operator drained it, if it is.", TIME)
-    drained_by: str | None = doc("The address that the drain came from.", ADDRESS)
-    drain_reason: str | None = doc("Why, in the operator's words.", REASON)
     flaps: int = doc("How often it expired since it was registered first.", 0)
     removed: bool = doc("Whether it is in no list, and kept only to refuse late heartbeats.", False)
 
@@ -258,7 +287,8 @@ class Event(Identity):
     id: int = doc("Rises by one with each change.", 42)
     time: datetime = doc("When it became true.", TIME)
     old: EventState = doc("The state before.", "healthy")
-    new: EventState = doc("The state after.", "drained")
+    new: EventState = doc("The state after. A drain and an undrain leave it as it was.", "healthy")
+    drained: bool = doc("Whether it is drained after the change.", True)
     verb: str = doc("register, heartbeat, deregister, drain, undrain, prune or expire.", "drain")
     actor: ActorKind = doc("What caused it.", "operator")
     address: str | None = doc("Where the call came from.", ADDRESS)
@@ -303,13 +333,15 @@ class Settings(BaseModel):
 
 
 class ModelCounts(BaseModel):
-    """How many instances of one model are in which state."""
+    """How many instances of one model are in each state, and how many of them are routable or drained."""
 
     model_name: str = doc("`NAME@TYPE`.", "qwen3@llm")
     healthy: int = doc("How many are healthy.", 1)
     unhealthy: int = doc("How many are unhealthy.", 0)
-    drained: int = doc("How many are drained.", 0)
     deregistered: int = doc("How many are deregistered.", 0)
+    routable: int = doc("How many get requests: they are healthy and not drained.", 1)
+    drained: int = doc("How many are drained, in any state.", 0)
+    unhealthy_drained: int = doc("How many are unhealthy and drained.", 0)
 
 
 class Status(Listed):
@@ -326,7 +358,7 @@ class Status(Listed):
 EXAMPLE_STREAM = (
     f'event: ready\nid: {CURSOR}\ndata: {{"cursor":"{CURSOR}"}}\n\n'
     f'event: change\nid: {STREAM}.42\ndata: {{"id":42,"time":"{TIME}","model_name":"qwen3@llm","host":"10.0.0.4",'
-    f'"port":8001,"old":"healthy","new":"drained","verb":"drain","actor":"operator","address":"{ADDRESS}",'
+    f'"port":8001,"old":"healthy","new":"healthy","drained":true,"verb":"drain","actor":"operator","address":"{ADDRESS}",'
     f'"reason":"{REASON}"}}\n\n'
 )
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.domain.events import Event
-    from dbgpt_ctl.domain.instance import ListedInstance
+    from dbgpt_ctl.domain.instance import DrainFacts, ListedInstance
 
 
 def wire_object(entry: ListedInstance) -> dict[str, Any]:
@@ -21,26 +21,30 @@ def wire_object(entry: ListedInstance) -> dict[str, Any]:
         "weight": facts.weight,
         "check_healthy": facts.check_healthy,
         "healthy": entry.beats,
-        "enabled": facts.enabled,
+        "enabled": entry.drain is None,
         "prompt_template": facts.prompt_template,
         "last_heartbeat": facts.last_heartbeat.isoformat(timespec="microseconds"),
     }
 
 
 def known_object(entry: ListedInstance) -> dict[str, Any]:
-    """The nine keys, the state and all other facts: an INSTANCE of /api/v1."""
-    facts = entry.instance
+    """The nine keys, the state, the drain and all other facts: an INSTANCE of /api/v1."""
+    facts, drain = entry.instance, entry.drain
     known = wire_object(entry)
     known["state"] = entry.state.value
+    known["routable"] = entry.routable
+    known["drain"] = None if drain is None else drain_object(drain)
     known["registered_at"] = iso(facts.registered_at)
     known["deregistered_at"] = iso(facts.deregistered_at)
     known["refused_at"] = iso(facts.refused_at)
-    known["drained_at"] = iso(facts.drained_at)
-    known["drained_by"] = facts.drained_by
-    known["drain_reason"] = facts.drain_reason
     known["flaps"] = facts.flaps
     known["removed"] = facts.removed
     return known
+
+
+def drain_object(drain: DrainFacts) -> dict[str, Any]:
+    """The `drain` of an INSTANCE."""
+    return {"since": iso(drain.since), "by": drain.by, "reason": drain.reason, "until": iso(drain.until)}
 
 
 def event_object(event: Event) -> dict[str, Any]:
@@ -55,6 +59,7 @@ def event_object(event: Event) -> dict[str, Any]:
         "port": change.key.port,
         "old": str(change.old),
         "new": str(change.new),
+        "drained": change.drained,
         "verb": verb,
         "actor": str(actor.kind),
         "address": actor.address,

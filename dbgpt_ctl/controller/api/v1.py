@@ -26,6 +26,7 @@ from dbgpt_ctl.controller.api.v1_params import (
     MAX_LIMIT,
     Cursor,
     InstanceFilter,
+    parse_drain_secs,
     parse_older_than,
     parse_since,
     parse_switch,
@@ -52,6 +53,8 @@ VERSION = 1
 OPERATOR = ActorKind.OPERATOR
 INSTANCES_PER_TURN = 2000
 """This many instances are encoded before other requests have their turn, which takes some milliseconds."""
+COUNTS = (*(state.value for state in InstanceState), "routable", "drained", "unhealthy_drained")
+"""What /api/v1/status counts of each model: the states, and beside them who gets requests and who is drained."""
 READ_ERRORS = REGISTRY_ERRORS | {VerbNotSupported}
 CHANGE_ERRORS = READ_ERRORS | {UnknownInstance}
 
@@ -87,9 +90,7 @@ class ApiEndpoints:
         """All instances with all their facts, or those that match every parameter."""
         instance_filter = InstanceFilter.parse(request.query_params)
         listing = await self._controller.registry.list(instance_filter.model_name)
-        encoded = await _encoded(
-            entry for entry in listing.entries if instance_filter.matches(entry.instance.key, entry.state)
-        )
+        encoded = await _encoded(entry for entry in listing.entries if instance_filter.matches(entry))
         head = orjson.dumps({"version": VERSION, **self._times(listing)})
         return Response(b'%b,"instances":[%b]}' % (head[:-1], encoded), media_type=JSON)
 
@@ -100,10 +101,19 @@ class ApiEndpoints:
         return _answer(time=iso(found.time or self._controller.now()), instance=known_object(found.entry))
 
     async def drain(self, request: Request) -> Response:
-        """Keeps requests from an instance until `undrain`, whatever its worker sends meanwhile. Repeatable."""
-        fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, "reason")
-        key, reason = parse_key(fields), parse_reason(fields.get("reason"))
-        found = await self._controller.registry.drain(key, reason=reason, actor=caller(request, OPERATOR))
+        """Keeps requests from an instance for a time, or until `undrain`, whatever its worker sends meanwhile.
+
+        Repeatable: it replaces the end of the drain, and its reason if it gives one.
+        """
+        fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, "reason", "for_secs")
+        key, reason, duration = (
+            parse_key(fields),
+            parse_reason(fields.get("reason")),
+            parse_drain_secs(fields.get("for_secs")),
+        )
+        found = await self._controller.registry.drain(
+            key, reason=reason, duration=duration, actor=caller(request, OPERATOR)
+        )
         return self._drained(_known(key, found))
 
     async def undrain(self, request: Request) -> Response:
@@ -129,7 +139,7 @@ class ApiEndpoints:
         key = instance_filter.key
         most = limit if key is not None or instance_filter == InstanceFilter() else MAX_LIMIT
         page = await self._controller.registry.events(after=after, since=since, key=key, limit=most)
-        matching = [event for event in page.events if instance_filter.matches(event.change.key)]
+        matching = [event for event in page.events if instance_filter.matches_key(event.change.key)]
         events = map(event_object, matching[-limit:] if after is None else matching[:limit])
         return _answer(stream=page.stream, last_id=page.last_id, missed=page.missed, events=list(events))
 
@@ -187,9 +197,14 @@ async def _encoded(entries: Iterator[ListedInstance]) -> bytes:
 
 
 def _counts(listing: Listing) -> list[dict[str, Any]]:
-    counts = Counter((entry.instance.key.model_name, entry.state) for entry in listing.entries)
-    names = dict.fromkeys(name for name, _ in counts)
-    return [{"model_name": name, **{state.value: counts[name, state] for state in InstanceState}} for name in names]
+    counts: dict[str, Counter[str]] = {}
+    for entry in listing.entries:
+        of_model = counts.setdefault(entry.instance.key.model_name, Counter())
+        of_model[entry.state.value] += 1
+        of_model["routable"] += entry.routable
+        of_model["drained"] += entry.drain is not None
+        of_model["unhealthy_drained"] += entry.drain is not None and entry.state is InstanceState.UNHEALTHY
+    return [{"model_name": name, **{count: of_model[count] for count in COUNTS}} for name, of_model in counts.items()]
 
 
 def _answer(**fields: Any) -> Response:

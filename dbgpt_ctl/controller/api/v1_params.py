@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.domain.fields import parse_host, parse_model_name_filter, parse_port, quoted
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ListedInstance
 from dbgpt_ctl.errors import InvalidInstance
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 MAX_AGE_SECS = 100 * 365.25 * 86_400
 """More than the age of any instance; a longer time would reach back beyond the year 1."""
+MAX_DRAIN_SECS = 366 * 86_400
+"""The longest drain that has an end. One of unknown length has none."""
+DRAINED = "drained"
+"""A value of the parameter `state` beside the states: every drained instance, whatever its state."""
 MAX_EVENT_ID = 2**63 - 1
 MAX_LIMIT = 10_000
 DEFAULT_LIMIT = 1000
@@ -31,16 +35,19 @@ class InstanceFilter(NamedTuple):
     host: str | None = None
     port: int | None = None
     state: InstanceState | None = None
+    drained: bool = False
+    """Only drained instances, in any state."""
 
     @classmethod
     def parse(cls, query: Mapping[str, str]) -> InstanceFilter:
         """Raises InvalidInstance."""
-        host, port = query.get("host"), query.get("port")
+        host, port, state = query.get("host"), query.get("port"), query.get("state", "").strip().lower()
         return cls(
             parse_model_name_filter(query.get("model_name")),
             parse_host(host) if host else None,
             parse_port(port) if port else None,
-            _parse_state(query.get("state")),
+            None if state == DRAINED else _parse_state(state),
+            drained=state == DRAINED,
         )
 
     @property
@@ -50,13 +57,20 @@ class InstanceFilter(NamedTuple):
             return None
         return InstanceKey(self.model_name, self.host, self.port)
 
-    def matches(self, key: InstanceKey, state: InstanceState | None = None) -> bool:
-        """Whether it selects this instance; without `state`, whatever its state."""
+    def matches_key(self, key: InstanceKey) -> bool:
+        """Whether it selects this instance in some state."""
         return (
             (self.model_name is None or key.model_name == self.model_name)
             and (self.host is None or key.host == self.host)
             and (self.port is None or key.port == self.port)
-            and (self.state is None or state is None or state is self.state)
+        )
+
+    def matches(self, entry: ListedInstance) -> bool:
+        """Whether it selects this instance in its state."""
+        return (
+            self.matches_key(entry.instance.key)
+            and (self.state is None or entry.state is self.state)
+            and (not self.drained or entry.drain is not None)
         )
 
 
@@ -103,6 +117,18 @@ def parse_switch(field: str, value: Any) -> bool:
     return value
 
 
+def parse_drain_secs(value: Any) -> timedelta | None:
+    """The length of a drain in seconds, as a JSON number; None for one without an end."""
+    if value is None:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 1 <= value <= MAX_DRAIN_SECS:
+        raise InvalidInstance(
+            "for_secs", f"for_secs {quoted(value)} is not a number of seconds from 1 to {MAX_DRAIN_SECS} (366 days)"
+        )
+    return timedelta(seconds=value)
+
+
 def parse_older_than(value: Any) -> timedelta:
     """Seconds, as a JSON number."""
     if value is None:
@@ -139,8 +165,9 @@ def parse_since(value: str | None) -> datetime | None:
         raise InvalidInstance("since", f"since {quoted(value)} is out of range") from None
 
 
-def _parse_state(value: str | None) -> InstanceState | None:
+def _parse_state(text: str) -> InstanceState | None:
     try:
-        return InstanceState(value.strip().lower()) if value and value.strip() else None
+        return InstanceState(text) if text else None
     except ValueError:
-        raise InvalidInstance("state", f"state {quoted(value)} is none of {', '.join(InstanceState)}") from None
+        states = ", ".join((*InstanceState, DRAINED))
+        raise InvalidInstance("state", f"state {quoted(text)} is none of {states}") from None

@@ -108,7 +108,7 @@ class Subscriber:
         if page.events:
             self._after = page.events[-1].id
         self._position = self._ring.position_after(Cursor(self._stream, self._after))
-        selected = [event for event in page.events if self._filter.matches(event.change.key)]
+        selected = [event for event in page.events if self._filter.matches_key(event.change.key)]
         return b"".join(sse.change_message(event, page.stream) for event in selected)
 
     def _batch(self) -> bytes | None:
@@ -121,7 +121,7 @@ class Subscriber:
             position += 1
             if entry.number is None:  # a reset: numbers begin anew
                 self._after = 0
-            elif entry.number <= self._after or entry.key is None or not self._filter.matches(entry.key):
+            elif entry.number <= self._after or entry.key is None or not self._filter.matches_key(entry.key):
                 continue
             else:
                 self._after = entry.number

@@ -1,16 +1,18 @@
-"""Announces the expiry of instances in a database, whose heartbeat got too old. Several controllers do it in turn."""
+"""Announces what time alone changes in a database: an instance expires, or the time of a drain is over. Several
+controllers do it in turn.
+"""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, or_, select
 
-from dbgpt_ctl.domain.instance import BEATING, InstanceKey, InstanceState
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import write_events
-from dbgpt_ctl.registry.database.tables.instances import IDENTITY, is_one_of, locked_rows
+from dbgpt_ctl.registry.database.tables.instances import IDENTITY, is_drain_over, locked_rows, update_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,8 +29,8 @@ REST_FACTOR = 20
 
 
 class ExpiryAnnouncer:
-    """An expiry and the fact that it is announced are stored in one transaction, so that all controllers together
-    announce it once. Its methods block.
+    """An expiry or the end of a drain, and the fact that it is announced, are stored in one transaction, so that all
+    controllers together announce it once. Its methods block.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class ExpiryAnnouncer:
         self._rests_until = 0.0
 
     def announce(self) -> None:
-        """Searches for expired instances and announces all of them. Raises as `Database.write`."""
+        """Searches for expired instances and ended drains, and announces all of them. Raises as `Database.write`."""
         self._database.write_in_turns(self._announce, self._database.read(self._search), BATCH)
 
     def announce_unless_resting(self) -> None:
@@ -49,30 +51,28 @@ class ExpiryAnnouncer:
             self.announce()
 
     def _search(self, connection: Connection) -> list[InstanceKey]:
-        column = INSTANCES.c
-        expired = select(*IDENTITY).where(
-            column.last_heartbeat < self._time.evaluation(connection).expires_before,
-            column.announced_state.in_(sorted(BEATING)),
+        column, evaluation = INSTANCES.c, self._time.evaluation(connection)
+        has_expired = and_(
+            column.last_heartbeat < evaluation.expires_before,
+            column.announced_state == InstanceState.HEALTHY,
             column.deregistered_at.is_(None),
             column.check_healthy,
             ~column.removed,
         )
+        due = select(*IDENTITY).where(or_(has_expired, is_drain_over(evaluation.now)))
         started = self._monotonic()
-        found = sorted(map(InstanceKey._make, connection.execute(expired)))
+        found = sorted(map(InstanceKey._make, connection.execute(due)))
         ended = self._monotonic()
         self._rests_until = ended + REST_FACTOR * (ended - started)
         return found
 
     def _announce(self, keys: Sequence[InstanceKey], connection: Connection) -> None:
-        """Evaluates the locked rows again: since the search an instance may have sent a heartbeat, or another
-        controller may have announced its expiry.
+        """Evaluates the locked rows again: since the search an instance may have sent a heartbeat or may have been
+        drained anew, or another controller may have announced the same.
         """
         locked = locked_rows(connection, keys)
         evaluation = self._time.evaluation(connection)
-        expired = [instance for instance in locked if evaluation.is_expiry_unannounced(instance)]
-        if not expired:
-            return
-        values = {"announced_state": InstanceState.UNHEALTHY, "flaps": INSTANCES.c.flaps + 1}
-        connection.execute(update(INSTANCES).where(is_one_of([instance.key for instance in expired])).values(values))
-        changes = [change for instance in expired for change in evaluation.announce_expiry(instance)[1]]
+        after = {instance: evaluation.announce(instance) for instance in locked}
+        update_rows(connection, ((instance, announced) for instance, (announced, _) in after.items()))
+        changes = [change for _, found in after.values() for change in found]
         write_events(connection, sorted(changes, key=lambda change: (change.time, change.key)))

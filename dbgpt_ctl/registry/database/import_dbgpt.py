@@ -63,7 +63,7 @@ class Candidate(NamedTuple):
     def state(self) -> InstanceState:
         """The state right after the import. Without health checks only a deregister makes it unhealthy in DB-GPT."""
         if self.healthy:
-            return InstanceState.HEALTHY if self.sent.enabled else InstanceState.DRAINED
+            return InstanceState.HEALTHY
         return InstanceState.UNHEALTHY if self.sent.check_healthy else InstanceState.DEREGISTERED
 
     def facts(self, evaluation: Evaluation, timeout: timedelta) -> ModelInstance:

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState, ListedInstance
+from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, ListedInstance
 from dbgpt_ctl.domain.lifecycle import Evaluation, state_of
 from dbgpt_ctl.registry.contract import Listing, RegistryHealth
 from dbgpt_ctl.registry.database.tables.events import read_events
@@ -55,7 +55,7 @@ class LastKnownList:
         query = ListQuery(model_name, healthy_only)
         if query not in self._listings:
             entries = self._all.entries if model_name is None else self._by_model.get(model_name, ())
-            chosen = tuple(entry for entry in entries if not healthy_only or entry.state is InstanceState.HEALTHY)
+            chosen = tuple(entry for entry in entries if not healthy_only or entry.routable)
             if not chosen:
                 return Listing((), stale_since=self.at)  # not kept: a stranger may ask for any name
             self._listings[query] = Listing(chosen, stale_since=self.at)
@@ -117,7 +117,10 @@ class Reader:
         names = {query.model_name for query in queries if query.model_name is not None}
         found, evaluation = self._read(connection, lambda: listed_rows(connection, names or None))
         now, timeout, hold = evaluation.now, self._time.timeout, evaluation.hold
-        entries = [ListedInstance(instance, state_of(instance, now, timeout, hold)) for instance in found]
+        entries = [
+            ListedInstance(instance, state_of(instance, now, timeout, hold), instance.drain_at(now))
+            for instance in found
+        ]
         by_model: dict[str | None, list[ListedInstance]] = _grouped_by_model(entries) if names else {None: entries}
         answers = {query: self._listing(by_model.get(query.model_name, []), query, evaluation) for query in queries}
         if not names and self._time.watch_absence:
@@ -154,7 +157,7 @@ class Reader:
         ends = (evaluation.held_until(entry) for entry in entries) if evaluation.hold else ()
         held_until = next((end for end in ends if end is not None), None)
         if query.healthy_only:
-            entries = [entry for entry in entries if entry.state is InstanceState.HEALTHY]
+            entries = [entry for entry in entries if entry.routable]
         return Listing(tuple(entries), held_until=held_until, time=self._time.reported(evaluation.now))
 
     def _keep(self, everything: Listing, evaluation: Evaluation) -> None:

@@ -145,8 +145,15 @@ class DatabaseModelRegistry(ModelRegistry):
     async def heartbeat(self, sent: Registration, *, actor: Actor = WORKER) -> bool:
         return bool(await self._write(Heartbeat(sent, actor)))
 
-    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> Lookup | None:
-        found = await self._write(Drain(key, reason, actor))
+    async def drain(
+        self,
+        key: InstanceKey,
+        *,
+        reason: str | None = None,
+        duration: timedelta | None = None,
+        actor: Actor = OPERATOR,
+    ) -> Lookup | None:
+        found = await self._write(Drain(key, reason, actor, duration))
         return found if isinstance(found, Lookup) else None
 
     async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> Lookup | None:

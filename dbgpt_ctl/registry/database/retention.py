@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, func, or_, select
 
 from dbgpt_ctl.domain.events import HOUSEKEEPING, Cause
-from dbgpt_ctl.domain.instance import BEATING, InstanceKey
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.domain.lifecycle import is_long_gone
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, forgettable, write_events
-from dbgpt_ctl.registry.database.tables.instances import IDENTITY, delete_rows, found_rows, locked_rows
+from dbgpt_ctl.registry.database.tables.instances import (
+    IDENTITY,
+    delete_rows,
+    found_rows,
+    is_drained,
+    locked_rows,
+)
 from dbgpt_ctl.registry.database.tables.registry_pulse import claim_sweep
 
 if TYPE_CHECKING:
@@ -81,7 +87,7 @@ class Retention:
         if evaluation.hold is not None or not claim_sweep(connection, evaluation.now, SWEEP_EVERY):
             return 0
         # The claim locks a row that each tick needs: of any number of rows, only the next ones to remove are read.
-        query = select(*IDENTITY).where(_long_gone(evaluation.now - remove_after)).order_by(*IDENTITY)
+        query = select(*IDENTITY).where(_long_gone(evaluation.now - remove_after, evaluation.now)).order_by(*IDENTITY)
         keys = [InstanceKey._make(row) for row in connection.execute(query.limit(MAX_REMOVED))]
         return len(self._remove(keys, connection, gone_for=remove_after, actor=HOUSEKEEPING, tombstones=True))
 
@@ -90,7 +96,7 @@ class Retention:
         if evaluation.hold is not None:
             return []
         before = evaluation.now - older_than
-        found = found_rows(connection, _long_gone(before))
+        found = found_rows(connection, _long_gone(before, evaluation.now))
         return sorted(row.key for row in found if not row.removed and _is_gone(row, evaluation, before))
 
     def _remove(
@@ -113,8 +119,8 @@ class Retention:
             return []
         changes: list[Change] = []
         for instance in gone:
-            announced, expiry = evaluation.announce_expiry(instance)
-            changes += expiry + evaluation.announce_command(announced, None, Cause("prune", actor))[1]
+            announced, due = evaluation.announce(instance)
+            changes += due + evaluation.announce_command(announced, None, Cause("prune", actor))[1]
         removed = [instance.key for instance in gone]
         delete_rows(connection, removed)
         write_events(connection, changes)
@@ -122,13 +128,13 @@ class Retention:
 
 
 def _is_gone(instance: ModelInstance, evaluation: Evaluation, before: datetime) -> bool:
-    return is_long_gone(instance, before) and evaluation.state_of(instance) not in BEATING
+    return is_long_gone(instance, before, evaluation.now) and evaluation.state_of(instance) is not InstanceState.HEALTHY
 
 
-def _long_gone(before: datetime) -> ColumnElement[bool]:
+def _long_gone(before: datetime, now: datetime) -> ColumnElement[bool]:
     """The rule `is_long_gone` as a condition."""
-    column = INSTANCES.c
+    column, drained = INSTANCES.c, is_drained(now)
     return or_(
-        and_(func.coalesce(column.refused_at, column.deregistered_at) < before, or_(column.enabled, column.removed)),
-        and_(column.deregistered_at.is_(None), column.last_heartbeat < before, column.check_healthy, column.enabled),
+        and_(func.coalesce(column.refused_at, column.deregistered_at) < before, or_(~drained, column.removed)),
+        and_(column.deregistered_at.is_(None), column.last_heartbeat < before, column.check_healthy, ~drained),
     )

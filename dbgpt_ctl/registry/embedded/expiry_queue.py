@@ -1,4 +1,4 @@
-"""Min-heap of expiry deadlines, corrected lazily: a deadline that has moved is corrected when it is due."""
+"""Min-heap of deadlines, corrected lazily: a deadline that has moved is corrected when it is due."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ExpiryQueue:
-    """One deadline per key: the time at which to check whether that instance has expired.
+    """One deadline per key: the time at which to check whether that instance has expired, or its drain is over.
 
     A heartbeat makes the real deadline later and leaves the queue as it is, so that it costs nothing here. An instance
     that is checked too early is scheduled again: the registry checks each instance about once per heartbeat timeout.

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.instance import InstanceState, ListedInstance
+from dbgpt_ctl.domain.instance import ListedInstance
 from dbgpt_ctl.domain.lifecycle import state_of, tombstone_since
 from dbgpt_ctl.registry.contract import Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.registry_outage import Hold
 
+_JUST_BEFORE = timedelta.resolution
+"""A heartbeat is fresh up to and with the end of its time; a drain is over at its end."""
+
 
 @dataclass(frozen=True, slots=True)
 class CachedListing:
-    """A listing under `hold` and the time in which it is true: from `since` to `until`, when its first heartbeat gets
-    too old (None: never).
+    """A listing under `hold` and the time in which it is true: from `since` to `until`, the last time before its first
+    heartbeat gets too old or its first drain is over (None: for ever).
     """
 
     listing: Listing
@@ -67,7 +71,7 @@ class _Model:
     def _list(self, now: datetime, timeout: timedelta, hold: Hold | None, *, healthy_only: bool) -> CachedListing:
         stored = [self.instances[key] for key in self._order]
         entries = [
-            ListedInstance(instance, state_of(instance, now, timeout, hold))
+            ListedInstance(instance, state_of(instance, now, timeout, hold), instance.drain_at(now))
             for instance in stored
             if not instance.removed
         ]
@@ -75,9 +79,10 @@ class _Model:
             entry.instance.last_heartbeat + timeout for entry in entries if entry.beats and entry.instance.check_healthy
         ]
         to_come = [expiry for expiry in expiries if expiry >= now]
-        if healthy_only:
-            entries = [entry for entry in entries if entry.state is InstanceState.HEALTHY]
         held = len(to_come) < len(expiries)  # some count as alive only because of the hold (rule 8)
+        to_come += [entry.drain.until - _JUST_BEFORE for entry in entries if entry.drain and entry.drain.until]
+        if healthy_only:
+            entries = [entry for entry in entries if entry.routable]
         listing = Listing(tuple(entries), held_until=hold.until if hold and held else None)
         return CachedListing(listing, now, min(to_come, default=None), hold)
 

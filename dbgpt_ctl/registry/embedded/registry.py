@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.events import HOUSEKEEPING, OPERATOR, WORKER, Cause
-from dbgpt_ctl.domain.instance import BEATING, ListedInstance
+from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.domain.lifecycle import (
     Deregister,
     Drain,
@@ -18,7 +18,6 @@ from dbgpt_ctl.domain.lifecycle import (
     Register,
     Undrain,
     is_long_gone,
-    may_expire,
 )
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse, moved_back
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
@@ -144,12 +143,19 @@ class EmbeddedModelRegistry(ModelRegistry):
     async def get(self, key: InstanceKey) -> Lookup | None:
         return self._state.get(key, self._now())
 
-    async def drain(self, key: InstanceKey, *, reason: str | None = None, actor: Actor = OPERATOR) -> Lookup | None:
+    async def drain(
+        self,
+        key: InstanceKey,
+        *,
+        reason: str | None = None,
+        duration: timedelta | None = None,
+        actor: Actor = OPERATOR,
+    ) -> Lookup | None:
         """In force at once. With a snapshot it returns after the write, which takes about a second with 100,000
         instances; concurrent drains share one write. Raises RegistryUnavailable when the write fails: the drain is in
         force, but only as long as the process lives.
         """
-        return await self._apply_durably(Drain(key, reason, actor))
+        return await self._apply_durably(Drain(key, reason, actor, duration))
 
     async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> Lookup | None:
         """As `drain`."""
@@ -169,7 +175,7 @@ class EmbeddedModelRegistry(ModelRegistry):
         return self._state.log.page(query)
 
     async def announce(self) -> None:
-        self._state.announce_expiries(self._now())
+        self._state.announce(self._now())
 
     # --- background work ---
 
@@ -180,7 +186,7 @@ class EmbeddedModelRegistry(ModelRegistry):
         if self._state.pulse is not None:
             self._state.tick(now)
             self._report_hold(now)
-        self._state.announce_expiries(now, at_most=CHECKS_PER_TICK)
+        self._state.announce(now, at_most=CHECKS_PER_TICK)
 
     def sweep(self) -> int:
         """Removes instances that have been gone for longer than `remove_after`, and returns their number.
@@ -252,7 +258,7 @@ class EmbeddedModelRegistry(ModelRegistry):
 
 
 class RegistryState:
-    """Facts, events and expiry deadlines, and how commands and time change them.
+    """Facts, events and deadlines, and how commands and time change them.
 
     Synchronous, and time is an argument: each call is atomic because nothing waits in it. A heartbeat costs the same
     with 100 and with 100,000 instances. `pulse` is None where outages are not watched.
@@ -262,7 +268,7 @@ class RegistryState:
         self._timeout = heartbeat_timeout
         self._max_instances = max_instances
         self.index = ModelIndex()
-        self._expiries = ExpiryQueue()
+        self._deadlines = ExpiryQueue()
         self.log = log
         self.pulse: Pulse | None = None
         self.changes = 0
@@ -288,7 +294,7 @@ class RegistryState:
         stored, evaluation = self.index.get(key), self._evaluation(now)
         if stored is None or evaluation.is_forgotten(stored):
             return None
-        entry = ListedInstance(stored, evaluation.state_of(stored))
+        entry = evaluation.listed(stored)
         return Lookup(entry, held_until=evaluation.held_until(entry))
 
     def listing(self, model_name: str | None, now: datetime, *, healthy_only: bool = False) -> Listing:
@@ -306,7 +312,7 @@ class RegistryState:
         gone = (
             instance
             for instance in self.index.instances()
-            if is_long_gone(instance, before) and evaluation.state_of(instance) not in BEATING
+            if is_long_gone(instance, before, now) and evaluation.state_of(instance) is not InstanceState.HEALTHY
         )
         return sorted(gone, key=lambda instance: instance.key)
 
@@ -328,27 +334,29 @@ class RegistryState:
                 self.index.put(instance._replace(last_heartbeat=heartbeat))
             self.changes += 1
         if step or self.pulse.gone_at != before.gone_at:
-            self._reset_expiries(now)
+            self._reset_deadlines(now)
 
-    def announce_expiries(self, now: datetime, *, at_most: int | None = None) -> None:
-        """Writes an event for each instance that has expired, in order of time.
+    def announce(self, now: datetime, *, at_most: int | None = None) -> None:
+        """Writes an event for each instance that has expired, and for each drain whose time is over, in order of time.
 
         Checks at most `at_most` instances; the next call checks the others.
         """
         self.log.forget_old(now)
         evaluation = self._evaluation(now)
         early: list[tuple[InstanceKey, datetime]] = []
-        for key, at in islice(self._expiries.pop_due(now), at_most):
+        for key, at in islice(self._deadlines.pop_due(now), at_most):
             stored = self.index.get(key)
-            if stored is None or not may_expire(stored):
+            deadline = evaluation.next_deadline(stored) if stored else None
+            if stored is None or deadline is None:
                 continue
-            expires_at = evaluation.expires_at(stored)
-            if expires_at > at:
-                self._expiries.schedule(key, expires_at)
-            elif self._announce_expiry(stored, evaluation) is stored:
-                early.append((key, expires_at))
-        for key, expires_at in early:
-            self._expiries.schedule(key, max(expires_at, now))
+            if deadline > at:
+                self._deadlines.schedule(key, deadline)
+            elif (after := self._announce(stored, evaluation)) is stored:
+                early.append((key, deadline))
+            else:
+                self._schedule(after, evaluation)
+        for key, deadline in early:
+            self._deadlines.schedule(key, max(deadline, now))
 
     # --- snapshots ---
 
@@ -360,37 +368,37 @@ class RegistryState:
     def restore(self, snapshot: Snapshot, now: datetime) -> None:
         """Takes over the state of a snapshot. The stream of events goes on only if no event followed the snapshot."""
         self.pulse = snapshot.pulse
-        evaluation = self._evaluation(now)
         for instance in snapshot.instances[: self._max_instances]:
-            announced = instance.announced_state if snapshot.stream else evaluation.state_of(instance)
-            self.index.put(instance._replace(announced_state=announced))
+            self.index.put(instance)
         stream = snapshot.stream if snapshot.stream and snapshot.complete else self.log.stream
         self.log.restore(stream, snapshot.last_id, snapshot.events)
-        self._reset_expiries(now)
+        self._reset_deadlines(now)
 
     # --- parts ---
 
     def _is_plain(self, stored: ModelInstance, now: datetime) -> bool:
         """Whether a heartbeat changes nothing but its own time. Most heartbeats are plain."""
         heartbeat = stored.last_heartbeat
-        return stored.announced_state in BEATING and heartbeat <= now and (now - heartbeat) <= self._timeout
+        return (
+            stored.announced_state is InstanceState.HEALTHY and heartbeat <= now and (now - heartbeat) <= self._timeout
+        )
 
     def _evaluation(self, now: datetime) -> Evaluation:
         return Evaluation(now, self.pulse, self._timeout)
 
     def _find(self, key: InstanceKey, evaluation: Evaluation) -> ModelInstance | None:
-        """The stored facts. An expiry of the instance is announced before a command changes it."""
+        """The stored facts. What time alone has changed is announced before a command changes it."""
         stored = self.index.get(key)
         if stored is None:
             return None
         if evaluation.is_forgotten(stored):
             self.index.remove(key)
             return None
-        return self._announce_expiry(stored, evaluation)
+        return self._announce(stored, evaluation)
 
-    def _announce_expiry(self, stored: ModelInstance, evaluation: Evaluation) -> ModelInstance:
-        """The facts: the same object if there is no expiry to announce."""
-        after, changes = evaluation.announce_expiry(stored)
+    def _announce(self, stored: ModelInstance, evaluation: Evaluation) -> ModelInstance:
+        """The facts: the same object if there is nothing to announce."""
+        after, changes = evaluation.announce(stored)
         if changes:
             self.index.put(after)
             self.log.extend(changes)
@@ -406,20 +414,23 @@ class RegistryState:
         announced, changes = evaluation.announce_command(before, after, cause)
         if announced is not None:
             self.index.put(announced)
-            if may_expire(announced):
-                self._expiries.schedule(announced.key, evaluation.expires_at(announced))
+            self._schedule(announced, evaluation)
         elif before is not None:
             self.index.remove(before.key)
         self.log.extend(changes)
         self.changes += after is not before
 
-    def _reset_expiries(self, now: datetime) -> None:
+    def _schedule(self, instance: ModelInstance, evaluation: Evaluation) -> None:
+        if (deadline := evaluation.next_deadline(instance)) is not None:
+            self._deadlines.schedule(instance.key, deadline)
+
+    def _reset_deadlines(self, now: datetime) -> None:
         """Computes all deadlines again: after an outage or a step of the clock they differ, and may be earlier."""
         evaluation = self._evaluation(now)
-        self._expiries.reset(
-            (instance.key, evaluation.expires_at(instance))
+        self._deadlines.reset(
+            (instance.key, deadline)
             for instance in self.index.instances()
-            if may_expire(instance)
+            if (deadline := evaluation.next_deadline(instance)) is not None
         )
 
     def _ensure_capacity(self, newcomer: ModelInstance, evaluation: Evaluation) -> None:

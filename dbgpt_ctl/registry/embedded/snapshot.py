@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState, ModelInstance
 from dbgpt_ctl.domain.registry_outage import Pulse
 from dbgpt_ctl.errors import RegistryUnusable
 
@@ -26,17 +26,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORMAT = "dbgpt_ctl snapshot"
-VERSION = 2
-_READABLE = (1, VERSION)
-_TIMES = ("registered_at", "last_heartbeat", "deregistered_at", "refused_at", "drained_at")
-_EVENT = ("id", "time", *InstanceKey._fields, "old", "new", "verb", "actor", "address", "reason")
+VERSION = 1
+_TIMES = ("registered_at", "last_heartbeat", "deregistered_at", "refused_at")
+_EVENT = ("id", "time", *InstanceKey._fields, "old", "new", "verb", "actor", "address", "reason", "drained")
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole state of an embedded registry. `stream` is None for a file of version 1, which has neither events nor
-    announced states.
-    """
+    """The whole state of an embedded registry. `stream` is None where there is no file."""
 
     instances: tuple[ModelInstance, ...] = ()
     pulse: Pulse | None = None
@@ -128,7 +125,7 @@ def _encoded(snapshot: Snapshot) -> bytes:
             "version": VERSION,
             "pulse": asdict(snapshot.pulse) if snapshot.pulse else None,
             "columns": [*InstanceKey._fields, *ModelInstance._fields[1:]],
-            "instances": [[*key, *facts] for key, *facts in snapshot.instances],
+            "instances": [_instance_row(instance) for instance in snapshot.instances],
             "stream": snapshot.stream,
             "last_id": snapshot.last_id,
             "complete": snapshot.complete,
@@ -138,20 +135,33 @@ def _encoded(snapshot: Snapshot) -> bytes:
     )
 
 
+def _instance_row(instance: ModelInstance) -> tuple[object, ...]:
+    key, *facts = instance._replace(drain=None if instance.drain is None else tuple(instance.drain))  # type: ignore[arg-type]
+    return (*key, *facts)
+
+
 def _event_row(number: int, change: Change) -> tuple[object, ...]:
     cause = change.cause
-    return (number, change.time, *change.key, change.old, change.new, cause.verb, *cause.actor, cause.reason)
+    return (
+        number,
+        change.time,
+        *change.key,
+        change.old,
+        change.new,
+        cause.verb,
+        *cause.actor,
+        cause.reason,
+        change.drained,
+    )
 
 
 def _decoded(text: bytes) -> Snapshot:
     document = orjson.loads(text)
-    if document["format"] != FORMAT or document["version"] not in _READABLE:
+    if document["format"] != FORMAT or document["version"] != VERSION:
         raise ValueError(f"{document['format']!a} version {document['version']!a}")
     times: dict[str, Any] = {name: _time(value) for name, value in (document["pulse"] or {}).items()}
     instances = tuple(_instance(dict(zip(document["columns"], row, strict=True))) for row in document["instances"])
     pulse = Pulse(**times) if times else None
-    if document["version"] == 1:
-        return Snapshot(instances, pulse)
     columns = document["event_columns"]
     events = tuple(_event(dict(zip(columns, row, strict=True))) for row in document["events"])
     last_id = document["last_id"]
@@ -162,15 +172,19 @@ def _decoded(text: bytes) -> Snapshot:
 
 def _instance(row: dict[str, Any]) -> ModelInstance:
     key = InstanceKey(*(row.pop(name) for name in InstanceKey._fields))
-    times = {name: _time(row[name]) for name in _TIMES if name in row}
-    announced = {"announced_state": InstanceState(row["announced_state"])} if "announced_state" in row else {}
-    return ModelInstance(key, **row | times | announced)
+    times = {name: _time(row[name]) for name in _TIMES}
+    since, by, reason, until = row["drain"] or (None,) * len(DrainFacts._fields)
+    drain = None if row["drain"] is None else DrainFacts(_time(since), by, reason, _time(until))
+    return ModelInstance(
+        key, **row | times | {"drain": drain, "announced_state": InstanceState(row["announced_state"])}
+    )
 
 
 def _event(row: dict[str, Any]) -> Event:
     key = InstanceKey(*(row[name] for name in InstanceKey._fields))
     cause = Cause(row["verb"], Actor(ActorKind(row["actor"]), row["address"]), row["reason"])
-    return Event(row["id"], Change(datetime.fromisoformat(row["time"]), key, row["old"], row["new"], cause))
+    time = datetime.fromisoformat(row["time"])
+    return Event(row["id"], Change(time, key, row["old"], row["new"], cause, row["drained"]))
 
 
 def _time(value: str | None) -> datetime | None:

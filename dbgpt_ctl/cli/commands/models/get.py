@@ -67,8 +67,6 @@ class Details:
     @property
     def since(self) -> datetime | None:
         """The time when the current state began; None when the controller has forgotten it."""
-        if self.instance.state is InstanceState.DRAINED and self.instance.drained_at is not None:
-            return self.instance.drained_at
         for event in reversed(self.events.events):
             if event.change.old != event.change.new:
                 return event.change.time if event.change.new == self.instance.state else None
@@ -153,10 +151,11 @@ def _facts(details: Details, *, colour: bool) -> Iterator[tuple[str, str]]:
     yield "last beat", "never" if instance.last_heartbeat is None else ago(instance.last_heartbeat)
     if not instance.check_healthy:
         yield "checked", "no: never unhealthy, however old its last heartbeat"
-    if not instance.enabled:
-        yield "drained", ago(instance.drained_at) if instance.drained_at else "since its first register, by its worker"
-        yield "drained by", escaped(str(instance.drained_by or "-"))
-        yield "drain reason", escaped(str(instance.drain_reason or "-"))
+    if (drain := instance.drain) is not None:
+        yield "drained", ago(drain.since) if drain.since else "since its first register, by its worker"
+        yield "drained by", escaped(str(drain.by or "-"))
+        yield "drain reason", escaped(str(drain.reason or "-"))
+        yield "drained until", utc_text(drain.until) if drain.until else "undrained"
     if instance.deregistered_at is not None:
         yield "deregistered", ago(instance.deregistered_at)
         refused = instance.refused_at
@@ -171,8 +170,8 @@ def _explain_state(instance: KnownInstance) -> str:
     if instance.removed:
         return ", removed: in no list, late heartbeats are refused"
     match instance.state:
-        case InstanceState.DRAINED:
-            return ": gets no requests until undrained"
+        case InstanceState.HEALTHY if instance.drain is not None:
+            return ", drained: gets no requests"
         case InstanceState.UNHEALTHY:
             return ": its last heartbeat is too old"
         case InstanceState.DEREGISTERED if instance.refused_at is not None:

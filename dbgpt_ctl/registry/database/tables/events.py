@@ -89,10 +89,12 @@ def _row(number: int, change: Change) -> dict[str, Any]:
         "actor": str(actor.kind),
         "address": actor.address,
         "reason": change.cause.reason,
+        "drained": change.drained,
     }
 
 
 def _event(row: Any) -> Event:
     actor = Actor(ActorKind(row.actor), row.address)
     key = InstanceKey(row.model_name, row.host, row.port)
-    return Event(row.id, Change(row.at, key, row.old_state, row.new_state, Cause(row.verb, actor, row.reason)))
+    cause = Cause(row.verb, actor, row.reason)
+    return Event(row.id, Change(row.at, key, row.old_state, row.new_state, cause, row.drained))

@@ -11,7 +11,6 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.domain.instance import ListedInstance
 from dbgpt_ctl.domain.lifecycle import Evaluation
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse
 from dbgpt_ctl.registry.contract import Lookup
@@ -59,7 +58,7 @@ class RegistryTime:
 
     def lookup(self, instance: ModelInstance, evaluation: Evaluation) -> Lookup:
         """The instance as the registry returns it."""
-        entry = ListedInstance(instance, evaluation.state_of(instance))
+        entry = evaluation.listed(instance)
         return Lookup(entry, self.reported(evaluation.now), evaluation.held_until(entry))
 
     def tick(self, connection: Connection) -> bool:

@@ -6,11 +6,23 @@ from typing import Annotated
 
 import typer
 
-from dbgpt_ctl import __version__
 from dbgpt_ctl.cli.framework.lazy import application
-from dbgpt_ctl.cli.output.stdout import print_lines
 
 __all__ = ["app", "main"]
+
+
+def _show_version(ctx: typer.Context, given: bool) -> None:  # noqa: FBT001 - Typer calls it
+    if given:
+        ctx.command.main(["version"])
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of `ctl` itself."""
+
 
 MODELS = application(
     "List and change the registered model instances.",
@@ -24,6 +36,9 @@ MODELS = application(
         "undrain": "commands.models.undrain:undrain",
         "prune": "commands.models.prune:prune",
     },
+    "ctl models list",
+    "ctl models --context prod list --state unhealthy",
+    callback=lambda: None,
 )
 CONTEXT = application(
     "Name clusters and choose one. They are in ~/.config/dbgpt-ctl/config.toml.",
@@ -34,6 +49,8 @@ CONTEXT = application(
         "delete": "commands.context:delete",
         "show": "commands.context:show",
     },
+    "ctl context set prod -a http://ctl-1:8000,http://ctl-2:8000",
+    "ctl context use prod",
 )
 DB = application(
     "Check, upgrade or fill the database of a registry.",
@@ -42,6 +59,7 @@ DB = application(
         "check": "commands.db.check:check",
         "upgrade": "commands.db.upgrade:upgrade",
     },
+    "ctl db check --registry-db-host db1 --registry-db-user ctl",
 )
 app = application(
     "The model controller of a DB-GPT cluster, and the tool to operate it.",
@@ -57,29 +75,21 @@ app = application(
         "why": "commands.why:why",
         "doctor": "commands.doctor:doctor",
         "completion": "commands.completion:completion",
+        "help": "commands.help:help_",
+        "version": "commands.version:version",
         "models": MODELS,
         "context": CONTEXT,
         "db": DB,
     },
+    "ctl serve",
+    "ctl status",
+    "ctl -a http://ctl-1:8000 -a http://ctl-2:8000 models list",
+    "ctl help models drain",
+    callback=_root,
     name="ctl",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _show_version(given: bool) -> None:  # noqa: FBT001 - Typer calls it
-    if given:
-        print_lines([f"ctl {__version__}"])
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    pass
 
 
 def main() -> None:

@@ -43,11 +43,6 @@ class Knob(NamedTuple):
         return PREFIX + self.name.upper()
 
     @property
-    def shown_variable(self) -> str:
-        """The variable that a help text shows: CONTROLLER_OTEL_EXPORTER_OTLP_TRACES_... is too long for 80 columns."""
-        return self.shared[0] if self.shared_with else self.variable
-
-    @property
     def flag(self) -> str:
         """Its flag as help texts show it."""
         return "--" + self.name.replace("_", "-")

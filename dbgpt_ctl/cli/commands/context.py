@@ -79,11 +79,13 @@ def use(
 def set_(
     name: Name,
     *,
-    address: Annotated[
-        str | None,
-        typer.Option("--address", "-a", metavar="URL", help="URL of the controller; several with commas."),
+    new_address: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--address", "-a", metavar="URL", help="URL of the controller; for several repeat it or use commas."
+        ),
     ] = None,
-    request_timeout: Annotated[
+    new_timeout: Annotated[
         str | None, typer.Option("--request-timeout", metavar="TIME", help="Timeout of one request, as in 5s.")
     ] = None,
     token_file: Annotated[
@@ -104,9 +106,10 @@ def set_(
     """
     contexts = _read()
     known = contexts.by_name.get(check_name(name))
-    if address is request_timeout is token_file is None:
+    address = ",".join(new_address) if new_address else None
+    if address is new_timeout is token_file is None:
         raise UsageError("nothing to set: give --address, --request-timeout or --token-file")
-    changes = _checked(address, request_timeout, token_file)
+    changes = _checked(address, new_timeout, token_file)
     context = replace(known or Context(name), **changes)
     _write(contexts.with_context(context))
     print_lines([f"context {name} {'changed' if known else 'created'}"])

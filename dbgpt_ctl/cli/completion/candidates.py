@@ -75,7 +75,7 @@ def _registered_keys(ctx: Any) -> list[InstanceKey]:
 
     given = ctx.params
     try:
-        flags = {"address": given.get("address")}
+        flags = {"address": ",".join(given.get("address") or ()) or None}
         settings = load_connection(flags, os.environ, given.get("env_file"), given.get("context"))
         objects = quick_list(settings.address, TIMEOUT_SECS)
     except CtlError:

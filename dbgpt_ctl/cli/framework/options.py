@@ -126,8 +126,9 @@ def option_of(knob: Knob, *, metavar: str | None = None, help: str | None = None
         knob.flag,
         *knob.aliases,
         metavar=metavar or knob.kind.metavar,
-        help=f"{help or knob.help[0].upper() + knob.help[1:]}. [{knob.shown_variable}{shown}]",
+        help=f"{help or knob.help[0].upper() + knob.help[1:]}.  [{knob.variable}{shown}]",
         autocompletion=_candidates(knob),
+        show_default=False,  # Typer would show an address before the verb, with its token
     )
 
 

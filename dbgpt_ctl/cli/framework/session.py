@@ -30,24 +30,35 @@ if TYPE_CHECKING:
 
 _KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
 _TIMEOUT_HELP = "Timeout of one request, as in 5s or 500ms"
-_Address = Annotated[str | None, option_of(_KNOBS["address"])]
-_RequestTimeout = Annotated[str | None, option_of(_KNOBS["request_timeout"], metavar="TIME", help=_TIMEOUT_HELP)]
-_Context = Annotated[
-    str | None,
-    typer.Option(
-        "--context",
-        metavar="NAME",
-        autocompletion=contexts,
-        help="Use this context (see ctl context) before CONTROLLER_ variables; '' uses none. [CTL_CONTEXT]",
+_ADDRESS_HELP = "URL of the controller; several are tried in turn: repeat it or use commas"
+_Context = typer.Option(
+    "--context",
+    metavar="NAME",
+    autocompletion=contexts,
+    help="Context to use before CONTROLLER_ variables; '' uses none.  [CTL_CONTEXT]",
+)
+_Verbose = typer.Option(
+    "--verbose", "-v", help="Show each request on stderr, with the controller that answered and the trace id."
+)
+_Quiet = typer.Option("--quiet", "-q", help="Print only errors on stderr.")
+
+
+def _option(name: str, annotation: Any, default: Any = None) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+SHARED = (
+    _option("address", Annotated[list[str] | None, option_of(_KNOBS["address"], help=_ADDRESS_HELP)]),
+    _option(
+        "request_timeout",
+        Annotated[str | None, option_of(_KNOBS["request_timeout"], metavar="TIME", help=_TIMEOUT_HELP)],
     ),
-]
-_Verbose = Annotated[
-    bool,
-    typer.Option(
-        "--verbose", "-v", help="Show each request on stderr, with the controller that answered and the trace id."
-    ),
-]
-_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors on stderr.")]
+    _option("env_file", EnvFile),
+    _option("context", Annotated[str | None, _Context]),
+    _option("verbose", Annotated[bool, _Verbose], default=False),
+    _option("quiet", Annotated[bool, _Quiet], default=False),
+)
+"""The options of every command that calls a controller. They may stand before the verb too (see `framework.lazy`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,29 +117,33 @@ def takes_session(command: Callable[..., Any]) -> Callable[..., Any]:
     """
     own = inspect.signature(command, eval_str=True)
 
-    def with_session(
-        *args: Any,
-        ctx: typer.Context,
-        address: _Address = None,
-        request_timeout: _RequestTimeout = None,
-        env_file: EnvFile = None,
-        context: _Context = None,
-        verbose: _Verbose = False,
-        quiet: _Quiet = False,
-        **given: Any,
-    ) -> Any:
-        timeout = None if request_timeout is None else parse_duration("--request-timeout", request_timeout)
-        settings = load_connection({"address": address, "request_timeout": timeout}, os.environ, env_file, context)
-        clock = ctx.obj or SystemClock()
-        session = Session(settings, verbose=verbose, quiet=quiet, env_file=env_file, clock=clock)
-        for line in settings.remarks:
-            session.say(f"warning: {line}")
-        return command(*args, session=session, **given)
+    @wraps(command)
+    def with_session(*args: Any, ctx: typer.Context, **given: Any) -> Any:
+        options = {option.name: given.pop(option.name) for option in SHARED}
+        return command(*args, session=_session(ctx.obj or SystemClock(), **options), **given)
 
-    shared = inspect.signature(with_session, eval_str=True).parameters.values()
     parameters = [parameter for parameter in own.parameters.values() if parameter.name != "session"]
-    parameters += [parameter for parameter in shared if parameter.kind is Parameter.KEYWORD_ONLY]
-    wraps(command)(with_session)
+    parameters += [Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=typer.Context), *SHARED]
     vars(with_session)["__signature__"] = own.replace(parameters=parameters)
     with_session.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_session
+
+
+def _session(
+    clock: Clock,
+    *,
+    address: list[str] | None,
+    request_timeout: str | None,
+    env_file: str | None,
+    context: str | None,
+    verbose: bool,
+    quiet: bool,
+) -> Session:
+    """The session that the shared options make. Prints what the settings warn of."""
+    timeout = None if request_timeout is None else parse_duration("--request-timeout", request_timeout)
+    flags = {"address": ",".join(address) if address else None, "request_timeout": timeout}
+    settings = load_connection(flags, os.environ, env_file, context)
+    session = Session(settings, verbose=verbose, quiet=quiet, env_file=env_file, clock=clock)
+    for line in settings.remarks:
+        session.say(f"warning: {line}")
+    return session

@@ -158,7 +158,7 @@ def test_help_names_every_flag_variable_and_default_once() -> None:
     text = " ".join(ctl_serve(["--help"]).stdout.split())
     for knob in knobs_of(ControllerSettings):
         default = knob.text(knob.default)
-        assert text.count(f"[{knob.shown_variable}{f'; default: {default}' if default else ''}]") == 1
+        assert text.count(f"[{knob.variable}{f'; default: {default}' if default else ''}]") == 1
         for flag in (knob.flag, *knob.aliases):
             assert f"{flag} " in text or f"{flag}, " in text
         if "_" in knob.name:

@@ -36,7 +36,13 @@ def offered(*words: str, run: Run, monkeypatch: pytest.MonkeyPatch, shell: str =
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["h"], ["health"]),
+        (["h"], ["health", "help"]),
+        (["help", "mo"], ["models"]),
+        (["help", "models", "dr"], ["drain"]),
+        (["help", "models", "drain", ""], []),
+        (["--env-file", "x"], ["<files>"]),
+        (["-q", "models", "-v", "dr"], ["drain"]),
+        (["--addr"], ["--address"]),
         (["mo"], ["models"]),
         (["models", ""], ["deregister", "drain", "get", "heartbeat", "list", "prune", "register", "undrain"]),
         (["models", "list", "--he"], ["--healthy-only", "--help"]),
@@ -78,6 +84,8 @@ def test_flag_and_file_name_the_controller(
     fake.body = []
     with fake_controller(body=[listed("other@llm")]) as other:
         assert offered("models", "list", "-a", other.url, "", run=run, monkeypatch=monkeypatch) == ["other"]
+        line = ("-a", "http://127.0.0.1:1", "-a", other.url, "models", "list", "")
+        assert offered(*line, run=run, monkeypatch=monkeypatch) == ["other"]
         monkeypatch.delenv("CONTROLLER_ADDRESS")
         (tmp_path / ".env").write_text(f"CONTROLLER_ADDRESS={other.url}/,http://127.0.0.1:1\n")
         assert offered("models", "list", "", run=run, monkeypatch=monkeypatch) == ["other"]

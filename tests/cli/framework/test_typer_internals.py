@@ -57,6 +57,15 @@ def typer_app() -> typer.Typer:
     return app
 
 
+def test_typer_formats_a_help_with_the_class_of_the_context() -> None:
+    context = typer.Context(get_command(typer_app()))
+    typer_internals.narrow(context, 5)
+    formatter = context.make_formatter()
+    formatter.write_dl([("short", "text"), ("longer", "text")])
+    changed = CHANGED.format("the columns of a help", "its help breaks long names of variables")
+    assert formatter.getvalue() == "short  text\nlonger\n       text\n", changed
+
+
 def test_typer_contains_the_completion_of_click() -> None:
     changed = CHANGED.format("its completion", "TAB offers nothing")
     assert typer_internals.add_completion_class is not None, changed

@@ -263,7 +263,7 @@ class Evaluation:
             state = self.state_of(after)
             new = ABSENT if after.removed else state
             drain_changed = before is not None and old != ABSENT and before.drain != after.drain
-            drained = after.drain is not None
+            drained = after.drain is not None and not after.removed
             after = after if after.announced_state == state else after._replace(announced_state=state)
         subject = after or before
         if subject is None or (old == new and not drain_changed):

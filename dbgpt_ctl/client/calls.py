@@ -99,7 +99,8 @@ class Calls:
             if require_complete:
                 raise
         answer = yield from self.list(model_name)
-        return replace(answer, objects=[fields for fields in answer.objects if host in (None, fields["host"])])
+        read = zip(answer.objects, answer.instances, strict=True)
+        return replace(answer, objects=[fields for fields, instance in read if host in (None, instance.host)])
 
     def get(self, key: InstanceKey) -> Flow[KnownInstance]:
         """One instance, also if it was removed a short time ago. Raises NotFound, NotSupported."""

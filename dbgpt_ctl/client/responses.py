@@ -23,6 +23,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
+from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import Attempt, ControllerRefused, ErrorKind, NotAllowed, NotFound, NotSupported
 
@@ -151,7 +152,7 @@ class KnownInstance:
 
     @property
     def key(self) -> InstanceKey:
-        """Verbatim, not stripped."""
+        """As `read_key` reads it."""
         return InstanceKey(self.model_name, self.host, self.port)
 
     @property
@@ -499,11 +500,13 @@ def one_line(text: str) -> str:
 
 
 def read_key(fields: Mapping[str, Any]) -> InstanceKey:
-    """The three keys of an identity, verbatim."""
+    """The three keys of an identity, not stripped. DB-GPT's own controller lists an IPv6 address as it was registered:
+    here it is in its one form.
+    """
     name, host, port = fields["model_name"], fields["host"], fields["port"]
     if not (isinstance(name, str) and isinstance(host, str) and isinstance(port, int)):
         raise ValueError("not an identity")  # noqa: TRY004 - callers treat every malformed answer alike
-    return InstanceKey(name, host, port)
+    return InstanceKey(name, canonical_host(host), port)
 
 
 def read_keys(answer: Answer) -> list[InstanceKey]:

@@ -15,6 +15,7 @@ from dbgpt_ctl.errors import InvalidInstance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from ipaddress import IPv6Address
 
 MAX_TEXT_CHARS = 128
 """Limit of model_name, host and prompt_template: DB-GPT's table has varchar(128)."""
@@ -78,13 +79,38 @@ def parse_model_name_filter(value: str | None) -> str | None:
 
 
 def parse_host(value: Any) -> str:
-    """A host name or an address, stripped and otherwise verbatim: the brackets of an IPv6 address stay."""
+    """A host name or an address, stripped; an IPv6 address in its canonical form, everything else verbatim."""
     text = _parse_text("host", value)
     if any(mark in text for mark in "/@?#\\ "):
         raise InvalidInstance(
             "host", f"host {quoted(text)} is not a host name or address: give it without scheme, path or spaces"
         )
-    return text
+    return _parse_text("host", canonical_host(text)) if ":" in text else text
+
+
+def canonical_host(host: str) -> str:
+    """The host; if it is an IPv6 address, the one form of all its spellings (rule 1).
+
+    That is the shortest spelling, in lower case and in brackets, because DB-GPT calls a worker at `http://HOST:PORT`. A
+    zone, as in `[fe80::1%eth0]`, stays as it is: two zones are two networks, and names of interfaces have a case.
+    """
+    address = ipv6_of(host)
+    if address is None:
+        return host
+    mapped = address.ipv4_mapped  # `str` writes these in one way until Python 3.12, and in another way after it
+    return f"[{address}]" if mapped is None else f"[::ffff:{mapped}]"
+
+
+def ipv6_of(host: str) -> IPv6Address | None:
+    """The IPv6 address that the host is, with or without brackets; None for any other host."""
+    if ":" not in host:
+        return None
+    from ipaddress import AddressValueError, IPv6Address  # few hosts need it, and `ctl` starts faster without it
+
+    try:
+        return IPv6Address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    except AddressValueError:
+        return None
 
 
 def parse_port(value: Any) -> int:
@@ -111,6 +137,16 @@ def parse_weight(value: Any) -> float:
         weight = math.nan
     if not math.isfinite(weight):
         raise InvalidInstance("weight", f"weight {quoted(value)} is not a finite number")
+    return weight
+
+
+def parse_operator_weight(value: Any) -> float:
+    """A weight that an operator gives: not negative. One that a worker sends may be, as with DB-GPT: the worker would
+    end if its register were refused, and DB-GPT ignores the weight.
+    """
+    weight = parse_weight(value)
+    if weight < 0:
+        raise InvalidInstance("weight", f"weight {quoted(value)} is negative: give 0 or more")
     return weight
 
 

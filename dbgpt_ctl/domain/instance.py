@@ -35,6 +35,7 @@ class InstanceKey(NamedTuple):
 
     model_name: str
     host: str
+    """An IPv6 address is in brackets and in the form of `fields.canonical_host`."""
     port: int
 
     @property
@@ -48,9 +49,7 @@ class InstanceKey(NamedTuple):
         return self.model_name.partition("@")[2]
 
     def __str__(self) -> str:
-        """The reference `NAME@TYPE/HOST:PORT`, which the CLI prints and reads. The host is verbatim: `[::1]` and `::1`
-        are two hosts.
-        """
+        """The reference `NAME@TYPE/HOST:PORT`, which the CLI prints and reads."""
         return f"{self.model_name}/{self.host}:{self.port}"
 
 
@@ -176,8 +175,3 @@ class ListedInstance(NamedTuple):
     def routable(self) -> bool:
         """Whether it gets requests: healthy and not drained (rule 3)."""
         return self.state is InstanceState.HEALTHY and self.drain is None
-
-
-def bracketed(host: str) -> str:
-    """The host as it is written before `:PORT`: an IPv6 address in brackets."""
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host

@@ -198,6 +198,20 @@ def test_an_inventory_of_dbgpts_controller_holds_the_nine_keys(make_calls: MakeC
     assert controllers.requests[1].url.raw_path == b"/api/controller/models?model_name=qwen%40llm"
 
 
+def test_dbgpts_controller_may_spell_an_ipv6_address_as_it_likes(make_calls: MakeCalls) -> None:
+    """It lists a host as the worker sent it."""
+
+    def bare(request: httpx.Request) -> httpx.Response:
+        found = dbgpt(request)
+        return found if found.status_code == 404 else httpx.Response(200, json=[OBJECT | {"host": "FE80::1"}, OBJECT])
+
+    (found,) = make_calls(
+        "http://one", lambda client: client.inventory(host="[fe80::1]"), handler=Controllers(one=bare)
+    )
+    assert [instance.key.host for instance in found.instances] == ["[fe80::1]"]
+    assert [each["host"] for each in found.objects] == ["FE80::1"]
+
+
 def test_an_inventory_that_has_to_be_complete_is_not_supported_by_dbgpts_controller(make_calls: MakeCalls) -> None:
     controllers = Controllers(one=dbgpt)
     (error,) = make_calls("http://one", lambda client: client.inventory(require_complete=True), handler=controllers)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dbgpt_ctl.domain.fields import (
+    canonical_host,
     invisible_characters,
     is_visible,
     parse_bool,
@@ -14,6 +15,7 @@ from dbgpt_ctl.domain.fields import (
     parse_key,
     parse_model_name,
     parse_model_name_filter,
+    parse_operator_weight,
     parse_port,
     parse_prompt_template,
     parse_reason,
@@ -42,6 +44,8 @@ PARSERS = {
         ("model_name", " qwen@llm ", "qwen@llm"),
         ("model_name", "x" * 124 + "@llm", "x" * 124 + "@llm"),
         ("host", " [::1] ", "[::1]"),
+        ("host", "fe80::1", "[fe80::1]"),
+        ("host", "GPU_1.Example", "GPU_1.Example"),
         ("host", "gpu_1.example", "gpu_1.example"),
         ("port", 1, 1),
         ("port", " 65535 ", 65535),
@@ -94,6 +98,40 @@ def test_what_is_refused_and_how(field: str, value: Any, message: str) -> None:
     with pytest.raises(InvalidInstance) as caught:
         PARSERS[field](value)
     assert (caught.value.field, str(caught.value)) == (field, message)
+
+
+@pytest.mark.parametrize(
+    ("spellings", "host"),
+    [
+        (["fe80::1", "[fe80::1]", "FE80::1", "[fe80:0::0001]", "fe80:0:0:0:0:0:0:1"], "[fe80::1]"),
+        (["fe80::1%eth0", "[FE80::1%eth0]"], "[fe80::1%eth0]"),
+        (["fe80::1%Eth0"], "[fe80::1%Eth0]"),
+        (["::ffff:10.0.0.4", "[::FFFF:a00:4]"], "[::ffff:10.0.0.4]"),
+        (["::"], "[::]"),
+    ],
+)
+def test_an_ipv6_address_has_one_form(spellings: list[str], host: str) -> None:
+    """Those of a mapped IPv4 address too, which Python 3.11 and 3.13 write in different ways."""
+    assert {canonical_host(each) for each in [*spellings, host]} == {host}
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["gpu-1", "10.0.0.4", "a:b", "10.0.0.4:8001", "[::1", "::1]", "[gpu]", "[[::1]]", "fe80::1%", "::1:x", ":", ""],
+)
+def test_any_other_host_is_verbatim(host: str) -> None:
+    assert canonical_host(host) == host
+
+
+def test_a_zone_that_makes_the_canonical_form_too_long() -> None:
+    with pytest.raises(InvalidInstance, match="has 129 characters, the most is 128"):
+        parse_host("fe80::1%" + "x" * 119)
+
+
+def test_an_operator_gives_no_negative_weight_and_a_worker_may() -> None:
+    assert (parse_operator_weight("0"), parse_operator_weight(None), parse_weight("-2.5")) == (0, 1, -2.5)
+    with pytest.raises(InvalidInstance, match=r"^weight '-2.5' is negative: give 0 or more$"):
+        parse_operator_weight("-2.5")
 
 
 @pytest.mark.parametrize(

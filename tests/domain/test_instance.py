@@ -13,7 +13,6 @@ from dbgpt_ctl.domain.instance import (
     ListedInstance,
     ModelInstance,
     Registration,
-    bracketed,
 )
 from tests.domain.instances import DEREGISTERED, DISABLED, EXPIRED, HEALTHY, KEY, LATER, SENT, TIMEOUT, TOMBSTONE
 from tests.support.clock import START
@@ -105,8 +104,3 @@ def test_an_identity_is_compared_exactly_and_sorted_by_name_host_and_port() -> N
     assert sorted(in_order[2:] + in_order[:2]) == in_order
     assert InstanceKey("Qwen@llm", "h", 1) != InstanceKey("qwen@llm", "h", 1)
     assert (KEY.name, KEY.type, str(KEY)) == ("qwen", "llm", "qwen@llm/10.0.0.4:8001")
-
-
-@pytest.mark.parametrize(("host", "written"), [("h", "h"), ("::1", "[::1]"), ("[::1]", "[::1]")])
-def test_a_host_before_a_port(host: str, written: str) -> None:
-    assert bracketed(host) == written

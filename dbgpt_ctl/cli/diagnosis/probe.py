@@ -13,7 +13,6 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.diagnosis.facts import Probe, ProbeOutcome
-from dbgpt_ctl.domain.instance import bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +62,7 @@ def probe(endpoint: Endpoint, deadline: float) -> Probe:
             socket.create_connection(address, timeout=max(0.01, timeout)) as connection,
             connection.makefile("rb") as answer,
         ):
-            host = f"{bracketed(endpoint.host)}:{endpoint.port}"
+            host = f"{endpoint.host}:{endpoint.port}"
             connection.sendall(f"GET {PATH} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
             return _judge(answer.readline(_MAX_BYTES))
     except TimeoutError:

@@ -13,7 +13,13 @@ from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.stdout import say
 from dbgpt_ctl.cli.parsing.references import DEFAULT_TYPE, reference_of, require_callable
 from dbgpt_ctl.cli.parsing.suggestions import nearest
-from dbgpt_ctl.domain.fields import parse_host, parse_model_name, parse_port, parse_prompt_template, parse_weight
+from dbgpt_ctl.domain.fields import (
+    parse_host,
+    parse_model_name,
+    parse_operator_weight,
+    parse_port,
+    parse_prompt_template,
+)
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import CtlError, UsageError
 
@@ -187,7 +193,7 @@ _RULES = {
     "model": _Rule(_model, (str,), "a text, as in qwen@llm (a number in quotes is one)", required=True),
     "host": _Rule(_host, (str,), "a text (a number in quotes is one)", required=True),
     "port": _Rule(parse_port, (int,), "a whole number", required=True),
-    "weight": _Rule(parse_weight, (int, float), "a number"),
+    "weight": _Rule(parse_operator_weight, (int, float), "a number"),
     "enabled": _Rule(bool, (bool,), "true or false"),
     "prompt_template": _Rule(parse_prompt_template, (str, type(None)), "a text or null"),
     "check_healthy": _Rule(bool, (bool,), "true or false"),

@@ -1,17 +1,17 @@
 """Reads and prints references to instances: `NAME[@TYPE]/HOST:PORT`, or NAME with `--type`, `--host` and `--port`.
 
-A reference is split at its last slash (names may contain slashes) and then at its last colon. The host is verbatim:
-`qwen/[::1]:8001` is the instance that registered as `[::1]`, as DB-GPT's workers do, and `qwen/::1:8001` the one that
-registered as `::1`. `parse_reference` reads what `reference_of` prints as the same instance.
+A reference is split at its last slash (names may contain slashes) and then at its last colon. An IPv6 address is in
+brackets there, as in `qwen/[fe80::1]:8001`; with `--host` the brackets may be left out. `parse_reference` reads what
+`reference_of` prints as the same instance.
 """
 
 from __future__ import annotations
 
-from ipaddress import AddressValueError, IPv6Address
+import re
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.output.escaping import escape_of, escaped, quoted, unescaped
-from dbgpt_ctl.domain.fields import parse_host, parse_model_name, parse_port
+from dbgpt_ctl.domain.fields import canonical_host, ipv6_of, parse_host, parse_model_name, parse_port
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import InvalidInstance, UsageError
 
@@ -19,18 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DEFAULT_TYPE = "llm"
+_WITH_URL = re.compile(r"(.*?)/?https?://([^/]+)/?", re.IGNORECASE | re.DOTALL)
 
 
 def reference_of(key: InstanceKey) -> str:
-    """The reference of an instance, escaped.
+    """The reference of an instance, escaped so that `parse_reference` takes it.
 
     A name without a type, which only DB-GPT's own controller accepts, ends in `@`: no command takes that, so it is
     never mistaken for the model of type llm. A `-` at the start is escaped, because a name from an unknown client could
     otherwise pass for an option of the command that gets it.
     """
-    name = key.model_name if "@" in key.model_name else f"{key.model_name}@"
+    name = escaped(key.model_name if "@" in key.model_name else f"{key.model_name}@")
+    if name.lower().endswith(("http:/", "https:/")):
+        name = name[:-1] + escape_of("/")
     host = escaped(str(key.host)).replace("/", escape_of("/"))
-    reference = f"{escaped(name)}/{host}:{escaped(str(key.port))}"
+    if not host.startswith("["):
+        host = host.replace(":", escape_of(":"))
+    reference = f"{name}/{host}:{escaped(str(key.port))}"
     return escape_of("-") + reference[1:] if reference.startswith("-") else reference
 
 
@@ -54,15 +59,19 @@ def parse_targets(
 
 def parse_reference(word: str, model_type: str | None = None) -> InstanceKey:
     """The key of `NAME[@TYPE]/HOST:PORT`; `model_type` is the type where the name has none. Raises UsageError."""
+    if found := _WITH_URL.fullmatch(word.strip()):
+        name, address = found[1] or "NAME", found[2].rpartition("@")[2]  # without a token, which nobody should see
+        raise UsageError(f"a reference has no scheme such as http://: write {escaped(name)}/{escaped(address)}")
     name, slash, address = word.strip().rpartition("/")
     host, colon, port = address.rpartition(":")
+    _refuse_bare_ipv6(word, name, address)
     if not slash or not colon:
         raise UsageError(
             f"{quoted(word)} is not a reference NAME[@TYPE]/HOST:PORT, as in qwen@llm/10.0.0.4:8001; "
             "ctl models list -o name prints them (or give --host and --port)"
         )
     try:
-        return InstanceKey(parse_model(name, model_type), _verbatim_host(host), parse_port(port))
+        return InstanceKey(parse_model(name, model_type), parse_host(unescaped(host)), parse_port(port))
     except InvalidInstance as error:
         raise UsageError(f"{quoted(word)}: {error}") from error
 
@@ -70,6 +79,8 @@ def parse_reference(word: str, model_type: str | None = None) -> InstanceKey:
 def parse_model(word: str, model_type: str | None) -> str:
     """`NAME@TYPE` of NAME or NAME@TYPE. Raises UsageError, also when `model_type` differs from the type in the name."""
     name = unescaped(word.strip())
+    if not name.partition("@")[0]:
+        raise InvalidInstance("model_name", f"model {quoted(word)} has no name: write NAME[@TYPE], as in qwen@llm")
     model_type = None if model_type is None else parse_type(model_type)
     if "@" not in name:
         name = f"{name}@{model_type or DEFAULT_TYPE}"
@@ -100,7 +111,7 @@ def _from_parts(words: Sequence[str], model_type: str | None, host: str | None, 
         raise UsageError(f"--host and --port go with one NAME, not with {len(words)}: {', '.join(map(quoted, words))}")
     if _is_reference(words[0]):
         raise UsageError(f"{quoted(words[0])} is a reference with a host already: leave out --host and --port")
-    return InstanceKey(parse_model(words[0], model_type), _verbatim_host(host), parse_port(port))
+    return InstanceKey(parse_model(words[0], model_type), parse_host(unescaped(host)), parse_port(port))
 
 
 def _is_reference(word: str) -> bool:
@@ -111,20 +122,24 @@ def _is_reference(word: str) -> bool:
     return True
 
 
-def _verbatim_host(text: str) -> str:
-    return parse_host(unescaped(text))
-
-
 def require_callable(host: str) -> None:
     """Raises UsageError for a host with a colon that is no IPv6 address, as in `--host 10.0.0.4:8001`.
 
     API servers call a worker at `http://HOST:PORT`, where a colon in the host means IPv6.
     """
-    if ":" not in host:
+    if ":" in host and ipv6_of(host) is None:
+        raise UsageError(f"host {quoted(host)} contains a colon and is no IPv6 address: give the port separately")
+
+
+def _refuse_bare_ipv6(word: str, name: str, address: str) -> None:
+    """Raises UsageError for an IPv6 address without brackets, or without a port.
+
+    `fe80::1:8001` is an address as a whole, and may be meant as one with a port.
+    """
+    host, _, port = address.rpartition(":")
+    if ipv6_of(address) and (address.startswith("[") or not ipv6_of(host)):
+        host, port = address, "PORT"
+    elif host.startswith("[") or not ipv6_of(host):
         return
-    try:
-        IPv6Address(host.removeprefix("[").removesuffix("]"))
-    except AddressValueError as error:
-        raise UsageError(
-            f"host {quoted(host)} contains a colon and is no IPv6 address: give the port separately"
-        ) from error
+    fix = f"{escaped(name or 'NAME')}/{canonical_host(host)}:{escaped(port)}"
+    raise UsageError(f"{quoted(word)}: an IPv6 address stands in brackets, with the port after it: write {fix}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from dbgpt_ctl.domain.instance import bracketed
+from dbgpt_ctl.domain.fields import canonical_host
 
 if TYPE_CHECKING:
     import asyncio
@@ -160,7 +160,7 @@ class BoundedServer(uvicorn.Server):
         await super().startup(sockets)
         for sock in [] if self.should_exit else sockets or []:
             host, port = sock.getsockname()[:2]
-            log.info("listening on http://%s:%s", bracketed(host), port)
+            log.info("listening on http://%s:%s", canonical_host(host), port)
 
     async def on_tick(self, counter: int) -> bool:
         """Ends connections that have stalled, once a second."""

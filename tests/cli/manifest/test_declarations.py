@@ -93,6 +93,7 @@ def test_twins_are_a_mistake() -> None:
         ({"port": True}, "instances[0].port: true is not a whole number"),
         ({"port": 1.5}, "instances[0].port: 1.5 is not a whole number"),
         ({"port": None}, "instances[0].port: null is not a whole number"),
+        ({"weight": -1}, "instances[0].weight: weight -1 is negative: give 0 or more"),
         ({"weight": True}, "instances[0].weight: true is not a number"),
         ({"weight": float("nan")}, "instances[0].weight: 'NaN' is not a number"),
         ({"weight": None}, "instances[0].weight: null is not a number"),

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.cli.parsing.references import parse_reference, parse_targets, reference_of
+from dbgpt_ctl.client.responses import read_key
 from dbgpt_ctl.domain.fields import parse_key
-from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import InvalidInstance, UsageError
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.domain.instance import InstanceKey
 
 NAMES = st.text(
     st.sampled_from("\\/:[] x41u深") | st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12
@@ -40,11 +45,12 @@ def test_every_instance_that_can_be_registered_is_read_back_from_its_reference(
 def test_no_reference_of_whatever_a_strange_controller_lists_names_another_instance(
     model_name: str, host: str, port: int
 ) -> None:
+    key = read_key({"model_name": model_name, "host": host, "port": port})
     try:
-        parsed = parse_reference(reference_of(InstanceKey(model_name, host, port)))
+        parsed = parse_reference(reference_of(key))
     except UsageError:
         return
-    assert parsed == (model_name, host, port)
+    assert parsed == key
 
 
 @pytest.mark.parametrize(
@@ -55,7 +61,9 @@ def test_no_reference_of_whatever_a_strange_controller_lists_names_another_insta
         (" qwen/h:1 ", ("qwen@llm", "h", 1)),
         ("THUDM/glm 4:9b@llm/h:1", ("THUDM/glm 4:9b@llm", "h", 1)),
         ("qwen/[::1]:1", ("qwen@llm", "[::1]", 1)),
-        ("qwen/::1:1", ("qwen@llm", "::1", 1)),
+        ("qwen/[FE80::1%eth0]:1", ("qwen@llm", "[fe80::1%eth0]", 1)),
+        (r"qwen/a\x3ab:1", ("qwen@llm", "a:b", 1)),
+        (r"qwen@llm/http:\x2f/h:1", ("qwen@llm/http:/", "h", 1)),
         ("qwen@a/b/h:1", ("qwen@a/b", "h", 1)),
         (r"C:\models\q@llm/h:1", (r"C:\models\q@llm", "h", 1)),
         (r"\x5cx41@llm/h:1", (r"\x41@llm", "h", 1)),
@@ -73,8 +81,32 @@ def test_a_type_may_be_given_apart_and_may_agree() -> None:
 
 
 def test_a_name_with_host_and_port_apart() -> None:
-    keys = parse_targets(["org/qwen:7b"], "text2vec", "[fe80::1]", "8001", creates=True)
-    assert keys == [("org/qwen:7b@text2vec", "[fe80::1]", 8001)]
+    for host in ("[fe80::1]", "fe80::1"):
+        keys = parse_targets(["org/qwen:7b"], "text2vec", host, "8001", creates=True)
+        assert keys == [("org/qwen:7b@text2vec", "[fe80::1]", 8001)]
+
+
+@pytest.mark.parametrize(
+    ("word", "fix"),
+    [
+        ("qwen/fe80::1:8001", "write qwen/[fe80::1]:8001"),
+        ("qwen/2001:DB8:0:0:0:0:0:1:8001", "write qwen/[2001:db8::1]:8001"),
+        ("qwen/fe80::abcd", "write qwen/[fe80::abcd]:PORT"),
+        ("qwen/::1", "write qwen/[::1]:PORT"),
+        ("qwen/[fe80::1]", "write qwen/[fe80::1]:PORT"),
+        ("fe80::1:8001", "write NAME/[fe80::1]:8001"),
+        ("qwen/http://10.0.0.4:8001", "write qwen/10.0.0.4:8001"),
+        ("org/qwen@llm/HTTPS://user:secret@10.0.0.4:8001/", "write org/qwen@llm/10.0.0.4:8001"),
+        ("http://10.0.0.4:8001", "write NAME/10.0.0.4:8001"),
+        ("/10.0.0.4:8001", "model '' has no name: write NAME[@TYPE], as in qwen@llm"),
+        ("@llm/10.0.0.4:8001", "model '@llm' has no name: write NAME[@TYPE], as in qwen@llm"),
+    ],
+)
+def test_a_mistake_and_its_fix(word: str, fix: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse_reference(word)
+    assert str(error.value).endswith(fix)
+    assert "secret" not in str(error.value)
 
 
 def test_a_host_that_no_url_can_hold_may_only_be_deregistered() -> None:

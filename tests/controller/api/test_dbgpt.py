@@ -136,7 +136,8 @@ def test_a_full_registry_refuses_newcomers_and_takes_beats(http: httpx.Client) -
         ("prompt_template", "vicuna", "vicuna"),
         ("host", "  10.0.0.4 ", "10.0.0.4"),
         ("host", "[::1]", "[::1]"),
-        ("host", "fe80::1", "fe80::1"),
+        ("host", "fe80::1", "[fe80::1]"),
+        ("weight", -1, -1.0),
         ("model_name", " qwen@llm\n", "qwen@llm"),
     ],
 )

@@ -12,7 +12,7 @@ from dbgpt_ctl.cli.output.results import run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.cli.parsing.references import parse_targets
 from dbgpt_ctl.cli.parsing.suggestions import warn_of_types
-from dbgpt_ctl.domain.fields import parse_prompt_template, parse_weight
+from dbgpt_ctl.domain.fields import parse_operator_weight, parse_prompt_template
 from dbgpt_ctl.domain.instance import Registration
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def register(
     for line in warn_of_types(keys):
         session.say(line)
     facts: dict[str, Any] = {
-        "weight": parse_weight(weight),
+        "weight": parse_operator_weight(weight),
         "prompt_template": parse_prompt_template(prompt_template),
         "check_healthy": not no_check_healthy,
     }

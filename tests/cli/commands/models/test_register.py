@@ -46,6 +46,17 @@ def test_register(run: Run, controller: str) -> None:
     assert (qwen["model_name"], qwen["weight"], qwen["check_healthy"]) == ("qwen@llm", 1.0, True)
 
 
+def test_every_spelling_of_an_ipv6_address_is_the_same_instance(run: Run, controller: str) -> None:
+    reference = "qwen@llm/[fe80::1]:8001"
+    apart = ["qwen", "--host", "FE80::1", "--port", "8001"]
+    assert run("models", "register", "--weight", "2", *apart).out == f"{reference} registered\n"
+    assert run("models", "heartbeat", "qwen/[FE80:0::1]:8001").out == f"{reference} heartbeat accepted\n"
+    assert run("models", "drain", "--host", "fe80::1").out == f"{reference} drained\n"
+    assert run("models", "list", "--host", "fe80::0001", "-o", "name").lines == [reference]
+    assert [(each["host"], each["weight"], each["enabled"]) for each in stored(run)] == [("[fe80::1]", 2.0, False)]
+    assert run("models", "deregister", *apart, "--remove").out == f"{reference} removed\n"
+
+
 def test_a_type_that_looks_like_another_gets_a_warning(run: Run, controller: str) -> None:
     done = run("models", "register", "a@lmm/h:1", "b@LLM/h:1", "c@vision/h:1", "d@llm/h:1")
     assert len(done.lines) == 4

@@ -18,6 +18,7 @@ from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRED, OPERATOR, WORK
 from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
@@ -218,36 +219,27 @@ class Evaluation:
             times.append(instance.drain.until)
         return min(times, default=None)
 
-    def is_unannounced(self, instance: ModelInstance) -> bool:
-        """Whether time alone has changed its state or ended its drain, and no event reports it yet."""
-        return self.is_expiry_unannounced(instance) or self.is_drain_over(instance)
-
-    def is_drain_over(self, instance: ModelInstance) -> bool:
-        """Whether it is stored as drained, until a time that has passed."""
-        return instance.drain is not None and instance.drain_at(self.now) is None and not instance.removed
+    def drain_ended_at(self, instance: ModelInstance) -> datetime | None:
+        """The end of a drain that is over and still stored; else None."""
+        drain = instance.drain
+        if drain is None or drain.until is None or drain.until > self.now or instance.removed:
+            return None
+        return drain.until
 
     def announce(self, instance: ModelInstance) -> tuple[ModelInstance, list[Change]]:
         """The facts after what time alone has changed, and its changes in order of time: an expiry, and the end of a
-        drain. The same facts and no changes where nothing is to announce.
+        drain. The same facts and no changes where there is nothing to announce.
         """
-        expires_at = self.expires_at(instance) if self.is_expiry_unannounced(instance) else None
-        until = instance.drain.until if instance.drain is not None and self.is_drain_over(instance) else None
-        changes: list[Change] = []
-        if until is not None and (expires_at is None or until <= expires_at):
-            instance = self._end_drain(instance, until, changes)
-            until = None
-        if expires_at is not None:
-            old, drained = instance.announced_state, instance.drain is not None
-            changes.append(Change(expires_at, instance.key, old, InstanceState.UNHEALTHY, EXPIRED, drained))
-            instance = instance._replace(announced_state=InstanceState.UNHEALTHY, flaps=instance.flaps + 1)
-        if until is not None:
-            instance = self._end_drain(instance, until, changes)
+        due: list[tuple[datetime, Callable[[ModelInstance, datetime], tuple[ModelInstance, Change]]]] = []
+        if (ended_at := self.drain_ended_at(instance)) is not None:
+            due.append((ended_at, _end_drain))
+        if self.is_expiry_unannounced(instance):
+            due.append((self.expires_at(instance), _expire))
+        changes = []
+        for time, transition in sorted(due, key=lambda one: one[0]):
+            instance, change = transition(instance, time)
+            changes.append(change)
         return instance, changes
-
-    def _end_drain(self, instance: ModelInstance, until: datetime, changes: list[Change]) -> ModelInstance:
-        state = instance.announced_state
-        changes.append(Change(until, instance.key, state, state, DRAIN_ENDED, drained=False))
-        return instance._replace(drain=None)
 
     def announce_command(
         self, before: ModelInstance | None, after: ModelInstance | None, cause: Cause
@@ -269,3 +261,14 @@ class Evaluation:
         if subject is None or (old == new and not drain_changed):
             return after, []
         return after, [Change(self.now, subject.key, old, new, cause, drained)]
+
+
+def _end_drain(instance: ModelInstance, at: datetime) -> tuple[ModelInstance, Change]:
+    state = instance.announced_state
+    return instance._replace(drain=None), Change(at, instance.key, state, state, DRAIN_ENDED)
+
+
+def _expire(instance: ModelInstance, at: datetime) -> tuple[ModelInstance, Change]:
+    old, new, drained = instance.announced_state, InstanceState.UNHEALTHY, instance.drain is not None
+    expired = instance._replace(announced_state=new, flaps=instance.flaps + 1)
+    return expired, Change(at, instance.key, old, new, EXPIRED, drained)

@@ -31,12 +31,18 @@ _RESULTS = {
     Action.PRUNE: "pruned",
 }
 
-FileName = Annotated[
-    str | None,
-    typer.Option("--file", "-f", metavar="FILE", autocompletion=files, help="YAML or JSON; - reads standard input."),
+FileNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        autocompletion=files,
+        help="YAML or JSON file; - reads standard input; repeat it for several files.",
+    ),
 ]
 Prune = Annotated[
-    bool, typer.Option("--prune", help="Also remove instances of the file's models that the file does not list.")
+    bool, typer.Option("--prune", help="Also remove instances of the declared models that no file declares.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and change nothing.")]
 Output = Annotated[OutputFormat, output_option("text", "json", help="Format of the results.")]
@@ -44,22 +50,22 @@ Output = Annotated[OutputFormat, output_option("text", "json", help="Format of t
 
 @takes_session
 def apply(
-    file: FileName = None,
+    file_names: FileNames = None,
     *,
     prune: Prune = False,
     dry_run: DryRun = False,
     output: Output = OutputFormat.TEXT,
     session: Session,
 ) -> int:
-    """Make the registered instances match a file.
+    """Make the registered instances match files.
 
-    The file contains `instances:`, a list of entries with model, host and port, and optionally weight, enabled,
+    A file contains `instances:`, a list of entries with model, host and port, and optionally weight, enabled,
     prompt_template and check_healthy. An absent instance is registered, which counts as one heartbeat; enabled: false
     drains. Apply never makes an unhealthy or deregistered instance healthy. A second run changes nothing.
     """
-    from dbgpt_ctl.cli.manifest.declarations import read_file  # imports yaml
+    from dbgpt_ctl.cli.manifest.declarations import read_files  # imports yaml
 
-    declarations = read_file(file, prune=prune)
+    declarations = read_files(file_names or [], prune=prune)
     with session.client() as client:
         inventory = client.inventory()
         if inventory.stale_since is not None and not dry_run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from dbgpt_ctl.cli.commands.apply import FileName, Prune  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.commands.apply import FileNames, Prune  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.manifest.plan import make_plan, notes
@@ -16,15 +16,17 @@ Output = Annotated[OutputFormat, output_option("text", "json", help="Format of t
 
 
 @takes_session
-def diff(file: FileName = None, *, prune: Prune = False, output: Output = OutputFormat.TEXT, session: Session) -> int:
+def diff(
+    file_names: FileNames = None, *, prune: Prune = False, output: Output = OutputFormat.TEXT, session: Session
+) -> int:
     """Show what `ctl apply` would change.
 
     + is absent, ~ differs, - is not in the file (only with --prune). Exits with 0 when the registry matches the file,
     with 5 when it does not.
     """
-    from dbgpt_ctl.cli.manifest.declarations import read_file  # imports yaml
+    from dbgpt_ctl.cli.manifest.declarations import read_files  # imports yaml
 
-    declarations = read_file(file, prune=prune)
+    declarations = read_files(file_names or [], prune=prune)
     with session.client() as client:
         inventory = client.inventory()
     if inventory.stale_since is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,25 +43,36 @@ class Declaration:
     """Those of weight, enabled, prompt_template and check_healthy that the file gives, in this order."""
 
 
-def read_file(file: str | None, *, prune: bool) -> list[Declaration]:
-    """The declarations in a file; `-` is standard input. Prints the mistakes, and raises UsageError with their count.
+def read_files(files: Sequence[str], *, prune: bool) -> list[Declaration]:
+    """The declarations in the files, in their order; `-` is standard input.
 
-    With `prune`, a file without instances is a mistake too.
+    Prints the mistakes, and raises UsageError with their count. With `prune`, files without instances are a mistake
+    too.
     """
-    if file is None:
+    if not files:
         raise UsageError("give -f FILE; -f - reads standard input")
-    name = "standard input" if file == "-" else file
-    declarations, problems = read_declarations(_read_bytes(file), name)
+    if files.count("-") > 1:
+        raise UsageError("-f - is given more than once: standard input can be read only once")
+    names = ["standard input" if file == "-" else file for file in files]
+    declarations, problems = read_declarations(*zip(map(_read_bytes, files), names, strict=True))
+    where = names[0] if len(names) == 1 else f"{len(names)} files"
+    _print_problems(problems, where)
+    if not declarations and prune:
+        raise UsageError(
+            f"no instances are declared in {where}: --prune takes the models to prune from the declared instances"
+        )
+    return declarations
+
+
+def _print_problems(problems: Sequence[str], where: str) -> None:
+    """Raises UsageError if there are problems."""
     for line in problems[:_MOST_PROBLEMS]:
         say(line)
     if len(problems) > _MOST_PROBLEMS:
         say(f"and {len(problems) - _MOST_PROBLEMS} more")
     if problems:
         count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-        raise UsageError(f"{count} in {name}; nothing was changed")
-    if not declarations and prune:
-        raise UsageError(f"{name} declares no instances: --prune takes the models to prune from its instances")
-    return declarations
+        raise UsageError(f"{count} in {where}; nothing was changed")
 
 
 def _read_bytes(file: str) -> bytes:
@@ -78,24 +90,28 @@ def _read_bytes(file: str) -> bytes:
         raise UsageError(f"cannot read {quoted(file)}: it is not a valid file name") from None
 
 
-def read_declarations(data: bytes, name: str) -> tuple[list[Declaration], list[str]]:
-    """The declarations in the content of the file `name`, in its order, and a line for each mistake. Pure.
+def read_declarations(*documents: tuple[bytes, str]) -> tuple[list[Declaration], list[str]]:
+    """The declarations in the contents of named files, in their order, and a line for each mistake. Pure.
 
     Raises UsageError for what is neither YAML nor JSON.
     """
-    checker = _Checker(name)
-    return checker.declarations(read_document(data, name)), checker.problems
+    checker = _Checker()
+    found = [checker.declarations(read_document(data, name), name) for data, name in documents]
+    return list(chain.from_iterable(found)), checker.problems
 
 
 class _Checker:
-    """Checks a document and collects its problems."""
+    """Checks the documents of one command, and collects their problems."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self) -> None:
+        self._name = ""
+        self._places: dict[InstanceKey, str] = {}
+        """Where each instance is declared first."""
         self.problems: list[str] = []
 
-    def declarations(self, document: Node) -> list[Declaration]:
-        """The declarations without mistakes."""
+    def declarations(self, document: Node, name: str) -> list[Declaration]:
+        """The declarations without mistakes in the file of that name."""
+        self._name = name
         top = self._fields(document, "the file", (_TOP,))
         if top is None:
             return []
@@ -109,19 +125,17 @@ class _Checker:
         return self._entries(entries.value)
 
     def _entries(self, entries: Sequence[Node]) -> list[Declaration]:
-        positions: dict[InstanceKey, int] = {}
         declarations: list[Declaration] = []
         for position, entry in enumerate(entries):
             path = f"{_TOP}[{position}]"
             declaration = self._entry(entry, path)
             if declaration is None:
                 continue
-            first = positions.setdefault(declaration.key, position)
-            if first == position:
+            if (first := self._places.get(declaration.key)) is None:
+                self._places[declaration.key] = self._place(entry.line, path)
                 declarations.append(declaration)
             else:
-                reference = reference_of(declaration.key)
-                self._note(entry.line, path, f"{reference} is declared by {_TOP}[{first}] already")
+                self._note(entry.line, path, f"{reference_of(declaration.key)} is declared already, at {first}")
         return declarations
 
     def _entry(self, entry: Node, path: str) -> Declaration | None:
@@ -168,8 +182,11 @@ class _Checker:
         return fields
 
     def _note(self, line: int | None, path: str, problem: str) -> None:
+        self.problems.append(f"{self._place(line, path)}: {problem}")
+
+    def _place(self, line: int | None, path: str) -> str:
         place = self._name if line is None else f"{self._name}:{line}"
-        self.problems.append(f"{place}: {path}: {problem}" if path else f"{place}: {problem}")
+        return f"{place}: {path}" if path else place
 
 
 def _model(text: str) -> str:

@@ -213,6 +213,27 @@ def test_a_file_that_cannot_be_read(run: Run, fake: FakeController, args: tuple[
     assert fake.requests == []
 
 
+def test_several_files_add_up(run: Run, controller: str) -> None:
+    run("models", "register", "qwen/10.0.0.6:8001")
+    first = file(one())
+    Path("g.yaml").write_text("instances:\n- {model: qwen, host: 10.0.0.5, port: 8001}\n")
+    done = run("apply", "-q", "--prune", "-f", first, "-f", "g.yaml")
+    assert done.lines == [f"{FIRST} created", f"{SECOND} created", "qwen@llm/10.0.0.6:8001 pruned"]
+    assert run("diff", "-q", "--prune", "-f", "g.yaml", "-f", first).out == ""
+
+
+def test_an_instance_of_two_files_is_a_mistake(run: Run, fake: FakeController) -> None:
+    first = file(one())
+    Path("g.yaml").write_text("instances:\n- {model: qwen, host: 10.0.0.4, port: 8001}\n")
+    done = run("apply", "-f", first, "-f", "g.yaml", expect=2)
+    assert done.err == (
+        f"ctl: g.yaml:2: instances[0]: {FIRST} is declared already, at f.json: instances[0]\n"
+        "ctl: 1 mistake in 2 files; nothing was changed\n"
+    )
+    assert "only once" in run("diff", "-f", "-", "-f", "-", expect=2).err
+    assert fake.requests == []
+
+
 def test_standard_input(run: Run, controller: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stdin:
         buffer = io.BytesIO(json.dumps({"instances": [one()]}).encode())

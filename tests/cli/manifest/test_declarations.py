@@ -27,7 +27,7 @@ DECLARED = [
 
 
 def problems(text: str) -> list[str]:
-    return read_declarations(text.encode(), "f")[1]
+    return read_declarations((text.encode(), "f"))[1]
 
 
 def entry(**fields: object) -> str:
@@ -37,7 +37,7 @@ def entry(**fields: object) -> str:
 
 
 def test_yaml() -> None:
-    assert read_declarations(YAML.encode(), "f") == (DECLARED, [])
+    assert read_declarations((YAML.encode(), "f")) == (DECLARED, [])
 
 
 def test_json_is_read_as_json() -> None:
@@ -45,23 +45,23 @@ def test_json_is_read_as_json() -> None:
         '{\t"instances": [{"model":"qwen","host":"10.0.0.4","port":8001,"weight":2,"enabled":false},'
         '{"model":"org\\/b b@reranker","host":"[::1]","port":1,"prompt_template":null,"check_healthy":false}]}'
     )
-    assert read_declarations(text.encode(), "f") == (DECLARED, [])
+    assert read_declarations((text.encode(), "f")) == (DECLARED, [])
 
 
 def test_json_beyond_the_basic_plane() -> None:
-    assert read_declarations(entry(model="\U0001f600").encode(), "f")[0][0].key.model_name == "\U0001f600@llm"
+    assert read_declarations((entry(model="\U0001f600").encode(), "f"))[0][0].key.model_name == "\U0001f600@llm"
 
 
 def test_yaml_in_flow_style_that_looks_like_json() -> None:
-    assert len(read_declarations(b"{instances: [{model: qwen, host: h, port: 1}]}", "f")[0]) == 1
+    assert len(read_declarations((b"{instances: [{model: qwen, host: h, port: 1}]}", "f"))[0]) == 1
 
 
 def test_a_byte_order_mark_is_no_mistake() -> None:
-    assert read_declarations(b"\xef\xbb\xbf" + YAML.encode(), "f") == (DECLARED, [])
+    assert read_declarations((b"\xef\xbb\xbf" + YAML.encode(), "f")) == (DECLARED, [])
 
 
 def test_no_instances() -> None:
-    assert read_declarations(b"instances: []", "f") == ([], [])
+    assert read_declarations((b"instances: []", "f")) == ([], [])
 
 
 def test_all_mistakes_are_reported_at_once_with_their_places() -> None:
@@ -76,7 +76,17 @@ def test_all_mistakes_are_reported_at_once_with_their_places() -> None:
 
 def test_twins_are_a_mistake() -> None:
     text = "instances:\n- {model: qwen, host: h, port: 1}\n- {model: ' qwen@llm ', host: h, port: 1}"
-    assert problems(text) == ["f:3: instances[1]: qwen@llm/h:1 is declared by instances[0] already"]
+    assert problems(text) == ["f:3: instances[1]: qwen@llm/h:1 is declared already, at f:2: instances[0]"]
+
+
+def test_twins_in_two_files_are_named_with_both_places() -> None:
+    first = b"instances:\n- {model: other, host: h, port: 1}\n- {model: qwen, host: h, port: 1}"
+    second = json.dumps({"instances": [{"model": "qwen@llm", "host": "h", "port": 1}]}).encode()
+    declarations, found = read_declarations((first, "a.yaml"), (second, "b.json"))
+    assert found == ["b.json: instances[0]: qwen@llm/h:1 is declared already, at a.yaml:3: instances[1]"]
+    assert [declaration.key.name for declaration in declarations] == ["other", "qwen"]
+    _, found = read_declarations((first, "a.yaml"), (first, "a.yaml"))
+    assert len(found) == 2
 
 
 @pytest.mark.parametrize(
@@ -139,7 +149,7 @@ def test_only_a_plain_word_is_a_number_or_null(text: str, value: object) -> None
 )
 def test_tricks_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(UsageError) as error:
-        read_declarations(text.encode(), "f")
+        read_declarations((text.encode(), "f"))
     assert str(error.value).startswith("f")
     assert "\n" not in str(error.value)
 
@@ -155,9 +165,9 @@ def test_a_key_that_stands_there_twice() -> None:
 
 def test_too_large() -> None:
     with pytest.raises(UsageError, match="larger than 4 MiB"):
-        read_declarations(b" " * (MAX_BYTES + 1), "f")
+        read_declarations((b" " * (MAX_BYTES + 1), "f"))
 
 
 def test_not_utf_8() -> None:
     with pytest.raises(UsageError, match="byte 3 is wrong"):
-        read_declarations(b"a:\xff", "f")
+        read_declarations((b"a:\xff", "f"))

@@ -108,6 +108,8 @@ class KnownInstance:
     """
     state: InstanceState = InstanceState.HEALTHY
     """As the controller derived it, or as far as the nine keys show it."""
+    held: bool = False
+    """It is healthy only because the registry itself was away: its own heartbeat is too old."""
     registered_at: datetime | None = None
     deregistered_at: datetime | None = None
     refused_at: datetime | None = None
@@ -137,6 +139,7 @@ class KnownInstance:
             enabled=enabled,
             beat_is_local=beat is not None and beat.tzinfo is None,
             state=InstanceState(fields.get("state", shown_state(healthy=healthy))),
+            held=fields.get("held") is True,
             drain=None if enabled else read_drain(fields.get("drain")),
             **facts,
             flaps=int(fields.get("flaps") or 0),
@@ -273,6 +276,8 @@ class ModelCounts(NamedTuple):
     """In any state."""
     unhealthy_drained: int
     """Unhealthy and drained: planned work, as far as it is known."""
+    held: int = 0
+    """Healthy only because the registry itself was away."""
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> ModelCounts:
@@ -292,6 +297,7 @@ class ModelCounts(NamedTuple):
             routable=sum(instance.routable for instance in known),
             drained=len(drained),
             unhealthy_drained=drained.count(InstanceState.UNHEALTHY),
+            held=sum(instance.held for instance in known),
         )
 
 
@@ -319,8 +325,8 @@ class ControllerStatus:
     max_instances: int | None
     stale_since: datetime | None
     held_until: datetime | None
-    models: dict[str, ModelCounts]
-    """By NAME@TYPE."""
+    models: dict[str, ModelCounts] | None
+    """By NAME@TYPE; None: the registry cannot be read."""
     watchers: int
     last_event_id: int | None
     """The id of the newest event; None while the registry does not know it."""
@@ -347,7 +353,9 @@ class ControllerStatus:
             max_instances=settings.get("max_instances"),
             stale_since=read_time(fields.get("stale_since")),
             held_until=read_time(fields.get("held_until")),
-            models={model["model_name"]: ModelCounts.read(model) for model in fields["models"]},
+            models=None
+            if fields["models"] is None
+            else {model["model_name"]: ModelCounts.read(model) for model in fields["models"]},
             watchers=int(fields.get("watchers") or 0),
             last_event_id=fields.get("last_event_id"),
         )

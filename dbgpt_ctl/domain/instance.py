@@ -165,6 +165,8 @@ class ListedInstance(NamedTuple):
     instance: ModelInstance
     state: InstanceState
     drain: DrainFacts | None
+    held: bool = False
+    """It counts as healthy only because the registry itself was away: its own heartbeat is too old (rule 8)."""
 
     @property
     def beats(self) -> bool:

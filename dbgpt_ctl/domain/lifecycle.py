@@ -124,6 +124,13 @@ def state_of(instance: ModelInstance, now: datetime, timeout: timedelta, hold: H
     return InstanceState.HEALTHY
 
 
+def listed(instance: ModelInstance, now: datetime, timeout: timedelta, hold: Hold | None = None) -> ListedInstance:
+    """The instance with its state and its drain at `now`."""
+    state = state_of(instance, now, timeout, hold)
+    held = hold is not None and state is InstanceState.HEALTHY and state_of(instance, now, timeout) is not state
+    return ListedInstance(instance, state, instance.drain_at(now), held)
+
+
 def may_expire(instance: ModelInstance) -> bool:
     """Whether silence alone can change its announced state."""
     return (
@@ -187,14 +194,11 @@ class Evaluation:
 
     def listed(self, instance: ModelInstance) -> ListedInstance:
         """The instance with its state and its drain now."""
-        return ListedInstance(instance, self.state_of(instance), instance.drain_at(self.now))
+        return listed(instance, self.now, self._timeout, self.hold)
 
     def held_until(self, entry: ListedInstance) -> datetime | None:
         """The end of the hold, if the entry counts as alive only because of it; else None."""
-        if self.hold is None or not entry.beats:
-            return None
-        expired = state_of(entry.instance, self.now, self._timeout) is InstanceState.UNHEALTHY
-        return self.hold.until if expired else None
+        return self.hold.until if self.hold and entry.held else None
 
     def is_forgotten(self, instance: ModelInstance) -> bool:
         """Whether it is a tombstone that is not needed any more."""

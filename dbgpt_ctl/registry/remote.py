@@ -28,7 +28,7 @@ from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import timedelta
 
     from dbgpt_ctl.client.responses import KnownInstance
@@ -166,12 +166,20 @@ class RemoteModelRegistry(ModelRegistry):
         try:
             with self._forwarding():
                 answer = await self._client.list(model_name, healthy_only=healthy_only)
+                held: Collection[InstanceKey] = ()
+                if answer.held_until and not healthy_only:
+                    held = await self._held(model_name)
         except RegistryError as error:
             self._set_health(str(error))
             raise
         self._set_health(None)
-        entries = _entries(answer.objects, model_name, healthy_only=healthy_only)
+        entries = _entries(answer.objects, model_name, held, healthy_only=healthy_only)
         return Listing(entries, stale_since=answer.stale_since, held_until=answer.held_until, time=answer.registry_time)
+
+    async def _held(self, model_name: str | None) -> Collection[InstanceKey]:
+        """The instances that are held: the nine keys of a list do not show them."""
+        known = await self._client.instances(model_name)
+        return {instance.key for instance in known.instances if instance.held}
 
     def _start_checks(self) -> None:
         if not self._checking:
@@ -220,12 +228,12 @@ def _as_registry_error(error: ControllerError) -> RegistryError:
 
 
 def _entries(
-    objects: Iterable[Mapping[str, Any]], model_name: str | None, *, healthy_only: bool
+    objects: Iterable[Mapping[str, Any]], model_name: str | None, held: Collection[InstanceKey], *, healthy_only: bool
 ) -> tuple[ListedInstance, ...]:
     """The entries in order of identity. Of several rows of one identity in DB-GPT's table the routable one counts, or
     the one with the latest heartbeat.
     """
-    listed = [entry for reported in objects if (entry := _entry(reported)) is not None]
+    listed = [entry for reported in objects if (entry := _entry(reported, held)) is not None]
     listed.sort(key=lambda entry: (entry.instance.key, entry.routable, entry.instance.last_heartbeat))
     by_key = {entry.instance.key: entry for entry in listed}
     return tuple(
@@ -235,14 +243,15 @@ def _entries(
     )
 
 
-def _entry(reported: Mapping[str, Any]) -> ListedInstance | None:
+def _entry(reported: Mapping[str, Any], held: Collection[InstanceKey]) -> ListedInstance | None:
     try:
         sent = parse_registration(reported)
     except InvalidInstance:
         return None
     heartbeat = read_time(reported.get("last_heartbeat"))
     instance = ModelInstance.first(sent, NEVER if heartbeat is None else heartbeat.astimezone(UTC))
-    return ListedInstance(instance, shown_state(healthy=reported.get("healthy") is True), instance.drain)
+    state = shown_state(healthy=reported.get("healthy") is True)
+    return ListedInstance(instance, state, instance.drain, instance.key in held)
 
 
 def _lookup(known: KnownInstance) -> Lookup:
@@ -250,4 +259,4 @@ def _lookup(known: KnownInstance) -> Lookup:
     facts["last_heartbeat"] = known.last_heartbeat or NEVER
     facts["registered_at"] = known.registered_at or facts["last_heartbeat"]
     instance = ModelInstance(**facts, announced_state=known.state)
-    return Lookup(ListedInstance(instance, known.state, known.drain), known.time)
+    return Lookup(ListedInstance(instance, known.state, known.drain, known.held), known.time)

@@ -205,6 +205,18 @@ def test_while_states_are_held_no_expiry_is_announced() -> None:
     assert held.expires_before == START - TIMEOUT, "older heartbeats had expired before the outage"
 
 
+def test_held_is_an_instance_whose_own_heartbeat_is_too_old() -> None:
+    pulse = Pulse(START).ticked(START + 2 * TIMEOUT, TIMEOUT)
+    now = evaluation(START + 2 * TIMEOUT, pulse)
+    beating = HEALTHY._replace(last_heartbeat=START + 2 * TIMEOUT)
+    unchecked = HEALTHY._replace(check_healthy=False)
+    expired = HEALTHY._replace(last_heartbeat=START - 2 * TIMEOUT)
+    deregistered = HEALTHY._replace(deregistered_at=START)
+    held = [now.listed(instance).held for instance in (HEALTHY, beating, unchecked, expired, deregistered)]
+    assert held == [True, False, False, False, False]
+    assert not evaluation(START, None).listed(HEALTHY).held
+
+
 def test_a_command_is_announced_with_the_state_at_the_time() -> None:
     announced, (change,) = evaluation(LATER).announce_command(None, HEALTHY, CAUSE)
     assert (announced, change.old, change.new) == (HEALTHY, "absent", "healthy")

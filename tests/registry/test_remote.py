@@ -134,6 +134,24 @@ def test_stale_is_passed_on() -> None:
     assert answer.stale_since == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
+def test_while_states_are_held_it_asks_which_instances_are() -> None:
+    other = OBJECT | {"port": 8002}
+    held = {"version": 1, "instances": [KNOWN | {"held": True}, KNOWN | other]}
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        if "/api/v1" in request.url.path:
+            return httpx.Response(200, json=held)
+        headers = {"X-Ctl-Held-Until": "2026-01-02T03:04:05+00:00"}
+        return httpx.Response(200, json=[OBJECT, other], headers=headers)
+
+    controllers = Controllers(one=answers)
+    answer: Listing = outcome(controllers, lambda registry: registry.list())
+    assert [entry.held for entry in answer.entries] == [True, False]
+    routable: Listing = outcome(controllers, lambda registry: registry.list(healthy_only=True))
+    assert not any(entry.held for entry in routable.entries), "nobody sees it there, and API servers wait for the list"
+    assert [request.url.path for request in controllers.requests].count("/api/v1/instances") == 1
+
+
 def test_an_instance_without_a_heartbeat() -> None:
     assert listing(OBJECT | {"last_heartbeat": None}).entries[0].instance.last_heartbeat == NEVER
 

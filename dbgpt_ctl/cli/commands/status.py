@@ -75,8 +75,8 @@ def status(
     from dbgpt_ctl.cli.diagnosis.rules import RULES
 
     controllers = collect_statuses(session)
-    # The report of the controller in the best state counts for the cluster.
-    first = min(controllers, key=lambda controller: list(_WORDS).index(_word(controller))).status
+    # The report of the controller in the best state counts for the cluster: of several, one that is not stale.
+    first = min(controllers, key=lambda each: (list(_WORDS).index(_word(each)), each.stale_since is not None)).status
     if first is None:
         raise _error_of([controller.failure for controller in controllers if controller.failure])
     instances = _drained_and_deregistered(session, first)
@@ -117,7 +117,7 @@ def _drained_and_deregistered(session: Session, first: ControllerStatus) -> tupl
     found: list[KnownInstance] = []
     with session.client(first.controller) as client:
         for state in (DRAINED, InstanceState.DEREGISTERED):
-            if any(getattr(counts, state) for counts in first.models.values()):
+            if any(getattr(counts, state) for counts in (first.models or {}).values()):
                 try:
                     found += client.instances(state=state).instances
                 except CtlError:
@@ -127,7 +127,7 @@ def _drained_and_deregistered(session: Session, first: ControllerStatus) -> tupl
 
 def _counts(first: ControllerStatus) -> dict[str, ModelCounts]:
     """Without the models whose instances are all deregistered: an operator wanted that."""
-    return {name: counts for name, counts in first.models.items() if counts.healthy or counts.unhealthy}
+    return {name: counts for name, counts in (first.models or {}).items() if counts.healthy or counts.unhealthy}
 
 
 def _document(
@@ -194,8 +194,10 @@ def _registry_line(first: ControllerStatus) -> str:
     return f"registry: {escaped(first.kind)}{place}, {kept}; heartbeat timeout {first.heartbeat_timeout_secs:g}s"
 
 
-def _model_lines(models: Mapping[str, ModelCounts], limit: int | None, *, colour: bool) -> list[str]:
+def _model_lines(models: Mapping[str, ModelCounts] | None, limit: int | None, *, colour: bool) -> list[str]:
     """A row for each model and a sum; where they do not fit, those without a healthy instance come first."""
+    if models is None:
+        return ["which instances are registered is unknown: the registry cannot be read"]
     if not models:
         return ["no instances are registered"]
     names = list(models) if limit is None else sorted(models, key=lambda name: models[name].routable > 0)

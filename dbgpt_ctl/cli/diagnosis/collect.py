@@ -151,7 +151,7 @@ def _observe(
         after = now()
         names: Sequence[str | None] = [None]
         if status and str(model_filter):
-            names = sorted(filter(model_filter.matches, status.models))
+            names = sorted(filter(model_filter.matches, status.models or ()))
         inventories = [client.inventory(name) for name in names]
     except ControllerError as error:
         return ControllerFacts(url, error), frozenset()
@@ -166,7 +166,7 @@ def _observe(
         held_until=report.held_until,
         instances=instances,
     )
-    return facts, frozenset(status.models if status else (known.model_name for known in instances))
+    return facts, frozenset(status.models or () if status else (known.model_name for known in instances))
 
 
 def _past_of(session: Session, facts: Facts) -> tuple[Event, ...]:

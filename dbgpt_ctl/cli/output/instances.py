@@ -69,9 +69,12 @@ def state_text(instance: KnownInstance) -> str:
 
 
 def counted_text(counts: ModelCounts) -> str:
-    """`2 healthy, 1 unhealthy; 1 drained`: the states, and beside them how many are drained; empty for none."""
-    states = ", ".join(f"{count} {state}" for state in InstanceState if (count := getattr(counts, state)))
-    return f"{states}; {counts.drained} drained" if counts.drained else states
+    """`2 healthy, 1 unhealthy; 1 drained, 1 held`: the states, and how many of these are drained or held; or empty."""
+    states, overlapping = (
+        ", ".join(f"{count} {name}" for name in names if (count := getattr(counts, name)))
+        for names in (InstanceState, ("drained", "held"))
+    )
+    return "; ".join(filter(None, (states, overlapping)))
 
 
 def _last_beat(instance: KnownInstance, now: datetime) -> str:

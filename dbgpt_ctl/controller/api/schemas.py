@@ -247,6 +247,9 @@ class KnownInstance(Instance):
     enabled: bool = doc("False: drained.", False)
     state: InstanceState = doc("Its state now, drained or not.", "healthy")
     routable: bool = doc("Whether it gets requests: it is healthy and not drained.", False)
+    held: bool = doc(
+        "Whether it is healthy only because the registry itself was away: its own heartbeat is too old.", False
+    )
     drain: DrainFacts | None = doc("Its drain; null if it is not drained.")
     registered_at: datetime = doc("When it was registered first.", TIME)
     deregistered_at: datetime | None = doc("When it was deregistered, if it is.", None)
@@ -340,6 +343,7 @@ class ModelCounts(BaseModel):
     unhealthy: int = doc("How many are unhealthy.", 0)
     deregistered: int = doc("How many are deregistered.", 0)
     routable: int = doc("How many get requests: they are healthy and not drained.", 1)
+    held: int = doc("How many are healthy only because the registry itself was away.", 0)
     drained: int = doc("How many are drained, in any state.", 0)
     unhealthy_drained: int = doc("How many are unhealthy and drained.", 0)
 
@@ -350,7 +354,7 @@ class Status(Listed):
     controller: AboutController
     registry: AboutRegistry
     settings: Settings
-    models: list[ModelCounts] = doc("In order of model_name.")
+    models: list[ModelCounts] | None = doc("In order of model_name; null while the registry cannot be read.")
     watchers: int = doc("How many watches this controller serves.", 0)
     last_event_id: int | None = doc("The id of the newest event; null while it is not known.", 42)
 

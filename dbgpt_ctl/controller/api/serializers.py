@@ -33,6 +33,7 @@ def known_object(entry: ListedInstance) -> dict[str, Any]:
     known = wire_object(entry)
     known["state"] = entry.state.value
     known["routable"] = entry.routable
+    known["held"] = entry.held
     known["drain"] = None if drain is None else drain_object(drain)
     known["registered_at"] = iso(facts.registered_at)
     known["deregistered_at"] = iso(facts.deregistered_at)

@@ -53,7 +53,7 @@ VERSION = 1
 OPERATOR = ActorKind.OPERATOR
 INSTANCES_PER_TURN = 2000
 """This many instances are encoded before other requests have their turn, which takes some milliseconds."""
-COUNTS = (*(state.value for state in InstanceState), "routable", "drained", "unhealthy_drained")
+COUNTS = (*(state.value for state in InstanceState), "routable", "held", "drained", "unhealthy_drained")
 """What /api/v1/status counts of each model: the states, and beside them who gets requests and who is drained."""
 READ_ERRORS = REGISTRY_ERRORS | {VerbNotSupported}
 CHANGE_ERRORS = READ_ERRORS | {UnknownInstance}
@@ -146,12 +146,13 @@ class ApiEndpoints:
     async def status(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """The state of this controller and of its registry, and the number of instances by model and state."""
         controller = self._controller
-        listing, last_event_id = Listing(()), None
+        listing: Listing | None = None
+        last_event_id = None
         with suppress(RegistryError):  # status is most often requested while the registry cannot answer
             listing = await controller.registry.list()
             last_event_id = (await controller.registry.events(limit=1)).last_id
         return _answer(
-            **self._times(listing),
+            **self._times(listing or Listing(())),
             controller={
                 "version": dbgpt_ctl.__version__,
                 "started_at": iso(controller.started_at),
@@ -159,7 +160,7 @@ class ApiEndpoints:
             },
             registry=asdict(controller.registry.describe()) | asdict(controller.registry.health()),
             settings=controller.settings,
-            models=_counts(listing),
+            models=None if listing is None else _counts(listing),
             watchers=controller.feed.watchers,
             last_event_id=last_event_id,
         )
@@ -202,6 +203,7 @@ def _counts(listing: Listing) -> list[dict[str, Any]]:
         of_model = counts.setdefault(entry.instance.key.model_name, Counter())
         of_model[entry.state.value] += 1
         of_model["routable"] += entry.routable
+        of_model["held"] += entry.held
         of_model["drained"] += entry.drain is not None
         of_model["unhealthy_drained"] += entry.drain is not None and entry.state is InstanceState.UNHEALTHY
     return [{"model_name": name, **{count: of_model[count] for count in COUNTS}} for name, of_model in counts.items()]

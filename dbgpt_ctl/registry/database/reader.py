@@ -10,8 +10,8 @@ from functools import cached_property, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, ListedInstance
-from dbgpt_ctl.domain.lifecycle import Evaluation, state_of
+from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
+from dbgpt_ctl.domain.lifecycle import Evaluation, listed
 from dbgpt_ctl.registry.contract import Listing, RegistryHealth
 from dbgpt_ctl.registry.database.tables.events import read_events
 from dbgpt_ctl.registry.database.tables.instances import found_rows, is_one_of, listed_rows
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.domain.events import EventPage, EventQuery
-    from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
+    from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance, ModelInstance
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.contract import Lookup
     from dbgpt_ctl.registry.database.session import Database
@@ -117,10 +117,7 @@ class Reader:
         names = {query.model_name for query in queries if query.model_name is not None}
         found, evaluation = self._read(connection, lambda: listed_rows(connection, names or None))
         now, timeout, hold = evaluation.now, self._time.timeout, evaluation.hold
-        entries = [
-            ListedInstance(instance, state_of(instance, now, timeout, hold), instance.drain_at(now))
-            for instance in found
-        ]
+        entries = [listed(instance, now, timeout, hold) for instance in found]
         by_model: dict[str | None, list[ListedInstance]] = _grouped_by_model(entries) if names else {None: entries}
         answers = {query: self._listing(by_model.get(query.model_name, []), query, evaluation) for query in queries}
         if not names and self._time.watch_absence:

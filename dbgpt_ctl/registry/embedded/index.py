@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.instance import ListedInstance
-from dbgpt_ctl.domain.lifecycle import state_of, tombstone_since
+from dbgpt_ctl.domain.lifecycle import listed, tombstone_since
 from dbgpt_ctl.registry.contract import Listing
 
 if TYPE_CHECKING:
@@ -70,16 +69,12 @@ class _Model:
 
     def _list(self, now: datetime, timeout: timedelta, hold: Hold | None, *, healthy_only: bool) -> CachedListing:
         stored = [self.instances[key] for key in self._order]
-        entries = [
-            ListedInstance(instance, state_of(instance, now, timeout, hold), instance.drain_at(now))
-            for instance in stored
-            if not instance.removed
-        ]
+        entries = [listed(instance, now, timeout, hold) for instance in stored if not instance.removed]
         expiries = [
             entry.instance.last_heartbeat + timeout for entry in entries if entry.beats and entry.instance.check_healthy
         ]
         to_come = [expiry for expiry in expiries if expiry >= now]
-        held = len(to_come) < len(expiries)  # some count as alive only because of the hold (rule 8)
+        held = hold is not None and any(entry.held for entry in entries)
         to_come += [entry.drain.until - _JUST_BEFORE for entry in entries if entry.drain and entry.drain.until]
         if healthy_only:
             entries = [entry for entry in entries if entry.routable]

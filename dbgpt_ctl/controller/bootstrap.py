@@ -9,14 +9,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import logging.handlers
+import secrets
+import socket
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 from time import gmtime, monotonic
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl import __version__
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost, parse_hosts
+from dbgpt_ctl.domain.controllers import ControllerIdentity
+from dbgpt_ctl.domain.instance import bracketed
 from dbgpt_ctl.errors import CtlError, UsageError
 from dbgpt_ctl.settings.schema import ControllerSettings
 
@@ -70,7 +75,14 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
         watch_absence=True,
         remove_after=remove_after,
         refresh_interval=timedelta(seconds=settings.heartbeat_interval_secs),
+        identity=ControllerIdentity(secrets.token_hex(8), __version__, own_address(settings)),
     )
+
+
+def own_address(settings: ControllerSettings) -> str:
+    """The URL at which this controller listens, as other machines may call it: with a name in place of 0.0.0.0."""
+    host = socket.gethostname() if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - binds nothing
+    return f"http://{bracketed(host)}:{settings.port}"
 
 
 def database_url(settings: ControllerSettings) -> URL:

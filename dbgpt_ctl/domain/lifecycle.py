@@ -183,6 +183,10 @@ class Evaluation:
         self._pulse = pulse
         self._timeout = timeout
 
+    def with_timeout(self, timeout: timedelta) -> Evaluation:
+        """The evaluation at the same time by another heartbeat timeout."""
+        return self if timeout == self._timeout else Evaluation(self.now, self._pulse, timeout)
+
     @property
     def expires_before(self) -> datetime:
         """Only heartbeats before that time can be too old."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from dbgpt_ctl.domain.controllers import ControllerRecord
     from dbgpt_ctl.domain.events import Actor, EventPage
     from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance, Registration
 
@@ -195,6 +196,12 @@ class ModelRegistry(ABC):
     @abstractmethod
     def health(self) -> RegistryHealth:
         """Whether lists can be answered, without I/O."""
+
+    def controllers(self) -> tuple[ControllerRecord, ...]:
+        """The living controllers that share the storage, with this one, as of the last second and without I/O. Empty
+        where no other controller can share it, or where another controller keeps it.
+        """
+        return ()
 
     @abstractmethod
     async def close(self) -> None:

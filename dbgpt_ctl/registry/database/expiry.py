@@ -51,7 +51,7 @@ class ExpiryAnnouncer:
             self.announce()
 
     def _search(self, connection: Connection) -> list[InstanceKey]:
-        column, evaluation = INSTANCES.c, self._time.evaluation(connection)
+        column, evaluation = INSTANCES.c, self._time.announcing(connection)
         has_expired = and_(
             column.last_heartbeat < evaluation.expires_before,
             column.announced_state == InstanceState.HEALTHY,
@@ -71,7 +71,7 @@ class ExpiryAnnouncer:
         drained anew, or another controller may have announced the same.
         """
         locked = locked_rows(connection, keys)
-        evaluation = self._time.evaluation(connection)
+        evaluation = self._time.announcing(connection)
         after = {instance: evaluation.announce(instance) for instance in locked}
         update_rows(connection, ((instance, announced) for instance, (announced, _) in after.items()))
         changes = [change for _, found in after.values() for change in found]

@@ -127,10 +127,11 @@ class Reader:
 
     def _lookups(self, keys: Collection[InstanceKey], connection: Connection) -> dict[InstanceKey, Lookup]:
         found, evaluation = self._read(connection, lambda: found_rows(connection, is_one_of(keys)))
+        stored = evaluation.with_timeout(self._time.announcing_timeout)
         return {
             instance.key: self._time.lookup(instance, evaluation)
             for instance in found
-            if not evaluation.is_forgotten(instance)
+            if not stored.is_forgotten(instance)
         }
 
     def _read(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dbgpt_ctl.domain.events import OPERATOR, WORKER
 from dbgpt_ctl.domain.lifecycle import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.domain.registry_outage import TICK_SECS
-from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.errors import RegistryError, RegistryUnavailable
 from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.database.capacity import Capacity
@@ -20,16 +22,18 @@ from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
 from dbgpt_ctl.registry.database.reader import ListQuery, Reader
 from dbgpt_ctl.registry.database.retention import Retention
 from dbgpt_ctl.registry.database.session import Database
+from dbgpt_ctl.registry.database.tables.controllers import SharingControllers
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 from dbgpt_ctl.registry.database.writer import Answer, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Connection
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.databases import DatabaseHost
+    from dbgpt_ctl.domain.controllers import ControllerIdentity, ControllerRecord
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
     from dbgpt_ctl.domain.lifecycle import Command
@@ -55,6 +59,7 @@ class DatabaseModelRegistry(ModelRegistry):
     Without `clock` the time is the database's, on SQLite this host's (rule 7). `max_instances` counts tombstones too.
     With `watch_absence` the registry keeps its pulse, holds states after its own absence (rule 8), announces expiries,
     sweeps, and refreshes the last known list every `refresh_interval` (rule 10).
+    With `identity` too, it keeps a row for the controllers with which it shares the database (see `controllers`).
     The password in `url` is in no error or log.
     """
 
@@ -73,6 +78,7 @@ class DatabaseModelRegistry(ModelRegistry):
         remove_after: timedelta | None = None,
         refresh_interval: timedelta = timedelta(seconds=20),
         timeouts: DatabaseTimeouts | None = None,
+        identity: ControllerIdentity | None = None,
     ) -> None:
         self._database = Database(
             url,
@@ -87,6 +93,7 @@ class DatabaseModelRegistry(ModelRegistry):
         self._reader = Reader(self._database, self._time)
         self._announcer = ExpiryAnnouncer(self._database, self._time)
         self._retention = Retention(self._database, self._time, remove_after)
+        self._sharing = SharingControllers(identity, self._time, refresh_interval) if identity else None
         self._refresh_secs = refresh_interval.total_seconds()
         self._queues: _Queues | None = None
         self._background: BackgroundTasks | None = None
@@ -116,6 +123,8 @@ class DatabaseModelRegistry(ModelRegistry):
         if background is not None:
             await background.stop()
         if queues is not None:
+            with suppress(RegistryError):  # the row is forgotten some time later
+                await queues.run(self._leave)
             await queues.close()
             await asyncio.to_thread(self._database.dispose)
 
@@ -195,7 +204,14 @@ class DatabaseModelRegistry(ModelRegistry):
     def health(self) -> RegistryHealth:
         if self._closed:
             return RegistryHealth(ready=False, reason="the registry is closed")
-        return self._reader.health()
+        health = self._reader.health()
+        if not (self._sharing and self._database.health.ready):
+            return health
+        reasons = [*([health.reason] if health.reason else []), *map(str, self._sharing.differences)]
+        return replace(health, reason="; ".join(reasons) or None)
+
+    def controllers(self) -> tuple[ControllerRecord, ...]:
+        return self._sharing.living if self._sharing else ()
 
     async def tick(self) -> None:
         """Records that this controller lives, and so notices when a database that was away is back. Runs every second
@@ -248,11 +264,20 @@ class DatabaseModelRegistry(ModelRegistry):
     def _prepare(self) -> None:
         self._database.prepare()
         if self._time.watch_absence:
-            self._database.write(self._time.tick)
+            self._database.write(self._renew)
 
     def _tick(self) -> bool:
         self._database.return_to_better_host(self._time.tick)
-        return self._database.write(self._time.tick)
+        return self._database.write(self._renew)
+
+    def _renew(self, connection: Connection) -> bool:
+        if self._sharing:
+            self._sharing.keep(connection)
+        return self._time.tick(connection)
+
+    def _leave(self) -> None:
+        if self._sharing and self._database.health.ready:
+            self._database.write(self._sharing.leave)
 
     def _store(self, commands: Sequence[Command]) -> Sequence[Answer | Exception]:
         self._require_database()

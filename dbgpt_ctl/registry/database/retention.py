@@ -15,6 +15,7 @@ from dbgpt_ctl.domain.events import HOUSEKEEPING, Cause
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.domain.lifecycle import is_long_gone
 from dbgpt_ctl.registry.database.schema import INSTANCES
+from dbgpt_ctl.registry.database.tables.controllers import forget_controllers
 from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, forgettable, write_events
 from dbgpt_ctl.registry.database.tables.instances import (
     IDENTITY,
@@ -55,11 +56,12 @@ class Retention:
         self._remove_after = remove_after
 
     def sweep(self) -> int:
-        """Forgets old events; removes what has been gone for longer than `remove_after`, tombstones too, and returns
-        how many rows. The next sweep takes what is beyond MAX_REMOVED. Removes no instance when another controller has
-        swept a short while ago.
+        """Forgets old events and controllers; removes what has been gone for longer than `remove_after`, tombstones
+        too, and returns how many rows. The next sweep takes what is beyond MAX_REMOVED. Removes no instance when
+        another controller has swept a short while ago.
         """
         self._forget_events()
+        self._forget_controllers()
         if self._remove_after is None:
             return 0
         count = self._database.write(partial(self._sweep, self._remove_after))
@@ -79,11 +81,14 @@ class Retention:
         """Needs no claim, since it is cheap when no event is too old: a controller that removes no instances must not
         take the turn of one that does.
         """
-        old = self._database.read(lambda connection: forgettable(connection, self._time.evaluation(connection).now))
+        old = self._database.read(lambda connection: forgettable(connection, self._time.announcing(connection).now))
         self._database.write_in_turns(forget_events, old, FORGOTTEN_AT_ONCE)
 
+    def _forget_controllers(self) -> None:
+        self._database.write(lambda connection: forget_controllers(connection, self._time.announcing(connection).now))
+
     def _sweep(self, remove_after: timedelta, connection: Connection) -> int:
-        evaluation = self._time.evaluation(connection)
+        evaluation = self._time.announcing(connection)
         if evaluation.hold is not None or not claim_sweep(connection, evaluation.now, SWEEP_EVERY):
             return 0
         # The claim locks a row that each tick needs: of any number of rows, only the next ones to remove are read.
@@ -92,7 +97,7 @@ class Retention:
         return len(self._remove(keys, connection, gone_for=remove_after, actor=HOUSEKEEPING, tombstones=True))
 
     def _search(self, older_than: timedelta, connection: Connection) -> list[InstanceKey]:
-        evaluation = self._time.evaluation(connection)
+        evaluation = self._time.announcing(connection)
         if evaluation.hold is not None:
             return []
         before = evaluation.now - older_than
@@ -109,7 +114,7 @@ class Retention:
         tombstones: bool,
     ) -> list[InstanceKey]:
         """Evaluates the locked rows again: since the search an instance may have come back."""
-        evaluation = self._time.evaluation(connection)
+        evaluation = self._time.announcing(connection)
         if not keys or evaluation.hold is not None:
             return []
         before = evaluation.now - gone_for

@@ -62,7 +62,7 @@ class Writer:
     def _store_plain_heartbeats(self, commands: Sequence[Command]) -> set[InstanceKey]:
         """Returns the instances whose commands are done with that."""
         done: set[InstanceKey] = set()
-        clock, timeout = self._time.clock, self._time.timeout
+        clock, timeout = self._time.clock, self._time.announcing_timeout
         now = clock.now() if clock else None
         for registered, keys in plain_heartbeats(commands):
             work = partial(store_plain_heartbeats, keys=keys, registered=registered, now=now, timeout=timeout)
@@ -113,7 +113,7 @@ class _Transaction:
     def run(self, commands: Sequence[Command]) -> Sequence[Answer | Exception]:
         rows = locked_rows(self._connection, {command.key for command in commands})
         stored = {instance.key: instance for instance in rows}
-        evaluation = self._time.evaluation(self._connection)
+        evaluation = self._time.announcing(self._connection)
         # A forgotten tombstone is unknown; its row goes, or serves the instance that registers anew.
         facts = {key: instance for key, instance in stored.items() if not evaluation.is_forgotten(instance)}
         changes: list[Change] = []
@@ -154,7 +154,7 @@ class _Transaction:
         """Whether one more than the `facts` of this batch can be stored, of which `stored` have rows."""
         new = len(facts) - len(stored)
         if new >= self._capacity.remaining(self._connection, now) and not self._reclaimed:
-            self._capacity.reclaim(self._connection, now, self._time.timeout, keep=stored)
+            self._capacity.reclaim(self._connection, now, self._time.announcing_timeout, keep=stored)
             self._reclaimed = True
         return new < self._capacity.remaining(self._connection, now)
 

@@ -32,7 +32,7 @@ _CLOCK_TOLERANCE = timedelta(seconds=2)
 _PULSE = select(PULSE.c.ticked_at, PULSE.c.gone_at, PULSE.c.back_at).where(PULSE.c.id == 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RegistryTime:
     """Where a registry takes the time from, and how it evaluates facts at that time.
 
@@ -41,9 +41,14 @@ class RegistryTime:
 
     clock: Clock | None
     timeout: timedelta
-    """The heartbeat timeout."""
+    """The heartbeat timeout of this controller: lists and lookups show states by it."""
     watch_absence: bool = False
     host_clock: Clock = field(default_factory=SystemClock)
+    announcing_timeout: timedelta = field(init=False)
+    """The heartbeat timeout after which expiries are announced, the same for all controllers (see `controllers`)."""
+
+    def __post_init__(self) -> None:
+        self.announcing_timeout = self.timeout
 
     def now_and_pulse(self, connection: Connection) -> tuple[datetime, Pulse | None]:
         """The time and, where absence is watched, the pulse, in one round trip."""
@@ -52,12 +57,16 @@ class RegistryTime:
         return time_of(connection, self.clock), None
 
     def evaluation(self, connection: Connection) -> Evaluation:
-        """The evaluation of facts now."""
-        now, pulse = self.now_and_pulse(connection)
-        return Evaluation(now, pulse, self.timeout)
+        """The evaluation of facts now, by this controller's heartbeat timeout."""
+        return Evaluation(*self.now_and_pulse(connection), self.timeout)
+
+    def announcing(self, connection: Connection) -> Evaluation:
+        """The evaluation of facts now for what is announced and stored, in which all controllers have to agree."""
+        return Evaluation(*self.now_and_pulse(connection), self.announcing_timeout)
 
     def lookup(self, instance: ModelInstance, evaluation: Evaluation) -> Lookup:
         """The instance as the registry returns it."""
+        evaluation = evaluation.with_timeout(self.timeout)
         entry = evaluation.listed(instance)
         return Lookup(entry, self.reported(evaluation.now), evaluation.held_until(entry))
 
@@ -76,7 +85,7 @@ class RegistryTime:
         if timedelta() <= now - pulse.ticked_at < _FRESH:
             return False
         unchanged = (PULSE.c.id == 1) & (PULSE.c.ticked_at == pulse.ticked_at)
-        ticked = asdict(pulse.ticked(now, self.timeout))
+        ticked = asdict(pulse.ticked(now, self.announcing_timeout))
         stored = connection.execute(update(PULSE).where(unchanged).values(ticked)).rowcount == 1
         if stored and (step := pulse.set_back(now)):
             move_heartbeats_back(connection, now, step)

@@ -1,0 +1,107 @@
+"""The controllers that share a registry, and the settings in which they differ. Pure: no I/O, time is an argument.
+
+Each controller keeps a record of itself in the storage that it shares with others, and renews it while it lives. States
+are derived with the heartbeat timeout of the controller that is asked. So controllers with different timeouts give
+different states for one instance. That happens when an operator changes the timeout one controller at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+RENEWED_AFTER = timedelta(seconds=10)
+"""A record is renewed when it is that old."""
+LIVING_FOR = timedelta(seconds=60)
+"""A controller whose record is older has ended, or cannot reach the storage."""
+FORGOTTEN_AFTER = timedelta(days=1)
+
+
+class ControllerIdentity(NamedTuple):
+    """One process of a controller. `id` is random, `address` is the URL at which it listens."""
+
+    id: str
+    version: str
+    address: str
+
+
+class ControllerRecord(NamedTuple):
+    """What a controller reports of itself to those with which it shares a registry; times by the registry's clock."""
+
+    id: str
+    version: str
+    address: str
+    heartbeat_timeout: timedelta
+    heartbeat_interval: timedelta
+    started_at: datetime
+    seen_at: datetime
+
+    def is_living(self, now: datetime) -> bool:
+        """Whether the controller has renewed its record lately. One that is ahead was written by a wrong clock."""
+        return -FUTURE_TOLERANCE <= now - self.seen_at <= LIVING_FOR
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether the controller has to renew its record."""
+        return not -FUTURE_TOLERANCE <= now - self.seen_at < RENEWED_AFTER
+
+
+def announcing_timeout(own: timedelta, controllers: Iterable[ControllerRecord]) -> timedelta:
+    """The heartbeat timeout after which an expiry is announced: the largest one of the living controllers.
+
+    With its own timeout, a controller would announce the expiry of an instance that another one still lists as
+    healthy, and the next heartbeat would announce that it is back: the instance would flap for no reason of its own.
+    """
+    return max((own, *(controller.heartbeat_timeout for controller in controllers)))
+
+
+@dataclass(frozen=True, slots=True)
+class SettingDifference:
+    """A setting that the living controllers of one registry do not share."""
+
+    setting: str
+    """Its name for people, such as `heartbeat timeout`."""
+    flag: str
+    values: tuple[tuple[timedelta, tuple[str, ...]], ...]
+    """Each value with the addresses of its controllers, the smallest first."""
+    newest: ControllerRecord
+    """The controller that started last: most likely it has the value that is wanted."""
+    wanted: timedelta
+
+    def __str__(self) -> str:
+        parts = (f"{_seconds(value)}s at {' and '.join(addresses)}" for value, addresses in self.values)
+        return f"{self.setting}s differ: {', '.join(parts)}"
+
+    @property
+    def fix(self) -> str:
+        """Which controllers to restart, with which value."""
+        behind = " and ".join(
+            address for value, addresses in self.values if value != self.wanted for address in addresses
+        )
+        started = f"{self.newest.address}, which started last, has"
+        return f"restart {behind} with {self.flag} {_seconds(self.wanted)}, as {started}"
+
+
+def setting_differences(controllers: Iterable[ControllerRecord]) -> Iterator[SettingDifference]:
+    """The settings in which living controllers of one registry differ."""
+    known = sorted(controllers, key=lambda controller: (controller.started_at, controller.address))
+    timeouts = [controller.heartbeat_timeout for controller in known]
+    intervals = [controller.heartbeat_interval for controller in known]
+    for setting, values in (("heartbeat timeout", timeouts), ("heartbeat interval", intervals)):
+        if len(set(values)) > 1:
+            by_value = tuple(
+                (value, tuple(sorted({each.address for each, its in zip(known, values, strict=True) if its == value})))
+                for value in sorted(set(values))
+            )
+            flag = f"--{setting.replace(' ', '-')}-secs"
+            yield SettingDifference(setting, flag, by_value, known[-1], values[-1])
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{span.total_seconds():.12g}"

@@ -21,7 +21,7 @@ from dbgpt_ctl import __version__
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost, parse_hosts
 from dbgpt_ctl.domain.controllers import ControllerIdentity
-from dbgpt_ctl.domain.instance import bracketed
+from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.errors import CtlError, UsageError
 from dbgpt_ctl.settings.schema import ControllerSettings
 
@@ -82,7 +82,7 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
 def own_address(settings: ControllerSettings) -> str:
     """The URL at which this controller listens, as other machines may call it: with a name in place of 0.0.0.0."""
     host = socket.gethostname() if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - binds nothing
-    return f"http://{bracketed(host)}:{settings.port}"
+    return f"http://{canonical_host(host)}:{settings.port}"
 
 
 def database_url(settings: ControllerSettings) -> URL:

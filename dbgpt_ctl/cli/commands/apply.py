@@ -8,6 +8,7 @@ import typer
 
 from dbgpt_ctl.cli.commands.models.drain import warn_of_memory
 from dbgpt_ctl.cli.completion.candidates import files
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.manifest.plan import Action, make_plan, notes
@@ -48,6 +49,14 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be don
 Output = Annotated[OutputFormat, output_option("text", "json", help="Format of the results.")]
 
 
+@explained(
+    "ctl apply -f instances.yaml --dry-run",
+    "ctl apply -f models.yaml -f embeddings.yaml --prune",
+    exit_codes={
+        3: "No controller answers, or only with an old list.",
+        5: "Something in the files could not be applied.",
+    },
+)
 @takes_session
 def apply(
     file_names: FileNames = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dbgpt_ctl.cli.commands.wait import Condition, check_instances, print_check
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, say
@@ -27,6 +28,13 @@ MaxAge = Annotated[
 ]
 
 
+@explained(
+    "ctl assert qwen2.5",
+    "ctl assert qwen2.5@llm --min-healthy 2 --max-age 30s",
+    exit_codes={
+        5: "The instances are not enough.",
+    },
+)
 @takes_session
 def assert_(
     name: Annotated[str, model_argument()],
@@ -38,7 +46,7 @@ def assert_(
 ) -> int:
     """Check that enough instances of a model get requests now.
 
-    Prints the instances there are. Exits with 5 when they are not enough.
+    Prints how many instances there are in each state.
     """
     models, wanted = ModelFilter.parse(name), Condition.parse("--min-healthy", f"healthy>={min_healthy}")
     age = None if max_age is None else timedelta(seconds=parse_duration("--max-age", max_age))

@@ -7,12 +7,17 @@ from typing import Annotated
 import typer
 
 from dbgpt_ctl.cli.completion.scripts import SCRIPTS
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import choice
 from dbgpt_ctl.cli.output.stdout import print_lines
 
 Shell = Annotated[str, typer.Argument(help="The shell.", **choice(SCRIPTS))]
 
 
+@explained(
+    "ctl completion bash",
+    "source <(ctl completion bash)",
+)
 def completion(shell: Shell) -> None:
     """Print the script for completion with TAB in bash, zsh or fish.
 

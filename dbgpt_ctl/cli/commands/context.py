@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import argument, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
@@ -34,6 +35,10 @@ OptionalName = Annotated[str | None, _NAME]
 _KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
 
 
+@explained(
+    "ctl context list",
+    "ctl context list -o name",
+)
 def list_(
     *,
     output: Annotated[
@@ -41,7 +46,10 @@ def list_(
     ] = OutputFormat.TABLE,
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Omit the header line of the table.")] = False,
 ) -> None:
-    """List the contexts. A * marks the current one."""
+    """List the contexts.
+
+    A * marks the current one.
+    """
     contexts = _read()
     rows = [_object(context, contexts) for _, context in sorted(contexts.by_name.items())]
     if output is OutputFormat.JSON:
@@ -59,12 +67,19 @@ def list_(
         say(f"no contexts in {contexts.path}; ctl context set NAME --address URL creates one")
 
 
+@explained(
+    "ctl context use prod",
+    "ctl context use --none",
+)
 def use(
     name: OptionalName = None,
     *,
     none: Annotated[bool, typer.Option("--none", help="Leave no current context.")] = False,
 ) -> None:
-    """Make a context the current one. Its values apply where neither a flag nor a variable gives one."""
+    """Make a context the current one.
+
+    Its values apply where neither a flag nor a variable gives one.
+    """
     if none == (name is not None):
         raise UsageError("give either the NAME of a context or --none")
     contexts = _read()
@@ -76,6 +91,10 @@ def use(
         say("CONTROLLER_ADDRESS is set and overrides the current context; --context overrides both")
 
 
+@explained(
+    "ctl context set prod -a http://ctl-1:8000,http://ctl-2:8000",
+    "ctl context set prod --token-file prod.token",
+)
 def set_(
     name: Name,
     *,
@@ -94,15 +113,14 @@ def set_(
             "--token-file",
             metavar="FILE",
             autocompletion=candidates.files,
-            help="File with TOKEN or USER:TOKEN, readable by its owner only.",
+            help="File with TOKEN or USER:TOKEN, which only its owner can read.",
         ),
     ] = None,
 ) -> None:
     """Create a context, or change one.
 
-    Values that are not given stay; '' removes a value.
-
-    A token belongs in a file (--token-file) or in CTL_TOKEN. Comments in the file of contexts are not kept.
+    A value that is not given stays as it is; '' removes a value. A token belongs in a file (--token-file) or in
+    CTL_TOKEN. Comments in the file of contexts are not kept.
     """
     contexts = _read()
     known = contexts.by_name.get(check_name(name))
@@ -121,6 +139,9 @@ def set_(
         say(f"ctl context use {name} makes it the current one")
 
 
+@explained(
+    "ctl context delete prod",
+)
 def delete(name: Name) -> None:
     """Delete a context."""
     contexts = _read()
@@ -131,6 +152,10 @@ def delete(name: Name) -> None:
         say("it was the current context: there is none now")
 
 
+@explained(
+    "ctl context show",
+    "ctl context show --context prod -o json",
+)
 @takes_session
 def show(
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from dbgpt_ctl.cli.commands.apply import FileNames, Prune  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.manifest.plan import make_plan, notes
@@ -15,14 +16,22 @@ from dbgpt_ctl.errors import ConditionNotMet
 Output = Annotated[OutputFormat, output_option("text", "json", help="Format of the differences.")]
 
 
+@explained(
+    "ctl diff -f instances.yaml",
+    "ctl diff -f models.yaml -f embeddings.yaml --prune -o json",
+    exit_codes={
+        0: "The registry matches the files.",
+        5: "It does not.",
+    },
+)
 @takes_session
 def diff(
     file_names: FileNames = None, *, prune: Prune = False, output: Output = OutputFormat.TEXT, session: Session
 ) -> int:
     """Show what `ctl apply` would change.
 
-    + is absent, ~ differs, - is not in the file (only with --prune). Exits with 0 when the registry matches the file,
-    with 5 when it does not.
+    A line begins with + for an instance that is absent, with ~ for one that differs, and, with --prune, with - for one
+    that no file declares.
     """
     from dbgpt_ctl.cli.manifest.declarations import read_files  # imports yaml
 

@@ -12,6 +12,7 @@ from dbgpt_ctl.cli.diagnosis.report import (
     report_object,
     unprobed_lines,
 )
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoProbe, ReportOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json
@@ -22,12 +23,22 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.diagnosis.facts import Facts
 
 
+@explained(
+    "ctl doctor",
+    "ctl doctor --no-probe -o json",
+    exit_codes={
+        0: "No finding is an error; there may be warnings.",
+        1: "A finding is an error, or a controller failed to answer.",
+        3: "No controller can be reached.",
+        6: "No controller answers; one refused to.",
+        7: "No controller answers; one does not allow the call.",
+    },
+)
 @takes_session
 def doctor(*, no_probe: NoProbe = False, output: ReportOutput = OutputFormat.TEXT, session: Session) -> int:
     """Examine the controllers and all models.
 
-    Each finding has its evidence and its fix. Probes the instances from here (at most 50 addresses, 2 s). Exits with 1
-    when there is an error; warnings alone are 0. When no controller answers, with 3, 7 (not allowed), 6 (refused) or 1.
+    Each finding has its evidence and its fix. Probes the instances from here (at most 50 addresses, 2 s).
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect
     from dbgpt_ctl.cli.diagnosis.facts import Scope, diagnose

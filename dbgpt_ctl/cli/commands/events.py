@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import argument, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import COLUMNS, Flaps, line_of, row_of
@@ -47,14 +48,22 @@ Since = Annotated[
 Limit = Annotated[
     str | None,
     typer.Option(
-        "--limit", metavar="N", help="Only the last N. [default: 100; with --follow 10; with --since all there are]"
+        "--limit",
+        metavar="N",
+        help="Most events to show, the newest ones.  [default: 100; with --follow 10; with --since all there are]",
     ),
 ]
 Output = Annotated[
-    OutputFormat, output_option("text", "json", help="Format: json is an array, with -f an object per line.")
+    OutputFormat,
+    output_option("text", "json", help="Format of the events; json is an array, with -f an object on each line."),
 ]
 
 
+@explained(
+    "ctl events qwen2.5 --since 2h",
+    "ctl events qwen2.5@llm/10.0.0.4:8001",
+    "ctl events --follow -o json",
+)
 @takes_session
 def events(
     target: Target = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoHeaders, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
@@ -26,6 +27,14 @@ _COLUMNS = (
 Output = Annotated[OutputFormat, output_option("table", "json", "yaml", "csv", help="Format of the list.")]
 
 
+@explained(
+    "ctl health",
+    "ctl health --all -a http://ctl-1:8000 -a http://ctl-2:8000",
+    exit_codes={
+        0: "One controller is healthy; with --all: all are.",
+        3: "No controller is healthy; with --all: one is not.",
+    },
+)
 @takes_session
 def health(
     *,
@@ -38,7 +47,7 @@ def health(
 ) -> int:
     """Show whether each controller of --address is healthy.
 
-    Exits with 0 if one is healthy (with --all: if all are), else with 3.
+    Each controller is asked by itself, all at the same time.
     """
     with session.client() as client:
         controllers = client.health()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, output_option, takes_settings
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_table, say
 from dbgpt_ctl.settings.schema import ControllerSettings
@@ -14,6 +15,11 @@ CONTEXT_SETTINGS = UNDERSCORES_TOO
 """For Typer's command."""
 
 
+@explained(
+    "ctl serve",
+    "ctl serve --host 0.0.0.0 --snapshot-file /var/lib/ctl/snapshot.json",
+    "ctl serve --registry database --registry-db-host db1 --registry-db-user ctl",
+)
 @takes_settings(ControllerSettings)
 def serve(
     settings: ControllerSettings,
@@ -28,8 +34,8 @@ def serve(
 ) -> None:
     """Run the controller until SIGTERM or Ctrl-C.
 
-    The value of a setting is that of its flag, else of its variable in the environment, else of its variable in a .env
-    file, else its default.
+    The value of a setting comes from the first of these that has one: its flag, its variable in the environment, its
+    variable in the .env file, its default.
     """
     if show_config:
         _print_config(settings, output)

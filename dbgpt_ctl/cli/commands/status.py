@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
@@ -60,6 +61,14 @@ _PROMPT_LINES = 2
 _MIN_ROWS = 3
 
 
+@explained(
+    "ctl status",
+    "ctl status -a http://ctl-1:8000 -a http://ctl-2:8000",
+    "ctl status -o json",
+    exit_codes={
+        3: "No controller answers.",
+    },
+)
 @takes_session
 def status(
     *,
@@ -68,7 +77,7 @@ def status(
 ) -> None:
     """Show the controllers, registry, models and warnings.
 
-    Exits with 3 if no controller answers.
+    `ctl doctor` examines more, and names a fix for each finding.
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect_statuses
     from dbgpt_ctl.cli.diagnosis.facts import Facts, Scope, diagnose

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped, quoted
@@ -48,14 +49,24 @@ For = Annotated[
     typer.Option(
         "--for",
         metavar="CONDITION",
-        help="As in 'healthy>=2'; states are healthy, unhealthy, drained; 'absent': none is registered. [healthy>=1]",
+        help="Condition on healthy, unhealthy or drained instances, as in 'healthy>=2'; 'absent': none is registered.  "
+        "[default: healthy>=1]",
     ),
 ]
-Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="How long to wait, as in 10m.")]
+Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="Longest wait, as in 10m.")]
 Every = Annotated[str, typer.Option("--every", metavar="TIME", help="Interval of the checks.")]
 OfController = Annotated[bool, typer.Option("--controller", help="Wait for a healthy controller, not for NAME.")]
 
 
+@explained(
+    "ctl wait qwen2.5@llm --for 'healthy>=2' --timeout 10m",
+    "ctl wait qwen2.5 --for absent",
+    "ctl wait --controller --timeout 30s",
+    exit_codes={
+        3: "No controller can be reached when the time is over.",
+        5: "The condition is not met when the time is over.",
+    },
+)
 @takes_session
 def wait(
     name: Name = None,
@@ -69,7 +80,7 @@ def wait(
 ) -> None:
     """Wait for instances in a state, or for a healthy controller.
 
-    An outage does not end it. Exits with 5 at the timeout, with 3 if no controller can be reached at that time.
+    An outage does not end it.
     """
     if controller == (name is not None):
         raise UsageError("give either NAME or --controller")

@@ -11,6 +11,7 @@ from dbgpt_ctl.cli.diagnosis.report import (
     report_object,
     unprobed_lines,
 )
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoProbe, ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.diagnosis.facts import Facts, Finding
 
 
+@explained(
+    "ctl why qwen2.5",
+    "ctl why bge@text2vec --no-probe -o json",
+    exit_codes={
+        0: "The report explains the model, whatever its state.",
+        1: "No controller answers; one failed.",
+        3: "No controller can be reached.",
+        4: "No controller knows the model.",
+        6: "No controller answers; one refused to.",
+        7: "No controller answers; one does not allow the call.",
+    },
+)
 @takes_session
 def why(
     name: Annotated[str, model_argument()],
@@ -35,8 +48,7 @@ def why(
     """Explain why a model gets no requests, or say that it does.
 
     Checks controllers, registry, names, states and proxy variables, and probes the instances from here (at most 50
-    addresses, 2 s). Errors come first, then warnings; of these the likeliest. Exits with 0 when it explained, with 4
-    for a model that no controller knows; when no controller answers, with 3, 7 (not allowed), 6 (refused) or 1.
+    addresses, 2 s). Errors come first, then warnings; of these the likeliest.
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect
     from dbgpt_ctl.cli.diagnosis.facts import Scope, diagnose

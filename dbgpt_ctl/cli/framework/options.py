@@ -63,7 +63,7 @@ def type_option(help: str) -> Any:  # noqa: A002 - Typer's own word
 
 
 References = Annotated[list[str], references_argument("one NAME with --host and --port")]
-ModelType = Annotated[str | None, type_option("Type of a NAME that has none. [default: llm]")]
+ModelType = Annotated[str | None, type_option("Type of a NAME that has none.  [default: llm]")]
 Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Host of NAME, as it is registered.")]
 Port = Annotated[str | None, typer.Option("--port", metavar="PORT", help="Port of NAME.")]
 ResultOutput = Annotated[OutputFormat, output_option("text", "json", "yaml", "name", help="Format of the results.")]

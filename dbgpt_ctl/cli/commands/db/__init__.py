@@ -41,7 +41,7 @@ def _flags() -> Iterator[Knob]:
     """The knobs that matter to the database."""
     for knob in knobs_of(ControllerSettings):
         if knob.name == "registry_type":
-            yield knob._replace(default="database", help="kind of the registry; no other than database has one")
+            yield knob._replace(default="database", help="type of the registry; for this command it is database")
         elif knob.name.startswith("registry_") or knob.name in {"heartbeat_timeout_secs", "max_instances"}:
             yield knob
 

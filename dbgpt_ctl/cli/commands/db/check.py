@@ -15,6 +15,7 @@ from dbgpt_ctl.cli.commands.db import (
 )
 from dbgpt_ctl.cli.diagnosis import rules
 from dbgpt_ctl.cli.diagnosis.facts import Finding, Rule, Severity, diagnose, rule
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, ReportOutput
 from dbgpt_ctl.cli.output.escaping import defused
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
@@ -32,12 +33,20 @@ _FORMER_CODES = {rules.deregistered_beating.code: "deregistered_still_beating"}
 """The name of a code in the JSON of this command, where it is older than the shared one."""
 
 
+@explained(
+    "ctl db check --registry-db-host db1 --registry-db-user ctl",
+    "ctl db check --env-file prod.env -o json",
+    exit_codes={
+        0: "All is well.",
+        1: "Something is wrong.",
+        3: "No host of the database can be reached.",
+    },
+)
 @takes_database_settings
 def check(settings: DatabaseSettings, *, output: ReportOutput = OutputFormat.TEXT) -> int:
     """Look for problems in the database.
 
-    Checks the schema, clocks, instances that are long dead, and rows that cannot be imported. Writes nothing. Exits
-    with 1 if something is wrong, with 3 if no database host can be reached.
+    Checks the schema, clocks, instances that are long dead, and rows that cannot be imported. Writes nothing.
     """
     from dbgpt_ctl.clock import SystemClock
     from dbgpt_ctl.registry.database.check import inspect_database

@@ -15,6 +15,7 @@ from dbgpt_ctl.cli.commands.db import (
     source_object,
     takes_database_settings,
 )
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, ReportOutput
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, say
 from dbgpt_ctl.errors import NotFound
@@ -26,15 +27,20 @@ CONTEXT_SETTINGS = UNDERSCORES_TOO
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be imported, and write nothing at all.")]
 
 
+@explained(
+    "ctl db import --dry-run --registry-db-host db1 --registry-db-user ctl",
+    "ctl db import --env-file prod.env",
+    exit_codes={
+        4: "The database has no table of DB-GPT's controller.",
+    },
+)
 @takes_database_settings
 def import_(settings: DatabaseSettings, *, dry_run: DryRun = False, output: ReportOutput = OutputFormat.TEXT) -> None:
-    """Import instances from DB-GPT's table.
+    """Import instances from the table of DB-GPT's controller.
 
-    It is the table of DB-GPT's controller, in the same database.
-
-    An instance that is known here already is left alone, and DB-GPT's table is not changed: the import may be repeated.
-    An instance that is healthy there is listed as healthy for one heartbeat timeout: its next heartbeat keeps it so.
-    Exits with 4 without that table.
+    That table is in the same database, and is only read. An instance that the registry knows already stays as it is, so
+    the import can be repeated. An instance that is healthy in the table counts as healthy for one heartbeat timeout:
+    time for its worker to send a heartbeat.
     """
     from dbgpt_ctl.registry.database.import_dbgpt import DBGPT_TABLE, import_instances, read_dbgpt_table
 

@@ -7,6 +7,7 @@ from dbgpt_ctl.cli.commands.db import (
     open_databases,
     takes_database_settings,
 )
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, ReportOutput
 from dbgpt_ctl.cli.output.escaping import defused
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
@@ -14,6 +15,10 @@ from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
 CONTEXT_SETTINGS = UNDERSCORES_TOO
 
 
+@explained(
+    "ctl db upgrade --registry-db-host db1 --registry-db-user ctl",
+    "ctl db upgrade --env-file prod.env",
+)
 @takes_database_settings
 def upgrade(settings: DatabaseSettings, *, output: ReportOutput = OutputFormat.TEXT) -> None:
     """Create the tables of the registry, or add what they lack.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import Host, ModelType, Port, References, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import run_for_each
@@ -17,9 +18,16 @@ from dbgpt_ctl.errors import NotFound
 if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
 
-Remove = Annotated[bool, typer.Option("--remove", help="Also remove it from every list.")]
+Remove = Annotated[bool, typer.Option("--remove", help="Also remove the instances from every list.")]
 
 
+@explained(
+    "ctl models deregister qwen2.5@llm/10.0.0.4:8001",
+    "ctl models list -o name --state unhealthy | xargs ctl models deregister",
+    exit_codes={
+        4: "The only failures are instances that are not known.",
+    },
+)
 @takes_session
 def deregister(
     references: References,
@@ -34,8 +42,6 @@ def deregister(
     """Take instances out of service.
 
     They get no requests until they register again; heartbeats do not bring them back.
-
-    Exits with 4 if all failed instances were not found, else with the code of the first other failure.
     """
     keys = parse_targets(references, model_type, host, port, creates=False)
     with session.client() as client:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.addresses import parse_address
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import ModelType, ResultOutput, references_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import quoted, unescaped
@@ -46,17 +47,29 @@ References = Annotated[list[str] | None, references_argument("--host")]
 Host = Annotated[
     str | None, typer.Option("--host", metavar="HOST", help="All instances on this host, except those of type service.")
 ]
-Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="The reason, shown in lists and events.")]
+Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Reason, shown in lists and events.")]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Also instances of type service: DB-GPT cannot stop or start models there then."),
+    typer.Option(
+        "--force", help="Also drain instances of type service: DB-GPT cannot stop or start models there then."
+    ),
 ]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait until no controller of --address offers it to API servers.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait until no controller of --address offers the instances to API servers.")
+]
 Timeout = Annotated[
-    str, typer.Option("--timeout", metavar="TIME", help="With --wait: timeout of each instance, as in 2m.")
+    str, typer.Option("--timeout", metavar="TIME", help="Longest wait for each instance, as in 2m; goes with --wait.")
 ]
 
 
+@explained(
+    "ctl models drain qwen2.5@llm/10.0.0.4:8001 --reason 'new driver'",
+    "ctl models drain --host 10.0.0.4 --wait",
+    exit_codes={
+        4: "The only failures are instances that are not known.",
+        5: "--wait reached its --timeout.",
+    },
+)
 @takes_session
 def drain(
     references: References = None,
@@ -70,11 +83,11 @@ def drain(
     output: ResultOutput = OutputFormat.TEXT,
     session: Session,
 ) -> int:
-    """Keep new requests from instances until undrain.
+    """Stop new requests to instances.
 
-    What their workers report does not change that. API servers ask the controller before each request, so new requests
-    go to other instances at once. --wait does not wait for requests in progress, which no controller sees. Exits with 5
-    when the --timeout of --wait is over.
+    API servers ask the controller before each request, so new requests go to other instances at once. Requests in
+    progress go on: no controller sees them, and --wait does not wait for their end. Heartbeats and registers of the
+    workers do not end a drain; `ctl models undrain` does.
     """
     text = _parse_reason(reason)
     propagation = Propagation(session, parse_duration("--timeout", timeout)) if wait else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import Host, ModelType, Port, References, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import Flaps, cause_text, state_text
@@ -34,6 +35,13 @@ EVENTS_SHOWN = 5
 _LABEL_WIDTH = 17
 
 
+@explained(
+    "ctl models get qwen2.5@llm/10.0.0.4:8001",
+    "ctl models get qwen2.5 --host 10.0.0.4 --port 8001 -o json",
+    exit_codes={
+        4: "The only failures are instances that are not known.",
+    },
+)
 @takes_session
 def get(
     references: References,
@@ -44,10 +52,7 @@ def get(
     output: ResultOutput = OutputFormat.TEXT,
     session: Session,
 ) -> int:
-    """Show all that is known about instances.
-
-    Exits with 4 if all failed instances were not found, else with the code of the first other failure.
-    """
+    """Show all that is known about instances."""
     keys = parse_targets(references, model_type, host, port, creates=False)
     with session.client() as client:
         found, errors = _read_all(client, keys, session.clock)

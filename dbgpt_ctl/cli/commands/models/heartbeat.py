@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import Host, ModelType, Port, References, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import Outcome, print_outcome, run_for_each
@@ -30,6 +31,13 @@ Every = Annotated[
 ]
 
 
+@explained(
+    "ctl models heartbeat qwen2.5@llm/10.0.0.4:8001",
+    "ctl models heartbeat qwen2.5@llm/10.0.0.4:8001 --every 20s",
+    exit_codes={
+        6: "A heartbeat is refused: the instance was deregistered.",
+    },
+)
 @takes_session
 def heartbeat(
     references: References,
@@ -43,7 +51,7 @@ def heartbeat(
 ) -> int:
     """Send a heartbeat for instances.
 
-    An unknown instance is registered. Exits with 6 when a heartbeat is refused because the instance was deregistered.
+    An unknown instance is registered.
     """
     keys = parse_targets(references, model_type, host, port, creates=True)
     interval = None if every is None else parse_duration("--every", every)

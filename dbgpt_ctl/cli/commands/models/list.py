@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoHeaders, choice, model_argument, output_option, type_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.instances import instance_table
@@ -48,7 +49,7 @@ API_KEYS = (
 WATCH_SECS = 2.0
 
 Name = Annotated[str | None, model_argument("Only this model; without a type: all types of this name.")]
-ModelType = Annotated[str | None, type_option("Only this type: llm, text2vec, reranker, service ...")]
+ModelType = Annotated[str | None, type_option("Only this type, such as llm, text2vec, reranker or service.")]
 HealthyOnly = Annotated[
     bool, typer.Option("--healthy-only", help="Only instances that get requests: healthy and not drained.")
 ]
@@ -66,7 +67,7 @@ SortBy = Annotated[
     str | None,
     typer.Option(
         "--sort-by",
-        help="beat: oldest heartbeat first; state: worst state first. [default: name]",
+        help="Order of the list; beat: oldest heartbeat first, state: worst state first.  [default: name]",
         **choice(SORT_KEYS),
     ),
 ]
@@ -74,7 +75,7 @@ Watch = Annotated[
     bool, typer.Option("--watch", "-w", help="Follow changes until Ctrl-C; on a terminal as a live table, see above.")
 ]
 Every = Annotated[
-    str | None, typer.Option("--every", metavar="TIME", help="With --watch: refresh interval. [default: 2s]")
+    str | None, typer.Option("--every", metavar="TIME", help="With --watch: refresh interval.  [default: 2s]")
 ]
 Output = Annotated[
     OutputFormat,
@@ -85,6 +86,12 @@ Output = Annotated[
 ]
 
 
+@explained(
+    "ctl models list",
+    "ctl models list qwen2.5 --healthy-only -o wide",
+    "ctl models list --state unhealthy -o name",
+    "ctl models list --watch",
+)
 @takes_session
 def list_(
     name: Name = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import ResultOutput  # noqa: TC001 - Typer reads it
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import run_for_each
@@ -18,11 +19,15 @@ LONGEST_AGE_DAYS = 3650
 
 OlderThan = Annotated[
     str | None,
-    typer.Option("--older-than", metavar="TIME", help="Minimum time as unhealthy or deregistered, as in 7d. Required."),
+    typer.Option("--older-than", metavar="TIME", help="Shortest time in that state, as in 7d.  [required]"),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be removed and remove nothing.")]
 
 
+@explained(
+    "ctl models prune --older-than 7d --dry-run",
+    "ctl models prune --older-than 7d",
+)
 @takes_session
 def prune(
     *,
@@ -31,7 +36,7 @@ def prune(
     output: ResultOutput = OutputFormat.TEXT,
     session: Session,
 ) -> int:
-    """Remove old unhealthy and deregistered instances.
+    """Remove instances that are unhealthy or deregistered for long.
 
     They have been in that state for longer than --older-than. Drained instances stay. A worker that returns registers
     its instance again.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import Host, ModelType, Port, References, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import run_for_each
@@ -19,16 +20,20 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
 
 Weight = Annotated[
-    str | None, typer.Option("--weight", metavar="NUMBER", help="Weight of the instance. [default: 1.0]")
+    str | None, typer.Option("--weight", metavar="NUMBER", help="Weight of the instance.  [default: 1.0]")
 ]
 PromptTemplate = Annotated[
     str | None, typer.Option("--prompt-template", metavar="NAME", help="Name of the prompt template.")
 ]
 NoCheckHealthy = Annotated[
-    bool, typer.Option("--no-check-healthy", help="Never unhealthy, however old the last heartbeat is.")
+    bool, typer.Option("--no-check-healthy", help="Count as healthy however old the last heartbeat is.")
 ]
 
 
+@explained(
+    "ctl models register qwen2.5@llm/10.0.0.4:8001",
+    "ctl models register qwen2.5 --host 10.0.0.4 --port 8001 --weight 2",
+)
 @takes_session
 def register(
     references: References,

@@ -124,6 +124,10 @@ class KnownInstance:
     """The API's own object."""
     time: datetime | None = field(default=None, compare=False)
     """The registry's time of the answer; ages count against it."""
+    held_until: datetime | None = field(default=None, compare=False)
+    """It counts as alive only because the registry itself was away; its worker has until this time to send a heartbeat.
+    Reported where one instance is asked for; see `Inventory.held_until` for a list.
+    """
 
     @classmethod
     def read(cls, fields: dict[str, Any], time: datetime | None = None) -> KnownInstance:
@@ -151,7 +155,9 @@ class KnownInstance:
     @classmethod
     def in_answer(cls, answer: Answer) -> KnownInstance:
         """From an answer that holds one `instance`."""
-        return cls.read(answer.fields["instance"], answer.time)
+        known = cls.read(answer.fields["instance"], answer.time)
+        known.held_until = read_time(answer.fields.get("held_until"))
+        return known
 
     @property
     def key(self) -> InstanceKey:

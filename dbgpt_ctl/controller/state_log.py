@@ -1,4 +1,4 @@
-"""The log of instances: one line per change of state, and none per heartbeat."""
+"""The log of instances: one line per change of state or drain, and none per heartbeat."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.events import ABSENT, EXPIRE
+from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRE
 from dbgpt_ctl.errors import VerbNotSupported
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ class StateLog:
 def described(change: Change) -> str:
     """A change as the log has it, after the name of the instance."""
     verb, actor, reason = change.cause
+    if change.cause == DRAIN_ENDED:
+        return f"is not drained any more: the time of the drain is over, it is {change.new}"
     caller = actor.address or actor.kind
     changed = f"is {change.new} (was {change.old})"
     phrases = {

@@ -121,7 +121,6 @@ class RemoteModelRegistry(ModelRegistry):
             return await self._as(actor).heartbeat(sent)
 
     async def get(self, key: InstanceKey) -> Lookup | None:
-        """`held_until` is None: /api/v1 does not report it for one instance."""
         with self._forwarding(), suppress(NotFound):
             return _lookup(await self._client.get(key))
         return None
@@ -259,4 +258,4 @@ def _lookup(known: KnownInstance) -> Lookup:
     facts["last_heartbeat"] = known.last_heartbeat or NEVER
     facts["registered_at"] = known.registered_at or facts["last_heartbeat"]
     instance = ModelInstance(**facts, announced_state=known.state)
-    return Lookup(ListedInstance(instance, known.state, known.drain, known.held), known.time)
+    return Lookup(ListedInstance(instance, known.state, known.drain, known.held), known.time, known.held_until)

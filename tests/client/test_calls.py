@@ -12,7 +12,7 @@ import pytest
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, Registration
 from dbgpt_ctl.errors import ControllerRefused, NotAllowed, NotSupported
 from tests.client.clients import KEY, OBJECT, SENT, VERBS, Controllers, good, problem
-from tests.client.v1_samples import CALLS, KNOWN, NOW, TIME, answers
+from tests.client.v1_samples import CALLS, DRAIN, KNOWN, NOW, TIME, answers
 
 if TYPE_CHECKING:
     from tests.client.clients import Call, MakeCalls
@@ -37,7 +37,7 @@ DELETE_QUERY = (
 REQUESTS = {
     "instances": ("GET", "/api/v1/instances", {"model_name": "qwen@llm", "host": "10.0.0.4", "state": "drained"}),
     "get": ("GET", "/api/v1/instance", {"model_name": "qwen@llm", "host": "10.0.0.4", "port": "8001"}),
-    "drain": ("POST", "/api/v1/drain", KEY._asdict() | {"reason": "why"}),
+    "drain": ("POST", "/api/v1/drain", KEY._asdict() | {"reason": "why", "for_secs": 3600.0}),
     "undrain": ("POST", "/api/v1/undrain", KEY._asdict()),
     "prune": ("POST", "/api/v1/prune", {"older_than_secs": 3600.0, "dry_run": True}),
     "events": (
@@ -169,7 +169,7 @@ def test_an_inventory_of_a_controller_with_v1_is_complete(make_calls: MakeCalls)
     (known,) = inventory.instances
     assert (inventory.complete, inventory.controller, inventory.time) == (True, "http://one", NOW)
     assert (inventory.held_until, inventory.stale_since, inventory.objects) == (NOW, None, [KNOWN])
-    assert (known.state, known.drained_at, known.flaps) == (InstanceState.DRAINED, NOW, 2)
+    assert (known.state, known.drain, known.flaps) == (InstanceState.HEALTHY, DRAIN, 2)
     assert [request.url.path for request in controllers.requests] == ["/api/v1/instances"]
 
 
@@ -193,7 +193,7 @@ def test_an_inventory_of_dbgpts_controller_holds_the_nine_keys(make_calls: MakeC
         ("10.0.0.4", InstanceState.HEALTHY),
         ("other", InstanceState.UNHEALTHY),
     ]
-    facts = ("registered_at", "deregistered_at", "refused_at", "drained_at", "drained_by", "drain_reason")
+    facts = ("registered_at", "deregistered_at", "refused_at", "drain")
     assert [getattr(on_host.instances[0], name) for name in facts] == [None] * len(facts)
     assert controllers.requests[1].url.raw_path == b"/api/controller/models?model_name=qwen%40llm"
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from dbgpt_ctl.client.responses import KnownInstance
+from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
 from dbgpt_ctl.domain.events import ActorKind
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.errors import (
     ControllerFailed,
     ControllerRefused,
@@ -22,7 +22,7 @@ from dbgpt_ctl.errors import (
     NotSupported,
 )
 from tests.client.clients import KEY, OBJECT, SENT, VERBS, Controllers, good, problem
-from tests.client.v1_samples import CALLS, EVENT, KNOWN, NOW, NOWHERE, STATUS, answers
+from tests.client.v1_samples import CALLS, DRAIN, EVENT, KNOWN, NOW, NOWHERE, STATUS, answers
 
 if TYPE_CHECKING:
     from tests.client.clients import Call, MakeCalls
@@ -188,8 +188,8 @@ def test_an_inventory_is_read(make_calls: MakeCalls) -> None:
     (known,) = report.instances
     assert (report.controller, report.time, report.held_until, report.stale_since) == ("http://one", NOW, NOW, None)
     assert report.objects == [KNOWN]
-    assert (known.key, known.state, known.drained_at, known.drained_by) == (KEY, InstanceState.DRAINED, NOW, "10.0.0.9")
-    assert (known.drain_reason, known.flaps, known.removed, known.registered_at) == ("why", 2, False, NOW)
+    assert (known.key, known.state, known.drain, known.routable) == (KEY, InstanceState.HEALTHY, DRAIN, False)
+    assert (known.flaps, known.removed, known.registered_at) == (2, False, NOW)
     assert (known.object, known.time, known.last_heartbeat) == (KNOWN, NOW, known.last_heartbeat)
 
 
@@ -197,14 +197,14 @@ def test_the_other_answers_of_v1_are_read(make_calls: MakeCalls) -> None:
     outcomes = {
         verb: make_calls("http://one", CALLS[verb], handler=Controllers(one=answers(verb)))[0] for verb in CALLS
     }
-    assert outcomes["get"].key == KEY
-    assert (outcomes["drain"].instance.state, outcomes["undrain"].durable) == (InstanceState.DRAINED, True)
+    assert (outcomes["get"].key, outcomes["get"].held_until) == (KEY, NOW)
+    assert (outcomes["drain"].instance.drain, outcomes["undrain"].durable) == (DRAIN, True)
     assert outcomes["prune"] == [KEY]
     page = outcomes["events"]
     assert (page.stream, page.last_id, page.missed, page.objects) == ("s", 7, True, [EVENT])
     (event,) = page.events
     assert (event.id, event.change.time, event.change.key) == (7, NOW, KEY)
-    assert (event.change.old, event.change.new) == ("healthy", "drained")
+    assert (event.change.old, event.change.new, event.change.drained) == ("healthy", "healthy", True)
     assert (event.change.cause.verb, event.change.cause.reason) == ("drain", "why")
     assert (event.change.cause.actor.kind, event.change.cause.actor.address) == (ActorKind.OPERATOR, "10.0.0.9")
     status = outcomes["status"]
@@ -214,7 +214,10 @@ def test_the_other_answers_of_v1_are_read(make_calls: MakeCalls) -> None:
         "mariadb",
         "db1/dbgpt",
     )
-    assert (status.models["qwen@llm"][InstanceState.DEREGISTERED], status.watchers, status.last_event_id) == (4, 5, 7)
+    assert status.models == {
+        "qwen@llm": ModelCounts(healthy=1, unhealthy=2, deregistered=4, routable=1, drained=3, unhealthy_drained=2)
+    }
+    assert (status.watchers, status.last_event_id) == (5, 7)
     assert status.object == STATUS
 
 
@@ -269,16 +272,30 @@ def test_other_refusals_of_v1_are_those_of_every_call(make_calls: MakeCalls, ver
 
 
 @pytest.mark.parametrize(
-    ("healthy", "enabled", "state"),
+    ("healthy", "enabled", "state", "drain"),
     [
-        (True, True, InstanceState.HEALTHY),
-        (True, False, InstanceState.DRAINED),
-        (False, True, InstanceState.UNHEALTHY),
-        (False, False, InstanceState.UNHEALTHY),
+        (True, True, InstanceState.HEALTHY, None),
+        (True, False, InstanceState.HEALTHY, DrainFacts()),
+        (False, True, InstanceState.UNHEALTHY, None),
+        (False, False, InstanceState.UNHEALTHY, DrainFacts()),
     ],
 )
-def test_the_state_that_the_nine_keys_show(healthy: bool, enabled: bool, state: InstanceState) -> None:
-    assert KnownInstance.read(OBJECT | {"healthy": healthy, "enabled": enabled}).state is state
+def test_the_state_and_the_drain_that_the_nine_keys_show(
+    healthy: bool, enabled: bool, state: InstanceState, drain: DrainFacts | None
+) -> None:
+    known = KnownInstance.read(OBJECT | {"healthy": healthy, "enabled": enabled})
+    assert (known.state, known.drain, known.routable) == (state, drain, healthy and enabled)
+
+
+def test_the_counts_of_instances() -> None:
+    facts = [("healthy", True), ("healthy", False), ("unhealthy", True), ("unhealthy", False), ("deregistered", False)]
+    instances = [
+        KnownInstance.read(OBJECT | {"healthy": state == "healthy", "enabled": enabled, "state": state})
+        for state, enabled in facts
+    ]
+    assert ModelCounts.of(instances) == ModelCounts(
+        healthy=2, unhealthy=2, deregistered=1, routable=1, drained=3, unhealthy_drained=1
+    )
 
 
 def test_a_heartbeat_without_an_offset_is_in_this_hosts_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:

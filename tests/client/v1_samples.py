@@ -7,18 +7,20 @@ from typing import Any
 
 import httpx
 
+from dbgpt_ctl.domain.instance import DrainFacts
 from tests.client.clients import KEY, OBJECT, problem
 
 TIME = "2026-01-02T03:04:05.678901+00:00"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+DRAIN = DrainFacts(NOW, "10.0.0.9", "why", NOW + timedelta(hours=1))
 KNOWN = OBJECT | {
-    "state": "drained",
+    "enabled": False,
+    "state": "healthy",
+    "routable": False,
+    "drain": {"since": TIME, "by": "10.0.0.9", "reason": "why", "until": "2026-01-02T04:04:05.678901+00:00"},
     "registered_at": TIME,
     "deregistered_at": None,
     "refused_at": None,
-    "drained_at": TIME,
-    "drained_by": "10.0.0.9",
-    "drain_reason": "why",
     "flaps": 2,
     "removed": False,
     "of a newer release": 1,
@@ -28,7 +30,8 @@ EVENT = {
     "time": TIME,
     **KEY._asdict(),
     "old": "healthy",
-    "new": "drained",
+    "new": "healthy",
+    "drained": True,
     "verb": "drain",
     "actor": "operator",
     "address": "10.0.0.9",
@@ -42,15 +45,25 @@ STATUS = {
     "settings": {"heartbeat_interval_secs": 20, "heartbeat_timeout_secs": 60, "max_instances": 9},
     "stale_since": None,
     "held_until": TIME,
-    "models": [{"model_name": "qwen@llm", "healthy": 1, "unhealthy": 2, "drained": 3, "deregistered": 4}],
+    "models": [
+        {
+            "model_name": "qwen@llm",
+            "healthy": 1,
+            "unhealthy": 2,
+            "deregistered": 4,
+            "routable": 1,
+            "drained": 3,
+            "unhealthy_drained": 2,
+        }
+    ],
     "watchers": 5,
     "last_event_id": 7,
 }
 ANSWERS: dict[str, Any] = {
     "instances": {"version": 1, "time": TIME, "stale_since": None, "held_until": TIME, "instances": [KNOWN]},
-    "get": {"version": 1, "time": TIME, "instance": KNOWN},
-    "drain": {"version": 1, "instance": KNOWN, "durable": True},
-    "undrain": {"version": 1, "instance": KNOWN, "durable": True},
+    "get": {"version": 1, "time": TIME, "held_until": TIME, "instance": KNOWN},
+    "drain": {"version": 1, "time": TIME, "held_until": TIME, "instance": KNOWN, "durable": True},
+    "undrain": {"version": 1, "time": TIME, "held_until": TIME, "instance": KNOWN, "durable": True},
     "prune": {"version": 1, "dry_run": True, "instances": [KEY._asdict()]},
     "events": {"version": 1, "stream": "s", "last_id": 7, "missed": True, "events": [EVENT]},
     "status": STATUS,
@@ -58,7 +71,7 @@ ANSWERS: dict[str, Any] = {
 CALLS: dict[str, Any] = {
     "instances": lambda client: client.instances("qwen@llm", host="10.0.0.4", state="drained"),
     "get": lambda client: client.get(KEY),
-    "drain": lambda client: client.drain(KEY, reason="why"),
+    "drain": lambda client: client.drain(KEY, reason="why", duration=timedelta(hours=1)),
     "undrain": lambda client: client.undrain(KEY),
     "prune": lambda client: client.prune(timedelta(hours=1), dry_run=True),
     "events": lambda client: client.events(after=3, since=NOW, model_name="qwen@llm", host="10.0.0.4", port=1, limit=9),

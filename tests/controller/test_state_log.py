@@ -13,7 +13,7 @@ import pytest
 
 from dbgpt_ctl.controller import state_log
 from dbgpt_ctl.controller.state_log import StateLog, described
-from dbgpt_ctl.domain.events import ABSENT, EXPIRED, HOUSEKEEPING, Actor, ActorKind, Cause, Change
+from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRED, HOUSEKEEPING, Actor, ActorKind, Cause, Change
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable, VerbNotSupported
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -53,12 +53,12 @@ def wait_for_log(caplog: pytest.LogCaptureFixture, text: str) -> None:
         ("deregistered", "healthy", Cause("register", WORKER), "registered by 10.0.0.4"),
         (ABSENT, "healthy", Cause("heartbeat", WORKER), "is healthy: new, by a heartbeat from 10.0.0.4"),
         ("unhealthy", "healthy", Cause("heartbeat", WORKER), "is healthy (was unhealthy)"),
-        ("unhealthy", "drained", Cause("heartbeat", WORKER), "is drained (was unhealthy)"),
         ("healthy", "deregistered", Cause("deregister", WORKER), "deregistered by 10.0.0.4"),
         ("healthy", ABSENT, Cause("deregister", OPERATOR), "removed by 10.0.0.9"),
-        ("healthy", "drained", Cause("drain", OPERATOR, "new drivers"), "drained by 10.0.0.9: new drivers"),
-        ("healthy", "drained", Cause("drain", OPERATOR), "drained by 10.0.0.9"),
-        ("drained", "unhealthy", Cause("undrain", OPERATOR), "undrained by 10.0.0.9, it is unhealthy"),
+        ("healthy", "healthy", Cause("drain", OPERATOR, "new drivers"), "drained by 10.0.0.9: new drivers"),
+        ("unhealthy", "unhealthy", Cause("drain", OPERATOR), "drained by 10.0.0.9"),
+        ("unhealthy", "unhealthy", Cause("undrain", OPERATOR), "undrained by 10.0.0.9, it is unhealthy"),
+        ("healthy", "healthy", DRAIN_ENDED, "is not drained any more: the time of the drain is over, it is healthy"),
         ("unhealthy", ABSENT, Cause("prune", OPERATOR), "pruned by 10.0.0.9"),
         ("unhealthy", ABSENT, Cause("prune", HOUSEKEEPING), "pruned by housekeeping"),
         (
@@ -67,7 +67,7 @@ def wait_for_log(caplog: pytest.LogCaptureFixture, text: str) -> None:
             EXPIRED,
             "is unhealthy since 2026-01-02T03:04:05+00:00: its last heartbeat is too old",
         ),
-        ("healthy", "drained", Cause("a later verb", OPERATOR), "is drained (was healthy)"),
+        ("healthy", "unhealthy", Cause("a later verb", OPERATOR), "is unhealthy (was healthy)"),
     ],
 )
 def test_a_line_names_the_change_and_its_caller(old: str, new: str, cause: Cause, line: str) -> None:

@@ -8,20 +8,34 @@ import pytest
 
 from dbgpt_ctl.domain.instance import (
     FUTURE_TOLERANCE,
+    DrainFacts,
     InstanceKey,
     InstanceState,
     ListedInstance,
     ModelInstance,
     Registration,
 )
-from tests.domain.instances import DEREGISTERED, DISABLED, EXPIRED, HEALTHY, KEY, LATER, SENT, TIMEOUT, TOMBSTONE
+from tests.domain.instances import (
+    DEREGISTERED,
+    DISABLED,
+    DRAINED,
+    DRAINED_FOR_30_S,
+    EXPIRED,
+    HEALTHY,
+    KEY,
+    LATER,
+    SENT,
+    TIMEOUT,
+    TOMBSTONE,
+)
 from tests.support.clock import START
 
 
 def test_the_first_call_stores_all_facts_as_sent() -> None:
     sent = Registration(KEY, weight=2.5, check_healthy=False, enabled=False, prompt_template="chat")
     first = ModelInstance.first(sent, START)
-    assert first == ModelInstance(KEY, 2.5, False, False, "chat", START, START, announced_state=InstanceState.DRAINED)
+    assert first == ModelInstance(KEY, 2.5, False, "chat", START, START, drain=DrainFacts())
+    assert ModelInstance.first(sent._replace(enabled=True), START) == first._replace(drain=None)
 
 
 def test_a_later_register_updates_weight_template_and_heartbeat_only() -> None:
@@ -64,22 +78,46 @@ def test_a_repeated_deregister_keeps_the_first_time() -> None:
     assert again.deregistered(LATER + TIMEOUT, remove=False).removed
 
 
-def test_a_drain_keeps_its_first_time_and_takes_the_last_reason() -> None:
-    drained = HEALTHY.drained(LATER, by="192.0.2.7", reason="disk")
-    assert (drained.enabled, drained.drained_at, drained.drained_by) == (False, LATER, "192.0.2.7")
-    assert drained.drained(LATER + TIMEOUT, by="192.0.2.8", reason=None) is drained
-    again = drained.drained(LATER + TIMEOUT, by="192.0.2.8", reason="board")
-    assert (again.drained_at, again.drained_by, again.drain_reason) == (LATER, "192.0.2.8", "board")
+def test_a_drain_keeps_its_begin_and_takes_the_last_reason() -> None:
+    drained = HEALTHY.drained(LATER, by="192.0.2.7", reason="disk", until=None)
+    assert drained == HEALTHY._replace(drain=DrainFacts(LATER, "192.0.2.7", "disk", None))
+    assert drained.drained(LATER + TIMEOUT, by="192.0.2.8", reason=None, until=None) is drained
+    again = drained.drained(LATER + TIMEOUT, by="192.0.2.8", reason="board", until=None)
+    assert again.drain == DrainFacts(LATER, "192.0.2.8", "board", None)
     assert again.undrained() == HEALTHY
     assert HEALTHY.undrained() is HEALTHY
 
 
-def test_a_drain_of_an_instance_that_came_disabled_has_no_time() -> None:
-    assert DISABLED.drained(LATER, by=None, reason="disk").drained_at is None
+def test_another_drain_replaces_the_end() -> None:
+    end = LATER + TIMEOUT
+    for_a_time = DRAINED.drained(LATER, by="192.0.2.8", reason=None, until=end)
+    assert for_a_time.drain == DrainFacts(START, "192.0.2.8", "disk", end)
+    longer = for_a_time.drained(LATER, by="192.0.2.9", reason=None, until=end + TIMEOUT)
+    assert longer.drain == DrainFacts(START, "192.0.2.9", "disk", end + TIMEOUT)
+    assert longer.drained(LATER, by="192.0.2.9", reason=None, until=None).drain == DrainFacts(
+        START, "192.0.2.9", "disk"
+    )
+
+
+def test_a_drain_is_over_from_its_end_on() -> None:
+    end = START + timedelta(seconds=30)
+    assert DRAINED_FOR_30_S.drain_at(end - timedelta.resolution) == DRAINED_FOR_30_S.drain
+    assert DRAINED_FOR_30_S.drain_at(end) is None
+    assert DRAINED.drain_at(end) == DRAINED.drain
+    assert HEALTHY.drain_at(end) is None
+
+
+def test_a_drain_after_the_end_of_one_is_a_new_one() -> None:
+    end = START + timedelta(seconds=30)
+    assert DRAINED_FOR_30_S.drained(end, by=None, reason=None, until=None).drain == DrainFacts(end)
+
+
+def test_a_drain_of_an_instance_that_came_disabled_has_no_begin() -> None:
+    assert DISABLED.drained(LATER, by=None, reason="disk", until=None).drain == DrainFacts(None, None, "disk", None)
 
 
 def test_a_heartbeat_and_a_register_keep_every_fact_of_a_drain() -> None:
-    drained = HEALTHY.drained(LATER, by="192.0.2.7", reason="disk")._replace(flaps=3, refused_at=START)
+    drained = DRAINED_FOR_30_S._replace(flaps=3, refused_at=START)
     assert drained.with_heartbeat(LATER) == drained._replace(last_heartbeat=LATER)
     assert drained.registered(SENT, LATER) == drained._replace(last_heartbeat=LATER, refused_at=None)
 
@@ -90,8 +128,13 @@ def test_a_removed_instance_that_comes_back_is_new() -> None:
 
 
 @pytest.mark.parametrize("state", InstanceState)
-def test_healthy_on_the_wire_means_a_fresh_heartbeat(state: InstanceState) -> None:
-    assert ListedInstance(HEALTHY, state).beats is (state in {"healthy", "drained"})
+@pytest.mark.parametrize("drain", [None, DrainFacts()])
+def test_healthy_on_the_wire_means_a_fresh_heartbeat_and_routable_also_not_drained(
+    state: InstanceState, drain: DrainFacts | None
+) -> None:
+    listed = ListedInstance(HEALTHY, state, drain)
+    assert listed.beats is (state == "healthy")
+    assert listed.routable is (state == "healthy" and drain is None)
 
 
 def test_an_identity_is_compared_exactly_and_sorted_by_name_host_and_port() -> None:

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from dbgpt_ctl.domain.events import EXPIRED as BY_EXPIRY
-from dbgpt_ctl.domain.events import OPERATOR, WORKER, Actor, ActorKind, Cause
-from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
+from dbgpt_ctl.domain.events import EXPIRY, OPERATOR, WORKER, Actor, ActorKind, Cause
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceState, ModelInstance
 from dbgpt_ctl.domain.lifecycle import (
     Command,
     Deregister,
@@ -24,7 +24,19 @@ from dbgpt_ctl.domain.lifecycle import (
     tombstone_since,
 )
 from dbgpt_ctl.domain.registry_outage import Hold, Pulse
-from tests.domain.instances import DEREGISTERED, DISABLED, EXPIRED, HEALTHY, KEY, LATER, SENT, TIMEOUT, TOMBSTONE
+from tests.domain.instances import (
+    DEREGISTERED,
+    DISABLED,
+    DRAINED,
+    DRAINED_FOR_30_S,
+    EXPIRED,
+    HEALTHY,
+    KEY,
+    LATER,
+    SENT,
+    TIMEOUT,
+    TOMBSTONE,
+)
 from tests.support.clock import START
 
 MICRO = timedelta(microseconds=1)
@@ -40,10 +52,10 @@ FIRST = ModelInstance.first(SENT, LATER)
         (HEALTHY, TIMEOUT, "healthy"),
         (HEALTHY, TIMEOUT + MICRO, "unhealthy"),
         (HEALTHY, -TIMEOUT, "healthy"),
-        (DISABLED, TIMEOUT, "drained"),
+        (DISABLED, TIMEOUT, "healthy"),
         (DISABLED, TIMEOUT + MICRO, "unhealthy"),
         (HEALTHY._replace(check_healthy=False), 99 * TIMEOUT, "healthy"),
-        (DISABLED._replace(check_healthy=False), 99 * TIMEOUT, "drained"),
+        (DISABLED._replace(check_healthy=False), 99 * TIMEOUT, "healthy"),
         (DEREGISTERED, timedelta(), "deregistered"),
         (DISABLED._replace(deregistered_at=LATER), 99 * TIMEOUT, "deregistered"),
     ],
@@ -75,13 +87,20 @@ def test_silence_expires_only_an_instance_with_a_heartbeat_to_miss(instance: Mod
         (DISABLED, False),
         (DEREGISTERED, True),
         (DEREGISTERED.with_heartbeat(LATER + TIMEOUT), False),
-        (DEREGISTERED.drained(LATER, by=None, reason=None), False),
-        (TOMBSTONE._replace(enabled=False), True),
+        (DRAINED, False),
+        (DRAINED_FOR_30_S, True),
+        (DEREGISTERED._replace(drain=DRAINED.drain), False),
+        (DEREGISTERED._replace(drain=DRAINED_FOR_30_S.drain), True),
+        (TOMBSTONE._replace(drain=DRAINED.drain), True),
     ],
 )
 def test_what_is_long_gone(instance: ModelInstance, *, gone: bool) -> None:
-    assert is_long_gone(instance, LATER + timedelta(seconds=1)) is gone
-    assert not is_long_gone(instance, START)
+    """A drain keeps an instance until its end."""
+    now = START + timedelta(seconds=30)
+    assert is_long_gone(instance, LATER + timedelta(seconds=1), now) is gone
+    assert not is_long_gone(instance, START, now)
+    if instance.drain is not None and not instance.removed:
+        assert not is_long_gone(instance, LATER + timedelta(seconds=1), now - MICRO)
 
 
 def test_a_tombstone_lasts_for_one_timeout_after_the_last_heartbeat_that_it_refused() -> None:
@@ -117,22 +136,30 @@ def evaluation(now: datetime, pulse: Pulse | None = None) -> Evaluation:
     ("before", "after", "expected"),
     [
         pytest.param(None, HEALTHY, [("absent", "healthy")], id="new"),
-        pytest.param(None, DISABLED, [("absent", "drained")], id="new and disabled"),
+        pytest.param(None, DISABLED, [("absent", "healthy,drained")], id="new and disabled"),
         pytest.param(HEALTHY, HEALTHY.with_heartbeat(LATER), [], id="a heartbeat"),
-        pytest.param(HEALTHY, HEALTHY.drained(LATER, by=None, reason=None), [("healthy", "drained")], id="drain"),
-        pytest.param(DISABLED, DISABLED.undrained(), [("drained", "healthy")], id="undrain"),
+        pytest.param(HEALTHY, DRAINED, [("healthy", "healthy,drained")], id="drain"),
+        pytest.param(DRAINED, DRAINED_FOR_30_S, [("healthy", "healthy,drained")], id="another end of a drain"),
+        pytest.param(
+            DRAINED,
+            DRAINED.drained(LATER, by=None, reason="board", until=None),
+            [("healthy", "healthy,drained")],
+            id="another reason of a drain",
+        ),
+        pytest.param(DRAINED, DRAINED.with_heartbeat(LATER), [], id="a heartbeat of a drained one"),
+        pytest.param(DISABLED, DISABLED.undrained(), [("healthy", "healthy")], id="undrain"),
         pytest.param(HEALTHY, DEREGISTERED, [("healthy", "deregistered")], id="deregister"),
         pytest.param(DEREGISTERED, DEREGISTERED.with_heartbeat(LATER), [], id="a refused heartbeat"),
         pytest.param(
             DEREGISTERED,
-            DEREGISTERED.drained(LATER, by=None, reason=None),
-            [("deregistered", "deregistered")],
+            DEREGISTERED._replace(drain=DRAINED.drain),
+            [("deregistered", "deregistered,drained")],
             id="drain of a deregistered one",
         ),
         pytest.param(DEREGISTERED, TOMBSTONE, [("deregistered", "absent")], id="removal"),
         pytest.param(TOMBSTONE, TOMBSTONE.with_heartbeat(LATER), [], id="a heartbeat of a removed one"),
         pytest.param(TOMBSTONE, TOMBSTONE.registered(SENT, LATER), [("absent", "healthy")], id="back"),
-        pytest.param(TOMBSTONE, DISABLED, [("absent", "drained")], id="back, and disabled"),
+        pytest.param(TOMBSTONE, DISABLED, [("absent", "healthy,drained")], id="back, and disabled"),
         pytest.param(EXPIRED, EXPIRED.with_heartbeat(LATER), [("unhealthy", "healthy")], id="a heartbeat after expiry"),
         pytest.param(EXPIRED, None, [("unhealthy", "absent")], id="pruned"),
         pytest.param(TOMBSTONE, None, [], id="a tombstone forgotten"),
@@ -143,7 +170,7 @@ def test_the_changes_of_a_command(
     before: ModelInstance | None, after: ModelInstance | None, expected: list[tuple[str, str]]
 ) -> None:
     announced, changes = evaluation(LATER).announce_command(before, after, CAUSE)
-    assert [(change.old, change.new) for change in changes] == expected
+    assert [(change.old, f"{change.new},drained" if change.drained else change.new) for change in changes] == expected
     assert all((change.time, change.key, change.cause) == (LATER, KEY, CAUSE) for change in changes)
     if after is None:
         assert announced is None
@@ -157,7 +184,7 @@ def test_a_command_without_a_change_makes_no_new_facts() -> None:
 
 def test_a_drain_of_an_unhealthy_instance_is_announced() -> None:
     late = evaluation(START + 2 * TIMEOUT)
-    drained = EXPIRED.drained(late.now, by=None, reason="disk")
+    drained = EXPIRED.drained(late.now, by=None, reason="disk", until=None)
     announced, (change,) = late.announce_command(EXPIRED, drained, Cause("drain", OPERATOR, "disk"))
     assert (change.old, change.new, change.cause.reason) == ("unhealthy", "unhealthy", "disk")
     assert announced == drained
@@ -165,9 +192,9 @@ def test_a_drain_of_an_unhealthy_instance_is_announced() -> None:
 
 @pytest.mark.parametrize("instance", [HEALTHY, DISABLED])
 def test_an_expiry_is_counted(instance: ModelInstance) -> None:
-    after, (change,) = evaluation(START + 2 * TIMEOUT).announce_expiry(instance)
+    after, (change,) = evaluation(START + 2 * TIMEOUT).announce(instance)
     assert after == instance._replace(announced_state=InstanceState.UNHEALTHY, flaps=1)
-    assert (change.old, change.new) == (instance.announced_state, "unhealthy")
+    assert (change.old, change.new, change.drained) == ("healthy", "unhealthy", instance is DISABLED)
     assert (change.time, change.key, change.cause) == (START + TIMEOUT, KEY, BY_EXPIRY)
 
 
@@ -189,10 +216,10 @@ def test_an_expiry_is_announced_once(instance: ModelInstance, age: timedelta, *,
 def test_an_expiry_is_announced_at_the_time_when_the_heartbeat_got_too_old() -> None:
     late = evaluation(START + 2 * TIMEOUT)
     assert late.is_expiry_unannounced(HEALTHY)
-    announced, (change,) = late.announce_expiry(HEALTHY)
+    announced, (change,) = late.announce(HEALTHY)
     assert (change.time, announced) == (START + TIMEOUT, EXPIRED)
-    assert late.announce_expiry(announced) == (announced, [])
-    assert evaluation(START + TIMEOUT).announce_expiry(HEALTHY) == (HEALTHY, [])
+    assert late.announce(announced) == (announced, [])
+    assert evaluation(START + TIMEOUT).announce(HEALTHY) == (HEALTHY, [])
 
 
 def test_while_states_are_held_no_expiry_is_announced() -> None:
@@ -200,7 +227,8 @@ def test_while_states_are_held_no_expiry_is_announced() -> None:
     held = evaluation(START + 2 * TIMEOUT, pulse)
     assert held.hold is not None
     assert held.state_of(HEALTHY) is InstanceState.HEALTHY
-    assert held.announce_expiry(HEALTHY) == (HEALTHY, [])
+    assert held.announce(HEALTHY) == (HEALTHY, [])
+    assert held.announce(DRAINED_FOR_30_S)[0] == HEALTHY, "a drain ends all the same"
     assert held.expires_at(HEALTHY) == START + 3 * TIMEOUT, "when the hold ends"
     assert held.expires_before == START - TIMEOUT, "older heartbeats had expired before the outage"
 
@@ -215,6 +243,67 @@ def test_held_is_an_instance_whose_own_heartbeat_is_too_old() -> None:
     held = [now.listed(instance).held for instance in (HEALTHY, beating, unchecked, expired, deregistered)]
     assert held == [True, False, False, False, False]
     assert not evaluation(START, None).listed(HEALTHY).held
+
+
+@pytest.mark.parametrize(
+    ("seconds", "instance", "expected"),
+    [
+        pytest.param(29.999999, DRAINED_FOR_30_S, [], id="not over yet"),
+        pytest.param(30, DRAINED_FOR_30_S, [(30, "healthy", "healthy", "undrain")], id="over"),
+        pytest.param(
+            61,
+            DRAINED_FOR_30_S,
+            [(30, "healthy", "healthy", "undrain"), (60, "healthy", "unhealthy", "expire")],
+            id="over, then expired",
+        ),
+        pytest.param(
+            90,
+            DRAINED._replace(drain=DrainFacts(until=START + timedelta(seconds=70))),
+            [(60, "healthy", "unhealthy,drained", "expire"), (70, "unhealthy", "unhealthy", "undrain")],
+            id="expired, then over",
+        ),
+        pytest.param(
+            61,
+            DRAINED._replace(drain=DrainFacts(until=START + TIMEOUT)),
+            [(60, "healthy", "healthy", "undrain"), (60, "healthy", "unhealthy", "expire")],
+            id="over while its heartbeat was fresh for the last time",
+        ),
+        pytest.param(
+            61,
+            DEREGISTERED._replace(drain=DRAINED_FOR_30_S.drain),
+            [(30, "deregistered", "deregistered", "undrain")],
+            id="of a deregistered one",
+        ),
+        pytest.param(61, TOMBSTONE._replace(drain=DRAINED_FOR_30_S.drain), [], id="of a removed one"),
+    ],
+)
+def test_the_end_of_a_drain_is_announced_once_with_its_time_and_in_order_of_time(
+    seconds: float, instance: ModelInstance, expected: list[tuple[float, str, str, str]]
+) -> None:
+    late = evaluation(START + timedelta(seconds=seconds))
+    announced, changes = late.announce(instance)
+    assert [
+        (
+            (change.time - START).total_seconds(),
+            change.old,
+            f"{change.new},drained" if change.drained else change.new,
+            change.cause.verb,
+        )
+        for change in changes
+    ] == expected
+    assert all(change.cause.actor == EXPIRY for change in changes)
+    assert late.announce(announced) == (announced, [])
+    assert (announced is instance) is (not expected)
+
+
+def test_the_next_deadline_is_the_expiry_or_the_end_of_the_drain() -> None:
+    at_start = evaluation(START)
+    assert at_start.next_deadline(HEALTHY) == START + TIMEOUT
+    assert at_start.next_deadline(DRAINED) == START + TIMEOUT
+    assert at_start.next_deadline(DRAINED_FOR_30_S) == START + timedelta(seconds=30)
+    assert at_start.next_deadline(EXPIRED._replace(drain=DRAINED_FOR_30_S.drain)) == START + timedelta(seconds=30)
+    assert at_start.next_deadline(EXPIRED) is None
+    assert at_start.next_deadline(TOMBSTONE._replace(drain=DRAINED_FOR_30_S.drain)) is None
 
 
 def test_a_command_is_announced_with_the_state_at_the_time() -> None:
@@ -251,9 +340,16 @@ def test_a_command_is_announced_with_the_state_at_the_time() -> None:
         pytest.param(
             Drain(KEY, "disk", SOMEBODY),
             HEALTHY,
-            HEALTHY.drained(LATER, by="192.0.2.7", reason="disk"),
+            HEALTHY.drained(LATER, by="192.0.2.7", reason="disk", until=None),
             True,
             id="drain",
+        ),
+        pytest.param(
+            Drain(KEY, "disk", SOMEBODY, TIMEOUT),
+            HEALTHY,
+            HEALTHY.drained(LATER, by="192.0.2.7", reason="disk", until=LATER + TIMEOUT),
+            True,
+            id="drain for a time",
         ),
         pytest.param(Undrain(KEY), None, None, False, id="undrain an unknown one"),
         pytest.param(Undrain(KEY), TOMBSTONE, None, False, id="undrain a removed one"),

@@ -110,9 +110,16 @@ async def only(registry: ModelRegistry) -> ListedInstance:
 async def states(
     registry: ModelRegistry, model_name: str | None = None, *, healthy_only: bool = False
 ) -> list[tuple[str, str]]:
-    """Each listed instance as its reference and state."""
+    """Each listed instance as its reference and state, with ",drained" if it is drained."""
     listing = await registry.list(model_name, healthy_only=healthy_only)
-    return [(str(entry.instance.key), str(entry.state)) for entry in listing.entries]
+    return [
+        (str(entry.instance.key), with_drain(entry.state, drained=entry.drain is not None)) for entry in listing.entries
+    ]
+
+
+def with_drain(state: str, *, drained: bool) -> str:
+    """As tables show it."""
+    return f"{state},drained" if drained else str(state)
 
 
 async def changes(registry: ModelRegistry, *, after: int | None = None) -> list[Change]:
@@ -121,5 +128,8 @@ async def changes(registry: ModelRegistry, *, after: int | None = None) -> list[
 
 
 async def transitions(registry: ModelRegistry) -> list[tuple[str, str, str]]:
-    """Each event as its old state, new state and verb."""
-    return [(change.old, change.new, change.cause.verb) for change in await changes(registry)]
+    """Each event as its old state, its new state with ",drained" if it is drained then, and its verb."""
+    return [
+        (change.old, with_drain(change.new, drained=change.drained), change.cause.verb)
+        for change in await changes(registry)
+    ]

@@ -21,6 +21,8 @@ class Act(NamedTuple):
     verb: Verb
     sent: Registration
     reason: str | None = None
+    secs: float | None = None
+    """How long a drain lasts; None: without an end."""
 
 
 class ModelEvent(NamedTuple):
@@ -33,6 +35,16 @@ class ModelEvent(NamedTuple):
     verb: str
     actor: str
     reason: str | None = None
+    drained: bool = False
+
+
+@dataclass(frozen=True)
+class ModelDrain:
+    """One drain, without its caller."""
+
+    since: datetime | None
+    reason: str | None
+    until: datetime | None
 
 
 @dataclass
@@ -41,14 +53,12 @@ class Row:
 
     weight: float
     check: bool
-    enabled: bool
     template: str | None
     heartbeat: datetime
     deregistered: datetime | None = None
     removed: bool = False
     last_refusal: datetime | None = None
-    drained_at: datetime | None = None
-    reason: str | None = None
+    drain: ModelDrain | None = None
     announced: str = "absent"
     flaps: int = 0
 
@@ -61,6 +71,7 @@ class PlainModel:
         self.most = most
         self.rows: dict[InstanceKey, Row] = {}
         self.events: list[ModelEvent] = []
+        self.ended_drains = 0
 
     def do(self, act: Act, now: datetime) -> object:
         """The answer: None or a boolean, or FULL."""
@@ -68,11 +79,11 @@ class PlainModel:
         if key in self.rows and self.forgotten(self.rows[key], now):
             del self.rows[key]
         if key in self.rows:
-            self.announce_expiry(key, now)
-        enabled = self.rows[key].enabled if key in self.rows else True
+            self.announce_time(key, now)
+        drain = self.rows[key].drain if key in self.rows else None
         answer = self.answer(act, self.rows.get(key), now)
         if key in self.rows:
-            self.announce(act, self.rows[key], now, enabled=enabled)
+            self.announce(act, self.rows[key], now, drain)
         return answer
 
     def answer(self, act: Act, row: Row | None, now: datetime) -> object:
@@ -84,7 +95,8 @@ class PlainModel:
             return FULL
         if row is None or (row.removed and act.verb == "register"):
             sent = act.sent
-            self.rows[sent.key] = Row(sent.weight, sent.check_healthy, sent.enabled, sent.prompt_template, now)
+            drain = None if sent.enabled else ModelDrain(None, None, None)
+            self.rows[sent.key] = Row(sent.weight, sent.check_healthy, sent.prompt_template, now, drain=drain)
             return None if act.verb == "register" else True
         return self.heartbeat_or_register(row, act, now)
 
@@ -92,37 +104,54 @@ class PlainModel:
         if row is None or row.removed:
             return False
         if act.verb == "undrain":
-            row.enabled, row.drained_at, row.reason = True, None, None
+            row.drain = None
             return True
-        if row.enabled:
-            row.enabled, row.drained_at, row.reason = False, now, act.reason
-        elif act.reason is not None:
-            row.reason = act.reason
+        before = row.drain or ModelDrain(now, None, None)
+        until = None if act.secs is None else now + timedelta(seconds=act.secs)
+        row.drain = ModelDrain(before.since, act.reason or before.reason, until)
         return True
 
-    def announce_expiry(self, key: InstanceKey, now: datetime) -> None:
-        """Announces the expiry of an instance that was announced as alive, and whose heartbeat is too old."""
+    def announce_time(self, key: InstanceKey, now: datetime) -> None:
+        """Announces the expiry of an instance that was announced as alive, and whose heartbeat is too old, and the end
+        of its drain, whichever came first.
+        """
         row = self.rows[key]
-        if row.announced in {"healthy", "drained"} and self.state(row, now) == "unhealthy":
-            self.events.append(
-                ModelEvent(key, row.heartbeat + self.timeout, row.announced, "unhealthy", "expire", "expiry")
-            )
+        expired_at = row.heartbeat + self.timeout
+        expires = row.announced == "healthy" and self.state(row, now) == "unhealthy"
+        if expires and self.is_over(row, expired_at):
+            self.end_drain(key, row)
+        if expires:
+            drained = row.drain is not None
+            self.events.append(ModelEvent(key, expired_at, "healthy", "unhealthy", "expire", "expiry", None, drained))
             row.announced, row.flaps = "unhealthy", row.flaps + 1
+        if self.is_over(row, now):
+            self.end_drain(key, row)
 
-    def announce(self, act: Act, row: Row, now: datetime, *, enabled: bool) -> None:
+    def is_over(self, row: Row, at: datetime) -> bool:
+        return not row.removed and row.drain is not None and row.drain.until is not None and row.drain.until <= at
+
+    def end_drain(self, key: InstanceKey, row: Row) -> None:
+        assert row.drain is not None
+        assert row.drain.until is not None
+        self.events.append(ModelEvent(key, row.drain.until, row.announced, row.announced, "undrain", "expiry"))
+        row.drain = None
+        self.ended_drains += 1
+
+    def announce(self, act: Act, row: Row, now: datetime, drain: ModelDrain | None) -> None:
         """Announces the change that a call made."""
         new = "absent" if row.removed else self.state(row, now)
-        if new != row.announced or (new != "absent" and row.enabled != enabled):
+        if new != row.announced or (new != "absent" and row.drain != drain):
             verb = "deregister" if act.verb == "remove" else act.verb
             actor = "operator" if "drain" in verb else "worker"
             reason = act.reason if verb == "drain" else None
-            self.events.append(ModelEvent(act.sent.key, now, row.announced, new, verb, actor, reason))
+            drained = row.drain is not None
+            self.events.append(ModelEvent(act.sent.key, now, row.announced, new, verb, actor, reason, drained))
         row.announced = new
 
     def pass_time(self, now: datetime) -> None:
-        """Announces the expiry of all instances."""
+        """Announces the expiries and the ends of drains of all instances."""
         for key in self.rows:
-            self.announce_expiry(key, now)
+            self.announce_time(key, now)
 
     def deregister(self, row: Row | None, now: datetime, *, removed: bool) -> bool:
         if row is None:
@@ -148,9 +177,9 @@ class PlainModel:
         return None
 
     def listed(self, now: datetime) -> dict[InstanceKey, tuple[object, ...]]:
-        """Of each instance in a list: weight, check, enabled, template, beat, state."""
+        """Of each instance in a list: weight, check, template, beat, drain, state."""
         return {
-            key: (row.weight, row.check, row.enabled, row.template, row.heartbeat, self.state(row, now))
+            key: (row.weight, row.check, row.template, row.heartbeat, self.drain(row, now), self.state(row, now))
             for key, row in sorted(self.rows.items())
             if not row.removed
         }
@@ -160,7 +189,10 @@ class PlainModel:
             return "deregistered"
         if row.check and row.heartbeat + self.timeout < now:
             return "unhealthy"
-        return "healthy" if row.enabled else "drained"
+        return "healthy"
+
+    def drain(self, row: Row, now: datetime) -> ModelDrain | None:
+        return None if self.is_over(row, now) else row.drain
 
     def forgotten(self, row: Row, now: datetime) -> bool:
         """Whether it is a tombstone that is not needed any more."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
 from tests.registry.backends import TIMEOUT, only, sent, states
 
@@ -23,7 +23,7 @@ MICROSECOND = timedelta(microseconds=1).total_seconds()
 TIMEOUT_SECS = TIMEOUT.total_seconds()
 QWEN = "qwen@llm/10.0.0.4:8001"
 KEY = sent().key
-HEALTHY, UNHEALTHY, DRAINED, DEREGISTERED = InstanceState
+HEALTHY, UNHEALTHY, DEREGISTERED = InstanceState
 
 
 @pytest.fixture
@@ -151,10 +151,10 @@ async def test_without_check_healthy_no_beat_gets_old(registry: ModelRegistry, c
 
 async def test_drained_is_listed_but_not_routable(registry: ModelRegistry, clock: ManualClock) -> None:
     await registry.register(sent(enabled=False))
-    assert await states(registry) == [(QWEN, "drained")]
+    assert await states(registry) == [(QWEN, "healthy,drained")]
     assert await states(registry, healthy_only=True) == await states(registry, "qwen@llm", healthy_only=True) == []
     clock.advance(TIMEOUT_SECS + 1)
-    assert await states(registry) == [(QWEN, "unhealthy")]
+    assert await states(registry) == [(QWEN, "unhealthy,drained")]
 
 
 async def test_healthy_only_is_the_routable_part_of_the_list(registry: ModelRegistry, clock: ManualClock) -> None:
@@ -256,9 +256,9 @@ async def test_an_unknown_beat_registers_as_sent(registry: ModelRegistry, clock:
     assert await registry.heartbeat(beat) is True
     entry = await only(registry)
     facts = entry.instance
-    assert (facts.weight, facts.enabled, facts.check_healthy, facts.prompt_template) == (2.5, False, False, "vicuna")
+    assert (facts.weight, facts.check_healthy, facts.prompt_template) == (2.5, False, "vicuna")
     assert facts.last_heartbeat == clock.now()
-    assert entry.state is DRAINED
+    assert (entry.state, entry.drain) == (HEALTHY, DrainFacts())
 
 
 # --- rule 5: who may change what ----------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ async def test_a_beat_changes_nothing_but_the_beat(registry: ModelRegistry, cloc
     assert await registry.heartbeat(sent(weight=9.0, enabled=False, check_healthy=False, prompt_template=None))
     after = (await only(registry)).instance
     assert after.last_heartbeat == later
-    assert (after.weight, after.enabled, after.check_healthy, after.prompt_template) == (2.5, True, True, "vicuna")
+    assert (after.weight, after.drain, after.check_healthy, after.prompt_template) == (2.5, None, True, "vicuna")
     assert after.key == before.key
 
 
@@ -280,7 +280,7 @@ async def test_a_later_register_updates_weight_and_template_only(registry: Model
     later = clock.advance(1)
     await registry.register(sent(weight=3.0, enabled=True, check_healthy=True, prompt_template=None))
     facts = (await only(registry)).instance
-    assert (facts.weight, facts.enabled, facts.check_healthy, facts.prompt_template) == (3.0, False, False, None)
+    assert (facts.weight, facts.drain, facts.check_healthy, facts.prompt_template) == (3.0, DrainFacts(), False, None)
     assert facts.last_heartbeat == later
 
 
@@ -288,7 +288,7 @@ async def test_a_drain_survives_deregister_and_register(registry: ModelRegistry)
     await registry.register(sent(enabled=False))
     await registry.deregister(KEY)
     await registry.register(sent(enabled=True))
-    assert await states(registry) == [(QWEN, "drained")]
+    assert await states(registry) == [(QWEN, "healthy,drained")]
 
 
 async def test_a_drain_does_not_survive_a_removal(registry: ModelRegistry) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.domain.events import Actor, ActorKind
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.errors import RegistryUnavailable
-from tests.registry.backends import TIMEOUT, only, sent, states, transitions
+from tests.registry.backends import TIMEOUT, only, sent, states, transitions, with_drain
 
 if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import ListedInstance
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 QWEN = "qwen@llm/10.0.0.4:8001"
 KEY = sent().key
-HEALTHY, UNHEALTHY, DRAINED, DEREGISTERED = InstanceState
+HEALTHY, UNHEALTHY, DEREGISTERED = InstanceState
 SILENT = TIMEOUT.total_seconds() + 1
 HOUR = timedelta(hours=1)
 ALICE = Actor(ActorKind.OPERATOR, "192.0.2.7")
@@ -40,7 +40,14 @@ async def found(registry: ModelRegistry) -> ListedInstance:
 
 
 async def state(registry: ModelRegistry) -> str:
-    return (await found(registry)).state
+    entry = await found(registry)
+    return with_drain(entry.state, drained=entry.drain is not None)
+
+
+async def drain_of(registry: ModelRegistry) -> DrainFacts:
+    drain = (await found(registry)).drain
+    assert drain is not None
+    return drain
 
 
 # --- get ----------------------------------------------------------------------------------------------------------
@@ -59,20 +66,22 @@ async def test_get_tells_all_facts(registry: ModelRegistry, clock: ManualClock) 
     entry = await found(registry)
     facts = entry.instance
     assert facts.key == KEY
-    assert (facts.weight, facts.prompt_template, facts.check_healthy, facts.enabled) == (2.5, "vicuna", True, True)
+    assert (facts.weight, facts.prompt_template, facts.check_healthy) == (2.5, "vicuna", True)
     assert (facts.registered_at, facts.last_heartbeat) == (registered, beaten)
     assert (facts.deregistered_at, facts.refused_at, facts.flaps, facts.removed) == (None, None, 0, False)
-    assert (facts.drained_at, facts.drained_by, facts.drain_reason) == (None, None, None)
+    assert (facts.drain, entry.drain) == (None, None)
 
 
 async def test_get_tells_each_state(registry: ModelRegistry, clock: ManualClock) -> None:
     await registry.register(sent())
     assert await state(registry) == HEALTHY
     await registry.drain(KEY)
-    assert await state(registry) == DRAINED
+    assert await state(registry) == "healthy,drained"
     clock.advance(SILENT)
-    assert await state(registry) == UNHEALTHY
+    assert await state(registry) == "unhealthy,drained"
     await registry.deregister(KEY)
+    assert await state(registry) == "deregistered,drained"
+    await registry.undrain(KEY)
     assert await state(registry) == DEREGISTERED
 
 
@@ -102,36 +111,36 @@ async def test_get_finds_a_removed_one_until_it_is_forgotten(registry: ModelRegi
 async def test_a_drained_one_is_not_routable_and_an_undrained_one_is(registry: ModelRegistry) -> None:
     await registry.register(sent())
     assert await registry.drain(KEY)
-    assert await states(registry) == await states(registry, "qwen@llm") == [(QWEN, "drained")]
+    assert await states(registry) == await states(registry, "qwen@llm") == [(QWEN, "healthy,drained")]
     assert await states(registry, healthy_only=True) == await states(registry, "qwen@llm", healthy_only=True) == []
     assert await registry.undrain(KEY)
     assert await states(registry, healthy_only=True) == [(QWEN, "healthy")]
 
 
 async def test_drain_and_undrain_return_the_instance_as_it_is_afterwards(
-    registry: ModelRegistry, clock: ManualClock
+    registry: ModelRegistry, backend: Backend, clock: ManualClock
 ) -> None:
     await registry.register(sent(weight=2.5))
     clock.advance(1)
     drained = await registry.drain(KEY, reason="new disk", actor=ALICE)
     assert drained is not None
     assert drained.entry == await found(registry)
-    assert (drained.entry.state, drained.entry.instance.drain_reason) == (DRAINED, "new disk")
+    by = backend.reported_actor(ALICE).address
+    assert (drained.entry.state, drained.entry.drain) == (HEALTHY, DrainFacts(clock.now(), by, "new disk", None))
     undrained = await registry.undrain(KEY)
     assert undrained is not None
     assert undrained.entry == await found(registry)
-    assert (undrained.entry.state, undrained.entry.instance.drained_at) == (HEALTHY, None)
+    assert (undrained.entry.state, undrained.entry.drain) == (HEALTHY, None)
 
 
 async def test_a_lookup_reports_until_when_the_state_is_held(backend: Backend, clock: ManualClock) -> None:
     registry = await backend.open(watch_absence=True)
     await registry.register(sent())
     back = clock.advance(2 * SILENT)  # no tick in all that time: the registry was away
-    held_until = None if backend.kind == "remote" else back + TIMEOUT
     for lookup in (await registry.get(KEY), await registry.drain(KEY), await registry.undrain(KEY)):
         assert lookup is not None
         assert lookup.entry.beats
-        assert lookup.held_until == held_until
+        assert lookup.held_until == back + TIMEOUT
     await registry.heartbeat(sent())
     lookup = await registry.get(KEY)
     assert lookup is not None
@@ -155,27 +164,25 @@ async def test_a_drain_survives_whatever_its_worker_says(registry: ModelRegistry
     await registry.register(sent(enabled=True))
     clock.advance(SILENT)
     await registry.heartbeat(sent(enabled=True))
-    assert await states(registry) == [(QWEN, "drained")]
-    entry = await found(registry)
-    assert entry.instance.drain_reason == "new disk"
+    assert await states(registry) == [(QWEN, "healthy,drained")]
+    assert (await drain_of(registry)).reason == "new disk"
 
 
 async def test_a_drain_tells_who_when_and_why(registry: ModelRegistry, backend: Backend, clock: ManualClock) -> None:
     await registry.register(sent())
     drained = clock.advance(1)
     await registry.drain(KEY, reason='new disk; "ü🙂"', actor=ALICE)
-    facts = (await found(registry)).instance
-    assert (facts.drained_at, facts.drained_by) == (drained, backend.reported_actor(ALICE).address)
-    assert facts.drain_reason == 'new disk; "ü🙂"'
-    assert not facts.enabled
+    entry = await found(registry)
+    by = backend.reported_actor(ALICE).address
+    assert entry.drain == entry.instance.drain == DrainFacts(drained, by, 'new disk; "ü🙂"', None)
 
 
 async def test_an_undrain_leaves_nothing_of_the_drain(registry: ModelRegistry) -> None:
     await registry.register(sent())
     await registry.drain(KEY, reason="new disk", actor=ALICE)
     await registry.undrain(KEY)
-    facts = (await found(registry)).instance
-    assert (facts.enabled, facts.drained_at, facts.drained_by, facts.drain_reason) == (True, None, None, None)
+    entry = await found(registry)
+    assert (entry.drain, entry.instance.drain) == (None, None)
 
 
 async def test_a_repeated_drain_keeps_time_and_reason(registry: ModelRegistry, clock: ManualClock) -> None:
@@ -184,8 +191,7 @@ async def test_a_repeated_drain_keeps_time_and_reason(registry: ModelRegistry, c
     await registry.drain(KEY, reason="new disk")
     clock.advance(5)
     assert await registry.drain(KEY)
-    facts = (await found(registry)).instance
-    assert (facts.drained_at, facts.drain_reason) == (drained, "new disk")
+    assert (await drain_of(registry))[::2] == (drained, "new disk")
 
 
 async def test_a_repeated_drain_may_give_another_reason(registry: ModelRegistry, clock: ManualClock) -> None:
@@ -194,8 +200,7 @@ async def test_a_repeated_drain_may_give_another_reason(registry: ModelRegistry,
     await registry.drain(KEY, reason="new disk")
     clock.advance(5)
     assert await registry.drain(KEY, reason="new board")
-    facts = (await found(registry)).instance
-    assert (facts.drained_at, facts.drain_reason) == (drained, "new board")
+    assert (await drain_of(registry))[::2] == (drained, "new board")
 
 
 async def test_a_repeated_undrain_is_safe(registry: ModelRegistry) -> None:
@@ -227,10 +232,10 @@ async def test_a_deregistered_one_that_is_drained_comes_back_drained(registry: M
     await registry.register(sent())
     await registry.deregister(KEY)
     assert await registry.drain(KEY)
-    assert await state(registry) == DEREGISTERED
+    assert await state(registry) == "deregistered,drained"
     assert await registry.heartbeat(sent()) is False, "a drain revives nobody"
     await registry.register(sent())
-    assert await state(registry) == DRAINED
+    assert await state(registry) == "healthy,drained"
 
 
 async def test_an_unhealthy_one_that_is_drained_beats_again_drained(
@@ -239,9 +244,9 @@ async def test_an_unhealthy_one_that_is_drained_beats_again_drained(
     await registry.register(sent())
     clock.advance(SILENT)
     assert await registry.drain(KEY)
-    assert await state(registry) == UNHEALTHY
+    assert await state(registry) == "unhealthy,drained"
     assert await registry.heartbeat(sent()) is True
-    assert await state(registry) == DRAINED
+    assert await state(registry) == "healthy,drained"
 
 
 async def test_a_drain_is_no_beat(registry: ModelRegistry, clock: ManualClock) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from dbgpt_ctl.client.aio import AsyncControllerClient
 from dbgpt_ctl.domain.events import Actor, ActorKind
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import (
     RegistryError,
     RegistryFull,
@@ -23,7 +23,7 @@ from dbgpt_ctl.errors import (
 from dbgpt_ctl.registry.remote import NEVER, RemoteModelRegistry
 from tests.client.clients import KEY, OBJECT, SENT, Controllers, good, problem
 from tests.client.servers import black_hole, closed_port, working
-from tests.client.v1_samples import ANSWERS, EVENT, KNOWN, NOW
+from tests.client.v1_samples import ANSWERS, DRAIN, EVENT, KNOWN, NOW
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -118,12 +118,13 @@ def test_a_listing_is_in_order_of_identity_with_states() -> None:
         | {"model_name": "a@llm", "enabled": False, "prompt_template": "p", "weight": 0.5, "check_healthy": False},
     )
     assert [(entry.instance.key.model_name, entry.instance.key.port, entry.state) for entry in answer.entries] == [
-        ("a@llm", 8001, InstanceState.DRAINED),
+        ("a@llm", 8001, InstanceState.HEALTHY),
         ("b@llm", 9, InstanceState.UNHEALTHY),
         ("b@llm", 10, InstanceState.HEALTHY),
     ]
+    assert [entry.drain for entry in answer.entries] == [DrainFacts(), None, None]
     facts = answer.entries[0].instance
-    assert (facts.weight, facts.check_healthy, facts.enabled, facts.prompt_template) == (0.5, False, False, "p")
+    assert (facts.weight, facts.check_healthy, facts.drain, facts.prompt_template) == (0.5, False, DrainFacts(), "p")
     assert facts.last_heartbeat == facts.registered_at == datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     assert facts.last_heartbeat.tzinfo is UTC
     assert answer.stale_since is None
@@ -317,10 +318,11 @@ def test_verbs_of_operators_are_forwarded() -> None:
         results[name], sent[name] = forwarded(verb, httpx.Response(200, json=ANSWERS[name]))
     assert [results[name].entry.instance.key for name in ("get", "drain", "undrain")] == [KEY] * 3
     assert results["prune"] == (KEY,)
-    assert results["get"].entry.state is InstanceState.DRAINED
-    facts = results["get"].entry.instance
-    assert (facts.key, facts.drained_at, facts.drained_by, facts.drain_reason) == (KEY, NOW, "10.0.0.9", "why")
-    assert (facts.flaps, facts.registered_at, facts.enabled) == (2, NOW, KNOWN["enabled"])
+    assert [results[name].held_until for name in ("get", "drain", "undrain")] == [NOW] * 3
+    entry = results["get"].entry
+    assert (entry.state, entry.drain) == (InstanceState.HEALTHY, DRAIN)
+    facts = entry.instance
+    assert (facts.key, facts.drain, facts.flaps, facts.registered_at) == (KEY, DRAIN, 2, NOW)
     assert (results["events"].stream, results["events"].last_id, results["events"].missed) == ("s", 7, True)
     assert [event.id for event in results["events"].events] == [EVENT["id"]]
     assert {name: request.headers.get("x-ctl-actor") for name, request in sent.items()} == {

@@ -219,13 +219,18 @@ class Timed(Versioned):
     time: datetime = doc("The registry's time: ages count against it.", TIME)
 
 
-class Listed(Timed):
-    """An answer made of a list, which may be stale or held."""
+class Held(Timed):
+    """An answer whose states may be held."""
 
-    stale_since: datetime | None = doc("The database is away: what changed since then may be missing.", TIME)
     held_until: datetime | None = doc(
-        "The registry itself was away: until then some are as they were before, though silent.", TIME
+        "The registry itself was away: until then the silent ones are as they were before.", None, TIME
     )
+
+
+class Listed(Held):
+    """An answer made of a list, which may be stale too."""
+
+    stale_since: datetime | None = doc("The database is away: what changed since then may be missing.", None, TIME)
 
 
 class DrainFacts(BaseModel):
@@ -264,13 +269,13 @@ class KnownInstances(Listed):
     instances: list[KnownInstance] = doc("In order of model_name, host and port.")
 
 
-class OneInstance(Timed):
+class OneInstance(Held):
     """The instance."""
 
     instance: KnownInstance
 
 
-class Drained(Versioned):
+class Drained(Held):
     """Stored; the instance as it is now."""
 
     instance: KnownInstance

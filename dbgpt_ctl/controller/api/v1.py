@@ -98,7 +98,7 @@ class ApiEndpoints:
         """One instance; also one that was removed, for as long as it is remembered."""
         key = parse_key(request.query_params)
         found = _known(key, await self._controller.registry.get(key))
-        return _answer(time=iso(found.time or self._controller.now()), instance=known_object(found.entry))
+        return _answer(**self._found(found))
 
     async def drain(self, request: Request) -> Response:
         """Keeps requests from an instance for a time, or until `undrain`, whatever its worker sends meanwhile.
@@ -172,7 +172,14 @@ class ApiEndpoints:
         return WatchResponse(await self._controller.feed.subscribe(instance_filter, cursor))
 
     def _drained(self, found: Lookup) -> Response:
-        return _answer(instance=known_object(found.entry), durable=self._controller.registry.describe().durable)
+        return _answer(**self._found(found), durable=self._controller.registry.describe().durable)
+
+    def _found(self, found: Lookup) -> dict[str, Any]:
+        return {
+            "time": iso(found.time or self._controller.now()),
+            "held_until": iso(found.held_until),
+            "instance": known_object(found.entry),
+        }
 
     def _times(self, listing: Listing) -> dict[str, str | None]:
         return {

@@ -72,7 +72,7 @@ class ExpiryAnnouncer:
         """
         locked = locked_rows(connection, keys)
         evaluation = self._time.announcing(connection)
-        after = {instance: evaluation.announce(instance) for instance in locked}
-        update_rows(connection, ((instance, announced) for instance, (announced, _) in after.items()))
-        changes = [change for _, found in after.values() for change in found]
+        announced = [evaluation.announce(instance) for instance in locked]
+        update_rows(connection, zip(locked, (after for after, _ in announced), strict=True))
+        changes = [change for _, found in announced for change in found]
         write_events(connection, sorted(changes, key=lambda change: (change.time, change.key)))

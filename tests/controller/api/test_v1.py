@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -24,7 +24,7 @@ ONE: dict[str, Any] = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 800
 TWO = ONE | {"host": "10.0.0.5"}
 OTHER = ONE | {"model_name": "bge@text2vec"}
 NINE = {*ONE, "weight", "check_healthy", "healthy", "enabled", "prompt_template", "last_heartbeat"}
-MORE = {"state", "registered_at", "deregistered_at", "refused_at", "drained_at", "drained_by", "drain_reason"}
+MORE = {"state", "routable", "drain", "registered_at", "deregistered_at", "refused_at", "flaps", "removed"}
 OPERATOR = {"X-Ctl-Actor": "operator"}
 
 
@@ -50,16 +50,20 @@ def test_an_instance_has_all_its_facts(http: httpx.Client, clock: ManualClock, p
     assert set(answer) == {"version", "time", "stale_since", "held_until", "instances"}
     assert answer["version"] == 1
     (instance,) = answer["instances"]
-    assert set(instance) == NINE | MORE | {"flaps", "removed"}
+    assert set(instance) == NINE | MORE
     assert instance | {"last_heartbeat": None} == instance | ONE | {
         "state": "healthy",
+        "routable": True,
+        "drain": None,
         "flaps": 0,
         "last_heartbeat": None,
     }
     assert instance["registered_at"] == clock.now().isoformat(timespec="microseconds")
     one = httpx.get(f"{base}{prefix}/instance", params=ONE, trust_env=False).json()
     assert one["instance"] == instance
+    assert set(one) == {"version", "time", "held_until", "instance"}
     assert datetime.fromisoformat(one["time"]).tzinfo is not None
+    assert one["held_until"] is None
 
 
 @pytest.mark.parametrize(
@@ -71,7 +75,11 @@ def test_an_instance_has_all_its_facts(http: httpx.Client, clock: ManualClock, p
         ({"host": "10.0.0.4"}, [OTHER, ONE]),
         ({"model_name": "qwen@llm", "host": "10.0.0.4"}, [ONE]),
         ({"state": "drained"}, [TWO]),
-        ({"state": "healthy", "host": "10.0.0.5"}, []),
+        ({"state": " Drained "}, [TWO]),
+        ({"state": "drained", "host": "10.0.0.4"}, []),
+        ({"state": "healthy"}, [OTHER, ONE, TWO]),
+        ({"state": "healthy", "host": "10.0.0.5"}, [TWO]),
+        ({"state": "unhealthy", "host": "10.0.0.5"}, []),
     ],
 )
 def test_instances_are_those_that_match_all_that_is_given(
@@ -84,22 +92,52 @@ def test_instances_are_those_that_match_all_that_is_given(
 
 
 def test_a_drain_takes_an_instance_out_of_the_routable_and_an_undrain_brings_it_back(
-    http: httpx.Client, prefix: str
+    http: httpx.Client, clock: ManualClock, prefix: str
 ) -> None:
     register(http, ONE)
     base = str(http.base_url).rstrip("/")
     routable = {"model_name": "qwen@llm", "healthy_only": "true"}
     drained = httpx.post(f"{base}{prefix}/drain", json=ONE | {"reason": " new drivers "}, trust_env=False).json()
     assert drained["durable"] is False
-    assert drained["instance"]["state"] == "drained"
-    assert drained["instance"]["drain_reason"] == "new drivers"
-    assert drained["instance"]["drained_by"] == "127.0.0.1"
-    assert drained["instance"]["drained_at"] is not None
+    assert set(drained) == {"version", "time", "held_until", "instance", "durable"}
+    now = clock.now().isoformat(timespec="microseconds")
+    assert drained["instance"]["drain"] == {"since": now, "by": "127.0.0.1", "reason": "new drivers", "until": None}
+    assert (drained["instance"]["state"], drained["instance"]["routable"]) == ("healthy", False)
+    assert (drained["instance"]["healthy"], drained["instance"]["enabled"]) == (True, False)
     assert http.get("/api/controller/models", params=routable).json() == []
     undrained = httpx.post(f"{base}{prefix}/undrain", json=ONE, trust_env=False).json()
-    assert undrained["instance"]["state"] == "healthy"
-    assert undrained["instance"]["drain_reason"] is None
+    assert (undrained["instance"]["state"], undrained["instance"]["drain"]) == ("healthy", None)
     assert len(http.get("/api/controller/models", params=routable).json()) == 1
+
+
+def test_a_drain_for_a_time_ends_by_itself(http: httpx.Client, clock: ManualClock) -> None:
+    register(http, ONE)
+    answer = http.post("/api/v1/drain", json=ONE | {"for_secs": 30}).json()
+    until = clock.now() + timedelta(seconds=30)
+    assert answer["instance"]["drain"]["until"] == until.isoformat(timespec="microseconds")
+    clock.advance(29.999999)
+    assert [listed["enabled"] for listed in http.get("/api/controller/models").json()] == [False]
+    clock.advance(0.000001)
+    (listed,) = http.get("/api/controller/models").json()
+    assert (listed["enabled"], set(listed)) == (True, NINE)
+    assert http.get("/api/v1/instance", params=ONE).json()["instance"]["drain"] is None
+
+
+def test_a_drained_instance_whose_worker_is_silent_is_shown_as_both(http: httpx.Client, clock: ManualClock) -> None:
+    register(http, ONE)
+    http.post("/api/v1/drain", json=ONE)
+    clock.advance(61)
+    (instance,) = http.get("/api/v1/instances", params={"state": "drained"}).json()["instances"]
+    assert (instance["state"], instance["routable"], instance["drain"]["reason"]) == ("unhealthy", False, None)
+    assert len(http.get("/api/v1/instances", params={"state": "unhealthy"}).json()["instances"]) == 1
+
+
+@pytest.mark.parametrize("value", [0, 0.5, -1, 366 * 86400 + 1, 1e308, "30", True, [30]])
+def test_a_wrong_length_of_a_drain_is_422(http: httpx.Client, value: Any) -> None:
+    register(http, ONE)
+    reply = http.post("/api/v1/drain", json=ONE | {"for_secs": value})
+    assert (reply.status_code, reply.json().get("field")) == (422, "for_secs")
+    assert http.get("/api/v1/instance", params=ONE).json()["instance"]["drain"] is None
 
 
 @pytest.mark.parametrize(
@@ -139,16 +177,17 @@ def test_events_tell_who_changed_what(http: httpx.Client) -> None:
     assert set(answer) == {"version", "stream", "last_id", "missed", "events"}
     assert (answer["last_id"], answer["missed"]) == (3, False)
     assert [
-        (each["id"], each["host"], each["old"], each["new"], each["verb"], each["actor"], each["address"])
+        (each["id"], each["host"], each["old"], each["new"], each["drained"], each["verb"], each["actor"])
         for each in answer["events"]
     ] == [
-        (1, "10.0.0.4", "absent", "healthy", "register", "worker", "127.0.0.1"),
-        (2, "10.0.0.5", "absent", "healthy", "register", "operator", "127.0.0.1"),
-        (3, "10.0.0.4", "healthy", "drained", "drain", "operator", "127.0.0.1"),
+        (1, "10.0.0.4", "absent", "healthy", False, "register", "worker"),
+        (2, "10.0.0.5", "absent", "healthy", False, "register", "operator"),
+        (3, "10.0.0.4", "healthy", "healthy", True, "drain", "operator"),
     ]
+    assert {each["address"] for each in answer["events"]} == {"127.0.0.1"}
     assert answer["events"][2]["reason"] == "why"
     assert set(answer["events"][0]) == {
-        "id", "time", *ONE, "old", "new", "verb", "actor", "address", "reason",
+        "id", "time", *ONE, "old", "new", "drained", "verb", "actor", "address", "reason",
     }  # fmt: skip
 
 
@@ -175,9 +214,14 @@ def test_events_are_those_that_are_asked_for(http: httpx.Client, query: dict[str
     assert [each["id"] for each in http.get("/api/v1/events", params=query).json()["events"]] == expected
 
 
-def test_status_tells_how_the_controller_is(http: httpx.Client) -> None:
-    register(http, ONE, TWO)
-    http.post("/api/v1/drain", json=TWO)
+def test_status_tells_how_the_controller_is(http: httpx.Client, clock: ManualClock) -> None:
+    silent = ONE | {"host": "10.0.0.6"}
+    register(http, silent, TWO)
+    http.delete("/api/controller/models", params=TWO)
+    for drained in (silent, TWO):
+        http.post("/api/v1/drain", json=drained)
+    clock.advance(61)
+    register(http, ONE)
     answer = http.get("/api/v1/status").json()
     assert answer["version"] == 1
     assert answer["controller"]["leaving"] is False
@@ -189,9 +233,18 @@ def test_status_tells_how_the_controller_is(http: httpx.Client) -> None:
         "max_instances": 200_000,
     }
     assert answer["models"] == [
-        {"model_name": "qwen@llm", "healthy": 1, "unhealthy": 0, "drained": 1, "deregistered": 0}
+        {
+            "model_name": "qwen@llm",
+            "healthy": 1,
+            "unhealthy": 1,
+            "deregistered": 1,
+            "routable": 1,
+            "drained": 2,
+            "unhealthy_drained": 1,
+        }
     ]
-    assert (answer["watchers"], answer["last_event_id"]) == (0, 3)
+    assert answer["watchers"] == 0
+    assert answer["last_event_id"] == http.get("/api/v1/events").json()["last_id"]
 
 
 class Away(EmbeddedModelRegistry):
@@ -303,7 +356,7 @@ def test_a_wrong_query_is_422(http: httpx.Client, path: str, query: dict[str, st
 def test_a_reason_may_have_255_characters(http: httpx.Client) -> None:
     register(http, ONE)
     answer = http.post("/api/v1/drain", json=ONE | {"reason": "ß" * 255}).json()
-    assert answer["instance"]["drain_reason"] == "ß" * 255
+    assert answer["instance"]["drain"]["reason"] == "ß" * 255
 
 
 def test_many_instances_are_all_listed(clock: ManualClock) -> None:

@@ -7,10 +7,21 @@ from datetime import UTC, datetime
 import pytest
 
 from dbgpt_ctl.controller.api.v1_params import Cursor, InstanceFilter, parse_since, reject_unknown_fields
-from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.domain.instance import (
+    DrainFacts,
+    InstanceKey,
+    InstanceState,
+    ListedInstance,
+    ModelInstance,
+    Registration,
+)
 from dbgpt_ctl.errors import InvalidInstance
 
 ONE = InstanceKey("qwen@llm", "10.0.0.4", 8001)
+FACTS = ModelInstance.first(Registration(ONE), datetime(2026, 1, 2, tzinfo=UTC))
+HEALTHY = ListedInstance(FACTS, InstanceState.HEALTHY, None)
+DRAINED = ListedInstance(FACTS, InstanceState.HEALTHY, DrainFacts())
+SILENT_AND_DRAINED = ListedInstance(FACTS, InstanceState.UNHEALTHY, DrainFacts())
 
 
 @pytest.mark.parametrize(
@@ -25,7 +36,27 @@ ONE = InstanceKey("qwen@llm", "10.0.0.4", 8001)
     ],
 )
 def test_a_filter_selects_what_matches_every_field(query: dict[str, str], matches: bool) -> None:
-    assert InstanceFilter.parse(query).matches(ONE) is matches
+    assert InstanceFilter.parse(query).matches_key(ONE) is matches
+    assert InstanceFilter.parse(query).matches(HEALTHY) is matches
+
+
+@pytest.mark.parametrize(
+    ("state", "matching"),
+    [
+        ("", [HEALTHY, DRAINED, SILENT_AND_DRAINED]),
+        ("healthy", [HEALTHY, DRAINED]),
+        (" Healthy ", [HEALTHY, DRAINED]),
+        ("unhealthy", [SILENT_AND_DRAINED]),
+        ("deregistered", []),
+        ("drained", [DRAINED, SILENT_AND_DRAINED]),
+    ],
+)
+def test_a_filter_by_state_matches_the_state_and_drained_every_drained_one(
+    state: str, matching: list[ListedInstance]
+) -> None:
+    instance_filter = InstanceFilter.parse({"state": state})
+    entries = [HEALTHY, DRAINED, SILENT_AND_DRAINED]
+    assert [entry for entry in entries if instance_filter.matches(entry)] == matching
 
 
 def test_a_filter_knows_whether_it_selects_all_or_one() -> None:

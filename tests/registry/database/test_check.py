@@ -68,7 +68,7 @@ async def test_all_is_well(place: Place, backend: Backend) -> None:
     assert findings_of(facts) == []
     assert facts.schema == (SCHEMA_VERSION, READABLE_BY)
     assert facts.instances
-    assert facts.instances.states == {"healthy": 1, "drained": 1, "unhealthy": 1, "deregistered": 1}
+    assert facts.instances.states == {"healthy": 2, "unhealthy": 1, "deregistered": 1}
     assert facts.instances.tombstones == 1
     assert facts.source
     assert (facts.source.new, facts.source.table.duplicates) == (1, 1)

@@ -119,7 +119,7 @@ async def test_instances_are_imported_as_they_are(place: Place, backend: Backend
         (instance.registered_at, instance.last_heartbeat, instance.deregistered_at) for instance in found.values()
     } == {(now, now, None)}
     assert {
-        key: (instance.weight, instance.check_healthy, instance.enabled, instance.prompt_template)
+        key: (instance.weight, instance.check_healthy, instance.drain is None, instance.prompt_template)
         for key, instance in found.items()
     } == {
         ("qwen@llm", "10.0.0.4", 8001): (0.5, True, True, "chatml"),
@@ -162,7 +162,7 @@ async def test_nulls_take_their_defaults(place: Place, backend: Backend) -> None
     place.fill(row("qwen@llm", beat=None, **nulls))
     place.import_()
     entry = await only(await backend.open())
-    assert (entry.instance.weight, entry.instance.check_healthy, entry.instance.enabled) == (1.0, True, True)
+    assert (entry.instance.weight, entry.instance.check_healthy, entry.drain) == (1.0, True, None)
     assert entry.state is InstanceState.UNHEALTHY
 
 
@@ -204,7 +204,7 @@ async def test_the_healthy_are_held_for_one_timeout_and_no_longer(place: Place, 
     backend.clock.advance(TIMEOUT.total_seconds())
     assert await states(registry) == [
         ("dead@llm/10.0.0.4:8001", "healthy"),
-        ("drained@llm/10.0.0.4:8001", "drained"),
+        ("drained@llm/10.0.0.4:8001", "healthy,drained"),
         ("live@llm/10.0.0.4:8001", "healthy"),
     ]
     assert await registry.heartbeat(sent("live@llm"))
@@ -212,7 +212,7 @@ async def test_the_healthy_are_held_for_one_timeout_and_no_longer(place: Place, 
     backend.clock.advance(0.001)
     assert await states(registry) == [
         ("dead@llm/10.0.0.4:8001", "unhealthy"),
-        ("drained@llm/10.0.0.4:8001", "drained"),
+        ("drained@llm/10.0.0.4:8001", "healthy,drained"),
         ("live@llm/10.0.0.4:8001", "healthy"),
     ]
 
@@ -270,7 +270,7 @@ async def test_an_import_is_no_event_but_what_comes_after_is(place: Place, backe
     place.import_()
     assert [str(instance.announced_state) for instance in (await facts(backend)).values()] == [
         "healthy",
-        "drained",
+        "healthy",
         "unhealthy",
         "deregistered",
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceState, ListedInstance, ModelInstance
 from dbgpt_ctl.registry.contract import Listing
 from dbgpt_ctl.registry.database.reader import LastKnownList
 from tests.registry.backends import sent
@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def last_known(*states: InstanceState) -> LastKnownList:
+def last_known(*states: InstanceState, drain: DrainFacts | None = None) -> LastKnownList:
+    """Of one instance in each state; the last one has the drain."""
     instances = [ModelInstance.first(sent(port=8001 + count), AT) for count in range(len(states))]
-    return LastKnownList(Listing(tuple(map(ListedInstance, instances, states))), AT)
+    entries = [ListedInstance(instance, state, None) for instance, state in zip(instances, states, strict=True)]
+    entries[-1] = entries[-1]._replace(drain=drain)
+    return LastKnownList(Listing(tuple(entries)), AT)
 
 
-def test_only_what_is_healthy_is_routable() -> None:
-    known = last_known(*InstanceState)
+def test_only_what_is_healthy_and_not_drained_is_routable() -> None:
+    states = [*InstanceState, InstanceState.HEALTHY]
+    known = last_known(*states, drain=DrainFacts())
     for model_name in (None, "qwen@llm"):
-        assert [entry.state for entry in known.listing(model_name, healthy_only=False).entries] == list(InstanceState)
+        assert [entry.state for entry in known.listing(model_name, healthy_only=False).entries] == states
         routable = known.listing(model_name, healthy_only=True)
-        assert [entry.state for entry in routable.entries] == [InstanceState.HEALTHY]
+        assert [(entry.state, entry.drain) for entry in routable.entries] == [(InstanceState.HEALTHY, None)]
         assert routable.stale_since == AT
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.domain.events import Actor, ActorKind
-from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceState, ModelInstance
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.schema import INSTANCES
 from tests.registry.backends import TIMEOUT, Backend, only, sent, states
 
 if TYPE_CHECKING:
@@ -30,11 +29,6 @@ def connections(registry: DatabaseModelRegistry) -> int:
     return sum(pool.checkedout() for pool in pools)
 
 
-def test_columns_are_the_facts_in_their_order() -> None:
-    facts = ModelInstance._fields[1:]
-    assert [column.name for column in INSTANCES.columns] == ["model_name", "host", "port", *facts]
-
-
 async def test_facts_of_all_kinds_come_back(registry: DatabaseModelRegistry, clock: ManualClock) -> None:
     registered_at = clock.now()
     await registry.register(sent())
@@ -47,7 +41,6 @@ async def test_facts_of_all_kinds_come_back(registry: DatabaseModelRegistry, clo
     assert (await only(registry)).instance == ModelInstance(
         sent().key,
         1.0,
-        True,
         True,
         None,
         registered_at,
@@ -62,7 +55,7 @@ async def test_facts_of_all_kinds_come_back(registry: DatabaseModelRegistry, clo
     drained_at = clock.advance(TIMEOUT.total_seconds() + 1)
     await registry.drain(sent().key, reason="a new disk", actor=Actor(ActorKind.OPERATOR, "10.0.0.9"))
     drained = (await only(registry)).instance
-    assert (drained.drained_at, drained.drained_by, drained.drain_reason) == (drained_at, "10.0.0.9", "a new disk")
+    assert drained.drain == DrainFacts(drained_at, "10.0.0.9", "a new disk", None)
     assert (drained.announced_state, drained.flaps) == (InstanceState.UNHEALTHY, 1)
 
 

@@ -170,7 +170,7 @@ async def test_mariadb_compares_exactly_whatever_its_defaults(mariadb: MariaDB) 
     assert "ENGINE=InnoDB" in ddl
     assert "COLLATE=utf8mb4_bin" in ddl
     assert "AUTO_INCREMENT" not in ddl
-    assert ddl.count("datetime(6)") == 5
+    assert ddl.count("datetime(6)") == 6
 
 
 async def test_statements_read_only_the_rows_they_name(mariadb: MariaDB) -> None:

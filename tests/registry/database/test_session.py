@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import URL, event
 from sqlalchemy.exc import OperationalError
 
+from dbgpt_ctl.domain.instance import DrainFacts
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
 from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
@@ -281,7 +282,7 @@ async def test_another_controller_was_first_to_insert(mariadb: MariaDB) -> None:
     now = "UTC_TIMESTAMP(6)"
     rival = (
         "INSERT INTO ctl_instance SET model_name = 'qwen@llm', host = '10.0.0.4', port = 8001, weight = 7.5, "
-        f"check_healthy = 1, enabled = 0, registered_at = {now}, last_heartbeat = {now}, announced_state = 'drained', "
+        f"check_healthy = 1, drained = 1, registered_at = {now}, last_heartbeat = {now}, announced_state = 'healthy', "
         "flaps = 0, removed = 0"
     )
     rivals = [rival]
@@ -295,7 +296,7 @@ async def test_another_controller_was_first_to_insert(mariadb: MariaDB) -> None:
         await registry.register(sent(weight=2.0))
         assert not rivals
         facts = (await only(registry)).instance
-        assert (facts.weight, facts.enabled) == (2.0, False)
+        assert (facts.weight, facts.drain) == (2.0, DrainFacts())
 
 
 # --- the retry policy, without waiting ----------------------------------------------------------------------------

@@ -157,13 +157,13 @@ async def test_as_many_changes_as_calls_are_as_many_events(pair: list[DatabaseMo
         await asyncio.gather(*(live(number, registration) for number, registration in enumerate(crowd)))
     for reader in readers:
         assert [event.id for event in reader.events] == list(range(1, CHANGES + 1))
-        counted = Counter((event.change.old, event.change.new) for event in reader.events)
+        counted = Counter((event.change.old, event.change.new, event.change.drained) for event in reader.events)
         assert counted == {
-            ("absent", "healthy"): 100,
-            ("healthy", "drained"): 100,
-            ("drained", "healthy"): 100,
-            ("healthy", "deregistered"): 100,
-            ("deregistered", "healthy"): 100,
+            ("absent", "healthy", False): 100,
+            ("healthy", "healthy", True): 100,
+            ("healthy", "healthy", False): 100,
+            ("healthy", "deregistered", False): 100,
+            ("deregistered", "healthy", False): 100,
         }
 
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from dbgpt_ctl.domain.events import Actor, ActorKind
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.instance import DrainFacts
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
@@ -233,46 +233,15 @@ async def test_all_facts_come_back(clock: ManualClock, path: Path) -> None:
         await registry.register(sent(prompt_template="vicuna"))
         alive(registry, clock, 61)
         await registry.heartbeat(sent())
-        await registry.drain(KEY, reason="disk", actor=ALICE)
+        await registry.drain(KEY, reason="disk", duration=timedelta(hours=1), actor=ALICE)
         await registry.deregister(KEY)
         await registry.heartbeat(sent())
         before = await registry.get(KEY)
         assert before is not None
-        assert None not in before.entry.instance
+        assert before.entry.instance.drain is not None
+        assert None not in before.entry.instance + before.entry.instance.drain
     async with registry_of(clock, path) as registry:
         assert await registry.get(KEY) == before
-
-
-async def test_a_snapshot_of_version_1_is_read(clock: ManualClock, path: Path) -> None:
-    """It has no times of drains, no announced states and no events."""
-    columns = [
-        *("model_name", "host", "port", "weight", "check_healthy", "enabled", "prompt_template", "registered_at"),
-        *("last_heartbeat", "deregistered_at", "refused_at", "removed"),
-    ]
-    now = clock.now().isoformat()
-    long_ago = (clock.now() - timedelta(hours=1)).isoformat()
-    rows = [
-        ["qwen@llm", "10.0.0.4", 1, 2.5, True, True, "vicuna", long_ago, now, None, None, False],
-        ["qwen@llm", "10.0.0.4", 2, 1.0, True, False, None, long_ago, now, None, None, False],
-        ["qwen@llm", "10.0.0.4", 3, 1.0, True, True, None, long_ago, long_ago, None, None, False],
-        ["qwen@llm", "10.0.0.4", 4, 1.0, True, True, None, long_ago, now, now, None, False],
-    ]
-    pulse = {"ticked_at": now, "gone_at": None, "back_at": None}
-    document = {"format": "dbgpt_ctl snapshot", "version": 1, "pulse": pulse, "columns": columns, "instances": rows}
-    write(path, orjson.dumps(document))
-    async with registry_of(clock, path) as registry:
-        registry.tick()
-        listed = [(entry.instance.key.port, entry.state) for entry in (await registry.list()).entries]
-        assert listed == list(zip(range(1, 5), ("healthy", "drained", "unhealthy", "deregistered"), strict=True))
-        assert await transitions(registry) == []
-        await registry.heartbeat(sent(port=3))
-        alive(registry, clock, 61)
-        assert [(change.key.port, change.old, change.new) for change in await changes(registry)] == [
-            (3, "unhealthy", "healthy"),
-            (1, "healthy", "unhealthy"),
-            (2, "drained", "unhealthy"),
-            (3, "healthy", "unhealthy"),
-        ]
 
 
 async def test_a_snapshot_whose_events_have_a_gap_is_kept_aside(
@@ -297,9 +266,9 @@ async def test_a_drain_is_in_the_snapshot_when_it_returns(clock: ManualClock, pa
         await registry.register(sent())
         await registry.drain(KEY, reason="disk")
         (stored,) = SnapshotFile(path).read().instances
-        assert (stored.enabled, stored.drain_reason) == (False, "disk")
+        assert stored.drain == DrainFacts(clock.now(), None, "disk", None)
         await registry.undrain(KEY)
-        assert SnapshotFile(path).read().instances[0].enabled
+        assert SnapshotFile(path).read().instances[0].drain is None
 
 
 class CountingFile(SnapshotFile):
@@ -319,7 +288,7 @@ async def test_drains_that_wait_share_writes(clock: ManualClock, path: Path) -> 
         for port in range(1, 51):
             await registry.register(sent(port=port))
         await asyncio.gather(*(registry.drain(sent(port=port).key) for port in range(1, 51)))
-        assert not any(instance.enabled for instance in file.read().instances)
+        assert all(instance.drain for instance in file.read().instances)
         assert file.writes <= 3
         writes = file.writes
         await registry.drain(sent(port=1).key)
@@ -334,7 +303,7 @@ async def test_a_caller_that_gives_up_cancels_no_write_of_others(clock: ManualCl
         await asyncio.sleep(0)
         calls[0].cancel()
         assert await calls[1]
-        assert not any(instance.enabled for instance in SnapshotFile(path).read().instances)
+        assert all(instance.drain for instance in SnapshotFile(path).read().instances)
 
 
 async def test_a_drain_that_cannot_be_stored_raises_and_is_in_force(
@@ -347,10 +316,10 @@ async def test_a_drain_that_cannot_be_stored_raises_and_is_in_force(
         for _ in range(2):  # a repeated one is not stored either
             with pytest.raises(RegistryUnavailable, match=r"in force, but not stored: .*No space left on device"):
                 await registry.drain(KEY)
-        assert [entry.state for entry in (await registry.list()).entries] == [InstanceState.DRAINED]
+        assert [entry.drain is not None for entry in (await registry.list()).entries] == [True]
         new.unlink()
         assert await registry.drain(KEY)
-        assert not SnapshotFile(path).read().instances[0].enabled
+        assert SnapshotFile(path).read().instances[0].drain is not None
     assert "No space left on device" in caplog.text
 
 

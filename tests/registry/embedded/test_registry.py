@@ -13,6 +13,7 @@ from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnusable
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.registry.embedded.snapshot import Snapshot, SnapshotFile
+from tests.registry.backends import with_drain
 from tests.support.clock import ManualClock
 
 TIMEOUT = timedelta(seconds=60)
@@ -29,7 +30,10 @@ def registry_of(clock: ManualClock, path: Path | None = None) -> EmbeddedModelRe
 
 
 async def states(registry: EmbeddedModelRegistry) -> dict[int, str]:
-    return {entry.instance.key.port: entry.state.value for entry in (await registry.list()).entries}
+    return {
+        entry.instance.key.port: with_drain(entry.state, drained=entry.drain is not None)
+        for entry in (await registry.list()).entries
+    }
 
 
 def test_a_frozen_process_expires_no_instance_that_was_alive_when_it_froze(caplog: pytest.LogCaptureFixture) -> None:
@@ -119,12 +123,12 @@ def test_a_snapshot_brings_back_all_facts_and_holds_states(tmp_path: Path) -> No
 
     async def after(clock: ManualClock) -> None:
         async with registry_of(clock, path) as registry:
-            assert await states(registry) == {8001: "healthy", 8002: "unhealthy", 8003: "drained"}
+            assert await states(registry) == {8001: "healthy", 8002: "unhealthy", 8003: "healthy,drained"}
             assert await registry.heartbeat(GONE) is False, "the tombstone is there too"
             assert await registry.heartbeat(LIVE) is True
             for _ in range(60):
                 tick(registry, clock)
-            assert await states(registry) == {8001: "healthy", 8002: "unhealthy", 8003: "unhealthy"}
+            assert await states(registry) == {8001: "healthy", 8002: "unhealthy", 8003: "unhealthy,drained"}
 
     clock = ManualClock()
     asyncio.run(before(clock))
@@ -213,12 +217,21 @@ def test_a_torn_or_foreign_file_is_kept_aside(tmp_path: Path, text: bytes, caplo
     assert [instance.key for instance in SnapshotFile(path).read().instances] == [LIVE.key]
 
 
-def test_a_snapshot_of_a_newer_release_is_kept_aside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [b"0", b"2", b'"1"', b"null"])
+def test_a_snapshot_of_another_version_is_put_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, version: bytes
+) -> None:
     path = tmp_path / "snapshot.json"
-    SnapshotFile(path).write(Snapshot())
-    path.write_bytes(path.read_bytes().replace(b'"version":2', b'"version":3'))
+    SnapshotFile(path).write(Snapshot(stream="s"))
+    written = path.read_bytes()
+    assert SnapshotFile(path).read().stream == "s"
+    other = written.replace(b'"version":1', b'"version":%b' % version)
+    assert other != written
+    path.write_bytes(other)
     assert SnapshotFile(path).read() == Snapshot()
-    assert (tmp_path / "snapshot.json.unreadable").exists()
+    assert (tmp_path / "snapshot.json.unreadable").read_bytes() == other
+    assert not path.exists()
+    assert "dbgpt_ctl snapshot' version" in caplog.text
 
 
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:

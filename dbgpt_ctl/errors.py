@@ -8,12 +8,14 @@
     ├── RegistryError
     │   ├── RegistryFull         no capacity for a new instance; registered ones can still send heartbeats
     │   ├── RegistryUnavailable  temporary: the database is away
-    │   │   └── TooManyWatchers
+    │   │   ├── TooManyWatchers
+    │   │   └── ControllerLeaving
     │   ├── RegistryUnusable     permanent until a person acts: wrong password, newer schema
     │   └── VerbNotSupported     the controller behind this one is DB-GPT's own
     ├── ConditionNotMet          a condition that a script requires does not hold
     └── ControllerError          a call of a client failed
         ├── ControllerUnreachable
+        │   └── StaleList        a command does not rest on the last known list
         ├── ControllerRefused
         │   ├── NotAllowed
         │   └── NotSupported     DB-GPT's own controller does not have this call
@@ -126,6 +128,12 @@ class TooManyWatchers(RegistryUnavailable):
     """This controller has reached its limit of watchers; another controller may accept one."""
 
     code = "too_many_watchers"
+
+
+class ControllerLeaving(RegistryUnavailable):
+    """This controller ends soon, and only serves on until its clients use another one."""
+
+    code = "controller_leaving"
 
 
 class RegistryUnusable(RegistryError):
@@ -247,6 +255,12 @@ class ControllerUnreachable(ControllerError):
     code = "controller_unreachable"
     exit_code = 3
     kind = ErrorKind.NO_ANSWER
+
+
+class StaleList(ControllerUnreachable):
+    """The registry is away, and the command does not rest on its last known list."""
+
+    code = "stale_list"
 
 
 class ControllerRefused(ControllerError):

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from dbgpt_ctl.cli.commands.wait import Condition, check_instances, print_check
+from dbgpt_ctl.cli.commands.wait import check_instances, print_check
 from dbgpt_ctl.cli.framework.help_text import explained
-from dbgpt_ctl.cli.framework.options import ReportOutput, model_argument
+from dbgpt_ctl.cli.framework.options import AllowStale, ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, say
+from dbgpt_ctl.cli.parsing.conditions import Condition
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.errors import ConditionNotMet
@@ -32,6 +33,7 @@ MaxAge = Annotated[
     "ctl assert qwen2.5",
     "ctl assert qwen2.5@llm --min-healthy 2 --max-age 30s",
     exit_codes={
+        3: "No controller can be reached, or only the last known list.",
         5: "The instances are not enough.",
     },
 )
@@ -41,17 +43,19 @@ def assert_(
     *,
     min_healthy: MinHealthy = "1",
     max_age: MaxAge = None,
+    allow_stale: AllowStale = False,
     output: ReportOutput = OutputFormat.TEXT,
     session: Session,
 ) -> int:
     """Check that enough instances of a model get requests now.
 
-    Prints how many instances there are in each state.
+    Prints how many instances there are in each state. An instance that counts as healthy only because the registry
+    itself was away is unknown, and is not counted.
     """
     models, wanted = ModelFilter.parse(name), Condition.parse("--min-healthy", f"healthy>={min_healthy}")
     age = None if max_age is None else timedelta(seconds=parse_duration("--max-age", max_age))
     with session.client() as client:
-        check = check_instances(client, models, wanted, session.clock, age)
+        check = check_instances(session, client, models, wanted, max_age=age, allow_stale=allow_stale)
     print_check(check, output)
     if not check.met:
         say(f"not {check.condition}{models}: {check.text}")

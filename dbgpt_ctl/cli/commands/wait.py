@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-import operator
-import re
 import time
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbgpt_ctl.cli.diagnosis.caveats import refuse_stale, warn_of_caveats
 from dbgpt_ctl.cli.framework.help_text import explained
-from dbgpt_ctl.cli.framework.options import ReportOutput, model_argument
+from dbgpt_ctl.cli.framework.options import AllowStale, ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import escaped, quoted
+from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, say
+from dbgpt_ctl.cli.parsing.conditions import Condition, Tally
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ConditionNotMet, ControllerFailed, ControllerUnreachable, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
-    from dbgpt_ctl.clock import Clock
-
-ABSENT = "absent"
-STATES = ("healthy", "unhealthy", "drained")
-"""`healthy` means routable here. `drained` overlaps `unhealthy`."""
-_CONDITION = re.compile(r"\s*([a-z]+)\s*(?:(>=|<=|==|=|>|<)\s*([0-9]{1,9}))?\s*")
-_OPERATORS: dict[str, Callable[[int, int], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-    "=": operator.eq,
-    "==": operator.eq,
-}
 
 Name = Annotated[str | None, model_argument()]
 For = Annotated[
@@ -49,8 +33,8 @@ For = Annotated[
     typer.Option(
         "--for",
         metavar="CONDITION",
-        help="Condition on healthy, unhealthy or drained instances, as in 'healthy>=2'; 'absent': none is registered.  "
-        "[default: healthy>=1]",
+        help="Condition on healthy, unhealthy, drained or deregistered instances, as in 'healthy>=2'; 'absent': none "
+        "is registered.  [default: healthy>=1]",
     ),
 ]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="Longest wait, as in 10m.")]
@@ -63,7 +47,7 @@ OfController = Annotated[bool, typer.Option("--controller", help="Wait for a hea
     "ctl wait qwen2.5 --for absent",
     "ctl wait --controller --timeout 30s",
     exit_codes={
-        3: "No controller can be reached when the time is over.",
+        3: "No controller can be reached, or only the last known list, when the time is over.",
         5: "The condition is not met when the time is over.",
     },
 )
@@ -75,12 +59,14 @@ def wait(
     timeout: Timeout = "5m",
     every: Every = "1s",
     controller: OfController = False,
+    allow_stale: AllowStale = False,
     output: ReportOutput = OutputFormat.TEXT,
     session: Session,
 ) -> None:
     """Wait for instances in a state, or for a healthy controller.
 
-    An outage does not end it.
+    `healthy` means that it gets requests. An instance that counts as healthy only because the registry itself was away
+    is unknown: the condition has to hold whatever its state is. An outage does not end the wait.
     """
     if controller == (name is not None):
         raise UsageError("give either NAME or --controller")
@@ -92,41 +78,13 @@ def wait(
         check = (
             partial(check_controllers, client)
             if controller
-            else partial(check_instances, client, models, wanted, session.clock)
+            else partial(check_instances, session, client, models, wanted, allow_stale=allow_stale)
         )
         last = poll(check, timeout_secs, interval, quiet=session.quiet, monotonic=time.monotonic, sleep=time.sleep)
     if last.met or output is OutputFormat.JSON:
         print_check(last, output)
     if not last.met:
         raise ConditionNotMet(f"{last.name} is not {last.condition} after {timeout_secs:g}s: {last.text}")
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """`healthy>=2`. A state alone means at least one instance; `absent` means no instance in any state."""
-
-    state: str
-    sign: str
-    number: int
-
-    @classmethod
-    def parse(cls, option: str, text: str) -> Condition:
-        """Raises UsageError, which names the option and the value."""
-        match = _CONDITION.fullmatch(text.lower())
-        if match and match[1] == ABSENT and match[2] is None:
-            return cls(ABSENT, "=", 0)
-        if match and match[1] in STATES:
-            return cls(match[1], match[2] or ">=", int(match[3] or 1))
-        states = ", ".join(STATES)
-        raise UsageError(f"{option} {quoted(text)} is not a condition such as 'healthy>=2' (of {states}) or absent")
-
-    def holds(self, counts: Counter[str]) -> bool:
-        """Whether these numbers of instances per state meet the condition."""
-        number = counts["total"] if self.state == ABSENT else counts[self.state]
-        return _OPERATORS[self.sign](number, self.number)
-
-    def __str__(self) -> str:
-        return ABSENT if self.state == ABSENT else f"{self.state}{self.sign}{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +96,8 @@ class Check:
     met: bool
     text: str
     counts: dict[str, int]
+    stale_since: datetime | None = None
+    held_until: datetime | None = None
 
 
 def poll(
@@ -179,27 +139,36 @@ def check_controllers(client: ControllerClient) -> Check:
 
 
 def check_instances(
-    client: ControllerClient, models: ModelFilter, wanted: Condition, clock: Clock, max_age: timedelta | None = None
+    session: Session,
+    client: ControllerClient,
+    models: ModelFilter,
+    wanted: Condition,
+    *,
+    max_age: timedelta | None = None,
+    allow_stale: bool = False,
 ) -> Check:
-    """Whether the instances of a model meet the condition. With `max_age`, older heartbeats do not count."""
-    answer = client.list(models.model_name)
-    now = answer.time or clock.now()
-    instances = [instance for instance in answer.instances if models.matches(instance.model_name)]
-    counts = _count_states(instances)
-    recent = _count_states(instance for instance in instances if max_age is None or _is_recent(instance, now, max_age))
+    """Whether the instances of a model meet the condition. With `max_age`, older heartbeats do not count.
+
+    Warns of an answer that is stale or held. Raises StaleList for a stale one, unless `allow_stale`.
+    """
     condition = str(wanted) if max_age is None else f"{wanted} within {max_age.total_seconds():g}s"
-    text = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "none"
-    return Check(models.label, condition, wanted.holds(recent), text, dict(counts))
-
-
-def _count_states(instances: Iterable[KnownInstance]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for instance in instances:
-        counts["healthy"] += instance.routable
-        counts["unhealthy"] += instance.state is InstanceState.UNHEALTHY
-        counts["drained"] += instance.drain is not None
-        counts["total"] += 1
-    return counts
+    answer = client.inventory(models.model_name)
+    now = answer.time or session.clock.now()
+    if not allow_stale:
+        refuse_stale(answer, now, f"whether {models.label} is {condition} is not known")
+    warn_of_caveats(session, answer, now)
+    instances = [instance for instance in answer.instances if models.matches(instance.model_name)]
+    tally = Tally.of(instances)
+    recent = Tally.of(instance for instance in instances if max_age is None or _is_recent(instance, now, max_age))
+    return Check(
+        models.label,
+        condition,
+        wanted.is_met_by(recent),
+        str(tally),
+        tally.counts,
+        stale_since=answer.stale_since,
+        held_until=answer.held_until,
+    )
 
 
 def _is_recent(instance: KnownInstance, now: datetime, max_age: timedelta) -> bool:
@@ -209,6 +178,15 @@ def _is_recent(instance: KnownInstance, now: datetime, max_age: timedelta) -> bo
 def print_check(check: Check, output: OutputFormat) -> None:
     """Prints a line, or an object with -o json."""
     if output is OutputFormat.JSON:
-        print_json({"name": check.name, "condition": check.condition, "met": check.met, "counts": check.counts})
+        times = {"stale_since": check.stale_since, "held_until": check.held_until}
+        print_json(
+            {
+                "name": check.name,
+                "condition": check.condition,
+                "met": check.met,
+                "counts": check.counts,
+                **{name: None if time is None else time.isoformat() for name, time in times.items()},
+            }
+        )
     else:
         print_lines([f"{check.name}: {check.text}"])

@@ -19,10 +19,8 @@ from dbgpt_ctl.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Finding
-    from dbgpt_ctl.client.responses import Inventory
 
 PRECEDENCE: tuple[type[ControllerError], ...] = (NotAllowed, ControllerRefused, ControllerUnreachable, ControllerFailed)
 """Of several controllers without an answer the first of these sets the exit code: as for any verb, a 4xx ends the call,
@@ -83,21 +81,6 @@ def exit_code(facts: Facts) -> int:
 def unprobed_lines(facts: Facts) -> list[str]:
     """A line where there were more addresses than are probed."""
     return [f"Probed {len(facts.probes)} addresses, and left out {facts.unprobed} more."] if facts.unprobed else []
-
-
-def list_warnings(answer: Inventory, now: datetime) -> list[str]:
-    """What is to be known before a list is trusted; a line each."""
-    if not answer.stale_since and not answer.held_until:
-        return []
-    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Scope, diagnose
-    from dbgpt_ctl.cli.diagnosis.rules import RULES
-    from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-
-    controller = ControllerFacts(
-        answer.controller, time=now, stale_since=answer.stale_since, held_until=answer.held_until
-    )
-    findings = diagnose(RULES, Facts(ModelFilter(), (controller,)), Scope.LIST)
-    return [f"warning: {line}" for finding in findings for line in finding.lines]
 
 
 def _finding_lines(finding: Finding) -> Iterator[str]:

@@ -212,7 +212,7 @@ def held(controller: ControllerFacts) -> str:
         return ""
     left = max(0, round((controller.held_until - controller.time).total_seconds()))
     until = f"until {controller.held_until:%H:%M:%S} UTC"
-    return f"its registry was away; for {left}s more, {until}, some instances are shown as they were before"
+    return f"its registry was away; for {left}s more, {until}, {_shown_as_before(controller)}"
 
 
 @rule("not-registered", fix="start its worker, with this controller as its controller_addr; its log says why not")
@@ -632,6 +632,16 @@ def _without_answer(
 def _reporting(facts: Facts) -> list[tuple[ControllerFacts, ControllerStatus]]:
     """The controllers that report their status."""
     return [(controller, controller.status) for controller in facts.answering if controller.status]
+
+
+def _shown_as_before(controller: ControllerFacts) -> str:
+    """DB-GPT's list does not report which instances are held."""
+    number = sum(instance.held for instance in controller.instances)
+    if controller.status and controller.status.models is not None:
+        number = sum(counts.held for counts in controller.status.models.values())
+    if number == 1:
+        return "1 instance is shown as it was before"
+    return f"{number or 'some'} instances are shown as they were before"
 
 
 def _home(status: ControllerStatus) -> str:

@@ -69,6 +69,9 @@ Port = Annotated[str | None, typer.Option("--port", metavar="PORT", help="Port o
 ResultOutput = Annotated[OutputFormat, output_option("text", "json", "yaml", "name", help="Format of the results.")]
 """For a command that changes something, or shows single instances."""
 ReportOutput = Annotated[OutputFormat, output_option("text", "json", help="Format of the report.")]
+AllowStale = Annotated[
+    bool, typer.Option("--allow-stale", help="While the registry is away, rely on the last known list.")
+]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not probe the addresses of instances.")]
 NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Omit the header line of a table and of csv.")]
 EnvFile = Annotated[

@@ -94,10 +94,10 @@ class Session:
         if not self.quiet:
             say(line)
 
-    def say_once(self, line: str) -> None:
-        """The same, but only at the first call with that line."""
-        if line not in self._said_once:
-            self._said_once.add(line)
+    def say_once(self, line: str, *, about: str | None = None) -> None:
+        """The same, but only at the first call with that line, or with that subject if there is one."""
+        if (about or line) not in self._said_once:
+            self._said_once.add(about or line)
             self.say(line)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.diagnosis.report import list_warnings
+from dbgpt_ctl.cli.diagnosis.caveats import warn_of_caveats
 from dbgpt_ctl.cli.output.changes import Flaps, line_of, state_text
 from dbgpt_ctl.cli.output.instances import utc_text
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_lines, wants_colour
@@ -80,9 +80,8 @@ class LineWatch:
             return False
         self._outage.end()
         now = self._listed_at = inventory.time or self._session.clock.now()
+        warn_of_caveats(self._session, inventory, now)
         if is_first:
-            for line in list_warnings(inventory, now):
-                self._session.say(line)
             self._print_instances(inventory, now)
         else:
             self._print_differences(inventory, now)

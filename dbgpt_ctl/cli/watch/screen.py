@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
-from dbgpt_ctl.cli.diagnosis.report import list_warnings
+from dbgpt_ctl.cli.diagnosis.caveats import caveat_lines
 from dbgpt_ctl.cli.output.escaping import defused
 from dbgpt_ctl.cli.output.instances import duration_text, instance_table
 from dbgpt_ctl.cli.output.stdout import print_raw, wants_colour
@@ -160,7 +160,7 @@ class View:
         counts = Counter(instance.state for instance in matching)
         summary = ", ".join(f"{counts[state]} {state}" for state in InstanceState if counts[state]) or "none"
         yield f"{time.astimezone(UTC):%H:%M:%SZ}  {summary}{self.wanted}  at {inventory.controller}"
-        yield from list_warnings(inventory, time)
+        yield from caveat_lines(inventory, time)
         if self.error is not None:
             yield f"no answer for {duration_text(now - self.received_at)}: {self.error}"
 

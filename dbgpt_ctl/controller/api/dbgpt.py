@@ -18,7 +18,7 @@ from dbgpt_ctl.controller.api.request import caller, registration
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import wire_object
 from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_model_name_filter
-from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
+from dbgpt_ctl.errors import ControllerLeaving, RegistryFull, RegistryUnavailable
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -48,7 +48,7 @@ class DbgptEndpoints:
         return (
             Route("POST", HEARTBEAT, self.heartbeat, "HeartbeatStored", body="Registration", errors=can_be_full),
             Route("GET", MODELS, self.list, "Instances", query="ListQuery", headers=LIST_HEADERS),
-            Route("GET", "/health", self.health, "Health", errors=frozenset({RegistryUnavailable})),
+            Route("GET", "/health", self.health, "Health", errors=frozenset({ControllerLeaving, RegistryUnavailable})),
             Route("POST", MODELS, self.register, "Stored", body="Registration", errors=can_be_full),
             Route("DELETE", MODELS, self.deregister, "WasKnown", query="DeregisterQuery"),
         )
@@ -57,7 +57,8 @@ class DbgptEndpoints:
         """200 as long as lists can be answered; DB-GPT's clients accept nothing but exactly 200 as healthy."""
         health = self._controller.health()
         if not health.ready:
-            raise RegistryUnavailable(health.reason or "the registry is not open yet")
+            kind = ControllerLeaving if self._controller.leaving else RegistryUnavailable
+            raise kind(health.reason or "the registry is not open yet")
         answer = {"status": "ok"} if health.reason is None else {"status": "ok", "reason": health.reason}
         return Response(orjson.dumps(answer), media_type=JSON)
 

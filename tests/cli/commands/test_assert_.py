@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.cli.clusters import stock_controller
+from tests.cli.schemas import validated
 from tests.support.fake_controller import listed
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Run
-    from tests.support.fake_controller import FakeController
-from typing import TYPE_CHECKING
+    from collections.abc import Iterator
 
-from tests.support.fake_controller import FakeController
-
-if TYPE_CHECKING:
     from tests.cli.conftest import Run
 
 SOME = [
@@ -26,21 +25,29 @@ SOME = [
 ]
 
 
-def test_assert_says_what_there_is(run: Run, fake: FakeController) -> None:
-    fake.body = SOME
+@pytest.fixture(autouse=True)
+def stock(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """DB-GPT's own controller, which every command finds."""
+    with stock_controller(SOME) as controller:
+        monkeypatch.setenv("CONTROLLER_ADDRESS", controller.url)
+        yield
+
+
+def test_assert_says_what_there_is(run: Run) -> None:
     assert run("assert", "qwen", "--min-healthy", "2").out == "qwen: 2 healthy, 1 unhealthy, 1 drained\n"
     assert run("assert", "bge@text2vec", "--max-age", "30s").out == "bge@text2vec: 1 healthy\n"
     done = run("assert", "qwen@llm", "--min-healthy", "3", "-o", "json", expect=5)
-    assert json.loads(done.out) == {
+    assert validated("assert", json.loads(done.out)) == {
         "name": "qwen@llm",
         "condition": "healthy>=3",
         "met": False,
-        "counts": {"healthy": 2, "drained": 1, "unhealthy": 1},
+        "counts": {"healthy": 2, "drained": 1, "unhealthy": 1, "deregistered": 0, "unknown": 0},
+        "stale_since": None,
+        "held_until": None,
     }
     assert done.err == "ctl: not healthy>=3 of qwen@llm: 2 healthy, 1 unhealthy, 1 drained\n"
 
 
-def test_assert_of_an_age_that_is_too_high(run: Run, fake: FakeController) -> None:
-    fake.body = SOME
+def test_assert_of_an_age_that_is_too_high(run: Run) -> None:
     done = run("assert", "bge", "--max-age", "5s", expect=5)
     assert done.err == "ctl: not healthy>=1 within 5s of bge: 1 healthy\n"

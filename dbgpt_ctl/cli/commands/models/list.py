@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
+from dbgpt_ctl.cli.diagnosis.caveats import warn_of_caveats
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoHeaders, choice, model_argument, output_option, type_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
@@ -126,11 +127,7 @@ def list_(
         answer = _read(client, wanted, healthy_only=healthy_only)
         now = answer.time or session.clock.now()
         instances = [instance for instance in answer.instances if wanted.matches(instance)]
-        if answer.stale_since or answer.held_until:
-            from dbgpt_ctl.cli.diagnosis.report import list_warnings
-
-            for line in list_warnings(answer, now):
-                session.say(line)
+        warn_of_caveats(session, answer, now)
         if not instances and not session.quiet:
             say(_explain_empty(client, wanted, answer.controller, healthy_only=healthy_only))
     if sort_by is not None:

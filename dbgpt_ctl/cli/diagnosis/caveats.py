@@ -1,0 +1,54 @@
+"""What is to be known before an answer is trusted: it is stale, or some of its states are held (rule 15).
+
+Every command that rests on a list says it in these words, which are those of the rules of the scope LIST.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.errors import StaleList
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dbgpt_ctl.cli.diagnosis.facts import Finding
+    from dbgpt_ctl.cli.framework.session import Session
+    from dbgpt_ctl.client.responses import Inventory
+
+
+def caveats(answer: Inventory, now: datetime) -> list[Finding]:
+    """At most one finding for each fact: stale, held."""
+    if not answer.stale_since and not answer.held_until:
+        return []
+    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Scope, diagnose
+    from dbgpt_ctl.cli.diagnosis.rules import RULES
+    from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+
+    controller = ControllerFacts(
+        answer.controller,
+        time=now,
+        stale_since=answer.stale_since,
+        held_until=answer.held_until,
+        instances=answer.instances,
+    )
+    return diagnose(RULES, Facts(ModelFilter(), (controller,)), Scope.LIST)
+
+
+def caveat_lines(answer: Inventory, now: datetime) -> list[str]:
+    """A warning for each fact."""
+    return [f"warning: {line}" for finding in caveats(answer, now) for line in finding.lines]
+
+
+def warn_of_caveats(session: Session, answer: Inventory, now: datetime) -> None:
+    """Prints these warnings on stderr, each once per command, also where the command asks again and again."""
+    for finding in caveats(answer, now):
+        for line in finding.lines:
+            session.say_once(f"warning: {line}", about=finding.code)
+
+
+def refuse_stale(answer: Inventory, now: datetime, consequence: str) -> None:
+    """Raises StaleList, with the warning and its `consequence`, if the answer is stale."""
+    if answer.stale_since is not None:
+        evidence = next(str(evidence) for finding in caveats(answer, now) for evidence in finding.evidence)
+        raise StaleList(f"{evidence}; {consequence}; --allow-stale relies on that list")

@@ -1,0 +1,117 @@
+"""Conditions on the instances of a model, as in `healthy>=2`, and whether what is known of them meets one. Pure.
+
+While a hold keeps an instance healthy, it is unknown whether its worker still runs: it may be healthy or unhealthy. A
+condition is met only if it holds in every case (rule 15).
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from dbgpt_ctl.cli.output.escaping import quoted
+from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Self
+
+    from dbgpt_ctl.client.responses import KnownInstance
+
+ABSENT = "absent"
+STATES = ("healthy", "unhealthy", "drained", "deregistered")
+"""`healthy` means routable here. `drained` overlaps the others."""
+UNKNOWN = "unknown"
+_CONDITION = re.compile(r"\s*([a-z]+)\s*(?:(>=|<=|==|=|>|<)\s*([0-9]{1,9}))?\s*")
+_OPERATORS: dict[str, Callable[[int, int], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "=": operator.eq,
+    "==": operator.eq,
+}
+
+
+class Tally(NamedTuple):
+    """How many instances are in each state, as far as that is known."""
+
+    healthy: int = 0
+    """Routable, with a heartbeat of their own that is fresh."""
+    unhealthy: int = 0
+    drained: int = 0
+    """In any state, unknown ones too."""
+    deregistered: int = 0
+    unknown: int = 0
+    """Held: either healthy or unhealthy."""
+    unknown_undrained: int = 0
+    """Those of `unknown` that are routable if they are healthy."""
+    total: int = 0
+
+    @classmethod
+    def of(cls, instances: Iterable[KnownInstance]) -> Self:
+        """The tally of these instances. DB-GPT's own controller reports neither holds nor deregisters."""
+        known = tuple(instances)
+        return cls(
+            healthy=sum(instance.routable and not instance.held for instance in known),
+            unhealthy=sum(instance.state is InstanceState.UNHEALTHY for instance in known),
+            drained=sum(instance.drain is not None for instance in known),
+            deregistered=sum(instance.state is InstanceState.DEREGISTERED for instance in known),
+            unknown=sum(instance.held for instance in known),
+            unknown_undrained=sum(instance.held and instance.drain is None for instance in known),
+            total=len(known),
+        )
+
+    def range_of(self, state: str) -> tuple[int, int]:
+        """The lowest and the highest number of instances that may be in a state; each number between is possible."""
+        match state:
+            case "healthy":
+                return self.healthy, self.healthy + self.unknown_undrained
+            case "unhealthy":
+                return self.unhealthy, self.unhealthy + self.unknown
+            case "drained":
+                return self.drained, self.drained
+            case "deregistered":
+                return self.deregistered, self.deregistered
+            case _:
+                return self.total, self.total
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """For scripts."""
+        return {name: getattr(self, name) for name in (*STATES, UNKNOWN)}
+
+    def __str__(self) -> str:
+        """`2 healthy, 1 drained`; `none` where there is no instance."""
+        return ", ".join(f"{count} {name}" for name, count in self.counts.items() if count) or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`healthy>=2`. A state alone means at least one instance; `absent` means no instance in any state."""
+
+    state: str
+    sign: str
+    number: int
+
+    @classmethod
+    def parse(cls, option: str, text: str) -> Condition:
+        """Raises UsageError, which names the option and the value."""
+        match = _CONDITION.fullmatch(text.lower())
+        if match and match[1] == ABSENT and match[2] is None:
+            return cls(ABSENT, "=", 0)
+        if match and match[1] in STATES:
+            return cls(match[1], match[2] or ">=", int(match[3] or 1))
+        states = ", ".join(STATES)
+        raise UsageError(f"{option} {quoted(text)} is not a condition such as 'healthy>=2' (of {states}) or absent")
+
+    def is_met_by(self, tally: Tally) -> bool:
+        """Whether it holds, whatever the state of each unknown instance is."""
+        # Each operator is monotonous or wants one number, so it holds in between if it holds at both ends.
+        return all(_OPERATORS[self.sign](number, self.number) for number in tally.range_of(self.state))
+
+    def __str__(self) -> str:
+        return ABSENT if self.state == ABSENT else f"{self.state}{self.sign}{self.number}"

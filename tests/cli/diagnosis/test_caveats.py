@@ -1,0 +1,55 @@
+"""What is said before an answer is trusted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dbgpt_ctl.cli.diagnosis.caveats import caveat_lines, refuse_stale
+from dbgpt_ctl.client.responses import Inventory
+from dbgpt_ctl.errors import StaleList
+from tests.support.fake_controller import listed
+
+URL = "http://10.0.0.1:8000"
+NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+STALE = f"{URL}: its registry is away; this is what it held 90s ago"
+
+
+def answer(*objects: dict[str, object], stale: bool = False, held: bool = False) -> Inventory:
+    return Inventory(
+        list(objects),
+        complete=True,
+        controller=URL,
+        time=NOW,
+        stale_since=NOW - timedelta(seconds=90) if stale else None,
+        held_until=NOW + timedelta(seconds=40) if held else None,
+    )
+
+
+def test_a_fresh_answer_needs_no_warning() -> None:
+    assert caveat_lines(answer(), NOW) == []
+    refuse_stale(answer(held=True), NOW, "nothing was done")
+
+
+@pytest.mark.parametrize(
+    ("held", "shown"),
+    [
+        ([], "some instances are shown as they were before"),
+        ([True, False], "1 instance is shown as it was before"),
+        ([True, True], "2 instances are shown as they were before"),
+    ],
+)
+def test_each_fact_is_one_warning(held: list[bool], shown: str) -> None:
+    objects = [{**listed("qwen@llm"), "state": "healthy", "held": each} for each in held]
+    assert caveat_lines(answer(*objects, stale=True, held=True), NOW) == [
+        f"warning: {STALE} [registry-stale]",
+        f"warning: {URL}: its registry was away; for 40s more, until 12:00:40 UTC, {shown} [states-held]",
+    ]
+
+
+def test_a_stale_answer_is_refused() -> None:
+    with pytest.raises(StaleList) as raised:
+        refuse_stale(answer(stale=True), NOW, "nothing was done")
+    assert str(raised.value) == f"{STALE}; nothing was done; --allow-stale relies on that list"
+    assert raised.value.exit_code == 3

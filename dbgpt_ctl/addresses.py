@@ -38,6 +38,14 @@ class Address:
         user, token = (quote(part, safe="") for part in self.credentials)
         return f"{scheme}://{user}:{token}@{rest}"
 
+    @property
+    def other_scheme(self) -> Address:
+        """The same host and port, called by https instead of http, or by http instead of https; without credentials."""
+        parts = urlsplit(self.url)
+        scheme, default = ("http", 443) if self.is_https else ("https", 80)
+        place = parts.netloc if parts.port else f"{parts.netloc}:{default}"
+        return Address(f"{scheme}://{place}{parts.path}")
+
     def __str__(self) -> str:
         return self.url
 

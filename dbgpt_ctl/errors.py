@@ -167,11 +167,59 @@ class ErrorKind(StrEnum):
     STREAM_BROKEN = "stream_broken"
     """A watch was established and then lost."""
     FAILED = "failed"
-    """The controller answered another 5xx, or something that no controller sends."""
+    """The controller answered another 5xx."""
+    NOT_A_CONTROLLER = "not_a_controller"
+    """What answers at the address sends what no controller sends."""
     NOT_ALLOWED = "not_allowed"
     REFUSED = "refused"
     NOT_SUPPORTED = "not_supported"
     NOT_FOUND = "not_found"
+
+
+class FailureCause(StrEnum):
+    """Why one controller gave no answer that can be used, where that is known.
+
+    The value is the code of the finding of `ctl why` and `ctl doctor`. `fix` says what a person does about it.
+    """
+
+    fix: str
+
+    def __new__(cls, code: str, fix: str) -> Self:
+        """A member; its value is the code."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.fix = fix
+        return member
+
+    REFUSED = "connection-refused", "start `ctl serve` there, or correct the port in the address: nothing listens on it"
+    NAME_LOOKUP = "name-lookup", "correct the host name in the address; if it is right, look at the DNS of this machine"
+    CONNECT_TIMEOUT = (
+        "connect-timeout",
+        "see whether its host is up and whether a firewall drops the packets; --request-timeout allows more time",
+    )
+    ANSWER_TIMEOUT = (
+        "answer-timeout",
+        "its process hangs or is overloaded: read its log; --request-timeout allows more time",
+    )
+    RESET = "connection-reset", "read the log of the controller, or of the proxy or firewall before it"
+    CERTIFICATE_UNTRUSTED = "certificate-untrusted", "let SSL_CERT_FILE name a file with the CA that signed it"
+    CERTIFICATE_NAME = (
+        "certificate-name",
+        "call it by a name that its certificate has, or give it a certificate with this name",
+    )
+    CERTIFICATE_DATE = "certificate-date", "renew its certificate; if it is valid today, correct the clock here"
+    NEEDS_HTTP = "tls-to-plain-port", "write http:// in the address"
+    NEEDS_HTTPS = "plain-to-tls-port", "write https:// in the address"
+    TLS_FAILED = "tls-failed", "compare the TLS settings of the server with this machine's; its log says more"
+    NOT_A_CONTROLLER = (
+        "not-a-controller",
+        "correct host, port and path of the address, or the proxy that stands before the controller",
+    )
+
+
+CERTIFICATE_CAUSES = frozenset(
+    {FailureCause.CERTIFICATE_UNTRUSTED, FailureCause.CERTIFICATE_NAME, FailureCause.CERTIFICATE_DATE}
+)
 
 
 class Attempt(NamedTuple):
@@ -179,6 +227,7 @@ class Attempt(NamedTuple):
 
     controller: str
     detail: str
+    cause: FailureCause | None = None
 
     def __str__(self) -> str:
         return f"{self.controller}: {self.detail}"
@@ -189,6 +238,7 @@ _MESSAGES = {
     ErrorKind.UNAVAILABLE: "no controller can serve now: {attempts}",
     ErrorKind.STREAM_BROKEN: "{controller}: {detail}",
     ErrorKind.FAILED: "the controller failed: {attempts}",
+    ErrorKind.NOT_A_CONTROLLER: "no controller is there: {attempts}",
     ErrorKind.NOT_ALLOWED: "{controller} does not allow it: {detail}",
     ErrorKind.REFUSED: "{controller} refused: {detail}",
     ErrorKind.NOT_SUPPORTED: "{controller} does not support this: {detail}",
@@ -228,10 +278,15 @@ class ControllerError(CtlError):
     def of_attempts(cls, attempts: Sequence[Attempt], kind: ErrorKind, advice: str | None = None) -> Self:
         """The error of a call that no controller served."""
         if len(attempts) == 1:
-            controller, detail = attempts[0]
+            controller, detail, _ = attempts[0]
         else:
             controller, detail = None, "; ".join(map(str, attempts))
         return cls(detail, controller=controller, attempts=attempts, kind=kind, advice=advice)
+
+    @property
+    def cause(self) -> FailureCause | None:
+        """Why the controller gave no answer; None where several were tried, or where the cause is not known."""
+        return self.attempts[0].cause if len(self.attempts) == 1 else None
 
     def advised(self, advice: str) -> Self:
         """The same error with other advice."""

@@ -93,6 +93,7 @@ CROSS_CUTTING = {
     "cli/commands/db/test_db.py": "the three commands of ctl db",
     "cli/completion/test_shells.py": "completion in real shells",
     "cli/framework/test_usage.py": "wrong usage of every command",
+    "client/test_failure_causes.py": "why a controller gives no answer, over real servers",
     "cli/test_golden.py": "what every command prints",
     "cli/test_hostile.py": "hostile names in every output",
     "cli/test_process.py": "ctl as a process",

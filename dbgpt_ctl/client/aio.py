@@ -139,8 +139,8 @@ class AsyncTransport:
         try:
             async with asyncio.timeout(request.timeout), self._turn, self._client() as client:
                 response = await client.request(request.method, request.url, **request_parts(request))
-        except TimeoutError:
-            return timed_out(request)
+        except TimeoutError as error:
+            return timed_out(request, error)
         except httpx.RequestError as error:
             return no_response(error, request)
         return Response(response.status_code, response.headers, response.content)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from dbgpt_ctl.client import responses
-from dbgpt_ctl.client.failover import Request
+from dbgpt_ctl.client.failover import HEALTH, JSON, MODELS, Request
 from dbgpt_ctl.client.responses import ControllerStatus, Drained, EventReport, Inventory, KnownInstance
 from dbgpt_ctl.domain.fields import sent_fields
 from dbgpt_ctl.domain.instance import Registration
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.traceparent import TraceContext
 
-MODELS = "/api/controller/models"
 HEARTBEAT = "/api/controller/heartbeat"
-HEALTH = "/api/health"
 V1 = "/api/v1"
 
 T = TypeVar("T")
@@ -76,7 +74,7 @@ class Calls:
     def health(self, address: Address) -> Flow[ControllerHealth]:
         """The health of one controller, which has the whole timeout. Never raises."""
         began = self.failover.monotonic()
-        outcome = yield Request("GET", address, HEALTH, None, self.failover.timeout)
+        outcome = yield from self.failover.attempt(Request("GET", address, HEALTH, None, self.failover.timeout))
         return responses.read_health(outcome, address, latency=self.failover.monotonic() - began)
 
     def instances(
@@ -151,7 +149,9 @@ class Calls:
     ) -> Flow[Address]:
         """The controller that streams the changes. The response to send in has no body: the sender keeps the stream."""
         query = _given(model_name=model_name, host=host, cursor=cursor)
-        return self._send("GET", _with_query(f"{V1}/watch", query), responses.read_stream)
+        return self._send(
+            "GET", _with_query(f"{V1}/watch", query), responses.read_stream, accept=responses.EVENT_STREAM
+        )
 
     def _get(self, verb: str, read: Callable[[Answer], T], **query: Any) -> Flow[T]:
         return self._send("GET", _with_query(f"{V1}/{verb}", _given(**query)), responses.v1_reader(verb, read))
@@ -159,10 +159,18 @@ class Calls:
     def _post(self, verb: str, read: Callable[[Answer], T], **fields: Any) -> Flow[T]:
         return self._send("POST", f"{V1}/{verb}", responses.v1_reader(verb, read), _given(**fields))
 
-    def _send(self, method: str, target: str, read: Read[T], fields: Mapping[str, Any] | None = None) -> Flow[T]:
+    def _send(
+        self,
+        method: str,
+        target: str,
+        read: Read[T],
+        fields: Mapping[str, Any] | None = None,
+        *,
+        accept: str = JSON,
+    ) -> Flow[T]:
         body = None if fields is None else json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
         first, timeout = self.failover.addresses[0], self.failover.timeout
-        return self.failover.call(Request(method, first, target, body, timeout, self.trace(), self.actor), read)
+        return self.failover.call(Request(method, first, target, body, timeout, self.trace(), self.actor, accept), read)
 
 
 def _given(**fields: Any) -> dict[str, Any]:

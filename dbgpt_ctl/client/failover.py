@@ -10,17 +10,21 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from dbgpt_ctl import __version__
-from dbgpt_ctl.client.responses import AttemptFailed, NoResponse, Response
+from dbgpt_ctl.client.responses import AttemptFailed, NoResponse, Response, read_list
 from dbgpt_ctl.errors import (
+    CERTIFICATE_CAUSES,
     ControllerError,
     ControllerFailed,
     ControllerRefused,
     ControllerUnreachable,
     ErrorKind,
+    FailureCause,
     NotFound,
+    NotSupported,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +33,11 @@ if TYPE_CHECKING:
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.traceparent import TraceContext
 
+MODELS = "/api/controller/models"
+HEALTH = "/api/health"
+JSON = "application/json"
+_SHORT_LIST = f"{MODELS}?model_name=none%40ctl"
+"""The list of a model that there is not: its answer is short."""
 ADVICE = "is `ctl serve` running there? set --address or CONTROLLER_ADDRESS"
 
 T = TypeVar("T")
@@ -50,7 +59,7 @@ class Request:
     """The header `traceparent`."""
     actor: str | None = None
     """The header `X-Ctl-Actor`."""
-    accept: str = "application/json"
+    accept: str = JSON
     """The header `Accept`."""
 
     @property
@@ -63,7 +72,7 @@ class Request:
         """All headers but those of the connection."""
         headers = {"User-Agent": f"dbgpt-ctl/{__version__}", "Accept": self.accept}
         if self.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = JSON
         if self.address.credentials is not None:
             headers["Authorization"] = "Basic " + b64encode(":".join(self.address.credentials).encode()).decode()
         if self.trace is not None:
@@ -111,6 +120,8 @@ class Failover:
     observe: Callable[[Address, bool], None] = lambda _address, _answered: None
     """Called with each controller that was tried, and whether it answered."""
     _last: int = field(default=0, init=False)
+    _controllers: set[Address] = field(default_factory=set, init=False)
+    """Those without /api/v1 that are controllers all the same."""
 
     def call(self, template: Request, read: Read[T]) -> Flow[T]:
         """Sends `template` to the controllers in turn, each with its own address and timeout."""
@@ -121,9 +132,10 @@ class Failover:
             # Resolving a slow host name may take longer than a share; the others still get a chance.
             share = max(deadline - self.monotonic(), self.timeout / 4) / len(left)
             address = left.pop(0)
-            outcome = yield from self._attempt(replace(template, address=address, timeout=share))
+            request = replace(template, address=address, timeout=share)
+            outcome = yield from self.attempt(request)
             try:
-                result = read(outcome, address)
+                result = yield from self._read(request, outcome, read)
             except AttemptFailed as failure:
                 failures.append(failure)
                 self.observe(address, False)
@@ -135,14 +147,38 @@ class Failover:
             return result
         raise _error_of(failures, self.advice)
 
-    def _attempt(self, request: Request) -> Flow[Outcome]:
-        """Sends again if an established connection was lost: it may have been closed since the call before."""
+    def attempt(self, request: Request) -> Flow[Outcome]:
+        """The outcome of a request to one controller.
+
+        It is sent again if an established connection was lost: it may have been closed since the call before. An
+        outcome as of a server that speaks TLS on a port for plain HTTP, or the reverse, is looked into with a second
+        request, which carries nothing of the first one.
+        """
         deadline = self.monotonic() + request.timeout
         outcome = yield request
         left = deadline - self.monotonic()
-        if isinstance(outcome, NoResponse) and outcome.connection_lost and left > 0:
+        if isinstance(outcome, NoResponse) and outcome.cause is FailureCause.RESET and left > 0:
             outcome = yield replace(request, timeout=left)
+            left = deadline - self.monotonic()
+        if left > 0 and _may_be_other_scheme(outcome, request.address):
+            address = request.address.other_scheme
+            other = yield Request("GET", address, HEALTH, None, left)
+            if _speaks(other, address):
+                cause = FailureCause.NEEDS_HTTP if request.address.is_https else FailureCause.NEEDS_HTTPS
+                spoken = "plain HTTP" if request.address.is_https else "TLS"
+                return NoResponse(f"it speaks {spoken} on that port", cause)
         return outcome
+
+    def _read(self, request: Request, outcome: Outcome, read: Read[T]) -> Flow[T]:
+        """The result. A server without /api/v1 is a controller only if it has DB-GPT's list."""
+        address = request.address
+        try:
+            return read(outcome, address)
+        except NotSupported as refusal:
+            if refusal.problem_code is None and address not in self._controllers:
+                read_list((yield replace(request, method="GET", target=_SHORT_LIST, body=None, accept=JSON)), address)
+                self._controllers.add(address)
+            raise
 
     def _answered(self, address: Address) -> None:
         self._last = self.addresses.index(address)
@@ -152,8 +188,34 @@ class Failover:
 def _error_of(failures: Sequence[AttemptFailed], advice: str) -> ControllerError:
     """One error for all attempts. A controller that does not answer counts before one that answers and cannot serve."""
     attempts, kinds = [failure.attempt for failure in failures], {failure.kind for failure in failures}
+    advice = _advice_for({attempt.cause for attempt in attempts}) or advice
     if ErrorKind.NO_ANSWER in kinds:
         return ControllerUnreachable.of_attempts(attempts, ErrorKind.NO_ANSWER, advice)
     if ErrorKind.UNAVAILABLE in kinds:
         return ControllerUnreachable.of_attempts(attempts, ErrorKind.UNAVAILABLE, "try again in a few seconds")
-    return ControllerFailed.of_attempts(attempts, ErrorKind.FAILED)
+    if ErrorKind.FAILED in kinds:
+        return ControllerFailed.of_attempts(attempts, ErrorKind.FAILED)
+    return ControllerFailed.of_attempts(attempts, ErrorKind.NOT_A_CONTROLLER, advice)
+
+
+def _advice_for(causes: set[FailureCause | None]) -> str | None:
+    """What to do about the causes; None where the advice of the client says it."""
+    if causes <= {FailureCause.REFUSED, None}:
+        return None
+    only, *others = causes
+    return "ctl doctor says what to do about each" if others or only is None else only.fix
+
+
+def _may_be_other_scheme(outcome: Outcome, address: Address) -> bool:
+    """Whether a server answers so that is called by http instead of https, or the reverse."""
+    if isinstance(outcome, Response):
+        return not address.is_https and outcome.status == HTTPStatus.BAD_REQUEST and outcome.json() is None
+    signs = {FailureCause.RESET, FailureCause.TLS_FAILED if address.is_https else FailureCause.NOT_A_CONTROLLER}
+    return outcome.cause in signs
+
+
+def _speaks(outcome: Outcome, address: Address) -> bool:
+    """Whether the outcome shows that the server speaks the scheme of the address."""
+    if address.is_https:
+        return isinstance(outcome, Response) or outcome.cause in CERTIFICATE_CAUSES
+    return isinstance(outcome, Response) and outcome.status != HTTPStatus.BAD_REQUEST

@@ -4,6 +4,8 @@
   a quarter more CPU time with that import (193 instead of 158 ms, median of 20 alternating pairs).
 - httpx has one read timeout for the head of a response and for its body. A watch needs two: its head comes at once, its
   body may be silent for many seconds.
+- A server that sends the banner of another protocol, and one that sends nothing, are the same exception in httpx. What
+  came is in the buffer of h11.
 
 pyproject.toml pins httpx, and tests/client/test_httpx_internals.py fails when a release of it changes this.
 """
@@ -12,8 +14,10 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from traceback import walk_tb
 
 COMMAND_LINE = "httpx._main"
+_BEGINNING = b"HTTP/"
 
 
 def _import_without_command_line() -> None:
@@ -33,7 +37,23 @@ def _import_without_command_line() -> None:
 _import_without_command_line()
 import httpx  # noqa: E402
 
-__all__ = ["httpx", "set_read_timeout"]
+__all__ = ["httpx", "is_no_http", "set_read_timeout"]
+
+
+def is_no_http(error: BaseException) -> bool:
+    """Whether bytes came that are no HTTP response, as the banner of another protocol.
+
+    Without what httpcore and h11 have today it is False: then the error is told as a connection that broke.
+    """
+    inner: BaseException | None = error
+    while inner is not None:
+        for frame, _ in walk_tb(inner.__traceback__):
+            state = getattr(frame.f_locals.get("self"), "_h11_state", None)
+            received = getattr(state, "trailing_data", (b"",))[0]
+            if received:
+                return not received.startswith(_BEGINNING[: len(received)])
+        inner = inner.__cause__ or inner.__context__
+    return False
 
 
 def set_read_timeout(response: httpx.Response, seconds: float) -> None:

@@ -4,6 +4,7 @@
 401, 403                                    NotAllowed
 /api/v1: 404 that names an instance         NotFound
 /api/v1: other 404, 405, 501 not_supported  NotSupported: DB-GPT's own controller, or one that forwards to it
+DB-GPT's endpoints: 404, 405 of no ctl      AttemptFailed: every controller has these, so no controller is there
 any other 4xx                               ControllerRefused, with the reason that the controller gave
 everything else, or no response             AttemptFailed: the next controller is tried (see `failover`)
 
@@ -25,7 +26,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
 from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
-from dbgpt_ctl.errors import Attempt, ControllerRefused, ErrorKind, NotAllowed, NotFound, NotSupported
+from dbgpt_ctl.errors import (
+    Attempt,
+    ControllerRefused,
+    ErrorKind,
+    FailureCause,
+    NotAllowed,
+    NotFound,
+    NotSupported,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -58,18 +67,18 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class NoResponse:
-    """No complete response came. `connection_lost`: an established connection broke, as a kept-alive one may."""
+    """No complete HTTP response came."""
 
     detail: str
-    connection_lost: bool = False
+    cause: FailureCause | None = None
 
 
 class AttemptFailed(Exception):
-    """This controller could not serve the call. `kind` is NO_ANSWER, UNAVAILABLE or FAILED."""
+    """This controller could not serve the call. `kind` is NO_ANSWER, UNAVAILABLE, FAILED or NOT_A_CONTROLLER."""
 
-    def __init__(self, address: Address, detail: str, kind: ErrorKind) -> None:
+    def __init__(self, address: Address, detail: str, kind: ErrorKind, cause: FailureCause | None = None) -> None:
         super().__init__(f"{address}: {detail}")
-        self.attempt = Attempt(str(address), detail)
+        self.attempt = Attempt(str(address), detail, cause)
         self.kind = kind
 
 
@@ -380,12 +389,16 @@ class ControllerHealth:
     """One line: `ok`, or the reason."""
     latency: float | None
     """Seconds; None without an answer."""
+    cause: FailureCause | None = None
+    """Why no controller answers; None where one does, or where the cause is not known."""
 
 
 def accept(outcome: Response | NoResponse, address: Address) -> Response:
     """The response if its status is exactly 200; else raises NotAllowed, ControllerRefused or AttemptFailed."""
     if isinstance(outcome, NoResponse):
-        raise AttemptFailed(address, outcome.detail, ErrorKind.NO_ANSWER)
+        is_foreign = outcome.cause is FailureCause.NOT_A_CONTROLLER
+        kind = ErrorKind.NOT_A_CONTROLLER if is_foreign else ErrorKind.NO_ANSWER
+        raise AttemptFailed(address, outcome.detail, kind, outcome.cause)
     status = outcome.status
     if status == HTTPStatus.OK:
         return outcome
@@ -396,14 +409,10 @@ def accept(outcome: Response | NoResponse, address: Address) -> Response:
         if address.credentials is not None:
             detail, advice = f"{detail} (a token was sent)", "check the user:token@ in its address"
         raise NotAllowed(detail, controller=str(address), advice=advice, problem_code=code)
+    if _is_unknown_path(outcome):
+        raise not_a_controller(address, f"{status} {_phrase(status)}")
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        is_foreign = status == HTTPStatus.NOT_FOUND and code is None
-        raise ControllerRefused(
-            detail,
-            controller=str(address),
-            advice="is that the address of a controller?" if is_foreign else None,
-            problem_code=code,
-        )
+        raise ControllerRefused(detail, controller=str(address), problem_code=code)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise AttemptFailed(address, detail, ErrorKind.UNAVAILABLE if status in _UNAVAILABLE else ErrorKind.FAILED)
     raise not_a_controller(address, f"{status} {_phrase(status)}")
@@ -426,7 +435,8 @@ def accept_v1(outcome: Response | NoResponse, address: Address, verb: str) -> Re
 
 def not_a_controller(address: Address, what: str) -> AttemptFailed:
     """An answer that no controller gives: a wrong address, a proxy's page, another server on its port."""
-    return AttemptFailed(address, f"what answers there is not a DB-GPT controller ({what})", ErrorKind.FAILED)
+    detail = f"what answers there is not a DB-GPT controller ({what})"
+    return AttemptFailed(address, detail, ErrorKind.NOT_A_CONTROLLER, FailureCause.NOT_A_CONTROLLER)
 
 
 def read_verdict(outcome: Response | NoResponse, address: Address) -> bool:
@@ -461,14 +471,16 @@ def read_list(outcome: Response | NoResponse, address: Address) -> Inventory:
 
 def read_health(outcome: Response | NoResponse, address: Address, *, latency: float) -> ControllerHealth:
     """Healthy is a status of exactly 200 with a JSON object that has a `status`; another body is another server's."""
+    url, cause = str(address), None
     if isinstance(outcome, NoResponse):
-        return ControllerHealth(str(address), ok=False, status=None, detail=outcome.detail, latency=None)
-    ok, detail = outcome.status == HTTPStatus.OK, explanation(outcome)[0] or _phrase(outcome.status)
+        return ControllerHealth(url, ok=False, status=None, detail=outcome.detail, latency=None, cause=outcome.cause)
+    status, health, (detail, _) = outcome.status, outcome.json(), explanation(outcome)
+    ok = status == HTTPStatus.OK and isinstance(health, dict) and "status" in health
     if ok:
-        health = outcome.json()
-        ok = isinstance(health, dict) and "status" in health
-        detail = _health_detail(health) if ok else "what answers there is not a DB-GPT controller"
-    return ControllerHealth(str(address), ok=ok, status=outcome.status, detail=detail, latency=latency)
+        detail = _health_detail(health)
+    elif status < HTTPStatus.BAD_REQUEST or _is_unknown_path(outcome):
+        _, detail, cause = not_a_controller(address, f"{status} {_phrase(status)}").attempt
+    return ControllerHealth(url, ok, status, detail or _phrase(status), latency, cause)
 
 
 def v1_reader(verb: str, read: Callable[[Answer], T]) -> Callable[[Response | NoResponse, Address], T]:
@@ -564,6 +576,12 @@ def read_time(value: Any) -> datetime | None:
         return time if time.tzinfo is not None else time.astimezone()
     except (ValueError, OverflowError):
         return None
+
+
+def _is_unknown_path(response: Response) -> bool:
+    """Whether the server does not know the path, and is no controller of this package, which would send a code."""
+    is_unknown = response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+    return is_unknown and explanation(response)[1] is None
 
 
 def _health_detail(fields: Mapping[str, Any]) -> str:

@@ -6,15 +6,16 @@ made.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.client.httpx_internals import httpx
+from dbgpt_ctl.client.httpx_internals import httpx, is_no_http
 from dbgpt_ctl.client.responses import NoResponse, Response, one_line
-from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.errors import FailureCause, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
     """Called with each request, its outcome, and the seconds it took."""
 
 MAX_CONNECTIONS = 100
+CONNECT_SHARE = 0.9
+"""Of the timeout of a request, for its connection: an answer that does not come is so told from a connection."""
+_CERTIFICATE_CAUSES = {
+    9: FailureCause.CERTIFICATE_DATE,  # not yet valid
+    10: FailureCause.CERTIFICATE_DATE,  # expired
+    62: FailureCause.CERTIFICATE_NAME,  # of a host
+    64: FailureCause.CERTIFICATE_NAME,  # of an address
+}
+"""By OpenSSL's number of what is wrong with a certificate (x509_vfy.h); any other makes it one that is not trusted."""
+_NO_HTTP = NoResponse("what answers there does not speak HTTP", FailureCause.NOT_A_CONTROLLER)
 IDLE_SECONDS = 4.0
 """How long an idle connection is kept: less than the 5 s after which uvicorn closes it, so a call rarely meets that."""
 
@@ -104,31 +115,61 @@ def _ssl_context(addresses: Sequence[Address]) -> ssl.SSLContext:
 
 def request_parts(request: Request) -> dict[str, Any]:
     """The arguments of httpx besides method and URL."""
-    return {"headers": request.headers, "content": request.body, "timeout": request.timeout}
+    timeout = httpx.Timeout(request.timeout, connect=request.timeout * CONNECT_SHARE)
+    return {"headers": request.headers, "content": request.body, "timeout": timeout}
 
 
-def timed_out(request: Request) -> NoResponse:
-    """The outcome when the timeout is over."""
-    return NoResponse(f"no answer within {round(request.timeout, 1):g} s")
+def timed_out(request: Request, error: BaseException | None = None) -> NoResponse:
+    """The outcome when the timeout is over; `error` ended the wait."""
+    if error is not None and is_no_http(error):
+        return _NO_HTTP
+    return NoResponse(f"no answer within {_seconds(request.timeout)}", FailureCause.ANSWER_TIMEOUT)
 
 
 def no_response(error: httpx.RequestError, request: Request) -> NoResponse:
     """The outcome of an exception of httpx."""
+    if isinstance(error, httpx.ConnectTimeout):
+        detail = f"no connection within {_seconds(request.timeout * CONNECT_SHARE)}"
+        return NoResponse(detail, FailureCause.CONNECT_TIMEOUT)
     if isinstance(error, httpx.TimeoutException):
-        return timed_out(request)
-    lost = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
-    return NoResponse(one_line(_cause(error)), connection_lost=lost)
+        return timed_out(request, error)
+    if is_no_http(error):
+        return _NO_HTTP
+    inner = _system_error(error)
+    detail, cause = _told_by_system(inner) if inner is not None else (str(error) or type(error).__name__, None)
+    if cause is None and isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
+        cause = FailureCause.RESET
+    return NoResponse(one_line(detail), cause)
 
 
-def _cause(error: BaseException) -> str:
-    """The system's own text, as `Connection refused`, where httpx and its libraries have one of their own."""
+def _seconds(timeout: float) -> str:
+    return f"{round(timeout, 1):g} s"
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """The exception of the system or of its TLS that is behind one of httpx, if there is one."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, BaseExceptionGroup):
             inner = inner.exceptions[0]
-        if isinstance(inner, socket.gaierror | ssl.SSLError):
-            return inner.strerror or str(inner)
-        if isinstance(inner, OSError) and inner.errno:
-            return os.strerror(inner.errno)
+        if isinstance(inner, OSError) and (inner.errno or isinstance(inner, ssl.SSLError)):
+            return inner
         inner = inner.__cause__ or inner.__context__
-    return str(error) or type(error).__name__
+    return None
+
+
+def _told_by_system(error: OSError) -> tuple[str, FailureCause | None]:
+    """The system's own text, as `Connection refused`, and the cause that it names."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            cause = _CERTIFICATE_CAUSES.get(error.verify_code, FailureCause.CERTIFICATE_UNTRUSTED)
+            return f"its certificate is refused: {error.verify_message}", cause
+        case ssl.SSLError():
+            return error.strerror or str(error), FailureCause.TLS_FAILED
+        case socket.gaierror():
+            return f"its host name cannot be looked up: {error.strerror}", FailureCause.NAME_LOOKUP
+        case ConnectionRefusedError():
+            return os.strerror(errno.ECONNREFUSED), FailureCause.REFUSED
+        case ConnectionResetError() | BrokenPipeError():
+            return os.strerror(errno.ECONNRESET), FailureCause.RESET
+    return os.strerror(error.errno or 0), None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,9 +56,11 @@ class _StreamOpener:
         self.stream: httpx.Response | None = None
 
     def send(self, request: Request) -> Outcome:
+        if request.accept != EVENT_STREAM:
+            return self._transport.send(request)
         self.close()
         began = monotonic()
-        outcome = self._open(replace(request, accept=EVENT_STREAM))
+        outcome = self._open(request)
         self._transport.observe(request, outcome, monotonic() - began)
         return outcome
 

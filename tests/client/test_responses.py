@@ -17,6 +17,7 @@ from dbgpt_ctl.errors import (
     ControllerRefused,
     ControllerUnreachable,
     ErrorKind,
+    FailureCause,
     NotAllowed,
     NotFound,
     NotSupported,
@@ -118,7 +119,8 @@ def test_a_malformed_list_is_an_error(make_calls: MakeCalls, wrong: Any) -> None
         ({"one": httpx.Response(401)}, NotAllowed, ["401", "user:token@"]),
         ({"one": problem(403, "not you", "forbidden")}, NotAllowed, ["403 not you"]),
         ({"one": problem(429, "full", "registry_full")}, ControllerRefused, ["http://one:8000", "429 full"]),
-        ({"one": httpx.Response(404, json={"detail": "Not Found"})}, ControllerRefused, ["404 Not Found", "address"]),
+        ({"one": httpx.Response(404, json={"detail": "Not Found"})}, ControllerFailed, ["404 Not Found", "address"]),
+        ({"one": httpx.Response(405)}, ControllerFailed, ["no controller is there", "405 Method Not Allowed"]),
     ],
 )
 def test_errors_hold_the_controller_the_reason_and_the_advice(
@@ -175,9 +177,9 @@ def test_health_of_each_controller(make_calls: MakeCalls) -> None:
         ("http://one", False, None, "[Errno 111] Connection refused"),
         ("http://two", True, 200, "ok"),
         ("http://three", False, 503, "leaving"),
-        ("http://four", False, 200, "what answers there is not a DB-GPT controller"),
+        ("http://four", False, 200, "what answers there is not a DB-GPT controller (200 OK)"),
         ("http://five", True, 200, "ok: holding"),
-        ("http://six", False, 204, "No Content"),
+        ("http://six", False, 204, "what answers there is not a DB-GPT controller (204 No Content)"),
         ("http://seven", False, None, "no answer within 5 s"),
     ]
     assert [health.latency is None for health in healths] == [True, False, False, False, False, False, True]
@@ -224,13 +226,33 @@ def test_the_other_answers_of_v1_are_read(make_calls: MakeCalls) -> None:
 @pytest.mark.parametrize("reply", NOWHERE, ids=["DB-GPT", "a page", "405", "an older ctl"])
 @pytest.mark.parametrize("verb", CALLS)
 def test_a_controller_without_v1_is_named_in_one_line(make_calls: MakeCalls, verb: str, reply: httpx.Response) -> None:
-    (error,) = make_calls("http://u:secret@one", CALLS[verb], handler=Controllers(one=reply))
+    def stock(request: httpx.Request) -> httpx.Response:
+        return good(request) if request.url.path == "/api/controller/models" else Controllers(one=reply)(request)
+
+    (error,) = make_calls("http://u:secret@one", CALLS[verb], handler=Controllers(one=stock))
     assert type(error) is NotSupported
     assert error.exit_code == 6
     verb_of_v1 = "instance" if verb == "get" else verb
     assert error.detail == f"it has no /api/v1/{verb_of_v1} because it is DB-GPT's own controller or an older ctl"
     assert str(error) == f"http://one does not support this: {error.detail}"
     assert (error.kind, error.controller) == (ErrorKind.NOT_SUPPORTED, "http://one")
+
+
+@pytest.mark.parametrize("reply", NOWHERE[:3], ids=["FastAPI", "a page", "405"])
+@pytest.mark.parametrize("verb", CALLS)
+def test_another_server_is_not_taken_for_dbgpts_controller(
+    make_calls: MakeCalls, verb: str, reply: httpx.Response
+) -> None:
+    """It has neither /api/v1 nor DB-GPT's list; the next address is tried."""
+    controllers = Controllers(one=reply, two=answers(verb))
+    (result,) = make_calls("http://one,http://two", CALLS[verb], handler=controllers)
+    assert not isinstance(result, Exception)
+    (error,) = make_calls("http://one", CALLS[verb], handler=controllers)
+    assert (type(error), error.kind, error.cause) == (
+        ControllerFailed,
+        ErrorKind.NOT_A_CONTROLLER,
+        FailureCause.NOT_A_CONTROLLER,
+    )
 
 
 def test_a_controller_that_forwards_to_dbgpts_is_not_supported_either(make_calls: MakeCalls) -> None:

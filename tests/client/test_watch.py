@@ -14,7 +14,7 @@ from dbgpt_ctl.client import watch as watch_module
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.client.watch import MAX_LINE_BYTES, MAX_MESSAGE_BYTES, read_messages
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, NotSupported
-from tests.client.clients import Controllers, problem
+from tests.client.clients import Controllers, good, problem
 from tests.client.servers import behaving, read_request
 from tests.client.v1_samples import EVENT, NOWHERE
 from tests.support.fake_controller import fake_controller
@@ -62,8 +62,11 @@ def test_a_watch_goes_to_the_first_that_answers() -> None:
 
 
 def test_a_watch_that_no_controller_serves() -> None:
+    def stock(request: httpx.Request) -> httpx.Response:
+        return good(request) if request.url.path == "/api/controller/models" else NOWHERE[0]
+
     with (
-        ControllerClient("http://one", transport=httpx.MockTransport(Controllers(one=NOWHERE[0]))) as client,
+        ControllerClient("http://one", transport=httpx.MockTransport(Controllers(one=stock))) as client,
         pytest.raises(NotSupported, match="has no /api/v1/watch"),
     ):
         next(client.watch())

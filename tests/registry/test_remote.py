@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from dbgpt_ctl.registry.contract import Listing, RegistryHealth
+    from tests.client.clients import Handler
 
     Verb = Callable[[RemoteModelRegistry], Awaitable[Any]]
 
@@ -302,7 +303,7 @@ MORE_VERBS: dict[str, Verb] = {
 }
 
 
-def forwarded(verb: Verb, answer: httpx.Response) -> tuple[Any, httpx.Request]:
+def forwarded(verb: Verb, answer: httpx.Response | Handler) -> tuple[Any, httpx.Request]:
     """What the registry makes of the answer, and what it had sent."""
     controllers = Controllers(one=answer)
 
@@ -358,12 +359,17 @@ def test_what_is_unknown_behind_is_unknown_here(name: str) -> None:
     assert forwarded(MORE_VERBS[name], httpx.Response(404, json=body))[0] is None
 
 
+def dbgpt(request: httpx.Request) -> httpx.Response:
+    """DB-GPT's own controller."""
+    return good(request) if "/api/v1/" not in request.url.path else httpx.Response(404, json={"detail": "Not Found"})
+
+
 @pytest.mark.parametrize("name", MORE_VERBS)
 def test_verbs_that_dbgpt_does_not_know_are_not_supported(name: str) -> None:
     with pytest.raises(
         VerbNotSupported, match="the controller behind this one: http://one does not support this: it has no /api/v1"
     ) as raised:
-        forwarded(MORE_VERBS[name], httpx.Response(404, json={"detail": "Not Found"}))
+        forwarded(MORE_VERBS[name], dbgpt)
     assert raised.value.http_status == 501
 
 

@@ -57,6 +57,9 @@ def health(
         return 0
     number = len(controllers)
     say("the controller is not healthy" if number == 1 else f"{healthy} of {number} controllers healthy")
+    for controller in controllers:
+        if controller.cause is not None:
+            say(f"{controller.controller}: {controller.cause.fix} [{controller.cause}]")
     return ControllerUnreachable.exit_code
 
 
@@ -78,6 +81,7 @@ def _object(controller: ControllerHealth) -> dict[str, Any]:
         "http_status": controller.status,
         "latency_secs": None if controller.latency is None else round(controller.latency, 6),
         "detail": controller.detail,
+        "cause": controller.cause and controller.cause.value,
     }
 
 

@@ -16,7 +16,15 @@ from dbgpt_ctl.cli.output.table import Column, coloured, plain
 from dbgpt_ctl.cli.parsing.instance_filter import DRAINED, ModelFilter
 from dbgpt_ctl.client.responses import ModelCounts
 from dbgpt_ctl.domain.instance import InstanceState
-from dbgpt_ctl.errors import ControllerError, ControllerUnreachable, CtlError, ErrorKind, NotAllowed, NotSupported
+from dbgpt_ctl.errors import (
+    ControllerError,
+    ControllerUnreachable,
+    CtlError,
+    ErrorKind,
+    FailureCause,
+    NotAllowed,
+    NotSupported,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +37,8 @@ T = TypeVar("T")
 Output = Annotated[OutputFormat, output_option("text", "json", "yaml", help="Format of the overview.")]
 VERSION = 1
 KINDS = {
+    **{cause.value: "controller_down" for cause in FailureCause},
+    FailureCause.NOT_A_CONTROLLER.value: "controller_unknown",
     "controller-unreachable": "controller_down",
     "controller-unavailable": "controller_down",
     "not-allowed": "controller_unknown",

@@ -61,6 +61,8 @@ def heading_without_answer(controllers: Sequence[ControllerFacts]) -> str:
     kinds = {controller.failure.kind for controller in controllers if controller.failure}
     if kinds <= {ErrorKind.NO_ANSWER}:
         return "no controller answers"
+    if kinds <= {ErrorKind.NOT_A_CONTROLLER}:
+        return "no controller is there"
     if kinds <= {ErrorKind.NOT_ALLOWED}:
         return "no controller lets you in"
     if kinds <= {ErrorKind.NO_ANSWER, ErrorKind.UNAVAILABLE}:
@@ -117,6 +119,7 @@ def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
         "controller": controller.url,
         "answers": controller.answers,
         "error": controller.failure.detail if controller.failure else None,
+        "cause": controller.failure.cause and controller.failure.cause.value if controller.failure else None,
         "registry": controller.status.kind if controller.status else None,
         "instances": len(controller.instances) if controller.answers else None,
     }

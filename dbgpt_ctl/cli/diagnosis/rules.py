@@ -31,7 +31,7 @@ from dbgpt_ctl.cli.output.instances import counted_text, duration_text
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import nearest
 from dbgpt_ctl.domain.instance import InstanceState
-from dbgpt_ctl.errors import ErrorKind
+from dbgpt_ctl.errors import ErrorKind, FailureCause
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -70,8 +70,80 @@ _REGISTER_HOST = "set the worker's worker_register_host to an address that API s
     scope=_ALL_BUT_LIST,
 )
 def unreachable(facts: Facts) -> Iterator[Finding]:
-    """Nothing answers at the address of a controller."""
+    """A controller does not answer, for a reason that has no line of its own here."""
     yield from _without_answer(facts, {ErrorKind.NO_ANSWER}, "{} not answer", "does", "do")
+
+
+def _cause_rule(cause: FailureCause, summary: str, symptom: str) -> Rule[Facts]:
+    """The rule for controllers that give no answer because of `cause`."""
+
+    def detail(controller: ControllerFacts) -> str:
+        return controller.failure.detail if controller.failure and controller.failure.cause is cause else ""
+
+    detail.__doc__ = symptom
+    return controller_rule(cause.value, Severity.ERROR, summary, fix=cause.fix, scope=_ALL_BUT_LIST)(detail)
+
+
+refuses = _cause_rule(
+    FailureCause.REFUSED,
+    "a controller refuses connections",
+    "Nothing listens at the address of a controller.",
+)
+unknown_name = _cause_rule(
+    FailureCause.NAME_LOOKUP,
+    "the name of a controller is not known here",
+    "The host name in the address of a controller cannot be looked up.",
+)
+no_connection = _cause_rule(
+    FailureCause.CONNECT_TIMEOUT,
+    "no connection to a controller is made in time",
+    "No connection to a controller is made in time: packets are lost, or its host is down.",
+)
+hangs = _cause_rule(
+    FailureCause.ANSWER_TIMEOUT,
+    "a controller takes connections and does not answer",
+    "A controller takes the connection and does not answer in time.",
+)
+breaks_off = _cause_rule(
+    FailureCause.RESET,
+    "the connection to a controller breaks",
+    "The connection to a controller breaks before an answer is complete.",
+)
+untrusted = _cause_rule(
+    FailureCause.CERTIFICATE_UNTRUSTED,
+    "the certificate of a controller is not trusted here",
+    "The certificate of a controller is signed by nobody that this machine trusts.",
+)
+wrong_name = _cause_rule(
+    FailureCause.CERTIFICATE_NAME,
+    "the certificate of a controller is for another name",
+    "The certificate of a controller is for other names than the one in its address.",
+)
+wrong_date = _cause_rule(
+    FailureCause.CERTIFICATE_DATE,
+    "the certificate of a controller is not valid today",
+    "The certificate of a controller has expired, or is not valid yet.",
+)
+needs_http = _cause_rule(
+    FailureCause.NEEDS_HTTP,
+    "a controller is called by TLS and speaks plain HTTP",
+    "The address begins with https, and what answers there speaks plain HTTP.",
+)
+needs_https = _cause_rule(
+    FailureCause.NEEDS_HTTPS,
+    "a controller is called by plain HTTP and speaks TLS",
+    "The address begins with http, and what answers there speaks TLS.",
+)
+no_handshake = _cause_rule(
+    FailureCause.TLS_FAILED,
+    "the TLS handshake with a controller fails",
+    "The TLS handshake with a controller fails.",
+)
+foreign = _cause_rule(
+    FailureCause.NOT_A_CONTROLLER,
+    "what answers is not a controller",
+    "Another server answers at the address of a controller, or a proxy with a page of its own.",
+)
 
 
 @rule(
@@ -94,9 +166,9 @@ def not_allowed(facts: Facts) -> Iterator[Finding]:
     yield from _without_answer(facts, {ErrorKind.NOT_ALLOWED}, "{} not let you in", "does", "do")
 
 
-@rule("controller-failed", fix="see its log; if no controller is there, correct --address", scope=_ALL_BUT_LIST)
+@rule("controller-failed", fix="see its log", scope=_ALL_BUT_LIST)
 def failed(facts: Facts) -> Iterator[Finding]:
-    """A controller answers with an error such as 500, or what answers is not a controller."""
+    """A controller answers with an error such as 500."""
     yield from _without_answer(
         facts,
         {ErrorKind.FAILED, ErrorKind.REFUSED, ErrorKind.NOT_FOUND, ErrorKind.STREAM_BROKEN},
@@ -620,7 +692,7 @@ def _without_answer(
     failures = [
         (controller, controller.failure)
         for controller in facts.controllers
-        if controller.failure and controller.failure.kind in kinds
+        if controller.failure and controller.failure.kind in kinds and controller.failure.cause is None
     ]
     if failures:
         one = f"{failures[0][0].url} {verb}"

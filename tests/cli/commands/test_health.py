@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from dbgpt_ctl.errors import FailureCause
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
     from tests.support.fake_controller import FakeController
@@ -28,7 +30,8 @@ def test_one_healthy(run: Run, controller: str) -> None:
 def test_no_controller(run: Run) -> None:
     done = run("health", "-a", NOBODY, expect=3)
     assert done.lines[1].split()[:3] == [NOBODY, "unreachable", "-"]
-    assert done.err == "ctl: the controller is not healthy\n"
+    fix = FailureCause.REFUSED.fix
+    assert done.err == f"ctl: the controller is not healthy\nctl: {NOBODY}: {fix} [connection-refused]\n"
 
 
 def test_one_that_leaves(run: Run, fake: FakeController) -> None:
@@ -41,7 +44,7 @@ def test_one_of_two_is_enough_unless_all_are_wanted(run: Run, fake: FakeControll
     both = f"{NOBODY},{fake.url}"
     assert len(run("health", "-a", both).lines) == 3
     done = run("health", "-a", both, "--all", expect=3)
-    assert done.err == "ctl: 1 of 2 controllers healthy\n"
+    assert done.err.splitlines()[0] == "ctl: 1 of 2 controllers healthy"
     run("health", "-a", fake.url, "--all")
 
 
@@ -54,7 +57,7 @@ def test_for_scripts(run: Run, fake: FakeController, form: str) -> None:
         down, up = json.loads(out) if form == "json" else yaml.safe_load(out)
         assert (down["latency_secs"], up["http_status"]) == (None, 200)
         assert up["latency_secs"] > 0
-    assert (down["controller"], down["status"]) == (NOBODY, "unreachable")
+    assert (down["controller"], down["status"], down["cause"]) == (NOBODY, "unreachable", "connection-refused")
     assert (up["controller"], up["status"], up["detail"]) == (fake.url, "healthy", "ok")
 
 

@@ -24,7 +24,15 @@ from dbgpt_ctl.cli.diagnosis.report import exit_code, heading_without_answer
 from dbgpt_ctl.cli.diagnosis.rules import RULES
 from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
-from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, ErrorKind, NotAllowed
+from dbgpt_ctl.errors import (
+    Attempt,
+    ControllerFailed,
+    ControllerRefused,
+    ControllerUnreachable,
+    ErrorKind,
+    FailureCause,
+    NotAllowed,
+)
 from tests.cli.diagnosis.observed import (
     DEREGISTERED,
     DRAINED,
@@ -57,6 +65,13 @@ AWAY = ControllerFacts(OTHER, ControllerUnreachable("503 leaving", kind=ErrorKin
 CLOSED = ControllerFacts(OTHER, NotAllowed("401 who are you?"))
 FAILED = ControllerFacts(OTHER, ControllerFailed("500 broken"))
 REFUSED = ControllerFacts(OTHER, ControllerRefused("404 Not Found"))
+
+
+def without_answer(cause: FailureCause) -> ControllerFacts:
+    attempt = Attempt(OTHER, "what happened", cause)
+    return ControllerFacts(OTHER, ControllerUnreachable.of_attempts([attempt], ErrorKind.NO_ANSWER))
+
+
 GONE = Event(
     7, Change(ago(600), InstanceKey("qwen@llm", "h", 1), "healthy", "absent", Cause("deregister", OPERATOR, "moved"))
 )
@@ -64,6 +79,22 @@ CASES = {
     "controller-unreachable": Case(
         cluster(controller(), DOWN), ERROR, f"{OTHER}: Connection refused", cluster(AWAY, CLOSED, FAILED, REFUSED)
     ),
+    **{
+        cause.value: Case(
+            cluster(controller(), without_answer(cause)),
+            ERROR,
+            f"{OTHER}: what happened",
+            cluster(
+                controller(),
+                DOWN,
+                AWAY,
+                CLOSED,
+                FAILED,
+                *(without_answer(other) for other in FailureCause if other is not cause),
+            ),
+        )
+        for cause in FailureCause
+    },
     "controller-unavailable": Case(
         cluster(controller(), AWAY), ERROR, f"{OTHER}: 503 leaving", cluster(DOWN, CLOSED, FAILED, REFUSED)
     ),
@@ -400,6 +431,7 @@ def test_a_fix_that_dbgpts_own_controller_lacks_is_not_given() -> None:
 SCOPES = {
     Scope.OVERVIEW: {
         "controller-unreachable",
+        *FailureCause,
         "controller-unavailable",
         "not-allowed",
         "controller-failed",

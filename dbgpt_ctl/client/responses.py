@@ -17,12 +17,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
+from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
 from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
@@ -345,6 +346,8 @@ class ControllerStatus:
     watchers: int
     last_event_id: int | None
     """The id of the newest event; None while the registry does not know it."""
+    controllers: tuple[ControllerRecord, ...] = ()
+    """The living controllers that share the registry, with this one; empty where none can share it."""
 
     @classmethod
     def read(cls, answer: Answer) -> ControllerStatus:
@@ -373,6 +376,7 @@ class ControllerStatus:
             else {model["model_name"]: ModelCounts.read(model) for model in fields["models"]},
             watchers=int(fields.get("watchers") or 0),
             last_event_id=fields.get("last_event_id"),
+            controllers=tuple(map(read_controller, fields.get("controllers") or ())),
         )
 
 
@@ -549,6 +553,22 @@ def read_event(fields: Mapping[str, Any]) -> Event:
     cause = Cause(str(fields["verb"]), Actor(ActorKind(fields["actor"]), fields.get("address")), fields.get("reason"))
     change = Change(time.astimezone(UTC), read_key(fields), str(fields["old"]), str(fields["new"]), cause, drained)
     return Event(number, change)
+
+
+def read_controller(fields: Mapping[str, Any]) -> ControllerRecord:
+    """One of the `controllers` of /api/v1/status."""
+    started_at, seen_at = read_time(fields["started_at"]), read_time(fields["seen_at"])
+    if started_at is None or seen_at is None:
+        raise ValueError("not a controller")
+    return ControllerRecord(
+        str(fields["id"]),
+        str(fields["version"]),
+        str(fields["address"]),
+        timedelta(seconds=fields["heartbeat_timeout_secs"]),
+        timedelta(seconds=fields["heartbeat_interval_secs"]),
+        started_at,
+        seen_at,
+    )
 
 
 def shown_state(*, healthy: bool) -> InstanceState:

@@ -79,6 +79,11 @@ class SettingDifference:
         return f"{self.setting}s differ: {', '.join(parts)}"
 
     @property
+    def line(self) -> str:
+        """The difference and its fix, for health and log."""
+        return f"{self}; {self.fix}"
+
+    @property
     def fix(self) -> str:
         """Which controllers to restart, with which value."""
         behind = " and ".join(

@@ -43,6 +43,17 @@ STATUS = {
     "controller": {"version": "1.2", "started_at": TIME, "leaving": False},
     "registry": {"kind": "mariadb", "place": "db1/dbgpt", "durable": True, "ready": True, "reason": None},
     "settings": {"heartbeat_interval_secs": 20, "heartbeat_timeout_secs": 60, "max_instances": 9},
+    "controllers": [
+        {
+            "id": "a1",
+            "version": "1.2",
+            "address": "http://ctl-1:8000",
+            "heartbeat_timeout_secs": 60,
+            "heartbeat_interval_secs": 20.5,
+            "started_at": TIME,
+            "seen_at": TIME,
+        }
+    ],
     "stale_since": None,
     "held_until": TIME,
     "models": [

@@ -62,7 +62,6 @@ def _heading(facts: Facts, counts: Counter[str]) -> str:
         f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in ("error", "warning") if counts[name]
     ]
     verdict = ", ".join(numbers) or "all is well"
-    ready = sum(instance.routable for instance in facts.instances)
     where = ", ".join(controller.url for controller in facts.answering)
     models = "1 model" if len(facts.by_model) == 1 else f"{len(facts.by_model)} models"
-    return f"{verdict}: {models}, {ready} of {len(facts.instances)} instances get requests at {where}"
+    return f"{verdict}: {models}, {facts.routed} of {len(facts.instances)} instances get requests at {where}"

@@ -74,17 +74,21 @@ def _heading(facts: Facts) -> str:
     total = len(facts.instances)
     if not total:
         return f"{name}: no instance is registered at {where}"
-    ready = sum(instance.routable for instance in facts.instances)
-    verb = "gets" if ready == 1 else "get"
+    verb = "gets" if facts.routed == 1 else "get"
     types = sorted(facts.by_model)
     of = f" ({', '.join(map(escaped, types))})" if len(types) > 1 else ""
-    return f"{name}{of}: {ready} of {total} {'instance' if total == 1 else 'instances'} {verb} requests at {where}"
+    return (
+        f"{name}{of}: {facts.routed} of {total} {'instance' if total == 1 else 'instances'} {verb} requests at {where}"
+    )
 
 
 def _closing(facts: Facts, findings: Sequence[Finding]) -> list[str]:
-    """What to check next where the registry is not the cause."""
-    is_well = facts.instances and all(instance.routable for instance in facts.instances)
-    if not is_well or any(finding.severity == "error" for finding in findings):
+    """What to check next where the registry is not the cause.
+
+    With different settings a controller that was not asked may not route what the others do.
+    """
+    is_well = facts.instances and facts.routed == len(facts.instances)
+    if not is_well or any(finding.severity == "error" or finding.code == "settings-differ" for finding in findings):
         return unprobed_lines(facts)
     return [
         "The registry is not the cause. If DB-GPT still finds no worker instances, look at the API server:",

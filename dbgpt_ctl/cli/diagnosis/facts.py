@@ -5,6 +5,7 @@ No I/O. Times are aware.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field, fields, replace
 from enum import Flag, StrEnum, auto
 from functools import cached_property
@@ -58,7 +59,7 @@ class Endpoint(NamedTuple):
 
 @dataclass(slots=True)
 class ObservedInstance(KnownInstance):
-    """One instance as the first controller that lists it reports it, and the probe of its address, if there was one."""
+    """One instance as a controller reports it, and the probe of its address, if there was one."""
 
     controller: ControllerFacts = field(kw_only=True, repr=False)
     probe: Probe | None = None
@@ -170,14 +171,26 @@ class Facts:
 
     @cached_property
     def instances(self) -> tuple[ObservedInstance, ...]:
-        """Those that pass the filter, once each, from the first controller that lists them; in order of identity."""
-        first: dict[InstanceKey, ObservedInstance] = {}
+        """Those that pass the filter, once each, in order of identity: as the first controller reports it that sends
+        requests there, if there is one, else the first that lists it. `reports` shows where controllers disagree.
+        """
+        return tuple(max(reports, key=lambda report: report.routable) for reports in self.reports.values())
+
+    @cached_property
+    def routed(self) -> int:
+        """How many instances get requests, whichever controller is asked."""
+        return sum(all(report.routable for report in reports) for reports in self.reports.values())
+
+    @cached_property
+    def reports(self) -> Mapping[InstanceKey, Sequence[ObservedInstance]]:
+        """Each instance that passes the filter, as each controller reports it, in the order of the controllers."""
+        reports: defaultdict[InstanceKey, list[ObservedInstance]] = defaultdict(list)
         for controller in self.answering:
             for known in controller.instances:
                 if self.model_filter.matches(known.model_name):
                     probe = self.probes.get(Endpoint(known.host, known.port))
-                    first.setdefault(known.key, ObservedInstance.of(known, controller, probe))
-        return tuple(first[key] for key in sorted(first))
+                    reports[known.key].append(ObservedInstance.of(known, controller, probe))
+        return {key: reports[key] for key in sorted(reports)}
 
     @cached_property
     def by_model(self) -> Mapping[str, tuple[ObservedInstance, ...]]:

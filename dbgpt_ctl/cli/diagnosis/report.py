@@ -49,7 +49,7 @@ def report_object(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
         "version": 1,
         "controllers": [_controller_object(controller) for controller in facts.controllers],
         "instances": len(facts.instances),
-        "get_requests": sum(instance.routable for instance in facts.instances),
+        "get_requests": facts.routed,
         "probed": len(facts.probes),
         "unprobed": facts.unprobed,
         "findings": [_finding_object(finding) for finding in findings],

@@ -27,9 +27,10 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     rule,
 )
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import counted_text, duration_text
+from dbgpt_ctl.cli.output.instances import counted_text, duration_text, state_text
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import nearest
+from dbgpt_ctl.domain.controllers import setting_differences
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ErrorKind, FailureCause
 
@@ -216,6 +217,41 @@ def disagree(facts: Facts) -> Iterator[Finding]:
         noun = "instance is" if len(keys) == 1 else "instances are"
         summary = f"the controllers do not list the same: {len(keys)} {noun} at some of them only"
         yield Finding(Severity.ERROR, summary, tuple(evidence), keys=tuple(sorted(keys)))
+
+
+@rule(
+    "settings-differ",
+    fix="give all controllers of the registry the same settings, and restart them one at a time (docs/operating.md)",
+    scope=_ALL_BUT_LIST,
+)
+def settings_differ(facts: Facts) -> Iterator[Finding]:
+    """The controllers of one registry have different heartbeat timeouts or intervals, so their states differ."""
+    differences = [each for _, status in _reporting(facts) for each in setting_differences(status.controllers)]
+    details = dict.fromkeys(escaped(difference.line) for difference in differences)  # all controllers report the same
+    if details:
+        summary = "the controllers of one registry do not have the same settings"
+        yield Finding(Severity.WARNING, summary, tuple(map(Evidence, details)))
+
+
+@rule(
+    "states-disagree",
+    fix="give all controllers the same heartbeat timeout; if they have, ask again: a state may have changed meanwhile",
+)
+def states_disagree(facts: Facts) -> Iterator[Finding]:
+    """Two controllers give different states for an instance: its requests depend on which controller is asked."""
+    evidence: dict[InstanceKey, Evidence] = {}
+    for key, reports in facts.reports.items():
+        if len({_comparable(report) for report in reports}) > 1:
+            states = ", ".join(f"{state_text(report)} at {_with_timeout(report.controller)}" for report in reports)
+            evidence[key] = Evidence(states, reports[0].reference)
+    if evidence:
+        torn = sum(len({report.routable for report in facts.reports[key]}) > 1 for key in evidence)
+        severity = Severity.ERROR if torn else Severity.WARNING
+        noun = "1 instance" if len(evidence) == 1 else f"{len(evidence)} instances"
+        summary = f"the controllers give different states for {noun}"
+        if torn:
+            summary += ", and not all of them send requests there"
+        yield Finding(severity, summary, tuple(evidence.values()), keys=tuple(evidence))
 
 
 @rule(
@@ -565,7 +601,9 @@ def drained_service(instance: ObservedInstance) -> str:
 )
 def degraded(controller: ControllerFacts) -> str:
     """The controller answers, and reports itself that something is wrong with its registry."""
-    status, is_known = controller.status, controller.stale_since or controller.held_until
+    status = controller.status
+    differences = setting_differences(status.controllers) if status else iter(())
+    is_known = controller.stale_since or controller.held_until or any(differences)
     return escaped(status.reason) if status and status.ready and status.reason and not is_known else ""
 
 
@@ -730,6 +768,17 @@ def _is_settled(controller: ControllerFacts, instance: KnownInstance) -> bool:
     if instance.registered_at is None or controller.time is None:
         return True
     return controller.time - instance.registered_at > SETTLED
+
+
+def _comparable(report: ObservedInstance) -> tuple[InstanceState, bool]:
+    """What all controllers can report of an instance. DB-GPT's own reports a deregistered one as unhealthy."""
+    state = InstanceState.UNHEALTHY if report.state is InstanceState.DEREGISTERED else report.state
+    return state, report.drain is None
+
+
+def _with_timeout(controller: ControllerFacts) -> str:
+    timeout = controller.status.heartbeat_timeout_secs if controller.status else None
+    return f"{controller.url} (timeout {timeout:g}s)" if timeout else controller.url
 
 
 def _reason(controller: ControllerFacts) -> str:

@@ -340,6 +340,18 @@ class Settings(BaseModel):
     max_instances: int = doc("Instances beyond this number are refused.", 200_000, default=None)
 
 
+class SharingController(BaseModel):
+    """A controller that shares the registry and has reported itself within the last minute."""
+
+    id: str = doc("Random, another one for each process.", "9f86d081884c7d65")
+    version: str = doc("The version of its package.", "1.0.0")
+    address: str = doc("The URL at which it listens.", "http://10.0.0.2:8000")
+    heartbeat_timeout_secs: float = doc("Its heartbeat timeout.", 60.0)
+    heartbeat_interval_secs: float = doc("Its heartbeat interval.", 20.0)
+    started_at: datetime = doc("When it first reported itself, by the registry's clock.", TIME)
+    seen_at: datetime = doc("When it last reported itself, by the registry's clock.", TIME)
+
+
 class ModelCounts(BaseModel):
     """How many instances of one model are in each state, and how many of them are routable or drained."""
 
@@ -359,6 +371,10 @@ class Status(Listed):
     controller: AboutController
     registry: AboutRegistry
     settings: Settings
+    controllers: list[SharingController] = doc(
+        "The living controllers that share the registry, with this one; empty where none can, or where another "
+        "controller keeps the registry."
+    )
     models: list[ModelCounts] | None = doc("In order of model_name; null while the registry cannot be read.")
     watchers: int = doc("How many watches this controller serves.", 0)
     last_event_id: int | None = doc("The id of the newest event; null while it is not known.", 42)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from dbgpt_ctl.domain.controllers import ControllerRecord
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import DrainFacts, ListedInstance
 
@@ -65,6 +66,19 @@ def event_object(event: Event) -> dict[str, Any]:
         "actor": str(actor.kind),
         "address": actor.address,
         "reason": reason,
+    }
+
+
+def controller_object(record: ControllerRecord) -> dict[str, Any]:
+    """One of the `controllers` of /api/v1/status."""
+    return {
+        "id": record.id,
+        "version": record.version,
+        "address": record.address,
+        "heartbeat_timeout_secs": record.heartbeat_timeout.total_seconds(),
+        "heartbeat_interval_secs": record.heartbeat_interval.total_seconds(),
+        "started_at": iso(record.started_at),
+        "seen_at": iso(record.seen_at),
     }
 
 

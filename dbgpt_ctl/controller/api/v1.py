@@ -19,7 +19,7 @@ import dbgpt_ctl
 from dbgpt_ctl.controller.api.problems import UnknownInstance
 from dbgpt_ctl.controller.api.request import caller, json_object
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
-from dbgpt_ctl.controller.api.serializers import event_object, iso, known_object
+from dbgpt_ctl.controller.api.serializers import controller_object, event_object, iso, known_object
 from dbgpt_ctl.controller.api.v1_params import (
     DEFAULT_LIMIT,
     MAX_EVENT_ID,
@@ -160,6 +160,7 @@ class ApiEndpoints:
             },
             registry=asdict(controller.registry.describe()) | asdict(controller.registry.health()),
             settings=controller.settings,
+            controllers=list(map(controller_object, controller.registry.controllers())),
             models=None if listing is None else _counts(listing),
             watchers=controller.feed.watchers,
             last_event_id=last_event_id,

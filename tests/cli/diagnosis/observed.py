@@ -8,6 +8,7 @@ from typing import Any
 from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Endpoint, Facts, Probe, ProbeOutcome
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
+from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.instance import InstanceState
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
@@ -48,6 +49,12 @@ def status(**facts: Any) -> ControllerStatus:
         "last_event_id": 0,
     }
     return ControllerStatus(**(defaults | facts))
+
+
+def record(address: str, timeout_secs: float = 60) -> ControllerRecord:
+    """A controller that shares a registry with others. They started in the order of their addresses."""
+    timeout, interval = timedelta(seconds=timeout_secs), timedelta(seconds=20)
+    return ControllerRecord(address, "1", address, timeout, interval, NOW, NOW)
 
 
 def controller(*instances: KnownInstance, url: str = URL, **facts: Any) -> ControllerFacts:

@@ -45,6 +45,7 @@ from tests.cli.diagnosis.observed import (
     known,
     of,
     probed,
+    record,
     status,
 )
 
@@ -60,6 +61,7 @@ class Case(NamedTuple):
 
 ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 WELL = of(known(), known(host="10.0.0.5"))
+DIFFERENT = status(controllers=(record(URL), record(OTHER, 90)))
 DOWN = ControllerFacts(OTHER, ControllerUnreachable("Connection refused"))
 AWAY = ControllerFacts(OTHER, ControllerUnreachable("503 leaving", kind=ErrorKind.UNAVAILABLE))
 CLOSED = ControllerFacts(OTHER, NotAllowed("401 who are you?"))
@@ -127,6 +129,20 @@ CASES = {
         WARNING,
         f"({URL}: mysql db1:3306/dbgpt, {OTHER}: mysql db2:3306/dbgpt)",
         cluster(controller(), controller(url=OTHER)),
+    ),
+    "settings-differ": Case(
+        cluster(controller(status=DIFFERENT), controller(url=OTHER, status=DIFFERENT)),
+        WARNING,
+        f"heartbeat timeouts differ: 60s at {URL}, 90s at {OTHER}; restart {URL} with --heartbeat-timeout-secs 90",
+        cluster(controller(status=status(controllers=(record(URL), record(OTHER))))),
+    ),
+    "states-disagree": Case(
+        cluster(
+            controller(known()), controller(known(state=UNHEALTHY), url=OTHER, status=status(heartbeat_timeout_secs=2))
+        ),
+        ERROR,
+        f"qwen@llm/10.0.0.4:8001: healthy at {URL} (timeout 60s), unhealthy at {OTHER} (timeout 2s)",
+        cluster(controller(known(state=DEREGISTERED)), controller(known(state=UNHEALTHY), url=OTHER, status=None)),
     ),
     "registry-not-ready": Case(
         cluster(controller(status=status(ready=False, reason="no route"))),

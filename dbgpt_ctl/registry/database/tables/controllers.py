@@ -84,7 +84,7 @@ class SharingControllers:
         differences = tuple(setting_differences(living))
         if differences != self.differences:
             for difference in differences:
-                log.warning("%s; %s", difference, difference.fix)
+                log.warning("%s", difference.line)
             if not differences:
                 log.info("the controllers have the same settings again")
             self.differences = differences

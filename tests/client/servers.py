@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Behave = Callable[[socket.socket, int], None]
     """Serves one connection; the number counts them from 0."""
 
+_NO_LINGER = b"\1\0\0\0\0\0\0\0"
+"""SO_LINGER with no time: `close` resets the connection."""
 LIST_REPLY = json.dumps([OBJECT]).encode()
 
 
@@ -117,6 +119,12 @@ def behaving(behave: Behave) -> Iterator[str]:
             accepting.join()
             for thread in threads:
                 thread.join()
+
+
+def resets(connection: socket.socket, _number: int) -> None:
+    """Resets the connection in place of an answer."""
+    read_request(connection)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
 def closed_port() -> str:

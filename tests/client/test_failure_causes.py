@@ -21,6 +21,7 @@ from tests.client.servers import (
     closed_port,
     read_request,
     reply,
+    resets,
     unconnectable,
     working,
 )
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from tests.client.clients import Call, MakeCalls
 
 CALLS: dict[str, Call] = {**VERBS, "status": lambda client: client.status(), "drain": lambda client: client.drain(KEY)}
-ONLY_ONCE = b"\1\0\0\0\0\0\0\0"
-"""SO_LINGER with no time: `close` resets the connection."""
 PAGE = b"<html><h1>404 Not Found</h1><hr>nginx</html>"
 PLAIN_TO_TLS = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 70\r\n\r\n"
 PLAIN_TO_TLS += b"<html>The plain HTTP request was sent to HTTPS port</html>".ljust(70)
@@ -49,11 +48,6 @@ def answers(status: str, body: bytes) -> AbstractContextManager[str]:
             connection.sendall(head.encode() + body)
 
     return behaving(behave)
-
-
-def resets(connection: socket.socket, _number: int) -> None:
-    read_request(connection)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ONLY_ONCE)
 
 
 def hangs_up(connection: socket.socket, _number: int) -> None:

@@ -37,10 +37,14 @@ class ProbeOutcome(StrEnum):
     WORKER = "worker"
     REFUSED = "refused"
     SILENT = "silent"
+    RESET = "reset"
+    """The connection is closed without an answer."""
     OTHER = "other"
     """A server answers, and it is not a DB-GPT worker."""
+    UNKNOWN_NAME = "unknown_name"
+    """The host name cannot be looked up from here."""
     FAILED = "failed"
-    """The address cannot be reached from here: an unknown name, no route."""
+    """The address cannot be reached from here for another reason, such as no route."""
 
 
 class Probe(NamedTuple):

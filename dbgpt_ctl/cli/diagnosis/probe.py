@@ -28,6 +28,7 @@ _MAX_BYTES = 8192
 _HOST = re.compile(r"[\w.\-]+|\[?[0-9A-Fa-f:.]+(?:%[\w.\-]+)?\]?")
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
 _METHOD_NOT_ALLOWED = 405
+_RESET = Probe(ProbeOutcome.RESET, "what listens there closes the connection without an answer")
 
 
 def probe_all(endpoints: Sequence[Endpoint], timeout: float = TIMEOUT_SECS) -> dict[Endpoint, Probe]:
@@ -76,18 +77,19 @@ def _failed(error: Exception) -> Probe:
         case ConnectionRefusedError():
             return Probe(ProbeOutcome.REFUSED, "nothing listens there, seen from here")
         case ConnectionError():
-            return Probe(ProbeOutcome.OTHER, "what listens there hangs up on HTTP")
+            return _RESET
         case socket.gaierror():
-            return Probe(ProbeOutcome.FAILED, "its name does not resolve here")
+            return Probe(ProbeOutcome.UNKNOWN_NAME, f"its host name cannot be looked up here: {error.strerror}")
     reason = getattr(error, "strerror", None) or type(error).__name__
     return Probe(ProbeOutcome.FAILED, f"it cannot be reached from here: {reason}")
 
 
 def _judge(status_line: bytes) -> Probe:
+    if not status_line:
+        return _RESET
     found = _STATUS.match(status_line)
     if not found:
-        detail = "does not speak HTTP" if status_line else "hangs up on HTTP"
-        return Probe(ProbeOutcome.OTHER, f"what listens there {detail}")
+        return Probe(ProbeOutcome.OTHER, "what listens there does not speak HTTP")
     status = int(found[1])
     if status == _METHOD_NOT_ALLOWED:
         return Probe(ProbeOutcome.WORKER, "a worker answers")

@@ -556,6 +556,30 @@ def wrong_service(instance: ObservedInstance) -> str:
 
 
 @instance_rule(
+    "worker-resets",
+    Severity.ERROR,
+    "1 instance gets requests, and closes connections without an answer",
+    "{n} instances get requests, and close connections without an answer",
+    fix="read the worker's log; a firewall or proxy between this machine and the worker may close them too",
+)
+def worker_resets(instance: ObservedInstance) -> str:
+    """An instance gets requests, and a connection to its address is closed without an answer."""
+    return _probe_of_healthy(instance, ProbeOutcome.RESET)
+
+
+@instance_rule(
+    "worker-name-lookup",
+    Severity.WARNING,
+    "1 instance gets requests, and its host name is not known here",
+    "{n} instances get requests, and their host names are not known here",
+    fix="run ctl why on an API server's machine; if the name is not known there either, correct worker_register_host",
+)
+def worker_name_lookup(instance: ObservedInstance) -> str:
+    """An instance gets requests, and its host name cannot be looked up from here."""
+    return _probe_of_healthy(instance, ProbeOutcome.UNKNOWN_NAME)
+
+
+@instance_rule(
     "no-answer",
     Severity.WARNING,
     "1 instance gets requests, and cannot be reached from here",
@@ -563,9 +587,7 @@ def wrong_service(instance: ObservedInstance) -> str:
     fix="run ctl why on an API server's machine: firewalls may admit it and not this machine",
 )
 def no_answer(instance: ObservedInstance) -> str:
-    """An instance gets requests, and its address cannot be reached from here: a firewall, or a name that only other
-    machines know.
-    """
+    """An instance gets requests, and its address cannot be reached from here: a firewall, or a host that is down."""
     return _probe_of_healthy(instance, ProbeOutcome.SILENT, ProbeOutcome.FAILED)
 
 

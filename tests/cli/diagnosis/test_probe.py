@@ -12,6 +12,7 @@ import pytest
 
 from dbgpt_ctl.cli.diagnosis.facts import Endpoint, ProbeOutcome
 from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, PATH, probe_all
+from tests.client.servers import behaving, resets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,7 @@ def closed() -> Iterator[Endpoint]:
         (b"HTTP/1.1 200 OK\r\n\r\n", ProbeOutcome.OTHER, "200"),
         (b"SSH-2.0-OpenSSH_9.9\r\n", ProbeOutcome.OTHER, "does not speak HTTP"),
         (b"\x15\x03\x03\x00\x02\x02\x50", ProbeOutcome.OTHER, "does not speak HTTP"),
-        (b"", ProbeOutcome.OTHER, "hangs up"),
+        (b"", ProbeOutcome.RESET, "closes the connection without an answer"),
         (b"HTTP/1.1 200 OK\r\nx: " + b"x" * 100_000, ProbeOutcome.OTHER, "200"),
     ],
 )
@@ -83,6 +84,19 @@ def test_what_answers(answer: bytes, outcome: ProbeOutcome, detail: str) -> None
 def test_a_closed_port() -> None:
     with closed() as endpoint:
         assert probe_all([endpoint], AMPLE_SECS)[endpoint].outcome is ProbeOutcome.REFUSED
+
+
+def test_one_that_resets() -> None:
+    with behaving(resets) as url:
+        endpoint = Endpoint("127.0.0.1", int(url.rpartition(":")[2]))
+        assert probe_all([endpoint], AMPLE_SECS)[endpoint].outcome is ProbeOutcome.RESET
+
+
+def test_a_name_that_is_not_known() -> None:
+    endpoint = Endpoint("worker.invalid", 8001)
+    found = probe_all([endpoint], AMPLE_SECS)[endpoint]
+    assert found.outcome is ProbeOutcome.UNKNOWN_NAME
+    assert found.detail.startswith("its host name cannot be looked up here: ")
 
 
 def test_one_that_hangs_is_not_waited_for_and_does_not_hold_up_the_others() -> None:

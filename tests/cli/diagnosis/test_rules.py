@@ -232,6 +232,8 @@ CASES = {
     "wrong-service": Case(
         probed(ProbeOutcome.OTHER, known()), ERROR, "seen as other", probed(ProbeOutcome.OTHER, known(state=UNHEALTHY))
     ),
+    "worker-resets": Case(probed(ProbeOutcome.RESET, known()), ERROR, "seen as reset", WELL),
+    "worker-name-lookup": Case(probed(ProbeOutcome.UNKNOWN_NAME, known()), WARNING, "seen as unknown_name", WELL),
     "no-answer": Case(probed(ProbeOutcome.SILENT, known()), WARNING, "seen as silent", WELL),
     "flapping": Case(of(known(flaps=3)), WARNING, "3 times since 60m ago", of(known(flaps=2))),
     "drained-service": Case(

@@ -37,6 +37,8 @@ class Cluster:
     ledger: Ledger = field(default_factory=Ledger)
     workers: list[Worker] = field(default_factory=list)
     watchers: list[Watcher] = field(default_factory=list)
+    watchers_fail_over: bool = False
+    """Whether an API server asks another controller when its own does not answer."""
 
     def begin(self, *, pace: float = 0.05) -> None:
         """Returns when all workers are listed everywhere and the dead one no longer is."""
@@ -48,7 +50,8 @@ class Cluster:
             self.workers.append(Worker(Instance(MODEL, 8001 + number), own, INTERVAL_SECS))
             self.load.run(self.workers[-1].beat)
         for url in urls:
-            self.watchers.append(Watcher(url, MODEL))
+            others = [other for other in urls if other != url and self.watchers_fail_over]
+            self.watchers.append(Watcher(url, MODEL, others=others))
             self.load.run(self.watchers[-1].watch)
             for number in range(2):
                 self.load.run(keep_registering, url, f"passing-{len(self.watchers)}-{number}", self.ledger, pace)

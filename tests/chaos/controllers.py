@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic, sleep
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.chaos.wire import Wire
 from tests.support.dbgpt_process import Process, free_port
-from tests.support.process import environment
+from tests.support.process import CTL, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +32,8 @@ class Controller:
     options: Sequence[str] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    program: Sequence[str] = field(default_factory=lambda: CTL)
+    """Another release of `ctl`, from the next `start` on."""
     process: Process | None = None
 
     @property
@@ -42,7 +43,7 @@ class Controller:
     def start(self) -> None:
         server = self.servers[0]
         hosts = ",".join(f"{each.host}:{each.port}" for each in self.servers)
-        argv = [sys.executable, "-m", "dbgpt_ctl", "serve", "--port", str(self.port), "--registry", "database"]
+        argv = [*self.program, "serve", "--port", str(self.port), "--registry", "database"]
         argv += ["--registry-db-host", hosts, "--registry-db-name", DATABASE, "--registry-db-user", server.user]
         secret = {"CONTROLLER_REGISTRY_DB_PASSWORD": server.password}
         env = environment(secret | dict(self.environ))

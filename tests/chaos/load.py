@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -141,6 +142,8 @@ class Watcher:
     url: str
     model_name: str
     pace: float = 0.05
+    others: Sequence[str] = ()
+    """The controllers that it asks when that one does not answer, as API servers do that have several addresses."""
     lists: int = 0
     stale: int = 0
     held: int = 0
@@ -157,11 +160,15 @@ class Watcher:
 
     def watch(self, stop: Event) -> None:
         started = monotonic()
-        with Wire(self.url) as wire:
+        with ExitStack() as stack:
+            wires = [stack.enter_context(Wire(url)) for url in (self.url, *self.others)]
             while not stop.wait(self.pace):
                 # Who is about to die is not wanted already, and only who was dead before may not be there.
                 wanted, unwanted = self.wanted.copy(), self.unwanted.copy()
-                reply = wire.list(self.model_name, healthy_only=True)
+                for wire in wires:
+                    reply = wire.list(self.model_name, healthy_only=True)
+                    if reply.status == 200:
+                        break
                 self.lists += 1
                 self.longest = max(self.longest, reply.seconds)
                 if reply.status != 200:

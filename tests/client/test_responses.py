@@ -191,7 +191,7 @@ def test_an_inventory_is_read(make_calls: MakeCalls) -> None:
     assert (report.controller, report.time, report.held_until, report.stale_since) == ("http://one", NOW, NOW, None)
     assert report.objects == [KNOWN]
     assert (known.key, known.state, known.drain, known.routable) == (KEY, InstanceState.HEALTHY, DRAIN, False)
-    assert (known.flaps, known.removed, known.registered_at) == (2, False, NOW)
+    assert (known.held, known.flaps, known.removed, known.registered_at) == (True, 2, False, NOW)
     assert (known.object, known.time, known.last_heartbeat) == (KNOWN, NOW, known.last_heartbeat)
 
 
@@ -217,7 +217,9 @@ def test_the_other_answers_of_v1_are_read(make_calls: MakeCalls) -> None:
         "db1/dbgpt",
     )
     assert status.models == {
-        "qwen@llm": ModelCounts(healthy=1, unhealthy=2, deregistered=4, routable=1, drained=3, unhealthy_drained=2)
+        "qwen@llm": ModelCounts(
+            healthy=1, unhealthy=2, deregistered=4, routable=1, drained=3, unhealthy_drained=2, held=1
+        )
     }
     assert (status.watchers, status.last_event_id) == (5, 7)
     assert status.object == STATUS

@@ -21,6 +21,7 @@ KNOWN = OBJECT | {
     "registered_at": TIME,
     "deregistered_at": None,
     "refused_at": None,
+    "held": True,
     "flaps": 2,
     "removed": False,
     "of a newer release": 1,
@@ -65,6 +66,7 @@ STATUS = {
             "routable": 1,
             "drained": 3,
             "unhealthy_drained": 2,
+            "held": 1,
         }
     ],
     "watchers": 5,

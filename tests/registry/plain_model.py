@@ -118,6 +118,8 @@ class PlainModel:
         row = self.rows[key]
         expired_at = row.heartbeat + self.timeout
         expires = row.announced == "healthy" and self.state(row, now) == "unhealthy"
+        if row.removed:
+            return
         if expires and self.is_over(row, expired_at):
             self.end_drain(key, row)
         if expires:
@@ -128,7 +130,7 @@ class PlainModel:
             self.end_drain(key, row)
 
     def is_over(self, row: Row, at: datetime) -> bool:
-        return not row.removed and row.drain is not None and row.drain.until is not None and row.drain.until <= at
+        return row.drain is not None and row.drain.until is not None and row.drain.until <= at
 
     def end_drain(self, key: InstanceKey, row: Row) -> None:
         assert row.drain is not None
@@ -144,7 +146,7 @@ class PlainModel:
             verb = "deregister" if act.verb == "remove" else act.verb
             actor = "operator" if "drain" in verb else "worker"
             reason = act.reason if verb == "drain" else None
-            drained = row.drain is not None
+            drained = new != "absent" and row.drain is not None
             self.events.append(ModelEvent(act.sent.key, now, row.announced, new, verb, actor, reason, drained))
         row.announced = new
 

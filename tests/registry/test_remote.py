@@ -138,7 +138,7 @@ def test_stale_is_passed_on() -> None:
 
 def test_while_states_are_held_it_asks_which_instances_are() -> None:
     other = OBJECT | {"port": 8002}
-    held = {"version": 1, "instances": [KNOWN | {"held": True}, KNOWN | other]}
+    held = {"version": 1, "instances": [KNOWN, KNOWN | other | {"held": False}]}
 
     def answers(request: httpx.Request) -> httpx.Response:
         if "/api/v1" in request.url.path:

@@ -24,7 +24,7 @@ ONE: dict[str, Any] = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 800
 TWO = ONE | {"host": "10.0.0.5"}
 OTHER = ONE | {"model_name": "bge@text2vec"}
 NINE = {*ONE, "weight", "check_healthy", "healthy", "enabled", "prompt_template", "last_heartbeat"}
-MORE = {"state", "routable", "drain", "registered_at", "deregistered_at", "refused_at", "flaps", "removed"}
+MORE = {"state", "routable", "drain", "registered_at", "deregistered_at", "refused_at", "flaps", "removed", "held"}
 OPERATOR = {"X-Ctl-Actor": "operator"}
 
 
@@ -239,6 +239,7 @@ def test_status_tells_how_the_controller_is(http: httpx.Client, clock: ManualClo
             "unhealthy": 1,
             "deregistered": 1,
             "routable": 1,
+            "held": 0,
             "drained": 2,
             "unhealthy_drained": 1,
         }
@@ -278,7 +279,7 @@ def test_a_registry_that_is_away_is_503(clock: ManualClock, ask: Callable[[httpx
         assert reply.headers["retry-after"] == "5"
         status = http.get("/api/v1/status")
         assert status.status_code == 200
-        assert (status.json()["models"], status.json()["last_event_id"]) == ([], None)
+        assert (status.json()["models"], status.json()["last_event_id"]) == (None, None)
 
 
 def test_status_says_that_the_controller_leaves(clock: ManualClock) -> None:

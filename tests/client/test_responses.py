@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
+from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.errors import (
@@ -222,6 +223,8 @@ def test_the_other_answers_of_v1_are_read(make_calls: MakeCalls) -> None:
         )
     }
     assert (status.watchers, status.last_event_id) == (5, 7)
+    timeout, interval = timedelta(seconds=60), timedelta(seconds=20.5)
+    assert status.controllers == (ControllerRecord("a1", "1.2", "http://ctl-1:8000", timeout, interval, NOW, NOW),)
     assert status.object == STATUS
 
 

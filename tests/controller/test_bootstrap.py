@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from fastapi import BackgroundTasks, Depends, FastAPI
 from starlette.exceptions import HTTPException
 
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.bootstrap import configure_log, initialize_controller
+from dbgpt_ctl.controller.bootstrap import configure_log, initialize_controller, own_address
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
@@ -43,6 +44,20 @@ def _restored_loggers() -> Iterator[None]:
 
 def get(url: str, path: str) -> httpx.Response:
     return httpx.get(url + path, trust_env=False)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("10.0.0.1", "http://10.0.0.1:8001"),
+        ("::1", "http://[::1]:8001"),
+        ("ctl-1", "http://ctl-1:8001"),
+        ("0.0.0.0", f"http://{socket.gethostname()}:8001"),
+        ("::", f"http://{socket.gethostname()}:8001"),
+    ],
+)
+def test_the_address_that_other_controllers_get(host: str, address: str) -> None:
+    assert own_address(ControllerSettings(host=host, port=8001)) == address
 
 
 def test_a_foreign_application_may_write_to_its_answers(clock: ManualClock) -> None:

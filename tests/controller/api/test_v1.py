@@ -232,6 +232,7 @@ def test_status_tells_how_the_controller_is(http: httpx.Client, clock: ManualClo
         "heartbeat_timeout_secs": 60.0,
         "max_instances": 200_000,
     }
+    assert answer["controllers"] == []
     assert answer["models"] == [
         {
             "model_name": "qwen@llm",

@@ -25,6 +25,8 @@ AVOIDED_SECS = 10.0
 """For that time a host that failed is tried after all others."""
 _HOST = "ctl_host"
 """The attribute of a driver's connection that names its host."""
+_FAILURES = "ctl_failures"
+"""The attribute of a driver's error that names the hosts which failed, each with its error."""
 
 
 class DatabaseHosts:
@@ -63,6 +65,14 @@ class DatabaseHosts:
         return ",".join(map(str, self.all))
 
 
+def failures_of(error: BaseException) -> Sequence[tuple[DatabaseHost, BaseException]]:
+    """The hosts that a driver's error is about, each with what it said, in the order in which they were tried.
+
+    Empty where there is only one host.
+    """
+    return getattr(error, _FAILURES, ())
+
+
 def try_hosts(engine: Engine, hosts: DatabaseHosts, dialect: DatabaseDialect) -> None:
     """Makes `engine` connect to `hosts` instead of the one host in its URL.
 
@@ -81,35 +91,41 @@ def try_hosts(engine: Engine, hosts: DatabaseHosts, dialect: DatabaseDialect) ->
 
     @event.listens_for(engine, "handle_error")
     def leave_failed_host(context: ExceptionContext) -> None:
-        error = context.original_exception
-        if dialect.error_code(error) in dialect.cannot_serve:
-            context.is_disconnect = True  # the pool then gives up all its connections
-        connection = context.connection
-        host = getattr(connection.connection.driver_connection, _HOST, None) if connection is not None else None
-        if context.is_disconnect and host is not None:
-            if host == hosts.current:
-                _LOG.info("database host %s is left: %s", host, " ".join(str(error).split()))
-            hosts.failed(host)
+        _leave_failed_host(context, hosts, dialect)
+
+
+def _leave_failed_host(context: ExceptionContext, hosts: DatabaseHosts, dialect: DatabaseDialect) -> None:
+    error, connection = context.original_exception, context.connection
+    if dialect.error_code(error) in dialect.cannot_serve:
+        context.is_disconnect = True  # the pool then gives up all its connections
+    host = None if connection is None else getattr(connection.connection.driver_connection, _HOST, None)
+    if host is None:
+        return
+    setattr(error, _FAILURES, ((host, error),))
+    if context.is_disconnect:
+        if host == hosts.current:
+            _LOG.info("database host %s is left: %s", host, " ".join(str(error).split()))
+        hosts.failed(host)
 
 
 def _connect_to_first(
     driver: Dialect, hosts: DatabaseHosts, dialect: DatabaseDialect, args: Any, options: dict[str, Any]
 ) -> Any:
-    failure: Exception | None = None
+    failures: list[tuple[DatabaseHost, Exception]] = []
     for host in hosts.in_order():
         try:
             connection = driver.connect(*args, **options | {"host": host.host, "port": host.port})
             dialect.require_member(connection)
         except driver.loaded_dbapi.Error as error:
+            failures.append((host, error))
+            setattr(error, _FAILURES, tuple(failures))
             if dialect.error_code(error) in dialect.refused_by_all:
                 raise
             hosts.failed(host)
-            failure = error
         else:
             setattr(connection, _HOST, host)
             if host != hosts.current:
                 _LOG.info("database host %s serves from now on", host)
             hosts.worked(host)
             return connection
-    assert failure is not None  # noqa: S101 - there is at least one host
-    raise failure
+    raise failures[-1][1]

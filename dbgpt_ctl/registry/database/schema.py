@@ -45,7 +45,7 @@ from dbgpt_ctl.errors import RegistryUnusable
 from dbgpt_ctl.registry.database.dialects import DIALECTS
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Dialect, Engine
+    from sqlalchemy import Connection, Dialect
     from sqlalchemy.types import TypeEngine
 
 SCHEMA_VERSION = 1
@@ -185,16 +185,15 @@ ABSENT = SchemaVersion(0, 0)
 """The database does not hold the tables."""
 
 
-def prepare(engine: Engine, place: str) -> None:
+def prepare(connection: Connection, place: str) -> None:
     """Creates absent tables, and adds what older ones lack. Several controllers may do so at the same time.
 
     A database that is up to date, or newer, is only read: its user needs no right to create tables. `place` names the
     database in errors. Raises RegistryUnusable for tables that this release cannot use.
     """
-    with engine.begin() as connection:
-        if require_usable(connection, place).version < SCHEMA_VERSION:
-            _add_what_is_missing(connection)
-            _store_version(connection)
+    if require_usable(connection, place).version < SCHEMA_VERSION:
+        _add_what_is_missing(connection)
+        _store_version(connection)
 
 
 def schema_version(connection: Connection) -> SchemaVersion:

@@ -14,8 +14,8 @@ from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.errors import RegistryError
 from dbgpt_ctl.registry.contract import RegistryHealth
 from dbgpt_ctl.registry.database.dialects import dialect_of
-from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
-from dbgpt_ctl.registry.database.host_failover import DatabaseHosts, try_hosts
+from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts, cause_of
+from dbgpt_ctl.registry.database.host_failover import DatabaseHosts, failures_of, try_hosts
 from dbgpt_ctl.registry.database.schema import prepare
 
 if TYPE_CHECKING:
@@ -80,6 +80,12 @@ class Database:
         self._random = randomness or Random()  # noqa: S311 - spreads retries, guards nothing
         self._sleep = sleep
         self._monotonic = monotonic
+
+    @property
+    def used_place(self) -> str:
+        """`place`, but of several hosts only the one that is in use."""
+        used = self.hosts.current if self.hosts else None
+        return f"{used}/{self._url.database}" if used else self.place
 
     @property
     def kind(self) -> str:
@@ -166,7 +172,8 @@ class Database:
 
     def _prepare(self) -> None:
         self.dialect.create_storage(self.engine)
-        prepare(self.engine, self.place)
+        with self.engine.begin() as connection:
+            prepare(connection, self.used_place)
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         with self.engine.begin() as connection:
@@ -185,7 +192,7 @@ class Database:
             except Exception as error:
                 tries += 1
                 if not self._is_worth_a_retry(error, self._monotonic() - started):
-                    meaning = error if isinstance(error, RegistryError) else self.dialect.meaning_of(error, self.place)
+                    meaning = self._meaning_of(error)
                     if meaning is None:
                         raise
                     self._note(str(meaning))
@@ -194,6 +201,12 @@ class Database:
                 self._note(None)
                 return result
             self._sleep(self._random.uniform(0, min(_FIRST_BACKOFF_SECS * 2**tries, _LAST_BACKOFF_SECS)))
+
+    def _meaning_of(self, error: Exception) -> RegistryError | None:
+        if isinstance(error, RegistryError):
+            return error
+        failures = {f"{host}/{self._url.database}": failed for host, failed in failures_of(cause_of(error))}
+        return self.dialect.meaning_of(error, self.used_place, failures)
 
     def _is_worth_a_retry(self, error: Exception, elapsed: float) -> bool:
         """A retry is safe: a failed transaction left nothing, and one whose commit was not confirmed can be repeated
@@ -211,7 +224,7 @@ class Database:
         if failure is None and self.health.ready:
             return
         if failure is None:
-            _LOG.info("database %s answers", self.place)
+            _LOG.info("database %s answers", self.used_place)
         elif self.health.ready:
             _LOG.warning("%s", failure)
         self.health = RegistryHealth(ready=failure is None, reason=failure)

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.databases import DatabaseHost, parse_hosts
+from dbgpt_ctl.errors import RegistryError
 from dbgpt_ctl.registry.database.host_failover import AVOIDED_SECS, DatabaseHosts
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, sent
+from tests.registry.database.support import check_message, error_of
 from tests.support.mariadb import MariaDB, free_port, private_mariadb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sqlalchemy import URL
 
     from tests.support.mariadb import MariaDBServer
 
@@ -38,9 +42,13 @@ async def prepare(database: MariaDB) -> None:
         pass
 
 
-def over(pair: tuple[MariaDB, MariaDB], *, watch_absence: bool = False) -> DatabaseModelRegistry:
+def over(
+    pair: tuple[MariaDB, MariaDB], *, watch_absence: bool = False, url: URL | None = None
+) -> DatabaseModelRegistry:
     hosts = [DatabaseHost("127.0.0.1", database.server.port) for database in pair]
-    return DatabaseModelRegistry(pair[0].url, heartbeat_timeout=TIMEOUT, hosts=hosts, watch_absence=watch_absence)
+    return DatabaseModelRegistry(
+        url or pair[0].url, heartbeat_timeout=TIMEOUT, hosts=hosts, watch_absence=watch_absence
+    )
 
 
 def test_a_frozen_host_is_left_within_the_call(pair: tuple[MariaDB, MariaDB]) -> None:
@@ -68,6 +76,78 @@ def test_a_read_only_host_is_left(pair: tuple[MariaDB, MariaDB]) -> None:
             await registry.register(LIVE)
             assert pair[0].execute("SELECT * FROM ctl_instance") == []
             assert len(pair[1].execute("SELECT * FROM ctl_instance")) == 1
+
+    asyncio.run(scenario())
+
+
+async def error_of_register(registry: DatabaseModelRegistry) -> str:
+    with pytest.raises(RegistryError) as caught:
+        await registry.register(LIVE)
+    check_message(str(caught.value))
+    assert registry.health().reason == str(caught.value)
+    return str(caught.value)
+
+
+def place(database: MariaDB) -> str:
+    return f"database 127.0.0.1:{database.server.port}/test_pair"
+
+
+def test_when_no_host_answers_each_is_named_with_its_own_error(pair: tuple[MariaDB, MariaDB]) -> None:
+    async def scenario() -> None:
+        first, second = pair
+        await prepare(first)
+        async with over(pair) as registry:
+            first.server.kill()
+            second.server.freeze()
+            message = await error_of_register(registry)
+            assert f"{place(first)}: Can't connect to MySQL server on '127.0.0.1' ([Errno 111]" in message
+            assert f"{place(second)}: " in message
+            assert "timed out" in message
+
+    asyncio.run(scenario())
+
+
+def test_an_error_of_the_second_host_names_the_second_host(pair: tuple[MariaDB, MariaDB]) -> None:
+    """It serves after the first one ended, and lacks a table."""
+
+    async def scenario() -> None:
+        first, second = pair
+        for database in pair:
+            await prepare(database)
+        second.execute("DROP TABLE ctl_event")
+        async with over(pair) as registry:
+            first.server.kill()
+            message = await error_of_register(registry)
+            assert message.startswith(f"{place(second)}: Table 'test_pair.ctl_event' doesn't exist")
+            assert str(first.server.port) not in message
+
+    asyncio.run(scenario())
+
+
+def test_a_wrong_password_at_one_host_names_that_host(pair: tuple[MariaDB, MariaDB]) -> None:
+    """No other host is asked, and the one before it is named with its error."""
+
+    async def scenario() -> None:
+        first, second = pair
+        first.server.kill()
+        second.execute("CREATE USER other IDENTIFIED BY 'x'")
+        registry = over(pair, url=pair[0].url.set(username="other"))
+        message = str(await error_of(registry))
+        assert f"{place(first)}: Can't connect" in message
+        assert f"{place(second)}: Access denied for user 'other'" in message
+        assert message.endswith("; check user, password and grants")
+
+    asyncio.run(scenario())
+
+
+def test_a_newer_schema_names_the_host_that_holds_it(pair: tuple[MariaDB, MariaDB]) -> None:
+    async def scenario() -> None:
+        first, second = pair
+        await prepare(second)
+        second.execute("UPDATE ctl_schema SET version = 99, readable_by = 99")
+        first.server.kill()
+        message = str(await error_of(over(pair)))
+        assert message.startswith(f"127.0.0.1:{second.server.port}/test_pair holds schema version 99")
 
     asyncio.run(scenario())
 

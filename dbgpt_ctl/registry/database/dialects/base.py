@@ -117,20 +117,24 @@ class DatabaseDialect(ABC):
 
     def is_conflict(self, error: Exception) -> bool:
         """Whether another transaction was in the way, so that the same transaction may well succeed at once."""
-        return self.error_code(_cause(error)) in self.conflicts
+        return self.error_code(cause_of(error)) in self.conflicts
 
-    def meaning_of(self, error: Exception, place: str) -> RegistryError | None:
-        """The error as this package raises it, in one line without secrets; None for an error of the call itself."""
+    def meaning_of(
+        self, error: Exception, place: str, failures: Mapping[str, BaseException] | None = None
+    ) -> RegistryError | None:
+        """The error as this package raises it, in one line without secrets; None for an error of the call itself.
+
+        `failures` are the errors of several hosts by their places; without them the error is that of `place`.
+        """
         if isinstance(error, PoolTimeout):
             return RegistryUnavailable(f"database {place}: all connections are busy")
         if not isinstance(error, (DBAPIError, *self.driver_errors)):
             return None
-        cause = _cause(error)
+        cause = cause_of(error)
         code = self.error_code(cause)
         if code in self.bad_calls:
             return None
-        text = cause.args[1] if len(cause.args) > 1 else cause
-        message = f"database {place}: {' '.join(str(text).split()) or type(cause).__name__}"
+        message = "; ".join(f"database {at}: {_text(failed)}" for at, failed in (failures or {place: cause}).items())
         advice = self.unusable.get(code)
         return RegistryUnavailable(message) if advice is None else RegistryUnusable(f"{message}; {advice}")
 
@@ -138,5 +142,11 @@ class DatabaseDialect(ABC):
         """Closes a new connection of the driver, and raises the driver's error, when its host cannot serve now."""
 
 
-def _cause(error: Exception) -> BaseException:
+def _text(cause: BaseException) -> str:
+    text = cause.args[1] if len(cause.args) > 1 else cause
+    return " ".join(str(text).split()) or type(cause).__name__
+
+
+def cause_of(error: Exception) -> BaseException:
+    """The error of the driver in one of SQLAlchemy."""
     return error.orig or error if isinstance(error, DBAPIError) else error

@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
         *{"errors", "clock", "domain", "settings", "cli.framework", "cli.output", "cli.diagnosis"},
         *{"registry.database", "controller"},
     },
-    "cli.commands.serve": {"settings", "controller", "cli.framework", "cli.output"},
+    "cli.commands.serve": {"errors", "settings", "controller", "cli.framework", "cli.output"},
     "__main__": {"cli"},
 }
 """A layer, by its folder or module, and the other layers that it may import. A module belongs to the longest name."""

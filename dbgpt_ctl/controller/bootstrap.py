@@ -26,11 +26,14 @@ from dbgpt_ctl.errors import CtlError, UsageError
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fastapi import FastAPI
     from sqlalchemy import URL
 
     from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.registry.contract import ModelRegistry
+    from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.tracing import Tracer
     from dbgpt_ctl.tracing.writer import BatchSink
 
@@ -38,6 +41,9 @@ log = logging.getLogger(__name__)
 
 MAX_LOG_FILE_BYTES = 10 * 1024 * 1024
 KEPT_LOG_FILES = 5
+_CONNECT_SECS = 5
+_ANSWER_SECS = 20
+"""For a command: longer than a controller waits, because a change of a large table takes its time."""
 DATABASE_GRACE_SECS = 12.0
 """DB-GPT's clients poll health every 5 s: after two polls they use another controller."""
 
@@ -105,6 +111,37 @@ def database_hosts(settings: ControllerSettings) -> tuple[DatabaseHost, ...]:
     if DATABASE_TYPES[settings.registry_db_type].is_file or settings.registry_db_host is None:
         return ()
     return parse_hosts(settings.registry_db_host, settings.registry_db_port)
+
+
+@contextlib.contextmanager
+def open_databases(settings: ControllerSettings, *, one_by_one: bool = False) -> Iterator[list[Database]]:
+    """The database over all its hosts or, `one_by_one`, at each of them; connections are closed at the end.
+
+    For a command, on which no request waits: it has more patience than a controller, and logs nothing.
+    """
+    from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
+    from dbgpt_ctl.registry.database.session import Database
+
+    logging.getLogger("dbgpt_ctl").addHandler(logging.NullHandler())  # a fault is reported once, as an error
+    hosts = database_hosts(settings)
+    databases = [
+        Database(
+            database_url(settings),
+            hosts=group,
+            ssl_ca=settings.registry_db_ssl_ca,
+            pool_size=1,
+            max_overflow=0,
+            timeouts=DatabaseTimeouts(
+                connect=_CONNECT_SECS, io=_ANSWER_SECS, lock=_CONNECT_SECS, pool=_CONNECT_SECS, retries=_ANSWER_SECS
+            ),
+        )
+        for group in ([(host,) for host in hosts] if one_by_one and hosts else [hosts])
+    ]
+    try:
+        yield databases
+    finally:
+        for database in databases:
+            database.dispose()
 
 
 def grace_secs(settings: ControllerSettings) -> float:

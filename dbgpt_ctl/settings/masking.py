@@ -16,8 +16,8 @@ from dbgpt_ctl.errors import UsageError
 HIDDEN = "********"
 OTHERS = 0o077
 """The bits of a file's mode that grant something to anybody but its owner."""
-OTHERS_READ = 0o044
 OTHERS_WRITE = 0o022
+_OTHERS_READ = 0o044
 _USER_OF_URL = re.compile(r"([A-Za-z]+://)?.*@", re.DOTALL)
 _PLAIN = re.compile(r"[\w.:/*@+,\[\]-]+", re.ASCII)
 _LONGEST_QUOTE = 60
@@ -68,6 +68,15 @@ def read_secret_file(path: str, label: str, *, private: bool = False) -> str:
         return content.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         raise UsageError(f"{label}: is not UTF-8 text") from None
+
+
+def mode_if_readable_by_others(path: str) -> int | None:
+    """The mode of a file that others than its owner can read; None for another file, and where it is not known."""
+    try:
+        mode = Path(path).expanduser().stat().st_mode
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return stat.S_IMODE(mode) if stat.S_ISREG(mode) and mode & _OTHERS_READ else None
 
 
 def split_token(text: str, label: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from dbgpt_ctl.databases import DATABASE_TYPES
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.load import Knob, Settings, knob, knobs_of, remarks_on
-from dbgpt_ctl.settings.masking import read_secret_file
+from dbgpt_ctl.settings.masking import mode_if_readable_by_others, read_secret_file
 from dbgpt_ctl.settings.value_types import (
     HEADERS,
     HOST,
@@ -39,6 +39,10 @@ SERVICE_INTERVAL_SECS = 20
 OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_"
 """The prefix of OpenTelemetry's variables for all signals; the variables for traces alone go before them."""
 _PORT = whole(1, 65535)
+_OF_A_SERVER = frozenset(
+    f"registry_db_{name}" for name in ("host", "port", "user", "password", "password_file", "ssl_ca")
+)
+"""The settings of a database that a file has no use for."""
 
 
 def _otlp(name: str, default: Any, kind: Kind, text: str) -> Any:
@@ -152,7 +156,7 @@ class ControllerSettings(Settings):
         "http://localhost:4318/v1/traces",
     )
     otel_exporter_otlp_traces_insecure: bool | None = _otlp(
-        "insecure", None, SWITCH, "whether gRPC uses no TLS where the endpoint has neither http:// nor https://"
+        "insecure", None, SWITCH, "how gRPC connects if the endpoint has no scheme: true is plain text, false is TLS"
     )
     otel_exporter_otlp_traces_certificate: str | None = _otlp(
         "certificate", None, Kind("PATH"), "PEM file with the certificates to trust; without one: the system's"
@@ -179,7 +183,7 @@ class ControllerSettings(Settings):
 
     def warnings(self) -> list[str]:
         """One line for each thing that is allowed and likely a mistake; never a secret."""
-        lines = [*self.remarks, *self.secret_flag_warnings()]
+        lines = [*self.remarks, *self.secret_warnings()]
         shown = {effective.knob.name: effective.shown for effective in self.effective()}
         timeout = f"heartbeat_timeout_secs {shown['heartbeat_timeout_secs']}"
         if self.heartbeat_timeout_secs <= SERVICE_INTERVAL_SECS:
@@ -191,18 +195,34 @@ class ControllerSettings(Settings):
             lines.append(
                 f"{timeout} is below heartbeat_interval_secs {shown['heartbeat_interval_secs']}: live workers expire"
             )
-        idle = [name for name in self.origins if name.startswith("registry_db_")]
-        if idle and self.registry_type == "embedded":
-            why = "remote_addr is set" if self.remote_addr else "registry_type is embedded; add --registry database"
+        idle, why = self._idle_database_settings()
+        if idle:
             lines.append(f"{', '.join(idle)} without effect: {why}")
         idle = [name for name in self.origins if name.startswith("otel_")]
         if idle and not self.tracer_to_open_telemetry:
             lines.append(f"{', '.join(idle)} without effect: tracer_to_open_telemetry is off")
         return lines
 
-    def secret_flag_warnings(self) -> list[str]:
-        """One line for each secret that was given as a flag: every user of the machine can read it there."""
+    def _idle_database_settings(self) -> tuple[list[str], str]:
+        """The names of the settings of a database that are set in vain, and the reason."""
+        given = [name for name in self.origins if name.startswith("registry_db_")]
+        if self.registry_type == "embedded":
+            why = "remote_addr is set" if self.remote_addr else "registry_type is embedded; add --registry database"
+            return given, why
+        if DATABASE_TYPES[self.registry_db_type].is_file:
+            return [name for name in given if name in _OF_A_SERVER], f"{self.registry_db_type} is a file, not a server"
+        return [], ""
+
+    def secret_warnings(self) -> list[str]:
+        """One line for each secret that other users of the machine can read: in a flag, or in the password file."""
         lines = []
+        file = self.registry_db_password_file
+        if file is not None and self.origins.get("registry_db_password") == f"file {file}":
+            mode = mode_if_readable_by_others(file)
+            if mode is not None:
+                lines.append(
+                    f"registry_db_password_file {file}: others can read it (mode {mode:04o}): chmod 600 {file}"
+                )
         for item in knobs_of(self):
             text = getattr(self, item.name)
             if text and item.kind.holds_secret(text) and self.origins.get(item.name) == f"flag {item.flag}":
@@ -221,7 +241,8 @@ class ControllerSettings(Settings):
         if self.registry_type == "database":
             if self.remote_addr is not None:
                 raise UsageError(
-                    "remote_addr and registry_type database exclude each other: a controller has one registry"
+                    "remote_addr and registry_type database are both set: a controller has one registry; leave one of "
+                    "them out"
                 )
             self._require_database()
         paths = {item.name for item in knobs_of(self) if item.kind.metavar == "PATH"}
@@ -236,7 +257,7 @@ class ControllerSettings(Settings):
         if path is None or self.registry_type != "database" or DATABASE_TYPES[self.registry_db_type].is_file:
             return {}
         if "registry_db_password" in self.origins:
-            raise UsageError("registry_db_password and registry_db_password_file exclude each other: give one of them")
+            raise UsageError("registry_db_password and registry_db_password_file are both set: leave one of them out")
         password = read_secret_file(path, f"registry_db_password_file {path}")
         if not password:
             raise UsageError(f"registry_db_password_file {path}: is empty")
@@ -256,7 +277,7 @@ class ControllerSettings(Settings):
         needed = DATABASE_TYPES[self.registry_db_type].required_settings
         missing = [item for item in knobs_of(self) if item.name in needed and not self._is_given(item)]
         if missing:
-            names = ", ".join(f"{item.name} ({item.variable})" for item in missing)
+            names = ", ".join(" or ".join(f"{one.name} ({one.variable})" for one in _ways(item)) for item in missing)
             raise UsageError(f"a {self.registry_db_type} registry needs {names}: set the variables or give the flags")
 
     def _is_given(self, item: Knob) -> bool:
@@ -268,6 +289,12 @@ class ControllerSettings(Settings):
     @classmethod
     def _remarks(cls, variables: Mapping[str, Found]) -> tuple[str, ...]:
         return tuple(remarks_on(variables, [item.variable for item in (*knobs_of(cls), *knobs_of(ClientSettings))]))
+
+
+def _ways(item: Knob) -> tuple[Knob, ...]:
+    """The setting, and others that give it its value."""
+    others = (other for other in knobs_of(ControllerSettings) if other.name == f"{item.name}_file")
+    return (item, *others)
 
 
 def _expanded(path: str | None) -> Any:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def test_all_that_a_mysql_registry_lacks_is_named_at_once() -> None:
     assert refused(flags={"registry_type": "database"}) == (
         "a mysql registry needs registry_db_host (CONTROLLER_REGISTRY_DB_HOST), registry_db_user "
-        "(CONTROLLER_REGISTRY_DB_USER), registry_db_password (CONTROLLER_REGISTRY_DB_PASSWORD): "
-        "set the variables or give the flags"
+        "(CONTROLLER_REGISTRY_DB_USER), registry_db_password (CONTROLLER_REGISTRY_DB_PASSWORD) or "
+        "registry_db_password_file (CONTROLLER_REGISTRY_DB_PASSWORD_FILE): set the variables or give the flags"
     )
     given = {"CONTROLLER_REGISTRY_DB_HOST": "db", "CONTROLLER_REGISTRY_DB_PASSWORD": SECRET}
     message = refused(flags={"registry_type": "database"}, environ=given)
@@ -41,6 +41,7 @@ MYSQL = {"registry_type": "database", "registry_db_host": "db", "registry_db_use
 def test_a_password_from_a_file(tmp_path: Path, end: str) -> None:
     file = tmp_path / "password"
     file.write_bytes(f" {SECRET} @:/%{end}".encode())
+    file.chmod(0o600)
     loaded = controller(**MYSQL, registry_db_password_file=str(file))
     assert loaded.registry_db_password == f" {SECRET} @:/%"
     assert came_from(loaded, "registry_db_password") == f"file {file}"
@@ -49,6 +50,26 @@ def test_a_password_from_a_file(tmp_path: Path, end: str) -> None:
     environ = {f"CONTROLLER_{name.upper()}": text for name, text in MYSQL.items()}
     environ["CONTROLLER_REGISTRY_DB_PASSWORD_FILE"] = str(file)
     assert load(environ=environ).registry_db_password == f" {SECRET} @:/%"
+
+
+@pytest.mark.parametrize(("mode", "shown"), [(0o644, "0644"), (0o440, "0440"), (0o604, "0604")])
+def test_a_password_file_that_others_can_read_is_warned_of(tmp_path: Path, mode: int, shown: str) -> None:
+    file = tmp_path / "password"
+    file.write_text(SECRET)
+    file.chmod(mode)
+    loaded = controller(**MYSQL, registry_db_password_file=str(file))
+    assert loaded.warnings() == [
+        f"registry_db_password_file {file}: others can read it (mode {shown}): chmod 600 {file}"
+    ]
+
+
+def test_a_password_file_without_use_is_warned_of() -> None:
+    sqlite = {"registry_type": "database", "registry_db_type": "sqlite", "registry_db_name": "/x.db"}
+    unused = {"registry_db_password_file": "/no/such", "registry_db_host": "db"}
+    assert controller(**sqlite, **unused).warnings() == [
+        "registry_db_host, registry_db_password_file without effect: sqlite is a file, not a server"
+    ]
+    assert controller(**sqlite, registry_db_pool_size=3).warnings() == []
 
 
 def test_a_password_file_may_be_a_pipe() -> None:
@@ -86,9 +107,9 @@ def test_a_password_file_that_is_a_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("password", ["", SECRET])
-def test_a_password_and_a_password_file_exclude_each_other(tmp_path: Path, password: str) -> None:
+def test_a_password_and_a_password_file_are_one_too_many(tmp_path: Path, password: str) -> None:
     flags = {**MYSQL, "registry_db_password_file": str(tmp_path / "no-such"), "registry_db_password": password}
-    message = "registry_db_password and registry_db_password_file exclude each other: give one of them"
+    message = "registry_db_password and registry_db_password_file are both set: leave one of them out"
     assert refused(flags=flags) == message
     if password:
         del flags["registry_db_password"]
@@ -126,9 +147,9 @@ def test_a_secret_in_a_flag_is_warned_of(flags: dict[str, object], warned: list[
     expected = (
         [f"other users of this machine can read {warned[0]} in the process list: use {warned[1]}"] if warned else []
     )
-    assert controller(**flags).secret_flag_warnings() == expected
+    assert controller(**flags).secret_warnings() == expected
     variables = {f"CONTROLLER_{name.upper()}": str(text) for name, text in flags.items()}
-    assert load(environ=variables).secret_flag_warnings() == []
+    assert load(environ=variables).secret_warnings() == []
 
 
 def test_a_sqlite_registry_needs_a_path_and_knows_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +166,9 @@ def test_a_sqlite_registry_needs_a_path_and_knows_home(monkeypatch: pytest.Monke
 
 def test_a_controller_has_one_registry() -> None:
     message = refused(flags={"registry_type": "database", "remote_addr": "http://c:1"})
-    assert message == "remote_addr and registry_type database exclude each other: a controller has one registry"
+    assert message == (
+        "remote_addr and registry_type database are both set: a controller has one registry; leave one of them out"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import typer
 
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, output_option, takes_settings
-from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_table, say
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, print_table, say
+from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 CONTEXT_SETTINGS = UNDERSCORES_TOO
@@ -19,6 +20,13 @@ CONTEXT_SETTINGS = UNDERSCORES_TOO
     "ctl serve",
     "ctl serve --host 0.0.0.0 --snapshot-file /var/lib/ctl/snapshot.json",
     "ctl serve --registry database --registry-db-host db1 --registry-db-user ctl",
+    "ctl serve --env-file prod.env --check",
+    exit_codes={
+        0: "SIGTERM ended it, or --check or --show-config found no mistake.",
+        1: "It cannot listen, or not use its registry.",
+        2: "A setting or a file is wrong.",
+        3: "--check cannot reach the database, for which a start would wait.",
+    },
 )
 @takes_settings(ControllerSettings)
 def serve(
@@ -27,6 +35,10 @@ def serve(
     show_config: Annotated[
         bool,
         typer.Option("--show-config", help="Print every setting with its value and origin, and start nothing."),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Check settings, files and database, print one line, and start nothing."),
     ] = False,
     output: Annotated[
         OutputFormat, output_option(OutputFormat.TABLE, OutputFormat.JSON, help="Format of --show-config.")
@@ -37,11 +49,18 @@ def serve(
     The value of a setting comes from the first of these that has one: its flag, its variable in the environment, its
     variable in the .env file, its default.
     """
+    if show_config and check:
+        raise UsageError("--show-config and --check are both given: leave one of them out")
+    for line in settings.warnings():
+        say(f"warning: {line}")
     if show_config:
         _print_config(settings, output)
         return
-    for line in settings.warnings():
-        say(f"warning: {line}")
+    if check:
+        from dbgpt_ctl.controller.preflight import check_start  # imports SQLAlchemy for a database
+
+        print_lines([check_start(settings)])
+        return
     if settings.is_loopback:
         say(f"{settings.host} is loopback only: other hosts need --host")
     from dbgpt_ctl.controller.bootstrap import run  # imports FastAPI and uvicorn

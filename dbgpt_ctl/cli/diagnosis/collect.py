@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
 from dbgpt_ctl.cli.diagnosis.rules import is_loopback, is_this_machine
 from dbgpt_ctl.errors import ControllerError, CtlError, NotSupported, UsageError
 from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, find_variables, knobs_of
-from dbgpt_ctl.settings.masking import OTHERS_READ, mask_url
+from dbgpt_ctl.settings.masking import mask_url, mode_if_readable_by_others
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 
 if TYPE_CHECKING:
@@ -128,13 +127,11 @@ def exposed_files(env_file: str | None) -> Iterator[ExposedFile]:
     """The .env file in use, if it holds a secret and others than its owner may read it."""
     if env_file == "":
         return
-    path = Path(env_file or DEFAULT_ENV_FILE).expanduser()
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode) and mode & OTHERS_READ and _holds_secret(env_file):
-            yield ExposedFile(str(path), stat.S_IMODE(mode))
-    except (OSError, UsageError):
-        return
+    path = str(Path(env_file or DEFAULT_ENV_FILE).expanduser())
+    mode = mode_if_readable_by_others(path)
+    with suppress(UsageError):
+        if mode is not None and _holds_secret(env_file):
+            yield ExposedFile(path, mode)
 
 
 def _observe(

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.database.import_dbgpt import new_candidates, read_dbgpt_table
-from dbgpt_ctl.registry.database.schema import INSTANCES, SCHEMA_VERSION, SchemaVersion, schema_version
+from dbgpt_ctl.registry.database.schema import (
+    INSTANCES,
+    SCHEMA_VERSION,
+    VERSIONS,
+    SchemaVersion,
+    require_usable,
+    schema_version,
+)
 from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows, time_of
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 
@@ -95,6 +102,24 @@ def inspect_database(
     if answering is None:
         raise first_error or RegistryUnavailable("no database host is named")
     return answering.read(partial(_inspect_tables, answering.place, tuple(hosts), clock, timeout))
+
+
+def require_usable_tables(place: str, connection: Connection) -> int:
+    """The version of the tables, 0 where there are none. `place` names the database in errors.
+
+    Raises RegistryUnusable for tables that this release cannot use. A right that a controller lacks is an error of the
+    database: it explains each statement, for which it asks for the same rights, and runs none.
+    """
+    version = require_usable(connection, place).version
+    if version >= SCHEMA_VERSION:  # else the start adds what is missing
+        for table in INSTANCES.metadata.sorted_tables:
+            if table is not VERSIONS:  # written by a change of the tables only
+                nothing = f"{table.name} WHERE 1 = 0"
+                column = table.columns.keys()[0]
+                connection.exec_driver_sql(f"EXPLAIN INSERT INTO {table.name} SELECT * FROM {nothing}")  # noqa: S608 - our own names
+                connection.exec_driver_sql(f"EXPLAIN UPDATE {table.name} SET {column} = {column} WHERE 1 = 0")  # noqa: S608
+                connection.exec_driver_sql(f"EXPLAIN DELETE FROM {nothing}")  # noqa: S608
+    return version
 
 
 def _clock_of(database: Database, host_clock: Clock, clock: Clock | None) -> HostClock:

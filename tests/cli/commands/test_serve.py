@@ -143,6 +143,43 @@ def test_show_config_prints_every_value_and_its_source() -> None:
     assert as_json["registry_db_password"]["value"] == "********"
 
 
+def test_show_config_warns_as_a_start_does() -> None:
+    done = ctl_serve(["--show-config"], {"CONTROLLER_LOG_LEVL": "debug"})
+    assert done.stderr == (
+        "ctl: warning: environment CONTROLLER_LOG_LEVL is not known and ignored; did you mean CONTROLLER_LOG_LEVEL?\n"
+    )
+
+
+def test_check_prints_one_line_and_does_not_listen() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = ctl_serve(["--check", "--port", str(port)], {"CONTROLLER_LOG_LEVL": "debug"})
+    assert done.stdout == f"ctl serve can start: http://127.0.0.1:{port}, registry in memory only\n"
+    assert done.stderr.startswith("ctl: warning: environment CONTROLLER_LOG_LEVL is not known")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--port", "x"], 2, "port x is not a whole number"),
+        (["--log-file", "/dev/null/log"], 2, "log file /dev/null/log cannot be written: Not a directory"),
+        (["--snapshot-file", "/dev/null/s"], 1, "snapshot /dev/null/s cannot be read and written: Not a directory"),
+        (["--show-config"], 2, "--show-config and --check are both given: leave one of them out"),
+    ],
+)
+def test_check_ends_with_the_code_of_the_mistake(arguments: list[str], code: int, message: str) -> None:
+    done = ctl_serve(["--check", *arguments], code=code)
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"ctl: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_check_of_a_database_that_is_away_is_3_and_no_secret_is_shown() -> None:
+    database = ["--registry", "database", "--registry-db-host", "127.0.0.1:1", "--registry-db-user", "ctl"]
+    done = ctl_serve(["--check", *database], {"CONTROLLER_REGISTRY_DB_PASSWORD": SECRET}, code=3)
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+
+
 def test_show_config_starts_nothing_and_loads_no_server() -> None:
     code = (
         "import sys; sys.argv = ['ctl', 'serve', '--show-config', '-o', 'json']\n"
@@ -224,6 +261,7 @@ def test_a_password_given_as_a_flag_is_warned_of() -> None:
 
 def test_show_config_reads_the_password_file_and_hides_its_content() -> None:
     Path("password").write_text(f"{SECRET}\n")
+    Path("password").chmod(0o600)
     database = ["--registry", "database", "--registry-db-host", "db", "--registry-db-user", "ctl"]
     arguments = [*database, "--registry-db-password-file", "password", "--show-config", "-o", "json"]
     shown = json.loads(ctl_serve(arguments).stdout)

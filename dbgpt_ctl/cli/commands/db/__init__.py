@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.settings.load import Knob
 
-_CONNECT_SECS = 5
-_ANSWER_SECS = 20
-"""Longer than a controller waits: no request depends on it, and a change of a large table takes its time."""
-
 
 class DatabaseSettings(ControllerSettings):
     """The settings of a controller whose registry is a database, whatever type the variables name."""
@@ -52,35 +48,12 @@ takes_database_settings = takes_settings(DatabaseSettings, [*_flags()])
 @contextmanager
 def open_databases(settings: DatabaseSettings, *, one_by_one: bool = False) -> Iterator[list[Database]]:
     """The database over all its hosts or, `one_by_one`, at each of them; connections are closed at the end."""
-    for line in settings.secret_flag_warnings():
+    for line in settings.secret_warnings():
         say(f"warning: {line}")
-    import logging
+    from dbgpt_ctl.controller import bootstrap
 
-    logging.getLogger("dbgpt_ctl").addHandler(logging.NullHandler())  # a fault is reported once, as an error
-
-    from dbgpt_ctl.controller.bootstrap import database_hosts, database_url
-    from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
-    from dbgpt_ctl.registry.database.session import Database
-
-    hosts = database_hosts(settings)
-    databases = [
-        Database(
-            database_url(settings),
-            hosts=group,
-            ssl_ca=settings.registry_db_ssl_ca,
-            pool_size=1,
-            max_overflow=0,
-            timeouts=DatabaseTimeouts(
-                connect=_CONNECT_SECS, io=_ANSWER_SECS, lock=_CONNECT_SECS, pool=_CONNECT_SECS, retries=_ANSWER_SECS
-            ),
-        )
-        for group in ([(host,) for host in hosts] if one_by_one and hosts else [hosts])
-    ]
-    try:
+    with bootstrap.open_databases(settings, one_by_one=one_by_one) as databases:
         yield databases
-    finally:
-        for database in databases:
-            database.dispose()
 
 
 def print_facts(lines: Mapping[str, str]) -> None:

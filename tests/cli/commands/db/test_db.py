@@ -280,7 +280,8 @@ class TestFaults:
         done = run("db", *command, "--registry-db-user", "ctl", expect=2)
         assert done.err == (
             "ctl: a mysql registry needs registry_db_host (CONTROLLER_REGISTRY_DB_HOST), registry_db_password "
-            "(CONTROLLER_REGISTRY_DB_PASSWORD): set the variables or give the flags\n"
+            "(CONTROLLER_REGISTRY_DB_PASSWORD) or registry_db_password_file "
+            "(CONTROLLER_REGISTRY_DB_PASSWORD_FILE): set the variables or give the flags\n"
         )
 
     def test_the_type_of_the_registry_need_not_be_said(
@@ -324,7 +325,7 @@ def test_a_password_from_a_file(
     file.write_text(f"{PASSWORD}\n")
     for name, text in variables(mariadb).items():
         monkeypatch.setenv(name, text)
-    assert "exclude each other" in run("db", verb, "--registry-db-password-file", str(file), expect=2).err
+    assert "are both set: leave one" in run("db", verb, "--registry-db-password-file", str(file), expect=2).err
     monkeypatch.delenv("CONTROLLER_REGISTRY_DB_PASSWORD")
     done = run("db", verb, "--registry-db-password-file", str(file), expect=1 if verb == "check" else 0)
     assert "process list" not in done.err

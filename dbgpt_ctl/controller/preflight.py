@@ -1,0 +1,76 @@
+"""`ctl serve --check`: whether a controller with these settings could start. It listens on nothing and changes nothing.
+
+A class of the user's own for traces is not loaded: its code may do anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.controller.bootstrap import create_tracer, open_databases
+from dbgpt_ctl.databases import DATABASE_TYPES
+from dbgpt_ctl.errors import CtlError, RegistryUnusable, UsageError
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.settings.schema import ControllerSettings
+
+
+def check_start(settings: ControllerSettings) -> str:
+    """What the controller would serve, in one line. Raises the error with which its start would end.
+
+    With a database it also raises RegistryUnavailable where a controller would start and wait for the database.
+    """
+    if settings.log_file:
+        _require_writable(Path(settings.log_file), f"log file {settings.log_file} cannot be written")
+    if settings.tracer_file:
+        _require_writable(Path(settings.tracer_file), f"tracer_file {settings.tracer_file} cannot be written")
+    create_tracer(replace(settings, tracer_file=None, tracer_storage_cls=None))
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"ctl serve can start: http://{host}:{settings.port}, {_registry(settings)}"
+
+
+def _registry(settings: ControllerSettings) -> str:
+    if settings.remote_addr:
+        shown = next(setting.shown for setting in settings.effective() if setting.knob.name == "remote_addr")
+        return f"registry of {shown}, which was not asked"
+    if settings.registry_type == "database":
+        return _database(settings)
+    if settings.snapshot_file is None:
+        return "registry in memory only"
+    snapshot = Path(settings.snapshot_file)
+    problem = f"snapshot {snapshot} cannot be read and written"
+    _require_writable(snapshot, problem, RegistryUnusable)
+    _require_writable(snapshot.with_name(f".{snapshot.name}.new"), problem, RegistryUnusable)
+    return f"registry in memory with snapshot {snapshot}"
+
+
+def _database(settings: ControllerSettings) -> str:
+    from dbgpt_ctl.registry.database.check import require_usable_tables
+
+    with open_databases(settings) as (database,):
+        place = database.place
+        if DATABASE_TYPES[settings.registry_db_type].is_file:
+            _require_writable(Path(place), f"database {place} cannot be written", RegistryUnusable)
+        version = database.read(partial(require_usable_tables, place)) if database.exists() else 0
+        tables = f"tables of schema version {version}" if version else "no tables yet: the start creates them"
+        return f"registry in database {place}, {tables}"
+
+
+def _require_writable(path: Path, problem: str, error: type[CtlError] = UsageError) -> None:
+    """Raises the error unless the file, or a new one there, can be written; a start makes the folders that it lacks."""
+    try:
+        if path.exists():
+            reason = errno.EISDIR if path.is_dir() else 0 if os.access(path, os.R_OK | os.W_OK) else errno.EACCES
+        else:
+            folder = next(parent for parent in path.absolute().parents if parent.exists())
+            reason = 0 if os.access(folder, os.W_OK | os.X_OK) else errno.EACCES
+            reason = reason if folder.is_dir() else errno.ENOTDIR
+    except OSError as failure:
+        reason = failure.errno or errno.EIO
+    if reason:
+        raise error(f"{problem}: {os.strerror(reason)}")

@@ -1,0 +1,135 @@
+"""`ctl serve --check`: it finds what would end a start, and leaves no trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.controller.bootstrap import open_databases
+from dbgpt_ctl.controller.preflight import check_start
+from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable, UsageError
+from tests.settings.loading import SECRET, controller
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.mariadb import MariaDB
+
+START = "ctl serve can start: http://127.0.0.1:8000, "
+
+
+def refused(error: type[CtlError], **flags: object) -> str:
+    with pytest.raises(CtlError) as caught:
+        check_start(controller(**flags))
+    assert type(caught.value) is error
+    assert SECRET not in str(caught.value)
+    return str(caught.value)
+
+
+def of(mariadb: MariaDB, **changed: object) -> dict[str, object]:
+    return {
+        "registry_type": "database",
+        "registry_db_host": mariadb.server.host,
+        "registry_db_port": mariadb.server.port,
+        "registry_db_user": mariadb.server.user,
+        "registry_db_password": mariadb.server.password,
+        "registry_db_name": mariadb.name,
+        **changed,
+    }
+
+
+def prepare(mariadb: MariaDB) -> None:
+    """Creates the tables, as the start of a controller does."""
+    with open_databases(controller(**of(mariadb))) as (database,):
+        database.prepare()
+
+
+def test_a_registry_in_memory(tmp_path: Path) -> None:
+    assert check_start(controller()) == f"{START}registry in memory only"
+    snapshot = tmp_path / "new" / "snapshot.json"
+    assert check_start(controller(snapshot_file=snapshot)) == f"{START}registry in memory with snapshot {snapshot}"
+
+
+def test_a_registry_behind_another_controller() -> None:
+    flags = {"remote_addr": f"http://me:{SECRET}@c:1", "host": "::1", "port": 80}
+    assert check_start(controller(**flags)) == (
+        "ctl serve can start: http://[::1]:80, registry of http://********@c:1, which was not asked"
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "message"),
+    [
+        ("log_file", UsageError, "log file {} cannot be written: {}"),
+        ("tracer_file", UsageError, "tracer_file {} cannot be written: {}"),
+        ("snapshot_file", RegistryUnusable, "snapshot {} cannot be read and written: {}"),
+    ],
+)
+def test_a_file_that_cannot_be_written(tmp_path: Path, setting: str, error: type[CtlError], message: str) -> None:
+    (tmp_path / "file").touch()
+    below = tmp_path / "file" / "x"
+    assert refused(error, **{setting: below}) == message.format(below, "Not a directory")
+    assert refused(error, **{setting: tmp_path}) == message.format(tmp_path, "Is a directory")
+
+
+def test_nothing_is_created(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    database = {"registry_type": "database", "registry_db_type": "sqlite", "registry_db_name": folder / "ctl.db"}
+    line = check_start(controller(**database, log_file=folder / "log", tracer_file=folder / "traces"))
+    assert line == f"{START}registry in database {folder}/ctl.db, no tables yet: the start creates them"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    file = tmp_path / "ctl.db"
+    file.write_text("no database " * 100)
+    flags = {"registry_type": "database", "registry_db_type": "sqlite", "registry_db_name": file}
+    assert "name another file" in refused(RegistryUnusable, **flags)
+    assert refused(RegistryUnusable, **{**flags, "registry_db_name": tmp_path}) == (
+        f"database {tmp_path} cannot be written: Is a directory"
+    )
+
+
+def test_an_export_of_traces_is_checked(tmp_path: Path) -> None:
+    certificate = tmp_path / "none.pem"
+    flags = {"tracer_to_open_telemetry": "true", "otel_exporter_otlp_traces_certificate": certificate}
+    assert refused(UsageError, **flags) == (
+        f"otel_exporter_otlp_traces_certificate {certificate} cannot be read: No such file or directory"
+    )
+
+
+def test_a_database_with_and_without_tables(mariadb: MariaDB) -> None:
+    place = f"registry in database {mariadb.server.host}:{mariadb.server.port}/{mariadb.name}"
+    assert check_start(controller(**of(mariadb))) == f"{START}{place}, no tables yet: the start creates them"
+    assert mariadb.execute("SHOW TABLES") == []
+    prepare(mariadb)
+    assert check_start(controller(**of(mariadb))) == f"{START}{place}, tables of schema version 1"
+
+
+@pytest.mark.parametrize(
+    "rights", ["SELECT", "SELECT, INSERT, UPDATE", "SELECT, INSERT, DELETE", "SELECT, UPDATE, DELETE"]
+)
+def test_a_right_that_is_missing(mariadb: MariaDB, rights: str) -> None:
+    prepare(mariadb)
+    before = mariadb.execute("SELECT * FROM ctl_pulse")
+    mariadb.execute(f"CREATE OR REPLACE USER limited IDENTIFIED BY '{SECRET}'")
+    mariadb.execute(f"GRANT {rights} ON `{mariadb.name}`.* TO limited")
+    limited = of(mariadb, registry_db_user="limited", registry_db_password=SECRET)
+    assert "command denied to user" in refused(RegistryUnusable, **limited)
+    mariadb.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{mariadb.name}`.* TO limited")
+    assert check_start(controller(**limited)).endswith("tables of schema version 1")
+    assert mariadb.execute("SELECT * FROM ctl_pulse") == before
+
+
+def test_tables_of_a_newer_release(mariadb: MariaDB) -> None:
+    prepare(mariadb)
+    mariadb.execute("UPDATE ctl_schema SET version = 99, readable_by = 99")
+    assert "schema version 99" in refused(RegistryUnusable, **of(mariadb))
+
+
+def test_a_database_that_is_away_or_refuses(mariadb: MariaDB) -> None:
+    assert "Connection refused" in refused(RegistryUnavailable, **of(mariadb, registry_db_port=1))
+    wrong = of(mariadb, registry_db_user="nobody", registry_db_password=SECRET)
+    assert "check user, password and grants" in refused(RegistryUnusable, **wrong)
+    assert "registry_db_ssl_ca /none cannot be used" in refused(UsageError, **of(mariadb, registry_db_ssl_ca="/none"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,10 @@ from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import timedelta
 
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.responses import Inventory, KnownInstance
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import InstanceKey
 
@@ -39,6 +40,10 @@ NEVER = datetime.fromtimestamp(0, UTC)
 """The last heartbeat of an instance that DB-GPT's controller lists without one: here it must not be null."""
 HEALTH_CHECK_SECS = 5.0
 HEALTH_RETRY_SECS = 2.0
+NINE_KEYS_SECS = 60.0
+"""To ask a controller without /api/v1, such as DB-GPT's own, for all facts costs calls for nothing. It is asked again
+after this time.
+"""
 _UNKNOWN_MODEL = "health-check@ctl"
 """The model of the list that checks the health: its answer is short, and needs the same rights as any other list."""
 
@@ -46,12 +51,14 @@ _UNKNOWN_MODEL = "health-check@ctl"
 class RemoteModelRegistry(ModelRegistry):
     """Forwards to one or more controllers, this package's or DB-GPT's own, as `ControllerClient` does.
 
-    It keeps the promises that the controller behind it keeps. A list has only the nine keys of the wire: a deregistered
-    instance is unhealthy there, and `registered_at` is the last heartbeat; `get` returns all facts. The kind of the
-    actor of a call is passed on; its address becomes the address of this host. DB-GPT's own controller does not know
-    get, drain, undrain, prune and events: they raise VerbNotSupported. Some rows are left out that DB-GPT's own
-    controller lists and this package's never would: a name without `@`, a second row of one identity, and a drained
-    instance as routable.
+    It keeps the promises that the controller behind it keeps. A list of all instances has all facts, a list of routable
+    ones only the nine keys of the wire: there `registered_at` is the last heartbeat. The kind of the actor of a call is
+    passed on; its address becomes the address of this host.
+
+    DB-GPT's own controller does not know get, drain, undrain, prune and events: they raise VerbNotSupported. Each list
+    of it has only the nine keys, so a deregistered instance is unhealthy there, and a drain has no facts. Some rows are
+    left out that it lists and this package's never would: a name without `@`, a second row of one identity, and a
+    drained instance as routable.
 
     `timeout`, in seconds, limits every call. By default it is shorter than the 5 s of a DB-GPT client, which so gets
     the reason. `health_check_secs` is the time between two checks of the health, from `open` on. A registry that was
@@ -65,6 +72,7 @@ class RemoteModelRegistry(ModelRegistry):
         timeout: float = 4.5,
         trust_env: bool = False,
         health_check_secs: float = HEALTH_CHECK_SECS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if isinstance(client, str):
             advice = "check CONTROLLER_REMOTE_ADDR"
@@ -77,6 +85,8 @@ class RemoteModelRegistry(ModelRegistry):
         self._health_check_secs = health_check_secs
         self._background = BackgroundTasks()
         self._checking = False
+        self._monotonic = monotonic
+        self._nine_keys_until = 0.0
 
     async def open(self) -> None:
         """Raises RegistryUnavailable if no controller is up, RegistryUnusable if all require other credentials."""
@@ -164,28 +174,34 @@ class RemoteModelRegistry(ModelRegistry):
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
         try:
             with self._forwarding():
-                answer = await self._client.list(model_name, healthy_only=healthy_only)
-                held: Collection[InstanceKey] = ()
-                if answer.held_until and not healthy_only:
-                    held = await self._held(model_name)
+                answer = await self._inventory(model_name, healthy_only=healthy_only)
         except RegistryError as error:
             self._set_health(str(error))
             raise
         self._set_health(None)
-        entries = _entries(answer.objects, model_name, held, healthy_only=healthy_only)
-        return Listing(entries, stale_since=answer.stale_since, held_until=answer.held_until, time=answer.registry_time)
+        if answer.complete:
+            entries = tuple(map(_listed, answer.instances))
+            return Listing(entries, answer.stale_since, answer.held_until, answer.time)
+        entries = _entries(answer.objects, model_name, healthy_only=healthy_only)
+        return Listing(entries, answer.stale_since, answer.held_until, answer.registry_time)
 
-    async def _held(self, model_name: str | None) -> Collection[InstanceKey]:
-        """The instances that are held: the nine keys of a list do not show them."""
-        known = await self._client.instances(model_name)
-        return {instance.key for instance in known.instances if instance.held}
+    async def _inventory(self, model_name: str | None, *, healthy_only: bool) -> Inventory:
+        """All facts of all instances. Only the nine keys of routable ones, which API servers wait for, and of all while
+        the controller behind is known as one that has no more.
+        """
+        if healthy_only or self._monotonic() < self._nine_keys_until:
+            return await self._client.list(model_name, healthy_only=healthy_only)
+        answer = await self._client.inventory(model_name)
+        if not answer.complete:
+            self._nine_keys_until = self._monotonic() + NINE_KEYS_SECS
+        return answer
 
     def _start_checks(self) -> None:
         if not self._checking:
             self._checking = True
             self._background.every(
                 self._health_check_secs,
-                lambda: self.list(_UNKNOWN_MODEL),
+                lambda: self.list(_UNKNOWN_MODEL, healthy_only=True),
                 name="health of the controller behind this one",
                 first_after_secs=self._health_check_secs,
                 retry_secs=HEALTH_RETRY_SECS,
@@ -227,12 +243,12 @@ def _as_registry_error(error: ControllerError) -> RegistryError:
 
 
 def _entries(
-    objects: Iterable[Mapping[str, Any]], model_name: str | None, held: Collection[InstanceKey], *, healthy_only: bool
+    objects: Iterable[Mapping[str, Any]], model_name: str | None, *, healthy_only: bool
 ) -> tuple[ListedInstance, ...]:
-    """The entries in order of identity. Of several rows of one identity in DB-GPT's table the routable one counts, or
-    the one with the latest heartbeat.
+    """Lists of the nine keys as entries in order of identity. Of several rows of one identity in DB-GPT's table the
+    routable one counts, or the one with the latest heartbeat.
     """
-    listed = [entry for reported in objects if (entry := _entry(reported, held)) is not None]
+    listed = [entry for reported in objects if (entry := _entry(reported)) is not None]
     listed.sort(key=lambda entry: (entry.instance.key, entry.routable, entry.instance.last_heartbeat))
     by_key = {entry.instance.key: entry for entry in listed}
     return tuple(
@@ -242,7 +258,7 @@ def _entries(
     )
 
 
-def _entry(reported: Mapping[str, Any], held: Collection[InstanceKey]) -> ListedInstance | None:
+def _entry(reported: Mapping[str, Any]) -> ListedInstance | None:
     try:
         sent = parse_registration(reported)
     except InvalidInstance:
@@ -250,12 +266,28 @@ def _entry(reported: Mapping[str, Any], held: Collection[InstanceKey]) -> Listed
     heartbeat = read_time(reported.get("last_heartbeat"))
     instance = ModelInstance.first(sent, NEVER if heartbeat is None else heartbeat.astimezone(UTC))
     state = shown_state(healthy=reported.get("healthy") is True)
-    return ListedInstance(instance, state, instance.drain, instance.key in held)
+    return ListedInstance(instance, state, instance.drain)
 
 
 def _lookup(known: KnownInstance) -> Lookup:
-    facts = {name: getattr(known, name) for name in ModelInstance._fields if name != "announced_state"}
-    facts["last_heartbeat"] = known.last_heartbeat or NEVER
-    facts["registered_at"] = known.registered_at or facts["last_heartbeat"]
-    instance = ModelInstance(**facts, announced_state=known.state)
-    return Lookup(ListedInstance(instance, known.state, known.drain, known.held), known.time, known.held_until)
+    return Lookup(_listed(known), known.time, known.held_until)
+
+
+def _listed(known: KnownInstance) -> ListedInstance:
+    """An INSTANCE of /api/v1 as an entry."""
+    heartbeat = known.last_heartbeat or NEVER
+    instance = ModelInstance(
+        known.key,
+        known.weight,
+        known.check_healthy,
+        known.prompt_template,
+        known.registered_at or heartbeat,
+        heartbeat,
+        known.deregistered_at,
+        known.refused_at,
+        known.drain,
+        known.state,
+        known.flaps,
+        known.removed,
+    )
+    return ListedInstance(instance, known.state, known.drain, known.held)

@@ -99,9 +99,11 @@ class Controllers:
 
 
 def good(request: httpx.Request) -> httpx.Response:
-    """A controller that knows one instance."""
+    """A controller that knows one instance and has no /api/v1, such as DB-GPT's own."""
     if request.url.path.endswith("/api/health"):
         return httpx.Response(200, json={"status": "ok"})
+    if "/api/v1/" in request.url.path:
+        return httpx.Response(404, json={"detail": "Not Found"})
     return httpx.Response(200, json=[OBJECT] if request.method == "GET" else True)
 
 

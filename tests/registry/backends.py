@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import URL
 
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, Registration
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.registry.remote import RemoteModelRegistry
@@ -80,11 +80,6 @@ class Backend:
     def url(self) -> URL:
         """Where the database is."""
         return self.mariadb_url or URL.create("sqlite", database=str(self.folder / "new" / "ctl.db"))
-
-    def shown(self, state: InstanceState) -> InstanceState:
-        """The state in a list of this kind: on the wire a deregistered instance is unhealthy."""
-        on_wire = self.kind == "remote" and state is InstanceState.DEREGISTERED
-        return InstanceState.UNHEALTHY if on_wire else state
 
 
 def sent(

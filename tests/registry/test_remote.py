@@ -20,10 +20,10 @@ from dbgpt_ctl.errors import (
     UsageError,
     VerbNotSupported,
 )
-from dbgpt_ctl.registry.remote import NEVER, RemoteModelRegistry
+from dbgpt_ctl.registry.remote import NEVER, NINE_KEYS_SECS, RemoteModelRegistry
 from tests.client.clients import KEY, OBJECT, SENT, Controllers, good, problem
 from tests.client.servers import black_hole, closed_port, working
-from tests.client.v1_samples import ANSWERS, DRAIN, EVENT, KNOWN, NOW
+from tests.client.v1_samples import ANSWERS, DRAIN, EVENT, KNOWN, NOW, TIME
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,13 +65,14 @@ def test_verbs_are_forwarded() -> None:
 
     assert asyncio.run(calls()) == [None, True, True]
     lines = [f"{request.method} {request.url.path}" for request in controllers.requests]
-    assert lines == [
+    assert lines[:5] == [
         "GET /api/health",
         "POST /api/controller/models",
         "POST /api/controller/heartbeat",
         "DELETE /api/controller/models",
-        "GET /api/controller/models",
+        "GET /api/v1/instances",
     ]
+    assert set(lines[5:]) == {"GET /api/controller/models"}
 
 
 @pytest.mark.parametrize("verb", ["heartbeat", "deregister"])
@@ -105,10 +106,83 @@ def test_errors_of_the_client_become_errors_of_a_registry(
     assert "secret" not in str(caught.value)
 
 
+def nine_keys(*objects: dict[str, Any], headers: dict[str, str] | None = None) -> Callable[..., httpx.Response]:
+    """A controller without /api/v1."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "/api/v1/" in request.url.path:
+            return httpx.Response(404, json={"detail": "Not Found"})
+        return httpx.Response(200, json=list(objects), headers=headers)
+
+    return answer
+
+
 def listing(*objects: dict[str, Any], headers: dict[str, str] | None = None, **query: Any) -> Listing:
-    controllers = Controllers(one=httpx.Response(200, json=list(objects), headers=headers))
+    controllers = Controllers(one=nine_keys(*objects, headers=headers))
     result: Listing = outcome(controllers, lambda registry: registry.list(**query))
     return result
+
+
+def test_a_listing_of_all_has_all_facts() -> None:
+    deregistered = KNOWN | {
+        "port": 8002,
+        "healthy": False,
+        "enabled": True,
+        "state": "deregistered",
+        "drain": None,
+        "deregistered_at": TIME,
+        "refused_at": TIME,
+        "held": False,
+    }
+    body = ANSWERS["instances"] | {"instances": [KNOWN, deregistered], "stale_since": TIME}
+    controllers = Controllers(one=httpx.Response(200, json=body))
+    answer: Listing = outcome(controllers, lambda registry: registry.list("qwen@llm"))
+    assert (answer.time, answer.stale_since, answer.held_until) == (NOW, NOW, NOW)
+    drained, gone = answer.entries
+    assert (drained.instance.key, drained.state, drained.drain, drained.held) == (KEY, "healthy", DRAIN, True)
+    assert (drained.instance.drain, drained.instance.registered_at, drained.instance.flaps) == (DRAIN, NOW, 2)
+    assert (gone.state, gone.drain, gone.held) == ("deregistered", None, False)
+    assert (gone.instance.deregistered_at, gone.instance.refused_at) == (NOW, NOW)
+    assert [str(request.url) for request in controllers.requests] == [
+        "http://one/api/v1/instances?model_name=qwen%40llm"
+    ]
+
+
+def test_a_listing_of_routable_ones_is_one_call_for_the_nine_keys() -> None:
+    controllers = Controllers(one=good)
+    answer: Listing = outcome(controllers, lambda registry: registry.list(healthy_only=True))
+    assert [entry.instance.key for entry in answer.entries] == [KEY]
+    assert [str(request.url) for request in controllers.requests] == [
+        "http://one/api/controller/models?healthy_only=true"
+    ]
+
+
+def test_a_controller_with_nine_keys_only_is_asked_for_more_once_a_minute() -> None:
+    now = 1000.0
+    controllers = Controllers(one=good)
+    client = AsyncControllerClient("http://one", transport=httpx.MockTransport(controllers))
+
+    def paths() -> list[str]:
+        found = [request.url.path for request in controllers.requests]
+        controllers.requests.clear()
+        return found
+
+    async def life() -> None:
+        nonlocal now
+        registry = RemoteModelRegistry(client, monotonic=lambda: now)
+        await registry.list()
+        assert paths().count("/api/v1/instances") == 1
+        now += NINE_KEYS_SECS - 0.001
+        await registry.list()
+        assert paths() == ["/api/controller/models"]
+        now += 0.001
+        controllers.hosts["one"] = httpx.Response(200, json=ANSWERS["instances"])  # another release serves there now
+        for _ in range(2):
+            assert (await registry.list()).entries[0].drain == DRAIN
+        assert paths() == ["/api/v1/instances"] * 2
+        await registry.close()
+
+    asyncio.run(life())
 
 
 def test_a_listing_is_in_order_of_identity_with_states() -> None:
@@ -134,24 +208,6 @@ def test_a_listing_is_in_order_of_identity_with_states() -> None:
 def test_stale_is_passed_on() -> None:
     answer = listing(headers={"X-Ctl-Stale-Since": "2026-01-02T03:04:05.000000+00:00"})
     assert answer.stale_since == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-def test_while_states_are_held_it_asks_which_instances_are() -> None:
-    other = OBJECT | {"port": 8002}
-    held = {"version": 1, "instances": [KNOWN, KNOWN | other | {"held": False}]}
-
-    def answers(request: httpx.Request) -> httpx.Response:
-        if "/api/v1" in request.url.path:
-            return httpx.Response(200, json=held)
-        headers = {"X-Ctl-Held-Until": "2026-01-02T03:04:05+00:00"}
-        return httpx.Response(200, json=[OBJECT, other], headers=headers)
-
-    controllers = Controllers(one=answers)
-    answer: Listing = outcome(controllers, lambda registry: registry.list())
-    assert [entry.held for entry in answer.entries] == [True, False]
-    routable: Listing = outcome(controllers, lambda registry: registry.list(healthy_only=True))
-    assert not any(entry.held for entry in routable.entries), "nobody sees it there, and API servers wait for the list"
-    assert [request.url.path for request in controllers.requests].count("/api/v1/instances") == 1
 
 
 def test_an_instance_without_a_heartbeat() -> None:
@@ -359,29 +415,18 @@ def test_what_is_unknown_behind_is_unknown_here(name: str) -> None:
     assert forwarded(MORE_VERBS[name], httpx.Response(404, json=body))[0] is None
 
 
-def dbgpt(request: httpx.Request) -> httpx.Response:
-    """DB-GPT's own controller."""
-    return good(request) if "/api/v1/" not in request.url.path else httpx.Response(404, json={"detail": "Not Found"})
-
-
 @pytest.mark.parametrize("name", MORE_VERBS)
 def test_verbs_that_dbgpt_does_not_know_are_not_supported(name: str) -> None:
     with pytest.raises(
         VerbNotSupported, match="the controller behind this one: http://one does not support this: it has no /api/v1"
     ) as raised:
-        forwarded(MORE_VERBS[name], dbgpt)
+        forwarded(MORE_VERBS[name], good)
     assert raised.value.http_status == 501
 
 
 def test_the_time_of_a_registry_with_another_clock_is_passed_on() -> None:
-    headers = {"X-Ctl-Time": NOW.isoformat()}
-    assert forwarded(VERBS["list"], httpx.Response(200, json=[], headers=headers))[0].time == NOW
-    assert (
-        forwarded(VERBS["list"], httpx.Response(200, json=[], headers={"Date": "Fri, 02 Jan 2026 12:00:00 GMT"}))[
-            0
-        ].time
-        is None
-    )
+    assert listing(headers={"X-Ctl-Time": NOW.isoformat()}).time == NOW
+    assert listing(headers={"Date": "Fri, 02 Jan 2026 12:00:00 GMT"}).time is None
 
 
 def test_it_describes_itself_without_secrets() -> None:

@@ -1,12 +1,18 @@
-"""The log of instances: one line per change of state or drain, and none per heartbeat."""
+"""The log of instances: a line per change of state or drain, and none per heartbeat.
+
+When very many change at the same time, as when a network fails, each kind of change has a few lines of its own and one
+line that counts the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRE
+from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRE, ActorKind
 from dbgpt_ctl.errors import VerbNotSupported
 
 if TYPE_CHECKING:
@@ -17,8 +23,62 @@ if TYPE_CHECKING:
 log = logging.getLogger("dbgpt_ctl.instances")
 
 PAGE = 1000
+MAX_LINES = 10
+"""Lines of one kind between two calls of `follow`; what is beyond them is counted."""
+MAX_MODELS = 5
+"""Models that a count names."""
 MAX_REFUSED = 10_000
 """At most this many instances whose heartbeats are refused are remembered; beyond, a warning may be repeated."""
+
+
+class Kind(NamedTuple):
+    """What happened to instances: the end of a sentence about some of them, and how bad it is."""
+
+    phrase: str
+    level: int
+    advice: str = "ctl events lists all"
+
+
+FORWARDED = (
+    "the addresses of callers are those that the controller behind this one saw: this host's, for a call through here"
+)
+REFUSED = Kind(
+    "deregistered, still beating: their beats are refused until they register",
+    logging.WARNING,
+    "ctl models list --state deregistered lists all",
+)
+
+
+@dataclass(slots=True)
+class LineLimit:
+    """Decides which instances have a line of their own, and counts the others per kind and model."""
+
+    _lines: Counter[Kind] = field(default_factory=Counter)
+    _others: dict[Kind, Counter[str]] = field(default_factory=dict)
+
+    def admits(self, kind: Kind, model_name: str) -> bool:
+        """Whether there is to be a line for this one; if not, it is counted."""
+        if self._lines[kind] < MAX_LINES:
+            self._lines[kind] += 1
+            return True
+        self._others.setdefault(kind, Counter())[model_name] += 1
+        return False
+
+    def renew(self) -> list[tuple[int, str]]:
+        """The level and text of a line for each kind that was counted; all begins anew then."""
+        lines = [(kind.level, _counted(kind, models)) for kind, models in self._others.items()]
+        self._lines.clear()
+        self._others.clear()
+        return lines
+
+
+def _counted(kind: Kind, models: Counter[str]) -> str:
+    """`4,990 more instances expired: qwen3@llm 3,000, glm@llm 1,990; ctl events lists all`."""
+    shown = ", ".join(f"{name} {count:,}" for name, count in models.most_common(MAX_MODELS))
+    others = len(models) - MAX_MODELS
+    more = f" and {others:,} more {'model' if others == 1 else 'models'}" if others > 0 else ""
+    noun = "instance" if models.total() == 1 else "instances"
+    return f"{models.total():,} more {noun} {kind.phrase}: {shown}{more}; {kind.advice}"
 
 
 class StateLog:
@@ -33,15 +93,23 @@ class StateLog:
         self._must_count = False
         self._without_events: ModelRegistry | None = None
         self._refused: set[InstanceKey] = set()
+        self._limit = LineLimit()
 
     async def follow(self, registry: ModelRegistry) -> None:
-        """Logs the changes since the last call. Raises what `registry` raises; the next call then continues.
+        """Logs the changes since the last call. Raises what `registry` raises; the next call then continues. It is
+        called about once a second, so that a kind of change has one line a second beside its MAX_LINES.
 
-        The first call, and the first one for another numbering of events, logs nothing. The call after it logs how many
-        instances are known, if any were before: to count them may take long, and the first call delays requests.
+        The first call, and the first one for another numbering of events, logs no change. The call after it logs how
+        many instances are known, if any were before: to count them may take long, and the first call delays requests.
         """
-        if registry is self._without_events:
-            return
+        try:
+            if registry is not self._without_events:
+                await self._follow(registry)
+        finally:
+            for level, line in self._limit.renew():
+                log.log(level, "%s", line)
+
+    async def _follow(self, registry: ModelRegistry) -> None:
         try:
             if self._must_count:
                 known = len((await registry.list()).entries)
@@ -64,9 +132,10 @@ class StateLog:
             if len(self._refused) >= MAX_REFUSED:
                 self._refused.clear()
             self._refused.add(key)
-            log.warning(
-                "%s is deregistered, still beating (from %s): its beats are refused until it registers", key, caller
-            )
+            if self._limit.admits(REFUSED, key.model_name):
+                log.warning(
+                    "%s is deregistered, still beating (from %s): its beats are refused until it registers", key, caller
+                )
 
     async def _follow_page(self, registry: ModelRegistry) -> bool:
         """Whether there may be more events now."""
@@ -76,6 +145,8 @@ class StateLog:
             page = await registry.events(after=self._last_id, limit=PAGE)
         if page.stream != self._stream:
             self._stream, self._last_id, self._must_count = page.stream, page.last_id, page.last_id > 0
+            if registry.describe().kind == "remote":
+                log.info("%s", FORWARDED)
             return False
         if page.missed:
             log.warning("changes of state are missing here: the registry does not have their events any more")
@@ -87,8 +158,28 @@ class StateLog:
     def _log_change(self, change: Change) -> None:
         if change.cause.verb == "register":
             self._refused.discard(change.key)
-        level = logging.WARNING if change.cause.verb == EXPIRE else logging.INFO
-        log.log(level, "%s %s", change.key, described(change))
+        kind = kind_of(change)
+        if self._limit.admits(kind, change.key.model_name):
+            log.log(kind.level, "%s %s", change.key, described(change))
+
+
+def kind_of(change: Change) -> Kind:
+    """Which changes are counted together: those of one operator are."""
+    verb, actor, _ = change.cause
+    if verb == EXPIRE:
+        return Kind("expired while drained", logging.INFO) if change.drained else Kind("expired", logging.WARNING)
+    if change.cause == DRAIN_ENDED:
+        return Kind("no longer drained: the time of the drain is over", logging.INFO)
+    known = {
+        "register": "registered",
+        "heartbeat": "new, by heartbeats" if change.old == ABSENT else "healthy again",
+        "deregister": "removed" if change.new == ABSENT else "deregistered",
+        "drain": "drained",
+        "undrain": "undrained",
+        "prune": "pruned",
+    }
+    phrase = known.get(verb, f"{change.new} (were {change.old})")
+    return Kind(f"{phrase} by {actor.address}" if actor.kind is ActorKind.OPERATOR else phrase, logging.INFO)
 
 
 def described(change: Change) -> str:
@@ -97,6 +188,8 @@ def described(change: Change) -> str:
     if change.cause == DRAIN_ENDED:
         return f"is not drained any more: the time of the drain is over, it is {change.new}"
     caller = actor.address or actor.kind
+    since = change.time.isoformat(timespec="seconds")
+    drained = "; it is drained" if change.drained else ""
     changed = f"is {change.new} (was {change.old})"
     phrases = {
         "register": f"registered by {caller}",
@@ -105,6 +198,6 @@ def described(change: Change) -> str:
         "drain": f"drained by {caller}: {reason}" if reason else f"drained by {caller}",
         "undrain": f"undrained by {caller}, it is {change.new}",
         "prune": f"pruned by {caller}",
-        EXPIRE: f"is unhealthy since {change.time.isoformat(timespec='seconds')}: its last heartbeat is too old",
+        EXPIRE: f"is unhealthy since {since}: its last heartbeat is too old{drained}",
     }
     return phrases.get(verb, changed)

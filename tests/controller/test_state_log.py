@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from dbgpt_ctl.controller import state_log
-from dbgpt_ctl.controller.state_log import StateLog, described
+from dbgpt_ctl.controller.state_log import FORWARDED, MAX_LINES, REFUSED, Kind, LineLimit, StateLog, described
 from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRED, HOUSEKEEPING, Actor, ActorKind, Cause, Change
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable, VerbNotSupported
@@ -23,6 +23,7 @@ from tests.support.server import running_controller
 
 if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import EventPage
+    from dbgpt_ctl.registry.contract import RegistryInfo
 
 KEY = InstanceKey("qwen@llm", "10.0.0.4", 8001)
 GOOD: dict[str, Any] = KEY._asdict()
@@ -74,6 +75,98 @@ def test_a_line_names_the_change_and_its_caller(old: str, new: str, cause: Cause
     assert described(Change(START, KEY, old, new, cause)) == line
 
 
+def test_the_expiry_of_a_drained_instance_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    states = StateLog()
+    for drained in (True, False):
+        states._log_change(Change(START, KEY, "healthy", "unhealthy", EXPIRED, drained=drained))
+    assert [(record.levelname, record.getMessage().endswith("; it is drained")) for record in caplog.records] == [
+        ("INFO", True),
+        ("WARNING", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "phrase", "level"),
+    [
+        ((ABSENT, "healthy", Cause("register", WORKER)), "registered", "INFO"),
+        ((ABSENT, "healthy", Cause("register", OPERATOR)), "registered by 10.0.0.9", "INFO"),
+        ((ABSENT, "healthy", Cause("heartbeat", WORKER)), "new, by heartbeats", "INFO"),
+        (("unhealthy", "healthy", Cause("heartbeat", WORKER)), "healthy again", "INFO"),
+        (("healthy", "deregistered", Cause("deregister", OPERATOR)), "deregistered by 10.0.0.9", "INFO"),
+        (("healthy", ABSENT, Cause("deregister", OPERATOR)), "removed by 10.0.0.9", "INFO"),
+        (("healthy", "healthy", Cause("drain", OPERATOR, "new drivers")), "drained by 10.0.0.9", "INFO"),
+        (("healthy", "healthy", Cause("undrain", OPERATOR)), "undrained by 10.0.0.9", "INFO"),
+        (("healthy", "healthy", DRAIN_ENDED), "no longer drained: the time of the drain is over", "INFO"),
+        (("unhealthy", ABSENT, Cause("prune", HOUSEKEEPING)), "pruned", "INFO"),
+        (("healthy", "unhealthy", EXPIRED), "expired", "WARNING"),
+        (("healthy", "unhealthy", Cause("a later verb", WORKER)), "unhealthy (were healthy)", "INFO"),
+    ],
+)
+def test_many_changes_of_one_kind_are_a_few_lines_and_a_count(
+    change: tuple[str, str, Cause], phrase: str, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    states = StateLog()
+    models = ["qwen3@llm"] * 3000 + ["glm@llm"] * 2000
+    for port, model in enumerate(models, 1):
+        states._log_change(Change(START, InstanceKey(model, "10.0.0.4", port), *change))
+    text = f"4,990 more instances {phrase}: qwen3@llm 2,990, glm@llm 2,000; ctl events lists all"
+    assert states._limit.renew() == [(getattr(logging, level), text)]
+    assert len(logged(caplog)) == 10
+
+
+def test_a_count_names_the_models_with_most_instances() -> None:
+    limit = LineLimit()
+    for number in range(MAX_LINES):
+        assert limit.admits(REFUSED, f"m{number}@llm")
+    assert not limit.admits(REFUSED, "m@llm")
+    assert limit.admits(Kind("expired", logging.WARNING), "m@llm"), "another kind has its own lines"
+    refused = "deregistered, still beating: their beats are refused until they register"
+    assert limit.renew() == [
+        (logging.WARNING, f"1 more instance {refused}: m@llm 1; ctl models list --state deregistered lists all")
+    ]
+    for number in range(10, 20):
+        for _ in range(number):
+            limit.admits(REFUSED, f"m{number}@llm")
+    ((_, line),) = limit.renew()
+    assert ": m19@llm 19, m18@llm 18, m17@llm 17, m16@llm 16, m15@llm 15 and 4 more models; " in line
+    assert limit.renew() == []
+
+
+def test_a_mass_expiry_and_the_refusals_after_a_mass_deregister_are_a_few_lines(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry, states = registry_with(clock, 0), StateLog()
+
+    async def night() -> None:
+        await states.follow(registry)
+        keys = [KEY._replace(port=port) for port in range(1, 5001)]
+        for key in keys:
+            await registry.register(Registration(key), actor=WORKER)
+        await registry.drain(keys[0], actor=OPERATOR)
+        await states.follow(registry)
+        clock.advance(61)
+        await registry.announce()
+        await states.follow(registry)
+        for key in keys:
+            await registry.deregister(key, actor=OPERATOR)
+            states.refused(key, "10.0.0.4")
+        await states.follow(registry)
+        await states.follow(registry)
+
+    asyncio.run(night())
+    lines = logged(caplog)
+    assert [line for line in lines if " more instance" in line] == [
+        "4,990 more instances registered: qwen@llm 4,990; ctl events lists all",
+        "4,989 more instances expired: qwen@llm 4,989; ctl events lists all",
+        (
+            "4,990 more instances deregistered, still beating: their beats are refused until they register: "
+            "qwen@llm 4,990; ctl models list --state deregistered lists all"
+        ),
+        "4,990 more instances deregistered by 10.0.0.9: qwen@llm 4,990; ctl events lists all",
+    ]
+    assert len(lines) == 4 * 10 + 4 + len(["drained", "expired while drained"])
+
+
 def test_each_change_of_state_is_logged_once_and_no_heartbeat(
     clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -113,6 +206,20 @@ def test_each_change_of_state_is_logged_once_and_no_heartbeat(
         "qwen@llm/10.0.0.4:8001 undrained by 127.0.0.1, it is healthy",
         "qwen@llm/10.0.0.4:8001 removed by 127.0.0.1",
     ]
+
+
+class Forwarding(EmbeddedModelRegistry):
+    def describe(self) -> RegistryInfo:
+        return replace(super().describe(), kind="remote")
+
+
+def test_a_controller_that_forwards_says_whose_address_a_caller_has(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry, states = Forwarding(clock=clock, heartbeat_timeout=TIMEOUT), StateLog()
+    for _ in range(2):
+        asyncio.run(states.follow(registry))
+    assert logged(caplog) == [FORWARDED]
 
 
 class FaultyOnce(EmbeddedModelRegistry):

@@ -96,6 +96,7 @@ CROSS_CUTTING = {
     "client/test_failure_causes.py": "why a controller gives no answer, over real servers",
     "cli/test_golden.py": "what every command prints",
     "cli/test_hostile.py": "hostile names in every output",
+    "cli/test_two_timeouts.py": "two controllers whose heartbeat timeouts differ",
     "cli/test_process.py": "ctl as a process",
     "registry/test_events.py": "events, over every kind of registry",
     "registry/test_operate.py": "drain, undrain and prune, over every kind of registry",

@@ -19,6 +19,7 @@ from dbgpt_ctl.registry.database.schema import (
     require_usable,
     schema_version,
 )
+from dbgpt_ctl.registry.database.tables.controllers import read_controllers
 from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows, time_of
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.domain.controllers import ControllerRecord
     from dbgpt_ctl.domain.instance import ModelInstance
     from dbgpt_ctl.registry.database.import_dbgpt import DbgptTable
     from dbgpt_ctl.registry.database.session import Database
@@ -53,6 +55,8 @@ class Instances:
 
     now: datetime
     states: dict[InstanceState, int]
+    drained: int
+    """How many of these are drained, in any state."""
     tombstones: int
     long_dead: tuple[ModelInstance, ...]
     refused: tuple[ModelInstance, ...]
@@ -70,8 +74,8 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """`instances` is None unless this release can use the tables as they are. `source` is None without DB-GPT's
-    table.
+    """`instances` and `controllers` are None unless this release can use the tables as they are; `source` is None
+    without DB-GPT's table. `controllers` are the living ones, in the order of their starts.
     """
 
     place: str
@@ -79,6 +83,7 @@ class DatabaseFacts:
     hosts: tuple[HostClock, ...]
     instances: Instances | None
     source: Source | None
+    controllers: tuple[ControllerRecord, ...] | None = None
 
 
 def inspect_database(
@@ -141,9 +146,11 @@ def _inspect_tables(
     source = None
     if table is not None:
         source = Source(table, len(new_candidates(table.instances, connection)))
-    complete = schema.is_usable and schema.version >= SCHEMA_VERSION
-    instances = _instances(connection, clock, timeout) if complete else None
-    return DatabaseFacts(place, schema, hosts, instances, source)
+    if not schema.is_usable or schema.version < SCHEMA_VERSION:
+        return DatabaseFacts(place, schema, hosts, None, source)
+    now, found = read_controllers(connection, clock)
+    living = sorted((each for each in found if each.is_living(now)), key=lambda each: each.started_at)
+    return DatabaseFacts(place, schema, hosts, _instances(connection, clock, timeout), source, tuple(living))
 
 
 def _instances(connection: Connection, clock: Clock | None, timeout: timedelta) -> Instances:
@@ -155,6 +162,7 @@ def _instances(connection: Connection, clock: Clock | None, timeout: timedelta) 
     return Instances(
         now=now,
         states={state: counted[state] for state in InstanceState},
+        drained=sum(instance.drain_at(now) is not None for instance in found),
         tombstones=len(found_rows(connection, INSTANCES.c.removed)),
         long_dead=tuple(
             instance for instance, state in with_states if _dead_since(instance, state, now) < now - LONG_DEAD

@@ -96,12 +96,15 @@ class DbgptTable:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did or, as a dry run, would do. `states` counts the new instances by their state afterwards."""
+    """What an import did or, as a dry run, would do. `states` counts the new instances by their state afterwards, and
+    `drained` those of them that are drained.
+    """
 
     source: DbgptTable
     known: int
     """Instances that `ctl_instance` held already; they are not changed."""
     states: dict[InstanceState, int]
+    drained: int
 
     @property
     def taken(self) -> int:
@@ -161,7 +164,12 @@ def import_instances(
         works = (partial(_import, batch, time) for batch in batches(new, BATCH))
         new = [candidate for work in works for candidate in database.write(work)]
     states = Counter(candidate.state for candidate in new)
-    return Imported(source, len(source.instances) - len(new), {state: states[state] for state in InstanceState})
+    return Imported(
+        source,
+        known=len(source.instances) - len(new),
+        states={state: states[state] for state in InstanceState},
+        drained=sum(not candidate.sent.enabled for candidate in new),
+    )
 
 
 def new_candidates(candidates: Sequence[Candidate], connection: Connection) -> list[Candidate]:

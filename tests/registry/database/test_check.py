@@ -14,7 +14,7 @@ from dbgpt_ctl.registry.database.check import LONG_DEAD, DatabaseFacts, inspect_
 from dbgpt_ctl.registry.database.schema import ABSENT, READABLE_BY, SCHEMA_VERSION
 from tests.registry.backends import TIMEOUT, Backend, sent
 from tests.registry.database.test_import_dbgpt import Place
-from tests.support.clock import ManualClock
+from tests.support.clock import START, ManualClock
 from tests.support.dbgpt_table import create_dbgpt_table, row
 from tests.support.mariadb import PASSWORD, free_port
 
@@ -69,7 +69,7 @@ async def test_all_is_well(place: Place, backend: Backend) -> None:
     assert facts.schema == (SCHEMA_VERSION, READABLE_BY)
     assert facts.instances
     assert facts.instances.states == {"healthy": 2, "unhealthy": 1, "deregistered": 1}
-    assert facts.instances.tombstones == 1
+    assert (facts.instances.drained, facts.instances.tombstones) == (1, 1)
     assert facts.source
     assert (facts.source.new, facts.source.table.duplicates) == (1, 1)
 
@@ -86,6 +86,24 @@ async def test_another_version(place: Place, backend: Backend, version: int, cod
     place.execute("DROP TABLE ctl_instance")  # of another version it is not read
     place.execute(f"UPDATE ctl_schema SET version = {version}, readable_by = {version}")
     assert codes(facts_of(place)) == [code]
+
+
+async def test_a_newer_version_that_this_release_can_use(place: Place, backend: Backend) -> None:
+    await backend.open()
+    place.execute("UPDATE ctl_schema SET version = 2")
+    facts = facts_of(place)
+    assert codes(facts) == []
+    assert facts.instances
+
+
+async def test_living_controllers_in_the_order_of_their_starts(place: Place, backend: Backend) -> None:
+    await backend.open()
+    for name, started, seen in (("b", 1, 40), ("a", 2, 40), ("gone", 0, 0)):
+        at, seen_at = (f"{START + timedelta(seconds=secs):%Y-%m-%d %H:%M:%S.%f}" for secs in (started, seen))
+        place.execute(f"INSERT INTO ctl_controller VALUES ('{name}', '1', '{name}', 60, 20, '{at}', '{seen_at}')")
+    backend.clock.advance(61)
+    controllers = facts_of(place).controllers
+    assert [record.address for record in controllers or ()] == ["b", "a"]
 
 
 async def test_the_long_dead(place: Place, backend: Backend) -> None:

@@ -68,6 +68,6 @@ def source_object(source: DbgptTable) -> dict[str, Any]:
     return {"rows": source.rows, "duplicates": source.duplicates, "refused": refused}
 
 
-def counts_text(states: Mapping[Any, int]) -> str:
-    """`2 healthy, 0 unhealthy, ...`."""
-    return ", ".join(f"{count} {state}" for state, count in states.items())
+def counts_text(states: Mapping[Any, int], drained: int) -> str:
+    """`2 healthy, 0 unhealthy, 0 deregistered; 1 drained`: the states, and how many of all are drained."""
+    return f"{', '.join(f'{count} {state}' for state, count in states.items())}; {drained} drained"

@@ -19,12 +19,14 @@ from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, ReportOutput
 from dbgpt_ctl.cli.output.escaping import defused
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
+from dbgpt_ctl.domain.controllers import setting_differences
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
 from dbgpt_ctl.errors import RegistryUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from dbgpt_ctl.domain.controllers import ControllerRecord
     from dbgpt_ctl.domain.instance import ModelInstance
     from dbgpt_ctl.registry.database.check import DatabaseFacts, HostClock
 
@@ -123,6 +125,13 @@ def schema_newer(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, f"{held}, {needed}, this release has {_newest_schema()}")
 
 
+@rule(rules.settings_differ.code, fix=rules.settings_differ.fix)
+def settings_differ(facts: DatabaseFacts) -> Iterator[Finding]:
+    """The living controllers have different heartbeat timeouts or intervals."""
+    for difference in setting_differences(facts.controllers or ()):
+        yield Finding(Severity.ERROR, str(difference), fix=difference.fix)
+
+
 @rule("future_beats", fix="a database host had a clock that was ahead: synchronise them with NTP")
 def future_beats(facts: DatabaseFacts) -> Iterator[Finding]:
     """The last heartbeat of an instance is ahead of the database's clock."""
@@ -170,7 +179,9 @@ def _facts_lines(facts: DatabaseFacts) -> dict[str, str]:
     lines = {"database": facts.place, "schema": schema}
     if found := facts.instances:
         total = sum(found.states.values())
-        lines["instances"] = f"{total}: {counts_text(found.states)}; and {found.tombstones} removed"
+        lines["instances"] = f"{total}: {counts_text(found.states, found.drained)}; and {found.tombstones} removed"
+    if facts.controllers is not None:
+        lines["controllers"] = ", ".join(each.address for each in facts.controllers) or "none is running"
     for number, host in enumerate(facts.hosts, 1):
         lines["clock" if len(facts.hosts) == 1 else f"clock {number}"] = _clock_line(host)
     if facts.source:
@@ -195,7 +206,8 @@ def _facts_object(facts: DatabaseFacts) -> dict[str, Any]:
     return {
         "database": facts.place,
         "schema": {**facts.schema._asdict(), "newest": _newest_schema()},
-        "instances": found and {**found.states, "removed": found.tombstones},
+        "instances": found and {**found.states, "drained": found.drained, "removed": found.tombstones},
+        "controllers": facts.controllers and [_controller_object(each) for each in facts.controllers],
         "clocks": [
             {
                 "host": host.place,
@@ -205,6 +217,15 @@ def _facts_object(facts: DatabaseFacts) -> dict[str, Any]:
             for host in facts.hosts
         ],
         "dbgpt_table": source and {**source_object(source.table), "not_imported": source.new},
+    }
+
+
+def _controller_object(record: ControllerRecord) -> dict[str, Any]:
+    return {
+        "address": record.address,
+        "version": record.version,
+        "heartbeat_timeout_secs": record.heartbeat_timeout.total_seconds(),
+        "heartbeat_interval_secs": record.heartbeat_interval.total_seconds(),
     }
 
 

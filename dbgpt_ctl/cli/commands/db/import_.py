@@ -77,12 +77,13 @@ def _lines(place: str, imported: Imported, *, dry_run: bool) -> dict[str, str]:
         "duplicates": str(source.duplicates),
         "refused": str(len(source.refused)),
         "known": f"{imported.known}, left alone",
-        "to import" if dry_run else "imported": f"{imported.taken}: {counts_text(imported.states)}",
+        "to import" if dry_run else "imported": f"{imported.taken}: {counts_text(imported.states, imported.drained)}",
     }
 
 
 def _object(place: str, imported: Imported, *, dry_run: bool) -> dict[str, Any]:
-    """The same for JSON: counts, `refused` with the id, field and reason of each row, `states` by state."""
+    """The same for JSON: counts, `refused` with the id, field and reason of each row, `states` by state,
+    and how many of all are `drained`."""
     return {
         "database": place,
         "dry_run": dry_run,
@@ -90,4 +91,5 @@ def _object(place: str, imported: Imported, *, dry_run: bool) -> dict[str, Any]:
         "known": imported.known,
         "imported": imported.taken,
         "states": imported.states,
+        "drained": imported.drained,
     }

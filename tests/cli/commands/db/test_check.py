@@ -6,6 +6,7 @@ neighbours (test_db.py).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,7 @@ from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
 from dbgpt_ctl.registry.database.check import DatabaseFacts, HostClock, Instances, Source
 from dbgpt_ctl.registry.database.import_dbgpt import DbgptTable, RefusedRow
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, SchemaVersion
+from tests.cli.diagnosis.observed import record
 from tests.registry.backends import sent
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def facts(
     facts: dict[str, Any] = {"long_dead": (), "refused": (), "future": ()}
     states = dict.fromkeys(InstanceState, 0)
     schema = SchemaVersion(version, readable_by)
-    return DatabaseFacts("db/dbgpt", schema, hosts, Instances(NOW, states, 0, **(facts | rows)), source)
+    return DatabaseFacts("db/dbgpt", schema, hosts, Instances(NOW, states, 0, 0, **(facts | rows)), source)
 
 
 def host(place: str, secs: float | None, within: float = 0.0) -> HostClock:
@@ -79,6 +81,11 @@ CASES = {
         f"this release has {SCHEMA_VERSION}",
         facts(version=99, readable_by=SCHEMA_VERSION),
     ),
+    "settings-differ": Case(
+        replace(WELL, controllers=(record("http://a:8000"), record("http://b:8000", 90))),
+        "heartbeat timeouts differ: 60s at http://a:8000, 90s at http://b:8000",
+        replace(WELL, controllers=(record("http://a:8000"), record("http://b:8000"))),
+    ),
     "future_beats": Case(
         facts(future=(instance(last_heartbeat=NOW + timedelta(seconds=6)),)),
         "1 last heartbeat (such as qwen@llm/10.0.0.4:8001) up to 6.0 s ahead of the database's clock",
@@ -124,6 +131,6 @@ def test_all_is_well() -> None:
 
 
 def test_one_code_stands_for_one_fact() -> None:
-    """Of the causes that `ctl why` knows a database shows one too, under the same code."""
+    """Of the causes that `ctl why` knows a database shows two, under the same codes."""
     shared = {rule.code for rule in RULES} & {rule.code for rule in CLUSTER_RULES}
-    assert shared == {"deregistered-beating"}
+    assert shared == {"deregistered-beating", "settings-differ"}

@@ -104,15 +104,15 @@ def test_import(run: Run, place: Place) -> None:
         "duplicates  1",
         "refused     1",
         "known       0, left alone",
-        "imported    3: 1 healthy, 1 unhealthy, 1 drained, 0 deregistered",
+        "imported    3: 2 healthy, 1 unhealthy, 0 deregistered; 1 drained",
     ]
     assert done.err == ("ctl: row 5 refused: model_name 'two@at\\x1b[31m@llm' holds control or invisible characters\n")
     assert place.dump() | theirs == place.dump()
-    assert place.states() == list(zip(NAMES, ["unhealthy", "drained", "healthy"], strict=True))
+    assert place.states() == list(zip(NAMES, ["unhealthy", "healthy", "healthy"], strict=True))
     again = run("db", "import").lines
     assert again[4:] == [
         "known       3, left alone",
-        "imported    0: 0 healthy, 0 unhealthy, 0 drained, 0 deregistered",
+        "imported    0: 0 healthy, 0 unhealthy, 0 deregistered; 0 drained",
     ]
 
 
@@ -133,7 +133,8 @@ def test_import_as_json(run: Run, place: Place) -> None:
         ],
         "known": 0,
         "imported": 3,
-        "states": {"healthy": 1, "unhealthy": 1, "drained": 1, "deregistered": 0},
+        "states": {"healthy": 2, "unhealthy": 1, "deregistered": 0},
+        "drained": 1,
     }
     assert report[1] == report[0] | {"dry_run": False}
 
@@ -143,7 +144,7 @@ def test_a_dry_run_writes_nothing(run: Run, place: Place) -> None:
     before = place.dump()
     files = sorted(Path().iterdir())
     done = run("db", "import", "--dry-run")
-    assert done.lines[-1] == "to import   3: 1 healthy, 1 unhealthy, 1 drained, 0 deregistered"
+    assert done.lines[-1] == "to import   3: 2 healthy, 1 unhealthy, 0 deregistered; 1 drained"
     assert "row 5 refused" in done.err
     assert place.dump() == before
     assert list(before) == ["dbgpt_cluster_registry_instance"]
@@ -197,13 +198,12 @@ def test_check_and_upgrade(run: Run, place: Place) -> None:
     report = {"database": place.shown, "from": SCHEMA_VERSION, "to": SCHEMA_VERSION}
     assert json.loads(run("db", "upgrade", "-o", "json").out) == report
     done = run("db", "check")
-    assert done.lines[:3] == [
-        f"database   {place.shown}",
-        f"schema     version {SCHEMA_VERSION}, this release has {SCHEMA_VERSION}",
-        "instances  0: 0 healthy, 0 unhealthy, 0 drained, 0 deregistered; and 0 removed",
-    ]
-    assert done.lines[3].startswith("clock      ")
-    assert done.lines[4:] == ["all is well"]
+    name, schema, _, controllers, clock, *findings = done.lines
+    assert name == f"database     {place.shown}"
+    assert schema == f"schema       version {SCHEMA_VERSION}, this release has {SCHEMA_VERSION}"
+    assert controllers == "controllers  none is running"
+    assert clock.startswith("clock        ")
+    assert findings == ["all is well"]
     assert place.dump() == before
 
 
@@ -212,7 +212,7 @@ def test_check_after_an_import(run: Run, place: Place) -> None:
     run("db", "import")
     done = run("db", "check", expect=1)
     facts, problem = done.lines[-2:]
-    assert facts == "DB-GPT's   5 rows: 3 instances known here, 0 not, 1 duplicates, 1 refused"
+    assert facts == "DB-GPT's     5 rows: 3 instances known here, 0 not, 1 duplicates, 1 refused"
     assert problem == (
         "problem: 1 of 5 rows of DB-GPT's table cannot be imported, first row 5: model_name 'two@at\\x1b[31m@llm' "
         "holds control or invisible characters: `ctl db import --dry-run` lists them; correct or delete them, or drop "
@@ -221,8 +221,9 @@ def test_check_after_an_import(run: Run, place: Place) -> None:
     report = json.loads(run("db", "check", "-o", "json", expect=1).out)
     assert [finding["code"] for finding in report["findings"]] == ["rows_refused"]
     assert report["schema"] == {"version": SCHEMA_VERSION, "readable_by": READABLE_BY, "newest": SCHEMA_VERSION}
-    assert report["instances"] == {"healthy": 1, "unhealthy": 1, "drained": 1, "deregistered": 0, "removed": 0}
+    assert report["instances"] == {"healthy": 2, "unhealthy": 1, "deregistered": 0, "drained": 1, "removed": 0}
     assert [abs(clock["ahead_secs"]) < 5 for clock in report["clocks"]] == [True]
+    assert report["controllers"] == []
     assert report["dbgpt_table"]["rows"] == 5
 
 
@@ -308,8 +309,8 @@ def test_of_several_hosts_the_one_that_lives_serves(
     assert "imported    1: 1 healthy" in run("db", "import").out
     assert "already" in run("db", "upgrade").out
     done = run("db", "check", expect=1)
-    assert f"clock 1    {dead}/{mariadb.name} does not answer" in done.lines
-    assert [line for line in done.lines if line.startswith(f"clock 2    {alive}/{mariadb.name} is 0.")]
+    assert f"clock 1      {dead}/{mariadb.name} does not answer" in done.lines
+    assert [line for line in done.lines if line.startswith(f"clock 2      {alive}/{mariadb.name} is 0.")]
     (problem,) = [line for line in done.lines if line.startswith("problem: ")]
     assert problem.startswith(f"problem: database {dead}/{mariadb.name}: ")
     assert problem.endswith(": start it or take it off the list of hosts")

@@ -17,7 +17,10 @@ NOON = "Fri, 02 Jan 2026 12:00:00 GMT"
 
 @dataclass
 class FakeController:
-    """What all calls but health get: `status`, `body` as JSON (bytes as they are), `headers`; `date` None: no Date."""
+    """What all calls but health get: `status`, `body` as JSON (bytes as they are), `headers`; `date` None: no Date.
+
+    While `body` is a list it is DB-GPT's own controller, which has nothing below /api/v1.
+    """
 
     url: str = ""
     status: int = 200
@@ -31,6 +34,8 @@ class FakeController:
     def answer(self, path: str) -> tuple[int, bytes]:
         if path.startswith("/api/health"):
             return self.health, json.dumps({"status": "ok"} if self.health == 200 else {"detail": "leaving"}).encode()
+        if path.startswith("/api/v1") and isinstance(self.body, list) and self.status == 200:
+            return 404, b'{"detail": "Not Found"}'
         return self.status, self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from dbgpt_ctl.cli.output.stdout import (
     is_terminal,
     print_csv,
     print_document,
+    print_json,
     print_lines,
     print_table,
     say,
@@ -26,10 +27,11 @@ from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.instance_filter import SORT_KEYS, STATES, InstanceFilter
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
+from dbgpt_ctl.domain.instance import DrainFacts
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
@@ -46,7 +48,21 @@ API_KEYS = (
     "prompt_template",
     "last_heartbeat",
 )
-"""DB-GPT's nine keys, in the order of csv."""
+"""DB-GPT's nine keys, in its order."""
+CSV_KEYS = (
+    *API_KEYS,
+    "state",
+    "routable",
+    "held",
+    *(f"drain_{fact}" for fact in DrainFacts._fields),
+    "registered_at",
+    "deregistered_at",
+    "refused_at",
+    "flaps",
+)
+"""The columns of csv. Those after the nine keys are empty where the controller does not report them."""
+FULL_FORMATS = (OutputFormat.WIDE, OutputFormat.YAML, OutputFormat.CSV)
+"""These print all facts of an instance."""
 WATCH_SECS = 2.0
 
 Name = Annotated[str | None, model_argument("Only this model; without a type: all types of this name.")]
@@ -85,6 +101,9 @@ Output = Annotated[
         help="Format of the list; name prints references for other commands.",
     ),
 ]
+Full = Annotated[
+    bool, typer.Option("--full", help="With -o json: all facts of each instance; wide, yaml and csv have them anyway.")
+]
 
 
 @explained(
@@ -105,34 +124,45 @@ def list_(
     watch: Watch = False,
     every: Every = None,
     output: Output = OutputFormat.TABLE,
+    full: Full = False,
     no_headers: NoHeaders = False,
     session: Session,
 ) -> None:
     """List the registered instances.
 
-    An empty list is no error. json and yaml contain the API's own objects.
+    An empty list is no error. json contains DB-GPT's nine keys of each instance, which show a deregistered one as
+    unhealthy. wide, yaml, csv and json with --full contain all facts: state, drain and times.
 
     With --watch, a terminal with -o table or wide shows a live table. In a pipe, or with -o json or name, there is a
     line for each instance and then a line for each change. With -o json, a line is an object whose "type" is
     "instance", "synced" (after the last instance) or "change".
     """
     wanted = InstanceFilter.parse(name, model_type, states, host)
+    if full and (watch or output not in (OutputFormat.JSON, *FULL_FORMATS)):
+        raise UsageError("--full goes with -o json, without --watch; wide, yaml, csv and a watch have all facts anyway")
     interval = None if every is None else parse_duration("--every", every)
     if watch:
         wanted = wanted.only_routable() if healthy_only else wanted
         return _watch(session, wanted, output, interval or WATCH_SECS, sort_by, headers=not no_headers)
     if interval is not None:
         raise UsageError("--every goes with --watch only")
+    has_facts = full or output in FULL_FORMATS
     with session.client() as client:
-        answer = _read(client, wanted, healthy_only=healthy_only)
+        answer = _read(client, wanted, output, healthy_only=healthy_only, has_facts=has_facts)
         now = answer.time or session.clock.now()
-        instances = [instance for instance in answer.instances if wanted.matches(instance)]
+        matching = wanted.only_routable() if healthy_only else wanted
+        instances = [instance for instance in answer.instances if matching.matches(instance)]
+        if full and not answer.complete:
+            session.say(
+                f"{answer.controller} reports only DB-GPT's nine keys, because it is DB-GPT's own controller or an "
+                "older ctl; a deregistered instance looks unhealthy"
+            )
         warn_of_caveats(session, answer, now)
         if not instances and not session.quiet:
             say(_explain_empty(client, wanted, answer.controller, healthy_only=healthy_only))
     if sort_by is not None:
         instances.sort(key=SORT_KEYS[sort_by])
-    return _print(instances, output, now=now, headers=not no_headers)
+    return _print(answer, instances, output, now=now, headers=not no_headers, has_facts=has_facts)
 
 
 def _watch(
@@ -160,29 +190,49 @@ def _watch(
         return LineWatch(session, client, wanted, form).run(interval)
 
 
-def _read(client: ControllerClient, wanted: InstanceFilter, *, healthy_only: bool) -> Inventory:
-    """DB-GPT's list; the inventory where the wanted states need more than its nine keys.
+def _read(
+    client: ControllerClient, wanted: InstanceFilter, form: OutputFormat, *, healthy_only: bool, has_facts: bool
+) -> Inventory:
+    """All facts where the output or the filter needs them; else DB-GPT's list, which is cheaper.
 
+    A table needs them because the nine keys show a deregistered instance as unhealthy; but none of those is routable.
     Raises NotSupported when the wanted states include deregistered and the controller does not report that.
     """
-    if wanted.needs_facts and not healthy_only:
+    shows_states = form is OutputFormat.TABLE or wanted.needs_facts
+    if has_facts or (shows_states and not healthy_only):
         return wanted.inventory(client)
     return client.list(wanted.models.model_name, healthy_only=healthy_only)
 
 
-def _print(instances: Sequence[KnownInstance], form: OutputFormat, *, now: datetime, headers: bool) -> None:
-    """Ages are relative to `now`."""
+def _print(
+    answer: Inventory,
+    instances: Sequence[KnownInstance],
+    form: OutputFormat,
+    *,
+    now: datetime,
+    headers: bool,
+    has_facts: bool,
+) -> None:
+    """Prints these instances of the answer. Ages are relative to `now`."""
     objects = [instance.object for instance in instances]
     match form:
+        case OutputFormat.JSON if answer.complete and not has_facts:
+            print_json([{key: fields[key] for key in API_KEYS} for fields in objects])
         case OutputFormat.JSON | OutputFormat.YAML:
             print_document(objects, form)
         case OutputFormat.CSV:
-            print_csv(API_KEYS, objects, headers=headers)
+            print_csv(CSV_KEYS, map(_flat, objects), headers=headers)
         case OutputFormat.NAME:
             print_lines(reference_of(instance.key) for instance in instances)
         case _ if instances:
             columns, rows = instance_table(instances, wide=form is OutputFormat.WIDE, now=now)
             print_table(columns, rows, headers=headers)
+
+
+def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of the drain as columns of their own."""
+    drain = fields.get("drain") or {}
+    return {**fields, **{f"drain_{fact}": drain.get(fact) for fact in DrainFacts._fields}}
 
 
 def _explain_empty(client: ControllerClient, wanted: InstanceFilter, controller: str, *, healthy_only: bool) -> str:

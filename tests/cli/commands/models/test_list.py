@@ -3,17 +3,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
-from dbgpt_ctl.cli.commands.models.list import API_KEYS
+from dbgpt_ctl.cli.commands.models.list import API_KEYS, CSV_KEYS
+from dbgpt_ctl.domain.instance import InstanceKey
+from tests.cli.schemas import validated
 from tests.support.fake_controller import FakeController, listed
 
 if TYPE_CHECKING:
+    from tests.cli.clusters import Cluster
     from tests.cli.conftest import Run
 
 SOME = [
@@ -26,12 +31,12 @@ SOME = [
 def test_the_table(run: Run, fake: FakeController) -> None:
     fake.body = SOME
     assert run("models", "list").out == (
-        "NAME  TYPE      HOST      PORT  STATE      LAST BEAT  WEIGHT\n"
-        "bge   text2vec  [::1]     8003  drained    12s ago    2.5\n"
-        "qwen  llm       10.0.0.4  8001  healthy    12s ago    1\n"
-        "qwen  reranker  10.0.0.5  8002  unhealthy  never      1\n"
+        "NAME  TYPE      HOST      PORT  STATE            LAST BEAT  WEIGHT\n"
+        "bge   text2vec  [::1]     8003  healthy,drained  12s ago    2.5\n"
+        "qwen  llm       10.0.0.4  8001  healthy          12s ago    1\n"
+        "qwen  reranker  10.0.0.5  8002  unhealthy        never      1\n"
     )
-    assert fake.requests == ["GET /api/controller/models"]
+    assert (fake.requests[0], fake.requests[-1]) == ("GET /api/v1/instances", "GET /api/controller/models")
 
 
 def test_the_wide_table(run: Run, fake: FakeController) -> None:
@@ -57,7 +62,9 @@ def test_csv(run: Run, fake: FakeController) -> None:
     fake.body = [listed('with "quotes", and commas@llm', prompt_template=None, weight=-1.0), SOME[2]]
     out = run("models", "list", "-o", "csv").out
     assert "\r" not in out
-    assert list(csv.reader(io.StringIO(out))) == [
+    rows = list(csv.reader(io.StringIO(out)))
+    assert rows[0] == list(CSV_KEYS)
+    assert [row[:9] for row in rows] == [
         list(API_KEYS),
         [
             'with "quotes", and commas@llm',
@@ -72,6 +79,7 @@ def test_csv(run: Run, fake: FakeController) -> None:
         ],
         ["qwen@reranker", "10.0.0.5", "8002", "1.0", "false", "false", "true", "", ""],
     ]
+    assert {cell for row in rows[1:] for cell in row[9:]} == {""}, "this controller does not report these"
     assert run("models", "list", "-o", "csv", "--no-headers").lines == out.splitlines()[1:]
 
 
@@ -108,7 +116,7 @@ def test_healthy_only_is_the_controllers_to_decide(run: Run, fake: FakeControlle
 
 @pytest.mark.parametrize(
     ("form", "out"),
-    [("table", ""), ("wide", ""), ("name", ""), ("json", "[]\n"), ("yaml", "[]\n"), ("csv", ",".join(API_KEYS) + "\n")],
+    [("table", ""), ("wide", ""), ("name", ""), ("json", "[]\n"), ("yaml", "[]\n"), ("csv", ",".join(CSV_KEYS) + "\n")],
 )
 def test_an_empty_list_is_no_error(run: Run, fake: FakeController, form: str, out: str) -> None:
     done = run("models", "list", "-o", form)
@@ -147,6 +155,8 @@ def test_an_unknown_name_gets_a_suggestion(
     run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch, args: list[str], said: str
 ) -> None:
     def answer(path: str) -> tuple[int, bytes]:
+        if path.startswith("/api/v1"):
+            return 404, b"{}"
         asked = parse_qs(urlsplit(path).query).get("model_name", [""])[0]
         return 200, json.dumps([each for each in KNOWN if asked in ("", each["model_name"])]).encode()
 
@@ -154,9 +164,9 @@ def test_an_unknown_name_gets_a_suggestion(
     done = run("models", "list", *args)
     assert done.out == ""
     assert done.err == f"ctl: {said.format(url=fake.url)}\n"
-    assert len(fake.requests) <= 2
+    assert len(fake.requests) <= 4
     fake.requests.clear()
-    assert run("models", "list", *args, "-q").err == ""
+    assert run("models", "list", *args, "-q", "-o", "name").err == ""
     assert len(fake.requests) == 1
 
 
@@ -173,7 +183,7 @@ def test_where_no_instance_gets_requests_the_others_are_counted(
 
 
 def test_a_hint_that_cannot_be_had_is_no_error(run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([(200, b"[]"), (500, b"{}")])
+    answers = iter([(404, b"{}"), (200, b"[]"), (200, b"[]"), (500, b"{}")])
     monkeypatch.setattr(fake, "answer", lambda _path: next(answers))
     assert run("models", "list", "a@llm").err == f"ctl: no instances of a@llm registered at {fake.url}\n"
 
@@ -235,3 +245,80 @@ def test_values_that_no_controller_should_send_are_shown(run: Run, fake: FakeCon
     out = run("models", "list", "-o", "wide").out
     assert "None" in out
     assert "\\x1b" in out
+
+
+OWN = "qwen@llm/10.0.0.{}:8001"
+
+
+@pytest.fixture
+def four(run: Run, there: Cluster) -> Cluster:
+    """Instances on 10.0.0.1 to 4: one is fresh, one silent, one silent and drained, one deregistered."""
+    for number in (2, 3, 4):
+        there.register("qwen@llm", f"10.0.0.{number}")
+    there.client.drain(InstanceKey("qwen@llm", "10.0.0.3", 8001), reason="new drivers", duration=timedelta(hours=2))
+    there.client.deregister(InstanceKey("qwen@llm", "10.0.0.4", 8001))
+    there.come_to_now()
+    there.register("qwen@llm", "10.0.0.1")
+    return there
+
+
+def test_a_deregistered_instance_is_shown_as_such(run: Run, four: Cluster) -> None:
+    """Not as unhealthy, which an operator would look into."""
+    states = {1: "healthy", 2: "unhealthy", 3: "unhealthy,drained", 4: "deregistered"}
+    for form in ("table", "wide"):
+        rows = [line.split() for line in run("models", "list", "-o", form, "--no-headers").lines]
+        assert {int(row[2][-1]): row[4] for row in rows} == states
+    names = [OWN.format(number) for number in states]
+    assert run("models", "list", "-o", "name").lines == names
+    assert run("models", "list", "-o", "name", "--state", "deregistered").lines == names[3:]
+    assert run("models", "list", "-o", "name", "--state", "unhealthy").lines == names[1:3]
+    assert run("models", "list", "-o", "name", "--healthy-only").lines == names[:1]
+    for form in ("wide", "yaml", "csv", "table"):
+        assert "10.0.0.4" not in run("models", "list", "-o", form, "--healthy-only").out
+
+
+def test_json_is_the_array_of_dbgpt_whatever_is_filtered(run: Run, four: Cluster) -> None:
+    """The nine keys, also where the filter needed more; and the call that is cheap where it did not."""
+    with httpx.Client(trust_env=False) as http:
+        wanted = http.get(f"{four.url}/api/controller/models").json()
+    assert [list(each) for each in wanted] == [list(API_KEYS)] * 4
+    assert json.loads(run("models", "list", "-o", "json").out) == wanted
+    assert json.loads(run("models", "list", "-o", "json", "--state", "deregistered").out) == wanted[3:]
+    asked = run("models", "list", "-o", "json", "-v").err
+    assert "/api/controller/models" in asked
+    assert "/api/v1" not in asked
+
+
+def test_json_with_full_yaml_and_csv_have_all_facts(run: Run, four: Cluster) -> None:
+    with httpx.Client(trust_env=False) as http:
+        told = http.get(f"{four.url}/api/v1/instances").json()["instances"]
+        answer = http.get(f"{four.url}/openapi.json").json()["paths"]["/api/v1/instances"]["get"]["responses"]["200"]
+    full = validated("models-list-full", json.loads(run("models", "list", "-o", "json", "--full").out))
+    described = answer["content"]["application/json"]["schema"]["properties"]["instances"]
+    Draft202012Validator(described).validate(full)
+    assert {*described["items"]["properties"]} == {*full[0]}
+    assert full == told
+    assert yaml.safe_load(run("models", "list", "-o", "yaml").out) == told
+    rows = list(csv.DictReader(io.StringIO(run("models", "list", "-o", "csv").out)))
+    assert list(rows[0]) == list(CSV_KEYS)
+    flat = told[2] | {f"drain_{name}": value for name, value in told[2]["drain"].items()}
+    assert {name: rows[2][name] for name in CSV_KEYS[9:]} == {
+        name: "" if flat[name] is None else str(flat[name]).replace("False", "false") for name in CSV_KEYS[9:]
+    }
+    assert rows[2]["drain_reason"] == "new drivers"
+    assert [row["state"] for row in rows] == ["healthy", "unhealthy", "unhealthy", "deregistered"]
+
+
+def test_full_of_dbgpts_own_controller_says_what_is_missing(run: Run, fake: FakeController) -> None:
+    fake.body = SOME
+    done = run("models", "list", "-o", "json", "--full")
+    assert json.loads(done.out) == SOME
+    assert done.err.count("\n") == 1
+    assert "only DB-GPT's nine keys" in done.err
+    assert run("models", "list", "-o", "csv").err == ""
+
+
+@pytest.mark.parametrize("args", [("--full",), ("--full", "-o", "name"), ("--full", "-o", "json", "-w")])
+def test_full_where_it_means_nothing_is_wrong_usage(run: Run, fake: FakeController, args: tuple[str, ...]) -> None:
+    assert "--full goes with" in run("models", "list", *args, expect=2).err
+    assert fake.requests == []

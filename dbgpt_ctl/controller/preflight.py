@@ -31,7 +31,7 @@ def check_start(settings: ControllerSettings) -> str:
         _require_writable(Path(settings.tracer_file), f"tracer_file {settings.tracer_file} cannot be written")
     create_tracer(replace(settings, tracer_file=None, tracer_storage_cls=None))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"ctl serve can start: http://{host}:{settings.port}, {_registry(settings)}"
+    return f"all checks passed: http://{host}:{settings.port}, {_registry(settings)}"
 
 
 def _registry(settings: ControllerSettings) -> str:
@@ -53,12 +53,15 @@ def _database(settings: ControllerSettings) -> str:
     from dbgpt_ctl.registry.database.check import require_usable_tables
 
     with open_databases(settings) as (database,):
-        place = database.place
-        if DATABASE_TYPES[settings.registry_db_type].is_file:
+        place, is_file = database.place, DATABASE_TYPES[settings.registry_db_type].is_file
+        if is_file:
             _require_writable(Path(place), f"database {place} cannot be written", RegistryUnusable)
         version = database.read(partial(require_usable_tables, place)) if database.exists() else 0
-        tables = f"tables of schema version {version}" if version else "no tables yet: the start creates them"
-        return f"registry in database {place}, {tables}"
+        if version:
+            return f"registry in database {place}, tables of schema version {version}"
+        # To find out whether a user of MySQL may create tables, one has to create a table.
+        right = "" if is_file else ", if its user may"
+        return f"registry in database {place}, no tables yet: the start creates them{right}"
 
 
 def _require_writable(path: Path, problem: str, error: type[CtlError] = UsageError) -> None:

@@ -235,7 +235,19 @@ def test_other_commands_are_not_even_imported(fake: FakeController, args: list[s
     command = [sys.executable, "-c", LOADED.format(args=args)]
     env = environment({"CONTROLLER_ADDRESS": fake.url})
     done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=ROOT / "tests", check=True)
-    others = {"apply", "db", "doctor", "events", "wait", "models.register", "models.drain", "serve", "status", "why"}
+    others = {
+        "apply",
+        "db",
+        "doctor",
+        "events",
+        "help",
+        "wait",
+        "models.register",
+        "models.drain",
+        "serve",
+        "status",
+        "why",
+    }
     assert not set(done.stderr.split()) & {f"dbgpt_ctl.cli.commands.{each}" for each in others}
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.support.mariadb import MariaDB
 
-START = "ctl serve can start: http://127.0.0.1:8000, "
+START = "all checks passed: http://127.0.0.1:8000, "
 
 
 def refused(error: type[CtlError], **flags: object) -> str:
@@ -54,7 +54,7 @@ def test_a_registry_in_memory(tmp_path: Path) -> None:
 def test_a_registry_behind_another_controller() -> None:
     flags = {"remote_addr": f"http://me:{SECRET}@c:1", "host": "::1", "port": 80}
     assert check_start(controller(**flags)) == (
-        "ctl serve can start: http://[::1]:80, registry of http://********@c:1, which was not asked"
+        "all checks passed: http://[::1]:80, registry of http://********@c:1, which was not asked"
     )
 
 
@@ -101,7 +101,9 @@ def test_an_export_of_traces_is_checked(tmp_path: Path) -> None:
 
 def test_a_database_with_and_without_tables(mariadb: MariaDB) -> None:
     place = f"registry in database {mariadb.server.host}:{mariadb.server.port}/{mariadb.name}"
-    assert check_start(controller(**of(mariadb))) == f"{START}{place}, no tables yet: the start creates them"
+    assert check_start(controller(**of(mariadb))) == (
+        f"{START}{place}, no tables yet: the start creates them, if its user may"
+    )
     assert mariadb.execute("SHOW TABLES") == []
     prepare(mariadb)
     assert check_start(controller(**of(mariadb))) == f"{START}{place}, tables of schema version 1"

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 COMPLETE = "_CTL_COMPLETE"
 """A shell that completes a line sets this variable: `ctl` prints candidates then and runs no command."""
-
-
 _BEFORE_VERB = "An option before the verb applies to the verb. The same option after the verb replaces it."
 
 

@@ -154,7 +154,7 @@ def test_check_prints_one_line_and_does_not_listen() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         done = ctl_serve(["--check", "--port", str(port)], {"CONTROLLER_LOG_LEVL": "debug"})
-    assert done.stdout == f"ctl serve can start: http://127.0.0.1:{port}, registry in memory only\n"
+    assert done.stdout == f"all checks passed: http://127.0.0.1:{port}, registry in memory only\n"
     assert done.stderr.startswith("ctl: warning: environment CONTROLLER_LOG_LEVL is not known")
 
 

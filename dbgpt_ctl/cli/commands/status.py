@@ -14,7 +14,6 @@ from dbgpt_ctl.cli.output.instances import counted_text, duration_text
 from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_document, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import Column, coloured, plain
 from dbgpt_ctl.cli.parsing.instance_filter import DRAINED, ModelFilter
-from dbgpt_ctl.client.responses import ModelCounts
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import (
     ControllerError,
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Finding
-    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
+    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance, ModelCounts
 
 T = TypeVar("T")
 
@@ -221,6 +220,8 @@ def _model_lines(models: Mapping[str, ModelCounts] | None, limit: int | None, *,
         return ["which instances are registered is unknown: the registry cannot be read"]
     if not models:
         return ["no instances are registered"]
+    from dbgpt_ctl.client.responses import ModelCounts  # the client has imported it
+
     names = list(models) if limit is None else sorted(models, key=lambda name: models[name].routable > 0)
     shown = _cut(names, limit)
     columns = (

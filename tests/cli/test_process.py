@@ -67,7 +67,7 @@ def test_a_terminal_gets_colour_and_a_table_that_fits(fake: FakeController, colu
     lines = on_terminal("models", "list", "-a", fake.url, columns=columns)
     assert max(len(plain(line)) for line in lines) <= columns
     text = "\n".join(lines)
-    for state, code in (("healthy", 32), ("unhealthy", 31), ("drained", 33)):
+    for state, code in (("healthy", 32), ("unhealthy", 31), ("healthy,drained", 33)):
         assert f"\x1b[{code}m{state}\x1b[0m" in text
     assert (len(lines) == 7) == (columns == 200)  # a frame of three lines, the header, three instances
 

@@ -10,7 +10,7 @@ from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import counted_text, duration_text
+from dbgpt_ctl.cli.output.instances import counted_text, duration_text, planned_text
 from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_document, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import Column, coloured, plain
 from dbgpt_ctl.cli.parsing.instance_filter import DRAINED, ModelFilter
@@ -107,7 +107,7 @@ def status(
     findings = diagnose(RULES, facts, Scope.OVERVIEW)
     print_document(_document(controllers, first, findings), output)
     if output is OutputFormat.TEXT:
-        print_lines(_screen(controllers, first, [line for finding in findings for line in finding.lines]))
+        print_lines(_screen(controllers, first, findings))
 
 
 def _word(controller: ControllerFacts) -> str:
@@ -163,12 +163,18 @@ def _document(
         "stale_since": first.object["stale_since"],
         "held_until": first.object["held_until"],
         "models": first.object["models"],
-        "warnings": [
-            {"kind": KINDS[finding.code], "code": finding.code, "subject": evidence.subject, "detail": evidence.detail}
-            for finding in findings
-            for evidence in finding.evidence
-        ],
+        "warnings": _finding_objects(findings, are_remarks=False),
+        "remarks": _finding_objects(findings, are_remarks=True),
     }
+
+
+def _finding_objects(findings: Sequence[Finding], *, are_remarks: bool) -> list[dict[str, Any]]:
+    return [
+        {"kind": KINDS[finding.code], "code": finding.code, "subject": evidence.subject, "detail": evidence.detail}
+        for finding in findings
+        if finding.is_remark == are_remarks
+        for evidence in finding.evidence
+    ]
 
 
 def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
@@ -184,19 +190,24 @@ def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
     }
 
 
-def _screen(controllers: Sequence[ControllerFacts], first: ControllerStatus, warnings: Sequence[str]) -> list[str]:
+def _screen(controllers: Sequence[ControllerFacts], first: ControllerStatus, findings: Sequence[Finding]) -> list[str]:
     """The lines for people: all of them in a pipe; a terminal gets as many as fit, at least some of each kind."""
     colour, size = wants_colour(), shutil.get_terminal_size()
     rows = [_controller_row(controller) for controller in controllers]
     head = [*plain(_CONTROLLERS, rows, headers=True, colour=colour), "", _registry_line(first), ""]
     lines = size.lines - _PROMPT_LINES if is_terminal() else None
+    warnings = [line for finding in findings for line in _finding_lines(finding, colour=colour)]
     shown = _cut(warnings, None if lines is None else max(_MIN_ROWS, lines // 4))
-    tail = [f"{coloured('warning:', 'yellow' if colour else None)} {line}" for line in shown]
-    if len(shown) < len(warnings):
-        tail.append(f"and {len(warnings) - len(shown)} more warnings (-o json shows all)")
-    tail = ["", *tail] if tail else []
+    more = [f"and {len(warnings) - len(shown)} more (-o json shows all)"] if len(shown) < len(warnings) else []
+    tail = ["", *shown, *more] if shown else []
     left = None if lines is None else max(_MIN_ROWS, lines - len(head) - _height(tail, size.columns) - 2)
     return [*head, *_model_lines(first.models, left, colour=colour), *tail]
+
+
+def _finding_lines(finding: Finding, *, colour: bool) -> list[str]:
+    """Warnings, and remarks on what operators wanted."""
+    word, name = ("remark:", "cyan") if finding.is_remark else ("warning:", "yellow")
+    return [f"{coloured(word, name if colour else None)} {line}" for line in finding.lines]
 
 
 def _controller_row(controller: ControllerFacts) -> list[str]:
@@ -229,18 +240,18 @@ def _model_lines(models: Mapping[str, ModelCounts] | None, limit: int | None, *,
         Column("ROUTABLE", colours={"0": "red"}),
         *(Column(name.upper()) for name in _OTHER_COUNTS),
     )
-    cells = [
-        [
-            escaped(name),
-            str(models[name].routable),
-            *(str(getattr(models[name], count) or "-") for count in _OTHER_COUNTS),
-        ]
-        for name in shown
-    ]
+    cells = [[escaped(name), *_count_cells(models[name])] for name in shown]
     total = counted_text(ModelCounts(*map(sum, zip(*models.values(), strict=True))))
     more = [f"and {len(models) - len(shown)} more models"] if len(shown) < len(models) else []
     noun = "model" if len(models) == 1 else "models"
     return [*plain(columns, cells, headers=True, colour=colour), *more, f"{len(models)} {noun}: {total}"]
+
+
+def _count_cells(counts: ModelCounts) -> list[str]:
+    """The numbers, with the unhealthy ones whose drain makes them planned: `2 (2 drained)`."""
+    cells = {name: str(getattr(counts, name) or "-") for name in _OTHER_COUNTS}
+    cells["unhealthy"] += planned_text(counts)
+    return [str(counts.routable), *cells.values()]
 
 
 def _cut(items: Sequence[T], limit: int | None) -> Sequence[T]:

@@ -243,6 +243,11 @@ class Finding:
     code: str = ""
 
     @property
+    def is_remark(self) -> bool:
+        """Whether it is about what an operator wanted, and no warning."""
+        return self.severity is Severity.INFO
+
+    @property
     def lines(self) -> list[str]:
         """A line with the code for each piece of evidence, after the summary where that is about the same subject."""
         return [

@@ -26,6 +26,7 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     instance_rule,
     rule,
 )
+from dbgpt_ctl.cli.output.changes import cause_text, change_text
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.instances import counted_text, duration_text, state_text
 from dbgpt_ctl.cli.parsing.references import reference_of
@@ -348,8 +349,9 @@ def no_healthy(facts: Facts) -> Iterator[Finding]:
         evidence = tuple(Evidence(f"no routable instance ({_counted(facts, name)})", escaped(name)) for name in names)
         keys = tuple(instance.key for name in names for instance in facts.by_model.get(name, ()))
         summary = f"{len(names)} models have" if len(names) > 1 else "1 model has"
+        planned = ": planned" if severity is Severity.INFO else ""
         fix = f"ctl why {quote(escaped(names[0]))} says why" if len(names) == 1 else ""
-        yield Finding(severity, f"{summary} no instance that gets requests", evidence, fix, keys)
+        yield Finding(severity, f"{summary} no instance that gets requests{planned}", evidence, fix, keys)
 
 
 @rule("type-typo", fix="register it under the right type: NAME@llm, @text2vec, @reranker")
@@ -482,22 +484,37 @@ def moved(facts: Facts) -> Iterator[Finding]:
 )
 def drained(instance: ObservedInstance) -> str:
     """An operator drained an instance: it sends heartbeats and gets no requests."""
-    return "" if instance.key.type == "service" else _drained(instance)
+    if not instance.beats or instance.key.type == "service" or _is_drained_long(instance):
+        return ""
+    return _drained(instance)
+
+
+@instance_rule(
+    "drained-unhealthy",
+    Severity.INFO,
+    "1 unhealthy instance is drained: planned",
+    "{n} unhealthy instances are drained: planned",
+    fix="nothing, while the work goes on; then start its worker, and ctl models undrain REF",
+)
+def drained_unhealthy(instance: ObservedInstance) -> str:
+    """An operator drained an instance, and then its worker stopped: that is planned work, and no outage."""
+    if instance.state is not InstanceState.UNHEALTHY or _is_drained_long(instance):
+        return ""
+    return _drained(instance)
 
 
 @instance_rule(
     "drained-long",
-    Severity.WARNING,
+    Severity.INFO,
     "1 instance has been drained for more than a day",
     "{n} instances have been drained for more than a day",
     fix="ctl models undrain REF, or deregister it",
     fix_of=_undrain,
-    scope=Scope.OVERVIEW,
+    scope=_ALL_BUT_LIST,
 )
 def drained_long(instance: ObservedInstance) -> str:
-    """An instance is drained for more than a day: it may have been forgotten."""
-    age = _age(instance, instance.drain.since) if instance.drain else None
-    return _drained(instance) if age is not None and age > LONG_DRAIN else ""
+    """An instance is drained for more than a day, and only an undrain ends that: it may have been forgotten."""
+    return _drained(instance) if _is_drained_long(instance) else ""
 
 
 @instance_rule(
@@ -513,8 +530,8 @@ def deregistered_beating(instance: ObservedInstance) -> str:
     """An instance was deregistered, and its worker still runs and sends heartbeats: these do not revive it."""
     if instance.state is not InstanceState.DEREGISTERED or not _still_beats(instance):
         return ""
-    refused = instance.ago(instance.refused_at)
-    return f"deregistered {instance.ago(instance.deregistered_at)}, last heartbeat refused {refused}"
+    refused = f"last heartbeat refused {instance.ago(instance.refused_at)}"
+    return f"deregistered {instance.ago(instance.deregistered_at)}, {refused}{_and_drained(instance)}"
 
 
 @instance_rule(
@@ -528,7 +545,7 @@ def deregistered(instance: ObservedInstance) -> str:
     """An instance was deregistered: its worker stopped, or an operator took it out of service."""
     if instance.state is not InstanceState.DEREGISTERED or _still_beats(instance):
         return ""
-    return instance.ago(instance.deregistered_at)
+    return f"{instance.ago(instance.deregistered_at)}{_and_drained(instance)}"
 
 
 @instance_rule(
@@ -599,8 +616,8 @@ def no_answer(instance: ObservedInstance) -> str:
     fix="look for pauses of worker or network, or raise --heartbeat-timeout-secs",
 )
 def flapping(instance: ObservedInstance) -> str:
-    """An instance expires again and again, and comes back each time."""
-    if instance.flaps < MANY_FLAPS or not instance.beats:
+    """An instance expires again and again, and comes back each time. A drained one may: work goes on there."""
+    if instance.flaps < MANY_FLAPS or not instance.beats or instance.drain is not None:
         return ""
     return f"{instance.flaps} times since {instance.ago(instance.registered_at)}"
 
@@ -615,7 +632,8 @@ def flapping(instance: ObservedInstance) -> str:
 )
 def drained_service(instance: ObservedInstance) -> str:
     """An instance of type service is drained: `dbgpt model stop` and `start` cannot find its worker."""
-    return _drained(instance) if instance.key.type == "service" else ""
+    is_hidden = instance.beats and instance.key.type == "service" and not _is_drained_long(instance)
+    return _drained(instance) if is_hidden else ""
 
 
 @controller_rule(
@@ -825,9 +843,8 @@ def _folded(name: str) -> str:
 
 def _change(event: Event) -> str:
     change = event.change
-    reason = f" ({escaped(change.cause.reason)})" if change.cause.reason else ""
-    arrow = f"{escaped(str(change.key))} {change.old} -> {change.new}"
-    return f"{change.time:%Y-%m-%d %H:%M:%S} UTC: {arrow}, by {change.cause.actor}{reason}"
+    what = f"{reference_of(change.key)} {change_text(change)}, {cause_text(change)}"
+    return f"{change.time:%Y-%m-%d %H:%M:%S} UTC: {what}"
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:
@@ -897,12 +914,28 @@ def _last_heartbeat(instance: ObservedInstance) -> str:
 
 
 def _drained(instance: ObservedInstance) -> str:
-    """When, by whom and why it was drained; "" where it is not."""
+    """When, by whom, why and until when it was drained, and whether its worker is silent; "" where it is not."""
     drain = instance.drain
     if drain is None:
         return ""
+    silent = f"; {_last_heartbeat(instance)}" if instance.state is InstanceState.UNHEALTHY else ""
     if drain.since is None:
-        return "enabled is false" if instance.controller.is_stock else "it registered with enabled: false"
+        return f"{'enabled is false' if instance.controller.is_stock else 'it registered with enabled: false'}{silent}"
     by = f" by {escaped(drain.by)}" if drain.by else ""
+    until = f" until {drain.until:%Y-%m-%d %H:%M:%S} UTC" if drain.until else ""
     why = f": {escaped(drain.reason)}" if drain.reason else ", no reason given"
-    return f"drained {instance.ago(drain.since)}{by}{why}"
+    return f"drained {instance.ago(drain.since)}{by}{until}{why}{silent}"
+
+
+def _and_drained(instance: ObservedInstance) -> str:
+    """For an instance with another problem: a drain outlives that."""
+    return "" if instance.drain is None else f"; it is drained too: {_drained(instance)}"
+
+
+def _is_drained_long(instance: ObservedInstance) -> bool:
+    """Whether its drain has no end and is old. A drain with an end cannot be forgotten: it ends by itself."""
+    drain = instance.drain
+    if drain is None or drain.until is not None:
+        return False
+    age = _age(instance, drain.since or instance.registered_at)
+    return age is not None and age > LONG_DRAIN

@@ -1,4 +1,4 @@
-"""Changes of state as lines and table rows. Text from unknown clients is escaped."""
+"""Changes of state and of drains as lines and table rows. Text from unknown clients is escaped."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import STATE_COLOURS, utc_text
+from dbgpt_ctl.cli.output.instances import STATE_COLOURS, state_label, utc_text
 from dbgpt_ctl.cli.output.table import GAP, Column, coloured
 from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRE
 from dbgpt_ctl.domain.instance import InstanceState
 
 if TYPE_CHECKING:
@@ -18,16 +19,21 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Change
     from dbgpt_ctl.domain.instance import InstanceKey
 
-EXPIRE = "expire"
 FLAP_WINDOW = timedelta(minutes=10)
+
+_DRAINED, _UNDRAINED = "drained", "undrained"
+CHANGE_COLOURS = {
+    _DRAINED: "yellow",
+    **{f"{old} -> {new}": colour for old in (*InstanceState, ABSENT) for new, colour in STATE_COLOURS.items()},
+}
+"""A change has the colour of the state after it."""
 COLUMNS = (
     Column("TIME", folds=False),
     Column("INSTANCE"),
-    Column("OLD", colours=STATE_COLOURS, folds=False),
-    Column("NEW", colours=STATE_COLOURS, folds=False),
+    Column("CHANGE", colours=CHANGE_COLOURS, folds=False),
     Column("CAUSE"),
 )
-_STATE_WIDTH = max(map(len, InstanceState))
+_CHANGE_WIDTH = len("healthy -> deregistered")
 _ORDINALS = {1: "st", 2: "nd", 3: "rd"}
 _TEENS = range(11, 14)
 
@@ -52,16 +58,23 @@ class Flaps:
 
 def row_of(change: Change, flaps: int) -> list[str]:
     """The cells of COLUMNS."""
-    states = [escaped(change.old), escaped(change.new)]
-    return [utc_text(change.time), reference_of(change.key), *states, cause_text(change, flaps)]
+    return [utc_text(change.time), reference_of(change.key), change_text(change), cause_text(change, flaps)]
 
 
 def line_of(change: Change, flaps: int, *, colour: bool) -> str:
     """The same as one line, for changes that are printed one by one."""
+    text = change_text(change)
+    padding = " " * max(0, _CHANGE_WIDTH - len(text))
+    shown = f"{coloured(text, CHANGE_COLOURS.get(text)) if colour else text}{padding}"
+    return GAP.join([utc_text(change.time), reference_of(change.key), shown, cause_text(change, flaps)]).rstrip()
+
+
+def change_text(change: Change) -> str:
+    """`healthy -> unhealthy`, with `,drained` if it is drained then; `drained`, `undrained` where only that changes."""
     old, new = escaped(change.old), escaped(change.new)
-    padding = " " * max(0, _STATE_WIDTH - len(new))
-    states = f"{state_text(old, colour=colour)} -> {state_text(new, colour=colour)}{padding}"
-    return GAP.join([utc_text(change.time), reference_of(change.key), states, cause_text(change, flaps)]).rstrip()
+    if old == new:
+        return _DRAINED if change.drained else _UNDRAINED
+    return f"{old} -> {state_label(new, drained=change.drained)}"
 
 
 def cause_text(change: Change, flaps: int = 0) -> str:
@@ -69,6 +82,8 @@ def cause_text(change: Change, flaps: int = 0) -> str:
     verb, actor, reason = change.cause
     if not verb:
         return ""
+    if change.cause == DRAIN_ENDED:
+        return "its time was over"
     by = "" if verb == EXPIRE else f" by {actor.kind}{f' {escaped(actor.address)}' if actor.address else ''}"
     again = f" ({ordinal(flaps)} time in {FLAP_WINDOW.seconds // 60}m)" if flaps > 1 else ""
     return f"{escaped(verb)}{by}{f': {escaped(reason)}' if reason else ''}{again}"
@@ -77,8 +92,3 @@ def cause_text(change: Change, flaps: int = 0) -> str:
 def ordinal(number: int) -> str:
     """`1st`, `2nd`, `3rd`, `4th`."""
     return f"{number}{'th' if number % 100 in _TEENS else _ORDINALS.get(number % 10, 'th')}"
-
-
-def state_text(state: str, *, colour: bool) -> str:
-    """The state, with `colour` in its colour."""
-    return coloured(state, STATE_COLOURS.get(state)) if colour else state

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.table import Column
+from dbgpt_ctl.cli.output.table import Column, coloured
 from dbgpt_ctl.domain.instance import InstanceState
 
 if TYPE_CHECKING:
@@ -14,13 +14,19 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
 
-_DRAINED = ",drained"
+
+def state_label(state: str, *, drained: bool) -> str:
+    """`unhealthy`, or `unhealthy,drained`: a drain stands beside the state."""
+    return f"{state},drained" if drained else state
+
+
 STATE_COLOURS: dict[str, str] = {
     InstanceState.HEALTHY: "green",
     InstanceState.UNHEALTHY: "red",
     InstanceState.DEREGISTERED: "magenta",
-    **{f"{state}{_DRAINED}": "yellow" for state in InstanceState},
+    **{state_label(state, drained=True): "yellow" for state in InstanceState},
 }
+"""By the text of a state. What is drained is planned, whatever its state."""
 _COLUMNS = (
     Column("NAME"),
     Column("TYPE"),
@@ -30,7 +36,14 @@ _COLUMNS = (
     Column("LAST BEAT", folds=False),
     Column("WEIGHT", folds=False),
 )
-_WIDE = (*_COLUMNS, Column("PROMPT"), Column("CHECKED", folds=False), Column("LAST BEAT AT", folds=False))
+_WIDE = (
+    *_COLUMNS,
+    Column("PROMPT"),
+    Column("CHECKED", folds=False),
+    Column("LAST BEAT AT", folds=False),
+    Column("DRAINED UNTIL", folds=False),
+    Column("DRAIN REASON"),
+)
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -60,21 +73,45 @@ def _row(instance: KnownInstance, now: datetime, *, wide: bool) -> list[str]:
         escaped(str(instance.prompt_template or "-")),
         "yes" if instance.check_healthy else "no",
         "-" if beat is None else _local(beat) if instance.beat_is_local else utc_text(beat),
+        _until(instance),
+        escaped((instance.drain and instance.drain.reason) or "-"),
     ]
 
 
-def state_text(instance: KnownInstance) -> str:
-    """`unhealthy`, or `unhealthy,drained`."""
-    return instance.state if instance.drain is None else f"{instance.state}{_DRAINED}"
+def state_text(instance: KnownInstance, *, colour: bool = False) -> str:
+    """Its state, and whether it is drained; with `colour` in its colour."""
+    text = state_label(instance.state, drained=instance.drain is not None)
+    return coloured(text, STATE_COLOURS[text]) if colour else text
+
+
+def _until(instance: KnownInstance) -> str:
+    """The end of its drain; `undrain` where only that ends it, `-` where it is not drained."""
+    if instance.drain is None:
+        return "-"
+    return utc_text(instance.drain.until) if instance.drain.until else "undrain"
+
+
+def until_text(until: datetime, now: datetime) -> str:
+    """`2026-01-31T12:00:00Z, in 2h`."""
+    return f"{utc_text(until)}, in {duration_text((until - now).total_seconds())}"
 
 
 def counted_text(counts: ModelCounts) -> str:
-    """`2 healthy, 1 unhealthy; 1 drained, 1 held`: the states, and how many of these are drained or held; or empty."""
+    """`2 healthy, 1 unhealthy; 1 drained, 1 held`: the states, and how many of these are drained or held; or empty.
+
+    Unhealthy ones that are drained are planned work: `2 unhealthy (2 drained); 2 drained`.
+    """
+    planned = {"unhealthy": planned_text(counts)}
     states, overlapping = (
-        ", ".join(f"{count} {name}" for name in names if (count := getattr(counts, name)))
+        ", ".join(f"{count} {name}{planned.get(name, '')}" for name in names if (count := getattr(counts, name)))
         for names in (InstanceState, ("drained", "held"))
     )
     return "; ".join(filter(None, (states, overlapping)))
+
+
+def planned_text(counts: ModelCounts) -> str:
+    """What stands behind the number of unhealthy ones: ` (2 drained)`."""
+    return f" ({counts.unhealthy_drained} drained)" if counts.unhealthy_drained else ""
 
 
 def _last_beat(instance: KnownInstance, now: datetime) -> str:

@@ -98,11 +98,15 @@ class InstanceFilter:
 
     def matches(self, instance: KnownInstance) -> bool:
         """Whether the instance matches now."""
-        if self.routable and not instance.routable:
+        return self.matches_identity(instance.model_name, instance.host) and self.matches_state(
+            instance.state, drained=instance.drain is not None
+        )
+
+    def matches_state(self, state: str, drained: bool) -> bool:  # noqa: FBT001 - a state and its drain are a pair
+        """Whether instances of the right identity match in that state."""
+        if self.routable and (drained or state != InstanceState.HEALTHY):
             return False
-        is_drained = DRAINED in self.states and instance.drain is not None
-        in_state = not self.states or instance.state in self.states or is_drained
-        return in_state and self.matches_identity(instance.model_name, instance.host)
+        return not self.states or state in self.states or (drained and DRAINED in self.states)
 
     def inventory(self, client: ControllerClient) -> Inventory:
         """The inventory of a controller, filtered as far as the controller can.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.cli.diagnosis.caveats import warn_of_caveats
-from dbgpt_ctl.cli.output.changes import Flaps, line_of, state_text
-from dbgpt_ctl.cli.output.instances import utc_text
+from dbgpt_ctl.cli.output.changes import Flaps, line_of
+from dbgpt_ctl.cli.output.instances import state_text, utc_text
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import GAP
 from dbgpt_ctl.cli.parsing.references import reference_of
@@ -30,6 +30,16 @@ _UNKNOWN_CAUSE = Cause("", EXPIRY)
 """The cause of a change that two lists show and no event reported."""
 
 
+class Condition(NamedTuple):
+    """What a line says of an instance: its state, and whether it is drained."""
+
+    state: str
+    drained: bool
+
+
+GONE = Condition(ABSENT, drained=False)
+
+
 class LineWatch:
     """Prints the instances and then their changes. It knows the last printed state of each instance."""
 
@@ -38,7 +48,7 @@ class LineWatch:
         self._client = client
         self._wanted = wanted
         self._form = form
-        self._states: dict[InstanceKey, str] = {}
+        self._known: dict[InstanceKey, Condition] = {}
         self._listed_at: datetime | None = None
         self._flaps = Flaps()
         self._colour = wants_colour()
@@ -85,7 +95,7 @@ class LineWatch:
             self._print_instances(inventory, now)
         else:
             self._print_differences(inventory, now)
-        self._states = {instance.key: instance.state for instance in inventory.instances}
+        self._known = _conditions(inventory)
         return True
 
     def _print_instances(self, inventory: Inventory, now: datetime) -> None:
@@ -96,43 +106,41 @@ class LineWatch:
             self._print_object({"type": "synced", "time": now.isoformat(), "instances": len(matching)})
 
     def _print_instance(self, instance: KnownInstance, now: datetime) -> None:
-        key, state = instance.key, instance.state
+        key = instance.key
         if self._form is OutputFormat.JSON:
-            identity = {"type": "instance", "time": now.isoformat(), **key._asdict(), "state": state}
-            self._print_object({**identity, "instance": instance.object})
+            identity = {"type": "instance", "time": now.isoformat(), **key._asdict(), "state": instance.state}
+            self._print_object({**identity, "drained": instance.drain is not None, "instance": instance.object})
         elif self._form is OutputFormat.NAME:
             print_lines([reference_of(key)])
         else:
-            print_lines([GAP.join([utc_text(now), reference_of(key), state_text(state, colour=self._colour)])])
+            print_lines([GAP.join([utc_text(now), reference_of(key), state_text(instance, colour=self._colour)])])
 
     def _print_differences(self, inventory: Inventory, now: datetime) -> None:
         """Prints the changes since the last list that no event reported."""
-        states: dict[InstanceKey, str] = {instance.key: instance.state for instance in inventory.instances}
-        for key in sorted(self._states.keys() | states.keys()):
-            old, new = self._states.get(key, ABSENT), states.get(key, ABSENT)
+        conditions = _conditions(inventory)
+        for key in sorted(self._known.keys() | conditions.keys()):
+            old, new = self._known.get(key, GONE), conditions.get(key, GONE)
             if old != new:
-                self._print_change(Change(now, key, old, new, _UNKNOWN_CAUSE), {})
+                self._print_change(Change(now, key, old.state, new.state, _UNKNOWN_CAUSE, drained=new.drained), old, {})
 
     def _on_change(self, change: Change, fields: Mapping[str, Any]) -> None:
-        known = self._states.get(change.key, ABSENT)
-        if self._listed_at is not None and change.time <= self._listed_at and known == change.new:
+        known, new = self._known.get(change.key, GONE), Condition(change.new, change.drained)
+        if self._listed_at is not None and change.time <= self._listed_at and known == new:
             return  # the list contained it already
-        if change.new == ABSENT:
-            self._states.pop(change.key, None)
-        else:
-            self._states[change.key] = change.new
-        self._print_change(change, fields)
+        self._known[change.key] = new
+        self._print_change(change, known, fields)
 
-    def _print_change(self, change: Change, fields: Mapping[str, Any]) -> None:
-        key, states = change.key, self._wanted.states
-        if not self._wanted.matches_identity(key.model_name, key.host):
+    def _print_change(self, change: Change, before: Condition, fields: Mapping[str, Any]) -> None:
+        """Prints a change of an instance that matches before or after it."""
+        key, wanted = change.key, self._wanted
+        if not wanted.matches_identity(key.model_name, key.host):
             return
-        if states and not states & {change.old, change.new}:
+        if not (wanted.matches_state(*before) or wanted.matches_state(change.new, drained=change.drained)):
             return
         if self._form is OutputFormat.JSON:
             cause = {name: fields.get(name) for name in ("id", "verb", "actor", "address", "reason")}
             identity = {"type": "change", "time": change.time.isoformat(), **key._asdict()}
-            self._print_object({**identity, "old": change.old, "new": change.new, **cause})
+            self._print_object({**identity, "old": change.old, "new": change.new, "drained": change.drained, **cause})
         elif self._form is OutputFormat.NAME:
             print_lines([reference_of(key)])
         else:
@@ -140,3 +148,7 @@ class LineWatch:
 
     def _print_object(self, fields: Mapping[str, Any]) -> None:
         print_lines([json_text({"version": VERSION, **fields})])
+
+
+def _conditions(inventory: Inventory) -> dict[InstanceKey, Condition]:
+    return {instance.key: Condition(instance.state, instance.drain is not None) for instance in inventory.instances}

@@ -10,7 +10,6 @@ import shutil
 import signal
 import threading
 import time
-from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,15 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dbgpt_ctl.cli.diagnosis.caveats import caveat_lines
 from dbgpt_ctl.cli.output.escaping import defused
-from dbgpt_ctl.cli.output.instances import duration_text, instance_table
+from dbgpt_ctl.cli.output.instances import counted_text, duration_text, instance_table
 from dbgpt_ctl.cli.output.stdout import print_raw, wants_colour
-from dbgpt_ctl.cli.output.table import fitted, plain
+from dbgpt_ctl.cli.output.table import GAP, cell_width, fitted, plain
 from dbgpt_ctl.cli.watch.follow import Follower, Outage
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.client.responses import ModelCounts
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, CtlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter
@@ -151,15 +150,17 @@ class View:
         matching = [instance for instance in self.inventory.instances if self.wanted.matches(instance)]
         if self.sort is not None:
             matching.sort(key=self.sort)
-        head = [_cut(line, columns) for line in self._head(self.inventory, matching, time, now)]
+        head = [_cut(line, columns) for line in self._head(self.inventory, matching, time, now, columns)]
         table, omitted = self._table(matching, time, columns, max(1, rows - len(head) - 1), colour=colour)
         lines = [*head, "", *table, *([f"and {omitted} more"] if omitted else [])]
         return lines[:rows]
 
-    def _head(self, inventory: Inventory, matching: list[KnownInstance], time: datetime, now: float) -> Iterator[str]:
-        counts = Counter(instance.state for instance in matching)
-        summary = ", ".join(f"{counts[state]} {state}" for state in InstanceState if counts[state]) or "none"
-        yield f"{time.astimezone(UTC):%H:%M:%SZ}  {summary}{self.wanted}  at {inventory.controller}"
+    def _head(
+        self, inventory: Inventory, matching: list[KnownInstance], time: datetime, now: float, columns: int
+    ) -> Iterator[str]:
+        counts = counted_text(ModelCounts.of(matching)) or "none"
+        only = f"only instances{self.wanted}" if str(self.wanted) else ""
+        yield from packed([f"{time.astimezone(UTC):%H:%M:%SZ}", counts, f"at {inventory.controller}", only], columns)
         yield from caveat_lines(inventory, time)
         if self.error is not None:
             yield f"no answer for {duration_text(now - self.received_at)}: {self.error}"
@@ -180,6 +181,18 @@ class View:
             if needed <= height or number == 1:
                 return lines, len(instances) - number
             number = max(1, min(number - 1, number - (needed - height) // 2))
+
+
+def packed(parts: Iterable[str], columns: int) -> list[str]:
+    """Puts the parts on as few lines as hold them whole: a URL that is cut cannot be copied."""
+    lines: list[str] = []
+    for part in filter(None, parts):
+        joined = f"{lines[-1]}{GAP}{part}" if lines else part
+        if lines and cell_width(joined) <= columns:
+            lines[-1] = joined
+        else:
+            lines.append(part)
+    return lines
 
 
 def _cut(line: str, columns: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.client.sync import ControllerClient
-from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey
 from tests.cli.schemas import validated
 from tests.support.fake_controller import listed
 
@@ -90,7 +90,7 @@ def test_enabled_false_drains_and_true_ends_it(run: Run, controller: str) -> Non
     assert done.out == f"{FIRST} changed: enabled true -> false\n"
     assert "the drain ends with its process" in done.err
     with ControllerClient(controller) as client:
-        assert client.get(KEY).drain_reason == "apply"
+        assert (client.get(KEY).drain or DrainFacts()).reason == "apply"
     assert run("apply", "-f", file(one(enabled=True))).out == f"{FIRST} changed: enabled false -> true\n"
     assert stored(run)[4]["enabled"] is True
 
@@ -99,8 +99,8 @@ def test_what_is_created_drained_never_gets_requests(run: Run, controller: str) 
     done = run("apply", "-f", file(one(enabled=False)))
     assert done.out == f"{FIRST} created: enabled false\n"
     with ControllerClient(controller) as client:
-        assert {each.change.new for each in client.events().events} == {"drained"}
-        assert client.get(KEY).drain_reason == "apply"
+        assert {(each.change.new, each.change.drained) for each in client.events().events} == {("healthy", True)}
+        assert (client.get(KEY).drain or DrainFacts()).reason == "apply"
 
 
 def test_what_the_file_leaves_out_is_left_alone(run: Run, controller: str) -> None:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Run
 
 
-def warnings_of(run: Run, *args: str) -> list[tuple[str, str]]:
+def warnings_of(run: Run, *args: str, key: str = "warnings") -> list[tuple[str, str]]:
     report = validated("status", json.loads(run("status", "-o", "json", *args).out))
-    return [(warning["kind"], warning["subject"]) for warning in report["warnings"]]
+    return [(warning["kind"], warning["subject"]) for warning in report[key]]
 
 
 def test_an_empty_cluster(run: Run, there: Cluster) -> None:
@@ -42,7 +42,7 @@ def test_counts_per_model_and_state(run: Run, there: Cluster) -> None:
     assert [line.split() for line in run("status").lines if line.startswith(("a@llm", "b@llm", "2 models"))] == [
         ["a@llm", "1", "-", "1", "-"],
         ["b@llm", "1", "-", "-", "-"],
-        ["2", "models:", "2", "healthy,", "1", "drained"],
+        ["2", "models:", "3", "healthy;", "1", "drained"],
     ]
 
 
@@ -55,12 +55,29 @@ def test_warnings(run: Run, there: Cluster) -> None:
     sent = there.register("beating@llm", port=1)
     there.client.deregister(sent.key)
     there.client.heartbeat(sent)
-    assert warnings_of(run) == [
-        ("still_beating", "beating@llm/127.0.0.1:1"),
+    assert warnings_of(run) == [("still_beating", "beating@llm/127.0.0.1:1")]
+    assert warnings_of(run, key="remarks") == [
         ("no_healthy_instance", "drained@llm"),
         ("drained_long", "drained@llm/127.0.0.1:2"),
     ]
-    assert "warning: drained@llm/127.0.0.1:2: drained 25h ago by 127.0.0.1: [red] [drained-long]" in run("status").lines
+    assert run("status").lines[-2:] == [
+        "remark: drained@llm: no routable instance (1 healthy; 1 drained) [no-healthy-instance]",
+        "remark: drained@llm/127.0.0.1:2: drained 25h ago by 127.0.0.1: [red] [drained-long]",
+    ]
+
+
+def test_planned_work_does_not_look_like_an_outage(run: Run, there: Cluster) -> None:
+    keys = [there.register("a@llm", port=port).key for port in (1, 2)]
+    for key in keys:
+        there.client.drain(key, duration=timedelta(days=30))
+    there.come_to_now()
+    there.register("a@llm", port=3)
+    assert warnings_of(run) == warnings_of(run, key="remarks") == []
+    assert run("status").lines[-3:] == [
+        "MODEL  ROUTABLE  UNHEALTHY      DRAINED  DEREGISTERED",
+        "a@llm  1         2 (2 drained)  2        -",
+        "1 model: 1 healthy, 2 unhealthy (2 drained); 2 drained",
+    ]
 
 
 def test_controllers_that_keep_their_own_facts_disagree(run: Run, there: Cluster) -> None:

@@ -71,7 +71,7 @@ def test_one_that_is_gone_and_has_a_past(run: Run, there: Cluster) -> None:
     report = why(run, "qwen")
     assert codes(report) == ["not-registered"]
     assert report["findings"][0]["evidence"][-1].endswith(
-        "qwen@llm/127.0.0.1:8001 healthy -> absent, by worker 127.0.0.1"
+        "qwen@llm/127.0.0.1:8001 healthy -> absent, deregister by worker 127.0.0.1"
     )
 
 

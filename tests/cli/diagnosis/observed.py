@@ -9,11 +9,11 @@ from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Endpoint, Facts, Prob
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
 from dbgpt_ctl.domain.controllers import ControllerRecord
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 URL, OTHER = "http://ctl-1:8000", "http://ctl-2:8000"
-UNHEALTHY, DRAINED, DEREGISTERED = InstanceState.UNHEALTHY, InstanceState.DRAINED, InstanceState.DEREGISTERED
+UNHEALTHY, DEREGISTERED = InstanceState.UNHEALTHY, InstanceState.DEREGISTERED
 
 
 def ago(seconds: float) -> datetime:
@@ -24,6 +24,20 @@ def known(model: str = "qwen@llm", host: str = "10.0.0.4", port: int = 8001, **f
     """An instance as a controller reports it; healthy unless `facts` say otherwise."""
     defaults: dict[str, Any] = {"time": NOW, "last_heartbeat": ago(3), "registered_at": ago(3600)}
     return KnownInstance(model, host, port, **(defaults | facts))
+
+
+def drained(
+    *where: Any,
+    since: float | None = None,
+    by: str | None = None,
+    reason: str | None = None,
+    left: float | None = None,
+    **facts: Any,
+) -> KnownInstance:
+    """An instance that was drained `since` seconds ago, for `left` seconds more. The arguments of `known` go before."""
+    begin = None if since is None else ago(since)
+    end = None if left is None else ago(-left)
+    return known(*where, drain=DrainFacts(begin, by, reason, end), enabled=False, **facts)
 
 
 def status(**facts: Any) -> ControllerStatus:

@@ -22,8 +22,9 @@ from dbgpt_ctl.cli.diagnosis.facts import (
 )
 from dbgpt_ctl.cli.diagnosis.report import exit_code, heading_without_answer
 from dbgpt_ctl.cli.diagnosis.rules import RULES
+from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
 from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
+from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import (
     Attempt,
     ControllerFailed,
@@ -35,13 +36,13 @@ from dbgpt_ctl.errors import (
 )
 from tests.cli.diagnosis.observed import (
     DEREGISTERED,
-    DRAINED,
     OTHER,
     UNHEALTHY,
     URL,
     ago,
     cluster,
     controller,
+    drained,
     known,
     of,
     probed,
@@ -165,13 +166,13 @@ CASES = {
     "not-registered": Case(
         of(known("qwen@text2vec"), wanted="qwen@llm", events=(GONE,)),
         ERROR,
-        "2026-01-02 11:50:00 UTC: qwen@llm/h:1 healthy -> absent, by operator (moved)",
+        "2026-01-02 11:50:00 UTC: qwen@llm/h:1 healthy -> absent, deregister by operator: moved",
         of(known(), wanted="qwen"),
     ),
     "no-healthy-instance": Case(
-        of(known(state=UNHEALTHY), known(port=2, state=DRAINED)),
+        of(known(state=UNHEALTHY), drained(port=2)),
         ERROR,
-        "qwen@llm: no healthy instance (1 unhealthy, 1 drained)",
+        "qwen@llm: no routable instance (1 healthy, 1 unhealthy; 1 drained)",
         WELL,
     ),
     "type-typo": Case(
@@ -191,7 +192,7 @@ CASES = {
         of(known(state=UNHEALTHY, last_heartbeat=ago(300), flaps=2)),
         WARNING,
         "last heartbeat 5m ago, 15 missed (one every 20s); expired 2 times",
-        of(known(), known(port=2, state=DEREGISTERED)),
+        of(known(), known(port=2, state=DEREGISTERED), drained(port=3, state=UNHEALTHY)),
     ),
     "moved": Case(
         of(known(state=UNHEALTHY, last_heartbeat=ago(300)), known(host="10.0.0.9", registered_at=ago(240))),
@@ -200,16 +201,22 @@ CASES = {
         of(known(state=UNHEALTHY, last_heartbeat=ago(300)), known(host="10.0.0.9")),
     ),
     "drained": Case(
-        of(known(state=DRAINED, drained_at=ago(300), drained_by="10.0.0.1", drain_reason="gpu swap")),
+        of(drained(since=300, by="10.0.0.1", reason="gpu swap")),
         INFO,
         "drained 5m ago by 10.0.0.1: gpu swap",
-        of(known("WorkerManager@service", state=DRAINED)),
+        of(drained("WorkerManager@service"), drained(state=UNHEALTHY), drained(port=2, since=25 * 3600)),
+    ),
+    "drained-unhealthy": Case(
+        of(drained(since=300, left=3600, state=UNHEALTHY, last_heartbeat=ago(120))),
+        INFO,
+        "drained 5m ago until 2026-01-02 13:00:00 UTC, no reason given; last heartbeat 2m ago, 6 missed",
+        of(drained(since=300), known(port=2, state=UNHEALTHY), drained(port=3, since=25 * 3600, state=UNHEALTHY)),
     ),
     "drained-long": Case(
-        of(known(state=DRAINED, drained_at=ago(25 * 3600))),
-        WARNING,
+        of(drained(since=25 * 3600)),
+        INFO,
         "qwen@llm/10.0.0.4:8001: drained 25h ago, no reason given",
-        of(known(state=DRAINED, drained_at=ago(24 * 3600))),
+        of(drained(since=24 * 3600), drained(port=2, since=25 * 3600, left=3600)),
     ),
     "deregistered-beating": Case(
         of(known(state=DEREGISTERED, deregistered_at=ago(300), refused_at=ago(4))),
@@ -235,12 +242,12 @@ CASES = {
     "worker-resets": Case(probed(ProbeOutcome.RESET, known()), ERROR, "seen as reset", WELL),
     "worker-name-lookup": Case(probed(ProbeOutcome.UNKNOWN_NAME, known()), WARNING, "seen as unknown_name", WELL),
     "no-answer": Case(probed(ProbeOutcome.SILENT, known()), WARNING, "seen as silent", WELL),
-    "flapping": Case(of(known(flaps=3)), WARNING, "3 times since 60m ago", of(known(flaps=2))),
+    "flapping": Case(of(known(flaps=3)), WARNING, "3 times since 60m ago", of(known(flaps=2), drained(flaps=3))),
     "drained-service": Case(
-        of(known("WorkerManager@service", state=DRAINED)),
+        of(drained("WorkerManager@service")),
         WARNING,
         "it registered with enabled: false",
-        of(known(state=DRAINED)),
+        of(drained(), drained("WorkerManager@service", state=UNHEALTHY)),
     ),
     "registry-degraded": Case(
         cluster(controller(status=status(reason="slow disk"))),
@@ -301,10 +308,10 @@ def test_the_documentation_gets_all_rules() -> None:
 
 
 def test_the_same_cause_is_one_finding() -> None:
-    many = of(*(known(port=port, state=DRAINED) for port in range(1, 5001)))
+    many = of(*(drained(port=port) for port in range(1, 5001)))
     found = diagnose(RULES, many, Scope.CLUSTER)
     assert [(finding.code, finding.severity) for finding in found] == [
-        ("no-healthy-instance", WARNING),
+        ("no-healthy-instance", INFO),
         ("drained", INFO),
     ]
     assert found[1].summary == "5000 instances are drained: they get no requests"
@@ -313,9 +320,7 @@ def test_the_same_cause_is_one_finding() -> None:
 
 
 def test_doctor_puts_errors_first() -> None:
-    found = diagnose(
-        RULES, of(known(state=DRAINED), known(port=2), known("bge@text2vec", state=UNHEALTHY)), Scope.CLUSTER
-    )
+    found = diagnose(RULES, of(drained(), known(port=2), known("bge@text2vec", state=UNHEALTHY)), Scope.CLUSTER)
     assert [finding.severity for finding in found] == [ERROR, WARNING, INFO]
     assert found[0].code == "no-healthy-instance"
 
@@ -324,7 +329,7 @@ def test_doctor_puts_errors_first() -> None:
 def test_errors_come_before_what_is_likelier_and_less_bad(scope: Scope) -> None:
     facts = of(
         known(state=UNHEALTHY, last_heartbeat=ago(300)),
-        known(port=2, state=DRAINED),
+        drained(port=2),
         known(port=3, state=DEREGISTERED, deregistered_at=ago(9), refused_at=ago(4)),
         known(port=4, state=DEREGISTERED, deregistered_at=ago(9)),
         known(port=5),
@@ -386,7 +391,7 @@ def test_what_may_have_been_meant(given: str, registered: list[str], meant: str 
 def test_names_of_strangers_are_escaped() -> None:
     evil = "q\x1b[31m\u202e@llm"
     facts = of(
-        known(evil, state=DRAINED, drained_at=ago(1), drained_by="x\n", drain_reason="\x07"),
+        drained(evil, since=1, by="x\n", reason="\x07"),
         known("Q\x1b[31m\u202e@llm"),
     )
     for found in diagnose(RULES, facts, Scope.CLUSTER):
@@ -394,12 +399,35 @@ def test_names_of_strangers_are_escaped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("states", "severity"),
-    [([UNHEALTHY, DEREGISTERED], ERROR), ([DRAINED, DEREGISTERED], WARNING), ([DEREGISTERED], INFO)],
+    ("instances", "severity"),
+    [
+        ([known(state=UNHEALTHY), known(port=2, state=DEREGISTERED)], ERROR),
+        ([known(state=UNHEALTHY), drained(port=2)], ERROR),
+        ([drained(), known(port=2, state=DEREGISTERED)], INFO),
+        ([drained(state=UNHEALTHY), drained(port=2)], INFO),
+        ([known(state=DEREGISTERED)], INFO),
+    ],
 )
-def test_silence_is_worse_than_an_operators_wish(states: list[InstanceState], severity: Severity) -> None:
-    facts = of(*(known(port=port, state=state) for port, state in enumerate(states, 1)))
-    assert [found.severity for found in find("no-healthy-instance", facts)] == [severity]
+def test_silence_is_worse_than_an_operators_wish(instances: list[KnownInstance], severity: Severity) -> None:
+    assert [found.severity for found in find("no-healthy-instance", of(*instances))] == [severity]
+
+
+def test_a_drain_of_the_first_register_is_as_old_as_that() -> None:
+    [found] = find("drained-long", of(drained(registered_at=ago(25 * 3600))))
+    assert found.lines == ["qwen@llm/10.0.0.4:8001: it registered with enabled: false [drained-long]"]
+
+
+def test_a_deregistered_instance_that_is_drained_stays_so_after_a_register() -> None:
+    [found] = find("deregistered", of(drained(since=60, state=DEREGISTERED, deregistered_at=ago(300))))
+    assert str(found.evidence[0]).endswith(": 5m ago; it is drained too: drained 60s ago, no reason given")
+
+
+def test_planned_work_is_no_warning() -> None:
+    facts = of(drained(since=300, state=UNHEALTHY), drained(port=2, since=300, state=UNHEALTHY), known(port=3))
+    found = diagnose(RULES, facts)
+    assert [(finding.severity, finding.summary) for finding in found] == [
+        (INFO, "2 unhealthy instances are drained: planned")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -441,7 +469,7 @@ def test_what_dbgpts_own_controller_does_not_report_is_said() -> None:
 
 
 def test_a_fix_that_dbgpts_own_controller_lacks_is_not_given() -> None:
-    [found] = find("drained", cluster(controller(known(state=DRAINED), status=None)))
+    [found] = find("drained", cluster(controller(drained(), status=None)))
     assert "deregister REF --remove" in found.fix
     assert list(map(str, found.evidence)) == ["qwen@llm/10.0.0.4:8001: enabled is false"]
 
@@ -475,6 +503,7 @@ def test_status_and_lists_have_some_of_the_rules(scope: Scope) -> None:
 
 
 def test_counts_stand_in_for_a_list_of_all_instances() -> None:
-    counts = {"a@llm": {UNHEALTHY: 2, DRAINED: 1}, "b@llm": {InstanceState.HEALTHY: 1}}
+    some = [known("a@llm", state=UNHEALTHY), known("a@llm", state=UNHEALTHY), drained("a@llm")]
+    counts = {"a@llm": ModelCounts.of(some), "b@llm": ModelCounts.of([known("b@llm")])}
     [found] = find("no-healthy-instance", cluster(controller(), counts=counts))
-    assert found.lines == ["a@llm: no healthy instance (2 unhealthy, 1 drained) [no-healthy-instance]"]
+    assert found.lines == ["a@llm: no routable instance (1 healthy, 2 unhealthy; 1 drained) [no-healthy-instance]"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dbgpt_ctl.cli.manifest.declarations import Declaration
 from dbgpt_ctl.cli.manifest.plan import Action, Difference, Step, make_plan
 from dbgpt_ctl.client.responses import KnownInstance
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 
 KEY = InstanceKey("qwen@llm", "h", 1)
 
@@ -81,7 +81,7 @@ def test_what_is_not_alive_is_never_registered(state: InstanceState) -> None:
 def test_prune_is_about_the_models_of_the_file() -> None:
     twin, other = InstanceKey("qwen@llm", "h", 2), InstanceKey("bge@text2vec", "h", 1)
     service = InstanceKey("WorkerManager@service", "h", 1)
-    registered = [there(KEY), there(twin, enabled=False, state=InstanceState.DRAINED), there(other), there(service)]
+    registered = [there(KEY), there(twin, enabled=False, drain=DrainFacts()), there(other), there(service)]
     steps = make_plan([Declaration(KEY)], registered, prune=True)
     assert [(each.key, each.action) for each in steps] == [(KEY, Action.KEEP), (twin, Action.PRUNE)]
     assert [each.key for each in make_plan([Declaration(KEY)], registered, prune=False)] == [KEY]

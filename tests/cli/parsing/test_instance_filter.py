@@ -42,7 +42,7 @@ def ports(run: Run, *args: str) -> list[int]:
 @pytest.mark.parametrize(
     ("args", "found"),
     [
-        (["--state", "healthy"], [2]),
+        (["--state", "healthy"], [1, 2]),
         (["--state", "drained"], [1]),
         (["--state", "unhealthy"], [3]),
         (["--state", "drained,healthy"], [1, 2]),

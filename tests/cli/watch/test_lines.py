@@ -72,7 +72,7 @@ def test_in_a_pipe_a_line_for_each_instance_then_for_each_change(there: Cluster)
         there.client.drain(KEY, reason="why")
         assert re.split(r"  +", lines.line())[1:] == [
             "qwen@llm/127.0.0.1:8001",
-            "healthy -> drained",
+            "drained",
             "drain by operator 127.0.0.1: why",
         ]
         there.register("b@llm", port=2)
@@ -97,17 +97,42 @@ def test_names_of_changed_instances(there: Cluster) -> None:
         assert lines.line() == "b@llm/127.0.0.1:2"
 
 
-@pytest.mark.parametrize("args", [["--healthy-only"], ["--state", "healthy"], ["--host", "127.0.0.1"], ["qwen"]])
+@pytest.mark.parametrize("args", [["--host", "127.0.0.1"], ["qwen"]])
 def test_only_matching_instances_are_printed(there: Cluster, args: list[str]) -> None:
-    there.client.drain(there.register("drained@llm", "10.0.0.4", 2).key)
+    other = there.register("other@llm", "10.0.0.4", 2).key
     with watching("-a", there.url, *args) as lines:
         assert " qwen@llm/127.0.0.1:8001 " in lines.line()
-        there.client.undrain(InstanceKey("drained@llm", "10.0.0.4", 2)) if args[0] in ("--host", "qwen") else None
+        there.client.drain(other)
         there.client.drain(KEY)
-        assert " healthy -> drained " in lines.line()
-        if "healthy" in args[-1]:
-            there.client.undrain(InstanceKey("drained@llm", "10.0.0.4", 2))
-            assert "drained -> healthy" in lines.line()
+        assert " qwen@llm/127.0.0.1:8001  drained " in lines.line()
+
+
+@pytest.mark.parametrize(
+    ("args", "listed_at_first", "changed"),
+    [
+        (["--healthy-only"], ["qwen@llm"], ["qwen@llm drain", "other@llm undrain", "other@llm deregister"]),
+        (["--state", "drained"], ["other@llm"], ["qwen@llm drain", "other@llm undrain"]),
+        (
+            ["--state", "healthy"],
+            ["other@llm", "qwen@llm"],
+            ["qwen@llm drain", "other@llm undrain", "other@llm deregister"],
+        ),
+        (["--state", "deregistered"], [], ["other@llm deregister"]),
+    ],
+)
+def test_an_instance_that_matches_before_or_after_a_change_is_printed(
+    there: Cluster, args: list[str], listed_at_first: list[str], changed: list[str]
+) -> None:
+    other = there.register("other@llm", "10.0.0.4", 2).key
+    there.client.drain(other)
+    with watching("-a", there.url, "-o", "json", *args) as lines:
+        first = [lines.object() for _ in range(len(listed_at_first) + 1)]
+        there.client.drain(KEY)
+        there.client.undrain(other)
+        there.client.deregister(other)
+        changes = [lines.object() for _ in changed]
+    assert [each["model_name"] for each in first if each["type"] == "instance"] == listed_at_first
+    assert [f"{each['model_name']} {each['verb']}" for each in changes] == changed
 
 
 def test_dbgpts_own_controller_is_polled() -> None:

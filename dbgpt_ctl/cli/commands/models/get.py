@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import Host, ModelType, Port, References, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.changes import Flaps, cause_text, state_text
+from dbgpt_ctl.cli.output.changes import Flaps, cause_text, change_text
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import duration_text, utc_text, weight_text
+from dbgpt_ctl.cli.output.instances import STATE_COLOURS, duration_text, state_text, until_text, utc_text, weight_text
 from dbgpt_ctl.cli.output.results import exit_code_of
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines, say, wants_colour
+from dbgpt_ctl.cli.output.table import coloured
 from dbgpt_ctl.cli.parsing.references import parse_targets, reference_of
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
 from dbgpt_ctl.domain.instance import InstanceState
@@ -140,8 +141,7 @@ def _lines(details: Details, *, colour: bool) -> Iterator[str]:
     flaps = Flaps()
     counted = [(event.change, flaps.add(event.change)) for event in details.events.events]
     for change, count in counted[-EVENTS_SHOWN:]:
-        states = f"{escaped(change.old)} -> {escaped(change.new)}"
-        yield f"    {utc_text(change.time)}  {states}, {cause_text(change, count)}"
+        yield f"    {utc_text(change.time)}  {change_text(change)}, {cause_text(change, count)}"
 
 
 def _facts(details: Details, *, colour: bool) -> Iterator[tuple[str, str]]:
@@ -152,7 +152,7 @@ def _facts(details: Details, *, colour: bool) -> Iterator[tuple[str, str]]:
         return "-" if time is None else f"{duration_text((now - time).total_seconds())} ago, {utc_text(time)}"
 
     duration = "" if details.since is None else f" for {duration_text((now - details.since).total_seconds())}"
-    yield "state", f"{state_text(instance.state, colour=colour)}{duration}{_explain_state(instance)}"
+    yield "state", f"{_coloured_state(instance) if colour else instance.state}{duration}{_explain_state(instance)}"
     yield "last beat", "never" if instance.last_heartbeat is None else ago(instance.last_heartbeat)
     if not instance.check_healthy:
         yield "checked", "no: never unhealthy, however old its last heartbeat"
@@ -160,7 +160,7 @@ def _facts(details: Details, *, colour: bool) -> Iterator[tuple[str, str]]:
         yield "drained", ago(drain.since) if drain.since else "since its first register, by its worker"
         yield "drained by", escaped(str(drain.by or "-"))
         yield "drain reason", escaped(str(drain.reason or "-"))
-        yield "drained until", utc_text(drain.until) if drain.until else "undrained"
+        yield "drained until", "an undrain ends it" if drain.until is None else until_text(drain.until, now)
     if instance.deregistered_at is not None:
         yield "deregistered", ago(instance.deregistered_at)
         refused = instance.refused_at
@@ -174,12 +174,17 @@ def _facts(details: Details, *, colour: bool) -> Iterator[tuple[str, str]]:
 def _explain_state(instance: KnownInstance) -> str:
     if instance.removed:
         return ", removed: in no list, late heartbeats are refused"
+    drained = "" if instance.drain is None else ", drained"
     match instance.state:
-        case InstanceState.HEALTHY if instance.drain is not None:
+        case InstanceState.HEALTHY if drained:
             return ", drained: gets no requests"
         case InstanceState.UNHEALTHY:
-            return ": its last heartbeat is too old"
+            return f"{drained}: its last heartbeat is too old"
         case InstanceState.DEREGISTERED if instance.refused_at is not None:
-            return ", still beating"
+            return f"{drained}, still beating"
         case _:
-            return ""
+            return drained
+
+
+def _coloured_state(instance: KnownInstance) -> str:
+    return coloured(instance.state, STATE_COLOURS[state_text(instance)])

@@ -142,8 +142,7 @@ def test_json_keeps_to_its_schema(run: Run, controller: str, verb: str) -> None:
     run("models", "register", REF)
     done = run("models", verb, REF, "nix/h:1", "-o", "json", expect=4)
     worked, failed = validated(f"models-{verb}", json.loads(done.out))
-    state = "drained" if verb == "drain" else "healthy"
-    assert (worked["result"], worked["state"], worked["durable"]) == (f"{verb}ed", state, False)
+    assert (worked["result"], worked["state"], worked["durable"]) == (f"{verb}ed", "healthy", False)
     assert (failed["result"], failed["error"]) == ("failed", "not_found")
 
 

@@ -46,7 +46,9 @@ def test_a_healthy_one(run: Run, there: Cluster) -> None:
 def test_a_drained_instance_shows_by_whom_when_and_why(run: Run, there: Cluster) -> None:
     there.client.drain(KEY, reason="[red]new driver")
     told = shown(run)
-    assert told["state"].startswith("drained for ")
+    assert told["state"].startswith("healthy for ")
+    assert told["state"].endswith(", drained: gets no requests")
+    assert told["drained until"] == "an undrain ends it"
     assert " ago, " in told["drained"]
     assert told["drained by"] == "127.0.0.1"
     assert told["drain reason"] == "[red]new driver"
@@ -80,9 +82,10 @@ def test_as_data(run: Run, there: Cluster, form: str) -> None:
     out = run("models", "get", REF, "-o", form).out
     told = validated("models-get", json.loads(out) if form == "json" else yaml.safe_load(out))
     (instance,) = told["instances"]
-    assert (instance["state"], instance["still_beating"]) == ("drained", False)
-    assert instance["since"] == instance["drained_at"]
-    assert [each["new"] for each in instance["events"]] == ["healthy", "drained"]
+    assert (instance["state"], instance["still_beating"]) == ("healthy", False)
+    assert instance["since"] == instance["registered_at"]
+    assert instance["drain"]["by"] == "127.0.0.1"
+    assert [(each["new"], each["drained"]) for each in instance["events"]] == [("healthy", False), ("healthy", True)]
 
 
 def test_names(run: Run, there: Cluster) -> None:

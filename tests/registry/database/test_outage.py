@@ -73,6 +73,29 @@ def test_lists_are_the_last_known_and_marked(database: MariaDB) -> None:
     asyncio.run(scenario())
 
 
+def test_a_stale_list_ends_no_drain(database: MariaDB) -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with watching(database, clock) as registry:
+            await registry.register(LIVE)
+            await registry.drain(LIVE.key, duration=timedelta(seconds=3))
+            before = await registry.list()
+            database.server.stop()
+            await until_away(registry)
+            clock.advance(4)
+            stale = await registry.list()
+            assert stale.stale_since is not None
+            assert stale.entries == before.entries
+            assert (await registry.list(healthy_only=True)).entries == ()
+            database.server.start()
+            async with asyncio.timeout(20):
+                while registry.health().reason is not None:
+                    await asyncio.sleep(0.01)
+            assert await states(registry, healthy_only=True) == [(str(LIVE.key), "healthy")]
+
+    asyncio.run(scenario())
+
+
 def test_the_last_known_list_is_refreshed_although_nobody_lists(database: MariaDB) -> None:
     async def scenario() -> None:
         registry = DatabaseModelRegistry(

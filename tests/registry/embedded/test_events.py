@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from dbgpt_ctl.domain.events import Actor, ActorKind
+from dbgpt_ctl.domain.events import DRAIN_ENDED, Actor, ActorKind
 from dbgpt_ctl.domain.instance import DrainFacts
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -269,6 +269,50 @@ async def test_a_drain_is_in_the_snapshot_when_it_returns(clock: ManualClock, pa
         assert stored.drain == DrainFacts(clock.now(), None, "disk", None)
         await registry.undrain(KEY)
         assert SnapshotFile(path).read().instances[0].drain is None
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_drain_outlives_the_process_and_ends_when_it_would_have(
+    clock: ManualClock, path: Path, *, killed: bool
+) -> None:
+    since = clock.now()
+    drain = DrainFacts(since, "192.0.2.7", "disk", since + timedelta(seconds=100))
+    async with registry_of(clock, path) as registry:
+        await registry.register(sent(check_healthy=False))
+        await registry.drain(KEY, reason="disk", duration=timedelta(seconds=100), actor=ALICE)
+        written = read(path)
+    if killed:
+        write(path, written)
+    clock.advance(99)
+    async with registry_of(clock, path) as registry:
+        (entry,) = (await registry.list()).entries
+        assert (entry.drain, entry.routable) == (drain, False)
+        written = read(path)
+    if killed:
+        write(path, written)
+    clock.advance(99)  # it ends while no controller runs
+    async with registry_of(clock, path) as registry:
+        (entry,) = (await registry.list()).entries
+        assert (entry.drain, entry.routable) == (None, True)
+        registry.tick()
+        *_, end = await changes(registry)
+        assert (end.time, end.old, end.new, end.drained) == (drain.until, "healthy", "healthy", False)
+        assert end.cause == DRAIN_ENDED
+    async with registry_of(clock, path) as registry:
+        registry.tick()
+        assert [verb for _, _, verb in await transitions(registry)] == ["register", "drain", "undrain"]
+
+
+async def test_the_end_of_a_drain_is_announced_by_the_tick_that_follows(clock: ManualClock) -> None:
+    async with registry_of(clock) as registry:
+        await registry.register(sent())
+        await registry.drain(KEY, duration=timedelta(seconds=90))
+        for _ in range(9):  # its heartbeats move its deadline, which stays the end of the drain
+            alive(registry, clock, 10)
+            await registry.heartbeat(sent())
+        assert [verb for _, _, verb in await transitions(registry)] == ["register", "drain", "undrain"]
+        assert (await changes(registry))[-1].time == clock.now()
+        assert [instance.drain for instance in registry._state.index.instances()] == [None]
 
 
 class CountingFile(SnapshotFile):

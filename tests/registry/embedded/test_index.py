@@ -55,6 +55,22 @@ def test_a_listing_is_cached_until_a_fact_changes_or_a_heartbeat_gets_too_old() 
     assert listed(index, "b@llm") is b_only, "another model's"
 
 
+def test_a_listing_is_cached_until_the_first_drain_is_over() -> None:
+    until = START + timedelta(seconds=30)
+    index = index_of(
+        instance("a@llm").drained(START, by=None, reason=None, until=until + timedelta(seconds=10)),
+        instance("b@llm").drained(START, by=None, reason=None, until=until),
+        instance("c@llm").drained(START, by=None, reason=None, until=None),
+    )
+    for healthy_only in (False, True):
+        first = index.list(None, START, TIMEOUT, None, healthy_only=healthy_only)
+        last_time = until - timedelta.resolution
+        assert index.list(None, last_time, TIMEOUT, None, healthy_only=healthy_only) is first
+        assert [entry.drain is None for entry in first.listing.entries] == ([] if healthy_only else [False] * 3)
+        second = index.list(None, until, TIMEOUT, None, healthy_only=healthy_only)
+        assert [entry.instance.key.model_name for entry in second.listing.entries if entry.routable] == ["b@llm"]
+
+
 def test_a_listing_is_not_valid_before_it_was_made() -> None:
     index = index_of(instance())
     first = listed(index, now=5)

@@ -8,14 +8,15 @@ import typer
 
 from dbgpt_ctl.cli.commands.models.drain import warn_of_memory
 from dbgpt_ctl.cli.completion.candidates import files
+from dbgpt_ctl.cli.diagnosis.caveats import refuse_stale
 from dbgpt_ctl.cli.framework.help_text import explained
-from dbgpt_ctl.cli.framework.options import output_option
+from dbgpt_ctl.cli.framework.options import AllowStale, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.manifest.plan import Action, make_plan, notes
 from dbgpt_ctl.cli.output.results import NOT_TRIED, Outcome, attempt_all, conclude, not_tried
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.domain.instance import Registration
-from dbgpt_ctl.errors import ConditionNotMet, ControllerUnreachable, NotSupported
+from dbgpt_ctl.errors import ConditionNotMet, NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ Output = Annotated[OutputFormat, output_option("text", "json", help="Format of t
     "ctl apply -f instances.yaml --dry-run",
     "ctl apply -f models.yaml -f embeddings.yaml --prune",
     exit_codes={
-        3: "No controller answers, or only with an old list.",
+        3: "No controller can be reached, or only the last known list.",
         5: "Something in the files could not be applied.",
     },
 )
@@ -63,6 +64,7 @@ def apply(
     *,
     prune: Prune = False,
     dry_run: DryRun = False,
+    allow_stale: AllowStale = False,
     output: Output = OutputFormat.TEXT,
     session: Session,
 ) -> int:
@@ -77,11 +79,7 @@ def apply(
     declarations = read_files(file_names or [], prune=prune)
     with session.client() as client:
         inventory = client.inventory()
-        if inventory.stale_since is not None and not dry_run:
-            raise ControllerUnreachable(
-                f"the registry of {inventory.controller} is away, and its last known state may have changed; "
-                "try again later"
-            )
+        refuse_stale(session, inventory, "nothing was changed", allow_stale=allow_stale)
         steps = make_plan(declarations, inventory.instances, prune=prune)
         for line in notes(steps):
             session.say(line)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from dbgpt_ctl.cli.commands.apply import FileNames, Prune  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.diagnosis.caveats import caveat_fields, refuse_stale
 from dbgpt_ctl.cli.framework.help_text import explained
-from dbgpt_ctl.cli.framework.options import output_option
+from dbgpt_ctl.cli.framework.options import AllowStale, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.manifest.plan import make_plan, notes
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.errors import ConditionNotMet
 
+VERSION = 1
 Output = Annotated[OutputFormat, output_option("text", "json", help="Format of the differences.")]
 
 
@@ -21,12 +23,18 @@ Output = Annotated[OutputFormat, output_option("text", "json", help="Format of t
     "ctl diff -f models.yaml -f embeddings.yaml --prune -o json",
     exit_codes={
         0: "The registry matches the files.",
+        3: "No controller can be reached, or only the last known list.",
         5: "It does not.",
     },
 )
 @takes_session
 def diff(
-    file_names: FileNames = None, *, prune: Prune = False, output: Output = OutputFormat.TEXT, session: Session
+    file_names: FileNames = None,
+    *,
+    prune: Prune = False,
+    allow_stale: AllowStale = False,
+    output: Output = OutputFormat.TEXT,
+    session: Session,
 ) -> int:
     """Show what `ctl apply` would change.
 
@@ -38,8 +46,6 @@ def diff(
     declarations = read_files(file_names or [], prune=prune)
     with session.client() as client:
         inventory = client.inventory()
-    if inventory.stale_since is not None:
-        session.say(f"warning: the registry of {inventory.controller} is away; this compares with its last known state")
     steps = [step for step in make_plan(declarations, inventory.instances, prune=prune) if step.differs]
     for line in notes(steps):
         session.say(line)
@@ -47,7 +53,9 @@ def diff(
         if step.blocked_reason:
             session.say(f"{reference_of(step.key)}: {step.blocked_reason}")
     if output is OutputFormat.JSON:
-        print_json([step.as_object() for step in steps])
+        differences = [step.as_object() for step in steps]
+        print_json({"version": VERSION, **caveat_fields(inventory), "differences": differences})
     else:
         print_lines(step.as_line() for step in steps)
+    refuse_stale(session, inventory, "whether the registry matches now is not known", allow_stale=allow_stale)
     return ConditionNotMet.exit_code if steps else 0

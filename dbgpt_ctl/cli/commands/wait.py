@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dbgpt_ctl.cli.diagnosis.caveats import refuse_stale, warn_of_caveats
+from dbgpt_ctl.cli.diagnosis.caveats import caveat_fields, refuse_stale
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import AllowStale, ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
@@ -21,7 +21,7 @@ from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.errors import ConditionNotMet, ControllerFailed, ControllerUnreachable, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.client.responses import KnownInstance
@@ -96,8 +96,8 @@ class Check:
     met: bool
     text: str
     counts: dict[str, int]
-    stale_since: datetime | None = None
-    held_until: datetime | None = None
+    caveats: Mapping[str, str | None] = field(default_factory=dict)
+    """Of the list that the counts are from."""
 
 
 def poll(
@@ -154,9 +154,7 @@ def check_instances(
     condition = str(wanted) if max_age is None else f"{wanted} within {max_age.total_seconds():g}s"
     answer = client.inventory(models.model_name)
     now = answer.time or session.clock.now()
-    if not allow_stale:
-        refuse_stale(answer, now, f"whether {models.label} is {condition} is not known")
-    warn_of_caveats(session, answer, now)
+    refuse_stale(session, answer, f"whether {models.label} is {condition} is not known", allow_stale=allow_stale)
     instances = [instance for instance in answer.instances if models.matches(instance.model_name)]
     tally = Tally.of(instances)
     recent = Tally.of(instance for instance in instances if max_age is None or _is_recent(instance, now, max_age))
@@ -166,8 +164,7 @@ def check_instances(
         wanted.is_met_by(recent),
         str(tally),
         tally.counts,
-        stale_since=answer.stale_since,
-        held_until=answer.held_until,
+        caveat_fields(answer),
     )
 
 
@@ -178,15 +175,7 @@ def _is_recent(instance: KnownInstance, now: datetime, max_age: timedelta) -> bo
 def print_check(check: Check, output: OutputFormat) -> None:
     """Prints a line, or an object with -o json."""
     if output is OutputFormat.JSON:
-        times = {"stale_since": check.stale_since, "held_until": check.held_until}
-        print_json(
-            {
-                "name": check.name,
-                "condition": check.condition,
-                "met": check.met,
-                "counts": check.counts,
-                **{name: None if time is None else time.isoformat() for name, time in times.items()},
-            }
-        )
+        facts = {"name": check.name, "condition": check.condition, "met": check.met, "counts": check.counts}
+        print_json({**facts, **check.caveats})
     else:
         print_lines([f"{check.name}: {check.text}"])

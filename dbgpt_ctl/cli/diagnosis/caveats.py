@@ -40,15 +40,23 @@ def caveat_lines(answer: Inventory, now: datetime) -> list[str]:
     return [f"warning: {line}" for finding in caveats(answer, now) for line in finding.lines]
 
 
-def warn_of_caveats(session: Session, answer: Inventory, now: datetime) -> None:
-    """Prints these warnings on stderr, each once per command, also where the command asks again and again."""
-    for finding in caveats(answer, now):
+def caveat_fields(answer: Inventory) -> dict[str, str | None]:
+    """The same facts for scripts."""
+    times = {"stale_since": answer.stale_since, "held_until": answer.held_until}
+    return {name: None if time is None else time.isoformat() for name, time in times.items()}
+
+
+def warn_of_caveats(session: Session, answer: Inventory) -> None:
+    """Prints the warnings on stderr, each fact once per command, also where the command asks again and again."""
+    for finding in caveats(answer, answer.time or session.clock.now()):
         for line in finding.lines:
             session.say_once(f"warning: {line}", about=finding.code)
 
 
-def refuse_stale(answer: Inventory, now: datetime, consequence: str) -> None:
-    """Raises StaleList, with the warning and its `consequence`, if the answer is stale."""
-    if answer.stale_since is not None:
-        evidence = next(str(evidence) for finding in caveats(answer, now) for evidence in finding.evidence)
-        raise StaleList(f"{evidence}; {consequence}; --allow-stale relies on that list")
+def refuse_stale(session: Session, answer: Inventory, consequence: str, *, allow_stale: bool) -> None:
+    """Raises StaleList, with the warning and its `consequence`, if the answer is stale and may not be; else warns."""
+    if answer.stale_since is None or allow_stale:
+        return warn_of_caveats(session, answer)
+    found = caveats(answer, answer.time or session.clock.now())
+    evidence = next(str(evidence) for finding in found for evidence in finding.evidence)
+    raise StaleList(f"{evidence}; {consequence}; --allow-stale relies on that list")

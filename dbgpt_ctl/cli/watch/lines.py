@@ -90,7 +90,7 @@ class LineWatch:
             return False
         self._outage.end()
         now = self._listed_at = inventory.time or self._session.clock.now()
-        warn_of_caveats(self._session, inventory, now)
+        warn_of_caveats(self._session, inventory)
         if is_first:
             self._print_instances(inventory, now)
         else:

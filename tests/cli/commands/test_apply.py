@@ -185,10 +185,26 @@ def test_when_the_controller_goes_down_midway_the_rest_is_not_tried(
 def test_nothing_is_done_on_stale_knowledge(run: Run, fake: FakeController) -> None:
     since = "2026-01-02T11:59:00+00:00"
     fake.body = {"version": 1, "time": "2026-01-02T12:00:00+00:00", "stale_since": since, "instances": []}
-    assert "is away" in run("apply", "-f", file(one()), expect=3).err
-    assert "is away" in run("diff", "-f", file(one()), expect=5).err
-    assert run("apply", "--dry-run", "-f", file(one())).out == f"{FIRST} would be created\n"
+    away = f"{fake.url}: its registry is away; this is what it held 60s ago"
+    allow = "--allow-stale relies on that list"
+    for args in ((), ("--dry-run",), ("--dry-run", "-q")):
+        done = run("apply", "-f", file(one()), *args, expect=3)
+        assert (done.out, done.err) == ("", f"ctl: {away}; nothing was changed; {allow}\n")
+    done = run("diff", "-f", file(one()), expect=3)
+    assert done.out == f"+ {FIRST}\n"
+    assert f"ctl: {away}; whether the registry matches now is not known; {allow}\n" in done.err
     assert writes(fake) == []
+
+
+def test_a_stale_list_will_do_where_that_is_allowed(run: Run, fake: FakeController) -> None:
+    since = "2026-01-02T11:59:00+00:00"
+    fake.body = {"version": 1, "time": "2026-01-02T12:00:00+00:00", "stale_since": since, "instances": []}
+    for verb, code in (("apply --dry-run", 0), ("diff", 5)):
+        err = run(*verb.split(), "-f", file(one()), "--allow-stale", expect=code).err
+        assert err.count("[registry-stale]") == 1
+        assert run(*verb.split(), "-f", file(one()), "--allow-stale", "-q", expect=code).err == ""
+    told = validated("diff", json.loads(run("diff", "-f", file(one()), "-o", "json", "-q", expect=3).out))
+    assert (told["stale_since"], told["held_until"], len(told["differences"])) == (since, None, 1)
 
 
 def test_mistakes_are_a_line_each_and_nothing_is_sent(run: Run, fake: FakeController) -> None:

@@ -33,7 +33,12 @@ def test_diff_is_0_when_all_is_as_declared(run: Run, controller: str) -> None:
     run("models", "register", FIRST)
     done = run("diff", "-f", file(one(weight=1, enabled=True)))
     assert (done.out, done.err) == ("", "")
-    assert run("diff", "-f", file(one()), "-o", "json").out == "[]\n"
+    assert json.loads(run("diff", "-f", file(one()), "-o", "json").out) == {
+        "version": 1,
+        "stale_since": None,
+        "held_until": None,
+        "differences": [],
+    }
 
 
 def test_diff_is_5_and_shows_what_differs(run: Run, controller: str) -> None:
@@ -47,7 +52,7 @@ def test_diff_is_5_and_shows_what_differs(run: Run, controller: str) -> None:
         "- qwen@llm/10.0.0.6:8001",
     ]
     assert f"ctl: {FIRST}: check_healthy of a registered instance cannot be changed" in done.err
-    told = validated("diff", json.loads(run("diff", "--prune", "-f", name, "-o", "json", expect=5).out))
+    told = validated("diff", json.loads(run("diff", "--prune", "-f", name, "-o", "json", expect=5).out))["differences"]
     assert [each["action"] for each in told] == ["change", "create", "prune"]
     assert told[0]["changes"] == [
         {"field": "enabled", "old": True, "new": False, "possible": True},

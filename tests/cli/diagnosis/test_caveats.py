@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dbgpt_ctl.cli.diagnosis.caveats import caveat_lines, refuse_stale
+from dbgpt_ctl.cli.diagnosis.caveats import caveat_fields, caveat_lines, refuse_stale
+from dbgpt_ctl.cli.framework.session import Session
 from dbgpt_ctl.client.responses import Inventory
 from dbgpt_ctl.errors import StaleList
+from dbgpt_ctl.settings.schema import ClientSettings
 from tests.support.fake_controller import listed
 
 URL = "http://10.0.0.1:8000"
@@ -29,7 +32,7 @@ def answer(*objects: dict[str, object], stale: bool = False, held: bool = False)
 
 def test_a_fresh_answer_needs_no_warning() -> None:
     assert caveat_lines(answer(), NOW) == []
-    refuse_stale(answer(held=True), NOW, "nothing was done")
+    assert caveat_fields(answer()) == {"stale_since": None, "held_until": None}
 
 
 @pytest.mark.parametrize(
@@ -48,8 +51,25 @@ def test_each_fact_is_one_warning(held: list[bool], shown: str) -> None:
     ]
 
 
-def test_a_stale_answer_is_refused() -> None:
+def test_a_stale_answer_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(StaleList) as raised:
-        refuse_stale(answer(stale=True), NOW, "nothing was done")
+        refuse_stale(Session(ClientSettings()), answer(stale=True), "nothing was done", allow_stale=False)
     assert str(raised.value) == f"{STALE}; nothing was done; --allow-stale relies on that list"
     assert raised.value.exit_code == 3
+    assert capfd.readouterr().err == "", "the error says it"
+
+
+def test_a_command_that_asks_again_and_again_says_a_fact_once(capfd: pytest.CaptureFixture[str]) -> None:
+    session = Session(ClientSettings())
+    for seconds in (0, 1, 2):
+        later = replace(answer(stale=True, held=True), time=NOW + timedelta(seconds=seconds))
+        refuse_stale(session, later, "nothing was done", allow_stale=True)
+    assert [line.rpartition(" ")[2] for line in capfd.readouterr().err.splitlines()] == [
+        "[registry-stale]",
+        "[states-held]",
+    ]
+
+
+def test_quiet_silences_it(capfd: pytest.CaptureFixture[str]) -> None:
+    refuse_stale(Session(ClientSettings(), quiet=True), answer(held=True), "nothing was done", allow_stale=False)
+    assert capfd.readouterr().err == ""

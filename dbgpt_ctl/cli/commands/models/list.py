@@ -157,7 +157,7 @@ def list_(
                 f"{answer.controller} reports only DB-GPT's nine keys, because it is DB-GPT's own controller or an "
                 "older ctl; a deregistered instance looks unhealthy"
             )
-        warn_of_caveats(session, answer, now)
+        warn_of_caveats(session, answer)
         if not instances and not session.quiet:
             say(_explain_empty(client, wanted, answer.controller, healthy_only=healthy_only))
     if sort_by is not None:

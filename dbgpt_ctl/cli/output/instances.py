@@ -93,7 +93,7 @@ def _until(instance: KnownInstance) -> str:
 
 def until_text(until: datetime, now: datetime) -> str:
     """`2026-01-31T12:00:00Z, in 2h`."""
-    return f"{utc_text(until)}, in {duration_text((until - now).total_seconds())}"
+    return f"{utc_text(until)}, in {duration_text(round((until - now).total_seconds()))}"
 
 
 def counted_text(counts: ModelCounts) -> str:

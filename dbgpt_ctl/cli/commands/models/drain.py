@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,7 @@ from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import ModelType, ResultOutput, references_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import quoted, unescaped
+from dbgpt_ctl.cli.output.instances import until_text
 from dbgpt_ctl.cli.output.results import Action, Outcome, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.cli.parsing.durations import parse_duration
@@ -27,15 +30,17 @@ from dbgpt_ctl.errors import (
     ControllerUnreachable,
     InvalidInstance,
     NotFound,
+    NotSupported,
     UsageError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
-    from dbgpt_ctl.client.responses import Drained
+    from dbgpt_ctl.client.responses import Drained, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
-    from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey
 
 SERVICE = "service"
 PAUSE_SECS = 0.25
@@ -46,6 +51,10 @@ _WHY_NOT_SERVICE = (
 References = Annotated[list[str] | None, references_argument("--host")]
 Host = Annotated[
     str | None, typer.Option("--host", metavar="HOST", help="All instances on this host, except those of type service.")
+]
+For = Annotated[
+    str | None,
+    typer.Option("--for", metavar="TIME", help="End the drain after this time, as in 30m, 2h or 7d; at most 366d."),
 ]
 Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Reason, shown in lists and events.")]
 Force = Annotated[
@@ -64,6 +73,7 @@ Timeout = Annotated[
 
 @explained(
     "ctl models drain qwen2.5@llm/10.0.0.4:8001 --reason 'new driver'",
+    "ctl models drain qwen2.5@llm/10.0.0.4:8001 --for 2h",
     "ctl models drain --host 10.0.0.4 --wait",
     exit_codes={
         4: "The only failures are instances that are not known.",
@@ -76,6 +86,7 @@ def drain(
     *,
     model_type: ModelType = None,
     host: Host = None,
+    duration: For = None,
     reason: Reason = None,
     wait: Wait = False,
     timeout: Timeout = "30s",
@@ -87,14 +98,21 @@ def drain(
 
     API servers ask the controller before each request, so new requests go to other instances at once. Requests in
     progress go on: no controller sees them, and --wait does not wait for their end. Heartbeats and registers of the
-    workers do not end a drain; `ctl models undrain` does.
+    workers do not end a drain; `ctl models undrain` does, or the time of --for. Draining again replaces the time, and
+    without --for takes it away.
     """
     text = _parse_reason(reason)
+    time_left = None if duration is None else timedelta(seconds=_parse_for(duration))
     propagation = Propagation(session, parse_duration("--timeout", timeout)) if wait else None
     with session.client() as client:
         keys = select_instances(client, session, references or [], model_type, host, force=force, verb="drain")
-        call = partial(client.drain, reason=text)
+        call = partial(client.drain, reason=text, duration=time_left)
         return run_for_each(keys, action_of(client, call, "drained", session, propagation), output)
+
+
+def _parse_for(text: str) -> float:
+    """By the controller's limits, before anything is sent. Raises UsageError."""
+    return parse_duration("--for", text, shortest_secs=1, longest_days=366)
 
 
 def _parse_reason(text: str | None) -> str | None:
@@ -161,17 +179,39 @@ def action_of(
     """
 
     def action(key: InstanceKey) -> Outcome:
+        before = _drain_of(client, key) if result == "drained" else None
         try:
             drained = call(key)
         except NotFound:
             raise NotFound(f"not registered{Suggestions(client).for_instance(key)}") from None
         if result == "drained":
             warn_of_memory(session, drained)
-        facts = {"state": drained.instance.state.value, "durable": drained.durable}
-        outcome = Outcome(key, result, facts=facts)
+        now = drained.instance
+        facts = {"state": now.state.value, "drain": now.object.get("drain"), "durable": drained.durable}
+        outcome = Outcome(key, result, line=_line(before, now), facts=facts)
         return outcome if propagation is None else propagation.completed(outcome)
 
     return action
+
+
+def _drain_of(client: ControllerClient, key: InstanceKey) -> DrainFacts | None:
+    """The drain before this one; None also where the drain itself will fail, with a better message."""
+    with suppress(NotFound, NotSupported):
+        return client.get(key).drain
+    return None
+
+
+def _line(before: DrainFacts | None, now: KnownInstance) -> str | None:
+    """`drained until 2026-01-31T12:00:00Z, in 2h`, with the end of the drain before if it was another; else None."""
+    ends = [drain.until for drain in (before, now.drain) if drain is not None]
+    if now.drain is None or now.time is None or not any(ends):
+        return None
+    changed = f"; before: {_end(before, now.time)}" if before is not None and before.until != now.drain.until else ""
+    return f"drained {_end(now.drain, now.time)}{changed}"
+
+
+def _end(drain: DrainFacts, now: datetime) -> str:
+    return "until undrain" if drain.until is None else f"until {until_text(drain.until, now)}"
 
 
 def warn_of_memory(session: Session, drained: Drained) -> None:

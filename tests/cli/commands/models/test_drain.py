@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 REF = "qwen@llm/10.0.0.4:8001"
 TWIN = "qwen@llm/10.0.0.5:8001"
 SERVICE = "WorkerManager@service/10.0.0.4:8001"
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 IN_MEMORY = "ctl: the registry is in the controller's memory: the drain ends with its process\n"
 
 
@@ -65,6 +68,56 @@ def test_the_reason_is_kept(run: Run, controller: str) -> None:
     run("models", "register", REF)
     run("models", "drain", REF, "--reason", "bad gpu")
     assert "bad gpu" in run("models", "get", REF).out
+
+
+def test_a_drain_for_a_time_says_until_when(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    done = run("models", "drain", REF, "--for", "2h")
+    assert re.fullmatch(rf"{re.escape(REF)} drained until {TIME}, in 2h\n", done.out)
+    assert routable(run) == []
+
+
+def test_draining_again_says_what_it_changes_of_the_end(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    lines = [run("models", "drain", REF, *args).out for args in ([], [], ["--for", "2h"], ["--for", "3d"], [], [])]
+    expected = [
+        "drained",
+        "drained",
+        f"drained until {TIME}, in 2h; before: until undrain",
+        f"drained until {TIME}, in 3d; before: until {TIME}, in 2h",
+        f"drained until undrain; before: until {TIME}, in 3d",
+        "drained",
+    ]
+    for line, pattern in zip(lines, expected, strict=True):
+        assert re.fullmatch(rf"{re.escape(REF)} {pattern}\n", line)
+
+
+def test_a_drain_for_a_time_in_json(run: Run, controller: str) -> None:
+    run("models", "register", REF)
+    (told,) = validated("models-drain", json.loads(run("models", "drain", REF, "--for", "90m", "-o", "json").out))
+    began, ends = (datetime.fromisoformat(told["drain"][key]) for key in ("since", "until"))
+    assert ends - began == timedelta(minutes=90)
+    (told,) = validated("models-undrain", json.loads(run("models", "undrain", REF, "-o", "json").out))
+    assert told["drain"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("2", "write 2s, 2m, 2h or 2d"),
+        ("500ms", "of at least 1s and at most 366d"),
+        ("0s", "of at least 1s and at most 366d"),
+        ("367d", "of at least 1s and at most 366d"),
+        ("tomorrow", "of at least 1s and at most 366d"),
+    ],
+)
+def test_a_time_that_no_drain_can_have_is_refused_before_anything_is_sent(
+    run: Run, fake: FakeController, text: str, fix: str
+) -> None:
+    err = run("models", "drain", REF, "--for", text, expect=2).err
+    assert f"--for '{text}'" in err
+    assert fix in err
+    assert fake.requests == []
 
 
 @pytest.mark.parametrize("reason", ["", " ", "two\nlines", "x" * 256, "\u3164"])
@@ -147,7 +200,14 @@ def test_json_keeps_to_its_schema(run: Run, controller: str, verb: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [("drain", REF), ("drain", "--host", "h"), ("undrain", REF), ("prune", "--older-than", "7d")]
+    "args",
+    [
+        ("drain", REF),
+        ("drain", REF, "--for", "2h"),
+        ("drain", "--host", "h"),
+        ("undrain", REF),
+        ("prune", "--older-than", "7d"),
+    ],
 )
 def test_dbgpts_own_controller_is_not_supported(
     run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]

@@ -20,6 +20,7 @@ from dbgpt_ctl.controller.api.openapi import meaning
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.errors import ControllerError, CtlError
+from dbgpt_ctl.registry.database.schema import TABLE_NAMES
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.load import Knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
@@ -34,6 +35,7 @@ ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"
 COMPLETIONS = ROOT / "completions"
 SETTINGS = ROOT / "docs" / "settings.md"
+RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER"
 
 SECTIONS: dict[str, type[Settings]] = {
     "`ctl serve`": ControllerSettings,
@@ -92,11 +94,30 @@ def causes_table() -> str:
     return "\n".join(head + [f"| `{rule.code}` | {rule.symptom} | {rule.fix} |" for rule in RULES])
 
 
+def grants() -> str:
+    """The SQL that gives a user the rights that a controller needs in MySQL and MariaDB."""
+    return _sql(
+        "CREATE DATABASE IF NOT EXISTS dbgpt;",
+        "CREATE USER IF NOT EXISTS 'ctl'@'%' IDENTIFIED BY 'a password of yours';",
+        *(f"GRANT {RIGHTS} ON dbgpt.{table} TO 'ctl'@'%';" for table in TABLE_NAMES),
+    )
+
+
+def revokes() -> str:
+    """The SQL that takes away what a controller needs only where tables are created or get columns."""
+    return _sql(*(f"REVOKE CREATE, ALTER ON dbgpt.{table} FROM 'ctl'@'%';" for table in TABLE_NAMES))
+
+
+def _sql(*statements: str) -> str:
+    return "\n".join(["```sql", *statements, "```"])
+
+
 TABLES: dict[Path, dict[str, Callable[[], str]]] = {
     SETTINGS: {"settings": settings_tables},
     ROOT / "docs" / "exit-codes.md": {"exit-codes": exit_codes_table},
     ROOT / "docs" / "api.md": {"problem-codes": problem_codes_table},
     ROOT / "docs" / "troubleshooting.md": {"causes": causes_table},
+    ROOT / "docs" / "operating.md": {"grants": grants, "revokes": revokes},
 }
 """The generated tables, by file and by the name of their markers."""
 

@@ -98,6 +98,7 @@ CROSS_CUTTING = {
     "cli/test_hostile.py": "hostile names in every output",
     "cli/test_two_timeouts.py": "two controllers whose heartbeat timeouts differ",
     "cli/test_process.py": "ctl as a process",
+    "registry/database/test_grants.py": "the documented SQL of the rights, in a real server",
     "registry/test_events.py": "events, over every kind of registry",
     "registry/test_operate.py": "drain, undrain and prune, over every kind of registry",
     "registry/test_retention.py": "retention, over every kind of registry",

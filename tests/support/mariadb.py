@@ -222,11 +222,11 @@ class MariaDB:
 
 
 @contextlib.contextmanager
-def private_mariadb(*, durable: bool = False, options: Sequence[str] = ()) -> Iterator[MariaDBServer]:
+def private_mariadb(*, durable: bool = False, options: Sequence[str] = (), user: str = USER) -> Iterator[MariaDBServer]:
     """A running server with data of its own; both are gone afterwards."""
     # The path of a Unix socket has at most 107 bytes: not pytest's tmp_path.
     with tempfile.TemporaryDirectory(prefix="ctl-mariadb-") as folder:
-        server = MariaDBServer(Path(folder), durable=durable, options=options)
+        server = MariaDBServer(Path(folder), durable=durable, options=options, user=user)
         server.install()
         try:
             server.start()

@@ -169,6 +169,9 @@ CONTROLLERS = Table(
 )
 
 
+TABLE_NAMES = tuple(sorted(_METADATA.tables))
+
+
 class SchemaVersion(NamedTuple):
     """What `ctl_schema` says of the tables of a database."""
 

@@ -146,21 +146,6 @@ async def upgrade(url: URL, program: Sequence[str]) -> None:
     await asyncio.to_thread(ctl, "db", "upgrade", program=program, env=env)
 
 
-async def test_up_to_date_tables_need_no_right_to_create(mariadb: MariaDB) -> None:
-    await (opened := DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT)).open()
-    await opened.close()
-    mariadb.execute("CREATE OR REPLACE USER limited IDENTIFIED BY 'pw'")
-    url = mariadb.url.set(username="limited", password="pw")
-
-    mariadb.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{mariadb.name}`.* TO limited")
-    async with DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT) as registry:
-        await registry.register(sent())
-        assert await states(registry) == [(str(sent().key), "healthy")]
-    mariadb.execute("DROP TABLE ctl_instance, ctl_schema")
-    with pytest.raises(RegistryUnusable, match="a user who may create tables"):
-        await DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT).open()
-
-
 async def test_mariadb_compares_exactly_whatever_its_defaults(mariadb: MariaDB) -> None:
     mariadb.execute(f"ALTER DATABASE `{mariadb.name}` CHARACTER SET latin1 COLLATE latin1_swedish_ci")
     async with DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT):

@@ -1,0 +1,147 @@
+"""The SQL of the documents gives the user of a controller all rights that it needs, and no others: run as it stands
+there in a real MariaDB, before a controller that does everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import create_engine
+
+from dbgpt_ctl.client.sync import ControllerClient
+from dbgpt_ctl.domain.controllers import ControllerIdentity
+from dbgpt_ctl.domain.events import DRAIN_ENDED, EXPIRED, Cause
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
+from dbgpt_ctl.errors import RegistryUnusable
+from dbgpt_ctl.registry.database.import_dbgpt import import_instances, read_dbgpt_table
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.schema import TABLE_NAMES
+from dbgpt_ctl.registry.database.session import Database
+from tests.support.dbgpt_table import create_dbgpt_table, row
+from tests.support.documents import blocks
+from tests.support.mariadb import private_mariadb
+from tests.support.process import ROOT
+from tests.support.server import running_controller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import URL
+
+    from tests.support.mariadb import MariaDBServer
+
+OPERATING, MOVING = (ROOT / "docs" / name for name in ("operating.md", "moving-from-dbgpt.md"))
+TIMEOUT = timedelta(seconds=1)
+DRIVEN, SILENT, LEFT = (InstanceKey("qwen@llm", f"10.0.0.{number}", 8001) for number in (4, 5, 6))
+
+
+def statements(document: Path) -> list[list[str]]:
+    """Those of each SQL block of a document."""
+    found = [block.text for block in blocks(document) if block.kind == "sql"]
+    return [[line.strip() for line in text.split(";\n") if line.strip()] for text in found]
+
+
+GRANTS, REVOKES = statements(OPERATING)
+(IMPORT,) = statements(MOVING)
+
+
+@pytest.fixture
+def server(mariadb_server: MariaDBServer) -> Iterator[MariaDBServer]:
+    """Its administrator has another name than the user of the documents."""
+    del mariadb_server  # it only sees to it that there can be a server
+    with private_mariadb(user="admin") as server:
+        yield server
+
+
+def run(server: MariaDBServer, *lines: str) -> None:
+    for line in lines:
+        server.execute(line)
+
+
+def url_of_the_documents(server: MariaDBServer) -> URL:
+    return server.url("dbgpt").set(username="ctl", password="a password of yours")
+
+
+def registry_of(url: URL) -> DatabaseModelRegistry:
+    return DatabaseModelRegistry(
+        url,
+        heartbeat_timeout=TIMEOUT,
+        watch_absence=True,
+        remove_after=timedelta(microseconds=1),
+        identity=ControllerIdentity("one", "0.1.0", "http://10.0.0.1:8000"),
+    )
+
+
+def do_everything(url: URL) -> None:
+    """All that a controller does, also by itself."""
+    registry = registry_of(url)
+    with running_controller(registry) as address, ControllerClient(address) as client:
+        before = client.events().last_id
+        for key in (DRIVEN, SILENT, LEFT):
+            client.register(Registration(key))
+        assert client.heartbeat(Registration(DRIVEN))
+        client.drain(DRIVEN)
+        client.undrain(DRIVEN)
+        client.drain(DRIVEN, reason="new drivers", duration=timedelta(seconds=1))
+        assert client.deregister(LEFT)
+        assert not client.heartbeat(Registration(LEFT))
+        announced: set[Cause] = set()
+        while not {EXPIRED, DRAIN_ENDED} <= announced:
+            assert client.heartbeat(Registration(DRIVEN))
+            announced |= {event.change.cause for event in client.events(after=before).events}
+        client.drain(DRIVEN)
+        assert client.get(SILENT).flaps == 1
+        assert SILENT in client.prune(timedelta(microseconds=1))
+        assert [known.key for known in client.inventory().instances if known.drain] == [DRIVEN]
+        assert client.deregister(DRIVEN, remove=True)
+        assert client.list().objects == []
+        assert client.status().ready
+    asyncio.run(sweep(url))
+
+
+async def sweep(url: URL) -> None:
+    async with registry_of(url) as registry:
+        await registry.tick()
+        await registry.announce()
+        await registry.refresh()
+        await registry.sweep()
+        assert registry.health().reason is None
+
+
+def test_every_table_is_named() -> None:
+    assert [line.split()[8].removeprefix("dbgpt.") for line in GRANTS if line.startswith("GRANT")] == [*TABLE_NAMES]
+    assert [line.split()[4].removeprefix("dbgpt.") for line in REVOKES] == [*TABLE_NAMES]
+
+
+def test_the_documented_rights_are_enough(server: MariaDBServer, caplog: pytest.LogCaptureFixture) -> None:
+    """For the first controller, which makes the tables, and without CREATE and ALTER for the next ones."""
+    caplog.set_level(logging.WARNING)
+    url = url_of_the_documents(server)
+    run(server, *GRANTS)
+    do_everything(url)
+    run(server, *REVOKES)
+    do_everything(url)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("dbgpt_ctl.registry")] == []
+    run(server, "DROP TABLE dbgpt.ctl_controller, dbgpt.ctl_schema")
+    with pytest.raises(RegistryUnusable, match="a user who may create tables"):
+        asyncio.run(sweep(url))
+
+
+def test_the_documented_rights_are_enough_for_the_import(server: MariaDBServer) -> None:
+    url = url_of_the_documents(server)
+    run(server, *GRANTS)
+    engine = create_engine(server.url("dbgpt"))
+    create_dbgpt_table(engine, [row("qwen@llm")])
+    engine.dispose()
+    run(server, *IMPORT)
+    database = Database(url, pool_size=1, max_overflow=0)
+    source = database.read(read_dbgpt_table)
+    assert source is not None
+    imported = import_instances(database, source, clock=None, timeout=TIMEOUT, max_instances=10)
+    assert sum(imported.states.values()) == 1
+    database.dispose()

@@ -89,8 +89,8 @@ class SettingDifference:
         behind = " and ".join(
             address for value, addresses in self.values if value != self.wanted for address in addresses
         )
-        started = f"{self.newest.address}, which started last, has"
-        return f"restart {behind} with {self.flag} {_seconds(self.wanted)}, as {started}"
+        source = f"the value of {self.newest.address}, which started last"
+        return f"restart {behind} with {self.flag} {_seconds(self.wanted)}, {source}"
 
 
 def setting_differences(controllers: Iterable[ControllerRecord]) -> Iterator[SettingDifference]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SHORT, LONG = 60.0, 180.0
 DIFFERENCE = "heartbeat timeouts differ: 60s at http://short:8000, 180s at http://long:8000"
-FIX = "restart http://short:8000 with --heartbeat-timeout-secs 180, as http://long:8000, which started last, has"
+FIX = "restart http://short:8000 with --heartbeat-timeout-secs 180, the value of http://long:8000, which started last"
 
 
 class Pair(NamedTuple):

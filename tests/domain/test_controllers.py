@@ -48,7 +48,7 @@ def test_a_difference_names_both_values_both_addresses_and_the_fix() -> None:
     (difference,) = setting_differences([record("http://a:8000", 60), record("http://b:8000", 120.5, started=5)])
     assert str(difference) == "heartbeat timeouts differ: 60s at http://a:8000, 120.5s at http://b:8000"
     assert difference.fix == (
-        "restart http://a:8000 with --heartbeat-timeout-secs 120.5, as http://b:8000, which started last, has"
+        "restart http://a:8000 with --heartbeat-timeout-secs 120.5, the value of http://b:8000, which started last"
     )
 
 
@@ -62,6 +62,6 @@ def test_several_controllers_share_a_value() -> None:
     assert str(timeout) == (
         "heartbeat timeouts differ: 60s at http://b:8000, 604800s at http://a:8000 and http://c:8000"
     )
-    assert timeout.fix.startswith("restart http://a:8000 and http://c:8000 with --heartbeat-timeout-secs 60, as")
+    assert timeout.fix.startswith("restart http://a:8000 and http://c:8000 with --heartbeat-timeout-secs 60, the value of http://b:8000,")
     assert str(interval) == "heartbeat intervals differ: 5s at http://b:8000 and http://c:8000, 30s at http://a:8000"
-    assert interval.fix.startswith("restart http://a:8000 with --heartbeat-interval-secs 5, as http://b:8000,")
+    assert interval.fix.startswith("restart http://a:8000 with --heartbeat-interval-secs 5, the value of http://b:8000,")

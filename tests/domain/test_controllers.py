@@ -62,6 +62,10 @@ def test_several_controllers_share_a_value() -> None:
     assert str(timeout) == (
         "heartbeat timeouts differ: 60s at http://b:8000, 604800s at http://a:8000 and http://c:8000"
     )
-    assert timeout.fix.startswith("restart http://a:8000 and http://c:8000 with --heartbeat-timeout-secs 60, the value of http://b:8000,")
+    assert timeout.fix.startswith(
+        "restart http://a:8000 and http://c:8000 with --heartbeat-timeout-secs 60, the value of http://b:8000,"
+    )
     assert str(interval) == "heartbeat intervals differ: 5s at http://b:8000 and http://c:8000, 30s at http://a:8000"
-    assert interval.fix.startswith("restart http://a:8000 with --heartbeat-interval-secs 5, the value of http://b:8000,")
+    assert interval.fix.startswith(
+        "restart http://a:8000 with --heartbeat-interval-secs 5, the value of http://b:8000,"
+    )

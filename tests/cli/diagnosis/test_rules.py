@@ -119,18 +119,6 @@ CASES = {
         f"{OTHER}: lacks 1 that others list, such as qwen@llm/10.0.0.4:8002 (registry mysql db1:3306/dbgpt)",
         cluster(controller(known(), known(port=8002, registered_at=ago(1))), controller(known(), url=OTHER)),
     ),
-    "separate-registries": Case(
-        cluster(controller(), controller(url=OTHER, status=status(kind="embedded"))),
-        ERROR,
-        f"the controllers: do not share one registry ({URL}: mysql db1:3306/dbgpt, {OTHER}: embedded",
-        cluster(controller(status=status(kind="embedded"))),
-    ),
-    "different-registries": Case(
-        cluster(controller(), controller(url=OTHER, status=status(place="db2:3306/dbgpt"))),
-        WARNING,
-        f"({URL}: mysql db1:3306/dbgpt, {OTHER}: mysql db2:3306/dbgpt)",
-        cluster(controller(), controller(url=OTHER)),
-    ),
     "settings-differ": Case(
         cluster(controller(status=DIFFERENT), controller(url=OTHER, status=DIFFERENT)),
         WARNING,
@@ -144,6 +132,18 @@ CASES = {
         ERROR,
         f"qwen@llm/10.0.0.4:8001: healthy at {URL} (timeout 60s), unhealthy at {OTHER} (timeout 2s)",
         cluster(controller(known(state=DEREGISTERED)), controller(known(state=UNHEALTHY), url=OTHER, status=None)),
+    ),
+    "separate-registries": Case(
+        cluster(controller(), controller(url=OTHER, status=status(kind="embedded"))),
+        ERROR,
+        f"the controllers: do not share one registry ({URL}: mysql db1:3306/dbgpt, {OTHER}: embedded",
+        cluster(controller(status=status(kind="embedded"))),
+    ),
+    "different-registries": Case(
+        cluster(controller(), controller(url=OTHER, status=status(place="db2:3306/dbgpt"))),
+        WARNING,
+        f"({URL}: mysql db1:3306/dbgpt, {OTHER}: mysql db2:3306/dbgpt)",
+        cluster(controller(), controller(url=OTHER)),
     ),
     "registry-not-ready": Case(
         cluster(controller(status=status(ready=False, reason="no route"))),
@@ -481,6 +481,7 @@ SCOPES = {
         "controller-unavailable",
         "not-allowed",
         "controller-failed",
+        "settings-differ",
         "separate-registries",
         "different-registries",
         "registry-not-ready",

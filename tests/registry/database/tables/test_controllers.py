@@ -149,7 +149,9 @@ async def test_differing_settings_are_in_health_and_once_in_the_log(
     for _ in range(5):
         await one.tick()
     reason = "heartbeat timeouts differ: 60s at http://one:8000, 180s at http://other:8000"
-    fix = "restart http://one:8000 with --heartbeat-timeout-secs 180, the value of http://other:8000, which started last"
+    fix = (
+        "restart http://one:8000 with --heartbeat-timeout-secs 180, the value of http://other:8000, which started last"
+    )
     assert (one.health().ready, one.health().reason) == (True, f"{reason}; {fix}")
     assert other.health() == one.health()
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,12 +21,15 @@ from dbgpt_ctl.errors import ConditionNotMet, NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from dbgpt_ctl.cli.manifest.plan import Step
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
 
 REASON = "apply"
+"""Of a drain to which the file gives no reason."""
+SHORTEST_DRAIN = timedelta(seconds=1)
 _RESULTS = {
     Action.CREATE: "created",
     Action.CHANGE: "changed",
@@ -70,9 +74,10 @@ def apply(
 ) -> int:
     """Make the registered instances match files.
 
-    A file contains `instances:`, a list of entries with model, host and port, and optionally weight, enabled,
-    prompt_template and check_healthy. An absent instance is registered, which counts as one heartbeat; enabled: false
-    drains. Apply never makes an unhealthy or deregistered instance healthy. A second run changes nothing.
+    A file contains `instances:`, a list of entries with model, host and port, and optionally weight, enabled, drain,
+    prompt_template and check_healthy. An absent instance is registered, which counts as one heartbeat. enabled: false
+    drains; so does drain: with a mapping of reason and until, each optional. Apply never makes an unhealthy or
+    deregistered instance healthy. A second run changes nothing.
     """
     from dbgpt_ctl.cli.manifest.declarations import read_files  # imports yaml
 
@@ -80,10 +85,11 @@ def apply(
     with session.client() as client:
         inventory = client.inventory()
         refuse_stale(session, inventory, "nothing was changed", allow_stale=allow_stale)
-        steps = make_plan(declarations, inventory.instances, prune=prune)
+        now = inventory.time or session.clock.now()
+        steps = make_plan(declarations, inventory.instances, prune=prune, now=now)
         for line in notes(steps):
             session.say(line)
-        applier = Applier(client, steps, session, can_drain=inventory.complete, dry_run=dry_run)
+        applier = Applier(client, steps, session, now, can_drain=inventory.complete, dry_run=dry_run)
         declared = [step.key for step in steps if step.action is not Action.PRUNE]
         pruned = [step.key for step in steps if step.action is Action.PRUNE]
         outcomes = attempt_all(declared, applier, output)
@@ -96,19 +102,30 @@ class Applier:
     """Carries out the step of an instance. A step that failed in the middle is completed by the next apply."""
 
     def __init__(
-        self, client: ControllerClient, steps: Sequence[Step], session: Session, *, can_drain: bool, dry_run: bool
+        self,
+        client: ControllerClient,
+        steps: Sequence[Step],
+        session: Session,
+        now: datetime,
+        *,
+        can_drain: bool,
+        dry_run: bool,
     ) -> None:
+        """`now` is the registry's time."""
         self._client = client
         self._steps = {step.key: step for step in steps}
         self._session = session
+        self._ahead = now - session.clock.now()
         self._can_drain = can_drain
         self._dry_run = dry_run
 
     def __call__(self, key: InstanceKey) -> Outcome:
         """Raises CtlError."""
         step = self._steps[key]
-        if step.enables is not None and not self._can_drain:
-            raise NotSupported("this controller cannot drain: it is DB-GPT's own, or an older ctl; leave out enabled")
+        if (step.drain or step.undrains) and not self._can_drain:
+            raise NotSupported(
+                "this controller cannot drain: it is DB-GPT's own, or an older ctl; leave out enabled and drain"
+            )
         if not self._dry_run:
             self._carry_out(step)
         return self._result(step)
@@ -118,14 +135,24 @@ class Applier:
         if step.action is Action.PRUNE:
             self._client.deregister(step.key, remove=True)
             return
-        if step.action is Action.CHANGE and step.enables is False:
-            warn_of_memory(self._session, self._client.drain(step.key, reason=REASON))
+        if step.action is Action.CHANGE:
+            self._drain(step)
         if step.registers:
             self._client.register(Registration(step.key, **step.facts))
-        if step.action is Action.CREATE and step.enables is False:
-            warn_of_memory(self._session, self._client.drain(step.key, reason=REASON))
-        if step.enables is True:
+        if step.action is Action.CREATE:
+            self._drain(step)
+        if step.undrains:
             self._client.undrain(step.key)
+
+    def _drain(self, step: Step) -> None:
+        if step.drain is None:
+            return
+        is_new = any(diff.field == "enabled" for diff in step.differences)
+        reason = step.drain.reason or (REASON if is_new else None)
+        duration = None
+        if step.drain.until is not None:
+            duration = max(step.drain.until - self._session.clock.now() - self._ahead, SHORTEST_DRAIN)
+        warn_of_memory(self._session, self._client.drain(step.key, reason=reason, duration=duration))
 
     def _result(self, step: Step) -> Outcome:
         result = _RESULTS[step.action]
@@ -133,5 +160,5 @@ class Applier:
             result = f"would be {result}"
         facts: dict[str, Any] = {"changes": step.as_object()["changes"]}
         changes, reason = step.text(step.differences), step.blocked_reason
-        error = ConditionNotMet(f"{reason} ({step.text(step.blocked)})") if reason else None
+        error = ConditionNotMet(f"{step.text(step.blocked)}: {reason}") if reason else None
         return Outcome(step.key, result, error, f"{result}: {changes}" if changes else result, facts)

@@ -46,7 +46,8 @@ def diff(
     declarations = read_files(file_names or [], prune=prune)
     with session.client() as client:
         inventory = client.inventory()
-    steps = [step for step in make_plan(declarations, inventory.instances, prune=prune) if step.differs]
+    now = inventory.time or session.clock.now()
+    steps = [step for step in make_plan(declarations, inventory.instances, prune=prune, now=now) if step.differs]
     for line in notes(steps):
         session.say(line)
     for step in steps:

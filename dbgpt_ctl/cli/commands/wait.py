@@ -34,7 +34,7 @@ For = Annotated[
         "--for",
         metavar="CONDITION",
         help="Condition on healthy, unhealthy, drained or deregistered instances, as in 'healthy>=2'; 'absent': none "
-        "is registered.  [default: healthy>=1]",
+        "is listed.  [default: healthy>=1]",
     ),
 ]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="Longest wait, as in 10m.")]
@@ -65,8 +65,10 @@ def wait(
 ) -> None:
     """Wait for instances in a state, or for a healthy controller.
 
-    `healthy` means that it gets requests. An instance that counts as healthy only because the registry itself was away
-    is unknown: the condition has to hold whatever its state is. An outage does not end the wait.
+    `healthy` means that it gets requests. `absent` means that none is listed in any state: a deregistered one still is,
+    unless it was removed with `ctl models deregister --remove`. An instance that counts as healthy only because the
+    registry itself was away is unknown: the condition has to hold whatever its state is. An outage does not end the
+    wait.
     """
     if controller == (name is not None):
         raise UsageError("give either NAME or --controller")
@@ -149,10 +151,11 @@ def check_instances(
 ) -> Check:
     """Whether the instances of a model meet the condition. With `max_age`, older heartbeats do not count.
 
+    Raises NotSupported for a condition on deregistered instances where the controller shows them as unhealthy.
     Warns of an answer that is stale or held. Raises StaleList for a stale one, unless `allow_stale`.
     """
     condition = str(wanted) if max_age is None else f"{wanted} within {max_age.total_seconds():g}s"
-    answer = client.inventory(models.model_name)
+    answer = client.inventory(models.model_name, require_complete=wanted.is_about_deregistered)
     now = answer.time or session.clock.now()
     refuse_stale(session, answer, f"whether {models.label} is {condition} is not known", allow_stale=allow_stale)
     instances = [instance for instance in answer.instances if models.matches(instance.model_name)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,12 +21,13 @@ from dbgpt_ctl.domain.fields import (
     parse_operator_weight,
     parse_port,
     parse_prompt_template,
+    parse_reason,
 )
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import CtlError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dbgpt_ctl.cli.manifest.documents import Field
 
@@ -40,7 +42,11 @@ class Declaration:
 
     key: InstanceKey
     fields: dict[str, Any] = dataclass_field(default_factory=dict)
-    """Those of weight, enabled, prompt_template and check_healthy that the file gives, in this order."""
+    """Those of weight, enabled, prompt_template and check_healthy that the file gives.
+
+    `drain: null` is `enabled` True. Another drain is `enabled` False, with `drain_reason` and `drain_until` where the
+    file gives them.
+    """
 
 
 def read_files(files: Sequence[str], *, prune: bool) -> list[Declaration]:
@@ -139,25 +145,40 @@ class _Checker:
         return declarations
 
     def _entry(self, entry: Node, path: str) -> Declaration | None:
-        fields = self._fields(entry, path, tuple(_RULES))
+        values = self._values(entry, path, _RULES)
+        if values is None:
+            return None
+        identity = InstanceKey(values.pop("model"), values.pop("host"), values.pop("port"))
+        if _DRAIN not in values:
+            return Declaration(identity, values)
+        drain: dict[str, Any] | None = values.pop(_DRAIN)
+        enabled = drain is None
+        if values.setdefault("enabled", enabled) is not enabled:
+            contrary = "null" if enabled else "a drain"
+            self._note(entry.line, f"{path}.{_DRAIN}", f"{contrary} contradicts enabled: leave one of them out")
+        return Declaration(identity, values | {f"{_DRAIN}_{fact}": value for fact, value in (drain or {}).items()})
+
+    def _values(self, node: Node, path: str, rules: Mapping[str, _Rule]) -> dict[str, Any] | None:
+        """The values of a mapping, in the order of the rules; None where one of them is wrong or missing."""
+        fields = self._fields(node, path, tuple(rules))
         if fields is None:
             return None
         problems_before = len(self.problems)
         values: dict[str, Any] = {}
-        for key, rule in _RULES.items():
+        for key, rule in rules.items():
             if key in fields:
                 self._read(fields[key], path, rule, values)
             elif rule.required:
-                self._note(entry.line, path, f"{key} is missing")
-        if len(self.problems) > problems_before:
-            return None
-        identity = InstanceKey(values.pop("model"), values.pop("host"), values.pop("port"))
-        return Declaration(identity, values)
+                self._note(node.line, path, f"{key} is missing")
+        return None if len(self.problems) > problems_before else values
 
     def _read(self, field: Field, path: str, rule: _Rule, values: dict[str, Any]) -> None:
         node, path = field.node, f"{path}.{field.key}"
         if type(node.value) not in rule.types:
             self._note(node.line, path, f"{_quote_value(node)} is not {rule.wanted}")
+            return
+        if isinstance(node.value, tuple):
+            values[field.key] = self._values(node, path, _DRAIN_RULES)
             return
         try:
             values[field.key] = rule.parse(node.value)
@@ -199,6 +220,18 @@ def _host(text: str) -> str:
     return host
 
 
+def _until(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text.strip())
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{quoted(text)} is not a time such as 2026-01-31T12:00:00Z") from None
+    raise UsageError(f"{quoted(text)} has no time zone: end it with Z, or with an offset such as +02:00")
+
+
 class _Rule(NamedTuple):
     parse: Callable[[Any], Any]
     types: tuple[type, ...]
@@ -206,16 +239,21 @@ class _Rule(NamedTuple):
     required: bool = False
 
 
+_DRAIN = "drain"
+_DRAIN_RULES = {
+    "reason": _Rule(parse_reason, (str,), "a text"),
+    "until": _Rule(_until, (str, type(None)), "a time such as 2026-01-31T12:00:00Z, or null"),
+}
 _RULES = {
     "model": _Rule(_model, (str,), "a text, as in qwen@llm (a number in quotes is one)", required=True),
     "host": _Rule(_host, (str,), "a text (a number in quotes is one)", required=True),
     "port": _Rule(parse_port, (int,), "a whole number", required=True),
     "weight": _Rule(parse_operator_weight, (int, float), "a number"),
     "enabled": _Rule(bool, (bool,), "true or false"),
+    _DRAIN: _Rule(lambda null: null, (tuple, type(None)), "a mapping with reason and until, or null for not drained"),
     "prompt_template": _Rule(parse_prompt_template, (str, type(None)), "a text or null"),
     "check_healthy": _Rule(bool, (bool,), "true or false"),
 }
-"""In the order in which differences are printed."""
 
 
 def _quote_value(node: Node) -> str:

@@ -5,19 +5,23 @@
     notes           what a person should know before the steps are carried out
 
 Apply never makes a registered instance healthy: a register counts as a heartbeat and would send requests to a worker
-that may be dead. An absent instance is registered as the file declares it.
+that may be dead. So a declared instance that is deregistered differs, and apply cannot remove that difference. An
+absent instance is registered as the file declares it.
 """
 
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.cli.output.escaping import quoted
+from dbgpt_ctl.cli.output.instances import utc_text
 from dbgpt_ctl.cli.parsing.references import reference_of
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +33,14 @@ if TYPE_CHECKING:
 REGISTERED_FIELDS = ("weight", "prompt_template")
 """The fields that a register of a known instance updates (rule 5)."""
 DEFAULTS: dict[str, Any] = {"weight": 1.0, "enabled": True, "prompt_template": None, "check_healthy": True}
+DRAIN_FIELDS = ("enabled", "drain_reason", "drain_until")
+"""The fields that a drain or an undrain changes."""
+FIELDS = ("weight", *DRAIN_FIELDS, "prompt_template", "check_healthy")
+"""In the order in which differences are printed."""
+STATE, REGISTERED = "state", "registered"
+"""The declared state of an instance: that it is registered is all that a file says of it."""
+SAME_UNTIL = timedelta(minutes=1)
+"""A drain is asked for by its length, which the registry counts from when it hears of it: so its end is a bit later."""
 
 
 class Action(StrEnum):
@@ -50,6 +62,15 @@ class Difference(NamedTuple):
     old: Any
     new: Any
 
+    def as_object(self, *, possible: bool) -> dict[str, Any]:
+        """A change of `ctl diff -o json`. `possible` says whether apply can make it."""
+        old, new = (value.isoformat() if isinstance(value, datetime) else value for value in self[1:])
+        return {"field": self.field, "old": old, "new": new, "possible": possible}
+
+    def text(self, value: Any) -> str:
+        """One of the two values, for people."""
+        return str(value) if self.field == STATE else _value_text(value)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -66,6 +87,10 @@ class Step:
     """All values that a register sends; a field that the file leaves out keeps its registered value."""
     state: InstanceState | None = None
     """None for an absent instance."""
+    drain: DrainFacts | None = None
+    """The drain that apply sets, with its reason and end; None where apply sets none."""
+    is_drain_over: bool = False
+    """Whether the file declares a drain whose end has passed. It says nothing more about drains then."""
 
     @property
     def is_beating(self) -> bool:
@@ -78,9 +103,9 @@ class Step:
         return self.action is Action.CREATE or any(diff.field in REGISTERED_FIELDS for diff in self.differences)
 
     @property
-    def enables(self) -> bool | None:
-        """True for an undrain, False for a drain, None for neither."""
-        return next((diff.new for diff in self.differences if diff.field == "enabled"), None)
+    def undrains(self) -> bool:
+        """Whether apply ends a drain."""
+        return any(diff.field == "enabled" and diff.new for diff in self.differences)
 
     @property
     def differs(self) -> bool:
@@ -93,33 +118,36 @@ class Step:
         return f"{_SIGNS[self.action]} {reference_of(self.key)} {changes}".rstrip()
 
     def as_object(self) -> dict[str, Any]:
-        """An object of `ctl diff -o json`. `possible` says whether apply can make the change.
+        """An object of `ctl diff -o json`.
 
         `changes` is empty for an instance to prune, and contains what is not the default for one to create.
         """
-        changes = [{**diff._asdict(), "possible": True} for diff in self.differences]
-        changes += [{**diff._asdict(), "possible": False} for diff in self.blocked]
+        changes = [diff.as_object(possible=True) for diff in self.differences]
+        changes += [diff.as_object(possible=False) for diff in self.blocked]
         action = Action.CHANGE if self.differs and self.action is Action.KEEP else self.action
-        return {**self.key._asdict(), "action": action.value, "changes": changes}
+        reason = {"reason": self.blocked_reason} if self.blocked_reason else {}
+        return {**self.key._asdict(), "action": action.value, "changes": changes, **reason}
 
     def text(self, differences: Iterable[Difference]) -> str:
         """`weight 1 -> 2, enabled true -> false`, without the old values for an instance to create; empty for none."""
         created = self.action is Action.CREATE
         return ", ".join(
-            f"{diff.field} {'' if created else f'{_value_text(diff.old)} -> '}{_value_text(diff.new)}"
+            f"{diff.field} {'' if created else f'{diff.text(diff.old)} -> '}{diff.text(diff.new)}"
             for diff in differences
         )
 
 
-def make_plan(declarations: Iterable[Declaration], registered: Iterable[KnownInstance], *, prune: bool) -> list[Step]:
-    """A step for each declaration, in the order of the file.
+def make_plan(
+    declarations: Iterable[Declaration], registered: Iterable[KnownInstance], *, prune: bool, now: datetime
+) -> list[Step]:
+    """A step for each declaration, in the order of the file. `now` is the registry's time.
 
     With `prune`, then a step for each instance that is registered under a model of the file and not declared, in order
     of identity.
     """
     instances = {instance.key: instance for instance in registered}
     wanted = list(declarations)
-    steps = [_step(declaration, instances.get(declaration.key)) for declaration in wanted]
+    steps = [_step(declaration, instances.get(declaration.key), now) for declaration in wanted]
     if prune:
         keys = {declaration.key for declaration in wanted}
         models = {key.model_name for key in keys}
@@ -128,40 +156,88 @@ def make_plan(declarations: Iterable[Declaration], registered: Iterable[KnownIns
     return steps
 
 
-def _step(wanted: Declaration, instance: KnownInstance | None) -> Step:
+def _step(declared: Declaration, instance: KnownInstance | None, now: datetime) -> Step:
+    wanted, until = declared.fields, declared.fields.get("drain_until")
+    is_over = until is not None and until <= now
+    if is_over:
+        wanted = {name: value for name, value in wanted.items() if name not in DRAIN_FIELDS}
+    current = _current(instance)
+    facts = {name: wanted.get(name, current[name]) for name in DEFAULTS}
+    differences = tuple(
+        Difference(name, None if instance is None else current[name], wanted[name])
+        for name in FIELDS
+        if name in wanted and not _is_same(current[name], wanted[name])
+    )
+    blocked, reason = ((), None) if instance is None else _blocked(instance, differences, facts)
+    possible = tuple(diff for diff in differences if diff not in blocked)
+    changed = Action.CHANGE if possible else Action.KEEP
+    return Step(
+        key=declared.key,
+        action=Action.CREATE if instance is None else changed,
+        differences=possible,
+        blocked=blocked,
+        blocked_reason=reason,
+        facts=facts,
+        state=None if instance is None else instance.state,
+        drain=_drain(wanted, current, possible),
+        is_drain_over=is_over,
+    )
+
+
+def _current(instance: KnownInstance | None) -> dict[str, Any]:
+    """The registered values of FIELDS; of an absent instance those of a register without them."""
     if instance is None:
-        facts = DEFAULTS | wanted.fields
-        given = tuple(Difference(name, None, value) for name, value in facts.items() if value != DEFAULTS[name])
-        return Step(wanted.key, Action.CREATE, given, facts=facts)
-    current = {name: getattr(instance, name) for name in DEFAULTS}
-    differences = [
-        Difference(name, current[name], value)
-        for name, value in wanted.fields.items()
-        if not _is_same(current[name], value)
-    ]
+        return {**DEFAULTS, "drain_reason": None, "drain_until": None}
+    drain = instance.drain or DrainFacts()
+    facts = {name: getattr(instance, name) for name in DEFAULTS}
+    return {**facts, "drain_reason": drain.reason, "drain_until": drain.until}
+
+
+def _blocked(
+    instance: KnownInstance, differences: Iterable[Difference], facts: Mapping[str, Any]
+) -> tuple[tuple[Difference, ...], str | None]:
+    """The differences that apply cannot remove, and why, with what to do instead."""
     blocked = [diff for diff in differences if diff.field == "check_healthy"]
     reasons = ["check_healthy of a registered instance cannot be changed: remove it and apply again"] if blocked else []
     registered = [diff for diff in differences if diff.field in REGISTERED_FIELDS]
-    if instance.state is not InstanceState.HEALTHY and registered:
+    if instance.state is InstanceState.DEREGISTERED:
+        blocked = [Difference(STATE, instance.state.value, REGISTERED), *blocked, *registered]
+        reasons.append(
+            "apply does not revive a deregistered instance, because a register counts as a heartbeat and would send it "
+            f"requests; when its worker runs: {_register_command(instance.key, facts)}"
+        )
+    elif instance.state is not InstanceState.HEALTHY and registered:
         blocked += registered
         reasons.append(
             f"{' and '.join(diff.field for diff in registered)} not changed while it is {instance.state}: "
             "a register would count as a heartbeat and send it requests; apply again when its worker beats"
         )
-    possible = tuple(diff for diff in differences if diff not in blocked)
-    return Step(
-        key=wanted.key,
-        action=Action.CHANGE if possible else Action.KEEP,
-        differences=possible,
-        blocked=tuple(blocked),
-        blocked_reason="; ".join(reasons) or None,
-        facts=current | wanted.fields,
-        state=instance.state,
-    )
+    return tuple(blocked), "; ".join(reasons) or None
+
+
+def _register_command(key: InstanceKey, facts: Mapping[str, Any]) -> str:
+    """The command line that registers the instance with these facts: without them it would reset them."""
+    words = ["ctl", "models", "register", reference_of(key)]
+    if not _is_same(facts["weight"], DEFAULTS["weight"]):
+        words += ["--weight", str(facts["weight"])]
+    if facts["prompt_template"]:
+        words += ["--prompt-template", str(facts["prompt_template"])]
+    return shlex.join(words)
+
+
+def _drain(
+    wanted: Mapping[str, Any], current: Mapping[str, Any], differences: Iterable[Difference]
+) -> DrainFacts | None:
+    """The drain that apply sets. A drain replaces the end and not the reason, so the end is always sent."""
+    if not any(diff.field in DRAIN_FIELDS and diff.new is not True for diff in differences):
+        return None
+    return DrainFacts(reason=wanted.get("drain_reason"), until=wanted.get("drain_until", current["drain_until"]))
 
 
 def _is_same(old: Any, new: Any) -> bool:
     """DB-GPT's table keeps seven digits of a weight; a missing prompt template is null or empty."""
+    if isinstance(old, datetime) and isinstance(new, datetime):
+        return abs(old - new) <= SAME_UNTIL
     if isinstance(new, int | float) and not isinstance(new, bool):
         return isinstance(old, int | float) and math.isclose(old, new, rel_tol=1e-6)
     return (old or None) == (new or None)
@@ -180,13 +256,12 @@ def notes(steps: Sequence[Step]) -> Iterator[str]:
         changed = {diff.field for step in undone for diff in step.differences}
         fields = " and ".join(name for name in REGISTERED_FIELDS if name in changed)
         yield f"warning: {_names(undone)}: alive; its worker resets {fields} when it registers again"
-    for state, advice in (
-        (InstanceState.DEREGISTERED, "its worker or ctl models register brings it back"),
-        (InstanceState.UNHEALTHY, "apply leaves it so until its worker beats"),
-    ):
-        kept = [step for step in steps if step.state is state and step.action is not Action.PRUNE]
-        if kept:
-            yield f"{_names(kept)}: {state}; {advice}"
+    kept = [step for step in steps if step.state is InstanceState.UNHEALTHY and step.action is not Action.PRUNE]
+    if kept:
+        yield f"{_names(kept)}: unhealthy; apply leaves it so until its worker beats"
+    over = [step for step in steps if step.is_drain_over]
+    if over:
+        yield f"{_names(over)}: the end of its drain in the file has passed; its drain is not compared"
     alive = [step for step in steps if step.action is Action.PRUNE and step.is_beating]
     if alive:
         yield f"warning: {_names(alive)}: not in the file and alive; its worker registers it again at its next start"
@@ -202,6 +277,8 @@ def _value_text(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, datetime):
+        return utc_text(value)
     if isinstance(value, str):
         return quoted(value)
     short = f"{value:g}"

@@ -91,7 +91,9 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`healthy>=2`. A state alone means at least one instance; `absent` means no instance in any state."""
+    """`healthy>=2`. A state alone means at least one instance; `absent` means no instance in any
+    state, not even a deregistered one.
+    """
 
     state: str
     sign: str
@@ -107,6 +109,11 @@ class Condition:
             return cls(match[1], match[2] or ">=", int(match[3] or 1))
         states = ", ".join(STATES)
         raise UsageError(f"{option} {quoted(text)} is not a condition such as 'healthy>=2' (of {states}) or absent")
+
+    @property
+    def is_about_deregistered(self) -> bool:
+        """Whether it needs a controller that reports deregistered instances: DB-GPT's shows them as unhealthy."""
+        return self.state == InstanceState.DEREGISTERED
 
     def is_met_by(self, tally: Tally) -> bool:
         """Whether it holds, whatever the state of each unknown instance is."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dbgpt_ctl.cli.output.instances import utc_text
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey
 from tests.cli.schemas import validated
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 FIRST, SECOND = "qwen@llm/10.0.0.4:8001", "qwen@llm/10.0.0.5:8001"
 KEY = InstanceKey("qwen@llm", "10.0.0.4", 8001)
 BEAT = "a register counts as one heartbeat; unhealthy after the heartbeat timeout if no worker beats"
+DEREGISTERED = (
+    "apply does not revive a deregistered instance, because a register counts as a heartbeat and would send it "
+    "requests; when its worker runs"
+)
 UNDONE = "alive; its worker resets weight when it registers again"
 
 
@@ -114,20 +120,53 @@ def test_check_healthy_cannot_be_changed_but_the_rest_is(run: Run, controller: s
     done = run("apply", "-f", file(one(check_healthy=False, enabled=False)), "-q", expect=5)
     assert done.out == f"{FIRST} changed: enabled true -> false\n"
     assert done.err == (
-        f"ctl: {FIRST}: check_healthy of a registered instance cannot be changed: remove it and apply again "
-        "(check_healthy true -> false)\n"
+        f"ctl: {FIRST}: check_healthy true -> false: "
+        "check_healthy of a registered instance cannot be changed: remove it and apply again\n"
     )
 
 
 def test_a_deregistered_one_is_not_revived(run: Run, controller: str) -> None:
     run("models", "register", FIRST)
     run("models", "deregister", FIRST)
-    done = run("apply", "-f", file(one()))
+    done = run("apply", "-f", file(one()), expect=5)
     assert done.out == f"{FIRST} unchanged\n"
-    assert done.err == f"ctl: {FIRST}: deregistered; its worker or ctl models register brings it back\n"
-    done = run("apply", "-f", file(one(weight=2)), expect=5)
-    assert "not changed while it is deregistered" in done.err
+    fix = f"ctl models register {FIRST}"
+    assert done.err == f"ctl: {FIRST}: state deregistered -> registered: {DEREGISTERED}: {fix}\n"
+    told = run("apply", "-f", file(one(weight=2)), "-o", "json", expect=5)
+    (each,) = validated("apply", json.loads(told.out))
+    assert (each["result"], each["error"], [change["field"] for change in each["changes"]]) == (
+        "unchanged",
+        "condition_not_met",
+        ["state", "weight"],
+    )
     assert (stored(run)[4]["weight"], stored(run)[4]["healthy"]) == (1.0, False)
+    run(*told.err.strip().rpartition(": ctl ")[2].split())
+    assert run("apply", "-f", file(one(weight=2))).out == f"{FIRST} unchanged\n"
+
+
+def test_a_drain_with_reason_and_end_is_applied_once(run: Run, controller: str) -> None:
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)
+    drain = {"reason": "new drivers", "until": until.isoformat()}
+    name = file(one(drain=drain), one(host="10.0.0.5", drain={"reason": "disk"}))
+    run("models", "register", FIRST)
+    done = run("apply", "-f", name)
+    assert done.lines == [
+        f"{FIRST} changed: enabled true -> false, drain_reason none -> 'new drivers', drain_until none -> "
+        + utc_text(until),
+        f"{SECOND} created: enabled false, drain_reason 'disk'",
+    ]
+    assert run("apply", "-f", name).lines == [f"{FIRST} unchanged", f"{SECOND} unchanged"]
+    with ControllerClient(controller) as client:
+        found = client.get(KEY).drain
+        assert found is not None
+        assert found.reason == "new drivers"
+        assert found.until is not None
+        assert abs(found.until - until) < timedelta(minutes=1)
+    (told,) = validated("apply", json.loads(run("apply", "-f", file(one(drain={"until": None})), "-o", "json").out))
+    assert [(each["field"], each["new"]) for each in told["changes"]] == [("drain_until", None)]
+    with ControllerClient(controller) as client:
+        assert client.get(KEY).drain == found._replace(until=None)
+    assert run("apply", "-f", file(one(drain=None))).out == f"{FIRST} changed: enabled false -> true\n"
 
 
 def test_a_dry_run_tells_the_same_and_changes_nothing(run: Run, controller: str) -> None:
@@ -279,7 +318,7 @@ def test_dbgpts_own_controller_takes_creation_and_weight(
     run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = Dbgpts(listed("qwen@llm"))
-    rest = iter([answers(""), (200, b"true"), (200, b"true")])
+    rest = iter([answers(""), answers(""), (200, b"true"), (200, b"true")])
     monkeypatch.setattr(fake, "answer", lambda path: answers(path) if "/v1/" in path else next(rest))
     done = run("apply", "-q", "-f", file(one(weight=2, enabled=True), one(host="10.0.0.5")))
     assert done.lines == [f"{FIRST} changed: weight 1 -> 2", f"{SECOND} created"]

@@ -41,6 +41,25 @@ def test_diff_is_0_when_all_is_as_declared(run: Run, controller: str) -> None:
     }
 
 
+def test_a_deregistered_instance_always_differs(run: Run, controller: str) -> None:
+    run("models", "register", FIRST)
+    run("models", "deregister", FIRST)
+    done = run("diff", "-f", file(one()), expect=5)
+    assert done.out == f"~ {FIRST} state deregistered -> registered\n"
+    assert done.err.endswith(f"; when its worker runs: ctl models register {FIRST}\n")
+
+
+def test_a_drained_instance_differs_only_if_the_file_states_it(run: Run, controller: str) -> None:
+    run("models", "register", FIRST)
+    run("models", "drain", FIRST, "--reason", "disk")
+    run("diff", "-f", file(one()))
+    run("diff", "-f", file(one(enabled=False)))
+    run("diff", "-f", file(one(drain={"reason": "disk"})))
+    assert run("diff", "-f", file(one(drain=None)), expect=5).out == f"~ {FIRST} enabled false -> true\n"
+    done = run("diff", "-f", file(one(drain={"reason": "memory"})), expect=5)
+    assert done.out == f"~ {FIRST} drain_reason 'disk' -> 'memory'\n"
+
+
 def test_diff_is_5_and_shows_what_differs(run: Run, controller: str) -> None:
     run("models", "register", FIRST, "qwen/10.0.0.6:8001")
     name = file(one(enabled=False, check_healthy=False), one(host="10.0.0.5", weight=2))

@@ -145,3 +145,23 @@ def test_json_of_wait_assert_and_health_keeps_to_its_schema(run: Run, controller
     validated("assert", json.loads(run("assert", "qwen", "--min-healthy", "2", "-o", "json", expect=5).out))
     both = run("health", "-o", "json", "-a", f"{controller},http://127.0.0.1:1")
     validated("health", json.loads(both.out))
+
+
+def test_deregistered_is_a_state_of_its_own_and_not_absent(run: Run, controller: str) -> None:
+    """Nor unhealthy, for which somebody would be called."""
+    run("models", "register", REF, "qwen/10.0.0.5:8001")
+    run("models", "deregister", REF)
+    assert run("wait", "qwen", "--for", "deregistered>=1").out == "qwen: 1 healthy, 1 deregistered\n"
+    assert run("wait", "qwen", "--for", "unhealthy=0").out == "qwen: 1 healthy, 1 deregistered\n"
+    assert run("assert", "qwen", "--min-healthy", "2", expect=5).out == "qwen: 1 healthy, 1 deregistered\n"
+    run("models", "deregister", "qwen/10.0.0.5:8001", "--remove")
+    done = run("wait", "qwen", "--for", "absent", "--timeout", "1ms", expect=5)
+    assert done.err == "ctl: qwen is not absent after 0.001s: 1 deregistered\n"
+    run("models", "deregister", REF, "--remove")
+    assert run("wait", "qwen", "--for", "absent").out == "qwen: none\n"
+
+
+def test_dbgpts_own_controller_does_not_report_deregistered_ones(run: Run, fake: FakeController) -> None:
+    fake.body = SOME
+    assert "/api/v1/instances" in run("wait", "qwen", "--for", "deregistered", "--timeout", "1ms", expect=6).err
+    assert run("wait", "qwen", "--for", "healthy").out.startswith("qwen: ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -70,7 +71,10 @@ def test_all_mistakes_are_reported_at_once_with_their_places() -> None:
         "f:2: instances[0].port: port 0 is not a whole number from 1 to 65535",
         "f:4: instances[1]: unknown key 'hosst'; did you mean host?",
         "f:3: instances[1]: host is missing",
-        "f:6: instances[2]: 7 is not a mapping with model, host, port, weight, enabled, prompt_template, check_healthy",
+        (
+            "f:6: instances[2]: 7 is not a mapping with model, host, port, weight, enabled, drain, prompt_template, "
+            "check_healthy"
+        ),
     ]
 
 
@@ -171,3 +175,40 @@ def test_too_large() -> None:
 def test_not_utf_8() -> None:
     with pytest.raises(UsageError, match="byte 3 is wrong"):
         read_declarations((b"a:\xff", "f"))
+
+
+@pytest.mark.parametrize(
+    ("drain", "fields"),
+    [
+        (None, {"enabled": True}),
+        ({}, {"enabled": False}),
+        ({"reason": " disk "}, {"enabled": False, "drain_reason": "disk"}),
+        ({"until": None}, {"enabled": False, "drain_until": None}),
+        (
+            {"until": "2026-01-31T14:00:00+02:00"},
+            {"enabled": False, "drain_until": datetime(2026, 1, 31, 12, tzinfo=UTC)},
+        ),
+    ],
+)
+def test_a_drain(drain: object, fields: dict[str, object]) -> None:
+    for others in ({}, {"enabled": fields["enabled"]}):
+        declarations, found = read_declarations((entry(drain=drain, **others).encode(), "f"))
+        assert ([each.fields for each in declarations], found) == ([fields], [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"drain": True}, "true is not a mapping with reason and until, or null for not drained"),
+        ({"drain": None, "enabled": False}, "drain: null contradicts enabled: leave one of them out"),
+        ({"drain": {}, "enabled": True}, "drain: a drain contradicts enabled: leave one of them out"),
+        ({"drain": {"reason": None}}, "drain.reason: null is not a text"),
+        ({"drain": {"until": "tomorrow"}}, "drain.until: 'tomorrow' is not a time such as 2026-01-31T12:00:00Z"),
+        ({"drain": {"until": "2026-01-31T12:00:00"}}, "drain.until: '2026-01-31T12:00:00' has no time zone"),
+        ({"drain": {"until": "9999-12-31T23:59:59-12:00"}}, "is not a time"),
+        ({"drain": {"for": "2h"}}, "drain: unknown key 'for'; known keys are reason, until"),
+    ],
+)
+def test_a_wrong_drain(fields: dict[str, object], problem: str) -> None:
+    (found,) = problems(entry(**fields))
+    assert problem in found

@@ -30,6 +30,10 @@ class InstanceState(StrEnum):
     DEREGISTERED = "deregistered"
 
 
+HEALTHY = InstanceState.HEALTHY
+"""For where every instance of a list passes: Python 3.11 makes a call to look a member up in its enumeration."""
+
+
 class InstanceKey(NamedTuple):
     """The identity, compared exactly, without folding of case or accents (rule 1). Every list has its sort order."""
 
@@ -171,9 +175,9 @@ class ListedInstance(NamedTuple):
     @property
     def beats(self) -> bool:
         """`healthy` on the wire: the heartbeat is fresh and it is not deregistered, drained or not (rule 2)."""
-        return self.state is InstanceState.HEALTHY
+        return self.state is HEALTHY
 
     @property
     def routable(self) -> bool:
         """Whether it gets requests: healthy and not drained (rule 3)."""
-        return self.state is InstanceState.HEALTHY and self.drain is None
+        return self.state is HEALTHY and self.drain is None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRED, OPERATOR, WORKER, Actor, Cause, Change
-from dbgpt_ctl.domain.instance import InstanceState, ListedInstance, ModelInstance
+from dbgpt_ctl.domain.instance import HEALTHY, InstanceState, ListedInstance, ModelInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,23 +121,22 @@ def state_of(instance: ModelInstance, now: datetime, timeout: timedelta, hold: H
         heartbeat = instance.last_heartbeat
         if (now if hold is None else hold.time_for(heartbeat, now)) - heartbeat > timeout:
             return InstanceState.UNHEALTHY
-    return InstanceState.HEALTHY
+    return HEALTHY
 
 
 def listed(instance: ModelInstance, now: datetime, timeout: timedelta, hold: Hold | None = None) -> ListedInstance:
     """The instance with its state and its drain at `now`."""
     state = state_of(instance, now, timeout, hold)
-    held = hold is not None and state is InstanceState.HEALTHY and state_of(instance, now, timeout) is not state
-    return ListedInstance(instance, state, instance.drain_at(now), held)
+    drain = instance.drain and instance.drain_at(now)
+    if hold is None:
+        return ListedInstance(instance, state, drain)
+    held = state is HEALTHY and state_of(instance, now, timeout) is not state
+    return ListedInstance(instance, state, drain, held)
 
 
 def may_expire(instance: ModelInstance) -> bool:
     """Whether silence alone can change its announced state."""
-    return (
-        instance.check_healthy
-        and instance.announced_state is InstanceState.HEALTHY
-        and instance.deregistered_at is None
-    )
+    return instance.check_healthy and instance.announced_state is HEALTHY and instance.deregistered_at is None
 
 
 def is_long_gone(instance: ModelInstance, before: datetime, now: datetime) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl.domain.instance import HEALTHY
 from dbgpt_ctl.domain.lifecycle import listed, tombstone_since
 from dbgpt_ctl.registry.contract import Listing
 
@@ -70,16 +71,17 @@ class _Model:
     def _list(self, now: datetime, timeout: timedelta, hold: Hold | None, *, healthy_only: bool) -> CachedListing:
         stored = [self.instances[key] for key in self._order]
         entries = [listed(instance, now, timeout, hold) for instance in stored if not instance.removed]
-        expiries = [
-            entry.instance.last_heartbeat + timeout for entry in entries if entry.beats and entry.instance.check_healthy
-        ]
-        to_come = [expiry for expiry in expiries if expiry >= now]
-        held = hold is not None and any(entry.held for entry in entries)
-        to_come += [entry.drain.until - _JUST_BEFORE for entry in entries if entry.drain and entry.drain.until]
+        ends = []
+        for instance, state, drain, held in entries:
+            if state is HEALTHY and instance.check_healthy and not held:
+                ends.append(instance.last_heartbeat + timeout)
+            if drain is not None and drain.until is not None:
+                ends.append(drain.until - _JUST_BEFORE)
+        is_held = hold is not None and any(entry.held for entry in entries)
         if healthy_only:
-            entries = [entry for entry in entries if entry.routable]
-        listing = Listing(tuple(entries), held_until=hold.until if hold and held else None)
-        return CachedListing(listing, now, min(to_come, default=None), hold)
+            entries = [entry for entry in entries if entry.state is HEALTHY and entry.drain is None]
+        listing = Listing(tuple(entries), held_until=hold.until if hold and is_held else None)
+        return CachedListing(listing, now, min(ends, default=None), hold)
 
 
 class ModelIndex:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.events import HOUSEKEEPING, OPERATOR, WORKER, Cause
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.instance import HEALTHY
 from dbgpt_ctl.domain.lifecycle import (
     Deregister,
     Drain,
@@ -312,7 +312,7 @@ class RegistryState:
         gone = (
             instance
             for instance in self.index.instances()
-            if is_long_gone(instance, before, now) and evaluation.state_of(instance) is not InstanceState.HEALTHY
+            if is_long_gone(instance, before, now) and evaluation.state_of(instance) is not HEALTHY
         )
         return sorted(gone, key=lambda instance: instance.key)
 
@@ -379,9 +379,7 @@ class RegistryState:
     def _is_plain(self, stored: ModelInstance, now: datetime) -> bool:
         """Whether a heartbeat changes nothing but its own time. Most heartbeats are plain."""
         heartbeat = stored.last_heartbeat
-        return (
-            stored.announced_state is InstanceState.HEALTHY and heartbeat <= now and (now - heartbeat) <= self._timeout
-        )
+        return stored.announced_state is HEALTHY and heartbeat <= now and (now - heartbeat) <= self._timeout
 
     def _evaluation(self, now: datetime) -> Evaluation:
         return Evaluation(now, self.pulse, self._timeout)

@@ -890,7 +890,7 @@ def _still_beats(instance: ObservedInstance) -> bool:
 
 def _successor(old: ObservedInstance, instances: Sequence[ObservedInstance]) -> ObservedInstance | None:
     last = old.last_heartbeat
-    if old.beats or last is None:
+    if old.beats or last is None or old.drain is not None:
         return None
     for new in instances:
         elsewhere = new.beats and new.key.port == old.key.port and new.key.host != old.key.host

@@ -198,7 +198,12 @@ CASES = {
         of(known(state=UNHEALTHY, last_heartbeat=ago(300)), known(host="10.0.0.9", registered_at=ago(240))),
         INFO,
         "silent since 5m ago; qwen@llm/10.0.0.9:8001 registered 4m ago",
-        of(known(state=UNHEALTHY, last_heartbeat=ago(300)), known(host="10.0.0.9")),
+        of(
+            known(state=UNHEALTHY, last_heartbeat=ago(300)),
+            drained(state=UNHEALTHY, port=2, last_heartbeat=ago(300)),
+            known(host="10.0.0.9"),
+            known(host="10.0.0.9", port=2, registered_at=ago(240)),
+        ),
     ),
     "drained": Case(
         of(drained(since=300, by="10.0.0.1", reason="gpu swap")),

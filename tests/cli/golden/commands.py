@@ -5,8 +5,8 @@ from __future__ import annotations
 NOBODY = "http://127.0.0.1:1"
 LISTS = ("table", "wide", "json", "yaml", "csv", "name")
 RESULTS = ("text", "json", "yaml", "name")
-FIRST, SILENT, LEFT, DRAINED = (
-    f"qwen2.5@llm/{host}:8001" for host in ("10.0.0.4", "10.0.0.5", "10.0.0.6", "[fd00::5]")
+FIRST, SILENT, LEFT, STOPPED, DRAINED = (
+    f"qwen2.5@llm/{host}:8001" for host in ("10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.7", "[fd00::5]")
 )
 CHINESE = "深度求索@llm/worker-7:8001"
 NEW, ABSENT = "new/10.0.0.9:8001", "qwen2.5@llm/10.0.0.99:8001"
@@ -28,10 +28,11 @@ READS = {
         *each("models list --no-headers", "table", "csv"),
         *plain("models list -v", "models list --quiet --healthy-only", "models list 深度求索", "models list qwen"),
         *plain("models list --state unhealthy,deregistered", "models list --type reranker"),
+        *each("models list --state drained", "table", "csv"),
         *each("models list --type reranker", "json", "yaml", "csv", "name"),
     ],
     "models-get": [
-        *(["models", "get", reference] for reference in (FIRST, SILENT, LEFT, DRAINED, CHINESE, HOSTILE)),
+        *(["models", "get", reference] for reference in (FIRST, SILENT, LEFT, STOPPED, DRAINED, CHINESE, HOSTILE)),
         *plain("models get bge@text2vec/10.0.0.4:8002"),
         *each(f"models get {LEFT} {DRAINED}", "text", "name"),
         *each(f"models get {DRAINED}", "json", "yaml"),
@@ -78,6 +79,8 @@ CHANGES = {
     "models-heartbeat": [*each(f"models heartbeat {FIRST} {LEFT} {NEW}", *RESULTS)],
     "models-drain": [
         *each(f"models drain {FIRST} {ABSENT}", *RESULTS),
+        *each(f"models drain {FIRST} {STOPPED} --for 2h", "text", "json"),
+        *plain(f"models drain {FIRST} {STOPPED} {DRAINED}", f"models drain {FIRST} --for 500ms"),
         ["models", "drain", CHINESE, "--reason", "GPU 3: [red]", "--wait"],
         *plain("models drain --host 10.0.0.4", "models drain WorkerManager@service/10.0.0.4:8005"),
     ],

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 TIMEOUT = timedelta(seconds=60)
 NOW = START + timedelta(hours=26, seconds=215.5)
 """What all clocks show."""
-FIRST, SILENT, LEFT, DRAINED = (
-    InstanceKey("qwen2.5@llm", host, 8001) for host in ("10.0.0.4", "10.0.0.5", "10.0.0.6", "[fd00::5]")
+FIRST, SILENT, LEFT, STOPPED, DRAINED = (
+    InstanceKey("qwen2.5@llm", host, 8001) for host in ("10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.7", "[fd00::5]")
 )
 CHINESE = InstanceKey("深度求索@llm", "worker-7", 8001)
 UNCHECKED = InstanceKey("bge@text2vec", "10.0.0.4", 8002)
@@ -56,7 +56,10 @@ class StillRegistry(EmbeddedModelRegistry):
 
 
 async def fill(registry: EmbeddedModelRegistry, clock: ManualClock) -> None:
-    """One drained for long; then some minutes in the life of it and seven more."""
+    """One drained for long; then some minutes in the life of it and eight more.
+
+    One is drained for a time and stopped. The drain of another one is over.
+    """
     worker, operator = WORKER._replace(address="10.0.0.4"), OPERATOR._replace(address="10.0.0.1")
     lively = [FIRST, DRAINED, CHINESE, SERVICE, HOSTILE]
 
@@ -74,7 +77,9 @@ async def fill(registry: EmbeddedModelRegistry, clock: ManualClock) -> None:
     await registry.register(Registration(FIRST, weight=2.0, prompt_template="chat"), actor=worker)
     await registry.register(Registration(UNCHECKED, check_healthy=False), actor=worker)
     await registry.register(Registration(HOSTILE, prompt_template="=1+1\x1b]0;title\x07"), actor=worker)
-    await beat(DRAINED, CHINESE, SERVICE, SILENT, LEFT)
+    await beat(DRAINED, CHINESE, SERVICE, SILENT, LEFT, STOPPED)
+    await registry.drain(STOPPED, reason="new kernel", duration=timedelta(hours=3), actor=operator)
+    await registry.drain(CHINESE, duration=timedelta(seconds=30), actor=operator)
     for others in ([LEFT], [SILENT, LEFT], [LEFT], []):
         await turn(50)
         await beat(*lively, *others)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pexpect
 import pytest
 
+from dbgpt_ctl.cli.watch.screen import packed
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.cli.clusters import Cluster, cluster, stock_controller
 from tests.support.fake_controller import listed
@@ -148,3 +149,20 @@ def test_an_outage_stands_on_the_screen() -> None:
         fake.status = 200
         while any("no answer" in line for line in frame(child)):
             pass
+
+
+def test_the_header_counts_a_drain_beside_the_state_and_cuts_no_url(there: Cluster) -> None:
+    there.register("qwen@llm", port=2)
+    there.client.drain(KEY)
+    with terminal("-a", there.url, "--state", "drained,healthy", columns=80) as child:
+        first, second, *_ = frame_with(child, "2 healthy; 1 drained")
+    assert first.endswith(f"  2 healthy; 1 drained  at {there.url}")
+    assert second == "only instances that are drained or healthy"
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [(7, ["a  bb", "cccc"]), (11, ["a  bb  cccc"]), (3, ["a", "bb", "cccc"]), (1, ["a", "bb", "cccc"])],
+)
+def test_parts_are_packed_whole(columns: int, lines: list[str]) -> None:
+    assert packed(["a", "bb", "", "cccc"], columns) == lines

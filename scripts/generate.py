@@ -64,7 +64,7 @@ def exit_codes_table() -> str:
     rows = [
         (0, "Done", "The command did its work; an empty list is a success too."),
         (1, "Failed", "Anything unexpected."),
-        (130, "Interrupted", "Ctrl-C."),
+        (130, "Interrupted", "Ctrl-C. The command ends by SIGINT, so a shell script that runs it ends too."),
         (PipeClosed.exit_code, "Pipe closed", "The reader of the output has ended, as with `head`."),
         *((error.exit_code, error.title, meaning(error)) for error in _errors(CtlError) if error not in _BASES),
     ]

@@ -8,7 +8,7 @@ import typer
 
 from dbgpt_ctl.cli.framework.lazy import application
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 
 def _show_version(ctx: typer.Context, given: bool) -> None:  # noqa: FBT001 - Typer calls it
@@ -90,8 +90,3 @@ app = application(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def main() -> None:
-    """The console script. Exits."""
-    app()

@@ -25,6 +25,6 @@ def add_version_2() -> None:
 
 if __name__ == "__main__":
     add_version_2()
-    from dbgpt_ctl.cli import main
+    from dbgpt_ctl.__main__ import main
 
     main()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
 
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, output_option, takes_settings
+from dbgpt_ctl.cli.output.signals import end_by
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, print_table, say
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.schema import ControllerSettings
@@ -65,7 +67,10 @@ def serve(
         say(f"{settings.host} is loopback only: other hosts need --host")
     from dbgpt_ctl.controller.bootstrap import run  # imports FastAPI and uvicorn
 
-    run(settings)
+    try:
+        run(settings)
+    except KeyboardInterrupt:
+        end_by(signal.SIGINT)
 
 
 def _print_config(settings: ControllerSettings, output: OutputFormat) -> None:

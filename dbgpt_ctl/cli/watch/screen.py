@@ -1,13 +1,15 @@
 """`ctl models list --watch` on a terminal: a table that is drawn again and again in place.
 
 It changes nothing of the terminal that would have to be restored: no alternate screen, no hidden cursor, echo as it
-was. Whatever ends the command, even `kill -9`, leaves a terminal that works, with the last table on it.
+was. Whatever ends the command, even `kill -9`, leaves a terminal that works, with the last table on it. A signal that
+can be handled also leaves the cursor on a new line below the table.
 """
 
 from __future__ import annotations
 
 import shutil
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dbgpt_ctl.cli.diagnosis.caveats import caveat_lines
 from dbgpt_ctl.cli.output.escaping import defused
 from dbgpt_ctl.cli.output.instances import counted_text, duration_text, instance_table
+from dbgpt_ctl.cli.output.signals import completes_terminal
 from dbgpt_ctl.cli.output.stdout import print_raw, wants_colour
 from dbgpt_ctl.cli.output.table import GAP, cell_width, fitted, plain
 from dbgpt_ctl.cli.watch.follow import Follower, Outage
@@ -60,10 +63,8 @@ def watch_on_screen(
         _refresh(client, view)
         threading.Thread(target=_signal_changes, args=(session, wanted, signals), daemon=True).start()
         print_raw("\n" * (shutil.get_terminal_size().lines - 1))  # keeps the earlier content of the screen, above
-        try:
+        with completes_terminal(sys.stdout.fileno(), b"\n"):
             _loop(client, view, signals, interval)
-        finally:
-            print_raw("\n")
 
 
 def _loop(client: ControllerClient, view: View, signals: SimpleQueue[Signal], interval: float) -> None:

@@ -183,7 +183,7 @@ def test_check_of_a_database_that_is_away_is_3_and_no_secret_is_shown() -> None:
 def test_show_config_starts_nothing_and_loads_no_server() -> None:
     code = (
         "import sys; sys.argv = ['ctl', 'serve', '--show-config', '-o', 'json']\n"
-        "from dbgpt_ctl.cli import main\n"
+        "from dbgpt_ctl.__main__ import main\n"
         "try:\n    main()\n"
         f"except SystemExit as end:\n    print(end.code, [name for name in {SERVER_LIBRARIES} if name in sys.modules])"
     )

@@ -153,7 +153,7 @@ def test_wrong_settings_and_silence_say_nothing(env: dict[str, str]) -> None:
         assert (done.stdout.strip(), done.stderr) == ("words", "")
 
 
-LOADED = "import sys; from dbgpt_ctl.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+LOADED = "import sys; from dbgpt_ctl.__main__ import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def _watch(
     *,
     headers: bool,
 ) -> None:
-    """Ends with KeyboardInterrupt, PipeClosed, or an error that waiting does not help."""
+    """Ends with Ctrl-C, PipeClosed, or an error that waiting does not help."""
     if form in (OutputFormat.YAML, OutputFormat.CSV):
         raise UsageError(f"--watch goes with -o table, wide, json or name, not with {form}")
     if is_terminal() and form in (OutputFormat.TABLE, OutputFormat.WIDE):

@@ -1,0 +1,123 @@
+"""Ctrl-C in real shells on a real terminal: it ends the script that runs `ctl`, silently; and what is left on it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pexpect
+import pytest
+
+from tests.cli.clusters import Cluster, cluster
+from tests.support.mariadb import free_port
+from tests.support.process import CTL, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REF = "qwen@llm/127.0.0.1:8001"
+WATCH = (["models", "list", "--watch"], "qwen")
+FOLLOWING = [
+    WATCH,
+    (["models", "list", "--watch", "-o", "name"], REF),
+    (["models", "heartbeat", REF, "--every", "50ms"], "heartbeat accepted"),
+    (["events", "-f"], "qwen"),
+]
+LOOPS = ["while :; do {}; done", "while :; do {} | cat; done", "while :; do true | {}; done"]
+
+
+@pytest.fixture
+def there() -> Iterator[Cluster]:
+    with cluster() as found:
+        found.come_to_now()
+        found.register("qwen@llm")
+        yield found
+
+
+def in_bash(script: str, *args: str) -> pexpect.spawn[str]:
+    """A script on a terminal; "$@" in it is `ctl` with these arguments."""
+    env = environment({"TERM": "xterm-256color"})
+    return pexpect.spawn("bash", ["-c", script, "-", *CTL, *args], env=env, encoding="utf-8", timeout=60)
+
+
+def ends_by_ctrl_c(child: pexpect.spawn[str], ready: str) -> str:
+    """What the terminal shows after Ctrl-C, until the shell has died by SIGINT."""
+    try:
+        child.expect_exact(ready)
+        child.sendintr()
+        shown = str(child.read())
+        child.wait()
+    finally:
+        child.close(force=True)
+    assert child.signalstatus == signal.SIGINT, shown
+    return shown
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(
+    ("args", "ready"), FOLLOWING, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_ctrl_c_ends_the_loop_that_runs_it(there: Cluster, loop: str, args: list[str], ready: str) -> None:
+    shown = ends_by_ctrl_c(in_bash(loop.format('"$@"'), *args, "-a", there.url), ready)
+    assert "Traceback" not in shown
+    assert "ctl: " not in shown
+
+
+def test_ctrl_c_ends_the_script_that_runs_a_controller() -> None:
+    child = in_bash('"$@"; echo went on', "serve", "--port", str(free_port()))
+    shown = ends_by_ctrl_c(child, "listening on")
+    assert "stopped" in shown
+    assert "went on" not in shown
+    assert "Traceback" not in shown
+
+
+def test_ctrl_c_while_it_starts_is_silent() -> None:
+    """An import is interrupted, in which Python would print a traceback."""
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'dbgpt_ctl.cli': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt)\n"
+        "from dbgpt_ctl.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment({}), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_the_cursor_below_the_table(there: Cluster, number: signal.Signals) -> None:
+    args, ready = WATCH
+    env = environment({"TERM": "xterm-256color"})
+    child = pexpect.spawn(CTL[0], [*CTL[1:], *args, "-a", there.url], env=env, encoding="utf-8", timeout=60)
+    try:
+        child.expect_exact(ready)
+        child.expect_exact("\x1b[J")
+        child.kill(number)
+        shown = str(child.read())
+        child.wait()
+    finally:
+        child.close(force=True)
+    assert child.signalstatus == number
+    assert shown.endswith("\r\n")
+    assert not re.search(r"Traceback|\x1b\[\?", shown)
+
+
+def test_a_script_that_ignores_ctrl_c_is_not_ended(there: Cluster) -> None:
+    """What the shell ignores, `ctl` ignores too."""
+    args, ready = WATCH
+    child = in_bash("trap '' INT; \"$@\"", *args, "-a", there.url)
+    try:
+        child.expect_exact(ready)
+        child.sendintr()
+        for _ in range(2):
+            child.expect_exact("\x1b[J")
+        assert child.isalive()
+    finally:
+        child.close(force=True)

@@ -101,6 +101,7 @@ TIMES = {
     "--max-age": ["assert", "qwen"],
     "--older-than": ["models", "prune"],
     "--since": ["events"],
+    "--for": ["models", "drain", "qwen/h:1"],
 }
 OF_MORE_VERBS = [
     ["models", "list", "--watch", "--every", "5"],

@@ -23,12 +23,13 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from dbgpt_ctl.domain.controllers import ControllerRecord
+from dbgpt_ctl.domain.controllers import ControllerCondition, ControllerRecord
 from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
 from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import (
     Attempt,
+    ControllerLeaving,
     ControllerRefused,
     ErrorKind,
     FailureCause,
@@ -386,15 +387,24 @@ class ControllerHealth:
 
     controller: str
     """Its URL, without secrets."""
-    ok: bool
+    condition: ControllerCondition
     status: int | None
     """The HTTP status; None without an answer."""
     detail: str
-    """One line: `ok`, or the reason."""
+    """One line: `ok`, or the reason of any other condition."""
     latency: float | None
     """Seconds; None without an answer."""
     cause: FailureCause | None = None
     """Why no controller answers; None where one does, or where the cause is not known."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it serves: DB-GPT's clients use it."""
+        return self.condition in {ControllerCondition.HEALTHY, ControllerCondition.DEGRADED}
+
+    def __str__(self) -> str:
+        """`ok`, or another condition with its reason."""
+        return self.detail if self.condition is ControllerCondition.HEALTHY else f"{self.condition}: {self.detail}"
 
 
 def accept(outcome: Response | NoResponse, address: Address) -> Response:
@@ -474,17 +484,22 @@ def read_list(outcome: Response | NoResponse, address: Address) -> Inventory:
 
 
 def read_health(outcome: Response | NoResponse, address: Address, *, latency: float) -> ControllerHealth:
-    """Healthy is a status of exactly 200 with a JSON object that has a `status`; another body is another server's."""
-    url, cause = str(address), None
+    """Who answers with a status of exactly 200 and a JSON object that has a `status` serves; another body is another
+    server's. DB-GPT's own controller never gives a reason.
+    """
+    url = str(address)
     if isinstance(outcome, NoResponse):
-        return ControllerHealth(url, ok=False, status=None, detail=outcome.detail, latency=None, cause=outcome.cause)
-    status, health, (detail, _) = outcome.status, outcome.json(), explanation(outcome)
-    ok = status == HTTPStatus.OK and isinstance(health, dict) and "status" in health
-    if ok:
-        detail = _health_detail(health)
-    elif status < HTTPStatus.BAD_REQUEST or _is_unknown_path(outcome):
+        return ControllerHealth(url, ControllerCondition.UNREACHABLE, None, outcome.detail, None, outcome.cause)
+    status, health, (detail, code) = outcome.status, outcome.json(), explanation(outcome)
+    if status == HTTPStatus.OK and isinstance(health, dict) and "status" in health:
+        reason = health.get("reason")
+        condition = ControllerCondition.DEGRADED if reason else ControllerCondition.HEALTHY
+        return ControllerHealth(url, condition, status, one_line(str(reason or health["status"])), latency)
+    if status < HTTPStatus.BAD_REQUEST or _is_unknown_path(outcome):
         _, detail, cause = not_a_controller(address, f"{status} {_phrase(status)}").attempt
-    return ControllerHealth(url, ok, status, detail or _phrase(status), latency, cause)
+        return ControllerHealth(url, ControllerCondition.UNREACHABLE, status, detail, latency, cause)
+    condition = ControllerCondition.LEAVING if code == ControllerLeaving.code else ControllerCondition.UNHEALTHY
+    return ControllerHealth(url, condition, status, detail or _phrase(status), latency)
 
 
 def v1_reader(verb: str, read: Callable[[Answer], T]) -> Callable[[Response | NoResponse, Address], T]:
@@ -602,12 +617,6 @@ def _is_unknown_path(response: Response) -> bool:
     """Whether the server does not know the path, and is no controller of this package, which would send a code."""
     is_unknown = response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
     return is_unknown and explanation(response)[1] is None
-
-
-def _health_detail(fields: Mapping[str, Any]) -> str:
-    """`ok`; while the controller is degraded or holds states, the reason too."""
-    reason = fields.get("reason")
-    return one_line(f"{fields['status']}: {reason}" if reason else str(fields["status"]))
 
 
 def _field_error(error: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
@@ -22,6 +23,20 @@ RENEWED_AFTER = timedelta(seconds=10)
 LIVING_FOR = timedelta(seconds=60)
 """A controller whose record is older has ended, or cannot reach the storage."""
 FORGOTTEN_AFTER = timedelta(days=1)
+
+
+class ControllerCondition(StrEnum):
+    """What a health check shows of a controller."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    """It serves, and says what is wrong: its registry is away, or states are held."""
+    LEAVING = "leaving"
+    """It ends soon. Only a controller of this package says so; an older one is unhealthy then, with that reason."""
+    UNHEALTHY = "unhealthy"
+    """It answers with an error, such as 503 while its registry cannot be read."""
+    UNREACHABLE = "unreachable"
+    """No controller answers there."""
 
 
 class ControllerIdentity(NamedTuple):

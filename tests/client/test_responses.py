@@ -171,19 +171,23 @@ def test_health_of_each_controller(make_calls: MakeCalls) -> None:
         five=httpx.Response(200, json={"status": "ok", "reason": "holding"}),
         six=httpx.Response(204),
         seven=httpx.ReadTimeout("x"),
+        eight=problem(503, "it goes", "controller_leaving"),
     )
     address = ",".join(f"http://user:secret@{host}" for host in controllers.hosts)
     (healths,) = make_calls(address, lambda client: client.health(), handler=controllers)
-    assert [(health.controller, health.ok, health.status, health.detail) for health in healths] == [
-        ("http://one", False, None, "[Errno 111] Connection refused"),
-        ("http://two", True, 200, "ok"),
-        ("http://three", False, 503, "leaving"),
-        ("http://four", False, 200, "what answers there is not a DB-GPT controller (200 OK)"),
-        ("http://five", True, 200, "ok: holding"),
-        ("http://six", False, 204, "what answers there is not a DB-GPT controller (204 No Content)"),
-        ("http://seven", False, None, "no answer within 5 s"),
+    assert [(health.controller, health.condition, health.status, health.detail) for health in healths] == [
+        ("http://one", "unreachable", None, "[Errno 111] Connection refused"),
+        ("http://two", "healthy", 200, "ok"),
+        ("http://three", "unhealthy", 503, "leaving"),
+        ("http://four", "unreachable", 200, "what answers there is not a DB-GPT controller (200 OK)"),
+        ("http://five", "degraded", 200, "holding"),
+        ("http://six", "unreachable", 204, "what answers there is not a DB-GPT controller (204 No Content)"),
+        ("http://seven", "unreachable", None, "no answer within 5 s"),
+        ("http://eight", "leaving", 503, "it goes"),
     ]
-    assert [health.latency is None for health in healths] == [True, False, False, False, False, False, True]
+    assert [health.ok for health in healths] == [False, True, False, False, True, False, False, False]
+    assert [str(health) for health in healths[1:5:3]] == ["ok", "degraded: holding"]
+    assert [health.latency is None for health in healths] == [True, False, False, False, False, False, True, False]
 
 
 def test_an_inventory_is_read(make_calls: MakeCalls) -> None:

@@ -136,7 +136,7 @@ def check_controllers(client: ControllerClient) -> Check:
     """Whether any controller is healthy."""
     controllers = client.health()
     healthy = sum(controller.ok for controller in controllers)
-    text = "; ".join(f"{controller.controller}: {controller.detail}" for controller in controllers)
+    text = "; ".join(f"{controller.controller}: {controller}" for controller in controllers)
     return Check("controller", "healthy", healthy > 0, escaped(text), {"healthy": healthy})
 
 

@@ -41,6 +41,9 @@ _WIDE = (
     Column("PROMPT"),
     Column("CHECKED", folds=False),
     Column("LAST BEAT AT", folds=False),
+    Column("REGISTERED", folds=False),
+    Column("DEREGISTERED", folds=False),
+    Column("DRAINED", folds=False),
     Column("DRAINED UNTIL", folds=False),
     Column("DRAIN REASON"),
 )
@@ -68,11 +71,13 @@ def _row(instance: KnownInstance, now: datetime, *, wide: bool) -> list[str]:
     if not wide:
         return cells
     beat = instance.last_heartbeat
+    times = (instance.registered_at, instance.deregistered_at, instance.drain and instance.drain.since)
     return [
         *cells,
         escaped(str(instance.prompt_template or "-")),
         "yes" if instance.check_healthy else "no",
         "-" if beat is None else _local(beat) if instance.beat_is_local else utc_text(beat),
+        *("-" if time is None else age_text(time, now) for time in times),
         _until(instance),
         escaped((instance.drain and instance.drain.reason) or "-"),
     ]

@@ -28,7 +28,8 @@ READS = {
         *each("models list --no-headers", "table", "csv"),
         *plain("models list -v", "models list --quiet --healthy-only", "models list 深度求索", "models list qwen"),
         *plain("models list --state unhealthy,deregistered", "models list --type reranker"),
-        *each("models list --state drained", "table", "csv"),
+        *each("models list --state drained", "table", "csv", "json"),
+        *plain("models list --state drained,deregistered -o json --full"),
         *each("models list --type reranker", "json", "yaml", "csv", "name"),
     ],
     "models-get": [
@@ -46,7 +47,7 @@ READS = {
     "wait": [
         *each("wait qwen2.5", "text", "json"),
         *each("wait qwen2.5 --for healthy>=9 --timeout 100ms", "text", "json"),
-        *plain("wait --controller", "wait nobody --for absent"),
+        *plain("wait --controller", "wait nobody --for absent", "wait qwen2.5 --for deregistered=1"),
     ],
     "assert": [
         *each("assert qwen2.5", "text", "json"),

@@ -86,7 +86,7 @@ def test_a_watch_of_something_else_fails(body: bytes) -> None:
 
 
 def test_an_answer_that_is_no_stream_is_no_watch() -> None:
-    with fake_controller() as fake, ControllerClient(fake.url) as client, pytest.raises(ControllerFailed):
+    with fake_controller(body={}) as fake, ControllerClient(fake.url) as client, pytest.raises(ControllerFailed):
         next(client.watch())
 
 

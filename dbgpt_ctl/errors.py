@@ -233,6 +233,14 @@ class Attempt(NamedTuple):
         return f"{self.controller}: {self.detail}"
 
 
+def _advice_for(causes: set[FailureCause | None]) -> str | None:
+    """What to do about the causes; None where the advice of the client says it better."""
+    if causes <= {FailureCause.REFUSED, None}:
+        return None
+    only, *others = causes
+    return "ctl doctor says what to do about each" if others or only is None else only.fix
+
+
 _MESSAGES = {
     ErrorKind.NO_ANSWER: "no controller answers: {attempts}",
     ErrorKind.UNAVAILABLE: "no controller can serve now: {attempts}",
@@ -276,11 +284,12 @@ class ControllerError(CtlError):
 
     @classmethod
     def of_attempts(cls, attempts: Sequence[Attempt], kind: ErrorKind, advice: str | None = None) -> Self:
-        """The error of a call that no controller served."""
+        """The error of a call that no controller served. `advice` is for attempts without a cause of their own."""
         if len(attempts) == 1:
             controller, detail, _ = attempts[0]
         else:
             controller, detail = None, "; ".join(map(str, attempts))
+        advice = _advice_for({attempt.cause for attempt in attempts}) or advice
         return cls(detail, controller=controller, attempts=attempts, kind=kind, advice=advice)
 
     @property

@@ -97,6 +97,7 @@ CROSS_CUTTING = {
     "cli/test_golden.py": "what every command prints",
     "cli/test_hostile.py": "hostile names in every output",
     "cli/test_two_timeouts.py": "two controllers whose heartbeat timeouts differ",
+    "cli/test_no_answer.py": "why no controller answers, as every command tells it",
     "cli/test_process.py": "ctl as a process",
     "registry/database/test_grants.py": "the documented SQL of the rights, in a real server",
     "registry/test_events.py": "events, over every kind of registry",

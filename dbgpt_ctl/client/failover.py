@@ -188,7 +188,6 @@ class Failover:
 def _error_of(failures: Sequence[AttemptFailed], advice: str) -> ControllerError:
     """One error for all attempts. A controller that does not answer counts before one that answers and cannot serve."""
     attempts, kinds = [failure.attempt for failure in failures], {failure.kind for failure in failures}
-    advice = _advice_for({attempt.cause for attempt in attempts}) or advice
     if ErrorKind.NO_ANSWER in kinds:
         return ControllerUnreachable.of_attempts(attempts, ErrorKind.NO_ANSWER, advice)
     if ErrorKind.UNAVAILABLE in kinds:
@@ -196,14 +195,6 @@ def _error_of(failures: Sequence[AttemptFailed], advice: str) -> ControllerError
     if ErrorKind.FAILED in kinds:
         return ControllerFailed.of_attempts(attempts, ErrorKind.FAILED)
     return ControllerFailed.of_attempts(attempts, ErrorKind.NOT_A_CONTROLLER, advice)
-
-
-def _advice_for(causes: set[FailureCause | None]) -> str | None:
-    """What to do about the causes; None where the advice of the client says it."""
-    if causes <= {FailureCause.REFUSED, None}:
-        return None
-    only, *others = causes
-    return "ctl doctor says what to do about each" if others or only is None else only.fix
 
 
 def _may_be_other_scheme(outcome: Outcome, address: Address) -> bool:

@@ -139,6 +139,8 @@ class KnownInstance:
     """It counts as alive only because the registry itself was away; its worker has until this time to send a heartbeat.
     Reported where one instance is asked for; see `Inventory.held_until` for a list.
     """
+    answered_by: str = field(default="", compare=False)
+    """The URL of the controller, without secrets, where one instance is asked for."""
 
     @classmethod
     def read(cls, fields: dict[str, Any], time: datetime | None = None) -> KnownInstance:
@@ -168,6 +170,7 @@ class KnownInstance:
         """From an answer that holds one `instance`."""
         known = cls.read(answer.fields["instance"], answer.time)
         known.held_until = read_time(answer.fields.get("held_until"))
+        known.answered_by = answer.controller
         return known
 
     @property

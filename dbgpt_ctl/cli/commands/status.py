@@ -89,13 +89,15 @@ def status(
 
     `ctl doctor` examines more, and names a fix for each finding.
     """
+    from dbgpt_ctl.cli.diagnosis.caveats import caveats_of, warn_of
     from dbgpt_ctl.cli.diagnosis.collect import collect_statuses
     from dbgpt_ctl.cli.diagnosis.facts import Facts, Scope, diagnose
     from dbgpt_ctl.cli.diagnosis.rules import RULES
 
     controllers = collect_statuses(session)
     # The report of the controller in the best state counts for the cluster: of several, one that is not stale.
-    first = min(controllers, key=lambda each: (list(_WORDS).index(_word(each)), each.stale_since is not None)).status
+    best = min(controllers, key=lambda each: (list(_WORDS).index(_word(each)), each.stale_since is not None))
+    first = best.status
     if first is None:
         raise _error_of([controller.failure for controller in controllers if controller.failure])
     instances = _drained_and_deregistered(session, first)
@@ -105,6 +107,8 @@ def status(
     ]
     facts = Facts(ModelFilter(), tuple(controllers), counts=_counts(first))
     findings = diagnose(RULES, facts, Scope.OVERVIEW)
+    if output is not OutputFormat.TEXT or not is_terminal():  # a person sees them on the screen
+        warn_of(session, caveats_of(best))
     print_document(_document(controllers, first, findings), output)
     if output is OutputFormat.TEXT:
         print_lines(_screen(controllers, first, findings))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.errors import StaleList
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
-    from dbgpt_ctl.cli.diagnosis.facts import Finding
+    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Finding
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.client.responses import Inventory
 
@@ -21,17 +22,25 @@ def caveats(answer: Inventory, now: datetime) -> list[Finding]:
     """At most one finding for each fact: stale, held."""
     if not answer.stale_since and not answer.held_until:
         return []
-    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Scope, diagnose
+    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts
+
+    return caveats_of(
+        ControllerFacts(
+            answer.controller,
+            time=now,
+            stale_since=answer.stale_since,
+            held_until=answer.held_until,
+            instances=answer.instances,
+        )
+    )
+
+
+def caveats_of(controller: ControllerFacts) -> list[Finding]:
+    """The same of a controller's report."""
+    from dbgpt_ctl.cli.diagnosis.facts import Facts, Scope, diagnose
     from dbgpt_ctl.cli.diagnosis.rules import RULES
     from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 
-    controller = ControllerFacts(
-        answer.controller,
-        time=now,
-        stale_since=answer.stale_since,
-        held_until=answer.held_until,
-        instances=answer.instances,
-    )
     return diagnose(RULES, Facts(ModelFilter(), (controller,)), Scope.LIST)
 
 
@@ -48,7 +57,12 @@ def caveat_fields(answer: Inventory) -> dict[str, str | None]:
 
 def warn_of_caveats(session: Session, answer: Inventory) -> None:
     """Prints the warnings on stderr, each fact once per command, also where the command asks again and again."""
-    for finding in caveats(answer, answer.time or session.clock.now()):
+    warn_of(session, caveats(answer, answer.time or session.clock.now()))
+
+
+def warn_of(session: Session, found: Iterable[Finding]) -> None:
+    """Prints the lines of these findings on stderr, each fact once per command."""
+    for finding in found:
         for line in finding.lines:
             session.say_once(f"warning: {line}", about=finding.code)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from dbgpt_ctl.cli.diagnosis.caveats import caveat_fields, warn_of_caveats
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import Host, ModelType, Port, References, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from dbgpt_ctl.client.responses import EventReport, KnownInstance
+    from dbgpt_ctl.client.responses import EventReport, Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.instance import InstanceKey
@@ -57,7 +58,10 @@ def get(
     keys = parse_targets(references, model_type, host, port, creates=False)
     with session.client() as client:
         found, errors = _read_all(client, keys, session.clock)
-    _print(found, output)
+    answer = _inventory(found)
+    if answer is not None:
+        warn_of_caveats(session, answer)
+    _print(found, answer, output)
     return exit_code_of(errors)
 
 
@@ -116,10 +120,29 @@ def _read(client: ControllerClient, key: InstanceKey, clock: Clock) -> Details:
     return Details(instance, events, instance.time or clock.now())
 
 
-def _print(found: list[Details], form: OutputFormat) -> None:
+def _inventory(found: list[Details]) -> Inventory | None:
+    """The answers as one list, for what is to be known before they are trusted. They are never stale: one instance is
+    read from the registry, or not at all.
+    """
+    if not found:
+        return None
+    from dbgpt_ctl.client.responses import Inventory
+
+    instances = [details.instance for details in found]
+    return Inventory(
+        [instance.object for instance in instances],
+        complete=True,
+        controller=instances[0].answered_by,
+        time=found[0].now,
+        held_until=next((instance.held_until for instance in instances if instance.held_until), None),
+    )
+
+
+def _print(found: list[Details], answer: Inventory | None, form: OutputFormat) -> None:
     document = {
         "version": VERSION,
-        "time": found[0].now.isoformat() if found else None,
+        "time": answer and found[0].now.isoformat(),
+        "held_until": answer and caveat_fields(answer)["held_until"],
         "instances": [details.as_object() for details in found],
     }
     match form:
@@ -176,6 +199,8 @@ def _explain_state(instance: KnownInstance) -> str:
         return ", removed: in no list, late heartbeats are refused"
     drained = "" if instance.drain is None else ", drained"
     match instance.state:
+        case InstanceState.HEALTHY if instance.held:
+            return f"{drained}, held: its own last heartbeat is too old, and the registry itself was away"
         case InstanceState.HEALTHY if drained:
             return ", drained: gets no requests"
         case InstanceState.UNHEALTHY:

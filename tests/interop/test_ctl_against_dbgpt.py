@@ -83,6 +83,12 @@ def test_a_heartbeat_registers_and_a_deregister_makes_unhealthy(ctl: Ctl) -> Non
     assert [instance["healthy"] for instance in ctl.listed("beaten")] == [True]
     ctl("models", "deregister", reference)
     assert [instance["healthy"] for instance in ctl.listed("beaten")] == [False]
+    full = ctl("models", "list", "beaten", "-o", "json", "--full")
+    assert json.loads(full.stdout) == ctl.listed("beaten")
+    assert "reports only DB-GPT's nine keys" in full.stderr
+    assert ctl("models", "list", "beaten", "-o", "csv", "--no-headers").stdout.endswith("," * 11 + "\n")
+    assert "unhealthy" in ctl("models", "list", "beaten").stdout
+    assert ctl("wait", "beaten", "--for", "deregistered", exit_code=6).stdout == ""
     assert ctl.listed("beaten", "--healthy-only") == []
     ctl("models", "deregister", reference, "--remove")
     assert ctl.listed("beaten") == []

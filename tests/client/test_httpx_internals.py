@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from dbgpt_ctl.client.httpx_internals import set_read_timeout
+from dbgpt_ctl.client.httpx_internals import is_no_http, set_read_timeout
 from tests.client.servers import behaving, read_request
 
 if TYPE_CHECKING:
@@ -67,3 +67,30 @@ def test_a_request_without_a_timeout_is_left_as_it_is() -> None:
     response = httpx.Response(200, request=httpx.Request("GET", "http://one"))
     set_read_timeout(response, 0.05)
     assert response.request.extensions == {}
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (b"SSH-2.0-OpenSSH_9.9\r\n", True),
+        (b"\x15\x03\x03\x00\x02\x02\x50", True),
+        (b"HTTP/1.1 200", False),
+        (b"", False),
+    ],
+)
+def test_what_came_before_an_error_is_seen(sent: bytes, *, expected: bool) -> None:
+    def behave(connection: socket.socket, _number: int) -> None:
+        read_request(connection)
+        connection.sendall(sent)
+
+    with (
+        behaving(behave) as url,
+        httpx.Client(trust_env=False) as client,
+        pytest.raises(httpx.RemoteProtocolError) as caught,
+    ):
+        client.get(url)
+    assert is_no_http(caught.value) is expected, CHANGED
+
+
+def test_an_error_that_holds_nothing_of_what_came_is_of_a_connection_that_broke() -> None:
+    assert not is_no_http(httpx.RemoteProtocolError("Server disconnected"))

@@ -92,7 +92,7 @@ class ControllerSettings(Settings):
     )
     registry_db_type: str = knob("mysql", word(*DATABASE_TYPES), "kind of the database; MariaDB is mysql")
     registry_db_name: str = knob(
-        "dbgpt", Kind("NAME"), "name of the MySQL database; for sqlite the path of the file, which has no default"
+        "dbgpt", Kind("NAME"), "name of the MySQL database; for sqlite the path of the file, which must be given"
     )
     registry_db_host: str | None = knob(
         None, HOSTS, "host of the MySQL server; for a cluster several, separated by commas, tried in turn"

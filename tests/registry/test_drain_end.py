@@ -250,6 +250,21 @@ async def test_an_expiry_and_the_end_of_a_drain_are_told_in_order_of_time(
     assert [change.time for change in (await changes(registry))[2:]] == [*times, back]
 
 
+@pytest.mark.parametrize("drained_for", [HALF, TIMEOUT + HALF])
+async def test_of_an_expiry_and_the_end_of_a_drain_the_later_one_is_told_after_the_other(
+    registry: ModelRegistry, backend: Backend, clock: ManualClock, drained_for: timedelta
+) -> None:
+    began = clock.now()
+    await registry.drain(KEY, duration=drained_for)
+    first, second = sorted([TIMEOUT, drained_for])
+    clock.advance(first.total_seconds() + 1)
+    await backend.announce()
+    assert [change.time for change in (await changes(registry))[2:]] == [began + first]
+    clock.advance((second - first).total_seconds())
+    await backend.announce()
+    assert [change.time for change in (await changes(registry))[2:]] == [began + first, began + second]
+
+
 async def test_those_of_several_instances_are_told_in_order_of_time(
     registry: ModelRegistry, backend: Backend, clock: ManualClock
 ) -> None:

@@ -125,19 +125,15 @@ def _encoded(snapshot: Snapshot) -> bytes:
             "version": VERSION,
             "pulse": asdict(snapshot.pulse) if snapshot.pulse else None,
             "columns": [*InstanceKey._fields, *ModelInstance._fields[1:]],
-            "instances": [_instance_row(instance) for instance in snapshot.instances],
+            "instances": [[*key, *facts] for key, *facts in snapshot.instances],
             "stream": snapshot.stream,
             "last_id": snapshot.last_id,
             "complete": snapshot.complete,
             "event_columns": _EVENT,
             "events": [_event_row(event.id, event.change) for event in snapshot.events],
-        }
+        },
+        default=tuple,  # the facts of a drain
     )
-
-
-def _instance_row(instance: ModelInstance) -> tuple[object, ...]:
-    key, *facts = instance._replace(drain=None if instance.drain is None else tuple(instance.drain))  # type: ignore[arg-type]
-    return (*key, *facts)
 
 
 def _event_row(number: int, change: Change) -> tuple[object, ...]:
@@ -173,11 +169,15 @@ def _decoded(text: bytes) -> Snapshot:
 def _instance(row: dict[str, Any]) -> ModelInstance:
     key = InstanceKey(*(row.pop(name) for name in InstanceKey._fields))
     times = {name: _time(row[name]) for name in _TIMES}
-    since, by, reason, until = row["drain"] or (None,) * len(DrainFacts._fields)
-    drain = None if row["drain"] is None else DrainFacts(_time(since), by, reason, _time(until))
-    return ModelInstance(
-        key, **row | times | {"drain": drain, "announced_state": InstanceState(row["announced_state"])}
-    )
+    announced = InstanceState(row["announced_state"])
+    return ModelInstance(key, **row | times | {"drain": _drain(row["drain"]), "announced_state": announced})
+
+
+def _drain(values: list[str | None] | None) -> DrainFacts | None:
+    if values is None:
+        return None
+    since, by, reason, until = values
+    return DrainFacts(_time(since), by, reason, _time(until))
 
 
 def _event(row: dict[str, Any]) -> Event:

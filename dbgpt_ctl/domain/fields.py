@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MAX_TEXT_CHARS = 128
 """Limit of model_name, host and prompt_template: DB-GPT's table has varchar(128)."""
 MAX_REASON_CHARS = 255
+MAX_DRAIN_DAYS = 366
+"""The longest drain that has an end. One of unknown length has none."""
 MAX_PORT = 65535
 
 

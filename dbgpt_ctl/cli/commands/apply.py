@@ -87,7 +87,7 @@ def apply(
         refuse_stale(session, inventory, "nothing was changed", allow_stale=allow_stale)
         now = inventory.time or session.clock.now()
         steps = make_plan(declarations, inventory.instances, prune=prune, now=now)
-        for line in notes(steps):
+        for line in notes(steps, complete=inventory.complete):
             session.say(line)
         applier = Applier(client, steps, session, now, can_drain=inventory.complete, dry_run=dry_run)
         declared = [step.key for step in steps if step.action is not Action.PRUNE]

@@ -48,7 +48,7 @@ def diff(
         inventory = client.inventory()
     now = inventory.time or session.clock.now()
     steps = [step for step in make_plan(declarations, inventory.instances, prune=prune, now=now) if step.differs]
-    for line in notes(steps):
+    for line in notes(steps, complete=inventory.complete):
         session.say(line)
     for step in steps:
         if step.blocked_reason:

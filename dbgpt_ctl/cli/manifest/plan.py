@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.instances import utc_text
 from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.domain.fields import MAX_DRAIN_DAYS
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
+from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -143,7 +145,7 @@ def make_plan(
     """A step for each declaration, in the order of the file. `now` is the registry's time.
 
     With `prune`, then a step for each instance that is registered under a model of the file and not declared, in order
-    of identity.
+    of identity. Raises UsageError for a drain that is too long.
     """
     instances = {instance.key: instance for instance in registered}
     wanted = list(declarations)
@@ -159,6 +161,11 @@ def make_plan(
 def _step(declared: Declaration, instance: KnownInstance | None, now: datetime) -> Step:
     wanted, until = declared.fields, declared.fields.get("drain_until")
     is_over = until is not None and until <= now
+    if until is not None and until - now > timedelta(days=MAX_DRAIN_DAYS):
+        raise UsageError(
+            f"{reference_of(declared.key)}: a drain until {utc_text(until)} is longer than {MAX_DRAIN_DAYS} days; "
+            "without until it has no end"
+        )
     if is_over:
         wanted = {name: value for name, value in wanted.items() if name not in DRAIN_FIELDS}
     current = _current(instance)
@@ -243,8 +250,11 @@ def _is_same(old: Any, new: Any) -> bool:
     return (old or None) == (new or None)
 
 
-def notes(steps: Sequence[Step]) -> Iterator[str]:
-    """What a person should know before the steps are carried out: a line for each kind of it."""
+def notes(steps: Sequence[Step], *, complete: bool) -> Iterator[str]:
+    """What a person should know before the steps are carried out: a line for each kind of it.
+
+    `complete`: the controller reports all facts. DB-GPT's own shows deregistered instances as unhealthy.
+    """
     created = [step for step in steps if step.action is Action.CREATE and step.facts["check_healthy"]]
     if created:
         yield (
@@ -258,7 +268,8 @@ def notes(steps: Sequence[Step]) -> Iterator[str]:
         yield f"warning: {_names(undone)}: alive; its worker resets {fields} when it registers again"
     kept = [step for step in steps if step.state is InstanceState.UNHEALTHY and step.action is not Action.PRUNE]
     if kept:
-        yield f"{_names(kept)}: unhealthy; apply leaves it so until its worker beats"
+        state = "unhealthy" if complete else "unhealthy or deregistered, which this controller does not tell apart"
+        yield f"{_names(kept)}: {state}; apply leaves it so until its worker beats"
     over = [step for step in steps if step.is_drain_over]
     if over:
         yield f"{_names(over)}: the end of its drain in the file has passed; its drain is not compared"

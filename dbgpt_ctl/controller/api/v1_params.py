@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbgpt_ctl.domain.fields import parse_host, parse_model_name_filter, parse_port, quoted
+from dbgpt_ctl.domain.fields import MAX_DRAIN_DAYS, parse_host, parse_model_name_filter, parse_port, quoted
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ListedInstance
 from dbgpt_ctl.errors import InvalidInstance
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 MAX_AGE_SECS = 100 * 365.25 * 86_400
 """More than the age of any instance; a longer time would reach back beyond the year 1."""
-MAX_DRAIN_SECS = 366 * 86_400
-"""The longest drain that has an end. One of unknown length has none."""
+MAX_DRAIN_SECS = MAX_DRAIN_DAYS * 86_400
 DRAINED = "drained"
 """A value of the parameter `state` beside the states: every drained instance, whatever its state."""
 MAX_EVENT_ID = 2**63 - 1

@@ -22,7 +22,7 @@ from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.references import parse_targets, reference_of
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
-from dbgpt_ctl.domain.fields import parse_host, parse_reason
+from dbgpt_ctl.domain.fields import MAX_DRAIN_DAYS, parse_host, parse_reason
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import (
     ConditionNotMet,
@@ -112,7 +112,7 @@ def drain(
 
 def _parse_for(text: str) -> float:
     """By the controller's limits, before anything is sent. Raises UsageError."""
-    return parse_duration("--for", text, shortest_secs=1, longest_days=366)
+    return parse_duration("--for", text, shortest_secs=1, longest_days=MAX_DRAIN_DAYS)
 
 
 def _parse_reason(text: str | None) -> str | None:

@@ -137,6 +137,18 @@ def test_get_explains_a_held_state(run: Run, held: Cluster) -> None:
     assert "held" not in next(line for line in run("models", "get", FRESH).lines if line.startswith("  state"))
 
 
+def test_why_acquits_no_registry_while_states_are_held(run: Run, held: Cluster) -> None:
+    held.client.undrain(InstanceKey("qwen@llm", "10.0.0.6", 8001))
+    done = run("why", "qwen", "--no-probe")
+    assert done.lines[0] == f"qwen: 3 of 3 instances get requests at {held.url}"
+    assert "2 instances are shown as they were before" in done.out
+    assert "not the cause" not in done.out
+    assert report(run, "doctor", "doctor", "--no-probe")["controllers"][0]["held_until"] is not None
+    for number in (5, 6):
+        held.client.heartbeat(registration(number))
+    assert "The registry is not the cause." in run("why", "qwen", "--no-probe").out
+
+
 # --- stale ---
 
 
@@ -240,6 +252,19 @@ def test_status_knows_nothing_where_no_list_can_be_had(run: Run, away: Away) -> 
     assert report(run, "status", "status")["models"] is None
     for line in ("models list", "assert qwen", "wait qwen --timeout 1ms", "models get " + FRESH):
         assert run(*line.split(), expect=3).out == ""
+
+
+def test_why_and_doctor_claim_no_state_of_now(run: Run, away: Away) -> None:
+    done = run("why", "qwen", "--no-probe")
+    assert done.lines[0].startswith("qwen: 1 of 1 instance gets requests at http://")
+    assert done.lines[0].endswith(", as last known")
+    assert "not the cause" not in done.out
+    assert run("why", "nobody", "--no-probe", expect=3).lines[0].endswith(", as last known")
+    assert run("doctor", "--no-probe", expect=1).lines[0].endswith(", as last known")
+    found = report(run, "why", "why", "qwen", "--no-probe")
+    assert found["controllers"][0]["stale_since"] is not None
+    away.knows_a_list = False
+    assert run("why", "qwen", "--no-probe", expect=3).lines[0] == "qwen: no controller can serve now"
 
 
 # --- a real database that is stopped in the middle ---

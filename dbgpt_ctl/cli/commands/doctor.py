@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.cli.diagnosis.report import (
     exit_code,
     heading_without_answer,
+    places,
     print_report,
     report_object,
     unprobed_lines,
@@ -41,11 +42,11 @@ def doctor(*, no_probe: NoProbe = False, output: ReportOutput = OutputFormat.TEX
     Each finding has its evidence and its fix. Probes the instances from here (at most 50 addresses, 2 s).
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect
-    from dbgpt_ctl.cli.diagnosis.facts import Scope, diagnose
-    from dbgpt_ctl.cli.diagnosis.rules import RULES
+    from dbgpt_ctl.cli.diagnosis.facts import Scope
+    from dbgpt_ctl.cli.diagnosis.rules import examine
 
     facts = collect(session, ModelFilter(), probe=not no_probe)
-    findings = diagnose(RULES, facts, Scope.CLUSTER)
+    findings = examine(facts, Scope.CLUSTER)
     counts = Counter(finding.severity.value for finding in findings)
     if output is OutputFormat.JSON:
         report = report_object(facts, findings)
@@ -62,6 +63,5 @@ def _heading(facts: Facts, counts: Counter[str]) -> str:
         f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in ("error", "warning") if counts[name]
     ]
     verdict = ", ".join(numbers) or "all is well"
-    where = ", ".join(controller.url for controller in facts.answering)
     models = "1 model" if len(facts.by_model) == 1 else f"{len(facts.by_model)} models"
-    return f"{verdict}: {models}, {facts.routed} of {len(facts.instances)} instances get requests at {where}"
+    return f"{verdict}: {models}, {facts.routed} of {len(facts.instances)} instances get requests at {places(facts)}"

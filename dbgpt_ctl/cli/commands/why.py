@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from dbgpt_ctl.cli.diagnosis.report import (
     exit_code,
     heading_without_answer,
+    places,
     print_report,
     report_object,
     unprobed_lines,
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dbgpt_ctl.cli.diagnosis.facts import Facts, Finding
+
+
+DOUBTS = frozenset({"settings-differ", "states-held", "registry-degraded"})
+"""Warnings that leave open whether the registry is the cause."""
 
 
 @explained(
@@ -51,12 +56,12 @@ def why(
     addresses, 2 s). Errors come first, then warnings; of these the likeliest.
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect
-    from dbgpt_ctl.cli.diagnosis.facts import Scope, diagnose
-    from dbgpt_ctl.cli.diagnosis.rules import RULES
+    from dbgpt_ctl.cli.diagnosis.facts import Scope
+    from dbgpt_ctl.cli.diagnosis.rules import examine
 
     model_filter = ModelFilter.parse(name)
     facts = collect(session, model_filter, probe=not no_probe)
-    findings = diagnose(RULES, facts, Scope.MODEL)
+    findings = examine(facts, Scope.MODEL)
     if output is OutputFormat.JSON:
         print_json({**report_object(facts, findings), "name": model_filter.model_name or model_filter.name})
     else:
@@ -68,7 +73,7 @@ def why(
 
 
 def _heading(facts: Facts) -> str:
-    name, where = _shown(facts.model_filter), ", ".join(controller.url for controller in facts.answering)
+    name, where = _shown(facts.model_filter), places(facts)
     if not facts.answering:
         return f"{name}: {heading_without_answer(facts.controllers)}"
     total = len(facts.instances)
@@ -85,10 +90,11 @@ def _heading(facts: Facts) -> str:
 def _closing(facts: Facts, findings: Sequence[Finding]) -> list[str]:
     """What to check next where the registry is not the cause.
 
-    With different settings a controller that was not asked may not route what the others do.
+    With different settings a controller that was not asked may not route what the others do. While states are held, a
+    worker that is gone counts as healthy.
     """
     is_well = facts.instances and facts.routed == len(facts.instances)
-    if not is_well or any(finding.severity == "error" or finding.code == "settings-differ" for finding in findings):
+    if not is_well or any(finding.severity == "error" or finding.code in DOUBTS for finding in findings):
         return unprobed_lines(facts)
     return [
         "The registry is not the cause. If DB-GPT still finds no worker instances, look at the API server:",

@@ -147,20 +147,22 @@ def _observe(
             status = client.status()
         after = now()
         names: Sequence[str | None] = [None]
-        if status and str(model_filter):
-            names = sorted(filter(model_filter.matches, status.models or ()))
+        if status and status.models is not None and str(model_filter):
+            names = sorted(filter(model_filter.matches, status.models))
         inventories = [client.inventory(name) for name in names]
     except ControllerError as error:
         return ControllerFacts(url, error), frozenset()
     instances = tuple(known for inventory in inventories for known in inventory.instances if not known.removed)
     report, after = status or inventories[0], after if status else now()
+    reports = [report, *inventories]  # the registry may go away, or come back, between two answers
+    stale_since = next((each.stale_since for each in reports if each.stale_since), None)
     facts = ControllerFacts(
         url=url,
         time=next((inventory.time for inventory in inventories if inventory.time), report.time) or before,
-        skew=None if report.time is None else report.time - (before + (after - before) / 2),
+        skew=None if report.time is None or stale_since else report.time - (before + (after - before) / 2),
         status=status,
-        stale_since=report.stale_since,
-        held_until=report.held_until,
+        stale_since=stale_since,
+        held_until=next((each.held_until for each in reports if each.held_until), None),
         instances=instances,
     )
     return facts, frozenset(status.models or () if status else (known.model_name for known in instances))

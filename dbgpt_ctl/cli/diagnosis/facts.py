@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.errors import ControllerError
 
+AS_LAST_KNOWN = ", as last known"
+"""Ends a sentence that rests on a stale list."""
 F = TypeVar("F")
 """The kind of facts that a rule judges: `Facts`, or for `ctl db check` those of a database."""
 
@@ -86,7 +88,7 @@ class ObservedInstance(KnownInstance):
 
     @property
     def beats(self) -> bool:
-        """Whether its last heartbeat is younger than the heartbeat timeout, drained or not."""
+        """Whether it counts as alive, drained or not; a held one does, though its own heartbeat is too old."""
         return self.state is InstanceState.HEALTHY
 
     def ago(self, time: datetime | None) -> str:
@@ -116,6 +118,11 @@ class ControllerFacts:
     def host(self) -> str:
         """The host of its URL."""
         return urlsplit(self.url).hostname or ""
+
+    @property
+    def as_of(self) -> datetime | None:
+        """The registry's time of the states: a stale list shows them as they were."""
+        return self.stale_since or self.time
 
     @property
     def answers(self) -> bool:
@@ -174,11 +181,20 @@ class Facts:
         return tuple(controller for controller in self.controllers if controller.answers)
 
     @cached_property
+    def are_stale(self) -> bool:
+        """Whether nothing is known of the instances but last known lists."""
+        return bool(self.answering) and all(controller.stale_since for controller in self.answering)
+
+    @cached_property
     def instances(self) -> tuple[ObservedInstance, ...]:
         """Those that pass the filter, once each, in order of identity: as the first controller reports it that sends
-        requests there, if there is one, else the first that lists it. `reports` shows where controllers disagree.
+        requests there, if there is one, else the first that lists it; a stale list counts only where no other has it.
+        `reports` shows where controllers disagree.
         """
-        return tuple(max(reports, key=lambda report: report.routable) for reports in self.reports.values())
+        return tuple(
+            max(reports, key=lambda report: (report.controller.stale_since is None, report.routable))
+            for reports in self.reports.values()
+        )
 
     @cached_property
     def routed(self) -> int:

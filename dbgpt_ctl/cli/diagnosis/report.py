@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from dbgpt_ctl.cli.diagnosis.facts import AS_LAST_KNOWN
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import cell_width, coloured
 from dbgpt_ctl.errors import (
@@ -15,6 +16,7 @@ from dbgpt_ctl.errors import (
     ErrorKind,
     NotAllowed,
     NotFound,
+    StaleList,
 )
 
 if TYPE_CHECKING:
@@ -71,13 +73,20 @@ def heading_without_answer(controllers: Sequence[ControllerFacts]) -> str:
 
 
 def exit_code(facts: Facts) -> int:
-    """4 for a model that has neither instances nor a past. When no controller answers, that of the first of PRECEDENCE:
-    the exit code of any other verb that none of these controllers served.
+    """4 for a model that has neither instances nor a past, or 3 where only stale lists say so. When no controller
+    answers, that of the first of PRECEDENCE: the exit code of any other verb that none of these controllers served.
     """
     if not facts.answering:
         codes = {controller.failure.code for controller in facts.controllers if controller.failure}
         return next((error.exit_code for error in PRECEDENCE if error.code in codes), ControllerError.exit_code)
-    return NotFound.exit_code if str(facts.model_filter) and not facts.instances and not facts.events else 0
+    if not str(facts.model_filter) or facts.instances or facts.events:
+        return 0
+    return StaleList.exit_code if facts.are_stale else NotFound.exit_code
+
+
+def places(facts: Facts) -> str:
+    """The controllers that answer, for the end of a heading."""
+    return ", ".join(controller.url for controller in facts.answering) + (AS_LAST_KNOWN if facts.are_stale else "")
 
 
 def unprobed_lines(facts: Facts) -> list[str]:
@@ -122,6 +131,8 @@ def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
         "cause": controller.failure.cause and controller.failure.cause.value if controller.failure else None,
         "registry": controller.status.kind if controller.status else None,
         "instances": len(controller.instances) if controller.answers else None,
+        "stale_since": controller.stale_since and controller.stale_since.isoformat(),
+        "held_until": controller.held_until and controller.held_until.isoformat(),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from shlex import quote
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.completion.candidates import TYPES
 from dbgpt_ctl.cli.diagnosis.facts import (
+    AS_LAST_KNOWN,
     Evidence,
     Facts,
     Finding,
@@ -23,6 +25,7 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     Scope,
     Severity,
     controller_rule,
+    diagnose,
     instance_rule,
     rule,
 )
@@ -200,13 +203,14 @@ def disagree(facts: Facts) -> Iterator[Finding]:
     """The controllers of --address do not list the same instances: each has a registry of its own."""
     evidence: list[Evidence] = []
     keys: set[InstanceKey] = set()
+    current = [controller for controller in facts.answering if controller.stale_since is None]
     settled = {
         instance.key
-        for controller in facts.answering
+        for controller in current
         for instance in controller.instances
         if _is_settled(controller, instance) and facts.model_filter.matches(instance.model_name)
     }
-    for controller in facts.answering:
+    for controller in current:
         missing = sorted(settled - {instance.key for instance in controller.instances})
         if missing:
             keys.update(missing)
@@ -331,11 +335,15 @@ def not_registered(facts: Facts) -> Iterator[Finding]:
     if not name or facts.instances or not facts.answering:
         return
     shown = ", ".join(map(escaped, similar(name, facts.models)))
-    evidence = [Evidence(f"at {controller.url}: none") for controller in facts.answering]
+    evidence = [
+        Evidence(f"at {controller.url}: none{' in its last known list' if controller.stale_since else ''}")
+        for controller in facts.answering
+    ]
     evidence += [Evidence(f"registered is {shown}")] if shown else []
     evidence += [Evidence(_change(event)) for event in facts.events[-LATEST:]]
     fix = f"use one name in workers and clients; did you mean {shown}?" if shown else ""
-    yield Finding(Severity.ERROR, f"no instance of {escaped(name)} is registered", tuple(evidence), fix)
+    summary = f"no instance of {escaped(name)} is registered{AS_LAST_KNOWN if facts.are_stale else ''}"
+    yield Finding(Severity.ERROR, summary, tuple(evidence), fix)
 
 
 @rule("no-healthy-instance", fix="ctl why NAME says why", scope=Scope.CLUSTER | Scope.OVERVIEW)
@@ -740,6 +748,15 @@ RULES: tuple[Rule[Facts], ...] = tuple(value for value in vars().values() if isi
 """All rules, in the order in which they stand here."""
 
 
+def examine(facts: Facts, scope: Scope) -> list[Finding]:
+    """What the rules of a scope find. A finding about instances says so where it rests on a stale list."""
+    stale_keys = {instance.key for instance in facts.instances if instance.controller.stale_since}
+    return [
+        finding if stale_keys.isdisjoint(finding.keys) else replace(finding, summary=finding.summary + AS_LAST_KNOWN)
+        for finding in diagnose(RULES, facts, scope)
+    ]
+
+
 def is_loopback(host: str) -> bool:
     """Whether this is a name or an address by which any machine calls itself."""
     address = _address(host)
@@ -876,7 +893,7 @@ def _probe_of_healthy(instance: ObservedInstance, *outcomes: ProbeOutcome) -> st
 
 
 def _age(instance: ObservedInstance, time: datetime | None) -> timedelta | None:
-    now = instance.controller.time
+    now = instance.controller.as_of
     return None if time is None or now is None else now - time
 
 
@@ -893,7 +910,7 @@ def _successor(old: ObservedInstance, instances: Sequence[ObservedInstance]) -> 
     if old.beats or last is None or old.drain is not None:
         return None
     for new in instances:
-        elsewhere = new.beats and new.key.port == old.key.port and new.key.host != old.key.host
+        elsewhere = new.beats and not new.held and new.key.port == old.key.port and new.key.host != old.key.host
         registered_at = new.registered_at
         if elsewhere and registered_at and timedelta() <= registered_at - last <= RESTARTED:
             return new
@@ -906,8 +923,9 @@ def _last_heartbeat(instance: ObservedInstance) -> str:
         return "it never beat"
     if instance.beat_is_local:
         return f"last heartbeat at {last:%Y-%m-%d %H:%M:%S} by the controller's own clock"
-    status, age = instance.controller.status, _age(instance, last)
-    interval = status.heartbeat_interval_secs if status else None
+    controller, age = instance.controller, _age(instance, last)
+    was_away = controller.stale_since or controller.held_until  # then nobody knows what was sent
+    interval = controller.status.heartbeat_interval_secs if controller.status and not was_away else None
     missed = int(age.total_seconds() // interval) if interval and age else 0
     shown = f", {missed} missed (one every {interval:g}s)" if missed > 0 else ""
     return f"last heartbeat {instance.ago(last)}{shown}"

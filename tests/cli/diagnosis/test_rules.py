@@ -21,7 +21,7 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     diagnose,
 )
 from dbgpt_ctl.cli.diagnosis.report import exit_code, heading_without_answer
-from dbgpt_ctl.cli.diagnosis.rules import RULES
+from dbgpt_ctl.cli.diagnosis.rules import RULES, examine
 from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
 from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
 from dbgpt_ctl.domain.instance import InstanceKey
@@ -513,3 +513,53 @@ def test_counts_stand_in_for_a_list_of_all_instances() -> None:
     counts = {"a@llm": ModelCounts.of(some), "b@llm": ModelCounts.of([known("b@llm")])}
     [found] = find("no-healthy-instance", cluster(controller(), counts=counts))
     assert found.lines == ["a@llm: no routable instance (1 healthy, 2 unhealthy; 1 drained) [no-healthy-instance]"]
+
+
+def test_what_rests_on_a_stale_list_says_so() -> None:
+    """Nobody knows what was sent while the registry was away."""
+    silent = known(state=UNHEALTHY, last_heartbeat=ago(300))
+    stale, expired = examine(of_stale(silent, wanted="qwen"), Scope.MODEL)
+    assert stale.code == "registry-stale"
+    assert expired.summary == "1 instance sends no heartbeats any more, as last known"
+    assert str(expired.evidence[0]).endswith("last heartbeat 5m ago"), "without a number of missed ones"
+    [fresh] = examine(of(silent, wanted="qwen"), Scope.MODEL)
+    assert fresh.summary == "1 instance sends no heartbeats any more"
+    assert "missed" in str(fresh.evidence[0])
+
+
+def of_stale(*instances: KnownInstance, wanted: str) -> Facts:
+    return cluster(controller(*instances, stale_since=ago(90)), wanted=wanted)
+
+
+def test_an_instance_that_is_not_in_a_stale_list_may_be_registered() -> None:
+    facts = of_stale(wanted="qwen")
+    [_, found] = examine(facts, Scope.MODEL)
+    assert found.summary == "no instance of qwen is registered, as last known"
+    assert str(found.evidence[0]) == f"at {URL}: none in its last known list"
+    assert exit_code(facts) == 3
+
+
+def test_a_stale_list_disagrees_with_no_other() -> None:
+    """What registered since is not in it, and it shows other states, on the same registry."""
+    there = cluster(controller(stale_since=ago(90)), controller(known(), url=OTHER))
+    assert find("controllers-disagree", there) == []
+
+
+def test_of_several_reports_one_that_is_not_stale_counts() -> None:
+    there = cluster(controller(known(), stale_since=ago(90)), controller(known(state=UNHEALTHY), url=OTHER))
+    assert [(each.state, each.controller.url) for each in there.instances] == [(UNHEALTHY, OTHER)]
+    assert not there.are_stale
+
+
+def test_a_heartbeat_that_was_refused_before_the_registry_went_away() -> None:
+    """Whether the worker still beats is judged by the time of the list."""
+    beating = known(state=DEREGISTERED, deregistered_at=ago(150), refused_at=ago(100))
+    [_, found] = examine(of_stale(beating, wanted="qwen"), Scope.MODEL)
+    assert (found.code, found.summary.endswith(", as last known")) == ("deregistered-beating", True)
+
+
+def test_no_instance_came_back_as_one_that_is_only_held() -> None:
+    old = known(state=UNHEALTHY, last_heartbeat=ago(300))
+    new = known(host="10.0.0.9", registered_at=ago(290))
+    assert len(find("moved", of(old, new))) == 1
+    assert find("moved", of(old, replace(new, held=True))) == []

@@ -186,15 +186,14 @@ class RemoteModelRegistry(ModelRegistry):
         return Listing(entries, answer.stale_since, answer.held_until, answer.registry_time)
 
     async def _inventory(self, model_name: str | None, *, healthy_only: bool) -> Inventory:
-        """All facts of all instances. Only the nine keys of routable ones, which API servers wait for, and of all while
-        the controller behind is known as one that has no more.
+        """All facts of all instances. Only the nine keys of routable ones, which API servers wait for, and of all where
+        the controller behind has no more, or does not allow more.
         """
-        if healthy_only or self._monotonic() < self._nine_keys_until:
-            return await self._client.list(model_name, healthy_only=healthy_only)
-        answer = await self._client.inventory(model_name)
-        if not answer.complete:
+        if not healthy_only and self._monotonic() >= self._nine_keys_until:
+            with suppress(NotSupported, NotAllowed):
+                return await self._client.instances(model_name)
             self._nine_keys_until = self._monotonic() + NINE_KEYS_SECS
-        return answer
+        return await self._client.list(model_name, healthy_only=healthy_only)
 
     def _start_checks(self) -> None:
         if not self._checking:

@@ -157,9 +157,15 @@ def test_a_listing_of_routable_ones_is_one_call_for_the_nine_keys() -> None:
     ]
 
 
-def test_a_controller_with_nine_keys_only_is_asked_for_more_once_a_minute() -> None:
+@pytest.mark.parametrize("status", [404, 403])
+def test_a_controller_with_nine_keys_only_is_asked_for_more_once_a_minute(status: int) -> None:
+    """DB-GPT's own, or one behind a proxy that allows no more."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status) if "/api/v1/" in request.url.path else good(request)
+
     now = 1000.0
-    controllers = Controllers(one=good)
+    controllers = Controllers(one=answer)
     client = AsyncControllerClient("http://one", transport=httpx.MockTransport(controllers))
 
     def paths() -> list[str]:

@@ -62,6 +62,6 @@ def _heading(facts: Facts, counts: Counter[str]) -> str:
     numbers = [
         f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in ("error", "warning") if counts[name]
     ]
-    verdict = ", ".join(numbers) or "all is well"
+    verdict = ", ".join(numbers) or ("no errors, no warnings" if counts["info"] else "all is well")
     models = "1 model" if len(facts.by_model) == 1 else f"{len(facts.by_model)} models"
     return f"{verdict}: {models}, {facts.routed} of {len(facts.instances)} instances get requests at {places(facts)}"

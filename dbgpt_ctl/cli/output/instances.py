@@ -97,8 +97,9 @@ def _until(instance: KnownInstance) -> str:
 
 
 def until_text(until: datetime, now: datetime) -> str:
-    """`2026-01-31T12:00:00Z, in 2h`."""
-    return f"{utc_text(until)}, in {duration_text(round((until - now).total_seconds()))}"
+    """`2026-01-31T12:00:00Z, in 2h`; the time may be over where the list is stale."""
+    left = round((until - now).total_seconds())
+    return f"{utc_text(until)}, {f'in {duration_text(left)}' if left > 0 else age_text(until, now)}"
 
 
 def counted_text(counts: ModelCounts) -> str:

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 DRAINED = "drained"
 """A value of `--state` beside the states: every drained instance, whatever its state."""
 STATES = (*map(str, InstanceState), DRAINED)
-_BY_SEVERITY = (InstanceState.UNHEALTHY, InstanceState.DEREGISTERED, InstanceState.HEALTHY)
+_BY_SEVERITY = (
+    (InstanceState.UNHEALTHY, False),
+    (InstanceState.UNHEALTHY, True),
+    (InstanceState.DEREGISTERED, False),
+    (InstanceState.DEREGISTERED, True),
+    (InstanceState.HEALTHY, True),
+    (InstanceState.HEALTHY, False),
+)
+"""States, and whether an instance is drained: the worst first. What is drained and unhealthy is planned."""
 _EPOCH = datetime.min.replace(tzinfo=UTC)
 _NUMBER = re.compile(r"([0-9]+)")
 
@@ -149,7 +157,7 @@ SORT_KEYS: dict[str, Callable[[KnownInstance], Any]] = {
     "type": lambda instance: instance.model_name.partition("@")[2],
     "host": lambda instance: _natural(instance.host),
     "port": lambda instance: instance.port,
-    "state": lambda instance: (_BY_SEVERITY.index(instance.state), instance.drain is None),
+    "state": lambda instance: _BY_SEVERITY.index((instance.state, instance.drain is not None)),
     "beat": lambda instance: instance.last_heartbeat or _EPOCH,
     "weight": _weight,
 }

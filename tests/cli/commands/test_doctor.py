@@ -43,6 +43,14 @@ def test_all_is_well(run: Run, there: Cluster) -> None:
         assert doctor(run)["probed"] == 1
 
 
+def test_planned_work_is_no_warning_and_does_not_look_like_all_is_well(run: Run, there: Cluster) -> None:
+    there.client.drain(there.register("qwen@llm").key, reason="new kernel")
+    there.come_to_now()
+    report = doctor(run, "--no-probe")
+    assert (codes(report), report["errors"], report["warnings"]) == (["no-healthy-instance", "drained-unhealthy"], 0, 0)
+    assert run("doctor", "--no-probe").lines[0].startswith("no errors, no warnings: 1 model, 0 of 1 instances get")
+
+
 def test_errors_are_exit_1_and_first(run: Run, there: Cluster) -> None:
     there.register("old@llm", host="10.0.0.4")
     there.come_to_now()

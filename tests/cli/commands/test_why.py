@@ -75,6 +75,17 @@ def test_one_that_is_gone_and_has_a_past(run: Run, there: Cluster) -> None:
     )
 
 
+def test_unhealthy_instances_that_are_drained_are_planned(run: Run, there: Cluster) -> None:
+    for port in (1, 2):
+        there.client.drain(there.register("qwen@llm", port=port).key, reason="new kernel")
+    there.come_to_now()
+    there.register("qwen@llm", port=3)
+    report = why(run, "qwen", "--no-probe")
+    assert [(finding["severity"], finding["summary"]) for finding in report["findings"]] == [
+        ("info", "2 unhealthy instances are drained: planned")
+    ]
+
+
 def test_drained_with_who_when_and_why(run: Run, there: Cluster) -> None:
     sent = there.register("qwen@llm")
     there.client.drain(sent.key, reason="gpu swap")

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dbgpt_ctl.cli.output.instances import age_text
+from dbgpt_ctl.cli.output.instances import age_text, counted_text, until_text
+from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -26,3 +28,23 @@ NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 )
 def test_ages(seconds: float, age: str) -> None:
     assert age_text(NOW - timedelta(seconds=seconds), NOW) == age
+
+
+@pytest.mark.parametrize(
+    ("left", "shown"), [(7200, "in 2h"), (7199.6, "in 2h"), (90, "in 90s"), (0, "0s ago"), (-300, "5m ago")]
+)
+def test_the_end_of_a_drain(left: float, shown: str) -> None:
+    assert until_text(NOW + timedelta(seconds=left), NOW).endswith(f"Z, {shown}")
+
+
+def test_unhealthy_instances_that_are_drained_are_counted_apart() -> None:
+    drain, unhealthy = DrainFacts(), InstanceState.UNHEALTHY
+    instances = [
+        KnownInstance("a@llm", "h", 1),
+        KnownInstance("a@llm", "h", 2, drain=drain),
+        KnownInstance("a@llm", "h", 3, state=unhealthy),
+        KnownInstance("a@llm", "h", 4, state=unhealthy, drain=drain),
+    ]
+    assert counted_text(ModelCounts.of(instances)) == "2 healthy, 2 unhealthy (1 drained); 2 drained"
+    assert counted_text(ModelCounts.of(instances[:1])) == "1 healthy"
+    assert counted_text(ModelCounts.of([])) == ""

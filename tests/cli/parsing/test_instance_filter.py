@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dbgpt_ctl.cli.parsing.instance_filter import SORT_KEYS
 from dbgpt_ctl.client.responses import KnownInstance
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from tests.cli.schemas import validated
 from tests.support.fake_controller import FakeController, listed
 
@@ -90,6 +92,23 @@ def test_sort_by(run: Run, fake: FakeController, by: str, order: list[int]) -> N
     lines = run("models", "list", "--sort-by", by, "--no-headers").lines
     assert [int(line.split()[3]) for line in lines] == order
     assert [each["port"] for each in json.loads(run("models", "list", "--sort-by", by, "-o", "json").out)] == order
+
+
+def test_the_worst_state_comes_first_and_planned_work_after_it() -> None:
+    drain = DrainFacts()
+    instances = [
+        KnownInstance("a@llm", "h", port, state=state, drain=drained)
+        for port, (state, drained) in enumerate(product(InstanceState, (drain, None)))
+    ]
+    found = [(each.state.value, each.drain is not None) for each in sorted(instances, key=SORT_KEYS["state"])]
+    assert found == [
+        ("unhealthy", False),
+        ("unhealthy", True),
+        ("deregistered", False),
+        ("deregistered", True),
+        ("healthy", True),
+        ("healthy", False),
+    ]
 
 
 def test_sorting_is_stable_and_takes_whatever_a_controller_sends() -> None:

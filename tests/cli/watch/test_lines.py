@@ -141,11 +141,16 @@ def test_dbgpts_own_controller_is_polled() -> None:
             assert [lines.object()["type"] for _ in range(3)] == ["instance", "instance", "synced"]
             fake.body = [listed("a@llm", healthy=False), listed("c@llm")]
             changes = [lines.object() for _ in range(3)]
+            fake.body = [listed("a@llm", healthy=False), listed("c@llm", enabled=False)]
+            drained = lines.object()
         assert [(each["model_name"], each["old"], each["new"], each["verb"]) for each in changes] == [
             ("a@llm", "healthy", "unhealthy", None),
             ("b@llm", "healthy", "absent", None),
             ("c@llm", "absent", "healthy", None),
         ]
+        assert (drained["model_name"], drained["old"], drained["new"], drained["drained"]) == (
+            ("c@llm", "healthy", "healthy", True)
+        )
 
 
 def test_an_outage_of_a_polled_controller_is_reported_once() -> None:

@@ -76,7 +76,8 @@ States = Annotated[
         "--state",
         metavar="STATE",
         autocompletion=candidates.one_of(STATES),
-        help="Only this state: healthy, unhealthy, drained or deregistered; repeat it or use commas for several.",
+        help="Only this state: healthy, unhealthy or deregistered; or drained, in any state. "
+        "Repeat it or use commas for several.",
     ),
 ]
 Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Only this host, as it is registered.")]

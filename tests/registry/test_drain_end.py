@@ -272,13 +272,14 @@ async def test_those_of_several_instances_are_told_in_order_of_time(
     for port, seconds in ((1, 45), (2, 15), (3, 70)):
         await registry.register(sent(port=port, check_healthy=False))
         await registry.drain(sent(port=port).key, duration=timedelta(seconds=seconds))
+    await registry.drain(KEY, duration=timedelta(seconds=75))
     before = (await registry.events(limit=1)).last_id
     clock.advance(80)
     await backend.announce()
     found = [
         (change.key.port, (change.time - began).total_seconds()) for change in await changes(registry, after=before)
     ]
-    assert found == [(2, 15), (1, 45), (8001, 60), (3, 70)]
+    assert found == [(2, 15), (1, 45), (8001, 60), (3, 70), (8001, 75)]
 
 
 # --- calls between the end and its event --------------------------------------------------------------------------

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.clock import Clock
-    from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
+    from dbgpt_ctl.domain.events import Actor, Change, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance, Registration
     from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.domain.registry_outage import Hold
@@ -344,6 +344,7 @@ class RegistryState:
         self.log.forget_old(now)
         evaluation = self._evaluation(now)
         early: list[tuple[InstanceKey, datetime]] = []
+        found: list[Change] = []
         for key, at in islice(self._deadlines.pop_due(now), at_most):
             stored = self.index.get(key)
             deadline = evaluation.next_deadline(stored) if stored else None
@@ -351,12 +352,18 @@ class RegistryState:
                 continue
             if deadline > at:
                 self._deadlines.schedule(key, deadline)
-            elif (after := self._announce(stored, evaluation)) is stored:
+                continue
+            after, changes = evaluation.announce(stored)
+            if not changes:
                 early.append((key, deadline))
-            else:
-                self._schedule(after, evaluation)
+                continue
+            self.index.put(after)
+            self._schedule(after, evaluation)
+            found += changes
         for key, deadline in early:
             self._deadlines.schedule(key, max(deadline, now))
+        self.log.extend(sorted(found, key=lambda change: (change.time, change.key)))
+        self.changes += len(found)
 
     # --- snapshots ---
 
@@ -392,10 +399,6 @@ class RegistryState:
         if evaluation.is_forgotten(stored):
             self.index.remove(key)
             return None
-        return self._announce(stored, evaluation)
-
-    def _announce(self, stored: ModelInstance, evaluation: Evaluation) -> ModelInstance:
-        """The facts: the same object if there is nothing to announce."""
         after, changes = evaluation.announce(stored)
         if changes:
             self.index.put(after)

@@ -149,7 +149,8 @@ def list_(
         raise UsageError("--every goes with --watch only")
     has_facts = full or output in FULL_FORMATS
     with session.client() as client:
-        answer = _read(client, wanted, output, healthy_only=healthy_only, has_facts=has_facts)
+        shows_states = output is OutputFormat.TABLE or sort_by == "state"
+        answer = _read(client, wanted, healthy_only=healthy_only, has_facts=has_facts, shows_states=shows_states)
         now = answer.time or session.clock.now()
         matching = wanted.only_routable() if healthy_only else wanted
         instances = [instance for instance in answer.instances if matching.matches(instance)]
@@ -192,15 +193,14 @@ def _watch(
 
 
 def _read(
-    client: ControllerClient, wanted: InstanceFilter, form: OutputFormat, *, healthy_only: bool, has_facts: bool
+    client: ControllerClient, wanted: InstanceFilter, *, healthy_only: bool, has_facts: bool, shows_states: bool
 ) -> Inventory:
-    """All facts where the output or the filter needs them; else DB-GPT's list, which is cheaper.
+    """All facts where the output, its order or the filter needs them; else DB-GPT's list, which is cheaper.
 
-    A table needs them because the nine keys show a deregistered instance as unhealthy; but none of those is routable.
+    A state needs them because the nine keys show a deregistered instance as unhealthy; but none of those is routable.
     Raises NotSupported when the wanted states include deregistered and the controller does not report that.
     """
-    shows_states = form is OutputFormat.TABLE or wanted.needs_facts
-    if has_facts or (shows_states and not healthy_only):
+    if has_facts or ((shows_states or wanted.needs_facts) and not healthy_only):
         return wanted.inventory(client)
     return client.list(wanted.models.model_name, healthy_only=healthy_only)
 
@@ -252,7 +252,8 @@ def _explain_empty(client: ControllerClient, wanted: InstanceFilter, controller:
         return f"none of the {len(others)} instances{in_any_state} at {controller} is {states}"
     if others:
         return (
-            f"none of the {len(others)} instances{wanted} at {controller} gets requests: all are unhealthy or drained"
+            f"none of the {len(others)} instances{wanted} at {controller} gets requests: "
+            "all are unhealthy, drained or deregistered"
         )
     healthy = "healthy " if healthy_only else ""
     hint = suggestions.for_models(wanted.models) if str(wanted.models) else ""

@@ -181,7 +181,8 @@ def test_where_no_instance_gets_requests_the_others_are_counted(
     done = run("models", "list", "qwen3", "--healthy-only", "-o", "json")
     assert done.out == "[]\n"
     assert done.err == (
-        f"ctl: none of the 2 instances of qwen3 at {fake.url} gets requests: all are unhealthy or drained\n"
+        f"ctl: none of the 2 instances of qwen3 at {fake.url} gets requests: "
+        "all are unhealthy, drained or deregistered\n"
     )
 
 
@@ -274,6 +275,7 @@ def test_a_deregistered_instance_is_shown_as_such(run: Run, four: Cluster) -> No
     names = [OWN.format(number) for number in states]
     assert run("models", "list", "-o", "name").lines == names
     assert run("models", "list", "-o", "name", "--state", "deregistered").lines == names[3:]
+    assert run("models", "list", "-o", "name", "--sort-by", "state").lines == [*names[1:], names[0]]
     assert run("models", "list", "-o", "name", "--state", "unhealthy").lines == names[1:3]
     assert run("models", "list", "-o", "name", "--healthy-only").lines == names[:1]
     for form in ("wide", "yaml", "csv", "table"):

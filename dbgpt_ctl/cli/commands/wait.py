@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +14,13 @@ from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import AllowStale, ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, say
+from dbgpt_ctl.cli.output.status_line import Progress, status_line
+from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
 from dbgpt_ctl.cli.parsing.conditions import Condition, Tally
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-from dbgpt_ctl.errors import ConditionNotMet, ControllerFailed, ControllerUnreachable, UsageError
+from dbgpt_ctl.client.failover import ADVICE
+from dbgpt_ctl.errors import Attempt, ConditionNotMet, ControllerFailed, ControllerUnreachable, CtlError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,13 +78,17 @@ def wait(
         raise UsageError("--for is about instances of NAME: leave it out with --controller")
     timeout_secs, interval = parse_duration("--timeout", timeout), parse_duration("--every", every)
     wanted, models = Condition.parse("--for", condition or "healthy>=1"), ModelFilter.parse(name)
-    with session.client() as client:
+    goal = "a healthy controller" if controller else f"{wanted} of {models.label}"
+    with session.client() as client, status_line(wanted=not session.quiet and not session.verbose) as draw:
+        progress = Progress(draw, goal, timeout_secs, monotonic=time.monotonic, sleep=time.sleep)
+        session = replace(session, print_message=progress.say)
         check = (
             partial(check_controllers, client)
             if controller
             else partial(check_instances, session, client, models, wanted, allow_stale=allow_stale)
         )
-        last = poll(check, timeout_secs, interval, quiet=session.quiet, monotonic=time.monotonic, sleep=time.sleep)
+        shown = partial(_check_and_show, check, progress)
+        last = poll(shown, timeout_secs, interval, say=session.say, monotonic=time.monotonic, sleep=progress.sleep)
     if last.met or output is OutputFormat.JSON:
         print_check(last, output)
     if not last.met:
@@ -102,12 +108,22 @@ class Check:
     """Of the list that the counts are from."""
 
 
+def _check_and_show(check: Callable[[], Check], progress: Progress) -> Check:
+    try:
+        result = check()
+    except CtlError:
+        progress.state = "not known"
+        raise
+    progress.state = result.text
+    return result
+
+
 def poll(
     check: Callable[[], Check],
     timeout: float,
     interval: float,
     *,
-    quiet: bool,
+    say: Callable[[str], None],
     monotonic: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> Check:
@@ -123,7 +139,7 @@ def poll(
         except (ControllerUnreachable, ControllerFailed) as error:
             if left <= 0:
                 raise
-            if not outage_printed and not quiet:
+            if not outage_printed:
                 say(f"{error}; still waiting")
             outage_printed = True
         else:
@@ -133,8 +149,10 @@ def poll(
 
 
 def check_controllers(client: ControllerClient) -> Check:
-    """Whether any controller is healthy."""
+    """Whether any controller is healthy. Raises ControllerUnreachable when none answers."""
     controllers = client.health()
+    if all(controller.status is None for controller in controllers):
+        raise unreachable([Attempt(found.controller, found.detail, found.cause) for found in controllers])
     healthy = sum(controller.ok for controller in controllers)
     text = "; ".join(f"{controller.controller}: {controller}" for controller in controllers)
     return Check("controller", "healthy", healthy > 0, escaped(text), {"healthy": healthy})

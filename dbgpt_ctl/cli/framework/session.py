@@ -71,6 +71,7 @@ class Session:
     env_file: str | None = None
     """The value of --env-file."""
     clock: Clock = field(default_factory=SystemClock)
+    print_message: Callable[[str], None] = say
     _said_once: set[str] = field(default_factory=set)
 
     def client(self, address: str | None = None) -> ControllerClient:
@@ -92,7 +93,7 @@ class Session:
     def say(self, line: str) -> None:
         """Prints a line on stderr, unless --quiet is given."""
         if not self.quiet:
-            say(line)
+            self.print_message(line)
 
     def say_once(self, line: str, *, about: str | None = None) -> None:
         """The same, but only at the first call with that line, or with that subject if there is one."""

@@ -1,4 +1,4 @@
-"""Writes data to stdout and messages to stderr. No other module writes to either."""
+"""Writes data to stdout and messages to stderr. No other module writes to either, but for the `status_line`."""
 
 from __future__ import annotations
 

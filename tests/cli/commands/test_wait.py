@@ -116,13 +116,13 @@ def looks(*results: Any) -> Callable[[], Check]:
 
 def test_it_checks_at_once_and_then_at_intervals() -> None:
     time = Time()
-    poll(looks(False, False, True), 60, 2, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+    poll(looks(False, False, True), 60, 2, say=print, monotonic=time.monotonic, sleep=time.sleep)
     assert time.slept == [2, 2]
 
 
 def test_it_checks_once_more_at_the_timeout() -> None:
     time = Time()
-    found = poll(looks(*[False] * 4), 5, 2, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+    found = poll(looks(*[False] * 4), 5, 2, say=print, monotonic=time.monotonic, sleep=time.sleep)
     assert not found.met
     assert time.slept == [2, 2, 1]
 
@@ -130,9 +130,9 @@ def test_it_checks_once_more_at_the_timeout() -> None:
 def test_an_outage_in_between_is_no_failure() -> None:
     time = Time()
     outage = ControllerUnreachable("away")
-    poll(looks(False, outage, outage, True), 60, 1, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+    poll(looks(False, outage, outage, True), 60, 1, say=print, monotonic=time.monotonic, sleep=time.sleep)
     with pytest.raises(ControllerUnreachable):
-        poll(looks(outage, outage), 1, 1, quiet=True, monotonic=time.monotonic, sleep=time.sleep)
+        poll(looks(outage, outage), 1, 1, say=print, monotonic=time.monotonic, sleep=time.sleep)
 
 
 REF = "qwen@llm/10.0.0.4:8001"

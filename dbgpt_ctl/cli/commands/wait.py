@@ -20,7 +20,16 @@ from dbgpt_ctl.cli.parsing.conditions import Condition, Tally
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.client.failover import ADVICE
-from dbgpt_ctl.errors import Attempt, ConditionNotMet, ControllerFailed, ControllerUnreachable, CtlError, UsageError
+from dbgpt_ctl.domain.controllers import ControllerCondition
+from dbgpt_ctl.errors import (
+    Attempt,
+    ConditionNotMet,
+    ControllerFailed,
+    ControllerUnreachable,
+    CtlError,
+    ErrorKind,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -149,10 +158,11 @@ def poll(
 
 
 def check_controllers(client: ControllerClient) -> Check:
-    """Whether any controller is healthy. Raises ControllerUnreachable when none answers."""
+    """Whether any controller serves. Raises ControllerUnreachable when none answers."""
     controllers = client.health()
-    if all(controller.status is None for controller in controllers):
-        raise unreachable([Attempt(found.controller, found.detail, found.cause) for found in controllers])
+    if all(controller.condition is ControllerCondition.UNREACHABLE for controller in controllers):
+        attempts = [Attempt(found.controller, found.detail, found.cause) for found in controllers]
+        raise ControllerUnreachable.of_attempts(attempts, ErrorKind.NO_ANSWER, ADVICE)
     healthy = sum(controller.ok for controller in controllers)
     text = "; ".join(f"{controller.controller}: {controller}" for controller in controllers)
     return Check("controller", "healthy", healthy > 0, escaped(text), {"healthy": healthy})

@@ -121,10 +121,10 @@ def takes_settings(
     return decorate
 
 
-def option_of(knob: Knob, *, metavar: str | None = None, help: str | None = None) -> Any:  # noqa: A002
-    """The flag of a setting. Its help shows the variable and the default."""
+def option_of(knob: Knob, *, metavar: str | None = None, unit: str = "", help: str | None = None) -> Any:  # noqa: A002
+    """The flag of a setting. Its help shows the variable and the default, which on a command line has the `unit`."""
     default = knob.text(knob.default)
-    shown = f"; default: {default}" if default else ""
+    shown = f"; default: {default}{unit}" if default else ""
     return typer.Option(
         knob.flag,
         *knob.aliases,

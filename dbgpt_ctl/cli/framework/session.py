@@ -51,7 +51,7 @@ SHARED = (
     _option("address", Annotated[list[str] | None, option_of(_KNOBS["address"], help=_ADDRESS_HELP)]),
     _option(
         "request_timeout",
-        Annotated[str | None, option_of(_KNOBS["request_timeout"], metavar="TIME", help=_TIMEOUT_HELP)],
+        Annotated[str | None, option_of(_KNOBS["request_timeout"], metavar="TIME", unit="s", help=_TIMEOUT_HELP)],
     ),
     _option("env_file", EnvFile),
     _option("context", Annotated[str | None, _Context]),

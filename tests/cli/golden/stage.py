@@ -158,7 +158,8 @@ def seen(args: Iterable[str], view: View) -> str:
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, {**size, **dict(view.env)}))
         stack.enter_context(redirect_stdout(_Stream(notes, "", terminal=terminal)))
-        stack.enter_context(redirect_stderr(_Stream(notes, "stderr: ", terminal=terminal)))
+        # What is drawn in place on a terminal is no line: see tests/cli/output/test_status_line.py.
+        stack.enter_context(redirect_stderr(_Stream(notes, "stderr: ", terminal=False)))
         try:
             CTL(list(args), obj=ManualClock(NOW))
         except SystemExit as left:

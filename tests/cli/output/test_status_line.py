@@ -30,7 +30,9 @@ def stock() -> Iterator[FakeController]:
 
 
 @contextmanager
-def waiting(*args: str, name: str = "qwen@llm", columns: int = 120, term: str = "xterm-256color") -> Iterator[pexpect.spawn[str]]:
+def waiting(
+    *args: str, name: str = "qwen@llm", columns: int = 120, term: str = "xterm-256color"
+) -> Iterator[pexpect.spawn[str]]:
     child = pexpect.spawn(
         CTL[0],
         [*CTL[1:], "wait", name, "--for", "healthy>=2", "--every", "20ms", *args],

@@ -254,7 +254,7 @@ def _model_lines(models: Mapping[str, ModelCounts] | None, limit: int | None, *,
 def _count_cells(counts: ModelCounts) -> list[str]:
     """The numbers, with the unhealthy ones whose drain makes them planned: `2 (2 drained)`."""
     cells = {name: str(getattr(counts, name) or "-") for name in _OTHER_COUNTS}
-    cells["unhealthy"] += planned_text(counts)
+    cells["unhealthy"] += planned_text(counts.unhealthy_drained)
     return [str(counts.routable), *cells.values()]
 
 

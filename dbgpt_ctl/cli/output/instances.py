@@ -107,7 +107,7 @@ def counted_text(counts: ModelCounts) -> str:
 
     Unhealthy ones that are drained are planned work: `2 unhealthy (2 drained); 2 drained`.
     """
-    planned = {"unhealthy": planned_text(counts)}
+    planned = {"unhealthy": planned_text(counts.unhealthy_drained)}
     states, overlapping = (
         ", ".join(f"{count} {name}{planned.get(name, '')}" for name in names if (count := getattr(counts, name)))
         for names in (InstanceState, ("drained", "held"))
@@ -115,9 +115,9 @@ def counted_text(counts: ModelCounts) -> str:
     return "; ".join(filter(None, (states, overlapping)))
 
 
-def planned_text(counts: ModelCounts) -> str:
-    """What stands behind the number of unhealthy ones: ` (2 drained)`."""
-    return f" ({counts.unhealthy_drained} drained)" if counts.unhealthy_drained else ""
+def planned_text(unhealthy_drained: int) -> str:
+    """What stands behind a number of unhealthy ones: ` (2 drained)`, which are planned work."""
+    return f" ({unhealthy_drained} drained)" if unhealthy_drained else ""
 
 
 def _last_beat(instance: KnownInstance, now: datetime) -> str:

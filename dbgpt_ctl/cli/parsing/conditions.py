@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.cli.output.escaping import quoted
+from dbgpt_ctl.cli.output.instances import planned_text
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import UsageError
 
@@ -49,6 +50,7 @@ class Tally(NamedTuple):
     """Held: either healthy or unhealthy."""
     unknown_undrained: int = 0
     """Those of `unknown` that are routable if they are healthy."""
+    unhealthy_drained: int = 0
     total: int = 0
 
     @classmethod
@@ -62,6 +64,9 @@ class Tally(NamedTuple):
             deregistered=sum(instance.state is InstanceState.DEREGISTERED for instance in known),
             unknown=sum(instance.held for instance in known),
             unknown_undrained=sum(instance.held and instance.drain is None for instance in known),
+            unhealthy_drained=sum(
+                instance.state is InstanceState.UNHEALTHY and instance.drain is not None for instance in known
+            ),
             total=len(known),
         )
 
@@ -85,8 +90,10 @@ class Tally(NamedTuple):
         return {name: getattr(self, name) for name in (*STATES, UNKNOWN)}
 
     def __str__(self) -> str:
-        """`2 healthy, 1 drained`; `none` where there is no instance."""
-        return ", ".join(f"{count} {name}" for name, count in self.counts.items() if count) or "none"
+        """`2 healthy, 2 unhealthy (1 drained), 1 drained`; `none` where there is no instance."""
+        planned = {"unhealthy": planned_text(self.unhealthy_drained)}
+        parts = (f"{count} {name}{planned.get(name, '')}" for name, count in self.counts.items() if count)
+        return ", ".join(parts) or "none"
 
 
 @dataclass(frozen=True, slots=True)

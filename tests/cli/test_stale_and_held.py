@@ -1,4 +1,4 @@
-"""What the commands say while the registry is away, and while states are held after that (rules 8, 10 and 15)."""
+"""What the commands say while the registry is away, and while states are held after that (rules 8, 10 and 14)."""
 
 from __future__ import annotations
 
@@ -129,6 +129,12 @@ def test_what_the_documents_hold(run: Run, held: Cluster) -> None:
     assert status["held_until"] is not None
     assert status["models"][0]["held"] == 2
     assert report(run, "diff", "diff", "-f", "f.json")["held_until"] is not None
+
+
+def test_a_table_marks_the_held_ones(run: Run, held: Cluster) -> None:
+    for form in ("table", "wide"):
+        states = [line.split()[4] for line in run("models", "list", "-o", form, "--no-headers").lines]
+        assert states == ["healthy", "healthy,held", "healthy,drained,held"]
 
 
 def test_get_explains_a_held_state(run: Run, held: Cluster) -> None:

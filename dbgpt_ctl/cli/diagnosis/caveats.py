@@ -1,4 +1,4 @@
-"""What is to be known before an answer is trusted: it is stale, or some of its states are held (rule 15).
+"""What is to be known before an answer is trusted: it is stale, or some of its states are held (rule 14).
 
 Every command that rests on a list says it in these words, which are those of the rules of the scope LIST.
 """

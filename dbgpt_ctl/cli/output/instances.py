@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
 
 
-def state_label(state: str, *, drained: bool) -> str:
-    """`unhealthy`, or `unhealthy,drained`: a drain stands beside the state."""
-    return f"{state},drained" if drained else state
+def state_label(state: str, *, drained: bool, held: bool = False) -> str:
+    """`unhealthy`, or `unhealthy,drained`: a drain stands beside the state. `healthy,held` is so by a hold only."""
+    return state + ",drained" * drained + ",held" * held
 
 
 STATE_COLOURS: dict[str, str] = {
@@ -25,6 +25,7 @@ STATE_COLOURS: dict[str, str] = {
     InstanceState.UNHEALTHY: "red",
     InstanceState.DEREGISTERED: "magenta",
     **{state_label(state, drained=True): "yellow" for state in InstanceState},
+    **{state_label(InstanceState.HEALTHY, drained=drained, held=True): "yellow" for drained in (False, True)},
 }
 """By the text of a state. What is drained is planned, whatever its state."""
 _COLUMNS = (
@@ -84,8 +85,8 @@ def _row(instance: KnownInstance, now: datetime, *, wide: bool) -> list[str]:
 
 
 def state_text(instance: KnownInstance, *, colour: bool = False) -> str:
-    """Its state, and whether it is drained; with `colour` in its colour."""
-    text = state_label(instance.state, drained=instance.drain is not None)
+    """Its state, and whether it is drained or held; with `colour` in its colour."""
+    text = state_label(instance.state, drained=instance.drain is not None, held=instance.held)
     return coloured(text, STATE_COLOURS[text]) if colour else text
 
 

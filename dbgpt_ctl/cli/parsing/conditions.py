@@ -1,7 +1,7 @@
 """Conditions on the instances of a model, as in `healthy>=2`, and whether what is known of them meets one. Pure.
 
 While a hold keeps an instance healthy, it is unknown whether its worker still runs: it may be healthy or unhealthy. A
-condition is met only if it holds in every case (rule 15).
+condition is met only if it holds in every case (rule 14).
 """
 
 from __future__ import annotations

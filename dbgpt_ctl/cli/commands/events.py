@@ -74,7 +74,7 @@ def events(
     output: Output = OutputFormat.TEXT,
     session: Session,
 ) -> None:
-    """Show the changes of state of instances.
+    """Show the changes of instances: of their states and drains.
 
     An event has a time, an old and a new state, and a cause. The newest event comes last. The controller keeps events
     for 7 days, at most 10,000. With --follow, outages do not end the command.

@@ -19,7 +19,6 @@ from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
 from dbgpt_ctl.cli.parsing.conditions import Condition, Tally
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-from dbgpt_ctl.client.failover import ADVICE
 from dbgpt_ctl.domain.controllers import ControllerCondition
 from dbgpt_ctl.errors import (
     Attempt,
@@ -161,6 +160,8 @@ def check_controllers(client: ControllerClient) -> Check:
     """Whether any controller serves. Raises ControllerUnreachable when none answers."""
     controllers = client.health()
     if all(controller.condition is ControllerCondition.UNREACHABLE for controller in controllers):
+        from dbgpt_ctl.client.failover import ADVICE  # `ctl --help` imports this module, and needs no client
+
         attempts = [Attempt(found.controller, found.detail, found.cause) for found in controllers]
         raise ControllerUnreachable.of_attempts(attempts, ErrorKind.NO_ANSWER, ADVICE)
     healthy = sum(controller.ok for controller in controllers)

@@ -100,6 +100,18 @@ def test_a_drained_instance_is_healthy_and_not_routable(http: httpx.Client) -> N
     assert http.get(MODELS, params={"healthy_only": "true"}).content == b"[]"
 
 
+def test_a_drain_and_its_end_are_bytes_that_every_client_knows(http: httpx.Client, clock: ManualClock) -> None:
+    """Whatever the state of the instance is."""
+    post(http, MODELS)
+    http.post("/api/v1/drain", json={"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001, "for_secs": 61})
+    drained = LISTED.replace(b'"enabled":true', b'"enabled":false')
+    assert http.get(MODELS).content == drained
+    clock.advance(60.000001)
+    assert http.get(MODELS).content == drained.replace(b'"healthy":true', b'"healthy":false')
+    clock.advance(0.999999)
+    assert http.get(MODELS).content == LISTED.replace(b'"healthy":true', b'"healthy":false')
+
+
 def test_an_instance_expires_after_the_timeout(http: httpx.Client, clock: ManualClock) -> None:
     post(http, HEARTBEAT)
     clock.advance(60)

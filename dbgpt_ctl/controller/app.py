@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 POLL_SECS, EMBEDDED_POLL_SECS = 0.2, 0.05
 """How often new events are read while a client watches; in memory that costs nothing."""
 REPORTED_SETTINGS = ("heartbeat_interval_secs", "heartbeat_timeout_secs", "max_instances")
+"""Not of a controller that forwards: another one derives the states, by settings of its own."""
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """Turns off FastAPI's own telemetry, which an environment variable turns on: it would record each request twice."""
 
@@ -84,7 +85,7 @@ def mount(
     controller = app.state.controller = Controller(
         registry,
         poll_secs=EMBEDDED_POLL_SECS if is_embedded else POLL_SECS,
-        settings={name: getattr(settings, name) for name in REPORTED_SETTINGS},
+        settings={name: getattr(settings, name) for name in REPORTED_SETTINGS if not settings.remote_addr},
     )
     dbgpt_routes = DbgptEndpoints(controller).routes()
     if tracer is not None:

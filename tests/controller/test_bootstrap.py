@@ -134,6 +134,8 @@ def test_a_controller_in_front_of_a_controller(clock: ManualClock) -> None:
         initialize_controller(app, remote_controller_addr=behind)
         with running_app(app) as front:
             assert httpx.post(front + "/api/controller/models", json=GOOD, trust_env=False).content == b"true"
+            status = get(front, "/api/v1/status").json()
+            assert (status["settings"], status["controllers"]) == ({}, [])  # those behind it may have others
             assert get(front, "/api/controller/models").content == get(behind, "/api/controller/models").content
             assert httpx.delete(front + "/api/controller/models", params=GOOD, trust_env=False).content == b"true"
             assert [each["healthy"] for each in get(behind, "/api/controller/models").json()] == [False]

@@ -226,7 +226,9 @@ def _controller_row(controller: ControllerFacts) -> list[str]:
 def _registry_line(first: ControllerStatus) -> str:
     place = f" at {escaped(first.place)}" if first.place else ""
     kept = "kept over restarts" if first.durable else "in memory only: gone when the controller ends"
-    return f"registry: {escaped(first.kind)}{place}, {kept}; heartbeat timeout {first.heartbeat_timeout_secs:g}s"
+    timeout = first.heartbeat_timeout_secs
+    shown = "" if timeout is None else f"; heartbeat timeout {timeout:g}s"
+    return f"registry: {escaped(first.kind)}{place}, {kept}{shown}"
 
 
 def _model_lines(models: Mapping[str, ModelCounts] | None, limit: int | None, *, colour: bool) -> list[str]:

@@ -331,7 +331,7 @@ class AboutRegistry(BaseModel):
 
 
 class Settings(BaseModel):
-    """What the controller was started with."""
+    """What the controller was started with; empty where another controller keeps the registry."""
 
     heartbeat_interval_secs: float = doc("Seconds between two heartbeats of a worker.", 20.0, default=None)
     heartbeat_timeout_secs: float = doc(

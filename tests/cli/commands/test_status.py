@@ -12,6 +12,7 @@ import yaml
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.registry.remote import RemoteModelRegistry
 from tests.cli.clusters import Cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.cli.test_process import NOBODY, on_terminal
@@ -84,6 +85,14 @@ def test_controllers_that_keep_their_own_facts_disagree(run: Run, there: Cluster
     other = EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60))
     with running_controller(other) as url:
         assert warnings_of(run, "-a", f"{there.url},{url}") == [("controllers_disagree", "the controllers")]
+
+
+def test_a_controller_that_forwards_claims_no_timeout(run: Run, there: Cluster) -> None:
+    there.register("a@llm")
+    front = RemoteModelRegistry(there.url)
+    with running_controller(front, remote_addr=there.url, heartbeat_timeout_secs=99) as url:
+        lines = run("status", "-a", url).lines
+    assert lines[3] == f"registry: remote at {there.url}, kept over restarts"
 
 
 def test_one_that_is_down_is_a_warning(run: Run, there: Cluster) -> None:

@@ -222,6 +222,18 @@ def test_an_expiry_is_announced_at_the_time_when_the_heartbeat_got_too_old() -> 
     assert evaluation(START + TIMEOUT).announce(HEALTHY) == (HEALTHY, [])
 
 
+def test_another_timeout_is_another_evaluation_of_the_same_time_and_outage() -> None:
+    own = evaluation(START + 2 * TIMEOUT)
+    longer = own.with_timeout(3 * TIMEOUT)
+    assert (own.state_of(HEALTHY), longer.state_of(HEALTHY)) == ("unhealthy", "healthy")
+    assert longer.expires_at(HEALTHY) == START + 3 * TIMEOUT
+    assert longer.announce(HEALTHY) == (HEALTHY, [])
+    assert own.with_timeout(TIMEOUT) is own
+    held = evaluation(START + 2 * TIMEOUT, Pulse(START)).with_timeout(3 * TIMEOUT).hold
+    assert held
+    assert held.until == START + 5 * TIMEOUT
+
+
 def test_while_states_are_held_no_expiry_is_announced() -> None:
     pulse = Pulse(START)
     held = evaluation(START + 2 * TIMEOUT, pulse)

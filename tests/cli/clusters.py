@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.client.sync import ControllerClient
@@ -62,12 +60,4 @@ def cluster() -> Iterator[Cluster]:
 def stock_controller(objects: list[dict[str, Any]]) -> Iterator[FakeController]:
     """Answers as DB-GPT's own does: nothing below /api/v1."""
     with fake_controller(body=objects) as fake:
-        vars(fake)["answer"] = partial(_as_stock, fake.answer)
         yield fake
-
-
-def _as_stock(answer: Any, path: str) -> tuple[int, bytes]:
-    if path.startswith("/api/v1"):
-        return 404, json.dumps({"detail": "Not Found"}).encode()
-    status, body = answer(path)
-    return int(status), bytes(body)

@@ -220,6 +220,13 @@ def _host(text: str) -> str:
     return host
 
 
+def _reason(text: str) -> str:
+    reason = parse_reason(text)
+    if reason is None:
+        raise UsageError("it is empty: leave it out")
+    return reason
+
+
 def _until(text: str | None) -> datetime | None:
     if text is None:
         return None
@@ -241,7 +248,7 @@ class _Rule(NamedTuple):
 
 _DRAIN = "drain"
 _DRAIN_RULES = {
-    "reason": _Rule(parse_reason, (str,), "a text"),
+    "reason": _Rule(_reason, (str,), "a text"),
     "until": _Rule(_until, (str, type(None)), "a time such as 2026-01-31T12:00:00Z, or null"),
 }
 _RULES = {

@@ -45,18 +45,6 @@ def stored(run: Run) -> dict[int, dict[str, Any]]:
     return {int(each["host"][-1]): each for each in json.loads(run("models", "list", "-o", "json").out)}
 
 
-class Dbgpts:
-    """DB-GPT's own controller: no /api/v1."""
-
-    def __init__(self, *objects: dict[str, Any]) -> None:
-        self.objects = objects
-
-    def __call__(self, path: str) -> tuple[int, bytes]:
-        if "/api/v1/" in path:
-            return 404, b'{"detail": "Not Found"}'
-        return 200, json.dumps(list(self.objects)).encode()
-
-
 def writes(fake: FakeController) -> list[str]:
     return [each for each in fake.requests if not each.startswith("GET")]
 
@@ -317,19 +305,16 @@ def test_apply_in_json_keeps_to_its_schema(run: Run, controller: str) -> None:
 def test_dbgpts_own_controller_takes_creation_and_weight(
     run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = Dbgpts(listed("qwen@llm"))
-    rest = iter([answers(""), answers(""), (200, b"true"), (200, b"true")])
-    monkeypatch.setattr(fake, "answer", lambda path: answers(path) if "/v1/" in path else next(rest))
+    fake.body, lists = [listed("qwen@llm")], fake.answer
+    monkeypatch.setattr(fake, "answer", lambda path: (200, b"true") if writes(fake) else lists(path))
     done = run("apply", "-q", "-f", file(one(weight=2, enabled=True), one(host="10.0.0.5")))
     assert done.lines == [f"{FIRST} changed: weight 1 -> 2", f"{SECOND} created"]
     assert writes(fake) == ["POST /api/controller/models"] * 2
 
 
 @pytest.mark.parametrize("there", [[listed("qwen@llm")], []])
-def test_dbgpts_own_controller_cannot_drain(
-    run: Run, fake: FakeController, monkeypatch: pytest.MonkeyPatch, there: list[dict[str, Any]]
-) -> None:
-    monkeypatch.setattr(fake, "answer", Dbgpts(*there))
+def test_dbgpts_own_controller_cannot_drain(run: Run, fake: FakeController, there: list[dict[str, Any]]) -> None:
+    fake.body = there
     done = run("apply", "-q", "-f", file(one(enabled=False)), "-o", "json", expect=6)
     assert "cannot drain" in done.err
     assert validated("apply", json.loads(done.out))[0]["error"] == "not_supported"

@@ -203,6 +203,7 @@ def test_a_drain(drain: object, fields: dict[str, object]) -> None:
         ({"drain": None, "enabled": False}, "drain: null contradicts enabled: leave one of them out"),
         ({"drain": {}, "enabled": True}, "drain: a drain contradicts enabled: leave one of them out"),
         ({"drain": {"reason": None}}, "drain.reason: null is not a text"),
+        ({"drain": {"reason": " "}}, "drain.reason: it is empty: leave it out"),
         ({"drain": {"until": "tomorrow"}}, "drain.until: 'tomorrow' is not a time such as 2026-01-31T12:00:00Z"),
         ({"drain": {"until": "2026-01-31T12:00:00"}}, "drain.until: '2026-01-31T12:00:00' has no time zone"),
         ({"drain": {"until": "9999-12-31T23:59:59-12:00"}}, "is not a time"),

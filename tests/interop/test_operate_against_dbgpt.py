@@ -54,6 +54,7 @@ def test_apply_creates_and_changes_a_weight(ctl: Ctl) -> None:
 def test_a_verb_that_it_lacks_is_refused(ctl: Ctl) -> None:
     for args in (
         ("models", "drain", REF),
+        ("models", "drain", REF, "--for", "2h"),
         ("models", "prune", "--older-than", "7d"),
         ("models", "drain", "--host", "h"),
     ):

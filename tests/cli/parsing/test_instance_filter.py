@@ -123,6 +123,7 @@ def test_sorting_is_stable_and_takes_whatever_a_controller_sends() -> None:
     [
         (["--state", "drained", "qwen"], "none of the 2 instances of qwen at {url} is drained"),
         (["--host", "h"], "no instances on host h registered at {url}"),
+        (["--state", "drained", "--healthy-only"], "none of the 3 instances at {url} is drained and gets requests"),
     ],
 )
 def test_the_text_of_a_filter(run: Run, stock: FakeController, args: list[str], said: str) -> None:

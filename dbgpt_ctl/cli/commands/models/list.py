@@ -249,7 +249,8 @@ def _explain_empty(client: ControllerClient, wanted: InstanceFilter, controller:
     if others and wanted.states:
         in_any_state = replace(wanted, states=frozenset())
         states = " or ".join(sorted(wanted.states))
-        return f"none of the {len(others)} instances{in_any_state} at {controller} is {states}"
+        routable = " and gets requests" if healthy_only else ""
+        return f"none of the {len(others)} instances{in_any_state} at {controller} is {states}{routable}"
     if others:
         return (
             f"none of the {len(others)} instances{wanted} at {controller} gets requests: "

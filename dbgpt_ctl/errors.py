@@ -9,6 +9,7 @@
     │   ├── RegistryFull         no capacity for a new instance; registered ones can still send heartbeats
     │   ├── RegistryUnavailable  temporary: the database is away
     │   │   ├── TooManyWatchers
+    │   │   ├── StatesHeld       after an outage of the registry; nothing is removed then
     │   │   └── ControllerLeaving
     │   ├── RegistryUnusable     permanent until a person acts: wrong password, newer schema
     │   └── VerbNotSupported     the controller behind this one is DB-GPT's own
@@ -128,6 +129,12 @@ class TooManyWatchers(RegistryUnavailable):
     """This controller has reached its limit of watchers; another controller may accept one."""
 
     code = "too_many_watchers"
+
+
+class StatesHeld(RegistryUnavailable):
+    """The registry itself was away, and removes nothing while states are held."""
+
+    code = "states_held"
 
 
 class ControllerLeaving(RegistryUnavailable):

@@ -38,6 +38,11 @@ class Hold:
         )
         return f"the registry was away from {gone_at} to {back_at}: until {until} states are held as they were"
 
+    @property
+    def nothing_removed(self) -> str:
+        """One line for those who would remove instances."""
+        return f"the registry itself was away: nothing is removed until {self.until:%Y-%m-%d %H:%M:%S} UTC"
+
     def time_for(self, heartbeat: datetime, now: datetime) -> datetime:
         """The time at which to evaluate a state: `now` if the last heartbeat came after the outage, else its begin."""
         return now if self.back_at <= heartbeat <= now + FUTURE_TOLERANCE else self.gone_at

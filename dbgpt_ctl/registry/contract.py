@@ -156,8 +156,8 @@ class ModelRegistry(ABC):
         """Removes the instances that have been unhealthy or deregistered for longer than `older_than`, except drained
         ones. Returns their identities in order.
 
-        Removes no instance while states are held (rule 8). With `dry_run` it removes none. Atomic per instance, not as
-        a whole.
+        Raises StatesHeld while states are held (rule 8). With `dry_run` it removes none. Atomic per instance, not as a
+        whole.
         """
 
     async def events(

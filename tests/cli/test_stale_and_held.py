@@ -137,6 +137,11 @@ def test_a_table_marks_the_held_ones(run: Run, held: Cluster) -> None:
         assert states == ["healthy", "healthy,held", "healthy,drained,held"]
 
 
+def test_prune_does_not_say_that_nothing_was_gone_for_long(run: Run, held: Cluster) -> None:
+    done = run("models", "prune", "--older-than", "7d", expect=3)
+    assert "the registry itself was away: nothing is removed until " in done.err
+
+
 def test_get_explains_a_held_state(run: Run, held: Cluster) -> None:
     state = next(line for line in run("models", "get", HELD).lines if line.startswith("  state"))
     assert state.endswith(", held: its own last heartbeat is too old, and the registry itself was away")

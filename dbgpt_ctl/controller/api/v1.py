@@ -37,7 +37,7 @@ from dbgpt_ctl.controller.watch.subscriber import WatchResponse
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.fields import parse_key, parse_reason
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
-from dbgpt_ctl.errors import RegistryError, TooManyWatchers, VerbNotSupported
+from dbgpt_ctl.errors import RegistryError, StatesHeld, TooManyWatchers, VerbNotSupported
 from dbgpt_ctl.registry.contract import Listing
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class ApiEndpoints:
             Route("GET", "/v1/instance", self.instance, "OneInstance", "Identity", errors=CHANGE_ERRORS),
             Route("POST", "/v1/drain", self.drain, "Drained", body="Drain", errors=CHANGE_ERRORS),
             Route("POST", "/v1/undrain", self.undrain, "Drained", body="Identity", errors=CHANGE_ERRORS),
-            Route("POST", "/v1/prune", self.prune, "Pruned", body="Prune", errors=READ_ERRORS),
+            Route("POST", "/v1/prune", self.prune, "Pruned", body="Prune", errors=READ_ERRORS | {StatesHeld}),
             Route("GET", "/v1/events", self.events, "Events", "EventsQuery", errors=READ_ERRORS),
             Route("GET", "/v1/status", self.status, "Status"),
             Route(

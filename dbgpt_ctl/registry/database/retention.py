@@ -14,6 +14,7 @@ from sqlalchemy import and_, func, or_, select
 from dbgpt_ctl.domain.events import HOUSEKEEPING, Cause
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.domain.lifecycle import is_long_gone
+from dbgpt_ctl.errors import StatesHeld
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.controllers import forget_controllers
 from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, forgettable, write_events
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Actor, Change
     from dbgpt_ctl.domain.instance import ModelInstance
     from dbgpt_ctl.domain.lifecycle import Evaluation
+    from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 
@@ -71,7 +73,9 @@ class Retention:
 
     def prune(self, older_than: timedelta, actor: Actor, *, dry_run: bool) -> tuple[InstanceKey, ...]:
         """As `ModelRegistry.prune`. Tombstones stay: they still refuse late heartbeats."""
-        gone = self._database.read(partial(self._search, older_than))
+        hold, gone = self._database.read(partial(self._search, older_than))
+        if hold is not None:
+            raise StatesHeld(hold.nothing_removed)
         if dry_run:
             return tuple(gone)
         remove = partial(self._remove, gone_for=older_than, actor=actor, tombstones=False)
@@ -96,13 +100,13 @@ class Retention:
         keys = [InstanceKey._make(row) for row in connection.execute(query.limit(MAX_REMOVED))]
         return len(self._remove(keys, connection, gone_for=remove_after, actor=HOUSEKEEPING, tombstones=True))
 
-    def _search(self, older_than: timedelta, connection: Connection) -> list[InstanceKey]:
+    def _search(self, older_than: timedelta, connection: Connection) -> tuple[Hold | None, list[InstanceKey]]:
         evaluation = self._time.announcing(connection)
         if evaluation.hold is not None:
-            return []
+            return evaluation.hold, []
         before = evaluation.now - older_than
         found = found_rows(connection, _long_gone(before, evaluation.now))
-        return sorted(row.key for row in found if not row.removed and _is_gone(row, evaluation, before))
+        return None, sorted(row.key for row in found if not row.removed and _is_gone(row, evaluation, before))
 
     def _remove(
         self,

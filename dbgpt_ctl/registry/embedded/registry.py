@@ -20,7 +20,7 @@ from dbgpt_ctl.domain.lifecycle import (
     is_long_gone,
 )
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse, moved_back
-from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
+from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable, StatesHeld
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.embedded.event_log import EventLog, random_stream
 from dbgpt_ctl.registry.embedded.expiry_queue import ExpiryQueue
@@ -165,6 +165,8 @@ class EmbeddedModelRegistry(ModelRegistry):
         self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
     ) -> tuple[InstanceKey, ...]:
         now = self._now()
+        if (hold := self._state.hold(now)) is not None:
+            raise StatesHeld(hold.nothing_removed)
         gone = [instance for instance in self._state.long_gone(now - older_than, now) if not instance.removed]
         if not dry_run:
             self._state.prune(gone, now, actor)

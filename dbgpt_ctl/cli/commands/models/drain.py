@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.addresses import parse_address
+from dbgpt_ctl.cli.diagnosis.caveats import warn_of_caveats
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import ModelType, ResultOutput, references_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
@@ -154,7 +155,9 @@ def select_instances(
 
 
 def _instances_on(client: ControllerClient, session: Session, host: str, *, force: bool) -> list[InstanceKey]:
-    all_keys = [instance.key for instance in client.instances(host=host).instances if instance.host == host]
+    answer = client.instances(host=host)
+    warn_of_caveats(session, answer)
+    all_keys = [instance.key for instance in answer.instances if instance.host == host]
     keys = [key for key in all_keys if force or key.type != SERVICE]
     if not all_keys:
         raise NotFound(f"nothing is registered with host {quoted(host)}; ctl models list shows what is")

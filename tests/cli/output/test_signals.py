@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ FOLLOWING = [
     (["models", "list", "--watch", "-o", "name"], REF),
     (["models", "heartbeat", REF, "--every", "50ms"], "heartbeat accepted"),
     (["events", "-f"], "qwen"),
+    (["wait", "qwen", "--for", "healthy>=9"], "waiting for healthy>=9 of qwen: 1 healthy"),
+    (["wait", "qwen", "--for", "healthy>=9", "-v"], ": 200, "),
 ]
 LOOPS = ["while :; do {}; done", "while :; do {} | cat; done", "while :; do true | {}; done"]
 
@@ -64,6 +67,24 @@ def test_ctrl_c_ends_the_loop_that_runs_it(there: Cluster, loop: str, args: list
     shown = ends_by_ctrl_c(in_bash(loop.format('"$@"'), *args, "-a", there.url), ready)
     assert "Traceback" not in shown
     assert "ctl: " not in shown
+
+
+@pytest.mark.parametrize("args", [["models", "list"], ["health"], ["doctor"], ["wait", "--controller"]], ids=" ".join)
+def test_ctrl_c_does_not_wait_for_an_answer(args: list[str]) -> None:
+    """Of two controllers that never answer: threads ask them at the same time."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        urls = ",".join(f"http://127.0.0.1:{server.getsockname()[1]}" for server in (one, two))
+        child = in_bash('while :; do "$@"; done', *args, "--request-timeout", "1h", "-a", urls)
+        try:
+            connection, _ = one.accept()
+            with connection:
+                child.sendintr()
+                shown = str(child.read())
+                child.wait()
+        finally:
+            child.close(force=True)
+    assert child.signalstatus == signal.SIGINT
+    assert "Traceback" not in shown
 
 
 def test_ctrl_c_ends_the_script_that_runs_a_controller() -> None:

@@ -51,6 +51,8 @@ def offered(*words: str, run: Run, monkeypatch: pytest.MonkeyPatch, shell: str =
         (["models", "list", "--output=j"], ["--output=json"]),
         (["models", "list", "--output=-"], []),
         (["models", "list", "--type", "t"], ["text2vec"]),
+        (["models", "list", "--state", ""], ["deregistered", "drained", "healthy", "unhealthy"]),
+        (["models", "drain", "--fo"], ["--for", "--force"]),
         (["models", "list", "--env-file", "x"], ["<files>"]),
         (["models", "list", "--env-file=x"], ["<files>"]),
         (["serve", "--registry-type", ""], ["database", "embedded"]),

@@ -167,16 +167,16 @@ def _document(
         "stale_since": first.object["stale_since"],
         "held_until": first.object["held_until"],
         "models": first.object["models"],
-        "warnings": _finding_objects(findings, are_remarks=False),
-        "remarks": _finding_objects(findings, are_remarks=True),
+        "warnings": _finding_objects(findings, are_info=False),
+        "info": _finding_objects(findings, are_info=True),
     }
 
 
-def _finding_objects(findings: Sequence[Finding], *, are_remarks: bool) -> list[dict[str, Any]]:
+def _finding_objects(findings: Sequence[Finding], *, are_info: bool) -> list[dict[str, Any]]:
     return [
         {"kind": KINDS[finding.code], "code": finding.code, "subject": evidence.subject, "detail": evidence.detail}
         for finding in findings
-        if finding.is_remark == are_remarks
+        if finding.is_info == are_info
         for evidence in finding.evidence
     ]
 
@@ -209,8 +209,8 @@ def _screen(controllers: Sequence[ControllerFacts], first: ControllerStatus, fin
 
 
 def _finding_lines(finding: Finding, *, colour: bool) -> list[str]:
-    """Warnings, and remarks on what operators wanted."""
-    word, name = ("remark:", "cyan") if finding.is_remark else ("warning:", "yellow")
+    """Warnings, and what operators wanted."""
+    word, name = ("info:", "cyan") if finding.is_info else ("warning:", "yellow")
     return [f"{coloured(word, name if colour else None)} {line}" for line in finding.lines]
 
 

@@ -259,7 +259,7 @@ class Finding:
     code: str = ""
 
     @property
-    def is_remark(self) -> bool:
+    def is_info(self) -> bool:
         """Whether it is about what an operator wanted, and no warning."""
         return self.severity is Severity.INFO
 

@@ -30,14 +30,14 @@ _UNKNOWN_CAUSE = Cause("", EXPIRY)
 """The cause of a change that two lists show and no event reported."""
 
 
-class Condition(NamedTuple):
+class KnownState(NamedTuple):
     """What a line says of an instance: its state, and whether it is drained."""
 
     state: str
     drained: bool
 
 
-GONE = Condition(ABSENT, drained=False)
+GONE = KnownState(ABSENT, drained=False)
 
 
 class LineWatch:
@@ -48,7 +48,7 @@ class LineWatch:
         self._client = client
         self._wanted = wanted
         self._form = form
-        self._known: dict[InstanceKey, Condition] = {}
+        self._known: dict[InstanceKey, KnownState] = {}
         self._listed_at: datetime | None = None
         self._flaps = Flaps()
         self._colour = wants_colour()
@@ -95,7 +95,7 @@ class LineWatch:
             self._print_instances(inventory, now)
         else:
             self._print_differences(inventory, now)
-        self._known = _conditions(inventory)
+        self._known = _states_in(inventory)
         return True
 
     def _print_instances(self, inventory: Inventory, now: datetime) -> None:
@@ -117,20 +117,20 @@ class LineWatch:
 
     def _print_differences(self, inventory: Inventory, now: datetime) -> None:
         """Prints the changes since the last list that no event reported."""
-        conditions = _conditions(inventory)
-        for key in sorted(self._known.keys() | conditions.keys()):
-            old, new = self._known.get(key, GONE), conditions.get(key, GONE)
+        states = _states_in(inventory)
+        for key in sorted(self._known.keys() | states.keys()):
+            old, new = self._known.get(key, GONE), states.get(key, GONE)
             if old != new:
                 self._print_change(Change(now, key, old.state, new.state, _UNKNOWN_CAUSE, drained=new.drained), old, {})
 
     def _on_change(self, change: Change, fields: Mapping[str, Any]) -> None:
-        known, new = self._known.get(change.key, GONE), Condition(change.new, change.drained)
+        known, new = self._known.get(change.key, GONE), KnownState(change.new, change.drained)
         if self._listed_at is not None and change.time <= self._listed_at and known == new:
             return  # the list contained it already
         self._known[change.key] = new
         self._print_change(change, known, fields)
 
-    def _print_change(self, change: Change, before: Condition, fields: Mapping[str, Any]) -> None:
+    def _print_change(self, change: Change, before: KnownState, fields: Mapping[str, Any]) -> None:
         """Prints a change of an instance that matches before or after it."""
         key, wanted = change.key, self._wanted
         if not wanted.matches_identity(key.model_name, key.host):
@@ -150,5 +150,5 @@ class LineWatch:
         print_lines([json_text({"version": VERSION, **fields})])
 
 
-def _conditions(inventory: Inventory) -> dict[InstanceKey, Condition]:
-    return {instance.key: Condition(instance.state, instance.drain is not None) for instance in inventory.instances}
+def _states_in(inventory: Inventory) -> dict[InstanceKey, KnownState]:
+    return {instance.key: KnownState(instance.state, instance.drain is not None) for instance in inventory.instances}

@@ -57,13 +57,13 @@ def test_warnings(run: Run, there: Cluster) -> None:
     there.client.deregister(sent.key)
     there.client.heartbeat(sent)
     assert warnings_of(run) == [("still_beating", "beating@llm/127.0.0.1:1")]
-    assert warnings_of(run, key="remarks") == [
+    assert warnings_of(run, key="info") == [
         ("no_healthy_instance", "drained@llm"),
         ("drained_long", "drained@llm/127.0.0.1:2"),
     ]
     assert run("status").lines[-2:] == [
-        "remark: drained@llm: no routable instance (1 healthy; 1 drained) [no-healthy-instance]",
-        "remark: drained@llm/127.0.0.1:2: drained 25h ago by 127.0.0.1: [red] [drained-long]",
+        "info: drained@llm: no routable instance (1 healthy; 1 drained) [no-healthy-instance]",
+        "info: drained@llm/127.0.0.1:2: drained 25h ago by 127.0.0.1: [red] [drained-long]",
     ]
 
 
@@ -73,7 +73,7 @@ def test_planned_work_does_not_look_like_an_outage(run: Run, there: Cluster) -> 
         there.client.drain(key, duration=timedelta(days=30))
     there.come_to_now()
     there.register("a@llm", port=3)
-    assert warnings_of(run) == warnings_of(run, key="remarks") == []
+    assert warnings_of(run) == warnings_of(run, key="info") == []
     assert run("status").lines[-3:] == [
         "MODEL  ROUTABLE  UNHEALTHY      DRAINED  DEREGISTERED",
         "a@llm  1         2 (2 drained)  2        -",

@@ -116,6 +116,9 @@ def test_assert_counts_the_held_ones_apart(run: Run, held: Cluster) -> None:
     assert found["counts"] == {"healthy": 1, "unhealthy": 0, "drained": 1, "deregistered": 0, "unknown": 2}
     assert found["held_until"] is not None
     assert found["stale_since"] is None
+    for number, verdict in ((2, "not known to be"), (3, "not")):
+        err = run("assert", "qwen", "--min-healthy", str(number), expect=5).err
+        assert f"ctl: {verdict} healthy>={number} of qwen: 1 healthy, 1 drained, 2 unknown\n" in err
     held.client.heartbeat(registration(5))
     assert run("assert", "qwen", "--min-healthy", "2").out == "qwen: 2 healthy, 1 drained, 1 unknown\n"
 
@@ -253,6 +256,11 @@ def test_what_the_documents_hold_of_a_stale_list(run: Run, away: Away) -> None:
     since = away._clock.now().isoformat()
     assert report(run, "assert", "assert", "qwen", "--allow-stale")["stale_since"] == since
     assert report(run, "status", "status")["stale_since"] is not None
+
+
+def test_an_empty_stale_list_is_as_last_known(run: Run, away: Away) -> None:
+    assert run("models", "list", "nobody").err.rstrip().endswith(", as last known")
+    assert "as last known" not in run("models", "list", "nobody", "-q").err
 
 
 def test_status_knows_nothing_where_no_list_can_be_had(run: Run, away: Away) -> None:

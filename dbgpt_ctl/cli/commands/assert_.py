@@ -58,5 +58,5 @@ def assert_(
         check = check_instances(session, client, models, wanted, max_age=age, allow_stale=allow_stale)
     print_check(check, output)
     if not check.met:
-        say(f"not {check.condition}{models}: {check.text}")
+        say(f"{check.verdict} {check.condition}{models}: {check.text}")
     return 0 if check.met else ConditionNotMet.exit_code

@@ -100,7 +100,7 @@ def wait(
     if last.met or output is OutputFormat.JSON:
         print_check(last, output)
     if not last.met:
-        raise ConditionNotMet(f"{last.name} is not {last.condition} after {timeout_secs:g}s: {last.text}")
+        raise ConditionNotMet(f"{last.name} is {last.verdict} {last.condition} after {timeout_secs:g}s: {last.text}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,13 @@ class Check:
     counts: dict[str, int]
     caveats: Mapping[str, str | None] = field(default_factory=dict)
     """Of the list that the counts are from."""
+    is_open: bool = False
+    """It is not met, and may be once the state of the unknown instances is known."""
+
+    @property
+    def verdict(self) -> str:
+        """Of a condition that is not met, for a message."""
+        return "not known to be" if self.is_open else "not"
 
 
 def _check_and_show(check: Callable[[], Check], progress: Progress) -> Check:
@@ -190,13 +197,15 @@ def check_instances(
     instances = [instance for instance in answer.instances if models.matches(instance.model_name)]
     tally = Tally.of(instances)
     recent = Tally.of(instance for instance in instances if max_age is None or _is_recent(instance, now, max_age))
+    met = wanted.is_met_by(recent)
     return Check(
         models.label,
         condition,
-        wanted.is_met_by(recent),
+        met,
         str(tally),
         tally.counts,
         caveat_fields(answer),
+        is_open=not met and wanted.may_be_met_by(recent),
     )
 
 

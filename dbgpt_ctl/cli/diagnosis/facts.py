@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.errors import ControllerError
 
-AS_LAST_KNOWN = ", as last known"
-"""Ends a sentence that rests on a stale list."""
 F = TypeVar("F")
 """The kind of facts that a rule judges: `Facts`, or for `ctl db check` those of a database."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import cell_width, coloured
 from dbgpt_ctl.errors import (
@@ -85,8 +86,6 @@ def exit_code(facts: Facts) -> int:
 
 def places(facts: Facts) -> str:
     """The controllers that answer, for the end of a heading."""
-    from dbgpt_ctl.cli.diagnosis.facts import AS_LAST_KNOWN  # `ctl --help` imports this module, and needs no client
-
     return ", ".join(controller.url for controller in facts.answering) + (AS_LAST_KNOWN if facts.are_stale else "")
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.completion.candidates import TYPES
 from dbgpt_ctl.cli.diagnosis.facts import (
-    AS_LAST_KNOWN,
     Evidence,
     Facts,
     Finding,
@@ -31,7 +30,7 @@ from dbgpt_ctl.cli.diagnosis.facts import (
 )
 from dbgpt_ctl.cli.output.changes import cause_text, change_text
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import counted_text, duration_text, state_text
+from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, counted_text, duration_text, state_text
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import nearest
 from dbgpt_ctl.domain.controllers import setting_differences

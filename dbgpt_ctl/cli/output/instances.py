@@ -48,6 +48,8 @@ _WIDE = (
     Column("DRAINED UNTIL", folds=False),
     Column("DRAIN REASON"),
 )
+AS_LAST_KNOWN = ", as last known"
+"""Ends a sentence about instances that rests on a stale list."""
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 

@@ -127,5 +127,11 @@ class Condition:
         # Each operator is monotonous or wants one number, so it holds in between if it holds at both ends.
         return all(_OPERATORS[self.sign](number, self.number) for number in tally.range_of(self.state))
 
+    def may_be_met_by(self, tally: Tally) -> bool:
+        """Whether it holds for some states of the unknown instances."""
+        low, high = tally.range_of(self.state)
+        nearest = min(max(low, self.number), high)
+        return any(_OPERATORS[self.sign](number, self.number) for number in (low, nearest, high))
+
     def __str__(self) -> str:
         return ABSENT if self.state == ABSENT else f"{self.state}{self.sign}{self.number}"

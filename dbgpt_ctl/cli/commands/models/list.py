@@ -12,7 +12,7 @@ from dbgpt_ctl.cli.diagnosis.caveats import warn_of_caveats
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoHeaders, choice, model_argument, output_option, type_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.instances import instance_table
+from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, instance_table
 from dbgpt_ctl.cli.output.stdout import (
     OutputFormat,
     is_terminal,
@@ -161,7 +161,8 @@ def list_(
             )
         warn_of_caveats(session, answer)
         if not instances and not session.quiet:
-            say(_explain_empty(client, wanted, answer.controller, healthy_only=healthy_only))
+            reason = _explain_empty(client, wanted, answer.controller, healthy_only=healthy_only)
+            say(reason + (AS_LAST_KNOWN if answer.stale_since else ""))
     if sort_by is not None:
         instances.sort(key=SORT_KEYS[sort_by])
     return _print(answer, instances, output, now=now, headers=not no_headers, has_facts=has_facts)

@@ -239,7 +239,7 @@ def test_a_gate_does_not_rest_on_a_stale_list(run: Run, away: Away, line: str, c
     done = run(*line.split(), "-q", expect=3)
     assert done.out == ""
     assert done.err.count("\n") == 1
-    assert f"its registry is away; this is what it held 3m ago; {consequence}; --allow-stale" in done.err
+    assert f"its registry is away; this is what was known 3m ago; {consequence}; --allow-stale" in done.err
 
 
 def test_wait_goes_on_until_the_registry_is_back(run: Run, away: Away, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -307,8 +307,8 @@ def stale(controller: ControllerFacts) -> str:
     """The registry's database is away: lists are the last known ones, and nothing can register."""
     if controller.stale_since is None:
         return ""
-    held = f"this is what it held {controller.ago(controller.stale_since)}"
-    return f"its registry is away; {held}{_reason(controller)}"
+    known = f"this is what was known {controller.ago(controller.stale_since)}"
+    return f"its registry is away; {known}{_reason(controller)}"
 
 
 @controller_rule(

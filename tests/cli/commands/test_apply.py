@@ -212,7 +212,7 @@ def test_when_the_controller_goes_down_midway_the_rest_is_not_tried(
 def test_nothing_is_done_on_stale_knowledge(run: Run, fake: FakeController) -> None:
     since = "2026-01-02T11:59:00+00:00"
     fake.body = {"version": 1, "time": "2026-01-02T12:00:00+00:00", "stale_since": since, "instances": []}
-    away = f"{fake.url}: its registry is away; this is what it held 60s ago"
+    away = f"{fake.url}: its registry is away; this is what was known 60s ago"
     allow = "--allow-stale relies on that list"
     for args in ((), ("--dry-run",), ("--dry-run", "-q")):
         done = run("apply", "-f", file(one()), *args, expect=3)

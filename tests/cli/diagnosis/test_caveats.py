@@ -16,7 +16,7 @@ from tests.support.fake_controller import listed
 
 URL = "http://10.0.0.1:8000"
 NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
-STALE = f"{URL}: its registry is away; this is what it held 90s ago"
+STALE = f"{URL}: its registry is away; this is what was known 90s ago"
 
 
 def answer(*objects: dict[str, object], stale: bool = False, held: bool = False) -> Inventory:

@@ -154,7 +154,7 @@ CASES = {
     "registry-stale": Case(
         cluster(controller(known(), stale_since=ago(90), status=status(reason="database away"))),
         ERROR,
-        f"{URL}: its registry is away; this is what it held 90s ago (database away)",
+        f"{URL}: its registry is away; this is what was known 90s ago (database away)",
         WELL,
     ),
     "states-held": Case(

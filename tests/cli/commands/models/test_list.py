@@ -206,7 +206,7 @@ def test_a_stale_list_comes_with_a_warning(run: Run, fake: FakeController) -> No
     done = run("models", "list", "-o", "name")
     assert len(done.lines) == 3
     assert done.err == (
-        f"ctl: warning: {fake.url}: its registry is away; this is what it held 45s ago [registry-stale]\n"
+        f"ctl: warning: {fake.url}: its registry is away; this is what was known 45s ago [registry-stale]\n"
     )
 
 

@@ -178,7 +178,7 @@ class RemoteModelRegistry(ModelRegistry):
         except RegistryError as error:
             self._set_health(str(error))
             raise
-        self._set_health(None)
+        self._set_health(None, degraded=_degraded(answer))
         if answer.complete:
             entries = tuple(map(_listed, answer.instances))
             return Listing(entries, answer.stale_since, answer.held_until, answer.time)
@@ -206,9 +206,9 @@ class RemoteModelRegistry(ModelRegistry):
                 retry_secs=HEALTH_RETRY_SECS,
             )
 
-    def _set_health(self, failure: str | None) -> None:
+    def _set_health(self, failure: str | None, *, degraded: str | None = None) -> None:
         if not self._closed:
-            self._health = RegistryHealth(ready=failure is None, reason=failure)
+            self._health = RegistryHealth(ready=failure is None, reason=failure or degraded)
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -223,6 +223,14 @@ class RemoteModelRegistry(ModelRegistry):
             if self._closed:
                 raise RegistryUnavailable("the registry is closed") from None
             raise _as_registry_error(error) from None
+
+
+def _degraded(answer: Inventory) -> str | None:
+    """What is wrong although the list was answered; also a list of no instance shows that it is stale."""
+    if answer.stale_since is None:
+        return None
+    since = answer.stale_since.isoformat(timespec="seconds")
+    return f"the registry of {answer.controller} is away; lists are as of {since}"
 
 
 def _as_registry_error(error: ControllerError) -> RegistryError:

@@ -148,6 +148,22 @@ def test_a_listing_of_all_has_all_facts() -> None:
     ]
 
 
+def test_a_stale_list_of_the_controller_behind_degrades_this_one() -> None:
+    async def healths() -> list[RegistryHealth]:
+        found = []
+        async with over(Controllers(one=good)) as registry:
+            for headers in ({"X-Ctl-Stale-Since": TIME}, None):
+                registry._client = over(Controllers(one=nine_keys(headers=headers)))._client
+                await registry.list("nobody@llm", healthy_only=True)
+                found.append(registry.health())
+        return found
+
+    stale, fresh = asyncio.run(healths())
+    assert stale.ready
+    assert stale.reason == "the registry of http://one is away; lists are as of 2026-01-02T03:04:05+00:00"
+    assert (fresh.ready, fresh.reason) == (True, None)
+
+
 def test_a_listing_of_routable_ones_is_one_call_for_the_nine_keys() -> None:
     controllers = Controllers(one=good)
     answer: Listing = outcome(controllers, lambda registry: registry.list(healthy_only=True))

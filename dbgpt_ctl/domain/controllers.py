@@ -23,6 +23,8 @@ RENEWED_AFTER = timedelta(seconds=10)
 LIVING_FOR = timedelta(seconds=60)
 """A controller whose record is older has ended, or cannot reach the storage."""
 FORGOTTEN_AFTER = timedelta(days=1)
+MAX_SETTING = timedelta(days=366)
+"""The longest timeout or interval of a record; settings allow a year."""
 
 
 class ControllerCondition(StrEnum):

@@ -148,7 +148,7 @@ def _inspect_tables(
         source = Source(table, len(new_candidates(table.instances, connection)))
     if not schema.is_usable or schema.version < SCHEMA_VERSION:
         return DatabaseFacts(place, schema, hosts, None, source)
-    now, found = read_controllers(connection, clock)
+    now, found, _ = read_controllers(connection, clock)
     living = sorted((each for each in found if each.is_living(now)), key=lambda each: each.started_at)
     return DatabaseFacts(place, schema, hosts, _instances(connection, clock, timeout), source, tuple(living))
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, or_, select, update
 
-from dbgpt_ctl.domain.controllers import FORGOTTEN_AFTER, ControllerRecord, announcing_timeout, setting_differences
+from dbgpt_ctl.domain.controllers import (
+    FORGOTTEN_AFTER,
+    MAX_SETTING,
+    ControllerRecord,
+    announcing_timeout,
+    setting_differences,
+)
+from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
 from dbgpt_ctl.registry.database.schema import CONTROLLERS
 from dbgpt_ctl.registry.database.tables.instances import database_time, time_of
 
@@ -46,15 +53,17 @@ class SharingControllers:
         self._time = time
         self._interval = heartbeat_interval
         self._started_at: datetime | None = None
+        self._unreadable: frozenset[str] = frozenset()
 
     def keep(self, connection: Connection) -> None:
         """Renews this controller's row when that is due, and reads the others'. Runs before each tick."""
-        now, found = read_controllers(connection, self._time.clock)
-        mine = next((record for record in found if record.id == self._own.id), None)
-        if mine is None or mine.is_due(now):
+        found = read_controllers(connection, self._time.clock)
+        mine = next((record for record in found.records if record.id == self._own.id), None)
+        if mine is None or mine.is_due(found.now):
             self._store(connection)
-            now, found = read_controllers(connection, self._time.clock)
-        self._note(tuple(record for record in found if record.is_living(now)))
+            found = read_controllers(connection, self._time.clock)
+        self._note(tuple(record for record in found.records if record.is_living(found.now)))
+        self._note_unreadable(found.unreadable)
 
     def leave(self, connection: Connection) -> None:
         """Removes this controller's row."""
@@ -89,17 +98,39 @@ class SharingControllers:
                 log.info("the controllers have the same settings again")
             self.differences = differences
 
+    def _note_unreadable(self, unreadable: frozenset[str]) -> None:
+        for controller in sorted(unreadable - self._unreadable):
+            log.warning(
+                "the row of controller %s in %s is ignored: its settings make no sense", controller, CONTROLLERS
+            )
+        self._unreadable = unreadable
 
-def read_controllers(connection: Connection, clock: Clock | None) -> tuple[datetime, list[ControllerRecord]]:
-    """The time (rule 7) and all records, in one round trip if there is one."""
+
+class FoundControllers(NamedTuple):
+    """The rows of `ctl_controller` at the time `now`; `unreadable` are the ids of those without sense."""
+
+    now: datetime
+    records: list[ControllerRecord]
+    unreadable: frozenset[str]
+
+
+def read_controllers(connection: Connection, clock: Clock | None) -> FoundControllers:
+    """The time (rule 7) and all rows, in one round trip if there is one."""
     rows = connection.execute(_RECORDS if clock else _records_and_time(connection.dialect.name)).all()
     now = rows[0].now if rows and clock is None else time_of(connection, clock)
-    return now, [_record(row) for row in rows]
+    records = [(row.id, _record(row)) for row in rows]
+    unreadable = frozenset(id_ for id_, record in records if record is None)
+    return FoundControllers(now, [record for _, record in records if record is not None], unreadable)
 
 
 def forget_controllers(connection: Connection, now: datetime) -> None:
-    """Removes the rows of controllers that ended long ago and could not do it themselves."""
-    old = connection.scalars(select(_C.id).where(_C.seen_at < now - FORGOTTEN_AFTER)).all()
+    """Removes the rows of controllers that ended long ago and could not do it themselves.
+
+    One that is ahead of the clock was written before the clock was set back. If its controller has ended, it would
+    count as living when the clock reaches that time; if not, the controller stores it again at its next tick.
+    """
+    gone = or_(_C.seen_at < now - FORGOTTEN_AFTER, _C.seen_at > now + FUTURE_TOLERANCE)
+    old = connection.scalars(select(_C.id).where(gone)).all()
     if old:  # a DELETE by time would lock the rows of the others, too
         connection.execute(delete(CONTROLLERS).where(_C.id.in_(old)))
 
@@ -109,13 +140,16 @@ def _records_and_time(dialect: str) -> Select[Any]:
     return _RECORDS.add_columns(database_time(dialect).label("now"))
 
 
-def _record(row: Any) -> ControllerRecord:
-    return ControllerRecord(
-        row.id,
-        row.version,
-        row.address,
-        timedelta(seconds=row.heartbeat_timeout_secs),
-        timedelta(seconds=row.heartbeat_interval_secs),
-        row.started_at,
-        row.seen_at,
-    )
+def _record(row: Any) -> ControllerRecord | None:
+    """None for settings that no controller can have, as a faulty release might store them: they must neither stop the
+    pulse of the others nor keep the expiries of all instances from being announced.
+    """
+    try:
+        timeout, interval = (
+            timedelta(seconds=seconds) for seconds in (row.heartbeat_timeout_secs, row.heartbeat_interval_secs)
+        )
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not (timedelta() < timeout <= MAX_SETTING and timedelta() < interval <= MAX_SETTING):
+        return None
+    return ControllerRecord(row.id, row.version, row.address, timeout, interval, row.started_at, row.seen_at)

@@ -138,6 +138,41 @@ async def test_one_that_was_forgotten_while_it_was_cut_off_is_back_at_its_next_t
     assert (record.started_at, record.seen_at) == (START, START + timedelta(days=2))
 
 
+async def test_one_that_ended_before_the_clock_was_set_back_does_not_come_back(backend: Backend) -> None:
+    one = await controller(backend, "one")
+    backend.clock.advance(3600)
+    await controller(backend, "killed", LONG)
+    await one.tick()
+    backend.clock.advance(-3600)
+    await one.tick()
+    assert names(one) == ["one"]
+    await one.sweep()
+    assert stored(one) == ["one"]
+
+
+@pytest.mark.parametrize("setting", ["heartbeat_timeout_secs", "heartbeat_interval_secs"])
+@pytest.mark.parametrize("value", [1e308, 1e9, -60.0, 0.0])
+async def test_a_row_without_sense_counts_as_none_and_is_once_in_the_log(
+    backend: Backend, caplog: pytest.LogCaptureFixture, setting: str, value: float
+) -> None:
+    one = await controller(backend, "one")
+    await controller(backend, "other", LONG)
+    with one._database.engine.begin() as connection:
+        connection.execute(text(f"UPDATE ctl_controller SET {setting} = :value WHERE id = 'other'"), {"value": value})
+    await one.register(sent())
+    caplog.clear()
+    for _ in range(2):
+        backend.clock.advance(SHORT)
+        await one.tick()
+    assert names(one) == ["one"]
+    assert one.health().reason is None
+    await one.announce()
+    assert (await changes(one))[-1].time == START + timedelta(seconds=SHORT)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "the row of controller other in ctl_controller is ignored: its settings make no sense"
+    ]
+
+
 async def test_differing_settings_are_in_health_and_once_in_the_log(
     backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:

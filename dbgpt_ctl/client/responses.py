@@ -8,8 +8,8 @@ DB-GPT's endpoints: 404, 405 of no ctl      AttemptFailed: every controller has 
 any other 4xx                               ControllerRefused, with the reason that the controller gave
 everything else, or no response             AttemptFailed: the next controller is tried (see `failover`)
 
-A result reads itself, from a decoded JSON object or from the `Answer` that holds it: its `read` raises ValueError,
-KeyError or TypeError where that is not what the API sends. Unknown keys are ignored: a newer controller may send more.
+A result reads itself, from a decoded JSON object or from the `Answer` that holds it: its `read` raises one of MALFORMED
+where that is not what the API sends. Unknown keys are ignored: a newer controller may send more.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ T = TypeVar("T")
 MAX_REASON_CHARS = 300
 EVENT_STREAM = "text/event-stream"
 _UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+"""What a reader raises for a decoded body that is not what the API sends."""
 WatchedKind: TypeAlias = Literal["ready", "change", "reset", "dropped", "leaving"]
 
 
@@ -60,10 +61,10 @@ class Response:
     body: bytes
 
     def json(self) -> Any:
-        """The decoded body; None if it is not JSON."""
+        """The decoded body; None if it is not JSON, or nested deeper than Python can read."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 
@@ -94,6 +95,7 @@ class Answer(NamedTuple):
 
 _TIMES = ("last_heartbeat", "registered_at", "deregistered_at", "refused_at")
 _AS_SENT = ("weight", "prompt_template")
+_WIRE = (*InstanceKey._fields, *_AS_SENT, "check_healthy", "healthy", "enabled", "last_heartbeat")
 
 
 @dataclass(slots=True)
@@ -166,6 +168,13 @@ class KnownInstance:
         )
 
     @classmethod
+    def read_wire(cls, fields: dict[str, Any], time: datetime | None = None) -> KnownInstance:
+        """From the nine keys of DB-GPT's API alone. `object` has all keys that came."""
+        known = cls.read({name: fields[name] for name in _WIRE if name in fields}, time)
+        known.object = fields
+        return known
+
+    @classmethod
     def in_answer(cls, answer: Answer) -> KnownInstance:
         """From an answer that holds one `instance`."""
         known = cls.read(answer.fields["instance"], answer.time)
@@ -225,8 +234,10 @@ class Inventory:
 
     @cached_property
     def instances(self) -> tuple[KnownInstance, ...]:
-        """The objects, read."""
-        return tuple(KnownInstance.read(fields, self.time) for fields in self.objects)
+        """The objects, read; of an incomplete list only DB-GPT's nine keys, whatever else the server sends."""
+        if self.complete:
+            return tuple(KnownInstance.read(fields, self.time) for fields in self.objects)
+        return tuple(KnownInstance.read_wire(fields, self.time) for fields in self.objects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,7 +481,7 @@ def read_list(outcome: Response | NoResponse, address: Address) -> Inventory:
     objects = _decoded(response, address)
     try:
         is_list = isinstance(objects, list) and all(map(read_key, objects))
-    except _MALFORMED:
+    except MALFORMED:
         is_list = False
     if not is_list:
         raise not_a_controller(address, "200 without a list of instances")
@@ -513,7 +524,7 @@ def v1_reader(verb: str, read: Callable[[Answer], T]) -> Callable[[Response | No
         try:
             fields = response.json()
             return read(Answer(fields, read_time(fields.get("time")) or _time_of(response), str(address)))
-        except _MALFORMED:
+        except MALFORMED:
             raise not_a_controller(address, "200 without what /api/v1 answers") from None
 
     return read_outcome

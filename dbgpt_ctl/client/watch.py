@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.client.failover import drive
 from dbgpt_ctl.client.httpx_internals import httpx, set_read_timeout
-from dbgpt_ctl.client.responses import EVENT_STREAM, NoResponse, Response, Watched, one_line, read_event
+from dbgpt_ctl.client.responses import EVENT_STREAM, MALFORMED, NoResponse, Response, Watched, one_line, read_event
 from dbgpt_ctl.client.transport import no_response
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, ErrorKind
 
@@ -109,7 +109,7 @@ def read_watched(message: Message, address: Address) -> Watched | None:
                 return Watched(kind, cursor, reason=None if reason is None else one_line(str(reason)), object=fields)
             case _:
                 return None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (*MALFORMED, RecursionError):
         raise _malformed(address, "it streams something that is not a change of an instance") from None
 
 

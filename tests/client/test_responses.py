@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 REFUSED = httpx.ConnectError("[Errno 111] Connection refused")
 LIST = VERBS["list"]
+(RECORD,) = cast("Any", STATUS["controllers"])
 HTML = httpx.Response(200, html="<html>Welcome to nginx!</html>")
 
 
@@ -292,6 +294,42 @@ def test_after_a_malformed_answer_of_v1_the_next_controller_is_tried(
     )
     assert not isinstance(good, Exception)
     assert type(bad) is ControllerFailed
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 500])
+@pytest.mark.parametrize("call", [LIST, CALLS["status"], lambda client: client.health()])
+def test_json_nested_too_deep_to_be_read_is_no_json(make_calls: MakeCalls, call: Call, status: int) -> None:
+    deep, page = (httpx.Response(status, content=body) for body in (b'{"detail":' + b"[" * 200_000, b"<html>"))
+    (outcome,) = make_calls("http://one", call, handler=Controllers(one=deep))
+    (same,) = make_calls("http://one", call, handler=Controllers(one=page))
+    if isinstance(same, Exception):
+        assert (type(outcome), str(outcome)) == (type(same), str(same))
+    else:
+        assert (outcome[0].condition, outcome[0].detail) == (same[0].condition, same[0].detail)
+
+
+@pytest.mark.parametrize(
+    ("verb", "fields"),
+    [
+        ("status", STATUS | {"controllers": [RECORD | {"heartbeat_timeout_secs": 1e308}]}),
+        ("status", STATUS | {"watchers": float("inf")}),
+        ("events", {"events": [EVENT | {"time": "0001-01-01T00:00:00+14:00"}], "stream": "s", "last_id": 1}),
+        ("instances", {"instances": [KNOWN | {"flaps": float("inf")}]}),
+    ],
+)
+def test_numbers_and_times_that_no_controller_has_are_malformed(
+    make_calls: MakeCalls, verb: str, fields: dict[str, Any]
+) -> None:
+    body = json.dumps(fields).encode()
+    (error,) = make_calls("http://one", CALLS[verb], handler=Controllers(one=httpx.Response(200, content=body)))
+    assert type(error) is ControllerFailed
+
+
+def test_of_a_list_only_the_nine_keys_are_read(make_calls: MakeCalls) -> None:
+    more = OBJECT | {"state": "asleep", "flaps": "many", "held": True, "removed": True}
+    answer = listed(make_calls, more)
+    assert answer.instances == listed(make_calls, OBJECT).instances
+    assert answer.instances[0].object == more
 
 
 @pytest.mark.parametrize("verb", CALLS)

@@ -111,6 +111,8 @@ class Undrain(_Command):
 
 
 Command = Register | Heartbeat | Deregister | Drain | Undrain
+_DRAIN_VERBS = frozenset({"drain", "undrain"})
+"""They change no state."""
 
 
 def state_of(instance: ModelInstance, now: datetime, timeout: timedelta, hold: Hold | None = None) -> InstanceState:
@@ -254,12 +256,13 @@ class Evaluation:
         """The facts `after` a command with their announced state, and the changes to store as events, in order.
 
         `before` None: the instance was unknown; `after` None: it is forgotten. The caller calls `announce` before the
-        command first.
+        command first. A drain or undrain reports no other state: where one is not announced yet, since a clock was set
+        back or the timeout is a longer one now, the next heartbeat reports it.
         """
         old = ABSENT if before is None or before.removed else before.announced_state
         new, drain_changed, drained = ABSENT, False, False
         if after is not None:
-            state = self.state_of(after)
+            state = after.announced_state if cause.verb in _DRAIN_VERBS else self.state_of(after)
             new = ABSENT if after.removed else state
             drain_changed = before is not None and old != ABSENT and before.drain != after.drain
             drained = after.drain is not None and not after.removed

@@ -190,6 +190,22 @@ def test_a_drain_of_an_unhealthy_instance_is_announced() -> None:
     assert announced == drained
 
 
+@pytest.mark.parametrize("command", [Drain(KEY), Undrain(KEY)])
+@pytest.mark.parametrize("instance", [EXPIRED, EXPIRED._replace(drain=DrainFacts())])
+def test_a_drain_announces_no_state(instance: ModelInstance, command: Command) -> None:
+    """As when the clock was set back after the expiry was announced, or another controller has a longer timeout."""
+    early = evaluation(START + TIMEOUT)
+    assert early.state_of(instance) is InstanceState.HEALTHY
+    after, _ = command.apply(instance, early.now)
+    assert after
+    announced, changes = early.announce_command(instance, after, command.cause)
+    assert announced == after
+    assert [(change.old, change.new) for change in changes] == [("unhealthy", "unhealthy")] * (
+        instance.drain != after.drain
+    )
+    assert len(early.announce_command(announced, after.with_heartbeat(early.now), CAUSE)[1]) == 1
+
+
 @pytest.mark.parametrize("instance", [HEALTHY, DISABLED])
 def test_an_expiry_is_counted(instance: ModelInstance) -> None:
     after, (change,) = evaluation(START + 2 * TIMEOUT).announce(instance)

@@ -123,9 +123,9 @@ class DatabaseModelRegistry(ModelRegistry):
         if background is not None:
             await background.stop()
         if queues is not None:
-            with suppress(RegistryError):  # the row is forgotten some time later
-                await queues.run(self._leave)
             await queues.close()
+            with suppress(RegistryError):  # the row is forgotten some time later
+                await asyncio.to_thread(self._leave)  # no tick is under way that would store the row again
             await asyncio.to_thread(self._database.dispose)
 
     async def register(self, sent: Registration, *, actor: Actor = WORKER) -> None:

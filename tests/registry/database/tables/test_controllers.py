@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -97,6 +99,28 @@ async def test_one_that_is_closed_is_gone_at_once(backend: Backend) -> None:
     await other.close()
     await one.tick()
     assert names(one) == stored(one) == ["one"]
+
+
+async def test_a_tick_that_is_under_way_does_not_bring_one_back_that_is_closed(backend: Backend) -> None:
+    one, other = await controller(backend, "one"), await controller(backend, "other")
+    left, ticking = threading.Event(), threading.Event()
+
+    def tick_late(_first: object) -> None:
+        ticking.set()
+        left.wait(0.3)
+
+    def leave() -> None:
+        one_leaves()
+        left.set()
+
+    one_leaves = one._leave
+    one._database.return_to_better_host = tick_late  # type: ignore[method-assign,assignment]
+    one._leave = leave  # type: ignore[method-assign]
+    tick = asyncio.create_task(one.tick())
+    await asyncio.to_thread(ticking.wait)
+    await one.close()
+    await tick
+    assert stored(other) == ["other"]
 
 
 async def test_one_that_was_killed_is_gone_after_a_minute_and_forgotten_after_a_day(backend: Backend) -> None:

@@ -132,10 +132,10 @@ class Failover:
             # Resolving a slow host name may take longer than a share; the others still get a chance.
             share = max(deadline - self.monotonic(), self.timeout / 4) / len(left)
             address = left.pop(0)
-            request = replace(template, address=address, timeout=share)
+            request, until = replace(template, address=address, timeout=share), self.monotonic() + share
             outcome = yield from self.attempt(request)
             try:
-                result = yield from self._read(request, outcome, read)
+                result = yield from self._read(request, outcome, read, until)
             except AttemptFailed as failure:
                 failures.append(failure)
                 self.observe(address, False)
@@ -169,14 +169,18 @@ class Failover:
                 return NoResponse(f"it speaks {spoken} on that port", cause)
         return outcome
 
-    def _read(self, request: Request, outcome: Outcome, read: Read[T]) -> Flow[T]:
-        """The result. A server without /api/v1 is a controller only if it has DB-GPT's list."""
+    def _read(self, request: Request, outcome: Outcome, read: Read[T], until: float) -> Flow[T]:
+        """The result. A server without /api/v1 is a controller only if it has DB-GPT's list, which has to come in what
+        is left of the request's time, but in a quarter of it at least.
+        """
         address = request.address
         try:
             return read(outcome, address)
         except NotSupported as refusal:
             if refusal.problem_code is None and address not in self._controllers:
-                read_list((yield replace(request, method="GET", target=_SHORT_LIST, body=None, accept=JSON)), address)
+                timeout = max(until - self.monotonic(), request.timeout / 4)
+                short_list = replace(request, method="GET", target=_SHORT_LIST, body=None, accept=JSON, timeout=timeout)
+                read_list((yield short_list), address)
                 self._controllers.add(address)
             raise
 
@@ -206,7 +210,11 @@ def _may_be_other_scheme(outcome: Outcome, address: Address) -> bool:
 
 
 def _speaks(outcome: Outcome, address: Address) -> bool:
-    """Whether the outcome shows that the server speaks the scheme of the address."""
+    """Whether the outcome shows that the server speaks the scheme of the address. On a port for TLS many servers answer
+    plain HTTP too: with 400, or with a redirect to https.
+    """
     if address.is_https:
         return isinstance(outcome, Response) or outcome.cause in CERTIFICATE_CAUSES
-    return isinstance(outcome, Response) and outcome.status != HTTPStatus.BAD_REQUEST
+    return isinstance(outcome, Response) and not (
+        HTTPStatus.MULTIPLE_CHOICES <= outcome.status <= HTTPStatus.BAD_REQUEST
+    )

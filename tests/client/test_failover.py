@@ -9,9 +9,9 @@ import pytest
 
 from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.calls import Calls
-from dbgpt_ctl.client.failover import Failover, Outcome, Request, drive
+from dbgpt_ctl.client.failover import Failover, Flow, Outcome, Request, drive
 from dbgpt_ctl.client.responses import NoResponse, Response
-from dbgpt_ctl.errors import ControllerRefused, ControllerUnreachable, FailureCause
+from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, FailureCause
 from tests.client.clients import VERBS, Controllers, good, problem
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def test_nothing_else_is_tried_twice(make_calls: MakeCalls, error: Exception) ->
 
 
 class Driver:
-    """Runs a list over scripted outcomes, with a clock that stands still."""
+    """Runs calls over scripted outcomes, with a clock that stands still."""
 
     def __init__(self, address: str, timeout: float = 6.0) -> None:
         self.now = 0.0
@@ -115,8 +115,11 @@ class Driver:
         self.timeouts: list[float] = []
 
     def list(self, answer: Callable[[Request], Outcome]) -> Any:
+        return self.run(self.calls.list(), answer)
+
+    def run(self, flow: Flow[Any], answer: Callable[[Request], Outcome]) -> Any:
         self.answer = answer
-        return drive(self.calls.list(), self.send)
+        return drive(flow, self.send)
 
     def send(self, request: Request) -> Outcome:
         self.timeouts.append(request.timeout)
@@ -163,3 +166,18 @@ def test_a_retry_has_the_time_that_the_first_try_left() -> None:
 
     assert driver.list(answer).objects == []
     assert driver.timeouts == pytest.approx([6.0, 2.0])
+
+
+@pytest.mark.parametrize(("takes", "left"), [(4.0, 2.0), (5.9, 1.5)])
+def test_whether_a_server_without_v1_is_a_controller_is_asked_in_the_time_that_is_left(
+    takes: float, left: float
+) -> None:
+    driver = Driver("http://a")
+
+    def answer(_request: Request) -> Outcome:
+        driver.now += takes
+        return Response(404, {}, b"")
+
+    with pytest.raises(ControllerFailed):
+        driver.run(driver.calls.status(), answer)
+    assert driver.timeouts == pytest.approx([6.0, left])

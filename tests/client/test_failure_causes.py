@@ -202,6 +202,17 @@ def test_a_port_that_speaks_neither(make_calls: MakeCalls) -> None:
         check(make_calls, url.replace("http:", "https:"), FailureCause.TLS_FAILED, "")
 
 
+def test_a_tls_port_that_redirects_plain_http_does_not_speak_it(make_calls: MakeCalls) -> None:
+    def behave(connection: socket.socket, _number: int) -> None:
+        if connection.recv(1, socket.MSG_PEEK) != b"\x16":  # no handshake succeeds, as while its certificate is away
+            read_request(connection)
+            connection.sendall(b"HTTP/1.1 301 Moved Permanently\r\nLocation: https://x\r\nContent-Length: 0\r\n\r\n")
+
+    with behaving(behave) as url:
+        (error,) = make_calls(url.replace("http:", "https:"), VERBS["list"])
+    assert error.cause is not FailureCause.NEEDS_HTTP
+
+
 def test_what_looks_into_the_other_scheme_carries_no_token(make_calls: MakeCalls) -> None:
     requests: list[bytes] = []
 

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -93,8 +94,11 @@ def client_options(addresses: Sequence[Address], *, trust_env: bool) -> Mapping[
             httpx.URL(address.url)
         except httpx.InvalidURL as error:
             raise UsageError(f"controller address {address} cannot be used: {one_line(str(error))}") from None
+    # A cookie of a proxy would go with every later request, also with the one that looks into the other scheme.
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     return {
         "trust_env": trust_env,
+        "cookies": no_cookies,
         "verify": _ssl_context(addresses),
         "limits": httpx.Limits(
             max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=IDLE_SECONDS

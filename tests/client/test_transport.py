@@ -36,6 +36,21 @@ if TYPE_CHECKING:
 LIST = VERBS["list"]
 
 
+def test_a_cookie_is_not_kept(make_calls: MakeCalls) -> None:
+    """It might be a secret of a proxy, and the next request may look into the other scheme."""
+    requests: list[bytes] = []
+
+    def behave(connection: socket.socket, _number: int) -> None:
+        while request := read_request(connection):
+            requests.append(request)
+            connection.sendall(reply(LIST_REPLY).replace(b"\r\n", b"\r\nSet-Cookie: session=secret; Path=/\r\n", 1))
+
+    with behaving(behave) as url:
+        make_calls(url, LIST, LIST)
+    assert len(requests) == 2
+    assert b"ookie" not in b"".join(requests)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("first", [black_hole, unconnectable, None], ids=["frozen", "drops packets", "closed"])
 def test_a_controller_that_is_away_costs_its_share_once(make_calls: MakeCalls, verb: str, first: Any) -> None:

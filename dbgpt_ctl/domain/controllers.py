@@ -97,7 +97,7 @@ class SettingDifference:
 
     @property
     def line(self) -> str:
-        """The difference and its fix, for health and log."""
+        """The difference and its fix, for the log and the commands. Health has the difference only."""
         return f"{self}; {self.fix}"
 
     @property

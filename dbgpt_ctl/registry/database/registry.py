@@ -207,7 +207,7 @@ class DatabaseModelRegistry(ModelRegistry):
         health = self._reader.health()
         if not (self._sharing and self._database.health.ready):
             return health
-        reasons = [*([health.reason] if health.reason else []), *(each.line for each in self._sharing.differences)]
+        reasons = [*([health.reason] if health.reason else []), *map(str, self._sharing.differences)]
         return replace(health, reason="; ".join(reasons) or None)
 
     def controllers(self) -> tuple[ControllerRecord, ...]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,7 @@ from dbgpt_ctl.cli.output.instances import until_text
 from dbgpt_ctl.cli.output.results import Action, Outcome, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.cli.parsing.durations import parse_duration
+from dbgpt_ctl.cli.parsing.instance_filter import DRAINED
 from dbgpt_ctl.cli.parsing.references import parse_targets, reference_of
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
 from dbgpt_ctl.domain.fields import MAX_DRAIN_DAYS, parse_host, parse_reason
@@ -29,14 +31,14 @@ from dbgpt_ctl.errors import (
     ConditionNotMet,
     ControllerFailed,
     ControllerUnreachable,
+    CtlError,
     InvalidInstance,
     NotFound,
-    NotSupported,
     UsageError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from dbgpt_ctl.client.responses import Drained, KnownInstance
@@ -107,8 +109,9 @@ def drain(
     propagation = Propagation(session, parse_duration("--timeout", timeout)) if wait else None
     with session.client() as client:
         keys = select_instances(client, session, references or [], model_type, host, force=force, verb="drain")
+        before = _drains_before(client, keys) if output is OutputFormat.TEXT else {}
         call = partial(client.drain, reason=text, duration=time_left)
-        return run_for_each(keys, action_of(client, call, "drained", session, propagation), output)
+        return run_for_each(keys, action_of(client, call, "drained", session, propagation, before=before), output)
 
 
 def _parse_for(text: str) -> float:
@@ -175,14 +178,15 @@ def action_of(
     result: str,
     session: Session,
     propagation: Propagation | None,
+    *,
+    before: Mapping[InstanceKey, DrainFacts | None] = MappingProxyType({}),
 ) -> Action:
-    """Drains or undrains an instance and waits for `propagation`.
+    """Drains or undrains an instance and waits for `propagation`. `before`: the drains that it replaces.
 
     The error for an unknown instance suggests one that is registered.
     """
 
     def action(key: InstanceKey) -> Outcome:
-        before = _drain_of(client, key) if result == "drained" else None
         try:
             drained = call(key)
         except NotFound:
@@ -191,17 +195,18 @@ def action_of(
             warn_of_memory(session, drained)
         now = drained.instance
         facts = {"state": now.state.value, "drain": now.object.get("drain"), "durable": drained.durable}
-        outcome = Outcome(key, result, line=_line(before, now), facts=facts)
+        outcome = Outcome(key, result, line=_line(before.get(key), now), facts=facts)
         return outcome if propagation is None else propagation.completed(outcome)
 
     return action
 
 
-def _drain_of(client: ControllerClient, key: InstanceKey) -> DrainFacts | None:
-    """The drain before this one; None also where the drain itself will fail, with a better message."""
-    with suppress(NotFound, NotSupported):
-        return client.get(key).drain
-    return None
+def _drains_before(client: ControllerClient, keys: Sequence[InstanceKey]) -> dict[InstanceKey, DrainFacts | None]:
+    """The drains of these instances by one request; empty also where the drains will fail, with a better message."""
+    with suppress(CtlError):
+        found = [client.get(keys[0])] if len(keys) == 1 else client.instances(state=DRAINED).instances
+        return {instance.key: instance.drain for instance in found}
+    return {}
 
 
 def _line(before: DrainFacts | None, now: KnownInstance) -> str | None:

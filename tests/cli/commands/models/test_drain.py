@@ -92,6 +92,20 @@ def test_draining_again_says_what_it_changes_of_the_end(run: Run, controller: st
         assert re.fullmatch(rf"{re.escape(REF)} {pattern}\n", line)
 
 
+def test_what_the_drains_were_before_costs_one_request(run: Run, controller: str) -> None:
+    run("models", "register", REF, TWIN)
+    for form, count in (("text", 1), ("json", 0)):
+        assert run("models", "drain", REF, TWIN, "-v", "-o", form).err.count("GET http") == count
+
+
+def test_what_the_drains_of_several_were_before(run: Run, controller: str) -> None:
+    run("models", "register", REF, TWIN)
+    run("models", "drain", REF)
+    first, second = run("models", "drain", REF, TWIN, "--for", "2h").lines
+    assert first.endswith("; before: until undrain")
+    assert "before" not in second
+
+
 def test_a_drain_for_a_time_in_json(run: Run, controller: str) -> None:
     run("models", "register", REF)
     (told,) = validated("models-drain", json.loads(run("models", "drain", REF, "--for", "90m", "-o", "json").out))

@@ -206,7 +206,7 @@ class FailureCause(StrEnum):
     )
     ANSWER_TIMEOUT = (
         "answer-timeout",
-        "its process hangs or is overloaded: read its log; --request-timeout allows more time",
+        "its process hangs, is overloaded or waits for its database: read its log; --request-timeout allows more time",
     )
     RESET = "connection-reset", "read the log of the controller, or of the proxy or firewall before it"
     CERTIFICATE_UNTRUSTED = "certificate-untrusted", "let SSL_CERT_FILE name a file with the CA that signed it"

@@ -10,7 +10,7 @@ from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import counted_text, duration_text, planned_text
+from dbgpt_ctl.cli.output.instances import counted_text, drained_text, duration_text
 from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_document, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import Column, coloured, plain
 from dbgpt_ctl.cli.parsing.instance_filter import DRAINED, ModelFilter
@@ -107,7 +107,7 @@ def status(
     ]
     facts = Facts(ModelFilter(), tuple(controllers), counts=_counts(first))
     findings = diagnose(RULES, facts, Scope.OVERVIEW)
-    if output is not OutputFormat.TEXT or not is_terminal():  # a person sees them on the screen
+    if output is not OutputFormat.TEXT:  # the text has them among its warnings
         warn_of(session, caveats_of(best))
     print_document(_document(controllers, first, findings), output)
     if output is OutputFormat.TEXT:
@@ -256,7 +256,7 @@ def _model_lines(models: Mapping[str, ModelCounts] | None, limit: int | None, *,
 def _count_cells(counts: ModelCounts) -> list[str]:
     """The numbers, with the unhealthy ones whose drain makes them planned: `2 (2 drained)`."""
     cells = {name: str(getattr(counts, name) or "-") for name in _OTHER_COUNTS}
-    cells["unhealthy"] += planned_text(counts.unhealthy_drained)
+    cells["unhealthy"] += drained_text(counts.unhealthy_drained)
     return [str(counts.routable), *cells.values()]
 
 

@@ -243,19 +243,21 @@ def settings_differ(facts: Facts) -> Iterator[Finding]:
 )
 def states_disagree(facts: Facts) -> Iterator[Finding]:
     """Two controllers give different states for an instance: its requests depend on which controller is asked."""
-    evidence: dict[InstanceKey, Evidence] = {}
+    torn: dict[InstanceKey, Evidence] = {}
+    alike: dict[InstanceKey, Evidence] = {}
     for key, reports in facts.reports.items():
         if len({_comparable(report) for report in reports}) > 1:
             states = ", ".join(f"{state_text(report)} at {_with_timeout(report.controller)}" for report in reports)
-            evidence[key] = Evidence(states, reports[0].reference)
-    if evidence:
-        torn = sum(len({report.routable for report in facts.reports[key]}) > 1 for key in evidence)
-        severity = Severity.ERROR if torn else Severity.WARNING
-        noun = "1 instance" if len(evidence) == 1 else f"{len(evidence)} instances"
-        summary = f"the controllers give different states for {noun}"
-        if torn:
-            summary += ", and not all of them send requests there"
-        yield Finding(severity, summary, tuple(evidence.values()), keys=tuple(evidence))
+            is_torn = len({report.routable for report in reports}) > 1
+            (torn if is_torn else alike)[key] = Evidence(states, reports[0].reference)
+    for severity, evidence, consequence in (
+        (Severity.ERROR, torn, "not all of them send requests there"),
+        (Severity.WARNING, alike, "none of them sends requests there"),
+    ):
+        if evidence:
+            noun = "1 instance" if len(evidence) == 1 else f"{len(evidence)} instances"
+            summary = f"the controllers give different states for {noun}, and {consequence}"
+            yield Finding(severity, summary, tuple(evidence.values()), keys=tuple(evidence))
 
 
 @rule(
@@ -353,7 +355,7 @@ def no_healthy(facts: Facts) -> Iterator[Finding]:
         if not counts.routable:
             by_severity.setdefault(_severity(counts), []).append(name)
     for severity, names in sorted(by_severity.items()):
-        evidence = tuple(Evidence(f"no routable instance ({_counted(facts, name)})", escaped(name)) for name in names)
+        evidence = tuple(Evidence(f"no routable instance: {_counted(facts, name)}", escaped(name)) for name in names)
         keys = tuple(instance.key for name in names for instance in facts.by_model.get(name, ()))
         summary = f"{len(names)} models have" if len(names) > 1 else "1 model has"
         planned = ": planned" if severity is Severity.INFO else ""
@@ -399,6 +401,8 @@ def _prune(instances: Sequence[ObservedInstance]) -> str:
 def _undrain(instances: Sequence[ObservedInstance]) -> str:
     if any(instance.controller.is_stock for instance in instances):
         return "this controller has no undrain: ctl models deregister REF --remove, then register it anew"
+    if all(instance.drain and instance.drain.until for instance in instances):
+        return f"nothing: it ends by itself; to end it now: ctl models undrain {_some_references(instances)}"
     if len(instances) > FEW:
         return "ctl models list --state drained -o name | xargs -d '\\n' ctl models undrain"
     return f"ctl models undrain {_references(instances)}"
@@ -406,6 +410,10 @@ def _undrain(instances: Sequence[ObservedInstance]) -> str:
 
 def _register(instances: Sequence[ObservedInstance]) -> str:
     return f"ctl models register {_references(instances)}, or restart the worker" if len(instances) <= FEW else ""
+
+
+def _some_references(instances: Sequence[ObservedInstance]) -> str:
+    return _references(instances) if len(instances) <= FEW else "REF"
 
 
 def _references(instances: Sequence[ObservedInstance]) -> str:
@@ -501,7 +509,7 @@ def drained(instance: ObservedInstance) -> str:
     Severity.INFO,
     "1 unhealthy instance is drained: planned",
     "{n} unhealthy instances are drained: planned",
-    fix="nothing, while the work goes on; then start its worker, and ctl models undrain REF",
+    fix="nothing, while the work goes on; then start its worker, and ctl models undrain REF if its drain has no end",
 )
 def drained_unhealthy(instance: ObservedInstance) -> str:
     """An operator drained an instance, and then its worker stopped: that is planned work, and no outage."""
@@ -843,7 +851,7 @@ def _reason(controller: ControllerFacts) -> str:
 
 
 def _counted(facts: Facts, name: str) -> str:
-    """`2 unhealthy, 1 of them drained`."""
+    """`2 unhealthy (1 drained)`."""
     return counted_text(facts.counts_by_model[name])
 
 

@@ -74,13 +74,14 @@ def _row(instance: KnownInstance, now: datetime, *, wide: bool) -> list[str]:
     if not wide:
         return cells
     beat = instance.last_heartbeat
-    times = (instance.registered_at, instance.deregistered_at, instance.drain and instance.drain.since)
+    times = (instance.registered_at, instance.deregistered_at)
     return [
         *cells,
         escaped(str(instance.prompt_template or "-")),
         "yes" if instance.check_healthy else "no",
         "-" if beat is None else _local(beat) if instance.beat_is_local else utc_text(beat),
         *("-" if time is None else age_text(time, now) for time in times),
+        _drained_since(instance, now),
         _until(instance),
         escaped((instance.drain and instance.drain.reason) or "-"),
     ]
@@ -92,9 +93,16 @@ def state_text(instance: KnownInstance, *, colour: bool = False) -> str:
     return coloured(text, STATE_COLOURS[text]) if colour else text
 
 
-def _until(instance: KnownInstance) -> str:
-    """The end of its drain; `undrain` where only that ends it, `-` where it is not drained."""
+def _drained_since(instance: KnownInstance, now: datetime) -> str:
+    """The age of its drain; `yes` where the time is unknown or it was registered so, `-` where it is not drained."""
     if instance.drain is None:
+        return "-"
+    return age_text(instance.drain.since, now) if instance.drain.since else "yes"
+
+
+def _until(instance: KnownInstance) -> str:
+    """The end of its drain; `undrain` where only that ends it, `-` where it is not drained or its facts are unknown."""
+    if instance.drain is None or "drain" not in instance.object:
         return "-"
     return utc_text(instance.drain.until) if instance.drain.until else "undrain"
 
@@ -106,21 +114,24 @@ def until_text(until: datetime, now: datetime) -> str:
 
 
 def counted_text(counts: ModelCounts) -> str:
-    """`2 healthy, 1 unhealthy; 1 drained, 1 held`: the states, and how many of these are drained or held; or empty.
+    """`3 healthy (1 drained), 2 unhealthy (2 drained); 1 held`: each state with its drained ones; empty for none.
 
-    Unhealthy ones that are drained are planned work: `2 unhealthy (2 drained); 2 drained`.
+    An instance counts in one state only, and so does its drain: the numbers in brackets add up to all drained ones.
     """
-    planned = {"unhealthy": planned_text(counts.unhealthy_drained)}
-    states, overlapping = (
-        ", ".join(f"{count} {name}{planned.get(name, '')}" for name in names if (count := getattr(counts, name)))
-        for names in (InstanceState, ("drained", "held"))
+    drained = {
+        InstanceState.HEALTHY: counts.healthy - counts.routable,
+        InstanceState.UNHEALTHY: counts.unhealthy_drained,
+        InstanceState.DEREGISTERED: counts.drained - counts.unhealthy_drained - counts.healthy + counts.routable,
+    }
+    states = ", ".join(
+        f"{count} {state}{drained_text(drained[state])}" for state in InstanceState if (count := getattr(counts, state))
     )
-    return "; ".join(filter(None, (states, overlapping)))
+    return f"{states}; {counts.held} held" if counts.held else states
 
 
-def planned_text(unhealthy_drained: int) -> str:
-    """What stands behind a number of unhealthy ones: ` (2 drained)`, which are planned work."""
-    return f" ({unhealthy_drained} drained)" if unhealthy_drained else ""
+def drained_text(count: int) -> str:
+    """What stands behind a number of instances of which so many are drained: ` (2 drained)`."""
+    return f" ({count} drained)" if count else ""
 
 
 def _last_beat(instance: KnownInstance, now: datetime) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.cli.output.escaping import quoted
-from dbgpt_ctl.cli.output.instances import planned_text
+from dbgpt_ctl.cli.output.instances import drained_text
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import UsageError
 
@@ -91,7 +91,7 @@ class Tally(NamedTuple):
 
     def __str__(self) -> str:
         """`2 healthy, 2 unhealthy (1 drained), 1 drained`; `none` where there is no instance."""
-        planned = {"unhealthy": planned_text(self.unhealthy_drained)}
+        planned = {"unhealthy": drained_text(self.unhealthy_drained)}
         parts = (f"{count} {name}{planned.get(name, '')}" for name, count in self.counts.items() if count)
         return ", ".join(parts) or "none"
 

@@ -60,7 +60,7 @@ def test_errors_are_exit_1_and_first(run: Run, there: Cluster) -> None:
         report = doctor(run, "--no-probe", expect=1)
     assert codes(report) == ["no-healthy-instance", "type-typo", "expired"]
     assert (report["errors"], report["warnings"], report["models"]) == (1, 2, 3)
-    assert report["findings"][0]["evidence"] == ["old@llm: no routable instance (1 unhealthy)"]
+    assert report["findings"][0]["evidence"] == ["old@llm: no routable instance: 1 unhealthy"]
 
 
 def test_a_closed_port_is_found_by_a_probe(run: Run, there: Cluster) -> None:

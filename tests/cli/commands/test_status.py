@@ -43,7 +43,7 @@ def test_counts_per_model_and_state(run: Run, there: Cluster) -> None:
     assert [line.split() for line in run("status").lines if line.startswith(("a@llm", "b@llm", "2 models"))] == [
         ["a@llm", "1", "-", "1", "-"],
         ["b@llm", "1", "-", "-", "-"],
-        ["2", "models:", "3", "healthy;", "1", "drained"],
+        ["2", "models:", "3", "healthy", "(1", "drained)"],
     ]
 
 
@@ -62,7 +62,7 @@ def test_warnings(run: Run, there: Cluster) -> None:
         ("drained_long", "drained@llm/127.0.0.1:2"),
     ]
     assert run("status").lines[-2:] == [
-        "info: drained@llm: no routable instance (1 healthy; 1 drained) [no-healthy-instance]",
+        "info: drained@llm: no routable instance: 1 healthy (1 drained) [no-healthy-instance]",
         "info: drained@llm/127.0.0.1:2: drained 25h ago by 127.0.0.1: [red] [drained-long]",
     ]
 
@@ -77,7 +77,7 @@ def test_planned_work_does_not_look_like_an_outage(run: Run, there: Cluster) -> 
     assert run("status").lines[-3:] == [
         "MODEL  ROUTABLE  UNHEALTHY      DRAINED  DEREGISTERED",
         "a@llm  1         2 (2 drained)  2        -",
-        "1 model: 1 healthy, 2 unhealthy (2 drained); 2 drained",
+        "1 model: 1 healthy, 2 unhealthy (2 drained)",
     ]
 
 

@@ -172,7 +172,7 @@ CASES = {
     "no-healthy-instance": Case(
         of(known(state=UNHEALTHY), drained(port=2)),
         ERROR,
-        "qwen@llm: no routable instance (1 healthy, 1 unhealthy; 1 drained)",
+        "qwen@llm: no routable instance: 1 healthy (1 drained), 1 unhealthy",
         WELL,
     ),
     "type-typo": Case(
@@ -322,6 +322,22 @@ def test_the_same_cause_is_one_finding() -> None:
     assert found[1].summary == "5000 instances are drained: they get no requests"
     assert len(found[1].keys) == len(found[1].evidence) == 5000
     assert found[1].fix == "ctl models list --state drained -o name | xargs -d '\\n' ctl models undrain"
+
+
+def test_a_drain_that_ends_by_itself_needs_no_undrain() -> None:
+    [found] = diagnose(RULES, of(known(), drained(port=2, since=9, left=9)), Scope.MODEL)
+    assert found.fix == "nothing: it ends by itself; to end it now: ctl models undrain qwen@llm/10.0.0.4:2"
+    [found] = diagnose(RULES, of(known(), drained(port=2, since=9, left=9), drained(port=3)), Scope.MODEL)
+    assert found.fix == "ctl models undrain qwen@llm/10.0.0.4:2 qwen@llm/10.0.0.4:3"
+
+
+def test_different_states_are_an_error_only_where_not_all_controllers_send_requests() -> None:
+    long = controller(known(), drained(port=2))
+    short = controller(known(state=UNHEALTHY), drained(port=2, state=UNHEALTHY), url=OTHER)
+    error, warning = (each for each in diagnose(RULES, cluster(long, short), Scope.CLUSTER) if "states" in each.code)
+    assert (error.severity, [key.port for key in error.keys]) == (ERROR, [8001])
+    assert (warning.severity, [key.port for key in warning.keys]) == (WARNING, [2])
+    assert warning.summary.endswith("1 instance, and none of them sends requests there")
 
 
 def test_doctor_puts_errors_first() -> None:
@@ -512,7 +528,7 @@ def test_counts_stand_in_for_a_list_of_all_instances() -> None:
     some = [known("a@llm", state=UNHEALTHY), known("a@llm", state=UNHEALTHY), drained("a@llm")]
     counts = {"a@llm": ModelCounts.of(some), "b@llm": ModelCounts.of([known("b@llm")])}
     [found] = find("no-healthy-instance", cluster(controller(), counts=counts))
-    assert found.lines == ["a@llm: no routable instance (1 healthy, 2 unhealthy; 1 drained) [no-healthy-instance]"]
+    assert found.lines == ["a@llm: no routable instance: 1 healthy (1 drained), 2 unhealthy [no-healthy-instance]"]
 
 
 def test_what_rests_on_a_stale_list_says_so() -> None:

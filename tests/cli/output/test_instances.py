@@ -45,6 +45,6 @@ def test_unhealthy_instances_that_are_drained_are_counted_apart() -> None:
         KnownInstance("a@llm", "h", 3, state=unhealthy),
         KnownInstance("a@llm", "h", 4, state=unhealthy, drain=drain),
     ]
-    assert counted_text(ModelCounts.of(instances)) == "2 healthy, 2 unhealthy (1 drained); 2 drained"
+    assert counted_text(ModelCounts.of(instances)) == "2 healthy (1 drained), 2 unhealthy (1 drained)"
     assert counted_text(ModelCounts.of(instances[:1])) == "1 healthy"
     assert counted_text(ModelCounts.of([])) == ""

@@ -156,8 +156,8 @@ def test_the_header_counts_a_drain_beside_the_state_and_cuts_no_url(there: Clust
     there.register("qwen@llm", port=2)
     there.client.drain(KEY)
     with terminal("-a", there.url, "--state", "drained,healthy", columns=80) as child:
-        first, second, *_ = frame_with(child, "2 healthy; 1 drained")
-    assert first.endswith(f"  2 healthy; 1 drained  at {there.url}")
+        first, second, *_ = frame_with(child, "2 healthy (1 drained)")
+    assert first.endswith(f"  2 healthy (1 drained)  at {there.url}")
     assert second == "only instances that are drained or healthy"
 
 

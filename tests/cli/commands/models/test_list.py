@@ -13,7 +13,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from dbgpt_ctl.cli.commands.models.list import API_KEYS, CSV_KEYS
-from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.client.sync import ControllerClient
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from tests.cli.schemas import validated
 from tests.support.fake_controller import FakeController, listed
 
@@ -45,10 +46,16 @@ def test_the_wide_table(run: Run, fake: FakeController) -> None:
     narrow = run("models", "list").lines
     assert [line.startswith(short) for line, short in zip(lines, narrow, strict=True)] == [True] * 4
     assert [line[len(narrow[0]) :].split() for line in lines[1:]] == [
-        ["chatml", "yes", "2026-01-02T11:59:48Z", "-", "-", "-", "undrain", "-"],
+        ["chatml", "yes", "2026-01-02T11:59:48Z", "-", "-", "yes", "-", "-"],
         ["-", "yes", "2026-01-02T11:59:48Z", "-", "-", "-", "-", "-"],
         ["-", "no", "-", "-", "-", "-", "-", "-"],
     ]
+
+
+def test_the_wide_table_shows_a_drain_from_the_first_register_on(run: Run, controller: str) -> None:
+    with ControllerClient(controller) as client:
+        client.register(Registration(InstanceKey("qwen@llm", "10.0.0.4", 8001), enabled=False))
+    assert run("models", "list", "-o", "wide").lines[1].split()[-3:] == ["yes", "undrain", "-"]
 
 
 def test_json_and_yaml_are_the_objects_as_they_came(run: Run, fake: FakeController) -> None:

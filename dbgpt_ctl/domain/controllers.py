@@ -87,8 +87,8 @@ class SettingDifference:
     flag: str
     values: tuple[tuple[timedelta, tuple[str, ...]], ...]
     """Each value with the addresses of its controllers, the smallest first."""
-    newest: ControllerRecord
-    """The controller that started last: most likely it has the value that is wanted."""
+    newest: str
+    """The address of the controller that started last: most likely it has the value that is wanted."""
     wanted: timedelta
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ class SettingDifference:
         behind = " and ".join(
             address for value, addresses in self.values if value != self.wanted for address in addresses
         )
-        source = f"the value of {self.newest.address}, which started last"
+        source = f"the value of {self.newest}, which started last"
         return f"restart {behind} with {self.flag} {_seconds(self.wanted)}, {source}"
 
 
@@ -122,7 +122,7 @@ def setting_differences(controllers: Iterable[ControllerRecord]) -> Iterator[Set
                 for value in sorted(set(values))
             )
             flag = f"--{setting.replace(' ', '-')}-secs"
-            yield SettingDifference(setting, flag, by_value, known[-1], values[-1])
+            yield SettingDifference(setting, flag, by_value, known[-1].address, values[-1])
 
 
 def _seconds(span: timedelta) -> str:

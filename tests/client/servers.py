@@ -96,6 +96,7 @@ def behaving(behave: Behave) -> Iterator[str]:
     """Serves each connection with `behave`, in a thread of its own."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         threads: list[threading.Thread] = []
+        connections: list[socket.socket] = []
 
         def serve(connection: socket.socket, number: int) -> None:
             with connection, suppress(OSError):
@@ -107,6 +108,7 @@ def behaving(behave: Behave) -> Iterator[str]:
                     connection, _ = server.accept()
                 except OSError:
                     return
+                connections.append(connection)
                 threads.append(threading.Thread(target=serve, args=(connection, len(threads))))
                 threads[-1].start()
 
@@ -117,7 +119,9 @@ def behaving(behave: Behave) -> Iterator[str]:
         finally:
             server.shutdown(socket.SHUT_RDWR)
             accepting.join()
-            for thread in threads:
+            for connection, thread in zip(connections, threads, strict=True):
+                with suppress(OSError):  # it is closed already
+                    connection.shutdown(socket.SHUT_RDWR)
                 thread.join()
 
 
@@ -133,10 +137,16 @@ def closed_port() -> str:
         return _url(server)
 
 
+TLS_HANDSHAKE = b"\x16"
+"""The first byte of each TLS connection."""
+
+
 def read_request(connection: socket.socket) -> bytes:
-    """A request without a body; empty when the client is gone."""
+    """A request without a body; empty when the client is gone, or speaks TLS: every server hangs up then."""
     received = b""
     while b"\r\n\r\n" not in received:
+        if received.startswith(TLS_HANDSHAKE):
+            return b""
         chunk = connection.recv(4096)
         if not chunk:
             return b""

@@ -170,7 +170,7 @@ class ErrorKind(StrEnum):
     NO_ANSWER = "no_answer"
     """At least one controller did not answer: no connection, or no complete response in time."""
     UNAVAILABLE = "unavailable"
-    """Every controller answered, and at least one cannot serve now (502, 503, 504)."""
+    """No controller serves the call, and at least one answers that it cannot now (502, 503, 504)."""
     STREAM_BROKEN = "stream_broken"
     """A watch was established and then lost."""
     FAILED = "failed"

@@ -39,6 +39,10 @@ JSON = "application/json"
 _SHORT_LIST = f"{MODELS}?model_name=none%40ctl"
 """The list of a model that there is not: its answer is short."""
 ADVICE = "is `ctl serve` running there? set --address or CONTROLLER_ADDRESS"
+RETRY = "try again later; ctl doctor says more"
+MAY_BE_DONE = "it may have been done all the same"
+_AFTER_SENDING = frozenset({FailureCause.ANSWER_TIMEOUT, FailureCause.RESET})
+"""The controller may have got the request."""
 
 T = TypeVar("T")
 
@@ -145,7 +149,9 @@ class Failover:
                 raise
             self._answered(address)
             return result
-        raise _error_of(failures, self.advice)
+        error = _error_of(failures, self.advice)
+        may_be_done = any(failure.attempt.cause in _AFTER_SENDING for failure in failures)
+        raise error.advised(f"{error.advice}; {MAY_BE_DONE}") if may_be_done and template.method != "GET" else error
 
     def attempt(self, request: Request) -> Flow[Outcome]:
         """The outcome of a request to one controller.
@@ -190,12 +196,12 @@ class Failover:
 
 
 def _error_of(failures: Sequence[AttemptFailed], advice: str) -> ControllerError:
-    """One error for all attempts. A controller that does not answer counts before one that answers and cannot serve."""
+    """One error for all attempts. Where one answers and cannot serve, `no controller answers` would be wrong."""
     attempts, kinds = [failure.attempt for failure in failures], {failure.kind for failure in failures}
+    if ErrorKind.UNAVAILABLE in kinds:
+        return ControllerUnreachable.of_attempts(attempts, ErrorKind.UNAVAILABLE, RETRY)
     if ErrorKind.NO_ANSWER in kinds:
         return ControllerUnreachable.of_attempts(attempts, ErrorKind.NO_ANSWER, advice)
-    if ErrorKind.UNAVAILABLE in kinds:
-        return ControllerUnreachable.of_attempts(attempts, ErrorKind.UNAVAILABLE, "try again in a few seconds")
     if ErrorKind.FAILED in kinds:
         return ControllerFailed.of_attempts(attempts, ErrorKind.FAILED)
     return ControllerFailed.of_attempts(attempts, ErrorKind.NOT_A_CONTROLLER, advice)

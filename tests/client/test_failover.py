@@ -181,3 +181,26 @@ def test_whether_a_server_without_v1_is_a_controller_is_asked_in_the_time_that_i
     with pytest.raises(ControllerFailed):
         driver.run(driver.calls.status(), answer)
     assert driver.timeouts == pytest.approx([6.0, left])
+
+
+def test_a_controller_that_answers_and_cannot_serve_is_not_called_silent(make_calls: MakeCalls) -> None:
+    controllers = Controllers(one=REFUSED, two=httpx.Response(503))
+    (error,) = make_calls("http://one,http://two", LIST, handler=controllers)
+    assert str(error).startswith(
+        "no controller can serve now: http://one: [Errno 111] Connection refused; http://two: 503"
+    )
+
+
+@pytest.mark.parametrize(
+    ("verb", "first", "may_be_done"),
+    [
+        ("register", httpx.ReadTimeout("timed out"), True),
+        ("register", REFUSED, False),
+        ("list", httpx.ReadTimeout("timed out"), False),
+    ],
+)
+def test_a_change_without_an_answer_may_have_been_done(
+    make_calls: MakeCalls, verb: str, first: Exception, may_be_done: bool
+) -> None:
+    (error,) = make_calls("http://one", VERBS[verb], handler=Controllers(one=first))
+    assert str(error).endswith("; it may have been done all the same") is may_be_done

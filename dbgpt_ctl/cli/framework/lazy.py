@@ -140,6 +140,17 @@ class Group(_Adapted, TyperGroup):
             known = self.commands[cmd_name] = _build(cmd_name, known)
         return known
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Raises UsageError for a verb that stands only below a noun, with that noun."""
+        verb, nouns = args[0], []
+        if verb not in self.commands:
+            groups = [name for name, known in self.commands.items() if not isinstance(known, str)]
+            nouns = [name for name in groups if verb in getattr(self.get_command(ctx, name), "commands", ())]
+        if nouns:
+            places = " or ".join(f"`{ctx.command_path} {noun} {verb}`" for noun in nouns)
+            raise UsageError(f"No such command '{verb}'. Did you mean {places}?")
+        return super().resolve_command(ctx, args)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """A noun without a verb shows its help, with exit code 0."""
         if not args and not ctx.resilient_parsing:

@@ -79,6 +79,8 @@ BAD = [
     ),
     (["health", "extra"], "extra"),
     (["completion", "powershell"], "'powershell' is not one of bash, zsh, fish"),
+    (["drain", "qwen/h:1"], "No such command 'drain'. Did you mean `ctl models drain`?\n"),
+    (["help", "list"], "No such command 'list'. Did you mean `ctl models list` or `ctl context list`?\n"),
     (["bogus"], "bogus"),
     (["--bogus"], "--bogus"),
 ]

@@ -402,7 +402,7 @@ def _undrain(instances: Sequence[ObservedInstance]) -> str:
     if any(instance.controller.is_stock for instance in instances):
         return "this controller has no undrain: ctl models deregister REF --remove, then register it anew"
     if all(instance.drain and instance.drain.until for instance in instances):
-        return f"nothing: it ends by itself; to end it now: ctl models undrain {_some_references(instances)}"
+        return f"nothing: the drain ends by itself; to end it now: ctl models undrain {_some_references(instances)}"
     if len(instances) > FEW:
         return "ctl models list --state drained -o name | xargs -d '\\n' ctl models undrain"
     return f"ctl models undrain {_references(instances)}"

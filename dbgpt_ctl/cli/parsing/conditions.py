@@ -90,8 +90,9 @@ class Tally(NamedTuple):
         return {name: getattr(self, name) for name in (*STATES, UNKNOWN)}
 
     def __str__(self) -> str:
-        """`2 healthy, 2 unhealthy (1 drained), 1 drained`; `none` where there is no instance."""
-        planned = {"unhealthy": drained_text(self.unhealthy_drained)}
+        """`2 healthy, 2 unhealthy (1 drained), 2 drained in all`; `none` where there is no instance."""
+        unhealthy_drained = drained_text(self.unhealthy_drained)
+        planned = {"unhealthy": unhealthy_drained, "drained": " in all" if unhealthy_drained else ""}
         parts = (f"{count} {name}{planned.get(name, '')}" for name, count in self.counts.items() if count)
         return ", ".join(parts) or "none"
 

@@ -326,7 +326,7 @@ def test_the_same_cause_is_one_finding() -> None:
 
 def test_a_drain_that_ends_by_itself_needs_no_undrain() -> None:
     [found] = diagnose(RULES, of(known(), drained(port=2, since=9, left=9)), Scope.MODEL)
-    assert found.fix == "nothing: it ends by itself; to end it now: ctl models undrain qwen@llm/10.0.0.4:2"
+    assert found.fix == "nothing: the drain ends by itself; to end it now: ctl models undrain qwen@llm/10.0.0.4:2"
     [found] = diagnose(RULES, of(known(), drained(port=2, since=9, left=9), drained(port=3)), Scope.MODEL)
     assert found.fix == "ctl models undrain qwen@llm/10.0.0.4:2 qwen@llm/10.0.0.4:3"
 

@@ -122,7 +122,7 @@ def test_the_counts_of_an_instance_that_is_in_doubt() -> None:
 
 def test_unhealthy_instances_that_are_drained_are_counted_apart() -> None:
     instances = [one(), one(drained=True), one(UNHEALTHY), one(UNHEALTHY, drained=True)]
-    assert str(Tally.of(instances)) == "1 healthy, 2 unhealthy (1 drained), 2 drained"
+    assert str(Tally.of(instances)) == "1 healthy, 2 unhealthy (1 drained), 2 drained in all"
 
 
 @pytest.mark.parametrize(

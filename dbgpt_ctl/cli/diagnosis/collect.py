@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dbgpt_ctl.cli.completion.candidates import TYPES
 from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ExposedFile, Facts, ProxiedController
+from dbgpt_ctl.cli.diagnosis.hosts import is_loopback, is_this_machine
 from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
-from dbgpt_ctl.cli.diagnosis.rules import is_loopback, is_this_machine
 from dbgpt_ctl.errors import ControllerError, CtlError, NotSupported, UsageError
 from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, find_variables, knobs_of
 from dbgpt_ctl.settings.masking import mask_url, mode_if_readable_by_others

@@ -183,6 +183,11 @@ class Facts:
         """Whether nothing is known of the instances but last known lists."""
         return bool(self.answering) and all(controller.stale_since for controller in self.answering)
 
+    @property
+    def reporting(self) -> list[tuple[ControllerFacts, ControllerStatus]]:
+        """The controllers that report their status."""
+        return [(controller, controller.status) for controller in self.answering if controller.status]
+
     @cached_property
     def instances(self) -> tuple[ObservedInstance, ...]:
         """Those that pass the filter, once each, in order of identity: as the first controller reports it that sends
@@ -285,7 +290,8 @@ class Scope(Flag):
     """`ctl models list` and its --watch: what is to be known before the list is trusted."""
 
 
-ANY_SCOPE = Scope.MODEL | Scope.CLUSTER | Scope.OVERVIEW | Scope.LIST
+ALL_BUT_LIST = Scope.MODEL | Scope.CLUSTER | Scope.OVERVIEW
+ANY_SCOPE = ALL_BUT_LIST | Scope.LIST
 
 
 @dataclass(frozen=True, slots=True, eq=False)

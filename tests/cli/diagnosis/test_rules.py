@@ -107,6 +107,7 @@ CASES = {
     "controller-failed": Case(
         cluster(controller(), FAILED), ERROR, f"{OTHER}: 500 broken", cluster(controller(), DOWN, AWAY, CLOSED)
     ),
+    "controller-leaving": Case(cluster(controller(status=status(leaving=True))), WARNING, URL, WELL),
     "proxy": Case(
         of(known(), proxies=(ProxiedController(URL, "ctl-1", "http_proxy", "http://proxy:3128"),)),
         WARNING,
@@ -162,6 +163,12 @@ CASES = {
         WARNING,
         f"{URL}: its registry was away; for 40s more, until 12:00:40 UTC, some instances are shown as they were before",
         WELL,
+    ),
+    "registry-degraded": Case(
+        cluster(controller(status=status(reason="slow disk"))),
+        WARNING,
+        f"{URL}: slow disk",
+        cluster(controller(status=status(ready=False, reason="no route"))),
     ),
     "not-registered": Case(
         of(known("qwen@text2vec"), wanted="qwen@llm", events=(GONE,)),
@@ -254,13 +261,6 @@ CASES = {
         "it registered with enabled: false",
         of(drained(), drained("WorkerManager@service", state=UNHEALTHY)),
     ),
-    "registry-degraded": Case(
-        cluster(controller(status=status(reason="slow disk"))),
-        WARNING,
-        f"{URL}: slow disk",
-        cluster(controller(status=status(ready=False, reason="no route"))),
-    ),
-    "controller-leaving": Case(cluster(controller(status=status(leaving=True))), WARNING, URL, WELL),
     "registry-nearly-full": Case(
         cluster(controller(known(), known(port=2), status=status(max_instances=2))), ERROR, f"{URL}: 2 of 2", WELL
     ),

@@ -13,8 +13,8 @@ from dbgpt_ctl.cli.commands.db import (
     source_object,
     takes_database_settings,
 )
-from dbgpt_ctl.cli.diagnosis import rules
 from dbgpt_ctl.cli.diagnosis.facts import Finding, Rule, Severity, diagnose, rule
+from dbgpt_ctl.cli.diagnosis.rules import instances, registries
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, ReportOutput
 from dbgpt_ctl.cli.output.escaping import defused
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.check import DatabaseFacts, HostClock
 
 CONTEXT_SETTINGS = UNDERSCORES_TOO
-_FORMER_CODES = {rules.deregistered_beating.code: "deregistered_still_beating"}
+_FORMER_CODES = {instances.deregistered_beating.code: "deregistered_still_beating"}
 """The name of a code in the JSON of this command, where it is older than the shared one."""
 
 
@@ -125,7 +125,7 @@ def schema_newer(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, f"{held}, {needed}, this release has {_newest_schema()}")
 
 
-@rule(rules.settings_differ.code, fix=rules.settings_differ.fix)
+@rule(registries.settings_differ.code, fix=registries.settings_differ.fix)
 def settings_differ(facts: DatabaseFacts) -> Iterator[Finding]:
     """The living controllers have different heartbeat timeouts or intervals."""
     for difference in setting_differences(facts.controllers or ()):
@@ -141,7 +141,7 @@ def future_beats(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, summary)
 
 
-@rule(rules.deregistered_beating.code, fix="register it again (`ctl models register`) or stop its worker")
+@rule(instances.deregistered_beating.code, fix="register it again (`ctl models register`) or stop its worker")
 def still_beating(facts: DatabaseFacts) -> Iterator[Finding]:
     """An instance was deregistered, and its worker still sends heartbeats."""
     if facts.instances and (refused := facts.instances.refused):

@@ -1,0 +1,390 @@
+"""Rules about instances: why one gets no requests (its state), and why its requests fail (its address)."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from ipaddress import ip_network
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.cli.diagnosis.facts import (
+    ALL_BUT_LIST,
+    Evidence,
+    Facts,
+    Finding,
+    ProbeOutcome,
+    Scope,
+    Severity,
+    instance_rule,
+    rule,
+)
+from dbgpt_ctl.cli.diagnosis.hosts import address_of, is_loopback
+from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.domain.instance import InstanceState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from dbgpt_ctl.cli.diagnosis.facts import ObservedInstance
+    from dbgpt_ctl.domain.instance import InstanceKey
+
+RESTARTED = timedelta(minutes=10)
+"""A worker that comes back under another address registers within this time of its last heartbeat."""
+LONG_DRAIN = timedelta(hours=24)
+DEFAULT_TIMEOUT_SECS = 60.0
+"""The heartbeat timeout where the controller does not report it."""
+MANY_FLAPS = 3
+FEW = 3
+"""A fix names at most this many instances."""
+_DOCKER = ip_network("172.17.0.0/16")
+_CONTAINER_ID = re.compile(r"[0-9a-f]{12}")
+_REGISTER_HOST = "set the worker's worker_register_host to an address that API servers can reach, and restart it"
+
+
+def _prune(instances: Sequence[ObservedInstance]) -> str:
+    if len(instances) <= FEW or any(instance.controller.is_stock for instance in instances):
+        return ""
+    return "if they are gone for good: ctl models prune --older-than 1d"
+
+
+def _undrain(instances: Sequence[ObservedInstance]) -> str:
+    if any(instance.controller.is_stock for instance in instances):
+        return "this controller has no undrain: ctl models deregister REF --remove, then register it anew"
+    if all(instance.drain and instance.drain.until for instance in instances):
+        return f"nothing: the drain ends by itself; to end it now: ctl models undrain {_some_references(instances)}"
+    if len(instances) > FEW:
+        return "ctl models list --state drained -o name | xargs -d '\\n' ctl models undrain"
+    return f"ctl models undrain {_references(instances)}"
+
+
+def _register(instances: Sequence[ObservedInstance]) -> str:
+    return f"ctl models register {_references(instances)}, or restart the worker" if len(instances) <= FEW else ""
+
+
+def _some_references(instances: Sequence[ObservedInstance]) -> str:
+    return _references(instances) if len(instances) <= FEW else "REF"
+
+
+def _references(instances: Sequence[ObservedInstance]) -> str:
+    return " ".join(quote(instance.reference) for instance in instances)
+
+
+@instance_rule(
+    "loopback-address",
+    Severity.ERROR,
+    "1 instance is registered under a loopback address: other machines call themselves there",
+    "{n} instances are registered under loopback addresses: other machines call themselves there",
+    fix=_REGISTER_HOST,
+)
+def loopback(instance: ObservedInstance) -> str:
+    """A worker is registered under a loopback address, such as 127.0.0.1, and the controller is on another machine."""
+    wrong = is_loopback(instance.key.host) and _is_for_other_machines(instance)
+    return f"listed by {instance.controller.url}" if wrong else ""
+
+
+@instance_rule(
+    "container-address",
+    Severity.WARNING,
+    "1 instance is registered under an address that other machines hardly reach",
+    "{n} instances are registered under addresses that other machines hardly reach",
+    fix=_REGISTER_HOST,
+)
+def container(instance: ObservedInstance) -> str:
+    """A worker is registered under an address that is valid on its own machine only: Docker's bridge, a container's
+    id, 0.0.0.0, link-local.
+    """
+    return _why_private(instance.key.host) if _is_for_other_machines(instance) else ""
+
+
+@instance_rule(
+    "expired",
+    Severity.WARNING,
+    "1 instance sends no heartbeats any more",
+    "{n} instances send no heartbeats any more",
+    fix="start the worker again, or see in its log why its heartbeats do not arrive at this controller",
+    fix_of=_prune,
+)
+def expired(instance: ObservedInstance) -> str:
+    """An instance is unhealthy and not drained: its last heartbeat is older than the heartbeat timeout."""
+    if instance.state is not InstanceState.UNHEALTHY or instance.drain is not None:
+        return ""
+    parts = [_last_heartbeat(instance)]
+    if instance.controller.is_stock:
+        parts.append("or it was deregistered: this controller reports both the same")
+    if instance.flaps > 1:
+        parts.append(f"expired {instance.flaps} times")
+    if instance.probe and instance.probe.outcome is ProbeOutcome.WORKER:
+        parts.append("a worker answers there: it runs, and its heartbeats do not reach this controller")
+    elif instance.probe:
+        parts.append(instance.probe.detail)
+    return "; ".join(parts)
+
+
+@rule("moved", fix="ctl models deregister OLD --remove; give the worker a fixed worker_register_host")
+def moved(facts: Facts) -> Iterator[Finding]:
+    """A worker seems to have come back under another address: the same model and port, registered when the old
+    instance fell silent.
+    """
+    evidence: dict[InstanceKey, Evidence] = {}
+    for instances in facts.by_model.values():
+        for old in instances:
+            if (new := _successor(old, instances)) is not None:
+                registered = f"{new.reference} registered {old.ago(new.registered_at)}"
+                detail = f"silent since {old.ago(old.last_heartbeat)}; {registered}"
+                evidence[old.key] = Evidence(detail, old.reference)
+    if evidence:
+        many = f"{len(evidence)} instances seem to have come back under other addresses"
+        summary = "1 instance seems to have come back under another address" if len(evidence) == 1 else many
+        yield Finding(Severity.INFO, summary, tuple(evidence.values()), keys=tuple(evidence))
+
+
+@instance_rule(
+    "drained",
+    Severity.INFO,
+    "1 instance is drained: it gets no requests",
+    "{n} instances are drained: they get no requests",
+    fix="ctl models undrain REF",
+    fix_of=_undrain,
+)
+def drained(instance: ObservedInstance) -> str:
+    """An operator drained an instance: it sends heartbeats and gets no requests."""
+    if not instance.beats or instance.key.type == "service" or _is_drained_long(instance):
+        return ""
+    return _drained(instance)
+
+
+@instance_rule(
+    "drained-unhealthy",
+    Severity.INFO,
+    "1 unhealthy instance is drained: planned",
+    "{n} unhealthy instances are drained: planned",
+    fix="nothing, while the work goes on; then start its worker, and ctl models undrain REF if its drain has no end",
+)
+def drained_unhealthy(instance: ObservedInstance) -> str:
+    """An operator drained an instance, and then its worker stopped: that is planned work, and no outage."""
+    if instance.state is not InstanceState.UNHEALTHY or _is_drained_long(instance):
+        return ""
+    return _drained(instance)
+
+
+@instance_rule(
+    "drained-long",
+    Severity.INFO,
+    "1 instance has been drained for more than a day",
+    "{n} instances have been drained for more than a day",
+    fix="ctl models undrain REF, or deregister it",
+    fix_of=_undrain,
+    scope=ALL_BUT_LIST,
+)
+def drained_long(instance: ObservedInstance) -> str:
+    """An instance is drained for more than a day, and only an undrain ends that: it may have been forgotten."""
+    return _drained(instance) if _is_drained_long(instance) else ""
+
+
+@instance_rule(
+    "deregistered-beating",
+    Severity.ERROR,
+    "1 instance was deregistered, and its worker still beats: its heartbeats are refused",
+    "{n} instances were deregistered, and their workers still beat: their heartbeats are refused",
+    fix="ctl models register REF, or restart the worker: only a register brings it back",
+    fix_of=_register,
+    scope=Scope.MODEL | Scope.CLUSTER | Scope.OVERVIEW,
+)
+def deregistered_beating(instance: ObservedInstance) -> str:
+    """An instance was deregistered, and its worker still runs and sends heartbeats: these do not revive it."""
+    if instance.state is not InstanceState.DEREGISTERED or not _still_beats(instance):
+        return ""
+    refused = f"last heartbeat refused {instance.ago(instance.refused_at)}"
+    return f"deregistered {instance.ago(instance.deregistered_at)}, {refused}{_and_drained(instance)}"
+
+
+@instance_rule(
+    "deregistered",
+    Severity.INFO,
+    "1 instance is deregistered",
+    "{n} instances are deregistered",
+    fix="start its worker, if it should serve; ctl models prune --older-than 1d forgets it",
+)
+def deregistered(instance: ObservedInstance) -> str:
+    """An instance was deregistered: its worker stopped, or an operator took it out of service."""
+    if instance.state is not InstanceState.DEREGISTERED or _still_beats(instance):
+        return ""
+    return f"{instance.ago(instance.deregistered_at)}{_and_drained(instance)}"
+
+
+@instance_rule(
+    "port-closed",
+    Severity.ERROR,
+    "1 instance gets requests, and its port is closed",
+    "{n} instances get requests, and their ports are closed",
+    fix="start the worker, or correct its worker_register_host and port: nothing listens there",
+)
+def port_closed(instance: ObservedInstance) -> str:
+    """An instance gets requests, and nothing listens at its address, as seen from here."""
+    return _probe_of_healthy(instance, ProbeOutcome.REFUSED)
+
+
+@instance_rule(
+    "wrong-service",
+    Severity.ERROR,
+    "1 instance gets requests, and what answers there is no DB-GPT worker",
+    "{n} instances get requests, and what answers there is no DB-GPT worker",
+    fix="correct the worker's worker_register_host and port, or stop what took its port",
+)
+def wrong_service(instance: ObservedInstance) -> str:
+    """An instance gets requests, and what answers at its address is not a DB-GPT worker."""
+    return _probe_of_healthy(instance, ProbeOutcome.OTHER)
+
+
+@instance_rule(
+    "worker-resets",
+    Severity.ERROR,
+    "1 instance gets requests, and closes connections without an answer",
+    "{n} instances get requests, and close connections without an answer",
+    fix="read the worker's log; a firewall or proxy between this machine and the worker may close them too",
+)
+def worker_resets(instance: ObservedInstance) -> str:
+    """An instance gets requests, and a connection to its address is closed without an answer."""
+    return _probe_of_healthy(instance, ProbeOutcome.RESET)
+
+
+@instance_rule(
+    "worker-name-lookup",
+    Severity.WARNING,
+    "1 instance gets requests, and its host name is not known here",
+    "{n} instances get requests, and their host names are not known here",
+    fix="run ctl why on an API server's machine; if the name is not known there either, correct worker_register_host",
+)
+def worker_name_lookup(instance: ObservedInstance) -> str:
+    """An instance gets requests, and its host name cannot be looked up from here."""
+    return _probe_of_healthy(instance, ProbeOutcome.UNKNOWN_NAME)
+
+
+@instance_rule(
+    "no-answer",
+    Severity.WARNING,
+    "1 instance gets requests, and cannot be reached from here",
+    "{n} instances get requests, and cannot be reached from here",
+    fix="run ctl why on an API server's machine: firewalls may admit it and not this machine",
+)
+def no_answer(instance: ObservedInstance) -> str:
+    """An instance gets requests, and its address cannot be reached from here: a firewall, or a host that is down."""
+    return _probe_of_healthy(instance, ProbeOutcome.SILENT, ProbeOutcome.FAILED)
+
+
+@instance_rule(
+    "flapping",
+    Severity.WARNING,
+    "1 instance expires again and again",
+    "{n} instances expire again and again",
+    fix="look for pauses of worker or network, or raise --heartbeat-timeout-secs",
+)
+def flapping(instance: ObservedInstance) -> str:
+    """An instance expires again and again, and comes back each time. A drained one may: work goes on there."""
+    if instance.flaps < MANY_FLAPS or not instance.beats or instance.drain is not None:
+        return ""
+    return f"{instance.flaps} times since {instance.ago(instance.registered_at)}"
+
+
+@instance_rule(
+    "drained-service",
+    Severity.WARNING,
+    "1 instance of type service is drained: dbgpt model stop and start do not find its worker",
+    "{n} instances of type service are drained: dbgpt model stop and start do not find their workers",
+    fix="ctl models undrain REF",
+    fix_of=_undrain,
+)
+def drained_service(instance: ObservedInstance) -> str:
+    """An instance of type service is drained: `dbgpt model stop` and `start` cannot find its worker."""
+    is_hidden = instance.beats and instance.key.type == "service" and not _is_drained_long(instance)
+    return _drained(instance) if is_hidden else ""
+
+
+def _why_private(host: str) -> str:
+    address = address_of(host)
+    if address is None:
+        return "the host looks like a container's id" if _CONTAINER_ID.fullmatch(host) else ""
+    if address.is_unspecified:
+        return "it is no address to call, only one to listen on"
+    if address.is_link_local:
+        return "it is link-local"
+    return "it is on Docker's bridge" if address in _DOCKER else ""
+
+
+def _is_for_other_machines(instance: ObservedInstance) -> bool:
+    """Whether other machines have to reach it: not where the controller has a loopback address."""
+    return instance.beats and not is_loopback(instance.controller.host)
+
+
+def _probe_of_healthy(instance: ObservedInstance, *outcomes: ProbeOutcome) -> str:
+    probe = instance.probe
+    return probe.detail if probe and instance.routable and probe.outcome in outcomes else ""
+
+
+def _age(instance: ObservedInstance, time: datetime | None) -> timedelta | None:
+    now = instance.controller.as_of
+    return None if time is None or now is None else now - time
+
+
+def _still_beats(instance: ObservedInstance) -> bool:
+    """Whether a heartbeat was refused within the last heartbeat timeout."""
+    status = instance.controller.status
+    timeout = (status.heartbeat_timeout_secs if status else None) or DEFAULT_TIMEOUT_SECS
+    age = _age(instance, instance.refused_at)
+    return age is not None and age <= timedelta(seconds=timeout)
+
+
+def _successor(old: ObservedInstance, instances: Sequence[ObservedInstance]) -> ObservedInstance | None:
+    last = old.last_heartbeat
+    if old.beats or last is None or old.drain is not None:
+        return None
+    for new in instances:
+        elsewhere = new.beats and not new.held and new.key.port == old.key.port and new.key.host != old.key.host
+        registered_at = new.registered_at
+        if elsewhere and registered_at and timedelta() <= registered_at - last <= RESTARTED:
+            return new
+    return None
+
+
+def _last_heartbeat(instance: ObservedInstance) -> str:
+    last = instance.last_heartbeat
+    if last is None:
+        return "it never beat"
+    if instance.beat_is_local:
+        return f"last heartbeat at {last:%Y-%m-%d %H:%M:%S} by the controller's own clock"
+    controller, age = instance.controller, _age(instance, last)
+    was_away = controller.stale_since or controller.held_until  # then nobody knows what was sent
+    interval = controller.status.heartbeat_interval_secs if controller.status and not was_away else None
+    missed = int(age.total_seconds() // interval) if interval and age else 0
+    shown = f", {missed} missed (one every {interval:g}s)" if missed > 0 else ""
+    return f"last heartbeat {instance.ago(last)}{shown}"
+
+
+def _drained(instance: ObservedInstance) -> str:
+    """When, by whom, why and until when it was drained, and whether its worker is silent; "" where it is not."""
+    drain = instance.drain
+    if drain is None:
+        return ""
+    silent = f"; {_last_heartbeat(instance)}" if instance.state is InstanceState.UNHEALTHY else ""
+    if drain.since is None:
+        return f"{'enabled is false' if instance.controller.is_stock else 'it registered with enabled: false'}{silent}"
+    by = f" by {escaped(drain.by)}" if drain.by else ""
+    until = f" until {drain.until:%Y-%m-%d %H:%M:%S} UTC" if drain.until else ""
+    why = f": {escaped(drain.reason)}" if drain.reason else ", no reason given"
+    return f"drained {instance.ago(drain.since)}{by}{until}{why}{silent}"
+
+
+def _and_drained(instance: ObservedInstance) -> str:
+    """For an instance with another problem: a drain outlives that."""
+    return "" if instance.drain is None else f"; it is drained too: {_drained(instance)}"
+
+
+def _is_drained_long(instance: ObservedInstance) -> bool:
+    """Whether its drain has no end and is old. A drain with an end cannot be forgotten: it ends by itself."""
+    drain = instance.drain
+    if drain is None or drain.until is not None:
+        return False
+    age = _age(instance, drain.since or instance.registered_at)
+    return age is not None and age > LONG_DRAIN

@@ -1,0 +1,126 @@
+"""Rules about models: is the name registered, does an instance of it get requests, is there a name like it."""
+
+from __future__ import annotations
+
+import unicodedata
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.cli.completion.candidates import TYPES
+from dbgpt_ctl.cli.diagnosis.facts import (
+    Evidence,
+    Facts,
+    Finding,
+    Scope,
+    Severity,
+    rule,
+)
+from dbgpt_ctl.cli.output.changes import cause_text, change_text
+from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, counted_text
+from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.cli.parsing.suggestions import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dbgpt_ctl.client.responses import ModelCounts
+    from dbgpt_ctl.domain.events import Event
+
+LATEST = 3
+"""Events that are shown of a model's past."""
+
+
+@rule("not-registered", fix="start its worker, with this controller as its controller_addr; its log says why not")
+def not_registered(facts: Facts) -> Iterator[Finding]:
+    """No instance of that name and type is registered; names and types compare exactly."""
+    name = facts.model_filter.model_name or facts.model_filter.name
+    if not name or facts.instances or not facts.answering:
+        return
+    shown = ", ".join(map(escaped, similar(name, facts.models)))
+    evidence = [
+        Evidence(f"at {controller.url}: none{' in its last known list' if controller.stale_since else ''}")
+        for controller in facts.answering
+    ]
+    evidence += [Evidence(f"registered is {shown}")] if shown else []
+    evidence += [Evidence(_change(event)) for event in facts.events[-LATEST:]]
+    fix = f"use one name in workers and clients; did you mean {shown}?" if shown else ""
+    summary = f"no instance of {escaped(name)} is registered{AS_LAST_KNOWN if facts.are_stale else ''}"
+    yield Finding(Severity.ERROR, summary, tuple(evidence), fix)
+
+
+@rule("no-healthy-instance", fix="ctl why NAME says why", scope=Scope.CLUSTER | Scope.OVERVIEW)
+def no_healthy(facts: Facts) -> Iterator[Finding]:
+    """A model is registered, and no instance of it gets requests."""
+    by_severity: dict[Severity, list[str]] = {}
+    for name, counts in facts.counts_by_model.items():
+        if not counts.routable:
+            by_severity.setdefault(_severity(counts), []).append(name)
+    for severity, names in sorted(by_severity.items()):
+        evidence = tuple(Evidence(f"no routable instance: {_counted(facts, name)}", escaped(name)) for name in names)
+        keys = tuple(instance.key for name in names for instance in facts.by_model.get(name, ()))
+        summary = f"{len(names)} models have" if len(names) > 1 else "1 model has"
+        planned = ": planned" if severity is Severity.INFO else ""
+        fix = f"ctl why {quote(escaped(names[0]))} says why" if len(names) == 1 else ""
+        yield Finding(severity, f"{summary} no instance that gets requests{planned}", evidence, fix, keys)
+
+
+@rule("type-typo", fix="register it under the right type: NAME@llm, @text2vec, @reranker")
+def type_typo(facts: Facts) -> Iterator[Finding]:
+    """A type that is similar to one of DB-GPT's and is none of them: no API server ever asks for it."""
+    evidence: dict[str, Evidence] = {}
+    for model in sorted(facts.by_model):
+        name, _, kind = model.partition("@")
+        near = None if kind in TYPES else nearest(kind, TYPES)
+        if near:
+            evidence[model] = Evidence(f"did its worker mean {escaped(name)}@{near}?", escaped(model))
+    if evidence:
+        keys = tuple(instance.key for model in evidence for instance in facts.by_model[model])
+        yield Finding(Severity.WARNING, "a type that DB-GPT never asks for", tuple(evidence.values()), keys=keys)
+
+
+@rule("twin-names", fix="start all workers of a model with the same name: names compare exactly")
+def twins(facts: Facts) -> Iterator[Finding]:
+    """Two names that look the same: case, spaces or accents differ, so requests for one never reach the other."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(facts.models):
+        groups.setdefault(_folded(name), []).append(name)
+    evidence = tuple(
+        Evidence(" and ".join(f"'{escaped(name)}'" for name in names))
+        for names in sorted(groups.values())
+        if len(names) > 1 and any(map(facts.model_filter.matches, names))
+    )
+    if evidence:
+        yield Finding(Severity.WARNING, "one model under names that differ in case, spaces or accents", evidence)
+
+
+def similar(given: str, models: Iterable[str]) -> list[str]:
+    """Registered models that may have been meant: the same name with another type, else names that are similar."""
+    known = sorted(models)
+    name = given.partition("@")[0]
+    same_name = [model for model in known if _folded(model.partition("@")[0]) == _folded(name)]
+    if same_name:
+        return same_name
+    near = nearest(given, known) if "@" in given else nearest(name, {model.partition("@")[0] for model in known})
+    return [model for model in known if near in (model, model.partition("@")[0])]
+
+
+def _counted(facts: Facts, name: str) -> str:
+    """`2 unhealthy (1 drained)`."""
+    return counted_text(facts.counts_by_model[name])
+
+
+def _severity(counts: ModelCounts) -> Severity:
+    """Silence is a fault; a drain or a deregister is an operator's wish."""
+    return Severity.ERROR if counts.unhealthy > counts.unhealthy_drained else Severity.INFO
+
+
+def _folded(name: str) -> str:
+    plain = "".join(char for char in unicodedata.normalize("NFKD", name) if not unicodedata.combining(char))
+    return "".join(plain.split()).casefold()
+
+
+def _change(event: Event) -> str:
+    change = event.change
+    what = f"{reference_of(change.key)} {change_text(change)}, {cause_text(change)}"
+    return f"{change.time:%Y-%m-%d %H:%M:%S} UTC: {what}"

@@ -1,0 +1,217 @@
+"""Rules about the registries behind the controllers: are they one, are they readable, and do they give one answer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.cli.diagnosis.facts import (
+    ALL_BUT_LIST,
+    Evidence,
+    Facts,
+    Finding,
+    Scope,
+    Severity,
+    controller_rule,
+    rule,
+)
+from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.cli.output.instances import state_text
+from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.domain.controllers import setting_differences
+from dbgpt_ctl.domain.instance import InstanceState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ObservedInstance
+    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
+    from dbgpt_ctl.domain.instance import InstanceKey
+
+SETTLED = timedelta(seconds=5)
+"""Two lists are not read at the same time: an instance that is younger may be in one of them only."""
+
+
+@rule("controllers-disagree", fix="give all controllers the same registry (ctl serve --registry database), or one URL")
+def disagree(facts: Facts) -> Iterator[Finding]:
+    """The controllers of --address do not list the same instances: each has a registry of its own."""
+    evidence: list[Evidence] = []
+    keys: set[InstanceKey] = set()
+    current = [controller for controller in facts.answering if controller.stale_since is None]
+    settled = {
+        instance.key
+        for controller in current
+        for instance in controller.instances
+        if _is_settled(controller, instance) and facts.model_filter.matches(instance.model_name)
+    }
+    for controller in current:
+        missing = sorted(settled - {instance.key for instance in controller.instances})
+        if missing:
+            keys.update(missing)
+            home = f" (registry {_home(controller.status)})" if controller.status else ""
+            example = reference_of(missing[0])
+            detail = f"lacks {len(missing)} that others list, such as {example}{home}"
+            evidence.append(Evidence(detail, controller.url))
+    if evidence:
+        noun = "instance is" if len(keys) == 1 else "instances are"
+        summary = f"the controllers do not list the same: {len(keys)} {noun} at some of them only"
+        yield Finding(Severity.ERROR, summary, tuple(evidence), keys=tuple(sorted(keys)))
+
+
+@rule(
+    "settings-differ",
+    fix="give all controllers of the registry the same settings, and restart them one at a time (docs/operating.md)",
+    scope=ALL_BUT_LIST,
+)
+def settings_differ(facts: Facts) -> Iterator[Finding]:
+    """The controllers of one registry have different heartbeat timeouts or intervals, so their states differ."""
+    differences = [each for _, status in facts.reporting for each in setting_differences(status.controllers)]
+    details = dict.fromkeys(escaped(difference.line) for difference in differences)  # all controllers report the same
+    if details:
+        summary = "the controllers of one registry do not have the same settings"
+        yield Finding(Severity.WARNING, summary, tuple(map(Evidence, details)))
+
+
+@rule(
+    "states-disagree",
+    fix="give all controllers the same heartbeat timeout; if they have, ask again: a state may have changed meanwhile",
+)
+def states_disagree(facts: Facts) -> Iterator[Finding]:
+    """Two controllers give different states for an instance: its requests depend on which controller is asked."""
+    torn: dict[InstanceKey, Evidence] = {}
+    alike: dict[InstanceKey, Evidence] = {}
+    for key, reports in facts.reports.items():
+        if len({_comparable(report) for report in reports}) > 1:
+            states = ", ".join(f"{state_text(report)} at {_with_timeout(report.controller)}" for report in reports)
+            is_torn = len({report.routable for report in reports}) > 1
+            (torn if is_torn else alike)[key] = Evidence(states, reports[0].reference)
+    for severity, evidence, consequence in (
+        (Severity.ERROR, torn, "not all of them send requests there"),
+        (Severity.WARNING, alike, "none of them sends requests there"),
+    ):
+        if evidence:
+            noun = "1 instance" if len(evidence) == 1 else f"{len(evidence)} instances"
+            summary = f"the controllers give different states for {noun}, and {consequence}"
+            yield Finding(severity, summary, tuple(evidence.values()), keys=tuple(evidence))
+
+
+@rule(
+    "separate-registries",
+    fix="run them with --registry database on one database, or give clients one URL only",
+    scope=ALL_BUT_LIST,
+)
+def separate(facts: Facts) -> Iterator[Finding]:
+    """Several controllers, and one keeps its registry in memory: what registers there the others never see."""
+    reporting = facts.reporting
+    if len(facts.answering) > 1 and any(status.kind == "embedded" for _, status in reporting):
+        yield Finding(Severity.ERROR, "several controllers, but not one registry", (_homes(reporting),))
+
+
+@rule(
+    "different-registries",
+    fix="compare their registry_ settings; two names of one database are no fault",
+    scope=Scope.OVERVIEW,
+)
+def different(facts: Facts) -> Iterator[Finding]:
+    """The controllers name different databases as their registry; `controllers-disagree` shows whether they are."""
+    reporting = facts.reporting
+    homes = {(status.kind, status.place) for _, status in reporting}
+    if len(homes) > 1 and all(status.kind != "embedded" for _, status in reporting):
+        yield Finding(Severity.WARNING, "the controllers name different registries", (_homes(reporting),))
+
+
+@controller_rule(
+    "registry-not-ready",
+    Severity.ERROR,
+    "a registry cannot be read",
+    fix="bring its database back; the controller's log says more",
+    scope=ALL_BUT_LIST,
+)
+def not_ready(controller: ControllerFacts) -> str:
+    """The controller answers, and its registry cannot be read: lists fail."""
+    is_ready = controller.status is None or controller.status.ready
+    return "" if is_ready else f"its registry cannot be read{_reason(controller)}"
+
+
+@controller_rule(
+    "registry-stale",
+    Severity.ERROR,
+    "the registry is away, and lists may be out of date",
+    fix="bring the database back; nothing else is needed, heartbeats and lists recover by themselves",
+    scope=ALL_BUT_LIST | Scope.LIST,
+)
+def stale(controller: ControllerFacts) -> str:
+    """The registry's database is away: lists are the last known ones, and nothing can register."""
+    if controller.stale_since is None:
+        return ""
+    known = f"this is what was known {controller.ago(controller.stale_since)}"
+    return f"its registry is away; {known}{_reason(controller)}"
+
+
+@controller_rule(
+    "states-held",
+    Severity.WARNING,
+    "the registry was away, and some states are held as they were",
+    fix="wait: it ends by itself; then an instance without a new heartbeat is unhealthy",
+    scope=ALL_BUT_LIST | Scope.LIST,
+)
+def held(controller: ControllerFacts) -> str:
+    """The registry was away: for one heartbeat timeout some instances are shown as they were before."""
+    if controller.held_until is None or controller.time is None:
+        return ""
+    left = max(0, round((controller.held_until - controller.time).total_seconds()))
+    until = f"until {controller.held_until:%H:%M:%S} UTC"
+    return f"its registry was away; for {left}s more, {until}, {_shown_as_before(controller)}"
+
+
+@controller_rule(
+    "registry-degraded", Severity.WARNING, "a registry is degraded", fix="see the controller's log", scope=ALL_BUT_LIST
+)
+def degraded(controller: ControllerFacts) -> str:
+    """The controller answers, and reports itself that something is wrong with its registry."""
+    status = controller.status
+    differences = setting_differences(status.controllers) if status else iter(())
+    is_known = controller.stale_since or controller.held_until or any(differences)
+    return escaped(status.reason) if status and status.ready and status.reason and not is_known else ""
+
+
+def _shown_as_before(controller: ControllerFacts) -> str:
+    """DB-GPT's list does not report which instances are held."""
+    number = sum(instance.held for instance in controller.instances)
+    if controller.status and controller.status.models is not None:
+        number = sum(counts.held for counts in controller.status.models.values())
+    if number == 1:
+        return "1 instance is shown as it was before"
+    return f"{number or 'some'} instances are shown as they were before"
+
+
+def _home(status: ControllerStatus) -> str:
+    return escaped(f"{status.kind} {status.place}" if status.place else status.kind)
+
+
+def _homes(reporting: Sequence[tuple[ControllerFacts, ControllerStatus]]) -> Evidence:
+    homes = ", ".join(f"{escaped(controller.url)}: {_home(status)}" for controller, status in reporting)
+    return Evidence(f"do not share one registry ({homes})", "the controllers")
+
+
+def _is_settled(controller: ControllerFacts, instance: KnownInstance) -> bool:
+    """Whether it is registered for long enough to be in every list."""
+    if instance.registered_at is None or controller.time is None:
+        return True
+    return controller.time - instance.registered_at > SETTLED
+
+
+def _comparable(report: ObservedInstance) -> tuple[InstanceState, bool]:
+    """What all controllers can report of an instance. DB-GPT's own reports a deregistered one as unhealthy."""
+    state = InstanceState.UNHEALTHY if report.state is InstanceState.DEREGISTERED else report.state
+    return state, report.drain is None
+
+
+def _with_timeout(controller: ControllerFacts) -> str:
+    timeout = controller.status.heartbeat_timeout_secs if controller.status else None
+    return f"{controller.url} (timeout {timeout:g}s)" if timeout else controller.url
+
+
+def _reason(controller: ControllerFacts) -> str:
+    reason = controller.status.reason if controller.status else None
+    return f" ({escaped(reason)})" if reason else ""

@@ -41,7 +41,8 @@ __all__ = ["httpx", "is_no_http", "set_read_timeout"]
 
 
 def is_no_http(error: BaseException) -> bool:
-    """Whether bytes came that are no HTTP response, as the banner of another protocol.
+    """Whether bytes came that are no HTTP response, as the banner of another protocol. A response that is broken after
+    its head is HTTP.
 
     Without what httpcore and h11 have today it is False: then the error is told as a connection that broke.
     """
@@ -50,7 +51,7 @@ def is_no_http(error: BaseException) -> bool:
         for frame, _ in walk_tb(inner.__traceback__):
             state = getattr(frame.f_locals.get("self"), "_h11_state", None)
             received = getattr(state, "trailing_data", (b"",))[0]
-            if received:
+            if received and getattr(state, "their_http_version", None) is None:
                 return not received.startswith(_BEGINNING[: len(received)])
         inner = inner.__cause__ or inner.__context__
     return False

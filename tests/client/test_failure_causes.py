@@ -69,6 +69,11 @@ def breaks_off(connection: socket.socket, _number: int) -> None:
     connection.sendall(reply(LIST_REPLY)[:-5])
 
 
+def sends_a_broken_chunk(connection: socket.socket, _number: int) -> None:
+    read_request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot a chunk\r\n" + LIST_REPLY)
+
+
 @contextmanager
 def serving_tls(certificate: trustme.LeafCert, *, tells: bool = False) -> Iterator[str]:
     """A controller behind TLS; the URL that it yields has the scheme https.
@@ -103,6 +108,7 @@ NOT_TLS: dict[str, tuple[Callable[[], AbstractContextManager[str]], FailureCause
     "resets": (lambda: behaving(resets), FailureCause.RESET, "connect"),
     "hangs up": (lambda: behaving(hangs_up), FailureCause.RESET, "connect"),
     "breaks off": (lambda: behaving(breaks_off), FailureCause.RESET, "connect"),
+    "broken chunk": (lambda: behaving(sends_a_broken_chunk), FailureCause.RESET, "chunk"),
     "no HTTP": (lambda: behaving(greets), FailureCause.NOT_A_CONTROLLER, "does not speak HTTP"),
     "no HTTP, waits": (
         lambda: behaving(greets_and_waits),

@@ -39,7 +39,7 @@ JSON = "application/json"
 _SHORT_LIST = f"{MODELS}?model_name=none%40ctl"
 """The list of a model that there is not: its answer is short."""
 ADVICE = "is `ctl serve` running there? set --address or CONTROLLER_ADDRESS"
-RETRY = "try again later; ctl doctor says more"
+RETRY = "try again later"
 MAY_BE_DONE = "it may have been done all the same"
 _AFTER_SENDING = frozenset({FailureCause.ANSWER_TIMEOUT, FailureCause.RESET})
 """The controller may have got the request."""

@@ -137,14 +137,14 @@ CASES = {
     "separate-registries": Case(
         cluster(controller(), controller(url=OTHER, status=status(kind="embedded"))),
         ERROR,
-        f"the controllers: do not share one registry ({URL}: mysql db1:3306/dbgpt, {OTHER}: embedded",
+        f"the controllers: {URL}: mysql db1:3306/dbgpt, {OTHER}: embedded",
         cluster(controller(status=status(kind="embedded"))),
     ),
     "different-registries": Case(
         cluster(controller(), controller(url=OTHER, status=status(place="db2:3306/dbgpt"))),
         WARNING,
-        f"({URL}: mysql db1:3306/dbgpt, {OTHER}: mysql db2:3306/dbgpt)",
-        cluster(controller(), controller(url=OTHER)),
+        f"the controllers: {URL}: mysql db1:3306/dbgpt, {OTHER}: mysql db2:3306/dbgpt",
+        cluster(controller(), controller(url=OTHER, status=status(kind="mariadb"))),
     ),
     "registry-not-ready": Case(
         cluster(controller(status=status(ready=False, reason="no route"))),

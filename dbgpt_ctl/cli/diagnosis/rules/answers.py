@@ -128,7 +128,7 @@ foreign = _cause_rule(
 
 @rule(
     "controller-unavailable",
-    fix="wait some seconds; ctl health -a URL shows when it is ready, its log says why not",
+    fix="wait: ctl health -a URL shows when it is ready; its log says why not",
     scope=ALL_BUT_LIST,
 )
 def unavailable(facts: Facts) -> Iterator[Finding]:

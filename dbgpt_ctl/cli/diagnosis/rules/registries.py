@@ -104,7 +104,7 @@ def separate(facts: Facts) -> Iterator[Finding]:
     """Several controllers, and one keeps its registry in memory: what registers there the others never see."""
     reporting = facts.reporting
     if len(facts.answering) > 1 and any(status.kind == "embedded" for _, status in reporting):
-        yield Finding(Severity.ERROR, "several controllers, but not one registry", (_homes(reporting),))
+        yield Finding(Severity.ERROR, "the controllers do not share one registry", (_homes(reporting),))
 
 
 @rule(
@@ -115,8 +115,8 @@ def separate(facts: Facts) -> Iterator[Finding]:
 def different(facts: Facts) -> Iterator[Finding]:
     """The controllers name different databases as their registry; `controllers-disagree` shows whether they are."""
     reporting = facts.reporting
-    homes = {(status.kind, status.place) for _, status in reporting}
-    if len(homes) > 1 and all(status.kind != "embedded" for _, status in reporting):
+    places = {status.place for _, status in reporting}  # a kind is known only after the first connection
+    if len(places) > 1 and all(status.kind != "embedded" for _, status in reporting):
         yield Finding(Severity.WARNING, "the controllers name different registries", (_homes(reporting),))
 
 
@@ -191,7 +191,7 @@ def _home(status: ControllerStatus) -> str:
 
 def _homes(reporting: Sequence[tuple[ControllerFacts, ControllerStatus]]) -> Evidence:
     homes = ", ".join(f"{escaped(controller.url)}: {_home(status)}" for controller, status in reporting)
-    return Evidence(f"do not share one registry ({homes})", "the controllers")
+    return Evidence(homes, "the controllers")
 
 
 def _is_settled(controller: ControllerFacts, instance: KnownInstance) -> bool:

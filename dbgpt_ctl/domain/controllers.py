@@ -61,8 +61,10 @@ class ControllerRecord(NamedTuple):
     seen_at: datetime
 
     def is_living(self, now: datetime) -> bool:
-        """Whether the controller has renewed its record lately. One that is ahead was written by a wrong clock."""
-        return -FUTURE_TOLERANCE <= now - self.seen_at <= LIVING_FOR
+        """Whether the controller has renewed its record lately. One that is ahead was written before the clock was set
+        back: its controller renews it at once, and if it does not, a sweep removes the record.
+        """
+        return now - self.seen_at <= LIVING_FOR
 
     def is_due(self, now: datetime) -> bool:
         """Whether the controller has to renew its record."""

@@ -169,9 +169,24 @@ async def test_one_that_ended_before_the_clock_was_set_back_does_not_come_back(b
     await one.tick()
     backend.clock.advance(-3600)
     await one.tick()
-    assert names(one) == ["one"]
     await one.sweep()
     assert stored(one) == ["one"]
+    await one.tick()
+    assert names(one) == ["one"]
+
+
+async def test_a_clock_that_is_set_back_expires_nothing_that_another_controller_lists(backend: Backend) -> None:
+    short, long = await controller(backend, "short"), await controller(backend, "long", LONG)
+    backend.clock.advance(100)
+    await short.register(sent())
+    backend.clock.advance(SHORT + 5)
+    for registry in (long, short):
+        await registry.tick()
+    backend.clock.advance(-120)
+    await short.tick()  # before `long` could renew its row
+    await short.announce()
+    assert await states(long) == [(str(sent().key), "healthy")]
+    assert await transitions(short) == [("absent", "healthy", "register")]
 
 
 @pytest.mark.parametrize("setting", ["heartbeat_timeout_secs", "heartbeat_interval_secs"])

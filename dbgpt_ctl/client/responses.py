@@ -364,6 +364,11 @@ class ControllerStatus:
     controllers: tuple[ControllerRecord, ...] = ()
     """The living controllers that share the registry, with this one; empty where none can share it."""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the controller forwards to others."""
+        return self.kind == "remote"
+
     @classmethod
     def read(cls, answer: Answer) -> ControllerStatus:
         """From /api/v1/status."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from dbgpt_ctl.cli.diagnosis.report import (
@@ -91,11 +92,19 @@ def _closing(facts: Facts, findings: Sequence[Finding]) -> list[str]:
     """What to check next where the registry is not the cause.
 
     With different settings a controller that was not asked may not route what the others do. While states are held, a
-    worker that is gone counts as healthy.
+    worker that is gone counts as healthy. A controller that forwards knows nothing of the settings behind it.
     """
     is_well = facts.instances and facts.routed == len(facts.instances)
     if not is_well or any(finding.severity == "error" or finding.code in DOUBTS for finding in findings):
         return unprobed_lines(facts)
+    behind = [status.place for controller in facts.answering if (status := controller.status) and status.is_remote]
+    if behind:
+        name, addresses = quote(_shown(facts.model_filter)), escaped(",".join(filter(None, behind)))
+        return [
+            "No fault is seen from here. A controller that forwards does not know whether those behind it agree: ask",
+            f"them with ctl why {name} -a {addresses}",
+            *unprobed_lines(facts),
+        ]
     return [
         "The registry is not the cause. If DB-GPT still finds no worker instances, look at the API server:",
         f"  is its controller_addr one of {', '.join(controller.url for controller in facts.answering)}?",

@@ -10,12 +10,14 @@ from rich.cells import cell_len
 
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.instance import Registration
+from dbgpt_ctl.registry.remote import RemoteModelRegistry
 from tests.cli.clusters import Cluster, cluster, stock_controller
 from tests.cli.diagnosis.test_probe import WORKER, answering, closed
 from tests.cli.schemas import validated
 from tests.cli.test_process import on_terminal
 from tests.support.fake_controller import fake_controller, listed
 from tests.support.process import ctl
+from tests.support.server import running_controller
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -49,6 +51,14 @@ def test_all_is_well(run: Run, there: Cluster) -> None:
         "  does its environment set http_proxy, and no_proxy without the controller?",
     ]
     assert (report["instances"], report["get_requests"], report["probed"], codes(report)) == (2, 2, 2, [])
+
+
+def test_a_controller_that_forwards_does_not_acquit_those_behind_it(run: Run, there: Cluster) -> None:
+    there.register("qwen@llm")
+    with running_controller(RemoteModelRegistry(there.url)) as url:
+        done = run("why", "qwen", "--no-probe", "-a", url)
+    assert "not the cause" not in done.out
+    assert done.lines[-1] == f"them with ctl why qwen -a {there.url}"
 
 
 def test_an_unknown_name(run: Run, there: Cluster) -> None:

@@ -164,6 +164,13 @@ def test_why_acquits_no_registry_while_states_are_held(run: Run, held: Cluster) 
     assert "The registry is not the cause." in run("why", "qwen", "--no-probe").out
 
 
+def test_status_says_once_what_two_controllers_report_of_one_hold(run: Run, held: Cluster) -> None:
+    port = held.url.rpartition(":")[2]
+    out = run("status", "-a", f"{held.url},http://localhost:{port}").out
+    assert out.count("[states-held]") == 1
+    assert f"{held.url}, http://localhost:{port}: its registry was away" in out
+
+
 # --- stale ---
 
 
@@ -273,6 +280,12 @@ def test_status_knows_nothing_where_no_list_can_be_had(run: Run, away: Away) -> 
     assert report(run, "status", "status")["models"] is None
     for line in ("models list", "assert qwen", "wait qwen --timeout 1ms", "models get " + FRESH):
         assert run(*line.split(), expect=3).out == ""
+
+
+def test_status_counts_are_as_last_known(run: Run, away: Away) -> None:
+    assert "1 model: 1 healthy, as last known" in run("status").lines
+    away.away = False
+    assert "1 model: 1 healthy" in run("status").lines
 
 
 def test_why_and_doctor_claim_no_state_of_now(run: Run, away: Away) -> None:

@@ -10,7 +10,7 @@ from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import counted_text, drained_text, duration_text
+from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, counted_text, drained_text, duration_text
 from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_document, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import Column, coloured, plain
 from dbgpt_ctl.cli.parsing.instance_filter import DRAINED, ModelFilter
@@ -26,7 +26,7 @@ from dbgpt_ctl.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Finding
     from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance, ModelCounts
@@ -56,6 +56,8 @@ KINDS = {
     "deregistered-beating": "still_beating",
 }
 """The `kind` of a warning in version 1 of the document. Its `code` is the one that `why` and `doctor` print too."""
+CAVEATS = frozenset({"registry-stale", "states-held"})
+"""Facts of the registry, which all of its controllers report."""
 _WORDS = {"up": "green", "leaving": "yellow", "not ready": "yellow", "unknown": "yellow", "down": "red"}
 """What the table says of a controller, and in which colour; the best comes first."""
 _CONTROLLERS = (
@@ -205,13 +207,24 @@ def _screen(controllers: Sequence[ControllerFacts], first: ControllerStatus, fin
     more = [f"and {len(warnings) - len(shown)} more (-o json shows all)"] if len(shown) < len(warnings) else []
     tail = ["", *shown, *more] if shown else []
     left = None if lines is None else max(_MIN_ROWS, lines - len(head) - _height(tail, size.columns) - 2)
-    return [*head, *_model_lines(first.models, left, colour=colour), *tail]
+    return [*head, *_model_lines(first, left, colour=colour), *tail]
 
 
 def _finding_lines(finding: Finding, *, colour: bool) -> list[str]:
     """Warnings, and what operators wanted."""
     word, name = ("info:", "cyan") if finding.is_info else ("warning:", "yellow")
-    return [f"{coloured(word, name if colour else None)} {line}" for line in finding.lines]
+    lines = (_joined(finding) if finding.code in CAVEATS else finding).lines
+    return [f"{coloured(word, name if colour else None)} {line}" for line in lines]
+
+
+def _joined(finding: Finding) -> Finding:
+    """With one piece of evidence for all controllers that report the same."""
+    subjects: dict[str, list[str]] = {}
+    for evidence in finding.evidence:
+        subjects.setdefault(evidence.detail, []).append(evidence.subject)
+    first = finding.evidence[0]
+    joined = (first._replace(detail=detail, subject=", ".join(urls)) for detail, urls in subjects.items())
+    return replace(finding, evidence=tuple(joined))
 
 
 def _controller_row(controller: ControllerFacts) -> list[str]:
@@ -231,12 +244,13 @@ def _registry_line(first: ControllerStatus) -> str:
     return f"registry: {escaped(first.kind)}{place}, {kept}{shown}"
 
 
-def _model_lines(models: Mapping[str, ModelCounts] | None, limit: int | None, *, colour: bool) -> list[str]:
+def _model_lines(first: ControllerStatus, limit: int | None, *, colour: bool) -> list[str]:
     """A row for each model and a sum; where they do not fit, those without a healthy instance come first."""
+    models = first.models
     if models is None:
         return ["which instances are registered is unknown: the registry cannot be read"]
     if not models:
-        return ["no instances are registered"]
+        return [f"no instances are registered{AS_LAST_KNOWN if first.stale_since else ''}"]
     from dbgpt_ctl.client.responses import ModelCounts  # the client has imported it
 
     names = list(models) if limit is None else sorted(models, key=lambda name: models[name].routable > 0)
@@ -248,6 +262,7 @@ def _model_lines(models: Mapping[str, ModelCounts] | None, limit: int | None, *,
     )
     cells = [[escaped(name), *_count_cells(models[name])] for name in shown]
     total = counted_text(ModelCounts(*map(sum, zip(*models.values(), strict=True))))
+    total += AS_LAST_KNOWN if first.stale_since else ""
     more = [f"and {len(models) - len(shown)} more models"] if len(shown) < len(models) else []
     noun = "model" if len(models) == 1 else "models"
     return [*plain(columns, cells, headers=True, colour=colour), *more, f"{len(models)} {noun}: {total}"]

@@ -180,7 +180,7 @@ def _facts(details: Details, *, colour: bool) -> Iterator[tuple[str, str]]:
     if not instance.check_healthy:
         yield "checked", "no: never unhealthy, however old its last heartbeat"
     if (drain := instance.drain) is not None:
-        yield "drained", ago(drain.since) if drain.since else "since its first register, by its worker"
+        yield "drained", ago(drain.since) if drain.since else "since its first register, which had enabled: false"
         yield "drained by", escaped(str(drain.by or "-"))
         yield "drain reason", escaped(str(drain.reason or "-"))
         yield "drained until", "an undrain ends it" if drain.until is None else until_text(drain.until, now)

@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 export CTL_INTEROP_VENVS ?= $(CURDIR)/.venv-interop
 
-.PHONY: help serve quick test chaos check bench soak generate clean
+.PHONY: help serve quick test hostile chaos check bench soak generate clean
 
 help:
 	@echo "make serve     start a controller on the embedded registry (settings: CONTROLLER_* in the environment or .env)"
 	@echo "make quick     run the most useful tests, in two minutes"
 	@echo "make test      run all tests, with a real MariaDB and the real DB-GPT packages"
+	@echo "make hostile   attack the commands and the controller with hostile bytes, files and readers (five minutes)"
 	@echo "make chaos     kill, stop and freeze controllers and databases under load (ten minutes)"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     measure this controller and DB-GPT's side by side, and write docs/figures.md (a quarter of an hour)"
@@ -33,6 +34,10 @@ test: $(VENV)/.dev
 	@sh scripts/apt-install.sh shellcheck shellcheck 'the check of the script of a pipeline is skipped without it'
 	-@$(BIN)/python -m tests.support.dbgpt  # without a Python 3.11 its tests are skipped
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+hostile: $(VENV)/.dev
+	@sh scripts/apt-install.sh mariadbd mariadb-server 'the scenarios on a database are skipped without it'
+	$(BIN)/python -m pytest tests/hostile
 
 chaos: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the chaos suite is skipped without it'

@@ -87,6 +87,7 @@ CLIENT_MODULES = [
 ]
 CROSS_CUTTING = {
     "chaos": "kill, stop and freeze real processes under load",
+    "hostile": "hostile bytes, files and readers against real processes",
     "interop": "the real DB-GPT",
     "script": "a script of a pipeline",
     "story": "the life of an instance through every surface",

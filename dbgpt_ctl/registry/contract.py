@@ -63,6 +63,10 @@ class RegistryHealth:
     ready: bool
     reason: str | None = None
 
+    def with_reasons(self, *reasons: str | None) -> RegistryHealth:
+        """The same with more that is wrong; a None is nothing."""
+        return RegistryHealth(self.ready, "; ".join(filter(None, (self.reason, *reasons))) or None)
+
 
 @dataclass(frozen=True, slots=True)
 class RegistryInfo:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -207,8 +206,7 @@ class DatabaseModelRegistry(ModelRegistry):
         health = self._reader.health()
         if not (self._sharing and self._database.health.ready):
             return health
-        reasons = [*([health.reason] if health.reason else []), *map(str, self._sharing.differences)]
-        return replace(health, reason="; ".join(reasons) or None)
+        return health.with_reasons(*map(str, self._sharing.differences))
 
     def controllers(self) -> tuple[ControllerRecord, ...]:
         return self._sharing.living if self._sharing else ()

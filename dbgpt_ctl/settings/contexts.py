@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.files import MIB, read_with_mode
 from dbgpt_ctl.settings.load import NOTHING, Found, did_you_mean
 from dbgpt_ctl.settings.masking import OTHERS, OTHERS_WRITE, mask_decode_error, read_secret_file, split_token
 from dbgpt_ctl.settings.schema import ClientSettings
@@ -41,6 +42,7 @@ _ADDRESS = "CONTROLLER_ADDRESS"
 _TOP_LEVEL_KEYS = ("current", "context")
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 _LONGEST_NAME = 64
+_LARGEST_FILE = MIB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,8 +103,7 @@ def config_path(environ: Mapping[str, str]) -> Path:
 def read_contexts(path: Path) -> Contexts:
     """The content of the file; no contexts when it does not exist. Raises UsageError that names file and place."""
     try:
-        with path.open("rb") as stream:
-            mode, text = os.fstat(stream.fileno()).st_mode, stream.read()
+        text, mode = read_with_mode(path, _LARGEST_FILE, regular=True)
     except (FileNotFoundError, NotADirectoryError):
         return Contexts(path)
     except OSError as error:

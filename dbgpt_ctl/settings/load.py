@@ -6,12 +6,15 @@ follow from the field's name. `Settings.load` is the one border where texts beco
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields
+from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.files import MIB, read_file
 from dbgpt_ctl.settings.masking import HIDDEN, quote
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 PREFIX = "CONTROLLER_"
 DEFAULT_ENV_FILE = ".env"
+_LARGEST_ENV_FILE = MIB
 
 
 class Knob(NamedTuple):
@@ -205,19 +209,26 @@ def _read_env_file(env_file: str | None) -> Mapping[str, str | None]:
     if env_file == "":
         return {}
     path = Path(env_file or DEFAULT_ENV_FILE).expanduser()
-    if env_file is None and not path.is_file():
-        return {}
     try:
-        with path.open(encoding="utf-8-sig") as stream:
-            from dotenv import dotenv_values  # slow to import, and most often there is no such file
+        if env_file is None and _is_no_env_file(path):
+            return {}
+        text = read_file(path, _LARGEST_ENV_FILE, regular=env_file is None).decode("utf-8-sig")
+        from dotenv import dotenv_values  # slow to import, and most often there is no such file
 
-            return dotenv_values(stream=stream)
+        return dotenv_values(stream=StringIO(text, newline=None))
     except FileNotFoundError:
         raise UsageError(f"--env-file {env_file}: no such file") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not a .env file: it is not UTF-8 text") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _is_no_env_file(path: Path) -> bool:
+    """Whether nothing is to be read: a virtual environment may be a folder `.env`, and a container may mount /dev/null
+    over the file to hide it.
+    """
+    return not path.exists() or path.is_dir() or path.samefile(os.devnull)
 
 
 def remarks_on(variables: Mapping[str, Found], known: Iterable[str]) -> list[str]:

@@ -6,12 +6,12 @@ hides its user and token with the same rule as a table of settings does.
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from pathlib import Path
 
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.files import KIB, read_with_mode
 
 HIDDEN = "********"
 OTHERS = 0o077
@@ -21,7 +21,7 @@ _OTHERS_READ = 0o044
 _USER_OF_URL = re.compile(r"([A-Za-z]+://)?.*@", re.DOTALL)
 _PLAIN = re.compile(r"[\w.:/*@+,\[\]-]+", re.ASCII)
 _LONGEST_QUOTE = 60
-_LARGEST_FILE = 8192
+_LARGEST_FILE = 8 * KIB
 
 
 def mask_url(text: str) -> str:
@@ -54,16 +54,13 @@ def read_secret_file(path: str, label: str, *, private: bool = False) -> str:
     with `private`, open to others than its owner.
     """
     try:
-        with Path(path).expanduser().open("rb") as stream:
-            mode, content = os.fstat(stream.fileno()).st_mode, stream.read(_LARGEST_FILE + 1)
+        content, mode = read_with_mode(Path(path).expanduser(), _LARGEST_FILE, regular=False)
     except FileNotFoundError:
         raise UsageError(f"{label}: no such file") from None
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError) as error:
         raise UsageError(f"{label}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if private and stat.S_ISREG(mode) and stat.S_IMODE(mode) & OTHERS:
         raise UsageError(f"{label}: others can read or write it (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}")
-    if len(content) > _LARGEST_FILE:
-        raise UsageError(f"{label}: is larger than {_LARGEST_FILE} bytes")
     try:
         return content.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -118,3 +119,15 @@ def test_contexts_survive_a_write_and_a_read(environ: dict[str, str]) -> None:
 def test_a_name_that_no_context_may_have(name: str) -> None:
     with pytest.raises(UsageError, match="is not a name for a context"):
         check_name(name)
+
+
+def test_a_named_pipe_or_an_endless_file_is_refused(tmp_path: Path) -> None:
+    """Nobody writes to the pipe: opening it would wait for ever."""
+    path = tmp_path / "config.toml"
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match="cannot be read: it is a named pipe, not a regular file"):
+        read_contexts(path)
+    path.unlink()
+    path.write_bytes(b"#" * 2**21)
+    with pytest.raises(UsageError, match="cannot be read: it is larger than 1 MiB"):
+        read_contexts(path)

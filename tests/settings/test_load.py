@@ -280,3 +280,23 @@ def test_a_wrong_standard_name_is_wrong_only_while_the_export_is_on() -> None:
         in message
     )
     assert "otel_exporter_otlp_traces_timeout 10000 is not a number of seconds" in message
+
+
+def test_a_named_pipe_in_this_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody writes to it: opening it would wait for ever."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo(".env")
+    assert refused(env_file=None) == ".env: cannot be read: it is a named pipe, not a regular file"
+
+
+@pytest.mark.parametrize("env_file", [None, "/dev/zero"])
+def test_an_endless_env_file_is_refused(env_file: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("#" * 2**21)
+    assert refused(env_file=env_file) == f"{env_file or '.env'}: cannot be read: it is larger than 1 MiB"
+
+
+def test_an_env_file_that_a_container_hides_is_no_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").symlink_to(os.devnull)
+    assert load(env_file=None).origins == {}

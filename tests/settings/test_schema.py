@@ -90,7 +90,7 @@ def test_a_password_file_may_be_a_pipe() -> None:
         (b"", "is empty"),
         (b"\n", "is empty"),
         (SECRET.encode() + b"\xff", "is not UTF-8 text"),
-        (SECRET.encode() * 1000, "is larger than 8192 bytes"),
+        (SECRET.encode() * 1000, "cannot be read: it is larger than 8 KiB"),
     ],
 )
 def test_a_password_file_that_cannot_be_used(tmp_path: Path, content: bytes | None, problem: str) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.cli.manifest.documents import MAX_BYTES, Node, read_document
@@ -25,6 +24,7 @@ from dbgpt_ctl.domain.fields import (
 )
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import CtlError, UsageError
+from dbgpt_ctl.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -88,12 +88,9 @@ def _read_bytes(file: str) -> bytes:
             if sys.stdin is None:
                 raise CtlError("cannot read standard input: it is closed")
             return sys.stdin.buffer.read(MAX_BYTES + 1)
-        with Path(file).open("rb") as stream:
-            return stream.read(MAX_BYTES + 1)
+        return read_file(file, MAX_BYTES, regular=False)
     except OSError as error:
         raise UsageError(f"cannot read {quoted(file)}: {error.strerror or error}") from None
-    except ValueError:
-        raise UsageError(f"cannot read {quoted(file)}: it is not a valid file name") from None
 
 
 def read_declarations(*documents: tuple[bytes, str]) -> tuple[list[Declaration], list[str]]:

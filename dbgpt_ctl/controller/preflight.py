@@ -42,11 +42,18 @@ def _registry(settings: ControllerSettings) -> str:
         return _database(settings)
     if settings.snapshot_file is None:
         return "registry in memory only"
-    snapshot = Path(settings.snapshot_file)
-    problem = f"snapshot {snapshot} cannot be read and written"
-    _require_writable(snapshot, problem, RegistryUnusable)
-    _require_writable(snapshot.with_name(f".{snapshot.name}.new"), problem, RegistryUnusable)
-    return f"registry in memory with snapshot {snapshot}"
+    return f"registry in memory with snapshot {_snapshot(settings.snapshot_file)}"
+
+
+def _snapshot(path: str) -> Path:
+    from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
+
+    snapshot = SnapshotFile(Path(path))
+    problem = f"snapshot {snapshot.path} cannot be read and written"
+    _require_writable(snapshot.target, problem, RegistryUnusable)
+    _require_writable(snapshot.draft, problem, RegistryUnusable)
+    snapshot.check()
+    return snapshot.path
 
 
 def _database(settings: ControllerSettings) -> str:

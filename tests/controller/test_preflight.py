@@ -135,3 +135,12 @@ def test_a_database_that_is_away_or_refuses(mariadb: MariaDB) -> None:
     wrong = of(mariadb, registry_db_user="nobody", registry_db_password=SECRET)
     assert "check user, password and grants" in refused(RegistryUnusable, **wrong)
     assert "registry_db_ssl_ca /none cannot be used" in refused(UsageError, **of(mariadb, registry_db_ssl_ca="/none"))
+
+
+def test_a_snapshot_with_which_the_start_would_end(tmp_path: Path) -> None:
+    file = tmp_path / "snapshot.json"
+    file.write_text("{}")
+    assert refused(RegistryUnusable, snapshot_file=file).startswith(f"snapshot {file}: it is no snapshot")
+    file.write_text("")  # torn: the start puts it aside
+    assert check_start(controller(snapshot_file=file)) == f"{START}registry in memory with snapshot {file}"
+    assert [entry.name for entry in tmp_path.iterdir()] == [file.name]

@@ -25,7 +25,7 @@ from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, Registry
 from dbgpt_ctl.registry.embedded.event_log import EventLog, random_stream
 from dbgpt_ctl.registry.embedded.expiry_queue import ExpiryQueue
 from dbgpt_ctl.registry.embedded.index import ModelIndex
-from dbgpt_ctl.registry.embedded.snapshot import Snapshot
+from dbgpt_ctl.registry.embedded.snapshot_format import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +85,7 @@ class EmbeddedModelRegistry(ModelRegistry):
             heartbeat_timeout=heartbeat_timeout, max_instances=max_instances, log=EventLog(new_stream())
         )
         self._reported_hold: Hold | None = None
+        self._snapshot_problem: str | None = None
         self._ticks = 0
         self._ticking: asyncio.Task[None] | None = None
         self._stored_changes = 0
@@ -120,7 +121,8 @@ class EmbeddedModelRegistry(ModelRegistry):
     def health(self) -> RegistryHealth:
         if self._closed:
             return RegistryHealth(ready=False, reason="the registry is closed")
-        return RegistryHealth(ready=True, reason=str(self._reported_hold) if self._reported_hold else None)
+        hold = str(self._reported_hold) if self._reported_hold else None
+        return RegistryHealth(ready=True).with_reasons(hold, self._snapshot_problem)
 
     def describe(self) -> RegistryInfo:
         place = str(self._snapshot_file.path) if self._snapshot_file else None
@@ -241,7 +243,7 @@ class EmbeddedModelRegistry(ModelRegistry):
         now = self._now()
         found = self._state.get(command.key, now) if self._state.apply(command, now) else None
         if self._stored_changes < self._state.changes and (error := await self._write_snapshot()):
-            raise RegistryUnavailable(f"in force, but not stored: snapshot {error}")
+            raise RegistryUnavailable(f"in force, but not stored: {error}")
         return found
 
     async def _write_snapshot(self) -> str | None:
@@ -251,12 +253,22 @@ class EmbeddedModelRegistry(ModelRegistry):
         if self._snapshot_file is None:
             return None
         changes = self._state.changes
-        if error := await self._snapshot_file.write_latest(lambda: self._state.snapshot(complete=self._closed)):
-            reason = f"{self._snapshot_file.path}: {error.strerror}"
-            log.error("snapshot %s", reason)
-            return reason
-        self._stored_changes = max(self._stored_changes, changes)
-        return None
+        error = await self._snapshot_file.write_latest(lambda: self._state.snapshot(complete=self._closed))
+        problem = None
+        if error is None:
+            self._stored_changes = max(self._stored_changes, changes)
+        else:
+            problem = f"snapshot {self._snapshot_file.path} cannot be written: {error.strerror or error}"
+        self._report_snapshot_problem(problem)
+        return self._snapshot_problem
+
+    def _report_snapshot_problem(self, problem: str | None) -> None:
+        """In health while it lasts, and in the log when it begins and ends."""
+        if problem is not None and problem != self._snapshot_problem:
+            log.error("%s; until it can be, a restart loses what changes", problem)
+        elif problem is None and self._snapshot_problem is not None:
+            log.info("the snapshot can be written again")
+        self._snapshot_problem = problem
 
 
 class RegistryState:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
-from dbgpt_ctl.errors import RegistryUnusable
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
-from dbgpt_ctl.registry.embedded.snapshot import Snapshot, SnapshotFile
+from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
 from tests.registry.backends import with_drain
 from tests.support.clock import ManualClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from dbgpt_ctl.registry.embedded.snapshot_format import Snapshot
 
 TIMEOUT = timedelta(seconds=60)
 LIVE = Registration(InstanceKey("qwen@llm", "10.0.0.4", 8001))
@@ -197,69 +201,6 @@ def test_a_change_is_written_without_waiting_for_the_end(tmp_path: Path) -> None
             assert [instance.key for instance in SnapshotFile(path).read().instances] == [LIVE.key]
 
     asyncio.run(scenario())
-
-
-@pytest.mark.parametrize(
-    "text", [b"", b'{"format":"dbgpt_ctl snapshot","version":1,"inst', b"{}", b"[]", b'"x"', b"\x00"]
-)
-def test_a_torn_or_foreign_file_is_kept_aside(tmp_path: Path, text: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "snapshot.json"
-    path.write_bytes(text)
-
-    async def scenario() -> None:
-        async with registry_of(ManualClock(), path) as registry:
-            assert await states(registry) == {}
-            await registry.register(LIVE)
-
-    asyncio.run(scenario())
-    assert (tmp_path / "snapshot.json.unreadable").read_bytes() == text
-    assert "starting empty" in caplog.text
-    assert [instance.key for instance in SnapshotFile(path).read().instances] == [LIVE.key]
-
-
-@pytest.mark.parametrize("version", [b"0", b"2", b'"1"', b"null"])
-def test_a_snapshot_of_another_version_is_put_aside(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, version: bytes
-) -> None:
-    path = tmp_path / "snapshot.json"
-    SnapshotFile(path).write(Snapshot(stream="s"))
-    written = path.read_bytes()
-    assert SnapshotFile(path).read().stream == "s"
-    other = written.replace(b'"version":1', b'"version":%b' % version)
-    assert other != written
-    path.write_bytes(other)
-    assert SnapshotFile(path).read() == Snapshot()
-    assert (tmp_path / "snapshot.json.unreadable").read_bytes() == other
-    assert not path.exists()
-    assert "dbgpt_ctl snapshot' version" in caplog.text
-
-
-def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(RegistryUnusable, match="snapshot"):
-        SnapshotFile(tmp_path / "file" / "snapshot.json").read()
-
-
-def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
-    """Even root cannot create a file there."""
-    with pytest.raises(RegistryUnusable, match="cannot be read and written"):
-        SnapshotFile(Path("/proc/snapshot.json")).read()
-    SnapshotFile(tmp_path / "snapshot.json").read()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_full_disk_is_logged_and_fails_no_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "snapshot.json"
-
-    async def scenario() -> None:
-        registry = registry_of(ManualClock(), path)
-        await registry.open()
-        (tmp_path / ".snapshot.json.new").symlink_to("/dev/full")
-        await registry.register(LIVE)
-        await registry.close()
-
-    asyncio.run(scenario())
-    assert "No space left on device" in caplog.text
 
 
 def tick(registry: EmbeddedModelRegistry, clock: ManualClock, seconds: float = 1) -> None:

@@ -222,6 +222,10 @@ class FailureCause(StrEnum):
         "not-a-controller",
         "correct host, port and path of the address, or the proxy that stands before the controller",
     )
+    ANSWER_TOO_LARGE = (
+        "answer-too-large",
+        "ask for less: name one model, or filter by --host or --state; if it is no large cluster, correct the address",
+    )
 
 
 CERTIFICATE_CAUSES = frozenset(

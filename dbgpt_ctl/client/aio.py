@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
 from dataclasses import replace
 from functools import wraps
@@ -15,10 +15,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from dbgpt_ctl.addresses import parse_addresses
+from dbgpt_ctl.client.body import BodyReader
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import ADVICE, Failover
 from dbgpt_ctl.client.httpx_internals import httpx
-from dbgpt_ctl.client.responses import ControllerHealth, Response
+from dbgpt_ctl.client.responses import LONG_BYTES, ControllerHealth
 from dbgpt_ctl.client.transport import (
     IDLE_SECONDS,
     MAX_CONNECTIONS,
@@ -123,6 +124,7 @@ async def drive_async(flow: Flow[T], transport: AsyncTransport) -> T:
 
 class AsyncTransport:
     """Sends requests over httpx in one event loop. At most MAX_CONNECTIONS requests run; the others wait their turn.
+    Of answers that are longer than LONG_BYTES one is read at a time, so all together need little more than the longest.
 
     Each running request has an httpx client of its own, because a pool of httpcore looks at all its connections for
     each request: with fifty connections that costs more than the request itself, and with a hundred, calls time out.
@@ -132,18 +134,33 @@ class AsyncTransport:
         self._options = {**options, "transport": transport}
         self._idle: deque[_Idle] = deque()
         self._turn = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._long_answer = asyncio.Lock()
         self._closed = False
 
     async def send(self, request: Request) -> Outcome:
         """The outcome of the request within its timeout, which covers the wait for a turn and the name lookup."""
         try:
             async with asyncio.timeout(request.timeout), self._turn, self._client() as client:
-                response = await client.request(request.method, request.url, **request_parts(request))
+                built = client.build_request(request.method, request.url, **request_parts(request))
+                response = await client.send(built, stream=True)
+                try:
+                    return await self._read(response, request)
+                finally:
+                    await response.aclose()
         except TimeoutError as error:
             return timed_out(request, error)
         except httpx.RequestError as error:
             return no_response(error, request)
-        return Response(response.status_code, response.headers, response.content)
+
+    async def _read(self, response: httpx.Response, request: Request) -> Outcome:
+        chunks = response.aiter_bytes()
+        async with AsyncExitStack() as stack:
+            reader = stack.enter_context(BodyReader(response.status_code, response.headers, request))
+            while reader.wanted and (chunk := await anext(chunks, None)) is not None:
+                if len(reader) <= LONG_BYTES < len(reader) + len(chunk):
+                    await stack.enter_async_context(self._long_answer)
+                reader.add(chunk)
+            return reader.outcome()
 
     async def aclose(self) -> None:
         """Closes all idle connections at once, and those in use when their request ends. Repeatable."""

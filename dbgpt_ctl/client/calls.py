@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from dbgpt_ctl.client import responses
-from dbgpt_ctl.client.failover import HEALTH, JSON, MODELS, Request
+from dbgpt_ctl.client.failover import HEALTH, JSON, MAX_ANSWER_BYTES, MAX_SHORT_ANSWER_BYTES, MODELS, Request
 from dbgpt_ctl.client.responses import ControllerStatus, Drained, EventReport, Inventory, KnownInstance
 from dbgpt_ctl.domain.fields import sent_fields
 from dbgpt_ctl.domain.instance import Registration
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 HEARTBEAT = "/api/controller/heartbeat"
 V1 = "/api/v1"
+_LISTS = frozenset({"instances", "prune", "events", "status"})
+"""The verbs of /api/v1 whose answers grow with the number of instances, models or events."""
 
 T = TypeVar("T")
 
@@ -69,7 +71,7 @@ class Calls:
     def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Flow[Inventory]:
         """All instances, or those of exactly this `NAME@TYPE`."""
         query = _given(model_name=model_name, healthy_only=healthy_only or None)
-        return self._send("GET", _with_query(MODELS, query), responses.read_list)
+        return self._send("GET", _with_query(MODELS, query), responses.read_list, max_bytes=MAX_ANSWER_BYTES)
 
     def health(self, address: Address) -> Flow[ControllerHealth]:
         """The health of one controller, which has the whole timeout. Never raises."""
@@ -154,10 +156,12 @@ class Calls:
         )
 
     def _get(self, verb: str, read: Callable[[Answer], T], **query: Any) -> Flow[T]:
-        return self._send("GET", _with_query(f"{V1}/{verb}", _given(**query)), responses.v1_reader(verb, read))
+        target, max_bytes = _with_query(f"{V1}/{verb}", _given(**query)), _max_bytes(verb)
+        return self._send("GET", target, responses.v1_reader(verb, read), max_bytes=max_bytes)
 
     def _post(self, verb: str, read: Callable[[Answer], T], **fields: Any) -> Flow[T]:
-        return self._send("POST", f"{V1}/{verb}", responses.v1_reader(verb, read), _given(**fields))
+        reader, max_bytes = responses.v1_reader(verb, read), _max_bytes(verb)
+        return self._send("POST", f"{V1}/{verb}", reader, _given(**fields), max_bytes=max_bytes)
 
     def _send(
         self,
@@ -167,10 +171,16 @@ class Calls:
         fields: Mapping[str, Any] | None = None,
         *,
         accept: str = JSON,
+        max_bytes: int = MAX_SHORT_ANSWER_BYTES,
     ) -> Flow[T]:
         body = None if fields is None else json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
         first, timeout = self.failover.addresses[0], self.failover.timeout
-        return self.failover.call(Request(method, first, target, body, timeout, self.trace(), self.actor, accept), read)
+        request = Request(method, first, target, body, timeout, self.trace(), self.actor, accept, max_bytes)
+        return self.failover.call(request, read)
+
+
+def _max_bytes(verb: str) -> int:
+    return MAX_ANSWER_BYTES if verb in _LISTS else MAX_SHORT_ANSWER_BYTES
 
 
 def _given(**fields: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@
   a quarter more CPU time with that import (193 instead of 158 ms, median of 20 alternating pairs).
 - httpx has one read timeout for the head of a response and for its body. A watch needs two: its head comes at once, its
   body may be silent for many seconds.
+- httpx passes no network backend to httpcore, which would let a call have a deadline (see `deadline`).
 - A server that sends the banner of another protocol, and one that sends nothing, are the same exception in httpx. What
   came is in the buffer of h11.
 
@@ -15,6 +16,12 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from traceback import walk_tb
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from httpcore import NetworkBackend
 
 COMMAND_LINE = "httpx._main"
 _BEGINNING = b"HTTP/"
@@ -37,7 +44,7 @@ def _import_without_command_line() -> None:
 _import_without_command_line()
 import httpx  # noqa: E402
 
-__all__ = ["httpx", "is_no_http", "set_read_timeout"]
+__all__ = ["httpx", "is_no_http", "set_network_backend", "set_read_timeout"]
 
 
 def is_no_http(error: BaseException) -> bool:
@@ -55,6 +62,18 @@ def is_no_http(error: BaseException) -> bool:
                 return not received.startswith(_BEGINNING[: len(received)])
         inner = inner.__cause__ or inner.__context__
     return False
+
+
+def set_network_backend(client: httpx.Client, around: Callable[[NetworkBackend], NetworkBackend]) -> None:
+    """Puts a backend around that of each of the client's pools, before their first connection.
+
+    Without that each read has a timeout, and all together have none.
+    """
+    transports = (getattr(client, "_transport", None), *getattr(client, "_mounts", {}).values())
+    for pool in (getattr(transport, "_pool", None) for transport in transports):
+        backend = getattr(pool, "_network_backend", None)
+        if backend is not None:
+            pool._network_backend = around(backend)  # type: ignore[union-attr]  # noqa: SLF001
 
 
 def set_read_timeout(response: httpx.Response, seconds: float) -> None:

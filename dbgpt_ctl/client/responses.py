@@ -45,27 +45,43 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_REASON_CHARS = 300
+MAX_DEPTH = 32
+"""Of lists and objects in each other. The API has five; much more could be read here, and not be printed."""
+LONG_BYTES = 1_000_000
+MAX_OBJECT_BYTES = 64 * 1024
+"""Every answer that is longer than LONG_BYTES is a list of objects that have a `model_name` and are shorter than this.
+"""
 EVENT_STREAM = "text/event-stream"
 _UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 """What a reader raises for a decoded body that is not what the API sends."""
+_ANSWERED: Mapping[FailureCause | None, ErrorKind] = {
+    FailureCause.NOT_A_CONTROLLER: ErrorKind.NOT_A_CONTROLLER,
+    FailureCause.ANSWER_TOO_LARGE: ErrorKind.FAILED,
+}
+"""The causes of a `NoResponse` where something answered."""
 WatchedKind: TypeAlias = Literal["ready", "change", "reset", "dropped", "leaving"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Response:
     """A complete HTTP response. The names of `headers` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | bytearray
 
     def json(self) -> Any:
-        """The decoded body; None if it is not JSON, or nested deeper than Python can read."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
+        """The decoded body; None if it is not JSON, or not of the API's form as far as `decoded` looks."""
+        return self._decoded
+
+    @cached_property
+    def _decoded(self) -> Any:
+        size = len(self.body)
+        # Decoded, a long body of anything else takes many times its size.
+        if size > LONG_BYTES and self.body.count(b'"model_name"') * MAX_OBJECT_BYTES < size:
             return None
+        return decoded(self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,11 +442,27 @@ class ControllerHealth:
         return self.detail if self.condition is ControllerCondition.HEALTHY else f"{self.condition}: {self.detail}"
 
 
+def decoded(text: str | bytes | bytearray) -> Any:
+    """The value of a JSON text; None if it is not JSON, or nested deeper than MAX_DEPTH."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return None if _is_deeper(value, MAX_DEPTH) else value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in value if isinstance(item, dict | list))
+
+
 def accept(outcome: Response | NoResponse, address: Address) -> Response:
     """The response if its status is exactly 200; else raises NotAllowed, ControllerRefused or AttemptFailed."""
     if isinstance(outcome, NoResponse):
-        is_foreign = outcome.cause is FailureCause.NOT_A_CONTROLLER
-        kind = ErrorKind.NOT_A_CONTROLLER if is_foreign else ErrorKind.NO_ANSWER
+        kind = _ANSWERED.get(outcome.cause, ErrorKind.NO_ANSWER)
         raise AttemptFailed(address, outcome.detail, kind, outcome.cause)
     status = outcome.status
     if status == HTTPStatus.OK:

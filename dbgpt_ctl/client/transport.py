@@ -10,11 +10,14 @@ import errno
 import os
 import socket
 import ssl
+from contextlib import closing
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.client.httpx_internals import httpx, is_no_http
+from dbgpt_ctl.client.body import BodyReader
+from dbgpt_ctl.client.deadline import Deadline, DeadlineBackend
+from dbgpt_ctl.client.httpx_internals import httpx, is_no_http, set_network_backend
 from dbgpt_ctl.client.responses import NoResponse, Response, one_line
 from dbgpt_ctl.errors import FailureCause, UsageError
 
@@ -49,33 +52,36 @@ class Transport:
         self, options: Mapping[str, Any], transport: httpx.BaseTransport | None = None, observe: Observe | None = None
     ) -> None:
         self._client = httpx.Client(transport=transport, **options)
+        self._deadline = Deadline()
+        set_network_backend(self._client, lambda backend: DeadlineBackend(backend, self._deadline))
         self.observe: Observe = observe or (lambda _request, _outcome, _seconds: None)
 
     def send(self, request: Request) -> Outcome:
-        """The outcome of the request within its timeout.
-
-        Two things may take longer: the system's name lookup, and a response's header that arrives in many small parts.
-        """
+        """The outcome of the request within its timeout."""
         began = monotonic()
-        outcome = self._send(request)
+        with self._deadline.after(request.timeout):
+            response = self._open(request)
+            outcome = response if isinstance(response, NoResponse) else _read(response, request)
         self.observe(request, outcome, monotonic() - began)
         return outcome
 
-    def _send(self, request: Request) -> Outcome:
-        until = monotonic() + request.timeout
-        body = bytearray()
-        try:
-            with self._client.stream(request.method, request.url, **request_parts(request)) as response:
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if monotonic() > until:
-                        return timed_out(request)
-                return Response(response.status_code, response.headers, bytes(body))
-        except httpx.RequestError as error:
-            return no_response(error, request)
+    def open(self, request: Request) -> tuple[Outcome, httpx.Response | None]:
+        """As `send`, but the body of a 200 is a stream: the outcome lacks it, and the caller reads and closes the
+        response beside it. The stream has no deadline.
+        """
+        began, stream = monotonic(), None
+        with self._deadline.after(request.timeout):
+            response = self._open(request)
+            if isinstance(response, NoResponse):
+                outcome: Outcome = response
+            elif response.status_code == httpx.codes.OK and "content-encoding" not in response.headers:
+                outcome, stream = Response(response.status_code, response.headers, b""), response
+            else:
+                outcome = _read(response, request)
+        self.observe(request, outcome, monotonic() - began)
+        return outcome, stream
 
-    def open(self, request: Request) -> httpx.Response | NoResponse:
-        """The head of a response whose body is still to be read; the caller closes it."""
+    def _open(self, request: Request) -> httpx.Response | NoResponse:
         built = self._client.build_request(request.method, request.url, **request_parts(request))
         try:
             return self._client.send(built, stream=True)
@@ -85,6 +91,18 @@ class Transport:
     def close(self) -> None:
         """Closes all connections. Repeatable."""
         self._client.close()
+
+
+def _read(response: httpx.Response, request: Request) -> Outcome:
+    """The outcome of a response that is still to be read. Closes it; a body that was not read ends its connection."""
+    try:
+        with closing(response), BodyReader(response.status_code, response.headers, request) as reader:
+            chunks = response.iter_bytes()
+            while reader.wanted and (chunk := next(chunks, None)) is not None:
+                reader.add(chunk)
+            return reader.outcome()
+    except httpx.RequestError as error:
+        return no_response(error, request)
 
 
 def client_options(addresses: Sequence[Address], *, trust_env: bool) -> Mapping[str, Any]:

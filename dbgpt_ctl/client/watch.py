@@ -6,15 +6,19 @@ without a bound: any other server at the address could fill the memory.
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
-from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.client.failover import drive
 from dbgpt_ctl.client.httpx_internals import httpx, set_read_timeout
-from dbgpt_ctl.client.responses import EVENT_STREAM, MALFORMED, NoResponse, Response, Watched, one_line, read_event
-from dbgpt_ctl.client.transport import no_response
+from dbgpt_ctl.client.responses import (
+    EVENT_STREAM,
+    MALFORMED,
+    Watched,
+    decoded,
+    one_line,
+    read_event,
+)
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, ErrorKind
 
 if TYPE_CHECKING:
@@ -26,8 +30,6 @@ if TYPE_CHECKING:
 
 SILENCE_SECS = 30.0
 """Three keep-alives of the controller. If nothing comes for this long, the controller is gone."""
-MAX_ERROR_BYTES = 64 * 1024
-"""Of a response that is not a stream: it is an error and its reason."""
 MAX_LINE_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
 
@@ -59,22 +61,8 @@ class _StreamOpener:
         if request.accept != EVENT_STREAM:
             return self._transport.send(request)
         self.close()
-        began = monotonic()
-        outcome = self._open(request)
-        self._transport.observe(request, outcome, monotonic() - began)
+        outcome, self.stream = self._transport.open(request)
         return outcome
-
-    def _open(self, request: Request) -> Outcome:
-        response = self._transport.open(request)
-        if isinstance(response, NoResponse):
-            return response
-        self.stream = response
-        try:
-            is_stream = response.status_code == httpx.codes.OK
-            body = b"" if is_stream else next(response.iter_bytes(MAX_ERROR_BYTES), b"")
-        except httpx.RequestError as error:
-            return no_response(error, request)
-        return Response(response.status_code, response.headers, body)
 
     def close(self) -> None:
         """Closes the connection of the stream."""
@@ -98,8 +86,8 @@ def _changes(response: httpx.Response, address: Address) -> Iterator[Watched]:
 
 def read_watched(message: Message, address: Address) -> Watched | None:
     """A message of a watch; None for a kind that this version does not know. Raises ControllerFailed."""
+    fields = decoded(message.data)
     try:
-        fields = json.loads(message.data)
         match message.event:
             case "change":
                 return Watched("change", message.id, read_event(fields), object=fields)
@@ -109,7 +97,7 @@ def read_watched(message: Message, address: Address) -> Watched | None:
                 return Watched(kind, cursor, reason=None if reason is None else one_line(str(reason)), object=fields)
             case _:
                 return None
-    except (*MALFORMED, RecursionError):
+    except MALFORMED:
         raise _malformed(address, "it streams something that is not a change of an instance") from None
 
 

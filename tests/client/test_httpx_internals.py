@@ -7,10 +7,11 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import httpcore
 import httpx
 import pytest
 
-from dbgpt_ctl.client.httpx_internals import is_no_http, set_read_timeout
+from dbgpt_ctl.client.httpx_internals import is_no_http, set_network_backend, set_read_timeout
 from tests.client.servers import behaving, read_request
 
 if TYPE_CHECKING:
@@ -61,6 +62,34 @@ def test_the_read_timeout_of_a_body_can_be_set_once_the_head_is_there() -> None:
         with pytest.raises(httpx.ReadTimeout):
             next(reply.iter_raw())
         assert monotonic() - began < 4, CHANGED
+
+
+class Recorded(httpcore.NetworkBackend):
+    """Refuses every connection, and counts."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def connect_tcp(self, *_args: object, **_kwargs: object) -> httpcore.NetworkStream:
+        self.calls += 1
+        raise httpcore.ConnectError("recorded")
+
+
+@pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:1"])
+def test_a_network_backend_is_put_around_that_of_each_pool(proxy: str | None) -> None:
+    recorded = Recorded()
+    with httpx.Client(trust_env=False, mounts={"http://two": httpx.HTTPTransport(proxy=proxy)}) as client:
+        set_network_backend(client, lambda _inner: recorded)
+        for url in ("http://one", "http://two"):
+            with pytest.raises(httpx.ConnectError, match="recorded"):
+                client.get(url)
+    assert recorded.calls == 2, CHANGED
+
+
+def test_a_transport_without_a_pool_is_left_as_it_is() -> None:
+    with httpx.Client(transport=httpx.MockTransport(lambda _request: httpx.Response(204))) as client:
+        set_network_backend(client, lambda _inner: Recorded())
+        assert client.get("http://one").status_code == 204
 
 
 def test_a_request_without_a_timeout_is_left_as_it_is() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 import pytest
 
-from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
+from dbgpt_ctl.client.responses import LONG_BYTES, MAX_DEPTH, KnownInstance, ModelCounts, Response, decoded
 from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
@@ -294,6 +294,23 @@ def test_after_a_malformed_answer_of_v1_the_next_controller_is_tried(
     )
     assert not isinstance(good, Exception)
     assert type(bad) is ControllerFailed
+
+
+@pytest.mark.parametrize(("levels", "is_read"), [(MAX_DEPTH, True), (MAX_DEPTH + 1, False), (900, False)])
+def test_json_is_read_up_to_a_depth(levels: int, *, is_read: bool) -> None:
+    """Python reads 900 levels, and cannot print them as YAML."""
+    body = b"[" * levels + b"]" * levels
+    assert (Response(200, {}, body).json() is not None) is is_read
+    assert (decoded(b'[1,{"a":' + body[2:-2] + b"}]") is not None) is is_read
+
+
+def test_a_long_answer_that_is_no_list_of_instances_is_not_decoded() -> None:
+    item = b'{"model_name":"a@llm"},'
+    listed = b"[" + item * (LONG_BYTES // len(item) + 1) + b"{}]"
+    assert Response(200, {}, listed).json() is not None
+    for long in (b'"' + b"a" * LONG_BYTES + b'"', b"[" + b"[]," * LONG_BYTES + b"1]", b"[" * LONG_BYTES * 2):
+        assert Response(200, {}, long).json() is None
+    assert Response(200, {}, b'"' + b"a" * (LONG_BYTES - 2) + b'"').json() is not None
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 500])

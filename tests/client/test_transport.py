@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import socket
 import ssl
@@ -14,6 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.addresses import parse_addresses
+from dbgpt_ctl.client import aio
+from dbgpt_ctl.client.aio import AsyncControllerClient
+from dbgpt_ctl.client.body import BodyReader
+from dbgpt_ctl.client.failover import MAX_SHORT_ANSWER_BYTES
+from dbgpt_ctl.client.responses import LONG_BYTES
 from dbgpt_ctl.client.transport import client_options
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable
 from tests.client.clients import OBJECT, VERBS
@@ -101,7 +108,7 @@ BROKEN: dict[str, Callable[[socket.socket], None]] = {
     "closes at once": lambda connection: connection.close(),
     "no HTTP": lambda connection: connection.sendall(b"SSH-2.0-OpenSSH\r\n"),
     "half a body": lambda connection: connection.sendall(reply(LIST_REPLY)[:-5]),
-    "not gzip": lambda connection: connection.sendall(reply(LIST_REPLY, "Content-Encoding: gzip")),
+    "gzip": lambda connection: connection.sendall(reply(LIST_REPLY, "Content-Encoding: gzip")),
     "reset": lambda connection: connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"),
 }
 
@@ -117,9 +124,57 @@ def test_after_a_broken_response_the_next_controller_is_tried(
     with behaving(behave) as bad, working() as here:
         listed, alone = *make_calls(f"{bad},{here.url}", LIST), *make_calls(bad, LIST)
     assert listed.objects == [OBJECT]
-    assert type(alone) is (ControllerFailed if broken is BROKEN["no HTTP"] else ControllerUnreachable)
+    assert type(alone) is (ControllerFailed if broken in (BROKEN["no HTTP"], BROKEN["gzip"]) else ControllerUnreachable)
     assert bad in str(alone)
     assert str(alone).isprintable()
+
+
+@pytest.mark.parametrize("status", ["200 OK", "500 Internal Server Error"])
+def test_a_body_without_an_end_is_left_at_the_limit(make_calls: MakeCalls, status: str) -> None:
+    def endless(connection: socket.socket, _number: int) -> None:
+        read_request(connection)
+        connection.sendall(f"HTTP/1.1 {status}\r\n\r\n".encode())
+        while True:
+            connection.sendall(bytes(MAX_SHORT_ANSWER_BYTES // 10))
+
+    verb = VERBS["heartbeat"]
+    with behaving(endless) as bad, working() as here:
+        beaten, alone = *make_calls(f"{bad},{here.url}", verb), *make_calls(bad, verb)
+    assert beaten is True
+    assert type(alone) is ControllerFailed
+    assert ("larger than 1 MB" if status.startswith("200") else "500 Internal Server Error") in str(alone)
+
+
+def test_long_answers_are_read_one_after_another() -> None:
+    """Many callers of a forwarding controller at once need the memory of one."""
+    reading: set[int] = set()
+    most = 0
+    body = json.dumps([OBJECT] * 20_000).encode()
+
+    def behave(connection: socket.socket, _number: int) -> None:
+        while read_request(connection):
+            connection.sendall(reply(body))
+
+    class Counting(BodyReader):
+        def add(self, chunk: bytes) -> None:
+            nonlocal most
+            super().add(chunk)
+            if len(self) > LONG_BYTES:
+                reading.add(id(self))
+                most = max(most, len(reading))
+
+        def outcome(self) -> Any:
+            reading.discard(id(self))
+            return super().outcome()
+
+    async def list_often(url: str) -> list[int]:
+        async with AsyncControllerClient(url, timeout=30) as client:
+            return [len(one.objects) for one in await asyncio.gather(*(client.list() for _ in range(8)))]
+
+    with behaving(behave) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aio, "BodyReader", Counting)
+        assert asyncio.run(list_often(url)) == [20_000] * 8
+    assert most == 1
 
 
 def test_connections_are_kept_alive(make_calls: MakeCalls) -> None:

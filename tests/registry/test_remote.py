@@ -348,7 +348,7 @@ def test_hundreds_of_calls_at_once_come_through() -> None:
     with working() as here:
 
         async def life() -> None:
-            async with RemoteModelRegistry(here.url, timeout=60) as registry:
+            async with RemoteModelRegistry(here.url, timeout=60, health_check_secs=600) as registry:
                 for _ in range(2):
                     assert all(await asyncio.gather(*(registry.heartbeat(SENT) for _ in range(300))))
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dbgpt_ctl.addresses import parse_addresses
+from dbgpt_ctl.client.body import BodyReader
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import Failover, drive
-from dbgpt_ctl.client.responses import NoResponse, Response
+from dbgpt_ctl.client.responses import NoResponse
 from dbgpt_ctl.errors import CtlError
+
+MAX_BYTES = 8_000_000
+"""Of the list: more than comes and is read while a person waits for a TAB."""
+_CHUNK_BYTES = 64 * 1024
 
 if TYPE_CHECKING:
     from dbgpt_ctl.client.failover import Outcome, Request
@@ -48,7 +54,10 @@ def _send(request: Request) -> Outcome:
         connection.request(request.method, parts.path + request.target, headers=request.headers)
         response = connection.getresponse()
         names = {name.lower(): text for name, text in response.getheaders()}
-        return Response(response.status, names, response.read())
+        with BodyReader(response.status, names, replace(request, max_bytes=MAX_BYTES)) as reader:
+            while reader.wanted and (chunk := response.read1(_CHUNK_BYTES)):
+                reader.add(chunk)
+            return reader.outcome()
     except (OSError, HTTPException) as error:
         return NoResponse(str(error))
     finally:

@@ -126,6 +126,13 @@ foreign = _cause_rule(
 )
 
 
+too_large = _cause_rule(
+    FailureCause.ANSWER_TOO_LARGE,
+    "the answer of a controller is too large",
+    "The answer of a controller is larger than `ctl` reads: 100 MB, which is about 200,000 instances.",
+)
+
+
 @rule(
     "controller-unavailable",
     fix="wait: ctl health -a URL shows when it is ready; its log says why not",

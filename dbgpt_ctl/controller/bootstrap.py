@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import logging.handlers
 import secrets
 import socket
 from dataclasses import fields, replace
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl import __version__
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.log_file import LogFile
 from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost, parse_hosts
 from dbgpt_ctl.domain.controllers import ControllerIdentity
 from dbgpt_ctl.domain.fields import canonical_host
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_LOG_FILE_BYTES = 10 * 1024 * 1024
-KEPT_LOG_FILES = 5
 _CONNECT_SECS = 5
 _ANSWER_SECS = 20
 """For a command: longer than a controller waits, because a change of a large table takes its time."""
@@ -187,9 +185,7 @@ def configure_log(level: str, log_file: str | None) -> logging.Handler:
     if log_file:
         path = Path(log_file).expanduser()
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(
-            path, maxBytes=MAX_LOG_FILE_BYTES, backupCount=KEPT_LOG_FILES, encoding="utf-8"
-        )
+        handler = LogFile(path)
     else:
         handler = logging.StreamHandler()
     formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
@@ -214,7 +210,23 @@ def run(settings: ControllerSettings) -> None:
         for warning in settings.warnings():
             log.warning("%s", warning)
     with contextlib.closing(handler):
-        initialize_controller(settings=settings)
+        _serve(settings, log_file=handler if isinstance(handler, LogFile) else None)
+
+
+def _serve(
+    settings: ControllerSettings, registry: ModelRegistry | None = None, log_file: LogFile | None = None
+) -> None:
+    """Serves the registry, by default that of the settings, in an application of its own. Returns and raises as
+    `run`.
+    """
+    from dbgpt_ctl.controller.app import create_app
+    from dbgpt_ctl.controller.http.server import serve
+    from dbgpt_ctl.controller.http.socket import listening_socket
+
+    with contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
+        app = create_app(settings, registry or create_registry(settings), create_tracer(settings))
+        app.state.controller.log_file = log_file
+        serve(app, sock, grace_secs(settings))
 
 
 def initialize_controller(
@@ -232,17 +244,13 @@ def initialize_controller(
     `app.openapi`: a foreign application that replaces it afterwards must call the previous one.
     """
     from dbgpt_ctl.controller.api import problems
-    from dbgpt_ctl.controller.app import create_app, mount
-    from dbgpt_ctl.controller.http.server import serve
-    from dbgpt_ctl.controller.http.socket import listening_socket
+    from dbgpt_ctl.controller.app import mount
 
     settings = settings or ControllerSettings()
     if remote_controller_addr:
         settings = replace(settings, remote_addr=remote_controller_addr)
     if app is None:
-        with contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
-            own_app = create_app(settings, registry or create_registry(settings), create_tracer(settings))
-            serve(own_app, sock, grace_secs(settings))
+        _serve(settings, registry)
         return None
     app.add_exception_handler(CtlError, problems.answer)  # all other errors are the application's
     mount(app, settings, registry or create_registry(settings), create_tracer(settings))

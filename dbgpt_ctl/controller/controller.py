@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.controller.log_file import LogFile
     from dbgpt_ctl.registry.contract import ModelRegistry
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Controller:
         self.settings = dict(settings or {})
         self.now = (clock or SystemClock()).now
         self.started_at: datetime = self.now()
+        self.log_file: LogFile | None = None
         self.on_unusable: Callable[[RegistryUnusable], None] = lambda error: log.critical("%s", error)
 
     @property
@@ -72,7 +74,13 @@ class Controller:
         """The health of the current registry; not ready when this controller leaves."""
         if self.leaving:
             return RegistryHealth(ready=False, reason="this controller is leaving")
-        return self.registry.health()
+        return self.registry_health()
+
+    def registry_health(self) -> RegistryHealth:
+        """The health of the current registry, also while this controller leaves. It also says that the log cannot be
+        written, which no line of the log can say.
+        """
+        return self.registry.health().with_reasons(self.log_file.problem if self.log_file else None)
 
     async def swap(self, registry: ModelRegistry) -> None:
         """Opens `registry`, lets the next request use it, and closes the previous one. Raises what `open` raises; then

@@ -158,7 +158,7 @@ class ApiEndpoints:
                 "started_at": iso(controller.started_at),
                 "leaving": controller.leaving,
             },
-            registry=asdict(controller.registry.describe()) | asdict(controller.registry.health()),
+            registry=asdict(controller.registry.describe()) | asdict(controller.registry_health()),
             settings=controller.settings,
             controllers=list(map(controller_object, controller.registry.controllers())),
             models=None if listing is None else _counts(listing),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,12 +84,18 @@ class SQLite(DatabaseDialect):
         return engine
 
     def create_storage(self, engine: Engine) -> None:
-        """Creates the folders and the file."""
+        """Creates the folders and the file. Only its owner may read a new file, and those that SQLite makes beside it
+        with the same mode: it names every instance.
+        """
         path = Path(str(engine.url.database))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise RegistryUnusable(f"database {path}: {error.strerror}; name a file that can be created") from error
+        if not path.is_file():
+            raise RegistryUnusable(f"database {path}: it is not a regular file; name another file")
         raw = engine.raw_connection()
         try:
             raw.cursor().execute("PRAGMA journal_mode = WAL")

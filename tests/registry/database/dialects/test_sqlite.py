@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -28,10 +30,48 @@ pytestmark = pytest.mark.anyio
 KEY = str(sent().key)
 
 
+def modes_in(folder: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+
+
 async def test_sqlite_path_is_a_folder(tmp_path: Path) -> None:
     error = await error_of(registry_at(URL.create("sqlite", database=str(tmp_path))))
     assert isinstance(error, RegistryUnusable)
     assert str(tmp_path) in str(error)
+
+
+async def test_sqlite_path_is_a_named_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    error = await error_of(registry_at(URL.create("sqlite", database=str(path))))
+    assert str(error) == f"database {path}: it is not a regular file; name another file"
+    assert isinstance(error, RegistryUnusable)
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+async def test_only_the_owner_may_read_new_sqlite_files(tmp_path: Path, is_link: bool) -> None:
+    """SQLite gives the files beside it the mode of the file itself."""
+    path = tmp_path / "ctl.db"
+    if is_link:
+        path.symlink_to("target.db")
+    before = os.umask(0)
+    try:
+        async with registry_at(URL.create("sqlite", database=str(path))) as registry:
+            await registry.register(sent())
+            modes = modes_in(tmp_path)
+    finally:
+        os.umask(before)
+    assert len(modes) >= 3
+    assert set(modes.values()) == {0o600}, modes
+
+
+async def test_an_sqlite_file_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "ctl.db"
+    path.touch(0o600)
+    path.chmod(0o640)  # for a backup by the group
+    async with registry_at(URL.create("sqlite", database=str(path))) as registry:
+        await registry.register(sent())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 async def test_sqlite_file_is_something_else(tmp_path: Path) -> None:

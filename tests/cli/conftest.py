@@ -7,23 +7,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from typer.main import get_command
 
-from dbgpt_ctl.cli import app
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.cli.clusters import Cluster, cluster
 from tests.support.fake_controller import FakeController, fake_controller
 from tests.support.process import Finished, environment, expected
 from tests.support.server import running_controller
+from tests.support.verbs import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-COMMAND = get_command(app)
-"""Made once: to build the tree takes longer than to run a command of it."""
 
 
 class Run(Protocol):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.conftest import COMMAND
 from tests.support.fake_controller import fake_controller
 from tests.support.process import ROOT
+from tests.support.verbs import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,38 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dbgpt_ctl.cli.framework.session import Session
 from dbgpt_ctl.controller import bootstrap
 from dbgpt_ctl.errors import CtlError
-from tests.cli.conftest import COMMAND
+from tests.support.verbs import COMMAND, command_of, commands
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.cli.conftest import Run
 
 NOT_CUT = re.compile(r"(\]|\}|,)\.\.\.")
 """The signs of a repeated argument or value."""
-
-
-def commands(group: Any = COMMAND, *verbs: str) -> Iterator[tuple[str, ...]]:
-    """The verbs of every command and group, those of `ctl` itself first."""
-    yield verbs
-    for name in group.commands:
-        command = group.get_command(None, name)
-        yield from commands(command, *verbs, name) if hasattr(command, "commands") else [(*verbs, name)]
-
-
-def command_of(verbs: tuple[str, ...]) -> Any:
-    command: Any = COMMAND
-    for verb in verbs:
-        command = command.get_command(None, verb)
-    return command
 
 
 ALL = list(commands())

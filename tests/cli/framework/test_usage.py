@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.conftest import COMMAND
+from tests.support.verbs import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

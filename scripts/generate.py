@@ -45,7 +45,11 @@ SECTIONS: dict[str, type[Settings]] = {
 
 def env_example() -> str:
     """The text of .env.example: each knob with its help, commented out at its default."""
-    lines = ["# Copy this file to .env and uncomment what you change. Written by `make generate`."]
+    lines = [
+        "# Copy this file to .env and uncomment what you change. Written by `make generate`.",
+        "# With --env-file .env all of it counts. Without, `ctl serve` and `ctl db` refuse some settings in it, and",
+        "# other commands do not read it: see docs/settings.md.",
+    ]
     for title, settings in SECTIONS.items():
         lines += ["", f"### {title.replace('`', '')}"]
         for knob in knobs_of(settings):
@@ -57,6 +61,18 @@ def env_example() -> str:
 def settings_tables() -> str:
     """A table per settings class."""
     return "\n\n".join(_table(title, settings) for title, settings in SECTIONS.items())
+
+
+def untrusted_table() -> str:
+    """The settings that ./.env may not set, or not always."""
+    head = ["| Setting | From `./.env` |", "|---|---|"]
+    never = [f"| `{knob.name}` | never |" for knob in knobs_of(ControllerSettings) if knob.trusted_only]
+    guarded = [
+        f"| `{knob.name}` | not while {' or '.join(f'`{name}`' for name in knob.receives)} comes from elsewhere |"
+        for knob in knobs_of(ControllerSettings)
+        if knob.receives
+    ]
+    return "\n".join(head + never + guarded)
 
 
 def exit_codes_table() -> str:
@@ -113,7 +129,7 @@ def _sql(*statements: str) -> str:
 
 
 TABLES: dict[Path, dict[str, Callable[[], str]]] = {
-    SETTINGS: {"settings": settings_tables},
+    SETTINGS: {"settings": settings_tables, "untrusted": untrusted_table},
     ROOT / "docs" / "exit-codes.md": {"exit-codes": exit_codes_table},
     ROOT / "docs" / "api.md": {"problem-codes": problem_codes_table},
     ROOT / "docs" / "troubleshooting.md": {"causes": causes_table},

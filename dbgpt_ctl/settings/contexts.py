@@ -1,10 +1,14 @@
 """Contexts, the named addresses of clusters, and how a command gets the address and the token of its controller.
 
-    flag  >  context named by --context or CTL_CONTEXT  >  environment  >  .env file  >  current context  >  default
+    flag  >  context named by --context or CTL_CONTEXT  >  environment  >  --env-file  >  current context  >  default
 
 A context that is named in a call is meant for it, so it goes before a CONTROLLER_ADDRESS that a profile set long ago.
-The current context, chosen once with `ctl context use`, is a default of the user. The token is CTL_TOKEN, else the
-content of the context's token file; the token of a context goes to the addresses of that context only.
+The current context, chosen once with `ctl context use`, is a default of the user. ./.env is no source: it may come with
+the folder of a stranger, and would decide where a token goes (rule 15).
+
+A token goes only to the address that it was given for. CTL_TOKEN was given for CONTROLLER_ADDRESS if the environment
+holds both, else for the address that the call uses. The content of a context's token file was given for the addresses
+of that context; CTL_TOKEN goes before it.
 
 Contexts are kept in ~/.config/dbgpt-ctl/config.toml (XDG_CONFIG_HOME counts):
 
@@ -28,12 +32,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.files import MIB, read_with_mode
-from dbgpt_ctl.settings.load import NOTHING, Found, did_you_mean
+from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, NOTHING, Found, did_you_mean, find_variables, folder_holds
 from dbgpt_ctl.settings.masking import OTHERS, OTHERS_WRITE, mask_decode_error, read_secret_file, split_token
 from dbgpt_ctl.settings.schema import ClientSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from dbgpt_ctl.addresses import Address
 
 CONTEXT = "CTL_CONTEXT"
 TOKEN = "CTL_TOKEN"  # noqa: S105 - the name of a variable
@@ -217,7 +223,7 @@ def load_connection(
 ) -> ClientSettings:
     """The settings of a client. `context` is the value of --context; None when it was not given, empty for none at all.
 
-    `remarks` warn of likely mistakes. Raises UsageError.
+    Of ./.env nothing is read. `remarks` warn of likely mistakes. Raises UsageError.
     """
     choice = _choose(context, environ)
     if (chosen := choice.context) is None:
@@ -265,20 +271,60 @@ def _remarks(choice: _Choice, environ: Mapping[str, str]) -> list[str]:
     return lines
 
 
+def unread_address(settings: ClientSettings, env_file: str | None) -> str | None:
+    """The line that says that ./.env holds an address, which is not read; None where it would not have been used."""
+    origin = settings.origins.get("address", "default")
+    named_context = settings.context_origin and settings.context_origin.startswith(("flag", "environment"))
+    assumed = origin == "default" or (origin == f"context {settings.context}" and not named_context)
+    if env_file is None and assumed and folder_holds(_ADDRESS):
+        return f"./{DEFAULT_ENV_FILE} holds {_ADDRESS}, which is not read: add --env-file {DEFAULT_ENV_FILE}"
+    return None
+
+
 def _with_token(settings: ClientSettings, context: Context | None, environ: Mapping[str, str]) -> ClientSettings:
-    """The settings with the token in each address that has none of its own."""
-    if environ.get(TOKEN):
+    """The settings with a token in each address that has none of its own and that one was given for.
+
+    A remark says to which addresses CTL_TOKEN is not sent.
+    """
+    bare = [address for address in settings.addresses if address.credentials is None]
+    tokens: dict[Address, tuple[str, str]] = {}
+    origins = []
+    if bare and (token := environ.get(TOKEN)):
         origin = f"environment {TOKEN}"
-        credentials = split_token(environ[TOKEN], origin)
-    elif context and context.token_file and settings.origins.get("address") == f"context {context.name}":
-        origin = f"{context.token_file} (context {context.name})"
-        credentials = read_token(context.token_file)
-    else:
+        only = _addresses_of_environment(environ)
+        credentials = split_token(token, origin)
+        if tokens := {address: credentials for address in bare if only is None or address.url in only}:
+            origins.append(origin)
+    rest = [address for address in bare if address not in tokens]
+    if rest and context and context.token_file and settings.origins.get("address") == f"context {context.name}":
+        tokens |= dict.fromkeys(rest, read_token(context.token_file))
+        origins.append(f"{context.token_file} (context {context.name})")
+    elif rest and environ.get(TOKEN):
+        settings = replace(settings, remarks=(*settings.remarks, _not_sent(rest)))
+    if not tokens:
         return settings
-    addresses = settings.addresses
-    if all(address.credentials for address in addresses):
-        return settings
-    complete = (replace(address, credentials=address.credentials or credentials) for address in addresses)
-    return replace(
-        settings, address=",".join(address.url_with_credentials for address in complete), token_origin=origin
+    complete = (
+        replace(address, credentials=tokens.get(address, address.credentials)) for address in settings.addresses
     )
+    address = ",".join(each.url_with_credentials for each in complete)
+    return replace(settings, address=address, token_origin=", ".join(origins))
+
+
+def _addresses_of_environment(environ: Mapping[str, str]) -> frozenset[str] | None:
+    """The URLs in the CONTROLLER_ADDRESS of the environment; None if it is not set. None of its URLs if it is wrong:
+    that is an error only of a call that uses it.
+    """
+    found = find_variables(environ, "").get(_ADDRESS)
+    if found is None:
+        return None
+    from dbgpt_ctl.addresses import parse_addresses
+
+    try:
+        return frozenset(address.url for address in parse_addresses(found.text))
+    except UsageError:
+        return frozenset()
+
+
+def _not_sent(addresses: Iterable[Address]) -> str:
+    urls = ", ".join(map(str, addresses))
+    return f"{TOKEN} is not sent to {urls}: it belongs to {_ADDRESS}, which is set too; to send it, unset {_ADDRESS}"

@@ -1,5 +1,9 @@
 """How a setting gets its value: flag > environment > .env file > default.
 
+A file that the caller names (--env-file) is trusted like the environment. ./.env is not: it may come with the folder of
+a stranger. So it never decides where a secret goes, and names no code to import (rule 15). Clients do not read it. For
+a controller its values are taken as they stand: `${VAR}` in it would put any variable of the environment into a value.
+
 A field of a settings class that is made by `knob` declares a setting. Its variable, its flag and its row in every table
 follow from the field's name. `Settings.load` is the one border where texts become checked values.
 """
@@ -7,11 +11,12 @@ follow from the field's name. `Settings.load` is the one border where texts beco
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, fields
 from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.files import MIB, read_file
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 PREFIX = "CONTROLLER_"
 DEFAULT_ENV_FILE = ".env"
 _LARGEST_ENV_FILE = MIB
+_NAME_IT = f"if you trust that file, name it: --env-file {DEFAULT_ENV_FILE}"
+_VARIABLE_IN_TEXT = re.compile(r"\$\{[^}]*\}")
 
 
 class Knob(NamedTuple):
@@ -40,6 +47,14 @@ class Knob(NamedTuple):
     aliases: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     shared_with: str = ""
+    trusted_only: bool = False
+    """Whether ./.env may not set it."""
+    receives: tuple[str, ...] = ()
+    """The settings with the secrets that it leads somewhere, or protects on their way: ./.env may not set it while one
+    of them comes from elsewhere.
+    """
+    secret_variables: tuple[str, ...] = ()
+    """Variables from which a library takes more secrets for the same receiver."""
 
     @property
     def variable(self) -> str:
@@ -82,6 +97,8 @@ class Found(NamedTuple):
     text: str
     origin: str
     shadowed: tuple[str, ...] = ()
+    trusted: bool = True
+    """False in ./.env."""
 
 
 NOTHING: Mapping[str, Found] = MappingProxyType({})
@@ -99,6 +116,8 @@ class Effective(NamedTuple):
 class Settings:
     """Base of the settings classes: it loads the knobs, and shows them without secrets."""
 
+    reads_folder: ClassVar[bool] = False
+    """Whether ./.env counts when no file is named."""
     origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)
     """The origin of each value that is not a default, by name of knob."""
     remarks: tuple[str, ...] = field(default=(), kw_only=True, compare=False)
@@ -116,29 +135,35 @@ class Settings:
     ) -> Self:
         """The checked settings. `flags` maps names of knobs to the texts that were given, or to None.
 
-        `env_file`: None reads ./.env if it exists, an empty one reads none, a named one must exist. `before` and
-        `after` hold more texts by name of knob: they go before, and after, variables. Raises UsageError, which names
-        every wrong value and its origin.
+        `env_file`: None reads ./.env if it exists and `reads_folder`, an empty one reads none, a named one must exist.
+        `before` and `after` hold more texts by name of knob: they go before, and after, variables. Raises UsageError,
+        which names every wrong value and its origin, or every one that may not come from ./.env.
         """
         knobs = knobs_of(cls)
-        variables = find_variables(environ, env_file, [name for knob in knobs for name in knob.shared])
+        if env_file is None and not cls.reads_folder:
+            env_file = ""
+        foreign = [name for knob in knobs for name in knob.shared + knob.secret_variables]
+        variables = find_variables(environ, env_file, foreign)
+        given = {knob.name: Found(str(flags[knob.name]), f"flag {knob.flag}") for knob in knobs if _is_in(flags, knob)}
         values: dict[str, Any] = {}
-        origins: dict[str, str] = {}
+        sources: dict[str, Found] = {}
         wrong: list[str] = []
         for knob in knobs:
-            found = before.get(knob.name) or _found(knob, variables, values) or after.get(knob.name)
-            if (given := flags.get(knob.name)) is not None:
-                found = Found(str(given), f"flag {knob.flag}")
-            if found is None:
+            found = given.get(knob.name) or before.get(knob.name) or _found(knob, variables, values)
+            if (found := found or after.get(knob.name)) is None:
                 continue
-            origins[knob.name] = found.origin
+            sources[knob.name] = found
             try:
                 values[knob.name] = knob.parse(found.text)
             except (UsageError, ValueError) as error:
                 wrong.append(f"{_subject(knob, found.text, error)} {error} ({found.origin})")
+        if refused := list(_refused(knobs, sources, given, variables)):
+            raise UsageError(f"{'; '.join(refused)}; {_NAME_IT}")
         if wrong:
             raise UsageError("; ".join(wrong))
-        return cls(**values, origins=origins, remarks=cls._remarks(variables)).checked()
+        origins = {name: found.origin for name, found in sources.items()}
+        remarks = (*cls._remarks(variables), *_literal(sources.values()))
+        return cls(**values, origins=origins, remarks=remarks).checked()
 
     def checked(self) -> Self:
         """The same settings, if the rules over several knobs hold. Raises UsageError."""
@@ -168,6 +193,44 @@ def _found(knob: Knob, variables: Mapping[str, Found], values: Mapping[str, Any]
     return next((variables[name] for name in names if name in variables), None)
 
 
+def _is_in(flags: Mapping[str, object], knob: Knob) -> bool:
+    return flags.get(knob.name) is not None
+
+
+def _refused(
+    knobs: tuple[Knob, ...], sources: Mapping[str, Found], given: Mapping[str, Found], variables: Mapping[str, Found]
+) -> Iterator[str]:
+    """A sentence for each value in force that may not come from ./.env."""
+    by_name = {knob.name: knob for knob in knobs}
+    for knob in knobs:
+        found = sources.get(knob.name)
+        if found is None or found.trusted:
+            continue
+        subject = f"{knob.name} ({found.origin}) may not come from ./.env"
+        if knob.trusted_only:
+            yield subject
+            continue
+        secrets = (_from_elsewhere(by_name[name], given, variables) for name in knob.receives)
+        if secret := next(filter(None, secrets), None):
+            yield f"{subject} while {secret} does not"
+
+
+def _from_elsewhere(secret: Knob, given: Mapping[str, Found], variables: Mapping[str, Found]) -> str | None:
+    """The secret and its origin, if a trusted source gives it, whether that is in force or not: a library may look at
+    the environment again.
+    """
+    names = (secret.variable, *secret.shared, *secret.secret_variables)
+    sources = [given.get(secret.name), *(variables.get(name) for name in names)]
+    return next((f"{secret.name} ({found.origin})" for found in sources if found and found.trusted), None)
+
+
+def _literal(sources: Iterable[Found]) -> Iterator[str]:
+    """One line for each value of ./.env that a named file would give with its variables replaced."""
+    for found in sources:
+        if not found.trusted and _VARIABLE_IN_TEXT.search(found.text):
+            yield f"{found.origin} holds ${{...}}, which is replaced only in a file that is named: {_NAME_IT}"
+
+
 def _subject(knob: Knob, text: str, error: Exception) -> str:
     """The begin of the sentence that `error` ends. A UsageError is a whole sentence of its own."""
     if isinstance(error, UsageError):
@@ -180,13 +243,15 @@ def _subject(knob: Knob, text: str, error: Exception) -> str:
 def find_variables(environ: Mapping[str, str], env_file: str | None, shared: Iterable[str] = ()) -> dict[str, Found]:
     """All CONTROLLER_ variables that are set and not empty, by their names in upper case; the environment wins.
 
-    Variables of other programs that `shared` names are found too, in upper case only. `env_file` is as in
-    `Settings.load`. Raises UsageError if the file cannot be read.
+    Variables of other programs that `shared` names are found too, in upper case only. `env_file`: None reads ./.env if
+    it exists, an empty one reads none. Raises UsageError if the file cannot be read.
     """
     in_file = {name: text for name, text in _read_env_file(env_file).items() if text is not None}
     label = env_file or DEFAULT_ENV_FILE
     wanted = tuple(shared)
     variables = dict(_by_upper_case(in_file, wanted, lambda name: f"{name} in {label}"))
+    if env_file is None:
+        variables = {name: found._replace(trusted=False) for name, found in variables.items()}
     return variables | dict(_by_upper_case(environ, wanted, lambda name: f"environment {name}"))
 
 
@@ -215,7 +280,7 @@ def _read_env_file(env_file: str | None) -> Mapping[str, str | None]:
         text = read_file(path, _LARGEST_ENV_FILE, regular=env_file is None).decode("utf-8-sig")
         from dotenv import dotenv_values  # slow to import, and most often there is no such file
 
-        return dotenv_values(stream=StringIO(text, newline=None))
+        return dotenv_values(stream=StringIO(text, newline=None), interpolate=env_file is not None)
     except FileNotFoundError:
         raise UsageError(f"--env-file {env_file}: no such file") from None
     except UnicodeDecodeError:
@@ -229,6 +294,16 @@ def _is_no_env_file(path: Path) -> bool:
     over the file to hide it.
     """
     return not path.exists() or path.is_dir() or path.samefile(os.devnull)
+
+
+def folder_holds(variable: str) -> bool:
+    """Whether ./.env gives the variable a value, as far as a look can tell: it is not parsed. Raises nothing."""
+    try:
+        data = read_file(DEFAULT_ENV_FILE, _LARGEST_ENV_FILE, regular=True)
+    except OSError:
+        return False
+    line = rf"^\s*(?:export\s+)?{variable}[ \t]*=[ \t]*(?![\"']{{2}})[^\s#]"
+    return re.search(line.encode(), data, re.IGNORECASE | re.MULTILINE) is not None
 
 
 def remarks_on(variables: Mapping[str, Found], known: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ made in code is taken as it is. After a change here: `make generate`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dbgpt_ctl.databases import DATABASE_TYPES
 from dbgpt_ctl.errors import UsageError
@@ -43,12 +43,19 @@ _OF_A_SERVER = frozenset(
     f"registry_db_{name}" for name in ("host", "port", "user", "password", "password_file", "ssl_ca")
 )
 """The settings of a database that a file has no use for."""
+_DB_PASSWORD = ("registry_db_password", "registry_db_password_file")
+_OTLP_HEADERS = ("otel_exporter_otlp_traces_headers",)
+_OTLP_CREDENTIALS = tuple(
+    f"OTEL_PYTHON_EXPORTER_OTLP_{protocol}CREDENTIAL_PROVIDER"
+    for protocol in ("HTTP_", "HTTP_TRACES_", "GRPC_", "GRPC_TRACES_")
+)
+"""The variables with which OpenTelemetry's SDK loads a provider of tokens."""
 
 
-def _otlp(name: str, default: Any, kind: Kind, text: str) -> Any:
+def _otlp(name: str, default: Any, kind: Kind, text: str, **further: Any) -> Any:
     """A knob of the export to OpenTelemetry; while the export is on, the standard variables set it too."""
     shared = (f"{OTLP_VARIABLE}TRACES_{name.upper()}", f"{OTLP_VARIABLE}{name.upper()}")
-    return knob(default, kind, text, shared=shared, shared_with="tracer_to_open_telemetry")
+    return knob(default, kind, text, shared=shared, shared_with="tracer_to_open_telemetry", **further)
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,6 +89,8 @@ class ClientSettings(Settings):
 class ControllerSettings(Settings):
     """The knobs of `ctl serve`."""
 
+    reads_folder: ClassVar[bool] = True
+
     host: str = knob("127.0.0.1", HOST, "address to listen on; 0.0.0.0 or :: for all")
     port: int = knob(8000, _PORT, "port to listen on")
     registry_type: str = knob(
@@ -95,16 +104,24 @@ class ControllerSettings(Settings):
         "dbgpt", Kind("NAME"), "name of the MySQL database; for sqlite the path of the file, which must be given"
     )
     registry_db_host: str | None = knob(
-        None, HOSTS, "host of the MySQL server; for a cluster several, separated by commas, tried in turn"
+        None,
+        HOSTS,
+        "host of the MySQL server; for a cluster several, separated by commas, tried in turn",
+        receives=_DB_PASSWORD,
     )
-    registry_db_port: int = knob(3306, _PORT, "port of the MySQL server")
+    registry_db_port: int = knob(3306, _PORT, "port of the MySQL server", receives=_DB_PASSWORD)
     registry_db_user: str | None = knob(None, Kind("USER"), "user at the MySQL server")
     registry_db_password: str | None = knob(
         None, PASSWORD, "password at the MySQL server; other users of the machine can read the flag"
     )
-    registry_db_password_file: str | None = knob(None, Kind("PATH"), "file that holds the password at the MySQL server")
+    registry_db_password_file: str | None = knob(
+        None, Kind("PATH"), "file that holds the password at the MySQL server", trusted_only=True
+    )
     registry_db_ssl_ca: str | None = knob(
-        None, Kind("PATH"), "PEM file with the certificates to trust; with one, connections to MySQL are encrypted"
+        None,
+        Kind("PATH"),
+        "PEM file with the certificates to trust; with one, connections to MySQL are encrypted",
+        receives=_DB_PASSWORD,
     )
     registry_db_pool_size: int = knob(5, whole(1, 1000), "connections to the database that stay open")
     registry_db_max_overflow: int = knob(10, whole(0, 1000), "additional connections to the database under load")
@@ -136,7 +153,10 @@ class ControllerSettings(Settings):
         None, Kind("PATH"), "file for traces as JSON lines, one per day, for `dbgpt trace list`; without one: none"
     )
     tracer_storage_cls: str | None = knob(
-        None, Kind("MODULE:CLASS"), "class of your own that receives the traces, as package.module:Class"
+        None,
+        Kind("MODULE:CLASS"),
+        "class of your own that receives the traces, as package.module:Class",
+        trusted_only=True,
     )
     tracer_sample_ratio: float = knob(0.0, RATIO, "share of heartbeats and lists to trace")
     tracer_to_open_telemetry: bool = knob(
@@ -154,15 +174,28 @@ class ControllerSettings(Settings):
         Kind("URL"),
         "URL of the collector, with the path if it is HTTP; without one: http://localhost:4317 or "
         "http://localhost:4318/v1/traces",
+        receives=_OTLP_HEADERS,
     )
     otel_exporter_otlp_traces_insecure: bool | None = _otlp(
-        "insecure", None, SWITCH, "how gRPC connects if the endpoint has no scheme: true is plain text, false is TLS"
+        "insecure",
+        None,
+        SWITCH,
+        "how gRPC connects if the endpoint has no scheme: true is plain text, false is TLS",
+        receives=_OTLP_HEADERS,
     )
     otel_exporter_otlp_traces_certificate: str | None = _otlp(
-        "certificate", None, Kind("PATH"), "PEM file with the certificates to trust; without one: the system's"
+        "certificate",
+        None,
+        Kind("PATH"),
+        "PEM file with the certificates to trust; without one: the system's",
+        receives=_OTLP_HEADERS,
     )
     otel_exporter_otlp_traces_headers: str | None = _otlp(
-        "headers", None, HEADERS, "headers for the collector, as name=value,name=value, values percent-encoded"
+        "headers",
+        None,
+        HEADERS,
+        "headers for the collector, as name=value,name=value, values percent-encoded",
+        secret_variables=_OTLP_CREDENTIALS,
     )
     otel_exporter_otlp_traces_timeout: float = _otlp(
         "timeout", 10.0, seconds(3600), "timeout of the export of a batch with its retries, in seconds"

@@ -157,9 +157,10 @@ def test_an_unexpected_error_is_one_line_and_the_way_to_more(fake: FakeControlle
 
 def test_settings_come_from_flag_environment_and_file(fake: FakeController, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"CONTROLLER_ADDRESS={fake.url}\n")
-    assert ctl("health", "-o", "csv", cwd=tmp_path).lines[1].startswith(fake.url)
+    assert ctl("health", "-o", "csv", "--env-file", ".env", cwd=tmp_path).lines[1].startswith(fake.url)
     assert ctl("health", "-o", "csv", "--env-file", f"{tmp_path}/.env").lines[1].startswith(fake.url)
-    assert ctl("health", env={"CONTROLLER_ADDRESS": NOBODY}, cwd=tmp_path, expect=3).lines[1].startswith(NOBODY)
+    beside = ["health", "--env-file", f"{tmp_path}/.env"]
+    assert ctl(*beside, env={"CONTROLLER_ADDRESS": NOBODY}, expect=3).lines[1].startswith(NOBODY)
     ctl("health", "--address", fake.url, env={"CONTROLLER_ADDRESS": NOBODY})
 
 

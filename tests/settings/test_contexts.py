@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +15,9 @@ from dbgpt_ctl.settings.contexts import (
     config_path,
     load_connection,
     read_contexts,
+    unread_address,
     write_contexts,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DEFAULT = "http://127.0.0.1:8000"
 FLAG, CONTEXT, CURRENT, VARIABLE = (f"http://{name}:1" for name in ("flag", "context", "current", "variable"))
@@ -92,6 +90,105 @@ def test_the_token_of_the_environment_goes_into_every_address_without_one(enviro
     settings = load_connection({"address": "http://a:1,http://you:own@b:2"}, environ, "")
     assert [address.credentials for address in settings.addresses] == [("ctl", "secret"), ("you", "own")]
     assert settings.token_origin == "environment CTL_TOKEN"
+
+
+def with_token_of_context(environ: dict[str, str], tmp_path: Path) -> str:
+    """The path of the token file that the context `named` has now."""
+    token_file = tmp_path / "token"
+    token_file.write_text("me:own\n")
+    token_file.chmod(0o600)
+    path = config_path(environ)
+    write_contexts(read_contexts(path).with_context(Context("named", CONTEXT, token_file=str(token_file))))
+    return str(token_file)
+
+
+OWN, FIRST = ("me", "own"), ("ctl", "secret")
+NOT_SENT = "CTL_TOKEN is not sent to {}: it belongs to {ours}, which is set too; to send it, unset {ours}"
+
+
+@pytest.mark.parametrize(
+    ("flag", "named", "variable", "credentials", "unsent"),
+    [
+        (None, None, VARIABLE, [FIRST], None),
+        (VARIABLE, None, VARIABLE, [FIRST], None),
+        (f"{VARIABLE}/", None, f"{FLAG},{VARIABLE}", [FIRST], None),
+        (FLAG, None, VARIABLE, [None], FLAG),
+        (f"{VARIABLE},{FLAG}", None, VARIABLE, [FIRST, None], FLAG),
+        (f"{FLAG},{CURRENT}", None, VARIABLE, [None, None], f"{FLAG}, {CURRENT}"),
+        ("http://variable:2", None, VARIABLE, [None], "http://variable:2"),
+        ("https://variable:1", None, VARIABLE, [None], "https://variable:1"),
+        ("http://you:yours@flag:1", None, VARIABLE, [("you", "yours")], None),
+        (FLAG, None, "not a URL", [None], FLAG),
+        (FLAG, None, None, [FIRST], None),
+        (None, None, None, [FIRST], None),
+        (None, "named", None, [FIRST], None),
+        (None, "named", VARIABLE, [OWN], None),
+        (None, "named", CONTEXT, [FIRST], None),
+        (FLAG, "named", VARIABLE, [None], FLAG),
+        (None, "current", VARIABLE, [None], CURRENT),
+    ],
+)
+def test_to_which_addresses_the_token_of_the_environment_goes(  # noqa: PLR0917 - a column of the table each
+    environ: dict[str, str],
+    tmp_path: Path,
+    flag: str | None,
+    named: str | None,
+    variable: str | None,
+    credentials: list[tuple[str, str] | None],
+    unsent: str | None,
+) -> None:
+    with_token_of_context(environ, tmp_path)
+    environ["CTL_TOKEN"] = "secret"
+    if variable is not None:
+        environ["controller_address"] = variable
+    settings = load_connection({"address": flag}, environ, "", named)
+    assert [address.credentials for address in settings.addresses] == credentials
+    lines = [NOT_SENT.format(unsent, ours="CONTROLLER_ADDRESS")] if unsent else []
+    assert [line for line in settings.remarks if "CTL_TOKEN" in line] == lines
+
+
+def test_two_tokens_in_one_call_have_both_origins(environ: dict[str, str], tmp_path: Path) -> None:
+    token_file = with_token_of_context(environ, tmp_path)
+    path = config_path(environ)
+    both = Context("named", f"{CONTEXT},{VARIABLE}", token_file=token_file)
+    write_contexts(read_contexts(path).with_context(both))
+    settings = load_connection({}, {**environ, "CTL_TOKEN": "secret", "CONTROLLER_ADDRESS": VARIABLE}, "", "named")
+    assert [address.credentials for address in settings.addresses] == [OWN, FIRST]
+    assert settings.token_origin == f"environment CTL_TOKEN, {token_file} (context named)"
+
+
+UNREAD = "./.env holds CONTROLLER_ADDRESS, which is not read: add --env-file .env"
+
+
+@pytest.mark.parametrize(
+    ("flag", "context", "variables", "env_file", "line"),
+    [
+        (None, None, {}, None, UNREAD),
+        (None, "", {}, None, UNREAD),
+        (None, None, {}, "", None),
+        (FLAG, None, {}, None, None),
+        (None, "named", {}, None, None),
+        (None, None, {"CTL_CONTEXT": "current"}, None, None),
+        (None, None, {"CONTROLLER_ADDRESS": VARIABLE}, None, None),
+        (None, None, {}, "other.env", None),
+    ],
+)
+def test_an_address_in_the_folder_is_not_read_and_named_where_it_would_have_counted(  # noqa: PLR0917 - as above
+    environ: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flag: str | None,
+    context: str | None,
+    variables: dict[str, str],
+    env_file: str | None,
+    line: str | None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("CONTROLLER_ADDRESS=http://stranger\nCONTROLLER_REQUEST_TIMEOUT=x\n")
+    Path("other.env").write_text("CONTROLLER_REQUEST_TIMEOUT=3\n")
+    settings = load_connection({"address": flag}, environ | variables, env_file, context)
+    assert "stranger" not in settings.address
+    assert unread_address(settings, env_file) == line
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o620])

@@ -300,3 +300,74 @@ def test_an_env_file_that_a_container_hides_is_no_env_file(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     Path(".env").symlink_to(os.devnull)
     assert load(env_file=None).origins == {}
+
+
+GUARDED = [(knob, secret) for settings, knob in KNOBS if settings is ControllerSettings for secret in knob.receives]
+NAME_IT = "if you trust that file, name it: --env-file .env"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to stand in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_client_reads_nothing_of_the_folder(folder: Path) -> None:
+    (folder / ".env").write_text("CONTROLLER_ADDRESS=http://stranger\nCONTROLLER_REQUEST_TIMEOUT=x\n")
+    assert load(ClientSettings, env_file=None) == ClientSettings()
+    assert load(ClientSettings, flags={"request_timeout": "1"}, env_file=".env").address == "http://stranger"
+
+
+@each_knob
+def test_what_the_folder_may_set(settings: type[Settings], knob: Knob, folder: Path) -> None:
+    if settings is not ControllerSettings:
+        return
+    text, value = GIVEN[knob.name]
+    (folder / ".env").write_text(f"{knob.variable}='{text}'\n", encoding="utf-8")
+    if knob.trusted_only:
+        assert refused(env_file=None) == f"{knob.name} ({knob.variable} in .env) may not come from ./.env; {NAME_IT}"
+    else:
+        assert getattr(load(env_file=None), knob.name) == value
+    assert getattr(load(env_file=".env"), knob.name) == value
+    assert getattr(load(env_file=None, environ={knob.variable: text}), knob.name) == value
+
+
+@pytest.mark.parametrize(("knob", "secret"), GUARDED, ids=[f"{knob.name}-{secret}" for knob, secret in GUARDED])
+def test_the_folder_does_not_lead_a_secret_away(knob: Knob, secret: str, folder: Path) -> None:
+    theirs = next(other for _, other in KNOBS if other.name == secret)
+    (folder / ".env").write_text(f"{knob.variable}='{GIVEN[knob.name][0]}'\n{theirs.variable}='{GIVEN[secret][0]}'\n")
+    start = f"{knob.name} ({knob.variable} in .env) may not come from ./.env while {secret} ("
+    for name in (theirs.variable, *theirs.shared, *theirs.secret_variables):
+        environ = {name: f"authorization={SECRET}"}
+        assert refused(environ=environ, env_file=None).startswith(f"{start}environment {name}) does not; ")
+        load(environ=environ | {knob.variable: GIVEN[knob.name][0]}, env_file=None)
+    assert refused(flags={secret: f"authorization={SECRET}"}, env_file=None).startswith(
+        f"{start}flag {theirs.flag}) does not; "
+    )
+    if not theirs.trusted_only:
+        assert getattr(load(env_file=None), knob.name) == GIVEN[knob.name][1]
+
+
+def test_all_that_the_folder_may_not_set_is_in_one_message(folder: Path) -> None:
+    (folder / ".env").write_text(
+        "CONTROLLER_REGISTRY_DB_HOST=h\nCONTROLLER_TRACER_STORAGE_CLS=m:C\nCONTROLLER_PORT=x\n"
+    )
+    assert refused(environ={"CONTROLLER_REGISTRY_DB_PASSWORD": SECRET}, env_file=None) == (
+        "registry_db_host (CONTROLLER_REGISTRY_DB_HOST in .env) may not come from ./.env while registry_db_password "
+        "(environment CONTROLLER_REGISTRY_DB_PASSWORD) does not; "
+        f"tracer_storage_cls (CONTROLLER_TRACER_STORAGE_CLS in .env) may not come from ./.env; {NAME_IT}"
+    )
+
+
+def test_variables_are_replaced_in_a_file_that_is_named_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINE", SECRET)
+    (folder / ".env").write_text("CONTROLLER_LOG_FILE=/var/${MINE}\nCONTROLLER_REGISTRY_DB_PASSWORD='a${MINE}'\n")
+    loaded = load(env_file=None)
+    assert (loaded.log_file, loaded.registry_db_password) == ("/var/${MINE}", "a${MINE}")
+    assert loaded.remarks == tuple(
+        f"{name} in .env holds ${{...}}, which is replaced only in a file that is named: {NAME_IT}"
+        for name in ("CONTROLLER_REGISTRY_DB_PASSWORD", "CONTROLLER_LOG_FILE")
+    )
+    named = load(env_file=".env")
+    assert (named.log_file, named.registry_db_password, named.remarks) == (f"/var/{SECRET}", f"a{SECRET}", ())

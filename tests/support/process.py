@@ -34,8 +34,8 @@ class UnexpectedExit(AssertionError):
     """The command ended with another exit code than the test said."""
 
 
-def ctl(*args: str, expect: int = 0, program: Sequence[str] = CTL, **options: Any) -> Finished:
-    """Runs `ctl` and waits for it. Raises UnexpectedExit unless its exit code is `expect`.
+def ctl(*args: str, expect: int | None = 0, program: Sequence[str] = CTL, **options: Any) -> Finished:
+    """Runs `ctl` and waits for it. Raises UnexpectedExit unless its exit code is `expect`; None takes any.
 
     `program` is another release of `ctl`. `options`: `env` as for `environment`; anything else goes to subprocess.run.
     """
@@ -49,7 +49,8 @@ def ctl(*args: str, expect: int = 0, program: Sequence[str] = CTL, **options: An
         check=False,
         **{**_PLACE, **streams, **options},
     )
-    return expected(Finished(done.returncode, done.stdout or "", done.stderr or ""), expect, args)
+    finished = Finished(done.returncode, done.stdout or "", done.stderr or "")
+    return finished if expect is None else expected(finished, expect, args)
 
 
 def start(*args: str, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:

@@ -170,9 +170,10 @@ def show(
 
     \b
     A flag takes precedence, then a context that is named (--context,
-    CTL_CONTEXT), a variable in the environment, one in a .env file, the
-    current context, and the default. A context's token is sent to that
-    context's addresses only.
+    CTL_CONTEXT), a variable in the environment, one in the file of the
+    flag --env-file, the current context, and the default. ./.env is not
+    read. A context's token is sent to that context's addresses only. If
+    CONTROLLER_ADDRESS is set, CTL_TOKEN is sent to its addresses only.
     """
     settings = session.settings
     values: dict[str, Any] = {

@@ -49,7 +49,8 @@ def serve(
     """Run the controller until SIGTERM or Ctrl-C.
 
     The value of a setting comes from the first of these that has one: its flag, its variable in the environment, its
-    variable in the .env file, its default.
+    variable in the .env file, its default. Without --env-file that file is ./.env, which may not say where a password
+    or a token from elsewhere goes, nor what code to load.
     """
     if show_config and check:
         raise UsageError("--show-config and --check are both given: leave one of them out")

@@ -124,7 +124,9 @@ def proxied(addresses: Iterable[Address], environ: Mapping[str, str]) -> Iterato
 
 
 def exposed_files(env_file: str | None) -> Iterator[ExposedFile]:
-    """The .env file in use, if it holds a secret and others than its owner may read it."""
+    """The .env file that is named, else the one that a controller would read here, if it holds a secret and others than
+    its owner may read it.
+    """
     if env_file == "":
         return
     path = str(Path(env_file or DEFAULT_ENV_FILE).expanduser())

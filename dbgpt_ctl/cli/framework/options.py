@@ -74,15 +74,15 @@ AllowStale = Annotated[
 ]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not probe the addresses of instances.")]
 NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Omit the header line of a table and of csv.")]
-EnvFile = Annotated[
-    str | None,
-    typer.Option(
-        "--env-file",
-        metavar="FILE",
-        autocompletion=candidates.files,
-        help="Read variables from FILE, not from ./.env; '' reads none.",
-    ),
-]
+
+
+def _env_file(help: str) -> Any:  # noqa: A002 - Typer's own word
+    option = typer.Option("--env-file", metavar="FILE", autocompletion=candidates.files, help=help)
+    return Annotated[str | None, option]
+
+
+ClientEnvFile = _env_file("Read variables from FILE; ./.env is read only by serve and db.")
+ServerEnvFile = _env_file("Read variables from FILE, which is trusted, not from ./.env; '' reads none.")
 
 
 def takes_settings(
@@ -113,7 +113,11 @@ def takes_settings(
             for name, parameter in own.parameters.items()
             if name != "settings"
         ]
-        parameters = [*flags, Parameter("env_file", Parameter.KEYWORD_ONLY, default=None, annotation=EnvFile), *others]
+        parameters = [
+            *flags,
+            Parameter("env_file", Parameter.KEYWORD_ONLY, default=None, annotation=ServerEnvFile),
+            *others,
+        ]
         vars(loaded)["__signature__"] = own.replace(parameters=parameters)
         loaded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return loaded

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dbgpt_ctl.cli.completion.candidates import contexts
-from dbgpt_ctl.cli.framework.options import EnvFile, option_of
+from dbgpt_ctl.cli.framework.options import ClientEnvFile, option_of
 from dbgpt_ctl.cli.output.stdout import say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.settings.contexts import load_connection
+from dbgpt_ctl.settings.contexts import load_connection, unread_address
 from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings
 from dbgpt_ctl.traceparent import TraceContext
@@ -53,7 +53,7 @@ SHARED = (
         "request_timeout",
         Annotated[str | None, option_of(_KNOBS["request_timeout"], metavar="TIME", unit="s", help=_TIMEOUT_HELP)],
     ),
-    _option("env_file", EnvFile),
+    _option("env_file", ClientEnvFile),
     _option("context", Annotated[str | None, _Context]),
     _option("verbose", Annotated[bool, _Verbose], default=False),
     _option("quiet", Annotated[bool, _Quiet], default=False),
@@ -147,4 +147,6 @@ def _session(
     session = Session(settings, verbose=verbose, quiet=quiet, env_file=env_file, clock=clock)
     for line in settings.remarks:
         session.say(f"warning: {line}")
+    if not quiet and (unread := unread_address(settings, env_file)):
+        session.say(unread)
     return session

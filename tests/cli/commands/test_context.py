@@ -117,12 +117,12 @@ def test_removed_comments_are_reported(run: Run, file: Path) -> None:
 
 
 PRECEDENCE = [
-    # flag, --context, environment, CTL_CONTEXT, .env, current -> value, from
+    # flag, --context, environment, CTL_CONTEXT, --env-file, current -> value, from
     ("flag", "dev", "env", "dev", "file", "prod", "http://flag", "flag --address"),
     (None, "dev", "env", "prod", "file", "prod", DEV, "context dev"),
     (None, None, "env", "dev", "file", "prod", DEV, "context dev"),
     (None, None, "env", None, "file", "prod", "http://env", "environment CONTROLLER_ADDRESS"),
-    (None, None, None, None, "file", "prod", "http://file", "CONTROLLER_ADDRESS in .env"),
+    (None, None, None, None, "file", "prod", "http://file", "CONTROLLER_ADDRESS in named.env"),
     (None, None, None, None, None, "prod", PROD, "context prod"),
     (None, "", "env", "dev", None, "prod", "http://env", "environment CONTROLLER_ADDRESS"),
     (None, "", None, "dev", None, "prod", "http://127.0.0.1:8000", "default"),
@@ -130,7 +130,9 @@ PRECEDENCE = [
 ]
 
 
-@pytest.mark.parametrize(("flag", "context", "env", "env_context", "dotenv", "current", "value", "origin"), PRECEDENCE)
+@pytest.mark.parametrize(
+    ("flag", "context", "env", "env_context", "named_file", "current", "value", "origin"), PRECEDENCE
+)
 def test_precedence(  # noqa: PLR0917 - a column of the table each
     run: Run,
     file: Path,
@@ -139,7 +141,7 @@ def test_precedence(  # noqa: PLR0917 - a column of the table each
     context: str | None,
     env: str | None,
     env_context: str | None,
-    dotenv: str | None,
+    named_file: str | None,
     current: str | None,
     value: str,
     origin: str,
@@ -151,9 +153,10 @@ def test_precedence(  # noqa: PLR0917 - a column of the table each
         monkeypatch.setenv("CONTROLLER_ADDRESS", f"http://{env}")
     if env_context:
         monkeypatch.setenv("CTL_CONTEXT", env_context)
-    if dotenv:
-        Path(".env").write_text(f"CONTROLLER_ADDRESS=http://{dotenv}\n")
+    Path(".env").write_text("CONTROLLER_ADDRESS=http://stranger\n")
+    Path("named.env").write_text(f"CONTROLLER_ADDRESS=http://{named_file}\n")
     args = [*(["-a", f"http://{flag}"] if flag else []), *([] if context is None else ["--context", context])]
+    args += ["--env-file", "named.env"] if named_file else []
     assert shown(run, *args)["address"] == {"value": value, "from": origin}
 
 

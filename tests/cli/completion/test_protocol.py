@@ -89,8 +89,9 @@ def test_flag_and_file_name_the_controller(
         line = ("-a", "http://127.0.0.1:1", "-a", other.url, "models", "list", "")
         assert offered(*line, run=run, monkeypatch=monkeypatch) == ["other"]
         monkeypatch.delenv("CONTROLLER_ADDRESS")
-        (tmp_path / ".env").write_text(f"CONTROLLER_ADDRESS={other.url}/,http://127.0.0.1:1\n")
-        assert offered("models", "list", "", run=run, monkeypatch=monkeypatch) == ["other"]
+        (tmp_path / "prod.env").write_text(f"CONTROLLER_ADDRESS={other.url}/,http://127.0.0.1:1\n")
+        named = ("models", "list", "--env-file", "prod.env", "")
+        assert offered(*named, run=run, monkeypatch=monkeypatch) == ["other"]
 
 
 def test_credentials_go_along(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

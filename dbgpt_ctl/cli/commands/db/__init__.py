@@ -48,7 +48,7 @@ takes_database_settings = takes_settings(DatabaseSettings, [*_flags()])
 @contextmanager
 def open_databases(settings: DatabaseSettings, *, one_by_one: bool = False) -> Iterator[list[Database]]:
     """The database over all its hosts or, `one_by_one`, at each of them; connections are closed at the end."""
-    for line in settings.secret_warnings():
+    for line in (*settings.remarks, *settings.secret_warnings()):
         say(f"warning: {line}")
     from dbgpt_ctl.controller import bootstrap
 

@@ -5,6 +5,7 @@
     │   └── InvalidInstance      a field of an instance is wrong, in arguments, a body or a query
     ├── CannotListen
     ├── BodyTooLarge, UnsupportedMediaType
+    ├── HostNotAllowed, ForeignOrigin
     ├── RegistryError
     │   ├── RegistryFull         no capacity for a new instance; registered ones can still send heartbeats
     │   ├── RegistryUnavailable  temporary: the database is away
@@ -91,6 +92,32 @@ class UnsupportedMediaType(CtlError):
     code = "unsupported_media_type"
     http_status = 415
     exit_code = 6
+
+
+class HostNotAllowed(CtlError):
+    """The request names a host by which this controller may not be called; see `--allowed-hosts`."""
+
+    code = "host_not_allowed"
+    http_status = 421
+    exit_code = 6
+
+    @classmethod
+    def refusing(cls, header: str, host: str | None) -> HostNotAllowed:
+        """The refusal of the header `Host`, which is quoted; `host` is the host in it, None where it has none."""
+        if host is None:
+            return cls(f"the header Host {header} is no host name or address; send the host and port of the controller")
+        return cls(
+            f"host {header} is not allowed here; if it is a name of this controller, add {host} to its "
+            "--allowed-hosts (CONTROLLER_ALLOWED_HOSTS)"
+        )
+
+
+class ForeignOrigin(CtlError):
+    """A web page of another site sent this request, and it would change something."""
+
+    code = "foreign_origin"
+    http_status = 403
+    exit_code = 7
 
 
 class RegistryError(CtlError):

@@ -10,7 +10,9 @@ from starlette.exceptions import HTTPException
 
 import dbgpt_ctl
 from dbgpt_ctl.controller.api import openapi, problems
+from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard, guarded
 from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
+from dbgpt_ctl.controller.api.docs_page import add_docs_page
 from dbgpt_ctl.controller.api.routes import PREFIXES, add_routes
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.controller import Controller
@@ -46,14 +48,20 @@ class ControllerApp(FastAPI):
     """
 
     endpoints: Mapping[tuple[str, str], Endpoint]
+    guard: CrossSiteGuard
+    """It checks every request, of the short cut or not."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self.endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        if endpoint is None:
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
         request = Request(scope, receive)
         try:
+            self.guard.check(scope)
+            endpoint = self.endpoints.get((scope["method"], scope["path"]))
+            if endpoint is None:
+                await super().__call__(scope, receive, send)
+                return
             response = await endpoint(request)
         except Exception as error:  # noqa: BLE001 - every error becomes a problem, as in the application
             response = await problems.answer(request, error)
@@ -61,26 +69,47 @@ class ControllerApp(FastAPI):
 
 
 def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tracer | None = None) -> FastAPI:
-    """The controller as an application of its own. Its lifespan opens and closes `registry` and `tracer`."""
+    """The controller as an application of its own. Its lifespan opens and closes `registry` and `tracer`.
+
+    `settings.host` and `settings.allowed_hosts` decide by which hosts it may be called, so they must say where it is
+    served: with the default, only by names of this machine.
+    """
     app = ControllerApp(
         title="dbgpt_ctl",
         version=dbgpt_ctl.__version__,
         description="The model controller of a DB-GPT cluster.",
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
         telemetry=NO_TELEMETRY,
         exception_handlers=dict.fromkeys((CtlError, HTTPException, Exception), problems.answer),
     )
-    app.endpoints = mount(app, settings, registry, tracer)
+    app.guard = CrossSiteGuard(AllowedHosts(settings.host_patterns))
+    app.endpoints = _add_api(app, settings, registry, tracer, guard=None)
+    add_docs_page(app)
     return app
 
 
-def mount(
-    app: FastAPI, settings: ControllerSettings, registry: ModelRegistry, tracer: Tracer | None
-) -> dict[tuple[str, str], Endpoint]:
+def mount(app: FastAPI, settings: ControllerSettings, registry: ModelRegistry, tracer: Tracer | None) -> None:
     """Adds the API to any application that has not started yet; `app.state.controller` is the `Controller`. The
-    lifespan of the application then opens and closes the registry and the tracer too. Returns DB-GPT's endpoints by
-    method and path.
+    lifespan of the application then opens and closes the registry and the tracer too.
+
+    A foreign Origin changes nothing there either. The hosts of the API are not restricted unless
+    `settings.allowed_hosts` is set: the application decides where it is served.
     """
+    patterns = ("*",) if settings.allowed_hosts is None else settings.host_patterns
+    _add_api(app, settings, registry, tracer, guard=CrossSiteGuard(AllowedHosts(patterns)))
+
+
+def _add_api(
+    app: FastAPI,
+    settings: ControllerSettings,
+    registry: ModelRegistry,
+    tracer: Tracer | None,
+    *,
+    guard: CrossSiteGuard | None,
+) -> dict[tuple[str, str], Endpoint]:
+    """Adds the routes, behind `guard` if there is one. Returns DB-GPT's endpoints by method and path."""
     is_embedded = settings.registry_type == "embedded" and not settings.remote_addr
     controller = app.state.controller = Controller(
         registry,
@@ -93,6 +122,8 @@ def mount(
 
         dbgpt_routes = with_spans(dbgpt_routes, tracer)
     routes = (*dbgpt_routes, *ApiEndpoints(controller).routes())
+    if guard is not None:
+        routes = guarded(routes, guard)
     add_routes(app, routes)
     openapi.describe(app, routes)
     inner = app.router.lifespan_context

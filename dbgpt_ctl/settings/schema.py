@@ -15,6 +15,7 @@ from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.load import Knob, Settings, knob, knobs_of, remarks_on
 from dbgpt_ctl.settings.masking import mode_if_readable_by_others, read_secret_file
 from dbgpt_ctl.settings.value_types import (
+    ALLOWED_HOSTS,
     HEADERS,
     HOST,
     HOSTS,
@@ -38,6 +39,7 @@ SERVICE_INTERVAL_SECS = 20
 """DB-GPT's fixed heartbeat interval of WorkerManager@service: a timeout must be longer than this."""
 OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_"
 """The prefix of OpenTelemetry's variables for all signals; the variables for traces alone go before them."""
+LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.0/8", "::1")
 _PORT = whole(1, 65535)
 _OF_A_SERVER = frozenset(
     f"registry_db_{name}" for name in ("host", "port", "user", "password", "password_file", "ssl_ca")
@@ -93,6 +95,13 @@ class ControllerSettings(Settings):
 
     host: str = knob("127.0.0.1", HOST, "address to listen on; 0.0.0.0 or :: for all")
     port: int = knob(8000, _PORT, "port to listen on")
+    allowed_hosts: str | None = knob(
+        None,
+        ALLOWED_HOSTS,
+        "further hosts by which clients may call it, beside its --host and the loopback names, without ports: names, "
+        "addresses, ranges such as 10.0.0.0/8, *.example.com, or * for any; if not set: none on a loopback address, "
+        "else any",
+    )
     registry_type: str = knob(
         "embedded",
         word("embedded", "database"),
@@ -207,12 +216,28 @@ class ControllerSettings(Settings):
     @property
     def is_loopback(self) -> bool:
         """Whether only processes on this machine can reach the controller."""
-        from ipaddress import ip_address  # slow to import, and needed by `ctl serve` only
+        from ipaddress import IPv6Address, ip_address  # slow to import, and needed by `ctl serve` only
+        from socket import inet_aton, inet_ntoa
 
         try:
-            return ip_address(self.host).is_loopback
+            address = ip_address(self.host)
         except ValueError:
-            return self.host.lower() == "localhost"
+            try:
+                address = ip_address(inet_ntoa(inet_aton(self.host)))  # 127.1
+            except (OSError, UnicodeError):
+                return self.host.lower().rstrip(".") == "localhost"
+        return ((isinstance(address, IPv6Address) and address.ipv4_mapped) or address).is_loopback
+
+    @property
+    def host_patterns(self) -> tuple[str, ...]:
+        """The hosts by which clients may call the controller, as `AllowedHosts` takes them.
+
+        Loopback names are always among them: no DNS of an attacker can answer for them.
+        """
+        if self.allowed_hosts is None and not self.is_loopback:
+            return ("*",)
+        further = self.allowed_hosts.split(",") if self.allowed_hosts else ()
+        return (*LOOPBACK_HOSTS, self.host, *further)
 
     def warnings(self) -> list[str]:
         """One line for each thing that is allowed and likely a mistake; never a secret."""

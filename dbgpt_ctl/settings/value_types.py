@@ -120,6 +120,32 @@ def _parse_host(text: str) -> str:
     return value
 
 
+def _parse_allowed_hosts(text: str) -> str:
+    """The patterns, in lower case and without brackets and blanks, joined by commas."""
+    return ",".join(_parse_allowed_host(piece) for piece in text.split(","))
+
+
+def _parse_allowed_host(text: str) -> str:
+    value = text.strip().lower()
+    if value == "*":
+        return value
+    if "/" in value:
+        from ipaddress import ip_network  # slow to import, and needed for a range only
+
+        try:
+            return str(ip_network(value, strict=False))
+        except ValueError:
+            raise ValueError("holds a range of addresses that is wrong: write one as in 10.0.0.0/8") from None
+    below = "*." if value.startswith("*.") else ""
+    try:
+        host = _parse_host(value[len(below) :])
+    except ValueError as error:
+        raise ValueError(f"holds a value that {error}") from None
+    if "*" in host or host.startswith("."):
+        raise ValueError("holds a pattern that is wrong: write *.example.com for all names below example.com")
+    return below + host
+
+
 def _parse_hosts(text: str) -> str:
     from dbgpt_ctl.databases import parse_hosts  # needed for a database only
 
@@ -159,6 +185,8 @@ SWITCH = Kind("true|false", _parse_switch, "true, false", ("true", "false"))
 """True or false, in the usual spellings (`true` is that of DB-GPT and OpenTelemetry) and any case."""
 HOST = Kind("HOST", _parse_host)
 """A host name or an address, without scheme, path, port or list; brackets around an IPv6 address are removed."""
+ALLOWED_HOSTS = Kind("HOST,...", _parse_allowed_hosts)
+"""Names, addresses, ranges of addresses, `*.example.com`, or `*`, separated by commas, without ports."""
 HOSTS = Kind("HOST[:PORT],...", _parse_hosts)
 """One or more hosts of a database, separated by commas, each with an optional port."""
 PASSWORD = Kind("PASSWORD", str, shown=_masked, holds_secret=bool)

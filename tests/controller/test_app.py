@@ -11,6 +11,7 @@ import pytest
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
+from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard
 from dbgpt_ctl.controller.app import ControllerApp, create_app
 from dbgpt_ctl.errors import InvalidInstance
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -82,6 +83,7 @@ def dispatched(method: str, path: str, *, kind: str = "http", query: bytes = b""
     scope = {"type": kind, "method": method, "path": path, "query_string": query, "headers": [], "scheme": "http"}
     app = ControllerApp()
     app.endpoints, app.middleware_stack = {("POST", "/api/beat"): endpoint}, application
+    app.guard = CrossSiteGuard(AllowedHosts(["*"]))
     asyncio.run(app(scope, receive, send))
     return sent
 

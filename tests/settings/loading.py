@@ -20,6 +20,7 @@ SECRET = "s3cr3t-of-the-test"
 GIVEN: dict[str, tuple[str, Any]] = {
     "host": (" [::1] ", "::1"),
     "port": (" 8123 ", 8123),
+    "allowed_hosts": (" Ctl.example, *.PROD.example,[::1], 10.1.2.3/8 ", "ctl.example,*.prod.example,::1,10.0.0.0/8"),
     "registry_type": ("Embedded", "embedded"),
     "registry_db_type": ("SQLite", "sqlite"),
     "registry_db_name": (" /var/lib/ctl.db ", "/var/lib/ctl.db"),

@@ -161,6 +161,22 @@ def test_an_env_file_may_be_a_pipe() -> None:
             f"mysql://root:{SECRET}@db/x",
             ("registry_db_host mysql://********@db/x is not a host, or a list of hosts as in db1,db2:3307,[::1]:3308"),
         ),
+        (
+            "allowed_hosts",
+            "ctl:8000",
+            "allowed_hosts ctl:8000 holds a value that is not a host name or address: the port is a setting of its own",
+        ),
+        ("allowed_hosts", "a,", "allowed_hosts a, holds a value that is empty"),
+        (
+            "allowed_hosts",
+            ".b",
+            "allowed_hosts .b holds a pattern that is wrong: write *.example.com for all names below example.com",
+        ),
+        (
+            "allowed_hosts",
+            "10.0.0.0/x",
+            "allowed_hosts 10.0.0.0/x holds a range of addresses that is wrong: write one as in 10.0.0.0/8",
+        ),
         ("registry_db_user", "a\nb", "registry_db_user 'a\\nb' holds control or invisible characters"),
         (
             "remote_addr",

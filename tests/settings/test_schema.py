@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.settings.schema import ControllerSettings
+from dbgpt_ctl.settings.schema import LOOPBACK_HOSTS, ControllerSettings
 from tests.settings.loading import SECRET, came_from, controller, load, refused
 
 if TYPE_CHECKING:
@@ -200,10 +200,24 @@ def test_database_knobs_without_a_database_are_warned_of() -> None:
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [("127.0.0.1", True), ("127.3.2.1", True), ("::1", True), ("LocalHost", True), ("0.0.0.0", False), ("::", False),
-     ("10.0.0.1", False), ("controller", False)],
+     ("10.0.0.1", False), ("controller", False), ("127.1", True), ("localhost.", True), ("::ffff:127.0.0.1", True),
+     ("::ffff:10.0.0.1", False)],
 )  # fmt: skip
 def test_what_is_loopback(host: str, loopback: bool) -> None:
     assert ControllerSettings(host=host).is_loopback is loopback
+
+
+@pytest.mark.parametrize(
+    ("knobs", "patterns"),
+    [
+        ({}, [*LOOPBACK_HOSTS, "127.0.0.1"]),
+        ({"host": "10.0.0.1"}, ["*"]),
+        ({"allowed_hosts": "a,*.b"}, [*LOOPBACK_HOSTS, "127.0.0.1", "a", "*.b"]),
+        ({"host": "ctl-1", "allowed_hosts": "a"}, [*LOOPBACK_HOSTS, "ctl-1", "a"]),
+    ],
+)
+def test_by_which_hosts_it_may_be_called(knobs: dict[str, Any], patterns: list[str]) -> None:
+    assert list(ControllerSettings(**knobs).host_patterns) == patterns
 
 
 ENDPOINT = "otel_exporter_otlp_traces_endpoint"

@@ -40,7 +40,7 @@ class RawWatch:
         self.reader, self.writer = await asyncio.open_connection(sock=sock, limit=self.limit)
         target = f"/api/v1/watch?{urlencode(self.query)}"
         resume = f"Last-Event-ID: {self.cursor}\r\n" if self.cursor else ""
-        self.writer.write(f"GET {target} HTTP/1.1\r\nHost: watch\r\n{resume}\r\n".encode())
+        self.writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{resume}\r\n".encode())
         head = await self.reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 "), head
 

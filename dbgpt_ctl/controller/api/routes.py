@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations of endpoints
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
 from dbgpt_ctl.controller.api.problems import InternalError
 from dbgpt_ctl.errors import (
     BodyTooLarge,
+    ForeignOrigin,
+    HostNotAllowed,
     InvalidInstance,
     RegistryError,
     RegistryUnavailable,
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from fastapi import FastAPI
+    from starlette.types import Receive, Scope, Send
 
     from dbgpt_ctl.errors import CtlError
 
@@ -58,32 +62,58 @@ class Route:
         """Every error that this endpoint may answer with."""
         parsing = {InvalidInstance} if self.query or self.body else set()
         body = {BodyTooLarge, UnsupportedMediaType} if self.body else set()
-        return self.errors | parsing | body | {InternalError}
+        foreign = {ForeignOrigin} if self.method != "GET" else set()
+        return self.errors | parsing | body | foreign | {HostNotAllowed, InternalError}
 
 
 def add_routes(app: FastAPI, routes: Iterable[Route]) -> None:
-    """Adds the routes to any FastAPI application, under each of PREFIXES."""
+    """Adds the routes to any FastAPI application, under each of PREFIXES. Where GET works, HEAD does too."""
+    by_path: dict[str, list[Route]] = {}
+    for route in routes:
+        by_path.setdefault(route.path, []).append(route)
     for prefix in PREFIXES:
-        for route in routes:
-            app.add_api_route(
-                prefix + route.path,
-                _with_own_response(route.endpoint),
-                methods=[route.method],
-                tags=["Operation" if route.path.startswith("/v1/") else "Model Controller"],
-                response_class=Response,
-                include_in_schema=prefix == PREFIXES[0],
-            )
+        for path, of_path in by_path.items():
+            allowed: list[str] = []
+            for route in of_path:
+                endpoint = _with_own_response(route.endpoint)
+                app.add_api_route(
+                    prefix + path,
+                    endpoint,
+                    methods=[route.method],
+                    tags=["Operation" if path.startswith("/v1/") else "Model Controller"],
+                    response_class=Response,
+                    include_in_schema=prefix == PREFIXES[0],
+                )
+                allowed.append(route.method)
+                if route.method == "GET":
+                    app.add_api_route(
+                        prefix + path, endpoint, methods=["HEAD"], response_class=Response, include_in_schema=False
+                    )
+                    allowed.append("HEAD")
+            app.add_route(prefix + path, _OtherMethods(allowed), include_in_schema=False)  # type: ignore[arg-type]
+
+
+class _OtherMethods:
+    """The answer to all methods that a path does not have. Starlette's own names the methods of one route only."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._headers = {"Allow": ", ".join(sorted(allowed))}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
+        raise HTTPException(405, headers=self._headers)
 
 
 def _with_own_response(endpoint: Endpoint) -> Endpoint:
     """The endpoint, whose responses are copied: one object may answer many calls, and FastAPI and the middleware of a
-    foreign application write to a response.
+    foreign application write to a response. The answer to HEAD has the headers of GET and no body.
     """
 
     @wraps(endpoint, assigned=("__name__", "__doc__"))
     async def answering(request: Request) -> Response:
         response = copy(await endpoint(request))
         response.raw_headers = list(response.raw_headers)
+        if request.method == "HEAD":
+            response.body = b""
         return response
 
     del answering.__wrapped__  # FastAPI takes the annotations from here, where it can evaluate them

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 import dbgpt_ctl
 from dbgpt_ctl.controller.api.problems import UnknownInstance
@@ -33,7 +33,7 @@ from dbgpt_ctl.controller.api.v1_params import (
     parse_whole_number,
     reject_unknown_fields,
 )
-from dbgpt_ctl.controller.watch.subscriber import WatchResponse
+from dbgpt_ctl.controller.watch.subscriber import HEADERS, WatchResponse
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.fields import parse_key, parse_reason
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
@@ -170,7 +170,11 @@ class ApiEndpoints:
         """Changes as they happen, as server-sent events: those after the last id that was received, or from now on."""
         instance_filter = InstanceFilter.parse(request.query_params)
         cursor = Cursor.parse(request.headers.get("last-event-id") or request.query_params.get("cursor"))
-        return WatchResponse(await self._controller.feed.subscribe(instance_filter, cursor))
+        subscriber = await self._controller.feed.subscribe(instance_filter, cursor)
+        if request.method == "HEAD":  # the same errors and headers, and no stream
+            subscriber.end()
+            return StreamingResponse((), headers=HEADERS, media_type=WatchResponse.media_type)
+        return WatchResponse(subscriber)
 
     def _drained(self, found: Lookup) -> Response:
         return _answer(**self._found(found), durable=self._controller.registry.describe().durable)

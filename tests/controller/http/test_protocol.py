@@ -181,7 +181,7 @@ def test_uvicorn_calls_the_parts_in_the_order_that_the_protocol_relies_on() -> N
         loop, transport = asyncio.get_running_loop(), RecordingTransport()
         connection = Recording(config, ServerState(), {}, loop)
         connection.connection_made(cast("asyncio.Transport", transport))
-        for data in (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Le", b"ngth: 2\r\n\r\n", b"{}"):
+        for data in (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Le", b"ngth: 2\r\n\r\n", b"{}"):
             connection.data_received(data)
         for _ in range(5):
             await turn_of_the_loop()

@@ -285,7 +285,7 @@ def closed_with(connection: socket.socket) -> bytes:
     return bytes(received)
 
 
-HEAD = b"POST /api/controller/models HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /api/controller/models HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 @pytest.mark.parametrize("start_of_head", [b"GET /api/controller/models?model_name=", b"GET / HTTP/1.1\r\nX-Long: "])

@@ -1,0 +1,161 @@
+"""Refuses requests that a web page makes with the browser of a person who can reach the controller.
+
+A controller without authentication trusts whoever can connect to it, and a browser connects for any page that a person
+opens. Two attacks follow:
+
+- DNS rebinding: the name of the attacker's own site suddenly stands for 127.0.0.1, so the browser takes the controller
+  for that site and lets its pages read and change everything. The name is still in `Host`: HostNotAllowed, 421.
+- A page of another site sends a change without being able to read the answer (CSRF). The browser adds the headers
+  `Sec-Fetch-Site` and `Origin`, which no page can forge: ForeignOrigin, 403.
+
+Starlette's TrustedHostMiddleware is not used. It would not see the requests that `ControllerApp` answers before any
+middleware. It has no ranges of addresses, so it cannot express "loopback". It answers 400 without a reason, and
+redirects to `www.`, which DB-GPT's clients do not follow.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import replace
+from functools import wraps
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.controller.api.request import header_map
+from dbgpt_ctl.domain.fields import quoted
+from dbgpt_ctl.errors import ForeignOrigin, HostNotAllowed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, MutableMapping
+    from typing import Any
+
+    from fastapi import Request
+    from fastapi.responses import Response
+
+    from dbgpt_ctl.controller.api.routes import Endpoint, Route
+
+log = logging.getLogger(__name__)
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""These change nothing. Without CORS headers, which this API does not send, a foreign page cannot read the answers."""
+OWN_PAGE = frozenset({b"same-origin", b"none"})
+"""Values of `Sec-Fetch-Site` for a page of the controller itself, and for a person who typed the address."""
+MAX_KNOWN = 256
+MAX_HOST_BYTES = 263
+"""A name of 255 characters, a colon, and a port."""
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@?#\\\[\]]+)(?::[0-9]*)?")
+
+
+class AllowedHosts:
+    """The hosts by which a controller may be called. Ports are not compared: behind a proxy or a container they differ.
+
+    A pattern is `*` (any host), `*.example.com` (every name below example.com), a range of addresses such as
+    `10.0.0.0/8`, a name, or an address without brackets.
+    """
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        patterns = frozenset(patterns)
+        self.any = "*" in patterns
+        self._suffixes = tuple(pattern[1:].lower() for pattern in patterns if pattern.startswith("*."))
+        self._networks = tuple(ip_network(pattern, strict=False) for pattern in patterns if "/" in pattern)
+        self._hosts = frozenset(_canonical(pattern) for pattern in patterns if "/" not in pattern)
+
+    def __contains__(self, host: str) -> bool:
+        """Whether this host is allowed; an IPv6 address has no brackets."""
+        host = _canonical(host)
+        if self.any or host in self._hosts or host.endswith(self._suffixes):
+            return True
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
+
+
+class CrossSiteGuard:
+    """Checks each request before its endpoint: the host that it names, and for a change the page that sent it."""
+
+    def __init__(self, allowed: AllowedHosts) -> None:
+        self._allowed = allowed
+        self._known: set[bytes] = set()
+        """Values of `Host` that were allowed, at most MAX_KNOWN: most requests cost one look-up."""
+        self._logged = False
+
+    def check(self, scope: MutableMapping[str, Any]) -> None:
+        """Raises HostNotAllowed or ForeignOrigin. Nothing was read of the body.
+
+        A request without `Host` passes: a browser always sends it, and a load balancer's check over HTTP/1.0 does not.
+        """
+        raw = scope["headers"]
+        if scope["method"] in SAFE_METHODS:
+            # Clients send Host first: a list, which takes the time of a few dictionaries, needs none.
+            host = raw[0][1] if raw and raw[0][0] == b"host" else header_map(scope).get(b"host")
+            if host not in self._known:
+                self._check_host(host)
+            return
+        headers = header_map(scope)
+        if headers.get(b"host") not in self._known:
+            self._check_host(headers.get(b"host"))
+        if b"origin" in headers or b"sec-fetch-site" in headers:
+            _check_origin(headers)
+
+    def _check_host(self, header: bytes | None) -> None:
+        if header is None or self._allowed.any:
+            return
+        host = host_of(header.decode("latin-1")) if len(header) <= MAX_HOST_BYTES else None
+        if host is not None and host in self._allowed:
+            if len(self._known) < MAX_KNOWN:
+                self._known.add(header)
+            return
+        error = HostNotAllowed.refusing(quoted(header[:MAX_HOST_BYTES].decode("latin-1")), host)
+        if not self._logged:
+            self._logged = True
+            log.warning("a request was refused: %s; further ones are not logged", error)
+        raise error
+
+
+def guarded(routes: Iterable[Route], guard: CrossSiteGuard) -> tuple[Route, ...]:
+    """The same routes, whose endpoints are behind `guard`."""
+    return tuple(replace(route, endpoint=_guarded(route.endpoint, guard)) for route in routes)
+
+
+def _guarded(endpoint: Endpoint, guard: CrossSiteGuard) -> Endpoint:
+    @wraps(endpoint)
+    async def checking(request: Request) -> Response:
+        guard.check(request.scope)
+        return await endpoint(request)
+
+    return checking
+
+
+def host_of(text: str) -> str | None:
+    """The host in `HOST[:PORT]`, without the brackets of an IPv6 address; None if the text has another form."""
+    form = _HOST_AND_PORT.fullmatch(text)
+    return None if form is None else form[1].strip("[]")
+
+
+def _canonical(host: str) -> str:
+    """One spelling for each host: lower case, without the dot at the end of a name; an address in its shortest form."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host.lower().rstrip(".")
+    return str((isinstance(address, IPv6Address) and address.ipv4_mapped) or address)
+
+
+def _check_origin(headers: dict[bytes, bytes]) -> None:
+    """Raises ForeignOrigin unless the controller's own page, or no page, sent the request.
+
+    The order is that of CrossOriginProtection in Go's net/http: browsers send `Sec-Fetch-Site` to https and to
+    loopback, and it holds behind a proxy that changes `Host`; elsewhere `Origin` must name the same host and port.
+    """
+    site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
+    if site in OWN_PAGE:
+        return
+    if site is None and origin is not None and origin.partition(b"://")[2] == headers.get(b"host"):
+        return
+    raise ForeignOrigin(
+        f"a web page of {quoted((origin or b'another site').decode('latin-1'))} sent this request; only a page of this "
+        "controller itself, or a program, may change something here"
+    )

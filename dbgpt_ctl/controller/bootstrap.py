@@ -164,7 +164,7 @@ def create_tracer(settings: ControllerSettings) -> Tracer | None:
     clock = SystemClock()
     sinks: list[BatchSink] = []
     if settings.tracer_file:
-        sinks.append(FileSink(settings.tracer_file, clock=clock))
+        sinks.append(FileSink(settings.tracer_file, max_mb=settings.tracer_file_max_mb, clock=clock))
     if settings.tracer_storage_cls:
         sinks.append(ClassSink(load_sink(settings.tracer_storage_cls), settings.tracer_storage_cls))
     if settings.tracer_to_open_telemetry:
@@ -173,7 +173,13 @@ def create_tracer(settings: ControllerSettings) -> Tracer | None:
             OtlpSink(OtlpOptions(**{name: getattr(settings, f"otel_exporter_otlp_traces_{name}") for name in names}))
         )
     writers = [SpanWriter(sink, monotonic=monotonic) for sink in sinks]
-    return Tracer(writers, clock=clock, random=Random(), sample_ratio=settings.tracer_sample_ratio)  # noqa: S311 - ids
+    return Tracer(
+        writers,
+        clock=clock,
+        monotonic=monotonic,
+        random=Random(),  # noqa: S311 - ids
+        sample_ratio=settings.tracer_sample_ratio,
+    )
 
 
 def configure_log(level: str, log_file: str | None) -> logging.Handler:

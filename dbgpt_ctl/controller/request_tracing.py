@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dbgpt_ctl import traceparent
 from dbgpt_ctl.controller.api.problems import InternalError
 from dbgpt_ctl.controller.api.request import REGISTRATION
-from dbgpt_ctl.domain.fields import parse_bool, parse_key, sent_fields
+from dbgpt_ctl.domain.fields import MAX_TEXT_CHARS, parse_bool, parse_key, sent_fields
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import CtlError, UsageError
 from dbgpt_ctl.tracing import span
@@ -94,8 +94,9 @@ def _of_query(request: Request) -> dict[str, Any]:
 
 
 def _of_list(request: Request) -> dict[str, Any]:
+    """A text of any length that no model can have is cut: many spans may wait for a sink."""
     query = request.query_params
-    return {name: query[name] for name in ("model_name", "healthy_only") if name in query}
+    return {name: query[name][:MAX_TEXT_CHARS] for name in ("model_name", "healthy_only") if name in query}
 
 
 SPANS = {

@@ -161,6 +161,9 @@ class ControllerSettings(Settings):
     tracer_file: str | None = knob(
         None, Kind("PATH"), "file for traces as JSON lines, one per day, for `dbgpt trace list`; without one: none"
     )
+    tracer_file_max_mb: int = knob(
+        100, whole(1, 1_000_000), "most MB in the trace file of one day; further traces of the day are dropped"
+    )
     tracer_storage_cls: str | None = knob(
         None,
         Kind("MODULE:CLASS"),

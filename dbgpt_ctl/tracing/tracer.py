@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.traceparent import TraceContext
+from dbgpt_ctl.tracing.drops import DropCounter
 from dbgpt_ctl.tracing.span import ROOT, Span
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from random import Random
 
     from dbgpt_ctl.clock import Clock
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 CLOSE_SECS = 2.0
 """The time that all writers together have to write waiting spans when the controller ends, and again to give up."""
 SPANS_PER_REQUEST = 2
+CALLERS_PER_SECOND, CALLERS_BURST = 10.0, 100.0
+"""How many requests are recorded only because their callers ask for it: a stranger may ask for every one of them."""
 FIRST_SERVER_ERROR = 500
 """From this status on the root span has failed, too; below it only the operation has."""
 
@@ -33,15 +36,30 @@ class Failure(NamedTuple):
 class Tracer:
     """Makes two spans per recorded request, as DB-GPT does: ROOT around it, and in that the span of the operation.
 
-    A request with a `traceparent` is recorded if and only if that is sampled. Without one, a request that changes
-    instances is always recorded, and of heartbeats and lists the share `sample_ratio` (0 to 1), chosen by `random`.
+    A request that changes instances is recorded, and of heartbeats and lists the share `sample_ratio` (0 to 1), chosen
+    by `random`. A caller's `traceparent` goes before: if it is not sampled the request is not recorded, and if it is
+    the request is recorded too, at most CALLERS_PER_SECOND on average and CALLERS_BURST at once.
     """
 
     def __init__(
-        self, writers: Sequence[SpanWriter], *, clock: Clock, random: Random, sample_ratio: float = 0.0
+        self,
+        writers: Sequence[SpanWriter],
+        *,
+        clock: Clock,
+        monotonic: Callable[[], float],
+        random: Random,
+        sample_ratio: float = 0.0,
     ) -> None:
         self.writers = tuple(writers)
         self._clock = clock
+        self._monotonic = monotonic
+        self._tokens = CALLERS_BURST
+        self._tokens_at = monotonic()
+        self._not_recorded = DropCounter(
+            "tracing",
+            f"callers ask for more than {CALLERS_PER_SECOND:g} requests a second; tracer_sample_ratio records more",
+            monotonic=monotonic,
+        )
         self._random = random
         self._sample_ratio = sample_ratio
 
@@ -71,10 +89,13 @@ class Tracer:
 
         While every writer is full no request is recorded: its spans are counted as dropped and not made at all.
         """
-        if parent is not None:
-            wanted = parent.sampled
-        else:
-            wanted = always or (self._sample_ratio > 0.0 and self._random.random() < self._sample_ratio)
+        if parent is not None and not parent.sampled:
+            return False
+        wanted = always or (self._sample_ratio > 0.0 and self._random.random() < self._sample_ratio)
+        if not wanted and parent is not None:
+            wanted = self._takes_token()
+            if not wanted:
+                self._not_recorded.add(SPANS_PER_REQUEST)
         if not wanted:
             return False
         if not all(writer.is_full for writer in self.writers):
@@ -82,6 +103,21 @@ class Tracer:
         for writer in self.writers:
             writer.count_dropped(SPANS_PER_REQUEST)
         return False
+
+    @property
+    def dropped(self) -> int:
+        """The number of spans since the start that only their callers asked for, and that were not made."""
+        return self._not_recorded.total
+
+    def _takes_token(self) -> bool:
+        """Whether one more request may be recorded because its caller asks for it: a token bucket."""
+        now = self._monotonic()
+        self._tokens = min(CALLERS_BURST, self._tokens + (now - self._tokens_at) * CALLERS_PER_SECOND)
+        self._tokens_at = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
 
     def start(self, parent: TraceContext | None, operation_name: str, path: str) -> tuple[Span, Span]:
         """The root span of a request, and the span of its operation."""

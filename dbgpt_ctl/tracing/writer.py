@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
+
+from dbgpt_ctl.tracing.drops import DropCounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,18 +23,21 @@ WRITE_EVERY_SECS = 1.0
 FIRST_RETRY_SECS, LAST_RETRY_SECS = 1.0, 30.0
 MAX_ATTEMPTS = 10
 """A batch is dropped after this many failures: if the sink cannot take this one, it gets the next ones."""
-REPORT_DROPS_EVERY_SECS = 60.0
 
 
 class NotDelivered(Exception):
     """The sink cannot take a batch now and has taken nothing of it; the writer tries again later."""
 
 
+class BatchRefused(Exception):
+    """The sink does not take this batch, now or later: it is lost. The text, a clause, says why."""
+
+
 class BatchSink:
     """The destination of one `SpanWriter`. `str()` of it names the destination in the log, without secrets."""
 
     def write(self, spans: Sequence[Span]) -> None:
-        """Takes all spans. Raises NotDelivered; any other error loses the batch."""
+        """Takes all spans. Raises NotDelivered and BatchRefused; any other error loses the batch."""
         raise NotImplementedError
 
     def interrupt(self) -> None:
@@ -52,17 +57,20 @@ class SpanWriter:
 
     def __init__(self, sink: BatchSink, *, monotonic: Callable[[], float], max_spans: int | None = None) -> None:
         self._sink = sink
-        self._monotonic = monotonic
         self._max_spans = max_spans or MAX_SPANS
         self._waiting: deque[Span] = deque()
-        self.dropped = 0
-        """The number of spans lost since the start."""
-        self._reported_drops = 0
-        self._report_drops_from = -REPORT_DROPS_EVERY_SECS
-        self._drop_lock = Lock()
+        self._drops = DropCounter(f"tracing to {sink}", "it is down or too slow", monotonic=monotonic)
+        self._refused = 0
+        self._refusal = ""
+        """Why the sink refused the last batch; empty if it took that."""
         self._wake = Event()
         self._closing = Event()
         self._thread: Thread | None = None
+
+    @property
+    def dropped(self) -> int:
+        """The number of spans lost since the start."""
+        return self._drops.total + self._refused
 
     @property
     def waiting(self) -> int:
@@ -88,15 +96,8 @@ class SpanWriter:
             self._wake.set()
 
     def count_dropped(self, count: int) -> None:
-        """Counts dropped spans. Logs their number the first time at once, then at most once a minute."""
-        with self._drop_lock:
-            self.dropped += count
-            now = self._monotonic()
-            if now < self._report_drops_from:
-                return
-            self._report_drops_from = now + REPORT_DROPS_EVERY_SECS
-            dropped, self._reported_drops = self.dropped - self._reported_drops, self.dropped
-        log.warning("tracing to %s: %d spans dropped: it is down or too slow", self._sink, dropped)
+        """Counts spans that the sink is too slow for. Logs their number at most once a minute."""
+        self._drops.add(count)
 
     def close(self, timeout: float) -> None:
         """Writes the waiting spans once more, within `timeout` seconds, and ends the thread."""
@@ -137,19 +138,37 @@ class SpanWriter:
                     return failures
                 self._lose(batch)
                 return failures
+            except BatchRefused as error:
+                self._refuse(batch, str(error))
+                continue
             except Exception:  # a bug in the sink: the batch is lost, the thread goes on
                 log.exception("tracing to %s failed", self._sink)
                 self._lose(batch)
                 continue
-            self._remove(batch)
-            if failures:
-                log.info("tracing to %s works again", self._sink)
+            self._taken(batch, failures)
             failures = 0
         return failures
+
+    def _taken(self, batch: list[Span], failures: int) -> None:
+        """The sink took the batch, after that many failures in a row."""
+        self._remove(batch)
+        if self._refusal:
+            log.info("tracing to %s goes on; %d spans were dropped since the start", self._sink, self.dropped)
+            self._refusal = ""
+        if failures:
+            log.info("tracing to %s works again", self._sink)
 
     def _remove(self, batch: list[Span]) -> None:
         for _ in batch:
             self._waiting.popleft()
+
+    def _refuse(self, batch: list[Span], reason: str) -> None:
+        """Logs the first of the batches in a row that are refused for the same reason; all are counted."""
+        self._remove(batch)
+        self._refused += len(batch)
+        if reason != self._refusal:
+            log.warning("tracing to %s: spans are dropped: %s", self._sink, reason)
+            self._refusal = reason
 
     def _lose(self, batch: list[Span]) -> None:
         self._remove(batch)

@@ -41,6 +41,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "remote_addr": ("http://a:1,https://b/prefix", "http://a:1,https://b/prefix"),
     "log_level": ("DEBUG", "debug"),
     "tracer_file": ("~/traces.jsonl", str(Path("~/traces.jsonl").expanduser())),
+    "tracer_file_max_mb": ("7", 7),
     "tracer_storage_cls": ("package.module:Class", "package.module:Class"),
     "tracer_sample_ratio": ("0.25", 0.25),
     "tracer_to_open_telemetry": (" True ", True),

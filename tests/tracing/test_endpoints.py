@@ -137,7 +137,7 @@ def test_the_ratio_is_met_number_by_number() -> None:
     random = Throws()
     random.numbers = [0.0, 0.2, 0.25, 0.3, 0.999]
     writer = SpanWriter(Sink(), monotonic=lambda: 0.0)
-    tracer = Tracer([writer], clock=ManualClock(), random=random, sample_ratio=0.25)
+    tracer = Tracer([writer], clock=ManualClock(), monotonic=lambda: 0.0, random=random, sample_ratio=0.25)
     assert [tracer.records(None, always=False) for _ in range(5)] == [True, True, False, False, False]
     assert tracer.records(None, always=True)
     assert random.numbers == []
@@ -146,7 +146,9 @@ def test_the_ratio_is_met_number_by_number() -> None:
 def test_without_a_ratio_no_number_is_drawn() -> None:
     random = Throws()
     random.numbers = []
-    tracer = Tracer([SpanWriter(Sink(), monotonic=lambda: 0.0)], clock=ManualClock(), random=random)
+    tracer = Tracer(
+        [SpanWriter(Sink(), monotonic=lambda: 0.0)], clock=ManualClock(), monotonic=lambda: 0.0, random=random
+    )
     assert not tracer.records(None, always=False)
 
 
@@ -155,7 +157,7 @@ def test_times_are_the_clocks() -> None:
     spans: list[Span] = []
     sink.write = spans.extend  # type: ignore[method-assign, assignment]
     writer = SpanWriter(sink, monotonic=lambda: 0.0)
-    tracer = Tracer([writer], clock=clock, random=Random(1))
+    tracer = Tracer([writer], clock=clock, monotonic=lambda: 0.0, random=Random(1))
     root, operation = tracer.start(None, "x", "/p")
     clock.advance(1.5)
     tracer.end(root, operation, {})

@@ -3,29 +3,63 @@
 from __future__ import annotations
 
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dbgpt_ctl.traceparent import TraceContext
 from dbgpt_ctl.tracing import Tracer
 from dbgpt_ctl.tracing.span import HEARTBEAT, ROOT
-from dbgpt_ctl.tracing.tracer import SPANS_PER_REQUEST, Failure
+from dbgpt_ctl.tracing.tracer import CALLERS_BURST, CALLERS_PER_SECOND, SPANS_PER_REQUEST, Failure
 from dbgpt_ctl.tracing.writer import SpanWriter
 from tests.support.clock import START, ManualClock
 from tests.tracing.spans import Sink, span
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CALLER = TraceContext("1" * 32, "2" * 16, sampled=True)
 
 
-def tracer(*, ratio: float = 0.0, max_spans: int = 10, clock: ManualClock | None = None) -> Tracer:
+def tracer(
+    *,
+    ratio: float = 0.0,
+    max_spans: int = 10,
+    clock: ManualClock | None = None,
+    monotonic: Callable[[], float] = lambda: 0.0,
+) -> Tracer:
     writer = SpanWriter(Sink(), monotonic=lambda: 0.0, max_spans=max_spans)  # not open: what is put stays
-    return Tracer([writer], clock=clock or ManualClock(), random=Random(7), sample_ratio=ratio)
+    clock = clock or ManualClock()
+    return Tracer([writer], clock=clock, monotonic=monotonic, random=Random(7), sample_ratio=ratio)
 
 
 @pytest.mark.parametrize("always", [True, False])
 @pytest.mark.parametrize("sampled", [True, False])
 def test_a_caller_with_a_traceparent_decides(*, always: bool, sampled: bool) -> None:
     assert tracer(ratio=0.5).records(CALLER._replace(sampled=sampled), always=always) is sampled
+
+
+def test_what_only_callers_ask_for_is_bounded_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    now = 100.0
+    recording = tracer(monotonic=lambda: now)
+    assert sum(recording.records(CALLER, always=False) for _ in range(1000)) == CALLERS_BURST
+    assert recording.dropped == SPANS_PER_REQUEST * (1000 - CALLERS_BURST)
+    now += 2.0
+    assert sum(recording.records(CALLER, always=False) for _ in range(1000)) == 2 * CALLERS_PER_SECOND
+    now += 3600.0
+    assert sum(recording.records(CALLER, always=False) for _ in range(1000)) == CALLERS_BURST
+    assert [record.getMessage() for record in caplog.records] == [
+        "tracing: 2 spans dropped: callers ask for more than 10 requests a second; tracer_sample_ratio records more",
+        "tracing: 3760 spans dropped: callers ask for more than 10 requests a second; tracer_sample_ratio records more",
+    ]
+
+
+def test_what_is_recorded_anyway_takes_nothing_from_the_callers() -> None:
+    recording = tracer(ratio=0.5)
+    assert all(recording.records(CALLER, always=True) for _ in range(1000))
+    asked = sum(recording.records(CALLER, always=False) for _ in range(1000))
+    assert 400 + CALLERS_BURST < asked < 600 + CALLERS_BURST
+    assert tracer(ratio=1.0).records(CALLER, always=False)
 
 
 def test_without_a_traceparent_changes_are_recorded_and_a_share_of_the_rest() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.tracing import writer as writer_module
-from dbgpt_ctl.tracing.writer import MAX_ATTEMPTS, MAX_BATCH, NotDelivered, SpanWriter
+from dbgpt_ctl.tracing.writer import MAX_ATTEMPTS, MAX_BATCH, BatchRefused, NotDelivered, SpanWriter
 from tests.tracing.spans import Sink, span
 
 if TYPE_CHECKING:
@@ -104,6 +104,25 @@ def test_a_sink_that_hangs_costs_a_bounded_buffer(caplog: pytest.LogCaptureFixtu
         assert line == "tracing to a sink: 990 spans dropped: it is down or too slow"
         sink.let_go.set()
         assert sink.wait_for_spans(10) == list(range(10))
+
+
+def test_refused_batches_are_lost_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    sink = Sink()
+    sink.failure = BatchRefused("it is full")
+    with writing(sink) as writer:
+        for number in range(5):
+            writer.put(span(number))
+            sink.wait_for_attempts(number + 1)
+            while writer.dropped <= number:
+                pass
+        sink.failure = None
+        writer.put(span(7))
+        assert sink.wait_for_spans(1) == [7]
+    assert [record.getMessage() for record in caplog.records] == [
+        "tracing to a sink: spans are dropped: it is full",
+        "tracing to a sink goes on; 5 spans were dropped since the start",
+    ]
 
 
 def test_a_sink_that_hangs_at_the_end_does_not_keep_the_process() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.tracing.writer import BatchSink, NotDelivered
+from dbgpt_ctl.tracing.writer import BatchRefused, BatchSink, NotDelivered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,19 +18,28 @@ if TYPE_CHECKING:
     from dbgpt_ctl.tracing.span import Span
 
 DEFAULT_SUFFIX = ".log"
+MB = 1_000_000
 
 
 class FileSink(BatchSink):
     """Appends to `path`. Before the first span of a new day (in UTC) it renames the file: `traces.jsonl` of 2 January
     becomes `traces_2026-01-02.jsonl`. It never deletes a file.
 
+    A file holds at most `max_mb` MB (of a million bytes). Then all batches are refused until the next day, or until
+    something else made the file smaller or moved it.
+
     The file is opened for each batch, so it may be moved at any time, and several processes may share it. Missing
     folders are created. Raises UsageError when the path cannot be written.
     """
 
-    def __init__(self, path: str, *, clock: Clock) -> None:
+    def __init__(self, path: str, *, max_mb: int, clock: Clock) -> None:
         self._path = Path(path)
+        self._max_mb = max_mb
         self._clock = clock
+        self._full_at: int | None = None
+        """The size of the file when it had no room for a batch; None while it has room."""
+        if self._path.exists() and not self._path.is_file():  # it is renamed each day, and a pipe blocks the start
+            raise UsageError(f"tracer_file {path} cannot be written: it is not a regular file")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab") as file:
@@ -48,13 +58,28 @@ class FileSink(BatchSink):
             self._rename_on_new_day(self._clock.now().date())
             with self._path.open("ab", buffering=0) as file:
                 before = file.tell()
+                data = b"".join([span.line() for span in spans])
+                self._require_room(before, len(data))
                 try:
-                    _write_all(file.fileno(), b"".join([span.line() for span in spans]))
+                    _write_all(file.fileno(), data)
                 except OSError:
-                    file.truncate(before)
+                    with suppress(OSError):  # the reason of the first error is the one to report
+                        file.truncate(before)
                     raise
         except OSError as error:
             raise NotDelivered(error.strerror or str(error)) from error
+
+    def _require_room(self, size: int, more: int) -> None:
+        """Raises BatchRefused. A file that was full stays so for smaller batches too: a trace has no holes then."""
+        if self._full_at is not None and size < self._full_at:
+            self._full_at = None
+        if self._full_at is None and size + more > self._max_mb * MB:
+            self._full_at = size
+        if self._full_at is not None:
+            raise BatchRefused(
+                f"the file of {self._day.isoformat()} has reached the {self._max_mb} MB of tracer_file_max_mb; the "
+                "next day (UTC) has a new file"
+            )
 
     def _rename_on_new_day(self, today: date) -> None:
         """If the dated file exists, another process that writes to `path` has renamed it."""
@@ -64,6 +89,7 @@ class FileSink(BatchSink):
         if self._path.exists() and not dated.exists():
             self._path.rename(dated)
         self._day = today
+        self._full_at = None
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -59,13 +59,13 @@ class ControllerApp(FastAPI):
         try:
             self.guard.check(scope)
             endpoint = self.endpoints.get((scope["method"], scope["path"]))
-            if endpoint is None:
-                await super().__call__(scope, receive, send)
-                return
-            response = await endpoint(request)
+            response = None if endpoint is None else await endpoint(request)
         except Exception as error:  # noqa: BLE001 - every error becomes a problem, as in the application
             response = await problems.answer(request, error)
-        await response(scope, receive, send)
+        if response is None:
+            await super().__call__(scope, receive, send)  # it answers its errors itself, and raises them again
+        else:
+            await response(scope, receive, send)
 
 
 def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tracer | None = None) -> FastAPI:

@@ -71,8 +71,16 @@ async def application(scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": scope["type"], "body": b"from the application"})
 
 
-def dispatched(method: str, path: str, *, kind: str = "http", query: bytes = b"") -> list[Any]:
-    sent: list[Any] = []
+def dispatched(
+    method: str,
+    path: str,
+    *,
+    kind: str = "http",
+    query: bytes = b"",
+    application: Any = application,
+    sent: list[Any] | None = None,
+) -> list[Any]:
+    sent = [] if sent is None else sent
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -103,6 +111,17 @@ def test_an_exact_method_and_path_is_the_endpoints() -> None:
 )
 def test_everything_else_is_the_applications(method: str, path: str, kind: str) -> None:
     assert dispatched(method, path, kind=kind) == [{"type": kind, "body": b"from the application"}]
+
+
+def test_an_error_of_the_application_is_answered_once() -> None:
+    async def failing(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 500})
+        raise ZeroDivisionError  # as Starlette's ServerErrorMiddleware does after its answer
+
+    sent: list[Any] = []
+    with pytest.raises(ZeroDivisionError):
+        dispatched("GET", "/api/v1/status", application=failing, sent=sent)
+    assert len(sent) == 1
 
 
 def test_an_error_becomes_the_same_problem_as_in_the_application() -> None:

@@ -95,8 +95,9 @@ class CrossSiteGuard:
                 self._check_host(host)
             return
         headers = header_map(scope)
-        if headers.get(b"host") not in self._known:
-            self._check_host(headers.get(b"host"))
+        host = headers.get(b"host")
+        if host not in self._known:
+            self._check_host(host)
         if b"origin" in headers or b"sec-fetch-site" in headers:
             _check_origin(headers)
 

@@ -22,6 +22,9 @@ from dbgpt_ctl.settings.contexts import (
 DEFAULT = "http://127.0.0.1:8000"
 FLAG, CONTEXT, CURRENT, VARIABLE = (f"http://{name}:1" for name in ("flag", "context", "current", "variable"))
 
+OWN, FIRST = ("me", "s3cr3t-of-the-context"), ("ctl", "secret")
+"""User and token in the file of a context, and in CTL_TOKEN."""
+
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
@@ -32,6 +35,16 @@ def environ(tmp_path: Path) -> dict[str, str]:
         contexts = contexts.with_context(Context(name, address))
     write_contexts(contexts)
     return environ
+
+
+def with_token_of_context(environ: dict[str, str], tmp_path: Path) -> str:
+    """The path of the token file that the context `named` has now."""
+    token_file = tmp_path / "token"
+    token_file.write_text(":".join(OWN))
+    token_file.chmod(0o600)
+    path = config_path(environ)
+    write_contexts(read_contexts(path).with_context(Context("named", CONTEXT, token_file=str(token_file))))
+    return str(token_file)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +85,11 @@ def test_a_context_may_be_named_by_a_variable_with_a_remark_on_an_unused_address
 
 
 def test_a_token_file_counts_for_the_addresses_of_its_context_only(environ: dict[str, str], tmp_path: Path) -> None:
-    token_file = tmp_path / "token"
-    token_file.write_text("me:secret\n")
-    token_file.chmod(0o600)
-    path = config_path(environ)
-    write_contexts(read_contexts(path).with_context(Context("named", CONTEXT, token_file=str(token_file))))
+    token_file = with_token_of_context(environ, tmp_path)
     settings = load_connection({}, environ, "", "named")
-    assert [address.credentials for address in settings.addresses] == [("me", "secret")]
+    assert [address.credentials for address in settings.addresses] == [OWN]
     assert settings.token_origin == f"{token_file} (context named)"
-    assert "secret" not in repr(settings)
+    assert OWN[1] not in repr(settings)
     other = load_connection({"address": FLAG}, environ, "", "named")
     assert [address.credentials for address in other.addresses] == [None]
 
@@ -92,17 +101,6 @@ def test_the_token_of_the_environment_goes_into_every_address_without_one(enviro
     assert settings.token_origin == "environment CTL_TOKEN"
 
 
-def with_token_of_context(environ: dict[str, str], tmp_path: Path) -> str:
-    """The path of the token file that the context `named` has now."""
-    token_file = tmp_path / "token"
-    token_file.write_text("me:own\n")
-    token_file.chmod(0o600)
-    path = config_path(environ)
-    write_contexts(read_contexts(path).with_context(Context("named", CONTEXT, token_file=str(token_file))))
-    return str(token_file)
-
-
-OWN, FIRST = ("me", "own"), ("ctl", "secret")
 NOT_SENT = "CTL_TOKEN is not sent to {}: it belongs to {ours}, which is set too; to send it, unset {ours}"
 
 

@@ -89,7 +89,7 @@ class CrossSiteGuard:
         """
         raw = scope["headers"]
         if scope["method"] in SAFE_METHODS:
-            # Clients send Host first: a list, which takes the time of a few dictionaries, needs none.
+            # Clients send Host first, and a list is called on every LLM request: it does not need all headers by name.
             host = raw[0][1] if raw and raw[0][0] == b"host" else header_map(scope).get(b"host")
             if host not in self._known:
                 self._check_host(host)

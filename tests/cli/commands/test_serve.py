@@ -87,6 +87,7 @@ SHOWN = """\
 SETTING                                VALUE             FROM
 host                                   127.0.0.1         default
 port                                   9001              flag --port
+allowed_hosts                          -                 default
 registry_type                          database          flag --registry-type
 registry_db_type                       mysql             default
 registry_db_name                       models            CONTROLLER_REGISTRY_DB_NAME in .env
@@ -108,6 +109,7 @@ remote_addr                            -                 default
 log_level                              info              default
 log_file                               /var/log/ctl.log  CONTROLLER_LOG_FILE in .env
 tracer_file                            -                 default
+tracer_file_max_mb                     100               default
 tracer_storage_cls                     -                 default
 tracer_sample_ratio                    0                 default
 tracer_to_open_telemetry               false             default

@@ -130,8 +130,8 @@ def test_the_picture_of_a_terminal_shows_what_ctl_prints() -> None:
 
 
 def _without_times(shown: str) -> str:
-    """Without ages and latencies, and without the widths of columns, which follow from these."""
-    text = re.sub(r"\b\d+(\.\d+)?m?s\b", "TIME", shown.replace("\xa0", " "))
+    """Without ages, latencies and numbers of connections, and without the widths of columns."""
+    text = re.sub(r"\b\d+(\.\d+)?m?s\b|\d+ of at most \d+", "TIME", shown.replace("\xa0", " "))
     return re.sub(r"[\s─]+", "", text)
 
 

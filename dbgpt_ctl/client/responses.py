@@ -349,6 +349,23 @@ class ModelCounts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionCounts:
+    """The connections of a controller, and what their limit did since its start."""
+
+    open: int
+    limit: int
+    closed: int
+    """To make room for new ones."""
+    refused: int
+    """New ones, because no other one could close."""
+
+    @classmethod
+    def read(cls, counts: Mapping[str, Any]) -> ConnectionCounts:
+        """From the `connections` of /api/v1/status."""
+        return cls(*(int(counts.get(name) or 0) for name in ("open", "limit", "closed", "refused")))
+
+
+@dataclass(frozen=True, slots=True)
 class ControllerStatus:
     """An answer to `status`. Times are aware."""
 
@@ -379,6 +396,10 @@ class ControllerStatus:
     """The id of the newest event; None while the registry does not know it."""
     controllers: tuple[ControllerRecord, ...] = ()
     """The living controllers that share the registry, with this one; empty where none can share it."""
+    connections: ConnectionCounts | None = None
+    """None where it has no server of its own, or is of a release that does not count them."""
+    readers_dropped: int = 0
+    """How many connections it closed because the peer did not take a list or a watch."""
 
     @property
     def is_remote(self) -> bool:
@@ -413,6 +434,8 @@ class ControllerStatus:
             watchers=int(fields.get("watchers") or 0),
             last_event_id=fields.get("last_event_id"),
             controllers=tuple(map(read_controller, fields.get("controllers") or ())),
+            connections=ConnectionCounts.read(fields["connections"]) if fields.get("connections") else None,
+            readers_dropped=int(fields.get("readers_dropped") or 0),
         )
 
 

@@ -232,7 +232,7 @@ def _serve(
     with contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
         app = create_app(settings, registry or create_registry(settings), create_tracer(settings))
         app.state.controller.log_file = log_file
-        serve(app, sock, grace_secs(settings))
+        serve(app, sock, settings, grace_secs(settings))
 
 
 def initialize_controller(

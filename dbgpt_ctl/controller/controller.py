@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.controller.http.connections import ConnectionFigures
     from dbgpt_ctl.controller.log_file import LogFile
     from dbgpt_ctl.registry.contract import ModelRegistry
 
@@ -57,7 +58,20 @@ class Controller:
         self.now = (clock or SystemClock()).now
         self.started_at: datetime = self.now()
         self.log_file: LogFile | None = None
+        self.connections: ConnectionFigures | None = None
+        """Those of its server; None inside a foreign application."""
         self.on_unusable: Callable[[RegistryUnusable], None] = lambda error: log.critical("%s", error)
+
+    def serve_with(self, connections: ConnectionFigures | None) -> None:
+        """Tells it of the server's connections, if it has a server of its own. Watches may take half of them."""
+        self.connections = connections
+        if connections is not None:
+            self.feed.max_watchers = min(self.feed.max_watchers, connections.limit // 2)
+
+    @property
+    def readers_dropped(self) -> int:
+        """How many connections were closed because the peer did not take a list or a watch."""
+        return self.feed.dropped + (self.connections.readers_dropped if self.connections else 0)
 
     @property
     def leaving(self) -> bool:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 SERVICE_INTERVAL_SECS = 20
 """DB-GPT's fixed heartbeat interval of WorkerManager@service: a timeout must be longer than this."""
+MIN_CONNECTIONS = 16
 OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_"
 """The prefix of OpenTelemetry's variables for all signals; the variables for traces alone go before them."""
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.0/8", "::1")
@@ -155,6 +156,12 @@ class ControllerSettings(Settings):
         "with a database registry, else 0",
     )
     max_instances: int = knob(200_000, whole(1, 1_000_000_000), "most instances to keep; further new ones are refused")
+    max_connections: int | None = knob(
+        None,
+        whole(MIN_CONNECTIONS, 1_000_000),
+        "most connections at one time; when there are more, idle ones close first; if not set: as many as the limit of "
+        "open files allows",
+    )
     remote_addr: str | None = knob(None, URLS, "URL of another controller to forward to, in place of a registry")
     log_level: str = knob("info", word("debug", "info", "warning", "error", "critical"), "lowest severity to log")
     log_file: str | None = knob(None, Kind("PATH"), "file to log to, rotated; without one: standard error")

@@ -13,7 +13,7 @@ from tests.support.dbgpt_process import Process, free_port
 from tests.support.process import CTL, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 START_SECS = 30.0
@@ -50,9 +50,11 @@ class Served:
 
 
 class Serve(Protocol):
-    """Starts `ctl serve` on a free port of loopback with further arguments; returns when it is healthy."""
+    """Starts `ctl serve` on a free port of loopback with further arguments; returns when it is healthy. `program`
+    stands before the command, such as a shell that sets a limit.
+    """
 
-    def __call__(self, *args: str, env: Mapping[str, str] | None = None) -> Served: ...
+    def __call__(self, *args: str, env: Mapping[str, str] | None = None, program: Sequence[str] = ()) -> Served: ...
 
 
 @pytest.fixture
@@ -60,9 +62,9 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Each controller that the test starts ends with it."""
     with ExitStack() as stack:
 
-        def start(*args: str, env: Mapping[str, str] | None = None) -> Served:
+        def start(*args: str, env: Mapping[str, str] | None = None, program: Sequence[str] = ()) -> Served:
             port = free_port()
-            argv = [*CTL, "serve", "--port", str(port), *args]
+            argv = [*program, *CTL, "serve", "--port", str(port), *args]
             process = Process(f"ctl-{port}", argv, environment(env or {}), tmp_path)
             stack.callback(process.kill)
             served = Served(process, port)

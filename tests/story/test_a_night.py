@@ -74,6 +74,7 @@ _MASKS = (
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)?"), "TIME"),
     (re.compile(r"\b\d\d:\d\d:\d\d(?= UTC)"), "TIME"),
     (re.compile(r"\b\d+(?:\.\d+)?ms\b"), "LATENCY"),
+    (re.compile(r"\b\d+ of at most \d+\b"), "N of at most N"),
     (re.compile(r"\b\d+[smhd](?= ago| more)"), "AGE"),
     (re.compile(r"(?<=in )(?:2h|119m)\b"), "2h"),
     (re.compile(r"\b\d+ missed"), "N missed"),

@@ -200,7 +200,8 @@ def _screen(controllers: Sequence[ControllerFacts], first: ControllerStatus, fin
     """The lines for people: all of them in a pipe; a terminal gets as many as fit, at least some of each kind."""
     colour, size = wants_colour(), shutil.get_terminal_size()
     rows = [_controller_row(controller) for controller in controllers]
-    head = [*plain(_CONTROLLERS, rows, headers=True, colour=colour), "", _registry_line(first), ""]
+    head = [*plain(_CONTROLLERS, rows, headers=True, colour=colour), "", _registry_line(first)]
+    head += [*filter(None, (_connections_line(each) for each in controllers)), ""]
     lines = size.lines - _PROMPT_LINES if is_terminal() else None
     warnings = [line for finding in findings for line in _finding_lines(finding, colour=colour)]
     shown = _cut(warnings, None if lines is None else max(_MIN_ROWS, lines // 4))
@@ -242,6 +243,21 @@ def _registry_line(first: ControllerStatus) -> str:
     timeout = first.heartbeat_timeout_secs
     shown = "" if timeout is None else f"; heartbeat timeout {timeout:g}s"
     return f"registry: {escaped(first.kind)}{place}, {kept}{shown}"
+
+
+def _connections_line(controller: ControllerFacts) -> str:
+    """How many connections a controller has, and what their bounds did; empty where it does not report them."""
+    status = controller.status
+    if status is None or status.connections is None:
+        return ""
+    counts = status.connections
+    deeds = {
+        "closed to make room": counts.closed,
+        "refused": counts.refused,
+        "dropped because the peer did not read": status.readers_dropped,
+    }
+    shown = "".join(f"; {number} {deed}" for deed, number in deeds.items() if number)
+    return f"connections at {escaped(controller.url)}: {counts.open} of at most {counts.limit}{shown}"
 
 
 def _model_lines(first: ControllerStatus, limit: int | None, *, colour: bool) -> list[str]:

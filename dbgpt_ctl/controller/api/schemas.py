@@ -365,6 +365,15 @@ class ModelCounts(BaseModel):
     unhealthy_drained: int = doc("How many are unhealthy and drained.", 0)
 
 
+class Connections(BaseModel):
+    """The connections of the controller, and what their limit did since its start."""
+
+    open: int = doc("How many there are.", 12)
+    limit: int = doc("How many there may be (`max_connections`).", 19872)
+    closed: int = doc("How many idle, incomplete or stalled ones closed to make room for a new one.", 0)
+    refused: int = doc("How many new ones were refused, because no other one could close.", 0)
+
+
 class Status(Listed):
     """How the controller and its registry are, also while the registry is away."""
 
@@ -374,6 +383,10 @@ class Status(Listed):
     controllers: list[SharingController] = doc(
         "The living controllers that share the registry, with this one; empty where none can, or where another "
         "controller keeps the registry."
+    )
+    connections: Connections | None = doc("Null where the controller runs inside another application.")
+    readers_dropped: int = doc(
+        "How many connections were closed since the start because the peer did not take a list or a watch.", 0
     )
     models: list[ModelCounts] | None = doc("In order of model_name; null while the registry cannot be read.")
     watchers: int = doc("How many watches this controller serves.", 0)

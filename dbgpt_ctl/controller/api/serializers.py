@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from dbgpt_ctl.controller.http.connections import ConnectionFigures
     from dbgpt_ctl.domain.controllers import ControllerRecord
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import DrainFacts, ListedInstance
@@ -79,6 +80,16 @@ def controller_object(record: ControllerRecord) -> dict[str, Any]:
         "heartbeat_interval_secs": record.heartbeat_interval.total_seconds(),
         "started_at": iso(record.started_at),
         "seen_at": iso(record.seen_at),
+    }
+
+
+def connections_object(figures: ConnectionFigures) -> dict[str, int]:
+    """The `connections` of /api/v1/status."""
+    return {
+        "open": len(figures.connections),
+        "limit": figures.limit,
+        "closed": figures.closed,
+        "refused": figures.refused,
     }
 
 

@@ -19,7 +19,7 @@ import dbgpt_ctl
 from dbgpt_ctl.controller.api.problems import UnknownInstance
 from dbgpt_ctl.controller.api.request import caller, json_object
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
-from dbgpt_ctl.controller.api.serializers import controller_object, event_object, iso, known_object
+from dbgpt_ctl.controller.api.serializers import connections_object, controller_object, event_object, iso, known_object
 from dbgpt_ctl.controller.api.v1_params import (
     DEFAULT_LIMIT,
     MAX_EVENT_ID,
@@ -161,6 +161,8 @@ class ApiEndpoints:
             registry=asdict(controller.registry.describe()) | asdict(controller.registry_health()),
             settings=controller.settings,
             controllers=list(map(controller_object, controller.registry.controllers())),
+            connections=None if controller.connections is None else connections_object(controller.connections),
+            readers_dropped=controller.readers_dropped,
             models=None if listing is None else _counts(listing),
             watchers=controller.feed.watchers,
             last_event_id=last_event_id,

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
+from dbgpt_ctl.controller.http.connections import Admission, ConnectionFigures
 from dbgpt_ctl.domain.fields import canonical_host
 
 if TYPE_CHECKING:
@@ -25,6 +28,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
+MAX_MESSAGE_BYTES = 192 * 1024
+"""Of a head, a body of the largest size, and the framing of its chunks."""
+MAX_PIPELINED = 100
+"""Requests that one connection may send ahead of the answers. DB-GPT's clients and httpx send none ahead."""
+TOO_MANY_CONNECTIONS = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 62\r\n"
+    b"connection: close\r\n\r\nThis controller has as many connections as it may; try another"
+)
 MAX_REQUEST_SECS = 10.0
 MAX_STALL_SECS = 30.0
 TICKS_PER_SECOND = 10
@@ -81,21 +92,59 @@ class OnePacketTransport:
         self._send()
         self._transport.close()
 
+    def write_eof(self) -> None:
+        """Sends what was written, then closes this direction only."""
+        self._send()
+        self._transport.write_eof()
+
     def _send(self) -> None:
         if self._pending and not self._transport.is_closing():  # the client may have closed the connection
             self._transport.write(b"".join(self._pending))
         self._pending.clear()
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection. Refuses a head (method, URL and headers) that is larger than MAX_HEAD_BYTES plus one read.
+class RequestRefused(Exception):
+    """Raised in a callback of the parser, so that uvicorn answers 400 and closes."""
 
-    Uvicorn collects a head without a bound: one connection could take all memory, and, because the parts of a URL are
-    joined anew at each read, block the event loop for any length of time. This class is for safety, not for speed.
+
+class NoTrailers(list[tuple[bytes, bytes]]):
+    """Stands in for a request's headers once they are complete: uvicorn would append trailers to them without a bound,
+    and no client of a controller sends any.
     """
 
-    _head_bytes: int | None = None
-    """Bytes received of a head that is not complete; None outside of a head."""
+    def append(self, _header: tuple[bytes, bytes]) -> None:
+        raise RequestRefused("trailers")
+
+
+NO_TRAILERS = NoTrailers()
+
+
+class BoundedState(ServerState):
+    """What the connections of a server share, with their limit."""
+
+    def __init__(self, limit: int = sys.maxsize) -> None:
+        super().__init__()
+        self.figures = ConnectionFigures(self.connections, limit)
+        self.admission = Admission(self.figures)
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """One connection. It bounds the bytes and the time of a request, and how long a peer may leave its answer.
+
+    A head (method, URL and headers) has at most MAX_HEAD_BYTES, a whole message MAX_MESSAGE_BYTES, each plus one read,
+    because the parser does not say where in a read a message begins. Trailers are refused.
+
+    Uvicorn collects heads and trailers without a bound: one connection could take all memory, and, because the parts of
+    a header are joined anew at each read, block the event loop for any length of time. This class is for safety, not
+    for speed.
+    """
+
+    server_state: BoundedState
+    _in_head = False
+    _message_bytes: int | None = None
+    """Bytes of a message that is not complete, without the read in which it began; None between two messages."""
+    _discards = False
+    """The rest of the message is not read any more: it was answered, and is too large."""
     _request_since: float | None = None
     """The loop's time since when the first request, or the rest of a request, is awaited; None while none is."""
     _unsent: tuple[int, float] = (0, 0.0)
@@ -104,27 +153,79 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast("asyncio.Transport", OnePacketTransport(transport, self.loop)))
         self._request_since = self.loop.time()
+        if len(self.connections) > self.server_state.figures.limit:
+            others = (each for each in self.connections if isinstance(each, BoundedHttpProtocol) and each is not self)
+            self.server_state.admission.make_room(self, others, self._request_since)
 
     def data_received(self, data: bytes) -> None:
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.send_400_response("The head of the request is too large.")
-                return
+        if self._message_bytes is None:
+            super().data_received(data)
+            return
+        if self._discards:
+            return
+        self._message_bytes += len(data)
         super().data_received(data)
+        if self._message_bytes and self._message_bytes > (MAX_HEAD_BYTES if self._in_head else MAX_MESSAGE_BYTES):
+            self._refuse_message()
 
     def on_message_begin(self) -> None:
-        self._head_bytes = 0
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise RequestRefused("too many requests before their answers")
+        self._in_head = True
+        self._message_bytes = 0
         self._request_since = self.loop.time()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._head_bytes = None
+        self._in_head = False
         super().on_headers_complete()
+        self.headers = NO_TRAILERS
 
     def on_message_complete(self) -> None:
-        self._request_since = None
+        self._request_since = self._message_bytes = None
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """An answer that has begun cannot be followed by another one: then the connection is closed without it."""
+        if not self._in_head and self._message_bytes is not None and self.cycle.response_started:
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+
+    def dispensable(self) -> tuple[int, float] | None:
+        """Whether the connection may close to make room: its rank and the loop's time since when it has it, the least
+        first. None while a request is being answered.
+        """
+        if self.timeout_keep_alive_task is not None:
+            return 0, self.timeout_keep_alive_task.when()
+        if self._request_since is not None:
+            return 1, self._request_since
+        return (2, self._unsent[1]) if self.flow.write_paused else None
+
+    def make_way(self) -> None:
+        """Closes a connection that is dispensable."""
+        self.connections.discard(self)  # now: uvicorn does it in a later turn of the event loop
+        if self.flow.write_paused:
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def refuse(self) -> None:
+        """Closes a new connection because there are too many."""
+        self.connections.discard(self)
+        self.transport.write(TOO_MANY_CONNECTIONS)
+        self.transport.close()
+
+    def _refuse_message(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self.send_400_response("The head of the request is too large.")
+        elif not self.cycle.response_complete:
+            self.send_400_response("The request is too large.")
+        else:  # with 413, most likely; to close at once could lose that answer, because its client still sends
+            self._discards = True
+            self.transport.write_eof()
 
     def close_if_stalled(self) -> None:
         """Closes the connection when a request on it is not complete after MAX_REQUEST_SECS, or when its peer has taken
@@ -134,6 +235,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not unsent or unsent != self._unsent[0]:
             self._unsent = (unsent, now)
         elif now - self._unsent[1] > MAX_STALL_SECS:
+            self.server_state.figures.readers_dropped += 1
             self.transport.abort()
             return
         if self._request_since is not None and now - self._request_since > MAX_REQUEST_SECS:
@@ -148,7 +250,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 class BoundedServer(uvicorn.Server):
-    """Uvicorn's server for connections of `BoundedHttpProtocol`. It leaves signals to the caller."""
+    """Uvicorn's server for at most `limit` connections of `BoundedHttpProtocol`. It leaves signals to the caller."""
+
+    def __init__(self, config: uvicorn.Config, limit: int = sys.maxsize) -> None:
+        super().__init__(config)
+        self.server_state: BoundedState = BoundedState(limit)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -6,11 +6,14 @@ import asyncio
 import logging
 import resource
 import signal
+import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from dbgpt_ctl.errors import CtlError
+from dbgpt_ctl.settings.schema import MIN_CONNECTIONS
 
 if TYPE_CHECKING:
     import socket
@@ -19,37 +22,45 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.settings.schema import ControllerSettings
 
 log = logging.getLogger(__name__)
 
 MAX_DESCRIPTORS = 65_536
+OWN_DESCRIPTORS = 128
+"""What a controller opens besides connections of clients and of the database: listening sockets, log, snapshot, traces,
+libraries that are imported late.
+"""
 DRAIN_SECS = 10
 """How long requests in progress may take at the end."""
 
 
-def serve(app: FastAPI, sock: socket.socket, grace_secs: float) -> None:
+def serve(app: FastAPI, sock: socket.socket, settings: ControllerSettings, grace_secs: float) -> None:
     """Serves an application of `create_app` on a listening socket.
 
     SIGTERM, or the SIGHUP of a terminal that closes, turns health to 503. `grace_secs` later the server ends:
     connections drain, the registry is closed, and this function returns. A second SIGTERM, or SIGINT, ends the server
     at once; SIGINT raises KeyboardInterrupt. Raises RegistryUnusable when the registry does.
     """
-    _raise_descriptor_limit()
-    server = create_server(app)
+    limit = connection_limit(settings, _raise_descriptor_limit(settings.max_connections or 0))
+    server = create_server(app, max_connections=limit)
+    app.state.controller.serve_with(getattr(server.server_state, "figures", None))
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(_serve(server, sock, app.state.controller, grace_secs))
 
 
-def create_server(app: Callable[..., Any], *, drain_secs: int = DRAIN_SECS) -> uvicorn.Server:
+def create_server(
+    app: Callable[..., Any], *, drain_secs: int = DRAIN_SECS, max_connections: int = sys.maxsize
+) -> uvicorn.Server:
     """Uvicorn for an ASGI application, with the bounds of `protocol` unless this version of uvicorn lacks a part."""
     http: Any = "auto"
-    server_class = uvicorn.Server
+    server_class: Callable[[uvicorn.Config], uvicorn.Server] = uvicorn.Server
     try:
         from dbgpt_ctl.controller.http.protocol import BoundedHttpProtocol, BoundedServer
     except ImportError as error:
-        log.warning("the server has no bounds on the head and time of a request, and no grace at SIGTERM: %s", error)
+        log.warning("the server has no bounds on requests and connections, and no grace at SIGTERM: %s", error)
     else:
-        http, server_class = BoundedHttpProtocol, BoundedServer
+        http, server_class = BoundedHttpProtocol, partial(BoundedServer, limit=max_connections)
     config = uvicorn.Config(
         app,
         http=http,
@@ -64,12 +75,35 @@ def create_server(app: Callable[..., Any], *, drain_secs: int = DRAIN_SECS) -> u
     return server_class(config)
 
 
-def _raise_descriptor_limit() -> None:
-    """Each connection takes one, and DB-GPT's clients open one per call: the usual soft limit of 1024 is too low."""
+def connection_limit(settings: ControllerSettings, descriptors: int) -> int:
+    """How many connections there may be at one time, so that files and the database still get descriptors."""
+    own = OWN_DESCRIPTORS
+    if settings.registry_type == "database":
+        own += settings.registry_db_pool_size + settings.registry_db_max_overflow
+    possible = max(MIN_CONNECTIONS, descriptors - own)
+    wanted = settings.max_connections
+    if wanted is not None and wanted > possible:
+        log.warning(
+            "max_connections %d: there can be %d, because the limit of open files is %d; raise it (ulimit -n)",
+            wanted,
+            possible,
+            descriptors,
+        )
+    return possible if wanted is None else min(wanted, possible)
+
+
+def _raise_descriptor_limit(connections: int) -> int:
+    """The limit, once it is raised to MAX_DESCRIPTORS, or to more for that many connections, as far as it can be.
+
+    Each connection takes one, and DB-GPT's clients open one per call: the usual soft limit of 1024 is too low.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    wanted = max(MAX_DESCRIPTORS, connections + MAX_DESCRIPTORS // 2)
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 class _Ending:

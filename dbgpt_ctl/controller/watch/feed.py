@@ -53,11 +53,13 @@ class Feed:
     ) -> None:
         self._registry = registry
         self._poll_secs = poll_secs
-        self._max_watchers = max_watchers
+        self.max_watchers = max_watchers
         self._keep_alive_secs = keep_alive_secs
         self._ring = EventRing(ring_size)
         self._subscribers: set[Subscriber] = set()
         self._reader: asyncio.Task[None] | None = None
+        self.dropped = 0
+        """How many watches ended because their client was too slow."""
         self._subscribing = 0  # calls of `subscribe` that wait for the ring to be filled
         self._filling = asyncio.Lock()
         self._catching_up = asyncio.Lock()
@@ -83,9 +85,9 @@ class Feed:
         Raises RegistryUnavailable while there is no registry to read from and when the controller leaves, and
         TooManyWatchers.
         """
-        if self.watchers + self._subscribing >= self._max_watchers:
+        if self.watchers + self._subscribing >= self.max_watchers:
             raise TooManyWatchers(
-                f"this controller serves {self._max_watchers} watchers already; end some, or ask another controller"
+                f"this controller serves {self.max_watchers} watchers already; end some, or ask another controller"
             )
         self._subscribing += 1
         try:
@@ -108,7 +110,10 @@ class Feed:
             raise RegistryUnavailable("this controller is leaving")
 
     def _unsubscribe(self, subscriber: Subscriber) -> None:
+        if subscriber not in self._subscribers:
+            return
         self._subscribers.discard(subscriber)
+        self.dropped += subscriber.dropped
         if not self._subscribers and self._reader is not None:
             self._reader.cancel()
             self._reader = None

@@ -56,6 +56,8 @@ class Subscriber:
         self._position = ring.position_after(begin) if begin.number <= now.number else None
         """In the ring; None while events must be read from the registry."""
         self._keep_alives = ring.keep_alives
+        self.dropped = False
+        """Whether it ended because its client was too slow."""
 
     async def messages(self) -> AsyncGenerator[bytes]:
         """What to send, many messages at a time, until the client is too slow, or the controller leaves.
@@ -75,6 +77,7 @@ class Subscriber:
                 yield sse.KEEP_ALIVE
             else:
                 await self._ring.changed.wait()
+        self.dropped = True
         yield sse.DROPPED
 
     def end(self) -> None:

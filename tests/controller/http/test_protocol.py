@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from dbgpt_ctl.controller.http import protocol as protocol_module
-from dbgpt_ctl.controller.http.protocol import MAX_STALL_SECS, BoundedHttpProtocol, OnePacketTransport
+from dbgpt_ctl.controller.http.protocol import (
+    MAX_HEAD_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_PIPELINED,
+    MAX_STALL_SECS,
+    BoundedHttpProtocol,
+    BoundedState,
+    OnePacketTransport,
+)
 from dbgpt_ctl.controller.http.server import create_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class RecordingTransport:
@@ -30,6 +39,21 @@ class RecordingTransport:
 
     def close(self) -> None:
         self.calls.append("close")
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+    def write_eof(self) -> None:
+        self.calls.append("eof")
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume_reading")
+
+    @property
+    def answers(self) -> list[int]:
+        """The statuses of all answers that were sent, in order."""
+        sent = b"".join(call for call in self.calls if isinstance(call, bytes))
+        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", sent)]
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -124,6 +148,7 @@ def protocol() -> BoundedHttpProtocol:
     protocol = BoundedHttpProtocol.__new__(BoundedHttpProtocol)
     protocol.loop = LoopClock()  # type: ignore[assignment]
     protocol.transport = StallingTransport()  # type: ignore[assignment]
+    protocol.server_state = BoundedState()
     return protocol
 
 
@@ -146,6 +171,158 @@ def test_a_peer_that_takes_nothing_is_cut_off(protocol: BoundedHttpProtocol) -> 
     protocol.loop.now += 1  # type: ignore[attr-defined]
     protocol.close_if_stalled()
     assert protocol.transport.aborted  # type: ignore[attr-defined]
+    assert protocol.server_state.figures.readers_dropped == 1
+
+
+async def answers_413_beyond_64_kb(_scope: Any, receive: Any, send: Any) -> None:
+    """As the endpoints do."""
+    size, more = 0, True
+    while more and size <= 65536:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    status = 200 if size <= 65536 else 413
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def connected(app: Any, state: BoundedState | None = None) -> tuple[BoundedHttpProtocol, RecordingTransport]:
+    config = uvicorn.Config(app, interface="asgi3", log_config=None, lifespan="off", ws="none")
+    connection = BoundedHttpProtocol(config, state or BoundedState(), {}, asyncio.get_running_loop())
+    transport = RecordingTransport()
+    connection.connection_made(cast("asyncio.Transport", transport))
+    return connection, transport
+
+
+async def receive_all(connection: BoundedHttpProtocol, reads: Sequence[bytes]) -> None:
+    for data in reads:
+        if not connection.transport.is_closing():
+            connection.data_received(data)
+        for _ in range(5):
+            await turn_of_the_loop()
+
+
+POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+BODY = b"Content-Length: 65536\r\n\r\n" + b" " * 65536
+LARGE_HEAD = POST + b"X-Filler: " + b"x" * (MAX_HEAD_BYTES - 100) + b"\r\n"
+OK, BAD, TOO_LARGE = 200, 400, 413
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("reads", "answers"),
+    [
+        ([POST[:20], POST[20:] + BODY], [OK]),  # the end of a head in one read with a large body
+        ([POST + BODY[:100], BODY[100:] + POST[:20], POST[20:] + BODY], [OK, OK]),  # with the end of the one before
+        ([POST + BODY[:100], BODY[100:] + GET[:9], GET[9:]], [OK, OK]),
+        ([LARGE_HEAD[:30000], LARGE_HEAD[30000:] + BODY], [OK]),
+        ([LARGE_HEAD[:300], LARGE_HEAD[300:60000], LARGE_HEAD[60000:] + BODY[:99], BODY[99:]], [OK]),
+        ([CHUNKED, *[b"1000\r\n%b\r\n" % (b" " * 4096)] * 16, b"0\r\n\r\n"], [OK]),
+        ([GET * MAX_PIPELINED], [OK] * MAX_PIPELINED),
+    ],
+    ids=["split head", "pipelined", "small pipelined", "large head", "large head in three", "chunks", "many at once"],
+)
+@pytest.mark.anyio
+async def test_a_message_within_the_bounds_is_answered(reads: Sequence[bytes], answers: list[int]) -> None:
+    connection, transport = connected(answers_413_beyond_64_kb)
+    await receive_all(connection, reads)
+    for _ in range(len(answers) * 5):
+        await turn_of_the_loop()
+    assert transport.answers == answers
+    assert not transport.is_closing()
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        [POST, b"X-Filler: " + b"x" * MAX_HEAD_BYTES],
+        [CHUNKED + b"2\r\n{}\r\n0\r\nX-Trailer: x\r\n\r\n"],
+        [CHUNKED + b"2\r\n{}\r\n0\r\nX-Trailer: x", *[b"x" * 65536] * 4],
+        [CHUNKED + b"2;a=", *[b"x" * 65536] * 4],
+        [CHUNKED, *[b"1\r\n \r\n" * 5000] * 8],
+        [GET * (MAX_PIPELINED + 2)],
+    ],
+    ids=["head", "trailer", "long trailer", "extension", "one byte in a chunk", "pipelined"],
+)
+@pytest.mark.anyio
+async def test_a_message_beyond_the_bounds_is_refused(reads: Sequence[bytes]) -> None:
+    connection, transport = connected(answers_413_beyond_64_kb)
+    await receive_all(connection, reads)
+    assert transport.answers == [BAD]
+    assert transport.is_closing()
+
+
+@pytest.mark.anyio
+async def test_a_large_body_gets_its_answer_and_its_rest_is_not_read() -> None:
+    connection, transport = connected(answers_413_beyond_64_kb)
+    head = POST + b"Content-Length: 10000000\r\n\r\n"
+    await receive_all(connection, [head, *[b" " * 50_000] * (MAX_MESSAGE_BYTES // 50_000 + 5)])
+    assert transport.answers == [TOO_LARGE]
+    assert transport.calls.count("eof") == 1
+    assert not transport.is_closing()
+
+
+@pytest.mark.anyio
+async def test_trailers_after_the_answer_close_without_a_second_answer() -> None:
+    connection, transport = connected(answers_413_beyond_64_kb)
+    body = b"11000\r\n%b\r\n" % (b" " * 0x11000)
+    await receive_all(connection, [CHUNKED + body, b"0\r\nX-Trailer: x\r\n\r\n"])
+    assert transport.answers == [TOO_LARGE]
+    assert transport.is_closing()
+
+
+async def answers_after(scope: Any, _receive: Any, send: Any, *, event: asyncio.Event) -> None:
+    if scope["path"] == "/busy":
+        await event.wait()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@pytest.mark.anyio
+async def test_the_connection_that_is_idle_for_longest_makes_room() -> None:
+    state, app = BoundedState(limit=3), partial(answers_after, event=asyncio.Event())
+    waiting, idle, later_idle = (connected(app, state) for _ in range(3))
+    for connection, _ in (idle, later_idle):
+        await receive_all(connection, [GET])
+        await asyncio.sleep(0.01)  # the idle ones differ in age
+    _, newest = connected(app, state)
+    assert [transport.is_closing() for _, transport in (waiting, idle, later_idle)] == [False, True, False]
+    connected(app, state)
+    assert later_idle[1].is_closing()
+    connected(app, state)
+    assert waiting[1].is_closing()
+    assert not newest.is_closing()
+    assert (state.figures.closed, state.figures.refused, len(state.figures.connections)) == (3, 0, 3)
+
+
+@pytest.mark.anyio
+async def test_a_connection_is_refused_while_all_others_are_answered() -> None:
+    event = asyncio.Event()
+    state, app = BoundedState(limit=2), partial(answers_after, event=event)
+    busy = [connected(app, state) for _ in range(2)]
+    for connection, _ in busy:
+        await receive_all(connection, [GET.replace(b"/ ", b"/busy ")])
+    _, newest = connected(app, state)
+    assert newest.answers == [503]
+    assert newest.is_closing()
+    event.set()
+    await receive_all(busy[0][0], [])
+    for _ in range(5):
+        await turn_of_the_loop()
+    assert [transport.answers for _, transport in busy] == [[OK], [OK]]
+    assert (state.figures.closed, state.figures.refused) == (0, 1)
+
+
+@pytest.mark.anyio
+async def test_a_peer_that_does_not_read_makes_room() -> None:
+    state, app = BoundedState(limit=1), partial(answers_after, event=asyncio.Event())
+    reader, transport = connected(app, state)
+    await receive_all(reader, [GET.replace(b"/ ", b"/busy ")])
+    reader.pause_writing()
+    connected(app, state)
+    assert transport.calls[-1] == "abort"
+    reader.connection_lost(None)
 
 
 def test_this_version_of_uvicorn_has_every_part_that_the_protocol_uses() -> None:
@@ -177,9 +354,9 @@ def test_uvicorn_calls_the_parts_in_the_order_that_the_protocol_relies_on() -> N
         await send({"type": "http.response.body", "body": b"ok"})
 
     async def scenario() -> tuple[BoundedHttpProtocol, RecordingTransport]:
-        config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
+        config = uvicorn.Config(app, interface="asgi3", log_config=None, lifespan="off", ws="none")
         loop, transport = asyncio.get_running_loop(), RecordingTransport()
-        connection = Recording(config, ServerState(), {}, loop)
+        connection = Recording(config, BoundedState(), {}, loop)
         connection.connection_made(cast("asyncio.Transport", transport))
         for data in (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Le", b"ngth: 2\r\n\r\n", b"{}"):
             connection.data_received(data)

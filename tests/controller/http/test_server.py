@@ -14,11 +14,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from dbgpt_ctl.controller.http.server import OWN_DESCRIPTORS, connection_limit
+from dbgpt_ctl.settings.schema import MIN_CONNECTIONS, ControllerSettings
 from tests.support.mariadb import free_port
 from tests.support.process import CTL, ctl, environment, start
 
@@ -326,6 +328,23 @@ def test_the_log_has_the_address_of_the_caller_not_what_it_claims() -> None:
         claims = {b"X-Forwarded-For": b"10.9.9.9 \x9b31m"}
         httpx.post(f"{served.url}/api/controller/models", json=GOOD, headers=claims, trust_env=False)
         assert served.wait_for_line("registered").endswith("qwen@llm/10.0.0.4:8001 registered by 127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "descriptors", "limit"),
+    [
+        ({}, 65536, 65536 - OWN_DESCRIPTORS),
+        ({"max_connections": 500}, 65536, 500),
+        ({"max_connections": 5000}, 1024, 1024 - OWN_DESCRIPTORS),
+        ({"registry_type": "database"}, 1024, 1024 - OWN_DESCRIPTORS - 15),
+        ({}, 64, MIN_CONNECTIONS),
+    ],
+)
+def test_connections_leave_descriptors_for_files_and_the_database(
+    settings: dict[str, Any], descriptors: int, limit: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert connection_limit(ControllerSettings(**settings), descriptors) == limit
+    assert ("ulimit -n" in caplog.text) == (settings == {"max_connections": 5000})
 
 
 @contextmanager

@@ -1,0 +1,81 @@
+"""The connections of a server: how many there may be, which of them close to make room for a new one, and the figures
+of both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from heapq import nsmallest
+from operator import itemgetter
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from typing import Any
+
+SHARE_CLOSED_AT_ONCE = 64
+"""One in this many closes at once, so that a flood of connections does not look through all of them each time."""
+LOOK_AGAIN_SECS = 0.1
+"""After no connection could close, the next look at all of them is this much later."""
+
+
+@dataclass
+class ConnectionFigures:
+    """What /api/v1/status reports of the server's connections, since the start. `limit`: how many there may be."""
+
+    connections: Collection[object]
+    limit: int
+    closed: int = 0
+    """How many closed to make room for a new one."""
+    refused: int = 0
+    """How many new ones were refused, because no other one could close."""
+    readers_dropped: int = 0
+    """How many were closed because the peer did not take what was sent to it."""
+
+
+class Connection(Protocol):
+    """What `Admission` needs of a connection."""
+
+    def dispensable(self) -> tuple[int, float] | None:
+        """Whether it may close to make room: the least closes first. None while it is of use to its peer."""
+
+    def make_way(self) -> None:
+        """Closes it, for another one."""
+
+    def refuse(self) -> None:
+        """Closes it, because no other one could close."""
+
+
+class Admission:
+    """Makes room for a new connection beyond the limit.
+
+    First close the connections that were idle for the longest time since their last answer, then those whose request is
+    not complete, then those whose peer does not take its answer. DB-GPT's clients open a connection for each call and
+    send the request at once, so a new connection is most likely a call that a worker needs, and none of these is. A
+    connection whose request is being answered is never closed: if all others are such, the new one is refused. To let
+    it wait would not help its client, which may have no timeout, while a refused one can try another controller.
+    """
+
+    def __init__(self, figures: ConnectionFigures) -> None:
+        self.figures = figures
+        self._none_until = 0.0
+
+    def make_room(self, newest: Connection, others: Iterator[Connection], now: float) -> None:
+        """Closes some of `others`, or `newest`. `now` is the event loop's time, in seconds."""
+        victims: list[Connection] = []
+        if now >= self._none_until:
+            victims = self._dispensable(others)
+            self._none_until = now if victims else now + LOOK_AGAIN_SECS
+        for victim in victims:
+            victim.make_way()
+        self.figures.closed += len(victims)
+        if not victims:
+            self.figures.refused += 1
+            newest.refuse()
+
+    def _dispensable(self, others: Iterator[Connection]) -> list[Connection]:
+        ranked: list[tuple[tuple[int, float], Any]] = [
+            (rank, other) for other in others if (rank := other.dispensable()) is not None
+        ]
+        many = max(1, self.figures.limit // SHARE_CLOSED_AT_ONCE)
+        return [other for _, other in nsmallest(many, ranked, key=itemgetter(0))]

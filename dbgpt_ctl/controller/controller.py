@@ -126,6 +126,8 @@ class Controller:
         while True:
             await asyncio.sleep(STATE_LOG_SECS)
             await self._log_states()
+            if self.log_file is not None and self.log_file.problem is not None:
+                log.warning("lines are missing here: %s", self.log_file.problem)  # if it can be written again
 
     async def _open(self, tried: asyncio.Event) -> None:
         delay, logged = FIRST_RETRY_SECS, ""

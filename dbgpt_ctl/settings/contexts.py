@@ -156,10 +156,13 @@ def check_name(name: str) -> str:
     raise UsageError(f"{name[:_LONGEST_NAME]!a} is not a name for a context: letters, digits and . _ - make one")
 
 
-def read_token(path: str) -> tuple[str, str]:
-    """User and token in a file: `USER:TOKEN`, or the token alone. Raises UsageError, also when others can read it."""
+def read_token(path: str, *, pipes: bool = True) -> tuple[str, str]:
+    """User and token in a file: `USER:TOKEN`, or the token alone. Raises UsageError, also when others can read it.
+
+    `pipes` is as for `load_connection`.
+    """
     label = f"token file {path}"
-    return split_token(read_secret_file(path, label, private=True), label)
+    return split_token(read_secret_file(path, label, private=True, pipes=pipes), label)
 
 
 def _context(path: Path, name: str, table: Any) -> Context:
@@ -219,11 +222,17 @@ class _Choice(NamedTuple):
 
 
 def load_connection(
-    flags: Mapping[str, object], environ: Mapping[str, str], env_file: str | None = None, context: str | None = None
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    env_file: str | None = None,
+    context: str | None = None,
+    *,
+    pipes: bool = True,
 ) -> ClientSettings:
     """The settings of a client. `context` is the value of --context; None when it was not given, empty for none at all.
 
-    Of ./.env nothing is read. `remarks` warn of likely mistakes. Raises UsageError.
+    Of ./.env nothing is read. Without `pipes` the token file is a regular file or refused: to read a pipe may wait.
+    `remarks` warn of likely mistakes. Raises UsageError.
     """
     choice = _choose(context, environ)
     if (chosen := choice.context) is None:
@@ -234,7 +243,7 @@ def load_connection(
         before = texts if choice.named else NOTHING
         settings = ClientSettings.load(flags, environ, env_file, before=before, after=texts)
         settings = replace(settings, context=chosen.name, context_origin=choice.origin)
-    return _with_token(replace(settings, remarks=tuple(_remarks(choice, environ))), chosen, environ)
+    return _with_token(replace(settings, remarks=tuple(_remarks(choice, environ))), chosen, environ, pipes=pipes)
 
 
 def _choose(flag: str | None, environ: Mapping[str, str]) -> _Choice:
@@ -281,7 +290,9 @@ def unread_address(settings: ClientSettings, env_file: str | None) -> str | None
     return None
 
 
-def _with_token(settings: ClientSettings, context: Context | None, environ: Mapping[str, str]) -> ClientSettings:
+def _with_token(
+    settings: ClientSettings, context: Context | None, environ: Mapping[str, str], *, pipes: bool
+) -> ClientSettings:
     """The settings with a token in each address that has none of its own and that one was given for.
 
     A remark says to which addresses CTL_TOKEN is not sent.
@@ -297,7 +308,7 @@ def _with_token(settings: ClientSettings, context: Context | None, environ: Mapp
             origins.append(origin)
     rest = [address for address in bare if address not in tokens]
     if rest and context and context.token_file and settings.origins.get("address") == f"context {context.name}":
-        tokens |= dict.fromkeys(rest, read_token(context.token_file))
+        tokens |= dict.fromkeys(rest, read_token(context.token_file, pipes=pipes))
         origins.append(f"{context.token_file} (context {context.name})")
     elif rest and environ.get(TOKEN):
         settings = replace(settings, remarks=(*settings.remarks, _not_sent(rest)))

@@ -47,14 +47,14 @@ def mask_decode_error(error: Exception) -> str:
     return place if place.startswith("at ") else type(error).__name__
 
 
-def read_secret_file(path: str, label: str, *, private: bool = False) -> str:
-    """The text of a file or a pipe without the line ends after it.
+def read_secret_file(path: str, label: str, *, private: bool = False, pipes: bool = True) -> str:
+    """The text of a file or, with `pipes`, of a pipe, without the line ends after it.
 
     Raises UsageError, which begins with `label`: the file is missing, not readable, not UTF-8, larger than 8 KiB or,
     with `private`, open to others than its owner.
     """
     try:
-        content, mode = read_with_mode(Path(path).expanduser(), _LARGEST_FILE, regular=False)
+        content, mode = read_with_mode(Path(path).expanduser(), _LARGEST_FILE, regular=not pipes)
     except FileNotFoundError:
         raise UsageError(f"{label}: no such file") from None
     except (OSError, RuntimeError) as error:

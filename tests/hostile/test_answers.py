@@ -5,23 +5,17 @@ Each attack needed up to 1.9 GB, or had no end.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import zlib
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from tests.client.servers import behaving, read_request, working
+from tests.support.measured import measured
 from tests.support.memory import MB, peak_bytes
-from tests.support.process import CTL, environment
 
 if TYPE_CHECKING:
     import socket
@@ -146,46 +140,6 @@ VERBS = {
     "watch": ("events", "--watch"),
     "health": ("health",),
 }
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-    seconds: float
-    peak: int
-
-
-MEASURE = """
-import os, sys
-pid = os.posix_spawn(sys.executable, sys.argv[2:], os.environ)
-_, status, usage = os.wait4(pid, 0)
-os.write(int(sys.argv[1]), str(usage.ru_maxrss * 1024).encode())
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
-"""Starts `ctl` from a small process: the peak of a process counts what the process had that it was forked from."""
-
-
-def measured(*args: str, env: dict[str, str] | None = None) -> Measured:
-    """Runs `ctl` and measures it."""
-    read_end, write_end = os.pipe()
-    began = monotonic()
-    with os.fdopen(read_end) as report:
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURE, str(write_end), *CTL, *args],
-            env=environment(env or {}),
-            cwd=Path(__file__).parent,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-            pass_fds=[write_end],
-        )
-        os.close(write_end)
-        return Measured(done.returncode, done.stdout, done.stderr, monotonic() - began, int(report.read()))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ parse back is not offered.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.output.escaping import escape_of, escaped
@@ -74,9 +75,12 @@ def _registered_keys(ctx: Any) -> list[InstanceKey]:
     from dbgpt_ctl.settings.contexts import load_connection
 
     given = ctx.params
+    env_file = given.get("env_file")
+    if env_file and not Path(env_file).expanduser().is_file():
+        return []  # a pipe is for the command that is being typed: it can be read once, and may have to be waited for
     try:
         flags = {"address": ",".join(given.get("address") or ()) or None}
-        settings = load_connection(flags, os.environ, given.get("env_file"), given.get("context"))
+        settings = load_connection(flags, os.environ, env_file, given.get("context"), pipes=False)
         objects = quick_list(settings.address, TIMEOUT_SECS)
     except CtlError:
         return []

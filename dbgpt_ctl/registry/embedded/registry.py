@@ -20,7 +20,7 @@ from dbgpt_ctl.domain.lifecycle import (
     is_long_gone,
 )
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse, moved_back
-from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable, StatesHeld
+from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable, RegistryUnusable, StatesHeld
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.embedded.event_log import EventLog, random_stream
 from dbgpt_ctl.registry.embedded.expiry_queue import ExpiryQueue
@@ -90,15 +90,22 @@ class EmbeddedModelRegistry(ModelRegistry):
         self._ticking: asyncio.Task[None] | None = None
         self._stored_changes = 0
         self._closed = False
+        self._why_closed = ""
 
     # --- life ---
 
     async def open(self) -> None:
-        """Raises RegistryUnusable when the folder of the snapshot cannot be written."""
+        """Raises RegistryUnusable when the snapshot cannot be used. The registry is closed then: it must not replace a
+        file that a person has to look at.
+        """
         self._closed = False
         now = self._clock.now()
         if self._snapshot_file is not None and not self._state.index:
-            snapshot = self._snapshot_file.read()
+            try:
+                snapshot = self._snapshot_file.read()
+            except RegistryUnusable as error:
+                self._closed, self._why_closed = True, str(error)
+                raise
             self._state.restore(snapshot, now)
             if snapshot.complete:  # from now on events follow, so the file must not say that it is complete
                 await self._write_snapshot()
@@ -110,7 +117,7 @@ class EmbeddedModelRegistry(ModelRegistry):
     async def close(self) -> None:
         if self._closed:
             return
-        self._closed = True
+        self._closed, self._why_closed = True, "the registry is closed"
         if self._ticking is not None:
             self._ticking.cancel()
             with suppress(asyncio.CancelledError):
@@ -120,7 +127,7 @@ class EmbeddedModelRegistry(ModelRegistry):
 
     def health(self) -> RegistryHealth:
         if self._closed:
-            return RegistryHealth(ready=False, reason="the registry is closed")
+            return RegistryHealth(ready=False, reason=self._why_closed)
         hold = str(self._reported_hold) if self._reported_hold else None
         return RegistryHealth(ready=True).with_reasons(hold, self._snapshot_problem)
 
@@ -235,7 +242,7 @@ class EmbeddedModelRegistry(ModelRegistry):
 
     def _now(self) -> datetime:
         if self._closed:
-            raise RegistryUnavailable("the registry is closed")
+            raise RegistryUnavailable(self._why_closed)
         return self._clock.now()
 
     async def _apply_durably(self, command: Drain | Undrain) -> Lookup | None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
-from dbgpt_ctl.errors import RegistryUnusable
+from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
+from dbgpt_ctl.registry.contract import RegistryHealth
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
 from dbgpt_ctl.registry.embedded.snapshot_format import Snapshot
@@ -82,6 +83,31 @@ def test_a_file_that_is_whole_and_wrong_is_refused_and_stays(path: Path, text: b
         assert message.endswith("; mend the file, or move it away to start without instances and drains")
         assert "\n" not in message
     assert path.read_bytes() == text
+    assert names_in(path.parent) == [path.name]
+
+
+def test_a_registry_that_does_not_open_replaces_nothing(path: Path) -> None:
+    """Not at its end either; a foreign application goes on with a registry that is not ready."""
+    path.write_bytes(b"{}")
+    registry = registry_of(path)
+
+    async def refused() -> None:
+        with pytest.raises(RegistryUnusable) as caught:
+            await registry.open()
+        assert registry.health() == RegistryHealth(ready=False, reason=str(caught.value))
+        with pytest.raises(RegistryUnavailable, match="it is no snapshot"):
+            await registry.register(LIVE)
+        await registry.close()
+
+    async def opened() -> None:
+        async with registry:
+            await registry.register(LIVE)
+            assert registry.health() == RegistryHealth(ready=True)
+
+    asyncio.run(refused())
+    assert path.read_bytes() == b"{}"
+    path.unlink()
+    asyncio.run(opened())
     assert names_in(path.parent) == [path.name]
 
 

@@ -13,7 +13,8 @@
     │   │   ├── StatesHeld       after an outage of the registry; nothing is removed then
     │   │   └── ControllerLeaving
     │   ├── RegistryUnusable     permanent until a person acts: wrong password, newer schema
-    │   └── VerbNotSupported     the controller behind this one is DB-GPT's own
+    │   ├── VerbNotSupported     the controller behind this one is DB-GPT's own
+    │   └── ForwardsToItself     the request has passed this controller before
     ├── ConditionNotMet          a condition that a script requires does not hold
     └── ControllerError          a call of a client failed
         ├── ControllerUnreachable
@@ -184,6 +185,13 @@ class VerbNotSupported(RegistryError):
     exit_code = 6
 
 
+class ForwardsToItself(RegistryError):
+    """The request has passed this controller before: it forwards to itself, directly or over others."""
+
+    code = "forwards_to_itself"
+    http_status = 508
+
+
 class ConditionNotMet(CtlError):
     """A condition that was waited for did not come true in time, or a required condition does not hold."""
 
@@ -248,6 +256,10 @@ class FailureCause(StrEnum):
     NOT_A_CONTROLLER = (
         "not-a-controller",
         "correct host, port and path of the address, or the proxy that stands before the controller",
+    )
+    FORWARDS_TO_ITSELF = (
+        "forwards-to-itself",
+        "correct --remote-addr (CONTROLLER_REMOTE_ADDR): its way has to end at a controller with a registry of its own",
     )
     ANSWER_TOO_LARGE = (
         "answer-too-large",

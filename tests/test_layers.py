@@ -14,7 +14,7 @@ import pytest
 from scripts.structure import circles, imported_by, source_files
 from tests.support.process import ROOT
 
-FOUNDATION = {"errors", "clock", "databases", "traceparent", "domain"}
+FOUNDATION = {"errors", "clock", "databases", "traceparent", "forwarding", "domain"}
 VIEW = {"errors", "domain", "client", "cli.output", "cli.parsing"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -23,12 +23,13 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "databases": set(),
     "traceparent": set(),
+    "forwarding": set(),
     "addresses": {"errors", "settings.masking"},
     "domain": {"errors"},
     "settings": {"errors", "files", "addresses", "databases", "settings.masking"},
     "settings.masking": {"errors", "files"},
     "tracing": {"errors", "clock", "traceparent", "settings.masking"},
-    "client": {"errors", "addresses", "traceparent", "domain"},
+    "client": {"errors", "addresses", "traceparent", "forwarding", "domain"},
     "registry": {"errors", "domain"},
     "registry.embedded": {"errors", "clock", "files", "domain", "registry"},
     "registry.database": {"errors", "clock", "databases", "domain", "registry"},

@@ -100,6 +100,12 @@ class AsyncControllerClient:
         other._calls = replace(self._calls, actor=actor)  # noqa: SLF001 - of the same class
         return other
 
+    def forwarding_for(self, controller_id: str) -> AsyncControllerClient:
+        """The same client, on the same connections, for calls that the controller with this id forwards."""
+        other = copy(self)
+        other._calls = replace(self._calls, forwarder_id=controller_id)  # noqa: SLF001 - of the same class
+        return other
+
     async def aclose(self) -> None:
         """Closes the connections. Repeatable."""
         await self._transport.aclose()

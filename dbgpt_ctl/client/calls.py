@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
+from dbgpt_ctl import forwarding
 from dbgpt_ctl.client import responses
 from dbgpt_ctl.client.failover import HEALTH, JSON, MAX_ANSWER_BYTES, MAX_SHORT_ANSWER_BYTES, MODELS, Request
 from dbgpt_ctl.client.responses import ControllerStatus, Drained, EventReport, Inventory, KnownInstance
@@ -49,6 +50,8 @@ class Calls:
     """The span that a call is in; called once for each call. A health check is in none."""
     actor: str | None = None
     """The caller: `operator`, or None for a worker."""
+    forwarder_id: str | None = None
+    """The id of the controller that forwards the calls; None for any other client (see `forwarding`)."""
 
     def register(self, sent: Registration) -> Flow[None]:
         """Registers the instance, or updates and revives a known one."""
@@ -76,7 +79,8 @@ class Calls:
     def health(self, address: Address) -> Flow[ControllerHealth]:
         """The health of one controller, which has the whole timeout. Never raises."""
         began = self.failover.monotonic()
-        outcome = yield from self.failover.attempt(Request("GET", address, HEALTH, None, self.failover.timeout))
+        request = Request("GET", address, HEALTH, None, self.failover.timeout, forwarded_by=self._forwarded_by)
+        outcome = yield from self.failover.attempt(request)
         return responses.read_health(outcome, address, latency=self.failover.monotonic() - began)
 
     def instances(
@@ -175,8 +179,16 @@ class Calls:
     ) -> Flow[T]:
         body = None if fields is None else json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
         first, timeout = self.failover.addresses[0], self.failover.timeout
-        request = Request(method, first, target, body, timeout, self.trace(), self.actor, accept, max_bytes)
+        request = Request(
+            *(method, first, target, body, timeout, self.trace(), self.actor, accept),
+            forwarded_by=self._forwarded_by,
+            max_bytes=max_bytes,
+        )
         return self.failover.call(request, read)
+
+    @property
+    def _forwarded_by(self) -> str | None:
+        return None if self.forwarder_id is None else forwarding.outgoing(self.forwarder_id)
 
 
 def _max_bytes(verb: str) -> int:

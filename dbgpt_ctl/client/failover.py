@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from dbgpt_ctl import __version__
+from dbgpt_ctl import __version__, forwarding
 from dbgpt_ctl.client.responses import AttemptFailed, NoResponse, Response, read_list
 from dbgpt_ctl.errors import (
     CERTIFICATE_CAUSES,
@@ -72,6 +72,8 @@ class Request:
     """The header `X-Ctl-Actor`."""
     accept: str = JSON
     """The header `Accept`."""
+    forwarded_by: str | None = None
+    """The header `X-Ctl-Forwarded-By`."""
     max_bytes: int = MAX_SHORT_ANSWER_BYTES
     """The longest body that a 200 may have; of another status it is MAX_SHORT_ANSWER_BYTES at most."""
 
@@ -93,6 +95,8 @@ class Request:
             headers["traceparent"] = str(self.trace)
         if self.actor is not None:
             headers["X-Ctl-Actor"] = self.actor
+        if self.forwarded_by is not None:
+            headers[forwarding.HEADER] = self.forwarded_by
         return headers
 
 

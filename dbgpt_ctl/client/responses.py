@@ -33,6 +33,7 @@ from dbgpt_ctl.errors import (
     ControllerRefused,
     ErrorKind,
     FailureCause,
+    ForwardsToItself,
     NotAllowed,
     NotFound,
     NotSupported,
@@ -502,7 +503,8 @@ def accept(outcome: Response | NoResponse, address: Address) -> Response:
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         raise ControllerRefused(detail, controller=str(address), problem_code=code)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise AttemptFailed(address, detail, ErrorKind.UNAVAILABLE if status in _UNAVAILABLE else ErrorKind.FAILED)
+        kind = ErrorKind.UNAVAILABLE if status in _UNAVAILABLE else ErrorKind.FAILED
+        raise AttemptFailed(address, detail, kind, _cause_of(code))
     raise not_a_controller(address, f"{status} {_phrase(status)}")
 
 
@@ -573,7 +575,7 @@ def read_health(outcome: Response | NoResponse, address: Address, *, latency: fl
         _, detail, cause = not_a_controller(address, f"{status} {_phrase(status)}").attempt
         return ControllerHealth(url, ControllerCondition.UNREACHABLE, status, detail, latency, cause)
     condition = ControllerCondition.LEAVING if code == ControllerLeaving.code else ControllerCondition.UNHEALTHY
-    return ControllerHealth(url, condition, status, detail or _phrase(status), latency)
+    return ControllerHealth(url, condition, status, detail or _phrase(status), latency, _cause_of(code))
 
 
 def v1_reader(verb: str, read: Callable[[Answer], T]) -> Callable[[Response | NoResponse, Address], T]:
@@ -685,6 +687,10 @@ def read_time(value: Any) -> datetime | None:
         return time if time.tzinfo is not None else time.astimezone()
     except (ValueError, OverflowError):
         return None
+
+
+def _cause_of(problem_code: str | None) -> FailureCause | None:
+    return FailureCause.FORWARDS_TO_ITSELF if problem_code == ForwardsToItself.code else None
 
 
 def _is_unknown_path(response: Response) -> bool:

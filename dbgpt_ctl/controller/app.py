@@ -116,12 +116,17 @@ def _add_api(
         poll_secs=EMBEDDED_POLL_SECS if is_embedded else POLL_SECS,
         settings={name: getattr(settings, name) for name in REPORTED_SETTINGS if not settings.remote_addr},
     )
-    dbgpt_routes = DbgptEndpoints(controller).routes()
+    dbgpt_routes, v1_routes = DbgptEndpoints(controller).routes(), ApiEndpoints(controller).routes()
+    if registry.forwarder_id is not None:
+        from dbgpt_ctl.controller.loop_detection import with_loop_detection
+
+        dbgpt_routes = with_loop_detection(dbgpt_routes, registry.forwarder_id)
+        v1_routes = with_loop_detection(v1_routes, registry.forwarder_id)
     if tracer is not None:
         from dbgpt_ctl.controller.request_tracing import with_spans
 
         dbgpt_routes = with_spans(dbgpt_routes, tracer)
-    routes = (*dbgpt_routes, *ApiEndpoints(controller).routes())
+    routes = (*dbgpt_routes, *v1_routes)
     if guard is not None:
         routes = guarded(routes, guard)
     add_routes(app, routes)

@@ -53,7 +53,7 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
     if settings.remote_addr:
         from dbgpt_ctl.registry.remote import RemoteModelRegistry
 
-        return RemoteModelRegistry(settings.remote_addr)
+        return RemoteModelRegistry(settings.remote_addr, forwarder_id=secrets.token_hex(8))
     if settings.registry_type == "embedded":
         from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
         from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile

@@ -207,6 +207,13 @@ class ModelRegistry(ABC):
         """
         return ()
 
+    @property
+    def forwarder_id(self) -> str | None:
+        """The id of a registry behind another controller, in each request that it sends there; None for any other
+        registry. The controller that serves it refuses a request that has this id already: it would have no end.
+        """
+        return None
+
     @abstractmethod
     async def close(self) -> None:
         """Finishes calls under way and closes connections. Repeatable; other calls then raise RegistryUnavailable."""

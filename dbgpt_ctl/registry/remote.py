@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -15,6 +17,8 @@ from dbgpt_ctl.domain.instance import ListedInstance, ModelInstance, Registratio
 from dbgpt_ctl.errors import (
     ControllerError,
     ControllerRefused,
+    FailureCause,
+    ForwardsToItself,
     InvalidInstance,
     NotAllowed,
     NotFound,
@@ -61,8 +65,8 @@ class RemoteModelRegistry(ModelRegistry):
     drained instance as routable.
 
     `timeout`, in seconds, limits every call. By default it is shorter than the 5 s of a DB-GPT client, which so gets
-    the reason. `health_check_secs` is the time between two checks of the health, from `open` on. A registry that was
-    closed cannot be opened again.
+    the reason. `health_check_secs` is the time between two checks of the health, from `open` on. `forwarder_id`, of
+    letters and digits, is random by default. A registry that was closed cannot be opened again.
     """
 
     def __init__(
@@ -73,11 +77,13 @@ class RemoteModelRegistry(ModelRegistry):
         trust_env: bool = False,
         health_check_secs: float = HEALTH_CHECK_SECS,
         monotonic: Callable[[], float] = time.monotonic,
+        forwarder_id: str | None = None,
     ) -> None:
         if isinstance(client, str):
             advice = "check CONTROLLER_REMOTE_ADDR"
             client = AsyncControllerClient(client, timeout=timeout, trust_env=trust_env, advice=advice)
-        self._client = client
+        self._forwarder_id = forwarder_id or secrets.token_hex(8)
+        self._client = client = client.forwarding_for(self._forwarder_id)
         self._operator = client.acting_as(ActorKind.OPERATOR)
         self._address = client.address
         self._closed = False
@@ -89,9 +95,15 @@ class RemoteModelRegistry(ModelRegistry):
         self._nine_keys_until = 0.0
 
     async def open(self) -> None:
-        """Raises RegistryUnavailable if no controller is up, RegistryUnusable if all require other credentials."""
+        """Raises RegistryUnavailable if no controller is up, RegistryUnusable if all require other credentials, or if a
+        call comes back to this process.
+        """
         self._refuse_closed()
-        answers = await self._client.health()
+        answers, loop = await asyncio.gather(self._client.health(), self._find_loop())
+        if any(answer.cause is FailureCause.FORWARDS_TO_ITSELF for answer in answers) or loop:
+            failure = f"--remote-addr {self._address} leads back to this controller, directly or over others"
+            self._set_health(failure)
+            raise RegistryUnusable(f"{failure}; {FailureCause.FORWARDS_TO_ITSELF.fix}")
         if any(answer.ok for answer in answers):
             self._set_health(None)
             self._start_checks()
@@ -103,6 +115,18 @@ class RemoteModelRegistry(ModelRegistry):
         if all(answer.status in {401, 403} for answer in answers):
             raise RegistryUnusable(f"{reason}; put user:token@ into CONTROLLER_REMOTE_ADDR")
         raise RegistryUnavailable(reason)
+
+    async def _find_loop(self) -> bool:
+        """Whether a call comes back to this process over other controllers, which answer a health check themselves."""
+        try:
+            await self._client.list(_UNKNOWN_MODEL, healthy_only=True)
+        except ControllerError as error:
+            return _is_loop(error)
+        return False
+
+    @property
+    def forwarder_id(self) -> str:
+        return self._forwarder_id
 
     async def close(self) -> None:
         self._closed = True
@@ -236,6 +260,8 @@ def _degraded(answer: Inventory) -> str | None:
 def _as_registry_error(error: ControllerError) -> RegistryError:
     """The error of the client as an error of a registry. A controller that fails may recover."""
     message = f"the controller behind this one: {error}"
+    if _is_loop(error):  # the controllers before this one have to know it too
+        return ForwardsToItself(message)
     match error:
         case NotAllowed():
             return RegistryUnusable(message)
@@ -247,6 +273,11 @@ def _as_registry_error(error: ControllerError) -> RegistryError:
             return RegistryError(message)
         case _:
             return RegistryUnavailable(message)
+
+
+def _is_loop(error: ControllerError) -> bool:
+    causes = {attempt.cause for attempt in error.attempts}
+    return causes == {FailureCause.FORWARDS_TO_ITSELF}
 
 
 def _entries(

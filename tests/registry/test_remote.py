@@ -13,6 +13,7 @@ from dbgpt_ctl.client.aio import AsyncControllerClient
 from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import (
+    ForwardsToItself,
     RegistryError,
     RegistryFull,
     RegistryUnavailable,
@@ -65,14 +66,14 @@ def test_verbs_are_forwarded() -> None:
 
     assert asyncio.run(calls()) == [None, True, True]
     lines = [f"{request.method} {request.url.path}" for request in controllers.requests]
-    assert lines[:5] == [
-        "GET /api/health",
+    assert sorted(lines[:2]) == ["GET /api/controller/models", "GET /api/health"]
+    assert lines[2:6] == [
         "POST /api/controller/models",
         "POST /api/controller/heartbeat",
         "DELETE /api/controller/models",
         "GET /api/v1/instances",
     ]
-    assert set(lines[5:]) == {"GET /api/controller/models"}
+    assert set(lines[6:]) == {"GET /api/controller/models"}
 
 
 @pytest.mark.parametrize("verb", ["heartbeat", "deregister"])
@@ -309,6 +310,71 @@ def test_open_with_wrong_credentials_needs_a_person() -> None:
         asyncio.run(over(Controllers(one=httpx.Response(401), two=httpx.Response(403))).open())
 
 
+LOOP = problem(508, "this controller has forwarded the request itself", "forwards_to_itself")
+
+
+def looping(*paths: str) -> Callable[[httpx.Request], httpx.Response]:
+    """A controller that answers so for these paths."""
+    return lambda request: LOOP if request.url.path in paths else good(request)
+
+
+@pytest.mark.parametrize("paths", [("/api/health",), ("/api/controller/models",)], ids=["itself", "a detour"])
+def test_open_refuses_an_address_that_leads_back(paths: tuple[str, ...]) -> None:
+    registry = over(Controllers(one=looping(*paths)))
+    with pytest.raises(RegistryUnusable, match="--remote-addr http://one leads back to this controller") as caught:
+        asyncio.run(registry.open())
+    assert "CONTROLLER_REMOTE_ADDR" in str(caught.value)
+    assert registry.health().reason is not None
+
+
+def test_one_address_of_two_that_leads_back_is_refused() -> None:
+    with pytest.raises(RegistryUnusable, match="leads back"):
+        asyncio.run(over(Controllers(one=good, two=looping("/api/health"))).open())
+
+
+def test_a_loop_that_arises_later_is_passed_on_and_is_in_health() -> None:
+    controllers = Controllers(one=good)
+
+    async def life() -> tuple[Exception, RegistryHealth]:
+        async with over(controllers) as registry:
+            controllers.hosts["one"] = LOOP
+            with pytest.raises(ForwardsToItself) as caught:
+                await registry.list(healthy_only=True)
+            with pytest.raises(ForwardsToItself):
+                await registry.heartbeat(SENT)
+            return caught.value, registry.health()
+
+    error, health = asyncio.run(life())
+    assert not health.ready
+    assert health.reason == str(error)
+
+
+def test_a_loop_is_not_passed_on_while_another_controller_may_come_back() -> None:
+    controllers = Controllers(one=good, two=good)
+
+    async def life() -> None:
+        async with over(controllers) as registry:
+            controllers.hosts |= {"one": LOOP, "two": httpx.Response(503)}
+            with pytest.raises(RegistryUnavailable):
+                await registry.list(healthy_only=True)
+
+    asyncio.run(life())
+
+
+def test_every_request_has_the_id_of_the_registry() -> None:
+    controllers = Controllers(one=good)
+
+    async def calls() -> str:
+        async with over(controllers) as registry:
+            for verb in VERBS.values():
+                await verb(registry)
+            return registry.forwarder_id
+
+    own_id = asyncio.run(calls())
+    assert {request.headers["X-Ctl-Forwarded-By"] for request in controllers.requests} == {own_id}
+    assert over(controllers).forwarder_id != own_id
+
+
 def test_open_is_content_with_one_of_two() -> None:
     async def opened() -> bool:
         async with over(Controllers(one=httpx.Response(401), two=good)) as registry:
@@ -340,7 +406,7 @@ def test_by_address_it_keeps_connections_and_survives_silence() -> None:
                     assert await registry.heartbeat(SENT)
 
         asyncio.run(life())
-        assert len(here.lines) == 41
+        assert len(here.lines) == 42
         assert len(here.connections) <= 21
 
 
@@ -353,7 +419,7 @@ def test_hundreds_of_calls_at_once_come_through() -> None:
                     assert all(await asyncio.gather(*(registry.heartbeat(SENT) for _ in range(300))))
 
         asyncio.run(life())
-        assert len(here.lines) == 601
+        assert len(here.lines) == 602
         assert len(here.connections) < 1 + 300
 
 

@@ -18,7 +18,7 @@ from dbgpt_ctl.controller.api.request import caller, registration
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import wire_object
 from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_model_name_filter
-from dbgpt_ctl.errors import ControllerLeaving, RegistryFull, RegistryUnavailable
+from dbgpt_ctl.errors import ControllerLeaving, ForwardsToItself, RegistryFull, RegistryUnavailable
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.registry.contract import Listing
 
+HEALTH_ERRORS = frozenset({ControllerLeaving, RegistryUnavailable, ForwardsToItself})
 MODELS, HEARTBEAT = "/controller/models", "/controller/heartbeat"
 TRUE, FALSE = Response(b"true", media_type=JSON), Response(b"false", media_type=JSON)
 """One object answers every call: to make a new one costs as much as to store a heartbeat."""
@@ -48,7 +49,7 @@ class DbgptEndpoints:
         return (
             Route("POST", HEARTBEAT, self.heartbeat, "HeartbeatStored", body="Registration", errors=can_be_full),
             Route("GET", MODELS, self.list, "Instances", query="ListQuery", headers=LIST_HEADERS),
-            Route("GET", "/health", self.health, "Health", errors=frozenset({ControllerLeaving, RegistryUnavailable})),
+            Route("GET", "/health", self.health, "Health", errors=HEALTH_ERRORS),
             Route("POST", MODELS, self.register, "Stored", body="Registration", errors=can_be_full),
             Route("DELETE", MODELS, self.deregister, "WasKnown", query="DeregisterQuery"),
         )

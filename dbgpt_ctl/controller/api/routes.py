@@ -15,6 +15,7 @@ from dbgpt_ctl.controller.api.problems import InternalError
 from dbgpt_ctl.errors import (
     BodyTooLarge,
     ForeignOrigin,
+    ForwardsToItself,
     HostNotAllowed,
     InvalidInstance,
     RegistryError,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 JSON = "application/json"
 PREFIXES = ("/api", "//api")
 """A client sends the second when its configured URL ends in a slash."""
-REGISTRY_ERRORS = frozenset({RegistryError, RegistryUnusable, RegistryUnavailable})
+REGISTRY_ERRORS = frozenset({RegistryError, RegistryUnusable, RegistryUnavailable, ForwardsToItself})
 
 
 @dataclass(frozen=True)

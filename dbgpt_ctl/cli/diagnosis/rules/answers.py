@@ -126,6 +126,13 @@ foreign = _cause_rule(
 )
 
 
+loops = _cause_rule(
+    FailureCause.FORWARDS_TO_ITSELF,
+    "a controller forwards to itself",
+    "A controller that forwards to others gets its own requests back.",
+)
+
+
 too_large = _cause_rule(
     FailureCause.ANSWER_TOO_LARGE,
     "the answer of a controller is too large",

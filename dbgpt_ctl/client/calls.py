@@ -17,7 +17,7 @@ from dbgpt_ctl.client.failover import HEALTH, JSON, MAX_ANSWER_BYTES, MAX_SHORT_
 from dbgpt_ctl.client.responses import ControllerStatus, Drained, EventReport, Inventory, KnownInstance
 from dbgpt_ctl.domain.fields import sent_fields
 from dbgpt_ctl.domain.instance import Registration
-from dbgpt_ctl.errors import ControllerRefused, NotSupported
+from dbgpt_ctl.errors import ControllerRefused, InvalidInstance, NotSupported
 from dbgpt_ctl.traceparent import CURRENT
 
 if TYPE_CHECKING:
@@ -122,14 +122,26 @@ class Calls:
         """Ends a drain. Repeatable. Raises NotFound, NotSupported."""
         return self._post("undrain", Drained.read, **key._asdict())
 
-    def prune(self, older_than: timedelta, *, dry_run: bool = False) -> Flow[builtins.list[InstanceKey]]:
+    def prune(
+        self, older_than: timedelta, *, dry_run: bool = False, unchecked: bool = False
+    ) -> Flow[builtins.list[InstanceKey]]:
         """Removes the instances that have been unhealthy or deregistered for longer, never drained ones, and returns
-        them; with `dry_run` only returns them. Raises NotSupported.
+        them; with `dry_run` only returns them. With `unchecked` also those without `check_healthy` that have sent no
+        heartbeat for longer. Raises NotSupported, also for `unchecked` where the controller is an older ctl.
 
         Repeating it is safe, but returns only what was left: the answer to a lost call is lost.
         """
-        seconds = older_than.total_seconds()
-        return self._post("prune", responses.read_keys, older_than_secs=seconds, dry_run=dry_run)
+        fields = {"older_than_secs": older_than.total_seconds(), "dry_run": dry_run, "unchecked": unchecked or None}
+        try:
+            return (yield from self._post("prune", responses.read_keys, **fields))
+        except ControllerRefused as refused:
+            if not unchecked or refused.problem_code != InvalidInstance.code or "'unchecked'" not in refused.detail:
+                raise
+            raise NotSupported(
+                "it is an older ctl, which cannot prune unchecked instances",
+                controller=refused.controller,
+                problem_code=refused.problem_code,
+            ) from None
 
     def events(
         self,

@@ -326,11 +326,14 @@ class ModelCounts(NamedTuple):
     """Unhealthy and drained: planned work, as far as it is known."""
     held: int = 0
     """Healthy only because the registry itself was away."""
+    unchecked: int = 0
+    """Healthy whatever their workers do: they have no `check_healthy`. An older controller does not count them."""
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> ModelCounts:
         """From the counts of one model in /api/v1/status."""
-        return cls(*(int(fields[name]) for name in cls._fields))
+        counts = {name: int(fields[name]) for name in cls._fields if name != "unchecked"}
+        return cls(**counts, unchecked=int(fields.get("unchecked") or 0))
 
     @classmethod
     def of(cls, instances: Iterable[KnownInstance]) -> ModelCounts:
@@ -346,6 +349,7 @@ class ModelCounts(NamedTuple):
             drained=len(drained),
             unhealthy_drained=drained.count(InstanceState.UNHEALTHY),
             held=sum(instance.held for instance in known),
+            unchecked=sum(instance.state is InstanceState.HEALTHY and not instance.check_healthy for instance in known),
         )
 
 

@@ -209,6 +209,16 @@ class Evaluation:
         """Whether it is a tombstone that is not needed any more."""
         return is_forgotten(instance, self.now, self._timeout, self.hold)
 
+    def is_long_gone(self, instance: ModelInstance, gone_for: timedelta, *, unchecked: bool = False) -> bool:
+        """Whether it has been unhealthy or deregistered for longer than `gone_for`, and is not drained.
+
+        With `unchecked` an instance without `check_healthy`, which never becomes unhealthy, counts as a checked one:
+        its last heartbeat is older than `gone_for` and than the timeout.
+        """
+        if unchecked and not instance.check_healthy:
+            instance = instance._replace(check_healthy=True)
+        return is_long_gone(instance, self.now - gone_for, self.now) and self.state_of(instance) is not HEALTHY
+
     def is_expiry_unannounced(self, instance: ModelInstance) -> bool:
         """Whether it has expired and no event reports it yet."""
         return may_expire(instance) and self.state_of(instance) is InstanceState.UNHEALTHY

@@ -155,13 +155,16 @@ class ModelRegistry(ABC):
 
     @abstractmethod
     async def prune(
-        self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
+        self, older_than: timedelta, *, dry_run: bool = False, unchecked: bool = False, actor: Actor = OPERATOR
     ) -> tuple[InstanceKey, ...]:
         """Removes the instances that have been unhealthy or deregistered for longer than `older_than`, except drained
-        ones. Returns their identities in order.
+        ones. Returns the identities of those that it removed, in order.
+
+        With `unchecked` also those without `check_healthy`, which are healthy for ever: when their last heartbeat is
+        older than `older_than` and than the heartbeat timeout.
 
         Raises StatesHeld while states are held (rule 8). With `dry_run` it removes none. Atomic per instance, not as a
-        whole.
+        whole: other calls are served meanwhile, and each instance is evaluated when it is removed.
         """
 
     async def events(

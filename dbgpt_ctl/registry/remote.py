@@ -177,10 +177,10 @@ class RemoteModelRegistry(ModelRegistry):
         return None
 
     async def prune(
-        self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
+        self, older_than: timedelta, *, dry_run: bool = False, unchecked: bool = False, actor: Actor = OPERATOR
     ) -> tuple[InstanceKey, ...]:
         with self._forwarding():
-            return tuple(await self._as(actor).prune(older_than, dry_run=dry_run))
+            return tuple(await self._as(actor).prune(older_than, dry_run=dry_run, unchecked=unchecked))
 
     async def read_events(self, query: EventQuery) -> EventPage:
         name, host, port = query.key or (None, None, None)

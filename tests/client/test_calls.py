@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -55,6 +55,30 @@ def sent_by(make_calls: MakeCalls, call: Call, address: str = "http://one:8000")
     assert not isinstance(outcome, Exception)
     (request,) = controllers.requests
     return request
+
+
+def test_a_prune_of_unchecked_ones_says_so(make_calls: MakeCalls) -> None:
+    """The field is sent only where it is wanted: an older controller rejects it."""
+
+    def prune(client: Any) -> Any:
+        return client.prune(timedelta(hours=1), unchecked=True)
+
+    controllers = Controllers(one=answers("prune"))
+    assert make_calls("http://one", prune, handler=controllers) == [[KEY]]
+    (request,) = controllers.requests
+    assert json.loads(request.content) == {"older_than_secs": 3600.0, "dry_run": False, "unchecked": True}
+
+
+def test_an_older_controller_that_cannot_prune_unchecked_ones_is_named(make_calls: MakeCalls) -> None:
+    detail = "'unchecked' is not one of older_than_secs, dry_run"
+    refused = httpx.Response(422, json={"detail": detail, "code": "invalid_instance", "field": "unchecked"})
+
+    def prune(client: Any) -> Any:
+        return client.prune(timedelta(hours=1), unchecked=True)
+
+    (error,) = make_calls("http://one", prune, handler=Controllers(one=lambda _: refused))
+    assert isinstance(error, NotSupported)
+    assert "it is an older ctl, which cannot prune unchecked instances" in str(error)
 
 
 @pytest.mark.parametrize(

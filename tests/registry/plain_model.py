@@ -150,6 +150,24 @@ class PlainModel:
             self.events.append(ModelEvent(act.sent.key, now, row.announced, new, verb, actor, reason, drained))
         row.announced = new
 
+    def prune(self, older_than: timedelta, now: datetime, *, unchecked: bool) -> list[InstanceKey]:
+        """The identities of what it removes, in order."""
+        gone = [
+            key for key, row in sorted(self.rows.items()) if self.is_gone(row, older_than, now, unchecked=unchecked)
+        ]
+        for key in gone:
+            self.announce_time(key, now)
+            self.events.append(ModelEvent(key, now, self.rows[key].announced, "absent", "prune", "operator"))
+            del self.rows[key]
+        return gone
+
+    def is_gone(self, row: Row, older_than: timedelta, now: datetime, *, unchecked: bool) -> bool:
+        if row.removed or self.drain(row, now) is not None:
+            return False
+        if row.deregistered is not None:
+            return (row.last_refusal or row.deregistered) + older_than < now
+        return (row.check or unchecked) and row.heartbeat + max(older_than, self.timeout) < now
+
     def pass_time(self, now: datetime) -> None:
         """Announces the expiries and the ends of drains of all instances."""
         for key in self.rows:

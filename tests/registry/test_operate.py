@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -332,6 +333,36 @@ async def test_prune_leaves_tombstones_to_their_duty(registry: ModelRegistry, cl
     clock.advance(1)
     assert await registry.prune(timedelta()) == ()
     assert await registry.heartbeat(sent()) is False
+
+
+async def test_prune_takes_an_unchecked_one_only_where_it_is_asked_to(
+    registry: ModelRegistry, clock: ManualClock
+) -> None:
+    """It counts as healthy for ever: a static registration, or a worker that is no more."""
+    beating, silent, drained = (sent(port=port, check_healthy=False) for port in (1, 2, 3))
+    for registration in (beating, silent, drained):
+        await registry.register(registration)
+    await registry.drain(drained.key)
+    clock.advance(HOUR.total_seconds())
+    await registry.heartbeat(beating)
+    clock.advance(TIMEOUT.total_seconds())
+    assert await registry.prune(HOUR) == ()
+    assert await registry.prune(2 * HOUR, unchecked=True) == (), "its last heartbeat is younger"
+    assert await registry.prune(HOUR, unchecked=True, dry_run=True) == (silent.key,)
+    assert await registry.prune(timedelta(), unchecked=True) == (silent.key,), "one that sends heartbeats stays"
+    assert (await transitions(registry))[-1] == ("healthy", "absent", "prune")
+    assert {reference for reference, _ in await states(registry)} == {str(beating.key), str(drained.key)}
+
+
+async def test_prunes_at_the_same_time_remove_each_instance_once(registry: ModelRegistry, clock: ManualClock) -> None:
+    for port in range(1, 40):
+        await registry.register(sent(port=port))
+    clock.advance(2 * HOUR.total_seconds())
+    calls = [registry.prune(HOUR, dry_run=number % 3 == 0) for number in range(12)]
+    answers = await asyncio.gather(*calls)
+    removed = [key for number, keys in enumerate(answers) if number % 3 for key in keys]
+    assert len(removed) == len(set(removed)) == 39
+    assert await states(registry) == []
 
 
 async def test_prune_takes_nobody_while_states_are_held(backend: Backend, clock: ManualClock) -> None:

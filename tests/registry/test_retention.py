@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,14 @@ from sqlalchemy import URL, event
 from dbgpt_ctl.registry.contract import MAX_EVENT_AGE_DAYS
 from dbgpt_ctl.registry.database import retention
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.retention import SWEEP_EVERY
+from dbgpt_ctl.registry.database.retention import SWEEP_EVERY, Gone, Retention
 from dbgpt_ctl.registry.database.tables import events as event_rows
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.registry.backends import TIMEOUT, sent, states
 from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 WEEK = timedelta(days=7)
@@ -86,8 +88,8 @@ def test_in_memory_too(clock: ManualClock) -> None:
         await registry.heartbeat(LATELY_DEAD)
         clock.advance(3600)
         await registry.heartbeat(ALIVE)
-        assert registry.sweep() == 2
-        assert registry.sweep() == 0
+        assert await registry.sweep() == 2
+        assert await registry.sweep() == 0
         assert ports(await states(registry)) == {3, 4, 5, 6, 7}
         assert await registry.heartbeat(LONG_DEAD), "whoever comes back is new"
 
@@ -101,11 +103,11 @@ def test_in_memory_not_while_states_are_held_or_when_it_is_off(clock: ManualCloc
         ) as registry:
             await registry.register(LONG_DEAD)
             clock.advance(WEEK.total_seconds() + 1)
-            assert registry.sweep() == 0, "the registry was away all that time"
+            assert await registry.sweep() == 0, "the registry was away all that time"
         keeps = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
         await keeps.register(LONG_DEAD)
         clock.advance(2 * WEEK.total_seconds())
-        assert keeps.sweep() == 0
+        assert await keeps.sweep() == 0
 
     asyncio.run(scenario())
 
@@ -126,8 +128,8 @@ def test_only_what_has_long_been_gone_goes(url: URL) -> None:
 
 
 def test_a_sweep_reads_no_more_than_it_removes(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It holds the claim meanwhile, which each tick needs. What looks gone and still beats is not in its way."""
-    monkeypatch.setattr(retention, "MAX_REMOVED", 1)
+    """What looks gone and still beats is not in its way."""
+    monkeypatch.setattr(retention, "MAX_SWEPT", 1)
     queries: list[str] = []
 
     async def scenario() -> None:
@@ -139,15 +141,77 @@ def test_a_sweep_reads_no_more_than_it_removes(url: URL, monkeypatch: pytest.Mon
             await alive(registry, clock, WEEK.total_seconds())
             await registry.heartbeat(STILL_BEATING)  # refused
             await alive(registry, clock, 3600)
-            engine = registry._database.engine
+            engine = registry._database.readers
             event.listen(engine, "before_cursor_execute", lambda *call: queries.append(call[2]))
-            assert await registry.sweep() == 1
-            assert ports(await states(registry)) == {5, 9}
+            assert await registry.sweep() == 2
+            assert ports(await states(registry)) == {5}
 
     asyncio.run(scenario())
-    (search,) = [query for query in queries if "coalesce" in query]
-    assert "LIMIT" in search
-    assert "weight" not in search, "the identity is enough"
+    searches = [query for query in queries if "coalesce" in query]
+    assert len(searches) == 3, "the last one finds nothing more"
+    for search in searches:
+        assert "LIMIT" in search
+        assert "weight" not in search, "the identity is enough"
+
+
+def test_a_sweep_goes_on_while_it_finds_more(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The claim is over before: it locks a row that each tick needs."""
+    monkeypatch.setattr(retention, "MAX_REMOVED", 3)
+    monkeypatch.setattr(retention, "MAX_SWEPT", 10)
+    seen: list[str] = []
+
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(url, clock) as registry:
+            crowd = [sent(port=port) for port in range(1, 101)]
+            await asyncio.gather(*(registry.register(registration) for registration in crowd))
+            await alive(registry, clock, WEEK.total_seconds() + 3600)
+            event.listen(registry._database.engine, "before_cursor_execute", lambda *call: seen.append(call[2]))
+            event.listen(registry._database.engine, "commit", lambda _: seen.append("COMMIT"))
+            assert await registry.sweep() == 100
+            await asyncio.gather(*(registry.register(registration) for registration in crowd))
+            await alive(registry, clock, WEEK.total_seconds() + 3600)
+            swept, pruned = await asyncio.gather(registry.sweep(), registry.prune(WEEK))
+            assert swept + len(pruned) == 100
+            assert await states(registry) == []
+
+    asyncio.run(scenario())
+    claim = next(number for number, query in enumerate(seen) if "swept_at" in query)
+    removal = next(number for number, query in enumerate(seen) if query.startswith("DELETE FROM ctl_instance"))
+    assert "COMMIT" in seen[claim:removal]
+
+
+def test_no_number_of_prunes_and_no_sweep_delays_a_tick_or_a_heartbeat(
+    url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share a thread, which here hangs until a tick, a heartbeat and a list have passed."""
+    passed = threading.Event()
+    searches: list[Gone] = []
+
+    def hanging(self: Retention, gone: Gone, *rest: object) -> object:
+        searches.append(gone)
+        assert passed.wait(30), "they had to wait"
+        return search(self, gone, *rest)
+
+    search: Callable[..., object] = Retention._search
+    monkeypatch.setattr(Retention, "_search", hanging)
+
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(url, clock) as registry:
+            await registry.register(ALIVE)
+            prunes = asyncio.gather(*(registry.prune(WEEK, dry_run=True) for _ in range(50)))
+            sweep = asyncio.create_task(registry.sweep())
+            while not searches:
+                await asyncio.sleep(0)
+            await registry.tick()
+            assert await registry.heartbeat(ALIVE)
+            assert ports(await states(registry)) == {7}
+            passed.set()
+            await asyncio.gather(prunes, sweep)
+
+    asyncio.run(scenario())
+    assert len(searches) == 2, "one for all prunes, and one of the sweep"
 
 
 def test_of_two_controllers_one_does_it_and_not_all_the_time(url: URL) -> None:

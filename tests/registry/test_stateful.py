@@ -117,6 +117,13 @@ class Comparison(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.arena.backend.clock.advance(seconds)
 
+    @rule(seconds=st.sampled_from(STEPS), unchecked=st.booleans())
+    def prune(self, seconds: float, *, unchecked: bool) -> None:
+        older_than, now = timedelta(seconds=seconds), self.arena.backend.clock.now()
+        wanted = list(self.arena.run(self.registry.prune(older_than, dry_run=True, unchecked=unchecked)))
+        removed = list(self.arena.run(self.registry.prune(older_than, unchecked=unchecked)))
+        assert wanted == removed == self.model.prune(older_than, now, unchecked=unchecked)
+
     # The clock decides when a tombstone is forgotten, which is not defined while the clock goes back.
     @precondition(lambda self: self.model.most == MANY)
     @rule(seconds=st.sampled_from(STEPS_BACK))

@@ -271,12 +271,13 @@ def _model_lines(first: ControllerStatus, limit: int | None, *, colour: bool) ->
 
     names = list(models) if limit is None else sorted(models, key=lambda name: models[name].routable > 0)
     shown = _cut(names, limit)
+    others = (*_OTHER_COUNTS, "unchecked") if any(counts.unchecked for counts in models.values()) else _OTHER_COUNTS
     columns = (
         Column("MODEL"),
         Column("ROUTABLE", colours={"0": "red"}),
-        *(Column(name.upper()) for name in _OTHER_COUNTS),
+        *(Column(name.upper()) for name in others),
     )
-    cells = [[escaped(name), *_count_cells(models[name])] for name in shown]
+    cells = [[escaped(name), *_count_cells(models[name], others)] for name in shown]
     total = counted_text(ModelCounts(*map(sum, zip(*models.values(), strict=True))))
     total += AS_LAST_KNOWN if first.stale_since else ""
     more = [f"and {len(models) - len(shown)} more models"] if len(shown) < len(models) else []
@@ -284,9 +285,9 @@ def _model_lines(first: ControllerStatus, limit: int | None, *, colour: bool) ->
     return [*plain(columns, cells, headers=True, colour=colour), *more, f"{len(models)} {noun}: {total}"]
 
 
-def _count_cells(counts: ModelCounts) -> list[str]:
+def _count_cells(counts: ModelCounts, others: Sequence[str]) -> list[str]:
     """The numbers, with the unhealthy ones whose drain makes them planned: `2 (2 drained)`."""
-    cells = {name: str(getattr(counts, name) or "-") for name in _OTHER_COUNTS}
+    cells = {name: str(getattr(counts, name) or "-") for name in others}
     cells["unhealthy"] += drained_text(counts.unhealthy_drained)
     return [str(counts.routable), *cells.values()]
 

@@ -114,7 +114,8 @@ def until_text(until: datetime, now: datetime) -> str:
 
 
 def counted_text(counts: ModelCounts) -> str:
-    """`3 healthy (1 drained), 2 unhealthy (2 drained); 1 held`: each state with its drained ones; empty for none.
+    """`3 healthy (1 drained), 2 unhealthy (2 drained); 1 held, 2 unchecked`: each state with its drained ones, and how
+    many are healthy though nobody knows of their workers; empty for none.
 
     An instance counts in one state only, and so does its drain: the numbers in brackets add up to all drained ones.
     """
@@ -126,7 +127,8 @@ def counted_text(counts: ModelCounts) -> str:
     states = ", ".join(
         f"{count} {state}{drained_text(drained[state])}" for state in InstanceState if (count := getattr(counts, state))
     )
-    return f"{states}; {counts.held} held" if counts.held else states
+    besides = ", ".join(f"{count} {name}" for name in ("held", "unchecked") if (count := getattr(counts, name)))
+    return f"{states}; {besides}" if besides else states
 
 
 def drained_text(count: int) -> str:

@@ -205,6 +205,12 @@ class Prune(BaseModel):
 
     older_than_secs: float = doc("Gone for longer than this.", 86_400.0, ge=0, le=int(MAX_AGE_SECS))
     dry_run: bool = doc("Only report which.", True, default=False)
+    unchecked: bool = doc(
+        "Also those without `check_healthy`, which are healthy for ever: where the last heartbeat is older than "
+        "`older_than_secs` and than the heartbeat timeout.",
+        False,
+        default=False,
+    )
 
 
 class Versioned(BaseModel):
@@ -363,6 +369,7 @@ class ModelCounts(BaseModel):
     held: int = doc("How many are healthy only because the registry itself was away.", 0)
     drained: int = doc("How many are drained, in any state.", 0)
     unhealthy_drained: int = doc("How many are unhealthy and drained.", 0)
+    unchecked: int = doc("How many are healthy whatever their workers do: they have no `check_healthy`.", 0)
 
 
 class Connections(BaseModel):

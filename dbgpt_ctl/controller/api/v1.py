@@ -53,8 +53,19 @@ VERSION = 1
 OPERATOR = ActorKind.OPERATOR
 INSTANCES_PER_TURN = 2000
 """This many instances are encoded before other requests have their turn, which takes some milliseconds."""
-COUNTS = (*(state.value for state in InstanceState), "routable", "held", "drained", "unhealthy_drained")
-"""What /api/v1/status counts of each model: the states, and beside them who gets requests and who is drained."""
+COUNTED_PER_TURN = 10_000
+"""This many instances are counted before other requests have their turn, which takes some 10 ms."""
+COUNTS = (
+    *(state.value for state in InstanceState),
+    "routable",
+    "held",
+    "drained",
+    "unhealthy_drained",
+    "unchecked",
+)
+"""What /api/v1/status counts of each model: the states, and beside them who gets requests, who is drained, and who is
+healthy for ever.
+"""
 READ_ERRORS = REGISTRY_ERRORS | {VerbNotSupported}
 CHANGE_ERRORS = READ_ERRORS | {UnknownInstance}
 
@@ -90,7 +101,7 @@ class ApiEndpoints:
         """All instances with all their facts, or those that match every parameter."""
         instance_filter = InstanceFilter.parse(request.query_params)
         listing = await self._controller.registry.list(instance_filter.model_name)
-        encoded = await _encoded(entry for entry in listing.entries if instance_filter.matches(entry))
+        encoded = await _encoded(known_object(entry) for entry in listing.entries if instance_filter.matches(entry))
         head = orjson.dumps({"version": VERSION, **self._times(listing)})
         return Response(b'%b,"instances":[%b]}' % (head[:-1], encoded), media_type=JSON)
 
@@ -123,11 +134,15 @@ class ApiEndpoints:
 
     async def prune(self, request: Request) -> Response:
         """Forgets instances that have been unhealthy or deregistered for longer, but no drained ones."""
-        fields = reject_unknown_fields(await json_object(request), "older_than_secs", "dry_run")
+        fields = reject_unknown_fields(await json_object(request), "older_than_secs", "dry_run", "unchecked")
         older_than = parse_older_than(fields.get("older_than_secs"))
-        dry_run = parse_switch("dry_run", fields.get("dry_run", False))
-        keys = await self._controller.registry.prune(older_than, dry_run=dry_run, actor=caller(request, OPERATOR))
-        return _answer(dry_run=dry_run, instances=[key._asdict() for key in keys])
+        dry_run, unchecked = (parse_switch(name, fields.get(name, False)) for name in ("dry_run", "unchecked"))
+        keys = await self._controller.registry.prune(
+            older_than, dry_run=dry_run, unchecked=unchecked, actor=caller(request, OPERATOR)
+        )
+        encoded = await _encoded(key._asdict() for key in keys)
+        head = orjson.dumps({"version": VERSION, "dry_run": dry_run})
+        return Response(b'%b,"instances":[%b]}' % (head[:-1], encoded), media_type=JSON)
 
     async def events(self, request: Request) -> Response:
         """Changes of state in order of id: the first `limit` after the id `after`; without `after` the last `limit`."""
@@ -163,7 +178,7 @@ class ApiEndpoints:
             controllers=list(map(controller_object, controller.registry.controllers())),
             connections=None if controller.connections is None else connections_object(controller.connections),
             readers_dropped=controller.readers_dropped,
-            models=None if listing is None else _counts(listing),
+            models=None if listing is None else await _counts(listing),
             watchers=controller.feed.watchers,
             last_event_id=last_event_id,
         )
@@ -202,25 +217,33 @@ def _known(key: InstanceKey, found: Lookup | None) -> Lookup:
     return found
 
 
-async def _encoded(entries: Iterator[ListedInstance]) -> bytes:
+async def _encoded(objects: Iterator[dict[str, Any]]) -> bytes:
     """The instances as JSON, with commas between. Other requests have their turn meanwhile."""
     pieces = []
-    while batch := [known_object(entry) for entry in islice(entries, INSTANCES_PER_TURN)]:
+    while batch := list(islice(objects, INSTANCES_PER_TURN)):
         pieces.append(orjson.dumps(batch)[1:-1])
         await asyncio.sleep(0)
     return b",".join(pieces)
 
 
-def _counts(listing: Listing) -> list[dict[str, Any]]:
+async def _counts(listing: Listing) -> list[dict[str, Any]]:
+    """The counts of each model. Other requests have their turn meanwhile."""
     counts: dict[str, Counter[str]] = {}
-    for entry in listing.entries:
-        of_model = counts.setdefault(entry.instance.key.model_name, Counter())
-        of_model[entry.state.value] += 1
-        of_model["routable"] += entry.routable
-        of_model["held"] += entry.held
-        of_model["drained"] += entry.drain is not None
-        of_model["unhealthy_drained"] += entry.drain is not None and entry.state is InstanceState.UNHEALTHY
+    entries = iter(listing.entries)
+    while turn := list(islice(entries, COUNTED_PER_TURN)):
+        for entry in turn:
+            _count(entry, counts.setdefault(entry.instance.key.model_name, Counter()))
+        await asyncio.sleep(0)
     return [{"model_name": name, **{count: of_model[count] for count in COUNTS}} for name, of_model in counts.items()]
+
+
+def _count(entry: ListedInstance, of_model: Counter[str]) -> None:
+    of_model[entry.state.value] += 1
+    of_model["routable"] += entry.routable
+    of_model["held"] += entry.held
+    of_model["drained"] += entry.drain is not None
+    of_model["unhealthy_drained"] += entry.drain is not None and entry.state is InstanceState.UNHEALTHY
+    of_model["unchecked"] += entry.state is InstanceState.HEALTHY and not entry.instance.check_healthy
 
 
 def _answer(**fields: Any) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -19,7 +20,7 @@ from dbgpt_ctl.registry.database.capacity import Capacity
 from dbgpt_ctl.registry.database.expiry import ExpiryAnnouncer
 from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
 from dbgpt_ctl.registry.database.reader import ListQuery, Reader
-from dbgpt_ctl.registry.database.retention import Retention
+from dbgpt_ctl.registry.database.retention import Gone, Prune, PruneAnswer, Retention
 from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.controllers import SharingControllers
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
@@ -38,14 +39,16 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 REGISTER_DEADLINE_SECS = 4.0
 """A DB-GPT client gives up at 5 s."""
 SWEEP_SECS = 60.0
 REFRESH_RETRY_SECS = 2.0
-THREADS = 9
-"""One for each batcher, and for the tick, the announcements, the sweep, and the call of an operator."""
+THREADS = 7
+"""One for each batcher of workers' and API servers' calls, for the announcements, and for the sweep."""
 
 
 class DatabaseModelRegistry(ModelRegistry):
@@ -53,7 +56,8 @@ class DatabaseModelRegistry(ModelRegistry):
 
     Writes, lists of models, lists of all instances, lookups and events each have a batcher. So calls that wait together
     share one read or one transaction, a list begins after all calls that share it came, and these get the same
-    `Listing` object.
+    `Listing` object. Prunes and the removals of a sweep follow one another in a thread of their own, and the tick has
+    one too: no number of prunes, and no long sweep, takes the threads of other calls, or delays a tick.
 
     Without `clock` the time is the database's, on SQLite this host's (rule 7). `max_instances` counts tombstones too.
     With `watch_absence` the registry keeps its pulse, holds states after its own absence (rule 8), announces expiries,
@@ -91,7 +95,8 @@ class DatabaseModelRegistry(ModelRegistry):
         self._writer = Writer(self._database, self._time, Capacity(max_instances))
         self._reader = Reader(self._database, self._time)
         self._announcer = ExpiryAnnouncer(self._database, self._time)
-        self._retention = Retention(self._database, self._time, remove_after)
+        self._retention = Retention(self._database, self._time)
+        self._remove_after = remove_after
         self._sharing = SharingControllers(identity, self._time, refresh_interval) if identity else None
         self._refresh_secs = refresh_interval.total_seconds()
         self._queues: _Queues | None = None
@@ -102,7 +107,7 @@ class DatabaseModelRegistry(ModelRegistry):
 
     async def open(self) -> None:
         if self._queues is None:
-            queues = _Queues(self._store, self._reader)
+            queues = _Queues(self._store, self._reader, self._prune)
             try:
                 await queues.run(self._prepare)
             except BaseException:
@@ -169,9 +174,10 @@ class DatabaseModelRegistry(ModelRegistry):
         return found if isinstance(found, Lookup) else None
 
     async def prune(
-        self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
+        self, older_than: timedelta, *, dry_run: bool = False, unchecked: bool = False, actor: Actor = OPERATOR
     ) -> tuple[InstanceKey, ...]:
-        return await self._run(partial(self._retention.prune, older_than, actor, dry_run=dry_run))
+        call = Prune(Gone(older_than, unchecked), dry_run, actor)
+        return await self._opened(needs_database=True).prunes.submit(call)
 
     async def get(self, key: InstanceKey) -> Lookup | None:
         return await self._opened(needs_database=True).lookups.submit(key)
@@ -215,7 +221,7 @@ class DatabaseModelRegistry(ModelRegistry):
         """Records that this controller lives, and so notices when a database that was away is back. Runs every second
         while open, where absence is watched. If no other controller was faster, this one announces expiries next.
         """
-        if await self._opened().run(self._tick):
+        if await self._opened().run_tick(self._tick):
             self._announcement_due.set()
         self._database_is_back.set()
 
@@ -224,8 +230,20 @@ class DatabaseModelRegistry(ModelRegistry):
         await self._opened(needs_database=True).full_lists.submit(ListQuery(None, healthy_only=False))
 
     async def sweep(self) -> int:
-        """Forgets old events and what was gone for longer than `remove_after`; returns how many instances."""
-        return await self._run(self._retention.sweep)
+        """Forgets old events, and removes all that was gone for longer than `remove_after`; returns how many. Removes
+        nothing when another controller has swept a short while ago.
+        """
+        await self._run(self._retention.forget)
+        if self._remove_after is None or not await self._run(self._retention.claim_sweep):
+            return 0
+        count = 0
+        while removed := await self._opened(needs_database=True).run_removal(
+            partial(self._retention.sweep_some, self._remove_after)
+        ):
+            count += removed
+        if count:
+            log.info("%d instances removed that had been gone for %s", count, self._remove_after)
+        return count
 
     def _start_background_tasks(self) -> BackgroundTasks:
         announce = partial(self._run, self._announcer.announce_unless_resting)
@@ -281,24 +299,45 @@ class DatabaseModelRegistry(ModelRegistry):
         self._require_database()
         return self._writer.store(commands)
 
+    def _prune(self, calls: Sequence[Prune]) -> Sequence[PruneAnswer | Exception]:
+        self._require_database()
+        return self._retention.prune(calls)
+
 
 class _Queues:
     """The threads of an open registry, and a batcher for each kind of call."""
 
-    def __init__(self, store: Callable[[Sequence[Command]], Sequence[Answer | Exception]], reader: Reader) -> None:
+    def __init__(
+        self,
+        store: Callable[[Sequence[Command]], Sequence[Answer | Exception]],
+        reader: Reader,
+        prune: Callable[[Sequence[Prune]], Sequence[PruneAnswer | Exception]],
+    ) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ctl-database")
+        self._tick_thread = ThreadPoolExecutor(1, thread_name_prefix="ctl-tick")
+        self._removal_thread = ThreadPoolExecutor(1, thread_name_prefix="ctl-removals")
         self.writes: Batcher[Command, Answer] = Batcher(partial(isolating_failures, store), self._threads)
         self.model_lists: Batcher[ListQuery, Listing] = Batcher(reader.list_instances, self._threads)
         self.full_lists: Batcher[ListQuery, Listing] = Batcher(reader.list_instances, self._threads)
         self.lookups: Batcher[InstanceKey, Lookup | None] = Batcher(reader.look_up, self._threads)
         self.events: Batcher[EventQuery, EventPage] = Batcher(reader.events, self._threads)
+        self.prunes: Batcher[Prune, PruneAnswer] = Batcher(prune, self._removal_thread)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Runs `work` in one of the threads and returns its result."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
+    async def run_tick(self, work: Callable[[], T]) -> T:
+        """As `run`, in the thread of the tick."""
+        return await asyncio.get_running_loop().run_in_executor(self._tick_thread, work)
+
+    async def run_removal(self, work: Callable[[], T]) -> T:
+        """As `run`, in the thread of the removals, after those that wait for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._removal_thread, work)
+
     async def close(self) -> None:
         """Answers the calls that wait and ends the threads: none of them uses a connection then."""
-        for batcher in (self.writes, self.model_lists, self.full_lists, self.lookups, self.events):
+        for batcher in (self.writes, self.model_lists, self.full_lists, self.lookups, self.events, self.prunes):
             await batcher.close()
-        await asyncio.to_thread(self._threads.shutdown)
+        for threads in (self._threads, self._tick_thread, self._removal_thread):
+            await asyncio.to_thread(threads.shutdown)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from datetime import timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.instance import HEALTHY
 from dbgpt_ctl.domain.lifecycle import listed, tombstone_since
 from dbgpt_ctl.registry.contract import Listing
+from dbgpt_ctl.registry.embedded.expiry_queue import ExpiryQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,16 +41,21 @@ class CachedListing:
 
 @dataclass(slots=True)
 class _Model:
-    """The instances of one model, with its tombstones. A listing is cached until a fact changes or its time is over."""
+    """The instances of one model, with its tombstones. A listing is cached until a fact changes or its time is over.
+
+    The dictionary is put in order of identity when the order is asked for and new keys have come. So each change costs
+    the same for any number of instances, and a removal leaves the order as it is. A sorted list would move half of its
+    entries at each change.
+    """
 
     instances: dict[InstanceKey, ModelInstance] = field(default_factory=dict)
-    _order: list[InstanceKey] = field(default_factory=list)
+    _is_in_order: bool = True
     _cache: dict[bool, CachedListing] = field(default_factory=dict)
 
     def put(self, instance: ModelInstance) -> None:
         """Adds the instance or replaces its facts."""
         if instance.key not in self.instances:
-            insort(self._order, instance.key)
+            self._is_in_order = False
         self.replace(instance)
 
     def replace(self, instance: ModelInstance) -> None:
@@ -59,8 +65,14 @@ class _Model:
 
     def remove(self, key: InstanceKey) -> None:
         del self.instances[key]
-        self._order.remove(key)
         self._cache.clear()
+
+    def in_order(self) -> dict[InstanceKey, ModelInstance]:
+        """The instances in order of identity."""
+        if not self._is_in_order:  # the sort takes few steps: all but the new ones are in order already
+            self.instances = dict(sorted(self.instances.items(), key=itemgetter(0)))
+            self._is_in_order = True
+        return self.instances
 
     def list(self, now: datetime, timeout: timedelta, hold: Hold | None, *, healthy_only: bool) -> CachedListing:
         cached = self._cache.get(healthy_only)
@@ -69,7 +81,7 @@ class _Model:
         return cached
 
     def _list(self, now: datetime, timeout: timedelta, hold: Hold | None, *, healthy_only: bool) -> CachedListing:
-        stored = [self.instances[key] for key in self._order]
+        stored = self.in_order().values()
         entries = [listed(instance, now, timeout, hold) for instance in stored if not instance.removed]
         ends = []
         for instance, state, drain, held in entries:
@@ -94,8 +106,8 @@ class ModelIndex:
         self._models: dict[str, _Model] = {}
         self._size = 0
         self._cache: dict[bool, CachedListing] = {}
-        self._tombstones: list[tuple[datetime, InstanceKey]] = []
-        """In order of age."""
+        self._tombstones = ExpiryQueue()
+        """When each became one, or refused a heartbeat last."""
 
     def __len__(self) -> int:
         return self._size
@@ -103,6 +115,10 @@ class ModelIndex:
     def instances(self) -> Iterator[ModelInstance]:
         """All instances and tombstones, in no order."""
         return (instance for model in self._models.values() for instance in model.instances.values())
+
+    def keys(self) -> list[InstanceKey]:
+        """The identities of all instances and tombstones, in order."""
+        return [key for name in sorted(self._models) for key in self._models[name].in_order()]
 
     def get(self, key: InstanceKey) -> ModelInstance | None:
         """The facts of one instance or tombstone."""
@@ -121,7 +137,7 @@ class ModelIndex:
         model.put(instance)
         self._cache.clear()
         if (since := tombstone_since(instance)) is not None:
-            insort(self._tombstones, (since, key))
+            self._tombstones.schedule(key, since)
 
     def replace(self, instance: ModelInstance) -> None:
         """Replaces the facts of an instance that is in the index, and is no tombstone before or after."""
@@ -140,7 +156,7 @@ class ModelIndex:
 
     def oldest_tombstone(self) -> InstanceKey | None:
         """The tombstone whose time ends first."""
-        return self._tombstones[0][1] if self._tombstones else None
+        return self._tombstones.first()
 
     def list(
         self, model_name: str | None, now: datetime, timeout: timedelta, hold: Hold | None, *, healthy_only: bool
@@ -161,5 +177,5 @@ class ModelIndex:
         return cached
 
     def _forget_tombstone(self, instance: ModelInstance) -> None:
-        if (since := tombstone_since(instance)) is not None:
-            del self._tombstones[bisect_left(self._tombstones, (since, instance.key))]
+        if instance.removed:
+            self._tombstones.discard(instance.key)

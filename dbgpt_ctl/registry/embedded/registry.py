@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.events import HOUSEKEEPING, OPERATOR, WORKER, Cause
@@ -17,10 +17,10 @@ from dbgpt_ctl.domain.lifecycle import (
     Heartbeat,
     Register,
     Undrain,
-    is_long_gone,
 )
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse, moved_back
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable, RegistryUnusable, StatesHeld
+from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.embedded.event_log import EventLog, random_stream
 from dbgpt_ctl.registry.embedded.expiry_queue import ExpiryQueue
@@ -28,7 +28,7 @@ from dbgpt_ctl.registry.embedded.index import ModelIndex
 from dbgpt_ctl.registry.embedded.snapshot_format import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.clock import Clock
@@ -40,19 +40,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SWEEP_TICKS = 600
-"""Ticks between two removals of instances that are long gone."""
+SWEEP_SECS = 600.0
+"""The time between two removals of instances that are long gone."""
+EXAMINED_PER_TURN = 1000
+"""A prune and a sweep examine so many instances, and remove those that are gone, before other calls have their turn,
+which takes some 10 ms.
+"""
 HOLD_TICKS = 5
-"""Ticks between two checks whether a hold still holds an instance: the check lists all instances, in the very time in
-which every worker sends a heartbeat again.
+"""Ticks between two checks whether a hold still holds an instance: the check looks at all instances, in the very time
+in which every worker sends a heartbeat again.
 """
 CHECKS_PER_TICK = 10_000
 """At most this many instances are checked for an expiry in one tick, which takes 0.1 s at most. When more expire at
 once, or when a hold of very many instances ends, lists do not wait, and the last expiries are announced some seconds
 later.
 """
-SNAPSHOT_TICKS = 4
-"""A change is in the snapshot after at most this many ticks."""
+SNAPSHOT_SECS = 4.0
+"""A change is in the snapshot after this time and that of a write at most."""
 
 
 class EmbeddedModelRegistry(ModelRegistry):
@@ -87,7 +91,8 @@ class EmbeddedModelRegistry(ModelRegistry):
         self._reported_hold: Hold | None = None
         self._snapshot_problem: str | None = None
         self._ticks = 0
-        self._ticking: asyncio.Task[None] | None = None
+        self._background: BackgroundTasks | None = None
+        self._removing = asyncio.Lock()
         self._stored_changes = 0
         self._closed = False
         self._why_closed = ""
@@ -111,18 +116,16 @@ class EmbeddedModelRegistry(ModelRegistry):
                 await self._write_snapshot()
         if self._watch_absence:
             self._state.tick(now)
-        if self._ticking is None and (self._watch_absence or self._snapshot_file is not None):
-            self._ticking = asyncio.create_task(self._keep_ticking(), name="tick")
+        if self._background is None and (self._watch_absence or self._snapshot_file is not None):
+            self._background = self._start_background_tasks()
 
     async def close(self) -> None:
         if self._closed:
             return
         self._closed, self._why_closed = True, "the registry is closed"
-        if self._ticking is not None:
-            self._ticking.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._ticking
-            self._ticking = None
+        background, self._background = self._background, None
+        if background is not None:
+            await background.stop()
         await self._write_snapshot()
 
     def health(self) -> RegistryHealth:
@@ -171,15 +174,13 @@ class EmbeddedModelRegistry(ModelRegistry):
         return await self._apply_durably(Undrain(key, actor))
 
     async def prune(
-        self, older_than: timedelta, *, dry_run: bool = False, actor: Actor = OPERATOR
+        self, older_than: timedelta, *, dry_run: bool = False, unchecked: bool = False, actor: Actor = OPERATOR
     ) -> tuple[InstanceKey, ...]:
-        now = self._now()
-        if (hold := self._state.hold(now)) is not None:
+        """Removes in turns, between which other calls are served. Prunes and sweeps follow one another."""
+        if (hold := self._state.hold(self._now())) is not None:
             raise StatesHeld(hold.nothing_removed)
-        gone = [instance for instance in self._state.long_gone(now - older_than, now) if not instance.removed]
-        if not dry_run:
-            self._state.prune(gone, now, actor)
-        return tuple(instance.key for instance in gone)
+        remove_by = None if dry_run else actor
+        return await self._examine(older_than, unchecked=unchecked, tombstones=False, remove_by=remove_by)
 
     async def read_events(self, query: EventQuery) -> EventPage:
         self._now()
@@ -199,38 +200,57 @@ class EmbeddedModelRegistry(ModelRegistry):
             self._report_hold(now)
         self._state.announce(now, at_most=CHECKS_PER_TICK)
 
-    def sweep(self) -> int:
+    async def sweep(self) -> int:
         """Removes instances that have been gone for longer than `remove_after`, and returns their number.
 
         Removes nothing while states are held.
         """
-        now = self._now()
+        self._now()
         if self._remove_after is None:
             return 0
-        gone = self._state.long_gone(now - self._remove_after, now)
-        self._state.prune(gone, now)
+        gone = await self._examine(self._remove_after, unchecked=False, tombstones=True, remove_by=HOUSEKEEPING)
         if gone:
             log.info("%d instances removed that had been gone for %s", len(gone), self._remove_after)
         return len(gone)
 
-    async def _keep_ticking(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_SECS)
-            try:
-                self.tick()
-                if self._ticks % SNAPSHOT_TICKS == 0:
-                    await self._write_snapshot()
-                if self._ticks % SWEEP_TICKS == 0:
-                    self.sweep()
-            except Exception:  # no error may end this loop
-                log.exception("a tick failed")
+    async def _examine(
+        self, gone_for: timedelta, *, unchecked: bool, tombstones: bool, remove_by: Actor | None
+    ) -> tuple[InstanceKey, ...]:
+        """Finds all that is gone for so long, and removes it unless `remove_by` is None. Returns it in order.
+
+        Each turn evaluates its instances at its own time: one may have come back since the call began, or states may be
+        held now.
+        """
+        found: list[InstanceKey] = []
+        async with self._removing:
+            keys = iter(self._state.index.keys())
+            while not self._closed and (turn := list(islice(keys, EXAMINED_PER_TURN))):
+                now = self._clock.now()
+                gone = self._state.long_gone(turn, gone_for, now, unchecked=unchecked, tombstones=tombstones)
+                if remove_by is not None:
+                    self._state.prune(gone, now, remove_by)
+                found += [instance.key for instance in gone]
+                await asyncio.sleep(0)
+        return tuple(found)
+
+    def _start_background_tasks(self) -> BackgroundTasks:
+        """Each has a task of its own: neither a slow disk nor a long sweep delays a tick, which would be a gap."""
+
+        async def tick() -> None:
+            self.tick()
+
+        tasks = BackgroundTasks()
+        tasks.every(TICK_SECS, tick, name="tick", first_after_secs=TICK_SECS)
+        tasks.every(SNAPSHOT_SECS, self._write_snapshot, name="snapshot", first_after_secs=SNAPSHOT_SECS)
+        tasks.every(SWEEP_SECS, self.sweep, name="sweep", first_after_secs=SWEEP_SECS)
+        return tasks
 
     def _report_hold(self, now: datetime) -> None:
         """Health and log report a hold only while it holds an instance (rule 8)."""
         hold = self._state.hold(now)
         if hold is not None and hold == self._reported_hold and self._ticks % HOLD_TICKS:
             return
-        if hold is not None and not self._state.listing(None, now).held_until:
+        if hold is not None and not self._state.holds_any(now):
             hold = None
         if hold is not None and hold != self._reported_hold:
             log.warning("%s", hold)
@@ -325,19 +345,32 @@ class RegistryState:
         """The hold after an outage, if there is one at `now`."""
         return self.pulse.hold(now, self._timeout) if self.pulse else None
 
-    def long_gone(self, before: datetime, now: datetime) -> list[ModelInstance]:
-        """Instances and tombstones gone before that time, in order of identity; none while states are held (rule 8)."""
+    def holds_any(self, now: datetime) -> bool:
+        """Whether an instance counts as alive only because of the hold at `now`."""
+        evaluation, fresh_from = self._evaluation(now), now - self._timeout
+        return evaluation.hold is not None and any(
+            evaluation.listed(instance).held
+            for instance in self.index.instances()
+            if instance.last_heartbeat < fresh_from and not instance.removed
+        )
+
+    def long_gone(
+        self, keys: Iterable[InstanceKey], gone_for: timedelta, now: datetime, *, unchecked: bool, tombstones: bool
+    ) -> list[ModelInstance]:
+        """Those of the instances that have been gone for longer, in the same order; none while states are held
+        (rule 8). With `tombstones` those among them too.
+        """
         evaluation = self._evaluation(now)
         if evaluation.hold is not None:
             return []
-        gone = (
+        stored = filter(None, map(self.index.get, keys))
+        return [
             instance
-            for instance in self.index.instances()
-            if is_long_gone(instance, before, now) and evaluation.state_of(instance) is not HEALTHY
-        )
-        return sorted(gone, key=lambda instance: instance.key)
+            for instance in stored
+            if (tombstones or not instance.removed) and evaluation.is_long_gone(instance, gone_for, unchecked=unchecked)
+        ]
 
-    def prune(self, gone: list[ModelInstance], now: datetime, actor: Actor = HOUSEKEEPING) -> None:
+    def prune(self, gone: Iterable[ModelInstance], now: datetime, actor: Actor) -> None:
         evaluation = self._evaluation(now)
         for instance in gone:
             self._store(self._find(instance.key, evaluation), None, evaluation, Cause("prune", actor))
@@ -396,8 +429,8 @@ class RegistryState:
     def restore(self, snapshot: Snapshot, now: datetime) -> None:
         """Takes over the state of a snapshot. The stream of events goes on only if no event followed the snapshot."""
         self.pulse = snapshot.pulse
-        for instance in snapshot.instances[: self._max_instances]:
-            self.index.put(instance)
+        for instance in sorted(snapshot.instances[: self._max_instances], key=attrgetter("key")):
+            self.index.put(instance)  # in order, so that no list has to sort them
         stream = snapshot.stream if snapshot.stream and snapshot.complete else self.log.stream
         self.log.restore(stream, snapshot.last_id, snapshot.events)
         self._reset_deadlines(now)
@@ -418,7 +451,7 @@ class RegistryState:
         if stored is None:
             return None
         if evaluation.is_forgotten(stored):
-            self.index.remove(key)
+            self._remove(key)
             return None
         after, changes = evaluation.announce(stored)
         if changes:
@@ -438,9 +471,13 @@ class RegistryState:
             self.index.put(announced)
             self._schedule(announced, evaluation)
         elif before is not None:
-            self.index.remove(before.key)
+            self._remove(before.key)
         self.log.extend(changes)
         self.changes += after is not before
+
+    def _remove(self, key: InstanceKey) -> None:
+        self.index.remove(key)
+        self._deadlines.discard(key)
 
     def _schedule(self, instance: ModelInstance, evaluation: Evaluation) -> None:
         if (deadline := evaluation.next_deadline(instance)) is not None:

@@ -243,6 +243,7 @@ def test_status_tells_how_the_controller_is(http: httpx.Client, clock: ManualClo
             "held": 0,
             "drained": 2,
             "unhealthy_drained": 1,
+            "unchecked": 0,
         }
     ]
     assert answer["watchers"] == 0

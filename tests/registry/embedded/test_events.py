@@ -164,7 +164,7 @@ async def test_a_sweep_writes_an_event_for_each_removal(clock: ManualClock) -> N
     await registry.register(sent(port=1))
     await registry.deregister(sent(port=1).key, remove=True)
     clock.advance(3601)
-    assert registry.sweep() == 2, "the tombstone too"
+    assert await registry.sweep() == 2, "the tombstone too"
     last = await changes(registry)
     assert (last[-1].old, last[-1].new, last[-1].cause.verb) == ("unhealthy", "absent", "prune")
     assert (last[-1].cause.actor.kind, last[-1].cause.actor.address) == (ActorKind.HOUSEKEEPING, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from dbgpt_ctl.domain.instance import InstanceKey
-from dbgpt_ctl.registry.embedded.expiry_queue import ExpiryQueue
+from dbgpt_ctl.registry.embedded.expiry_queue import SLACK, ExpiryQueue
 from tests.support.clock import START
 
 ONE, OTHER, THIRD = (InstanceKey("qwen@llm", "10.0.0.4", port) for port in (1, 2, 3))
@@ -30,3 +30,23 @@ def test_a_key_that_is_scheduled_again_comes_again() -> None:
         if at == START:
             queue.schedule(key, START + timedelta(seconds=2))
     assert popped == [ONE, OTHER, ONE]
+
+
+def test_a_discarded_key_never_comes() -> None:
+    queue = ExpiryQueue()
+    queue.reset([(ONE, START), (OTHER, START + timedelta(seconds=1))])
+    queue.discard(ONE)
+    queue.discard(THIRD)
+    assert queue.first() == OTHER
+    queue.schedule(ONE, START + timedelta(seconds=2))
+    assert queue.first() == OTHER
+    assert [key for key, _ in queue.pop_due(START + timedelta(seconds=9))] == [OTHER, ONE]
+    assert queue.first() is None
+
+
+def test_discarded_keys_do_not_gather() -> None:
+    queue = ExpiryQueue()
+    for second in range(10 * SLACK):
+        queue.schedule(ONE, START + timedelta(seconds=second))
+        queue.discard(ONE)
+    assert len(queue._heap) <= SLACK + 2

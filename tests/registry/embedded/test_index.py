@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from random import Random
 
 from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance, Registration
 from dbgpt_ctl.domain.registry_outage import Hold
@@ -41,6 +42,33 @@ def test_listings_are_in_order_of_identity() -> None:
     assert keys(listed(index, "a@llm")) == [("a@llm", 1), ("a@llm", 2)]
     assert keys(listed(index, "unknown@llm")) == []
     assert len(index) == 3
+
+
+def test_the_order_stays_through_any_additions_and_removals() -> None:
+    ports = list(range(1, 200))
+    shuffled = Random(7).sample(ports, len(ports))
+    index = index_of(*(instance(port=port) for port in shuffled))
+    for number, port in enumerate(shuffled):
+        assert keys(listed(index)) == [("qwen@llm", left) for left in sorted(shuffled[number:])]
+        assert [key.port for key in index.keys()] == sorted(shuffled[number:])  # noqa: SIM118 - it is no dictionary
+        index.remove(InstanceKey("qwen@llm", "h", port))
+        if number % 3 == 0:
+            index.put(instance(port=port))
+            index.remove(InstanceKey("qwen@llm", "h", port))
+    assert keys(listed(index)) == []
+
+
+def test_the_oldest_tombstone_is_the_one_that_refused_a_heartbeat_first() -> None:
+    removed = [instance(port=port).deregistered(at(port), remove=True) for port in (3, 1, 2)]
+    index = index_of(instance(port=9), *removed)
+    assert index.oldest_tombstone() == removed[1].key
+    index.put(removed[1].with_heartbeat(at(10)))
+    assert index.oldest_tombstone() == removed[2].key
+    index.remove(removed[2].key)
+    index.put(instance(port=3, seconds=5))
+    assert index.oldest_tombstone() == removed[1].key
+    index.remove(removed[1].key)
+    assert index.oldest_tombstone() is None
 
 
 def test_a_listing_is_cached_until_a_fact_changes_or_a_heartbeat_gets_too_old() -> None:

@@ -21,17 +21,23 @@ OlderThan = Annotated[
     str | None,
     typer.Option("--older-than", metavar="TIME", help="Shortest time in that state, as in 7d.  [required]"),
 ]
+Unchecked = Annotated[
+    bool,
+    typer.Option("--unchecked", help="Also instances that are never checked, if silent for longer than --older-than."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be removed and remove nothing.")]
 
 
 @explained(
     "ctl models prune --older-than 7d --dry-run",
     "ctl models prune --older-than 7d",
+    "ctl models prune --older-than 7d --unchecked",
 )
 @takes_session
 def prune(
     *,
     older_than: OlderThan = None,
+    unchecked: Unchecked = False,
     dry_run: DryRun = False,
     output: ResultOutput = OutputFormat.TEXT,
     session: Session,
@@ -40,13 +46,18 @@ def prune(
 
     They have been in that state for longer than --older-than. Drained instances stay. A worker that returns registers
     its instance again.
+
+    Instances that were registered with --no-check-healthy stay healthy for ever. With --unchecked those of them go,
+    too, whose last heartbeat is older than --older-than. That may be one that serves and for which nobody sends
+    heartbeats, so look at --dry-run first.
     """
     if older_than is None:
         raise UsageError("--older-than is required, as in --older-than 7d")
     age = timedelta(seconds=parse_duration("--older-than", older_than, longest_days=LONGEST_AGE_DAYS))
     with session.client() as client:
-        removed = client.prune(age, dry_run=dry_run)
+        removed = client.prune(age, dry_run=dry_run, unchecked=unchecked)
     if not removed:
-        session.say(f"no instance has been unhealthy or deregistered for longer than {older_than.strip()}")
+        states = "unhealthy, deregistered or unchecked and silent" if unchecked else "unhealthy or deregistered"
+        session.say(f"no instance has been {states} for longer than {older_than.strip()}")
     result = "would be removed" if dry_run else "removed"
     return run_for_each(removed, lambda _key: result, output)

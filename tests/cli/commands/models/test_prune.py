@@ -32,6 +32,14 @@ def test_nothing_to_prune_is_no_failure(run: Run, controller: str) -> None:
     assert done.err == "ctl: no instance has been unhealthy or deregistered for longer than 7d\n"
 
 
+def test_unchecked_instances_go_only_where_that_is_asked_for(run: Run, controller: str) -> None:
+    run("models", "register", REF, "--no-check-healthy")
+    assert json.loads(run("status", "-o", "json").out)["models"][0]["unchecked"] == 1
+    assert "1 healthy; 1 unchecked" in run("status").out
+    done = run("models", "prune", "--older-than", "7d", "--unchecked")
+    assert done.err == "ctl: no instance has been unhealthy, deregistered or unchecked and silent for longer than 7d\n"
+
+
 def test_what_a_stranger_registered_is_escaped(run: Run, fake: FakeController) -> None:
     key = {"model_name": "a\x1b[31m@llm", "host": "h\n", "port": 1}
     fake.body = {"version": 1, "dry_run": False, "instances": [key]}

@@ -16,7 +16,8 @@ import httpx
 
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance
 from dbgpt_ctl.registry.contract import MAX_EVENTS
-from dbgpt_ctl.registry.embedded.snapshot import Snapshot, SnapshotFile
+from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
+from dbgpt_ctl.registry.embedded.snapshot_format import Snapshot
 from tests.support.mariadb import PASSWORD
 
 if TYPE_CHECKING:

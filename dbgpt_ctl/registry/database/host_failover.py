@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 
+from dbgpt_ctl.registry.database.dialects.base import text_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -104,7 +106,7 @@ def _leave_failed_host(context: ExceptionContext, hosts: DatabaseHosts, dialect:
     setattr(error, _FAILURES, ((host, error),))
     if context.is_disconnect:
         if host == hosts.current:
-            _LOG.info("database host %s is left: %s", host, " ".join(str(error).split()))
+            _LOG.info("database host %s is left: %s", host, text_of(error))
         hosts.failed(host)
 
 

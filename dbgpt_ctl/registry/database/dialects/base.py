@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, ColumnElement, Engine
     from sqlalchemy.types import TypeEngine
 
+MAX_ERROR_CHARS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTimeouts:
@@ -73,6 +75,8 @@ class DatabaseDialect(ABC):
     """The value does not fit its column."""
     unusable: ClassVar[Mapping[int, str]]
     """A person must act; each with the advice that ends the message."""
+    damaged: ClassVar[frozenset[int]] = frozenset()
+    """A table or column is missing: what does not need it still works."""
     duplicate_column: ClassVar[int | None] = None
     """`ALTER TABLE ... ADD COLUMN` found the column, which another controller has added."""
     cannot_serve: ClassVar[frozenset[int]] = frozenset()
@@ -134,7 +138,7 @@ class DatabaseDialect(ABC):
         code = self.error_code(cause)
         if code in self.bad_calls:
             return None
-        message = "; ".join(f"database {at}: {_text(failed)}" for at, failed in (failures or {place: cause}).items())
+        message = "; ".join(f"database {at}: {text_of(failed)}" for at, failed in (failures or {place: cause}).items())
         advice = self.unusable.get(code)
         return RegistryUnavailable(message) if advice is None else RegistryUnusable(f"{message}; {advice}")
 
@@ -142,9 +146,14 @@ class DatabaseDialect(ABC):
         """Closes a new connection of the driver, and raises the driver's error, when its host cannot serve now."""
 
 
-def _text(cause: BaseException) -> str:
-    text = cause.args[1] if len(cause.args) > 1 else cause
-    return " ".join(str(text).split()) or type(cause).__name__
+def text_of(cause: BaseException) -> str:
+    """What the driver's error says, in one line of at most MAX_ERROR_CHARS that is safe on a terminal: the text may be
+    of a server that is not the database.
+    """
+    text = str(cause.args[1] if len(cause.args) > 1 else cause)
+    line = " ".join(text[:MAX_ERROR_CHARS].split())
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    return f"{shown[:MAX_ERROR_CHARS]}{'...' if len(text) > MAX_ERROR_CHARS else ''}" or type(cause).__name__
 
 
 def cause_of(error: Exception) -> BaseException:

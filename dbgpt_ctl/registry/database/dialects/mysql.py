@@ -12,6 +12,7 @@ from sqlalchemy.dialects import mysql
 from dbgpt_ctl.databases import DatabaseHost
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
+from dbgpt_ctl.registry.database.dialects.mysql_connection import DRIVER
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,7 +57,10 @@ class MySQL(DatabaseDialect):
         **dict.fromkeys((1142, 1143), "grant it, or let a user who may create tables start a controller once"),
         **dict.fromkeys((1054, 1146), "these are not the tables of this release"),
         1049: "create it (CREATE DATABASE) or name another",
+        2061: "if this is your server, set registry_db_ssl_ca to the certificate of its authority, or give the user "
+        "another login (mysql_native_password, caching_sha2_password)",
     }
+    damaged = frozenset({1054, 1146})
     duplicate_column = 1060
     # Galera: not ready (no quorum, or joining); shutting down; read-only (two); connection killed.
     cannot_serve = frozenset({_NOT_READY, 1053, 1290, 1836, 1927})
@@ -94,6 +98,7 @@ class MySQL(DatabaseDialect):
         isolation = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
         engine = create_engine(
             url.set(drivername="mysql+pymysql"),
+            module=DRIVER,
             **(isolation if reads else {"isolation_level": "READ COMMITTED"}),
             **options,
         )

@@ -36,6 +36,7 @@ class SQLite(DatabaseDialect):
     driver_errors = (sqlite3.Error,)
     conflicts = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
     bad_calls = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG})
+    damaged = frozenset({sqlite3.SQLITE_ERROR})
     unusable = {  # noqa: RUF012
         sqlite3.SQLITE_PERM: "make it writable",
         sqlite3.SQLITE_READONLY: "make the file and its folder writable",

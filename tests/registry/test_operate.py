@@ -10,7 +10,7 @@ import pytest
 
 from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
-from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
 from tests.registry.backends import TIMEOUT, only, sent, states, transitions, with_drain
 
 if TYPE_CHECKING:
@@ -352,6 +352,19 @@ async def test_prune_takes_an_unchecked_one_only_where_it_is_asked_to(
     assert await registry.prune(timedelta(), unchecked=True) == (silent.key,), "one that sends heartbeats stays"
     assert (await transitions(registry))[-1] == ("healthy", "absent", "prune")
     assert {reference for reference, _ in await states(registry)} == {str(beating.key), str(drained.key)}
+
+
+async def test_a_full_registry_has_room_as_soon_as_a_prune_is_over(backend: Backend, clock: ManualClock) -> None:
+    """A worker whose register is refused ends itself."""
+    registry = await backend.open(max_instances=2)
+    for port in (1, 2):
+        await registry.register(sent(port=port))
+    clock.advance(2 * HOUR.total_seconds())
+    with pytest.raises(RegistryFull):
+        await registry.register(sent(port=3))
+    await registry.prune(HOUR)
+    for port in (3, 4):
+        await registry.register(sent(port=port))
 
 
 async def test_prunes_at_the_same_time_remove_each_instance_once(registry: ModelRegistry, clock: ManualClock) -> None:

@@ -95,7 +95,7 @@ class DatabaseModelRegistry(ModelRegistry):
         self._writer = Writer(self._database, self._time, Capacity(max_instances))
         self._reader = Reader(self._database, self._time)
         self._announcer = ExpiryAnnouncer(self._database, self._time)
-        self._retention = Retention(self._database, self._time)
+        self._retention = Retention(self._database, self._time, self._writer.recount)
         self._remove_after = remove_after
         self._sharing = SharingControllers(identity, self._time, refresh_interval) if identity else None
         self._refresh_secs = refresh_interval.total_seconds()

@@ -25,7 +25,7 @@ from dbgpt_ctl.registry.database.tables.instances import (
 from dbgpt_ctl.registry.database.tables.registry_pulse import claim_sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import ColumnElement, Connection
 
@@ -66,12 +66,14 @@ PruneAnswer = tuple[InstanceKey, ...]
 
 class Retention:
     """An instance that an operator drained is never removed: that would undo the drain. While states are held, no
-    instance is removed (rule 8). Its methods block.
+    instance is removed (rule 8). Its methods block. `note_removals` is called after rows were removed: a full registry
+    has room again.
     """
 
-    def __init__(self, database: Database, time: RegistryTime) -> None:
+    def __init__(self, database: Database, time: RegistryTime, note_removals: Callable[[], None]) -> None:
         self._database = database
         self._time = time
+        self._note_removals = note_removals
 
     def forget(self) -> None:
         """Forgets old events and controllers."""
@@ -139,7 +141,10 @@ class Retention:
 
     def _remove_all(self, keys: Sequence[InstanceKey], gone: Gone, actor: Actor) -> list[InstanceKey]:
         remove = partial(self._remove, gone=gone, actor=actor)
-        return [key for removed in self._database.write_in_turns(remove, keys, MAX_REMOVED) for key in removed]
+        try:
+            return [key for removed in self._database.write_in_turns(remove, keys, MAX_REMOVED) for key in removed]
+        finally:
+            self._note_removals()
 
     def _remove(
         self, keys: Sequence[InstanceKey], connection: Connection, *, gone: Gone, actor: Actor

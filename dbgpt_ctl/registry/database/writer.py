@@ -45,6 +45,11 @@ class Writer:
         self._database = database
         self._time = time
         self._capacity = capacity
+        self._must_recount = False
+
+    def recount(self) -> None:
+        """Rows were deleted in another transaction: the next batch counts anew. Any thread may call it."""
+        self._must_recount = True
 
     def store(self, commands: Sequence[Command]) -> Sequence[Answer | Exception]:
         """Stores or refuses each command before it returns; the answers are in the order of the commands.
@@ -72,6 +77,8 @@ class Writer:
     def _run_transaction(
         self, commands: Sequence[Command], connection: Connection
     ) -> tuple[Sequence[Answer | Exception], Capacity]:
+        if self._must_recount:
+            self._must_recount, self._capacity = False, Capacity(self._capacity.max_instances)
         # Without a commit, what this transaction counts may not be so: the next one counts anew.
         capacity, self._capacity = self._capacity, Capacity(self._capacity.max_instances)
         return _Transaction(connection, self._time, capacity).run(commands), capacity

@@ -28,6 +28,9 @@ def check_start(settings: ControllerSettings) -> str:
     if settings.log_file:
         _require_writable(Path(settings.log_file), f"log file {settings.log_file} cannot be written")
     if settings.tracer_file:
+        from dbgpt_ctl.tracing.sinks.file import require_regular_file
+
+        require_regular_file(settings.tracer_file)
         _require_writable(Path(settings.tracer_file), f"tracer_file {settings.tracer_file} cannot be written")
     create_tracer(replace(settings, tracer_file=None, tracer_storage_cls=None))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

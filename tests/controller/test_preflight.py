@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,6 +72,12 @@ def test_a_file_that_cannot_be_written(tmp_path: Path, setting: str, error: type
     below = tmp_path / "file" / "x"
     assert refused(error, **{setting: below}) == message.format(below, "Not a directory")
     assert refused(error, **{setting: tmp_path}) == message.format(tmp_path, "Is a directory")
+
+
+def test_a_trace_file_is_no_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    message = f"tracer_file {tmp_path}/pipe cannot be written: it is not a regular file"
+    assert refused(UsageError, tracer_file=tmp_path / "pipe") == message
 
 
 def test_nothing_is_created(tmp_path: Path) -> None:

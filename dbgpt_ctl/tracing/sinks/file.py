@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from dbgpt_ctl.tracing.writer import BatchRefused, BatchSink, NotDelivered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from io import FileIO
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.tracing.span import Span
@@ -29,7 +31,8 @@ class FileSink(BatchSink):
     something else made the file smaller or moved it.
 
     The file is opened for each batch, so it may be moved at any time, and several processes may share it. Missing
-    folders are created. Raises UsageError when the path cannot be written.
+    folders are created. Only the owner may read a new file, because it names instances; the file of the next day has
+    the mode that somebody gave to the one before. Raises UsageError when the path cannot be written.
     """
 
     def __init__(self, path: str, *, max_mb: int, clock: Clock) -> None:
@@ -38,11 +41,10 @@ class FileSink(BatchSink):
         self._clock = clock
         self._full_at: int | None = None
         """The size of the file when it had no room for a batch; None while it has room."""
-        if self._path.exists() and not self._path.is_file():  # it is renamed each day, and a pipe blocks the start
-            raise UsageError(f"tracer_file {path} cannot be written: it is not a regular file")
+        require_regular_file(path)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab") as file:
+            with self._open() as file:
                 is_new = file.tell() == 0
                 changed = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
         except OSError as error:
@@ -56,7 +58,7 @@ class FileSink(BatchSink):
         """Writes all spans or none: it truncates what a full disk cut off."""
         try:
             self._rename_on_new_day(self._clock.now().date())
-            with self._path.open("ab", buffering=0) as file:
+            with self._open() as file:
                 before = file.tell()
                 data = b"".join([span.line() for span in spans])
                 self._require_room(before, len(data))
@@ -68,6 +70,12 @@ class FileSink(BatchSink):
                     raise
         except OSError as error:
             raise NotDelivered(error.strerror or str(error)) from error
+
+    def _open(self) -> FileIO:
+        def opener(name: str, flags: int) -> int:
+            return os.open(name, flags, 0o600)
+
+        return open(self._path, "ab", buffering=0, opener=opener)
 
     def _require_room(self, size: int, more: int) -> None:
         """Raises BatchRefused. A file that was full stays so for smaller batches too: a trace has no holes then."""
@@ -87,9 +95,19 @@ class FileSink(BatchSink):
             return
         dated = self._path.with_name(f"{self._path.stem}_{self._day.isoformat()}{self._path.suffix or DEFAULT_SUFFIX}")
         if self._path.exists() and not dated.exists():
+            mode = stat.S_IMODE(self._path.stat().st_mode)
             self._path.rename(dated)
+            with self._open() as file:
+                os.fchmod(file.fileno(), mode)
         self._day = today
         self._full_at = None
+
+
+def require_regular_file(path: str) -> None:
+    """Raises UsageError for a pipe or a device: the file is renamed each day, and opening a pipe waits."""
+    place = Path(path)
+    if place.exists() and not place.is_file() and not place.is_dir():  # opening a folder fails with a reason of its own
+        raise UsageError(f"tracer_file {path} cannot be written: it is not a regular file")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -100,6 +101,18 @@ def test_a_file_that_was_moved_away_comes_back(tmp_path: Path) -> None:
     path.rename(tmp_path / "mine")
     sink.write([span(2)])
     assert numbers(path) == [2]
+
+
+def test_a_new_file_is_only_its_owners_and_keeps_another_mode(tmp_path: Path) -> None:
+    clock, path = ManualClock(), tmp_path / "traces.jsonl"
+    sink = FileSink(str(path), max_mb=1, clock=clock)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o640)
+    sink.write([span(1)])
+    clock.advance(DAY)
+    sink.write([span(2)])
+    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+    assert modes == {"traces_2026-01-02.jsonl": 0o640, "traces.jsonl": 0o640}
 
 
 def test_a_full_file_takes_no_batch_until_the_next_day(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def stalled_readers(lab: Lab, side: Side, *, target: str) -> float:
     """MB that a controller of 200,000 instances takes for 15 readers that take nothing of their list."""
     flags = ("--max-instances", str(LISTED), "--log-level", "error")
     server = start_ctl(lab, f"readers-{side.name}-{target.count('/')}-{len(target)}", 0, *flags, ctl=side.ctl)
-    _register(server, LISTED)
+    _register(server, LISTED, models=READERS)
     server.settle()
     pid = server.process.popen.pid
     before = resident_bytes(pid)
@@ -206,19 +206,19 @@ def _connected(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=COMMAND_SECS)
 
 
-def _register(server: Server, count: int) -> None:
-    """Registers that many instances of one model over one connection."""
+def _register(server: Server, count: int, *, models: int = 1) -> None:
+    """Registers that many instances of so many models over one connection."""
     with _connected(server) as sock, sock.makefile("rb") as answers:
         for first in range(0, count, PIPELINED):
-            sent = [_registration(number) for number in range(first, min(first + PIPELINED, count))]
+            sent = [_registration(number, number % models) for number in range(first, min(first + PIPELINED, count))]
             sock.sendall(b"".join(sent))
             for _ in sent:
                 _expect_true(answers)
 
 
-def _registration(number: int) -> bytes:
+def _registration(number: int, model: int) -> bytes:
     host = f"10.{number // 62_500}.{number // 250 % 250}.{number % 250}"
-    body = orjson.dumps({"model_name": "m1@llm", "host": host, "port": 8000})
+    body = orjson.dumps({"model_name": f"m{model}@llm", "host": host, "port": 8000})
     head = b"POST /api/controller/models HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     return head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
@@ -680,7 +680,8 @@ def read_drain(fields: Mapping[str, Any] | None) -> DrainFacts:
 
 
 def read_time(value: Any) -> datetime | None:
-    """A time in ISO 8601, aware. None for null and for any value that is not a time.
+    """A time in ISO 8601, aware. None for null and for any value that is not a time, or is at an end of the calendar,
+    where it has no value in another zone.
 
     DB-GPT sends its host's local time without an offset; it is read in this host's zone, which is the likeliest one.
     """
@@ -688,6 +689,8 @@ def read_time(value: Any) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
+        if not MINYEAR < time.year < MAXYEAR:
+            return None
         return time if time.tzinfo is not None else time.astimezone()
     except (ValueError, OverflowError):
         return None

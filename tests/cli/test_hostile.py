@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -72,3 +72,22 @@ def test_what_was_typed_is_escaped_in_an_error(run: Run, fake: FakeController, w
     err = run("models", "register", word, expect=2).err
     assert {char for char in err if unicodedata.category(char) in OBEYED} == {"\n"}
     assert err.count("\n") == 1
+
+
+ENDS_OF_TIME = ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
+ODD_WEIGHTS: list[Any] = [10**400, float("nan"), float("inf"), [], None, "1"]
+ODD_FACTS: list[dict[str, Any]] = [
+    *({"weight": weight} for weight in ODD_WEIGHTS),
+    *({"port": port} for port in (10**400, -1, True)),
+    *({"last_heartbeat": text, "registered_at": text} for text in ENDS_OF_TIME),
+    {"prompt_template": [1]},
+]
+
+
+@pytest.mark.parametrize("facts", ODD_FACTS, ids=lambda facts: str(facts)[:40])
+@pytest.mark.parametrize("words", [("models", "list", "-o", "wide"), ("models", "list", "-o", "csv")])
+def test_facts_that_no_instance_has_are_printed(
+    run: Run, fake: FakeController, words: tuple[str, ...], facts: dict[str, Any]
+) -> None:
+    fake.body = [listed("a@llm", "127.0.0.1") | facts]
+    assert run(*words).out.count("\n") == 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 import pytest
 
-from dbgpt_ctl.client.responses import LONG_BYTES, MAX_DEPTH, KnownInstance, ModelCounts, Response, decoded
+from dbgpt_ctl.client.responses import LONG_BYTES, MAX_DEPTH, KnownInstance, ModelCounts, Response, decoded, read_time
 from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
@@ -302,6 +302,12 @@ def test_json_is_read_up_to_a_depth(levels: int, *, is_read: bool) -> None:
     body = b"[" * levels + b"]" * levels
     assert (Response(200, {}, body).json() is not None) is is_read
     assert (decoded(b'[1,{"a":' + body[2:-2] + b"}]") is not None) is is_read
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00"])
+def test_a_time_at_an_end_of_the_calendar_is_none(text: str) -> None:
+    """It has no value in UTC or in the zone of this host."""
+    assert read_time(text) is None
 
 
 def test_a_long_answer_that_is_no_list_of_instances_is_not_decoded() -> None:

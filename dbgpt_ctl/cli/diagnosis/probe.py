@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.diagnosis.facts import Probe, ProbeOutcome
+from dbgpt_ctl.domain.fields import MAX_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +57,8 @@ def probe(endpoint: Endpoint, deadline: float) -> Probe:
     """Probes one endpoint; `deadline` is of `time.monotonic`."""
     if not _HOST.fullmatch(endpoint.host):
         return Probe(ProbeOutcome.FAILED, "the host is no host name or address")
+    if not 0 < endpoint.port <= MAX_PORT:
+        return Probe(ProbeOutcome.FAILED, "the port is no port")
     timeout = deadline - monotonic()
     try:
         address = endpoint.host.strip("[]"), endpoint.port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,8 @@ def utc_text(time: datetime) -> str:
 
 def weight_text(weight: Any) -> str:
     """As short as possible. The value is an unknown client's, and may be no number."""
-    return f"{weight:g}" if isinstance(weight, int | float) else escaped(str(weight))
+    is_number = isinstance(weight, int | float) and abs(weight) <= sys.float_info.max
+    return f"{weight:g}" if is_number else escaped(str(weight))
 
 
 def age_text(time: datetime | None, now: datetime) -> str:

@@ -143,6 +143,13 @@ def test_a_host_that_is_none_is_not_called(host: str, monkeypatch: pytest.Monkey
     assert probe_all([endpoint], AMPLE_SECS)[endpoint].outcome is ProbeOutcome.FAILED
 
 
+@pytest.mark.parametrize("port", [0, -1, 65536, 10**400])
+def test_a_port_that_is_none_is_not_called(port: int) -> None:
+    """Python's socket raises OverflowError for it."""
+    endpoint = Endpoint("127.0.0.1", port)
+    assert probe_all([endpoint], AMPLE_SECS)[endpoint].outcome is ProbeOutcome.FAILED
+
+
 def test_an_ipv6_host_in_brackets_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
 

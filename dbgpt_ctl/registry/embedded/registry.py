@@ -42,9 +42,9 @@ log = logging.getLogger(__name__)
 
 SWEEP_SECS = 600.0
 """The time between two removals of instances that are long gone."""
-EXAMINED_PER_TURN = 1000
+EXAMINED_PER_TURN = 250
 """A prune and a sweep examine so many instances, and remove those that are gone, before other calls have their turn,
-which takes some 10 ms.
+which takes some 2 ms.
 """
 HOLD_TICKS = 5
 """Ticks between two checks whether a hold still holds an instance: the check looks at all instances, in the very time

@@ -38,6 +38,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "snapshot_file": ("/var/lib/ctl.snapshot", "/var/lib/ctl.snapshot"),
     "shutdown_grace_secs": ("1.5", 1.5),
     "max_instances": ("5", 5),
+    "max_connections": ("64", 64),
     "remote_addr": ("http://a:1,https://b/prefix", "http://a:1,https://b/prefix"),
     "log_level": ("DEBUG", "debug"),
     "tracer_file": ("~/traces.jsonl", str(Path("~/traces.jsonl").expanduser())),

@@ -105,6 +105,7 @@ remove_after_secs                      604800            default
 snapshot_file                          -                 default
 shutdown_grace_secs                    -                 default
 max_instances                          200000            default
+max_connections                        -                 default
 remote_addr                            -                 default
 log_level                              info              default
 log_file                               /var/log/ctl.log  CONTROLLER_LOG_FILE in .env

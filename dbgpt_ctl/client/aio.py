@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
 from functools import wraps
@@ -159,13 +159,12 @@ class AsyncTransport:
             return no_response(error, request)
 
     async def _read(self, response: httpx.Response, request: Request) -> Outcome:
-        chunks = response.aiter_bytes()
-        async with AsyncExitStack() as stack:
-            reader = stack.enter_context(BodyReader(response.status_code, response.headers, request))
-            while reader.wanted and (chunk := await anext(chunks, None)) is not None:
-                if len(reader) <= LONG_BYTES < len(reader) + len(chunk):
-                    await stack.enter_async_context(self._long_answer)
-                reader.add(chunk)
+        with BodyReader(response.status_code, response.headers, request) as reader:
+            chunks = response.aiter_bytes()
+            await _fill(reader, chunks, LONG_BYTES)
+            if len(reader) > LONG_BYTES:
+                async with self._long_answer:
+                    await _fill(reader, chunks, request.max_bytes)
             return reader.outcome()
 
     async def aclose(self) -> None:
@@ -191,6 +190,12 @@ class AsyncTransport:
         self._idle.append(_Idle(client, now))
         if now - self._idle[0].since > IDLE_SECONDS:
             await self._idle.popleft().client.aclose()
+
+
+async def _fill(reader: BodyReader, chunks: AsyncIterator[bytes], size: int) -> None:
+    """Reads until more than `size` bytes are there, or no more are to come or wanted."""
+    while reader.wanted and len(reader) <= size and (chunk := await anext(chunks, None)) is not None:
+        reader.add(chunk)
 
 
 class _Idle(NamedTuple):

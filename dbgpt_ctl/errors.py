@@ -175,6 +175,7 @@ class RegistryUnusable(RegistryError):
     """The registry answers, and waiting does not help: a wrong password, a schema of a newer release."""
 
     code = "registry_unusable"
+    http_status = 503
 
 
 class VerbNotSupported(RegistryError):

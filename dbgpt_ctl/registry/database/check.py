@@ -16,10 +16,13 @@ from dbgpt_ctl.registry.database.schema import (
     SCHEMA_VERSION,
     VERSIONS,
     SchemaVersion,
+    column_faults,
+    require_columns,
     require_usable,
     schema_version,
 )
 from dbgpt_ctl.registry.database.tables.controllers import read_controllers
+from dbgpt_ctl.registry.database.tables.events import unreadable_events
 from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows, time_of
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import ModelInstance
     from dbgpt_ctl.registry.database.import_dbgpt import DbgptTable
     from dbgpt_ctl.registry.database.session import Database
+    from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
 
 LONG_DEAD = timedelta(days=7)
 
@@ -75,7 +79,8 @@ class Source(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
     """`instances` and `controllers` are None unless this release can use the tables as they are; `source` is None
-    without DB-GPT's table. `controllers` are the living ones, in the order of their starts.
+    without DB-GPT's table. `controllers` are the living ones, in the order of their starts. `faults` are those of
+    tables and columns, each with what to do; `unreadable` are the rows that a controller leaves out.
     """
 
     place: str
@@ -84,6 +89,8 @@ class DatabaseFacts:
     instances: Instances | None
     source: Source | None
     controllers: tuple[ControllerRecord, ...] | None = None
+    faults: tuple[str, ...] = ()
+    unreadable: tuple[UnreadableRow, ...] = ()
 
 
 def inspect_database(
@@ -117,6 +124,7 @@ def require_usable_tables(place: str, connection: Connection) -> int:
     """
     version = require_usable(connection, place).version
     if version >= SCHEMA_VERSION:  # else the start adds what is missing
+        require_columns(connection, place)
         for table in INSTANCES.metadata.sorted_tables:
             if table is not VERSIONS:  # written by a change of the tables only
                 nothing = f"{table.name} WHERE 1 = 0"
@@ -148,22 +156,29 @@ def _inspect_tables(
         source = Source(table, len(new_candidates(table.instances, connection)))
     if not schema.is_usable or schema.version < SCHEMA_VERSION:
         return DatabaseFacts(place, schema, hosts, None, source)
+    if faults := column_faults(connection):
+        return DatabaseFacts(place, schema, hosts, None, source, faults=tuple(faults))
     now, found, _ = read_controllers(connection, clock)
     living = sorted((each for each in found if each.is_living(now)), key=lambda each: each.started_at)
-    return DatabaseFacts(place, schema, hosts, _instances(connection, clock, timeout), source, tuple(living))
+    unreadable: list[UnreadableRow] = []
+    instances = _instances(connection, clock, timeout, unreadable)
+    unreadable += unreadable_events(connection)
+    return DatabaseFacts(place, schema, hosts, instances, source, tuple(living), unreadable=tuple(unreadable))
 
 
-def _instances(connection: Connection, clock: Clock | None, timeout: timedelta) -> Instances:
+def _instances(
+    connection: Connection, clock: Clock | None, timeout: timedelta, unreadable: list[UnreadableRow]
+) -> Instances:
     evaluation = RegistryTime(clock, timeout, watch_absence=True).evaluation(connection)
     now = evaluation.now
-    found = listed_rows(connection, None)
+    found = listed_rows(connection, None, unreadable)
     with_states = [(instance, evaluation.state_of(instance)) for instance in found]
     counted = Counter(state for _, state in with_states)
     return Instances(
         now=now,
         states={state: counted[state] for state in InstanceState},
         drained=sum(instance.drain_at(now) is not None for instance in found),
-        tombstones=len(found_rows(connection, INSTANCES.c.removed)),
+        tombstones=len(found_rows(connection, INSTANCES.c.removed, unreadable)),
         long_dead=tuple(
             instance for instance, state in with_states if _dead_since(instance, state, now) < now - LONG_DEAD
         ),

@@ -13,6 +13,7 @@ from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import write_events
 from dbgpt_ctl.registry.database.tables.instances import IDENTITY, is_drain_over, locked_rows, update_rows
+from dbgpt_ctl.registry.database.tables.unreadable import is_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,7 +62,7 @@ class ExpiryAnnouncer:
         )
         due = select(*IDENTITY).where(or_(has_expired, is_drain_over(evaluation.now)))
         started = self._monotonic()
-        found = sorted(map(InstanceKey._make, connection.execute(due)))
+        found = sorted(filter(is_identity, map(InstanceKey._make, connection.execute(due))))
         ended = self._monotonic()
         self._rests_until = ended + REST_FACTOR * (ended - started)
         return found

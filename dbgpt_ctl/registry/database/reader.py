@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
 from dbgpt_ctl.domain.lifecycle import Evaluation, listed
+from dbgpt_ctl.errors import RegistryUnusable
 from dbgpt_ctl.registry.contract import Listing, RegistryHealth
-from dbgpt_ctl.registry.database.tables.events import read_events
+from dbgpt_ctl.registry.database.tables.events import StreamLost, begin_stream, read_events
 from dbgpt_ctl.registry.database.tables.instances import found_rows, is_one_of, listed_rows
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.contract import Lookup
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
+    from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
+    from dbgpt_ctl.registry.database.unreadable_rows import UnreadableRows
 
 log = logging.getLogger(__name__)
 
@@ -78,29 +81,41 @@ class Reader:
     least one instance alive, as of that list.
     """
 
-    def __init__(self, database: Database, time: RegistryTime) -> None:
+    def __init__(self, database: Database, time: RegistryTime, unreadable: UnreadableRows) -> None:
         self.last_known: LastKnownList | None = None
         self.held: Hold | None = None
         self._database = database
         self._time = time
+        self._unreadable = unreadable
 
     def list_instances(self, queries: Sequence[ListQuery]) -> Sequence[Listing]:
         """The queries are all for models, or all for all instances. Equal queries get the same object."""
         answers = self._database.read(partial(self._listings, set(queries)))
         return [answers[query] for query in queries]
 
-    def look_up(self, keys: Sequence[InstanceKey]) -> Sequence[Lookup | None]:
-        """Also a removed instance, for as long as it is remembered; None for any other that is in no list."""
+    def look_up(self, keys: Sequence[InstanceKey]) -> Sequence[Lookup | RegistryUnusable | None]:
+        """Also a removed instance, for as long as it is remembered; None for any other that is in no list. An error for
+        one whose row cannot be read.
+        """
         found = self._database.read(partial(self._lookups, set(keys)))
         return [found.get(key) for key in keys]
 
     def events(self, queries: Sequence[EventQuery]) -> Sequence[EventPage]:
         """One page for each query."""
 
-        def read(connection: Connection) -> dict[EventQuery, EventPage]:
-            return {query: read_events(connection, query) for query in set(queries)}
+        unreadable: list[UnreadableRow] = []
 
-        answers = self._database.read(read)
+        def read(connection: Connection) -> dict[EventQuery, EventPage]:
+            unreadable.clear()
+            return {query: read_events(connection, query, unreadable) for query in set(queries)}
+
+        try:
+            answers = self._database.read(read)
+        except StreamLost as error:
+            log.warning("%s: a new stream begins", error)
+            self._database.write(begin_stream)
+            answers = self._database.read(read)
+        self._unreadable.note_events(unreadable, (event.id for page in answers.values() for event in page.events))
         return [answers[query] for query in queries]
 
     def health(self) -> RegistryHealth:
@@ -115,7 +130,10 @@ class Reader:
 
     def _listings(self, queries: Collection[ListQuery], connection: Connection) -> dict[ListQuery, Listing]:
         names = {query.model_name for query in queries if query.model_name is not None}
-        found, evaluation = self._read(connection, lambda: listed_rows(connection, names or None))
+        found, unreadable, evaluation = self._read(
+            connection, lambda unreadable: listed_rows(connection, names or None, unreadable)
+        )
+        self._unreadable.note_instances(unreadable, complete=not names)
         now, timeout, hold = evaluation.now, self._time.timeout, evaluation.hold
         entries = [listed(instance, now, timeout, hold) for instance in found]
         by_model: dict[str | None, list[ListedInstance]] = _grouped_by_model(entries) if names else {None: entries}
@@ -125,26 +143,37 @@ class Reader:
             self._keep(answers.get(everything) or self._listing(entries, everything, evaluation), evaluation)
         return answers
 
-    def _lookups(self, keys: Collection[InstanceKey], connection: Connection) -> dict[InstanceKey, Lookup]:
-        found, evaluation = self._read(connection, lambda: found_rows(connection, is_one_of(keys)))
+    def _lookups(
+        self, keys: Collection[InstanceKey], connection: Connection
+    ) -> dict[InstanceKey, Lookup | RegistryUnusable]:
+        found, unreadable, evaluation = self._read(
+            connection, lambda unreadable: found_rows(connection, is_one_of(keys), unreadable)
+        )
+        self._unreadable.note_instances(unreadable, complete=False)
         stored = evaluation.with_timeout(self._time.announcing_timeout)
-        return {
-            instance.key: self._time.lookup(instance, evaluation)
-            for instance in found
-            if not stored.is_forgotten(instance)
+        answers: dict[InstanceKey, Lookup | RegistryUnusable] = {
+            row.key: RegistryUnusable(f"the row of {row} in {row.table}: `ctl db check` says what to do")
+            for row in unreadable
+            if row.key is not None
         }
+        for instance in found:
+            if not stored.is_forgotten(instance):
+                answers[instance.key] = self._time.lookup(instance, evaluation)
+        return answers
 
     def _read(
-        self, connection: Connection, read: Callable[[], list[ModelInstance]]
-    ) -> tuple[list[ModelInstance], Evaluation]:
+        self, connection: Connection, read: Callable[[list[UnreadableRow]], list[ModelInstance]]
+    ) -> tuple[list[ModelInstance], list[UnreadableRow], Evaluation]:
+        unreadable: list[UnreadableRow] = []
         now, pulse = self._time.now_and_pulse(connection)
-        found = read()
+        found = read(unreadable)
         if pulse and self._is_suspect(found, now):
             # Another controller may have recorded a gap, or a clock that was set back, between the two reads.
             now, later = self._time.now_and_pulse(connection)
             if later and (later.ticked_at < pulse.ticked_at or later.back_at != pulse.back_at):
-                pulse, found = later, read()
-        return found, Evaluation(now, pulse, self._time.timeout)
+                unreadable.clear()
+                pulse, found = later, read(unreadable)
+        return found, unreadable, Evaluation(now, pulse, self._time.timeout)
 
     def _is_suspect(self, found: Sequence[ModelInstance], now: datetime) -> bool:
         """Whether all heartbeats are too old, or one is in the future. That may be true, but needs a second look."""

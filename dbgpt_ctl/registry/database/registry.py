@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from sqlalchemy.exc import DBAPIError
+
 from dbgpt_ctl.domain.events import OPERATOR, WORKER
 from dbgpt_ctl.domain.lifecycle import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.domain.registry_outage import TICK_SECS
-from dbgpt_ctl.errors import RegistryError, RegistryUnavailable
+from dbgpt_ctl.errors import RegistryError, RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.database.capacity import Capacity
+from dbgpt_ctl.registry.database.dialects.base import cause_of, text_of
 from dbgpt_ctl.registry.database.expiry import ExpiryAnnouncer
 from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
 from dbgpt_ctl.registry.database.reader import ListQuery, Reader
@@ -24,10 +27,11 @@ from dbgpt_ctl.registry.database.retention import Gone, Prune, PruneAnswer, Rete
 from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.controllers import SharingControllers
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
+from dbgpt_ctl.registry.database.unreadable_rows import UnreadableRows
 from dbgpt_ctl.registry.database.writer import Answer, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import URL, Connection
 
@@ -92,10 +96,11 @@ class DatabaseModelRegistry(ModelRegistry):
             timeouts=timeouts,
         )
         self._time = RegistryTime(clock or self._database.clock, heartbeat_timeout, watch_absence)
-        self._writer = Writer(self._database, self._time, Capacity(max_instances))
-        self._reader = Reader(self._database, self._time)
+        self._unreadable = UnreadableRows()
+        self._writer = Writer(self._database, self._time, Capacity(max_instances), self._unreadable)
+        self._reader = Reader(self._database, self._time, self._unreadable)
         self._announcer = ExpiryAnnouncer(self._database, self._time)
-        self._retention = Retention(self._database, self._time, self._writer.recount)
+        self._retention = Retention(self._database, self._time, self._unreadable, self._writer.recount)
         self._remove_after = remove_after
         self._sharing = SharingControllers(identity, self._time, refresh_interval) if identity else None
         self._refresh_secs = refresh_interval.total_seconds()
@@ -177,7 +182,8 @@ class DatabaseModelRegistry(ModelRegistry):
         self, older_than: timedelta, *, dry_run: bool = False, unchecked: bool = False, actor: Actor = OPERATOR
     ) -> tuple[InstanceKey, ...]:
         call = Prune(Gone(older_than, unchecked), dry_run, actor)
-        return await self._opened(needs_database=True).prunes.submit(call)
+        with self._naming_damage():
+            return await self._opened(needs_database=True).prunes.submit(call)
 
     async def get(self, key: InstanceKey) -> Lookup | None:
         return await self._opened(needs_database=True).lookups.submit(key)
@@ -201,7 +207,7 @@ class DatabaseModelRegistry(ModelRegistry):
         try:
             batcher = queues.full_lists if model_name is None else queues.model_lists
             return await batcher.submit(ListQuery(model_name, healthy_only))
-        except RegistryUnavailable:
+        except (RegistryUnavailable, RegistryUnusable):
             if last_known is None:
                 raise
             return last_known.listing(model_name, healthy_only=healthy_only)
@@ -209,10 +215,10 @@ class DatabaseModelRegistry(ModelRegistry):
     def health(self) -> RegistryHealth:
         if self._closed:
             return RegistryHealth(ready=False, reason="the registry is closed")
-        health = self._reader.health()
+        health = self._reader.health().with_reasons(self._database.damage, *self._unreadable.reasons)
         if not (self._sharing and self._database.health.ready):
             return health
-        return health.with_reasons(*map(str, self._sharing.differences))
+        return health.with_reasons(*map(str, self._sharing.differences), self._sharing.unreadable)
 
     def controllers(self) -> tuple[ControllerRecord, ...]:
         return self._sharing.living if self._sharing else ()
@@ -255,10 +261,22 @@ class DatabaseModelRegistry(ModelRegistry):
         return tasks
 
     async def _write(self, command: Command) -> Answer:
-        return await self._opened().writes.submit(command)
+        with self._naming_damage():
+            return await self._opened().writes.submit(command)
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await self._opened(needs_database=True).run(work)
+        with self._naming_damage():
+            return await self._opened(needs_database=True).run(work)
+
+    @contextmanager
+    def _naming_damage(self) -> Iterator[None]:
+        """A value that the database refuses, although the call was checked: a column is not as this release made it."""
+        try:
+            yield
+        except DBAPIError as error:
+            text = f"database {self._database.used_place}: {text_of(cause_of(error))}; `ctl db check` says what to do"
+            self._database.note_damage(text)
+            raise RegistryUnusable(text) from error
 
     def _opened(self, *, needs_database: bool = False) -> _Queues:
         """With `needs_database` raises at once while the database is known to be away."""

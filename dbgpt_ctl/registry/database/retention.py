@@ -23,6 +23,7 @@ from dbgpt_ctl.registry.database.tables.instances import (
     locked_rows,
 )
 from dbgpt_ctl.registry.database.tables.registry_pulse import claim_sweep
+from dbgpt_ctl.registry.database.tables.unreadable import is_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
+    from dbgpt_ctl.registry.database.unreadable_rows import UnreadableRows
 
 SWEEP_EVERY = timedelta(minutes=10)
 MAX_REMOVED = 500
@@ -70,9 +72,12 @@ class Retention:
     has room again.
     """
 
-    def __init__(self, database: Database, time: RegistryTime, note_removals: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, time: RegistryTime, unreadable: UnreadableRows, note_removals: Callable[[], None]
+    ) -> None:
         self._database = database
         self._time = time
+        self._unreadable = unreadable
         self._note_removals = note_removals
 
     def forget(self) -> None:
@@ -126,6 +131,8 @@ class Retention:
         """
         old = self._database.read(lambda connection: forgettable(connection, self._time.announcing(connection).now))
         self._database.write_in_turns(forget_events, old, FORGOTTEN_AT_ONCE)
+        if old:
+            self._unreadable.forget_events(old[-1])
 
     def _claim_sweep(self, connection: Connection) -> bool:
         evaluation = self._time.announcing(connection)
@@ -137,7 +144,9 @@ class Retention:
         if evaluation.hold is not None:
             return evaluation.hold, []
         query = select(*IDENTITY).where(_is_gone(gone, evaluation)).order_by(*IDENTITY)
-        return None, list(map(InstanceKey._make, connection.execute(query.limit(at_most))))
+        unreadable = self._unreadable.keys  # their rows stay
+        found = map(InstanceKey._make, connection.execute(query.limit(at_most and at_most + len(unreadable))))
+        return None, [key for key in found if is_identity(key) and key not in unreadable]
 
     def _remove_all(self, keys: Sequence[InstanceKey], gone: Gone, actor: Actor) -> list[InstanceKey]:
         remove = partial(self._remove, gone=gone, actor=actor)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import (
@@ -45,6 +46,8 @@ from dbgpt_ctl.errors import RegistryUnusable
 from dbgpt_ctl.registry.database.dialects import DIALECTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from sqlalchemy import Connection, Dialect
     from sqlalchemy.types import TypeEngine
 
@@ -64,6 +67,10 @@ class UtcTime(TypeDecorator[datetime]):
 
     impl = DateTime
     cache_ok = True
+
+    @property
+    def python_type(self) -> type[datetime]:
+        return datetime
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return dialect.type_descriptor(DIALECTS[dialect.name].time_type)
@@ -181,7 +188,12 @@ class SchemaVersion(NamedTuple):
     @property
     def is_usable(self) -> bool:
         """Whether this release can use the tables. It adds what is missing in older ones (see `prepare`)."""
-        return self.readable_by <= SCHEMA_VERSION
+        return self.is_readable and self.readable_by <= SCHEMA_VERSION
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether these are numbers: another program may have written that row."""
+        return isinstance(self.version, int) and isinstance(self.readable_by, int)
 
 
 ABSENT = SchemaVersion(0, 0)
@@ -197,19 +209,27 @@ def prepare(connection: Connection, place: str) -> None:
     if require_usable(connection, place).version < SCHEMA_VERSION:
         _add_what_is_missing(connection)
         _store_version(connection)
+    else:
+        require_columns(connection, place)
 
 
 def schema_version(connection: Connection) -> SchemaVersion:
     """The version of the tables that the database holds, or ABSENT."""
     if not inspect(connection).has_table(VERSIONS.name):
         return ABSENT
-    row = connection.execute(select(VERSIONS.c.version, VERSIONS.c.readable_by)).one_or_none()
+    row = connection.execute(select(VERSIONS.c.version, VERSIONS.c.readable_by).where(VERSIONS.c.id == 1)).one_or_none()
     return ABSENT if row is None else SchemaVersion._make(row)
 
 
 def require_usable(connection: Connection, place: str) -> SchemaVersion:
     """As `schema_version`. Raises RegistryUnusable for tables that this release cannot use."""
     held = schema_version(connection)
+    if not held.is_readable:
+        raise RegistryUnusable(
+            f"{place}: the row of {VERSIONS.name} cannot be read (version {held.version!a}, readable_by "
+            f"{held.readable_by!a}): set both to {SCHEMA_VERSION} if ctl of this release made these tables, or give "
+            "this controller another database"
+        )
     if not held.is_usable:
         raise RegistryUnusable(
             f"{place} holds schema version {held.version}, which only releases with schema version {held.readable_by} "
@@ -217,6 +237,59 @@ def require_usable(connection: Connection, place: str) -> SchemaVersion:
             "database"
         )
     return held
+
+
+def require_columns(connection: Connection, place: str) -> None:
+    """Raises RegistryUnusable when a table or column of this release is missing or has another type, as after a change
+    by hand. Tables and columns of newer releases may be there, too.
+    """
+    faults = column_faults(connection)
+    if faults:
+        more = f" ({len(faults) - 1} more: `ctl db check` lists them)" if len(faults) > 1 else ""
+        raise RegistryUnusable(f"database {place}: {faults[0]}{more}")
+
+
+def column_faults(connection: Connection) -> list[str]:
+    """What is missing in the tables or has another type, one line for each, with what to do."""
+    inspector = inspect(connection)
+    present = set(inspector.get_table_names())
+    return [
+        fault
+        for table in _METADATA.sorted_tables
+        for fault in (
+            _faults_of(table, inspector.get_columns(table.name), connection)
+            if table.name in present
+            else [f"there is no table {table.name}: restore it from a backup, or name an empty database"]
+        )
+    ]
+
+
+def _faults_of(table: Table, found: Sequence[Any], connection: Connection) -> Iterator[str]:
+    types = {column["name"]: column["type"] for column in found}
+    for column in table.columns:
+        definition = CreateColumn(column).compile(dialect=connection.dialect)
+        if column.name not in types:
+            yield (
+                f"table {table.name} has no column {column.name}: restore it from a backup, or add it with "
+                f"ALTER TABLE {table.name} ADD COLUMN {definition}"
+            )
+        elif not _kind_of(types[column.name]) & _kind_of(column.type):
+            yield (
+                f"column {column.name} of table {table.name} is {types[column.name]}: give it back its type, "
+                f"{str(definition).partition(' ')[2]}"
+            )
+
+
+def _kind_of(column_type: TypeEngine[Any]) -> frozenset[str]:
+    """Whether it holds numbers, texts or times; all of these for a type that SQLAlchemy does not know."""
+    try:
+        python_type = column_type.python_type
+    except NotImplementedError:
+        return frozenset(_KINDS.values())
+    return frozenset(kind for known, kind in _KINDS.items() if issubclass(python_type, known))
+
+
+_KINDS: dict[type, str] = {int: "number", float: "number", Decimal: "number", str: "text", datetime: "time"}
 
 
 def _add_what_is_missing(connection: Connection) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.databases import DatabaseHost
 
 _LOG = logging.getLogger(__name__)
+DAMAGE_SECS = 60.0
+"""Every part of a controller has used its tables again by then."""
 _FIRST_BACKOFF_SECS = 0.004
 _LAST_BACKOFF_SECS = 0.128
 
@@ -80,6 +82,7 @@ class Database:
         self._random = randomness or Random()  # noqa: S311 - spreads retries, guards nothing
         self._sleep = sleep
         self._monotonic = monotonic
+        self._damage = "", 0.0
 
     @property
     def used_place(self) -> str:
@@ -159,6 +162,18 @@ class Database:
         finally:
             trial.dispose()
 
+    @property
+    def damage(self) -> str | None:
+        """What a call of the last DAMAGE_SECS could not do, although the database answers, in one line; else None."""
+        text, at = self._damage
+        return text if text and self._monotonic() - at < DAMAGE_SECS else None
+
+    def note_damage(self, text: str) -> None:
+        """Notes that a statement failed by the state of the tables."""
+        if text != self.damage:
+            _LOG.error("%s", text)
+        self._damage = text, self._monotonic()
+
     def dispose(self) -> None:
         """Closes the connections that are not in use."""
         self.engine.dispose()
@@ -195,7 +210,10 @@ class Database:
                     meaning = self._meaning_of(error)
                     if meaning is None:
                         raise
-                    self._note(str(meaning))
+                    if self.health.ready and self.dialect.error_code(cause_of(error)) in self.dialect.damaged:
+                        self.note_damage(str(meaning))
+                    else:
+                        self._note(str(meaning))
                     raise meaning from error
             else:
                 self._note(None)

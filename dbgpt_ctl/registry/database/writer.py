@@ -1,10 +1,13 @@
 """How a batch of commands is stored: plain heartbeats with one UPDATE, the rest in one transaction, where facts are
-loaded under row locks, the commands make new facts, and what changed is written.
+loaded under row locks, the commands make new facts, and what changed is written. A row that cannot be read is repaired
+first: a worker that sends a heartbeat brings its instance back into the lists.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,6 +20,7 @@ from dbgpt_ctl.registry.database.tables.instances import (
     delete_rows,
     insert_rows,
     locked_rows,
+    repaired,
     store_plain_heartbeats,
     update_rows,
 )
@@ -33,7 +37,12 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.instances import RegisteredValues
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
+    from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
+    from dbgpt_ctl.registry.database.unreadable_rows import UnreadableRows
 
+log = logging.getLogger(__name__)
+
+_MOMENT = timedelta(microseconds=1)
 Answer: TypeAlias = bool | Lookup | None
 """The answer of a command; of a drain and an undrain the instance afterwards, None if it is in no list."""
 
@@ -41,8 +50,9 @@ Answer: TypeAlias = bool | Lookup | None
 class Writer:
     """Stores batches, one at a time. It blocks."""
 
-    def __init__(self, database: Database, time: RegistryTime, capacity: Capacity) -> None:
+    def __init__(self, database: Database, time: RegistryTime, capacity: Capacity, unreadable: UnreadableRows) -> None:
         self._database = database
+        self._unreadable = unreadable
         self._time = time
         self._capacity = capacity
         self._must_recount = False
@@ -69,7 +79,7 @@ class Writer:
         done: set[InstanceKey] = set()
         clock, timeout = self._time.clock, self._time.announcing_timeout
         now = clock.now() if clock else None
-        for registered, keys in plain_heartbeats(commands):
+        for registered, keys in plain_heartbeats(commands, self._unreadable.keys):
             work = partial(store_plain_heartbeats, keys=keys, registered=registered, now=now, timeout=timeout)
             done.update(self._database.write_at_once(work))
         return done
@@ -84,13 +94,16 @@ class Writer:
         return _Transaction(connection, self._time, capacity).run(commands), capacity
 
 
-def plain_heartbeats(commands: Sequence[Command]) -> Sequence[tuple[RegisteredValues | None, Collection[InstanceKey]]]:
+def plain_heartbeats(
+    commands: Sequence[Command], but: Collection[InstanceKey] = ()
+) -> Sequence[tuple[RegisteredValues | None, Collection[InstanceKey]]]:
     """The instances whose commands a plain heartbeat may do, by the values in their registers, None for no register.
+    None of `but`.
 
     At most two groups, the largest: each group takes a statement.
     """
     values_of: dict[InstanceKey, RegisteredValues | None] = {}
-    ineligible: set[InstanceKey] = set()
+    ineligible = set(but)
     for command in commands:
         if isinstance(command, Heartbeat):
             values_of.setdefault(command.key, None)
@@ -116,11 +129,18 @@ class _Transaction:
         self._time = time
         self._capacity = capacity
         self._reclaimed = False
+        self._repaired: set[InstanceKey] = set()
 
     def run(self, commands: Sequence[Command]) -> Sequence[Answer | Exception]:
-        rows = locked_rows(self._connection, {command.key for command in commands})
+        unreadable: list[UnreadableRow] = []
+        rows = locked_rows(self._connection, {command.key for command in commands}, unreadable)
         stored = {instance.key: instance for instance in rows}
         evaluation = self._time.announcing(self._connection)
+        for row in unreadable:
+            if row.key is not None:
+                stored[row.key] = repaired(row, row.key, evaluation.expires_before - _MOMENT, evaluation.now)
+                self._repaired.add(row.key)
+                log.warning("the row of %s in %s is repaired", row, row.table)
         # A forgotten tombstone is unknown; its row goes, or serves the instance that registers anew.
         facts = {key: instance for key, instance in stored.items() if not evaluation.is_forgotten(instance)}
         changes: list[Change] = []
@@ -167,11 +187,12 @@ class _Transaction:
 
     def _store(self, stored: Mapping[InstanceKey, ModelInstance], facts: Mapping[InstanceKey, ModelInstance]) -> None:
         gone, new = stored.keys() - facts.keys(), sorted(facts.keys() - stored.keys())
-        if gone:
-            delete_rows(self._connection, gone)
-        if new:
-            insert_rows(self._connection, [facts[key] for key in new])
+        anew = self._repaired & facts.keys()  # each of its columns may be wrong
+        if gone or anew:
+            delete_rows(self._connection, gone | anew)
+        if new or anew:
+            insert_rows(self._connection, [facts[key] for key in [*new, *anew]])
         self._capacity.note_inserted(len(new) - len(gone))
         if any(instance.removed for instance in facts.values()):
             self._capacity.note_tombstone()
-        update_rows(self._connection, ((stored[key], facts[key]) for key in stored if key in facts))
+        update_rows(self._connection, ((stored[key], facts[key]) for key in stored if key in facts and key not in anew))

@@ -136,6 +136,58 @@ async def test_tables_that_lack_something_get_it_from_many_at_once(backend: Back
     assert [event.change.cause.reason for event in (await registries[7].events()).events] == [None, "a new disk"]
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER TABLE ctl_instance DROP COLUMN drain_until", "table ctl_instance has no column drain_until"),
+        ("DROP TABLE ctl_event", "there is no table ctl_event"),
+        ("ALTER TABLE ctl_event RENAME COLUMN at TO moment", "table ctl_event has no column at"),
+        ("UPDATE ctl_schema SET version = NULL", "the row of ctl_schema cannot be read (version None"),
+    ],
+)
+async def test_tables_that_were_changed_by_hand_are_refused_in_one_line(
+    backend: Backend, engine: Engine, change: str, said: str
+) -> None:
+    await (await backend.open()).close()
+    with engine.begin() as connection:
+        if "NULL" in change:
+            connection.exec_driver_sql("DROP TABLE ctl_schema")
+            connection.exec_driver_sql("CREATE TABLE ctl_schema (id INTEGER, version INTEGER, readable_by INTEGER)")
+            connection.exec_driver_sql("INSERT INTO ctl_schema VALUES (1, 1, 1)")
+        connection.exec_driver_sql(change)
+    registry = backend.create()
+    with pytest.raises(RegistryUnusable) as caught:
+        await registry.open()
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert registry.health().reason == str(caught.value)
+
+
+async def test_a_column_of_another_type_is_refused(mariadb: MariaDB) -> None:
+    registry = DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT)
+    await registry.open()
+    await registry.close()
+    mariadb.execute("ALTER TABLE ctl_instance MODIFY last_heartbeat VARCHAR(40)")
+    with pytest.raises(RegistryUnusable, match=r"column last_heartbeat of table ctl_instance is VARCHAR.*DATETIME"):
+        await DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT).open()
+
+
+async def test_a_column_that_goes_while_a_controller_runs_is_in_health(backend: Backend, engine: Engine) -> None:
+    registry = await backend.open(watch_absence=True)
+    await registry.register(sent())
+    await registry.list()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE ctl_instance DROP COLUMN prompt_template")
+    listing = await registry.list()
+    assert len(listing.entries) == 1
+    assert listing.stale_since
+    with pytest.raises(RegistryUnusable, match="prompt_template"):
+        await registry.register(sent(port=2))
+    health = registry.health()
+    assert health.ready
+    assert "prompt_template" in str(health.reason)
+
+
 async def upgrade(url: URL, program: Sequence[str]) -> None:
     """Runs `ctl db upgrade` of a release."""
     database_type = "sqlite" if url.get_backend_name() == "sqlite" else "mysql"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.check import DatabaseFacts, HostClock
 
 CONTEXT_SETTINGS = UNDERSCORES_TOO
+_MAX_ROWS_SHOWN = 100
 _FORMER_CODES = {instances.deregistered_beating.code: "deregistered_still_beating"}
 """The name of a code in the JSON of this command, where it is older than the shared one."""
 
@@ -111,7 +112,7 @@ def schema_absent(facts: DatabaseFacts) -> Iterator[Finding]:
 @rule("schema_older", fix="run `ctl db upgrade`")
 def schema_older(facts: DatabaseFacts) -> Iterator[Finding]:
     """The tables are of an older release."""
-    if 0 != facts.schema.version < (newest := _newest_schema()):
+    if facts.schema.is_readable and 0 != facts.schema.version < (newest := _newest_schema()):
         summary = f"{facts.place} holds schema version {facts.schema.version}, this release has {newest}"
         yield Finding(Severity.ERROR, summary)
 
@@ -119,10 +120,39 @@ def schema_older(facts: DatabaseFacts) -> Iterator[Finding]:
 @rule("schema_newer", fix="use the newer release")
 def schema_newer(facts: DatabaseFacts) -> Iterator[Finding]:
     """The tables are of a newer release, and this one cannot use them."""
-    if not facts.schema.is_usable:
+    if facts.schema.is_readable and not facts.schema.is_usable:
         held = f"{facts.place} holds schema version {facts.schema.version}"
         needed = f"only releases with schema version {facts.schema.readable_by} or newer can use it"
         yield Finding(Severity.ERROR, f"{held}, {needed}, this release has {_newest_schema()}")
+
+
+@rule("schema_unreadable", fix="set version and readable_by to the numbers of the release that made the tables")
+def schema_unreadable(facts: DatabaseFacts) -> Iterator[Finding]:
+    """The row of `ctl_schema` holds no numbers."""
+    if not facts.schema.is_readable:
+        held = f"version {facts.schema.version!a}, readable_by {facts.schema.readable_by!a}"
+        yield Finding(Severity.ERROR, f"the row of ctl_schema in {facts.place} cannot be read ({held})")
+
+
+@rule("schema_damaged", fix="as said; no controller can start meanwhile")
+def schema_damaged(facts: DatabaseFacts) -> Iterator[Finding]:
+    """A table or a column is missing, or has another type."""
+    for fault in facts.faults:
+        summary, _, fix = fault.partition(": ")
+        yield Finding(Severity.ERROR, f"{facts.place}: {summary}", fix=fix)
+
+
+@rule(
+    "rows_unreadable",
+    fix="correct or delete the row; a row of ctl_instance is also repaired by the next heartbeat of its worker",
+)
+def rows_unreadable(facts: DatabaseFacts) -> Iterator[Finding]:
+    """A row holds a value that makes no sense, and controllers leave it out."""
+    for row in facts.unreadable[:_MAX_ROWS_SHOWN]:
+        yield Finding(Severity.ERROR, f"a row of {row.table} cannot be read: {row}")
+    more = len(facts.unreadable) - _MAX_ROWS_SHOWN
+    if more > 0:
+        yield Finding(Severity.ERROR, f"{more} more rows cannot be read")
 
 
 @rule(registries.settings_differ.code, fix=registries.settings_differ.fix)

@@ -19,6 +19,7 @@ from dbgpt_ctl.domain.controllers import (
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
 from dbgpt_ctl.registry.database.schema import CONTROLLERS
 from dbgpt_ctl.registry.database.tables.instances import database_time, time_of
+from dbgpt_ctl.registry.database.tables.unreadable import name_in, read_rows
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.controllers import ControllerIdentity, SettingDifference
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
+    from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ class SharingControllers:
         """Renews this controller's row when that is due, and reads the others'. Runs before each tick."""
         found = read_controllers(connection, self._time.clock)
         mine = next((record for record in found.records if record.id == self._own.id), None)
+        if self._own.id in found.unreadable:
+            connection.execute(delete(CONTROLLERS).where(_C.id == self._own.id))  # it is stored anew
         if mine is None or mine.is_due(found.now):
             self._store(connection)
             found = read_controllers(connection, self._time.clock)
@@ -105,6 +109,15 @@ class SharingControllers:
             )
         self._unreadable = unreadable
 
+    @property
+    def unreadable(self) -> str | None:
+        """What health says of rows that are ignored."""
+        if not self._unreadable:
+            return None
+        return (
+            f"rows of {CONTROLLERS} make no sense and are ignored ({', '.join(sorted(self._unreadable))}): delete them"
+        )
+
 
 class FoundControllers(NamedTuple):
     """The rows of `ctl_controller` at the time `now`; `unreadable` are the ids of those without sense."""
@@ -116,11 +129,15 @@ class FoundControllers(NamedTuple):
 
 def read_controllers(connection: Connection, clock: Clock | None) -> FoundControllers:
     """The time (rule 7) and all rows, in one round trip if there is one."""
-    rows = connection.execute(_RECORDS if clock else _records_and_time(connection.dialect.name)).all()
-    now = rows[0].now if rows and clock is None else time_of(connection, clock)
-    records = [(row.id, _record(row)) for row in rows]
-    unreadable = frozenset(id_ for id_, record in records if record is None)
-    return FoundControllers(now, [record for _, record in records if record is not None], unreadable)
+    query = _RECORDS if clock else _records_and_time(connection.dialect.name)
+    unreadable: list[UnreadableRow] = []
+    found = read_rows(connection, query, lambda row: (_record(row), None if clock else row.now), unreadable)
+    now = found[0][1] if found else None
+    return FoundControllers(
+        time_of(connection, clock) if now is None else now,
+        [record for record, _ in found],
+        frozenset(name_in(row.values["id"]) for row in unreadable),
+    )
 
 
 def forget_controllers(connection: Connection, now: datetime) -> None:
@@ -140,16 +157,15 @@ def _records_and_time(dialect: str) -> Select[Any]:
     return _RECORDS.add_columns(database_time(dialect).label("now"))
 
 
-def _record(row: Any) -> ControllerRecord | None:
-    """None for settings that no controller can have, as a faulty release might store them: they must neither stop the
-    pulse of the others nor keep the expiries of all instances from being announced.
+def _record(row: Any) -> ControllerRecord:
+    """Raises an error of BAD_VALUE for settings that no controller can have, as a faulty release might store them: they
+    must neither stop the pulse of the others nor keep the expiries of all instances from being announced.
     """
-    try:
-        timeout, interval = (
-            timedelta(seconds=seconds) for seconds in (row.heartbeat_timeout_secs, row.heartbeat_interval_secs)
-        )
-    except (TypeError, ValueError, OverflowError):
-        return None
+    timeout, interval = (
+        timedelta(seconds=seconds) for seconds in (row.heartbeat_timeout_secs, row.heartbeat_interval_secs)
+    )
     if not (timedelta() < timeout <= MAX_SETTING and timedelta() < interval <= MAX_SETTING):
-        return None
+        raise ValueError("its settings make no sense")
+    if None in (row.id, row.version, row.address, row.started_at, row.seen_at):
+        raise ValueError("a column that must hold a value is NULL")
     return ControllerRecord(row.id, row.version, row.address, timeout, interval, row.started_at, row.seen_at)

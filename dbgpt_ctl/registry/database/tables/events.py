@@ -6,15 +6,17 @@ follow each other: numbers have no gaps, and become visible in their order.
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, select, update
 
-from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
-from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.domain.events import ABSENT, Actor, ActorKind, Cause, Change, Event, EventPage
+from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.registry.contract import MAX_EVENT_AGE_DAYS, MAX_EVENTS
 from dbgpt_ctl.registry.database.schema import EVENTS, STREAM
+from dbgpt_ctl.registry.database.tables.unreadable import read_rows, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +24,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dbgpt_ctl.domain.events import EventQuery
+    from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
 
 FORGOTTEN_AT_ONCE = 1000
+_STATES = frozenset((ABSENT, *map(str, InstanceState)))
 _HEAD = select(STREAM.c.stream, STREAM.c.last_event).where(STREAM.c.id == 1)
+
+
+class StreamLost(Exception):
+    """The one row of `ctl_stream` is gone or spoilt."""
 
 
 def write_events(connection: Connection, changes: Sequence[Change]) -> None:
@@ -33,13 +41,40 @@ def write_events(connection: Connection, changes: Sequence[Change]) -> None:
         return
     take_numbers = update(STREAM).where(STREAM.c.id == 1).values(last_event=STREAM.c.last_event + len(changes))
     connection.execute(take_numbers)
-    first = connection.execute(_HEAD).one().last_event - len(changes) + 1
+    try:
+        _, last_id = _head(connection)
+    except StreamLost:
+        last_id = begin_stream(connection) + len(changes)
+        connection.execute(update(STREAM).where(STREAM.c.id == 1).values(last_event=last_id))
+    first = last_id - len(changes) + 1
     connection.execute(insert(EVENTS), [_row(number, change) for number, change in enumerate(changes, first)])
 
 
-def read_events(connection: Connection, query: EventQuery) -> EventPage:
-    """The events up to the newest number, which is read first: later events come with the next page."""
-    stream, last_id = connection.execute(_HEAD).one()
+def begin_stream(connection: Connection) -> int:
+    """Begins a new numbering after that row was lost or spoilt, and returns the last number that is in use. Readers see
+    another stream, and start anew.
+    """
+    last_id = connection.execute(select(func.max(EVENTS.c.id))).scalar() or 0
+    connection.execute(delete(STREAM).where(STREAM.c.id == 1))
+    connection.execute(insert(STREAM).values(id=1, stream=secrets.token_hex(8), last_event=last_id))
+    return last_id
+
+
+def _head(connection: Connection) -> tuple[str, int]:
+    """The stream, and the number of its newest event. Raises StreamLost."""
+    row = connection.execute(_HEAD).one_or_none()
+    if row is None or not isinstance(row.last_event, int) or not row.stream:
+        raise StreamLost(f"the row of {STREAM.name} is lost or cannot be read")
+    return row.stream, row.last_event
+
+
+def read_events(connection: Connection, query: EventQuery, unreadable: list[UnreadableRow] | None = None) -> EventPage:
+    """The events up to the newest number, which is read first: later events come with the next page.
+
+    Rows that cannot be read are left out, and appended to `unreadable`. Raises StreamLost.
+    """
+    unreadable = [] if unreadable is None else unreadable
+    stream, last_id = _head(connection)
     if query.after is not None and query.after >= last_id:
         return EventPage((), stream, last_id, missed=query.after > last_id)
     column = EVENTS.c
@@ -51,13 +86,25 @@ def read_events(connection: Connection, query: EventQuery) -> EventPage:
     if query.key is not None:
         conditions += [column[name] == value for name, value in query.key._asdict().items()]
     order = column.id.desc() if query.after is None else column.id
-    rows = connection.execute(select(EVENTS).where(*conditions).order_by(order).limit(query.limit))
-    found = [_event(row) for row in rows]
+    before = len(unreadable)
+    found = read_rows(
+        connection, select(EVENTS).where(*conditions).order_by(order).limit(query.limit), _event, unreadable
+    )
+    if not found and query.after is not None and len(unreadable) - before == query.limit:
+        # A page of such rows only: a reader goes on with the last id that it got, and would stay where it is.
+        return read_events(connection, query._replace(after=unreadable[-1].values["id"]), unreadable)
     if query.after is None:
         return EventPage(tuple(reversed(found)), stream, last_id)
     # Read last: events that were forgotten since the first read may be missing in `found`.
     oldest = connection.execute(select(func.min(column.id))).scalar() or last_id + 1
     return EventPage(tuple(found), stream, last_id, missed=query.after < oldest - 1)
+
+
+def unreadable_events(connection: Connection) -> list[UnreadableRow]:
+    """The rows of events that cannot be read."""
+    unreadable: list[UnreadableRow] = []
+    read_rows(connection, select(EVENTS).order_by(EVENTS.c.id), _event, unreadable)
+    return unreadable
 
 
 def forgettable(connection: Connection, now: datetime) -> range:
@@ -66,7 +113,10 @@ def forgettable(connection: Connection, now: datetime) -> range:
     oldest = connection.execute(select(func.min(column.id))).scalar()
     if oldest is None:
         return range(0)
-    last_id = connection.execute(_HEAD).one().last_event
+    try:
+        _, last_id = _head(connection)
+    except StreamLost:
+        return range(0)  # the next change, or the next who reads events, begins a new stream
     recent = column.at >= now - timedelta(days=MAX_EVENT_AGE_DAYS)
     young = connection.execute(select(func.min(column.id)).where(recent)).scalar()
     return range(oldest, max(last_id + 1 if young is None else young, last_id - MAX_EVENTS + 1))
@@ -94,6 +144,11 @@ def _row(number: int, change: Change) -> dict[str, Any]:
 
 
 def _event(row: Any) -> Event:
+    for name in ("old_state", "new_state"):
+        if getattr(row, name) not in _STATES:
+            raise ValueError(reason_of(name, getattr(row, name)))
+    if None in (row.at, row.model_name, row.host, row.port, row.verb, row.drained):
+        raise ValueError("a column that must hold a value is NULL")
     actor = Actor(ActorKind(row.actor), row.address)
     key = InstanceKey(row.model_name, row.host, row.port)
     cause = Cause(row.verb, actor, row.reason)

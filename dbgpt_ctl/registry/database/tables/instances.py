@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain
-from sys import intern
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import and_, bindparam, delete, func, insert, literal_column, or_, select, tuple_, update
+from sqlalchemy import Boolean, and_, bindparam, delete, func, insert, literal_column, or_, select, tuple_, update
 
-from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, DrainFacts, InstanceKey, InstanceState, ModelInstance
+from dbgpt_ctl.domain.fields import MAX_PORT
+from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, HEALTHY, DrainFacts, InstanceKey, InstanceState, ModelInstance
 from dbgpt_ctl.registry.database.dialects import DIALECTS
 from dbgpt_ctl.registry.database.schema import INSTANCES, UtcTime
+from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE, UnreadableRow, read_rows, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -36,6 +38,8 @@ _COLUMNS = (
 _ROWS = select(*_COLUMNS)
 _IN_COLUMNS = _ROWS.where(~INSTANCES.c.removed).order_by(*IDENTITY)
 _IN_ARRAYS = _IN_COLUMNS.with_only_columns(func.json_array(*_COLUMNS))
+_BOOLS = {0: False, 1: True}
+"""Of JSON. NULL is a KeyError; `bool` would make it false."""
 _STATES = {str(state): state for state in InstanceState}
 _OF_MODELS = INSTANCES.c.model_name.in_(bindparam("model_names", expanding=True))
 
@@ -142,26 +146,113 @@ def _parameters(connection: Connection, *times: datetime) -> list[Any]:
     return [to_parameter(time) if to_parameter else time for time in times]
 
 
-def locked_rows(connection: Connection, keys: Collection[InstanceKey]) -> list[ModelInstance]:
+def locked_rows(
+    connection: Connection, keys: Collection[InstanceKey], unreadable: list[UnreadableRow] | None = None
+) -> list[ModelInstance]:
     """The stored ones of `keys`, locked in order of identity, so that two controllers seldom deadlock."""
-    rows = connection.execute(_ROWS.where(is_one_of(keys)).order_by(*IDENTITY).with_for_update())
-    return [_facts(row) for row in rows]
+    query = _ROWS.where(is_one_of(keys)).order_by(*IDENTITY).with_for_update()
+    return read_rows(connection, query, _facts, unreadable)
 
 
-def found_rows(connection: Connection, condition: ColumnElement[bool]) -> list[ModelInstance]:
-    """The rows that meet the condition, tombstones too, not locked. Only `is_one_of` needs no scan of the table."""
-    return [_facts(row) for row in connection.execute(_ROWS.where(condition))]
+def found_rows(
+    connection: Connection, condition: ColumnElement[bool], unreadable: list[UnreadableRow] | None = None
+) -> list[ModelInstance]:
+    """The rows that meet the condition, tombstones too, not locked. Only `is_one_of` needs no scan of the table.
+
+    Rows that cannot be read are left out, here and in the other functions, and are appended to `unreadable`.
+    """
+    return read_rows(connection, _ROWS.where(condition), _facts, unreadable)
 
 
-def listed_rows(connection: Connection, model_names: Collection[str] | None) -> list[ModelInstance]:
+def listed_rows(
+    connection: Connection, model_names: Collection[str] | None, unreadable: list[UnreadableRow] | None = None
+) -> list[ModelInstance]:
     """All instances but tombstones, or those of the given models, in order of identity."""
     in_arrays = DIALECTS[connection.dialect.name].reads_arrays
     query = _IN_ARRAYS if in_arrays else _IN_COLUMNS
-    if model_names is None:
-        found = connection.execute(query)
-    else:
-        found = connection.execute(query.where(_OF_MODELS), {"model_names": list(model_names)})
-    return [_facts_in(array) for array in found.scalars()] if in_arrays else [_facts(row) for row in found]
+    if model_names is not None:
+        query = query.where(_OF_MODELS).params(model_names=list(model_names))
+    if not in_arrays:
+        return read_rows(connection, query, _facts, unreadable)
+    arrays = connection.execute(query).scalars().all()
+    names: dict[str, str] = {}
+    try:
+        return [_facts_in(array, names) for array in arrays]
+    except BAD_VALUE:
+        return _readable(arrays, [] if unreadable is None else unreadable)
+
+
+def _readable(arrays: Iterable[str], unreadable: list[UnreadableRow]) -> list[ModelInstance]:
+    names: dict[str, str] = {}
+    found: list[ModelInstance] = []
+    for array in arrays:
+        try:
+            found.append(_facts_in(array, names))
+        except BAD_VALUE as error:
+            unreadable.append(_unreadable(array, error))
+    return found
+
+
+def _unreadable(array: str, error: Exception) -> UnreadableRow:
+    values = dict(zip((column.name for column in _COLUMNS), orjson.loads(array), strict=True))
+    # A column that must hold a value and a time that is none are the usual faults; other errors say what is wrong.
+    for column in _COLUMNS:
+        value = values[column.name]
+        if value is None and not column.nullable:
+            return UnreadableRow(INSTANCES.name, values, reason_of(column.name, value))
+        if isinstance(column.type, Boolean) and value not in _BOOLS:
+            return UnreadableRow(INSTANCES.name, values, reason_of(column.name, value))
+        if isinstance(column.type, UtcTime) and not _is_time(value):
+            return UnreadableRow(INSTANCES.name, values, reason_of(column.name, value))
+    if values["announced_state"] not in _STATES:
+        return UnreadableRow(INSTANCES.name, values, reason_of("announced_state", values["announced_state"]))
+    return UnreadableRow(INSTANCES.name, values, str(error))
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        _time(value)
+    except BAD_VALUE:
+        return False
+    return True
+
+
+def repaired(row: UnreadableRow, key: InstanceKey, expired: datetime, now: datetime) -> ModelInstance:
+    """What can be read of the row, and for the rest what is safe: a drain and a deregister stay, and a heartbeat whose
+    time is unknown was at `expired`.
+    """
+    values = row.values
+
+    def time_in(name: str, otherwise: datetime | None) -> datetime | None:
+        value = values[name]
+        try:
+            return value.replace(tzinfo=UTC) if isinstance(value, datetime) else _time(value)
+        except BAD_VALUE:
+            return otherwise
+
+    def text_in(name: str) -> str | None:
+        return values[name] if isinstance(values[name], str) else None
+
+    drain = DrainFacts(
+        time_in("drain_since", None), text_in("drain_by"), text_in("drain_reason"), time_in("drain_until", None)
+    )
+    is_drained = values["drained"] not in {0, None} or (values["drained"] is None and drain != DrainFacts())
+    weight = values["weight"]
+    deregistered_at = time_in("deregistered_at", now)
+    return ModelInstance(
+        key,
+        float(weight) if isinstance(weight, int | float) and isfinite(weight) else 1.0,
+        values["check_healthy"] != 0,
+        text_in("prompt_template"),
+        time_in("registered_at", None) or now,
+        time_in("last_heartbeat", None) or expired,
+        deregistered_at,
+        time_in("refused_at", None),
+        drain if is_drained else None,
+        _STATES.get(values["announced_state"], InstanceState.DEREGISTERED if deregistered_at else HEALTHY),
+        values["flaps"] if isinstance(values["flaps"], int) else 0,
+        values["removed"] == 1,
+    )
 
 
 def insert_rows(connection: Connection, instances: Iterable[ModelInstance]) -> None:
@@ -216,6 +307,11 @@ def count_rows(connection: Connection) -> int:
 def _facts(row: Any) -> ModelInstance:
     model_name, host, port, *facts, drained, since, by, reason, until = row
     weight, check_healthy, prompt_template, registered_at, last_heartbeat, deregistered_at, refused_at = facts[:7]
+    _check(model_name, host, port)
+    if not -inf < weight < inf:
+        raise ValueError(reason_of("weight", weight))
+    if None in (check_healthy, registered_at, last_heartbeat, drained, *facts[7:]):
+        raise ValueError("a column that must hold a value is NULL")
     return ModelInstance(
         InstanceKey(model_name, host, port),
         weight,
@@ -230,24 +326,45 @@ def _facts(row: Any) -> ModelInstance:
     )
 
 
-def _facts_in(array: str) -> ModelInstance:
+def _check(model_name: str, host: str, port: int) -> None:
+    """Raises ValueError or TypeError for an identity that no register can have: one name without an `@` breaks the list
+    of every DB-GPT API server.
+    """
+    name, _, kind = model_name.partition("@")
+    if not name or not kind or "@" in kind:
+        raise ValueError(f"{reason_of('model_name', model_name)}, not NAME@TYPE")
+    if not host:
+        raise ValueError(reason_of("host", host))
+    if not 0 < port <= MAX_PORT:
+        raise ValueError(reason_of("port", port))
+
+
+def _facts_in(array: str, names: dict[str, str]) -> ModelInstance:
+    """`names` are the model names of this list that were checked: many instances share a model's name, and the object
+    that holds it.
+    """
     model_name, host, port, weight, check_healthy, prompt_template, *facts = orjson.loads(array)
     registered_at, last_heartbeat, deregistered_at, refused_at, announced_state, flaps, removed, *drain = facts
     drained, since, by, reason, until = drain
+    if model_name not in names:
+        _check(model_name, host, port)
+        names[model_name] = model_name
+    if not (host and 0 < port <= MAX_PORT and flaps >= 0):
+        _check(model_name, host, port)
+        raise ValueError(reason_of("flaps", flaps))
     return ModelInstance(
-        # Many instances share a model's name: they share one object.
-        InstanceKey(intern(model_name), host, port),
+        InstanceKey(names[model_name], host, port),
         float(weight),
-        bool(check_healthy),
+        _BOOLS[check_healthy],
         prompt_template,
         datetime.fromisoformat(f"{registered_at}+00:00"),
         datetime.fromisoformat(f"{last_heartbeat}+00:00"),
         _time(deregistered_at),
         _time(refused_at),
-        DrainFacts(_time(since), by, reason, _time(until)) if drained else None,
+        DrainFacts(_time(since), by, reason, _time(until)) if _BOOLS[drained] else None,
         _STATES[announced_state],
         flaps,
-        bool(removed),
+        _BOOLS[removed],
     )
 
 

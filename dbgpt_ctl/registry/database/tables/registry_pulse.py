@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -11,11 +12,13 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
 from dbgpt_ctl.domain.lifecycle import Evaluation
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse
 from dbgpt_ctl.registry.contract import Lookup
 from dbgpt_ctl.registry.database.schema import PULSE
 from dbgpt_ctl.registry.database.tables.instances import database_time, move_heartbeats_back, time_of
+from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.instance import ModelInstance
+
+log = logging.getLogger(__name__)
 
 _FRESH = timedelta(seconds=TICK_SECS * 0.9)
 """A tick of another controller that is younger serves for all controllers."""
@@ -76,6 +81,11 @@ class RegistryTime:
         """
         now, pulse = read_pulse(connection, self.clock)
         if pulse is None:
+            # There may be a row that cannot be read.
+            anew = {"ticked_at": now, "gone_at": None, "back_at": None, "swept_at": None}
+            if connection.execute(update(PULSE).where(PULSE.c.id == 1).values(anew)).rowcount:
+                log.warning("the row of %s could not be read and is written anew", PULSE.name)
+                return True
             try:
                 with connection.begin_nested():
                     connection.execute(insert(PULSE).values(id=1, ticked_at=now))
@@ -99,10 +109,15 @@ class RegistryTime:
 
 
 def read_pulse(connection: Connection, clock: Clock | None) -> tuple[datetime, Pulse | None]:
-    """The time (rule 7) and the pulse, in one round trip; None before the first tick ever."""
+    """The time (rule 7) and the pulse, in one round trip; None before the first tick ever, and while the row cannot be
+    read: the next tick writes it anew.
+    """
     query = _pulse_and_time(connection.dialect.name) if clock is None else _PULSE
-    row = connection.execute(query).one_or_none()
-    if row is None:
+    try:
+        row = connection.execute(query).one_or_none()
+    except BAD_VALUE:
+        row = None
+    if row is None or row[0] is None:
         return time_of(connection, clock), None
     return (row[3] if clock is None else clock.now()), Pulse(*row[:3])
 
@@ -114,5 +129,6 @@ def _pulse_and_time(dialect: str) -> Select[Any]:
 
 def claim_sweep(connection: Connection, now: datetime, every: timedelta) -> bool:
     """Whether this controller is to sweep now: of all that share the database, one gets True per `every`."""
-    due = (PULSE.c.id == 1) & (PULSE.c.swept_at.is_(None) | (PULSE.c.swept_at <= now - every))
+    swept_at = PULSE.c.swept_at  # in the future: a clock that was ahead, or a value that is no time
+    due = (PULSE.c.id == 1) & (swept_at.is_(None) | (swept_at <= now - every) | (swept_at > now + FUTURE_TOLERANCE))
     return connection.execute(update(PULSE).where(due).values(swept_at=now)).rowcount == 1

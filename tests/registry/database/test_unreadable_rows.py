@@ -1,0 +1,207 @@
+"""Rows that no release stores: each other row is served, and a worker that lives gets its own row back."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from dbgpt_ctl.domain.lifecycle import Heartbeat
+from dbgpt_ctl.errors import RegistryUnusable
+from dbgpt_ctl.registry.database.session import Database
+from tests.registry.backends import sent, states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+    from tests.registry.backends import Backend
+
+pytestmark = pytest.mark.anyio
+
+GOOD, BAD = sent(port=1), sent(port=2)
+NULLABLE = {
+    "mariadb": {
+        "weight": "DOUBLE",
+        "check_healthy": "BOOL",
+        "registered_at": "DATETIME(6)",
+        "last_heartbeat": "DATETIME(6)",
+        "announced_state": "VARCHAR(16)",
+        "flaps": "INT",
+        "drained": "BOOL",
+        "removed": "BOOL",
+    }
+}
+
+
+@pytest.fixture
+def kind(database_kind: str) -> str:
+    return database_kind
+
+
+@pytest.fixture
+def engine(backend: Backend) -> Iterator[Engine]:
+    """A connection of the test's own."""
+    engine = Database(backend.url, pool_size=1, max_overflow=0).engine
+    yield engine
+    engine.dispose()
+
+
+def spoil(engine: Engine, column: str, value: str, port: int = BAD.key.port) -> None:
+    """Stores a value, an SQL literal, that the column does not take as it was made."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA writable_schema = ON")
+            connection.exec_driver_sql(
+                "UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '') WHERE name = 'ctl_instance'"
+            )
+            connection.exec_driver_sql("PRAGMA writable_schema = RESET")
+        else:
+            connection.exec_driver_sql("SET SESSION sql_mode = ''")
+            if column in NULLABLE["mariadb"]:
+                kind = NULLABLE["mariadb"][column]
+                connection.exec_driver_sql(f"ALTER TABLE ctl_instance MODIFY {column} {kind} NULL")
+        connection.exec_driver_sql(f"UPDATE ctl_instance SET {column} = {value} WHERE port = {port}")
+
+
+FAULTS = [
+    ("weight", "NULL"),
+    ("check_healthy", "NULL"),
+    ("registered_at", "NULL"),
+    ("last_heartbeat", "NULL"),
+    ("last_heartbeat", "'0000-00-00 00:00:00'"),
+    ("refused_at", "'0000-00-00 00:00:00'"),
+    ("announced_state", "NULL"),
+    ("announced_state", "'zombie'"),
+    ("flaps", "NULL"),
+    ("drained", "NULL"),
+]
+
+
+@pytest.mark.parametrize(("column", "value"), FAULTS)
+async def test_a_row_that_cannot_be_read_is_left_out_until_its_worker_calls(
+    registry: DatabaseModelRegistry,
+    engine: Engine,
+    column: str,
+    value: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for registration in (GOOD, BAD):
+        await registry.register(registration)
+    spoil(engine, column, value)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert await states(registry) == [(str(GOOD.key), "healthy")]
+    (line,) = [record.message for record in caplog.records]
+    assert str(BAD.key) in line
+    assert f"{column} is " in line
+    health = registry.health()
+    assert health.ready
+    assert health.reason == (
+        f"1 row of ctl_instance cannot be read and is left out: {line.partition('left out: ')[2]}; "
+        "`ctl db check` lists them"
+    )
+
+    with pytest.raises(RegistryUnusable, match=f"{column} is "):
+        await registry.get(BAD.key)
+    await registry.announce()
+    await registry.prune(timedelta(days=1))
+    assert await registry.sweep() == 0
+    assert [event.change.key for event in (await registry.events()).events][:2] == [GOOD.key, BAD.key]
+
+    assert await registry.heartbeat(BAD)
+    assert dict(await states(registry)) == {str(GOOD.key): "healthy", str(BAD.key): "healthy"}
+    assert registry.health().reason is None
+
+
+@pytest.mark.parametrize(("column", "value"), [("model_name", "'qwen'"), ("port", "70000"), ("host", "''")])
+async def test_an_identity_that_nobody_can_have_is_left_out(
+    registry: DatabaseModelRegistry, engine: Engine, column: str, value: str
+) -> None:
+    for registration in (GOOD, BAD):
+        await registry.register(registration)
+    spoil(engine, column, value)
+    assert await states(registry) == [(str(GOOD.key), "healthy")]
+    assert f"{column} is {value}" in str(registry.health().reason)
+    await registry.announce()
+    assert await registry.sweep() == 0
+
+
+async def test_a_repair_keeps_a_drain_and_a_deregister(registry: DatabaseModelRegistry, engine: Engine) -> None:
+    other = sent(port=3)
+    for registration in (GOOD, BAD, other):
+        await registry.register(registration)
+    assert await registry.drain(BAD.key, reason="a new disk")
+    assert await registry.deregister(other.key)
+    spoil(engine, "weight", "NULL")
+    spoil(engine, "weight", "NULL", port=3)
+    assert await states(registry) == [(str(GOOD.key), "healthy")]
+    assert await registry.heartbeat(BAD)
+    assert not await registry.heartbeat(other)
+    found = await registry.get(BAD.key)
+    assert found
+    assert found.entry.drain
+    assert found.entry.drain.reason == "a new disk"
+    assert dict(await states(registry))[str(other.key)] == "deregistered"
+
+
+async def test_a_bad_row_fails_no_other_call_of_its_batch(registry: DatabaseModelRegistry, engine: Engine) -> None:
+    many = [sent(port=port) for port in range(1, 20)]
+    for registration in many:
+        await registry.register(registration)
+    spoil(engine, "announced_state", "'zombie'")
+    await registry.list()
+    answers = registry._writer.store([Heartbeat(registration) for registration in many])
+    assert answers == [True] * len(many)
+    assert len(await states(registry)) == len(many)
+
+
+async def test_events_that_cannot_be_read_are_left_out(registry: DatabaseModelRegistry, engine: Engine) -> None:
+    for port in range(1, 6):
+        await registry.register(sent(port=port))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE ctl_event SET actor = 'ghost' WHERE id IN (2, 3)"))
+        connection.execute(text("UPDATE ctl_event SET new_state = 'zombie' WHERE id = 4"))
+    assert [event.id for event in (await registry.events()).events] == [1, 5]
+    assert [event.id for event in (await registry.events(after=1, limit=3)).events] == [5]
+    assert "3 rows of ctl_event cannot be read" in str(registry.health().reason)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE ctl_event SET actor = 'worker', new_state = 'healthy'"))
+    assert len((await registry.events()).events) == 5
+    assert registry.health().reason is None
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM ctl_stream", "UPDATE ctl_stream SET stream = ''"])
+async def test_a_lost_stream_begins_anew(registry: DatabaseModelRegistry, engine: Engine, change: str) -> None:
+    await registry.register(sent(port=1))
+    before = await registry.events()
+    with engine.begin() as connection:
+        connection.execute(text(change))
+    await registry.register(sent(port=2))
+    after = await registry.events()
+    assert after.stream != before.stream
+    assert [event.id for event in after.events] == [1, 2]
+    with engine.begin() as connection:
+        connection.execute(text(change))
+    assert [event.id for event in (await registry.events()).events] == [1, 2]
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM ctl_pulse", "UPDATE ctl_pulse SET ticked_at = '0000-00-00 00:00:00'"])
+async def test_a_spoilt_pulse_is_written_anew(backend: Backend, engine: Engine, change: str) -> None:
+    registry = await backend.open(watch_absence=True)
+    await registry.register(GOOD)
+    with engine.begin() as connection:
+        if engine.dialect.name != "sqlite":
+            connection.exec_driver_sql("SET SESSION sql_mode = ''")
+        connection.execute(text(change))
+    assert await states(registry) == [(str(GOOD.key), "healthy")]
+    await registry.tick()  # type: ignore[attr-defined]
+    with engine.begin() as connection:
+        (ticked_at,) = connection.scalars(text("SELECT ticked_at FROM ctl_pulse"))
+    assert not str(ticked_at).startswith("0000")
+    assert registry.health().reason is None

@@ -19,6 +19,7 @@ from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
 from dbgpt_ctl.registry.database.check import DatabaseFacts, HostClock, Instances, Source
 from dbgpt_ctl.registry.database.import_dbgpt import DbgptTable, RefusedRow
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, SchemaVersion
+from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
 from tests.cli.diagnosis.observed import record
 from tests.registry.backends import sent
 
@@ -80,6 +81,21 @@ CASES = {
         "db/dbgpt holds schema version 99, only releases with schema version 98 or newer can use it, "
         f"this release has {SCHEMA_VERSION}",
         facts(version=99, readable_by=SCHEMA_VERSION),
+    ),
+    "schema_unreadable": Case(
+        replace(WELL, schema=SchemaVersion._make(("one", 1))),
+        "the row of ctl_schema in db/dbgpt cannot be read (version 'one', readable_by 1)",
+        WELL,
+    ),
+    "schema_damaged": Case(
+        replace(WELL, faults=("table ctl_event has no column at: add it",)),
+        "db/dbgpt: table ctl_event has no column at",
+        WELL,
+    ),
+    "rows_unreadable": Case(
+        replace(WELL, unreadable=(UnreadableRow("ctl_event", {"id": 7}, "actor is 'ghost'"),)),
+        "a row of ctl_event cannot be read: id 7: actor is 'ghost'",
+        WELL,
     ),
     "settings-differ": Case(
         replace(WELL, controllers=(record("http://a:8000"), record("http://b:8000", 90))),

@@ -1,6 +1,6 @@
 """Hostile files: pipes that nobody writes to, files without an end, wrong and linked snapshots, a disk that is full.
 
-Before, the pipes kept a command waiting for ever, and /dev/zero as --env-file took 1 GB in some seconds.
+Before, the pipes kept a command waiting for ever, and /dev/zero as --env-file took 2.4 GB in six seconds.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.api.large_lists import LargeLists
 from dbgpt_ctl.controller.state_log import StateLog
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable
@@ -58,6 +59,7 @@ class Controller:
         self.now = (clock or SystemClock()).now
         self.started_at: datetime = self.now()
         self.log_file: LogFile | None = None
+        self.large_lists = LargeLists(self._drop_reader)
         self.connections: ConnectionFigures | None = None
         """Those of its server; None inside a foreign application."""
         self.on_unusable: Callable[[RegistryUnusable], None] = lambda error: log.critical("%s", error)
@@ -67,6 +69,10 @@ class Controller:
         self.connections = connections
         if connections is not None:
             self.feed.max_watchers = min(self.feed.max_watchers, connections.limit // 2)
+
+    def _drop_reader(self, client: Any) -> bool:
+        """Ends the connection of the client with this address and port; whether there is such a one."""
+        return self.connections is not None and self.connections.drop_reader(client)
 
     @property
     def readers_dropped(self) -> int:

@@ -87,7 +87,7 @@ IDLE = {
     "nothing sent": b"",
     "half a head": b"GET /api/health HT",
     "half a body": HEAD + b"Content-Length: 100\r\n\r\n{",
-    "kept alive": b"GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n",
+    "kept alive": b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
 }
 
 

@@ -16,6 +16,7 @@ import orjson
 from fastapi.responses import Response, StreamingResponse
 
 import dbgpt_ctl
+from dbgpt_ctl.controller.api.large_lists import encoded_in_turns
 from dbgpt_ctl.controller.api.problems import UnknownInstance
 from dbgpt_ctl.controller.api.request import caller, json_object
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
@@ -41,8 +42,6 @@ from dbgpt_ctl.errors import RegistryError, StatesHeld, TooManyWatchers, VerbNot
 from dbgpt_ctl.registry.contract import Listing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fastapi import Request
 
     from dbgpt_ctl.controller.controller import Controller
@@ -51,8 +50,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 OPERATOR = ActorKind.OPERATOR
-INSTANCES_PER_TURN = 2000
-"""This many instances are encoded before other requests have their turn, which takes some milliseconds."""
 COUNTED_PER_TURN = 10_000
 """This many instances are counted before other requests have their turn, which takes some 10 ms."""
 COUNTS = (
@@ -100,10 +97,18 @@ class ApiEndpoints:
     async def instances(self, request: Request) -> Response:
         """All instances with all their facts, or those that match every parameter."""
         instance_filter = InstanceFilter.parse(request.query_params)
-        listing = await self._controller.registry.list(instance_filter.model_name)
-        encoded = await _encoded(known_object(entry) for entry in listing.entries if instance_filter.matches(entry))
-        head = orjson.dumps({"version": VERSION, **self._times(listing)})
-        return Response(b'%b,"instances":[%b]}' % (head[:-1], encoded), media_type=JSON)
+        lists, registry = self._controller.large_lists, self._controller.registry
+        listing, encoded = await lists.encoded(
+            await registry.list(instance_filter.model_name),
+            lambda: registry.list(instance_filter.model_name),
+            known_object,
+            selected=instance_filter.matches,
+            key=instance_filter,
+        )
+        head = orjson.dumps({"version": VERSION, **self._times(listing)})[:-1] + b',"instances":['
+        if len(encoded.pieces) > 1:
+            return lists.answer(encoded, JSON, None, (head, b"]}"))
+        return Response(b"%b%b]}" % (head, b"".join(encoded.pieces)), media_type=JSON)
 
     async def instance(self, request: Request) -> Response:
         """One instance; also one that was removed, for as long as it is remembered."""
@@ -140,7 +145,7 @@ class ApiEndpoints:
         keys = await self._controller.registry.prune(
             older_than, dry_run=dry_run, unchecked=unchecked, actor=caller(request, OPERATOR)
         )
-        encoded = await _encoded(key._asdict() for key in keys)
+        encoded = b"".join(await encoded_in_turns(key._asdict() for key in keys))
         head = orjson.dumps({"version": VERSION, "dry_run": dry_run})
         return Response(b'%b,"instances":[%b]}' % (head[:-1], encoded), media_type=JSON)
 
@@ -215,15 +220,6 @@ def _known(key: InstanceKey, found: Lookup | None) -> Lookup:
     if found is None:
         raise UnknownInstance(key)
     return found
-
-
-async def _encoded(objects: Iterator[dict[str, Any]]) -> bytes:
-    """The instances as JSON, with commas between. Other requests have their turn meanwhile."""
-    pieces = []
-    while batch := list(islice(objects, INSTANCES_PER_TURN)):
-        pieces.append(orjson.dumps(batch)[1:-1])
-        await asyncio.sleep(0)
-    return b",".join(pieces)
 
 
 async def _counts(listing: Listing) -> list[dict[str, Any]]:

@@ -7,12 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from heapq import nsmallest
 from operator import itemgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from typing import Any
-
 SHARE_CLOSED_AT_ONCE = 64
 """One in this many closes at once, so that a flood of connections does not look through all of them each time."""
 LOOK_AGAIN_SECS = 0.1
@@ -23,7 +21,7 @@ LOOK_AGAIN_SECS = 0.1
 class ConnectionFigures:
     """What /api/v1/status reports of the server's connections, since the start. `limit`: how many there may be."""
 
-    connections: Collection[object]
+    connections: Collection[Any]
     limit: int
     closed: int = 0
     """How many closed to make room for a new one."""
@@ -31,6 +29,15 @@ class ConnectionFigures:
     """How many new ones were refused, because no other one could close."""
     readers_dropped: int = 0
     """How many were closed because the peer did not take what was sent to it."""
+
+    def drop_reader(self, client: object) -> bool:
+        """Ends the connection of the client with this address and port; whether there is such a one."""
+        for connection in self.connections:
+            if connection.client == client:
+                self.readers_dropped += 1
+                connection.drop()
+                return True
+        return False
 
 
 class Connection(Protocol):

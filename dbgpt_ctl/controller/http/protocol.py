@@ -192,6 +192,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         else:
             super().send_400_response(msg)
 
+    def drop(self) -> None:
+        """Ends the connection without what waits for its peer. The answer under way ends by itself."""
+        self.transport.abort()
+
     def dispensable(self) -> tuple[int, float] | None:
         """Whether the connection may close to make room: its rank and the loop's time since when it has it, the least
         first. None while a request is being answered.
@@ -236,7 +240,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._unsent = (unsent, now)
         elif now - self._unsent[1] > MAX_STALL_SECS:
             self.server_state.figures.readers_dropped += 1
-            self.transport.abort()
+            self.drop()
             return
         if self._request_since is not None and now - self._request_since > MAX_REQUEST_SECS:
             self.transport.close()

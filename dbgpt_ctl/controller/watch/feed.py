@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 RING_SIZE = 4096
 PAGE = 1000
+MISSED_PAGE = 100
+"""Events that one watcher reads at a time from the registry: it holds them until its client takes them."""
 EVENTS_PER_TURN = 200
 """This many events are encoded before heartbeats have their turn."""
 MAX_WATCHERS = 10_000
@@ -123,7 +125,7 @@ class Feed:
         heartbeats, have their turn after each page.
         """
         async with self._catching_up:
-            page = await self._registry().events(after=after, limit=PAGE)
+            page = await self._registry().events(after=after, limit=MISSED_PAGE)
             await asyncio.sleep(0)
         return page
 

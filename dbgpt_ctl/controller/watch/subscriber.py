@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.watch.sse import EventRing
     from dbgpt_ctl.domain.events import EventPage
 
-MAX_BATCH_BYTES = 64 * 1024
+MAX_BATCH_BYTES = 16 * 1024
+"""So much, and not more than twice, waits in memory for a watcher that never reads."""
 RETRY_SECS = 0.5
 HEADERS = {
     "Cache-Control": "no-store",

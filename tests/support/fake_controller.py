@@ -19,7 +19,7 @@ NOON = "Fri, 02 Jan 2026 12:00:00 GMT"
 class FakeController:
     """What all calls but health get: `status`, `body` as JSON (bytes as they are), `headers`; `date` None: no Date.
 
-    While `body` is a list it is DB-GPT's own controller, which has nothing below /api/v1.
+    While `body` is a list it is DB-GPT's own controller, which has nothing below /api/v1, and no model none@ctl.
     """
 
     url: str = ""
@@ -36,6 +36,9 @@ class FakeController:
             return self.health, json.dumps({"status": "ok"} if self.health == 200 else {"detail": "leaving"}).encode()
         if path.startswith("/api/v1") and isinstance(self.body, list) and self.status == 200:
             return 404, b'{"detail": "Not Found"}'
+        if "model_name=none%40ctl" in path and isinstance(self.body, list) and self.status == 200:
+            others = [each for each in self.body if not (isinstance(each, dict) and "model_name" in each)]
+            return 200, json.dumps(others).encode()
         return self.status, self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 

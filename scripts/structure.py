@@ -16,6 +16,7 @@ import importlib
 import io
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -26,15 +27,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import uvicorn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    import uvicorn
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "dbgpt_ctl"
 RUNS = 5
+HEALTH_SECS = 20
 HEARTBEAT = {"model_name": "qwen@llm", "host": "127.0.0.1", "port": 8001}
 COMMANDS = ("ctl models list -o json", "ctl why qwen -o json")
 
@@ -165,14 +168,11 @@ def _paths_over(recorder: Recorder, database_url: Any) -> dict[str, list[str]]:
 
 @contextlib.contextmanager
 def _controller(database_url: Any) -> Iterator[str]:
-    """A controller over that database in a thread, with the protocol that `ctl serve` uses; gives its URL."""
+    """A controller over that database in a thread, with the server of `ctl serve`; gives its URL."""
     package = importlib.import_module(PACKAGE)
     registry = package.DatabaseModelRegistry(database_url, heartbeat_timeout=timedelta(minutes=1), max_instances=100)
     app = package.create_app(package.ControllerSettings(), registry)
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, http=_protocol(), log_config=None, access_log=False, ws="none", lifespan="on"
-    )
-    server = uvicorn.Server(config)
+    server = _server(app)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -186,33 +186,38 @@ def _controller(database_url: Any) -> Iterator[str]:
         thread.join()
 
 
-def _protocol() -> Any:
-    """Where it stood in the flat layout, too, so that the script runs on older checkouts."""
-    for module in ("controller.http.protocol", "controller.protocol"):
-        with contextlib.suppress(ImportError):
-            return importlib.import_module(f"{PACKAGE}.{module}").BoundedHttpProtocol
-    raise SystemExit(f"{PACKAGE} has no HTTP protocol where this script looks for it")
+def _server(app: Any) -> uvicorn.Server:
+    """The server of `ctl serve`, for a free port."""
+    server: uvicorn.Server = importlib.import_module(f"{PACKAGE}.controller.http.server").create_server(app)
+    server.config.port = 0
+    return server
 
 
 def _await_health(url: str) -> None:
-    with httpx.Client(trust_env=False) as client:
-        for _ in range(1000):
+    deadline = time.monotonic() + HEALTH_SECS
+    with httpx.Client(trust_env=False, timeout=1) as client:
+        while time.monotonic() < deadline:
             with contextlib.suppress(httpx.TransportError):
                 if client.get(f"{url}/api/health").is_success:
                     return
             time.sleep(0.02)
-    raise SystemExit(f"{url} does not become healthy")
+    raise SystemExit(f"{url} does not become healthy within {HEALTH_SECS} s")
 
 
 def _run(words: list[str]) -> None:
-    main = importlib.import_module(f"{PACKAGE}.cli").main
+    """Runs one command in this process, by the entry point of the console script."""
+    main = importlib.import_module(f"{PACKAGE}.__main__").main
     sys.argv = words
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-        contextlib.suppress(SystemExit),
-    ):
-        main()
+    on_interrupt = signal.getsignal(signal.SIGINT)  # the entry point replaces it
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            contextlib.suppress(SystemExit),
+        ):
+            main()
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import orjson
 from fastapi.responses import Response
 from starlette.datastructures import QueryParams
 
-from dbgpt_ctl.controller.api.large_lists import INSTANCES_PER_PIECE
+from dbgpt_ctl.controller.api.large_lists import LARGE
 from dbgpt_ctl.controller.api.request import caller, registration
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import wire_object
@@ -93,7 +93,7 @@ class DbgptEndpoints:
         parse = _list_arguments if len(query) <= MAX_CACHED_QUERY_BYTES else _list_arguments.__wrapped__
         model_name, healthy_only = parse(query)
         listing = await self._controller.registry.list(model_name, healthy_only=healthy_only)
-        if len(listing.entries) > INSTANCES_PER_PIECE:
+        if len(listing.entries) > LARGE:
             return await self._large_list(listing, model_name, healthy_only=healthy_only)
         return Response(self._encode(listing), media_type=JSON, headers=_headers(listing))
 

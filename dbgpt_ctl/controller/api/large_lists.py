@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import ListedInstance
     from dbgpt_ctl.registry.contract import Listing
 
+LARGE = 5000
+"""A list of more instances is large. Smaller ones are sent at once: one has 1 to 4 MB at most."""
 INSTANCES_PER_PIECE = 1000
-"""A list of more is large. This many are encoded before other requests have their turn, which takes some milliseconds,
-and sent before the reader must take them.
+"""This many are encoded before other requests have their turn, which takes some milliseconds, and sent before the
+reader must take them.
 """
 MAX_HELD_BYTES = 200_000_000
 """While readers hold more than this, the slowest are dropped before another list is encoded."""

@@ -16,7 +16,7 @@ import orjson
 from fastapi.responses import Response, StreamingResponse
 
 import dbgpt_ctl
-from dbgpt_ctl.controller.api.large_lists import encoded_in_turns
+from dbgpt_ctl.controller.api.large_lists import LARGE, encoded_in_turns
 from dbgpt_ctl.controller.api.problems import UnknownInstance
 from dbgpt_ctl.controller.api.request import caller, json_object
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
@@ -98,17 +98,19 @@ class ApiEndpoints:
         """All instances with all their facts, or those that match every parameter."""
         instance_filter = InstanceFilter.parse(request.query_params)
         lists, registry = self._controller.large_lists, self._controller.registry
+        listing = await registry.list(instance_filter.model_name)
+        if len(listing.entries) <= LARGE:
+            selected = map(known_object, filter(instance_filter.matches, listing.entries))
+            pieces = (self._head(listing), *await encoded_in_turns(selected), b"]}")
+            return Response(b"".join(pieces), media_type=JSON)
         listing, encoded = await lists.encoded(
-            await registry.list(instance_filter.model_name),
+            listing,
             lambda: registry.list(instance_filter.model_name),
             known_object,
             selected=instance_filter.matches,
             key=instance_filter,
         )
-        head = orjson.dumps({"version": VERSION, **self._times(listing)})[:-1] + b',"instances":['
-        if len(encoded.pieces) > 1:
-            return lists.answer(encoded, JSON, None, (head, b"]}"))
-        return Response(b"%b%b]}" % (head, b"".join(encoded.pieces)), media_type=JSON)
+        return lists.answer(encoded, JSON, None, (self._head(listing), b"]}"))
 
     async def instance(self, request: Request) -> Response:
         """One instance; also one that was removed, for as long as it is remembered."""
@@ -207,6 +209,10 @@ class ApiEndpoints:
             "held_until": iso(found.held_until),
             "instance": known_object(found.entry),
         }
+
+    def _head(self, listing: Listing) -> bytes:
+        """What stands before the instances of a list."""
+        return orjson.dumps({"version": VERSION, **self._times(listing)})[:-1] + b',"instances":['
 
     def _times(self, listing: Listing) -> dict[str, str | None]:
         return {

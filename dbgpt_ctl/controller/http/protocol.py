@@ -36,6 +36,8 @@ TOO_MANY_CONNECTIONS = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 62\r\n"
     b"connection: close\r\n\r\nThis controller has as many connections as it may; try another"
 )
+MAX_COPIED_BYTES = 64 * 1024
+"""A longer body is sent as it is: many readers of a list share its bytes."""
 MAX_REQUEST_SECS = 10.0
 MAX_STALL_SECS = 30.0
 TICKS_PER_SECOND = 10
@@ -98,9 +100,13 @@ class OnePacketTransport:
         self._transport.write_eof()
 
     def _send(self) -> None:
-        if self._pending and not self._transport.is_closing():  # the client may have closed the connection
-            self._transport.write(b"".join(self._pending))
-        self._pending.clear()
+        pending, self._pending = self._pending, []
+        if not pending or self._transport.is_closing():  # the client may have closed the connection
+            return
+        if len(pending[-1]) > MAX_COPIED_BYTES:
+            self._transport.writelines(pending)
+        else:
+            self._transport.write(b"".join(pending))
 
 
 class RequestRefused(Exception):

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dbgpt_ctl.controller.http import protocol as protocol_module
 from dbgpt_ctl.controller.http.protocol import (
+    MAX_COPIED_BYTES,
     MAX_HEAD_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_PIPELINED,
@@ -36,6 +37,9 @@ class RecordingTransport:
 
     def write(self, data: bytes) -> None:
         self.calls.append(data)
+
+    def writelines(self, pieces: Sequence[bytes]) -> None:
+        self.calls += pieces
 
     def close(self) -> None:
         self.calls.append("close")
@@ -87,6 +91,17 @@ async def test_what_is_written_in_one_turn_is_sent_at_once() -> None:
         one_packet.write(b"body" + turn)
         await turn_of_the_loop()
     assert transport.calls == [b"head1body1", b"head2body2"]
+
+
+@pytest.mark.anyio
+async def test_a_long_body_is_not_copied() -> None:
+    one_packet, transport = transports()
+    body = b"x" * (MAX_COPIED_BYTES + 1)
+    one_packet.write(b"head")
+    one_packet.write(body)
+    await turn_of_the_loop()
+    assert transport.calls == [b"head", body]
+    assert transport.calls[1] is body
 
 
 @pytest.mark.parametrize("written", [[b"head", b"body"], []])

@@ -115,7 +115,7 @@ class StateLog:
                 known = len((await registry.list()).entries)
                 self._must_count = False
                 if known:
-                    log.info("%d instances are known", known)
+                    log.info("%d instance%s known", known, " is" if known == 1 else "s are")
             more = True
             while more:
                 more = await self._follow_page(registry)

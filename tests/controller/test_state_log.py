@@ -237,7 +237,7 @@ def test_the_state_log_outlives_an_unexpected_error(clock: ManualClock, caplog: 
     registry = FaultyOnce(clock=clock, heartbeat_timeout=TIMEOUT)
     with running_controller(registry, heartbeat_timeout_secs=1) as url:
         httpx.post(url + "/api/controller/heartbeat", json=GOOD, trust_env=False)
-        wait_for_log(caplog, "1 instances are known")
+        wait_for_log(caplog, "1 instance is known")
     assert "boom" in caplog.text
 
 

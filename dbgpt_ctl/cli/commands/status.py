@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from dbgpt_ctl.cli.framework.help_text import explained
@@ -192,6 +192,8 @@ def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
         "version": status.version if status else None,
         "started_at": status.started_at.isoformat() if status and status.started_at else None,
         "registry": status.object["registry"] if status else None,
+        "connections": asdict(status.connections) if status and status.connections else None,
+        "readers_dropped": status.readers_dropped if status and status.connections else None,
         "detail": str(controller.failure) if controller.failure else None,
     }
 

@@ -4,6 +4,7 @@ of both.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from heapq import nsmallest
 from operator import itemgetter
@@ -11,10 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+
+log = logging.getLogger(__name__)
+
 SHARE_CLOSED_AT_ONCE = 64
 """One in this many closes at once, so that a flood of connections does not look through all of them each time."""
 LOOK_AGAIN_SECS = 0.1
 """After no connection could close, the next look at all of them is this much later."""
+LOG_SECS = 60.0
+"""How much time lies at least between two lines of the log about the same limit."""
 
 
 @dataclass
@@ -86,3 +92,43 @@ class Admission:
         ]
         many = max(1, self.figures.limit // SHARE_CLOSED_AT_ONCE)
         return [other for _, other in nsmallest(many, ranked, key=itemgetter(0))]
+
+
+class LimitLog:
+    """Logs what the limits of connections did since the last line: each limit at most once in LOG_SECS."""
+
+    def __init__(self, figures: ConnectionFigures) -> None:
+        self._figures = figures
+        self._room = _Since(LOG_SECS)
+        self._readers = _Since(LOG_SECS)
+
+    def tick(self, now: float) -> None:
+        """`now` is the event loop's time, in seconds."""
+        figures = self._figures
+        if new := self._room.grown((figures.closed, figures.refused), now):
+            log.warning(
+                "there were more than %d connections: %d were closed to make room, and %d new ones were refused; "
+                "raise max_connections (CONTROLLER_MAX_CONNECTIONS) or the limit of open files (ulimit -n), or find out "
+                "who opens so many (ss -tn)",
+                figures.limit,
+                *new,
+            )
+        if new := self._readers.grown((figures.readers_dropped,), now):
+            log.warning("%d connections were closed because the peer did not read its answer or its watch", *new)
+
+
+class _Since:
+    """By how much counts have grown since the last time that this was asked with an answer."""
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self._before: tuple[int, ...] = ()
+        self._not_before = 0.0
+
+    def grown(self, counts: tuple[int, ...], now: float) -> tuple[int, ...]:
+        """The difference of each count; empty if there is none, or if the last answer is less than the pause ago."""
+        before = self._before or (0,) * len(counts)
+        if counts == before or now < self._not_before:
+            return ()
+        self._before, self._not_before = counts, now + self._pause
+        return tuple(count - old for count, old in zip(counts, before, strict=True))

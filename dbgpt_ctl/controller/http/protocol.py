@@ -8,6 +8,7 @@ expects.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sys
@@ -17,11 +18,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from dbgpt_ctl.controller.http.connections import Admission, ConnectionFigures
+from dbgpt_ctl.controller.http.connections import Admission, ConnectionFigures, LimitLog
 from dbgpt_ctl.domain.fields import canonical_host
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
     from collections.abc import Iterator
 
@@ -265,6 +265,7 @@ class BoundedServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, limit: int = sys.maxsize) -> None:
         super().__init__(config)
         self.server_state: BoundedState = BoundedState(limit)
+        self._limit_log = LimitLog(self.server_state.figures)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -279,11 +280,12 @@ class BoundedServer(uvicorn.Server):
             log.info("listening on http://%s:%s", canonical_host(host), port)
 
     async def on_tick(self, counter: int) -> bool:
-        """Ends connections that have stalled, once a second."""
+        """Once a second: ends connections that have stalled, and logs what the limits did."""
         if counter % TICKS_PER_SECOND == 0:
             for connection in self.server_state.connections.copy():
                 if isinstance(connection, BoundedHttpProtocol):
                     connection.close_if_stalled()
+            self._limit_log.tick(asyncio.get_running_loop().time())
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -152,7 +152,7 @@ class Reader:
         self._unreadable.note_instances(unreadable, complete=False)
         stored = evaluation.with_timeout(self._time.announcing_timeout)
         answers: dict[InstanceKey, Lookup | RegistryUnusable] = {
-            row.key: RegistryUnusable(f"the row of {row} in {row.table}: `ctl db check` says what to do")
+            row.key: RegistryUnusable(f"a row of {row.table} cannot be read: {row}; `ctl db check` says what to do")
             for row in unreadable
             if row.key is not None
         }

@@ -140,7 +140,7 @@ class _Transaction:
             if row.key is not None:
                 stored[row.key] = repaired(row, row.key, evaluation.expires_before - _MOMENT, evaluation.now)
                 self._repaired.add(row.key)
-                log.warning("the row of %s in %s is repaired", row, row.table)
+                log.warning("a row of %s is repaired, as its worker called: %s", row.table, row)
         # A forgotten tombstone is unknown; its row goes, or serves the instance that registers anew.
         facts = {key: instance for key, instance in stored.items() if not evaluation.is_forgotten(instance)}
         changes: list[Change] = []

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.http.connections import LOOK_AGAIN_SECS, Admission, ConnectionFigures
+from dbgpt_ctl.controller.http.connections import LOG_SECS, LOOK_AGAIN_SECS, Admission, ConnectionFigures, LimitLog
+
+if TYPE_CHECKING:
+    import pytest
 
 
 @dataclass
@@ -52,3 +56,29 @@ def test_a_new_one_is_refused_where_none_can_close_and_all_are_looked_through_on
     assert others[0].end == ["made way"]
     assert [one.end for one in newest] == [["refused"], ["refused"], []]
     assert (room.figures.closed, room.figures.refused) == (1, 2)
+
+
+def test_a_limit_that_is_reached_is_logged_once_a_minute_with_what_was_done(caplog: pytest.LogCaptureFixture) -> None:
+    figures = ConnectionFigures([], 16)
+    limits = LimitLog(figures)
+    limits.tick(1000.0)
+    figures.closed, figures.refused = 25, 3
+    limits.tick(1001.0)
+    figures.closed = 40
+    limits.tick(1002.0)
+    limits.tick(1001.0 + LOG_SECS)
+    limits.tick(1001.0 + 3 * LOG_SECS)
+    first, second = [record.getMessage() for record in caplog.records]
+    assert first.startswith(
+        "there were more than 16 connections: 25 were closed to make room, and 3 new ones were refused; "
+    )
+    assert "CONTROLLER_MAX_CONNECTIONS" in first
+    assert "15 were closed to make room, and 0 new ones" in second
+
+
+def test_peers_that_do_not_read_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    figures = ConnectionFigures([], 16, readers_dropped=2)
+    LimitLog(figures).tick(1000.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 connections were closed because the peer did not read its answer or its watch"
+    ]

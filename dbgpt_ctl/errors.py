@@ -262,6 +262,10 @@ class FailureCause(StrEnum):
         "forwards-to-itself",
         "correct --remote-addr (CONTROLLER_REMOTE_ADDR): its way has to end at a controller with a registry of its own",
     )
+    HOST_NOT_ALLOWED = (
+        "host-not-allowed",
+        "let the proxy before it send Host: localhost, or restart it with that name in --allowed-hosts",
+    )
     ANSWER_TOO_LARGE = (
         "answer-too-large",
         "ask for less: name one model, or filter by --host or --state; if it is no large cluster, correct the address",

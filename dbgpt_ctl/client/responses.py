@@ -34,6 +34,7 @@ from dbgpt_ctl.errors import (
     ErrorKind,
     FailureCause,
     ForwardsToItself,
+    HostNotAllowed,
     NotAllowed,
     NotFound,
     NotSupported,
@@ -505,7 +506,8 @@ def accept(outcome: Response | NoResponse, address: Address) -> Response:
     if _is_unknown_path(outcome):
         raise not_a_controller(address, f"{status} {_phrase(status)}")
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise ControllerRefused(detail, controller=str(address), problem_code=code)
+        attempt = Attempt(str(address), detail, _cause_of(code))
+        raise ControllerRefused(detail, controller=str(address), attempts=[attempt], problem_code=code)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         kind = ErrorKind.UNAVAILABLE if status in _UNAVAILABLE else ErrorKind.FAILED
         raise AttemptFailed(address, detail, kind, _cause_of(code))
@@ -696,8 +698,15 @@ def read_time(value: Any) -> datetime | None:
         return None
 
 
+_CAUSES = {
+    ForwardsToItself.code: FailureCause.FORWARDS_TO_ITSELF,
+    HostNotAllowed.code: FailureCause.HOST_NOT_ALLOWED,
+}
+"""What the `code` of a problem says about the way to the controller."""
+
+
 def _cause_of(problem_code: str | None) -> FailureCause | None:
-    return FailureCause.FORWARDS_TO_ITSELF if problem_code == ForwardsToItself.code else None
+    return None if problem_code is None else _CAUSES.get(problem_code)
 
 
 def _is_unknown_path(response: Response) -> bool:

@@ -38,6 +38,7 @@ VERSION = 1
 KINDS = {
     **{cause.value: "controller_down" for cause in FailureCause},
     FailureCause.NOT_A_CONTROLLER.value: "controller_unknown",
+    FailureCause.HOST_NOT_ALLOWED.value: "controller_unknown",
     "controller-unreachable": "controller_down",
     "controller-unavailable": "controller_down",
     "not-allowed": "controller_unknown",

@@ -107,9 +107,8 @@ class LimitLog:
         figures = self._figures
         if new := self._room.grown((figures.closed, figures.refused), now):
             log.warning(
-                "there were more than %d connections: %d were closed to make room, and %d new ones were refused; "
-                "raise max_connections (CONTROLLER_MAX_CONNECTIONS) or the limit of open files (ulimit -n), or find out "
-                "who opens so many (ss -tn)",
+                "there were more than %d connections: %d were closed to make room, and %d new ones were refused; find "
+                "out who opens so many (ss -tn), or raise max_connections and the limit of open files (ulimit -n)",
                 figures.limit,
                 *new,
             )

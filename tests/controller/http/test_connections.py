@@ -72,7 +72,7 @@ def test_a_limit_that_is_reached_is_logged_once_a_minute_with_what_was_done(capl
     assert first.startswith(
         "there were more than 16 connections: 25 were closed to make room, and 3 new ones were refused; "
     )
-    assert "CONTROLLER_MAX_CONNECTIONS" in first
+    assert "max_connections" in first
     assert "15 were closed to make room, and 0 new ones" in second
 
 

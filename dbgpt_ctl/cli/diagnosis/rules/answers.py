@@ -133,6 +133,13 @@ loops = _cause_rule(
 )
 
 
+other_host = _cause_rule(
+    FailureCause.HOST_NOT_ALLOWED,
+    "a controller may not be called by this name",
+    "A controller refuses the `Host` of the request (421): a proxy before it passes on a name that it does not know.",
+)
+
+
 too_large = _cause_rule(
     FailureCause.ANSWER_TOO_LARGE,
     "the answer of a controller is too large",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl import __version__
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.log_file import LogFile
+from dbgpt_ctl.controller.log_limit import LimitedWarnings
 from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost, parse_hosts
 from dbgpt_ctl.domain.controllers import ControllerIdentity
 from dbgpt_ctl.domain.fields import canonical_host
@@ -197,6 +198,7 @@ def configure_log(level: str, log_file: str | None) -> logging.Handler:
     formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
     formatter.converter = gmtime
     handler.setFormatter(formatter)
+    handler.addFilter(LimitedWarnings())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -26,6 +26,7 @@ BLOCKED_SECS = 1.0
 """Longer than this no other request waits."""
 HEAD = b"POST /api/controller/heartbeat HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+HEALTH = b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 WORKER = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
 
 
@@ -87,7 +88,7 @@ IDLE = {
     "nothing sent": b"",
     "half a head": b"GET /api/health HT",
     "half a body": HEAD + b"Content-Length: 100\r\n\r\n{",
-    "kept alive": b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "kept alive": HEALTH,
 }
 
 
@@ -140,3 +141,47 @@ def test_connections_leave_descriptors_for_files(serve: Serve) -> None:
             assert controller.health().status_code == httpx.codes.OK
             most = max(most, len(list(Path(f"/proc/{controller.pid}/fd").iterdir())))
     assert most < 600 - 20
+
+
+def test_empty_lines_after_an_answer_keep_no_worker_out(serve: Serve) -> None:
+    limit = 200
+    controller = serve("--max-connections", str(limit))
+    with ExitStack() as stack:
+        for sock in open_connections(controller, stack, HEALTH, limit):
+            assert sock.recv(1000)
+            sock.sendall(b"\r\n")
+        for path in ("models", "heartbeat"):
+            answer = httpx.post(f"{controller.url}/api/controller/{path}", json=WORKER, timeout=5)
+            assert (answer.status_code, answer.json()) == (200, True)
+
+
+def test_a_body_is_not_taken_for_a_request(serve: Serve) -> None:
+    """Behind a proxy that passes `Upgrade` on, it would be a request that the proxy has not seen."""
+    controller = serve()
+    assert httpx.post(f"{controller.url}/api/controller/models", json=WORKER).json() is True
+    query = "&".join(f"{name}={value}" for name, value in WORKER.items())
+    smuggled = f"DELETE /api/controller/models?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    head = HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(smuggled)
+    with socket.create_connection(("127.0.0.1", controller.port), timeout=5) as sock, contextlib.suppress(OSError):
+        sock.sendall(head)
+        assert b"400 Bad Request" in sock.recv(1000)
+        sock.sendall(smuggled)
+        sock.recv(1000)
+    assert status_of(controller)["models"][0]["healthy"] == 1
+
+
+def test_bad_requests_do_not_fill_the_log(serve: Serve) -> None:
+    controller = serve()
+    before = controller.process.log.stat().st_size
+    for head in (
+        b"CONNECT x:80 HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01",
+        HEALTH[:-2] + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+    ):
+        for _ in range(100):
+            with socket.create_connection(("127.0.0.1", controller.port), timeout=5) as sock:
+                sock.sendall(head)
+                sock.recv(1000)
+    log = controller.process.log.read_text(encoding="utf-8")
+    assert len(log) - before < 1000
+    assert "Traceback" not in log

@@ -23,7 +23,7 @@ from dbgpt_ctl.domain.fields import canonical_host
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ INTERNALS = {
         "on_headers_complete",
         "on_message_complete",
         "send_400_response",
+        "_unsupported_upgrade_warning",
         "shutdown",
     ),
     uvicorn.Server: ("capture_signals", "startup", "on_tick", "shutdown"),
@@ -125,6 +126,16 @@ class NoTrailers(list[tuple[bytes, bytes]]):
 NO_TRAILERS = NoTrailers()
 
 
+def has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request with these headers has a body. The parser ends a request with `Upgrade` after its head, and
+    would take a body for the next request: behind a proxy, for one that the proxy has not seen.
+    """
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b"")
+        for name, value in headers
+    )
+
+
 class BoundedState(ServerState):
     """What the connections of a server share, with their limit."""
 
@@ -150,7 +161,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _message_bytes: int | None = None
     """Bytes of a message that is not complete, without the read in which it began; None between two messages."""
     _discards = False
-    """The rest of the message is not read any more: it was answered, and is too large."""
+    """Nothing more is read: the message was answered and is too large, or it offered another protocol."""
     _request_since: float | None = None
     """The loop's time since when the first request, or the rest of a request, is awaited; None while none is."""
     _unsent: tuple[int, float] = (0, 0.0)
@@ -164,10 +175,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.server_state.admission.make_room(self, others, self._request_since)
 
     def data_received(self, data: bytes) -> None:
+        if self._discards:
+            return
         if self._message_bytes is None:
             super().data_received(data)
-            return
-        if self._discards:
+            if self._request_since is None and self.timeout_keep_alive_task is None and self._is_idle():
+                self._request_since = self.loop.time()  # empty lines: uvicorn has stopped the timer of an idle peer
             return
         self._message_bytes += len(data)
         super().data_received(data)
@@ -183,9 +196,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        upgrade = self.parser.should_upgrade()
+        if upgrade and has_body(self.headers):
+            raise RequestRefused("an upgrade with a body")
         super().on_headers_complete()
+        self._in_head = False
         self.headers = NO_TRAILERS
+        if upgrade:  # the request is answered as if it offered no other protocol
+            self.cycle.keep_alive = False
+            self._discards = True
 
     def on_message_complete(self) -> None:
         self._request_since = self._message_bytes = None
@@ -197,6 +216,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             super().send_400_response(msg)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Uvicorn would log two lines for each such request, and advise to install a library."""
+
+    def _is_idle(self) -> bool:
+        """Whether every request that was read is answered."""
+        return self.cycle is not None and self.cycle.response_complete
 
     def drop(self) -> None:
         """Ends the connection without what waits for its peer. The answer under way ends by itself."""

@@ -18,6 +18,7 @@ from dbgpt_ctl.controller.http.protocol import (
     MAX_HEAD_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_PIPELINED,
+    MAX_REQUEST_SECS,
     MAX_STALL_SECS,
     BoundedHttpProtocol,
     BoundedState,
@@ -284,6 +285,49 @@ async def test_trailers_after_the_answer_close_without_a_second_answer() -> None
     body = b"11000\r\n%b\r\n" % (b" " * 0x11000)
     await receive_all(connection, [CHUNKED + body, b"0\r\nX-Trailer: x\r\n\r\n"])
     assert transport.answers == [TOO_LARGE]
+    assert transport.is_closing()
+
+
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+
+
+@pytest.mark.anyio
+async def test_an_upgrade_is_declined_and_nothing_is_read_after_it() -> None:
+    connection, transport = connected(answers_413_beyond_64_kb)
+    await receive_all(connection, [GET[:-2] + UPGRADE + b"\r\n" + GET, GET])
+    assert transport.answers == [OK]
+    assert transport.is_closing()
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 27\r\n", b"Transfer-Encoding: chunked\r\n"])
+@pytest.mark.anyio
+async def test_the_body_of_an_upgrade_is_not_taken_for_a_request(framing: bytes) -> None:
+    connection, transport = connected(answers_413_beyond_64_kb)
+    await receive_all(connection, [POST + UPGRADE + framing + b"\r\n", GET])
+    assert transport.answers == [BAD]
+    assert transport.is_closing()
+
+
+@pytest.mark.parametrize("target", [b"CONNECT x:80", b"GET http://[", b"GET //"])
+@pytest.mark.anyio
+async def test_a_target_that_is_no_url_is_refused(target: bytes) -> None:
+    connection, transport = connected(answers_413_beyond_64_kb)
+    await receive_all(connection, [target + b" HTTP/1.1\r\nHost: x\r\n\r\n"])
+    assert len(transport.answers) == 1
+    assert transport.is_closing() == (transport.answers == [BAD])
+
+
+@pytest.mark.anyio
+async def test_empty_lines_do_not_keep_a_connection() -> None:
+    """Uvicorn stops its timer at any byte, and starts it again after an answer only."""
+    connection, transport = connected(answers_413_beyond_64_kb)
+    await receive_all(connection, [GET, b"\r\n", b"\r\n"])
+    assert transport.answers == [OK]
+    assert connection.dispensable() is not None
+    clock = LoopClock()
+    clock.now = connection.loop.time() + MAX_REQUEST_SECS + 1
+    connection.loop = cast("asyncio.AbstractEventLoop", clock)
+    connection.close_if_stalled()
     assert transport.is_closing()
 
 

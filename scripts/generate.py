@@ -72,7 +72,12 @@ def untrusted_table() -> str:
         for knob in knobs_of(ControllerSettings)
         if knob.receives
     ]
-    return "\n".join(head + never + guarded)
+    written = [
+        f"| `{knob.name}` | only a path in the folder of the file |"
+        for knob in knobs_of(ControllerSettings)
+        if knob.is_written
+    ]
+    return "\n".join(head + never + guarded + written)
 
 
 def exit_codes_table() -> str:

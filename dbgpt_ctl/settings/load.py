@@ -49,6 +49,10 @@ class Knob(NamedTuple):
     shared_with: str = ""
     trusted_only: bool = False
     """Whether ./.env may not set it."""
+    is_written: bool = False
+    """Whether it is a path to which a controller writes: ./.env may name only one in its folder. Another one could be
+    any file of the user, such as a script of the shell, and a log holds names that callers choose.
+    """
     receives: tuple[str, ...] = ()
     """The settings with the secrets that it leads somewhere, or protects on their way: ./.env may not set it while one
     of them comes from elsewhere.
@@ -157,7 +161,7 @@ class Settings:
                 values[knob.name] = knob.parse(found.text)
             except (UsageError, ValueError) as error:
                 wrong.append(f"{_subject(knob, found.text, error)} {error} ({found.origin})")
-        if refused := list(_refused(knobs, sources, given, variables)):
+        if refused := list(_refused(knobs, sources, values, given, variables)):
             raise UsageError(f"{'; '.join(refused)}; {_NAME_IT}")
         if wrong:
             raise UsageError("; ".join(wrong))
@@ -198,7 +202,11 @@ def _is_in(flags: Mapping[str, object], knob: Knob) -> bool:
 
 
 def _refused(
-    knobs: tuple[Knob, ...], sources: Mapping[str, Found], given: Mapping[str, Found], variables: Mapping[str, Found]
+    knobs: tuple[Knob, ...],
+    sources: Mapping[str, Found],
+    values: Mapping[str, Any],
+    given: Mapping[str, Found],
+    variables: Mapping[str, Found],
 ) -> Iterator[str]:
     """A sentence for each value in force that may not come from ./.env."""
     by_name = {knob.name: knob for knob in knobs}
@@ -210,9 +218,23 @@ def _refused(
         if knob.trusted_only:
             yield subject
             continue
+        path = values.get(knob.name) if knob.is_written else None
+        if path is not None and not _is_in_this_folder(path):
+            yield f"{subject}, because {quote(path)} is outside of this folder"
+            continue
         secrets = (_from_elsewhere(by_name[name], given, variables) for name in knob.receives)
         if secret := next(filter(None, secrets), None):
             yield f"{subject} while {secret} does not"
+
+
+def _is_in_this_folder(path: str) -> bool:
+    """Whether the path stays in the current folder, `~` replaced and links followed."""
+    try:
+        return Path(os.path.realpath(Path(path).expanduser())).is_relative_to(Path.cwd().resolve())
+    except RuntimeError:  # the home of a user who does not exist
+        return False
+    except ValueError:  # a NUL
+        return False
 
 
 def _from_elsewhere(secret: Knob, given: Mapping[str, Found], variables: Mapping[str, Found]) -> str | None:
@@ -302,7 +324,8 @@ def folder_holds(variable: str) -> bool:
         data = read_file(DEFAULT_ENV_FILE, _LARGEST_ENV_FILE, regular=True)
     except OSError:
         return False
-    line = rf"^\s*(?:export\s+)?{variable}[ \t]*=[ \t]*(?![\"']{{2}})[^\s#]"
+    # Each blank stands for itself on one line: a pattern over several lines would look at a file of blanks for hours.
+    line = rf"^[^\S\n]*(?:export[^\S\n]+)?{variable}[ \t]*=[ \t]*(?![\"']{{2}})[^\s#]"
     return re.search(line.encode(), data, re.IGNORECASE | re.MULTILINE) is not None
 
 

@@ -111,7 +111,10 @@ class ControllerSettings(Settings):
     )
     registry_db_type: str = knob("mysql", word(*DATABASE_TYPES), "kind of the database; MariaDB is mysql")
     registry_db_name: str = knob(
-        "dbgpt", Kind("NAME"), "name of the MySQL database; for sqlite the path of the file, which must be given"
+        "dbgpt",
+        Kind("NAME"),
+        "name of the MySQL database; for sqlite the path of the file, which must be given",
+        is_written=True,
     )
     registry_db_host: str | None = knob(
         None,
@@ -148,6 +151,7 @@ class ControllerSettings(Settings):
         None,
         Kind("PATH"),
         "file in which an embedded registry survives a restart; without one: memory only",
+        is_written=True,
     )
     shutdown_grace_secs: float | None = knob(
         None,
@@ -164,9 +168,14 @@ class ControllerSettings(Settings):
     )
     remote_addr: str | None = knob(None, URLS, "URL of another controller to forward to, in place of a registry")
     log_level: str = knob("info", word("debug", "info", "warning", "error", "critical"), "lowest severity to log")
-    log_file: str | None = knob(None, Kind("PATH"), "file to log to, rotated; without one: standard error")
+    log_file: str | None = knob(
+        None, Kind("PATH"), "file to log to, rotated; without one: standard error", is_written=True
+    )
     tracer_file: str | None = knob(
-        None, Kind("PATH"), "file for traces as JSON lines, one per day, for `dbgpt trace list`; without one: none"
+        None,
+        Kind("PATH"),
+        "file for traces as JSON lines, one per day, for `dbgpt trace list`; without one: none",
+        is_written=True,
     )
     tracer_file_max_mb: int = knob(
         100, whole(1, 1_000_000), "most MB in the trace file of one day; further traces of the day are dropped"

@@ -216,6 +216,23 @@ def test_what_would_lead_a_secret_there_is_refused(
     assert not (folder.path / "imported").exists()
 
 
+@pytest.mark.parametrize("setting", ["LOG_FILE", "SNAPSHOT_FILE", "TRACER_FILE", "REGISTRY_DB_NAME"])
+@pytest.mark.parametrize("path", ["{home}/.profile", "../home/.profile", "~/.profile", "link"])
+def test_a_file_outside_of_the_folder_is_not_written(folder: Folder, setting: str, path: str) -> None:
+    """A log with a worker named `$(...)` in a script of the shell would be code."""
+    profile = folder.path / "home" / ".profile"
+    profile.write_text("true\n")
+    inner = folder.path / "stranger"
+    inner.mkdir()
+    (inner / "link").symlink_to(profile)
+    text = path.format(home=folder.path / "home")
+    (inner / ".env").write_text(f'CONTROLLER_{setting}="{text}"\n')
+    done = ctl("serve", "--check", "--registry-db-type", "sqlite", env=folder.env, cwd=inner, expect=2)
+    assert f"(CONTROLLER_{setting} in .env) may not come from ./.env, because" in done.err
+    assert "is outside of this folder; " in done.err
+    assert profile.read_text() == "true\n"
+
+
 def test_a_database_that_the_folder_names_with_its_password_is_used(folder: Folder) -> None:
     folder.holds(
         "CONTROLLER_REGISTRY_DB_HOST=127.0.0.1:<port>",
@@ -246,7 +263,7 @@ def test_a_controller_to_forward_to_learns_no_variable(folder: Folder) -> None:
     assert "CONTROLLER_REMOTE_ADDR in .env holds ${...}, which is replaced only in a file that is named" in shown
 
 
-@pytest.mark.parametrize("kind", ["pipe", "huge", "binary", "folder"])
+@pytest.mark.parametrize("kind", ["pipe", "huge", "binary", "folder", "blank"])
 def test_a_client_looks_at_a_strange_file_without_harm(folder: Folder, kind: str) -> None:
     file = folder.path / ".env"
     if kind == "pipe":
@@ -256,6 +273,8 @@ def test_a_client_looks_at_a_strange_file_without_harm(folder: Folder, kind: str
             stream.truncate(10 * 1024**3)
     elif kind == "binary":
         file.write_bytes(b"\xff\x00" * 1000)
+    elif kind == "blank":
+        file.write_bytes(b"\n" * 1024**2)
     else:
         file.mkdir()
     assert ".env" not in folder.ctl("models", "list", expect=3).err

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dbgpt_ctl.settings.masking import quote
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 from tests.settings.loading import GIVEN, KNOBS, SECRET, came_from, each_knob, load, refused
 
@@ -343,6 +344,11 @@ def test_what_the_folder_may_set(settings: type[Settings], knob: Knob, folder: P
     (folder / ".env").write_text(f"{knob.variable}='{text}'\n", encoding="utf-8")
     if knob.trusted_only:
         assert refused(env_file=None) == f"{knob.name} ({knob.variable} in .env) may not come from ./.env; {NAME_IT}"
+    elif knob.is_written:
+        outside = f"because {quote(text.strip())} is outside of this folder"
+        assert refused(env_file=None) == (
+            f"{knob.name} ({knob.variable} in .env) may not come from ./.env, {outside}; {NAME_IT}"
+        )
     else:
         assert getattr(load(env_file=None), knob.name) == value
     assert getattr(load(env_file=".env"), knob.name) == value
@@ -378,12 +384,12 @@ def test_all_that_the_folder_may_not_set_is_in_one_message(folder: Path) -> None
 
 def test_variables_are_replaced_in_a_file_that_is_named_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINE", SECRET)
-    (folder / ".env").write_text("CONTROLLER_LOG_FILE=/var/${MINE}\nCONTROLLER_REGISTRY_DB_PASSWORD='a${MINE}'\n")
+    (folder / ".env").write_text("CONTROLLER_LOG_FILE=var/${MINE}\nCONTROLLER_REGISTRY_DB_PASSWORD='a${MINE}'\n")
     loaded = load(env_file=None)
-    assert (loaded.log_file, loaded.registry_db_password) == ("/var/${MINE}", "a${MINE}")
+    assert (loaded.log_file, loaded.registry_db_password) == ("var/${MINE}", "a${MINE}")
     assert loaded.remarks == tuple(
         f"{name} in .env holds ${{...}}, which is replaced only in a file that is named: {NAME_IT}"
         for name in ("CONTROLLER_REGISTRY_DB_PASSWORD", "CONTROLLER_LOG_FILE")
     )
     named = load(env_file=".env")
-    assert (named.log_file, named.registry_db_password, named.remarks) == (f"/var/{SECRET}", f"a{SECRET}", ())
+    assert (named.log_file, named.registry_db_password, named.remarks) == (f"var/{SECRET}", f"a{SECRET}", ())

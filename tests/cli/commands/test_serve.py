@@ -108,7 +108,7 @@ max_instances                          200000            default
 max_connections                        -                 default
 remote_addr                            -                 default
 log_level                              info              default
-log_file                               /var/log/ctl.log  CONTROLLER_LOG_FILE in .env
+log_file                               logs_of/ctl1.log  CONTROLLER_LOG_FILE in .env
 tracer_file                            -                 default
 tracer_file_max_mb                     100               default
 tracer_storage_cls                     -                 default
@@ -127,7 +127,7 @@ otel_exporter_otlp_traces_compression  none              default
 def test_show_config_prints_every_value_and_its_source() -> None:
     Path(".env").write_text(
         "CONTROLLER_PORT=1\nCONTROLLER_REGISTRY_DB_NAME='models'\nexport CONTROLLER_REGISTRY_DB_USER=ctl # him\n"
-        f'CONTROLLER_LOG_FILE="/var/log/ctl.log"\nCONTROLLER_REGISTRY_DB_PASSWORD={SECRET}-too\n'
+        f'CONTROLLER_LOG_FILE="logs_of/ctl1.log"\nCONTROLLER_REGISTRY_DB_PASSWORD={SECRET}-too\n'
     )
     arguments = ["--show-config", "--port=9001", "--registry", "database", "--registry_db_host", "db"]
     environ = {

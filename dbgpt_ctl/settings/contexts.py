@@ -286,7 +286,10 @@ def unread_address(settings: ClientSettings, env_file: str | None) -> str | None
     named_context = settings.context_origin and settings.context_origin.startswith(("flag", "environment"))
     assumed = origin == "default" or (origin == f"context {settings.context}" and not named_context)
     if env_file is None and assumed and folder_holds(_ADDRESS):
-        return f"./{DEFAULT_ENV_FILE} holds {_ADDRESS}, which is not read: add --env-file {DEFAULT_ENV_FILE}"
+        return (
+            f"./{DEFAULT_ENV_FILE} holds {_ADDRESS}, which is not read: --env-file {DEFAULT_ENV_FILE} reads it, "
+            "--env-file '' hides this line"
+        )
     return None
 
 

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 SECRET = "s3cr3t-of-the-user"
 NOBODY = "http://127.0.0.1:1"
-UNREAD = "ctl: ./.env holds CONTROLLER_ADDRESS, which is not read: add --env-file .env"
+UNREAD = (
+    "ctl: ./.env holds CONTROLLER_ADDRESS, which is not read: --env-file .env reads it, --env-file '' hides this line"
+)
 NAME_IT = "if you trust that file, name it: --env-file .env\n"
 PASSWORD = {"CONTROLLER_REGISTRY_DB_PASSWORD": SECRET}
 HEADERS = {"OTEL_EXPORTER_OTLP_HEADERS": f"authorization={SECRET}"}

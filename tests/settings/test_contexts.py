@@ -155,7 +155,7 @@ def test_two_tokens_in_one_call_have_both_origins(environ: dict[str, str], tmp_p
     assert settings.token_origin == f"environment CTL_TOKEN, {token_file} (context named)"
 
 
-UNREAD = "./.env holds CONTROLLER_ADDRESS, which is not read: add --env-file .env"
+UNREAD = "./.env holds CONTROLLER_ADDRESS, which is not read: --env-file .env reads it, --env-file '' hides this line"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import os
 import stat
 import subprocess
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from tests.support.memory import MB
 from tests.support.process import ctl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from tests.hostile.conftest import Serve, Served
 
@@ -219,9 +220,7 @@ def test_a_full_disk_is_in_health_while_it_lasts(serve: Serve, tmp_path: Path, a
         register(controller)
         wait_for_reason(controller, None)
         fill()
-        for port in range(2 if "sqlite" in args else 200):  # the last page of a log file has room for some lines
-            register(controller, port=port + 1, wanted=False)
-        wait_for_reason(controller, "full" if "sqlite" in args else "No space left on device")
+        wait_for_reason(controller, "full" if "sqlite" in args else "No space left on device", ports=count(1))
         assert httpx.get(f"{controller.url}/api/controller/models").status_code == httpx.codes.OK
         sleep(3)  # three more attempts of whatever is tried each second
         text = controller.process.log.read_text()
@@ -237,10 +236,14 @@ def register(controller: Served, *, port: int = 8001, wanted: bool = True) -> No
     assert answer.status_code == httpx.codes.OK or not wanted
 
 
-def wait_for_reason(controller: Served, words: str | None) -> None:
-    """Until health is 200 with the words in its reason, or without a reason."""
-    deadline = monotonic() + 30
+def wait_for_reason(controller: Served, words: str | None, *, ports: Iterable[int] = ()) -> None:
+    """Until health is 200 with the words in its reason, or without a reason. Meanwhile instances register at `ports`:
+    the last page of a log file has room for some lines.
+    """
+    deadline, more = monotonic() + 30, iter(ports)
     while True:
+        if (port := next(more, None)) is not None:
+            register(controller, port=port, wanted=False)
         answer = controller.health()
         assert answer.status_code == httpx.codes.OK
         reason = answer.json().get("reason")

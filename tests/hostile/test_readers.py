@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tests.hostile.conftest import Serve, Served
 
 INSTANCES, READERS = 200_000, 15
+WATCHERS, EVENTS = 500, 5_000
+KB = 1_000
 WORKER = {"model_name": "m1@llm", "host": "10.0.1.1", "port": 9999}
 MOST_BYTES = 600 * MB
 """Beyond what the controller has for the instances themselves. Each reader had up to 144 MB before."""
@@ -97,3 +99,20 @@ def test_a_slow_reader_gets_a_list_of_one_moment(controller: Served, path: str) 
     listed = answer if isinstance(answer, list) else answer["instances"]
     assert len(listed) == INSTANCES
     assert listed == sorted(listed, key=lambda one: (one["model_name"], one["host"], one["port"]))
+
+
+def test_watchers_that_never_read_cost_little(serve: Serve) -> None:
+    """Each would keep a batch of events and what the system buffers for it; the events themselves are shared."""
+    controller = serve()
+    with ExitStack() as stack, httpx.Client(base_url=controller.url, timeout=30) as worker:
+        for _ in range(WATCHERS):
+            stalled_reader(controller, stack, "/api/v1/watch")
+        assert status_of(controller)["watchers"] == WATCHERS
+        before = resident_bytes(controller.pid)
+        reset_peak(controller.pid)
+        for port in range(1, 1 + EVENTS):
+            answer = worker.post("/api/controller/models", json=WORKER | {"port": port})
+            assert (answer.status_code, answer.json()) == (200, True)
+        assert status_of(controller)["last_event_id"] == EVENTS
+        peak = peak_bytes(controller.pid) - before
+    assert peak < WATCHERS * 100 * KB

@@ -8,9 +8,12 @@ import pytest
 from sqlalchemy import event
 
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.database.session import Database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sqlalchemy import Engine
 
     from tests.registry.backends import Backend
 
@@ -20,6 +23,14 @@ async def registry(backend: Backend) -> DatabaseModelRegistry:
     registry = await backend.open()
     assert isinstance(registry, DatabaseModelRegistry)
     return registry
+
+
+@pytest.fixture
+def engine(backend: Backend) -> Iterator[Engine]:
+    """A connection of the test's own."""
+    engine = Database(backend.url, pool_size=1, max_overflow=0).engine
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

@@ -13,13 +13,12 @@ from sqlalchemy import URL, inspect, make_url, text
 from dbgpt_ctl.errors import RegistryUnusable, UsageError
 from dbgpt_ctl.registry.database import schema
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.session import Database
 from tests.registry.backends import TIMEOUT, Backend, sent, states
 from tests.support.next_release import NEXT_RELEASE
 from tests.support.process import CTL, ctl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -32,14 +31,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def kind(database_kind: str) -> str:
     return database_kind
-
-
-@pytest.fixture
-def engine(backend: Backend) -> Iterator[Engine]:
-    """A connection of the test's own."""
-    engine = Database(backend.url, pool_size=1, max_overflow=0).engine
-    yield engine
-    engine.dispose()
 
 
 def version_in(engine: Engine) -> list[int]:

@@ -11,12 +11,9 @@ from sqlalchemy import text
 
 from dbgpt_ctl.domain.lifecycle import Heartbeat
 from dbgpt_ctl.errors import RegistryUnusable
-from dbgpt_ctl.registry.database.session import Database
 from tests.registry.backends import sent, states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Engine
 
     from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
@@ -42,14 +39,6 @@ NULLABLE = {
 @pytest.fixture
 def kind(database_kind: str) -> str:
     return database_kind
-
-
-@pytest.fixture
-def engine(backend: Backend) -> Iterator[Engine]:
-    """A connection of the test's own."""
-    engine = Database(backend.url, pool_size=1, max_overflow=0).engine
-    yield engine
-    engine.dispose()
 
 
 def spoil(engine: Engine, column: str, value: str, port: int = BAD.key.port) -> None:

@@ -276,7 +276,7 @@ def main() -> int:
     wanted = [attack for attack in ATTACKS if (options.only or "") in attack.name]
     try:
         table = report(measure((Side("old", options.old.resolve()), Side("new", options.new.resolve())), wanted))
-    except (MeasurementError, AssertionError) as error:
+    except (MeasurementError, AssertionError, subprocess.TimeoutExpired) as error:
         say(f"not measured: {error}")
         return 2
     print(table)

@@ -48,11 +48,11 @@ class Lab:
             **more,
         }
 
-    def dbgpt_start(self, release: Release, part: str, name: str, config: str) -> Process:
+    def dbgpt_start(self, release: Release, part: str, name: str, config: str, **env: str) -> Process:
         """`dbgpt start PART`, configured by a TOML text."""
         file = self.folder / f"{name}.toml"
         file.write_text(config)
-        return self.start(name, [release.command, "start", part, "-c", file], self.env())
+        return self.start(name, [release.command, "start", part, "-c", file], self.env(**env))
 
     def dbgpt(self, release: Release, controller: str, *args: str) -> subprocess.CompletedProcess[str]:
         """Runs DB-GPT's own command line tool to its end."""
@@ -131,10 +131,11 @@ class Worker:
 
     process: Process
     port: int
+    kind: str = "llm"
 
     @property
     def model(self) -> str:
-        return f"{MODEL}@llm/127.0.0.1:{self.port}"
+        return f"{MODEL}@{self.kind}/127.0.0.1:{self.port}"
 
     @property
     def service(self) -> str:
@@ -142,25 +143,45 @@ class Worker:
         return f"WorkerManager@service/127.0.0.1:{self.port}"
 
 
-def start_worker(lab: Lab, release: Release, controller: str, openai: str, name: str = "worker") -> Worker:
-    """Starts it and does not wait: see `Controller.beats`."""
+_TABLES = {
+    "llm": ("llms", "proxy/openai", "api_base", ""),
+    "text2vec": ("embeddings", "proxy/openai", "api_url", "/embeddings"),
+    "reranker": ("rerankers", "proxy/openapi", "api_url", "/relevance"),
+}
+"""By type of model: its table in the configuration, the provider, the name of the URL there, and the URL's path."""
+
+
+def start_worker(
+    lab: Lab,
+    release: Release,
+    controller: str,
+    openai: str,
+    name: str = "worker",
+    *,
+    kind: str = "llm",
+    slots: int | None = None,
+    **env: str,
+) -> Worker:
+    """Starts it and does not wait: see `Controller.beats`. `slots`: how many requests it serves at once."""
     port = free_port()
+    table, provider, url, path = _TABLES[kind]
     config = f"""
         [service.model.worker]
         host = "127.0.0.1"
         worker_register_host = "127.0.0.1"
         port = {port}
-        worker_type = "llm"
+        worker_type = "{kind}"
         controller_addr = {json.dumps(controller)}
         heartbeat_interval = {BEAT_SECONDS}
 
-        [[models.llms]]
+        [[models.{table}]]
         name = "{MODEL}"
-        provider = "proxy/openai"
-        api_base = {json.dumps(openai)}
+        provider = "{provider}"
+        {url} = {json.dumps(openai + path)}
         api_key = "none"
+        {"" if slots is None else f"concurrency = {slots}"}
     """
-    return Worker(lab.dbgpt_start(release, "worker", name, config), port)
+    return Worker(lab.dbgpt_start(release, "worker", name, config, **env), port, kind)
 
 
 def start_api_server(lab: Lab, release: Release, controller: str) -> tuple[Process, str]:

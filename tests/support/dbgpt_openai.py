@@ -7,6 +7,7 @@ all that is not on loopback and refuses it: nothing that DB-GPT would fetch leav
 from __future__ import annotations
 
 import json
+import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,8 +27,8 @@ def answer_to(question: str) -> str:
 class FakeOpenAI(ThreadingHTTPServer):
     """`questions`: the last message of each completion."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int = 0, handler: type[Handler] | None = None) -> None:
+        super().__init__(("127.0.0.1", port), handler or Handler)
         self.questions: list[str] = []
 
     @property
@@ -52,16 +53,22 @@ def running_fake_openai() -> Iterator[FakeOpenAI]:
             thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Serves what the provider `proxy/openai` asks for."""
+
     server: FakeOpenAI
 
     def do_GET(self) -> None:
         if self.path != "/v1/models":
             return self._refuse()
         card = {"id": MODEL, "object": "model", "created": 0, "owned_by": "tests"}
-        return self._reply({"object": "list", "data": [card]})
+        return self.reply({"object": "list", "data": [card]})
 
     def do_POST(self) -> None:
+        self.post()
+
+    def post(self) -> None:
+        """Answers a chat."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path != "/v1/chat/completions":
             return self._refuse()
@@ -69,9 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
         question = _text_of(body["messages"][-1])
         self.server.questions.append(question)
         if body.get("stream"):
-            return self._stream(answer_to(question))
+            return self.stream(answer_to(question))
         message = {"role": "assistant", "content": answer_to(question)}
-        return self._reply(_completion("chat.completion", message=message, finish_reason="stop") | {"usage": _USAGE})
+        return self.reply(_completion("chat.completion", message=message, finish_reason="stop") | {"usage": _USAGE})
 
     def do_CONNECT(self) -> None:
         self._refuse()
@@ -79,21 +86,24 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self) -> None:
         self.send_error(403)
 
-    def _reply(self, body: dict[str, Any]) -> None:
+    def reply(self, body: object, status: int = 200, **headers: str) -> None:
+        """The body as JSON; in the names of headers `_` stands for `-`."""
         encoded = json.dumps(body).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(encoded)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(encoded)
 
-    def _stream(self, text: str) -> None:
+    def stream(self, text: str) -> None:
+        """The words as events of a chat; no words are an empty answer."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         self._event(_completion("chat.completion.chunk", delta={"role": "assistant", "content": ""}))
-        for word in text.split(" "):
-            piece = word if word == text.split(" ", 1)[0] else f" {word}"
+        for piece in re.findall(r" ?[^ ]+", text):
             self._event(_completion("chat.completion.chunk", delta={"content": piece}))
         self._event(_completion("chat.completion.chunk", delta={}, finish_reason="stop") | {"usage": _USAGE})
         self.wfile.write(b"data: [DONE]\n\n")

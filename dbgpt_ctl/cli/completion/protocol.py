@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dbgpt_ctl.cli.completion.candidates import FILES
 from dbgpt_ctl.cli.completion.scripts import SCRIPTS
 from dbgpt_ctl.cli.framework.typer_internals import ShellComplete, add_completion_class
+from dbgpt_ctl.cli.parsing.optional_values import with_optional_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -120,7 +121,7 @@ class _Shell(ShellComplete):  # type: ignore[misc]  # Any, see there
 
     def get_completions(self, args: list[str], incomplete: str) -> list[Any]:
         """Typer's items with whole words: `--type=llm` where Typer gives `llm`."""
-        args = [_hyphenated(argument) for argument in args]
+        args = with_optional_values([_hyphenated(argument) for argument in args])
         option, equals, value = incomplete.partition("=")
         if not (equals and option.startswith("--")):
             return list(super().get_completions(args, incomplete))

@@ -24,6 +24,7 @@ from dbgpt_ctl.cli.framework.errors import report_error
 from dbgpt_ctl.cli.framework.help_text import FIRST_COLUMN, Sections, sections_of
 from dbgpt_ctl.cli.framework.session import SHARED
 from dbgpt_ctl.cli.output.stdout import print_lines
+from dbgpt_ctl.cli.parsing.optional_values import with_optional_values
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -119,6 +120,10 @@ class Command(_Adapted, TyperCommand):
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """With the options before the verb as defaults."""
         return super().make_context(info_name, args, parent, default_map=options_before_verb(parent), **extra)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """With the values of options that may be left out."""
+        return super().parse_args(ctx, with_optional_values(args))
 
     def invoke(self, ctx: Any) -> Any:
         """Raises UsageError for an option before the verb that the verb would ignore."""

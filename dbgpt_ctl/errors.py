@@ -200,6 +200,12 @@ class ConditionNotMet(CtlError):
     exit_code = 5
 
 
+class NotConfirmed(CtlError):
+    """A command asked before a change, and the answer was not yes; nothing was changed."""
+
+    code = "not_confirmed"
+
+
 class ErrorKind(StrEnum):
     """Why a call to a controller failed."""
 

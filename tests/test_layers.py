@@ -49,15 +49,16 @@ ALLOWED: dict[str, set[str]] = {
     "cli.completion": {*VIEW, "addresses", "settings", "cli.framework.typer_internals"},
     "cli.framework.typer_internals": {"cli.output"},
     "cli.framework": {
-        *{"errors", "clock", "traceparent", "settings", "client"},
+        *{"errors", "clock", "traceparent", "domain", "settings", "client"},
         *{"cli.output", "cli.parsing", "cli.completion", "cli.framework.typer_internals"},
     },
+    "cli.framework.selection": {*VIEW, "cli.framework", "cli.completion", "cli.diagnosis"},
     "cli.diagnosis": {*VIEW, "addresses", "settings", "settings.masking", "cli.framework", "cli.completion"},
     "cli.manifest": {*VIEW, "files"},
     "cli.watch": {*VIEW, "clock", "cli.framework", "cli.diagnosis"},
     "cli.commands": {
         *{*VIEW, "clock", "addresses", "settings", "cli.framework", "cli.completion"},
-        *{"cli.diagnosis", "cli.manifest", "cli.watch"},
+        *{"cli.framework.selection", "cli.diagnosis", "cli.manifest", "cli.watch"},
     },
     "cli.commands.db": {
         *{"errors", "clock", "domain", "settings", "cli.framework", "cli.output", "cli.diagnosis"},

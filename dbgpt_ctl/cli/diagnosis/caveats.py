@@ -67,10 +67,14 @@ def warn_of(session: Session, found: Iterable[Finding]) -> None:
             session.say_once(f"warning: {line}", about=finding.code)
 
 
-def refuse_stale(session: Session, answer: Inventory, consequence: str, *, allow_stale: bool) -> None:
-    """Raises StaleList, with the warning and its `consequence`, if the answer is stale and may not be; else warns."""
+def refuse_stale(session: Session, answer: Inventory, consequence: str, *, allow_stale: bool | None = None) -> None:
+    """Raises StaleList, with the warning and its `consequence`, if the answer is stale and may not be; else warns.
+
+    `allow_stale`: None for a command that has no such option.
+    """
     if answer.stale_since is None or allow_stale:
         return warn_of_caveats(session, answer)
     found = caveats(answer, answer.time or session.clock.now())
     evidence = next(str(evidence) for finding in found for evidence in finding.evidence)
-    raise StaleList(f"{evidence}; {consequence}; --allow-stale relies on that list")
+    hint = "" if allow_stale is None else "; --allow-stale relies on that list"
+    raise StaleList(f"{evidence}; {consequence}{hint}")

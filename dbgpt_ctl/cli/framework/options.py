@@ -13,6 +13,7 @@ import typer
 from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.stdout import OutputFormat
+from dbgpt_ctl.cli.parsing.instance_filter import STATES
 from dbgpt_ctl.settings.load import Knob, knobs_of
 
 if TYPE_CHECKING:
@@ -66,9 +67,29 @@ References = Annotated[list[str], references_argument("one NAME with --host and 
 ModelType = Annotated[str | None, type_option("Type of a NAME that has none.  [default: llm]")]
 Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Host of NAME, as it is registered.")]
 Port = Annotated[str | None, typer.Option("--port", metavar="PORT", help="Port of NAME.")]
+States = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--state",
+        metavar="STATE",
+        autocompletion=candidates.one_of(STATES),
+        help="Only this state: healthy, unhealthy or deregistered; or drained, in any state. "
+        "Repeat it or use commas for several.",
+    ),
+]
+ModelPattern = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="GLOB",
+        autocompletion=candidates.models,
+        help="Only models that match: their NAME@TYPE, or NAME if GLOB has no @; * is any text, ? any character.",
+    ),
+]
 ResultOutput = Annotated[OutputFormat, output_option("text", "json", "yaml", "name", help="Format of the results.")]
 """For a command that changes something, or shows single instances."""
 ReportOutput = Annotated[OutputFormat, output_option("text", "json", help="Format of the report.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and change nothing.")]
 AllowStale = Annotated[
     bool, typer.Option("--allow-stale", help="While the registry is away, rely on the last known list.")
 ]

@@ -1,4 +1,4 @@
-"""Writes data to stdout and messages to stderr. No other module writes to either, but for the `status_line`."""
+"""Writes data to stdout, messages and questions to stderr. But for `status_line`, no other module writes to either."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class PipeClosed(CtlError):
     exit_code = 141
 
 
+_LONGEST_ANSWER = 1000
 _BEYOND_ASCII = re.compile(r"[^\n -~]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 FORMULA_STARTS = ("=", "+", "-", "@")
@@ -52,6 +53,19 @@ def say(line: str) -> None:
         sys.stderr.flush()
     except OSError:
         _discard(sys.stderr)
+
+
+def ask(question: str) -> str:
+    """Writes a question to stderr and returns the line that a person types; empty at the end of the input.
+
+    `typer.confirm` asks again until it understands the answer, and turns the end of the input into an error of its own.
+    """
+    sys.stderr.write(f"ctl: {defused(question)}")
+    sys.stderr.flush()
+    answer = sys.stdin.readline(_LONGEST_ANSWER)
+    if not answer.endswith("\n"):
+        sys.stderr.write("\n")
+    return answer
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.output.escaping import escaped, quoted, unescaped
@@ -37,21 +38,27 @@ _NUMBER = re.compile(r"([0-9]+)")
 
 @dataclass(frozen=True, slots=True)
 class ModelFilter:
-    """One model, all models of a name or of a type, or all. At most one field is set.
+    """One model, all models of a name, of a type or that a pattern matches, or all.
 
-    A controller can filter by `model_name`, but not by `name` or `type` alone.
+    At most one field is set, but `pattern` and `type` may be set together. A controller can filter by `model_name`, but
+    not by the others.
     """
 
     model_name: str | None = None
     """NAME@TYPE."""
     name: str | None = None
     type: str | None = None
+    pattern: str | None = None
+    """A value of `--model` with `*` or `?`: matches NAME@TYPE, or NAME where it has no `@`, with its case."""
 
     @classmethod
-    def parse(cls, name: str | None, model_type: str | None = None) -> ModelFilter:
-        """From NAME, NAME@TYPE, `--type`, or none of them. Raises UsageError."""
+    def parse(cls, name: str | None, model_type: str | None = None, pattern: str | None = None) -> ModelFilter:
+        """From NAME, NAME@TYPE, `--type`, `--model`, or none of them. Raises UsageError."""
         if name is None:
-            return cls(type=None if model_type is None else parse_type(model_type))
+            parsed = None if pattern is None else _parse_pattern(pattern)
+            return cls(type=None if model_type is None else parse_type(model_type), pattern=parsed)
+        if pattern is not None:
+            raise UsageError(f"{quoted(name)} and --model {quoted(pattern)} both name models: give one of them")
         model_name = parse_model(name, model_type)
         if model_type is None and "@" not in name:
             return cls(name=model_name.partition("@")[0])
@@ -59,18 +66,19 @@ class ModelFilter:
 
     @property
     def label(self) -> str:
-        """NAME or NAME@TYPE, escaped; empty where no name was given."""
-        return escaped(self.model_name or self.name or "")
+        """NAME, NAME@TYPE or the pattern, escaped; empty where none of them was given."""
+        return escaped(self.model_name or self.name or self.pattern or "")
 
     def matches(self, model_name: str) -> bool:
         """Compares exactly, while DB-GPT's controller on MySQL ignores case when it filters by model."""
         name, _, model_type = model_name.partition("@")
+        if self.pattern is not None and not fnmatchcase(model_name if "@" in self.pattern else name, self.pattern):
+            return False
         return self.model_name in (None, model_name) and self.name in (None, name) and self.type in (None, model_type)
 
     def __str__(self) -> str:
-        if self.type is not None:
-            return f" of type {escaped(self.type)}"
-        return f" of {self.label}" if self.label else ""
+        of_type = "" if self.type is None else f" of type {escaped(self.type)}"
+        return f" of {self.label}{of_type}" if self.label else of_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +93,24 @@ class InstanceFilter:
 
     @classmethod
     def parse(
-        cls, name: str | None, model_type: str | None, states: Sequence[str] | None = None, host: str | None = None
+        cls,
+        name: str | None,
+        model_type: str | None,
+        states: Sequence[str] | None = None,
+        host: str | None = None,
+        pattern: str | None = None,
     ) -> InstanceFilter:
         """From the command line. Raises UsageError, which names the value."""
         parsed_host = None if host is None else parse_host(unescaped(host))
-        return cls(ModelFilter.parse(name, model_type), parse_states(states or ()), parsed_host)
+        return cls(ModelFilter.parse(name, model_type, pattern), parse_states(states or ()), parsed_host)
 
     def only_routable(self) -> InstanceFilter:
         """The same, but only instances that get requests (rule 3)."""
         return replace(self, routable=True)
+
+    def on_any_host(self) -> InstanceFilter:
+        """The same for all hosts."""
+        return replace(self, host=None)
 
     @property
     def needs_facts(self) -> bool:
@@ -116,12 +133,13 @@ class InstanceFilter:
             return False
         return not self.states or state in self.states or (drained and DRAINED in self.states)
 
-    def inventory(self, client: ControllerClient) -> Inventory:
+    def inventory(self, client: ControllerClient, *, require_complete: bool = False) -> Inventory:
         """The inventory of a controller, filtered as far as the controller can.
 
-        Raises NotSupported when `states` include deregistered and the controller does not report that.
+        Raises NotSupported when `states` include deregistered and the controller does not report that, and with
+        `require_complete` for each controller without /api/v1.
         """
-        complete = InstanceState.DEREGISTERED in self.states
+        complete = require_complete or InstanceState.DEREGISTERED in self.states
         return client.inventory(self.models.model_name, host=self.host, require_complete=complete)
 
     def __str__(self) -> str:
@@ -130,6 +148,14 @@ class InstanceFilter:
         conditions += ["routable"] if self.routable else []
         in_states = f" that are {' and '.join(conditions)}" if conditions else ""
         return f"{self.models}{on_host}{in_states}"
+
+
+def _parse_pattern(text: str) -> str:
+    """The value of `--model`. Raises UsageError."""
+    pattern = unescaped(text.strip())
+    if not pattern or pattern.count("@") > 1:
+        raise UsageError(f"--model {quoted(text)} is no pattern of a model, as in qwen@llm, 'qwen*' or '*@text2vec'")
+    return pattern
 
 
 def parse_states(words: Iterable[str]) -> frozenset[str]:

@@ -39,6 +39,12 @@ def reference_of(key: InstanceKey) -> str:
     return escape_of("-") + reference[1:] if reference.startswith("-") else reference
 
 
+def first_references(keys: Sequence[InstanceKey], most: int = 3) -> str:
+    """The references of the first instances, and how many more there are, as a part of a sentence."""
+    more = [f"and {len(keys) - most} more"] if len(keys) > most else []
+    return ", ".join([*map(reference_of, keys[:most]), *more])
+
+
 def parse_targets(
     words: Sequence[str], model_type: str | None, host: str | None, port: str | None, *, creates: bool
 ) -> list[InstanceKey]:
@@ -109,12 +115,13 @@ def _from_parts(words: Sequence[str], model_type: str | None, host: str | None, 
         raise UsageError(f"--host {quoted(host)} without --port: give both, or a reference NAME[@TYPE]/HOST:PORT")
     if len(words) != 1:
         raise UsageError(f"--host and --port go with one NAME, not with {len(words)}: {', '.join(map(quoted, words))}")
-    if _is_reference(words[0]):
+    if is_reference(words[0]):
         raise UsageError(f"{quoted(words[0])} is a reference with a host already: leave out --host and --port")
     return InstanceKey(parse_model(words[0], model_type), parse_host(unescaped(host)), parse_port(port))
 
 
-def _is_reference(word: str) -> bool:
+def is_reference(word: str) -> bool:
+    """Whether `parse_reference` takes it."""
     try:
         parse_reference(word)
     except UsageError:

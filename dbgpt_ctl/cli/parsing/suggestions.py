@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ from dbgpt_ctl.errors import CtlError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+    from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter, ModelFilter
     from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
+
+_MOST_LISTED = 8
 
 
 class Suggestions:
@@ -36,11 +39,13 @@ class Suggestions:
     def for_models(self, wanted: ModelFilter) -> str:
         """The end of a message that nothing matches: `; did you mean qwen3@llm?`, or empty."""
         known = {instance.model_name for instance in self.instances}
+        if wanted.pattern is not None:
+            near = nearest(wanted.pattern, known)
+            return _did_you_mean(near and escaped(near)) or _registered("models", known)
         if wanted.type is not None:
             types = {model_name.partition("@")[2] for model_name in known}
             near = nearest(wanted.type, types)
-            listed = ", ".join(sorted(map(escaped, types)))
-            return _did_you_mean(near and escaped(near)) or (f"; registered types are {listed}" if listed else "")
+            return _did_you_mean(near and escaped(near)) or _registered("types", types)
         name = (wanted.name or wanted.model_name or "").partition("@")[0]
         of_other_types = sorted(model_name for model_name in known if model_name.partition("@")[0] == name)
         if of_other_types or wanted.model_name:
@@ -50,6 +55,12 @@ class Suggestions:
         near = nearest(name, by_name)
         return _did_you_mean(near and escaped(by_name[near]))
 
+    def for_host(self, host: str) -> str:
+        """The same for a host."""
+        hosts = {instance.host for instance in self.instances}
+        near = nearest(host, hosts)
+        return _did_you_mean(near and escaped(near)) or _registered("hosts", hosts)
+
     def for_instance(self, key: InstanceKey) -> str:
         """The same for an instance: one of the same model or address if there is any, else any that looks like it."""
         keys = [instance.key for instance in self.instances]
@@ -57,6 +68,33 @@ class Suggestions:
         by_text = {str(other): other for other in related or keys}
         near = nearest(str(key), by_text)
         return _did_you_mean(near and reference_of(by_text[near])) or "; ctl models list shows what is"
+
+
+def explain_no_match(
+    suggestions: Suggestions, wanted: InstanceFilter, controller: str, *, healthy_only: bool = False
+) -> str:
+    """Why no instance at the controller matches, and a suggestion where a name looks like a registered one."""
+    if not (healthy_only or wanted.states or wanted.host or str(wanted.models)):
+        return f"no instances registered at {controller}"
+    others = [
+        instance
+        for instance in suggestions.instances
+        if (healthy_only or wanted.states) and wanted.matches_identity(instance.model_name, instance.host)
+    ]
+    if others and wanted.states:
+        in_any_state = replace(wanted, states=frozenset())
+        states = " or ".join(sorted(wanted.states))
+        routable = " and gets requests" if healthy_only else ""
+        return f"none of the {len(others)} instances{in_any_state} at {controller} is {states}{routable}"
+    if others:
+        return (
+            f"none of the {len(others)} instances{wanted} at {controller} gets requests: "
+            "all are unhealthy, drained or deregistered"
+        )
+    healthy = "healthy " if healthy_only else ""
+    is_model_known = any(wanted.models.matches(instance.model_name) for instance in suggestions.instances)
+    hint = suggestions.for_host(str(wanted.host)) if is_model_known else suggestions.for_models(wanted.models)
+    return f"no {healthy}instances{wanted} registered at {controller}{hint}"
 
 
 def warn_of_types(keys: Iterable[InstanceKey]) -> Iterator[str]:
@@ -74,6 +112,13 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     folded = {other.casefold(): other for other in sorted(known, reverse=True)}
     close = get_close_matches(word.casefold(), folded, n=1)
     return folded[close[0]] if close else None
+
+
+def _registered(noun: str, texts: Iterable[str]) -> str:
+    """`; registered types are llm, service`, with at most `_MOST_LISTED` of them; empty if there are none."""
+    shown = sorted(map(escaped, texts))
+    more = f" and {len(shown) - _MOST_LISTED} more" if len(shown) > _MOST_LISTED else ""
+    return f"; registered {noun} are {', '.join(shown[:_MOST_LISTED])}{more}" if shown else ""
 
 
 def _did_you_mean(suggestion: str | None) -> str:

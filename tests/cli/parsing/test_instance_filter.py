@@ -122,7 +122,7 @@ def test_sorting_is_stable_and_takes_whatever_a_controller_sends() -> None:
     ("args", "said"),
     [
         (["--state", "drained", "qwen"], "none of the 2 instances of qwen at {url} is drained"),
-        (["--host", "h"], "no instances on host h registered at {url}"),
+        (["--host", "h"], "no instances on host h registered at {url}; registered hosts are 10.0.0.10, 10.0.0.9"),
         (["--state", "drained", "--healthy-only"], "none of the 3 instances at {url} is drained and gets requests"),
     ],
 )

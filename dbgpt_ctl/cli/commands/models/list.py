@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.diagnosis.caveats import warn_of_caveats
 from dbgpt_ctl.cli.framework.help_text import explained
-from dbgpt_ctl.cli.framework.options import NoHeaders, choice, model_argument, output_option, type_option
+from dbgpt_ctl.cli.framework.options import (
+    ModelPattern,
+    NoHeaders,
+    States,
+    choice,
+    model_argument,
+    output_option,
+    type_option,
+)
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, instance_table
 from dbgpt_ctl.cli.output.stdout import (
@@ -24,9 +30,9 @@ from dbgpt_ctl.cli.output.stdout import (
     say,
 )
 from dbgpt_ctl.cli.parsing.durations import parse_duration
-from dbgpt_ctl.cli.parsing.instance_filter import SORT_KEYS, STATES, InstanceFilter
+from dbgpt_ctl.cli.parsing.instance_filter import SORT_KEYS, InstanceFilter
 from dbgpt_ctl.cli.parsing.references import reference_of
-from dbgpt_ctl.cli.parsing.suggestions import Suggestions
+from dbgpt_ctl.cli.parsing.suggestions import Suggestions, explain_no_match
 from dbgpt_ctl.domain.instance import DrainFacts
 from dbgpt_ctl.errors import UsageError
 
@@ -70,16 +76,6 @@ ModelType = Annotated[str | None, type_option("Only this type, such as llm, text
 HealthyOnly = Annotated[
     bool, typer.Option("--healthy-only", help="Only instances that get requests: healthy and not drained.")
 ]
-States = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--state",
-        metavar="STATE",
-        autocompletion=candidates.one_of(STATES),
-        help="Only this state: healthy, unhealthy or deregistered; or drained, in any state. "
-        "Repeat it or use commas for several.",
-    ),
-]
 Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Only this host, as it is registered.")]
 SortBy = Annotated[
     str | None,
@@ -117,6 +113,7 @@ Full = Annotated[
 def list_(
     name: Name = None,
     *,
+    model: ModelPattern = None,
     model_type: ModelType = None,
     healthy_only: HealthyOnly = False,
     states: States = None,
@@ -138,7 +135,7 @@ def list_(
     line for each instance and then a line for each change. With -o json, a line is an object whose "type" is
     "instance", "synced" (after the last instance) or "change".
     """
-    wanted = InstanceFilter.parse(name, model_type, states, host)
+    wanted = InstanceFilter.parse(name, model_type, states, host, model)
     if full and (watch or output not in (OutputFormat.JSON, *FULL_FORMATS)):
         raise UsageError("--full goes with -o json, without --watch; wide, yaml, csv and a watch have all facts anyway")
     interval = None if every is None else parse_duration("--every", every)
@@ -161,7 +158,7 @@ def list_(
             )
         warn_of_caveats(session, answer)
         if not instances and not session.quiet:
-            reason = _explain_empty(client, wanted, answer.controller, healthy_only=healthy_only)
+            reason = explain_no_match(Suggestions(client), wanted, answer.controller, healthy_only=healthy_only)
             say(reason + (AS_LAST_KNOWN if answer.stale_since else ""))
     if sort_by is not None:
         instances.sort(key=SORT_KEYS[sort_by])
@@ -235,28 +232,3 @@ def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of the drain as columns of their own."""
     drain = fields.get("drain") or {}
     return {**fields, **{f"drain_{fact}": drain.get(fact) for fact in DrainFacts._fields}}
-
-
-def _explain_empty(client: ControllerClient, wanted: InstanceFilter, controller: str, *, healthy_only: bool) -> str:
-    """A message with the reason, and a suggestion where a name looks like a registered one."""
-    if not (healthy_only or wanted.states or str(wanted.models)):
-        return f"no instances{wanted} registered at {controller}"
-    suggestions = Suggestions(client)
-    others = [
-        instance
-        for instance in suggestions.instances
-        if (healthy_only or wanted.states) and wanted.matches_identity(instance.model_name, instance.host)
-    ]
-    if others and wanted.states:
-        in_any_state = replace(wanted, states=frozenset())
-        states = " or ".join(sorted(wanted.states))
-        routable = " and gets requests" if healthy_only else ""
-        return f"none of the {len(others)} instances{in_any_state} at {controller} is {states}{routable}"
-    if others:
-        return (
-            f"none of the {len(others)} instances{wanted} at {controller} gets requests: "
-            "all are unhealthy, drained or deregistered"
-        )
-    healthy = "healthy " if healthy_only else ""
-    hint = suggestions.for_models(wanted.models) if str(wanted.models) else ""
-    return f"no {healthy}instances{wanted} registered at {controller}{hint}"

@@ -53,12 +53,15 @@ ALLOWED: dict[str, set[str]] = {
         *{"cli.output", "cli.parsing", "cli.completion", "cli.framework.typer_internals"},
     },
     "cli.framework.selection": {*VIEW, "cli.framework", "cli.completion", "cli.diagnosis"},
-    "cli.diagnosis": {*VIEW, "addresses", "settings", "settings.masking", "cli.framework", "cli.completion"},
+    "cli.diagnosis": {
+        *{*VIEW, "addresses", "settings", "settings.masking", "cli.framework", "cli.completion", "cli.ping"},
+    },
     "cli.manifest": {*VIEW, "files"},
+    "cli.ping": {"errors", "addresses", "traceparent", "domain", "client", "cli.output"},
     "cli.watch": {*VIEW, "clock", "cli.framework", "cli.diagnosis"},
     "cli.commands": {
         *{*VIEW, "clock", "addresses", "settings", "cli.framework", "cli.completion"},
-        *{"cli.framework.selection", "cli.diagnosis", "cli.manifest", "cli.watch"},
+        *{"cli.framework.selection", "cli.diagnosis", "cli.manifest", "cli.ping", "cli.watch"},
     },
     "cli.commands.db": {
         *{"errors", "clock", "domain", "settings", "cli.framework", "cli.output", "cli.diagnosis"},

@@ -27,11 +27,13 @@ class Deadline(threading.local):
     """When the call of this thread has to end; without a call, never."""
 
     at = inf
+    connected_at: float | None = None
+    """When the call made its connection, by `time.monotonic`; None before that."""
 
     @contextmanager
     def after(self, seconds: float) -> Iterator[None]:
         """The deadline of the calls within."""
-        self.at = monotonic() + seconds
+        self.at, self.connected_at = monotonic() + seconds, None
         try:
             yield
         finally:
@@ -72,6 +74,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
             else:
+                self._deadline.connected_at = monotonic()
                 return _DeadlineStream(stream, self._deadline)
         raise failure
 

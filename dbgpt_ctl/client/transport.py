@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     Observe = Callable[[Request, Outcome, float], None]
     """Called with each request, its outcome, and the seconds it took."""
+    MakeReader = Callable[[int, Mapping[str, str], Request], BodyReader]
+    """Makes the reader of a response from its status and headers."""
 
 MAX_CONNECTIONS = 100
 CONNECT_SHARE = 0.9
@@ -56,12 +58,17 @@ class Transport:
         set_network_backend(self._client, lambda backend: DeadlineBackend(backend, self._deadline))
         self.observe: Observe = observe or (lambda _request, _outcome, _seconds: None)
 
-    def send(self, request: Request) -> Outcome:
+    @property
+    def connected_at(self) -> float | None:
+        """When this thread's last call made its connection, by `time.monotonic`; None if it made none."""
+        return self._deadline.connected_at
+
+    def send(self, request: Request, make_reader: MakeReader = BodyReader) -> Outcome:
         """The outcome of the request within its timeout."""
         began = monotonic()
         with self._deadline.after(request.timeout):
             response = self._open(request)
-            outcome = response if isinstance(response, NoResponse) else _read(response, request)
+            outcome = response if isinstance(response, NoResponse) else _read(response, request, make_reader)
         self.observe(request, outcome, monotonic() - began)
         return outcome
 
@@ -82,9 +89,11 @@ class Transport:
         return outcome, stream
 
     def _open(self, request: Request) -> httpx.Response | NoResponse:
-        built = self._client.build_request(request.method, request.url, **request_parts(request))
         try:
+            built = self._client.build_request(request.method, request.url, **request_parts(request))
             return self._client.send(built, stream=True)
+        except httpx.InvalidURL as error:
+            return NoResponse(one_line(f"its host name cannot be looked up: {error}"), FailureCause.NAME_LOOKUP)
         except httpx.RequestError as error:
             return no_response(error, request)
 
@@ -93,10 +102,10 @@ class Transport:
         self._client.close()
 
 
-def _read(response: httpx.Response, request: Request) -> Outcome:
+def _read(response: httpx.Response, request: Request, make_reader: MakeReader = BodyReader) -> Outcome:
     """The outcome of a response that is still to be read. Closes it; a body that was not read ends its connection."""
     try:
-        with closing(response), BodyReader(response.status_code, response.headers, request) as reader:
+        with closing(response), make_reader(response.status_code, response.headers, request) as reader:
             chunks = response.iter_bytes()
             while reader.wanted and (chunk := next(chunks, None)) is not None:
                 reader.add(chunk)

@@ -111,6 +111,7 @@ CROSS_CUTTING = {
     "cli/test_stale_and_held.py": "the registry is away, and states are held after that",
     "registry/database/test_grants.py": "the documented SQL of the rights, in a real server",
     "registry/test_drain_end.py": "a drain for a time, over every kind of registry",
+    "registry/test_register_drained.py": "a register that drains, on every kind of registry",
     "registry/test_events.py": "events, over every kind of registry",
     "registry/test_operate.py": "drain, undrain and prune, over every kind of registry",
     "registry/test_retention.py": "retention, over every kind of registry",

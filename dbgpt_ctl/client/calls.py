@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.failover import Failover, Flow, Read
     from dbgpt_ctl.client.responses import Answer, ControllerHealth
-    from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
     from dbgpt_ctl.traceparent import TraceContext
 
 HEARTBEAT = "/api/controller/heartbeat"
@@ -53,10 +53,21 @@ class Calls:
     forwarder_id: str | None = None
     """The id of the controller that forwards the calls; None for any other client (see `forwarding`)."""
 
-    def register(self, sent: Registration) -> Flow[None]:
-        """Registers the instance, or updates and revives a known one."""
+    def register(self, sent: Registration, *, drain: DrainRequest | None = None) -> Flow[Drained | None]:
+        """Registers the instance, or updates and revives a known one; its answer is None.
+
+        With `drain` the same call also drains it: it gets no request in between. `sent.enabled` is not sent then. The
+        answer is the instance. Raises NotSupported, and nothing is stored, where the controller is DB-GPT's own or an
+        older ctl: the `true` with which these answer a register does not say whether they drain.
+        """
+        if drain is not None:
+            key, weight, check_healthy, _, prompt_template = sent
+            facts = {"weight": weight, "check_healthy": check_healthy, "prompt_template": prompt_template}
+            wanted = _given(reason=drain.reason, for_secs=_seconds(drain.duration))
+            return (yield from self._post("register", Drained.read, **key._asdict(), **facts, drain=wanted))
         if not (yield from self._send("POST", MODELS, responses.read_verdict, sent_fields(sent))):
             raise ControllerRefused(f"the controller answered false to the register of {sent.key}")
+        return None
 
     def heartbeat(self, sent: Registration) -> Flow[bool]:
         """Reports that the instance is alive. False if it was deregistered: it has to register again."""
@@ -115,8 +126,7 @@ class Calls:
 
         Raises NotFound, NotSupported.
         """
-        for_secs = None if duration is None else duration.total_seconds()
-        return self._post("drain", Drained.read, **key._asdict(), reason=reason, for_secs=for_secs)
+        return self._post("drain", Drained.read, **key._asdict(), reason=reason, for_secs=_seconds(duration))
 
     def undrain(self, key: InstanceKey) -> Flow[Drained]:
         """Ends a drain. Repeatable. Raises NotFound, NotSupported."""
@@ -205,6 +215,10 @@ class Calls:
 
 def _max_bytes(verb: str) -> int:
     return MAX_ANSWER_BYTES if verb in _LISTS else MAX_SHORT_ANSWER_BYTES
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
 
 
 def _given(**fields: Any) -> dict[str, Any]:

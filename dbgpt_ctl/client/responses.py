@@ -260,14 +260,17 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """The instance after a drain or an undrain. `durable`: the drain outlives the controller's process."""
+    """The instance after a drain, an undrain or a register that drains.
+
+    `durable`: the drain outlives the controller's process.
+    """
 
     instance: KnownInstance
     durable: bool
 
     @classmethod
     def read(cls, answer: Answer) -> Drained:
-        """From /api/v1/drain and /api/v1/undrain."""
+        """From /api/v1/register, /api/v1/drain and /api/v1/undrain."""
         return cls(KnownInstance.in_answer(answer), durable=bool(answer.fields["durable"]))
 
 

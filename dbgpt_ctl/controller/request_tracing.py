@@ -101,6 +101,7 @@ def _of_list(request: Request) -> dict[str, Any]:
 
 SPANS = {
     ("POST", "/controller/models"): SpanKind(span.REGISTER, always=True, describe=_of_body),
+    ("POST", "/v1/register"): SpanKind(span.REGISTER, always=True, describe=_of_body),
     ("DELETE", "/controller/models"): SpanKind(span.DEREGISTER, always=True, describe=_of_query),
     ("POST", "/controller/heartbeat"): SpanKind(span.HEARTBEAT, always=False, describe=_of_body),
     ("GET", "/controller/models"): SpanKind(span.LIST, always=False, describe=_of_list),

@@ -189,10 +189,10 @@ def described(change: Change) -> str:
         return f"is not drained any more: the time of the drain is over, it is {change.new}"
     caller = actor.address or actor.kind
     since = change.time.isoformat(timespec="seconds")
-    drained = "; it is drained" if change.drained else ""
+    drained = f"; it is drained{f': {reason}' if reason else ''}" if change.drained else ""
     changed = f"is {change.new} (was {change.old})"
     phrases = {
-        "register": f"registered by {caller}",
+        "register": f"registered by {caller}{drained}",
         "heartbeat": f"is {change.new}: new, by a heartbeat from {caller}" if change.old == ABSENT else changed,
         "deregister": f"{'removed' if change.new == ABSENT else 'deregistered'} by {caller}",
         "drain": f"drained by {caller}: {reason}" if reason else f"drained by {caller}",

@@ -2,6 +2,7 @@
 
     InstanceKey, Registration   the values of a request; `fields` reads and checks them
     ModelInstance               the stored facts; its methods return the facts after a command
+    DrainRequest                what an operator asks for with a drain: why, and for how long
     DrainFacts                  a drain: since when, by whom, why, until when
     ListedInstance              the facts with the state and the drain at the time of a list
 
@@ -65,6 +66,14 @@ class Registration(NamedTuple):
     check_healthy: bool = True
     enabled: bool = True
     prompt_template: str | None = None
+
+
+class DrainRequest(NamedTuple):
+    """What an operator asks for with a drain."""
+
+    reason: str | None = None
+    duration: timedelta | None = None
+    """The length of the drain, by the registry's clock; None: until an undrain."""
 
 
 class DrainFacts(NamedTuple):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRED, OPERATOR, WORKER, Actor, Cause, Change
-from dbgpt_ctl.domain.instance import HEALTHY, InstanceState, ListedInstance, ModelInstance
+from dbgpt_ctl.domain.instance import HEALTHY, DrainRequest, InstanceState, ListedInstance, ModelInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,23 +36,40 @@ class _Command:
     reason: str | None = None
 
     @property
+    def returns_instance(self) -> bool:
+        """Whether the caller gets the instance as it is afterwards instead of the answer."""
+        return False
+
+    @property
     def cause(self) -> Cause:
         return Cause(type(self).__name__.lower(), self.actor, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Register(_Command):
-    """A register; its answer is True."""
+    """A register, which drains too if it has a `drain`; its answer is True."""
 
     sent: Registration
     actor: Actor = WORKER
+    drain: DrainRequest | None = None
 
     @property
     def key(self) -> InstanceKey:
         return self.sent.key
 
+    @property
+    def cause(self) -> Cause:
+        return Cause("register", self.actor, self.drain and self.drain.reason)
+
+    @property
+    def returns_instance(self) -> bool:
+        return self.drain is not None
+
     def apply(self, stored: ModelInstance | None, now: datetime) -> Result:
-        return (ModelInstance.first(self.sent, now) if stored is None else stored.registered(self.sent, now)), True
+        # `enabled` False would make a second drain, without a begin, which `drain` would only change.
+        sent = self.sent if self.drain is None else self.sent._replace(enabled=True)
+        after = ModelInstance.first(sent, now) if stored is None else stored.registered(sent, now)
+        return (after if self.drain is None else _drained(after, now, self.drain, self.actor)), True
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +109,14 @@ class Drain(_Command):
     actor: Actor = OPERATOR
     duration: timedelta | None = None
 
+    @property
+    def returns_instance(self) -> bool:
+        return True
+
     def apply(self, stored: ModelInstance | None, now: datetime) -> Result:
         if stored is None or stored.removed:
             return None, False
-        until = None if self.duration is None else now + self.duration
-        return stored.drained(now, by=self.actor.address, reason=self.reason, until=until), True
+        return _drained(stored, now, DrainRequest(self.reason, self.duration), self.actor), True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +126,17 @@ class Undrain(_Command):
     key: InstanceKey
     actor: Actor = OPERATOR
 
+    @property
+    def returns_instance(self) -> bool:
+        return True
+
     def apply(self, stored: ModelInstance | None, now: datetime) -> Result:  # noqa: ARG002 - as in the others
         return (None, False) if stored is None or stored.removed else (stored.undrained(), True)
+
+
+def _drained(instance: ModelInstance, now: datetime, wanted: DrainRequest, actor: Actor) -> ModelInstance:
+    until = None if wanted.duration is None else now + wanted.duration
+    return instance.drained(now, by=actor.address, reason=wanted.reason, until=until)
 
 
 Command = Register | Heartbeat | Deregister | Drain | Undrain

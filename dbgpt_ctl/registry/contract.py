@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.domain.controllers import ControllerRecord
     from dbgpt_ctl.domain.events import Actor, EventPage
-    from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance, Registration
+    from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, ListedInstance, Registration
 
 MAX_EVENTS = 10_000
 MAX_EVENT_AGE_DAYS = 7
@@ -47,7 +47,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """One instance as `get`, `drain` and `undrain` return it. `time` and `held_until` are as in a `Listing`."""
+    """One instance as `get`, `drain`, `undrain` and a register that drains return it.
+
+    `time` and `held_until` are as in a `Listing`.
+    """
 
     entry: ListedInstance
     time: datetime | None = None
@@ -94,9 +97,15 @@ class ModelRegistry(ABC):
         """
 
     @abstractmethod
-    async def register(self, sent: Registration, *, actor: Actor = WORKER) -> None:
+    async def register(
+        self, sent: Registration, *, drain: DrainRequest | None = None, actor: Actor = WORKER
+    ) -> Lookup | None:
         """Stores a new instance as sent, or updates weight, prompt template and heartbeat of a known one and revives it
         (rules 4 and 5).
+
+        With `drain` the same call also drains the instance, new or known, as `drain` does: it is never routable in
+        between, and one event reports both. `sent.enabled` is not read then. Returns the instance as it is afterwards;
+        without `drain` None.
 
         The instance is stored when it returns (rule 9). Raises RegistryFull for a new instance beyond `max_instances`.
         """

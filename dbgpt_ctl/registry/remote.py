@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
-    from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
 
 NEVER = datetime.fromtimestamp(0, UTC)
 """The last heartbeat of an instance that DB-GPT's controller lists without one: here it must not be null."""
@@ -142,9 +142,13 @@ class RemoteModelRegistry(ModelRegistry):
         """`durable` is True: this process holds no facts that it could lose."""
         return RegistryInfo("remote", self._address, durable=True)
 
-    async def register(self, sent: Registration, *, actor: Actor = WORKER) -> None:
+    async def register(
+        self, sent: Registration, *, drain: DrainRequest | None = None, actor: Actor = WORKER
+    ) -> Lookup | None:
+        """With `drain` it raises VerbNotSupported, and nothing is stored, where the controller cannot do both."""
         with self._forwarding():
-            await self._as(actor).register(sent)
+            drained = await self._as(actor).register(sent, drain=drain)
+        return None if drained is None else _lookup(drained.instance)
 
     async def deregister(self, key: InstanceKey, *, remove: bool = False, actor: Actor = WORKER) -> bool:
         with self._forwarding():

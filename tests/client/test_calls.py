@@ -39,6 +39,11 @@ REQUESTS = {
     "get": ("GET", "/api/v1/instance", {"model_name": "qwen@llm", "host": "10.0.0.4", "port": "8001"}),
     "drain": ("POST", "/api/v1/drain", KEY._asdict() | {"reason": "why", "for_secs": 3600.0}),
     "undrain": ("POST", "/api/v1/undrain", KEY._asdict()),
+    "register": (
+        "POST",
+        "/api/v1/register",
+        KEY._asdict() | {"weight": 2.0, "check_healthy": True, "drain": {"reason": "why", "for_secs": 3600.0}},
+    ),
     "prune": ("POST", "/api/v1/prune", {"older_than_secs": 3600.0, "dry_run": True}),
     "events": (
         "GET",

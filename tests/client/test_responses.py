@@ -208,6 +208,7 @@ def test_the_other_answers_of_v1_are_read(make_calls: MakeCalls) -> None:
     }
     assert (outcomes["get"].key, outcomes["get"].held_until) == (KEY, NOW)
     assert (outcomes["drain"].instance.drain, outcomes["undrain"].durable) == (DRAIN, True)
+    assert (outcomes["register"].instance.drain, outcomes["register"].durable) == (DRAIN, True)
     assert outcomes["prune"] == [KEY]
     page = outcomes["events"]
     assert (page.stream, page.last_id, page.missed, page.objects) == ("s", 7, True, [EVENT])

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 
-from dbgpt_ctl.domain.instance import DrainFacts
-from tests.client.clients import KEY, OBJECT, problem
+from dbgpt_ctl.domain.instance import DrainFacts, DrainRequest
+from tests.client.clients import KEY, OBJECT, SENT, problem
 
 TIME = "2026-01-02T03:04:05.678901+00:00"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -72,11 +72,13 @@ STATUS = {
     "watchers": 5,
     "last_event_id": 7,
 }
+DISABLED = SENT._replace(weight=2.0, enabled=False)
 ANSWERS: dict[str, Any] = {
     "instances": {"version": 1, "time": TIME, "stale_since": None, "held_until": TIME, "instances": [KNOWN]},
     "get": {"version": 1, "time": TIME, "held_until": TIME, "instance": KNOWN},
     "drain": {"version": 1, "time": TIME, "held_until": TIME, "instance": KNOWN, "durable": True},
     "undrain": {"version": 1, "time": TIME, "held_until": TIME, "instance": KNOWN, "durable": True},
+    "register": {"version": 1, "time": TIME, "held_until": TIME, "instance": KNOWN, "durable": True},
     "prune": {"version": 1, "dry_run": True, "instances": [KEY._asdict()]},
     "events": {"version": 1, "stream": "s", "last_id": 7, "missed": True, "events": [EVENT]},
     "status": STATUS,
@@ -86,6 +88,7 @@ CALLS: dict[str, Any] = {
     "get": lambda client: client.get(KEY),
     "drain": lambda client: client.drain(KEY, reason="why", duration=timedelta(hours=1)),
     "undrain": lambda client: client.undrain(KEY),
+    "register": lambda client: client.register(DISABLED, drain=DrainRequest("why", timedelta(hours=1))),
     "prune": lambda client: client.prune(timedelta(hours=1), dry_run=True),
     "events": lambda client: client.events(after=3, since=NOW, model_name="qwen@llm", host="10.0.0.4", port=1, limit=9),
     "status": lambda client: client.status(),

@@ -75,6 +75,12 @@ def test_a_line_names_the_change_and_its_caller(old: str, new: str, cause: Cause
     assert described(Change(START, KEY, old, new, cause)) == line
 
 
+def test_a_register_says_whether_it_is_drained() -> None:
+    for reason, says in ((None, "it is drained"), ("new disk", "it is drained: new disk")):
+        change = Change(START, KEY, ABSENT, "healthy", Cause("register", OPERATOR, reason), drained=True)
+        assert described(change) == f"registered by 10.0.0.9; {says}"
+
+
 def test_the_expiry_of_a_drained_instance_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     states = StateLog()
     for drained in (True, False):

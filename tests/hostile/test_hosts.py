@@ -21,6 +21,7 @@ CHANGES: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", HEARTBEAT, {"json": GOOD | {"port": 8003}}),
     ("DELETE", MODELS, {"params": GOOD}),
     ("POST", "/api/v1/drain", {"json": GOOD}),
+    ("POST", "/api/v1/register", {"json": GOOD | {"drain": {}}}),
     ("POST", "/api/v1/undrain", {"json": GOOD}),
     ("POST", "/api/v1/prune", {"json": {"older_than_secs": 0}}),
 ]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
 
-Verb = Literal["register", "heartbeat", "deregister", "remove", "drain", "undrain"]
+Verb = Literal["register", "register drained", "heartbeat", "deregister", "remove", "drain", "undrain"]
 FULL = "full"
 
 
@@ -93,6 +93,9 @@ class PlainModel:
             return self.drain_or_undrain(row, act, now)
         if row is None and not self.has_capacity(now):
             return FULL
+        if act.verb == "register drained":
+            self.answer(act._replace(verb="register", sent=act.sent._replace(enabled=True)), row, now)
+            return self.drain_or_undrain(self.rows[act.sent.key], act, now)
         if row is None or (row.removed and act.verb == "register"):
             sent = act.sent
             drain = None if sent.enabled else ModelDrain(None, None, None)
@@ -143,9 +146,9 @@ class PlainModel:
         """Announces the change that a call made."""
         new = "absent" if row.removed else self.state(row, now)
         if new != row.announced or (new != "absent" and row.drain != drain):
-            verb = "deregister" if act.verb == "remove" else act.verb
-            actor = "operator" if "drain" in verb else "worker"
-            reason = act.reason if verb == "drain" else None
+            verb = {"remove": "deregister", "register drained": "register"}.get(act.verb, act.verb)
+            actor = "operator" if "drain" in act.verb else "worker"
+            reason = act.reason if act.verb in {"drain", "register drained"} else None
             drained = new != "absent" and row.drain is not None
             self.events.append(ModelEvent(act.sent.key, now, row.announced, new, verb, actor, reason, drained))
         row.announced = new

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from dbgpt_ctl.client.aio import AsyncControllerClient
-from dbgpt_ctl.domain.events import Actor, ActorKind
-from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
+from dbgpt_ctl.domain.events import OPERATOR, Actor, ActorKind
+from dbgpt_ctl.domain.instance import DrainFacts, DrainRequest, InstanceKey, InstanceState
 from dbgpt_ctl.errors import (
     ForwardsToItself,
     RegistryError,
@@ -442,6 +442,7 @@ MORE_VERBS: dict[str, Verb] = {
     "get": lambda registry: registry.get(KEY),
     "drain": lambda registry: registry.drain(KEY, reason="why"),
     "undrain": lambda registry: registry.undrain(KEY),
+    "register": lambda registry: registry.register(SENT, drain=DrainRequest("why"), actor=OPERATOR),
     "prune": lambda registry: registry.prune(timedelta(hours=1), dry_run=True),
     "events": lambda registry: registry.events(after=3, key=KEY, limit=9),
 }
@@ -461,9 +462,9 @@ def test_verbs_of_operators_are_forwarded() -> None:
     results, sent = {}, {}
     for name, verb in MORE_VERBS.items():
         results[name], sent[name] = forwarded(verb, httpx.Response(200, json=ANSWERS[name]))
-    assert [results[name].entry.instance.key for name in ("get", "drain", "undrain")] == [KEY] * 3
+    assert [results[name].entry.instance.key for name in ("get", "drain", "undrain", "register")] == [KEY] * 4
     assert results["prune"] == (KEY,)
-    assert [results[name].held_until for name in ("get", "drain", "undrain")] == [NOW] * 3
+    assert [results[name].held_until for name in ("get", "drain", "undrain", "register")] == [NOW] * 4
     entry = results["get"].entry
     assert (entry.state, entry.drain) == (InstanceState.HEALTHY, DRAIN)
     facts = entry.instance
@@ -474,6 +475,7 @@ def test_verbs_of_operators_are_forwarded() -> None:
         "get": None,
         "drain": "operator",
         "undrain": "operator",
+        "register": "operator",
         "prune": "operator",
         "events": None,
     }

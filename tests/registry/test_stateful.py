@@ -21,7 +21,8 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from dbgpt_ctl.domain.instance import InstanceKey, Registration
+from dbgpt_ctl.domain.events import OPERATOR
+from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, Backend
@@ -57,7 +58,7 @@ SENT = st.builds(
     enabled=st.sampled_from([True, True, False]),
     prompt_template=st.sampled_from([None, "vicuna"]),
 )
-VERBS = ["register", "heartbeat", "heartbeat", "deregister", "remove", "drain", "undrain"]
+VERBS = ["register", "register drained", "heartbeat", "heartbeat", "deregister", "remove", "drain", "undrain"]
 ACTS = st.builds(
     Act,
     st.sampled_from(VERBS),
@@ -190,22 +191,25 @@ async def answers(registry: ModelRegistry, acts: list[Act]) -> list[object]:
 
 
 async def answer(registry: ModelRegistry, act: Act) -> object:
+    duration = None if act.secs is None else timedelta(seconds=act.secs)
     try:
         match act.verb:
             case "register":
-                await registry.register(act.sent)
-                return None
+                return await registry.register(act.sent)
+            case "register drained":
+                wanted = DrainRequest(act.reason, duration)
+                found = await registry.register(act.sent, drain=wanted, actor=OPERATOR)
             case "heartbeat":
                 return await registry.heartbeat(act.sent)
             case "drain":
-                duration = None if act.secs is None else timedelta(seconds=act.secs)
-                return await registry.drain(act.sent.key, reason=act.reason, duration=duration) is not None
+                found = await registry.drain(act.sent.key, reason=act.reason, duration=duration)
             case "undrain":
-                return await registry.undrain(act.sent.key) is not None
+                found = await registry.undrain(act.sent.key)
             case _:
                 return await registry.deregister(act.sent.key, remove=act.verb == "remove")
     except RegistryFull:
         return FULL
+    return found is not None
 
 
 def model_event(change: Change) -> ModelEvent:

@@ -59,8 +59,8 @@ class Identity(BaseModel):
     port: int = doc("Port at which the worker is called. A number as text is taken too.", 8001, ge=1, le=MAX_PORT)
 
 
-class Registration(Identity):
-    """What a worker sends of itself. The other keys that DB-GPT's workers send are ignored."""
+class RegisteredFacts(Identity):
+    """What a register says of an instance."""
 
     weight: float | None = doc(
         "A finite number; null means 1.0. DB-GPT's API servers do not look at it.", 1.0, default=1.0
@@ -68,17 +68,22 @@ class Registration(Identity):
     check_healthy: bool | None = doc(
         "Whether it is unhealthy when its last heartbeat is too old; null means true.", True, default=True
     )
-    enabled: bool | None = doc(
-        "False: drained, in no list of healthy ones. Counts when the instance is new; null means true.",
-        True,
-        default=True,
-    )
     prompt_template: str | None = doc(
         "Name of a prompt template; null and empty mean none.",
         None,
         "vicuna_v1.1",
         default=None,
         max_length=MAX_TEXT_CHARS,
+    )
+
+
+class Registration(RegisteredFacts):
+    """What a worker sends of itself. The other keys that DB-GPT's workers send are ignored."""
+
+    enabled: bool | None = doc(
+        "False: drained, in no list of healthy ones. Counts when the instance is new; null means true.",
+        True,
+        default=True,
     )
 
 
@@ -185,8 +190,8 @@ class WatchQuery(InstanceQuery):
     )
 
 
-class Drain(Identity):
-    """Which instance to drain, and why."""
+class DrainRequest(BaseModel):
+    """Why to drain, and for how long."""
 
     reason: str | None = doc(
         "One printable line, shown to other operators.", REASON, default=None, max_length=MAX_REASON_CHARS
@@ -198,6 +203,16 @@ class Drain(Identity):
         ge=1,
         le=MAX_DRAIN_SECS,
     )
+
+
+class Drain(DrainRequest, Identity):
+    """Which instance to drain, and why."""
+
+
+class DrainedRegistration(RegisteredFacts):
+    """An instance to register and to drain."""
+
+    drain: DrainRequest = doc("The drain; an empty object is one without reason and end.")
 
 
 class Prune(BaseModel):

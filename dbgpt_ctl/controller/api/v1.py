@@ -18,16 +18,19 @@ from fastapi.responses import Response, StreamingResponse
 import dbgpt_ctl
 from dbgpt_ctl.controller.api.large_lists import LARGE, encoded_in_turns
 from dbgpt_ctl.controller.api.problems import UnknownInstance
-from dbgpt_ctl.controller.api.request import caller, json_object
+from dbgpt_ctl.controller.api.request import REGISTRATION, caller, json_object
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import connections_object, controller_object, event_object, iso, known_object
 from dbgpt_ctl.controller.api.v1_params import (
     DEFAULT_LIMIT,
+    DRAIN_FIELDS,
     MAX_EVENT_ID,
     MAX_LIMIT,
+    REGISTERED_FIELDS,
     Cursor,
     InstanceFilter,
-    parse_drain_secs,
+    parse_drain,
+    parse_drain_request,
     parse_older_than,
     parse_since,
     parse_switch,
@@ -36,9 +39,9 @@ from dbgpt_ctl.controller.api.v1_params import (
 )
 from dbgpt_ctl.controller.watch.subscriber import HEADERS, WatchResponse
 from dbgpt_ctl.domain.events import ActorKind
-from dbgpt_ctl.domain.fields import parse_key, parse_reason
+from dbgpt_ctl.domain.fields import parse_key, parse_registration
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
-from dbgpt_ctl.errors import RegistryError, StatesHeld, TooManyWatchers, VerbNotSupported
+from dbgpt_ctl.errors import RegistryError, RegistryFull, StatesHeld, TooManyWatchers, VerbNotSupported
 from dbgpt_ctl.registry.contract import Listing
 
 if TYPE_CHECKING:
@@ -80,6 +83,14 @@ class ApiEndpoints:
         return (
             Route("GET", "/v1/instances", self.instances, "KnownInstances", "KnownInstancesQuery", errors=READ_ERRORS),
             Route("GET", "/v1/instance", self.instance, "OneInstance", "Identity", errors=CHANGE_ERRORS),
+            Route(
+                "POST",
+                "/v1/register",
+                self.register,
+                "Drained",
+                body="DrainedRegistration",
+                errors=READ_ERRORS | {RegistryFull},
+            ),
             Route("POST", "/v1/drain", self.drain, "Drained", body="Drain", errors=CHANGE_ERRORS),
             Route("POST", "/v1/undrain", self.undrain, "Drained", body="Identity", errors=CHANGE_ERRORS),
             Route("POST", "/v1/prune", self.prune, "Pruned", body="Prune", errors=READ_ERRORS | {StatesHeld}),
@@ -120,17 +131,24 @@ class ApiEndpoints:
         found = _known(key, await self._controller.registry.get(key))
         return _answer(**self._found(found))
 
+    async def register(self, request: Request) -> Response:
+        """Registers an instance and drains it in one step: it gets no request in between. One event reports both.
+
+        A known instance is updated as by any register, and drained as by `drain`. Repeatable.
+        """
+        fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, *REGISTERED_FIELDS, "drain")
+        sent = request.scope[REGISTRATION] = parse_registration({**fields, "enabled": False})
+        drain = parse_drain(fields.get("drain"))
+        found = await self._controller.registry.register(sent, drain=drain, actor=caller(request, OPERATOR))
+        return self._drained(_known(sent.key, found))
+
     async def drain(self, request: Request) -> Response:
         """Keeps requests from an instance for a time, or until `undrain`, whatever its worker sends meanwhile.
 
         Repeatable: it replaces the end of the drain, and its reason if it gives one.
         """
-        fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, "reason", "for_secs")
-        key, reason, duration = (
-            parse_key(fields),
-            parse_reason(fields.get("reason")),
-            parse_drain_secs(fields.get("for_secs")),
-        )
+        fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, *DRAIN_FIELDS)
+        key, (reason, duration) = parse_key(fields), parse_drain_request(fields)
         found = await self._controller.registry.drain(
             key, reason=reason, duration=duration, actor=caller(request, OPERATOR)
         )

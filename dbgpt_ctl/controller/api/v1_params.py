@@ -9,8 +9,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbgpt_ctl.domain.fields import MAX_DRAIN_DAYS, parse_host, parse_model_name_filter, parse_port, quoted
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ListedInstance
+from dbgpt_ctl.domain.fields import (
+    MAX_DRAIN_DAYS,
+    parse_host,
+    parse_model_name_filter,
+    parse_port,
+    parse_reason,
+    quoted,
+)
+from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, InstanceState, ListedInstance
 from dbgpt_ctl.errors import InvalidInstance
 
 if TYPE_CHECKING:
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
 MAX_AGE_SECS = 100 * 365.25 * 86_400
 """More than the age of any instance; a longer time would reach back beyond the year 1."""
 MAX_DRAIN_SECS = MAX_DRAIN_DAYS * 86_400
+DRAIN_FIELDS = ("reason", "for_secs")
+REGISTERED_FIELDS = ("weight", "check_healthy", "prompt_template")
 DRAINED = "drained"
 """A value of the parameter `state` beside the states: every drained instance, whatever its state."""
 MAX_EVENT_ID = 2**63 - 1
@@ -116,7 +125,20 @@ def parse_switch(field: str, value: Any) -> bool:
     return value
 
 
-def parse_drain_secs(value: Any) -> timedelta | None:
+def parse_drain(value: Any) -> DrainRequest:
+    """The field `drain` of a register."""
+    if not isinstance(value, dict):
+        problem = "is missing" if value is None else f"{quoted(value)} is not an object"
+        raise InvalidInstance("drain", f"drain {problem}: give {{}}, or an object with {' and '.join(DRAIN_FIELDS)}")
+    return parse_drain_request(reject_unknown_fields(value, *DRAIN_FIELDS))
+
+
+def parse_drain_request(fields: Mapping[str, Any]) -> DrainRequest:
+    """The fields `reason` and `for_secs`, each of which may be missing or null."""
+    return DrainRequest(parse_reason(fields.get("reason")), _parse_drain_secs(fields.get("for_secs")))
+
+
+def _parse_drain_secs(value: Any) -> timedelta | None:
     """The length of a drain in seconds, as a JSON number; None for one without an end."""
     if value is None:
         return None

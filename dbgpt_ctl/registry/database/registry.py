@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.databases import DatabaseHost
     from dbgpt_ctl.domain.controllers import ControllerIdentity, ControllerRecord
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
-    from dbgpt_ctl.domain.instance import InstanceKey, Registration
+    from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, Registration
     from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 
@@ -137,23 +137,25 @@ class DatabaseModelRegistry(ModelRegistry):
                 await asyncio.to_thread(self._leave)  # no tick is under way that would store the row again
             await asyncio.to_thread(self._database.dispose)
 
-    async def register(self, sent: Registration, *, actor: Actor = WORKER) -> None:
+    async def register(
+        self, sent: Registration, *, drain: DrainRequest | None = None, actor: Actor = WORKER
+    ) -> Lookup | None:
         """Where absence is watched, waits up to REGISTER_DEADLINE_SECS for a database that comes back, also while this
         registry opens: a worker whose register fails ends itself (rule 10).
         """
-        command = Register(sent, actor)
+        command = Register(sent, actor, drain)
         try:
             async with asyncio.timeout(REGISTER_DEADLINE_SECS if self._time.watch_absence else None):
                 while True:
                     try:
-                        await self._write(command)
+                        found = await self._write(command)
                     except RegistryUnavailable:
                         if self._closed or not self._time.watch_absence:
                             raise
                         self._database_is_back.clear()
                         await self._database_is_back.wait()
                     else:
-                        return
+                        return found if isinstance(found, Lookup) else None
         except TimeoutError:
             raise self._unavailable() from None
 

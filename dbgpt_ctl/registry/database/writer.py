@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from dbgpt_ctl.domain.lifecycle import Drain, Heartbeat, Register, Undrain
+from dbgpt_ctl.domain.lifecycle import Heartbeat, Register
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.contract import Lookup
 from dbgpt_ctl.registry.database.capacity import Capacity
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 _MOMENT = timedelta(microseconds=1)
 Answer: TypeAlias = bool | Lookup | None
-"""The answer of a command; of a drain and an undrain the instance afterwards, None if it is in no list."""
+"""The answer of a command; of one that `returns_instance` the instance afterwards, None if it is in no list."""
 
 
 class Writer:
@@ -107,7 +107,7 @@ def plain_heartbeats(
     for command in commands:
         if isinstance(command, Heartbeat):
             values_of.setdefault(command.key, None)
-        elif not isinstance(command, Register):
+        elif not isinstance(command, Register) or command.drain is not None:
             ineligible.add(command.key)
         else:
             values = (command.sent.weight, command.sent.prompt_template)
@@ -164,9 +164,8 @@ class _Transaction:
             changes += due
             facts[key] = current
         after, answer = command.apply(current, evaluation.now)
-        returns_instance = isinstance(command, Drain | Undrain)
         if after is None:
-            return None if returns_instance else answer
+            return None if command.returns_instance else answer
         if current is None and not self._has_capacity(facts, stored, evaluation.now):
             return RegistryFull.refusing(key, self._capacity.max_instances)
         announced, changed = evaluation.announce_command(current, after, command.cause)
@@ -175,7 +174,7 @@ class _Transaction:
             facts.pop(key, None)
             return answer
         facts[key] = announced
-        return self._time.lookup(announced, evaluation) if returns_instance else answer
+        return self._time.lookup(announced, evaluation) if command.returns_instance else answer
 
     def _has_capacity(self, facts: Collection[InstanceKey], stored: Collection[InstanceKey], now: datetime) -> bool:
         """Whether one more than the `facts` of this batch can be stored, of which `stored` have rows."""

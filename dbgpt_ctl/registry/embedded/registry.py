@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.events import Actor, Change, EventPage, EventQuery
-    from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance, Registration
+    from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, ModelInstance, Registration
     from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
@@ -140,8 +140,15 @@ class EmbeddedModelRegistry(ModelRegistry):
 
     # --- commands and queries ---
 
-    async def register(self, sent: Registration, *, actor: Actor = WORKER) -> None:
-        self._state.apply(Register(sent, actor), self._now())
+    async def register(
+        self, sent: Registration, *, drain: DrainRequest | None = None, actor: Actor = WORKER
+    ) -> Lookup | None:
+        """With `drain` it returns after the write of the snapshot, as `drain` does."""
+        command = Register(sent, actor, drain)
+        if command.returns_instance:
+            return await self._apply_durably(command)
+        self._state.apply(command, self._now())
+        return None
 
     async def heartbeat(self, sent: Registration, *, actor: Actor = WORKER) -> bool:
         return self._state.apply(Heartbeat(sent, actor), self._now())
@@ -265,7 +272,7 @@ class EmbeddedModelRegistry(ModelRegistry):
             raise RegistryUnavailable(self._why_closed)
         return self._clock.now()
 
-    async def _apply_durably(self, command: Drain | Undrain) -> Lookup | None:
+    async def _apply_durably(self, command: Register | Drain | Undrain) -> Lookup | None:
         """Applies the command and waits until the snapshot, if there is one, holds it."""
         now = self._now()
         found = self._state.get(command.key, now) if self._state.apply(command, now) else None

@@ -68,6 +68,7 @@ def test_head_of_a_watch_opens_no_stream(http: httpx.Client, url: str, prefix: s
         ("/health", "GET, HEAD"),
         ("/controller/models", "DELETE, GET, HEAD, POST"),
         ("/controller/heartbeat", "POST"),
+        ("/v1/register", "POST"),
         ("/v1/drain", "POST"),
         ("/v1/watch", "GET, HEAD"),
     ],

@@ -117,6 +117,24 @@ def test_a_drain_takes_an_instance_out_of_the_routable_and_an_undrain_brings_it_
     assert len(http.get("/api/controller/models", params=routable).json()) == 1
 
 
+def test_a_register_that_drains_is_one_step_and_one_event(http: httpx.Client, clock: ManualClock) -> None:
+    body = ONE | {"weight": 2, "prompt_template": "chat", "drain": {"reason": " new drivers ", "for_secs": 30}}
+    answer = http.post("/api/v1/register", json=body).json()
+    assert set(answer) == {"version", "time", "held_until", "instance", "durable"}
+    instance, now = answer["instance"], clock.now()
+    assert (instance["weight"], instance["prompt_template"], instance["check_healthy"]) == (2.0, "chat", True)
+    assert (instance["state"], instance["routable"], instance["enabled"]) == ("healthy", False, False)
+    assert instance["drain"] == {
+        "since": now.isoformat(timespec="microseconds"),
+        "by": "127.0.0.1",
+        "reason": "new drivers",
+        "until": (now + timedelta(seconds=30)).isoformat(timespec="microseconds"),
+    }
+    (event,) = http.get("/api/v1/events").json()["events"]
+    assert (event["old"], event["new"], event["drained"], event["verb"]) == ("absent", "healthy", True, "register")
+    assert (event["actor"], event["reason"]) == ("operator", "new drivers")
+
+
 def test_a_drain_for_a_time_ends_by_itself(http: httpx.Client, clock: ManualClock) -> None:
     register(http, ONE)
     answer = http.post("/api/v1/drain", json=ONE | {"for_secs": 30}).json()
@@ -327,7 +345,7 @@ NO_SECONDS: list[Any] = [None, "600", -1, True, 1e300, [], {}, 10**18]
 BAD_BODIES: list[tuple[str, Any, str]] = [
     *(
         (verb, body, field)
-        for verb in ("drain", "undrain")
+        for verb in ("register", "drain", "undrain")
         for body, field in [
             ({}, "model_name"),
             (ONE | {"model_name": "qwen"}, "model_name"),
@@ -343,6 +361,15 @@ BAD_BODIES: list[tuple[str, Any, str]] = [
     ("drain", ONE | {"reason": "\x1b[31mred"}, "reason"),
     ("drain", ONE | {"reason": "\u202eback"}, "reason"),
     ("drain", ONE | {"reason": "x" * 256}, "reason"),
+    ("register", ONE, "drain"),
+    ("register", ONE | {"drain": None}, "drain"),
+    ("register", ONE | {"drain": True}, "drain"),
+    ("register", ONE | {"drain": []}, "drain"),
+    ("register", ONE | {"drain": {"reason": 7}}, "reason"),
+    ("register", ONE | {"drain": {"for_secs": 0}}, "for_secs"),
+    ("register", ONE | {"drain": {"until": None}}, "until"),
+    ("register", ONE | {"drain": {}, "weight": "heavy"}, "weight"),
+    ("register", ONE | {"drain": {}, "enabled": True}, "enabled"),
     ("prune", {}, "older_than_secs"),
     *(("prune", {"older_than_secs": value}, "older_than_secs") for value in NO_SECONDS),
     ("prune", {"older_than_secs": 1, "dry_run": "maybe"}, "dry_run"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.domain.events import DRAIN_ENDED, Actor, ActorKind
-from dbgpt_ctl.domain.instance import DrainFacts
+from dbgpt_ctl.domain.instance import DrainFacts, DrainRequest
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
@@ -254,6 +254,8 @@ async def test_a_drain_is_in_the_snapshot_when_it_returns(clock: ManualClock, pa
         assert stored.drain == DrainFacts(clock.now(), None, "disk", None)
         await registry.undrain(KEY)
         assert SnapshotFile(path).read().instances[0].drain is None
+        await registry.register(sent(), drain=DrainRequest("disk"))
+        assert SnapshotFile(path).read().instances[0].drain == stored.drain
 
 
 @pytest.mark.parametrize("killed", [False, True])

@@ -65,6 +65,7 @@ app = application(
     "The model controller of a DB-GPT cluster, and the tool to operate it.",
     {
         "serve": "commands.serve:serve",
+        "export": "commands.export:export",
         "apply": "commands.apply:apply",
         "diff": "commands.diff:diff",
         "status": "commands.status:status",

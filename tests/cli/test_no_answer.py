@@ -30,6 +30,7 @@ VERBS = {
     "models drain": (REFERENCE,),
     "models prune": ("--older-than", "1d"),
     "events": (),
+    "export": (),
     "status": (),
     "assert": ("qwen", "--min-healthy", "1"),
 }

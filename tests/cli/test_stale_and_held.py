@@ -70,6 +70,7 @@ HELD_COMMANDS = (
     ("status", 0),
     ("status -o json", 0),
     ("diff -f f.json", 0),
+    ("export", 0),
     ("apply -f f.json --dry-run", 0),
     ("wait qwen", 0),
     ("wait qwen --for healthy>=2 --timeout 100ms --every 10ms", 5),
@@ -219,6 +220,7 @@ STALE_COMMANDS = (
     ("status -o yaml", 0),
     ("diff -f f.json --allow-stale", 0),
     ("apply -f f.json --allow-stale", 0),
+    ("export --allow-stale", 0),
     ("wait qwen --allow-stale", 0),
     ("wait qwen --for absent --timeout 100ms --every 10ms --allow-stale", 5),
     ("assert qwen --allow-stale", 0),
@@ -240,6 +242,7 @@ def test_each_command_says_once_that_its_list_is_stale(run: Run, away: Away, lin
         ("assert qwen", "whether qwen is healthy>=1 is not known"),
         ("wait qwen --timeout 50ms --every 10ms", "whether qwen is healthy>=1 is not known"),
         ("apply -f f.json", "nothing was changed"),
+        ("export", "nothing was exported"),
         ("diff -f f.json", "whether the registry matches now is not known"),
     ],
 )

@@ -100,10 +100,10 @@ def test_files_without_an_end_are_refused(tmp_path: Path) -> None:
     done = measured("models", "list", "--env-file", "/dev/zero")
     check_refused(done, 2, "/dev/zero: cannot be read: it is larger than 1 MiB")
     done = measured("apply", "-f", "/dev/zero", "-a", NOWHERE)
-    check_refused(done, 2, "cannot read '/dev/zero': it is larger than 4 MiB")
+    check_refused(done, 2, "cannot read '/dev/zero': it is larger than 16 MiB")
     with Path("/dev/zero").open("rb") as zeros:
         done = measured("apply", "-f", "-", "-a", NOWHERE, stdin=zeros.fileno())
-    check_refused(done, 2, "standard input is larger than 4 MiB")
+    check_refused(done, 2, "standard input is larger than 16 MiB")
     contexts = f'[context.prod]\naddress = "{NOWHERE}"\ntoken_file = "/dev/zero"\n'
     (tmp_path / "dbgpt-ctl").mkdir()
     (tmp_path / "dbgpt-ctl" / "config.toml").write_text(contexts)
@@ -119,7 +119,7 @@ BOMBS = {
     "deep JSON": ("[" * 2**21, "nested deeper than 8 levels"),
     "keys of keys": ("? " * 2**20, "nested deeper than 8 levels"),
     "a long number": ("[" + "9" * 2**21 + "]", "1 mistake in"),
-    "one long scalar": ("'" + "x" * 2**22, "larger than 4 MiB"),
+    "one long scalar": ("'" + "x" * 2**24, "larger than 16 MiB"),
 }
 
 

@@ -21,7 +21,8 @@ from dbgpt_ctl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
+"""A file that `ctl export` writes of as many instances as a controller keeps by default is shorter."""
 MAX_DEPTH = 8
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")

@@ -40,6 +40,7 @@ class PipeClosed(CtlError):
 _LONGEST_ANSWER = 1000
 _BEYOND_ASCII = re.compile(r"[^\n -~]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_NUMBER_OF_YAML = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|0o[0-7]+")
 FORMULA_STARTS = ("=", "+", "-", "@")
 """A spreadsheet reads a cell that starts with one of these as a formula; csv output puts a `'` before such text."""
 
@@ -109,9 +110,10 @@ def print_yaml(value: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
     text = json.dumps(plain_value, ensure_ascii=False)
     plain = _encodes_unicode() and text.isprintable()
     # The fast dumper fails at surrogates.
-    dumper = yaml.SafeDumper if _SURROGATE.search(text) else getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    dumper: Any = yaml.SafeDumper if _SURROGATE.search(text) else getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     # No anchors: people and other tools read a value where it stands, also when it stands there twice.
     dumper = type("Dumper", (dumper,), {"ignore_aliases": lambda _dumper, _data: True})
+    dumper.add_representer(str, _yaml_text)
     dumped = yaml.dump(plain_value, Dumper=dumper, allow_unicode=plain, sort_keys=False, width=2**30)
     print_lines([dumped.rstrip("\n")])
 
@@ -172,6 +174,13 @@ def _discard(stream: Any) -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, stream.fileno())
     os.close(devnull)
+
+
+def _yaml_text(dumper: Any, text: str) -> Any:
+    """A text with quotes where it looks like a number to a reader of YAML 1.2, such as `1e5`; PyYAML knows 1.1 only."""
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="'" if _NUMBER_OF_YAML.fullmatch(text) else None
+    )
 
 
 def _encodes_unicode() -> bool:

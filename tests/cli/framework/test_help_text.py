@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 from typing import TYPE_CHECKING
@@ -93,7 +94,9 @@ class Reached(CtlError):
 
 @pytest.fixture
 def place(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The files that examples name, and a stop where a command would call a controller, a database or a server."""
+    """The files that examples name, standard input, and a stop where a command would call a controller, a database or a
+    server.
+    """
 
     def stop(*_args: object, **_kwargs: object) -> None:
         raise Reached("reached")
@@ -101,6 +104,7 @@ def place(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for file in ("instances.yaml", "models.yaml", "embeddings.yaml"):
         port = len(file)
         (tmp_path / file).write_text(f"instances: [{{model: qwen, host: h, port: {port}}}]\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"instances: []\n")))
     (tmp_path / "prod.token").write_text("token\n")
     (tmp_path / "prod.token").chmod(0o600)
     (tmp_path / "prod.env").write_text("CONTROLLER_REGISTRY_DB_HOST=db1\nCONTROLLER_REGISTRY_DB_USER=ctl\n")

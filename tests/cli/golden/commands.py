@@ -54,6 +54,10 @@ READS = {
         *each("assert qwen2.5@llm --min-healthy 2 --max-age 5s", "text", "json"),
         *plain("assert nobody"),
     ],
+    "export": [
+        *each("export --host 10.0.0.4", "yaml", "json"),
+        *plain("export", "export --all", "export -q", "export --host 10.0.0.66 -q", "export nobody"),
+    ],
     "diff": [*each("diff -f instances.yaml", "text", "json"), *each("diff -f instances.yaml --prune", "text", "json")],
     "apply-dry-run": [*each("apply -f instances.yaml --dry-run --prune", "text", "json")],
     "why": [

@@ -168,7 +168,7 @@ def test_a_key_that_stands_there_twice() -> None:
 
 
 def test_too_large() -> None:
-    with pytest.raises(UsageError, match="larger than 4 MiB"):
+    with pytest.raises(UsageError, match="larger than 16 MiB"):
         read_declarations((b" " * (MAX_BYTES + 1), "f"))
 
 

@@ -57,7 +57,7 @@ ALLOWED: dict[str, set[str]] = {
         *{*VIEW, "addresses", "settings", "settings.masking", "cli.framework", "cli.completion", "cli.ping"},
     },
     "cli.manifest": {*VIEW, "files"},
-    "cli.ping": {"errors", "addresses", "traceparent", "domain", "client", "cli.output"},
+    "cli.ping": {*VIEW, "addresses", "traceparent"},
     "cli.watch": {*VIEW, "clock", "cli.framework", "cli.diagnosis"},
     "cli.commands": {
         *{*VIEW, "clock", "addresses", "settings", "cli.framework", "cli.completion"},

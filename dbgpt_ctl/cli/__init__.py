@@ -31,6 +31,7 @@ MODELS = application(
         "get": "commands.models.get:get",
         "register": "commands.models.register:register",
         "deregister": "commands.models.deregister:deregister",
+        "ping": "commands.models.ping:ping",
         "heartbeat": "commands.models.heartbeat:heartbeat",
         "drain": "commands.models.drain:drain",
         "undrain": "commands.models.undrain:undrain",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dbgpt_ctl.cli.completion.candidates import TYPES
 from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ExposedFile, Facts, ProxiedController
-from dbgpt_ctl.cli.diagnosis.hosts import is_loopback, is_this_machine
+from dbgpt_ctl.cli.diagnosis.hosts import means_caller
 from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
 from dbgpt_ctl.errors import ControllerError, CtlError, NotSupported, UsageError
 from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, find_variables, knobs_of
@@ -98,7 +98,7 @@ def endpoints_of(facts: Facts) -> list[Endpoint]:
     ranked: list[tuple[bool, int, Endpoint]] = []
     for instances in facts.by_model.values():
         for turn, instance in enumerate(sorted(instances, key=lambda instance: not instance.routable)):
-            if not is_this_machine(instance.key.host) or is_loopback(instance.controller.host):
+            if not means_caller(instance.key.host, instance.controller.host):
                 ranked.append((not instance.routable, turn, instance.endpoint))
     return list(dict.fromkeys(endpoint for _, _, endpoint in sorted(ranked)))
 

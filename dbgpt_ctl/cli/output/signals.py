@@ -26,6 +26,16 @@ def end_by(number: int) -> NoReturn:
 
 
 @contextmanager
+def raises_on_interrupt() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt in the block, as it does in Python, where `ctl` would end at once."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def completes_terminal(descriptor: int, sequence: bytes) -> Iterator[None]:
     """Writes `sequence` to the terminal at the end of the block, and before a signal ends the process in the block."""
 

@@ -20,7 +20,7 @@ class Detail(StrEnum):
         "it accepts connections and answers nothing: its process is stopped or its event loop is blocked; "
         "restart the worker"
     )
-    RESET = "it closes the connection without a whole answer: read the log of the worker"
+    RESET = "it breaks off its answer: read the log of the worker"
     NOT_SERVED = "a worker answers, and this model is not loaded there: start the model, or deregister the instance"
     MODEL_ERROR = "the model fails with {cause}: look at its backend, and at the log of the worker"
     FAILED_WITH = "the worker answers with status {status}: its log has the cause"

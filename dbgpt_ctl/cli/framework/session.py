@@ -72,7 +72,7 @@ class Session:
     """The value of --env-file."""
     clock: Clock = field(default_factory=SystemClock)
     print_message: Callable[[str], None] = say
-    _said_once: set[str] = field(default_factory=set)
+    _said_once: dict[str, object] = field(default_factory=dict)
 
     def client(self, address: str | None = None) -> ControllerClient:
         """A client of all controllers, or of the one at `address`; it sends nothing yet. Each call starts a trace.
@@ -96,9 +96,11 @@ class Session:
             self.print_message(line)
 
     def say_once(self, line: str, *, about: str | None = None) -> None:
-        """The same, but only at the first call with that line, or with that subject if there is one."""
-        if (about or line) not in self._said_once:
-            self._said_once.add(about or line)
+        """The same, but only at the first call with that line, or with that subject if there is one; of calls by
+        several threads at one of them.
+        """
+        this_call = object()
+        if self._said_once.setdefault(about or line, this_call) is this_call:
             self.say(line)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines, say
@@ -10,13 +12,20 @@ from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, CtlError, NotAllowed, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
     from dbgpt_ctl.domain.instance import InstanceKey
 
 _CONTROLLER_ERRORS = (ControllerUnreachable, ControllerFailed, NotAllowed)
 """The cause of these is the controller and not the instance."""
 FAILED, NOT_TRIED = "failed", "not tried"
+AT_ONCE = 16
+"""Actions at the same time. A database stores those that come together in one transaction."""
+_ONE_MORE_AFTER = 8
+"""After so many outcomes, one action more is under way. So a few actions follow one another, and a failure that all of
+them would meet is met by few.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +48,12 @@ class Outcome:
 
 
 Action: TypeAlias = "Callable[[InstanceKey], str | Outcome]"
-"""Returns the result or raises CtlError."""
+"""Returns the result or raises CtlError. Several threads call it at the same time, each with another key."""
 
 
 def run_for_each(keys: Sequence[InstanceKey], action: Action, form: OutputFormat) -> int:
-    """Runs the action on one instance after the other and prints the outcomes. Returns the exit code.
+    """Runs the action on the instances, of many on several at the same time, and prints the outcomes in the order of
+    the keys. Returns the exit code.
 
     A failure does not end it, except when no controller answers or the controller does not accept the credentials.
     """
@@ -53,17 +63,47 @@ def run_for_each(keys: Sequence[InstanceKey], action: Action, form: OutputFormat
 def attempt_all(keys: Sequence[InstanceKey], action: Action, form: OutputFormat) -> list[Outcome]:
     """The outcome for each key. Prints the lines of text and name, but no document and no exit code."""
     outcomes: list[Outcome] = []
-    for key in keys:
-        try:
-            done = action(key)
-            outcome = Outcome(key, done) if isinstance(done, str) else done
-        except CtlError as error:
-            outcome = Outcome(key, FAILED, error)
+    for outcome in _attempts(keys, action) if len(keys) > _ONE_MORE_AFTER else _attempts_in_turn(keys, action):
         outcomes.append(outcome)
         print_outcome(outcome, form)
-        if isinstance(outcome.error, ControllerUnreachable | NotAllowed):
-            break
     return outcomes + not_tried(keys[len(outcomes) :])
+
+
+def _attempts_in_turn(keys: Sequence[InstanceKey], action: Action) -> Iterator[Outcome]:
+    """The outcomes in the order of the keys, up to one that ends all."""
+    for key in keys:
+        yield (outcome := _attempt(key, action))
+        if _ends_all(outcome):
+            return
+
+
+def _attempts(keys: Sequence[InstanceKey], action: Action) -> Iterator[Outcome]:
+    """The same by several threads. After an outcome that ends all, only the actions under way are finished."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    left, under_way, done = iter(keys), deque["Future[Outcome]"](), 0
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        while True:
+            room = min(AT_ONCE, 1 + done // _ONE_MORE_AFTER) - len(under_way)
+            under_way += [threads.submit(_attempt, key, action) for key in islice(left, max(room, 0))]
+            if not under_way:
+                return
+            yield (outcome := under_way.popleft().result())
+            done += 1
+            if _ends_all(outcome):
+                left = iter(())
+
+
+def _attempt(key: InstanceKey, action: Action) -> Outcome:
+    try:
+        done = action(key)
+    except CtlError as error:
+        return Outcome(key, FAILED, error)
+    return Outcome(key, done) if isinstance(done, str) else done
+
+
+def _ends_all(outcome: Outcome) -> bool:
+    return isinstance(outcome.error, ControllerUnreachable | NotAllowed)
 
 
 def not_tried(keys: Sequence[InstanceKey]) -> list[Outcome]:

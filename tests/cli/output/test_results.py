@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
-from dbgpt_ctl.cli.output.results import Outcome, exit_code_of, run_for_each
+from dbgpt_ctl.cli.output.results import AT_ONCE, Outcome, exit_code_of, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import (
@@ -82,3 +83,48 @@ def test_exit_codes() -> None:
     assert exit_code_of([]) == 0
     assert exit_code_of([NotFound("x"), NotFound("y")]) == 4
     assert exit_code_of([NotFound("x"), ControllerRefused("y")]) == 6
+
+
+MANY = [InstanceKey("a@llm", "h", port) for port in range(1, 297)]
+
+
+def test_many_actions_run_at_the_same_time_and_print_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    together = threading.Barrier(AT_ONCE, timeout=30)
+
+    def action(key: InstanceKey) -> str:
+        if key.port > 200:  # by then as many run as ever do; 96 more are six times as many
+            together.wait()
+        return "done"
+
+    assert run_for_each(MANY, action, OutputFormat.TEXT) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [f"a@llm/h:{key.port} done" for key in MANY]
+    assert err == ""
+
+
+def test_what_fails_for_all_is_met_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    tried: list[InstanceKey] = []
+
+    def action(key: InstanceKey) -> str:
+        tried.append(key)
+        raise NotAllowed("401")
+
+    assert run_for_each(MANY, action, OutputFormat.TEXT) == 7
+    assert tried == MANY[:1]
+    assert capsys.readouterr().err == "ctl: 401\nctl: 295 not tried: a@llm/h:2 and those after it\n"
+
+
+def test_when_the_controller_goes_down_midway_what_was_tried_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    tried: set[int] = set()
+
+    def action(key: InstanceKey) -> str:
+        tried.add(key.port)
+        if key.port == 150:
+            raise ControllerUnreachable("gone")
+        return "done"
+
+    assert run_for_each(MANY, action, OutputFormat.JSON) == 3
+    results = {each["port"]: each["result"] for each in json.loads(capsys.readouterr().out)}
+    assert {port for port, result in results.items() if result == "not tried"} == set(results) - tried
+    assert [results[149], results[150], results[296]] == ["done", "failed", "not tried"]
+    assert tried == set(range(1, len(tried) + 1)), "those after it are left out, not some in between"

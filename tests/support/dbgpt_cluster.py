@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,10 @@ from tests.support.dbgpt_openai import MODEL
 from tests.support.dbgpt_process import Process, StartProcess, free_port, get, until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+_BLOCKABLE = CHECKOUT / "tests" / "support" / "blockable"
 BEAT_SECONDS = 1
 """The interval of a worker's heartbeats for its model. For WorkerManager@service it is always 20 s."""
 
@@ -132,6 +135,8 @@ class Worker:
     process: Process
     port: int
     kind: str = "llm"
+    block_file: Path | None = None
+    """Of a worker whose event loop can be blocked."""
 
     @property
     def model(self) -> str:
@@ -141,6 +146,27 @@ class Worker:
     def service(self) -> str:
         """The instance by which `dbgpt model stop|start` finds the worker."""
         return f"WorkerManager@service/127.0.0.1:{self.port}"
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """SIGSTOP, and SIGCONT at the end."""
+        self.process.popen.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.popen.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def blocked(self) -> Iterator[None]:
+        """Its event loop runs nothing, until the end of the context."""
+        file = self.block_file
+        assert file is not None
+        self.process.popen.send_signal(signal.SIGUSR1)
+        until("blocked loop", file.exists, self.process)
+        try:
+            yield
+        finally:
+            file.unlink()
 
 
 _TABLES = {
@@ -160,10 +186,12 @@ def start_worker(
     *,
     kind: str = "llm",
     slots: int | None = None,
-    **env: str,
+    blockable: bool = False,
 ) -> Worker:
     """Starts it and does not wait: see `Controller.beats`. `slots`: how many requests it serves at once."""
     port = free_port()
+    block_file = lab.folder / f"{name}.block" if blockable else None
+    env = {"PYTHONPATH": str(_BLOCKABLE), "TESTS_BLOCK_FILE": str(block_file)} if blockable else {}
     table, provider, url, path = _TABLES[kind]
     config = f"""
         [service.model.worker]
@@ -181,7 +209,7 @@ def start_worker(
         api_key = "none"
         {"" if slots is None else f"concurrency = {slots}"}
     """
-    return Worker(lab.dbgpt_start(release, "worker", name, config, **env), port, kind)
+    return Worker(lab.dbgpt_start(release, "worker", name, config, **env), port, kind, block_file)
 
 
 def start_api_server(lab: Lab, release: Release, controller: str) -> tuple[Process, str]:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.cli.diagnosis.report import (
     exit_code,
     heading_without_answer,
+    left_out_lines,
     places,
     print_report,
     report_object,
-    unprobed_lines,
 )
 from dbgpt_ctl.cli.framework.help_text import explained
-from dbgpt_ctl.cli.framework.options import NoProbe, ReportOutput  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.framework.options import NoProbe, Ping, ReportOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @explained(
     "ctl doctor",
     "ctl doctor --no-probe -o json",
+    "ctl doctor --ping=metadata",
     exit_codes={
         0: "No finding is an error; there may be warnings.",
         1: "A finding is an error, or a controller failed to answer.",
@@ -36,23 +37,26 @@ if TYPE_CHECKING:
     },
 )
 @takes_session
-def doctor(*, no_probe: NoProbe = False, output: ReportOutput = OutputFormat.TEXT, session: Session) -> int:
+def doctor(
+    *, no_probe: NoProbe = False, ping: Ping = None, output: ReportOutput = OutputFormat.TEXT, session: Session
+) -> int:
     """Examine the controllers and all models.
 
-    Each finding has its evidence and its fix. Probes the instances from here (at most 50 addresses, 2 s).
+    Each finding has its evidence and its fix. Probes the instances from here (at most 50 addresses, 2 s). A worker
+    whose model is dead sends heartbeats all the same: --ping asks it.
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect
     from dbgpt_ctl.cli.diagnosis.facts import Scope
     from dbgpt_ctl.cli.diagnosis.rules import examine
 
-    facts = collect(session, ModelFilter(), probe=not no_probe)
+    facts = collect(session, ModelFilter(), probe=not no_probe, ping=ping)
     findings = examine(facts, Scope.CLUSTER)
     counts = Counter(finding.severity.value for finding in findings)
     if output is OutputFormat.JSON:
         report = report_object(facts, findings)
         print_json({**report, "models": len(facts.by_model), "errors": counts["error"], "warnings": counts["warning"]})
     else:
-        print_report(_heading(facts, counts), findings, unprobed_lines(facts))
+        print_report(_heading(facts, counts), findings, left_out_lines(facts))
     return exit_code(facts) or (CtlError.exit_code if counts["error"] else 0)
 
 

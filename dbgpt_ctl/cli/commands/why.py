@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 from dbgpt_ctl.cli.diagnosis.report import (
     exit_code,
     heading_without_answer,
+    left_out_lines,
     places,
     print_report,
     report_object,
-    unprobed_lines,
 )
 from dbgpt_ctl.cli.framework.help_text import explained
-from dbgpt_ctl.cli.framework.options import NoProbe, ReportOutput, model_argument
+from dbgpt_ctl.cli.framework.options import NoProbe, Ping, ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, say
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 
 DOUBTS = frozenset({"settings-differ", "states-held", "registry-degraded"})
 """Warnings that leave open whether the registry is the cause."""
+ANSWERS = frozenset({"healthy-but-not-answering", "worker-busy"})
+"""Warnings that name the cause: it is the worker, so the API server is not to be examined."""
 
 
 @explained(
     "ctl why qwen2.5",
     "ctl why bge@text2vec --no-probe -o json",
+    "ctl why qwen2.5 --ping",
     exit_codes={
         0: "The report explains the model, whatever its state.",
         1: "No controller answers; one failed.",
@@ -48,20 +51,22 @@ def why(
     name: Annotated[str, model_argument()],
     *,
     no_probe: NoProbe = False,
+    ping: Ping = None,
     output: ReportOutput = OutputFormat.TEXT,
     session: Session,
 ) -> int:
     """Explain why a model gets no requests, or say that it does.
 
     Checks controllers, registry, names, states and proxy variables, and probes the instances from here (at most 50
-    addresses, 2 s). Errors come first, then warnings; of these the likeliest.
+    addresses, 2 s). Errors come first, then warnings; of these the likeliest. A worker whose model is dead sends
+    heartbeats all the same: --ping asks it.
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect
     from dbgpt_ctl.cli.diagnosis.facts import Scope
     from dbgpt_ctl.cli.diagnosis.rules import examine
 
     model_filter = ModelFilter.parse(name)
-    facts = collect(session, model_filter, probe=not no_probe)
+    facts = collect(session, model_filter, probe=not no_probe, ping=ping)
     findings = examine(facts, Scope.MODEL)
     if output is OutputFormat.JSON:
         print_json({**report_object(facts, findings), "name": model_filter.model_name or model_filter.name})
@@ -95,23 +100,32 @@ def _closing(facts: Facts, findings: Sequence[Finding]) -> list[str]:
     worker that is gone counts as healthy. A controller that forwards knows nothing of the settings behind it.
     """
     is_well = facts.instances and facts.routed == len(facts.instances)
-    if not is_well or any(finding.severity == "error" or finding.code in DOUBTS for finding in findings):
-        return unprobed_lines(facts)
+    explained_above = DOUBTS | ANSWERS
+    if not is_well or any(finding.severity == "error" or finding.code in explained_above for finding in findings):
+        return left_out_lines(facts)
     behind = [status.place for controller in facts.answering if (status := controller.status) and status.is_remote]
     if behind:
         name, addresses = quote(_shown(facts.model_filter)), escaped(",".join(filter(None, behind)))
         return [
             "No fault is seen from here. A controller that forwards does not know whether those behind it agree: ask",
             f"them with ctl why {name} -a {addresses}",
-            *unprobed_lines(facts),
+            *left_out_lines(facts),
         ]
     return [
+        *_answered(facts),
         "The registry is not the cause. If DB-GPT still finds no worker instances, look at the API server:",
         f"  is its controller_addr one of {', '.join(controller.url for controller in facts.answering)}?",
         f"  does it ask for exactly {escaped(min(facts.by_model))}? (it adds @llm to the name of a chat request)",
         "  does its environment set http_proxy, and no_proxy without the controller?",
-        *unprobed_lines(facts),
+        *left_out_lines(facts),
     ]
+
+
+def _answered(facts: Facts) -> list[str]:
+    """A line where instances were pinged: each that was answered, or a finding would say so."""
+    if not facts.pings:
+        return []
+    return ["It answers a ping." if len(facts.pings) == 1 else f"All {len(facts.pings)} that were pinged answer."]
 
 
 def _shown(model_filter: ModelFilter) -> str:

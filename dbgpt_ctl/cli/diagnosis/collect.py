@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -13,6 +14,8 @@ from dbgpt_ctl.cli.completion.candidates import TYPES
 from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ExposedFile, Facts, ProxiedController
 from dbgpt_ctl.cli.diagnosis.hosts import means_caller
 from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
+from dbgpt_ctl.cli.framework.session import print_request
+from dbgpt_ctl.cli.output.status_line import status_line
 from dbgpt_ctl.errors import ControllerError, CtlError, NotSupported, UsageError
 from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, find_variables, knobs_of
 from dbgpt_ctl.settings.masking import mask_url, mode_if_readable_by_others
@@ -28,13 +31,17 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.events import Event
+    from dbgpt_ctl.domain.instance import InstanceKey
 
 T = TypeVar("T")
 MAX_EVENTS = 20
 
 
-def collect(session: Session, model_filter: ModelFilter, *, probe: bool) -> Facts:
-    """All facts. A controller that does not answer is one of them; what else cannot be had is missing from them."""
+def collect(session: Session, model_filter: ModelFilter, *, probe: bool, ping: str | None = None) -> Facts:
+    """All facts. A controller that does not answer is one of them; what else cannot be had is missing from them.
+
+    `ping`: the level of the pings of routable instances; None sends none.
+    """
     addresses = session.settings.addresses
     reports = of_each_controller(session, lambda client, url: _observe(client, url, model_filter, session.clock.now))
     facts = Facts(
@@ -46,11 +53,11 @@ def collect(session: Session, model_filter: ModelFilter, *, probe: bool) -> Fact
     )
     if str(model_filter) and not facts.instances:
         return replace(facts, events=_past_of(session, facts))
-    if not probe:
-        return facts
-    endpoints = endpoints_of(facts)
-    unprobed = max(0, len(endpoints) - MAX_ENDPOINTS)
-    return replace(facts, probes=probe_all(endpoints[:MAX_ENDPOINTS]), unprobed=unprobed)
+    endpoints = endpoints_of(facts) if probe or ping else []
+    if probe:
+        unprobed = max(0, len(endpoints) - MAX_ENDPOINTS)
+        facts = replace(facts, probes=probe_all(endpoints[:MAX_ENDPOINTS]), unprobed=unprobed)
+    return facts if ping is None else _pinged(session, facts, endpoints, ping)
 
 
 def collect_statuses(session: Session) -> list[ControllerFacts]:
@@ -101,6 +108,37 @@ def endpoints_of(facts: Facts) -> list[Endpoint]:
             if not means_caller(instance.key.host, instance.controller.host):
                 ranked.append((not instance.routable, turn, instance.endpoint))
     return list(dict.fromkeys(endpoint for _, _, endpoint in sorted(ranked)))
+
+
+def to_ping(facts: Facts, endpoints: Sequence[Endpoint]) -> list[InstanceKey]:
+    """The routable instances at these addresses, in this order.
+
+    Without those of the type service where a model is at the same address: they are the same process.
+    """
+    routable: dict[Endpoint, list[InstanceKey]] = {endpoint: [] for endpoint in endpoints}
+    for instance in facts.instances:
+        if instance.routable and instance.endpoint in routable:
+            routable[instance.endpoint].append(instance.key)
+    return [key for keys in routable.values() for key in [key for key in keys if key.type != "service"] or keys]
+
+
+def _pinged(session: Session, facts: Facts, endpoints: Sequence[Endpoint], level: str) -> Facts:
+    """With the pings. While they run, a terminal shows how many are done."""
+    from dbgpt_ctl.cli.ping.results import Level, PingOptions
+    from dbgpt_ctl.cli.ping.run import ping_all
+
+    keys = to_ping(facts, endpoints[:MAX_ENDPOINTS])
+    done = count(1)
+    with status_line(wanted=not session.quiet and not session.verbose) as draw:
+        draw(f"pinging {len(keys)}")
+        pings = ping_all(
+            keys,
+            PingOptions(level=Level(level)),
+            on_result=lambda _ping: draw(f"pinging {len(keys)}: {next(done)} done"),
+            observe=print_request if session.verbose and not session.quiet else None,
+        )
+    left_out = len(to_ping(facts, endpoints[MAX_ENDPOINTS:]))
+    return replace(facts, pings={ping.key: ping for ping in pings}, unpinged=left_out)
 
 
 def proxied(addresses: Iterable[Address], environ: Mapping[str, str]) -> Iterator[ProxiedController]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import Flag, StrEnum, auto
 from functools import cached_property
 from itertools import groupby
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from dbgpt_ctl.cli.output.instances import age_text
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+    from dbgpt_ctl.cli.ping.results import Ping
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.errors import ControllerError
@@ -63,16 +64,17 @@ class Endpoint(NamedTuple):
 
 @dataclass(slots=True)
 class ObservedInstance(KnownInstance):
-    """One instance as a controller reports it, and the probe of its address, if there was one."""
+    """One instance as a controller reports it, and the probe of its address and the ping of it, if there were any."""
 
     controller: ControllerFacts = field(kw_only=True, repr=False)
     probe: Probe | None = None
+    ping: Ping | None = None
 
     @classmethod
-    def of(cls, known: KnownInstance, controller: ControllerFacts, probe: Probe | None) -> ObservedInstance:
-        """The same instance with what else was observed of it."""
+    def of(cls, known: KnownInstance, controller: ControllerFacts, **observed: Any) -> ObservedInstance:
+        """The same instance with what else was observed of it: `probe`, `ping`."""
         facts = {fact.name: getattr(known, fact.name) for fact in fields(known)}
-        return cls(**facts, controller=controller, probe=probe)
+        return cls(**facts, controller=controller, **observed)
 
     @property
     def reference(self) -> str:
@@ -83,6 +85,17 @@ class ObservedInstance(KnownInstance):
     def endpoint(self) -> Endpoint:
         """The address that it registered."""
         return Endpoint(self.host, self.port)
+
+    @property
+    def failed_probe(self) -> Probe | None:
+        """The probe, if no worker answered it. If a ping could connect where the probe was silent, the ping says more:
+        the address can be reached, and the worker does not answer.
+        """
+        probe = self.probe
+        if probe is None or probe.outcome is ProbeOutcome.WORKER:
+            return None
+        connects = self.ping is not None and self.ping.connect is not None
+        return None if connects and probe.outcome is ProbeOutcome.SILENT else probe
 
     @property
     def beats(self) -> bool:
@@ -168,6 +181,10 @@ class Facts:
     probes: Mapping[Endpoint, Probe] = field(default_factory=dict)
     unprobed: int = 0
     """Addresses that were left out because there are too many."""
+    pings: Mapping[InstanceKey, Ping] = field(default_factory=dict)
+    """Of routable instances, where a ping was asked for."""
+    unpinged: int = 0
+    """Routable instances that were left out because there are too many."""
     proxies: tuple[ProxiedController, ...] = ()
     exposed_files: tuple[ExposedFile, ...] = ()
     events: tuple[Event, ...] = ()
@@ -212,7 +229,8 @@ class Facts:
             for known in controller.instances:
                 if self.model_filter.matches(known.model_name):
                     probe = self.probes.get(Endpoint(known.host, known.port))
-                    reports[known.key].append(ObservedInstance.of(known, controller, probe))
+                    ping = self.pings.get(known.key)
+                    reports[known.key].append(ObservedInstance.of(known, controller, probe=probe, ping=ping))
         return {key: reports[key] for key in sorted(reports)}
 
     @cached_property

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Finding
+    from dbgpt_ctl.cli.ping.results import Ping
 
 PRECEDENCE: tuple[type[ControllerError], ...] = (NotAllowed, ControllerRefused, ControllerUnreachable, ControllerFailed)
 """Of several controllers without an answer the first of these sets the exit code: as for any verb, a 4xx ends the call,
@@ -54,6 +55,8 @@ def report_object(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
         "get_requests": facts.routed,
         "probed": len(facts.probes),
         "unprobed": facts.unprobed,
+        "pings": [_ping_object(ping) for ping in facts.pings.values()],
+        "unpinged": facts.unpinged,
         "findings": [_finding_object(finding) for finding in findings],
     }
 
@@ -89,9 +92,13 @@ def places(facts: Facts) -> str:
     return ", ".join(controller.url for controller in facts.answering) + (AS_LAST_KNOWN if facts.are_stale else "")
 
 
-def unprobed_lines(facts: Facts) -> list[str]:
-    """A line where there were more addresses than are probed."""
-    return [f"Probed {len(facts.probes)} addresses, and left out {facts.unprobed} more."] if facts.unprobed else []
+def left_out_lines(facts: Facts) -> list[str]:
+    """A line where there were more addresses than are probed, and one where there were more than are pinged."""
+    left_out = (
+        ("Probed", "addresses", facts.probes, facts.unprobed),
+        ("Pinged", "instances", facts.pings, facts.unpinged),
+    )
+    return [f"{verb} {len(done)} {what}, and left out {more} more." for verb, what, done, more in left_out if more]
 
 
 def _finding_lines(finding: Finding) -> Iterator[str]:
@@ -134,6 +141,10 @@ def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
         "stale_since": controller.stale_since and controller.stale_since.isoformat(),
         "held_until": controller.held_until and controller.held_until.isoformat(),
     }
+
+
+def _ping_object(ping: Ping) -> dict[str, Any]:
+    return {**ping.key._asdict(), "result": ping.result.value, "detail": ping.detail}
 
 
 def _finding_object(finding: Finding) -> dict[str, Any]:

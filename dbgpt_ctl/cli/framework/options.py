@@ -94,6 +94,16 @@ AllowStale = Annotated[
     bool, typer.Option("--allow-stale", help="While the registry is away, rely on the last known list.")
 ]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not probe the addresses of instances.")]
+Ping = Annotated[
+    str | None,
+    typer.Option(
+        "--ping",
+        help="Ask routable instances whether they answer (at most 50 addresses): the model, or with =metadata only its"
+        " worker.",
+        **(choice(("metadata", "generate")) | {"metavar": "[=metadata|generate]"}),
+    ),
+]
+"""What `--ping` alone means stands in cli/parsing/optional_values.py."""
 NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Omit the header line of a table and of csv.")]
 
 

@@ -145,6 +145,29 @@ def test_a_closed_port_and_a_wrong_service(run: Run, there: Cluster) -> None:
     assert (codes(without), without["probed"]) == ([], 0)
 
 
+def test_a_ping_finds_what_heartbeats_and_probes_do_not_show(run: Run, there: Cluster) -> None:
+    """What answers every request with 405 is a worker to the probe."""
+    with answering(WORKER) as (fake, requests):
+        there.register("qwen@llm", port=fake.port)
+        without = why(run, "qwen")
+        assert (codes(without), without["pings"]) == ([], [])
+        asked = len(requests)
+        done = run("why", "qwen", "--ping=metadata")
+        report = why(run, "qwen", "--ping")
+        assert all(request.startswith(b"GET ") for request in requests[asked:])
+    assert codes(report) == ["healthy-but-not-answering"]
+    assert [(ping["port"], ping["result"]) for ping in report["pings"]] == [(fake.port, "not-a-worker")]
+    assert "The registry is not the cause" not in done.out
+    [line] = [line for line in done.lines if line.startswith("error: ")]
+    assert line.endswith("does not answer a ping; no other instance of its model does [healthy-but-not-answering]")
+
+
+@pytest.mark.parametrize("given", ["--ping=", "--ping=connect", "--ping=GENERATE"])
+def test_a_level_that_is_none(run: Run, given: str) -> None:
+    done = run("why", "qwen", given, expect=2)
+    assert "is not one of metadata, generate" in done.err
+
+
 def test_controllers_that_disagree(run: Run, there: Cluster) -> None:
     with cluster() as other:
         there.register("qwen@llm")

@@ -7,6 +7,7 @@ from typing import Any
 
 from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Endpoint, Facts, Probe, ProbeOutcome
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.cli.ping.results import Ping, PingResult
 from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
 from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
@@ -89,3 +90,13 @@ def of(*instances: KnownInstance, **facts: Any) -> Facts:
 def probed(outcome: ProbeOutcome, *instances: KnownInstance) -> Facts:
     probes = {Endpoint(instance.host, instance.port): Probe(outcome, f"seen as {outcome}") for instance in instances}
     return of(*instances, probes=probes)
+
+
+def ping(instance: KnownInstance, result: PingResult = PingResult.OK, *, connect: float | None = 0.001) -> Ping:
+    return Ping(instance.key, result, "" if result is PingResult.OK else f"said {result}", connect)
+
+
+def pinged(*pairs: tuple[KnownInstance, PingResult | None], **facts: Any) -> Facts:
+    """Instances with the results of their pings; one with None was not pinged."""
+    pings = {instance.key: ping(instance, result) for instance, result in pairs if result is not None}
+    return of(*(instance for instance, _ in pairs), pings=pings, **facts)

@@ -6,13 +6,13 @@ from datetime import timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.diagnosis.collect import collect, endpoints_of
+from dbgpt_ctl.cli.diagnosis.collect import collect, endpoints_of, to_ping
 from dbgpt_ctl.cli.diagnosis.facts import Endpoint
 from dbgpt_ctl.cli.framework.session import Session
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.settings.schema import ClientSettings
 from tests.cli.clusters import stock_controller
-from tests.cli.diagnosis.observed import NOW, UNHEALTHY, cluster, controller, known, of
+from tests.cli.diagnosis.observed import NOW, UNHEALTHY, cluster, controller, drained, known, of
 from tests.support.clock import ManualClock
 from tests.support.fake_controller import listed
 
@@ -37,6 +37,19 @@ def test_the_loopback_of_another_machine_is_not_probed_here() -> None:
     assert endpoints_of(of(known(host="127.0.0.1"), known(host="0.0.0.0"))) == []
     here = cluster(controller(known(host="127.0.0.1"), url="http://127.0.0.1:8000"))
     assert endpoints_of(here) == [Endpoint("127.0.0.1", 8001)]
+
+
+def test_routable_instances_are_pinged_and_a_process_not_twice() -> None:
+    facts = of(
+        known("a@llm", port=1),
+        known("WorkerManager@service", port=1),
+        known("WorkerManager@service", port=2),
+        known("a@llm", port=3, state=UNHEALTHY),
+        drained("a@llm", port=4),
+        known("b@text2vec", port=1),
+    )
+    keys = [(key.model_name, key.port) for key in to_ping(facts, endpoints_of(facts))]
+    assert keys == [("a@llm", 1), ("b@text2vec", 1), ("WorkerManager@service", 2)]
 
 
 class TickingClock(ManualClock):

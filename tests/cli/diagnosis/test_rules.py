@@ -22,6 +22,8 @@ from dbgpt_ctl.cli.diagnosis.facts import (
 )
 from dbgpt_ctl.cli.diagnosis.report import exit_code, heading_without_answer
 from dbgpt_ctl.cli.diagnosis.rules import RULES, examine
+from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.cli.ping.results import PingResult
 from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
 from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
 from dbgpt_ctl.domain.instance import InstanceKey
@@ -45,6 +47,8 @@ from tests.cli.diagnosis.observed import (
     drained,
     known,
     of,
+    ping,
+    pinged,
     probed,
     record,
     status,
@@ -186,6 +190,15 @@ CASES = {
         of(known("qwen@lmm")), WARNING, "qwen@lmm: did its worker mean qwen@llm?", of(known("qwen@vision"))
     ),
     "twin-names": Case(of(known("Qwen@llm"), known("qwen@llm")), WARNING, "'Qwen@llm' and 'qwen@llm'", WELL),
+    "healthy-but-not-answering": Case(
+        pinged((known(), PingResult.MODEL_ERROR), (known(port=2), PingResult.OK)),
+        WARNING,
+        "qwen@llm/10.0.0.4:8001: model-error: said model-error",
+        pinged((known(), PingResult.OK), (known(port=2), PingResult.BUSY), (known(port=3), None)),
+    ),
+    "worker-busy": Case(
+        pinged((known(), PingResult.BUSY)), WARNING, "busy: said busy", pinged((known(), PingResult.STALLED))
+    ),
     "loopback-address": Case(
         of(known(host="127.0.0.1")),
         ERROR,
@@ -579,3 +592,64 @@ def test_no_instance_came_back_as_one_that_is_only_held() -> None:
     new = known(host="10.0.0.9", registered_at=ago(290))
     assert len(find("moved", of(old, new))) == 1
     assert find("moved", of(old, replace(new, held=True))) == []
+
+
+def test_a_model_of_which_nothing_answers_is_an_error_and_a_drain_is_no_help() -> None:
+    dead = PingResult.MODEL_ERROR
+    facts = pinged((known(), dead), (known("bge@llm", port=2), dead), (known("bge@llm", port=3), PingResult.OK))
+    error, warning = find("healthy-but-not-answering", facts)
+    assert (error.severity, [key.model_name for key in error.keys]) == (ERROR, ["qwen@llm"])
+    assert error.summary == "1 instance gets requests, and does not answer a ping; no other instance of its model does"
+    assert error.fix == "mend the worker, or what its model calls; then ctl models ping qwen@llm/10.0.0.4:8001"
+    assert (warning.severity, [key.port for key in warning.keys]) == (WARNING, [2])
+    one = "bge@llm/10.0.0.4:2"
+    drain = f"ctl models drain {one} --reason ping --for 15m"
+    assert warning.fix == f"ctl models ping {one}; until it answers: {drain}"
+
+
+@pytest.mark.parametrize("others", [PingResult.BUSY, PingResult.NOT_ASKED, None])
+def test_an_instance_of_which_nothing_is_known_may_answer(others: PingResult | None) -> None:
+    [found] = find("healthy-but-not-answering", pinged((known(), PingResult.STALLED), (known(port=2), others)))
+    assert found.severity is WARNING
+
+
+def test_the_fix_for_many_is_the_recipe() -> None:
+    dead = [(known(port=port), PingResult.STALLED) for port in range(1, 6)]
+    answering = (known(port=9), PingResult.OK)
+    [found] = find("healthy-but-not-answering", pinged(*dead, answering))
+    assert found.fix == "ctl models ping --all -o name | ctl models drain - --reason ping --for 15m"
+    facts = replace(pinged(*dead, answering), model_filter=ModelFilter.parse("qwen"))
+    [found] = find("healthy-but-not-answering", facts)
+    assert found.fix == "ctl models ping qwen -o name | ctl models drain - --reason ping --for 15m"
+
+
+def test_dbgpts_own_controller_has_no_drain() -> None:
+    one, two = known(), known(port=2)
+    pings = {one.key: ping(one, PingResult.EMPTY), two.key: ping(two)}
+    [found] = find("healthy-but-not-answering", cluster(controller(one, two, status=None), pings=pings))
+    assert "drain" not in found.fix
+
+
+def test_busy_is_no_reason_to_drain() -> None:
+    [found] = find("worker-busy", pinged((known(), PingResult.BUSY)))
+    assert "ctl models drain" not in found.fix
+
+
+@pytest.mark.parametrize(
+    ("outcome", "connect", "code"),
+    [
+        (ProbeOutcome.WORKER, 0.001, "healthy-but-not-answering"),
+        (ProbeOutcome.SILENT, 0.001, "healthy-but-not-answering"),
+        (ProbeOutcome.SILENT, None, "no-answer"),
+        (ProbeOutcome.REFUSED, None, "port-closed"),
+        (ProbeOutcome.OTHER, 0.001, "wrong-service"),
+    ],
+)
+def test_one_cause_is_one_finding_though_a_probe_and_a_ping_see_it(
+    outcome: ProbeOutcome, connect: float | None, code: str
+) -> None:
+    """A worker that is stopped accepts connections: no firewall is in the way."""
+    instance = known()
+    pings = {instance.key: ping(instance, PingResult.NO_ANSWER, connect=connect)}
+    found = diagnose(RULES, replace(probed(outcome, instance), pings=pings), Scope.CLUSTER)
+    assert [finding.code for finding in found] == [code]

@@ -1,6 +1,7 @@
 """On PYTHONPATH of a process: makes its event loop block on command. Imports nothing of this project.
 
-At SIGUSR1 the main thread, where the loop of uvicorn runs, waits until the file that TESTS_BLOCK_FILE names is gone.
+At SIGUSR1 the main thread, where the loop of uvicorn runs, writes the file that TESTS_BLOCK_FILE names and waits until
+it is gone.
 The process lives on and accepts connections, and nothing in it runs.
 """
 
@@ -11,7 +12,9 @@ from pathlib import Path
 
 
 def _block(*_: object) -> None:
-    while Path(os.environ["TESTS_BLOCK_FILE"]).exists():
+    file = Path(os.environ["TESTS_BLOCK_FILE"])
+    file.write_text("blocked")
+    while file.exists():
         time.sleep(0.01)
 
 

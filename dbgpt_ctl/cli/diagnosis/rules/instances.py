@@ -319,7 +319,7 @@ def _is_for_other_machines(instance: ObservedInstance) -> bool:
 
 
 def _probe_of_healthy(instance: ObservedInstance, *outcomes: ProbeOutcome) -> str:
-    probe = instance.probe
+    probe = instance.failed_probe
     return probe.detail if probe and instance.routable and probe.outcome in outcomes else ""
 
 

@@ -28,6 +28,7 @@ LINES: list[tuple[str, ...]] = [
     ("models", "drain", REF),
     ("models", "drain", "--host", "10.0.0.4", "--wait"),
     ("models", "undrain", REF),
+    ("models", "ping", "--all"),
     ("models", "prune", "--older-than", "7d"),
     ("apply", "-f", "instances.yaml"),
     ("diff", "-f", "instances.yaml"),

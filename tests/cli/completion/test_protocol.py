@@ -44,7 +44,7 @@ def offered(*words: str, run: Run, monkeypatch: pytest.MonkeyPatch, shell: str =
         (["-q", "models", "-v", "dr"], ["drain"]),
         (["--addr"], ["--address"]),
         (["mo"], ["models"]),
-        (["models", ""], ["deregister", "drain", "get", "heartbeat", "list", "prune", "register", "undrain"]),
+        (["models", ""], ["deregister", "drain", "get", "heartbeat", "list", "ping", "prune", "register", "undrain"]),
         (["models", "list", "--he"], ["--healthy-only", "--help"]),
         (["models", "list", "-o", ""], ["csv", "json", "name", "table", "wide", "yaml"]),
         (["models", "register", "-o", "t"], ["text"]),

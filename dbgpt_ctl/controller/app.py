@@ -16,6 +16,7 @@ from dbgpt_ctl.controller.api.docs_page import add_docs_page
 from dbgpt_ctl.controller.api.routes import PREFIXES, add_routes
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.controller import Controller
+from dbgpt_ctl.controller.http.prepared import sent_at_once
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class ControllerApp(FastAPI):
             response = await problems.answer(request, error)
         if response is None:
             await super().__call__(scope, receive, send)  # it answers its errors itself, and raises them again
-        else:
+        elif not sent_at_once(response, scope, send):
             await response(scope, receive, send)
 
 

@@ -11,25 +11,26 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import orjson
-from fastapi.responses import Response
 from starlette.datastructures import QueryParams
 
 from dbgpt_ctl.controller.api.large_lists import LARGE
 from dbgpt_ctl.controller.api.request import caller, registration
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import wire_object
+from dbgpt_ctl.controller.http.prepared import PreparedResponse
 from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_model_name_filter
 from dbgpt_ctl.errors import ControllerLeaving, ForwardsToItself, RegistryFull, RegistryUnavailable
 
 if TYPE_CHECKING:
     from fastapi import Request
+    from fastapi.responses import Response
 
     from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.registry.contract import Listing
 
 HEALTH_ERRORS = frozenset({ControllerLeaving, RegistryUnavailable, ForwardsToItself})
 MODELS, HEARTBEAT = "/controller/models", "/controller/heartbeat"
-TRUE, FALSE = Response(b"true", media_type=JSON), Response(b"false", media_type=JSON)
+TRUE, FALSE = PreparedResponse(b"true", JSON), PreparedResponse(b"false", JSON)
 """One object answers every call: to make a new one costs as much as to store a heartbeat."""
 LIST_HEADERS = {"X-Ctl-Stale-Since": "stale_since", "X-Ctl-Held-Until": "held_until", "X-Ctl-Time": "time"}
 """The facts of a `Listing` for which the nine keys of an instance have no place."""
@@ -42,7 +43,7 @@ class DbgptEndpoints:
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
-        self._encoded: WeakKeyDictionary[Listing, bytes] = WeakKeyDictionary()
+        self._answers: WeakKeyDictionary[Listing, PreparedResponse] = WeakKeyDictionary()
 
     def routes(self) -> tuple[Route, ...]:
         """The routes of DB-GPT's API."""
@@ -62,7 +63,7 @@ class DbgptEndpoints:
             kind = ControllerLeaving if self._controller.leaving else RegistryUnavailable
             raise kind(health.reason or "the registry is not open yet")
         answer = {"status": "ok"} if health.reason is None else {"status": "ok", "reason": health.reason}
-        return Response(orjson.dumps(answer), media_type=JSON)
+        return PreparedResponse(orjson.dumps(answer), JSON)
 
     async def register(self, request: Request) -> Response:
         """Registers an instance, or updates the weight and prompt template of a known one; it counts as a beat."""
@@ -95,7 +96,7 @@ class DbgptEndpoints:
         listing = await self._controller.registry.list(model_name, healthy_only=healthy_only)
         if len(listing.entries) > LARGE:
             return await self._large_list(listing, model_name, healthy_only=healthy_only)
-        return Response(self._encode(listing), media_type=JSON, headers=_headers(listing))
+        return self._answer(listing)
 
     async def _large_list(self, listing: Listing, model_name: str | None, *, healthy_only: bool) -> Response:
         lists, registry = self._controller.large_lists, self._controller.registry
@@ -104,12 +105,13 @@ class DbgptEndpoints:
         )
         return lists.answer(encoded, JSON, _headers(listing), (b"[", b"]"))
 
-    def _encode(self, listing: Listing) -> bytes:
-        """The same listing answers many calls: its bytes are made once."""
-        encoded = self._encoded.get(listing)
-        if encoded is None:
-            encoded = self._encoded[listing] = orjson.dumps([wire_object(entry) for entry in listing.entries])
-        return encoded
+    def _answer(self, listing: Listing) -> PreparedResponse:
+        """The same listing answers many calls: the answer is made once."""
+        answer = self._answers.get(listing)
+        if answer is None:
+            encoded = orjson.dumps([wire_object(entry) for entry in listing.entries])
+            answer = self._answers[listing] = PreparedResponse(encoded, JSON, _headers(listing))
+        return answer
 
 
 @lru_cache(maxsize=1024)

@@ -12,18 +12,23 @@ import asyncio
 import contextlib
 import logging
 import sys
+from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from dbgpt_ctl.controller.http.connections import Admission, ConnectionFigures, LimitLog
+from dbgpt_ctl.controller.http.prepared import SEND_PREPARED
 from dbgpt_ctl.domain.fields import canonical_host
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator
+
+    from dbgpt_ctl.controller.http.prepared import PreparedResponse
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +89,25 @@ class OnePacketTransport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Without the socket, so that uvicorn takes the addresses that the transport knows. From a socket it would take
+        them with six system calls. An address is a host and a port, for IPv6 too, as uvicorn expects it.
+        """
+        if name == "socket":
+            return default
+        found = self._transport.get_extra_info(name, default)
+        return found[:2] if isinstance(found, tuple) else found
+
     def write(self, data: bytes) -> None:
         """Sends `data` at the end of this turn of the event loop."""
         if not self._pending:
             self._loop.call_soon(self._send)
         self._pending.append(data)
+
+    def send(self, *pieces: bytes) -> None:
+        """Sends what was written, and `pieces`, now."""
+        self._pending += pieces
+        self._send()
 
     def close(self) -> None:
         """Sends what was written, then closes."""
@@ -143,6 +162,33 @@ class BoundedState(ServerState):
         super().__init__()
         self.figures = ConnectionFigures(self.connections, limit)
         self.admission = Admission(self.figures)
+
+
+@lru_cache(maxsize=2)
+def _start_of_answer(*headers: tuple[bytes, bytes]) -> bytes:
+    """The status line 200, and the headers that the server adds to each answer. They change once a second, with the
+    date.
+    """
+    return b"".join((STATUS_LINE[HTTPStatus.OK], *(b"%b: %b\r\n" % header for header in headers)))
+
+
+def send_prepared(send: Any, response: PreparedResponse) -> bool:
+    """Does at once what uvicorn's `send` does with the two messages of the response. See SEND_PREPARED."""
+    cycle = getattr(send, "__self__", None)
+    if not isinstance(cycle, RequestResponseCycle) or cycle.response_started or cycle.flow.write_paused:
+        return False
+    if cycle.disconnected:
+        return True
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+    transport = cast("OnePacketTransport", cycle.transport)
+    transport.send(b"".join((_start_of_answer(*cycle.default_headers), response.head, end)), response.content)
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        transport.close()
+    cycle.on_response()
+    return True
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -202,6 +248,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_head = False
         self.headers = NO_TRAILERS
+        self.scope[SEND_PREPARED] = send_prepared  # type: ignore[literal-required]
         if upgrade:  # the request is answered as if it offered no other protocol
             self.cycle.keep_alive = False
             self._discards = True

@@ -66,6 +66,8 @@ def create_server(
         http=http,
         proxy_headers=False,  # the log shows the address of the caller, not the address that the caller claims
         log_config=None,
+        # Uvicorn formats two lines for each connection, and then discards them, unless its logger has a level itself.
+        log_level=logging.getLogger("uvicorn.error").getEffectiveLevel(),
         access_log=False,
         server_header=False,
         ws="none",

@@ -63,8 +63,8 @@ class RecordingTransport:
     def get_write_buffer_size(self) -> int:
         return 0
 
-    def get_extra_info(self, _name: str) -> None:
-        return None
+    def get_extra_info(self, _name: str, default: object = None) -> object:
+        return default
 
     def is_closing(self) -> bool:
         return "close" in self.calls

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import cell_width, coloured
+from dbgpt_ctl.cli.ping.report import PingedInstance
 from dbgpt_ctl.errors import (
     ControllerError,
     ControllerFailed,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Finding
-    from dbgpt_ctl.cli.ping.results import Ping
 
 PRECEDENCE: tuple[type[ControllerError], ...] = (NotAllowed, ControllerRefused, ControllerUnreachable, ControllerFailed)
 """Of several controllers without an answer the first of these sets the exit code: as for any verb, a 4xx ends the call,
@@ -55,7 +55,7 @@ def report_object(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
         "get_requests": facts.routed,
         "probed": len(facts.probes),
         "unprobed": facts.unprobed,
-        "pings": [_ping_object(ping) for ping in facts.pings.values()],
+        "pings": [PingedInstance(each.ping, each).as_object() for each in facts.instances if each.ping],
         "unpinged": facts.unpinged,
         "findings": [_finding_object(finding) for finding in findings],
     }
@@ -141,10 +141,6 @@ def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
         "stale_since": controller.stale_since and controller.stale_since.isoformat(),
         "held_until": controller.held_until and controller.held_until.isoformat(),
     }
-
-
-def _ping_object(ping: Ping) -> dict[str, Any]:
-    return {**ping.key._asdict(), "result": ping.result.value, "detail": ping.detail}
 
 
 def _finding_object(finding: Finding) -> dict[str, Any]:

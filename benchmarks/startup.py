@@ -67,9 +67,9 @@ REFERENCE = "m1@llm/10.0.0.1:8001"
 VERBS = {
     "models get": ("models", "get", REFERENCE),
     "models heartbeat": ("models", "heartbeat", REFERENCE),
-    "models drain": ("models", "drain", REFERENCE),
+    "models drain": ("models", "drain", REFERENCE, "--force"),
     "models undrain": ("models", "undrain", REFERENCE),
-    "models prune": ("models", "prune", "--older-than", "7d"),
+    "models prune": ("models", "prune", "--older-than", "7d", "--yes"),
     "status": ("status",),
     "events": ("events",),
     "health": ("health",),

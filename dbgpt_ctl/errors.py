@@ -206,6 +206,12 @@ class NotConfirmed(CtlError):
     code = "not_confirmed"
 
 
+class WouldDisrupt(UsageError):
+    """A model would lose too many routable instances at once; nothing was changed."""
+
+    code = "would_disrupt"
+
+
 class ErrorKind(StrEnum):
     """Why a call to a controller failed."""
 

@@ -35,6 +35,10 @@ HEALTHY = InstanceState.HEALTHY
 """For where every instance of a list passes: Python 3.11 makes a call to look a member up in its enumeration."""
 
 
+SERVICE = "service"
+"""The type of DB-GPT's own parts: no API server routes a request to them, and it finds control ports through them."""
+
+
 class InstanceKey(NamedTuple):
     """The identity, compared exactly, without folding of case or accents (rule 1). Every list has its sort order."""
 

@@ -28,7 +28,7 @@ VERBS = {
     "models heartbeat": (REFERENCE,),
     "models get": (REFERENCE,),
     "models drain": (REFERENCE,),
-    "models prune": ("--older-than", "1d"),
+    "models prune": ("--older-than", "1d", "--yes"),
     "events": (),
     "export": (),
     "status": (),

@@ -143,7 +143,7 @@ def test_a_table_marks_the_held_ones(run: Run, held: Cluster) -> None:
 
 
 def test_prune_does_not_say_that_nothing_was_gone_for_long(run: Run, held: Cluster) -> None:
-    done = run("models", "prune", "--older-than", "7d", expect=3)
+    done = run("models", "prune", "--older-than", "7d", "--yes", expect=3)
     assert "the registry itself was away: nothing is removed until " in done.err
 
 

@@ -55,8 +55,8 @@ def test_a_verb_that_it_lacks_is_refused(ctl: Ctl) -> None:
     for args in (
         ("models", "drain", REF),
         ("models", "drain", REF, "--for", "2h"),
-        ("models", "prune", "--older-than", "7d"),
-        ("models", "drain", "--host", "h"),
+        ("models", "prune", "--older-than", "7d", "--yes"),
+        ("models", "drain", "--host", "h", "--yes"),
     ):
         done = ctl(*args)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (6, "", 1)

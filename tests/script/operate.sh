@@ -49,9 +49,14 @@ ctl models undrain "$first" --wait
 ctl assert qwen --min-healthy 2
 
 # A whole host, and what is not there.
-ctl models drain --host 10.0.0.5
-ctl models undrain --host 10.0.0.5
-exits_with 4 ctl models drain --host 10.0.0.99
+ctl models drain --host 10.0.0.5 --yes
+ctl models undrain --host 10.0.0.5 --yes
+exits_with 4 ctl models drain --host 10.0.0.99 --yes
+exits_with 2 ctl models drain --host 10.0.0.5 </dev/null
+exits_with 2 ctl models drain "$first" "$second"
+ctl models list --host 10.0.0.5 -o name | ctl models drain -
+ctl models list --state drained -o name | ctl models undrain - --wait
+ctl models list --state drained -o name | ctl models undrain -
 exits_with 4 ctl models drain nobody/10.0.0.4:1
 
 # The cluster as a file.
@@ -72,7 +77,8 @@ exits_with 2 ctl apply -f "$folder/empty.yaml" --prune
 
 # Housekeeping: nobody has been gone for that long.
 exits_with 0 ctl models prune --older-than 7d --dry-run
-exits_with 0 ctl models prune --older-than 7d
+exits_with 0 ctl models prune --older-than 7d --yes
+exits_with 2 ctl models prune --older-than 7d </dev/null
 
 # What happened.
 events=$(ctl events -o json)

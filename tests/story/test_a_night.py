@@ -224,7 +224,7 @@ def all_is_well(night: Night) -> None:
 
 
 def a_host_is_drained(night: Night) -> None:
-    night.ctl("models", "drain", "--host", DRAINED_HOST, "--reason", "new driver", "--for", "2h")
+    night.ctl("models", "drain", "--host", DRAINED_HOST, "--yes", "--reason", "new driver", "--for", "2h")
 
 
 def the_drained_host_stops(night: Night) -> None:
@@ -279,7 +279,7 @@ def all_controllers_were_away(night: Night) -> None:
 
 def in_the_morning_all_is_well(night: Night) -> None:
     night.workers.start()
-    night.ctl("models", "undrain", "--host", DRAINED_HOST)
+    night.ctl("models", "undrain", "--host", DRAINED_HOST, "--yes")
     night.wait_until(lambda inventory: inventory.held_until is None)
 
 

@@ -52,21 +52,11 @@ def model_argument(help: str = "The model; without a type: all types of this nam
     return argument("NAME[@TYPE]", candidates.models, help)
 
 
-def references_argument(other: str) -> Any:
-    """Instances. `other` is the other way to name some."""
-    listed = "Instances as `ctl models list -o name` prints them; or"
-    return argument("NAME[@TYPE]/HOST:PORT", candidates.references, f"{listed} {other}.")
-
-
 def type_option(help: str) -> Any:  # noqa: A002 - Typer's own word
     """`--type`."""
     return typer.Option("--type", metavar="TYPE", autocompletion=candidates.types, help=help)
 
 
-References = Annotated[list[str], references_argument("one NAME with --host and --port")]
-ModelType = Annotated[str | None, type_option("Type of a NAME that has none.  [default: llm]")]
-Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Host of NAME, as it is registered.")]
-Port = Annotated[str | None, typer.Option("--port", metavar="PORT", help="Port of NAME.")]
 States = Annotated[
     list[str] | None,
     typer.Option(

@@ -33,6 +33,7 @@ from dbgpt_ctl.cli.parsing.references import (
     require_callable,
 )
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions, explain_no_match
+from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import CtlError, NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
 
-SERVICE = "service"
 STDIN = "-"
 MAX_STDIN_BYTES = 16 * 1024**2
 """Of the references on standard input: some 300,000."""
@@ -156,7 +156,7 @@ class Selection:
             raise NotFound(f"only instances of type {SERVICE} match: --type {SERVICE} selects them")
         if len(keys) < len(matching):
             skipped = first_references([key for key in matching if key.type == SERVICE])
-            session.say(f"skipped: {skipped}: --type {SERVICE} selects what is of type {SERVICE}")
+            session.say(f"skipped: {skipped}: a selector takes type {SERVICE} only with --type {SERVICE}")
         return Selected(keys, answer)
 
     def _read_stdin(self, session: Session) -> list[InstanceKey]:
@@ -207,13 +207,14 @@ def _parameters(*, selectors: bool, names: bool) -> list[Parameter]:
     ways = "one NAME with --host and --port" + (", or a selector" if selectors else "")
     metavar = f"NAME[@TYPE]|{_REFERENCES}" if names else _REFERENCES
     references = argument(metavar, candidates.references, f"{_LISTED} {ways}.")
+    kind, default = (list[str] | None, None) if selectors else (list[str], Parameter.empty)
     if not selectors:
         model_type, host = "Type of a NAME that has none.  [default: llm]", "Host of NAME, as it is registered."
     else:
         model_type = "Type of a NAME that has none [default: llm]; without references only this type."
         host = "Host of NAME, as it is registered; without references only this host."
     annotations: dict[str, tuple[Any, Any]] = {
-        "references": (Annotated[list[str] | None, references], None),
+        "references": (Annotated[kind, references], default),
         "model_type": (Annotated[str | None, type_option(model_type)], None),
         "host": (Annotated[str | None, typer.Option("--host", metavar="HOST", help=host)], None),
         "port": (Annotated[str | None, typer.Option("--port", metavar="PORT", help="Port of NAME.")], None),

@@ -99,7 +99,7 @@ def test_what_is_created_drained_never_gets_requests(run: Run, controller: str) 
 
 def test_what_the_file_leaves_out_is_left_alone(run: Run, controller: str) -> None:
     run("models", "register", FIRST, "--weight", "3", "--no-check-healthy")
-    run("models", "drain", FIRST)
+    run("models", "drain", FIRST, "--force")
     assert run("apply", "-f", file(one())).out == f"{FIRST} unchanged\n"
 
 

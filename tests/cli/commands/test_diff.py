@@ -51,7 +51,7 @@ def test_a_deregistered_instance_always_differs(run: Run, controller: str) -> No
 
 def test_a_drained_instance_differs_only_if_the_file_states_it(run: Run, controller: str) -> None:
     run("models", "register", FIRST)
-    run("models", "drain", FIRST, "--reason", "disk")
+    run("models", "drain", FIRST, "--force", "--reason", "disk")
     run("diff", "-f", file(one()))
     run("diff", "-f", file(one(enabled=False)))
     run("diff", "-f", file(one(drain={"reason": "disk"})))

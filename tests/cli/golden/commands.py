@@ -28,6 +28,7 @@ READS = {
         *each("models list --no-headers", "table", "csv"),
         *plain("models list -v", "models list --quiet --healthy-only", "models list 深度求索", "models list qwen"),
         *plain("models list --state unhealthy,deregistered", "models list --type reranker"),
+        *plain("models list --model qwen* -o name", "models list --model *@text2vec", "models list --model qwn*"),
         *each("models list --state drained", "table", "csv", "json"),
         *plain("models list --state drained,deregistered -o json --full"),
         *each("models list --type reranker", "json", "yaml", "csv", "name"),
@@ -38,6 +39,8 @@ READS = {
         *each(f"models get {LEFT} {DRAINED}", "text", "name"),
         *each(f"models get {DRAINED}", "json", "yaml"),
         *each(f"models get {ABSENT} {FIRST}", "name", "json"),
+        *plain("models get --model qwen2.5 --state drained,deregistered -o name", "models get --model qwn*"),
+        *plain("models get --type service -o name", "models get --host 10.0.0.44", "models get --all -o name"),
     ],
     "status": [*each("status", "text", "json", "yaml"), ["status", "-a", f"{NOBODY},{{controller}}"]],
     "events": [
@@ -76,27 +79,40 @@ READS = {
 """Nothing is changed: all look at one cluster."""
 
 CHANGES = {
-    "models-register": [*each(f"models register {NEW} {LEFT}", *RESULTS), *plain("models register x@rerank/h:1")],
+    "models-register": [
+        *each(f"models register {NEW} {LEFT}", *RESULTS),
+        *each(f"models register {NEW} {LEFT} {DRAINED} --dry-run", *RESULTS),
+        *plain("models register x@rerank/h:1"),
+    ],
     "models-deregister": [
         *each(f"models deregister {FIRST} {ABSENT}", *RESULTS),
         *plain(f"models deregister {FIRST} --remove"),
+        *each("models deregister --model qwen* --state unhealthy --dry-run", *RESULTS),
+        *plain("models deregister --all --yes", "models deregister --state unhealthy"),
     ],
-    "models-heartbeat": [*each(f"models heartbeat {FIRST} {LEFT} {NEW}", *RESULTS)],
+    "models-heartbeat": [
+        *each(f"models heartbeat {FIRST} {LEFT} {NEW}", *RESULTS),
+        *plain(f"models heartbeat {FIRST} {LEFT} {NEW} --dry-run", "models heartbeat --type llm --host 10.0.0.4"),
+    ],
     "models-drain": [
-        *each(f"models drain {FIRST} {ABSENT}", *RESULTS),
-        *each(f"models drain {FIRST} {STOPPED} --for 2h", "text", "json"),
-        *plain(f"models drain {FIRST} {STOPPED} {DRAINED}", f"models drain {FIRST} --for 500ms"),
-        ["models", "drain", CHINESE, "--reason", "GPU 3: [red]", "--wait"],
-        *plain("models drain --host 10.0.0.4", "models drain WorkerManager@service/10.0.0.4:8005"),
+        *each(f"models drain {FIRST} {ABSENT} --force", *RESULTS),
+        *each(f"models drain {FIRST} {STOPPED} --force --for 2h", "text", "json"),
+        *plain(f"models drain {FIRST} {STOPPED} {DRAINED} --force", f"models drain {FIRST} --for 500ms"),
+        ["models", "drain", CHINESE, "--reason", "GPU 3: [red]", "--wait", "--force"],
+        *plain("models drain --host 10.0.0.4 --yes", "models drain WorkerManager@service/10.0.0.4:8005"),
+        *plain("models drain --host 10.0.0.4", "models drain --host 10.0.0.4 --yes --force"),
+        *each("models drain --all --dry-run --force", *RESULTS),
+        *plain(f"models drain {FIRST}", "models drain --model qwen* --host nowhere --yes"),
     ],
     "models-undrain": [
         *each(f"models undrain {DRAINED} {ABSENT}", *RESULTS),
-        *plain(f"models undrain {SILENT} --wait"),
+        *plain(f"models undrain {SILENT} --wait", "models undrain --state drained --yes"),
+        *each(f"models undrain {DRAINED} {ABSENT} --dry-run", "text", "json"),
     ],
     "models-prune": [
-        *each("models prune --older-than 90s", *RESULTS),
+        *each("models prune --older-than 90s --yes", *RESULTS),
         *each("models prune --older-than 90s --dry-run", *RESULTS),
-        *plain("models prune --older-than 7d", "models prune"),
+        *plain("models prune --older-than 7d --yes", "models prune --older-than 7d", "models prune"),
     ],
     "apply": [
         *each("apply -f instances.yaml", "text", "json"),
@@ -151,7 +167,7 @@ FAILURES = {
         f"models get {FIRST}",
         f"models drain {FIRST}",
         f"models undrain {FIRST}",
-        "models prune --older-than 7d",
+        "models prune --older-than 7d --yes",
         "events",
         "status",
         "health",

@@ -1,9 +1,8 @@
-"""`ctl models drain`, and what it shares with `undrain`: the choice of instances, and the wait for every controller."""
+"""`ctl models drain`, and what it shares with `undrain`: the dry run, and the wait for every controller."""
 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -13,25 +12,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.addresses import parse_address
-from dbgpt_ctl.cli.diagnosis.caveats import warn_of_caveats
+from dbgpt_ctl.cli.framework.confirm import Confirmation, Yes
+from dbgpt_ctl.cli.framework.disruption import Force, refuse_disruption
 from dbgpt_ctl.cli.framework.help_text import explained
-from dbgpt_ctl.cli.framework.options import ModelType, ResultOutput, references_argument
+from dbgpt_ctl.cli.framework.options import DryRun, ResultOutput  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.framework.selection import Selection, takes_selection
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import quoted, unescaped
+from dbgpt_ctl.cli.output.escaping import unescaped
 from dbgpt_ctl.cli.output.instances import until_text
 from dbgpt_ctl.cli.output.results import Action, Outcome, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.cli.parsing.durations import parse_duration
-from dbgpt_ctl.cli.parsing.instance_filter import DRAINED
-from dbgpt_ctl.cli.parsing.references import parse_targets, reference_of
+from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
-from dbgpt_ctl.domain.fields import MAX_DRAIN_DAYS, parse_host, parse_reason
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.fields import MAX_DRAIN_DAYS, parse_reason
+from dbgpt_ctl.domain.instance import SERVICE, InstanceState
 from dbgpt_ctl.errors import (
     ConditionNotMet,
     ControllerFailed,
     ControllerUnreachable,
-    CtlError,
     InvalidInstance,
     NotFound,
     UsageError,
@@ -45,27 +44,16 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey
 
-SERVICE = "service"
 PAUSE_SECS = 0.25
 _WHY_NOT_SERVICE = (
     "DB-GPT finds a worker's control port through it: without it `dbgpt model stop` and `start` fail there"
 )
 
-References = Annotated[list[str] | None, references_argument("--host")]
-Host = Annotated[
-    str | None, typer.Option("--host", metavar="HOST", help="All instances on this host, except those of type service.")
-]
 For = Annotated[
     str | None,
     typer.Option("--for", metavar="TIME", help="End the drain after this time, as in 30m, 2h or 7d; at most 366d."),
 ]
 Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Reason, shown in lists and events.")]
-Force = Annotated[
-    bool,
-    typer.Option(
-        "--force", help="Also drain instances of type service: DB-GPT cannot stop or start models there then."
-    ),
-]
 Wait = Annotated[
     bool, typer.Option("--wait", help="Wait until no controller of --address offers the instances to API servers.")
 ]
@@ -77,24 +65,28 @@ Timeout = Annotated[
 @explained(
     "ctl models drain qwen2.5@llm/10.0.0.4:8001 --reason 'new driver'",
     "ctl models drain qwen2.5@llm/10.0.0.4:8001 --for 2h",
-    "ctl models drain --host 10.0.0.4 --wait",
+    "ctl models drain --host 10.0.0.4 --wait --yes",
+    "ctl models drain --model 'qwen*@llm' --state unhealthy --dry-run",
     exit_codes={
-        4: "The only failures are instances that are not known.",
+        1: "The answer to the question is not yes; nothing was changed.",
+        2: "Wrong usage, or a model would lose too many instances; nothing was changed.",
+        4: "The only failures are instances that are not known; a selector matches nothing.",
         5: "--wait reached its --timeout.",
     },
 )
 @takes_session
+@takes_selection()
 def drain(
-    references: References = None,
     *,
-    model_type: ModelType = None,
-    host: Host = None,
     duration: For = None,
     reason: Reason = None,
     wait: Wait = False,
     timeout: Timeout = "30s",
     force: Force = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     output: ResultOutput = OutputFormat.TEXT,
+    selection: Selection,
     session: Session,
 ) -> int:
     """Stop new requests to instances.
@@ -103,13 +95,25 @@ def drain(
     progress go on: no controller sees them, and --wait does not wait for their end. Heartbeats and registers of the
     workers do not end a drain; `ctl models undrain` does, or the time of --for. Draining again replaces the time, and
     without --for takes it away.
+
+    With a selector it asks first. A drain is refused if a model had a routable instance and would have none, or if a
+    selector would take more than half of them. So is a reference of type service: DB-GPT cannot stop or start models
+    on that host then. --force drains all the same.
     """
     text = _parse_reason(reason)
     time_left = None if duration is None else timedelta(seconds=_parse_for(duration))
     propagation = Propagation(session, parse_duration("--timeout", timeout)) if wait else None
+    confirmation = Confirmation.needed("drain", yes=yes or not selection.by_selector, dry_run=dry_run)
     with session.client() as client:
-        keys = select_instances(client, session, references or [], model_type, host, force=force, verb="drain")
-        before = _drains_before(client, keys) if output is OutputFormat.TEXT else {}
+        selected = selection.resolve(client, session, changes=True, lists=True, complete=True)
+        keys, known = selected.keys, selected.known()
+        if not force:
+            _refuse_services([] if selection.by_selector else keys)
+            refuse_disruption(keys, known.values(), "drained", by_selector=selection.by_selector)
+        confirmation.confirm(keys)
+        if dry_run:
+            return run_for_each(keys, rehearsal_of(client, known, "would be drained"), output)
+        before = {key: instance.drain for key, instance in known.items()}
         call = partial(client.drain, reason=text, duration=time_left)
         return run_for_each(keys, action_of(client, call, "drained", session, propagation, before=before), output)
 
@@ -130,46 +134,23 @@ def _parse_reason(text: str | None) -> str | None:
     return reason
 
 
-def select_instances(
-    client: ControllerClient,
-    session: Session,
-    references: Sequence[str],
-    model_type: str | None,
-    host: str | None,
-    *,
-    force: bool,
-    verb: str,
-) -> list[InstanceKey]:
-    """The instances that references name, or all of a host except those of type service (with `force` these too).
-
-    Raises UsageError before anything is sent, NotFound when nothing is registered with that host.
-    """
-    if bool(references) == (host is not None):
-        raise UsageError(f"give either references NAME[@TYPE]/HOST:PORT or --host HOST to {verb}")
-    if host is not None:
-        if model_type is not None:
-            raise UsageError("--type is for a reference without a type: leave it out with --host")
-        return _instances_on(client, session, parse_host(unescaped(host)), force=force)
-    keys = parse_targets(references, model_type, None, None, creates=False)
-    services = [key for key in keys if key.type == SERVICE]
-    if services and not force and verb == "drain":
-        raise UsageError(f"{reference_of(services[0])} is of type {SERVICE}: {_WHY_NOT_SERVICE}; --force drains it too")
-    return list(dict.fromkeys(keys))
+def _refuse_services(keys: Sequence[InstanceKey]) -> None:
+    """Raises UsageError if one is of type service."""
+    for key in keys:
+        if key.type == SERVICE:
+            raise UsageError(f"{reference_of(key)} is of type {SERVICE}: {_WHY_NOT_SERVICE}; --force drains it too")
 
 
-def _instances_on(client: ControllerClient, session: Session, host: str, *, force: bool) -> list[InstanceKey]:
-    answer = client.instances(host=host)
-    warn_of_caveats(session, answer)
-    all_keys = [instance.key for instance in answer.instances if instance.host == host]
-    keys = [key for key in all_keys if force or key.type != SERVICE]
-    if not all_keys:
-        raise NotFound(f"nothing is registered with host {quoted(host)}; ctl models list shows what is")
-    if len(keys) < len(all_keys):
-        skipped = ", ".join(reference_of(key) for key in all_keys if key not in keys)
-        session.say(f"skipped: {skipped}: {_WHY_NOT_SERVICE}")
-    if not keys:
-        raise NotFound(f"only type {SERVICE} is registered with host {quoted(host)}")
-    return keys
+def rehearsal_of(client: ControllerClient, known: Mapping[InstanceKey, KnownInstance], result: str) -> Action:
+    """The action of a dry run: the outcome for an instance of the list, as it is now."""
+
+    def action(key: InstanceKey) -> Outcome:
+        if key not in known:
+            raise NotFound(f"not registered{Suggestions(client).for_instance(key)}")
+        now = known[key]
+        return Outcome(key, result, facts={"state": now.state.value, "drain": now.object.get("drain")})
+
+    return action
 
 
 def action_of(
@@ -199,14 +180,6 @@ def action_of(
         return outcome if propagation is None else propagation.completed(outcome)
 
     return action
-
-
-def _drains_before(client: ControllerClient, keys: Sequence[InstanceKey]) -> dict[InstanceKey, DrainFacts | None]:
-    """The drains of these instances by one request; empty also where the drains will fail, with a better message."""
-    with suppress(CtlError):
-        found = [client.get(keys[0])] if len(keys) == 1 else client.instances(state=DRAINED).instances
-        return {instance.key: instance.drain for instance in found}
-    return {}
 
 
 def _line(before: DrainFacts | None, now: KnownInstance) -> str | None:

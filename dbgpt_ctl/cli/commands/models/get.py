@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.diagnosis.caveats import caveat_fields, warn_of_caveats
 from dbgpt_ctl.cli.framework.help_text import explained
-from dbgpt_ctl.cli.framework.options import Host, ModelType, Port, References, ResultOutput  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.framework.options import ResultOutput  # noqa: TC001 - Typer reads it
+from dbgpt_ctl.cli.framework.selection import Selection, takes_selection
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import Flaps, cause_text, change_text
 from dbgpt_ctl.cli.output.escaping import escaped
@@ -16,15 +17,16 @@ from dbgpt_ctl.cli.output.instances import STATE_COLOURS, duration_text, state_t
 from dbgpt_ctl.cli.output.results import exit_code_of
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines, say, wants_colour
 from dbgpt_ctl.cli.output.table import coloured
-from dbgpt_ctl.cli.parsing.references import parse_targets, reference_of
+from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
 from dbgpt_ctl.domain.instance import InstanceState
-from dbgpt_ctl.errors import CtlError, NotFound, NotSupported
+from dbgpt_ctl.errors import ControllerRefused, CtlError, NotAllowed, NotFound, NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from dbgpt_ctl.cli.framework.selection import Selected
     from dbgpt_ctl.client.responses import EventReport, Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
@@ -40,25 +42,24 @@ _LABEL_WIDTH = 17
 @explained(
     "ctl models get qwen2.5@llm/10.0.0.4:8001",
     "ctl models get qwen2.5 --host 10.0.0.4 --port 8001 -o json",
+    "ctl models get --model 'qwen*' --state unhealthy,drained",
     exit_codes={
-        4: "The only failures are instances that are not known.",
+        4: "The only failures are instances that are not known; a selector matches nothing.",
     },
 )
 @takes_session
+@takes_selection()
 def get(
-    references: References,
     *,
-    model_type: ModelType = None,
-    host: Host = None,
-    port: Port = None,
     output: ResultOutput = OutputFormat.TEXT,
+    selection: Selection,
     session: Session,
 ) -> int:
     """Show all that is known about instances."""
-    keys = parse_targets(references, model_type, host, port, creates=False)
     with session.client() as client:
-        found, errors = _read_all(client, keys, session.clock)
-    answer = _inventory(found)
+        selected = selection.resolve(client, session, complete=True)
+        found, errors = _read_all(client, selected, session.clock)
+    answer = selected.answer or _inventory(found)
     if answer is not None:
         warn_of_caveats(session, answer)
     _print(found, answer, output)
@@ -97,27 +98,31 @@ class Details:
         }
 
 
-def _read_all(client: ControllerClient, keys: list[InstanceKey], clock: Clock) -> tuple[list[Details], list[CtlError]]:
+def _read_all(client: ControllerClient, selected: Selected, clock: Clock) -> tuple[list[Details], list[CtlError]]:
     found: list[Details] = []
     errors: list[CtlError] = []
     suggestions = Suggestions(client)
-    for key in keys:
+    known = selected.known()
+    for key in selected.keys:
         try:
-            found.append(_read(client, key, clock))
+            instance = known.get(key) or client.get(key)
+            found.append(Details(instance, _events(client, key), instance.time or clock.now()))
         except NotFound as error:
             say(f"{reference_of(key)}: not known to the controller{suggestions.for_instance(key)}")
             errors.append(error)
         except NotSupported as error:
             name = quote(escaped(key.model_name))
             raise error.advised(f"ctl models list {name} -o wide shows what it reports") from error
+        except NotAllowed:
+            raise
+        except ControllerRefused as error:  # of a name that a controller of another kind let in
+            say(f"{reference_of(key)}: {error}")
+            errors.append(error)
     return found, errors
 
 
-def _read(client: ControllerClient, key: InstanceKey, clock: Clock) -> Details:
-    """Two calls. Raises NotFound, NotSupported."""
-    instance = client.get(key)
-    events = client.events(model_name=key.model_name, host=key.host, port=key.port, limit=EVENTS_READ)
-    return Details(instance, events, instance.time or clock.now())
+def _events(client: ControllerClient, key: InstanceKey) -> EventReport:
+    return client.events(model_name=key.model_name, host=key.host, port=key.port, limit=EVENTS_READ)
 
 
 def _inventory(found: list[Details]) -> Inventory | None:

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.cli.framework.help_text import explained
-from dbgpt_ctl.cli.framework.options import Host, ModelType, Port, References, ResultOutput  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.framework.options import DryRun, ResultOutput  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.framework.selection import Selection, takes_selection
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import Outcome, print_outcome, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_lines, say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
-from dbgpt_ctl.cli.parsing.references import parse_targets, reference_of
-from dbgpt_ctl.domain.instance import Registration
-from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, NotAllowed
+from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.domain.instance import InstanceState, Registration
+from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, NotAllowed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,35 +35,47 @@ Every = Annotated[
 @explained(
     "ctl models heartbeat qwen2.5@llm/10.0.0.4:8001",
     "ctl models heartbeat qwen2.5@llm/10.0.0.4:8001 --every 20s",
+    "ctl models heartbeat --host 10.0.0.4",
     exit_codes={
+        4: "A selector matches nothing.",
         6: "A heartbeat is refused: the instance was deregistered.",
     },
 )
 @takes_session
+@takes_selection(creates=True)
 def heartbeat(
-    references: References,
     *,
-    model_type: ModelType = None,
-    host: Host = None,
-    port: Port = None,
     every: Every = None,
+    dry_run: DryRun = False,
     output: ResultOutput = OutputFormat.TEXT,
+    selection: Selection,
     session: Session,
 ) -> int:
     """Send a heartbeat for instances.
 
-    An unknown instance is registered.
+    An unknown instance is registered if a reference names it. A selector selects among the known ones, once: with
+    --every it sends heartbeats for the same instances each time.
     """
-    keys = parse_targets(references, model_type, host, port, creates=True)
     interval = None if every is None else parse_duration("--every", every)
+    if dry_run and interval is not None:
+        raise UsageError("--dry-run sends nothing that --every could repeat: give one of them")
     with session.client() as client:
+        selected = selection.resolve(client, session, changes=True, lists=dry_run)
+        keys, known = selected.keys, selected.known()
 
         def beat(key: InstanceKey) -> str:
-            if not client.heartbeat(Registration(key)):
+            if dry_run:
+                is_accepted = key not in known or known[key].state is not InstanceState.DEREGISTERED
+            else:
+                is_accepted = client.heartbeat(Registration(key))
+            if not is_accepted:
                 command = f"ctl models register {quote(reference_of(key))}"
+                refused = "would be refused" if dry_run else "refused"
                 raise ControllerRefused(
-                    f"heartbeat refused: the instance was deregistered; register it again with: {command}"
+                    f"heartbeat {refused}: the instance was deregistered; register it again with: {command}"
                 )
+            if dry_run:
+                return "heartbeat would be accepted" if key in known else "would be registered by a heartbeat"
             return "heartbeat accepted"
 
         if interval is None:

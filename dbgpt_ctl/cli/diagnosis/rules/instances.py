@@ -21,7 +21,7 @@ from dbgpt_ctl.cli.diagnosis.facts import (
 )
 from dbgpt_ctl.cli.diagnosis.hosts import address_of, is_loopback
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.instance import SERVICE, InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,7 +150,7 @@ def moved(facts: Facts) -> Iterator[Finding]:
 )
 def drained(instance: ObservedInstance) -> str:
     """An operator drained an instance: it sends heartbeats and gets no requests."""
-    if not instance.beats or instance.key.type == "service" or _is_drained_long(instance):
+    if not instance.beats or instance.key.type == SERVICE or _is_drained_long(instance):
         return ""
     return _drained(instance)
 
@@ -298,7 +298,7 @@ def flapping(instance: ObservedInstance) -> str:
 )
 def drained_service(instance: ObservedInstance) -> str:
     """An instance of type service is drained: `dbgpt model stop` and `start` cannot find its worker."""
-    is_hidden = instance.beats and instance.key.type == "service" and not _is_drained_long(instance)
+    is_hidden = instance.beats and instance.key.type == SERVICE and not _is_drained_long(instance)
     return _drained(instance) if is_hidden else ""
 
 

@@ -51,7 +51,7 @@ def test_every_spelling_of_an_ipv6_address_is_the_same_instance(run: Run, contro
     apart = ["qwen", "--host", "FE80::1", "--port", "8001"]
     assert run("models", "register", "--weight", "2", *apart).out == f"{reference} registered\n"
     assert run("models", "heartbeat", "qwen/[FE80:0::1]:8001").out == f"{reference} heartbeat accepted\n"
-    assert run("models", "drain", "--host", "fe80::1").out == f"{reference} drained\n"
+    assert run("models", "drain", "--host", "fe80::1", "--yes", "--force").out == f"{reference} drained\n"
     assert run("models", "list", "--host", "fe80::0001", "-o", "name").lines == [reference]
     assert [(each["host"], each["weight"], each["enabled"]) for each in stored(run)] == [("[fe80::1]", 2.0, False)]
     assert run("models", "deregister", *apart, "--remove").out == f"{reference} removed\n"

@@ -14,7 +14,7 @@ REF = "qwen@llm/10.0.0.4:8001"
 
 def test_undrain_waits_for_all(run: Run, controller: str) -> None:
     run("models", "register", REF)
-    run("models", "drain", REF)
+    run("models", "drain", REF, "--force")
     assert run("models", "undrain", REF, "--wait").out == f"{REF} undrained\n"
     with fake_controller(body=[]) as other:
         done = run("models", "undrain", REF, "--wait", "--timeout", "1ms", "-a", f"{controller},{other.url}", expect=5)

@@ -77,7 +77,7 @@ def test_a_probe_of_a_worker_carries_no_token(stranger: Stranger, serve: Serve) 
     for command in (["why", "q"], ["doctor"]):
         ctl(*command, env=env, expect=None)
     until("the probes", lambda: len(stranger.heard) >= 2)
-    assert all(heard.startswith(b"GET /api/worker/generate ") for heard in stranger.heard)
+    assert all(heard.startswith(b"GET /api/worker/parameter/descriptions ") for heard in stranger.heard)
     assert all(b"uthorization" not in heard for heard in stranger.heard)
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dbgpt_ctl.client.failover import Outcome
+    from dbgpt_ctl.client.responses import Response
     from dbgpt_ctl.client.transport import MakeReader, Observe
 
 API = "/api/worker"
@@ -68,6 +70,14 @@ def address_of_worker(host: str, port: int) -> Address | None:
         return None
     bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return Address(f"http://{bracketed}:{port}")
+
+
+def is_of_worker(response: Response) -> bool:
+    """Whether this answer to `descriptions` without a model is a worker's: a 422 that names the missing query."""
+    match response.json() if response.status == HTTPStatus.UNPROCESSABLE_ENTITY else None:
+        case {"detail": [*problems]}:
+            return any(isinstance(problem, dict) and problem.get("loc") == ["query", "model"] for problem in problems)
+    return False
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dbgpt_ctl.cli.ping.calls import WorkerCalls, address_of_worker
+from dbgpt_ctl.cli.ping.calls import WorkerCalls, address_of_worker, is_of_worker
 from dbgpt_ctl.cli.ping.records import RecordReader
 from dbgpt_ctl.cli.ping.results import Level, Ping, PingOptions, PingResult
 from dbgpt_ctl.cli.ping.texts import Detail, quoted_cause
@@ -143,13 +143,11 @@ class Generation:
 
 
 def is_worker(calls: WorkerCalls) -> Verdict:
-    """Whether a worker listens. It names the query that is missing, which no other server does."""
+    """Whether a worker listens."""
     outcome = calls.descriptions()
     if isinstance(outcome, NoResponse):
         return _without_response(outcome)
-    if outcome.status == HTTPStatus.UNPROCESSABLE_ENTITY and _misses_model(outcome.json()):
-        return _OK
-    return _not_a_worker(outcome)
+    return _OK if is_of_worker(outcome) else _not_a_worker(outcome)
 
 
 def is_served(calls: WorkerCalls, key: InstanceKey) -> Verdict:
@@ -187,11 +185,3 @@ def _not_a_worker(outcome: Response) -> Verdict:
 
 def _failed_with(outcome: Response) -> Verdict:
     return PingResult.MODEL_ERROR, Detail.FAILED_WITH.format(status=outcome.status)
-
-
-def _misses_model(fields: Any) -> bool:
-    """Whether a 422 in FastAPI's form names the query `model`."""
-    match fields:
-        case {"detail": [*problems]}:
-            return any(isinstance(problem, dict) and problem.get("loc") == ["query", "model"] for problem in problems)
-    return False

@@ -146,7 +146,7 @@ def test_a_closed_port_and_a_wrong_service(run: Run, there: Cluster) -> None:
 
 
 def test_a_ping_finds_what_heartbeats_and_probes_do_not_show(run: Run, there: Cluster) -> None:
-    """What answers every request with 405 is a worker to the probe."""
+    """What answers every request as a worker answers the first call of a ping is a worker to the probe."""
     with answering(WORKER) as (fake, requests):
         there.register("qwen@llm", port=fake.port)
         without = why(run, "qwen")

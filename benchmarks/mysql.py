@@ -11,6 +11,7 @@ from benchmarks.report import Bound, Section
 from benchmarks.rounds import measure
 from benchmarks.sides import CTL, OURS, THEIRS, start_ctl, start_dbgpt
 from benchmarks.wire import row_of
+from tests.support.dbgpt_table import create_dbgpt_registry
 from tests.support.mariadb import private_mariadb
 
 if TYPE_CHECKING:
@@ -30,17 +31,6 @@ BOUNDS = {
     LIST_ALL: Bound(least=40),
 }
 USER, PASSWORD = "bench", "bench"
-THEIR_TABLE = """
-create table dbgpt_cluster_registry_instance (
-    id int not null auto_increment primary key,
-    model_name varchar(128) not null, host varchar(128) not null, port int not null, weight float default 1.0,
-    check_healthy tinyint(1) not null default 1, healthy tinyint(1) not null default 0,
-    enabled tinyint(1) not null default 1, prompt_template varchar(128), last_heartbeat datetime,
-    user_name varchar(128), sys_code varchar(128), gmt_created datetime, gmt_modified datetime,
-    unique key uk_model_instance (model_name, host, port, sys_code)
-) engine=InnoDB default charset=utf8mb4
-"""
-"""DB-GPT's controller needs this table and does not create it."""
 
 
 def run(lab: Lab, seconds: float) -> list[Section]:
@@ -94,16 +84,4 @@ def start_ours(lab: Lab, mariadb: MariaDBServer, name: str, instances: int, *fla
 
 def _theirs(lab: Lab, mariadb: MariaDBServer) -> Server:
     mariadb.execute("create database dbgpt")
-    mariadb.execute(THEIR_TABLE, "dbgpt")
-    registry = "[service.model.controller.registry.database]\n" + "".join(
-        f"{name} = {value}\n"
-        for name, value in {
-            "type": '"mysql"',
-            "host": f'"{mariadb.host}"',
-            "port": mariadb.port,
-            "user": f'"{USER}"',
-            "password": f'"{PASSWORD}"',
-            "database": '"dbgpt"',
-        }.items()
-    )
-    return start_dbgpt(lab, "mysql-dbgpt", INSTANCES, registry)
+    return start_dbgpt(lab, "mysql-dbgpt", INSTANCES, create_dbgpt_registry(mariadb, "dbgpt", USER, PASSWORD))

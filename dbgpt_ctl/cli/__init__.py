@@ -54,9 +54,8 @@ CONTEXT = application(
     "ctl context use prod",
 )
 DB = application(
-    "Check, upgrade or fill the database of a registry.",
+    "Check or upgrade the database of a registry.",
     {
-        "import": "commands.db.import_:import_",
         "check": "commands.db.check:check",
         "upgrade": "commands.db.upgrade:upgrade",
     },

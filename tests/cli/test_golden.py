@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "golden"
 STATUSES = {"not-allowed": 401, "failed": 500, "leaving": 503}
-NOT_SHOWN = {"models ping", "serve", "completion", "help", "version", "db init", "db upgrade", "db import", "db check"}
+NOT_SHOWN = {"models ping", "serve", "completion", "help", "version", "db upgrade", "db check"}
 """They have tests of their own: a ping asks workers, completion prints what completions/ holds, the others run on a
 server.
 """

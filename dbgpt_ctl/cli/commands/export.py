@@ -56,7 +56,7 @@ def export(
     The file has the instances that get requests, and the drained ones with reason and end of their drains, in order of
     identity; service instances too. Weight, prompt template and check_healthy stand in it where they differ from the
     default. Two exports of the same registry are the same file. DB-GPT's own controller may list an instance more than
-    once: a healthy row counts, else the one with the latest heartbeat.
+    once: a routable row counts, else the one with the latest heartbeat.
     """
     wanted = InstanceFilter.parse(name, model_type, None, host)
     with session.client() as client:
@@ -83,7 +83,7 @@ def _say_what_to_know(session: Session, found: Export, inventory: Inventory, wan
     if found.duplicates:
         rows = "1 duplicate row" if found.duplicates == 1 else f"{found.duplicates} duplicate rows"
         session.say(
-            f"{rows} left out: {inventory.controller} lists an instance more than once; a healthy row of it counts, "
+            f"{rows} left out: {inventory.controller} lists an instance more than once; a routable row of it counts, "
             "else the one with the latest heartbeat"
         )
     if found.excluded:

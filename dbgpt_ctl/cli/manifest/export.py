@@ -53,8 +53,8 @@ class Export:
 def export_of(instances: Iterable[KnownInstance], *, all_states: bool) -> Export:
     """The entries of routable instances and of drained ones that are not deregistered; with `all_states` of all.
 
-    Only DB-GPT's own controller lists an instance more than once. Of such rows a healthy one counts, else the one with
-    the latest heartbeat.
+    Only DB-GPT's own controller lists an instance more than once. Of such rows a routable one counts, else the one with
+    the latest heartbeat, as for a controller that forwards to it (`registry.remote`).
     """
     export = Export()
     kept: dict[InstanceKey, KnownInstance] = {}
@@ -83,7 +83,7 @@ def _key(instance: KnownInstance) -> InstanceKey:
 
 def _precedence(instance: KnownInstance) -> tuple[bool, datetime]:
     """The row with the highest one counts."""
-    return instance.state is InstanceState.HEALTHY, instance.last_heartbeat or _EPOCH
+    return instance.routable, instance.last_heartbeat or _EPOCH
 
 
 def _is_exported(instance: KnownInstance) -> bool:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry.database.import_dbgpt import new_candidates, read_dbgpt_table
 from dbgpt_ctl.registry.database.schema import (
     INSTANCES,
     SCHEMA_VERSION,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.controllers import ControllerRecord
     from dbgpt_ctl.domain.instance import ModelInstance
-    from dbgpt_ctl.registry.database.import_dbgpt import DbgptTable
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
 
@@ -69,25 +67,17 @@ class Instances:
     """Their last heartbeat is ahead of the database's clock."""
 
 
-class Source(NamedTuple):
-    """DB-GPT's table, and how many of its instances an import would add."""
-
-    table: DbgptTable
-    new: int
-
-
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """`instances` and `controllers` are None unless this release can use the tables as they are; `source` is None
-    without DB-GPT's table. `controllers` are the living ones, in the order of their starts. `faults` are those of
-    tables and columns, each with what to do; `unreadable` are the rows that a controller leaves out.
+    """`instances` and `controllers` are None unless this release can use the tables as they are. `controllers` are the
+    living ones, in the order of their starts. `faults` are those of tables and columns, each with what to do;
+    `unreadable` are the rows that a controller leaves out.
     """
 
     place: str
     schema: SchemaVersion
     hosts: tuple[HostClock, ...]
     instances: Instances | None
-    source: Source | None
     controllers: tuple[ControllerRecord, ...] | None = None
     faults: tuple[str, ...] = ()
     unreadable: tuple[UnreadableRow, ...] = ()
@@ -150,20 +140,16 @@ def _inspect_tables(
     place: str, hosts: tuple[HostClock, ...], clock: Clock | None, timeout: timedelta, connection: Connection
 ) -> DatabaseFacts:
     schema = schema_version(connection)
-    table = read_dbgpt_table(connection)
-    source = None
-    if table is not None:
-        source = Source(table, len(new_candidates(table.instances, connection)))
     if not schema.is_usable or schema.version < SCHEMA_VERSION:
-        return DatabaseFacts(place, schema, hosts, None, source)
+        return DatabaseFacts(place, schema, hosts, None)
     if faults := column_faults(connection):
-        return DatabaseFacts(place, schema, hosts, None, source, faults=tuple(faults))
+        return DatabaseFacts(place, schema, hosts, None, faults=tuple(faults))
     now, found, _ = read_controllers(connection, clock)
     living = sorted((each for each in found if each.is_living(now)), key=lambda each: each.started_at)
     unreadable: list[UnreadableRow] = []
     instances = _instances(connection, clock, timeout, unreadable)
     unreadable += unreadable_events(connection)
-    return DatabaseFacts(place, schema, hosts, instances, source, tuple(living), unreadable=tuple(unreadable))
+    return DatabaseFacts(place, schema, hosts, instances, tuple(living), unreadable=tuple(unreadable))
 
 
 def _instances(

@@ -135,7 +135,7 @@ def test_duplicates_of_dbgpts_controller_are_folded(run: Run, fake: FakeControll
     ]
     folded, *others = done.err.splitlines()
     assert folded == (
-        f"ctl: 2 duplicate rows left out: {fake.url} lists an instance more than once; a healthy row of it counts, "
+        f"ctl: 2 duplicate rows left out: {fake.url} lists an instance more than once; a routable row of it counts, "
         "else the one with the latest heartbeat"
     )
     assert others == [

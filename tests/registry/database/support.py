@@ -1,10 +1,11 @@
-"""A registry on a database that fails, and what its errors look like."""
+"""What a database holds; a registry on a database that fails, and what its errors look like."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import inspect, text
 
 from dbgpt_ctl.errors import RegistryError, RegistryUnavailable
 from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
@@ -13,7 +14,7 @@ from tests.registry.backends import TIMEOUT
 from tests.support.mariadb import PASSWORD
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Connection
 
 
 SHORT = DatabaseTimeouts(connect=0.3, io=0.4, lock=1, pool=0.3, retries=1.0)
@@ -42,3 +43,15 @@ def check_message(message: str) -> None:
     assert "s3cret" not in message
     assert "SELECT" not in message.replace("SELECT command denied", "").replace("in 'SELECT'", "")
     assert len(message) < 300
+
+
+def dump(connection: Connection) -> dict[str, list[Any]]:
+    """The whole content of a database by table, with the columns."""
+    inspector = inspect(connection)
+    return {
+        name: [
+            *map(str, inspector.get_columns(name)),
+            *sorted(map(repr, connection.execute(text(f"SELECT * FROM {name}")).all())),
+        ]
+        for name in sorted(inspector.get_table_names())
+    }

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from dbgpt_ctl.cli.commands.db.check import RULES
 from dbgpt_ctl.cli.diagnosis.facts import Finding, diagnose
 from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database.check import LONG_DEAD, DatabaseFacts, inspect_database
+from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.schema import ABSENT, READABLE_BY, SCHEMA_VERSION
+from dbgpt_ctl.registry.database.session import Database
 from tests.registry.backends import TIMEOUT, Backend, sent
-from tests.registry.database.test_import_dbgpt import Place
+from tests.registry.database.support import dump
 from tests.support.clock import START, ManualClock
-from tests.support.dbgpt_table import create_dbgpt_table, row
 from tests.support.mariadb import PASSWORD, free_port
 
 if TYPE_CHECKING:
@@ -27,6 +29,24 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def kind(database_kind: str) -> str:
     return database_kind
+
+
+class Place:
+    """The database of a test."""
+
+    def __init__(self, backend: Backend) -> None:
+        if backend.kind == "sqlite":
+            (backend.folder / "new").mkdir()
+        self.backend = backend
+        timeouts = DatabaseTimeouts(io=30, retries=30)
+        self.database = Database(backend.url, pool_size=1, max_overflow=1, timeouts=timeouts)
+
+    def dump(self) -> dict[str, list[Any]]:
+        return self.database.read(dump)
+
+    def execute(self, statement: str) -> None:
+        with self.database.engine.begin() as connection:
+            connection.execute(text(statement))
 
 
 @pytest.fixture
@@ -63,20 +83,17 @@ async def test_all_is_well(place: Place, backend: Backend) -> None:
     await registry.deregister(sent("removed@llm").key, remove=True)
     for name in ("healthy@llm", "drained@llm"):
         await registry.heartbeat(sent(name))
-    create_dbgpt_table(place.database.engine, [row("healthy@llm"), row("healthy@llm"), row("new@llm")])
     facts = facts_of(place)
     assert findings_of(facts) == []
     assert facts.schema == (SCHEMA_VERSION, READABLE_BY)
     assert facts.instances
     assert facts.instances.states == {"healthy": 2, "unhealthy": 1, "deregistered": 1}
     assert (facts.instances.drained, facts.instances.tombstones) == (1, 1)
-    assert facts.source
-    assert (facts.source.new, facts.source.table.duplicates) == (1, 1)
 
 
 async def test_no_tables(place: Place) -> None:
     facts = facts_of(place)
-    assert (facts.schema, facts.instances, facts.source) == (ABSENT, None, None)
+    assert (facts.schema, facts.instances) == (ABSENT, None)
     assert codes(facts) == ["schema_absent"]
 
 
@@ -141,17 +158,6 @@ async def test_beats_of_the_future(place: Place, backend: Backend) -> None:
     facts = facts_of(place)
     assert codes(facts) == ["future_beats"]
     assert "up to 6.0 s ahead" in findings_of(facts)[0].summary
-
-
-async def test_rows_that_an_import_would_refuse(place: Place, backend: Backend) -> None:
-    await backend.open()
-    create_dbgpt_table(place.database.engine, [row("a@llm"), row("\x1b[31m@b@llm"), row("c")])
-    facts = facts_of(place)
-    assert codes(facts) == ["rows_refused"]
-    summary = findings_of(facts)[0].summary
-    assert summary.startswith(
-        "2 of 3 rows of DB-GPT's table cannot be imported, first row 2: model_name '\\x1b[31m@b@llm'"
-    )
 
 
 @pytest.mark.parametrize("kind", ["mariadb"])

@@ -10,18 +10,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import create_engine
 
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.controllers import ControllerIdentity
 from dbgpt_ctl.domain.events import DRAIN_ENDED, EXPIRED, Cause
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnusable
-from dbgpt_ctl.registry.database.import_dbgpt import import_instances, read_dbgpt_table
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.schema import TABLE_NAMES
-from dbgpt_ctl.registry.database.session import Database
-from tests.support.dbgpt_table import create_dbgpt_table, row
 from tests.support.documents import blocks
 from tests.support.mariadb import private_mariadb
 from tests.support.process import ROOT
@@ -35,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.support.mariadb import MariaDBServer
 
-OPERATING, MOVING = (ROOT / "docs" / name for name in ("operating.md", "moving-from-dbgpt.md"))
+OPERATING = ROOT / "docs" / "operating.md"
 TIMEOUT = timedelta(seconds=1)
 DRIVEN, SILENT, LEFT = (InstanceKey("qwen@llm", f"10.0.0.{number}", 8001) for number in (4, 5, 6))
 
@@ -47,7 +43,6 @@ def statements(document: Path) -> list[list[str]]:
 
 
 GRANTS, REVOKES = statements(OPERATING)
-(IMPORT,) = statements(MOVING)
 
 
 @pytest.fixture
@@ -130,18 +125,3 @@ def test_the_documented_rights_are_enough(server: MariaDBServer, caplog: pytest.
     run(server, "DROP TABLE dbgpt.ctl_controller, dbgpt.ctl_schema")
     with pytest.raises(RegistryUnusable, match="a user who may create tables"):
         asyncio.run(sweep(url))
-
-
-def test_the_documented_rights_are_enough_for_the_import(server: MariaDBServer) -> None:
-    url = url_of_the_documents(server)
-    run(server, *GRANTS)
-    engine = create_engine(server.url("dbgpt"))
-    create_dbgpt_table(engine, [row("qwen@llm")])
-    engine.dispose()
-    run(server, *IMPORT)
-    database = Database(url, pool_size=1, max_overflow=0)
-    source = database.read(read_dbgpt_table)
-    assert source is not None
-    imported = import_instances(database, source, clock=None, timeout=TIMEOUT, max_instances=10)
-    assert sum(imported.states.values()) == 1
-    database.dispose()

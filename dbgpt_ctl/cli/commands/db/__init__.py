@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from dbgpt_ctl.cli.framework.options import takes_settings
 from dbgpt_ctl.cli.output.escaping import defused
@@ -19,7 +19,6 @@ from dbgpt_ctl.settings.schema import ControllerSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dbgpt_ctl.registry.database.import_dbgpt import DbgptTable
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.settings.load import Knob
 
@@ -60,14 +59,3 @@ def print_facts(lines: Mapping[str, str]) -> None:
     """A line for each fact, its name first."""
     width = max(map(len, lines)) + 2
     print_lines([defused(f"{name:<{width}}{text}") for name, text in lines.items()])
-
-
-def source_object(source: DbgptTable) -> dict[str, Any]:
-    """DB-GPT's table for JSON."""
-    refused = [row._asdict() for row in source.refused]
-    return {"rows": source.rows, "duplicates": source.duplicates, "refused": refused}
-
-
-def counts_text(states: Mapping[Any, int], drained: int) -> str:
-    """`2 healthy, 0 unhealthy, 0 deregistered; 1 drained`: the states, and how many of all are drained."""
-    return f"{', '.join(f'{count} {state}' for state, count in states.items())}; {drained} drained"

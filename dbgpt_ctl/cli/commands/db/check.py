@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.commands.db import (
     DatabaseSettings,
-    counts_text,
     open_databases,
     print_facts,
-    source_object,
     takes_database_settings,
 )
 from dbgpt_ctl.cli.diagnosis.facts import Finding, Rule, Severity, diagnose, rule
@@ -49,7 +47,7 @@ _FORMER_CODES = {instances.deregistered_beating.code: "deregistered_still_beatin
 def check(settings: DatabaseSettings, *, output: ReportOutput = OutputFormat.TEXT) -> int:
     """Look for problems in the database.
 
-    Checks the schema, clocks, instances that are long dead, and rows that cannot be imported. Writes nothing.
+    Checks the schema, clocks, rows that cannot be read, and instances that are long dead. Writes nothing.
     """
     from dbgpt_ctl.clock import SystemClock
     from dbgpt_ctl.registry.database.check import inspect_database
@@ -102,7 +100,7 @@ def clock_skew_between_hosts(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, f"the clock of database {fast} is {_ahead(most - least)} that of {slow}")
 
 
-@rule("schema_absent", fix="`ctl db upgrade`, `ctl db import` or the first start of a controller makes them")
+@rule("schema_absent", fix="`ctl db upgrade` or the first start of a controller makes them")
 def schema_absent(facts: DatabaseFacts) -> Iterator[Finding]:
     """The tables of the registry do not exist."""
     if facts.schema.version == 0:
@@ -188,18 +186,6 @@ def long_dead(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, summary)
 
 
-@rule(
-    "rows_refused",
-    fix="`ctl db import --dry-run` lists them; correct or delete them, or drop that table after the move",
-)
-def rows_refused(facts: DatabaseFacts) -> Iterator[Finding]:
-    """Rows of DB-GPT's table cannot be imported."""
-    if facts.source and (refused := facts.source.table.refused):
-        rows = f"{len(refused)} of {facts.source.table.rows} rows of DB-GPT's table"
-        first = f"first row {refused[0].id}: {refused[0].reason}"
-        yield Finding(Severity.ERROR, f"{rows} cannot be imported, {first}")
-
-
 RULES: tuple[Rule[DatabaseFacts], ...] = tuple(value for value in vars().values() if isinstance(value, Rule))
 
 
@@ -209,17 +195,12 @@ def _facts_lines(facts: DatabaseFacts) -> dict[str, str]:
     lines = {"database": facts.place, "schema": schema}
     if found := facts.instances:
         total = sum(found.states.values())
-        lines["instances"] = f"{total}: {counts_text(found.states, found.drained)}; and {found.tombstones} removed"
+        states = ", ".join(f"{count} {state}" for state, count in found.states.items())
+        lines["instances"] = f"{total}: {states}; {found.drained} drained; and {found.tombstones} removed"
     if facts.controllers is not None:
         lines["controllers"] = ", ".join(each.address for each in facts.controllers) or "none is running"
     for number, host in enumerate(facts.hosts, 1):
         lines["clock" if len(facts.hosts) == 1 else f"clock {number}"] = _clock_line(host)
-    if facts.source:
-        table, new = facts.source
-        lines["DB-GPT's"] = (
-            f"{table.rows} rows: {len(table.instances) - new} instances known here, {new} not, "
-            f"{table.duplicates} duplicates, {len(table.refused)} refused"
-        )
     return lines
 
 
@@ -232,7 +213,7 @@ def _clock_line(host: HostClock) -> str:
 
 def _facts_object(facts: DatabaseFacts) -> dict[str, Any]:
     """The same for JSON; null for what was not there to be read."""
-    found, source = facts.instances, facts.source
+    found = facts.instances
     return {
         "database": facts.place,
         "schema": {**facts.schema._asdict(), "newest": _newest_schema()},
@@ -246,7 +227,6 @@ def _facts_object(facts: DatabaseFacts) -> dict[str, Any]:
             }
             for host in facts.hosts
         ],
-        "dbgpt_table": source and {**source_object(source.table), "not_imported": source.new},
     }
 
 

@@ -16,8 +16,7 @@ from dbgpt_ctl.cli.commands.db.check import RULES
 from dbgpt_ctl.cli.diagnosis.facts import diagnose
 from dbgpt_ctl.cli.diagnosis.rules import RULES as CLUSTER_RULES
 from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
-from dbgpt_ctl.registry.database.check import DatabaseFacts, HostClock, Instances, Source
-from dbgpt_ctl.registry.database.import_dbgpt import DbgptTable, RefusedRow
+from dbgpt_ctl.registry.database.check import DatabaseFacts, HostClock, Instances
 from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, SchemaVersion
 from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
 from tests.cli.diagnosis.observed import record
@@ -29,13 +28,11 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 
 
-def facts(
-    *hosts: HostClock, version: int = SCHEMA_VERSION, readable_by: int = 1, source: Source | None = None, **rows: Any
-) -> DatabaseFacts:
+def facts(*hosts: HostClock, version: int = SCHEMA_VERSION, readable_by: int = 1, **rows: Any) -> DatabaseFacts:
     facts: dict[str, Any] = {"long_dead": (), "refused": (), "future": ()}
     states = dict.fromkeys(InstanceState, 0)
     schema = SchemaVersion(version, readable_by)
-    return DatabaseFacts("db/dbgpt", schema, hosts, Instances(NOW, states, 0, 0, **(facts | rows)), source)
+    return DatabaseFacts("db/dbgpt", schema, hosts, Instances(NOW, states, 0, 0, **(facts | rows)))
 
 
 def host(place: str, secs: float | None, within: float = 0.0) -> HostClock:
@@ -56,7 +53,6 @@ class Case(NamedTuple):
     not_there: DatabaseFacts
 
 
-REFUSED = DbgptTable(3, (), (RefusedRow(2, "port", "port 0 is not between 1 and 65535"),))
 WELL = facts(host("db1", 0))
 CASES = {
     "host_unreachable": Case(facts(host("db1", None)), "database db1: connection refused", WELL),
@@ -116,11 +112,6 @@ CASES = {
         facts(long_dead=(instance(),)),
         "1 instance (such as qwen@llm/10.0.0.4:8001) unhealthy or deregistered for more than 7 days",
         WELL,
-    ),
-    "rows_refused": Case(
-        facts(source=Source(REFUSED, 0)),
-        "1 of 3 rows of DB-GPT's table cannot be imported, first row 2: port 0 is not between 1 and 65535",
-        facts(source=Source(DbgptTable(3, (), ()), 0)),
     ),
 }
 

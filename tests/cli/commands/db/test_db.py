@@ -1,40 +1,26 @@
-"""`ctl db import|check|upgrade` over a real MariaDB and over SQLite. The rules are tested with the registry."""
+"""`ctl db check|upgrade` over a real MariaDB and over SQLite. The rules are tested with the registry."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
-from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import URL, create_engine
 
-from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.schema import READABLE_BY, SCHEMA_VERSION
-from tests.support.dbgpt_table import create_dbgpt_table, dump, row
+from tests.registry.database.support import dump
 from tests.support.mariadb import PASSWORD, free_port
 from tests.support.process import ctl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.cli.conftest import Run
     from tests.support.mariadb import MariaDB
-
-ROWS = [
-    row("qwen@llm", beat=1, weight=2),
-    row("qwen@llm", " 10.0.0.4", beat=2, weight=3),
-    row("glm@llm", enabled=False),
-    row("dead@llm", healthy=False),
-    row("two@at\x1b[31m@llm"),
-]
-NAMES = ["dead@llm/10.0.0.4:8001", "glm@llm/10.0.0.4:8001", "qwen@llm/10.0.0.4:8001"]
 
 
 class Place:
@@ -45,26 +31,12 @@ class Place:
         self.shown = shown
         """How reports name it."""
 
-    def fill(self, rows: list[dict[str, Any]]) -> None:
-        engine = create_engine(self.url)
-        create_dbgpt_table(engine, rows)
-        engine.dispose()
-
     def dump(self) -> dict[str, list[Any]]:
         engine = create_engine(self.url)
         with engine.connect() as connection:
             found = dump(connection)
         engine.dispose()
         return found
-
-    def states(self, timeout: int = 60) -> list[tuple[str, str]]:
-        """What a controller lists that starts now."""
-
-        async def ask() -> list[tuple[str, str]]:
-            async with DatabaseModelRegistry(self.url, heartbeat_timeout=timedelta(seconds=timeout)) as registry:
-                return [(str(each.instance.key), str(each.state)) for each in (await registry.list()).entries]
-
-        return asyncio.run(ask())
 
 
 def variables(mariadb: MariaDB) -> dict[str, str]:
@@ -91,99 +63,6 @@ def place(request: pytest.FixtureRequest, run: Run, tmp_path: Path, monkeypatch:
         yield Place(URL.create("sqlite", database=file), file)
 
 
-# --- import -------------------------------------------------------------------------------------------------------
-
-
-def test_import(run: Run, place: Place) -> None:
-    place.fill(ROWS)
-    theirs = place.dump()
-    done = run("db", "import")
-    assert done.lines == [
-        f"database    {place.shown}",
-        "rows        5",
-        "duplicates  1",
-        "refused     1",
-        "known       0, left alone",
-        "imported    3: 2 healthy, 1 unhealthy, 0 deregistered; 1 drained",
-    ]
-    assert done.err == ("ctl: row 5 refused: model_name 'two@at\\x1b[31m@llm' holds control or invisible characters\n")
-    assert place.dump() | theirs == place.dump()
-    assert place.states() == list(zip(NAMES, ["unhealthy", "healthy", "healthy"], strict=True))
-    again = run("db", "import").lines
-    assert again[4:] == [
-        "known       3, left alone",
-        "imported    0: 0 healthy, 0 unhealthy, 0 deregistered; 0 drained",
-    ]
-
-
-def test_import_as_json(run: Run, place: Place) -> None:
-    place.fill(ROWS)
-    report = [json.loads(run("db", "import", *flags, "-o", "json").out) for flags in (["--dry-run"], [])]
-    assert report[0] == {
-        "database": place.shown,
-        "dry_run": True,
-        "rows": 5,
-        "duplicates": 1,
-        "refused": [
-            {
-                "id": 5,
-                "field": "model_name",
-                "reason": "model_name 'two@at\\x1b[31m@llm' holds control or invisible characters",
-            }
-        ],
-        "known": 0,
-        "imported": 3,
-        "states": {"healthy": 2, "unhealthy": 1, "deregistered": 0},
-        "drained": 1,
-    }
-    assert report[1] == report[0] | {"dry_run": False}
-
-
-def test_a_dry_run_writes_nothing(run: Run, place: Place) -> None:
-    place.fill(ROWS)
-    before = place.dump()
-    files = sorted(Path().iterdir())
-    done = run("db", "import", "--dry-run")
-    assert done.lines[-1] == "to import   3: 2 healthy, 1 unhealthy, 0 deregistered; 1 drained"
-    assert "row 5 refused" in done.err
-    assert place.dump() == before
-    assert list(before) == ["dbgpt_cluster_registry_instance"]
-    assert sorted(Path().iterdir()) == files
-
-
-def test_the_timeout_is_that_of_the_controllers(run: Run, place: Place) -> None:
-    place.fill([row("dead@llm", healthy=False)])
-    run("db", "import", "--heartbeat-timeout-secs", "600")
-    assert place.states(timeout=600) == [("dead@llm/10.0.0.4:8001", "unhealthy")]
-
-
-def test_too_many_instances_are_refused(run: Run, place: Place) -> None:
-    place.fill(ROWS)
-    before = place.dump()
-    done = run("db", "import", "--max-instances", "2", expect=6)
-    assert (
-        done.err
-        == "ctl: nothing imported: 3 instances would be more than the 2 that --max-instances allows; raise it\n"
-    )
-    assert before["dbgpt_cluster_registry_instance"] == place.dump()["dbgpt_cluster_registry_instance"]
-    assert place.states() == []
-
-
-def test_without_the_table_of_dbgpt_nothing_is_made(run: Run, place: Place) -> None:
-    if place.url.get_backend_name() == "sqlite":
-        done = run("db", "import", expect=4)
-        assert done.err == (f"ctl: database {place.shown}: no such file; name the one that DB-GPT's controller uses\n")
-        assert list(Path().iterdir()) == []
-        with closing(sqlite3.connect(place.shown)) as connection:
-            connection.execute("VACUUM")
-    done = run("db", "import", expect=4)
-    assert done.err == (
-        f"ctl: {place.shown} holds no table dbgpt_cluster_registry_instance: name the database that DB-GPT's "
-        "controller uses\n"
-    )
-    assert place.dump() == {}
-
-
 # --- check and upgrade --------------------------------------------------------------------------------------------
 
 
@@ -204,43 +83,27 @@ def test_check_and_upgrade(run: Run, place: Place) -> None:
     assert controllers == "controllers  none is running"
     assert clock.startswith("clock        ")
     assert findings == ["all is well"]
+    checked = json.loads(run("db", "check", "-o", "json").out)
+    assert checked["findings"] == []
+    assert checked["schema"] == {"version": SCHEMA_VERSION, "readable_by": READABLE_BY, "newest": SCHEMA_VERSION}
+    assert checked["instances"] == {"healthy": 0, "unhealthy": 0, "deregistered": 0, "drained": 0, "removed": 0}
+    assert [abs(clock["ahead_secs"]) < 5 for clock in checked["clocks"]] == [True]
+    assert checked["controllers"] == []
     assert place.dump() == before
 
 
-def test_check_after_an_import(run: Run, place: Place) -> None:
-    place.fill(ROWS)
-    run("db", "import")
-    done = run("db", "check", expect=1)
-    facts, problem = done.lines[-2:]
-    assert facts == "DB-GPT's     5 rows: 3 instances known here, 0 not, 1 duplicates, 1 refused"
-    assert problem == (
-        "problem: 1 of 5 rows of DB-GPT's table cannot be imported, first row 5: model_name 'two@at\\x1b[31m@llm' "
-        "holds control or invisible characters: `ctl db import --dry-run` lists them; correct or delete them, or drop "
-        "that table after the move"
-    )
-    report = json.loads(run("db", "check", "-o", "json", expect=1).out)
-    assert [finding["code"] for finding in report["findings"]] == ["rows_refused"]
-    assert report["schema"] == {"version": SCHEMA_VERSION, "readable_by": READABLE_BY, "newest": SCHEMA_VERSION}
-    assert report["instances"] == {"healthy": 2, "unhealthy": 1, "deregistered": 0, "drained": 1, "removed": 0}
-    assert [abs(clock["ahead_secs"]) < 5 for clock in report["clocks"]] == [True]
-    assert report["controllers"] == []
-    assert report["dbgpt_table"]["rows"] == 5
-
-
 def test_a_newer_schema_is_one_line(run: Run, place: Place) -> None:
-    place.fill(ROWS)
     run("db", "upgrade")
     engine = create_engine(place.url)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE ctl_schema SET version = 99, readable_by = 99")
     engine.dispose()
-    for command in (["import"], ["import", "--dry-run"], ["upgrade"]):
-        done = run("db", *command, expect=1)
-        assert done.out == ""
-        assert done.err.startswith("ctl: ")
-        assert done.err.endswith("\n")
-        assert done.err.count("\n") == 1
-        assert "schema version 99" in done.err
+    done = run("db", "upgrade", expect=1)
+    assert done.out == ""
+    assert done.err.startswith("ctl: ")
+    assert done.err.endswith("\n")
+    assert done.err.count("\n") == 1
+    assert "schema version 99" in done.err
     assert "schema version 99" in run("db", "check", expect=1).out
 
 
@@ -254,31 +117,29 @@ def test_check_of_a_file_that_is_not_there_makes_none(run: Run, tmp_path: Path) 
 # --- settings and faults ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [["import"], ["import", "--dry-run"], ["check"], ["upgrade"]])
+@pytest.mark.parametrize("verb", ["check", "upgrade"])
 class TestFaults:
-    def test_a_wrong_password(
-        self, run: Run, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, command: list[str]
-    ) -> None:
+    def test_a_wrong_password(self, run: Run, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
         for name, text in variables(mariadb).items():
             monkeypatch.setenv(name, text)
         monkeypatch.setenv("CONTROLLER_REGISTRY_DB_PASSWORD", f"{PASSWORD}-not")
-        done = run("db", *command, expect=1)
+        done = run("db", verb, expect=1)
         assert done.out == ""
         assert done.err.count("\n") == 1
         assert done.err.startswith(f"ctl: database 127.0.0.1:{mariadb.server.port}/{mariadb.name}: Access denied")
         assert PASSWORD not in done.err
 
-    def test_nobody_at_the_port(self, run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    def test_nobody_at_the_port(self, run: Run, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
         port = str(free_port())
         flags = ["--registry-db-host", "127.0.0.1", "--registry-db-port", port, "--registry_db_user", "ctl"]
         monkeypatch.setenv("CONTROLLER_REGISTRY_DB_PASSWORD", PASSWORD)
-        done = run("db", *command, *flags, expect=3)
+        done = run("db", verb, *flags, expect=3)
         assert done.out == ""
         assert done.err.count("\n") == 1
         assert done.err.startswith(f"ctl: database 127.0.0.1:{port}/dbgpt: ")
 
-    def test_what_is_missing_is_named_at_once(self, run: Run, command: list[str]) -> None:
-        done = run("db", *command, "--registry-db-user", "ctl", expect=2)
+    def test_what_is_missing_is_named_at_once(self, run: Run, verb: str) -> None:
+        done = run("db", verb, "--registry-db-user", "ctl", expect=2)
         assert done.err == (
             "ctl: a mysql registry needs registry_db_host (CONTROLLER_REGISTRY_DB_HOST), registry_db_password "
             "(CONTROLLER_REGISTRY_DB_PASSWORD) or registry_db_password_file "
@@ -286,28 +147,25 @@ class TestFaults:
         )
 
     def test_the_type_of_the_registry_need_not_be_said(
-        self, run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, verb: str
     ) -> None:
         """The variables may still be those of the controller before the move; a flag that says so is a mistake."""
         monkeypatch.setenv("CONTROLLER_REGISTRY_TYPE", "embedded")
         monkeypatch.setenv("CONTROLLER_REMOTE_ADDR", "http://127.0.0.1:1")
-        assert "registry_db_host" in run("db", *command, expect=2).err
-        assert "registry_db_host" in run("db", *command, "--registry", "database", expect=2).err
-        done = run("db", *command, "--registry-type", "embedded", expect=2)
+        assert "registry_db_host" in run("db", verb, expect=2).err
+        assert "registry_db_host" in run("db", verb, "--registry", "database", expect=2).err
+        done = run("db", verb, "--registry-type", "embedded", expect=2)
         assert done.err == "ctl: registry_type embedded has no database: leave the flag out\n"
 
 
 def test_of_several_hosts_the_one_that_lives_serves(
     run: Run, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Place(mariadb.url, mariadb.name)
-    place.fill(ROWS[:2])
     dead, alive = f"127.0.0.1:{free_port()}", f"127.0.0.1:{mariadb.server.port}"
     for name, text in variables(mariadb).items():
         monkeypatch.setenv(name, text)
     monkeypatch.setenv("CONTROLLER_REGISTRY_DB_HOST", f"{dead},{alive}")
-    assert "imported    1: 1 healthy" in run("db", "import").out
-    assert "already" in run("db", "upgrade").out
+    assert "holds the tables now" in run("db", "upgrade").out
     done = run("db", "check", expect=1)
     assert f"clock 1      {dead}/{mariadb.name} does not answer" in done.lines
     assert [line for line in done.lines if line.startswith(f"clock 2      {alive}/{mariadb.name} is 0.")]
@@ -317,11 +175,10 @@ def test_of_several_hosts_the_one_that_lives_serves(
     assert PASSWORD not in done.out + done.err
 
 
-@pytest.mark.parametrize("verb", ["import", "check", "upgrade"])
+@pytest.mark.parametrize("verb", ["check", "upgrade"])
 def test_a_password_from_a_file(
     run: Run, mariadb: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    Place(mariadb.url, mariadb.name).fill(ROWS)
     file = tmp_path / "password"
     file.write_text(f"{PASSWORD}\n")
     for name, text in variables(mariadb).items():
@@ -353,7 +210,7 @@ def test_the_start_of_other_commands_pays_nothing_for_it() -> None:
 
 
 def test_help() -> None:
-    for command in ("import", "check", "upgrade"):
+    for command in ("check", "upgrade"):
         text = ctl("db", command, "--help").out
         assert "--registry-db-host" in text
         assert "--log-file" not in text

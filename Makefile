@@ -17,7 +17,7 @@ help:
 	@echo "make chaos     kill, stop and freeze controllers and databases under load (ten minutes)"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     measure this controller and DB-GPT's side by side, and write docs/figures.md (a quarter of an hour)"
-	@echo "make soak      100,000 instances beat for five minutes against one controller over one MariaDB"
+	@echo "make soak      100,000 instances beat for five minutes against one controller over one MariaDB, then for one minute on a connection for each beat"
 	@echo "make generate  rewrite what is generated: .env.example, the tables of docs/, completions/"
 	@echo "make clean     remove the virtual environments and caches"
 
@@ -56,12 +56,13 @@ bench: $(VENV)/.dev
 	@sh scripts/apt-install.sh wrk wrk 'the benchmarks measure with it'
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'a part of the benchmarks runs over it'
 	$(BIN)/python -m tests.support.dbgpt
-	$(BIN)/python -m benchmarks --mysql --soak --write
+	$(BIN)/python -m benchmarks --mysql --soak --new-connections --write
 
 soak: $(VENV)/.dev
 	@sh scripts/apt-install.sh wrk wrk 'the benchmarks measure with it'
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the soak runs over it'
 	$(BIN)/python -m benchmarks --only soak --check
+	$(BIN)/python -m benchmarks --only soak --new-connections --check
 
 generate: $(VENV)/.dev
 	$(BIN)/python -m scripts.generate

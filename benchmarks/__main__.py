@@ -31,10 +31,13 @@ SECTIONS: dict[str, Callable[[Lab, float], list[Section]]] = {
     "tracing": tracing.run,
     "mysql": mysql.run,
     "soak": soak.run,
+    "soak-new-connections": soak.run_new_connections,
     "watch": watch.run,
 }
-OPTIONAL = {"mysql": "mysql", "watch": "mysql", "soak": "soak"}
+OPTIONAL = {"mysql": "mysql", "watch": "mysql", "soak": "soak", "soak-new-connections": "new_connections"}
 """Sections that need an option, and its name."""
+SOAK_MINUTES = {"soak": 5.0, "soak-new-connections": 1.0}
+"""The sections that last for minutes, and how many by default."""
 SHOWN_VERSIONS = ("uvicorn", "fastapi")
 
 
@@ -46,7 +49,7 @@ def main() -> int:
         names = arguments.only or [
             name for name in SECTIONS if name not in OPTIONAL or getattr(arguments, OPTIONAL[name])
         ]
-        if not set(names) <= {"soak", "watch"}:  # they measure no other side
+        if not set(names) <= {*SOAK_MINUTES, "watch"}:  # they measure no other side
             ensure(NEWEST)
         sections = _measure(names, arguments.seconds, arguments.minutes)
         text = block(
@@ -74,22 +77,32 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mysql", action="store_true", help="also over one MariaDB, which is started for it")
     parser.add_argument("--soak", action="store_true", help="also the soak")
     parser.add_argument("--seconds", type=float, default=2, help="length of one measurement (default 2)")
-    parser.add_argument("--minutes", type=float, default=5, help="length of the soak (default 5)")
+    parser.add_argument(
+        "--new-connections",
+        action="store_true",
+        help="also the soak with a connection for each heartbeat; with --only soak, only this form",
+    )
+    parser.add_argument(
+        "--minutes", type=float, help="length of the soak (default 5, and 1 with a connection for each heartbeat)"
+    )
     parser.add_argument("--check", action="store_true", help="exit with 1 when a bound is missed")
     parser.add_argument("--write", action="store_true", help="write docs/figures.md and its charts; not with --only")
     arguments = parser.parse_args()
     if arguments.write and arguments.only:
         parser.error("--write takes a whole run, not --only some of it")
+    if arguments.only and arguments.new_connections:
+        arguments.only = ["soak-new-connections" if name == "soak" else name for name in arguments.only]
     return arguments
 
 
-def _measure(names: list[str], seconds: float, minutes: float) -> list[Section]:
+def _measure(names: list[str], seconds: float, minutes: float | None) -> list[Section]:
     """Each section in a folder of its own. Its processes are ended when it is done or has failed."""
     sections = []
     for name in names:
         say(f"--- {name}")
         with tempfile.TemporaryDirectory(prefix="ctl-bench-") as folder, processes_in(Path(folder), []) as start:
-            sections += SECTIONS[name](lab_in(Path(folder), start), minutes * 60 if name == "soak" else seconds)
+            length = (minutes or SOAK_MINUTES[name]) * 60 if name in SOAK_MINUTES else seconds
+            sections += SECTIONS[name](lab_in(Path(folder), start), length)
     return sections
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from dbgpt_ctl.controller.http.socket import BACKLOG
 from dbgpt_ctl.errors import CtlError
 from dbgpt_ctl.settings.schema import MIN_CONNECTIONS
 
@@ -73,6 +74,7 @@ def create_server(
         ws="none",
         lifespan="on",
         timeout_graceful_shutdown=drain_secs,
+        backlog=BACKLOG,  # the event loop calls listen() again
     )
     return server_class(config)
 

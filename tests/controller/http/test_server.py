@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import resource
 import signal
 import socket
 import sqlite3
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -26,13 +28,13 @@ from tests.support.process import CTL, ctl, environment, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.mariadb import MariaDB
 
 pytestmark = pytest.mark.slow
 
 TIMEOUT_SECS = 30.0
+OK = b"HTTP/1.1 200 OK\r\n"
 GOOD = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
 DATABASE = ("--registry", "database", "--shutdown-grace-secs", "0")
 """Without the grace, which has its own tests: no client here has to change to another controller."""
@@ -285,6 +287,25 @@ def closed_with(connection: socket.socket) -> bytes:
     except ConnectionError:
         pass
     return bytes(received)
+
+
+def test_a_burst_of_connections_waits_for_a_busy_controller() -> None:
+    """More than uvicorn lets wait by itself, as when all workers of a cluster start again. None is refused."""
+    most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(3000, most, hard - 500)
+    with serving() as served, contextlib.ExitStack() as ends:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + 500), hard))
+        ends.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        served.process.send_signal(signal.SIGSTOP)
+        try:
+            # The system completes these connections. It would not answer those for which it has no room.
+            connections = [ends.enter_context(connected(served)) for _ in range(count)]
+            for connection in connections:
+                connection.sendall(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        finally:
+            served.process.send_signal(signal.SIGCONT)
+        assert [connection for connection in connections if not closed_with(connection).startswith(OK)] == []
 
 
 HEAD = b"POST /api/controller/models HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -51,6 +51,8 @@ process that meets an endless list stays below 150 MB.
 MAX_SHORT_ANSWER_BYTES = 1_000_000
 """Of any other answer: one instance, true or false, a problem."""
 
+CONNECT_SHARE = 0.9
+
 T = TypeVar("T")
 
 
@@ -76,6 +78,11 @@ class Request:
     """The header `X-Ctl-Forwarded-By`."""
     max_bytes: int = MAX_SHORT_ANSWER_BYTES
     """The longest body that a 200 may have; of another status it is MAX_SHORT_ANSWER_BYTES at most."""
+
+    @property
+    def connect_timeout(self) -> float:
+        """Of `timeout`, for the connection: an answer that does not come is so told from a connection."""
+        return self.timeout * CONNECT_SHARE
 
     @property
     def url(self) -> str:

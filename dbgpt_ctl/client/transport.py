@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     """Makes the reader of a response from its status and headers."""
 
 MAX_CONNECTIONS = 100
-CONNECT_SHARE = 0.9
-"""Of the timeout of a request, for its connection: an answer that does not come is so told from a connection."""
 _CERTIFICATE_CAUSES = {
     9: FailureCause.CERTIFICATE_DATE,  # not yet valid
     10: FailureCause.CERTIFICATE_DATE,  # expired
@@ -146,7 +144,7 @@ def _ssl_context(addresses: Sequence[Address]) -> ssl.SSLContext:
 
 def request_parts(request: Request) -> dict[str, Any]:
     """The arguments of httpx besides method and URL."""
-    timeout = httpx.Timeout(request.timeout, connect=request.timeout * CONNECT_SHARE)
+    timeout = httpx.Timeout(request.timeout, connect=request.connect_timeout)
     return {"headers": request.headers, "content": request.body, "timeout": timeout}
 
 
@@ -160,7 +158,7 @@ def timed_out(request: Request, error: BaseException | None = None) -> NoRespons
 def no_response(error: httpx.RequestError, request: Request) -> NoResponse:
     """The outcome of an exception of httpx."""
     if isinstance(error, httpx.ConnectTimeout):
-        detail = f"no connection within {_seconds(request.timeout * CONNECT_SHARE)}"
+        detail = f"no connection within {_seconds(request.connect_timeout)}"
         return NoResponse(detail, FailureCause.CONNECT_TIMEOUT)
     if isinstance(error, httpx.TimeoutException):
         return timed_out(request, error)

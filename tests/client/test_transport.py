@@ -11,18 +11,19 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.addresses import parse_addresses
+from dbgpt_ctl.addresses import Address, parse_address, parse_addresses
 from dbgpt_ctl.client import aio
 from dbgpt_ctl.client.aio import AsyncControllerClient
 from dbgpt_ctl.client.body import BodyReader
-from dbgpt_ctl.client.failover import MAX_SHORT_ANSWER_BYTES
-from dbgpt_ctl.client.responses import LONG_BYTES
-from dbgpt_ctl.client.transport import client_options
-from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable
+from dbgpt_ctl.client.failover import MAX_SHORT_ANSWER_BYTES, Request
+from dbgpt_ctl.client.responses import LONG_BYTES, NoResponse, Response
+from dbgpt_ctl.client.transport import Transport, client_options
+from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, FailureCause
 from tests.client.clients import OBJECT, VERBS
 from tests.client.servers import (
     LIST_REPLY,
@@ -236,3 +237,51 @@ def test_importing_the_client_does_not_import_httpx() -> None:
     code = "import sys; from dbgpt_ctl import ControllerClient; print('httpx' in sys.modules, 'asyncio' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.split() == ["False", "False"]
+
+
+def request_to(url: str, timeout: float = 30.0) -> Request:
+    return Request("GET", parse_address(url), "/", None, timeout)
+
+
+def test_it_says_when_the_connection_was_made() -> None:
+    transport = Transport(client_options((), trust_env=False))
+    with working() as server:
+        began = monotonic()
+        transport.send(request_to(server.url))
+        assert transport.connected_at is not None
+        assert began <= transport.connected_at <= monotonic()
+    transport.send(request_to(closed_port()))
+    assert transport.connected_at is None
+    transport.close()
+
+
+def test_a_body_may_have_another_reader() -> None:
+    """It is asked for each chunk whether it wants more."""
+
+    class First(BodyReader):
+        wanted = True
+
+        def add(self, chunk: bytes) -> None:
+            super().add(chunk)
+            self.wanted = False
+
+    def behave(connection: socket.socket, _number: int) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nfirst")
+        connection.recv(1)
+
+    transport = Transport(client_options((), trust_env=False))
+    with behaving(behave) as url:
+        outcome = transport.send(request_to(url), First)
+    assert isinstance(outcome, Response)
+    assert outcome.body == b"first"
+    transport.close()
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 80])
+def test_a_host_that_httpx_refuses_has_no_address(host: str) -> None:
+    transport = Transport(client_options((), trust_env=False))
+    outcome = transport.send(Request("GET", Address(f"http://{host}:1"), "/", None, 30.0))
+    assert isinstance(outcome, NoResponse)
+    assert outcome.cause is FailureCause.NAME_LOOKUP
+    transport.close()

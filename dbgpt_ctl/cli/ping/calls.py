@@ -41,6 +41,8 @@ API = "/api/worker"
 TRACE_HEADER = "DB-GPT-Trace-Span-Id"
 MAX_STREAM_BYTES = 4_000_000
 """Of an answer with text. Each record repeats the text so far: 1,000 tokens take about 3 MB."""
+CONNECT_SECS = 5.0
+"""The longest wait for a connection: a lost packet is sent again after 1 and after 3 s."""
 LEAST_SECS = 0.001
 """The timeout of a request that comes too late, so that it ends as any other timeout."""
 _HOST = re.compile(r"[\w.\-]+|\[?[0-9A-Fa-f:.]+\]?")
@@ -49,6 +51,11 @@ _HOST = re.compile(r"[\w.\-]+|\[?[0-9A-Fa-f:.]+\]?")
 @dataclass(frozen=True)
 class WorkerRequest(Request):
     """A request to a worker, which is no controller: its trace has DB-GPT's own header."""
+
+    @property
+    def connect_timeout(self) -> float:
+        """A machine that is up accepts a connection at once: one that is down does not keep the others waiting."""
+        return min(super().connect_timeout, CONNECT_SECS)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -101,6 +101,18 @@ def test_names_of_what_failed_go_to_a_drain(run: Run, worker: FakeWorker, dead: 
     assert "4 of 4 instances did not answer: 2 model-error, 1 " in done.err
 
 
+def test_a_pipeline_drains_what_does_not_answer(run: Run, worker: FakeWorker, dead: str, controller: str) -> None:
+    """The recipe of the documents, in a shell."""
+    ctl = " ".join(CTL)
+    recipe = f"{ctl} models ping --all -o name | {ctl} models drain - --reason ping --for 15m"
+    env = environment({"CONTROLLER_ADDRESS": controller})
+    done = subprocess.run(recipe, shell=True, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{dead} drained until ")
+    assert run("models", "list", "--state", "drained", "-o", "name").out == f"{dead}\n"
+    drained = json.loads(run("models", "get", dead, "-o", "json").out)["instances"][0]["drain"]
+    assert drained["reason"] == "ping"
+
+
 def test_deregistered_instances_are_left_out(run: Run, worker: FakeWorker, dead: str) -> None:
     run("models", "deregister", dead)
     assert "refused" not in run("models", "ping", "qwen").out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,20 +11,23 @@ import typer
 from dbgpt_ctl.cli.commands.models.drain import warn_of_memory
 from dbgpt_ctl.cli.completion.candidates import files
 from dbgpt_ctl.cli.diagnosis.caveats import refuse_stale
+from dbgpt_ctl.cli.framework.confirm import Confirmation, Yes
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import AllowStale, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.manifest.plan import Action, make_plan, notes
+from dbgpt_ctl.cli.manifest.notes import notes, will_expire
+from dbgpt_ctl.cli.manifest.plan import Action, make_plan
 from dbgpt_ctl.cli.output.results import NOT_TRIED, Outcome, attempt_all, conclude, not_tried
 from dbgpt_ctl.cli.output.stdout import OutputFormat
-from dbgpt_ctl.domain.instance import Registration
-from dbgpt_ctl.errors import ConditionNotMet, NotSupported
+from dbgpt_ctl.domain.instance import DrainRequest, Registration
+from dbgpt_ctl.errors import ConditionNotMet, CtlError, NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from dbgpt_ctl.cli.manifest.plan import Step
+    from dbgpt_ctl.client.responses import Drained, Inventory
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
 
@@ -44,7 +48,7 @@ FileNames = Annotated[
         "-f",
         metavar="FILE",
         autocompletion=files,
-        help="YAML or JSON file; - reads standard input; repeat it for several files.",
+        help="YAML or JSON file, or a folder of them; - reads standard input. Repeat it for several.",
     ),
 ]
 Prune = Annotated[
@@ -56,8 +60,10 @@ Output = Annotated[OutputFormat, output_option("text", "json", help="Format of t
 
 @explained(
     "ctl apply -f instances.yaml --dry-run",
-    "ctl apply -f models.yaml -f embeddings.yaml --prune",
+    "ctl apply -f models.yaml -f embeddings.yaml",
+    "ctl apply -f cluster/ --prune --yes",
     exit_codes={
+        1: "--prune asked, and the answer was not yes.",
         3: "No controller can be reached, or only the last known list.",
         5: "Something in the files could not be applied.",
     },
@@ -68,6 +74,7 @@ def apply(
     *,
     prune: Prune = False,
     dry_run: DryRun = False,
+    yes: Yes = False,
     allow_stale: AllowStale = False,
     output: Output = OutputFormat.TEXT,
     session: Session,
@@ -77,25 +84,38 @@ def apply(
     A file contains `instances:`, a list of entries with model, host and port, and optionally weight, enabled, drain,
     prompt_template and check_healthy. An absent instance is registered, which counts as one heartbeat. enabled: false
     drains; so does drain: with a mapping of reason and until, each optional. Apply never makes an unhealthy or
-    deregistered instance healthy. A second run changes nothing.
+    deregistered instance healthy. A second run changes nothing. A folder stands for its *.yaml, *.yml and *.json files,
+    in the order of their names, without those of its subfolders.
     """
     from dbgpt_ctl.cli.manifest.declarations import read_files  # imports yaml
 
+    confirmation = Confirmation.needed("prune", yes=yes or not prune, dry_run=dry_run)
     declarations = read_files(file_names or [], prune=prune)
     with session.client() as client:
         inventory = client.inventory()
         refuse_stale(session, inventory, "nothing was changed", allow_stale=allow_stale)
         now = inventory.time or session.clock.now()
         steps = make_plan(declarations, inventory.instances, prune=prune, now=now)
-        for line in notes(steps, complete=inventory.complete):
-            session.say(line)
+        print_notes(session, client, steps, inventory)
         applier = Applier(client, steps, session, now, can_drain=inventory.complete, dry_run=dry_run)
         declared = [step.key for step in steps if step.action is not Action.PRUNE]
         pruned = [step.key for step in steps if step.action is Action.PRUNE]
+        confirmation.confirm(pruned)
         outcomes = attempt_all(declared, applier, output)
         failed = any(outcome.error or outcome.result == NOT_TRIED for outcome in outcomes)
         outcomes += not_tried(pruned) if failed else attempt_all(pruned, applier, output)
         return conclude(outcomes, output)
+
+
+def print_notes(session: Session, client: ControllerClient, steps: Sequence[Step], inventory: Inventory) -> None:
+    """Prints what a person should know before the steps are carried out, with the controller's heartbeat timeout."""
+    timeout = None
+    if not session.quiet and any(map(will_expire, steps)):
+        with suppress(CtlError):  # such as NotSupported of DB-GPT's own controller
+            timeout = client.status().heartbeat_timeout_secs
+    lines = notes(steps, inventory.instances, complete=inventory.complete, heartbeat_timeout_secs=timeout)
+    for line in lines:
+        session.say(line)
 
 
 class Applier:
@@ -118,6 +138,7 @@ class Applier:
         self._ahead = now - session.clock.now()
         self._can_drain = can_drain
         self._dry_run = dry_run
+        self._drains_at_register = True
 
     def __call__(self, key: InstanceKey) -> Outcome:
         """Raises CtlError."""
@@ -131,28 +152,41 @@ class Applier:
         return self._result(step)
 
     def _carry_out(self, step: Step) -> None:
-        """A drain comes before a register and an undrain after it, so that no request reaches it in between."""
+        """An undrain comes last, so that no request reaches the instance before it is as declared."""
         if step.action is Action.PRUNE:
             self._client.deregister(step.key, remove=True)
             return
-        if step.action is Action.CHANGE:
-            self._drain(step)
-        if step.registers:
-            self._client.register(Registration(step.key, **step.facts))
-        if step.action is Action.CREATE:
-            self._drain(step)
+        drained = self._register_and_drain(step, self._wanted_drain(step))
+        if drained is not None:
+            warn_of_memory(self._session, drained)
         if step.undrains:
             self._client.undrain(step.key)
 
-    def _drain(self, step: Step) -> None:
+    def _register_and_drain(self, step: Step, drain: DrainRequest | None) -> Drained | None:
+        """Does what the step needs of both, if possible in one call: then no request reaches the instance in between,
+        also when the connection breaks.
+        """
+        if step.registers:
+            sent = Registration(step.key, **step.facts)
+            if drain is None or not self._drains_at_register:
+                self._client.register(sent)
+            else:
+                try:
+                    return self._client.register(sent, drain=drain)
+                except NotSupported:  # an older ctl, which has stored nothing
+                    self._drains_at_register = False
+                    self._client.register(sent)
+        return None if drain is None else self._client.drain(step.key, reason=drain.reason, duration=drain.duration)
+
+    def _wanted_drain(self, step: Step) -> DrainRequest | None:
         if step.drain is None:
-            return
+            return None
         is_new = any(diff.field == "enabled" for diff in step.differences)
         reason = step.drain.reason or (REASON if is_new else None)
-        duration = None
-        if step.drain.until is not None:
-            duration = max(step.drain.until - self._session.clock.now() - self._ahead, SHORTEST_DRAIN)
-        warn_of_memory(self._session, self._client.drain(step.key, reason=reason, duration=duration))
+        if step.drain.until is None:
+            return DrainRequest(reason)
+        left = step.drain.until - self._session.clock.now() - self._ahead
+        return DrainRequest(reason, max(left, SHORTEST_DRAIN))
 
     def _result(self, step: Step) -> Outcome:
         result = _RESULTS[step.action]

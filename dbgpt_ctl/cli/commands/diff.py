@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from dbgpt_ctl.cli.commands.apply import FileNames, Prune  # noqa: TC001 - Typer reads them
+from dbgpt_ctl.cli.commands.apply import FileNames, Prune, print_notes
 from dbgpt_ctl.cli.diagnosis.caveats import caveat_fields, refuse_stale
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import AllowStale, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.manifest.plan import make_plan, notes
+from dbgpt_ctl.cli.manifest.plan import make_plan
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.errors import ConditionNotMet
@@ -20,7 +20,7 @@ Output = Annotated[OutputFormat, output_option("text", "json", help="Format of t
 
 @explained(
     "ctl diff -f instances.yaml",
-    "ctl diff -f models.yaml -f embeddings.yaml --prune -o json",
+    "ctl diff -f cluster/ --prune -o json",
     exit_codes={
         0: "The registry matches the files.",
         3: "No controller can be reached, or only the last known list.",
@@ -46,10 +46,9 @@ def diff(
     declarations = read_files(file_names or [], prune=prune)
     with session.client() as client:
         inventory = client.inventory()
-    now = inventory.time or session.clock.now()
-    steps = [step for step in make_plan(declarations, inventory.instances, prune=prune, now=now) if step.differs]
-    for line in notes(steps, complete=inventory.complete):
-        session.say(line)
+        now = inventory.time or session.clock.now()
+        steps = [step for step in make_plan(declarations, inventory.instances, prune=prune, now=now) if step.differs]
+        print_notes(session, client, steps, inventory)
     for step in steps:
         if step.blocked_reason:
             session.say(f"{reference_of(step.key)}: {step.blocked_reason}")

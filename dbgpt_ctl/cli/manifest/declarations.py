@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbgpt_ctl.cli.manifest.documents import MAX_BYTES, Node, read_document
+from dbgpt_ctl.cli.manifest.documents import Node, read_document
+from dbgpt_ctl.cli.manifest.sources import read_sources
 from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.stdout import say
 from dbgpt_ctl.cli.parsing.references import DEFAULT_TYPE, reference_of, require_callable
@@ -23,8 +23,7 @@ from dbgpt_ctl.domain.fields import (
     parse_reason,
 )
 from dbgpt_ctl.domain.instance import InstanceKey
-from dbgpt_ctl.errors import CtlError, UsageError
-from dbgpt_ctl.files import read_file
+from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,18 +49,14 @@ class Declaration:
 
 
 def read_files(files: Sequence[str], *, prune: bool) -> list[Declaration]:
-    """The declarations in the files, in their order; `-` is standard input.
+    """The declarations in the files and folders, in their order (see `read_sources`).
 
     Prints the mistakes, and raises UsageError with their count. With `prune`, files without instances are a mistake
     too.
     """
-    if not files:
-        raise UsageError("give -f FILE; -f - reads standard input")
-    if files.count("-") > 1:
-        raise UsageError("-f - is given more than once: standard input can be read only once")
-    names = ["standard input" if file == "-" else file for file in files]
-    declarations, problems = read_declarations(*zip(map(_read_bytes, files), names, strict=True))
-    where = names[0] if len(names) == 1 else f"{len(names)} files"
+    sources = read_sources(files)
+    declarations, problems = read_declarations(*sources)
+    where = sources[0].name if len(sources) == 1 else f"{len(sources)} files"
     _print_problems(problems, where)
     if not declarations and prune:
         raise UsageError(
@@ -79,18 +74,6 @@ def _print_problems(problems: Sequence[str], where: str) -> None:
     if problems:
         count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
         raise UsageError(f"{count} in {where}; nothing was changed")
-
-
-def _read_bytes(file: str) -> bytes:
-    """The content of the file, cut one byte after the limit."""
-    try:
-        if file == "-":
-            if sys.stdin is None:
-                raise CtlError("cannot read standard input: it is closed")
-            return sys.stdin.buffer.read(MAX_BYTES + 1)
-        return read_file(file, MAX_BYTES, regular=False)
-    except OSError as error:
-        raise UsageError(f"cannot read {quoted(file)}: {error.strerror or error}") from None
 
 
 def read_declarations(*documents: tuple[bytes, str]) -> tuple[list[Declaration], list[str]]:

@@ -2,7 +2,6 @@
 
     make_plan       declarations x registered instances -> one Step per instance
     Step            create, change, keep or prune one instance; differences that can be removed, and those that cannot
-    notes           what a person should know before the steps are carried out
 
 Apply never makes a registered instance healthy: a register counts as a heartbeat and would send requests to a worker
 that may be dead. So a declared instance that is deregistered differs, and apply cannot remove that difference. An
@@ -26,7 +25,7 @@ from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from dbgpt_ctl.cli.manifest.declarations import Declaration
     from dbgpt_ctl.client.responses import KnownInstance
@@ -248,39 +247,6 @@ def _is_same(old: Any, new: Any) -> bool:
     if isinstance(new, int | float) and not isinstance(new, bool):
         return isinstance(old, int | float) and math.isclose(old, new, rel_tol=1e-6)
     return (old or None) == (new or None)
-
-
-def notes(steps: Sequence[Step], *, complete: bool) -> Iterator[str]:
-    """What a person should know before the steps are carried out: a line for each kind of it.
-
-    `complete`: the controller reports all facts. DB-GPT's own shows deregistered instances as unhealthy.
-    """
-    created = [step for step in steps if step.action is Action.CREATE and step.facts["check_healthy"]]
-    if created:
-        yield (
-            f"{_names(created)}: a register counts as one heartbeat; "
-            "unhealthy after the heartbeat timeout if no worker beats"
-        )
-    undone = [step for step in steps if step.is_beating and step.registers]
-    if undone:
-        changed = {diff.field for step in undone for diff in step.differences}
-        fields = " and ".join(name for name in REGISTERED_FIELDS if name in changed)
-        yield f"warning: {_names(undone)}: alive; its worker resets {fields} when it registers again"
-    kept = [step for step in steps if step.state is InstanceState.UNHEALTHY and step.action is not Action.PRUNE]
-    if kept:
-        state = "unhealthy" if complete else "unhealthy or deregistered, which this controller does not tell apart"
-        yield f"{_names(kept)}: {state}; apply leaves it so until its worker beats"
-    over = [step for step in steps if step.is_drain_over]
-    if over:
-        yield f"{_names(over)}: the end of its drain in the file has passed; its drain is not compared"
-    alive = [step for step in steps if step.action is Action.PRUNE and step.is_beating]
-    if alive:
-        yield f"warning: {_names(alive)}: not in the file and alive; its worker registers it again at its next start"
-
-
-def _names(steps: Sequence[Step]) -> str:
-    first = reference_of(steps[0].key)
-    return first if len(steps) == 1 else f"{first} and {len(steps) - 1} more"
 
 
 def _value_text(value: Any) -> str:

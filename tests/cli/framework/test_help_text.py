@@ -101,7 +101,8 @@ def place(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def stop(*_args: object, **_kwargs: object) -> None:
         raise Reached("reached")
 
-    for file in ("instances.yaml", "models.yaml", "embeddings.yaml"):
+    (tmp_path / "cluster").mkdir()
+    for file in ("instances.yaml", "models.yaml", "embeddings.yaml", "cluster/models.yaml"):
         port = len(file)
         (tmp_path / file).write_text(f"instances: [{{model: qwen, host: h, port: {port}}}]\n")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"instances: []\n")))

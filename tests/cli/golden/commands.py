@@ -116,7 +116,8 @@ CHANGES = {
     ],
     "apply": [
         *each("apply -f instances.yaml", "text", "json"),
-        *each("apply -f instances.yaml --prune", "text", "json"),
+        *plain("apply -f instances.yaml --prune"),
+        *each("apply -f instances.yaml --prune --yes", "text", "json"),
     ],
 }
 """Each run has a cluster of its own."""

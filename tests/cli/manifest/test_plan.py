@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbgpt_ctl.cli.manifest.declarations import Declaration
-from dbgpt_ctl.cli.manifest.plan import Action, Difference, Step, make_plan, notes
+from dbgpt_ctl.cli.manifest.plan import Action, Difference, Step, make_plan
 from dbgpt_ctl.client.responses import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import UsageError
@@ -121,18 +121,12 @@ def test_a_drain_whose_end_has_passed_says_nothing(registered: list[KnownInstanc
     """A file of yesterday neither drains for no time nor ends the drain of somebody else."""
     found = step({"enabled": False, "drain_reason": "x", "drain_until": START}, *registered)
     assert (found.drain, found.undrains, found.differs) == (None, False, not registered)
-    assert "the end of its drain in the file has passed" in "".join(notes([found], complete=True))
+    assert found.is_drain_over
 
 
 def test_a_drain_that_is_too_long_is_a_mistake_of_the_file() -> None:
     with pytest.raises(UsageError, match=r"qwen@llm/h:1: a drain until 2\d{3}-.*is longer than 366 days"):
         step({"enabled": False, "drain_until": START + timedelta(days=367)})
-
-
-def test_what_a_controller_does_not_tell_apart_is_said() -> None:
-    steps = [step({}, there(state=InstanceState.UNHEALTHY))]
-    assert "qwen@llm/h:1: unhealthy; apply" in "".join(notes(steps, complete=True))
-    assert "qwen@llm/h:1: unhealthy or deregistered" in "".join(notes(steps, complete=False))
 
 
 def test_prune_is_about_the_models_of_the_file() -> None:

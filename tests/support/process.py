@@ -40,12 +40,13 @@ def ctl(*args: str, expect: int | None = 0, program: Sequence[str] = CTL, **opti
     `program` is another release of `ctl`. `options`: `env` as for `environment`; anything else goes to subprocess.run.
     """
     env = environment(options.pop("env", {}))
+    timeout = options.pop("timeout", TIMEOUT_SECS)
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     done = subprocess.run(
         [*program, *args],
         env=env,
         encoding="utf-8",
-        timeout=TIMEOUT_SECS,
+        timeout=timeout,
         check=False,
         **{**_PLACE, **streams, **options},
     )

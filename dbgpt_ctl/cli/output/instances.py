@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
+    from dbgpt_ctl.domain.instance import InstanceKey
 
 
 def state_label(state: str, *, drained: bool, held: bool = False) -> str:
@@ -29,12 +30,12 @@ STATE_COLOURS: dict[str, str] = {
     **{state_label(InstanceState.HEALTHY, drained=drained, held=True): "yellow" for drained in (False, True)},
 }
 """By the text of a state. What is drained is planned, whatever its state."""
+KEY_COLUMNS = (Column("NAME"), Column("TYPE"), Column("HOST"), Column("PORT", folds=False))
+"""The columns of `key_cells`."""
+STATE_COLUMN = Column("STATE", colours=STATE_COLOURS, folds=False)
 _COLUMNS = (
-    Column("NAME"),
-    Column("TYPE"),
-    Column("HOST"),
-    Column("PORT", folds=False),
-    Column("STATE", colours=STATE_COLOURS, folds=False),
+    *KEY_COLUMNS,
+    STATE_COLUMN,
     Column("LAST BEAT", folds=False),
     Column("WEIGHT", folds=False),
 )
@@ -62,12 +63,8 @@ def instance_table(
 
 
 def _row(instance: KnownInstance, now: datetime, *, wide: bool) -> list[str]:
-    name, _, model_type = instance.model_name.partition("@")
     cells = [
-        escaped(name),
-        escaped(model_type) or "-",
-        escaped(instance.host),
-        str(instance.port),
+        *key_cells(instance.key),
         state_text(instance),
         _last_beat(instance, now),
         weight_text(instance.weight),
@@ -86,6 +83,11 @@ def _row(instance: KnownInstance, now: datetime, *, wide: bool) -> list[str]:
         _until(instance),
         escaped((instance.drain and instance.drain.reason) or "-"),
     ]
+
+
+def key_cells(key: InstanceKey) -> list[str]:
+    """The identity of an instance, escaped."""
+    return [escaped(key.name), escaped(key.type) or "-", escaped(key.host), str(key.port)]
 
 
 def state_text(instance: KnownInstance, *, colour: bool = False) -> str:

@@ -6,8 +6,7 @@ import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import STATE_COLOURS, state_text
+from dbgpt_ctl.cli.output.instances import KEY_COLUMNS, STATE_COLUMN, key_cells, state_text
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, print_table
 from dbgpt_ctl.cli.output.table import GAP, Column, cell_width
 from dbgpt_ctl.cli.parsing.references import reference_of
@@ -26,11 +25,8 @@ RESULT_COLOURS: dict[str, str] = {
     PingResult.NOT_ASKED: "yellow",
 }
 _COLUMNS = (
-    Column("NAME"),
-    Column("TYPE"),
-    Column("HOST"),
-    Column("PORT", folds=False),
-    Column("STATE", colours=STATE_COLOURS, folds=False),
+    *KEY_COLUMNS,
+    STATE_COLUMN,
     Column("RESULT", colours=RESULT_COLOURS, folds=False),
     Column("CONNECT", folds=False),
     Column("TTFT", folds=False),
@@ -70,10 +66,7 @@ class PingedInstance(NamedTuple):
         """The row of the table."""
         ping = self.ping
         return [
-            escaped(ping.key.name),
-            escaped(ping.key.type) or "-",
-            escaped(ping.key.host),
-            str(ping.key.port),
+            *key_cells(ping.key),
             "-" if self.instance is None else state_text(self.instance),
             ping.result.value,
             *map(_time_text, (ping.connect, ping.ttft, ping.total)),

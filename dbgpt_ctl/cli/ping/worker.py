@@ -6,6 +6,7 @@ from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.ping.calls import WorkerCalls, address_of_worker, is_of_worker
 from dbgpt_ctl.cli.ping.records import RecordReader
 from dbgpt_ctl.cli.ping.results import Level, Ping, PingOptions, PingResult
@@ -107,23 +108,24 @@ class Generation:
         reserve = min(SLOT_SECS, options.timeout * _SLOT_SHARE)
         outcome = self._calls.generate_stream(model, options.prompt, options.max_tokens, make_reader, reserve=reserve)
         waited = monotonic() - sent
-        for reader in readers:
-            self.tokens = reader.tokens
-            self.ttft = None if reader.first_text_at is None else reader.first_text_at - sent
-            if reader.error is not None:
-                return PingResult.MODEL_ERROR, Detail.MODEL_ERROR.format(cause=quoted_cause(reader.error))
-            if reader.is_malformed:
-                return PingResult.NOT_A_WORKER, Detail.NO_RECORD
-            if isinstance(outcome, NoResponse) and outcome.cause is FailureCause.ANSWER_TIMEOUT:
-                return self._without_end(model, reader, waited)
-            return self._ended(outcome, reader)
-        return _without_response(outcome) if isinstance(outcome, NoResponse) else _failed_with(outcome)
+        if isinstance(outcome, Response) and outcome.status != HTTPStatus.OK:
+            return _failed_with(outcome)
+        if isinstance(outcome, NoResponse) and not readers:  # not even headers
+            return _without_response(outcome)
+        [reader] = readers
+        self.tokens = reader.tokens
+        self.ttft = None if reader.first_text_at is None else reader.first_text_at - sent
+        if isinstance(outcome, NoResponse) and outcome.cause is FailureCause.ANSWER_TIMEOUT:
+            return self._without_end(model, reader, waited)
+        return self._ended(outcome, reader)
 
     def _ended(self, outcome: Outcome, reader: RecordReader) -> Verdict:
+        if reader.error is not None:
+            return PingResult.MODEL_ERROR, Detail.MODEL_ERROR.format(cause=quoted_cause(reader.error))
+        if reader.is_malformed:
+            return PingResult.NOT_A_WORKER, Detail.NO_RECORD
         if isinstance(outcome, NoResponse):
             return _without_response(outcome)
-        if outcome.status != HTTPStatus.OK:
-            return _failed_with(outcome)
         if reader.count == 0:
             return PingResult.EMPTY, Detail.EMPTY
         return _OK if self.ttft is not None else (PingResult.NO_TOKEN, Detail.NO_TEXT)
@@ -175,7 +177,7 @@ def has_free_slot(calls: WorkerCalls, model: str) -> Verdict:
 
 def _without_response(outcome: NoResponse) -> Verdict:
     result, detail = _BY_CAUSE.get(outcome.cause, (PingResult.UNREACHABLE, Detail.UNREACHABLE))
-    return result, detail.format(what=outcome.detail)
+    return result, detail.format(what=escaped(outcome.detail))
 
 
 def _not_a_worker(outcome: Response) -> Verdict:

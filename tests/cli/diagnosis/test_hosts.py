@@ -7,7 +7,7 @@ import pytest
 from dbgpt_ctl.cli.diagnosis.hosts import means_caller
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost", "0.0.0.0", "[::]"])  # noqa: S104 - not listened on
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost", "0.0.0.0", "[::]"])
 def test_a_loopback_address_is_called_only_beside_the_controller(host: str) -> None:
     assert means_caller(host, "ctl-1")
     assert means_caller(host, "10.0.0.1")

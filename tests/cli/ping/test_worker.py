@@ -128,7 +128,7 @@ def test_requests_say_no_more_than_needed(
         (stream(b"<html>welcome</html>"), PingResult.NOT_A_WORKER, "none of a worker's"),
         (stream(b"[" * 100_000 + b"\0"), PingResult.NOT_A_WORKER, "none of a worker's"),
         (stream(b"5\0"), PingResult.NOT_A_WORKER, "none of a worker's"),
-        (status(500), PingResult.MODEL_ERROR, "status 500"),
+        (status(500, b"Internal Server Error"), PingResult.MODEL_ERROR, "status 500"),
         (status(302), PingResult.MODEL_ERROR, "status 302"),
         (
             b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n" + gzip.compress(record(), mtime=0),

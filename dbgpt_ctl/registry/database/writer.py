@@ -1,6 +1,10 @@
 """How a batch of commands is stored: plain heartbeats with one UPDATE, the rest in one transaction, where facts are
 loaded under row locks, the commands make new facts, and what changed is written. A row that cannot be read is repaired
 first: a worker that sends a heartbeat brings its instance back into the lists.
+
+When many workers register for the first time, as in a new cluster, neither that UPDATE nor the locks find a row. So
+after a batch of registers of which none was known, the next batch of registers is inserted without a look. The primary
+key holds: a row that is there after all is a conflict, and the transaction is tried again with locks.
 """
 
 from __future__ import annotations
@@ -56,6 +60,7 @@ class Writer:
         self._time = time
         self._capacity = capacity
         self._must_recount = False
+        self._expects_new = False
 
     def recount(self) -> None:
         """Rows were deleted in another transaction: the next batch counts anew. Any thread may call it."""
@@ -70,7 +75,7 @@ class Writer:
         others = [command for command in commands if command.key not in done]
         answers: Iterator[Answer | Exception] = iter(())
         if others:
-            stored, self._capacity = self._database.write(partial(self._run_transaction, others))
+            stored, self._capacity, self._expects_new = self._database.write(partial(self._run_transaction, others))
             answers = iter(stored)
         return [True if command.key in done else next(answers) for command in commands]
 
@@ -80,18 +85,27 @@ class Writer:
         clock, timeout = self._time.clock, self._time.announcing_timeout
         now = clock.now() if clock else None
         for registered, keys in plain_heartbeats(commands, self._unreadable.keys):
+            if registered is not None and self._expects_new:
+                continue  # a row that is there is found by its conflict
             work = partial(store_plain_heartbeats, keys=keys, registered=registered, now=now, timeout=timeout)
             done.update(self._database.write_at_once(work))
         return done
 
     def _run_transaction(
         self, commands: Sequence[Command], connection: Connection
-    ) -> tuple[Sequence[Answer | Exception], Capacity]:
+    ) -> tuple[Sequence[Answer | Exception], Capacity, bool]:
+        """The answers, the capacity afterwards, and whether to expect that the next registers are of new names."""
         if self._must_recount:
             self._must_recount, self._capacity = False, Capacity(self._capacity.max_instances)
         # Without a commit, what this transaction counts may not be so: the next one counts anew.
         capacity, self._capacity = self._capacity, Capacity(self._capacity.max_instances)
-        return _Transaction(connection, self._time, capacity).run(commands), capacity
+        expects_new, self._expects_new = self._expects_new, False  # the next try of this transaction looks
+        are_registers = self._database.dialect.retries_duplicates and all(
+            isinstance(command, Register) for command in commands
+        )
+        transaction = _Transaction(connection, self._time, capacity)
+        answers = transaction.run(commands, expects_new=expects_new and are_registers)
+        return answers, capacity, are_registers and transaction.found_none
 
 
 def plain_heartbeats(
@@ -130,10 +144,14 @@ class _Transaction:
         self._capacity = capacity
         self._reclaimed = False
         self._repaired: set[InstanceKey] = set()
+        self.found_none = False
 
-    def run(self, commands: Sequence[Command]) -> Sequence[Answer | Exception]:
+    def run(self, commands: Sequence[Command], *, expects_new: bool = False) -> Sequence[Answer | Exception]:
+        """With `expects_new` no row is read: all instances are inserted, and the database refuses one that is there."""
+        keys = {command.key for command in commands}
         unreadable: list[UnreadableRow] = []
-        rows = locked_rows(self._connection, {command.key for command in commands}, unreadable)
+        rows = [] if expects_new else locked_rows(self._connection, keys, unreadable)
+        self.found_none = not (rows or unreadable)
         stored = {instance.key: instance for instance in rows}
         evaluation = self._time.announcing(self._connection)
         for row in unreadable:
@@ -145,6 +163,8 @@ class _Transaction:
         facts = {key: instance for key, instance in stored.items() if not evaluation.is_forgotten(instance)}
         changes: list[Change] = []
         answers = [self._apply(command, evaluation, stored, facts, changes) for command in commands]
+        if expects_new and facts.keys() != keys:
+            return self.run(commands)  # one was refused, and no row of it shows whether it is new
         self._store(stored, facts)
         write_events(self._connection, changes)
         return answers

@@ -167,6 +167,19 @@ async def test_as_many_changes_as_calls_are_as_many_events(pair: list[DatabaseMo
         }
 
 
+async def test_new_names_that_come_to_both_are_one_instance_and_one_event_each(
+    pair: list[DatabaseModelRegistry],
+) -> None:
+    """As when a worker's register is sent again to the other controller. Both expect new names all the time."""
+    crowd = [sent(f"m{number % 3}@llm", port=number) for number in range(1, 301)]
+    for start in range(0, len(crowd), 30):
+        await asyncio.gather(*(registry.register(one) for one in crowd[start : start + 30] for registry in pair))
+    events = (await pair[0].events(after=0, limit=1000)).events
+    assert [event.id for event in events] == list(range(1, len(crowd) + 1))
+    assert {event.change.key for event in events} == {one.key for one in crowd}
+    assert len((await pair[1].list()).entries) == len(crowd)
+
+
 async def test_an_expiry_that_both_find_is_one_event(pair: list[DatabaseModelRegistry], clock: ManualClock) -> None:
     crowd = [sent(port=number) for number in range(1, 1001)]
     await asyncio.gather(*(pair[0].register(registration) for registration in crowd))

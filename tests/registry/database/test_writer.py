@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 
+from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.lifecycle import Deregister, Drain, Heartbeat, Register, Undrain
+from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.database.writer import plain_heartbeats
 from tests.registry.backends import Backend, only, sent, states
 
@@ -48,6 +50,7 @@ async def test_a_register_that_brings_no_news_is_a_heartbeat(
 ) -> None:
     everybody = [sent(port=port, weight=0.3, prompt_template="vicuna") for port in range(1, 50)]
     await asyncio.gather(*(registry.register(registration) for registration in everybody))
+    await registry.register(everybody[0])  # after a batch of new names the next registers are expected to be new, too
     before = (await registry.list()).entries
     now = clock.advance(1)
     statements.clear()
@@ -164,6 +167,82 @@ async def test_rows_that_change_alike_share_a_statement(registry: DatabaseModelR
     statements.clear()
     await asyncio.gather(*(registry.deregister(registration.key) for registration in everybody))
     assert len([statement for statement in statements if statement.startswith("UPDATE ctl_instance")]) == 1
+
+
+@pytest.mark.anyio
+async def test_new_names_after_new_names_are_inserted_without_a_look(
+    registry: DatabaseModelRegistry, statements: list[str], kind: str
+) -> None:
+    for start in (1, 50):
+        statements.clear()
+        await asyncio.gather(*(registry.register(sent(port=port)) for port in range(start, start + 49)))
+    verbs = [" ".join(statement.split()[:3]) for statement in statements]
+    assert verbs[-1] == "INSERT INTO ctl_event"
+    if kind == "mariadb":
+        assert verbs == ["INSERT INTO ctl_instance", "UPDATE ctl_stream SET", "INSERT INTO ctl_event"]
+    events = (await registry.events(after=0)).events
+    assert [event.id for event in events] == list(range(1, 99))
+    assert len((await registry.list()).entries) == 98
+
+
+@pytest.mark.anyio
+async def test_known_names_after_new_names_are_stored_by_their_facts(
+    registry: DatabaseModelRegistry, backend: Backend, clock: ManualClock
+) -> None:
+    same, changed, drained, deregistered, removed, late = (sent(port=port) for port in range(1, 7))
+    for registration in (same, changed, drained, deregistered, removed, late):
+        await registry.register(registration)
+    await registry.drain(drained.key, reason="a new disk")
+    await registry.deregister(deregistered.key)
+    await registry.deregister(removed.key, remove=True)
+    began, now = clock.now(), clock.advance(1)
+    await asyncio.gather(*(registry.register(sent(host="new", port=port)) for port in range(1, 20)))
+    last = (await registry.events(limit=1)).last_id
+    again = [same, sent(port=2, weight=2.0), drained, deregistered, removed, sent(host="new", port=20)]
+    await asyncio.gather(*map(registry.register, again))
+    assert await registry.heartbeat(late)
+    events = [event.change for event in (await registry.events(after=last)).events]
+    assert [(change.key.host, change.key.port, change.old, change.new) for change in events] == [
+        ("10.0.0.4", 4, "deregistered", "healthy"),
+        ("10.0.0.4", 5, "absent", "healthy"),
+        ("new", 20, "absent", "healthy"),
+    ]
+    listed = {
+        entry.instance.key.port: entry
+        for entry in (await registry.list()).entries
+        if entry.instance.key.host == "10.0.0.4"
+    }
+    assert {port: entry.instance.registered_at for port, entry in listed.items()} == {
+        port: now if port == removed.key.port else began for port in range(1, 7)
+    }
+    assert {entry.instance.last_heartbeat for entry in listed.values()} == {now}
+    assert [port for port, entry in listed.items() if entry.drain] == [drained.key.port]
+    assert listed[changed.key.port].instance.weight == 2.0
+
+
+@pytest.mark.anyio
+async def test_a_full_registry_knows_its_instances_also_after_new_names(backend: Backend) -> None:
+    registry = await backend.open(max_instances=3)
+    known, *new = (sent(port=port) for port in range(1, 6))
+    await registry.register(known)
+    await registry.register(new[0])
+    answers = await asyncio.gather(*map(registry.register, (new[1], new[2], known, new[3])), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None), RegistryFull, type(None), RegistryFull]
+    assert [event.id for event in (await registry.events(after=0)).events] == [1, 2, 3]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "text", ["100%", "%s", "%(host0)s", ":host0", "?", "it's", 'a"b', "back\\slash", "`x`", "ü\U0001f600"]
+)
+async def test_text_of_strangers_is_stored_as_it_is(registry: DatabaseModelRegistry, text: str) -> None:
+    actor = Actor(ActorKind.WORKER, text)
+    new = [sent(f"{text}@llm", text, port=port, prompt_template=text) for port in (1, 2)]
+    await asyncio.gather(*(registry.register(registration, actor=actor) for registration in new))
+    facts = [entry.instance for entry in (await registry.list()).entries]
+    assert [(instance.key, instance.prompt_template) for instance in facts] == [(each.key, text) for each in new]
+    changes = [event.change for event in (await registry.events(after=0)).events]
+    assert [(change.key, change.cause.actor) for change in changes] == [(each.key, actor) for each in new]
 
 
 @pytest.mark.anyio

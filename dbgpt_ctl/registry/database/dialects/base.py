@@ -53,14 +53,23 @@ class DatabaseDialect(ABC):
     commits_reads: ClassVar[bool]
     """Whether each statement on a connection for reads is a transaction of its own, which may write too."""
 
+    retries_duplicates: ClassVar[bool]
+    """Whether an INSERT of an instance that is there is a conflict, after which the transaction is tried again."""
+
     mark: ClassVar[str]
     """The placeholder of a parameter."""
+    named_mark: ClassVar[str]
+    """The placeholder of the parameter with the name `{}`."""
     null_safe_equal: ClassVar[str]
     """The operator that compares NULL as a value."""
     row_values: ClassVar[str]
     """The keyword before a list of rows in `(a, b) IN (...)`."""
     reads_arrays: ClassVar[bool]
     """Whether a row comes faster as one JSON array than as columns."""
+    carried_value: ClassVar[str | None] = None
+    """The SQL of an expression, `{}`, whose value the answer to an UPDATE carries as the id of an inserted row, which
+    saves the round trip of a SELECT; None: no answer carries one.
+    """
     time_type: ClassVar[TypeEngine[Any]] = DateTime()
     """The type of a column for times with microseconds."""
     table_options: ClassVar[Mapping[str, Any]] = {}

@@ -41,10 +41,13 @@ class MySQL(DatabaseDialect):
     current_time = "UTC_TIMESTAMP(6)"
     earlier_time = "UTC_TIMESTAMP(6) - INTERVAL {} MICROSECOND"
     commits_reads = True
+    retries_duplicates = True
     mark = "%s"
+    named_mark = "%({})s"
     null_safe_equal = "<=>"
     row_values = ""
     reads_arrays = True  # PyMySQL, which is all Python, takes three times as long for columns of their own
+    carried_value = "LAST_INSERT_ID({})"
     time_type = mysql.DATETIME(fsp=6)
     table_options = {f"{name}_{key}": value for name in names for key, value in _OPTIONS.items()}  # noqa: RUF012
 

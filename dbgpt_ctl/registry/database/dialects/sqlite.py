@@ -28,7 +28,9 @@ class SQLite(DatabaseDialect):
     names = frozenset({"sqlite"})
     current_time = None
     commits_reads = False
+    retries_duplicates = False
     mark = "?"
+    named_mark = ":{}"
     null_safe_equal = "IS"
     row_values = "VALUES "
     reads_arrays = False

@@ -10,24 +10,45 @@ import secrets
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from sqlalchemy import delete, func, insert, select, update
 
 from dbgpt_ctl.domain.events import ABSENT, Actor, ActorKind, Cause, Change, Event, EventPage
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.registry.contract import MAX_EVENT_AGE_DAYS, MAX_EVENTS
+from dbgpt_ctl.registry.database.dialects import DIALECTS
 from dbgpt_ctl.registry.database.schema import EVENTS, STREAM
-from dbgpt_ctl.registry.database.tables.unreadable import read_rows, reason_of
+from dbgpt_ctl.registry.database.tables.insertion import insert_all
+from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE, BOOLS, read_rows, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Select
 
     from dbgpt_ctl.domain.events import EventQuery
     from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
 
 FORGOTTEN_AT_ONCE = 1000
 _STATES = frozenset((ABSENT, *map(str, InstanceState)))
+_COLUMNS = tuple(
+    EVENTS.c[name]
+    for name in (
+        "id",
+        "at",
+        *InstanceKey._fields,
+        "old_state",
+        "new_state",
+        "verb",
+        "actor",
+        "address",
+        "reason",
+        "drained",
+    )
+)
+_ROWS = select(*_COLUMNS)
+_ARRAY = func.json_array(*_COLUMNS)
+_LOST = f"the row of {STREAM.name} is lost or cannot be read"
 _HEAD = select(STREAM.c.stream, STREAM.c.last_event).where(STREAM.c.id == 1)
 
 
@@ -39,15 +60,29 @@ def write_events(connection: Connection, changes: Sequence[Change]) -> None:
     """Numbers and stores the changes, in this order. The transaction may take no lock after this."""
     if not changes:
         return
-    take_numbers = update(STREAM).where(STREAM.c.id == 1).values(last_event=STREAM.c.last_event + len(changes))
-    connection.execute(take_numbers)
     try:
-        _, last_id = _head(connection)
+        last_id = _take_numbers(connection, len(changes))
     except StreamLost:
         last_id = begin_stream(connection) + len(changes)
         connection.execute(update(STREAM).where(STREAM.c.id == 1).values(last_event=last_id))
     first = last_id - len(changes) + 1
-    connection.execute(insert(EVENTS), [_row(number, change) for number, change in enumerate(changes, first)])
+    insert_all(connection, _COLUMNS, [_values(number, change) for number, change in enumerate(changes, first)])
+
+
+def _take_numbers(connection: Connection, count: int) -> int:
+    """Takes the next `count` numbers, and returns the last of them. Raises StreamLost."""
+    dialect = DIALECTS[connection.dialect.name]
+    if dialect.carried_value is None:
+        connection.execute(update(STREAM).where(STREAM.c.id == 1).values(last_event=STREAM.c.last_event + count))
+        return _head(connection)[1]
+    number = dialect.carried_value.format("last_event + %s")
+    taken = connection.exec_driver_sql(
+        f"UPDATE ctl_stream SET last_event = {number} WHERE id = 1 AND stream <> ''",  # noqa: S608 - of the dialect
+        (count,),
+    )
+    if not taken.rowcount:
+        raise StreamLost(_LOST)
+    return int(taken.lastrowid)
 
 
 def begin_stream(connection: Connection) -> int:
@@ -64,7 +99,7 @@ def _head(connection: Connection) -> tuple[str, int]:
     """The stream, and the number of its newest event. Raises StreamLost."""
     row = connection.execute(_HEAD).one_or_none()
     if row is None or not isinstance(row.last_event, int) or not row.stream:
-        raise StreamLost(f"the row of {STREAM.name} is lost or cannot be read")
+        raise StreamLost(_LOST)
     return row.stream, row.last_event
 
 
@@ -87,9 +122,7 @@ def read_events(connection: Connection, query: EventQuery, unreadable: list[Unre
         conditions += [column[name] == value for name, value in query.key._asdict().items()]
     order = column.id.desc() if query.after is None else column.id
     before = len(unreadable)
-    found = read_rows(
-        connection, select(EVENTS).where(*conditions).order_by(order).limit(query.limit), _event, unreadable
-    )
+    found = _read(connection, _ROWS.where(*conditions).order_by(order).limit(query.limit), unreadable)
     if not found and query.after is not None and len(unreadable) - before == query.limit:
         # A page of such rows only: a reader goes on with the last id that it got, and would stay where it is.
         return read_events(connection, query._replace(after=unreadable[-1].values["id"]), unreadable)
@@ -103,8 +136,19 @@ def read_events(connection: Connection, query: EventQuery, unreadable: list[Unre
 def unreadable_events(connection: Connection) -> list[UnreadableRow]:
     """The rows of events that cannot be read."""
     unreadable: list[UnreadableRow] = []
-    read_rows(connection, select(EVENTS).order_by(EVENTS.c.id), _event, unreadable)
+    _read(connection, _ROWS.order_by(EVENTS.c.id), unreadable)
     return unreadable
+
+
+def _read(connection: Connection, query: Select[Any], unreadable: list[UnreadableRow]) -> list[Event]:
+    """The events of a query on `_COLUMNS`. Rows that cannot be read are left out, and appended to `unreadable`."""
+    if DIALECTS[connection.dialect.name].reads_arrays:
+        arrays = connection.execute(query.with_only_columns(_ARRAY)).scalars()
+        try:
+            return [_event_in(array) for array in arrays]
+        except BAD_VALUE:
+            pass  # they are read again, value by value
+    return read_rows(connection, query, _event, unreadable)
 
 
 def forgettable(connection: Connection, now: datetime) -> range:
@@ -127,29 +171,35 @@ def forget_events(numbers: Sequence[int], connection: Connection) -> None:
     connection.execute(delete(EVENTS).where(EVENTS.c.id <= numbers[-1]))
 
 
-def _row(number: int, change: Change) -> dict[str, Any]:
-    actor = change.cause.actor
-    return {
-        "id": number,
-        "at": change.time,
-        **change.key._asdict(),
-        "old_state": str(change.old),
-        "new_state": str(change.new),
-        "verb": change.cause.verb,
-        "actor": str(actor.kind),
-        "address": actor.address,
-        "reason": change.cause.reason,
-        "drained": change.drained,
-    }
+def _values(number: int, change: Change) -> tuple[Any, ...]:
+    """The values of `_COLUMNS`."""
+    cause = change.cause
+    actor = cause.actor
+    return (
+        number,
+        change.time,
+        *change.key,
+        str(change.old),
+        str(change.new),
+        cause.verb,
+        str(actor.kind),
+        actor.address,
+        cause.reason,
+        change.drained,
+    )
 
 
 def _event(row: Any) -> Event:
-    for name in ("old_state", "new_state"):
-        if getattr(row, name) not in _STATES:
-            raise ValueError(reason_of(name, getattr(row, name)))
-    if None in (row.at, row.model_name, row.host, row.port, row.verb, row.drained):
+    number, time, model_name, host, port, old, new, verb, kind, address, reason, drained = row
+    for name, state in (("old_state", old), ("new_state", new)):
+        if state not in _STATES:
+            raise ValueError(reason_of(name, state))
+    if None in (time, model_name, host, port, verb, drained):
         raise ValueError("a column that must hold a value is NULL")
-    actor = Actor(ActorKind(row.actor), row.address)
-    key = InstanceKey(row.model_name, row.host, row.port)
-    cause = Cause(row.verb, actor, row.reason)
-    return Event(row.id, Change(row.at, key, row.old_state, row.new_state, cause, row.drained))
+    cause = Cause(verb, Actor(ActorKind(kind), address), reason)
+    return Event(number, Change(time, InstanceKey(model_name, host, port), old, new, cause, drained))
+
+
+def _event_in(array: str) -> Event:
+    number, time, *others, drained = orjson.loads(array)
+    return _event((number, datetime.fromisoformat(f"{time}+00:00"), *others, BOOLS[drained]))

@@ -9,13 +9,14 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import Boolean, and_, bindparam, delete, func, insert, literal_column, or_, select, tuple_, update
+from sqlalchemy import Boolean, and_, bindparam, delete, func, literal_column, or_, select, tuple_, update
 
 from dbgpt_ctl.domain.fields import MAX_PORT
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, HEALTHY, DrainFacts, InstanceKey, InstanceState, ModelInstance
 from dbgpt_ctl.registry.database.dialects import DIALECTS
 from dbgpt_ctl.registry.database.schema import INSTANCES, UtcTime
-from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE, UnreadableRow, read_rows, reason_of
+from dbgpt_ctl.registry.database.tables.insertion import insert_all
+from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE, BOOLS, UnreadableRow, read_rows, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -38,8 +39,7 @@ _COLUMNS = (
 _ROWS = select(*_COLUMNS)
 _IN_COLUMNS = _ROWS.where(~INSTANCES.c.removed).order_by(*IDENTITY)
 _IN_ARRAYS = _IN_COLUMNS.with_only_columns(func.json_array(*_COLUMNS))
-_BOOLS = {0: False, 1: True}
-"""Of JSON. NULL is a KeyError; `bool` would make it false."""
+_DRAIN_FIELD = ModelInstance._fields.index("drain")
 _STATES = {str(state): state for state in InstanceState}
 _OF_MODELS = INSTANCES.c.model_name.in_(bindparam("model_names", expanding=True))
 
@@ -200,7 +200,7 @@ def _unreadable(array: str, error: Exception) -> UnreadableRow:
         value = values[column.name]
         if value is None and not column.nullable:
             return UnreadableRow(INSTANCES.name, values, reason_of(column.name, value))
-        if isinstance(column.type, Boolean) and value not in _BOOLS:
+        if isinstance(column.type, Boolean) and value not in BOOLS:
             return UnreadableRow(INSTANCES.name, values, reason_of(column.name, value))
         if isinstance(column.type, UtcTime) and not _is_time(value):
             return UnreadableRow(INSTANCES.name, values, reason_of(column.name, value))
@@ -257,8 +257,14 @@ def repaired(row: UnreadableRow, key: InstanceKey, expired: datetime, now: datet
 
 def insert_rows(connection: Connection, instances: Iterable[ModelInstance]) -> None:
     """Inserts new rows. Fails, and with it the transaction, when another controller was first to insert one."""
-    rows = [instance.key._asdict() | _fact_values(instance) for instance in instances]
-    connection.execute(insert(INSTANCES), rows)
+    insert_all(connection, _COLUMNS, [_values(instance) for instance in instances])
+
+
+def _values(instance: ModelInstance) -> tuple[Any, ...]:
+    """The values of `_COLUMNS`."""
+    drain = instance.drain
+    facts = (*instance[1:_DRAIN_FIELD], *instance[_DRAIN_FIELD + 1 :])
+    return (*instance.key, *facts, drain is not None, *(drain or DrainFacts()))
 
 
 def _fact_values(instance: ModelInstance) -> dict[str, Any]:
@@ -355,16 +361,16 @@ def _facts_in(array: str, names: dict[str, str]) -> ModelInstance:
     return ModelInstance(
         InstanceKey(names[model_name], host, port),
         float(weight),
-        _BOOLS[check_healthy],
+        BOOLS[check_healthy],
         prompt_template,
         datetime.fromisoformat(f"{registered_at}+00:00"),
         datetime.fromisoformat(f"{last_heartbeat}+00:00"),
         _time(deregistered_at),
         _time(refused_at),
-        DrainFacts(_time(since), by, reason, _time(until)) if _BOOLS[drained] else None,
+        DrainFacts(_time(since), by, reason, _time(until)) if BOOLS[drained] else None,
         _STATES[announced_state],
         flaps,
-        _BOOLS[removed],
+        BOOLS[removed],
     )
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BAD_VALUE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 """What reading a value raises that is not of its column's type."""
+BOOLS = {0: False, 1: True}
+"""Of JSON. NULL is a KeyError; `bool` would make it false."""
 _MAX_SHOWN_CHARS = 40
 
 

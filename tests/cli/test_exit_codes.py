@@ -30,6 +30,7 @@ LINES: list[tuple[str, ...]] = [
     ("models", "undrain", REF),
     ("models", "ping", "--all"),
     ("models", "prune", "--older-than", "7d", "-y"),
+    ("export",),
     ("apply", "-f", "instances.yaml"),
     ("diff", "-f", "instances.yaml"),
     ("status",),

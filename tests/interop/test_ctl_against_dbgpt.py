@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
+from dbgpt_ctl.client.sync import ControllerClient
+from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, Registration
+from dbgpt_ctl.errors import NotSupported
 from tests.support.dbgpt_cluster import Controller, Lab, start_dbgpt_controller, start_worker
 from tests.support.dbgpt_process import free_port, until
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.interop.conftest import NewLab
     from tests.support.dbgpt import Release
@@ -151,3 +156,19 @@ def test_a_verb_that_it_lacks_is_one_line(ctl: Ctl, verb: str) -> None:
     done = ctl("models", verb, "qwen@llm/10.0.0.4:8001", exit_code=6)
     assert "has no /api/v1" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_it_cannot_drain_at_a_register_and_would_answer_true(ctl: Ctl, tmp_path: Path) -> None:
+    """It ignores fields that it does not know, so a drain in the body of a register would get a `true` and requests."""
+    sent = Registration(InstanceKey("to-drain@llm", "127.0.0.1", 9004))
+    with ControllerClient(ctl.url) as client, pytest.raises(NotSupported, match="has no /api/v1/register"):
+        client.register(sent, drain=DrainRequest("disk"))
+    file = tmp_path / "instances.json"
+    entry = {"model": "to-drain", "host": "127.0.0.1", "port": 9004, "drain": {"reason": "disk"}}
+    file.write_text(json.dumps({"instances": [entry]}))
+    assert "cannot drain" in ctl("apply", "-f", str(file), exit_code=6).stderr
+    assert ctl.listed("to-drain") == []
+    body = {**sent.key._asdict(), "enabled": False, "drain": {"reason": "disk"}}
+    answer = httpx.post(f"{ctl.url}/api/controller/models", json=body, trust_env=False)
+    assert (answer.status_code, answer.json()) == (200, True)
+    assert str(sent.key) in ctl("models", "list", "--healthy-only", "-o", "name").stdout

@@ -110,8 +110,8 @@ def apply(
 def print_notes(session: Session, client: ControllerClient, steps: Sequence[Step], inventory: Inventory) -> None:
     """Prints what a person should know before the steps are carried out, with the controller's heartbeat timeout."""
     timeout = None
-    if not session.quiet and any(map(will_expire, steps)):
-        with suppress(CtlError):  # such as NotSupported of DB-GPT's own controller
+    if inventory.complete and not session.quiet and any(map(will_expire, steps)):
+        with suppress(CtlError):  # it is only for a message
             timeout = client.status().heartbeat_timeout_secs
     lines = notes(steps, inventory.instances, complete=inventory.complete, heartbeat_timeout_secs=timeout)
     for line in lines:

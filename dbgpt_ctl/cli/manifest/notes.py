@@ -50,7 +50,7 @@ def notes(
         yield f"warning: {_names(alive)}: not in the file and alive; its worker registers it again at its next start"
     if models := _unserved(steps, registered):
         one = escaped(models[0])
-        get = f"{one} gets" if len(models) == 1 else f"{one} and {len(models) - 1} more models get"
+        get = f"{one} gets" if len(models) == 1 else f"{one} and {len(models) - 1} more get"
         yield f"warning: {get} no requests after this: the last instances that API servers find are drained or removed"
 
 

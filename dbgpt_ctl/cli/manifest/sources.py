@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,15 +33,17 @@ def read_sources(names: Sequence[str]) -> list[Source]:
 
     A folder stands for its *.yaml, *.yml and *.json files: not for hidden ones, and not for those of its subfolders.
     A link counts as what it leads to. Raises UsageError for what cannot be read, for a folder without such files, and
-    for more than MAX_FILES files or MAX_BYTES together.
+    for more than MAX_FILES files or MAX_BYTES together. The same file twice is a mistake too.
     """
     if not names:
         raise UsageError("give -f FILE or -f FOLDER; -f - reads standard input")
-    if names.count(STDIN) > 1:
-        raise UsageError("-f - is given more than once: standard input can be read only once")
     paths = [*chain.from_iterable(map(_paths_of, names))]
     if len(paths) > MAX_FILES:
         raise UsageError(f"-f names {len(paths)} files: give at most {MAX_FILES}")
+    twice = [path for path, count in Counter(path for path, _ in paths).items() if count > 1]
+    if twice:
+        what = "standard input can be read only once" if twice[0] == STDIN else "leave one of them out"
+        raise UsageError(f"-f names {quoted(twice[0])} twice: {what}")
     sources: list[Source] = []
     size = 0
     for path, regular in paths:

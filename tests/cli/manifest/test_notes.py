@@ -70,7 +70,7 @@ def test_a_model_that_loses_its_last_routable_instance_is_named() -> None:
     assert said({FIRST: {"enabled": False}}, there(), there(SECOND, **DRAINED)) == [line]
     assert line in said({FIRST: {}}, there(**DRAINED), there(SECOND), prune=True)
     assert said({FIRST: {"enabled": False}, OTHER: {"enabled": False}}, there(), there(OTHER)) == [
-        f"warning: bge@text2vec and 1 more models get no requests {UNSERVED}"
+        f"warning: bge@text2vec and 1 more get no requests {UNSERVED}"
     ]
 
 

@@ -51,9 +51,15 @@ def test_a_folder_is_its_files_in_order_of_name(folder: Path) -> None:
 
 def test_files_and_folders_are_read_in_the_order_of_the_command_line(folder: Path, tmp_path: Path) -> None:
     (folder / "a.yaml").touch()
-    other = tmp_path / "z"
-    other.touch()
-    assert names(other, folder, other) == [str(other), str(folder / "a.yaml"), str(other)]
+    first, last = tmp_path / "z", tmp_path / "a"
+    first.touch()
+    last.touch()
+    assert names(first, folder, last) == [str(first), str(folder / "a.yaml"), str(last)]
+
+
+def test_the_same_file_twice_is_a_mistake(folder: Path) -> None:
+    (folder / "a.yaml").touch()
+    assert refused(folder, folder / "a.yaml") == f"-f names '{folder}/a.yaml' twice: leave one of them out"
 
 
 def test_links_count_as_what_they_lead_to(folder: Path, tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.cli.output.instances import KEY_COLUMNS, STATE_COLUMN, key_cells, state_text
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, print_table
 from dbgpt_ctl.cli.output.table import GAP, Column, cell_width
-from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.cli.parsing.references import first_references
 from dbgpt_ctl.cli.ping.results import PingResult
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.ping.results import Ping
     from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.domain.instance import InstanceKey
 
 RESULT_COLOURS: dict[str, str] = {
     **dict.fromkeys(PingResult, "red"),
@@ -76,13 +77,16 @@ class PingedInstance(NamedTuple):
 
 
 def print_pings(pinged: Sequence[PingedInstance], *, headers: bool) -> None:
-    """Prints the table. Where a terminal is too narrow for it, the details stand below, and some times are left out."""
+    """Prints the table. Where a terminal is too narrow for it, each detail stands below once, and some times are left out."""
     rows = [each.cells for each in pinged]
     shown = _columns_that_fit(rows) if is_terminal() else range(len(_COLUMNS))
     columns = [_COLUMNS[number] for number in shown]
     print_table(columns, [[row[number] for number in shown] for row in rows], headers=headers)
     if len(_COLUMNS) - 1 not in shown:
-        print_lines(f"{reference_of(ping.key)}: {ping.detail}" for ping, _ in pinged if ping.detail)
+        keys: defaultdict[str, list[InstanceKey]] = defaultdict(list)
+        for ping, _ in pinged:
+            keys[ping.detail].append(ping.key)
+        print_lines(f"{first_references(keys[detail])}: {detail}" for detail in keys if detail)
 
 
 def _columns_that_fit(rows: Sequence[Sequence[str]]) -> Sequence[int]:

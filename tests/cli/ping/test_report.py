@@ -64,6 +64,18 @@ def test_table(width: int, colour: bool, monkeypatch: pytest.MonkeyPatch, capsys
     compare(f"table-{width}{'' if colour else '-no-colour'}.txt", shown)
 
 
+def test_a_narrow_terminal_shows_each_detail_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    many = [pinged(instance("qwen", f"10.0.0.{number}"), PingResult.REFUSED, Detail.REFUSED) for number in range(250)]
+    print_pings(many, headers=True)
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"qwen@llm/10.0.0.0:8001, qwen@llm/10.0.0.1:8001, qwen@llm/10.0.0.2:8001, and 247 more: {Detail.REFUSED}"
+    )
+
+
 def test_table_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     print_pings(PINGS, headers=True)
     compare("table-pipe.txt", capsys.readouterr().out)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import unicodedata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,26 @@ def test_json_and_yaml_hold_the_true_values(run: Run, fake: FakeController) -> N
     fake.body = ODD
     assert json.loads(run("models", "list", "-o", "json").out) == ODD
     assert yaml.safe_load(run("models", "list", "-o", "yaml").out) == ODD
+
+
+@pytest.mark.parametrize("form", ["yaml", "json"])
+def test_a_file_for_apply_holds_no_such_name(run: Run, fake: FakeController, form: str) -> None:
+    """What is left out of it is named on stderr."""
+    odd_weights = [listed("w@llm", weight=weight, port=port) for port, weight in enumerate((1e999, [], "x", True), 1)]
+    fake.body = [*ODD, *odd_weights, listed("'&*!%`:# - {[|>@llm", prompt_template="<<: *a # !!python/object")]
+    done = run("export", "-o", form, expect=5)
+    assert {char for char in done.out + done.err if unicodedata.category(char) in OBEYED} == {"\n"}
+    assert len(done.err.splitlines()) == len(ODD) + len(odd_weights)
+    assert yaml.safe_load(done.out)["instances"] == [
+        {
+            "model": "'&*!%`:# - {[|>@llm",
+            "host": "10.0.0.4",
+            "port": 8001,
+            "prompt_template": "<<: *a # !!python/object",
+        }
+    ]
+    Path("f").write_text(done.out)
+    assert run("diff", "-f", "f").out == ""
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@sum(a1)"])

@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.load import HEARTBEAT, LIST_ALL, LIST_ONE
+from benchmarks.load import HEARTBEAT, HEARTBEAT_NEW, LIST_ALL, LIST_ONE
 from benchmarks.mysql import durable_mariadb, start_ours
 from benchmarks.report import MeasurementError, say
 from benchmarks.rounds import meter
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from benchmarks.sides import Server
     from tests.support.dbgpt_cluster import Lab
 
-LOADS = (HEARTBEAT, LIST_ONE, LIST_ALL)
+LOADS = (HEARTBEAT, HEARTBEAT_NEW, LIST_ONE, LIST_ALL)
 EMBEDDED_INSTANCES, DATABASE_INSTANCES, LISTED_INSTANCES = 2000, 1000, 10
 LEAST = 0.97
 """The interval of a median that is not slower reaches this ratio."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 32
 MODELS = 10
 _TIMEOUT_SECS = 60
-_PACED_CONNECTIONS = 1000
+PACED_CONNECTIONS = 1000
 """This many requests may wait for their answers before the next request starts late."""
 _SLOWEST = 2.0
 """Answers a second; a slower server counts as hanging."""
@@ -133,10 +133,13 @@ def send(folder: Path, url: str, load: Load, instances: int, seconds: float) -> 
     return _wrk(folder, url, load.script(instances), f"{load.name} at {url}", seconds)
 
 
-def send_count(folder: Path, url: str, load: Load, instances: int, count: int) -> Sent:
+def send_count(
+    folder: Path, url: str, load: Load, instances: int, count: int, *, connections: int = CONNECTIONS
+) -> Sent:
     """Sends until `count` requests are answered, however long it takes. Raises MeasurementError."""
     seconds = _TIMEOUT_SECS + count / _SLOWEST
-    return _wrk(folder, url, load.script(instances, count=count), f"{load.name} at {url}", seconds)
+    script, what = load.script(instances, count=count), f"{load.name} at {url}"
+    return _wrk(folder, url, script, what, seconds, connections=connections)
 
 
 class Paced(NamedTuple):
@@ -152,19 +155,19 @@ class Paced(NamedTuple):
 def send_paced(folder: Path, url: str, load: Load, instances: int, *, rate: int, seconds: float) -> Paced:
     """Sends `rate` requests a second, round all instances in turn. Raises MeasurementError if wrk fails."""
     lines = (load.script(instances).removesuffix(_END_BY_TIME), _END_OF_PACED, _PACE.format(rate=rate))
-    _, text = _run_wrk(folder, url, "\n".join(lines), f"{load.name} at {url}", seconds, connections=_PACED_CONNECTIONS)
+    _, text = _run_wrk(folder, url, "\n".join(lines), f"{load.name} at {url}", seconds, connections=PACED_CONNECTIONS)
     answered, failed, *times = text.split()[:5]
     return Paced(int(answered), int(failed), *map(float, times))
 
 
-def fill(folder: Path, url: str, instances: int) -> Sent:
+def fill(folder: Path, url: str, instances: int, *, connections: int = CONNECTIONS) -> Sent:
     """Registers all instances, in their order. Raises MeasurementError."""
-    # With CONNECTIONS more answers, no request of the first round can still be on its way.
-    return send_count(folder, url, REGISTER, instances, instances + CONNECTIONS)
+    # With so many more answers, no request of the first round can still be on its way.
+    return send_count(folder, url, REGISTER, instances, instances + connections, connections=connections)
 
 
-def _wrk(folder: Path, url: str, script: str, what: str, seconds: float) -> Sent:
-    elapsed, text = _run_wrk(folder, url, script, what, seconds)
+def _wrk(folder: Path, url: str, script: str, what: str, seconds: float, *, connections: int = CONNECTIONS) -> Sent:
+    elapsed, text = _run_wrk(folder, url, script, what, seconds, connections=connections)
     answered, failed, timed = map(float, text.split()[:3])
     if failed:
         raise MeasurementError(f"{what}: {failed:.0f} requests failed, {answered:.0f} were answered")

@@ -9,7 +9,7 @@ from dbgpt_ctl.errors import CannotListen
 
 BACKLOG = 65_535
 """How many connections may wait until the controller takes them; the system lowers it to net.core.somaxconn. A client
-beyond that is not refused: its system tries again after 1, 3 and 7 seconds.
+beyond that is not refused: its system tries again a second later.
 """
 
 

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.interop
 TIMEOUT = "3s"
 """Longer than the three attempts of a worker at a backend that refuses, and than its wait after a 429."""
 NOT_ANSWERED = 5
+WOULD_DISRUPT = 2
 SLOTS = 2
 MOST_REQUESTS = {"llm": 3, "text2vec": 1, "reranker": 1}
 """What one ping may cost at the backend: a worker tries a chat three times."""
@@ -230,6 +231,12 @@ class Twins:
     def ctl(self, *args: str) -> subprocess.CompletedProcess[str]:
         return self.lab.ctl(*args, "--address", self.controller.url)
 
+    def listed(self, state: str) -> list[dict[str, Any]]:
+        """The models in that state, with all facts."""
+        argv = ("models", "list", "--full", "--state", state, "--type", "llm", "-o", "json")
+        found: list[dict[str, Any]] = json.loads(self.ctl(*argv).stdout)
+        return found
+
     def report(self, *args: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.ctl(*args, "-o", "json").stdout)
         return found
@@ -243,6 +250,44 @@ def twins(newest: Release, new_lab: NewLab) -> Iterator[Twins]:
         dead = start_worker(lab, newest, controller.url, f"http://127.0.0.1:{free_port()}/v1", "dead")
         until("workers", lambda: controller.beats(lives.model, dead.model), lives.process, dead.process)
         yield Twins(lab, controller, backend, lives, dead)
+
+
+RECIPE = "ctl models ping --all -o name | ctl models drain - --reason ping --for 15m"
+"""As the documents and the help of `ctl models ping` have it."""
+
+
+def run_recipe(twins: Twins) -> tuple[int, int, str]:
+    """The exit codes of ping and drain, and all output of a shell that runs the recipe."""
+    done = twins.lab.shell(f"{RECIPE}; echo ${{PIPESTATUS[@]}}", CONTROLLER_ADDRESS=twins.controller.url)
+    *lines, codes = done.stdout.splitlines()
+    ping, drain = map(int, codes.split())
+    return ping, drain, "\n".join(lines) + done.stderr
+
+
+def test_the_recipe_drains_what_does_not_answer(twins: Twins) -> None:
+    """It never takes the last instance of a model, even where that is dead too: then a drain is no help."""
+    assert RECIPE in twins.ctl("models", "ping", "--help").stdout
+    ping, drain, output = run_recipe(twins)
+    assert (ping, drain) == (NOT_ANSWERED, 0), output
+    [drained] = twins.listed("drained")
+    assert (reference(drained), drained["drain"]["reason"]) == (twins.dead.model, "ping")
+    assert drained["drain"]["until"] is not None
+    assert [reference(instance) for instance in twins.listed("healthy") if instance["drain"] is None] == [
+        twins.lives.model
+    ]
+    twins.backend.switch(Fault.DOWN)
+    ping, drain, output = run_recipe(twins)
+    assert (ping, drain) == (NOT_ANSWERED, WOULD_DISRUPT)
+    assert "would have no routable instance" in output
+    assert [reference(instance) for instance in twins.listed("drained")] == [twins.dead.model]
+
+
+def test_the_recipe_does_nothing_where_all_answer(twins: Twins) -> None:
+    twins.dead.process.interrupt()
+    assert twins.ctl("models", "deregister", twins.dead.model, "--remove").returncode == 0
+    ping, drain, output = run_recipe(twins)
+    assert (ping, drain) == (0, 0), output
+    assert twins.listed("drained") == []
 
 
 def test_why_and_doctor_ping(twins: Twins) -> None:

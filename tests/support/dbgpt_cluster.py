@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from tests.support.dbgpt import CHECKOUT, Release
@@ -64,6 +65,11 @@ class Lab:
     def ctl(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Runs this project's command line tool to its end, without a terminal."""
         return _run([sys.executable, "-m", "dbgpt_ctl", *args], self.env(PYTHONPATH=str(CHECKOUT), **env), self.folder)
+
+    def shell(self, line: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Runs a line of bash, in which `ctl` is this project's command line tool."""
+        ctl = f'ctl() {{ {quote(sys.executable)} -m dbgpt_ctl "$@"; }}'
+        return _run(["bash", "-c", f"{ctl}; {line}"], self.env(PYTHONPATH=str(CHECKOUT), **env), self.folder)
 
 
 def _run(argv: list[str | Path], env: Mapping[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -71,7 +71,7 @@ def why(
     if output is OutputFormat.JSON:
         print_json({**report_object(facts, findings), "name": model_filter.model_name or model_filter.name})
     else:
-        print_report(_heading(facts), findings, _closing(facts, findings))
+        print_report(_heading(facts), findings, _closing(facts, findings, ping))
     code = exit_code(facts)
     if code == NotFound.exit_code:
         say(f"no controller knows {_shown(model_filter)}")
@@ -93,7 +93,7 @@ def _heading(facts: Facts) -> str:
     )
 
 
-def _closing(facts: Facts, findings: Sequence[Finding]) -> list[str]:
+def _closing(facts: Facts, findings: Sequence[Finding], ping: str | None) -> list[str]:
     """What to check next where the registry is not the cause.
 
     With different settings a controller that was not asked may not route what the others do. While states are held, a
@@ -112,7 +112,7 @@ def _closing(facts: Facts, findings: Sequence[Finding]) -> list[str]:
             *left_out_lines(facts),
         ]
     return [
-        *_answered(facts),
+        *_answered(facts, ping),
         "The registry is not the cause. If DB-GPT still finds no worker instances, look at the API server:",
         f"  is its controller_addr one of {', '.join(controller.url for controller in facts.answering)}?",
         f"  does it ask for exactly {escaped(min(facts.by_model))}? (it adds @llm to the name of a chat request)",
@@ -121,11 +121,13 @@ def _closing(facts: Facts, findings: Sequence[Finding]) -> list[str]:
     ]
 
 
-def _answered(facts: Facts) -> list[str]:
-    """A line where instances were pinged: each that was answered, or a finding would say so."""
-    if not facts.pings:
+def _answered(facts: Facts, ping: str | None) -> list[str]:
+    """A line where models were pinged, with how far that went (rule 14). All answered, else a finding would say so."""
+    models = [key for key in facts.pings if key.type != "service"]
+    if not models:
         return []
-    return ["It answers a ping." if len(facts.pings) == 1 else f"All {len(facts.pings)} that were pinged answer."]
+    which = "The instance" if len(models) == 1 else f"Each of {len(models)} instances"
+    return [f"{which} {'answers a ping' if ping == 'generate' else 'has loaded the model; --ping asks the model'}."]
 
 
 def _shown(model_filter: ModelFilter) -> str:

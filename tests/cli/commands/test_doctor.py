@@ -15,6 +15,7 @@ from tests.cli.clusters import Cluster, stock_controller
 from tests.cli.diagnosis.test_probe import WORKER, answering, closed
 from tests.cli.schemas import validated
 from tests.support.fake_controller import fake_controller, listed
+from tests.support.fake_worker import STREAM, fake_worker, stream
 from tests.support.process import environment
 
 if TYPE_CHECKING:
@@ -41,6 +42,17 @@ def test_all_is_well(run: Run, there: Cluster) -> None:
         there.register("qwen@llm", port=worker.port)
         assert run("doctor").lines == [f"all is well: 1 model, 1 of 1 instances get requests at {there.url}"]
         assert doctor(run)["probed"] == 1
+
+
+def test_a_model_that_does_not_answer_is_an_error(run: Run, there: Cluster) -> None:
+    with fake_worker() as worker:
+        there.register("qwen@llm", port=worker.port)
+        there.register("WorkerManager@service", port=worker.port)
+        report = doctor(run, "--ping")
+        assert (codes(report), [ping["model_name"] for ping in report["pings"]]) == ([], ["qwen@llm"])
+        worker.answers[STREAM] = stream()
+        assert codes(doctor(run, "--ping", expect=1)) == ["healthy-but-not-answering"]
+        assert codes(doctor(run, "--ping=metadata")) == []
 
 
 def test_planned_work_is_no_warning_and_does_not_look_like_all_is_well(run: Run, there: Cluster) -> None:

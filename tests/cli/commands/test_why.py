@@ -16,6 +16,7 @@ from tests.cli.diagnosis.test_probe import WORKER, answering, closed
 from tests.cli.schemas import validated
 from tests.cli.test_process import on_terminal
 from tests.support.fake_controller import fake_controller, listed
+from tests.support.fake_worker import FRAME, STREAM, fake_worker, record, stream
 from tests.support.process import ctl
 from tests.support.server import running_controller
 
@@ -145,21 +146,59 @@ def test_a_closed_port_and_a_wrong_service(run: Run, there: Cluster) -> None:
     assert (codes(without), without["probed"]) == ([], 0)
 
 
+BROKEN = stream(record(f"{FRAME}Connection error.", error_code=1))
+
+
 def test_a_ping_finds_what_heartbeats_and_probes_do_not_show(run: Run, there: Cluster) -> None:
-    """What answers every request as a worker answers the first call of a ping is a worker to the probe."""
-    with answering(WORKER) as (fake, requests):
-        there.register("qwen@llm", port=fake.port)
+    with fake_worker() as lives, fake_worker() as dead:
+        dead.answers[STREAM] = BROKEN
+        for worker in (lives, dead):
+            there.register("qwen@llm", port=worker.port)
         without = why(run, "qwen")
-        assert (codes(without), without["pings"]) == ([], [])
-        asked = len(requests)
-        done = run("why", "qwen", "--ping=metadata")
+        done = run("why", "qwen", "--ping")
         report = why(run, "qwen", "--ping")
-        assert all(request.startswith(b"GET ") for request in requests[asked:])
-    assert codes(report) == ["healthy-but-not-answering"]
-    assert [(ping["port"], ping["result"]) for ping in report["pings"]] == [(fake.port, "not-a-worker")]
-    assert "The registry is not the cause" not in done.out
-    [line] = [line for line in done.lines if line.startswith("error: ")]
-    assert line.endswith("does not answer a ping; no other instance of its model does [healthy-but-not-answering]")
+    assert (codes(without), without["pings"]) == ([], [])
+    [found] = report["findings"]
+    assert (found["code"], found["severity"]) == ("healthy-but-not-answering", "warning")
+    assert [key["port"] for key in found["instances"]] == [dead.port]
+    assert {ping["port"]: ping["result"] for ping in report["pings"]} == {lives.port: "ok", dead.port: "model-error"}
+    reference, result = f"qwen@llm/127.0.0.1:{dead.port}", "model-error"
+    [detail] = [ping["detail"] for ping in report["pings"] if ping["result"] == result]
+    assert done.lines == [
+        f"qwen: 2 of 2 instances get requests at {there.url}",
+        "",
+        "warning: 1 instance gets requests, and does not answer a ping [healthy-but-not-answering]",
+        f"  {reference}: {result}: {detail}",
+        f"  fix: ctl models ping {reference}; until it answers: ctl models drain {reference} --reason ping --for 15m",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--ping", "The instance answers a ping."),
+        ("--ping=metadata", "The instance has loaded the model; --ping asks the model."),
+    ],
+)
+def test_an_answer_to_a_ping_claims_no_more_than_was_asked(run: Run, there: Cluster, option: str, line: str) -> None:
+    with fake_worker() as worker:
+        there.register("qwen@llm", port=worker.port)
+        there.register("WorkerManager@service", port=worker.port)
+        done = run("why", "qwen", option)
+        service = run("why", "WorkerManager@service", option)
+    assert done.lines[2:4] == [
+        line,
+        "The registry is not the cause. If DB-GPT still finds no worker instances, look at the API server:",
+    ]
+    assert "ping" not in service.out
+
+
+def test_pings_without_probes(run: Run, there: Cluster) -> None:
+    with fake_worker() as worker:
+        worker.answers[STREAM] = BROKEN
+        there.register("qwen@llm", port=worker.port)
+        report = why(run, "qwen", "--ping", "--no-probe")
+    assert (codes(report), report["probed"], len(report["pings"])) == (["healthy-but-not-answering"], 0, 1)
 
 
 @pytest.mark.parametrize("given", ["--ping=", "--ping=connect", "--ping=GENERATE"])

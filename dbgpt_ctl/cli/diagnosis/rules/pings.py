@@ -37,12 +37,14 @@ def not_answering(facts: Facts) -> Iterator[Finding]:
 @instance_rule(
     "worker-busy",
     Severity.WARNING,
-    "1 instance has no free slot for a ping: it is busy, and not broken",
-    "{n} instances have no free slots for a ping: they are busy, and not broken",
-    fix="nothing, if this passes; else more workers, or a higher concurrency of the model. A drain would make it worse",
+    "1 instance did not answer a ping in time, and may only be busy",
+    "{n} instances did not answer a ping in time, and may only be busy",
+    fix="nothing, if this passes; else add workers, or raise the concurrency of the model. A drain is no help",
 )
 def worker_busy(instance: ObservedInstance) -> str:
-    """An instance gets requests, and all slots of its worker are taken: requests wait. Only `--ping` finds it."""
+    """An instance gets requests, and did not answer a ping in time, as where all slots of its worker are taken. Only
+    `--ping` finds it.
+    """
     return _said(instance) if instance.ping and instance.ping.result is PingResult.BUSY else ""
 
 

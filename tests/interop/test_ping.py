@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from dbgpt_ctl.cli.ping.results import PingResult
+from tests.support.dbgpt import CHECKOUT
 from tests.support.dbgpt_backend import Backend, Fault, running_backend
 from tests.support.dbgpt_cluster import Controller, Lab, Worker, reference, start_worker
 from tests.support.dbgpt_openai import MODEL
@@ -254,11 +255,15 @@ def twins(newest: Release, new_lab: NewLab) -> Iterator[Twins]:
 
 RECIPE = "ctl models ping --all -o name | ctl models drain - --reason ping --for 15m"
 """As the documents and the help of `ctl models ping` have it."""
+ONE_BY_ONE = (
+    'ctl models ping --all -o name | while read -r ref; do ctl models drain "$ref" --reason ping --for 15m; done'
+)
+"""As the documents have it."""
 
 
-def run_recipe(twins: Twins) -> tuple[int, int, str]:
-    """The exit codes of ping and drain, and all output of a shell that runs the recipe."""
-    done = twins.lab.shell(f"{RECIPE}; echo ${{PIPESTATUS[@]}}", CONTROLLER_ADDRESS=twins.controller.url)
+def run_recipe(twins: Twins, recipe: str = RECIPE) -> tuple[int, int, str]:
+    """The exit codes of both sides of the pipe, and all output of the shell."""
+    done = twins.lab.shell(f"{recipe}; echo ${{PIPESTATUS[@]}}", CONTROLLER_ADDRESS=twins.controller.url)
     *lines, codes = done.stdout.splitlines()
     ping, drain = map(int, codes.split())
     return ping, drain, "\n".join(lines) + done.stderr
@@ -267,6 +272,7 @@ def run_recipe(twins: Twins) -> tuple[int, int, str]:
 def test_the_recipe_drains_what_does_not_answer(twins: Twins) -> None:
     """It never takes the last instance of a model, even where that is dead too: then a drain is no help."""
     assert RECIPE in twins.ctl("models", "ping", "--help").stdout
+    assert {RECIPE, ONE_BY_ONE} <= set((CHECKOUT / "docs" / "operating.md").read_text().splitlines())
     ping, drain, output = run_recipe(twins)
     assert (ping, drain) == (NOT_ANSWERED, 0), output
     [drained] = twins.listed("drained")
@@ -280,6 +286,14 @@ def test_the_recipe_drains_what_does_not_answer(twins: Twins) -> None:
     assert (ping, drain) == (NOT_ANSWERED, WOULD_DISRUPT)
     assert "would have no routable instance" in output
     assert [reference(instance) for instance in twins.listed("drained")] == [twins.dead.model]
+
+
+def test_a_model_that_failed_as_a_whole_does_not_keep_others_from_being_drained(twins: Twins) -> None:
+    assert twins.ctl("models", "register", f"qwen@llm/127.0.0.1:{free_port()}").returncode == 0
+    ping, drain, output = run_recipe(twins)
+    assert (ping, drain, twins.listed("drained")) == (NOT_ANSWERED, WOULD_DISRUPT, []), output
+    ping, _, output = run_recipe(twins, ONE_BY_ONE)
+    assert [reference(instance) for instance in twins.listed("drained")] == [twins.dead.model], output
 
 
 def test_the_recipe_does_nothing_where_all_answer(twins: Twins) -> None:

@@ -140,7 +140,9 @@ def pinged(release: Release, new_lab: NewLab) -> Iterator[Pinged]:
             for kind in PATHS
         }
         models = [worker.model for worker in workers.values()]
-        until("workers", lambda: controller.beats(*models), *(worker.process for worker in workers.values()))
+        until(
+            "workers", lambda: controller.beats(*models), *(worker.process for worker in workers.values()), seconds=120
+        )
         yield Pinged(release, lab, controller, backend, workers)
 
 
@@ -221,36 +223,54 @@ def test_the_lower_levels_do_not_see_a_dead_backend(pinged: Pinged, level: str) 
 
 @dataclass
 class Twins:
-    """Two workers of one model: one answers, until its backend fails too, and one is dead."""
+    """Two workers of one model, each with a backend: that of the second is down."""
 
     lab: Lab
     controller: Controller
-    backend: Backend
-    lives: Worker
-    dead: Worker
+    workers: tuple[Worker, Worker]
+    backends: tuple[Backend, Backend]
+
+    @property
+    def dead(self) -> Worker:
+        return self.workers[1]
 
     def ctl(self, *args: str) -> subprocess.CompletedProcess[str]:
         return self.lab.ctl(*args, "--address", self.controller.url)
 
-    def listed(self, state: str) -> list[dict[str, Any]]:
-        """The models in that state, with all facts."""
-        argv = ("models", "list", "--full", "--state", state, "--type", "llm", "-o", "json")
-        found: list[dict[str, Any]] = json.loads(self.ctl(*argv).stdout)
+    def drained(self) -> list[dict[str, Any]]:
+        """The drained instances, with all facts."""
+        done = self.ctl("models", "list", "--full", "--state", "drained", "-o", "json")
+        found: list[dict[str, Any]] = json.loads(done.stdout)
         return found
 
     def report(self, *args: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.ctl(*args, "-o", "json").stdout)
         return found
 
+    def reset(self) -> None:
+        for backend, fault in zip(self.backends, (Fault.NONE, Fault.DOWN), strict=True):
+            backend.switch(fault)
+        self.ctl("models", "undrain", *(worker.model for worker in self.workers))
+
+
+@pytest.fixture(scope="module")
+def running_twins(newest: Release, new_lab: NewLab) -> Iterator[Twins]:
+    with new_lab("twins") as lab, running_backend() as one, running_backend() as two:
+        controller = Controller(lab, "embedded").start()
+        first, second = (
+            start_worker(lab, newest, controller.url, backend.base, name)
+            for backend, name in ((one, "lives"), (two, "dead"))
+        )
+        until(
+            "workers", lambda: controller.beats(first.model, second.model), first.process, second.process, seconds=120
+        )
+        yield Twins(lab, controller, (first, second), (one, two))
+
 
 @pytest.fixture
-def twins(newest: Release, new_lab: NewLab) -> Iterator[Twins]:
-    with new_lab("twins") as lab, running_backend() as backend:
-        controller = Controller(lab, "embedded").start()
-        lives = start_worker(lab, newest, controller.url, backend.base, "lives")
-        dead = start_worker(lab, newest, controller.url, f"http://127.0.0.1:{free_port()}/v1", "dead")
-        until("workers", lambda: controller.beats(lives.model, dead.model), lives.process, dead.process)
-        yield Twins(lab, controller, backend, lives, dead)
+def twins(running_twins: Twins) -> Twins:
+    running_twins.reset()
+    return running_twins
 
 
 RECIPE = "ctl models ping --all -o name | ctl models drain - --reason ping --for 15m"
@@ -275,48 +295,44 @@ def test_the_recipe_drains_what_does_not_answer(twins: Twins) -> None:
     assert {RECIPE, ONE_BY_ONE} <= set((CHECKOUT / "docs" / "operating.md").read_text().splitlines())
     ping, drain, output = run_recipe(twins)
     assert (ping, drain) == (NOT_ANSWERED, 0), output
-    [drained] = twins.listed("drained")
+    [drained] = twins.drained()
     assert (reference(drained), drained["drain"]["reason"]) == (twins.dead.model, "ping")
     assert drained["drain"]["until"] is not None
-    assert [reference(instance) for instance in twins.listed("healthy") if instance["drain"] is None] == [
-        twins.lives.model
-    ]
-    twins.backend.switch(Fault.DOWN)
+    twins.backends[0].switch(Fault.DOWN)
     ping, drain, output = run_recipe(twins)
     assert (ping, drain) == (NOT_ANSWERED, WOULD_DISRUPT)
     assert "would have no routable instance" in output
-    assert [reference(instance) for instance in twins.listed("drained")] == [twins.dead.model]
+    assert [reference(instance) for instance in twins.drained()] == [twins.dead.model]
 
 
 def test_a_model_that_failed_as_a_whole_does_not_keep_others_from_being_drained(twins: Twins) -> None:
-    assert twins.ctl("models", "register", f"qwen@llm/127.0.0.1:{free_port()}").returncode == 0
+    alone = f"qwen@llm/127.0.0.1:{free_port()}"
+    assert twins.ctl("models", "register", alone).returncode == 0
     ping, drain, output = run_recipe(twins)
-    assert (ping, drain, twins.listed("drained")) == (NOT_ANSWERED, WOULD_DISRUPT, []), output
+    assert (ping, drain, twins.drained()) == (NOT_ANSWERED, WOULD_DISRUPT, []), output
     ping, _, output = run_recipe(twins, ONE_BY_ONE)
-    assert [reference(instance) for instance in twins.listed("drained")] == [twins.dead.model], output
+    assert [reference(instance) for instance in twins.drained()] == [twins.dead.model], output
+    assert twins.ctl("models", "deregister", alone, "--remove", "--force").returncode == 0
 
 
 def test_the_recipe_does_nothing_where_all_answer(twins: Twins) -> None:
-    twins.dead.process.interrupt()
-    assert twins.ctl("models", "deregister", twins.dead.model, "--remove").returncode == 0
+    twins.backends[1].switch(Fault.NONE)
     ping, drain, output = run_recipe(twins)
-    assert (ping, drain) == (0, 0), output
-    assert twins.listed("drained") == []
+    assert (ping, drain, twins.drained()) == (0, 0, []), output
 
 
-def test_why_and_doctor_ping(twins: Twins) -> None:
+@pytest.mark.parametrize("command", [("why", MODEL), ("doctor",)], ids=" ".join)
+def test_why_and_doctor_ping(twins: Twins, command: tuple[str, ...]) -> None:
     """Without --ping nothing shows that half of all chats fail."""
-    for command, heading in (("why", MODEL), ("why", f"{MODEL}@llm"), ("doctor", None)):
-        words = (command,) if heading is None else (command, heading)
-        for option in ((), ("--ping=metadata",)):
-            assert twins.report(*words, *option)["findings"] == []
-        [found] = twins.report(*words, "--ping")["findings"]
-        assert (found["code"], found["severity"]) == ("healthy-but-not-answering", "warning")
-        assert [key["port"] for key in found["instances"]] == [twins.dead.port]
-        assert "Connection error" in found["evidence"][0]
-        text = twins.ctl(*words, "--ping")
-        assert (text.returncode, "The registry is not the cause" in text.stdout) == (0, False)
-    twins.backend.switch(Fault.DOWN)
+    for option in ((), ("--ping=metadata",)):
+        assert twins.report(*command, *option)["findings"] == []
+    [found] = twins.report(*command, "--ping")["findings"]
+    assert (found["code"], found["severity"]) == ("healthy-but-not-answering", "warning")
+    assert [key["port"] for key in found["instances"]] == [twins.dead.port]
+    assert "Connection error" in found["evidence"][0]
+    text = twins.ctl(*command, "--ping")
+    assert (text.returncode, "The registry is not the cause" in text.stdout) == (0, False)
+    twins.backends[0].switch(Fault.DOWN)
     assert twins.ctl("doctor", "--ping").returncode == 1
-    [found] = twins.report("why", MODEL, "--ping")["findings"]
+    [found] = twins.report(*command, "--ping")["findings"]
     assert (found["severity"], len(found["instances"]), "drain" in found["fix"]) == ("error", 2, False)

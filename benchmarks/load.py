@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import time
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ def fields(index: int, models: int = MODELS) -> dict[str, Any]:
 
 
 _BODY = json.dumps(fields(0)).replace("m0@llm", "m%d@llm").replace("10.0.0.0", "10.%d.%d.%d")
+_NEW_NAME_BODY = json.dumps(fields(0)).replace("m0@llm", "new-%d@llm").replace("10.0.0.0", "RUN-%d")
 _REQUEST = """
 local sent = 0
 request = function()
@@ -48,6 +50,15 @@ request = function()
   return wrk.format("POST", nil, nil, body)
 end
 """
+# Each is the first instance of its model: DB-GPT reads all instances of a model at a register, and would take longer.
+# Each script puts another text for RUN.
+_NEW_NAME_REQUEST = """
+local sent = 0
+request = function()
+  sent = sent + 1
+  return wrk.format("POST", nil, nil, string.format('{body}', sent, sent))
+end
+"""
 _END_BY_TIME = """
 done = function(summary, latency, requests)
   local e = summary.errors
@@ -55,14 +66,23 @@ done = function(summary, latency, requests)
   io.write(string.format('RESULT %d %d %f\\n', summary.requests, failed, summary.duration / 1e6))
 end
 """
+_CLOCK = """
+local ffi = require("ffi")
+ffi.cdef("typedef struct { long sec, usec; } timeval_t; int gettimeofday(timeval_t *, void *);")
+local timeval = ffi.new("timeval_t")
+local function now()
+  ffi.C.gettimeofday(timeval, nil)
+  return tonumber(timeval.sec) + tonumber(timeval.usec) / 1e6
+end
+"""
 # wrk cannot stop after a number of requests: it runs until its time is up.
 _END_BY_COUNT = """
-local answered, failed = 0, 0
+local answered, failed, first = 0, 0, now()
 response = function(status)
   answered = answered + 1
   if status ~= 200 then failed = failed + 1 end
   if answered == {count} then
-    io.write(string.format('RESULT %d %d 0\\n', answered, failed))
+    io.write(string.format('RESULT %d %d %f\\n', answered, failed, now() - first))
     os.exit(0)
   end
 end
@@ -77,42 +97,45 @@ end
 """
 # All connections of a thread share one schedule: a request that is late does not delay those after it.
 _PACE = """
-local ffi = require("ffi")
-ffi.cdef("typedef struct {{ long sec, usec; }} timeval_t; int gettimeofday(timeval_t *, void *);")
-local timeval, began, due = ffi.new("timeval_t"), nil, 0
+local began, due = nil, 0
 delay = function()
-  ffi.C.gettimeofday(timeval, nil)
-  local now = tonumber(timeval.sec) + tonumber(timeval.usec) / 1e6
-  began = began or now
+  began = began or now()
   due = due + 1
-  return math.max(0, (began + due / {rate} - now) * 1000)
+  return math.max(0, (began + due / {rate} - now()) * 1000)
 end
 """
 
 
 @dataclass(frozen=True)
 class Load:
-    """One kind of request. A POST goes to all instances in turn."""
+    """One kind of request. A POST goes to all instances in turn, or with `new_names` each one is of another name that
+    was never sent before; this is how many one measurement sends.
+    """
 
     name: str
     method: str
     path: str
     headers: tuple[tuple[str, str], ...] = ()
+    new_names: int | None = None
 
     def script(self, instances: int, *, count: int | None = None) -> str:
         """The Lua script for wrk. It ends after `count` answers, or when its time is up."""
         lines = [f'wrk.method = "{self.method}"', f'wrk.path = "{self.path}"']
         lines += [f'wrk.headers["{name}"] = "{text}"' for name, text in self.headers]
-        if self.method == "POST":
+        if self.new_names:
+            body = _NEW_NAME_BODY.replace("RUN", secrets.token_hex(4))
+            lines.append(_NEW_NAME_REQUEST.format(body=body))
+        elif self.method == "POST":
             lines.append(_REQUEST.format(instances=instances, models=MODELS, body=_BODY))
-        lines.append(_END_BY_TIME if count is None else _END_BY_COUNT.format(count=count))
+        lines += [_END_BY_TIME] if count is None else [_CLOCK, _END_BY_COUNT.format(count=count)]
         return "\n".join(lines)
 
 
 _JSON = ("Content-Type", "application/json")
 HEARTBEAT = Load("heartbeat, kept connections", "POST", "/api/controller/heartbeat", (_JSON,))
 HEARTBEAT_NEW = Load("heartbeat, new connection each", "POST", HEARTBEAT.path, (_JSON, ("Connection", "close")))
-REGISTER = Load("register", "POST", "/api/controller/models", (_JSON,))
+REGISTER = Load("register, a known name", "POST", "/api/controller/models", (_JSON,))
+REGISTER_NEW = Load("register, a new name", "POST", REGISTER.path, (_JSON,), new_names=3000)
 LIST_ONE = Load("list of one model", "GET", "/api/controller/models?model_name=m1%40llm&healthy_only=true")
 LIST_ALL = Load("list of all", "GET", "/api/controller/models")
 
@@ -154,7 +177,7 @@ class Paced(NamedTuple):
 
 def send_paced(folder: Path, url: str, load: Load, instances: int, *, rate: int, seconds: float) -> Paced:
     """Sends `rate` requests a second, round all instances in turn. Raises MeasurementError if wrk fails."""
-    lines = (load.script(instances).removesuffix(_END_BY_TIME), _END_OF_PACED, _PACE.format(rate=rate))
+    lines = (load.script(instances).removesuffix(_END_BY_TIME), _END_OF_PACED, _CLOCK, _PACE.format(rate=rate))
     _, text = _run_wrk(folder, url, "\n".join(lines), f"{load.name} at {url}", seconds, connections=PACED_CONNECTIONS)
     answered, failed, *times = text.split()[:5]
     return Paced(int(answered), int(failed), *map(float, times))

@@ -30,9 +30,14 @@ def meter(folder: Path, server: Server, load: Load, seconds: float) -> Meter:
     """Warms the server up, and returns a function that measures its requests a second.
 
     A slow server is measured by a number of answers instead of a time. It may answer all connections at once and then
-    none for long, so the end of a fixed time would fall anywhere in between.
+    none for long, so the end of a fixed time would fall anywhere in between. New names are always counted: all servers
+    that are compared hold as many instances at each measurement.
     """
     target = (folder, server.url, load, server.instances)
+    if names := load.new_names:
+        send_count(*target, names)
+        server.settle()
+        return lambda: send_count(*target, names).per_second
     warm_up = send(*target, _WARM_UP_SECS)
     server.settle()
     if warm_up.answered < _FEW_ANSWERS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from benchmarks.load import (
     LIST_ONE,
     MODELS,
     REGISTER,
+    REGISTER_NEW,
 )
 from benchmarks.report import Bound, Row, Section, ratio_of, say
-from benchmarks.rounds import in_turns, measure, meter
+from benchmarks.rounds import ROUNDS, in_turns, measure, meter
 from benchmarks.sides import BARE, OURS, THEIRS, start_bare, start_ctl, start_dbgpt
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from tests.support.dbgpt_cluster import Lab
 
 INSTANCES = 2000
+NEW_NAMES = replace(REGISTER_NEW, new_names=10_000)
 BEAT_EVERY_SECS = 20
 BOUNDS = {
     HEARTBEAT: Bound(least=5),
@@ -51,13 +54,23 @@ def run(lab: Lab, seconds: float) -> list[Section]:
         server.expect()
     for load in (LIST_ONE, LIST_ALL):
         section.rows.append(_while_beating(lab, (ours, theirs), load, seconds))
+    section.rows.append(row_of(NEW_NAMES.name, measure(lab.folder, servers, NEW_NAMES, seconds), None))
     section.note = (
         f"{CONNECTIONS} connections, {MODELS} models; a list of one model holds {INSTANCES // MODELS} instances. "
         "While beating: "
         f"every instance beats once in {BEAT_EVERY_SECS} s, that is {INSTANCES // BEAT_EVERY_SECS} beats a second, "
-        "each on a connection of its own."
+        f"each on a connection of its own. {new_names_note(NEW_NAMES, INSTANCES)}"
     )
     return [section]
+
+
+def new_names_note(load: Load, before: int) -> str:
+    """How many instances there are when names are new: a server may be slower with more."""
+    names = load.new_names or 0
+    held = f"between {before + names:,} and {before + (1 + ROUNDS) * names:,}"
+    return (
+        f"New names are {names:,} at each measurement, each a model of its own, and both sides hold {held} instances."
+    )
 
 
 def row_of(name: str, figures: Sequence[Sequence[float]], bound: Bound | None) -> Row:

@@ -98,6 +98,9 @@ class _Checker:
     def declarations(self, document: Node, name: str) -> list[Declaration]:
         """The declarations without mistakes in the file of that name."""
         self._name = name
+        if document.value is None:
+            self._note(document.line, "", f"it is empty: the list '{_TOP}:' is missing")
+            return []
         top = self._fields(document, "the file", (_TOP,))
         if top is None:
             return []

@@ -41,6 +41,12 @@ def test_yaml() -> None:
     assert read_declarations((YAML.encode(), "f")) == (DECLARED, [])
 
 
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "null"])
+def test_an_empty_file_is_called_empty(text: str) -> None:
+    """As the end of a pipe is whose first command failed."""
+    assert problems(text) == ["f:1: it is empty: the list 'instances:' is missing"]
+
+
 def test_json_is_read_as_json() -> None:
     text = (
         '{\t"instances": [{"model":"qwen","host":"10.0.0.4","port":8001,"weight":2,"enabled":false},'

@@ -161,6 +161,8 @@ class Selection:
 
     def _read_stdin(self, session: Session) -> list[InstanceKey]:
         """Raises UsageError, with the line of the mistake."""
+        if sys.stdin is not None and sys.stdin.isatty():
+            session.say("reading references from standard input, one a line; Ctrl-D ends them")
         keys = []
         for number, line in enumerate(_stdin_text().split("\n"), start=1):
             if line.strip():

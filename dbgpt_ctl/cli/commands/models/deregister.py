@@ -51,8 +51,8 @@ def deregister(
     With a selector it asks first, and refuses to take the last routable instance of a model, or more than half of them,
     unless --force is given.
     """
-    done = "removed" if remove else "deregistered"
-    confirmation = Confirmation.needed("deregister", yes=yes or not selection.by_selector, dry_run=dry_run)
+    verb, done = ("deregister and remove", "removed") if remove else ("deregister", "deregistered")
+    confirmation = Confirmation.needed(verb, yes=yes or not selection.by_selector, dry_run=dry_run)
     with session.client() as client:
         selected = selection.resolve(client, session, changes=True, lists=selection.by_selector or dry_run)
         if selection.by_selector and not force:

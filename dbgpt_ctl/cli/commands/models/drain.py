@@ -143,10 +143,11 @@ def _refuse_services(keys: Sequence[InstanceKey]) -> None:
 
 def rehearsal_of(client: ControllerClient, known: Mapping[InstanceKey, KnownInstance], result: str) -> Action:
     """The action of a dry run: the outcome for an instance of the list, as it is now."""
+    suggestions = Suggestions(client)
 
     def action(key: InstanceKey) -> Outcome:
         if key not in known:
-            raise NotFound(f"not registered{Suggestions(client).for_instance(key)}")
+            raise NotFound(f"not registered{suggestions.for_instance(key)}")
         now = known[key]
         return Outcome(key, result, facts={"state": now.state.value, "drain": now.object.get("drain")})
 
@@ -166,12 +167,13 @@ def action_of(
 
     The error for an unknown instance suggests one that is registered.
     """
+    suggestions = Suggestions(client)
 
     def action(key: InstanceKey) -> Outcome:
         try:
             drained = call(key)
         except NotFound:
-            raise NotFound(f"not registered{Suggestions(client).for_instance(key)}") from None
+            raise NotFound(f"not registered{suggestions.for_instance(key)}") from None
         if result == "drained":
             warn_of_memory(session, drained)
         now = drained.instance

@@ -68,7 +68,7 @@ def ended(child: Any) -> int | None:
     return code
 
 
-@pytest.mark.parametrize(("args", "answer"), zip(QUESTIONS, ["y", "Y", "YES", " yes ", "yes"], strict=True))
+@pytest.mark.parametrize(("args", "answer"), list(zip(QUESTIONS, ["y", "Y", "YES", " yes ", "yes"], strict=True)))
 def test_yes_changes(spawn: Any, filled: str, args: tuple[str, ...], answer: str) -> None:
     before = state(filled)
     child = spawn(*args)

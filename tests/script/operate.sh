@@ -67,13 +67,13 @@ instances:
 END
 exits_with 5 ctl diff --prune -f "$folder/instances.yaml"
 ctl apply -f "$folder/instances.yaml" --prune --dry-run
-ctl apply -f "$folder/instances.yaml" --prune
+ctl apply -f "$folder/instances.yaml" --prune --yes
 exits_with 0 ctl diff --prune -f "$folder/instances.yaml"
-again=$(ctl apply -f - --prune <"$folder/instances.yaml")
+again=$(ctl apply -f - --prune --yes <"$folder/instances.yaml")
 if grep -v ' unchanged$' <<<"$again"; then fail "the second apply changed something"; fi
 [ "$(routable qwen)" = "$first " ] || fail "after apply there are: $(routable qwen)"
 echo 'instances: []' >"$folder/empty.yaml"
-exits_with 2 ctl apply -f "$folder/empty.yaml" --prune
+exits_with 2 ctl apply -f "$folder/empty.yaml" --prune --yes
 
 # Housekeeping: nobody has been gone for that long.
 exits_with 0 ctl models prune --older-than 7d --dry-run

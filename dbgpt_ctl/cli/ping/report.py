@@ -77,7 +77,7 @@ class PingedInstance(NamedTuple):
 
 
 def print_pings(pinged: Sequence[PingedInstance], *, headers: bool) -> None:
-    """Prints the table. Where a terminal is too narrow for it, each detail stands below once, and some times are left out."""
+    """Prints the table. Where a terminal is too narrow, each detail stands below once, and some times are left out."""
     rows = [each.cells for each in pinged]
     shown = _columns_that_fit(rows) if is_terminal() else range(len(_COLUMNS))
     columns = [_COLUMNS[number] for number in shown]

@@ -160,6 +160,7 @@ def test_why_acquits_no_registry_while_states_are_held(run: Run, held: Cluster) 
     assert "2 instances are shown as they were before" in done.out
     assert "not the cause" not in done.out
     assert report(run, "doctor", "doctor", "--no-probe")["controllers"][0]["held_until"] is not None
+    until("a report of the hold in health", lambda: report(run, "health", "health")[0]["status"] == "degraded")
     for number in (5, 6):
         held.client.heartbeat(registration(number))
     assert "The registry is not the cause." in run("why", "qwen", "--no-probe").out

@@ -157,7 +157,11 @@ class EmbeddedModelRegistry(ModelRegistry):
         return self._state.apply(Deregister(key, remove, actor), self._now())
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
-        return self._state.listing(model_name, self._now(), healthy_only=healthy_only)
+        """A list of all instances without a held one also ends the report of the hold."""
+        listing = self._state.listing(model_name, self._now(), healthy_only=healthy_only)
+        if self._reported_hold is not None and model_name is None and listing.held_until is None:
+            self._set_reported_hold(None)
+        return listing
 
     async def get(self, key: InstanceKey) -> Lookup | None:
         return self._state.get(key, self._now())
@@ -253,12 +257,15 @@ class EmbeddedModelRegistry(ModelRegistry):
         return tasks
 
     def _report_hold(self, now: datetime) -> None:
-        """Health and log report a hold only while it holds an instance (rule 8)."""
+        """Health and log report a hold only while it holds an instance (rule 8), or a few ticks longer: see `list`."""
         hold = self._state.hold(now)
         if hold is not None and hold == self._reported_hold and self._ticks % HOLD_TICKS:
             return
         if hold is not None and not self._state.holds_any(now):
             hold = None
+        self._set_reported_hold(hold)
+
+    def _set_reported_hold(self, hold: Hold | None) -> None:
         if hold is not None and hold != self._reported_hold:
             log.warning("%s", hold)
         elif hold is None and self._reported_hold is not None:

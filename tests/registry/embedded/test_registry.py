@@ -81,6 +81,23 @@ def test_a_heartbeat_ends_the_hold_of_its_instance() -> None:
     asyncio.run(scenario())
 
 
+def test_health_reports_no_hold_that_a_list_of_all_shows_to_be_over() -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with registry_of(clock) as registry:
+            await registry.register(LIVE)
+            clock.advance(90)
+            tick(registry, clock, 0)
+            assert registry.health().reason
+            await registry.list("nobody@llm")
+            assert registry.health().reason, "the list of a model shows only its own instances"
+            await registry.heartbeat(LIVE)
+            await registry.list()
+            assert registry.health().reason is None
+
+    asyncio.run(scenario())
+
+
 def test_a_clock_that_is_set_back_keeps_ages_as_they_are() -> None:
     async def scenario() -> None:
         clock = ManualClock()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import WouldDisrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
 
     from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
@@ -37,7 +38,7 @@ def refuse_disruption(
     `instances`: at least all instances of the models of the keys. `done`: what happens to the keys, as in `drained`.
     A model without a routable instance loses none, and type service is routed by nobody.
     """
-    lines = list(_disruptions(set(keys), instances, done, by_selector=by_selector))
+    lines = [loss.line(done) for loss in _too_large(keys, instances, by_selector=by_selector)]
     if not lines:
         return
     end = f"nothing was {done}; --force does it all the same"
@@ -50,17 +51,48 @@ def refuse_disruption(
     raise WouldDisrupt(f"too many instances of {len(lines)} models at once: {end}")
 
 
-def _disruptions(
-    keys: set[InstanceKey], instances: Iterable[KnownInstance], done: str, *, by_selector: bool
-) -> Iterator[str]:
-    """A line for each model that loses too many."""
+def refused_references(
+    keys: Collection[InstanceKey], instances: Iterable[KnownInstance], done: str
+) -> dict[InstanceKey, str]:
+    """Of references, those that are not changed because their model would have no routable instance, each with the
+    reason. The others may be changed. Arguments as in `refuse_disruption`.
+
+    Raises WouldDisrupt if nothing else is to be changed.
+    """
+    instances = list(instances)
+    losses = _too_large(keys, instances, by_selector=False)
+    refused = {
+        key: f"not {done}: {loss.line(done)}; --force does it all the same" for loss in losses for key in loss.keys
+    }
+    if refused and len(refused) == len(set(keys)):
+        refuse_disruption(keys, instances, done, by_selector=False)
+    return refused
+
+
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """The routable instances that a model would lose."""
+
+    model_name: str
+    keys: list[InstanceKey]
+    of: int
+    """How many routable instances the model has."""
+
+    def line(self, done: str) -> str:
+        """As in `qwen@llm would have no routable instance, because 2 of 2 would be drained`."""
+        loses = (
+            "lose more than half of its routable instances" if len(self.keys) < self.of else "have no routable instance"
+        )
+        return f"{escaped(self.model_name)} would {loses}, because {len(self.keys)} of {self.of} would be {done}"
+
+
+def _too_large(keys: Collection[InstanceKey], instances: Iterable[KnownInstance], *, by_selector: bool) -> list[_Loss]:
+    """The models that lose too many, in order of their names."""
     routable = InstanceFilter().only_routable()
-    listed = {instance.key for instance in instances if routable.matches(instance)}
-    before = Counter(key.model_name for key in listed if key.type != SERVICE)
-    taken = Counter(key.model_name for key in listed & keys if key.type != SERVICE)
-    for name, count in sorted(taken.items()):
-        of = f"{count} of {before[name]} would be {done}"
-        if count == before[name]:
-            yield f"{escaped(name)} would have no routable instance, because {of}"
-        elif by_selector and count * 2 > before[name]:
-            yield f"{escaped(name)} would lose more than half of its routable instances, because {of}"
+    listed = {instance.key for instance in instances if routable.matches(instance) and instance.key.type != SERVICE}
+    before = Counter(key.model_name for key in listed)
+    taken: defaultdict[str, list[InstanceKey]] = defaultdict(list)
+    for key in sorted(listed & set(keys)):
+        taken[key.model_name].append(key)
+    losses = [_Loss(name, lost, before[name]) for name, lost in sorted(taken.items())]
+    return [loss for loss in losses if len(loss.keys) == loss.of or (by_selector and len(loss.keys) * 2 > loss.of)]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbgpt_ctl.cli.framework.disruption import refuse_disruption
+from dbgpt_ctl.cli.framework.disruption import refuse_disruption, refused_references
 from dbgpt_ctl.client.responses import KnownInstance
-from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
+from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import WouldDisrupt
+from tests.cli.schemas import validated
 from tests.support.fake_controller import listed
 
 if TYPE_CHECKING:
@@ -74,10 +77,47 @@ def test_deregister_by_a_selector_is_guarded_too(run: Run, controller: str) -> N
     run("models", "deregister", REFS[1])
 
 
-def test_one_model_that_would_be_empty_stops_all(run: Run, controller: str) -> None:
+def test_one_model_that_would_lose_too_many_stops_a_selector(run: Run, controller: str) -> None:
     run("models", "register", *REFS, OTHER)
-    run("models", "drain", REFS[0], OTHER, expect=2)
+    run("models", "drain", "--host", "10.0.0.1", "--yes", expect=2)
     assert sorted(routable(run)) == sorted([*REFS, OTHER])
+
+
+@pytest.mark.parametrize("by_stdin", [False, True])
+@pytest.mark.parametrize("dry", [True, False])
+def test_references_of_other_models_are_drained(
+    run: Run, controller: str, monkeypatch: pytest.MonkeyPatch, by_stdin: bool, dry: bool
+) -> None:
+    """One model that is dead as a whole does not keep all other dead instances in service."""
+    run("models", "register", *REFS, OTHER)
+    args = [OTHER, *REFS[:2]]
+    if by_stdin:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(args).encode())))
+        args = ["-"]
+    done = run("models", "drain", *args, *(["--dry-run"] if dry else []), "-q", expect=5)
+    assert done.lines == [f"{ref} {'would be ' if dry else ''}drained" for ref in REFS[:2]]
+    assert done.err == (
+        f"ctl: {OTHER}: not drained: bge@text2vec would have no routable instance, because 1 of 1 would be drained; "
+        "--force does it all the same\n"
+    )
+    assert sorted(routable(run)) == sorted([*REFS, OTHER] if dry else [OTHER, *REFS[2:]])
+
+
+def test_a_refused_reference_is_an_object_like_others(run: Run, controller: str) -> None:
+    run("models", "register", *REFS[:2], OTHER)
+    done = run("models", "drain", OTHER, REFS[0], "-o", "json", "-q", expect=5)
+    refused, drained = validated("models-drain", json.loads(done.out))
+    assert (refused["result"], refused["error"]) == ("failed", "condition_not_met")
+    assert drained["result"] == "drained"
+    assert run("models", "drain", OTHER, REFS[1], "--force").lines[-1] == f"{REFS[1]} drained"
+
+
+def test_a_drained_instance_of_a_refused_model_is_drained_again(run: Run, controller: str) -> None:
+    """It is taken from nobody. So a recipe that runs every minute keeps it out of service."""
+    run("models", "register", *REFS[:2])
+    run("models", "drain", REFS[0], "--for", "1m")
+    done = run("models", "drain", *REFS[:2], "--for", "15m", expect=5)
+    assert [line.split(" until")[0] for line in done.lines] == [f"{REFS[0]} drained"]
 
 
 def test_many_models_are_a_few_lines(run: Run, controller: str) -> None:
@@ -121,6 +161,7 @@ def test_what_is_refused(instances: list[KnownInstance], data: st.DataObject, by
     chosen = data.draw(st.lists(st.sampled_from(instances), unique_by=lambda each: each.key)) if instances else []
     keys = [instance.key for instance in chosen]
     refused = False
+    emptied: set[InstanceKey] = set()
     for name in ("a@llm", "b@llm"):
         before = [
             each
@@ -129,9 +170,15 @@ def test_what_is_refused(instances: list[KnownInstance], data: st.DataObject, by
         ]
         after = [each for each in before if each.key not in keys]
         refused |= bool(before) and not after
+        emptied |= set() if after else {each.key for each in before}
         refused |= by_selector and len(before) - len(after) > len(before) / 2
     if refused:
         with pytest.raises(WouldDisrupt):
             refuse_disruption(keys, instances, "drained", by_selector=by_selector)
     else:
         refuse_disruption(keys, instances, "drained", by_selector=by_selector)
+    if emptied and emptied == set(keys):
+        with pytest.raises(WouldDisrupt):
+            refused_references(keys, instances, "drained")
+    else:
+        assert set(refused_references(keys, instances, "drained")) == emptied

@@ -13,7 +13,7 @@ import typer
 
 from dbgpt_ctl.addresses import parse_address
 from dbgpt_ctl.cli.framework.confirm import Confirmation, Yes
-from dbgpt_ctl.cli.framework.disruption import Force, refuse_disruption
+from dbgpt_ctl.cli.framework.disruption import Force, refuse_disruption, refused_references
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import DryRun, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.selection import Selection, takes_selection
@@ -71,7 +71,7 @@ Timeout = Annotated[
         1: "The answer to the question is not yes; nothing was changed.",
         2: "Wrong usage, or a model would lose too many instances; nothing was changed.",
         4: "The only failures are instances that are not known; a selector matches nothing.",
-        5: "--wait reached its --timeout.",
+        5: "A reference was refused, because its model would have no routable instance; --wait reached its --timeout.",
     },
 )
 @takes_session
@@ -97,8 +97,9 @@ def drain(
     without --for takes it away.
 
     With a selector it asks first. A drain is refused if a model had a routable instance and would have none, or if a
-    selector would take more than half of them. So is a reference of type service: DB-GPT cannot stop or start models
-    on that host then. --force drains all the same.
+    selector would take more than half of them. A selector changes nothing then; of references, also those of standard
+    input, those of other models are drained. A reference of type service is refused too, before any change: without
+    that instance DB-GPT cannot stop or start models on its host. --force drains all the same.
     """
     text = _parse_reason(reason)
     time_left = None if duration is None else timedelta(seconds=_parse_for(duration))
@@ -107,15 +108,20 @@ def drain(
     with session.client() as client:
         selected = selection.resolve(client, session, changes=True, lists=True, complete=True)
         keys, known = selected.keys, selected.known()
-        if not force:
-            _refuse_services([] if selection.by_selector else keys)
-            refuse_disruption(keys, known.values(), "drained", by_selector=selection.by_selector)
+        refused: Mapping[InstanceKey, str] = {}
+        if not force and selection.by_selector:
+            refuse_disruption(keys, known.values(), "drained", by_selector=True)
+        elif not force:
+            _refuse_services(keys)
+            refused = refused_references(keys, known.values(), "drained")
         confirmation.confirm(keys)
         if dry_run:
-            return run_for_each(keys, rehearsal_of(client, known, "would be drained"), output)
-        before = {key: instance.drain for key, instance in known.items()}
-        call = partial(client.drain, reason=text, duration=time_left)
-        return run_for_each(keys, action_of(client, call, "drained", session, propagation, before=before), output)
+            action = rehearsal_of(client, known, "would be drained")
+        else:
+            before = {key: instance.drain for key, instance in known.items()}
+            call = partial(client.drain, reason=text, duration=time_left)
+            action = action_of(client, call, "drained", session, propagation, before=before)
+        return run_for_each(keys, _unless_refused(action, refused), output)
 
 
 def _parse_for(text: str) -> float:
@@ -139,6 +145,17 @@ def _refuse_services(keys: Sequence[InstanceKey]) -> None:
     for key in keys:
         if key.type == SERVICE:
             raise UsageError(f"{reference_of(key)} is of type {SERVICE}: {_WHY_NOT_SERVICE}; --force drains it too")
+
+
+def _unless_refused(action: Action, refused: Mapping[InstanceKey, str]) -> Action:
+    """The action, and for a refused instance ConditionNotMet: code 2 would say that nothing at all was changed."""
+
+    def refuse_or_act(key: InstanceKey) -> str | Outcome:
+        if key in refused:
+            raise ConditionNotMet(refused[key])
+        return action(key)
+
+    return refuse_or_act
 
 
 def rehearsal_of(client: ControllerClient, known: Mapping[InstanceKey, KnownInstance], result: str) -> Action:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 from typer.main import get_command, get_group
 
 from dbgpt_ctl.cli.framework import typer_internals
@@ -24,7 +25,7 @@ from dbgpt_ctl.cli.framework.errors import report_error
 from dbgpt_ctl.cli.framework.help_text import FIRST_COLUMN, Sections, sections_of
 from dbgpt_ctl.cli.framework.session import SHARED
 from dbgpt_ctl.cli.output.stdout import print_lines
-from dbgpt_ctl.cli.parsing.optional_values import with_optional_values
+from dbgpt_ctl.cli.parsing.optional_values import value_after_space, with_optional_values
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,7 +124,12 @@ class Command(_Adapted, TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """With the values of options that may be left out."""
-        return super().parse_args(ctx, with_optional_values(args))
+        try:
+            return super().parse_args(ctx, with_optional_values(args))
+        except TyperException as error:
+            if (meant := value_after_space(args)) and not ctx.resilient_parsing:
+                error.message += f"; a value follows = and no space: did you mean {meant}?"
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Raises UsageError for an option before the verb that the verb would ignore."""

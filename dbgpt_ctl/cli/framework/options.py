@@ -14,6 +14,7 @@ from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.cli.parsing.instance_filter import STATES
+from dbgpt_ctl.cli.parsing.optional_values import OPTIONAL_VALUES
 from dbgpt_ctl.settings.load import Knob, knobs_of
 
 if TYPE_CHECKING:
@@ -90,10 +91,10 @@ Ping = Annotated[
         "--ping",
         help="Ask routable instances whether they answer (at most 50 addresses): the model, or with =metadata only its"
         " worker.",
-        **(choice(("metadata", "generate")) | {"metavar": "[=metadata|generate]"}),
+        **(choice(OPTIONAL_VALUES["--ping"]) | {"metavar": "[=metadata|generate]"}),
     ),
 ]
-"""What `--ping` alone means stands in cli/parsing/optional_values.py."""
+"""What `--ping` alone means, and its values: see cli/parsing/optional_values.py."""
 NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Omit the header line of a table and of csv.")]
 
 

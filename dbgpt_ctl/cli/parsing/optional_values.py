@@ -6,18 +6,25 @@ value. So a bare option gets its value before Typer parses the line.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OPTIONAL_VALUES = MappingProxyType({"--ping": "generate"})
-"""What a bare option means, in all commands that have it."""
+OPTIONAL_VALUES = MappingProxyType({"--ping": ("generate", "metadata")})
+"""The values of these options, in all commands that have them. A bare option means the first."""
 
 
 def with_optional_values(args: Sequence[str]) -> list[str]:
     """`--ping=generate` for `--ping`, up to a `--`, after which nothing is an option."""
     options = args.index("--") if "--" in args else len(args)
-    given = [f"{word}={OPTIONAL_VALUES[word]}" if word in OPTIONAL_VALUES else word for word in args[:options]]
+    given = [f"{word}={OPTIONAL_VALUES[word][0]}" if word in OPTIONAL_VALUES else word for word in args[:options]]
     return [*given, *args[options:]]
+
+
+def value_after_space(args: Sequence[str]) -> str | None:
+    """`--ping=metadata` where the line has `--ping metadata`: most likely that was meant, if the line is wrong."""
+    pairs = ((option, value) for option, value in pairwise(args) if value in OPTIONAL_VALUES.get(option, ()))
+    return next((f"{option}={value}" for option, value in pairs), None)

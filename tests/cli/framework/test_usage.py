@@ -149,3 +149,11 @@ def test_every_verb_has_help_that_fits(run: Run, verb: str) -> None:
         assert option in out
     assert max(map(len, out.splitlines())) <= 80
     assert "str" not in out
+
+
+@pytest.mark.parametrize("args", [["why", "qwen", "--ping", "metadata"], ["doctor", "--ping", "metadata"]])
+def test_a_value_after_a_space_gets_a_hint(run: Run, fake: FakeController, args: list[str]) -> None:
+    done = run(*args, expect=2)
+    assert "; a value follows = and no space: did you mean --ping=metadata? See 'ctl " in done.err
+    assert done.err.count("\n") == 1
+    assert fake.requests == []

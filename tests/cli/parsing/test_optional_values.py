@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dbgpt_ctl.cli.parsing.optional_values import with_optional_values
+from dbgpt_ctl.cli.parsing.optional_values import value_after_space, with_optional_values
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,17 @@ from dbgpt_ctl.cli.parsing.optional_values import with_optional_values
 )
 def test_a_bare_option_gets_its_value(given: list[str], expected: list[str]) -> None:
     assert with_optional_values(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["qwen", "--ping", "metadata"], "--ping=metadata"),
+        (["--ping", "generate", "qwen"], "--ping=generate"),
+        (["--ping", "qwen"], None),
+        (["qwen", "--ping"], None),
+        (["--ping=metadata", "metadata"], None),
+    ],
+)
+def test_a_value_after_a_space_is_found(given: list[str], expected: str | None) -> None:
+    assert value_after_space(given) == expected

@@ -23,10 +23,12 @@ from dbgpt_ctl.client.responses import LONG_BYTES, ControllerHealth
 from dbgpt_ctl.client.transport import (
     IDLE_SECONDS,
     MAX_CONNECTIONS,
+    NO_NAME,
     client_options,
     no_response,
     request_parts,
     timed_out,
+    without_name,
 )
 
 if TYPE_CHECKING:
@@ -157,6 +159,8 @@ class AsyncTransport:
             return timed_out(request, error)
         except httpx.RequestError as error:
             return no_response(error, request)
+        except NO_NAME as error:
+            return without_name(error, request)
 
     async def _read(self, response: httpx.Response, request: Request) -> Outcome:
         with BodyReader(response.status_code, response.headers, request) as reader:

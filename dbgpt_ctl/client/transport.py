@@ -41,6 +41,10 @@ _CERTIFICATE_CAUSES = {
 }
 """By OpenSSL's number of what is wrong with a certificate (x509_vfy.h); any other makes it one that is not trusted."""
 _NO_HTTP = NoResponse("what answers there does not speak HTTP", FailureCause.NOT_A_CONTROLLER)
+NO_NAME = (httpx.InvalidURL, UnicodeError)
+"""What httpx raises for a host name that is none: one that it is to call, or one of a redirect, which it examines and
+does not follow.
+"""
 IDLE_SECONDS = 4.0
 """How long an idle connection is kept: less than the 5 s after which uvicorn closes it, so a call rarely meets that."""
 
@@ -90,8 +94,8 @@ class Transport:
         try:
             built = self._client.build_request(request.method, request.url, **request_parts(request))
             return self._client.send(built, stream=True)
-        except httpx.InvalidURL as error:
-            return NoResponse(one_line(f"its host name cannot be looked up: {error}"), FailureCause.NAME_LOOKUP)
+        except NO_NAME as error:
+            return without_name(error, request)
         except httpx.RequestError as error:
             return no_response(error, request)
 
@@ -116,8 +120,8 @@ def client_options(addresses: Sequence[Address], *, trust_env: bool) -> Mapping[
     """The arguments of an httpx client, blocking or not. Raises UsageError for an address that httpx refuses."""
     for address in addresses:
         try:
-            httpx.URL(address.url)
-        except httpx.InvalidURL as error:
+            httpx.URL(address.url).host  # noqa: B018 - it raises for a name that cannot be decoded
+        except NO_NAME as error:
             raise UsageError(f"controller address {address} cannot be used: {one_line(str(error))}") from None
     # A cookie of a proxy would go with every later request, also with the one that looks into the other scheme.
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
@@ -146,6 +150,15 @@ def request_parts(request: Request) -> dict[str, Any]:
     """The arguments of httpx besides method and URL."""
     timeout = httpx.Timeout(request.timeout, connect=request.connect_timeout)
     return {"headers": request.headers, "content": request.body, "timeout": timeout}
+
+
+def without_name(error: Exception, request: Request) -> NoResponse:
+    """The outcome of an exception of NO_NAME."""
+    try:
+        httpx.URL(request.url).host  # noqa: B018 - see `client_options`
+    except NO_NAME:
+        return NoResponse(one_line(f"its host name cannot be looked up: {error}"), FailureCause.NAME_LOOKUP)
+    return NoResponse("its answer redirects to what is no address", FailureCause.NOT_A_CONTROLLER)
 
 
 def timed_out(request: Request, error: BaseException | None = None) -> NoResponse:

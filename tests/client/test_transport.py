@@ -23,7 +23,7 @@ from dbgpt_ctl.client.body import BodyReader
 from dbgpt_ctl.client.failover import MAX_SHORT_ANSWER_BYTES, Request
 from dbgpt_ctl.client.responses import LONG_BYTES, NoResponse, Response
 from dbgpt_ctl.client.transport import Transport, client_options
-from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, FailureCause
+from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, FailureCause, UsageError
 from tests.client.clients import OBJECT, VERBS
 from tests.client.servers import (
     LIST_REPLY,
@@ -110,6 +110,9 @@ BROKEN: dict[str, Callable[[socket.socket], None]] = {
     "no HTTP": lambda connection: connection.sendall(b"SSH-2.0-OpenSSH\r\n"),
     "half a body": lambda connection: connection.sendall(reply(LIST_REPLY)[:-5]),
     "gzip": lambda connection: connection.sendall(reply(LIST_REPLY, "Content-Encoding: gzip")),
+    "redirect to no name": lambda connection: connection.sendall(
+        b"HTTP/1.1 301 Moved\r\nLocation: http://xn--a/\r\nContent-Length: 0\r\n\r\n"
+    ),
     "reset": lambda connection: connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"),
 }
 
@@ -125,7 +128,8 @@ def test_after_a_broken_response_the_next_controller_is_tried(
     with behaving(behave) as bad, working() as here:
         listed, alone = *make_calls(f"{bad},{here.url}", LIST), *make_calls(bad, LIST)
     assert listed.objects == [OBJECT]
-    assert type(alone) is (ControllerFailed if broken in (BROKEN["no HTTP"], BROKEN["gzip"]) else ControllerUnreachable)
+    answers = (BROKEN["no HTTP"], BROKEN["gzip"], BROKEN["redirect to no name"])
+    assert type(alone) is (ControllerFailed if broken in answers else ControllerUnreachable)
     assert bad in str(alone)
     assert str(alone).isprintable()
 
@@ -278,7 +282,12 @@ def test_a_body_may_have_another_reader() -> None:
     transport.close()
 
 
-@pytest.mark.parametrize("host", ["a..b", "x" * 80])
+def test_a_controller_whose_name_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be used"):
+        client_options((Address("http://xn--a:8000"),), trust_env=False)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 80, "xn--a"])
 def test_a_host_that_httpx_refuses_has_no_address(host: str) -> None:
     transport = Transport(client_options((), trust_env=False))
     outcome = transport.send(Request("GET", Address(f"http://{host}:1"), "/", None, 30.0))

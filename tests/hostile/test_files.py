@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from dbgpt_ctl.cli.manifest.documents import MAX_BYTES, MAX_VALUES
 from tests.support.dbgpt_process import free_port
 from tests.support.measured import Measured, measured
 from tests.support.memory import MB
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tests.hostile.conftest import Serve, Served
 
 LARGEST_BYTES = 150 * MB
+LARGEST_MANIFEST_BYTES = 600 * MB
 LONGEST_SECS = 20.0
 """Each command takes less than a second; one that waits takes for ever."""
 WORKER = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
@@ -100,10 +102,10 @@ def test_files_without_an_end_are_refused(tmp_path: Path) -> None:
     done = measured("models", "list", "--env-file", "/dev/zero")
     check_refused(done, 2, "/dev/zero: cannot be read: it is larger than 1 MiB")
     done = measured("apply", "-f", "/dev/zero", "-a", NOWHERE)
-    check_refused(done, 2, "cannot read '/dev/zero': it is larger than 16 MiB")
+    check_refused(done, 2, "cannot read '/dev/zero': it is larger than 32 MiB")
     with Path("/dev/zero").open("rb") as zeros:
         done = measured("apply", "-f", "-", "-a", NOWHERE, stdin=zeros.fileno())
-    check_refused(done, 2, "standard input is larger than 16 MiB")
+    check_refused(done, 2, "standard input is larger than 32 MiB")
     contexts = f'[context.prod]\naddress = "{NOWHERE}"\ntoken_file = "/dev/zero"\n'
     (tmp_path / "dbgpt-ctl").mkdir()
     (tmp_path / "dbgpt-ctl" / "config.toml").write_text(contexts)
@@ -119,7 +121,7 @@ BOMBS = {
     "deep JSON": ("[" * 2**21, "nested deeper than 8 levels"),
     "keys of keys": ("? " * 2**20, "nested deeper than 8 levels"),
     "a long number": ("[" + "9" * 2**21 + "]", "1 mistake in"),
-    "one long scalar": ("'" + "x" * 2**24, "larger than 16 MiB"),
+    "one long scalar": ("'" + "x" * 2**25, "larger than 32 MiB"),
 }
 
 
@@ -128,6 +130,45 @@ def test_a_bomb_of_yaml_is_refused(tmp_path: Path, text: str, words: str) -> Non
     file = tmp_path / "f.yaml"
     file.write_text(text)
     check_refused(measured("apply", "-f", str(file), "-a", NOWHERE), 2, words)
+
+
+TINY = {
+    "YAML in flow style": (b"instances: [", b"a,", b"]"),
+    "YAML in block style": (b"instances:\n", b"-\n", b""),
+    "JSON": (b'{"instances":[', b"0,", b"0]}"),
+    "empty objects": (b'{"instances":[', b"{},", b"0]}"),
+    "keys": (b"{", b'"":0,', b'"":0}'),
+}
+
+
+@pytest.mark.parametrize("values", [MAX_VALUES - 10, MAX_BYTES], ids=["allowed", "too many"])
+@pytest.mark.parametrize(("head", "value", "end"), TINY.values(), ids=TINY)
+def test_many_tiny_values_need_no_gigabytes(tmp_path: Path, head: bytes, value: bytes, end: bytes, values: int) -> None:
+    """16 MiB of them took 2.6 GB and 45 s."""
+    values = min(values // (2 if value == b"{}," else 1), (MAX_BYTES - len(head + end)) // len(value))
+    file = tmp_path / "f.yaml"
+    file.write_bytes(head + value * values + end)
+    done = measured("apply", "-f", str(file), "-a", NOWHERE)
+    assert done.code == 2, done
+    assert "nothing was changed" in done.err or "is too large" in done.err
+    assert done.peak < LARGEST_MANIFEST_BYTES
+
+
+def test_as_many_instances_as_a_controller_keeps_can_be_applied(tmp_path: Path) -> None:
+    """As `ctl export -o json` writes them. Nothing answers where they are sent."""
+    entries = [
+        {
+            "model": f"qwen2.5-72b-instruct-{number % 300}@llm",
+            "host": f"10.0.{number >> 8}.{number & 255}",
+            "port": 8001,
+        }
+        for number in range(200_000)
+    ]
+    file = tmp_path / "f.json"
+    file.write_text(json.dumps({"instances": entries}, indent=2))
+    done = measured("apply", "-f", str(file), "-a", NOWHERE)
+    assert "no controller answers" in done.err
+    assert done.peak < LARGEST_MANIFEST_BYTES
 
 
 def test_a_pipe_that_is_named_is_read(serve: Serve) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import UTC, datetime
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbgpt_ctl.cli.manifest.documents import Node, read_document
+from dbgpt_ctl.cli.manifest.documents import Node, ValueCount, read_document
 from dbgpt_ctl.cli.manifest.sources import read_sources
 from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.stdout import say
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _TOP = "instances"
 _MOST_PROBLEMS = 20
 """More mistakes are counted only."""
+_MOST_COUNTED = 1000
+"""The files are not read on after so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +74,26 @@ def _print_problems(problems: Sequence[str], where: str) -> None:
     if len(problems) > _MOST_PROBLEMS:
         say(f"and {len(problems) - _MOST_PROBLEMS} more")
     if problems:
-        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        more = " or more" if len(problems) >= _MOST_COUNTED else ""
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes{more}"
         raise UsageError(f"{count} in {where}; nothing was changed")
 
 
 def read_declarations(*documents: tuple[bytes, str]) -> tuple[list[Declaration], list[str]]:
-    """The declarations in the contents of named files, in their order, and a line for each mistake. Pure.
+    """The declarations in the contents of named files, in their order, and a line for each mistake, _MOST_COUNTED at
+    most. Pure.
 
     Raises UsageError for what is neither YAML nor JSON.
     """
-    checker = _Checker()
-    found = [checker.declarations(read_document(data, name), name) for data, name in documents]
-    return list(chain.from_iterable(found)), checker.problems
+    checker, count, found = _Checker(), ValueCount(), list[Declaration]()
+    with suppress(_TooManyProblems):
+        for data, name in documents:
+            found += checker.declarations(read_document(data, name, count), name)
+    return found, checker.problems
+
+
+class _TooManyProblems(Exception):
+    """What is left of the files is not examined."""
 
 
 class _Checker:
@@ -187,6 +197,8 @@ class _Checker:
 
     def _note(self, line: int | None, path: str, problem: str) -> None:
         self.problems.append(f"{self._place(line, path)}: {problem}")
+        if len(self.problems) >= _MOST_COUNTED:
+            raise _TooManyProblems
 
     def _place(self, line: int | None, path: str) -> str:
         place = self._name if line is None else f"{self._name}:{line}"

@@ -107,7 +107,9 @@ class WorkerCalls:
 
     def descriptions(self, model: str | None = None, model_type: str | None = None) -> Outcome:
         """Of one model's parameters; without a model a worker answers that the query is missing."""
-        query = "" if model is None else "?" + urlencode({"model": model, "worker_type": model_type})
+        # A hostile controller may list a name that UTF-8 cannot express.
+        fields = {"model": model, "worker_type": model_type}
+        query = "" if model is None else "?" + urlencode(fields, errors="surrogatepass")
         return self._send(self._request("GET", f"parameter/descriptions{query}"))
 
     def model_metadata(self, model: str, *, timeout: float | None = None) -> Outcome:

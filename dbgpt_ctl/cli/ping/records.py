@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 _END = b"\0"
 _FRAME = "**LLMServer Generate Error, Please CheckErrorInfo.**:"
 """Stands before the cause in the text of every error of a worker."""
-_TEXT_TYPES = frozenset({"text", "thinking"})
+_TEXT_TYPES = ("text", "thinking")
+"""A tuple, because what is no text may have no hash."""
+_MOST_TOKENS = 10**9
+"""A higher number is nonsense, and may have thousands of digits."""
 
 
 class Record(NamedTuple):
@@ -105,7 +108,7 @@ def parse_record(fields: Any) -> Record | None:
     return Record(
         has_text=bool(text.strip()),
         error=text.removeprefix(_FRAME).strip() if is_error else None,
-        tokens=tokens if type(tokens) is int and tokens >= 0 else None,
+        tokens=tokens if type(tokens) is int and 0 <= tokens <= _MOST_TOKENS else None,
     )
 
 

@@ -33,6 +33,9 @@ class Detail(StrEnum):
         "not asked, because another call to this process got no answer in time and takes up a thread there: "
         "ping again in a minute"
     )
+    PROCESS_HANGS = (
+        "not asked, because the pings of other instances of this process took {passed:.3g} s: ping it by its reference"
+    )
     NO_TEXT = "the answer has no text: ask the backend of the model directly"
     NO_VECTOR = "the answer has no vector: ask the backend of the model directly"
     STALLED = "a slot is free, and no text came within {waited:.3g} s: look at the backend of the model, which hangs"

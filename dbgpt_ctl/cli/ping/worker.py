@@ -29,6 +29,10 @@ _SLOT_SHARE = 0.25
 """The largest part of the timeout that is kept for that."""
 _SLOW_SHARE = 0.5
 """A text that went on in the last part of the wait, of this size, is slow; another one is stalled."""
+MOST_TIMEOUTS = 5
+"""The pings of one process take at most this many timeouts together: a stranger may register thousands of names at an
+address that does not answer.
+"""
 _OK: Verdict = (PingResult.OK, "")
 _BY_CAUSE: dict[FailureCause | None, tuple[PingResult, Detail]] = {
     FailureCause.REFUSED: (PingResult.REFUSED, Detail.REFUSED),
@@ -49,16 +53,22 @@ class WorkerProcess:
         self._options = options
         self._embeddings_hang = False
         """A call of embeddings timed out. Each keeps a thread of the worker until its backend gives up."""
+        self._passed = 0.0
+        """Seconds of all pings until now."""
 
     def ping(self, key: InstanceKey) -> Ping:
-        """The result of one instance, within the timeout."""
+        """The result of one instance, within the timeout; not asked once the pings before it took too long."""
         address = address_of_worker(key.host, key.port)
         if address is None:
             return Ping(key, PingResult.UNREACHABLE, Detail.NO_ADDRESS)
+        if self._passed >= self._options.timeout * (MOST_TIMEOUTS - 1):  # one more may take its whole timeout
+            return Ping(key, PingResult.NOT_ASKED, Detail.PROCESS_HANGS.format(passed=self._passed))
         calls = WorkerCalls(self._transport, address, self._options.timeout)
         generation = Generation(calls, self._options)
         result, detail = self._judge(calls, generation, key)
-        return Ping(key, result, str(detail), calls.connect, generation.ttft, calls.passed, generation.tokens)
+        total = calls.passed
+        self._passed += total
+        return Ping(key, result, str(detail), calls.connect, generation.ttft, total, generation.tokens)
 
     def _judge(self, calls: WorkerCalls, generation: Generation, key: InstanceKey) -> Verdict:
         level = Level.CONNECT if key.type == SERVICE else self._options.level

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from dbgpt_ctl.cli.manifest import documents
 from dbgpt_ctl.cli.manifest.declarations import Declaration, read_declarations
-from dbgpt_ctl.cli.manifest.documents import MAX_BYTES, read_document
+from dbgpt_ctl.cli.manifest.documents import MAX_BYTES, ValueCount, read_document
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import UsageError
 
@@ -130,14 +131,14 @@ def test_a_wrong_field(fields: dict[str, object], problem: str) -> None:
 
 @pytest.mark.parametrize("word", ["yes", "no", "on", "22:22", "0x10", "010", ".inf", ".nan", "1_000"])
 def test_a_word_has_the_value_that_it_looks_like(word: str) -> None:
-    assert read_document(f"- {word}".encode(), "f").value[0].value == word
+    assert read_document(f"- {word}".encode(), "f", ValueCount()).value[0].value == word
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("- ! 7", 7), ('- ! ""', ""), ("- '7'", "7"), ("- |\n  7", "7"), ("- 7", 7)]
 )
 def test_only_a_plain_word_is_a_number_or_null(text: str, value: object) -> None:
-    assert read_document(text.encode(), "f").value[0].value == value
+    assert read_document(text.encode(), "f", ValueCount()).value[0].value == value
 
 
 @pytest.mark.parametrize(
@@ -174,8 +175,32 @@ def test_a_key_that_stands_there_twice() -> None:
 
 
 def test_too_large() -> None:
-    with pytest.raises(UsageError, match="larger than 16 MiB"):
+    with pytest.raises(UsageError, match="larger than 32 MiB"):
         read_declarations((b" " * (MAX_BYTES + 1), "f"))
+
+
+def test_values_are_counted_over_all_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file has a field with a list, and an entry with three fields."""
+    monkeypatch.setattr(documents, "MAX_VALUES", 10)
+    yaml_file = b"instances: [{model: a, host: h, port: 1}]"
+    json_file = entry(model="b").encode()
+    assert read_declarations((yaml_file, "a"), (json_file, "b"))[1] == []
+    for third in (b"[1]", b"instances: []", b"{'instances': []}"):
+        with pytest.raises(UsageError, match="c is too large: a command reads at most 10 values"):
+            read_declarations((yaml_file, "a"), (json_file, "b"), (third, "c"))
+
+
+def test_what_separates_values_counts_in_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MAX_VALUES", 12)
+    text = entry(prompt_template='\\",{[,' * 20)
+    assert read_declarations((text.encode(), "f"))[1] == []
+    quoted = b"instances: [{model: a, host: h, port: 1, prompt_template: '[,,,,,{{{{{{'}]"
+    assert read_declarations((quoted, "f"))[1] == []
+
+
+@pytest.mark.parametrize("text", ["instances:\n" + "- 1\n" * 5000, "a:\n" * 5000, "instances:\n" + "- {}\n" * 5000])
+def test_mistakes_without_an_end_are_not_collected(text: str) -> None:
+    assert len(problems(text)) == 1000
 
 
 def test_not_utf_8() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dbgpt_ctl.cli.ping.calls import worker_transport
 from dbgpt_ctl.cli.ping.results import Level, Ping, PingOptions, PingResult
-from dbgpt_ctl.cli.ping.worker import WorkerProcess
+from dbgpt_ctl.cli.ping.worker import MOST_TIMEOUTS, WorkerProcess
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.client.servers import behaving, black_hole, closed_port, reply, resets, unconnectable
 from tests.support.fake_worker import (
@@ -160,10 +160,18 @@ def test_content_may_be_a_list_and_tokens_may_be_known(worker: FakeWorker) -> No
     assert (ping.result, ping.tokens) == (PingResult.OK, 7)
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"completion_tokens": None}, {"completion_tokens": "7"}, "x"])
-def test_unknown_tokens_are_no_number(worker: FakeWorker, usage: object) -> None:
-    worker.answers[STREAM] = stream(record("Hi", usage=usage))
-    assert pinged(worker.key()).tokens is None
+@pytest.mark.parametrize("tokens", [None, "7", True, -1, 1.5, 10**10, 10**4000, {}])
+def test_tokens_that_are_no_count_are_unknown(worker: FakeWorker, tokens: object) -> None:
+    for usage in ({"completion_tokens": tokens}, tokens):
+        worker.answers[STREAM] = stream(record("Hi", usage=usage))
+        ping = pinged(worker.key())
+        assert (ping.result, ping.tokens) == (PingResult.OK, None)
+
+
+@pytest.mark.parametrize("kind", [["text"], {}, None, 1])
+def test_content_of_a_type_that_is_no_text_is_no_text(worker: FakeWorker, kind: Any) -> None:
+    worker.answers[STREAM] = stream(record("Hi", kind=kind))
+    assert pinged(worker.key()).result is PingResult.NO_TOKEN
 
 
 def test_a_hung_backend_is_told_from_taken_slots(worker: FakeWorker) -> None:
@@ -223,7 +231,9 @@ def test_no_connection(level: Level) -> None:
     assert (dropped.result, dropped.connect) == (PingResult.CONNECT_TIMEOUT, None)
 
 
-@pytest.mark.parametrize("host", ["no such host", "user:secret@127.0.0.1", "127.0.0.1/x", "a..b", "x" * 80, "", "::g"])
+@pytest.mark.parametrize(
+    "host", ["no such host", "user:secret@127.0.0.1", "127.0.0.1/x", "a..b", "x" * 80, "", "::g", "xn--a"]
+)
 def test_a_host_that_is_none(host: str) -> None:
     ping = pinged(InstanceKey(LLM, host, 8001))
     assert ping.result is PingResult.UNREACHABLE
@@ -249,6 +259,7 @@ def test_ipv6() -> None:
         (status(422, b'{"detail": "no"}'), "status 422"),
         (status(422, b'{"detail": [{"loc": ["query", "other"]}]}'), "status 422"),
         (b"HTTP/1.1 307 Elsewhere\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n", "status 307"),
+        (b"HTTP/1.1 307 Elsewhere\r\nlocation: http://xn--a/\r\ncontent-length: 0\r\n\r\n", "redirects to what is no"),
         (b"SSH-2.0-OpenSSH_9.9\r\n", "does not speak HTTP"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n", "larger than 1 MB"),
         (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n" + gzip.compress(b"[]", mtime=0), "compressed (gzip)"),
@@ -327,6 +338,24 @@ def test_a_model_that_is_not_loaded(worker: FakeWorker) -> None:
 def test_what_an_embedding_brings(worker: FakeWorker, model: str, answer: bytes, result: PingResult) -> None:
     worker.answers[EMBEDDINGS] = answer
     assert pinged(worker.key(model)).result is result
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\x00\r\nb", "a/b?c#d&e=%41", "{x}%s", "\u202e"])
+def test_any_name_can_be_asked_for(worker: FakeWorker, name: str) -> None:
+    """A hostile controller may list what no register accepts."""
+    assert pinged(worker.key(f"{name}@llm")).result is PingResult.NOT_SERVED
+
+
+def test_many_names_at_one_address_that_hangs_take_a_few_timeouts(worker: FakeWorker) -> None:
+    worker.answers[STREAM] = worker.hangs(STREAM_HEAD)
+    worker.served |= {(f"qwen{number}", "llm") for number in range(5000)}
+    process = WorkerProcess(worker_transport(), PingOptions(timeout=0.1))
+    pings = [process.ping(worker.key(f"qwen{number}@llm")) for number in range(5000)]
+    assert worker.paths.count(STREAM) <= MOST_TIMEOUTS
+    assert pings[0].result is PingResult.STALLED
+    assert pings[-1].result is PingResult.NOT_ASKED
+    assert not pings[-1].failed
+    assert "by its reference" in pings[-1].detail
 
 
 def test_no_second_embedding_after_a_timeout(worker: FakeWorker) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +24,24 @@ from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ControllerRefused, CtlError, NotAllowed, NotFound, NotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from dbgpt_ctl.cli.framework.selection import Selected
     from dbgpt_ctl.client.responses import EventReport, Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
 
 VERSION = 1
 EVENTS_READ = 100
 """Events of one instance: enough to find when its state began."""
 EVENTS_SHOWN = 5
+READ_AT_ONCE_FROM = 20
+"""For so many instances of a list, the events of all instances are read with one request."""
+EVENTS_KEPT = 10_000
+"""A registry keeps no more, so one request has all events of every instance."""
 _LABEL_WIDTH = 17
 
 
@@ -103,10 +109,11 @@ def _read_all(client: ControllerClient, selected: Selected, clock: Clock) -> tup
     errors: list[CtlError] = []
     suggestions = Suggestions(client)
     known = selected.known()
+    events_of = _reader_of_events(client, selected)
     for key in selected.keys:
         try:
             instance = known.get(key) or client.get(key)
-            found.append(Details(instance, _events(client, key), instance.time or clock.now()))
+            found.append(Details(instance, events_of(key), instance.time or clock.now()))
         except NotFound as error:
             say(f"{reference_of(key)}: not known to the controller{suggestions.for_instance(key)}")
             errors.append(error)
@@ -121,8 +128,20 @@ def _read_all(client: ControllerClient, selected: Selected, clock: Clock) -> tup
     return found, errors
 
 
-def _events(client: ControllerClient, key: InstanceKey) -> EventReport:
-    return client.events(model_name=key.model_name, host=key.host, port=key.port, limit=EVENTS_READ)
+def _reader_of_events(client: ControllerClient, selected: Selected) -> Callable[[InstanceKey], EventReport]:
+    """Reads the events of one instance: by a request of its own, or of many instances from one answer."""
+    if selected.answer is None or len(selected.keys) < READ_AT_ONCE_FROM:
+        return lambda key: client.events(model_name=key.model_name, host=key.host, port=key.port, limit=EVENTS_READ)
+    everything = client.events(limit=EVENTS_KEPT)
+    by_key: defaultdict[InstanceKey, list[tuple[Event, dict[str, Any]]]] = defaultdict(list)
+    for event, found in zip(everything.events, everything.objects, strict=True):
+        by_key[event.change.key].append((event, found))
+
+    def read(key: InstanceKey) -> EventReport:
+        last = by_key[key][-EVENTS_READ:]
+        return replace(everything, events=tuple(event for event, _ in last), objects=[found for _, found in last])
+
+    return read
 
 
 def _inventory(found: list[Details]) -> Inventory | None:

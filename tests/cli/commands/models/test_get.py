@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from dbgpt_ctl.cli.commands.models.get import READ_AT_ONCE_FROM
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.cli.clusters import Cluster, cluster, stock_controller
 from tests.cli.schemas import validated
@@ -106,3 +107,16 @@ def test_dbgpts_own_controller_is_not_supported(run: Run, monkeypatch: pytest.Mo
         err = run("models", "get", REF, expect=6).err
     assert err.count("\n") == 1
     assert err.endswith("; ctl models list qwen@llm -o wide shows what it reports\n")
+
+
+def test_many_instances_take_two_requests_and_show_the_same(run: Run, there: Cluster) -> None:
+    for number in range(READ_AT_ONCE_FROM):
+        there.register("qwen@llm", f"10.0.0.{number}")
+    there.come_to_now()
+    there.client.drain(InstanceKey("qwen@llm", "10.0.0.3", 8001), reason="disk")
+    few = run("models", "get", "--host", "10.0.0.3", "-o", "json")
+    many = run("models", "get", "--all", "-o", "json", "-v")
+    assert sum("/api/v1/" in line for line in many.err.splitlines()) == 2, many.err
+    [shown] = [each for each in json.loads(many.out)["instances"] if each["host"] == "10.0.0.3"]
+    assert [shown] == json.loads(few.out)["instances"]
+    assert len(shown["events"]) == 3

@@ -12,6 +12,7 @@ import html
 import io
 import os
 import pty
+import random
 import re
 import socket
 import subprocess
@@ -92,7 +93,8 @@ def _controller(folder: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _free_port() -> int:
-    for port in PORTS:
+    """One of PORTS by chance: two pictures that are drawn at the same time would otherwise find the same one free."""
+    for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -104,8 +104,9 @@ def _closing(facts: Facts, findings: Sequence[Finding], ping: str | None) -> lis
     if not is_well or any(finding.severity == "error" or finding.code in explained_above for finding in findings):
         return left_out_lines(facts)
     behind = [status.place for controller in facts.answering if (status := controller.status) and status.is_remote]
+    name = quote(_shown(facts.model_filter))
     if behind:
-        name, addresses = quote(_shown(facts.model_filter)), escaped(",".join(filter(None, behind)))
+        addresses = escaped(",".join(filter(None, behind)))
         return [
             "No fault is seen from here. A controller that forwards does not know whether those behind it agree: ask",
             f"them with ctl why {name} -a {addresses}",
@@ -117,6 +118,11 @@ def _closing(facts: Facts, findings: Sequence[Finding], ping: str | None) -> lis
         f"  is its controller_addr one of {', '.join(controller.url for controller in facts.answering)}?",
         f"  does it ask for exactly {escaped(min(facts.by_model))}? (it adds @llm to the name of a chat request)",
         "  does its environment set http_proxy, and no_proxy without the controller?",
+        *(
+            []
+            if ping
+            else [f"If the API server finds an instance and its requests fail, ask the workers: ctl why {name} --ping"]
+        ),
         *left_out_lines(facts),
     ]
 

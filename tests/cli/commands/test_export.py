@@ -167,3 +167,16 @@ def test_without_an_answer_nothing_is_written(run: Run, fake: FakeController) ->
     done = run("export", expect=3)
     assert done.out == ""
     assert len(done.err.splitlines()) == 1
+
+
+def test_what_an_export_does_not_bring_back(run: Run, controller: str) -> None:
+    """As docs/operating.md says of the way back."""
+    drained, removed, new = (f"qwen@llm/10.0.0.{number}:8001" for number in (1, 2, 3))
+    run("models", "register", drained, removed)
+    Path("backup.yaml").write_text(run("export").out)
+    run("models", "drain", drained)
+    run("models", "register", new)
+    assert run("diff", "-f", "backup.yaml").out == ""
+    assert run("diff", "-f", "backup.yaml", "--prune", expect=5).out.startswith(f"- {new}")
+    run("models", "deregister", removed)
+    assert f"ctl models register {removed}" in run("diff", "-f", "backup.yaml", expect=5).err

@@ -50,6 +50,7 @@ def test_all_is_well(run: Run, there: Cluster) -> None:
         f"  is its controller_addr one of {there.url}?",
         "  does it ask for exactly qwen@llm? (it adds @llm to the name of a chat request)",
         "  does its environment set http_proxy, and no_proxy without the controller?",
+        "If the API server finds an instance and its requests fail, ask the workers: ctl why qwen --ping",
     ]
     assert (report["instances"], report["get_requests"], report["probed"], codes(report)) == (2, 2, 2, [])
 
@@ -204,7 +205,7 @@ def test_pings_without_probes(run: Run, there: Cluster) -> None:
 @pytest.mark.parametrize("given", ["--ping=", "--ping=connect", "--ping=GENERATE"])
 def test_a_level_that_is_none(run: Run, given: str) -> None:
     done = run("why", "qwen", given, expect=2)
-    assert "is not one of metadata, generate" in done.err
+    assert "is not one of generate, metadata" in done.err
 
 
 def test_controllers_that_disagree(run: Run, there: Cluster) -> None:

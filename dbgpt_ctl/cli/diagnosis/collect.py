@@ -124,7 +124,7 @@ def to_ping(facts: Facts, endpoints: Sequence[Endpoint]) -> list[InstanceKey]:
 
 def _pinged(session: Session, facts: Facts, endpoints: Sequence[Endpoint], level: str) -> Facts:
     """With the pings. While they run, a terminal shows how many are done."""
-    from dbgpt_ctl.cli.ping.results import Level, PingOptions
+    from dbgpt_ctl.cli.ping.options import Level, PingOptions
     from dbgpt_ctl.cli.ping.run import ping_all
 
     keys = to_ping(facts, endpoints[:MAX_ENDPOINTS])

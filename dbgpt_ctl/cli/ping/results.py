@@ -1,4 +1,4 @@
-"""The data of a ping: its options and its result. No I/O."""
+"""The result of a ping. No I/O."""
 
 from __future__ import annotations
 
@@ -8,37 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
-
-
-TIMEOUT_SECS = 20.0
-MAX_TOKENS = 16
-PROMPT = "hi"
-AT_ONCE = 8
-
-
-class Level(StrEnum):
-    """How far a ping goes. Each level includes those before it."""
-
-    CONNECT = "connect"
-    """A worker listens at the address."""
-    METADATA = "metadata"
-    """The worker has loaded this name and type; one of type llm has a free slot. The backend is not asked."""
-    GENERATE = "generate"
-    """The model answers: text of type llm, a vector or a score of types text2vec and reranker."""
-
-
-@dataclass(frozen=True, slots=True)
-class PingOptions:
-    """How instances are pinged."""
-
-    level: Level = Level.GENERATE
-    max_tokens: int = MAX_TOKENS
-    """The longest text that a model of type llm is asked for."""
-    timeout: float = TIMEOUT_SECS
-    """Seconds for each instance, over all that is asked of it."""
-    prompt: str = PROMPT
-    at_once: int = AT_ONCE
-    """How many worker processes are asked at the same time."""
 
 
 class PingResult(StrEnum):

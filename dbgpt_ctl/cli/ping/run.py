@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dbgpt_ctl.cli.ping.results import Ping, PingOptions
+    from dbgpt_ctl.cli.ping.options import PingOptions
+    from dbgpt_ctl.cli.ping.results import Ping
     from dbgpt_ctl.client.transport import Observe
     from dbgpt_ctl.domain.instance import InstanceKey
 

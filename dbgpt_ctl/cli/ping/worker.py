@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.ping.calls import WorkerCalls, address_of_worker, is_of_worker
+from dbgpt_ctl.cli.ping.options import Level, PingOptions
 from dbgpt_ctl.cli.ping.records import RecordReader
-from dbgpt_ctl.cli.ping.results import Level, Ping, PingOptions, PingResult
+from dbgpt_ctl.cli.ping.results import Ping, PingResult
 from dbgpt_ctl.cli.ping.texts import Detail, quoted_cause
 from dbgpt_ctl.client.responses import NoResponse, Response
 from dbgpt_ctl.errors import FailureCause

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.ping.results import Level, Ping, PingOptions, PingResult
+from dbgpt_ctl.cli.ping.options import Level, PingOptions
+from dbgpt_ctl.cli.ping.results import Ping, PingResult
 from dbgpt_ctl.cli.ping.run import ping_all
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.client.servers import closed_port, reply

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.cli.ping.calls import worker_transport
-from dbgpt_ctl.cli.ping.results import Level, Ping, PingOptions, PingResult
+from dbgpt_ctl.cli.ping.options import Level, PingOptions
+from dbgpt_ctl.cli.ping.results import Ping, PingResult
 from dbgpt_ctl.cli.ping.worker import MOST_TIMEOUTS, WorkerProcess
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.client.servers import behaving, black_hole, closed_port, reply, resets, unconnectable

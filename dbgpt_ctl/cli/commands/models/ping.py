@@ -21,8 +21,9 @@ from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_line
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
+from dbgpt_ctl.cli.ping.options import MAX_TOKENS, PROMPT, Level, PingOptions
 from dbgpt_ctl.cli.ping.report import PingedInstance, print_pings, summary
-from dbgpt_ctl.cli.ping.results import MAX_TOKENS, PROMPT, Level, Ping, PingOptions, PingResult
+from dbgpt_ctl.cli.ping.results import Ping, PingResult
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ConditionNotMet, ControllerFailed, ControllerUnreachable, NotFound, UsageError
 

@@ -352,7 +352,7 @@ def test_many_names_at_one_address_that_hangs_take_a_few_timeouts(worker: FakeWo
     worker.served |= {(f"qwen{number}", "llm") for number in range(5000)}
     process = WorkerProcess(worker_transport(), PingOptions(timeout=0.1))
     pings = [process.ping(worker.key(f"qwen{number}@llm")) for number in range(5000)]
-    assert worker.paths.count(STREAM) <= MOST_TIMEOUTS
+    assert worker.paths.count(STREAM) < 2 * MOST_TIMEOUTS, "each of them waits for most of its timeout"
     assert pings[0].result is PingResult.STALLED
     assert pings[-1].result is PingResult.NOT_ASKED
     assert not pings[-1].failed

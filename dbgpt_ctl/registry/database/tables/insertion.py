@@ -1,4 +1,4 @@
-"""How many new rows get into a table with one statement."""
+"""Inserts many new rows of a table with one statement."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import typer
 
 from dbgpt_ctl.cli.diagnosis.caveats import refuse_stale
 from dbgpt_ctl.cli.framework.help_text import explained
-from dbgpt_ctl.cli.framework.options import AllowStale, model_argument, output_option, type_option
+from dbgpt_ctl.cli.framework.options import AllowStale, host_option, model_argument, output_option, type_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.manifest.export import export_of
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines
@@ -26,7 +26,7 @@ MOST_PROBLEMS = 20
 
 Name = Annotated[str | None, model_argument("Only this model; without a type: all types of this name.")]
 ModelType = Annotated[str | None, type_option("Only this type, such as llm, text2vec, reranker or service.")]
-Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Only this host, as it is registered.")]
+Host = Annotated[str | None, host_option("Only this host, as it is registered.")]
 AllStates = Annotated[bool, typer.Option("--all", help="Also unhealthy and deregistered instances.")]
 Output = Annotated[OutputFormat, output_option("yaml", "json", help="Format of the file; apply reads both.")]
 

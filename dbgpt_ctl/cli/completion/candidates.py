@@ -10,9 +10,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.output.escaping import escape_of, escaped
+from dbgpt_ctl.cli.output.escaping import escape_of, escaped, unescaped
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.cli.parsing.references import parse_reference, reference_of
+from dbgpt_ctl.domain.fields import parse_host
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import CtlError
 
@@ -60,6 +61,13 @@ def models(ctx: Any, incomplete: str) -> list[str]:
     return sorted(text for text, name in shown.items() if text.startswith(incomplete) and _selects(text, name))
 
 
+def hosts(ctx: Any, incomplete: str) -> list[str]:
+    """Hosts of registered instances."""
+    found = {key.host for key in _registered_keys(ctx)}
+    shown = {_argument(escaped(host)): host for host in found}
+    return sorted(text for text, host in shown.items() if text.startswith(incomplete) and _is_host(text, host))
+
+
 def references(ctx: Any, incomplete: str) -> list[str]:
     """References of registered instances that are not among the arguments yet."""
     given = set(ctx.params.get("references") or ())
@@ -102,6 +110,13 @@ def _selects(text: str, name: str) -> bool:
     except CtlError:
         return False
     return name in (wanted.name, wanted.model_name)
+
+
+def _is_host(text: str, host: str) -> bool:
+    try:
+        return parse_host(unescaped(text)) == host
+    except CtlError:
+        return False
 
 
 def _names(text: str, key: InstanceKey) -> bool:

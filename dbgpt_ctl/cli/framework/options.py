@@ -53,6 +53,11 @@ def model_argument(help: str = "The model; without a type: all types of this nam
     return argument("NAME[@TYPE]", candidates.models, help)
 
 
+def host_option(help: str) -> Any:  # noqa: A002 - Typer's own word
+    """`--host`."""
+    return typer.Option("--host", metavar="HOST", autocompletion=candidates.hosts, help=help)
+
+
 def type_option(help: str) -> Any:  # noqa: A002 - Typer's own word
     """`--type`."""
     return typer.Option("--type", metavar="TYPE", autocompletion=candidates.types, help=help)

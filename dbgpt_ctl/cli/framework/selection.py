@@ -24,7 +24,7 @@ import typer
 
 from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.diagnosis.caveats import refuse_stale, warn_of_caveats
-from dbgpt_ctl.cli.framework.options import ModelPattern, States, argument, type_option
+from dbgpt_ctl.cli.framework.options import ModelPattern, States, argument, host_option, type_option
 from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter
 from dbgpt_ctl.cli.parsing.references import (
@@ -220,7 +220,7 @@ def _parameters(*, selectors: bool, names: bool) -> list[Parameter]:
     annotations: dict[str, tuple[Any, Any]] = {
         "references": (Annotated[kind, references], default),
         "model_type": (Annotated[str | None, type_option(model_type)], None),
-        "host": (Annotated[str | None, typer.Option("--host", metavar="HOST", help=host)], None),
+        "host": (Annotated[str | None, host_option(host)], None),
         "port": (Annotated[str | None, typer.Option("--port", metavar="PORT", help="Port of NAME.")], None),
     }
     if selectors:

@@ -74,6 +74,9 @@ def offered(*words: str, run: Run, monkeypatch: pytest.MonkeyPatch, shell: str =
         (["models", "heartbeat", "team/"], ["team/glm@llm/10.0.0.4:8001"]),
         (["models", "register", "\\"], [r"\x2do@llm/10.0.0.4:8001"]),
         (["models", "deregister", "zzz"], []),
+        (["models", "drain", "--host", ""], ["10.0.0.4", "[::1]"]),
+        (["models", "list", "--host=1"], ["--host=10.0.0.4"]),
+        (["export", "--host", "x"], []),
     ],
 )
 def test_candidates(

@@ -97,9 +97,10 @@ def drain(
     without --for takes it away.
 
     With a selector it asks first. A drain is refused if a model had a routable instance and would have none, or if a
-    selector would take more than half of them. A selector changes nothing then; of references, also those of standard
-    input, those of other models are drained. A reference of type service is refused too, before any change: without
-    that instance DB-GPT cannot stop or start models on its host. --force drains all the same.
+    selector would take more than half of them. With a selector nothing is drained then. With references, also from
+    standard input, only those of that model are refused, and the others are drained. A reference of type service is
+    refused before any change, because DB-GPT cannot stop or start models on its host without that instance. --force
+    drains all the same.
     """
     text = _parse_reason(reason)
     time_left = None if duration is None else timedelta(seconds=_parse_for(duration))

@@ -13,6 +13,7 @@ from dbgpt_ctl.cli.framework.options import (
     NoHeaders,
     States,
     choice,
+    host_option,
     model_argument,
     output_option,
     type_option,
@@ -76,7 +77,7 @@ ModelType = Annotated[str | None, type_option("Only this type, such as llm, text
 HealthyOnly = Annotated[
     bool, typer.Option("--healthy-only", help="Only instances that get requests: healthy and not drained.")
 ]
-Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Only this host, as it is registered.")]
+Host = Annotated[str | None, host_option("Only this host, as it is registered.")]
 SortBy = Annotated[
     str | None,
     typer.Option(

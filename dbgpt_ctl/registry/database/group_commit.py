@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from copy import copy
+from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dbgpt_ctl.errors import RegistryError, RegistryUnavailable
@@ -15,11 +17,20 @@ if TYPE_CHECKING:
 
 Call = TypeVar("Call")
 Answer = TypeVar("Answer")
+SIBLINGS = 8
+"""After a batch of fewer calls the next batch does not wait: there is little to gain."""
+DELAY_SHARE = 0.5
+"""The longest wait for the callers of a batch, as a share of the time that the batch took."""
 
 
 class Batcher(Generic[Call, Answer]):
     """Runs calls in batches, at most one at a time: calls that arrive meanwhile form the next batch. A call that
     arrives alone does not wait for others.
+
+    With `max_delay`, in seconds, a batch waits that long at most for the callers of the batch before, if there were
+    many: as soon as all have called again, it begins. Without that, callers who call again at once, such as heartbeats
+    over 32 connections, part into two halves that take turns. One transaction of all takes hardly longer than one of
+    a half: they are answered a third faster, for two thirds of the CPU time. PostgreSQL calls this `commit_delay`.
 
     `run_batch` runs in a thread of `executor`. It takes the calls in order of arrival and returns, when all are done,
     one answer per call in the same order; an answer that is an exception is raised to its call. When `run_batch` itself
@@ -32,10 +43,17 @@ class Batcher(Generic[Call, Answer]):
         executor: Executor,
         *,
         max_batch: int = 500,
+        max_delay: float = 0.0,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._run_batch = run_batch
         self._executor = executor
         self._max_batch = max_batch
+        self._max_delay = max_delay
+        self._clock = clock
+        self._expected = 0
+        """So many calls wait when all callers are back."""
+        self._all_back = asyncio.Event()
         self._waiting: deque[tuple[Call, asyncio.Future[Answer]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -48,6 +66,8 @@ class Batcher(Generic[Call, Answer]):
         self._waiting.append((call, future))
         if self._task is None:
             self._task = asyncio.create_task(self._run())
+        elif len(self._waiting) >= self._expected:
+            self._all_back.set()
         return await future
 
     async def close(self) -> None:
@@ -59,9 +79,23 @@ class Batcher(Generic[Call, Answer]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                await self._run_one([self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))])
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+                began = self._clock()
+                await self._run_one(batch)
+                if len(batch) >= SIBLINGS and self._max_delay:
+                    await self._wait_for_callers(
+                        len(batch), min(self._max_delay, DELAY_SHARE * (self._clock() - began))
+                    )
         finally:
             self._task = None
+
+    async def _wait_for_callers(self, answered: int, seconds: float) -> None:
+        """Waits until as many calls wait as if each of the `answered` callers had called again."""
+        self._expected = min(len(self._waiting) + answered, self._max_batch)
+        self._all_back.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._all_back.wait()
 
     async def _run_one(self, batch: list[tuple[Call, asyncio.Future[Answer]]]) -> None:
         calls = [call for call, _ in batch]

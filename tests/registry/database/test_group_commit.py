@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
+from dbgpt_ctl.registry.database.group_commit import SIBLINGS, Batcher, isolating_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,6 +95,64 @@ async def test_each_call_gets_its_own_answer_or_error(group: Batcher[int, int], 
     assert commits.batches == [[1, -2, 3]]
     assert [answers[0], answers[2]] == [10, 30]
     assert isinstance(answers[1], ValueError)
+
+
+class Jumps:
+    """A clock that is a minute later at each call: each batch takes that long."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        self.time += 60
+        return self.time
+
+
+async def call_again(group: Batcher[int, int], call: int, times: int) -> None:
+    for _ in range(times):
+        assert await group.submit(call) == call * 10
+
+
+async def test_callers_that_call_again_at_once_stay_together(
+    commits: CommitRecorder, executor: ThreadPoolExecutor
+) -> None:
+    """Without a delay they part into two halves that take turns."""
+    group: Batcher[int, int] = Batcher(commits, executor, max_delay=30, clock=Jumps())
+    commits.gate.clear()
+    callers = [asyncio.create_task(call_again(group, call, 3)) for call in range(10)]
+    await begun(commits)
+    callers += [asyncio.create_task(call_again(group, call, 3)) for call in range(20, 30)]
+    await asyncio.sleep(0)
+    commits.gate.set()
+    await asyncio.wait_for(asyncio.gather(*callers[:10]), 20)
+    assert [len(batch) for batch in commits.batches] == [10, 20, 20]
+    for caller in callers[10:]:
+        caller.cancel()  # its last batch waits for the first ten, who have ended
+
+
+async def test_a_batch_waits_for_absent_callers_at_most_for_the_delay(
+    commits: CommitRecorder, executor: ThreadPoolExecutor
+) -> None:
+    group: Batcher[int, int] = Batcher(commits, executor, max_delay=0.01, clock=Jumps())
+    await asyncio.gather(*(group.submit(call) for call in range(20, 40)))
+    assert await asyncio.wait_for(group.submit(7), 20) == 70
+    assert [len(batch) for batch in commits.batches] == [20, 1]
+
+
+async def test_the_callers_of_a_small_batch_are_not_awaited(
+    commits: CommitRecorder, executor: ThreadPoolExecutor
+) -> None:
+    group: Batcher[int, int] = Batcher(commits, executor, max_delay=3600, clock=Jumps())
+    commits.gate.clear()
+    first = [asyncio.create_task(group.submit(call)) for call in range(SIBLINGS - 1)]
+    await begun(commits)
+    last = asyncio.create_task(group.submit(99))
+    await asyncio.sleep(0)
+    commits.gate.set()
+    assert await asyncio.wait_for(asyncio.gather(*first, last), 20) == [
+        *(call * 10 for call in range(SIBLINGS - 1)),
+        990,
+    ]
 
 
 async def test_a_failed_commit_fails_its_batch_and_no_other(group: Batcher[int, int]) -> None:

@@ -19,18 +19,20 @@ Call = TypeVar("Call")
 Answer = TypeVar("Answer")
 SIBLINGS = 8
 """After a batch of fewer calls the next batch does not wait: there is little to gain."""
+MAX_DELAY_SECS = 0.005
+"""The longest wait for the callers of the batch before: about the time of a commit."""
 DELAY_SHARE = 0.5
-"""The longest wait for the callers of a batch, as a share of the time that the batch took."""
+"""The same as a share of the time that their batch took."""
 
 
 class Batcher(Generic[Call, Answer]):
     """Runs calls in batches, at most one at a time: calls that arrive meanwhile form the next batch. A call that
     arrives alone does not wait for others.
 
-    With `max_delay`, in seconds, a batch waits that long at most for the callers of the batch before, if there were
-    many: as soon as all have called again, it begins. Without that, callers who call again at once, such as heartbeats
-    over 32 connections, part into two halves that take turns. One transaction of all takes hardly longer than one of
-    a half: they are answered a third faster, for two thirds of the CPU time. PostgreSQL calls this `commit_delay`.
+    A batch waits for the callers of the batch before, if there were many, for at most `max_delay` seconds: as soon as
+    all have called again, it begins. Without that, callers that call again at once, such as heartbeats over 32
+    connections, part into two halves that take turns. One transaction for all takes hardly longer than one for a half:
+    they are answered a third faster, for two thirds of the CPU time. PostgreSQL calls this `commit_delay`.
 
     `run_batch` runs in a thread of `executor`. It takes the calls in order of arrival and returns, when all are done,
     one answer per call in the same order; an answer that is an exception is raised to its call. When `run_batch` itself
@@ -43,7 +45,7 @@ class Batcher(Generic[Call, Answer]):
         executor: Executor,
         *,
         max_batch: int = 500,
-        max_delay: float = 0.0,
+        max_delay: float = MAX_DELAY_SECS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._run_batch = run_batch
@@ -82,7 +84,7 @@ class Batcher(Generic[Call, Answer]):
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
                 began = self._clock()
                 await self._run_one(batch)
-                if len(batch) >= SIBLINGS and self._max_delay:
+                if len(batch) >= SIBLINGS:
                     await self._wait_for_callers(
                         len(batch), min(self._max_delay, DELAY_SHARE * (self._clock() - began))
                     )

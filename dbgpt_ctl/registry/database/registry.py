@@ -51,8 +51,6 @@ REGISTER_DEADLINE_SECS = 4.0
 """A DB-GPT client gives up at 5 s."""
 SWEEP_SECS = 60.0
 REFRESH_RETRY_SECS = 2.0
-MAX_COMMIT_DELAY_SECS = 0.005
-"""How long a batch of changes may wait for the callers of the batch before: about the time of a commit."""
 THREADS = 7
 """One for each batcher of workers' and API servers' calls, for the announcements, and for the sweep."""
 
@@ -338,9 +336,7 @@ class _Queues:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ctl-database")
         self._tick_thread = ThreadPoolExecutor(1, thread_name_prefix="ctl-tick")
         self._removal_thread = ThreadPoolExecutor(1, thread_name_prefix="ctl-removals")
-        self.writes: Batcher[Command, Answer] = Batcher(
-            partial(isolating_failures, store), self._threads, max_delay=MAX_COMMIT_DELAY_SECS
-        )
+        self.writes: Batcher[Command, Answer] = Batcher(partial(isolating_failures, store), self._threads)
         self.model_lists: Batcher[ListQuery, Listing] = Batcher(reader.list_instances, self._threads)
         self.full_lists: Batcher[ListQuery, Listing] = Batcher(reader.list_instances, self._threads)
         self.lookups: Batcher[InstanceKey, Lookup | None] = Batcher(reader.look_up, self._threads)

@@ -199,7 +199,9 @@ class Calls:
         accept: str = JSON,
         max_bytes: int = MAX_SHORT_ANSWER_BYTES,
     ) -> Flow[T]:
-        body = None if fields is None else json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+        # Half of a surrogate pair, which a hostile controller may list, becomes its escape, which JSON has too.
+        text = None if fields is None else json.dumps(fields, ensure_ascii=False, allow_nan=False)
+        body = None if text is None else text.encode(errors="backslashreplace")
         first, timeout = self.failover.addresses[0], self.failover.timeout
         request = Request(
             *(method, first, target, body, timeout, self.trace(), self.actor, accept),
@@ -231,4 +233,4 @@ def _with_query(path: str, fields: Mapping[str, Any]) -> str:
         name: "" if value is None else str(value).lower() if isinstance(value, bool) else value
         for name, value in fields.items()
     }
-    return f"{path}?{urlencode(texts)}" if texts else path
+    return f"{path}?{urlencode(texts, errors='surrogatepass')}" if texts else path

@@ -114,6 +114,14 @@ def test_facts_are_sent_as_given_in_raw_utf_8(make_calls: MakeCalls) -> None:
     assert json.loads(body) == BODY | facts | {"model_name": "mödel 模型@llm"}
 
 
+def test_a_name_that_utf_8_cannot_express_ends_no_call(make_calls: MakeCalls) -> None:
+    """A hostile controller may list one, and a selector takes what is listed. The controller judges it."""
+    key = InstanceKey("\ud800@llm", "h", 1)
+    sent = sent_by(make_calls, lambda client: client.heartbeat(Registration(key)))
+    assert json.loads(sent.content)["model_name"] == key.model_name
+    assert "%ED%A0%80%40llm" in str(sent_by(make_calls, lambda client: client.deregister(key)).url)
+
+
 @pytest.mark.parametrize("remove", [False, True])
 def test_deregister_sends_all_fields_as_query(make_calls: MakeCalls, remove: bool) -> None:
     request = sent_by(make_calls, lambda client: client.deregister(KEY, remove=remove))

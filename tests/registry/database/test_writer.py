@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import event
 
 from dbgpt_ctl.domain.events import Actor, ActorKind
+from dbgpt_ctl.domain.instance import DrainRequest
 from dbgpt_ctl.domain.lifecycle import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.database.writer import plain_heartbeats
@@ -243,6 +245,40 @@ async def test_text_of_strangers_is_stored_as_it_is(registry: DatabaseModelRegis
     assert [(instance.key, instance.prompt_template) for instance in facts] == [(each.key, text) for each in new]
     changes = [event.change for event in (await registry.events(after=0)).events]
     assert [(change.key, change.cause.actor) for change in changes] == [(each.key, actor) for each in new]
+
+
+@pytest.mark.anyio
+async def test_a_batch_of_the_longest_texts_is_stored_but_for_a_bad_row(backend: Backend) -> None:
+    """Each value differs, takes four bytes a character, and needs quotes."""
+    registry = await backend.open(max_instances=1000)
+
+    def longest(number: int, size: int) -> str:
+        return f"{number}'%s\\".ljust(size, "\U0001f600")
+
+    new = [
+        sent(
+            f"{longest(number, 124)}@llm",
+            longest(number, 128),
+            port=number,
+            prompt_template=longest(number, 128),
+            weight=1e300 / number,
+        )
+        for number in range(1, 501)
+    ]
+    drains = [DrainRequest(longest(number, 255), timedelta(days=number / 2)) for number in range(1, 501)]
+    new[250] = sent("\ud800@llm")
+    calls = (registry.register(each, drain=drain) for each, drain in zip(new, drains, strict=True))
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [number for number, answer in enumerate(answers) if isinstance(answer, Exception)] == [250]
+    del new[250], drains[250]
+    stored = {entry.instance.key: entry for entry in (await registry.list()).entries}
+    assert len(stored) == len(new)
+    for each, drain in zip(new, drains, strict=True):
+        entry = stored[each.key]
+        assert (entry.instance.prompt_template, entry.instance.weight) == (each.prompt_template, each.weight)
+        assert entry.drain is not None
+        assert entry.drain.reason == drain.reason
+    assert [event.id for event in (await registry.events(after=0)).events] == list(range(1, 500))
 
 
 @pytest.mark.anyio

@@ -17,6 +17,8 @@ _FRAME = "**LLMServer Generate Error, Please CheckErrorInfo.**:"
 """Stands before the cause in the text of every error of a worker."""
 _TEXT_TYPES = ("text", "thinking")
 """A tuple, because what is no text may have no hash."""
+MAX_RECORD_BYTES = 500_000
+"""Of one record; one of 1,000 tokens has some kilobytes. Decoded, JSON may take twenty times its size."""
 _MOST_TOKENS = 10**9
 """A higher number is nonsense, and may have thousands of digits."""
 
@@ -62,13 +64,14 @@ class RecordReader(BodyReader):
         """Takes the next chunk and the records that end in it."""
         super().add(chunk)
         for encoded in self._complete():
-            record = parse_record(decoded(encoded))
+            record = parse_record(decoded(encoded)) if len(encoded) <= MAX_RECORD_BYTES else None
             if record is None:
                 self.is_malformed = True
                 return
             self._take(record)
             if record.error is not None:
                 return
+        self.is_malformed = len(self) - self._seen > MAX_RECORD_BYTES
 
     def outcome(self) -> Outcome:
         """As of any body, once it has ended or is not wanted any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from itertools import chain
@@ -58,7 +59,8 @@ def read_sources(names: Sequence[str]) -> list[Source]:
 
 def _paths_of(name: str) -> list[tuple[str, bool]]:
     """The paths of the files; with True where each must be a regular file, because a person named only its folder."""
-    if not name or not Path(name).is_dir():  # the path of an empty name would be the current folder
+    # Path.is_dir raises for a name that is too long, and below a folder that may not be entered; to read it says why.
+    if not os.path.isdir(name):  # noqa: PTH112
         return [(name, False)]
     try:
         files = [path for path in Path(name).iterdir() if _is_manifest(path)]
@@ -70,7 +72,7 @@ def _paths_of(name: str) -> list[tuple[str, bool]]:
 
 
 def _is_manifest(path: Path) -> bool:
-    return path.suffix in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+    return path.suffix in SUFFIXES and not path.name.startswith(".") and not os.path.isdir(path)  # noqa: PTH112 - see above
 
 
 def _stdin() -> Source:

@@ -109,6 +109,12 @@ def test_an_empty_name_is_not_the_current_folder(folder: Path, monkeypatch: pyte
     assert names(".") == ["a.yaml"]
 
 
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    name = "x" * 5000
+    assert refused(name) == f"cannot read '{name[:200]}...': File name too long"
+    assert "not a valid file name" in refused("a\0b")
+
+
 def test_the_number_of_files_has_a_limit(folder: Path) -> None:
     for number in range(MAX_FILES):
         (folder / f"{number}.json").touch()

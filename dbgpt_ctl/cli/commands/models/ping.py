@@ -108,8 +108,9 @@ def ping(
         raise UsageError("--prompt is empty: give a text, or leave the option out")
     selected, controller_host = _select(selection, session)
     known = selected.known()
-    asked = [key for key in selected.keys if not means_caller(key.host, controller_host)]
-    pings = {key: Ping(key, PingResult.NOT_ASKED, _ELSEWHERE) for key in selected.keys if key not in asked}
+    elsewhere = {key for key in selected.keys if means_caller(key.host, controller_host)}
+    asked = [key for key in selected.keys if key not in elsewhere]
+    pings = {key: Ping(key, PingResult.NOT_ASKED, _ELSEWHERE) for key in elsewhere}
     interrupted = _ping(asked, options, session, pings)
     pinged = [PingedInstance(pings[key], known.get(key)) for key in selected.keys if key in pings]
     _print(pinged, output, headers=not no_headers)

@@ -25,7 +25,7 @@ LONGEST_SECS = 50.0
 LONGEST_LINE = 600
 LARGEST_BYTES = 250 * MB
 CHECK = ("db", "check")
-COMMANDS = (("serve",), ("serve", "--check"), CHECK, ("db", "import"))
+COMMANDS = (("serve",), ("serve", "--check"), CHECK, ("db", "upgrade"))
 LOGINS = ("mysql_clear_password", "dialog", "sha256_password", "mysql_old_password")
 
 

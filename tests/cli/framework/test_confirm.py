@@ -92,22 +92,17 @@ def test_anything_else_changes_nothing(spawn: Any, filled: str, args: tuple[str,
     assert state(filled) == before
 
 
-def test_the_end_of_the_input_changes_nothing(spawn: Any, filled: str) -> None:
+@pytest.mark.parametrize(("key", "shown", "code"), [("sendeof", f"\r\n{NOTHING}", 1), ("sendintr", "", -2)])
+def test_the_end_of_the_input_and_ctrl_c_change_nothing(
+    spawn: Any, filled: str, key: str, shown: str, code: int
+) -> None:
     before = state(filled)
     child = spawn(*DRAIN)
     child.expect_exact(QUESTIONS[DRAIN])
-    child.sendeof()
-    child.expect_exact(f"\r\n{NOTHING}")
-    assert ended(child) == 1
-    assert state(filled) == before
-
-
-def test_ctrl_c_changes_nothing(spawn: Any, filled: str) -> None:
-    before = state(filled)
-    child = spawn(*DRAIN)
-    child.expect_exact(QUESTIONS[DRAIN])
-    child.sendintr()
-    assert ended(child) == -2
+    getattr(child, key)()
+    if shown:
+        child.expect_exact(shown)
+    assert ended(child) == code
     assert state(filled) == before
 
 

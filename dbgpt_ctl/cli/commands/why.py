@@ -19,6 +19,7 @@ from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, say
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import NotFound
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _closing(facts: Facts, findings: Sequence[Finding], ping: str | None) -> lis
 
 def _answered(facts: Facts, ping: str | None) -> list[str]:
     """A line where models were pinged, with how far that went (rule 14). All answered, else a finding would say so."""
-    models = [key for key in facts.pings if key.type != "service"]
+    models = [key for key in facts.pings if key.type != SERVICE]
     if not models:
         return []
     which = "The instance" if len(models) == 1 else f"Each of {len(models)} instances"

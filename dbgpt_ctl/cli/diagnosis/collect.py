@@ -16,6 +16,7 @@ from dbgpt_ctl.cli.diagnosis.hosts import means_caller
 from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
 from dbgpt_ctl.cli.framework.session import print_request
 from dbgpt_ctl.cli.output.status_line import status_line
+from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import ControllerError, CtlError, NotSupported, UsageError
 from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, find_variables, knobs_of
 from dbgpt_ctl.settings.masking import mask_url, mode_if_readable_by_others
@@ -119,7 +120,7 @@ def to_ping(facts: Facts, endpoints: Sequence[Endpoint]) -> list[InstanceKey]:
     for instance in facts.instances:
         if instance.routable and instance.endpoint in routable:
             routable[instance.endpoint].append(instance.key)
-    return [key for keys in routable.values() for key in [key for key in keys if key.type != "service"] or keys]
+    return [key for keys in routable.values() for key in [key for key in keys if key.type != SERVICE] or keys]
 
 
 def _pinged(session: Session, facts: Facts, endpoints: Sequence[Endpoint], level: str) -> Facts:

@@ -84,8 +84,8 @@ def _attempts(keys: Sequence[InstanceKey], action: Action) -> Iterator[Outcome]:
     left, under_way, done = iter(keys), deque["Future[Outcome]"](), 0
     with ThreadPoolExecutor(AT_ONCE) as threads:
         while True:
-            room = min(AT_ONCE, 1 + done // _ONE_MORE_AFTER) - len(under_way)
-            under_way += [threads.submit(_attempt, key, action) for key in islice(left, max(room, 0))]
+            free = min(AT_ONCE, 1 + done // _ONE_MORE_AFTER) - len(under_way)
+            under_way += [threads.submit(_attempt, key, action) for key in islice(left, max(free, 0))]
             if not under_way:
                 return
             yield (outcome := under_way.popleft().result())

@@ -13,6 +13,7 @@ from dbgpt_ctl.cli.ping.records import RecordReader
 from dbgpt_ctl.cli.ping.results import Ping, PingResult
 from dbgpt_ctl.cli.ping.texts import Detail, quoted_cause
 from dbgpt_ctl.client.responses import NoResponse, Response
+from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import FailureCause
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 Verdict: TypeAlias = "tuple[PingResult, str]"
 """A result and its detail."""
-LLM, RERANKER, SERVICE = "llm", "reranker", "service"
+LLM, RERANKER = "llm", "reranker"
 _EMBEDDING_TYPES = frozenset({"text2vec", RERANKER})
 SLOT_SECS = 1.0
 """How long a worker has to show that a slot is free."""

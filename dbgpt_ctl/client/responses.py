@@ -650,7 +650,8 @@ def read_event(fields: Mapping[str, Any]) -> Event:
     if not isinstance(number, int) or time is None:
         raise ValueError("not an event")
     drained = fields.get("drained") is True
-    cause = Cause(str(fields["verb"]), Actor(ActorKind(fields["actor"]), fields.get("address")), fields.get("reason"))
+    address, name, reason = (_text_or_none(fields.get(name)) for name in ("address", "actor_name", "reason"))
+    cause = Cause(str(fields["verb"]), Actor(ActorKind(fields["actor"]), address, name), reason)
     change = Change(time.astimezone(UTC), read_key(fields), str(fields["old"]), str(fields["new"]), cause, drained)
     return Event(number, change)
 
@@ -682,6 +683,12 @@ def read_drain(fields: Mapping[str, Any] | None) -> DrainFacts:
         return DrainFacts()
     since, until = read_time(fields.get("since")), read_time(fields.get("until"))
     return DrainFacts(since, fields.get("by"), fields.get("reason"), until)
+
+
+def _text_or_none(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("not a text")
+    return value
 
 
 def read_time(value: Any) -> datetime | None:

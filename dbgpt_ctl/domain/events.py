@@ -36,13 +36,24 @@ class ActorKind(StrEnum):
 
 
 class Actor(NamedTuple):
-    """`address`: the origin of the call as the controller saw it; None where there was no call."""
+    """The origin of a call. Everything is None where there was no call."""
 
     kind: ActorKind
     address: str | None = None
+    """The address that the call came from, as the controller saw it."""
+    name: str | None = None
+    """The name of the token that came with the call, as the tokens file has it; None without a valid token."""
+
+    @property
+    def caller(self) -> str | None:
+        """For people: `anna (10.0.0.3)`, or the one of name and address that is known; None where neither is."""
+        if self.name is None:
+            return self.address
+        return self.name if self.address is None else f"{self.name} ({self.address})"
 
     def __str__(self) -> str:
-        return self.kind if self.address is None else f"{self.kind} {self.address}"
+        """`operator anna (10.0.0.3)`."""
+        return self.kind if self.caller is None else f"{self.kind} {self.caller}"
 
 
 WORKER = Actor(ActorKind.WORKER)

@@ -86,7 +86,7 @@ class DrainFacts(NamedTuple):
     since: datetime | None = None
     """None where the first register of the instance had `enabled` false: no operator drained it."""
     by: str | None = None
-    """The address of the caller of the drain."""
+    """The caller of the drain, as `Actor.caller`: `anna (10.0.0.3)`, without a token the address."""
     reason: str | None = None
     until: datetime | None = None
     """The first time, by the registry's clock, at which the drain is over; None: until an undrain."""

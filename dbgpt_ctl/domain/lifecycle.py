@@ -136,7 +136,7 @@ class Undrain(_Command):
 
 def _drained(instance: ModelInstance, now: datetime, wanted: DrainRequest, actor: Actor) -> ModelInstance:
     until = None if wanted.duration is None else now + wanted.duration
-    return instance.drained(now, by=actor.address, reason=wanted.reason, until=until)
+    return instance.drained(now, by=actor.caller, reason=wanted.reason, until=until)
 
 
 Command = Register | Heartbeat | Deregister | Drain | Undrain

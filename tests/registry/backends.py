@@ -73,8 +73,10 @@ class Backend:
             await registry.announce()
 
     def reported_actor(self, actor: Actor) -> Actor:
-        """The actor in events of this kind of registry: behind a controller, calls come from the controller."""
-        return actor._replace(address="127.0.0.1") if self.kind == "remote" else actor
+        """The actor in events of this kind of registry: behind a controller, calls come from the controller, which
+        sends no token here.
+        """
+        return actor._replace(address="127.0.0.1", name=None) if self.kind == "remote" else actor
 
     @property
     def url(self) -> URL:

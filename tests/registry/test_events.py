@@ -63,6 +63,20 @@ async def test_who_did_it_from_where_and_when(registry: ModelRegistry, backend: 
     assert (second.cause.actor, second.time, second.key) == (backend.reported_actor(ALICE), later, KEY)
 
 
+async def test_the_name_of_the_token_is_stored_beside_the_address(registry: ModelRegistry, backend: Backend) -> None:
+    """Behind a controller the names are those that the controller gives (see tests/registry/test_remote.py)."""
+    anna, gpu = ALICE._replace(name="anna"), WORKER._replace(name="gpu")
+    await registry.register(sent(), actor=gpu)
+    drained = await registry.drain(KEY, reason="new disk", actor=anna)
+    await registry.undrain(KEY, actor=ALICE)
+    await registry.deregister(KEY, actor=anna)
+    actors = [change.cause.actor for change in await changes(registry)]
+    assert actors == [backend.reported_actor(actor) for actor in (gpu, anna, ALICE, anna)]
+    assert drained is not None
+    assert drained.entry.drain is not None
+    assert drained.entry.drain.by == backend.reported_actor(anna).caller
+
+
 async def test_a_beat_that_registers_tells_who_sent_it(registry: ModelRegistry, backend: Backend) -> None:
     await registry.heartbeat(sent(), actor=WORKER)
     assert [change.cause.actor for change in await changes(registry)] == [backend.reported_actor(WORKER)]

@@ -258,7 +258,10 @@ class DrainFacts(BaseModel):
     """A drain. It is in force whatever the state of the instance is."""
 
     since: datetime | None = doc("When an operator drained it; null if its first register had `enabled` false.", TIME)
-    by: str | None = doc("The address that the drain came from.", ADDRESS)
+    by: str | None = doc(
+        "The caller of the drain: the name of its token and its address; without a valid token the address.",
+        f"anna ({ADDRESS})",
+    )
     reason: str | None = doc("Why, in the operator's words.", REASON)
     until: datetime | None = doc(
         "When the drain ends by itself, on the registry's clock; null means never.", None, TIME
@@ -320,6 +323,7 @@ class Event(Identity):
     drained: bool = doc("Whether it is drained after the change.", True)
     verb: str = doc("register, heartbeat, deregister, drain, undrain, prune or expire.", "drain")
     actor: ActorKind = doc("What caused it.", "operator")
+    actor_name: str | None = doc("The name of the token that came with the call; null without a valid one.", "anna")
     address: str | None = doc("Where the call came from.", ADDRESS)
     reason: str | None = doc("Why, in the operator's words.", REASON)
 
@@ -418,8 +422,8 @@ class Status(Listed):
 EXAMPLE_STREAM = (
     f'event: ready\nid: {CURSOR}\ndata: {{"cursor":"{CURSOR}"}}\n\n'
     f'event: change\nid: {STREAM}.42\ndata: {{"id":42,"time":"{TIME}","model_name":"qwen3@llm","host":"10.0.0.4",'
-    f'"port":8001,"old":"healthy","new":"healthy","drained":true,"verb":"drain","actor":"operator","address":"{ADDRESS}",'
-    f'"reason":"{REASON}"}}\n\n'
+    f'"port":8001,"old":"healthy","new":"healthy","drained":true,"verb":"drain","actor":"operator",'
+    f'"actor_name":"anna","address":"{ADDRESS}","reason":"{REASON}"}}\n\n'
 )
 
 

@@ -65,6 +65,7 @@ def event_object(event: Event) -> dict[str, Any]:
         "drained": change.drained,
         "verb": verb,
         "actor": str(actor.kind),
+        "actor_name": actor.name,
         "address": actor.address,
         "reason": reason,
     }

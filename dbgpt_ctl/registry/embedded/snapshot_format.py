@@ -94,7 +94,7 @@ def decoded(text: bytes) -> Snapshot:
         raise WrongSnapshot(f"its version is {quoted(document.get('version'))}, and this release reads {VERSION}")
     instances = _rows(document, "instances", "columns", _INSTANCE, _instance)
     _require_consistent(instances)
-    events = _rows(document, "events", "event_columns", _EVENT, _event)
+    events = _rows(document, "events", "event_columns", _EVENT, _event, optional=_LATER_EVENT_COLUMNS)
     last_id = _value(document, "last_id", _NUMBER)
     if [event.id for event in events] != list(range(last_id - len(events) + 1, last_id + 1)):
         raise WrongSnapshot(f"the ids of its events do not follow on each other up to last_id, which is {last_id}")
@@ -228,7 +228,10 @@ _EVENT = {
     "address": _TEXT_OR_NULL,
     "reason": _TEXT_OR_NULL,
     "drained": _BOOL,
+    "actor_name": _TEXT_OR_NULL,
 }
+_LATER_EVENT_COLUMNS = 1
+"""So many columns at the end of _EVENT may be missing: an older release wrote the file."""
 
 
 def _instance(model_name: str, host: str, port: int, *facts: Any) -> ModelInstance:
@@ -236,27 +239,38 @@ def _instance(model_name: str, host: str, port: int, *facts: Any) -> ModelInstan
 
 
 def _event(number: int, time: datetime, model_name: str, host: str, port: int, *rest: Any) -> Event:
-    old, new, verb, actor, address, reason, drained = rest
-    cause = Cause(verb, Actor(actor, address), reason)
+    old, new, verb, kind, address, reason, drained, *later = rest
+    cause = Cause(verb, Actor(kind, address, *later), reason)
     return Event(number, Change(time, InstanceKey(model_name, host, port), old, new, cause, drained))
 
 
 def _event_row(number: int, change: Change) -> tuple[object, ...]:
     """The values of _EVENT."""
-    cause = change.cause
-    states = (change.old, change.new)
-    return (number, change.time, *change.key, *states, cause.verb, *cause.actor, cause.reason, change.drained)
+    verb, actor, reason = change.cause
+    states, drained = (change.old, change.new), change.drained
+    return (number, change.time, *change.key, *states, verb, actor.kind, actor.address, reason, drained, actor.name)
 
 
 # --- tables ---
 
 
 def _rows(
-    document: dict[str, Any], name: str, header: str, columns: Mapping[str, _Column], build: Callable[..., _Row]
+    document: dict[str, Any],
+    name: str,
+    header: str,
+    columns: Mapping[str, _Column],
+    build: Callable[..., _Row],
+    *,
+    optional: int = 0,
 ) -> list[_Row]:
-    """What `build` makes of the checked values of each row of a table."""
-    if document.get(header) != list(columns):
-        raise WrongSnapshot(f"{header} is not the list {', '.join(columns)}")
+    """What `build` makes of the checked values of each row of a table. All of its last `optional` columns may be
+    missing.
+    """
+    names = list(columns)
+    if optional and document.get(header) == names[:-optional]:
+        columns = dict(list(columns.items())[:-optional])
+    elif document.get(header) != names:
+        raise WrongSnapshot(f"{header} is not the list {', '.join(names)}")
     rows = document.get(name)
     if type(rows) is not list:
         raise WrongSnapshot(f"{name} is not a list")

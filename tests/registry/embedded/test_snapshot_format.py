@@ -25,7 +25,12 @@ INSTANCE = ModelInstance(
 PLAIN = ModelInstance(KEY._replace(port=8002), 1.0, True, None, NOW, NOW)
 CHANGES = [
     Change(
-        NOW, KEY, "absent", "healthy", Cause("drain", OPERATOR._replace(address="10.0.0.1"), "a disk"), drained=True
+        NOW,
+        KEY,
+        "absent",
+        "healthy",
+        Cause("drain", OPERATOR._replace(address="10.0.0.1", name="anna"), "a disk"),
+        drained=True,
     ),
     Change(NOW, KEY, "healthy", "unhealthy", Cause("expire", Actor(ActorKind.EXPIRY))),
 ]
@@ -51,6 +56,17 @@ def wrong(text: bytes) -> str:
 def test_what_is_written_is_read_back() -> None:
     assert decoded(encoded(SNAPSHOT)) == SNAPSHOT
     assert decoded(encoded(Snapshot())) == Snapshot()
+
+
+def test_a_file_of_a_release_without_names_of_tokens_is_read() -> None:
+    def as_before(document: dict[str, Any]) -> None:
+        assert document["event_columns"].pop() == "actor_name"
+        document["events"] = [row[:-1] for row in document["events"]]
+
+    again = decoded(edited(as_before))
+    actors = [event.change.cause.actor for event in again.events]
+    assert actors == [change.cause.actor._replace(name=None) for change in CHANGES]
+    assert decoded(encoded(again)) == again
 
 
 def test_what_a_header_or_an_application_may_have_written_is_read_back() -> None:
@@ -109,6 +125,7 @@ WRONG_EVENT_VALUES: dict[str, list[Any]] = {
     "address": [5, []],
     "reason": [5, {}],
     "drained": [None, 1, "yes"],
+    "actor_name": [5, []],
 }
 
 
@@ -141,7 +158,7 @@ def test_a_wrong_value_of_an_event(column: str, value: Any) -> None:
         (lambda document: document["columns"].pop(), "columns is not the list model_name, host, port, weight"),
         (lambda document: document["columns"].append("zone"), "columns is not the list model_name, host, port"),
         (lambda document: document.pop("event_columns"), "event_columns is not the list id, time, model_name"),
-        (lambda document: document["events"].pop(0) and document["events"].append([]), "events[1] is not a list of 12"),
+        (lambda document: document["events"].pop(0) and document["events"].append([]), "events[1] is not a list of 13"),
         (lambda document: document["events"].pop(), "the ids of its events do not follow on each other up to last_id"),
         (lambda document: document.update(last_id="12"), "last_id '12' is not a whole number"),
         (lambda document: document.update(stream=5), "stream 5 is not a text or null"),

@@ -42,6 +42,7 @@ _COLUMNS = tuple(
         "verb",
         "actor",
         "address",
+        "actor_name",
         "reason",
         "drained",
     )
@@ -184,19 +185,20 @@ def _values(number: int, change: Change) -> tuple[Any, ...]:
         cause.verb,
         str(actor.kind),
         actor.address,
+        actor.name,
         cause.reason,
         change.drained,
     )
 
 
 def _event(row: Any) -> Event:
-    number, time, model_name, host, port, old, new, verb, kind, address, reason, drained = row
+    number, time, model_name, host, port, old, new, verb, kind, address, actor_name, reason, drained = row
     for name, state in (("old_state", old), ("new_state", new)):
         if state not in _STATES:
             raise ValueError(reason_of(name, state))
     if None in (time, model_name, host, port, verb, drained):
         raise ValueError("a column that must hold a value is NULL")
-    cause = Cause(verb, Actor(ActorKind(kind), address), reason)
+    cause = Cause(verb, Actor(ActorKind(kind), address, actor_name), reason)
     return Event(number, Change(time, InstanceKey(model_name, host, port), old, new, cause, drained))
 
 

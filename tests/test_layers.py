@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "domain": {"errors"},
     "settings": {"errors", "files", "addresses", "databases", "settings.masking"},
     "settings.masking": {"errors", "files"},
+    "auth": {"errors", "files", "domain", "settings.masking"},
     "tracing": {"errors", "clock", "traceparent", "settings.masking"},
     "client": {"errors", "addresses", "traceparent", "forwarding", "domain"},
     "registry": {"errors", "domain"},
@@ -36,7 +37,9 @@ ALLOWED: dict[str, set[str]] = {
     "registry.remote": {"errors", "domain", "client", "registry"},
     "controller": {
         *FOUNDATION,
+        "auth",
         "settings",
+        "settings.masking",
         "tracing",
         "registry",
         "registry.embedded",

@@ -19,6 +19,8 @@ OTHERS = 0o077
 OTHERS_WRITE = 0o022
 _OTHERS_READ = 0o044
 _USER_OF_URL = re.compile(r"([A-Za-z]+://)?.*@", re.DOTALL)
+_OWN_TOKEN = re.compile(r"dctl_[A-Za-z0-9_-]*", re.IGNORECASE)
+_LONG_RUN = re.compile(r"[A-Za-z0-9_+/=-]{32,}")
 _PLAIN = re.compile(r"[\w.:/*@+,\[\]-]+", re.ASCII)
 _LONGEST_QUOTE = 60
 _LARGEST_FILE = 8 * KIB
@@ -32,6 +34,17 @@ def mask_url(text: str) -> str:
 def mask_urls(text: str) -> str:
     """Several URLs, separated by commas, each masked as `mask_url` does."""
     return ",".join(mask_url(url) for url in re.split(r",(?=\s*https?://)", text))
+
+
+def mask_tokens(text: str) -> str:
+    """A stranger's text with everything hidden that may be a token: ours by its prefix, and any other long run of the
+    characters of Base64 that has small and capital letters and digits.
+    """
+    return _LONG_RUN.sub(lambda run: HIDDEN if _is_random(run[0]) else run[0], _OWN_TOKEN.sub(HIDDEN, text))
+
+
+def _is_random(run: str) -> bool:
+    return any(map(str.islower, run)) and any(map(str.isupper, run)) and any(map(str.isdigit, run))
 
 
 def quote(text: str) -> str:

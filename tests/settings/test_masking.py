@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.masking import mask_url, mask_urls, quote, read_secret_file, split_token
+from dbgpt_ctl.settings.masking import mask_tokens, mask_url, mask_urls, quote, read_secret_file, split_token
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,23 @@ if TYPE_CHECKING:
 )
 def test_the_user_and_the_token_of_a_url_are_hidden(text: str, masked: str) -> None:
     assert mask_url(text) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("worker-1", "worker-1"),
+        ("python-httpx/0.27.0", "python-httpx/0.27.0"),
+        ("dbgpt-worker-qwen-72b-deployment-7d9f8b6c5d-abcde", "dbgpt-worker-qwen-72b-deployment-7d9f8b6c5d-abcde"),
+        ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
+        ("dctl_" + "aB3-" * 10, "********"),
+        ("x DCTL_abc y", "x ******** y"),
+        ("Basic dXNlcjpkY3RsX2FiY2RlZmdoaWprbG1ub3A=", "Basic ********"),
+        ("aB3" * 11, "********"),
+    ],
+)
+def test_what_may_be_a_token_is_hidden_in_a_strangers_text(text: str, masked: str) -> None:
+    assert mask_tokens(text) == masked
 
 
 def test_urls_are_masked_one_by_one_and_a_comma_in_a_token_hides_no_address() -> None:

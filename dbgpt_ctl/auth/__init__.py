@@ -1,0 +1,1 @@
+"""Who may do what: tokens, their roles and scopes, and the file that holds them."""

@@ -1,0 +1,1 @@
+"""The check of every request: who calls, whether the caller may, and what is counted of those who may not."""

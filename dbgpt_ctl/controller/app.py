@@ -14,6 +14,7 @@ from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard, gu
 from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
 from dbgpt_ctl.controller.api.docs_page import add_docs_page
 from dbgpt_ctl.controller.api.routes import PREFIXES, add_routes
+from dbgpt_ctl.controller.api.source import TrustedProxies, with_sources
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.controller.http.prepared import sent_at_once
@@ -51,6 +52,7 @@ class ControllerApp(FastAPI):
     endpoints: Mapping[tuple[str, str], Endpoint]
     guard: CrossSiteGuard
     """It checks every request, of the short cut or not."""
+    proxies: TrustedProxies | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,6 +60,8 @@ class ControllerApp(FastAPI):
             return
         request = Request(scope, receive)
         try:
+            if self.proxies is not None:
+                self.proxies.note_source(scope)
             self.guard.check(scope)
             endpoint = self.endpoints.get((scope["method"], scope["path"]))
             response = None if endpoint is None else await endpoint(request)
@@ -86,6 +90,7 @@ def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tr
         exception_handlers=dict.fromkeys((CtlError, HTTPException, Exception), problems.answer),
     )
     app.guard = CrossSiteGuard(AllowedHosts(settings.host_patterns))
+    app.proxies = _proxies(settings)
     app.endpoints = _add_api(app, settings, registry, tracer, guard=None)
     add_docs_page(app)
     return app
@@ -100,6 +105,10 @@ def mount(app: FastAPI, settings: ControllerSettings, registry: ModelRegistry, t
     """
     patterns = ("*",) if settings.allowed_hosts is None else settings.host_patterns
     _add_api(app, settings, registry, tracer, guard=CrossSiteGuard(AllowedHosts(patterns)))
+
+
+def _proxies(settings: ControllerSettings) -> TrustedProxies | None:
+    return TrustedProxies(settings.trusted_proxies.split(",")) if settings.trusted_proxies else None
 
 
 def _add_api(
@@ -130,6 +139,8 @@ def _add_api(
     routes = (*dbgpt_routes, *v1_routes)
     if guard is not None:
         routes = guarded(routes, guard)
+        if (proxies := _proxies(settings)) is not None:
+            routes = with_sources(routes, proxies)
     add_routes(app, routes)
     openapi.describe(app, routes)
     inner = app.router.lifespan_context

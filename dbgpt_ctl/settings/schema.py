@@ -19,6 +19,7 @@ from dbgpt_ctl.settings.value_types import (
     HEADERS,
     HOST,
     HOSTS,
+    NETWORKS,
     PASSWORD,
     RATIO,
     SWITCH,
@@ -102,6 +103,13 @@ class ControllerSettings(Settings):
         "further hosts by which clients may call it, beside its --host and the loopback names, without ports: names, "
         "addresses, ranges such as 10.0.0.0/8, *.example.com, or * for any; if not set: none on a loopback address, "
         "else any",
+    )
+    trusted_proxies: str | None = knob(
+        None,
+        NETWORKS,
+        "addresses of the proxies in front of it, such as 10.0.0.5,10.1.0.0/16, whose X-Forwarded-For says where a "
+        "request came from; if not set, no such header is read",
+        trusted_only=True,
     )
     registry_type: str = knob(
         "embedded",

@@ -146,6 +146,26 @@ def _parse_allowed_host(text: str) -> str:
     return below + host
 
 
+def _parse_networks(text: str) -> str:
+    """The addresses and ranges, each in its usual spelling, joined by commas."""
+    return ",".join(_parse_network(piece.strip()) for piece in text.split(","))
+
+
+def _parse_network(text: str) -> str:
+    from ipaddress import ip_network  # slow to import
+
+    address = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        network = ip_network("" if "%" in address else address, strict=False)  # a zone may be any text
+    except ValueError:
+        raise ValueError("holds a value that is no address or range of addresses, as in 10.0.0.5,10.1.0.0/16") from None
+    if not network.prefixlen:
+        raise ValueError(f"holds {network}, which is every address: name those of the proxies")
+    if network.overlaps(ip_network("::ffff:0:0/96")):
+        raise ValueError(f"holds {network}, which is IPv4 within IPv6: write it as IPv4, as in 10.0.0.5")
+    return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
+
+
 def _parse_hosts(text: str) -> str:
     from dbgpt_ctl.databases import parse_hosts  # needed for a database only
 
@@ -187,6 +207,8 @@ HOST = Kind("HOST", _parse_host)
 """A host name or an address, without scheme, path, port or list; brackets around an IPv6 address are removed."""
 ALLOWED_HOSTS = Kind("HOST,...", _parse_allowed_hosts)
 """Names, addresses, ranges of addresses, `*.example.com`, or `*`, separated by commas, without ports."""
+NETWORKS = Kind("CIDR,...", _parse_networks)
+"""Addresses and ranges of addresses, separated by commas; no names, because they would have to be resolved."""
 HOSTS = Kind("HOST[:PORT],...", _parse_hosts)
 """One or more hosts of a database, separated by commas, each with an optional port."""
 PASSWORD = Kind("PASSWORD", str, shown=_masked, holds_secret=bool)

@@ -131,6 +131,10 @@ def test_an_env_file_may_be_a_pipe() -> None:
         os.close(reading)
 
 
+NO_NETWORK = "holds a value that is no address or range of addresses, as in 10.0.0.5,10.1.0.0/16"
+NETWORK_OF_IPV4 = "holds ::ffff:a00:0/104, which is IPv4 within IPv6: write it as IPv4, as in 10.0.0.5"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -177,6 +181,31 @@ def test_an_env_file_may_be_a_pipe() -> None:
             "allowed_hosts",
             "10.0.0.0/x",
             "allowed_hosts 10.0.0.0/x holds a range of addresses that is wrong: write one as in 10.0.0.0/8",
+        ),
+        *(
+            (
+                "trusted_proxies",
+                text,
+                f"trusted_proxies {shown} {NO_NETWORK}",
+            )
+            for text, shown in (
+                ("10.0.0.5,", "10.0.0.5,"),
+                ("proxy.example", "proxy.example"),
+                ("*", "*"),
+                ("10.0.0.5:80", "10.0.0.5:80"),
+                ("10.0.0.0/33", "10.0.0.0/33"),
+                ("fe80::1%\x1b[2J", "'fe80::1%\\x1b[2J'"),
+            )
+        ),
+        (
+            "trusted_proxies",
+            "10.0.0.5,0.0.0.0/0",
+            "trusted_proxies 10.0.0.5,0.0.0.0/0 holds 0.0.0.0/0, which is every address: name those of the proxies",
+        ),
+        (
+            "trusted_proxies",
+            "::ffff:10.0.0.0/104",
+            f"trusted_proxies ::ffff:10.0.0.0/104 {NETWORK_OF_IPV4}",
         ),
         ("registry_db_user", "a\nb", "registry_db_user 'a\\nb' holds control or invisible characters"),
         (

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from dbgpt_ctl.controller.api.source import source_of
 from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.fields import parse_registration, quoted
 from dbgpt_ctl.errors import BodyTooLarge, InvalidInstance, UnsupportedMediaType
@@ -38,9 +39,8 @@ def header_map(scope: MutableMapping[str, Any]) -> dict[bytes, bytes]:
 
 def caller(request: Request, kind: ActorKind = ActorKind.WORKER) -> Actor:
     """The caller: an operator if a header says so, else of the given kind."""
-    client = request.scope.get("client")
     is_operator = header_map(request.scope).get(b"x-ctl-actor") == b"operator"
-    return Actor(ActorKind.OPERATOR if is_operator else kind, client[0] if client else None)
+    return Actor(ActorKind.OPERATOR if is_operator else kind, source_of(request.scope))
 
 
 async def registration(request: Request) -> Registration:

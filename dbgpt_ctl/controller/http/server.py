@@ -65,7 +65,7 @@ def create_server(
     config = uvicorn.Config(
         app,
         http=http,
-        proxy_headers=False,  # the log shows the address of the caller, not the address that the caller claims
+        proxy_headers=False,  # `api.source` reads them, from trusted proxies only
         log_config=None,
         # Uvicorn formats two lines for each connection, and then discards them, unless its logger has a level itself.
         log_level=logging.getLogger("uvicorn.error").getEffectiveLevel(),

@@ -88,6 +88,7 @@ SETTING                                VALUE             FROM
 host                                   127.0.0.1         default
 port                                   9001              flag --port
 allowed_hosts                          -                 default
+trusted_proxies                        -                 default
 registry_type                          database          flag --registry-type
 registry_db_type                       mysql             default
 registry_db_name                       models            CONTROLLER_REGISTRY_DB_NAME in .env

@@ -40,6 +40,21 @@ SMOKE = [
 ]
 SMOKE += ["-k", "not test_server or mariadb or newer_schema"]
 """The tests that the lowest versions of the dependencies have to pass: API, command line, a start over databases."""
+NOT_INSTALLED = """
+import ast, importlib, importlib.util, pathlib, pkgutil, dbgpt_ctl
+needed = set()
+for path in pathlib.Path(dbgpt_ctl.__file__).parent.rglob("*.py"):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            needed |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            needed.add(node.module)
+for module in pkgutil.walk_packages(dbgpt_ctl.__path__, "dbgpt_ctl."):
+    importlib.import_module(module.name)
+packages = {name.partition(".")[0] for name in needed}
+print(*sorted(name for name in packages if importlib.util.find_spec(name) is None))
+"""
+"""Imports every module, and prints the missing packages that a module imports anywhere, also within a function."""
 START_SECS = 30.0
 
 
@@ -70,7 +85,8 @@ def test_the_sdist_holds_what_packagers_and_testers_need(built: Built) -> None:
     wanted = [path for folder in folders for path in (built.source / folder).rglob("*") if path.is_file()]
     kept = {str(path.relative_to(built.source)) for path in wanted}
     assert kept <= names
-    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", ".env.example"} <= names
+    top = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "Makefile", ".env.example"}
+    assert top <= names
     assert not {name for name in names if name.startswith((".git/", ".venv")) or name.endswith(".pyc")}
 
 
@@ -99,6 +115,8 @@ def test_the_wheel_installs_alone_and_serves(built: Built, version: str, tmp_pat
     assert run([ctl, "--version"], env=env, cwd=tmp_path) == f"ctl {__version__}\n"
     assert "pytest" not in run([installed.command("python"), "-m", "pip", "list"], env=env, cwd=tmp_path)
     run([installed.command("python"), "-m", "pip", "check"], env=env, cwd=tmp_path)
+    missing = run([installed.command("python"), "-c", NOT_INSTALLED], env=env, cwd=tmp_path)
+    assert set(missing.split()) <= {"opentelemetry", "grpc"}  # of the extra otel
     serves(ctl, env, tmp_path)
 
 

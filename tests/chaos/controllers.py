@@ -96,11 +96,13 @@ def controllers(
     count: int,
     *options: str,
     environs: Mapping[int, Mapping[str, str]] | None = None,
+    program: Sequence[str] = CTL,
 ) -> Iterator[list[Controller]]:
     """So many controllers that run over one database; killed at the end."""
     servers[0].execute(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+    environ = environs or {}
     made = [
-        Controller(folder, f"controller-{index + 1}", servers, options, (environs or {}).get(index, {}))
+        Controller(folder, f"controller-{index + 1}", servers, options, environ.get(index, {}), program=program)
         for index in range(count)
     ]
     try:

@@ -1,11 +1,17 @@
-"""A release with a newer schema is rolled out and taken back, one controller at a time, under load."""
+"""A release with a newer schema is rolled out and taken back, one controller at a time, under load.
+
+The older release is this checkout, and the newer one imitates a release that adds to the tables. With RELEASE_BEFORE,
+the command of a real older release, that is the older one and this checkout is the newer one: see docs/releasing.md.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
 from tests.chaos.cluster import MODEL, OPTIONS, Cluster
 from tests.chaos.controllers import DATABASE, controllers
 from tests.chaos.load import Load
@@ -22,31 +28,39 @@ if TYPE_CHECKING:
 
 GRACE = ("--shutdown-grace-secs", "1")
 LEAVING_SECS = 30.0
+REAL = os.environ.get("RELEASE_BEFORE")
+OLDER, NEWER = ([REAL], CTL) if REAL else (CTL, NEXT_RELEASE)
+ENVIRON = {"PYTHONPATH": ""} if REAL else {}
+"""A release that is installed must not import this checkout."""
 STEPS: Sequence[tuple[int, Sequence[str]]] = (
-    (1, NEXT_RELEASE),
+    (1, NEWER),
     # In the middle of the roll each release is restarted beside the other one.
-    (0, CTL),
-    (1, NEXT_RELEASE),
-    (0, NEXT_RELEASE),
+    (0, OLDER),
+    (1, NEWER),
+    (0, NEWER),
     # It is taken back; the tables stay as they are.
-    (0, CTL),
-    (1, NEXT_RELEASE),
-    (0, CTL),
-    (1, CTL),
-    (0, CTL),
+    (0, OLDER),
+    (1, NEWER),
+    (0, OLDER),
+    (1, OLDER),
+    (0, OLDER),
 )
 """Which controller is restarted, as which release."""
 
 
 @pytest.mark.timeout(300)
 def test_two_releases_share_a_database(durable_mariadb: MariaDBServer, tmp_path: Path, figures: Figures) -> None:
-    with controllers(tmp_path, [durable_mariadb], 2, *OPTIONS, *GRACE) as pair, Load() as load:
+    both = dict.fromkeys(range(2), ENVIRON)
+    started = controllers(tmp_path, [durable_mariadb], 2, *OPTIONS, *GRACE, environs=both, program=OLDER)
+    with started as pair, Load() as load:
         cluster = Cluster(pair, load, watchers_fail_over=True)
         cluster.begin()
-        assert schema(durable_mariadb) == [(1, 1)]
+        ((before, readable_by),) = schema(durable_mariadb)
         for number, release in STEPS:
             restart(pair[number], release)
-            assert schema(durable_mariadb) == [(2, 1)]
+            ((version, still_readable_by),) = schema(durable_mariadb)
+            assert still_readable_by == readable_by
+            assert version == (SCHEMA_VERSION if REAL else SCHEMA_VERSION + 1)
             cluster.until_all_beat_again()
         cluster.until_well()
         load.end()
@@ -66,8 +80,10 @@ def test_two_releases_share_a_database(durable_mariadb: MariaDBServer, tmp_path:
     assert not cluster.failed_lists, cluster.failed_lists[:20]
     assert not cluster.wrong_lists, cluster.wrong_lists[:20]
     assert len(expired) == 1  # the worker that sends no heartbeats
-    rows = durable_mariadb.execute("SELECT DISTINCT region, shard FROM ctl_instance", DATABASE)
-    assert rows == [(None, 7)]
+    if not REAL:
+        assert before == SCHEMA_VERSION
+        rows = durable_mariadb.execute("SELECT DISTINCT region, shard FROM ctl_instance", DATABASE)
+        assert rows == [(None, 7)]
 
 
 def restart(controller: Controller, release: Sequence[str]) -> None:
@@ -77,4 +93,5 @@ def restart(controller: Controller, release: Sequence[str]) -> None:
 
 
 def schema(server: MariaDBServer) -> list[tuple[object, ...]]:
+    """The version of the tables, and the lowest one whose release can use them."""
     return server.execute("SELECT version, readable_by FROM ctl_schema", DATABASE)

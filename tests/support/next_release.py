@@ -1,4 +1,4 @@
-"""`ctl` as the next release may be: its schema version 2 adds a table, and a column to each table of version 1.
+"""`ctl` as the next release may be: its schema version adds a table, and a column to each table of this release.
 
 `python -m tests.support.next_release` takes the arguments of `ctl`.
 """
@@ -14,9 +14,9 @@ from dbgpt_ctl.registry.database import schema
 NEXT_RELEASE = [sys.executable, "-m", "tests.support.next_release"]
 
 
-def add_version_2() -> None:
+def add_a_version() -> None:
     """Changes the declarations of this process, before anything else has read them."""
-    schema.SCHEMA_VERSION = 2
+    schema.SCHEMA_VERSION += 1
     for table in schema._METADATA.sorted_tables:
         table.append_column(Column("region", String(32)))
         table.append_column(Column("shard", Integer, nullable=False, server_default="7"))
@@ -24,7 +24,7 @@ def add_version_2() -> None:
 
 
 if __name__ == "__main__":
-    add_version_2()
+    add_a_version()
     from dbgpt_ctl.__main__ import main
 
     main()

@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "domain": {"errors"},
     "settings": {"errors", "files", "addresses", "databases", "settings.masking"},
     "settings.masking": {"errors", "files"},
-    "auth": {"errors", "files", "domain", "settings.masking"},
+    "auth": {"errors", "files", "domain", "settings", "settings.masking"},
     "tracing": {"errors", "clock", "traceparent", "settings.masking"},
     "client": {"errors", "addresses", "traceparent", "forwarding", "domain"},
     "registry": {"errors", "domain"},
@@ -63,7 +63,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli.ping": {*VIEW, "addresses", "traceparent"},
     "cli.watch": {*VIEW, "clock", "cli.framework", "cli.diagnosis"},
     "cli.commands": {
-        *{*VIEW, "clock", "addresses", "settings", "cli.framework", "cli.completion"},
+        *{*VIEW, "auth", "clock", "addresses", "settings", "cli.framework", "cli.completion"},
         *{"cli.framework.selection", "cli.diagnosis", "cli.manifest", "cli.ping", "cli.watch"},
     },
     "cli.commands.db": {

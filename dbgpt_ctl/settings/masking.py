@@ -17,7 +17,7 @@ HIDDEN = "********"
 OTHERS = 0o077
 """The bits of a file's mode that grant something to anybody but its owner."""
 OTHERS_WRITE = 0o022
-_OTHERS_READ = 0o044
+OTHERS_READ = 0o044
 _USER_OF_URL = re.compile(r"([A-Za-z]+://)?.*@", re.DOTALL)
 _OWN_TOKEN = re.compile(r"dctl_[A-Za-z0-9_-]*", re.IGNORECASE)
 _LONG_RUN = re.compile(r"[A-Za-z0-9_+/=-]{32,}")
@@ -86,7 +86,7 @@ def mode_if_readable_by_others(path: str) -> int | None:
         mode = Path(path).expanduser().stat().st_mode
     except (OSError, RuntimeError, ValueError):
         return None
-    return stat.S_IMODE(mode) if stat.S_ISREG(mode) and mode & _OTHERS_READ else None
+    return stat.S_IMODE(mode) if stat.S_ISREG(mode) and mode & OTHERS_READ else None
 
 
 def split_token(text: str, label: str) -> tuple[str, str]:

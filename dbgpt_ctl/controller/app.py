@@ -125,6 +125,7 @@ def _add_api(
         registry,
         poll_secs=EMBEDDED_POLL_SECS if is_embedded else POLL_SECS,
         settings={name: getattr(settings, name) for name in REPORTED_SETTINGS if not settings.remote_addr},
+        deny_loopback_hosts=settings.deny_loopback_hosts,
     )
     dbgpt_routes, v1_routes = DbgptEndpoints(controller).routes(), ApiEndpoints(controller).routes()
     if registry.forwarder_id is not None:

@@ -38,6 +38,7 @@ class Controller:
     """Holds the registry that the endpoints use; it can be swapped while requests are served.
 
     `poll_secs`: how often events are read while a client watches (see `feed`). `settings`: what /api/v1/status reports.
+    `deny_loopback_hosts`: refuse instances whose host is a loopback address or name (see `domain.hosts`).
 
     `running()` opens the registry, again and again while it is unavailable, and logs changes of state. At its end it
     closes the registry. `on_unusable` is called when the registry needs a person: `ctl serve` ends the process then, a
@@ -50,12 +51,14 @@ class Controller:
         *,
         poll_secs: float = 0.2,
         settings: Mapping[str, Any] | None = None,
+        deny_loopback_hosts: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self.registry = registry
         self.state_log = StateLog()
         self.feed = Feed(lambda: self.registry, poll_secs=poll_secs)
         self.settings = dict(settings or {})
+        self.deny_loopback_hosts = deny_loopback_hosts
         self.now = (clock or SystemClock()).now
         self.started_at: datetime = self.now()
         self.log_file: LogFile | None = None

@@ -111,6 +111,12 @@ class ControllerSettings(Settings):
         "request came from; if not set, no such header is read",
         trusted_only=True,
     )
+    deny_loopback_hosts: bool = knob(
+        False,
+        SWITCH,
+        "refuse to register instances whose host is localhost, a loopback address, 0.0.0.0 or ::, by which an API "
+        "server would call itself",
+    )
     registry_type: str = knob(
         "embedded",
         word("embedded", "database"),

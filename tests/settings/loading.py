@@ -22,6 +22,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "port": (" 8123 ", 8123),
     "allowed_hosts": (" Ctl.example, *.PROD.example,[::1], 10.1.2.3/8 ", "ctl.example,*.prod.example,::1,10.0.0.0/8"),
     "trusted_proxies": (" 10.0.0.5,10.1.2.3/16, [::1],FE80::/10 ", "10.0.0.5,10.1.0.0/16,::1,fe80::/10"),
+    "deny_loopback_hosts": ("on", True),
     "registry_type": ("Embedded", "embedded"),
     "registry_db_type": ("SQLite", "sqlite"),
     "registry_db_name": (" /var/lib/ctl.db ", "/var/lib/ctl.db"),

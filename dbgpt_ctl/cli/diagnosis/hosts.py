@@ -1,29 +1,8 @@
-"""What a registered host is: an address, and one by which a machine calls itself."""
+"""Which registered hosts mean the machine of the caller."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
-
-
-def address_of(host: str) -> IPv4Address | IPv6Address | None:
-    """The IP address that the host is, with or without brackets; None for a name."""
-    try:
-        return ip_address(host.strip("[]"))
-    except ValueError:
-        return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this is a name or an address by which any machine calls itself."""
-    address = address_of(host)
-    names = {"localhost", "localhost.localdomain", "ip6-localhost"}
-    return address.is_loopback if address else host.lower().rstrip(".") in names
-
-
-def is_this_machine(host: str) -> bool:
-    """Whether a call to it reaches the machine of the caller: loopback, or an unspecified address."""
-    address = address_of(host)
-    return is_loopback(host) or (address is not None and address.is_unspecified)
+from dbgpt_ctl.domain.hosts import is_loopback, is_this_machine
 
 
 def means_caller(host: str, controller_host: str) -> bool:

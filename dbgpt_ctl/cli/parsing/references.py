@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.output.escaping import escape_of, escaped, quoted, unescaped
 from dbgpt_ctl.domain.fields import canonical_host, ipv6_of, parse_host, parse_model_name, parse_port
+from dbgpt_ctl.domain.hosts import require_registrable
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import InvalidInstance, UsageError
 
@@ -130,10 +131,12 @@ def is_reference(word: str) -> bool:
 
 
 def require_callable(host: str) -> None:
-    """Raises UsageError for a host with a colon that is no IPv6 address, as in `--host 10.0.0.4:8001`.
+    """Raises UsageError for a host with a colon that is no IPv6 address, as in `--host 10.0.0.4:8001`, and for one that
+    no controller registers.
 
     API servers call a worker at `http://HOST:PORT`, where a colon in the host means IPv6.
     """
+    require_registrable(host)
     if ":" in host and ipv6_of(host) is None:
         raise UsageError(f"host {quoted(host)} contains a colon and is no IPv6 address: give the port separately")
 

@@ -67,13 +67,13 @@ class DbgptEndpoints:
 
     async def register(self, request: Request) -> Response:
         """Registers an instance, or updates the weight and prompt template of a known one; it counts as a beat."""
-        sent = await registration(request)
+        sent = await registration(request, deny_loopback=self._controller.deny_loopback_hosts)
         await self._controller.registry.register(sent, actor=caller(request))
         return TRUE
 
     async def heartbeat(self, request: Request) -> Response:
         """Stores a beat. `false`: the instance is deregistered and must register to come back."""
-        sent = await registration(request)
+        sent = await registration(request, deny_loopback=self._controller.deny_loopback_hosts)
         actor = caller(request)
         stored = await self._controller.registry.heartbeat(sent, actor=actor)
         if not stored:

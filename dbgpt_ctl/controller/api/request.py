@@ -9,6 +9,7 @@ import orjson
 from dbgpt_ctl.controller.api.source import source_of
 from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.fields import parse_registration, quoted
+from dbgpt_ctl.domain.hosts import require_registrable
 from dbgpt_ctl.errors import BodyTooLarge, InvalidInstance, UnsupportedMediaType
 
 if TYPE_CHECKING:
@@ -43,9 +44,15 @@ def caller(request: Request, kind: ActorKind = ActorKind.WORKER) -> Actor:
     return Actor(ActorKind.OPERATOR if is_operator else kind, source_of(request.scope))
 
 
-async def registration(request: Request) -> Registration:
-    """The instance that the body describes. It is also noted in the scope of the request."""
-    parsed = request.scope[REGISTRATION] = parse_registration(await json_object(request))
+async def registration(request: Request, *, deny_loopback: bool) -> Registration:
+    """The instance that the body describes. Raises InvalidInstance, also for a host that may not be registered."""
+    return registered(request, await json_object(request), deny_loopback=deny_loopback)
+
+
+def registered(request: Request, fields: dict[str, Any], *, deny_loopback: bool) -> Registration:
+    """The instance that the fields describe, checked as by `registration`. It is also noted in the request's scope."""
+    parsed = request.scope[REGISTRATION] = parse_registration(fields)
+    require_registrable(parsed.key.host, deny_loopback=deny_loopback)
     return parsed
 
 

@@ -51,7 +51,8 @@ class Identity(BaseModel):
         pattern=r"^[^@]*[^@\s][^@]*@[^@]*[^@\s][^@]*$",
     )
     host: str = doc(
-        "Host name or address at which the worker is called, without scheme, path or spaces.",
+        "Host name or address at which the worker is called, without scheme, path or spaces. "
+        "A metadata address of a cloud, such as 169.254.169.254, is not registered.",
         "10.0.0.4",
         min_length=1,
         max_length=MAX_TEXT_CHARS,

@@ -18,7 +18,7 @@ from fastapi.responses import Response, StreamingResponse
 import dbgpt_ctl
 from dbgpt_ctl.controller.api.large_lists import LARGE, encoded_in_turns
 from dbgpt_ctl.controller.api.problems import UnknownInstance
-from dbgpt_ctl.controller.api.request import REGISTRATION, caller, json_object
+from dbgpt_ctl.controller.api.request import caller, json_object, registered
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import connections_object, controller_object, event_object, iso, known_object
 from dbgpt_ctl.controller.api.v1_params import (
@@ -39,7 +39,7 @@ from dbgpt_ctl.controller.api.v1_params import (
 )
 from dbgpt_ctl.controller.watch.subscriber import HEADERS, WatchResponse
 from dbgpt_ctl.domain.events import ActorKind
-from dbgpt_ctl.domain.fields import parse_key, parse_registration
+from dbgpt_ctl.domain.fields import parse_key
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.errors import RegistryError, RegistryFull, StatesHeld, TooManyWatchers, VerbNotSupported
 from dbgpt_ctl.registry.contract import Listing
@@ -137,7 +137,7 @@ class ApiEndpoints:
         A known instance is updated as by any register, and drained as by `drain`. Repeatable.
         """
         fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, *REGISTERED_FIELDS, "drain")
-        sent = request.scope[REGISTRATION] = parse_registration({**fields, "enabled": False})
+        sent = registered(request, {**fields, "enabled": False}, deny_loopback=self._controller.deny_loopback_hosts)
         drain = parse_drain(fields.get("drain"))
         found = await self._controller.registry.register(sent, drain=drain, actor=caller(request, OPERATOR))
         return self._drained(_known(sent.key, found))

@@ -110,6 +110,7 @@ def test_twins_in_two_files_are_named_with_both_places() -> None:
         ({"model": "a\x1b[31m"}, r"instances[0].model: model_name 'a\x1b[31m@llm' holds control"),
         ({"host": "http://h"}, "instances[0].host: host 'http://h' is not a host name or address"),
         ({"host": "h:1"}, "instances[0].host: host 'h:1' contains a colon and is no IPv6 address"),
+        ({"host": "0xa9fea9fe"}, "instances[0].host: host '0xa9fea9fe' is 169.254.169.254, the metadata service of"),
         ({"port": "8001"}, "instances[0].port: '8001' is not a whole number"),
         ({"port": True}, "instances[0].port: true is not a whole number"),
         ({"port": 1.5}, "instances[0].port: 1.5 is not a whole number"),

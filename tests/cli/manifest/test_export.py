@@ -104,6 +104,7 @@ def test_of_duplicates_the_healthy_or_the_latest_one_counts(
         ({"model_name": "a\nb@llm"}, "holds control"),
         ({"host": "http://h"}, "is not a host name or address"),
         ({"host": "h:1"}, "contains a colon and is no IPv6 address"),
+        ({"host": "169.254.169.254"}, "it is never registered"),
         ({"port": 0}, "port 0 is not a whole number from 1 to 65535"),
         ({"port": 70000}, "port 70000 is not"),
         ({"weight": float("nan")}, "weight nan is not a finite number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,13 @@ import pytest
 
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.api.request import MAX_BODY_BYTES
+from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.domain.events import Actor, ActorKind
+from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
-from tests.support.server import running_controller
+from tests.support.server import running_app, running_controller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,3 +223,53 @@ def test_a_body_that_is_declared_too_large_is_not_waited_for(url: str) -> None:
 )
 def test_what_is_not_there(http: httpx.Client, method: str, path: str, status: int, code: str) -> None:
     assert assert_refused(http.request(method, path), http, statuses=(status,))["code"] == code
+
+
+METADATA = ["169.254.169.254", "0xa9fea9fe", "[fd00:ec2::254]", "metadata.google.internal."]
+API = "/api/v1"
+
+
+@pytest.mark.parametrize("host", METADATA)
+@pytest.mark.parametrize("path", [MODELS, HEARTBEAT, f"{API}/register"])
+def test_a_metadata_address_is_not_registered(http: httpx.Client, path: str, host: str) -> None:
+    answer = http.post(path, json=GOOD | {"host": host})
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["field"]) == (422, "invalid_instance", "host")
+    assert "never registered" in problem["detail"]
+    assert "worker_register_host" in problem["detail"]
+    assert http.get(MODELS).json() == []
+
+
+def test_an_instance_with_a_metadata_address_that_is_stored_already_can_be_seen_and_removed() -> None:
+    """An earlier release registered it."""
+    registry = EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=TIMEOUT, max_instances=3)
+    stored = GOOD | {"host": METADATA[0]}
+    asyncio.run(registry.register(parse_registration(stored), actor=Actor(ActorKind.WORKER)))
+    with running_controller(registry) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        assert [each["host"] for each in http.get(MODELS).json()] == [METADATA[0]]
+        assert [each["host"] for each in http.get(f"{API}/instances").json()["instances"]] == [METADATA[0]]
+        assert http.get(f"{API}/instance", params=stored).json()["instance"]["host"] == METADATA[0]
+        assert http.post(f"{API}/drain", json=stored).status_code == 200
+        assert http.post(f"{API}/undrain", json=stored).status_code == 200
+        assert http.post(HEARTBEAT, json=stored).status_code == 422
+        assert http.delete(MODELS, params=stored | {"remove_from_registry": "true"}).content == b"true"
+        assert http.get(MODELS).json() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "further"), [(MODELS, {}), (HEARTBEAT, {}), (f"{API}/register", {"drain": {"reason": "new"}})]
+)
+def test_loopback_hosts_are_refused_only_where_the_setting_says_so(
+    http: httpx.Client, path: str, further: dict[str, Any]
+) -> None:
+    sent = GOOD | further
+    registry = EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=TIMEOUT, max_instances=3)
+    denies = create_app(ControllerSettings(deny_loopback_hosts=True), registry)
+    with running_app(denies) as url, httpx.Client(base_url=url, trust_env=False) as denying:
+        for host in ("127.0.0.1", "127.1", "[::1]", "localhost", "gpu.localhost"):
+            answer = denying.post(path, json=sent | {"host": host})
+            assert (answer.status_code, answer.json()["field"]) == (422, "host")
+            assert "worker_register_host" in answer.json()["detail"]
+        assert denying.get(MODELS).json() == []
+        assert denying.post(path, json=sent).status_code == 200
+    assert http.post(path, json=sent | {"host": "127.0.0.1"}).status_code == 200

@@ -15,9 +15,9 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     controller_rule,
     rule,
 )
-from dbgpt_ctl.cli.diagnosis.hosts import is_loopback
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.instances import duration_text
+from dbgpt_ctl.domain.hosts import is_loopback
 from dbgpt_ctl.errors import ErrorKind
 
 if TYPE_CHECKING:

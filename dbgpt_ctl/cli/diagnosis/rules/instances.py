@@ -19,8 +19,8 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     instance_rule,
     rule,
 )
-from dbgpt_ctl.cli.diagnosis.hosts import address_of, is_loopback
 from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.domain.hosts import addresses_of, is_loopback
 from dbgpt_ctl.domain.instance import SERVICE, InstanceState
 
 if TYPE_CHECKING:
@@ -303,14 +303,14 @@ def drained_service(instance: ObservedInstance) -> str:
 
 
 def _why_private(host: str) -> str:
-    address = address_of(host)
-    if address is None:
+    addresses = addresses_of(host)
+    if not addresses:
         return "the host looks like a container's id" if _CONTAINER_ID.fullmatch(host) else ""
-    if address.is_unspecified:
+    if any(address.is_unspecified for address in addresses):
         return "it is no address to call, only one to listen on"
-    if address.is_link_local:
+    if any(address.is_link_local for address in addresses):
         return "it is link-local"
-    return "it is on Docker's bridge" if address in _DOCKER else ""
+    return "it is on Docker's bridge" if any(address in _DOCKER for address in addresses) else ""
 
 
 def _is_for_other_machines(instance: ObservedInstance) -> bool:

@@ -40,7 +40,8 @@ class Kind(NamedTuple):
 
 
 FORWARDED = (
-    "the addresses of callers are those that the controller behind this one saw: this host's, for a call through here"
+    "the names and addresses of callers are those that the controller behind this one saw: for a call through here the "
+    "token and the address of this controller"
 )
 REFUSED = Kind(
     "deregistered, still beating: their beats are refused until they register",
@@ -107,7 +108,7 @@ class StateLog:
                 await self._follow(registry)
         finally:
             for level, line in self._limit.renew():
-                log.log(level, "%s", line)
+                log.log(level, "%s", _on_one_line(line))
 
     async def _follow(self, registry: ModelRegistry) -> None:
         try:
@@ -160,7 +161,12 @@ class StateLog:
             self._refused.discard(change.key)
         kind = kind_of(change)
         if self._limit.admits(kind, change.key.model_name):
-            log.log(kind.level, "%s %s", change.key, described(change))
+            log.log(kind.level, "%s", _on_one_line(f"{change.key} {described(change)}"))
+
+
+def _on_one_line(text: str) -> str:
+    """The text without characters that a log must not hold: a controller behind this one may send any."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def kind_of(change: Change) -> Kind:
@@ -179,7 +185,7 @@ def kind_of(change: Change) -> Kind:
         "prune": "pruned",
     }
     phrase = known.get(verb, f"{change.new} (were {change.old})")
-    return Kind(f"{phrase} by {actor.address}" if actor.kind is ActorKind.OPERATOR else phrase, logging.INFO)
+    return Kind(f"{phrase} by {actor.caller}" if actor.kind is ActorKind.OPERATOR else phrase, logging.INFO)
 
 
 def described(change: Change) -> str:
@@ -187,7 +193,7 @@ def described(change: Change) -> str:
     verb, actor, reason = change.cause
     if change.cause == DRAIN_ENDED:
         return f"is not drained any more: the time of the drain is over, it is {change.new}"
-    caller = actor.address or actor.kind
+    caller = actor.caller or actor.kind
     since = change.time.isoformat(timespec="seconds")
     drained = f"; it is drained{f': {reason}' if reason else ''}" if change.drained else ""
     changed = f"is {change.new} (was {change.old})"

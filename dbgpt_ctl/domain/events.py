@@ -47,13 +47,14 @@ class Actor(NamedTuple):
     @property
     def caller(self) -> str | None:
         """For people: `anna (10.0.0.3)`, or the one of name and address that is known; None where neither is."""
-        if self.name is None:
-            return self.address
-        return self.name if self.address is None else f"{self.name} ({self.address})"
+        if not self.name:
+            return self.address or None
+        return f"{self.name} ({self.address})" if self.address else self.name
 
     def __str__(self) -> str:
         """`operator anna (10.0.0.3)`."""
-        return self.kind if self.caller is None else f"{self.kind} {self.caller}"
+        caller = self.caller
+        return self.kind if caller is None else f"{self.kind} {caller}"
 
 
 WORKER = Actor(ActorKind.WORKER)

@@ -12,7 +12,7 @@ import pytest
 
 from dbgpt_ctl.client.responses import LONG_BYTES, MAX_DEPTH, KnownInstance, ModelCounts, Response, decoded, read_time
 from dbgpt_ctl.domain.controllers import ControllerRecord
-from dbgpt_ctl.domain.events import ActorKind
+from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.errors import (
     ControllerFailed,
@@ -216,7 +216,7 @@ def test_the_other_answers_of_v1_are_read(make_calls: MakeCalls) -> None:
     assert (event.id, event.change.time, event.change.key) == (7, NOW, KEY)
     assert (event.change.old, event.change.new, event.change.drained) == ("healthy", "healthy", True)
     assert (event.change.cause.verb, event.change.cause.reason) == ("drain", "why")
-    assert (event.change.cause.actor.kind, event.change.cause.actor.address) == (ActorKind.OPERATOR, "10.0.0.9")
+    assert event.change.cause.actor == Actor(ActorKind.OPERATOR, "10.0.0.9", "anna")
     status = outcomes["status"]
     assert (status.controller, status.version, status.kind, status.place) == (
         "http://one",
@@ -338,15 +338,22 @@ def test_json_nested_too_deep_to_be_read_is_no_json(make_calls: MakeCalls, call:
         ("status", STATUS | {"controllers": [RECORD | {"heartbeat_timeout_secs": 1e308}]}),
         ("status", STATUS | {"watchers": float("inf")}),
         ("events", {"events": [EVENT | {"time": "0001-01-01T00:00:00+14:00"}], "stream": "s", "last_id": 1}),
+        ("events", {"events": [EVENT | {"actor_name": 5}], "stream": "s", "last_id": 7, "missed": False}),
+        ("events", {"events": [EVENT | {"address": [1]}], "stream": "s", "last_id": 7, "missed": False}),
         ("instances", {"instances": [KNOWN | {"flaps": float("inf")}]}),
     ],
 )
-def test_numbers_and_times_that_no_controller_has_are_malformed(
-    make_calls: MakeCalls, verb: str, fields: dict[str, Any]
-) -> None:
+def test_values_that_no_controller_has_are_malformed(make_calls: MakeCalls, verb: str, fields: dict[str, Any]) -> None:
     body = json.dumps(fields).encode()
     (error,) = make_calls("http://one", CALLS[verb], handler=Controllers(one=httpx.Response(200, content=body)))
     assert type(error) is ControllerFailed
+
+
+def test_an_older_controller_sends_no_name_of_a_token(make_calls: MakeCalls) -> None:
+    older = {name: value for name, value in EVENT.items() if name != "actor_name"}
+    body = json.dumps({"events": [older], "stream": "s", "last_id": 7, "missed": False}).encode()
+    (page,) = make_calls("http://one", CALLS["events"], handler=Controllers(one=httpx.Response(200, content=body)))
+    assert page.events[0].change.cause.actor == Actor(ActorKind.OPERATOR, "10.0.0.9")
 
 
 def test_of_a_list_only_the_nine_keys_are_read(make_calls: MakeCalls) -> None:

@@ -35,6 +35,7 @@ EVENT = {
     "drained": True,
     "verb": "drain",
     "actor": "operator",
+    "actor_name": "anna",
     "address": "10.0.0.9",
     "reason": "why",
 }

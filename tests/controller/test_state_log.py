@@ -29,6 +29,7 @@ KEY = InstanceKey("qwen@llm", "10.0.0.4", 8001)
 GOOD: dict[str, Any] = KEY._asdict()
 WORKER = Actor(ActorKind.WORKER, "10.0.0.4")
 OPERATOR = Actor(ActorKind.OPERATOR, "10.0.0.9")
+ANNA = OPERATOR._replace(name="anna")
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,9 @@ def wait_for_log(caplog: pytest.LogCaptureFixture, text: str) -> None:
         ("healthy", ABSENT, Cause("deregister", OPERATOR), "removed by 10.0.0.9"),
         ("healthy", "healthy", Cause("drain", OPERATOR, "new drivers"), "drained by 10.0.0.9: new drivers"),
         ("unhealthy", "unhealthy", Cause("drain", OPERATOR), "drained by 10.0.0.9"),
+        ("unhealthy", "unhealthy", Cause("drain", ANNA, "disk"), "drained by anna (10.0.0.9): disk"),
+        (ABSENT, "healthy", Cause("register", WORKER._replace(name="gpu")), "registered by gpu (10.0.0.4)"),
+        (ABSENT, "healthy", Cause("register", Actor(ActorKind.WORKER, name="gpu")), "registered by gpu"),
         ("unhealthy", "unhealthy", Cause("undrain", OPERATOR), "undrained by 10.0.0.9, it is unhealthy"),
         ("healthy", "healthy", DRAIN_ENDED, "is not drained any more: the time of the drain is over, it is healthy"),
         ("unhealthy", ABSENT, Cause("prune", OPERATOR), "pruned by 10.0.0.9"),
@@ -212,6 +216,23 @@ def test_each_change_of_state_is_logged_once_and_no_heartbeat(
         "qwen@llm/10.0.0.4:8001 undrained by 127.0.0.1, it is healthy",
         "qwen@llm/10.0.0.4:8001 removed by 127.0.0.1",
     ]
+
+
+def test_a_text_of_a_controller_behind_is_on_one_line(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    registry, states = registry_with(clock, 0), StateLog()
+    stranger = ANNA._replace(name="anna\n2026 INFO forged\x1b[2J")
+
+    async def forged() -> None:
+        await states.follow(registry)
+        for port in range(1, 13):
+            await registry.register(Registration(KEY._replace(port=port)), actor=stranger)
+        await states.follow(registry)
+
+    asyncio.run(forged())
+    lines = logged(caplog)
+    assert lines[0] == r"qwen@llm/10.0.0.4:1 registered by anna\n2026 INFO forged\x1b[2J (10.0.0.9)"
+    assert lines[-1].startswith(r"2 more instances registered by anna\n2026 INFO forged\x1b[2J (10.0.0.9): ")
+    assert all(line.isprintable() for line in lines)
 
 
 class Forwarding(EmbeddedModelRegistry):

@@ -78,13 +78,13 @@ def change_text(change: Change) -> str:
 
 
 def cause_text(change: Change, flaps: int = 0) -> str:
-    """`drain by operator 10.0.0.9: new driver`, `expire (3rd time in 10m)`; empty where the cause is unknown."""
+    """`drain by operator anna (10.0.0.9): new driver`, `expire (3rd time in 10m)`; empty where the cause is unknown."""
     verb, actor, reason = change.cause
     if not verb:
         return ""
     if change.cause == DRAIN_ENDED:
         return "its time was over"
-    by = "" if verb == EXPIRE else f" by {actor.kind}{f' {escaped(actor.address)}' if actor.address else ''}"
+    by = "" if verb == EXPIRE else f" by {escaped(str(actor))}"
     again = f" ({ordinal(flaps)} time in {FLAP_WINDOW.seconds // 60}m)" if flaps > 1 else ""
     return f"{escaped(verb)}{by}{f': {escaped(reason)}' if reason else ''}{again}"
 

@@ -138,7 +138,7 @@ class LineWatch:
         if not (wanted.matches_state(*before) or wanted.matches_state(change.new, drained=change.drained)):
             return
         if self._form is OutputFormat.JSON:
-            cause = {name: fields.get(name) for name in ("id", "verb", "actor", "address", "reason")}
+            cause = {name: fields.get(name) for name in ("id", "verb", "actor", "actor_name", "address", "reason")}
             identity = {"type": "change", "time": change.time.isoformat(), **key._asdict()}
             self._print_object({**identity, "old": change.old, "new": change.new, "drained": change.drained, **cause})
         elif self._form is OutputFormat.NAME:

@@ -77,7 +77,7 @@ class DbgptEndpoints:
         actor = caller(request)
         stored = await self._controller.registry.heartbeat(sent, actor=actor)
         if not stored:
-            self._controller.state_log.refused(sent.key, str(actor.address))
+            self._controller.state_log.refused(sent.key, str(actor.caller))
         return TRUE if stored else FALSE
 
     async def deregister(self, request: Request) -> Response:

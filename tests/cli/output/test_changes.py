@@ -42,6 +42,20 @@ def test_flaps_are_counted_within_ten_minutes() -> None:
             "drained                  drain by operator: disk",
         ),
         ("healthy", "healthy", Cause("undrain", OPERATOR), False, "undrained                undrain by operator"),
+        (
+            "healthy",
+            "healthy",
+            Cause("undrain", OPERATOR._replace(name="anna", address="10.0.0.9")),
+            False,
+            "undrained                undrain by operator anna (10.0.0.9)",
+        ),
+        (
+            "healthy",
+            "healthy",
+            Cause("undrain", OPERATOR._replace(name="a\x1b[2J\n", address="\u202e")),
+            False,
+            r"undrained                undrain by operator a\x1b[2J\x0a (\u202e)",
+        ),
         ("healthy", "healthy", DRAIN_ENDED, False, "undrained                its time was over"),
     ],
 )

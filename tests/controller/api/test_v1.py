@@ -212,7 +212,7 @@ def test_events_tell_who_changed_what(http: httpx.Client) -> None:
     assert {each["address"] for each in answer["events"]} == {"127.0.0.1"}
     assert answer["events"][2]["reason"] == "why"
     assert set(answer["events"][0]) == {
-        "id", "time", *ONE, "old", "new", "drained", "verb", "actor", "address", "reason",
+        "id", "time", *ONE, "old", "new", "drained", "verb", "actor", "actor_name", "address", "reason",
     }  # fmt: skip
 
 

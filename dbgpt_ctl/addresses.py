@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.masking import mask_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SCHEMES = ("http", "https")
 _IPV6 = "an IPv6 address stands in brackets, as in http://[::1]:8000"
@@ -28,6 +32,11 @@ class Address:
     def is_https(self) -> bool:
         """Whether certificates are needed."""
         return self.url.startswith("https:")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, so that nobody on a network reads what is sent."""
+        return is_loopback_host(urlsplit(self.url).hostname or "")
 
     @property
     def url_with_credentials(self) -> str:
@@ -84,6 +93,30 @@ def parse_address(text: str) -> Address:
     if parts.username is None:
         return Address(url)
     return Address(url, (unquote(parts.username), unquote(parts.password or "")))
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host name, or an address without brackets, is that of this machine only. No name is looked up."""
+    from ipaddress import IPv6Address, ip_address  # slow to import, and needed for a token and by `ctl serve` only
+    from socket import inet_aton, inet_ntoa
+
+    try:
+        address = ip_address(host)
+    except ValueError:
+        try:
+            address = ip_address(inet_ntoa(inet_aton(host)))  # 127.1
+        except (OSError, UnicodeError):
+            return host.lower().rstrip(".") == "localhost"
+    return ((isinstance(address, IPv6Address) and address.ipv4_mapped) or address).is_loopback
+
+
+def clear_text_remarks(addresses: Iterable[Address]) -> list[str]:
+    """A line if tokens are sent to other machines in plain HTTP: their URLs, and what to do."""
+    urls = [str(each) for each in addresses if each.credentials and not each.is_https and not each.is_loopback]
+    if not urls:
+        return []
+    what = "a token goes" if len(urls) == 1 else "tokens go"
+    return [f"{what} to {', '.join(urls)} in plain text, and who reads the traffic can use it: write https://"]
 
 
 def _split(text: str, url: str) -> tuple[SplitResult, int | None]:

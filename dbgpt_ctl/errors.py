@@ -257,7 +257,10 @@ class FailureCause(StrEnum):
         "its process hangs, is overloaded or waits for its database: read its log; --request-timeout allows more time",
     )
     RESET = "connection-reset", "read the log of the controller, or of the proxy or firewall before it"
-    CERTIFICATE_UNTRUSTED = "certificate-untrusted", "let SSL_CERT_FILE name a file with the CA that signed it"
+    CERTIFICATE_UNTRUSTED = (
+        "certificate-untrusted",
+        "let --ca-file (of a controller that forwards: --remote-ca-file) name a PEM file with the CA that signed it",
+    )
     CERTIFICATE_NAME = (
         "certificate-name",
         "call it by a name that its certificate has, or give it a certificate with this name",

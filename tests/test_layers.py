@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "settings.masking": {"errors", "files"},
     "auth": {"errors", "files", "domain", "settings", "settings.masking"},
     "tracing": {"errors", "clock", "traceparent", "settings.masking"},
-    "client": {"errors", "addresses", "traceparent", "forwarding", "domain"},
+    "client": {"errors", "files", "addresses", "traceparent", "forwarding", "domain"},
     "registry": {"errors", "domain"},
     "registry.embedded": {"errors", "clock", "files", "domain", "registry"},
     "registry.database": {"errors", "clock", "databases", "domain", "registry"},

@@ -68,10 +68,12 @@ class AsyncControllerClient:
         transport: httpx.AsyncBaseTransport | None = None,
         advice: str = ADVICE,
         actor: str | None = None,
+        ca_file: str | None = None,
     ) -> None:
         addresses = parse_addresses(address)
         self._calls = Calls(Failover(addresses, timeout, monotonic, advice), actor=actor)
-        self._transport = AsyncTransport(client_options(addresses, trust_env=trust_env), transport)
+        options = client_options(addresses, trust_env=trust_env, ca_file=ca_file)
+        self._transport = AsyncTransport(options, transport)
 
     @property
     def address(self) -> str:

@@ -43,7 +43,7 @@ class ModelRegistryClient:
 
     A call that one controller cannot serve goes on to the next (`failover.Failover`); repeating a call is safe, and
     each error has its reason. `choice_type` decides which of the healthy controllers is tried first: `latest_first` the
-    first of `urls`, `random` any of them.
+    first of `urls`, `random` any of them. `ca_file` is that of `ControllerClient`.
 
     With `check_health`, controllers whose /api/health is not exactly 200 are left out. There is no thread for it: a
     call that finds the last check older than `health_check_interval_secs` starts the next one in its event loop and
@@ -63,6 +63,7 @@ class ModelRegistryClient:
         *,
         timeout: float = 5.0,
         trust_env: bool = False,
+        ca_file: str | None = None,
         chooser: random.Random | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -76,7 +77,7 @@ class ModelRegistryClient:
                 self._addresses, timeout, monotonic, "set urls", order=self._order, observe=self._healthy.__setitem__
             )
         )
-        self._options = client_options(self._addresses, trust_env=trust_env)
+        self._options = client_options(self._addresses, trust_env=trust_env, ca_file=ca_file)
         self._transport = transport
         self._choice_type = choice_type
         self._chooser = chooser or random.Random()  # noqa: S311 - spreads load, guards nothing

@@ -43,10 +43,10 @@ class ControllerClient:
     `timeout`, in seconds, covers each call over all controllers; `failover.Failover` says how they share it and when
     the next one is tried. `trust_env` sends the calls through the proxies of the environment (http_proxy ...). `watch`
     is called with each request; `trace` names the span that a call is in. `actor` is the caller: `operator`, or None
-    for a worker.
+    for a worker. `ca_file` is a PEM file with the certificates to trust, in place of the system's.
 
-    Raises UsageError for a wrong address. Each call raises ControllerUnreachable, ControllerFailed, ControllerRefused
-    or NotAllowed; those of /api/v1 raise NotSupported where the controller does not have it.
+    Raises UsageError for a wrong address or `ca_file`. Each call raises ControllerUnreachable, ControllerFailed,
+    ControllerRefused or NotAllowed; those of /api/v1 raise NotSupported where the controller does not have it.
     """
 
     def __init__(
@@ -60,12 +60,13 @@ class ControllerClient:
         watch: Observe | None = None,
         trace: Callable[[], TraceContext | None] = CURRENT.get,
         actor: str | None = None,
+        ca_file: str | None = None,
     ) -> None:
         addresses = parse_addresses(address)
         self._calls = Calls(Failover(addresses, timeout, monotonic, advice), trace, actor)
         from dbgpt_ctl.client.transport import Transport, client_options
 
-        self._transport = Transport(client_options(addresses, trust_env=trust_env), transport, watch)
+        self._transport = Transport(client_options(addresses, trust_env=trust_env, ca_file=ca_file), transport, watch)
 
     register = _call(Calls.register)
     heartbeat = _call(Calls.heartbeat)

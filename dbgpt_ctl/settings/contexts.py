@@ -8,7 +8,8 @@ the folder of a stranger, and would decide where a token goes (rule 15).
 
 A token goes only to the address that it was given for. CTL_TOKEN was given for CONTROLLER_ADDRESS if the environment
 holds both, else for the address that the call uses. The content of a context's token file was given for the addresses
-of that context; CTL_TOKEN goes before it.
+of that context; CTL_TOKEN goes before it. A context's ca_file counts for the addresses of that context too, and for no
+others.
 
 Contexts are kept in ~/.config/dbgpt-ctl/config.toml (XDG_CONFIG_HOME counts):
 
@@ -18,6 +19,7 @@ Contexts are kept in ~/.config/dbgpt-ctl/config.toml (XDG_CONFIG_HOME counts):
     address = "http://ctl-1:8000,http://ctl-2:8000"
     request_timeout = 5.0
     token_file = "~/.config/dbgpt-ctl/prod.token"
+    ca_file = "~/.config/dbgpt-ctl/prod-ca.pem"
 
 The standard library reads TOML and does not write it: three kinds of values do not justify a dependency.
 """
@@ -33,7 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.files import MIB, read_with_mode
 from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, NOTHING, Found, did_you_mean, find_variables, folder_holds
-from dbgpt_ctl.settings.masking import OTHERS, OTHERS_WRITE, mask_decode_error, read_secret_file, split_token
+from dbgpt_ctl.settings.masking import OTHERS, OTHERS_WRITE, mask_decode_error, read_token, split_token
 from dbgpt_ctl.settings.schema import ClientSettings
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
 CONTEXT = "CTL_CONTEXT"
 TOKEN = "CTL_TOKEN"  # noqa: S105 - the name of a variable
-KEYS = ("address", "request_timeout", "token_file")
+KEYS = ("address", "request_timeout", "token_file", "ca_file")
 _ADDRESS = "CONTROLLER_ADDRESS"
 _TOP_LEVEL_KEYS = ("current", "context")
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
@@ -59,6 +61,7 @@ class Context:
     address: str | None = None
     request_timeout: str | None = None
     token_file: str | None = None
+    ca_file: str | None = None
 
     def __repr__(self) -> str:
         return f"Context({self.name!r})"  # the address may hold a token
@@ -156,13 +159,9 @@ def check_name(name: str) -> str:
     raise UsageError(f"{name[:_LONGEST_NAME]!a} is not a name for a context: letters, digits and . _ - make one")
 
 
-def read_token(path: str, *, pipes: bool = True) -> tuple[str, str]:
-    """User and token in a file: `USER:TOKEN`, or the token alone. Raises UsageError, also when others can read it.
-
-    `pipes` is as for `load_connection`.
-    """
-    label = f"token file {path}"
-    return split_token(read_secret_file(path, label, private=True, pipes=pipes), label)
+def read_token_file(path: str, *, pipes: bool = True) -> tuple[str, str]:
+    """Name and token in the token file of a context. Raises UsageError. `pipes` is as for `load_connection`."""
+    return read_token(path, f"token file {path}", pipes=pipes)
 
 
 def _context(path: Path, name: str, table: Any) -> Context:
@@ -174,11 +173,11 @@ def _context(path: Path, name: str, table: Any) -> Context:
     timeout = table.get("request_timeout")
     if isinstance(timeout, bool) or not isinstance(timeout, int | float | None):
         raise UsageError(f"{place}: request_timeout is not a number of seconds")
-    for key in ("address", "token_file"):
+    for key in ("address", "token_file", "ca_file"):
         if not isinstance(table.get(key), str | None):
             raise UsageError(f"{place}: {key} is not a text")
     seconds = None if timeout is None else f"{timeout:g}"
-    return Context(name, table.get("address"), seconds, table.get("token_file"))
+    return Context(name, table.get("address"), seconds, table.get("token_file"), table.get("ca_file"))
 
 
 def _refuse_unknown(place: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -243,7 +242,11 @@ def load_connection(
         before = texts if choice.named else NOTHING
         settings = ClientSettings.load(flags, environ, env_file, before=before, after=texts)
         settings = replace(settings, context=chosen.name, context_origin=choice.origin)
-    return _with_token(replace(settings, remarks=tuple(_remarks(choice, environ))), chosen, environ, pipes=pipes)
+        settings = _with_ca_file(settings, chosen, named=choice.named)
+    from dbgpt_ctl.addresses import clear_text_remarks
+
+    settings = _with_token(replace(settings, remarks=tuple(_remarks(choice, environ))), chosen, environ, pipes=pipes)
+    return replace(settings, remarks=(*settings.remarks, *clear_text_remarks(settings.addresses)))
 
 
 def _choose(flag: str | None, environ: Mapping[str, str]) -> _Choice:
@@ -293,6 +296,16 @@ def unread_address(settings: ClientSettings, env_file: str | None) -> str | None
     return None
 
 
+def _with_ca_file(settings: ClientSettings, context: Context, *, named: bool) -> ClientSettings:
+    """With the ca_file of the context, if the addresses are its own and nothing that goes before it names a file."""
+    origin, given = f"context {context.name}", settings.origins.get("ca_file")
+    if not context.ca_file or settings.origins.get("address") != origin:
+        return settings
+    if given is not None and (not named or given.startswith("flag ")):
+        return settings
+    return replace(settings, ca_file=context.ca_file, origins={**settings.origins, "ca_file": origin}).checked()
+
+
 def _with_token(
     settings: ClientSettings, context: Context | None, environ: Mapping[str, str], *, pipes: bool
 ) -> ClientSettings:
@@ -311,7 +324,7 @@ def _with_token(
             origins.append(origin)
     rest = [address for address in bare if address not in tokens]
     if rest and context and context.token_file and settings.origins.get("address") == f"context {context.name}":
-        tokens |= dict.fromkeys(rest, read_token(context.token_file, pipes=pipes))
+        tokens |= dict.fromkeys(rest, read_token_file(context.token_file, pipes=pipes))
         origins.append(f"{context.token_file} (context {context.name})")
     elif rest and environ.get(TOKEN):
         settings = replace(settings, remarks=(*settings.remarks, _not_sent(rest)))

@@ -80,6 +80,14 @@ def read_secret_file(path: str, label: str, *, private: bool = False, pipes: boo
         raise UsageError(f"{label}: is not UTF-8 text") from None
 
 
+def read_token(path: str, label: str, *, pipes: bool = True) -> tuple[str, str]:
+    """Name and token in a file, as `split_token` returns them. Raises UsageError, also when others can read it.
+
+    `pipes` and `label` are those of `read_secret_file`.
+    """
+    return split_token(read_secret_file(path, label, private=True, pipes=pipes), label)
+
+
 def mode_if_readable_by_others(path: str) -> int | None:
     """The mode of a file that others than its owner can read; None for another file, and where it is not known."""
     try:
@@ -90,10 +98,13 @@ def mode_if_readable_by_others(path: str) -> int | None:
 
 
 def split_token(text: str, label: str) -> tuple[str, str]:
-    """User and token of `USER:TOKEN`, or of a token alone. Raises UsageError, which does not show them."""
+    """Name and token of `NAME:TOKEN`, or of a token alone: user and password of Basic. The name is only a label.
+
+    Raises UsageError, which shows neither.
+    """
     user, colon, token = text.strip().partition(":")
     if not colon:
         user, token = "ctl", user
     if not token or not (user + token).isprintable() or " " in user + token:
-        raise UsageError(f"{label}: holds no token: one line, TOKEN or USER:TOKEN")
+        raise UsageError(f"{label}: holds no token: one line, TOKEN or NAME:TOKEN")
     return user, token

@@ -75,11 +75,20 @@ class ClientSettings(Settings):
     request_timeout: float = knob(
         5.0, seconds(3600), "timeout of one request, in seconds; the flag takes a unit, as in 5s"
     )
+    ca_file: str | None = knob(
+        None,
+        Kind("PATH"),
+        "PEM file with the certificates to trust at https addresses of controllers; without one: the system's",
+    )
     context: str | None = field(default=None, kw_only=True)
     """The name of the context in use, if any (see `settings.contexts`)."""
     context_origin: str | None = field(default=None, kw_only=True, compare=False)
     token_origin: str | None = field(default=None, kw_only=True, compare=False)
     """The origin of the token that was put into `address`, if any was."""
+
+    def checked(self) -> Self:
+        """The settings with `~` in `ca_file` expanded. Raises UsageError."""
+        return replace(self, ca_file=_expanded(self.ca_file))
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -249,17 +258,9 @@ class ControllerSettings(Settings):
     @property
     def is_loopback(self) -> bool:
         """Whether only processes on this machine can reach the controller."""
-        from ipaddress import IPv6Address, ip_address  # slow to import, and needed by `ctl serve` only
-        from socket import inet_aton, inet_ntoa
+        from dbgpt_ctl.addresses import is_loopback_host
 
-        try:
-            address = ip_address(self.host)
-        except ValueError:
-            try:
-                address = ip_address(inet_ntoa(inet_aton(self.host)))  # 127.1
-            except (OSError, UnicodeError):
-                return self.host.lower().rstrip(".") == "localhost"
-        return ((isinstance(address, IPv6Address) and address.ipv4_mapped) or address).is_loopback
+        return is_loopback_host(self.host)
 
     @property
     def host_patterns(self) -> tuple[str, ...]:

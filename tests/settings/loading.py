@@ -58,6 +58,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "log_file": ("~/ctl.log", str(Path("~/ctl.log").expanduser())),
     "address": (f"http://user:{SECRET}@c:9", f"http://user:{SECRET}@c:9"),
     "request_timeout": ("0.5", 0.5),
+    "ca_file": ("~/ca.pem", str(Path("~/ca.pem").expanduser())),
 }
 KNOBS = [(settings, knob) for settings in (ControllerSettings, ClientSettings) for knob in knobs_of(settings)]
 each_knob = pytest.mark.parametrize(("settings", "knob"), KNOBS, ids=[knob.name for _, knob in KNOBS])

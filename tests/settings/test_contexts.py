@@ -145,6 +145,80 @@ def test_to_which_addresses_the_token_of_the_environment_goes(  # noqa: PLR0917 
     assert [line for line in settings.remarks if "CTL_TOKEN" in line] == lines
 
 
+OURS, THEIRS, FLAGGED = "/ours.pem", "/variable.pem", "/flag.pem"
+
+
+@pytest.mark.parametrize(
+    ("address", "named", "variable", "flag", "ca_file"),
+    [
+        (None, "named", None, None, OURS),
+        (None, "named", THEIRS, None, OURS),
+        (None, "named", THEIRS, FLAGGED, FLAGGED),
+        (None, None, None, None, OURS),
+        (None, None, THEIRS, None, THEIRS),
+        (None, None, THEIRS, FLAGGED, FLAGGED),
+        (FLAG, "named", None, None, None),
+        (FLAG, "named", THEIRS, None, THEIRS),
+        (FLAG, None, None, None, None),
+        (None, "", None, None, None),
+    ],
+)
+def test_the_ca_file_of_a_context_counts_for_its_addresses_only(  # noqa: PLR0917 - a column of the table each
+    environ: dict[str, str],
+    address: str | None,
+    named: str | None,
+    variable: str | None,
+    flag: str | None,
+    ca_file: str | None,
+) -> None:
+    path = config_path(environ)
+    for name, its_address in (("named", CONTEXT), ("current", CURRENT)):
+        write_contexts(read_contexts(path).with_context(Context(name, its_address, ca_file=OURS)))
+    if variable is not None:
+        environ["CONTROLLER_CA_FILE"] = variable
+    settings = load_connection({"address": address, "ca_file": flag}, environ, "", named)
+    assert settings.ca_file == ca_file
+    origins = {
+        OURS: f"context {named or 'current'}",
+        THEIRS: "environment CONTROLLER_CA_FILE",
+        FLAGGED: "flag --ca-file",
+        None: None,
+    }
+    assert settings.origins.get("ca_file") == origins[ca_file]
+
+
+def test_the_home_in_the_ca_file_of_a_context(environ: dict[str, str]) -> None:
+    path = config_path(environ)
+    write_contexts(read_contexts(path).with_context(Context("named", CONTEXT, ca_file="~/ca.pem")))
+    assert load_connection({}, environ, "", "named").ca_file == str(Path("~/ca.pem").expanduser())
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("http://h:1", "http://h:1"),
+        ("http://10.0.0.4", "http://10.0.0.4"),
+        ("http://[2001:db8::1]:8000", "http://[2001:db8::1]:8000"),
+        ("http://h:1,https://h:2,http://127.0.0.1:3,http://you:own@i:4", "http://h:1, http://i:4"),
+        ("https://h", None),
+        ("http://127.0.0.1:8000", None),
+        ("http://127.1:8000", None),
+        ("http://LOCALHOST.:8000", None),
+        ("http://[::1]:8000", None),
+        ("http://[::ffff:127.0.0.1]:8000", None),
+    ],
+)
+def test_a_token_in_plain_text_to_another_machine_is_remarked_on(
+    environ: dict[str, str], address: str, named: str | None
+) -> None:
+    assert load_connection({"address": address.replace("you:own@", "")}, environ, "").remarks == ()
+    environ["CTL_TOKEN"] = "secret"
+    remarks = load_connection({"address": address}, environ, "").remarks
+    goes = "tokens go" if named and "," in named else "a token goes"
+    line = f"{goes} to {named} in plain text, and who reads the traffic can use it: write https://"
+    assert remarks == (() if named is None else (line,))
+
+
 def test_two_tokens_in_one_call_have_both_origins(environ: dict[str, str], tmp_path: Path) -> None:
     token_file = with_token_of_context(environ, tmp_path)
     path = config_path(environ)

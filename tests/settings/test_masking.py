@@ -84,5 +84,5 @@ def test_a_token_and_its_user(text: str, parts: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("text", ["", "u:", "two words", "a\nb"])
 def test_a_text_without_a_token(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^x: holds no token: one line, TOKEN or USER:TOKEN$"):
+    with pytest.raises(UsageError, match=r"^x: holds no token: one line, TOKEN or NAME:TOKEN$"):
         split_token(text, "x")

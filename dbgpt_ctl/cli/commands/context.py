@@ -23,7 +23,7 @@ from dbgpt_ctl.settings.contexts import (
     check_name,
     config_path,
     read_contexts,
-    read_token,
+    read_token_file,
     write_contexts,
 )
 from dbgpt_ctl.settings.load import knobs_of
@@ -113,7 +113,16 @@ def set_(
             "--token-file",
             metavar="FILE",
             autocompletion=candidates.files,
-            help="File with TOKEN or USER:TOKEN, which only its owner can read.",
+            help="File with TOKEN or NAME:TOKEN, which only its owner can read.",
+        ),
+    ] = None,
+    new_ca_file: Annotated[
+        str | None,
+        typer.Option(
+            "--ca-file",
+            metavar="FILE",
+            autocompletion=candidates.files,
+            help="PEM file with the certificates to trust at https addresses; without one: the system's.",
         ),
     ] = None,
 ) -> None:
@@ -125,9 +134,9 @@ def set_(
     contexts = _read()
     known = contexts.by_name.get(check_name(name))
     address = ",".join(new_address) if new_address else None
-    if address is new_timeout is token_file is None:
-        raise UsageError("nothing to set: give --address, --request-timeout or --token-file")
-    changes = _checked(address, new_timeout, token_file)
+    if address is new_timeout is token_file is new_ca_file is None:
+        raise UsageError("nothing to set: give --address, --request-timeout, --token-file or --ca-file")
+    changes = _checked(address, new_timeout, token_file, new_ca_file)
     context = replace(known or Context(name), **changes)
     _write(contexts.with_context(context))
     print_lines([f"context {name} {'changed' if known else 'created'}"])
@@ -172,8 +181,9 @@ def show(
     A flag takes precedence, then a context that is named (--context,
     CTL_CONTEXT), a variable in the environment, one in the file of the
     flag --env-file, the current context, and the default. ./.env is not
-    read. A context's token is sent to that context's addresses only. If
-    CONTROLLER_ADDRESS is set, CTL_TOKEN is sent to its addresses only.
+    read. A context's token is sent to that context's addresses only, and
+    its --ca-file counts for these only. If CONTROLLER_ADDRESS is set,
+    CTL_TOKEN is sent to its addresses only.
     """
     settings = session.settings
     values: dict[str, Any] = {
@@ -200,7 +210,9 @@ def _write(contexts: Contexts) -> None:
         say(f"warning: the comments in {contexts.path} were removed")
 
 
-def _checked(address: str | None, request_timeout: str | None, token_file: str | None) -> dict[str, Any]:
+def _checked(
+    address: str | None, request_timeout: str | None, token_file: str | None, ca_file: str | None
+) -> dict[str, Any]:
     """The given values as they are stored; None removes one. Raises UsageError."""
     changes: dict[str, Any] = {}
     if address is not None:
@@ -209,12 +221,23 @@ def _checked(address: str | None, request_timeout: str | None, token_file: str |
         seconds = parse_duration("--request-timeout", request_timeout) if request_timeout else None
         changes["request_timeout"] = None if seconds is None else f"{seconds:g}"
     if token_file is not None:
-        if token_file and not token_file.startswith("~"):
-            token_file = os.path.abspath(token_file)  # noqa: PTH100 - resolve() would follow links
+        changes["token_file"] = token_file = _absolute(token_file)
         if token_file:
-            read_token(token_file)
-        changes["token_file"] = token_file or None
+            read_token_file(token_file)
+    if ca_file is not None:
+        changes["ca_file"] = ca_file = _absolute(ca_file)
+        if ca_file:
+            from dbgpt_ctl.client.trust import ssl_context  # it imports ssl
+
+            ssl_context((), ClientSettings(ca_file=ca_file).checked().ca_file)
     return changes
+
+
+def _absolute(path: str) -> str | None:
+    """As it is stored; None for an empty path, which removes the value."""
+    if not path or path.startswith("~"):
+        return path or None
+    return os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
 
 
 def _object(context: Context, contexts: Contexts) -> dict[str, Any]:
@@ -224,6 +247,7 @@ def _object(context: Context, contexts: Contexts) -> dict[str, Any]:
         "address": _KNOBS["address"].kind.shown(context.address),
         "request_timeout": None if context.request_timeout is None else float(context.request_timeout),
         "token_file": context.token_file,
+        "ca_file": context.ca_file,
     }
 
 

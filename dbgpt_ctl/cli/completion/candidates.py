@@ -87,9 +87,9 @@ def _registered_keys(ctx: Any) -> list[InstanceKey]:
     if env_file and not Path(env_file).expanduser().is_file():
         return []  # a pipe is for the command that is being typed: it can be read once, and may have to be waited for
     try:
-        flags = {"address": ",".join(given.get("address") or ()) or None}
+        flags = {"address": ",".join(given.get("address") or ()) or None, "ca_file": given.get("ca_file")}
         settings = load_connection(flags, os.environ, env_file, given.get("context"), pipes=False)
-        objects = quick_list(settings.address, TIMEOUT_SECS)
+        objects = quick_list(settings.address, TIMEOUT_SECS, settings.ca_file)
     except CtlError:
         return []
     return [InstanceKey(item["model_name"], item["host"], item["port"]) for item in objects]

@@ -53,6 +53,7 @@ SHARED = (
         "request_timeout",
         Annotated[str | None, option_of(_KNOBS["request_timeout"], metavar="TIME", unit="s", help=_TIMEOUT_HELP)],
     ),
+    _option("ca_file", Annotated[str | None, option_of(_KNOBS["ca_file"])]),
     _option("env_file", ClientEnvFile),
     _option("context", Annotated[str | None, _Context]),
     _option("verbose", Annotated[bool, _Verbose], default=False),
@@ -88,6 +89,7 @@ class Session:
             watch=print_request if self.verbose and not self.quiet else None,
             trace=TraceContext.new,
             actor="operator",
+            ca_file=self.settings.ca_file,
         )
 
     def say(self, line: str) -> None:
@@ -137,6 +139,7 @@ def _session(
     *,
     address: list[str] | None,
     request_timeout: str | None,
+    ca_file: str | None,
     env_file: str | None,
     context: str | None,
     verbose: bool,
@@ -144,7 +147,7 @@ def _session(
 ) -> Session:
     """The session that the shared options make. Prints what the settings warn of."""
     timeout = None if request_timeout is None else parse_duration("--request-timeout", request_timeout)
-    flags = {"address": ",".join(address) if address else None, "request_timeout": timeout}
+    flags = {"address": ",".join(address) if address else None, "request_timeout": timeout, "ca_file": ca_file}
     settings = load_connection(flags, os.environ, env_file, context)
     session = Session(settings, verbose=verbose, quiet=quiet, env_file=env_file, clock=clock)
     for line in settings.remarks:

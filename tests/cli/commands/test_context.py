@@ -190,7 +190,7 @@ def test_a_command_calls_the_controller_of_its_context(run: Run, file: Path) -> 
         (("context", "delete", "zzz"), "context 'zzz': no such context in {file}; there are dev, prod"),
         (("context", "use"), "give either the NAME of a context or --none"),
         (("context", "use", "dev", "--none"), "give either the NAME of a context or --none"),
-        (("context", "set", "dev"), "nothing to set: give --address, --request-timeout or --token-file"),
+        (("context", "set", "dev"), "nothing to set: give --address, --request-timeout, --token-file or --ca-file"),
         (("context", "set", "a b", "-a", DEV), "'a b' is not a name for a context: letters, digits and . _ - make one"),
         (
             ("context", "set", "dev", "--request-timeout", "soon"),
@@ -315,7 +315,7 @@ def test_a_token_in_the_address_is_reported_and_the_mode_of_the_file_checked(run
 
 
 def test_a_file_that_others_can_write_decides_no_address(run: Run, file: Path, tmp_path: Path) -> None:
-    run("context", "set", "x", "-a", DEV, "--token-file", secret_file(tmp_path / "token"))
+    run("context", "set", "x", "-a", DEV.replace("http:", "https:"), "--token-file", secret_file(tmp_path / "token"))
     file.chmod(0o644)
     assert run("context", "show", "--context", "x").err == ""
     file.chmod(0o666)
@@ -356,14 +356,14 @@ def test_names_are_completed(run: Run, file: Path) -> None:
 
 
 def test_a_token_file_that_is_a_pipe_is_read() -> None:
-    from dbgpt_ctl.settings.contexts import read_token
+    from dbgpt_ctl.settings.contexts import read_token_file
 
     reading, writing = os.pipe()
     os.write(writing, b"u:t\n")
     os.close(writing)
     try:
-        assert read_token(f"/dev/fd/{reading}") == ("u", "t")
+        assert read_token_file(f"/dev/fd/{reading}") == ("u", "t")
     finally:
         os.close(reading)
     with pytest.raises(UsageError, match="no such file"):
-        read_token("/dev/fd/no/such")
+        read_token_file("/dev/fd/no/such")

@@ -6,6 +6,9 @@
     ├── CannotListen
     ├── BodyTooLarge, UnsupportedMediaType
     ├── HostNotAllowed, ForeignOrigin
+    ├── AccessRefused            the check of who may do what
+    │   ├── NotAuthenticated     no token, or none that is valid
+    │   └── NotPermitted         a valid token whose rights do not go so far
     ├── RegistryError
     │   ├── RegistryFull         no capacity for a new instance; registered ones can still send heartbeats
     │   ├── RegistryUnavailable  temporary: the database is away
@@ -119,6 +122,31 @@ class ForeignOrigin(CtlError):
     code = "foreign_origin"
     http_status = 403
     exit_code = 7
+
+
+class AccessRefused(CtlError):
+    """The controller does not do this for the one who asks. `reason` is one of `auth.reasons.Reason`."""
+
+    code = "access_refused"
+    http_status = 403
+    exit_code = 7
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotAuthenticated(AccessRefused):
+    """The request has no token, or one that is not valid."""
+
+    code = "not_authenticated"
+    http_status = 401
+
+
+class NotPermitted(AccessRefused):
+    """The token is valid, and its role or its scope does not allow this."""
+
+    code = "not_permitted"
 
 
 class RegistryError(CtlError):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 
 import dbgpt_ctl
+from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.controller.api import openapi, problems
 from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard, guarded
 from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
@@ -16,6 +18,8 @@ from dbgpt_ctl.controller.api.docs_page import add_docs_page
 from dbgpt_ctl.controller.api.routes import PREFIXES, add_routes
 from dbgpt_ctl.controller.api.source import TrustedProxies, with_sources
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
+from dbgpt_ctl.controller.auth.access import Access, with_access
+from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.controller.http.prepared import sent_at_once
 from dbgpt_ctl.errors import CtlError
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
     from starlette.types import Receive, Scope, Send
 
-    from dbgpt_ctl.controller.api.routes import Endpoint
+    from dbgpt_ctl.controller.api.routes import Route
     from dbgpt_ctl.registry.contract import ModelRegistry
     from dbgpt_ctl.settings.schema import ControllerSettings
     from dbgpt_ctl.tracing import Tracer
@@ -49,10 +53,15 @@ class ControllerApp(FastAPI):
     heartbeat.
     """
 
-    endpoints: Mapping[tuple[str, str], Endpoint]
+    endpoints: Mapping[tuple[str, str], Route]
     guard: CrossSiteGuard
-    """It checks every request, of the short cut or not."""
+    """It checks every request, of the short cut or not, and so does `access`."""
     proxies: TrustedProxies | None
+    access: Access
+    own_checks: frozenset[tuple[str, str]]
+    """Methods and paths of the routes that check the access themselves. All else needs a reader: the documents, and
+    paths that do not exist.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,14 +72,31 @@ class ControllerApp(FastAPI):
             if self.proxies is not None:
                 self.proxies.note_source(scope)
             self.guard.check(scope)
-            endpoint = self.endpoints.get((scope["method"], scope["path"]))
-            response = None if endpoint is None else await endpoint(request)
+            called = (scope["method"], scope["path"])
+            route = self.endpoints.get(called)
+            response = None
+            if route is not None:
+                self.access.check(scope, route.access)
+                response = await route.endpoint(request)
+            elif called not in self.own_checks:
+                self.access.check(scope, RouteAccess.READER)
         except Exception as error:  # noqa: BLE001 - every error becomes a problem, as in the application
             response = await problems.answer(request, error)
         if response is None:
             await super().__call__(scope, receive, send)  # it answers its errors itself, and raises them again
         elif not sent_at_once(response, scope, send):
             await response(scope, receive, send)
+
+
+def create_access(settings: ControllerSettings) -> Access:
+    """The check of requests that the settings name. Raises UsageError for a tokens file that cannot be used."""
+    return Access(
+        Path(settings.tokens_file) if settings.tokens_file else None,
+        Mode(settings.auth),
+        timeout_secs=settings.heartbeat_timeout_secs,
+        reachable=not settings.is_loopback,
+        must_authenticate=settings.require_auth,
+    )
 
 
 def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tracer | None = None) -> FastAPI:
@@ -91,7 +117,10 @@ def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tr
     )
     app.guard = CrossSiteGuard(AllowedHosts(settings.host_patterns))
     app.proxies = _proxies(settings)
-    app.endpoints = _add_api(app, settings, registry, tracer, guard=None)
+    app.access = create_access(settings)
+    routes = _add_api(app, settings, registry, tracer, app.access, guard=None)
+    app.endpoints = {key: route for key, route in routes.items() if not route.path.startswith("/v1/")}
+    app.own_checks = frozenset(routes) | {("HEAD", path) for method, path in routes if method == "GET"}
     add_docs_page(app)
     return app
 
@@ -104,7 +133,7 @@ def mount(app: FastAPI, settings: ControllerSettings, registry: ModelRegistry, t
     `settings.allowed_hosts` is set: the application decides where it is served.
     """
     patterns = ("*",) if settings.allowed_hosts is None else settings.host_patterns
-    _add_api(app, settings, registry, tracer, guard=CrossSiteGuard(AllowedHosts(patterns)))
+    _add_api(app, settings, registry, tracer, create_access(settings), guard=CrossSiteGuard(AllowedHosts(patterns)))
 
 
 def _proxies(settings: ControllerSettings) -> TrustedProxies | None:
@@ -116,16 +145,20 @@ def _add_api(
     settings: ControllerSettings,
     registry: ModelRegistry,
     tracer: Tracer | None,
+    access: Access,
     *,
     guard: CrossSiteGuard | None,
-) -> dict[tuple[str, str], Endpoint]:
-    """Adds the routes, behind `guard` if there is one. Returns DB-GPT's endpoints by method and path."""
+) -> dict[tuple[str, str], Route]:
+    """Adds the routes, behind `access`, and behind `guard` if there is one. Returns them as they are without both, by
+    method and path.
+    """
     is_embedded = settings.registry_type == "embedded" and not settings.remote_addr
     controller = app.state.controller = Controller(
         registry,
         poll_secs=EMBEDDED_POLL_SECS if is_embedded else POLL_SECS,
         settings={name: getattr(settings, name) for name in REPORTED_SETTINGS if not settings.remote_addr},
         deny_loopback_hosts=settings.deny_loopback_hosts,
+        access=access,
     )
     dbgpt_routes, v1_routes = DbgptEndpoints(controller).routes(), ApiEndpoints(controller).routes()
     if registry.forwarder_id is not None:
@@ -137,7 +170,8 @@ def _add_api(
         from dbgpt_ctl.controller.request_tracing import with_spans
 
         dbgpt_routes = with_spans(dbgpt_routes, tracer)
-    routes = (*dbgpt_routes, *v1_routes)
+    plain_routes = (*dbgpt_routes, *v1_routes)
+    routes = with_access(plain_routes, access)
     if guard is not None:
         routes = guarded(routes, guard)
         if (proxies := _proxies(settings)) is not None:
@@ -148,8 +182,13 @@ def _add_api(
 
     @asynccontextmanager
     async def lifespan(running_app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with tracer.running() if tracer else nullcontext(), controller.running(), inner(running_app) as state:
+        async with (
+            tracer.running() if tracer else nullcontext(),
+            access.tokens.followed(),
+            controller.running(),
+            inner(running_app) as state,
+        ):
             yield state or {}
 
     app.router.lifespan_context = lifespan
-    return {(route.method, prefix + route.path): route.endpoint for prefix in PREFIXES for route in dbgpt_routes}
+    return {(route.method, prefix + route.path): route for prefix in PREFIXES for route in plain_routes}

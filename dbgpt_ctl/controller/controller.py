@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.http.connections import ConnectionFigures
     from dbgpt_ctl.controller.log_file import LogFile
     from dbgpt_ctl.registry.contract import ModelRegistry
@@ -39,6 +40,7 @@ class Controller:
 
     `poll_secs`: how often events are read while a client watches (see `feed`). `settings`: what /api/v1/status reports.
     `deny_loopback_hosts`: refuse instances whose host is a loopback address or name (see `domain.hosts`).
+    `access`: the check of requests, of which status and health report; None where there is none.
 
     `running()` opens the registry, again and again while it is unavailable, and logs changes of state. At its end it
     closes the registry. `on_unusable` is called when the registry needs a person: `ctl serve` ends the process then, a
@@ -52,6 +54,7 @@ class Controller:
         poll_secs: float = 0.2,
         settings: Mapping[str, Any] | None = None,
         deny_loopback_hosts: bool = False,
+        access: Access | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.registry = registry
@@ -59,6 +62,7 @@ class Controller:
         self.feed = Feed(lambda: self.registry, poll_secs=poll_secs)
         self.settings = dict(settings or {})
         self.deny_loopback_hosts = deny_loopback_hosts
+        self.access = access
         self.now = (clock or SystemClock()).now
         self.started_at: datetime = self.now()
         self.log_file: LogFile | None = None
@@ -101,9 +105,12 @@ class Controller:
 
     def registry_health(self) -> RegistryHealth:
         """The health of the current registry, also while this controller leaves. It also says that the log cannot be
-        written, which no line of the log can say.
+        written, which no line of the log can say, and that the tokens file cannot be used.
         """
-        return self.registry.health().with_reasons(self.log_file.problem if self.log_file else None)
+        return self.registry.health().with_reasons(
+            self.log_file.problem if self.log_file else None,
+            self.access.tokens.problem if self.access else None,
+        )
 
     async def swap(self, registry: ModelRegistry) -> None:
         """Opens `registry`, lets the next request use it, and closes the previous one. Raises what `open` raises; then

@@ -126,6 +126,24 @@ class ControllerSettings(Settings):
         "refuse to register instances whose host is localhost, a loopback address, 0.0.0.0 or ::, by which an API "
         "server would call itself",
     )
+    auth: str = knob(
+        "off",
+        word("off", "log", "enforce"),
+        "what to do with a request that its token does not allow: nothing is checked, it is served and counted, or it "
+        "is refused; the mode in the tokens file goes before this one",
+    )
+    tokens_file: str | None = knob(
+        None,
+        Kind("PATH"),
+        "file with the tokens, made by `ctl token create`; read again when it changes",
+        trusted_only=True,
+    )
+    require_auth: bool = knob(
+        default=False,
+        kind=SWITCH,
+        text="whether to refuse a start, and a change of the tokens file, with authentication off where other machines "
+        "can reach the controller",
+    )
     registry_type: str = knob(
         "embedded",
         word("embedded", "database"),
@@ -330,6 +348,11 @@ class ControllerSettings(Settings):
 
         Raises UsageError, which names all that a database registry lacks.
         """
+        if self.auth == "enforce" and self.tokens_file is None:
+            raise UsageError(
+                "auth enforce needs tokens_file (CONTROLLER_TOKENS_FILE), or every request would be refused; `ctl "
+                "token create` makes one"
+            )
         if self.registry_type == "database":
             if self.remote_addr is not None:
                 raise UsageError(

@@ -11,8 +11,12 @@ import pytest
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
+from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard
+from dbgpt_ctl.controller.api.routes import Route
 from dbgpt_ctl.controller.app import ControllerApp, create_app
+from dbgpt_ctl.controller.auth.access import Access
+from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.errors import InvalidInstance
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
@@ -90,8 +94,10 @@ def dispatched(
 
     scope = {"type": kind, "method": method, "path": path, "query_string": query, "headers": [], "scheme": "http"}
     app = ControllerApp()
-    app.endpoints, app.middleware_stack = {("POST", "/api/beat"): endpoint}, application
-    app.guard = CrossSiteGuard(AllowedHosts(["*"]))
+    route = Route("POST", "/beat", endpoint, RouteAccess.WORKER, "Stored")
+    app.endpoints, app.middleware_stack = {("POST", "/api/beat"): route}, application
+    app.guard, app.access = CrossSiteGuard(AllowedHosts(["*"])), Access(None, Mode.OFF, timeout_secs=60)
+    app.proxies, app.own_checks = None, frozenset()
     asyncio.run(app(scope, receive, send))
     return sent
 

@@ -17,6 +17,8 @@ from dbgpt_ctl.controller.api.large_lists import LARGE
 from dbgpt_ctl.controller.api.request import caller, registration
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import wire_object
+from dbgpt_ctl.controller.auth.identity import check_instance, may_read
+from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.http.prepared import PreparedResponse
 from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_model_name_filter
 from dbgpt_ctl.errors import ControllerLeaving, ForwardsToItself, RegistryFull, RegistryUnavailable
@@ -28,12 +30,14 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.registry.contract import Listing
 
+EVERYONE, READER, WORKER = RouteAccess.EVERYONE, RouteAccess.READER, RouteAccess.WORKER
 HEALTH_ERRORS = frozenset({ControllerLeaving, RegistryUnavailable, ForwardsToItself})
 MODELS, HEARTBEAT = "/controller/models", "/controller/heartbeat"
 TRUE, FALSE = PreparedResponse(b"true", JSON), PreparedResponse(b"false", JSON)
 """One object answers every call: to make a new one costs as much as to store a heartbeat."""
 LIST_HEADERS = {"X-Ctl-Stale-Since": "stale_since", "X-Ctl-Held-Until": "held_until", "X-Ctl-Time": "time"}
 """The facts of a `Listing` for which the nine keys of an instance have no place."""
+HIDDEN_REASON = "this controller cannot answer lists now; a token shows why"
 MAX_CACHED_QUERY_BYTES = 1024
 """A longer query string does not come from a DB-GPT client, and is parsed each time."""
 
@@ -49,31 +53,38 @@ class DbgptEndpoints:
         """The routes of DB-GPT's API."""
         can_be_full = REGISTRY_ERRORS | {RegistryFull}
         return (
-            Route("POST", HEARTBEAT, self.heartbeat, "HeartbeatStored", body="Registration", errors=can_be_full),
-            Route("GET", MODELS, self.list, "Instances", query="ListQuery", headers=LIST_HEADERS),
-            Route("GET", "/health", self.health, "Health", errors=HEALTH_ERRORS),
-            Route("POST", MODELS, self.register, "Stored", body="Registration", errors=can_be_full),
-            Route("DELETE", MODELS, self.deregister, "WasKnown", query="DeregisterQuery"),
+            Route(
+                "POST", HEARTBEAT, self.heartbeat, WORKER, "HeartbeatStored", body="Registration", errors=can_be_full
+            ),
+            Route("GET", MODELS, self.list, READER, "Instances", query="ListQuery", headers=LIST_HEADERS),
+            Route("GET", "/health", self.health, EVERYONE, "Health", errors=HEALTH_ERRORS),
+            Route("POST", MODELS, self.register, WORKER, "Stored", body="Registration", errors=can_be_full),
+            Route("DELETE", MODELS, self.deregister, WORKER, "WasKnown", query="DeregisterQuery"),
         )
 
-    async def health(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
-        """200 as long as lists can be answered; DB-GPT's clients accept nothing but exactly 200 as healthy."""
-        health = self._controller.health()
+    async def health(self, request: Request) -> Response:
+        """200 as long as lists can be answered; DB-GPT's clients accept nothing but exactly 200 as healthy. The reason
+        is for those who may read: it names hosts and files.
+        """
+        health, shown = self._controller.health(), may_read(request.scope)
         if not health.ready:
             kind = ControllerLeaving if self._controller.leaving else RegistryUnavailable
-            raise kind(health.reason or "the registry is not open yet")
-        answer = {"status": "ok"} if health.reason is None else {"status": "ok", "reason": health.reason}
+            raise kind((health.reason or "the registry is not open yet") if shown else HIDDEN_REASON)
+        reason = health.reason if shown else None
+        answer = {"status": "ok"} if reason is None else {"status": "ok", "reason": reason}
         return PreparedResponse(orjson.dumps(answer), JSON)
 
     async def register(self, request: Request) -> Response:
         """Registers an instance, or updates the weight and prompt template of a known one; it counts as a beat."""
         sent = await registration(request, deny_loopback=self._controller.deny_loopback_hosts)
+        check_instance(request.scope, sent.key)
         await self._controller.registry.register(sent, actor=caller(request))
         return TRUE
 
     async def heartbeat(self, request: Request) -> Response:
         """Stores a beat. `false`: the instance is deregistered and must register to come back."""
         sent = await registration(request, deny_loopback=self._controller.deny_loopback_hosts)
+        check_instance(request.scope, sent.key)
         actor = caller(request)
         stored = await self._controller.registry.heartbeat(sent, actor=actor)
         if not stored:
@@ -84,6 +95,7 @@ class DbgptEndpoints:
         """Deregisters; with `remove_from_registry=true` takes it out of every list. `false`: it was never known."""
         query = request.query_params
         key = parse_key(query)
+        check_instance(request.scope, key)
         remove = parse_bool("remove_from_registry", query.get("remove_from_registry"), default=False)
         known = await self._controller.registry.deregister(key, remove=remove, actor=caller(request))
         return TRUE if known else FALSE

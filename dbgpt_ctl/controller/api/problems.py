@@ -10,7 +10,14 @@ import orjson
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from dbgpt_ctl.errors import CtlError, InvalidInstance, NotFound, RegistryUnavailable
+from dbgpt_ctl.errors import (
+    AccessRefused,
+    CtlError,
+    InvalidInstance,
+    NotAuthenticated,
+    NotFound,
+    RegistryUnavailable,
+)
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CHALLENGE = {"WWW-Authenticate": 'Basic realm="dbgpt_ctl", Bearer realm="dbgpt_ctl"'}
+"""RFC 9110 requires it with each 401."""
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -58,9 +67,15 @@ def of_error(error: CtlError) -> Response:
     extra: dict[str, Any] = {}
     if isinstance(error, InvalidInstance):
         extra = {"field": error.field}
+    elif isinstance(error, AccessRefused):
+        extra = {"reason": error.reason}
     elif isinstance(error, UnknownInstance):  # distinguishes it from the 404 of an unknown path
         extra = {"instance_key": error.key._asdict()}
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, RegistryUnavailable) else None
+    headers = None
+    if isinstance(error, RegistryUnavailable):
+        headers = {"Retry-After": str(error.retry_after)}
+    elif isinstance(error, NotAuthenticated):
+        headers = CHALLENGE
     return _problem(error.http_status, error.code, error.title, str(error), headers, **extra)
 
 

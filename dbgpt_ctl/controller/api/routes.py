@@ -12,12 +12,15 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from dbgpt_ctl.controller.api.problems import InternalError
+from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.errors import (
     BodyTooLarge,
     ForeignOrigin,
     ForwardsToItself,
     HostNotAllowed,
     InvalidInstance,
+    NotAuthenticated,
+    NotPermitted,
     RegistryError,
     RegistryUnavailable,
     RegistryUnusable,
@@ -45,12 +48,14 @@ class Route:
     """One endpoint. `path` is without a prefix. `answer`, `query` and `body` name models in `schemas`,
     `headers` a field of the model `Listed` for each header of the answer.
 
-    `errors` are those that the endpoint or its registry raises, beside the ones that come with a query or a body.
+    `access` says which roles may use it. `errors` are those that the endpoint or its registry raises, beside the ones
+    that come with a query or a body.
     """
 
     method: str
     path: str
     endpoint: Endpoint
+    access: RouteAccess
     answer: str
     query: str | None = None
     body: str | None = None
@@ -64,7 +69,8 @@ class Route:
         parsing = {InvalidInstance} if self.query or self.body else set()
         body = {BodyTooLarge, UnsupportedMediaType} if self.body else set()
         foreign = {ForeignOrigin} if self.method != "GET" else set()
-        return self.errors | parsing | body | foreign | {HostNotAllowed, InternalError}
+        refused = {NotAuthenticated, NotPermitted} if self.access is not RouteAccess.EVERYONE else set()
+        return self.errors | parsing | body | foreign | refused | {HostNotAllowed, InternalError}
 
 
 def add_routes(app: FastAPI, routes: Iterable[Route]) -> None:

@@ -401,12 +401,41 @@ class Connections(BaseModel):
     refused: int = doc("How many new ones were refused, because no other one could close.", 0)
 
 
+class ExpiringToken(BaseModel):
+    """A token that expires within 30 days, or has expired."""
+
+    name: str = doc("The name of the token.", "worker-a")
+    expires: str = doc("When it expires.", TIME)
+
+
+class AuthTokensFile(BaseModel):
+    """The tokens file, as this controller read it last."""
+
+    digest: str = doc(
+        "12 hexadecimal digits that differ when the tokens do; the mode and comments do not count.", "9f2c1d04ab37"
+    )
+    tokens: int = doc("How many tokens it has.", 3)
+    problem: str | None = doc("Why the file cannot be used now; the tokens that were read last stay in force.")
+    readable_by_others: str | None = doc("The mode of the file, if others than its owner can read it.")
+    expiring: list[ExpiringToken]
+
+
+class Auth(BaseModel):
+    """The check of who may do what."""
+
+    mode: str = doc("off, log or enforce.", "enforce")
+    mode_origin: str = doc("`tokens file` or `setting`.", "tokens file")
+    open: bool = doc("Whether nothing is checked although other machines can reach the controller.", False)
+    tokens_file: AuthTokensFile | None = doc("Null without one.")
+
+
 class Status(Listed):
     """How the controller and its registry are, also while the registry is away."""
 
     controller: AboutController
     registry: AboutRegistry
     settings: Settings
+    auth: Auth | None = doc("Null where no check is built in.")
     controllers: list[SharingController] = doc(
         "The living controllers that share the registry, with this one; empty where none can, or where another "
         "controller keeps the registry."

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.http.connections import ConnectionFigures
     from dbgpt_ctl.domain.controllers import ControllerRecord
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import DrainFacts, ListedInstance
+
+EXPIRING = timedelta(days=30)
+"""A token that expires within this time, or has expired, is in the status."""
 
 
 def wire_object(entry: ListedInstance) -> dict[str, Any]:
@@ -91,6 +96,31 @@ def connections_object(figures: ConnectionFigures) -> dict[str, int]:
         "limit": figures.limit,
         "closed": figures.closed,
         "refused": figures.refused,
+    }
+
+
+def auth_object(access: Access, now: datetime) -> dict[str, Any]:
+    """The `auth` of /api/v1/status, without a name of a token that is not about to expire."""
+    file, in_file = access.in_force.file, access.in_force.in_file
+    of_file = None
+    if file is not None:
+        readable = file.readable_by_others
+        of_file = {
+            "digest": file.digest,
+            "tokens": len(file.tokens),
+            "problem": access.tokens.problem,
+            "readable_by_others": None if readable is None else f"{readable:04o}",
+            "expiring": [
+                {"name": token.name, "expires": iso(token.expires)}
+                for token in file.tokens.values()
+                if token.sha256 and token.expires is not None and token.expires <= now + EXPIRING
+            ],
+        }
+    return {
+        "mode": access.mode.value,
+        "mode_origin": "tokens file" if in_file else "setting",
+        "open": access.is_open,
+        "tokens_file": of_file,
     }
 
 

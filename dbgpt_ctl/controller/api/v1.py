@@ -20,7 +20,14 @@ from dbgpt_ctl.controller.api.large_lists import LARGE, encoded_in_turns
 from dbgpt_ctl.controller.api.problems import UnknownInstance
 from dbgpt_ctl.controller.api.request import caller, json_object, registered
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
-from dbgpt_ctl.controller.api.serializers import connections_object, controller_object, event_object, iso, known_object
+from dbgpt_ctl.controller.api.serializers import (
+    auth_object,
+    connections_object,
+    controller_object,
+    event_object,
+    iso,
+    known_object,
+)
 from dbgpt_ctl.controller.api.v1_params import (
     DEFAULT_LIMIT,
     DRAIN_FIELDS,
@@ -37,6 +44,7 @@ from dbgpt_ctl.controller.api.v1_params import (
     parse_whole_number,
     reject_unknown_fields,
 )
+from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.watch.subscriber import HEADERS, WatchResponse
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.fields import parse_key
@@ -81,25 +89,59 @@ class ApiEndpoints:
     def routes(self) -> tuple[Route, ...]:
         """The routes of /api/v1."""
         return (
-            Route("GET", "/v1/instances", self.instances, "KnownInstances", "KnownInstancesQuery", errors=READ_ERRORS),
-            Route("GET", "/v1/instance", self.instance, "OneInstance", "Identity", errors=CHANGE_ERRORS),
+            Route(
+                "GET",
+                "/v1/instances",
+                self.instances,
+                RouteAccess.READER,
+                "KnownInstances",
+                "KnownInstancesQuery",
+                errors=READ_ERRORS,
+            ),
+            Route(
+                "GET",
+                "/v1/instance",
+                self.instance,
+                RouteAccess.READER,
+                "OneInstance",
+                "Identity",
+                errors=CHANGE_ERRORS,
+            ),
             Route(
                 "POST",
                 "/v1/register",
                 self.register,
+                RouteAccess.OPERATOR,
                 "Drained",
                 body="DrainedRegistration",
                 errors=READ_ERRORS | {RegistryFull},
             ),
-            Route("POST", "/v1/drain", self.drain, "Drained", body="Drain", errors=CHANGE_ERRORS),
-            Route("POST", "/v1/undrain", self.undrain, "Drained", body="Identity", errors=CHANGE_ERRORS),
-            Route("POST", "/v1/prune", self.prune, "Pruned", body="Prune", errors=READ_ERRORS | {StatesHeld}),
-            Route("GET", "/v1/events", self.events, "Events", "EventsQuery", errors=READ_ERRORS),
-            Route("GET", "/v1/status", self.status, "Status"),
+            Route("POST", "/v1/drain", self.drain, RouteAccess.OPERATOR, "Drained", body="Drain", errors=CHANGE_ERRORS),
+            Route(
+                "POST",
+                "/v1/undrain",
+                self.undrain,
+                RouteAccess.OPERATOR,
+                "Drained",
+                body="Identity",
+                errors=CHANGE_ERRORS,
+            ),
+            Route(
+                "POST",
+                "/v1/prune",
+                self.prune,
+                RouteAccess.OPERATOR,
+                "Pruned",
+                body="Prune",
+                errors=READ_ERRORS | {StatesHeld},
+            ),
+            Route("GET", "/v1/events", self.events, RouteAccess.READER, "Events", "EventsQuery", errors=READ_ERRORS),
+            Route("GET", "/v1/status", self.status, RouteAccess.READER, "Status"),
             Route(
                 "GET",
                 "/v1/watch",
                 self.watch,
+                RouteAccess.READER,
                 "Watch",
                 "WatchQuery",
                 errors=READ_ERRORS | {TooManyWatchers},
@@ -202,6 +244,7 @@ class ApiEndpoints:
             },
             registry=asdict(controller.registry.describe()) | asdict(controller.registry_health()),
             settings=controller.settings,
+            auth=None if controller.access is None else auth_object(controller.access, controller.now()),
             controllers=list(map(controller_object, controller.registry.controllers())),
             connections=None if controller.connections is None else connections_object(controller.connections),
             readers_dropped=controller.readers_dropped,

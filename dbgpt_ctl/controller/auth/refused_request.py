@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.controller.api.request import header_map
+from dbgpt_ctl.controller.api.source import source_of
 from dbgpt_ctl.settings.masking import mask_tokens
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ class RefusedRequest(NamedTuple):
         instance: str | None = None,
     ) -> RefusedRequest:
         """What is counted of the request with this scope; texts are cut to MAX_KEPT."""
-        client, path = scope.get("client"), scope["path"]
+        path = scope["path"]
         return cls(
             reason,
-            client[0] if client else None,
+            source_of(scope),
             header_map(scope).get(b"user-agent", b"")[:MAX_KEPT],
             None if label is None else label[:MAX_KEPT],
             token,

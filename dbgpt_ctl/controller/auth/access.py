@@ -1,0 +1,233 @@
+"""The check of each request: who sends it, and whether the route and the instance are for that one (rule 16).
+
+A controller without authentication takes anyone's word: whoever reaches its port can register a worker of his own and
+read the prompts that API servers then send there. Stock DB-GPT sends what stands in the URL of its controller, so a
+token in that URL is all that a worker or an API server needs.
+
+The modes: `off` checks nothing; `log` serves everything and counts what enforce would refuse; `enforce` refuses. The
+body of a refused request is not read, and nothing of it is stored.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import wraps
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.auth.reasons import Reason
+from dbgpt_ctl.auth.tokens import Mode, Role, sha256_of
+from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.api.request import header_map
+from dbgpt_ctl.controller.auth.credentials import credentials_of
+from dbgpt_ctl.controller.auth.identity import IDENTITY, Anonymous, Identity, InstanceCount, Unproven
+from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
+from dbgpt_ctl.controller.auth.refusals import Refusals
+from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
+from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.auth.tokens_in_force import InForce, TokensInForce
+from dbgpt_ctl.domain.fields import quoted
+from dbgpt_ctl.errors import AccessRefused, NotAuthenticated, NotPermitted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from fastapi import Request
+    from fastapi.responses import Response
+
+    from dbgpt_ctl.auth.tokens import Token
+    from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.controller.api.routes import Endpoint, Route
+    from dbgpt_ctl.controller.auth.identity import HttpScope
+    from dbgpt_ctl.domain.instance import InstanceKey
+
+MAX_KNOWN = 4096
+"""How many values of the header are remembered: each name that callers give themselves makes another one."""
+MAX_SHOWN = 3
+"""How many patterns of a token a refusal shows."""
+WHERE = "controller_addr = http://NAME:TOKEN@HOST:PORT (for ctl: CTL_TOKEN)"
+"""Where stock DB-GPT and `ctl` take a token from. It ends up in the log of a worker that was refused."""
+ANONYMOUS = Anonymous()
+
+
+class Access:
+    """Checks requests by the mode and the tokens in force.
+
+    `path` is that of the tokens file, None without one; `setting` is the mode where the file says none. `timeout_secs`:
+    how long an instance without a heartbeat counts for the `max_instances` of its token. `reachable`: whether others
+    than this machine can reach the controller; with `must_authenticate` the mode must not be off then.
+
+    Raises UsageError: the tokens file cannot be used. That is an error also while the setting is off, because the file
+    might say enforce.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        setting: Mode,
+        *,
+        timeout_secs: float,
+        reachable: bool = False,
+        must_authenticate: bool = False,
+        clock: Clock | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._now = (clock or SystemClock()).now
+        self._monotonic = monotonic
+        self._timeout_secs = timeout_secs
+        self._reachable = reachable
+        self.refusals = Refusals(self._now, RefusalLog())
+        self.mode = Mode.OFF
+        self.in_force = InForce(Mode.OFF, None, in_file=False)
+        self.identities: dict[str, Identity] = {}
+        """By SHA-256 of the token."""
+        self._revoked: dict[str, Token] = {}
+        self._counts: dict[str, InstanceCount] = {}
+        self._known: dict[bytes, Identity] = {}
+        """By value of the header; only valid tokens, so that a stranger cannot fill it."""
+        self.tokens = TokensInForce(path, setting, self.use, must_authenticate=must_authenticate and reachable)
+        self.tokens.read_first()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is checked although others than this machine can reach the controller."""
+        return self.mode is Mode.OFF and self._reachable
+
+    def use(self, in_force: InForce) -> None:
+        """From now on these tokens and this mode are in force. Atomic for requests."""
+        tokens = () if in_force.file is None else tuple(in_force.file.tokens.values())
+        self._counts = {token.name: self._counts.get(token.name) or self._count() for token in tokens}
+        self.identities = {
+            sha256: Identity(token, self.refuse, self._counts[token.name], is_old=place > 0)
+            for token in tokens
+            for place, sha256 in enumerate(token.sha256)
+        }
+        self._revoked = {sha256: token for token in tokens for sha256 in token.revoked_sha256}
+        self._known = {}
+        self.in_force = in_force
+        self.mode = in_force.mode
+
+    def _count(self) -> InstanceCount:
+        return InstanceCount(self._timeout_secs, self._monotonic)
+
+    def check(self, scope: HttpScope, access: RouteAccess) -> None:
+        """Raises NotAuthenticated or NotPermitted in enforce mode. Afterwards `scope[IDENTITY]` says who sends the
+        request; the instance that it names is checked by `check_instance`, once it is known.
+        """
+        if self.mode is Mode.OFF:
+            return
+        header = header_map(scope).get(b"authorization")
+        identity = self._known.get(header) if header is not None else None
+        reason: Reason | None = None
+        token: Token | None = None
+        if identity is None:
+            identity, reason, token = self._identify(header)
+        if identity is not None:
+            identity.uses += 1
+            token = identity.token
+            if identity.expires is not None and self._now() >= identity.expires:
+                reason = Reason.EXPIRED
+            elif access is RouteAccess.EVERYONE or identity.role in access.value:
+                scope[IDENTITY] = identity
+                return
+            else:
+                reason = Reason.ROLE
+        self._without_identity(scope, access, reason or Reason.NONE, token)
+
+    def _without_identity(self, scope: HttpScope, access: RouteAccess, reason: Reason, token: Token | None) -> None:
+        if access is RouteAccess.EVERYONE:
+            if self.mode is Mode.ENFORCE:
+                scope[IDENTITY] = ANONYMOUS
+            return
+        if self.mode is Mode.LOG and access is RouteAccess.WORKER:  # it is counted with its instance, once that is read
+            scope[IDENTITY] = Unproven(self.refuse, reason, token)
+            return
+        self.refuse(reason, scope, token, None, access)
+
+    def _identify(self, header: bytes | None) -> tuple[Identity | None, Reason | None, Token | None]:
+        if header is None:
+            return None, Reason.NONE, None
+        credentials = credentials_of(header)
+        if credentials is None:
+            return None, Reason.UNKNOWN, None
+        sha256 = sha256_of(credentials.token)
+        identity = self.identities.get(sha256)
+        if identity is None:
+            revoked = self._revoked.get(sha256)
+            return None, Reason.UNKNOWN if revoked is None else Reason.REVOKED, revoked
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[header] = identity
+        return identity, None, identity.token
+
+    def refuse(
+        self,
+        reason: Reason,
+        scope: HttpScope,
+        token: Token | None,
+        key: InstanceKey | None = None,
+        access: RouteAccess | None = None,
+    ) -> None:
+        """Counts the request. Raises in enforce mode what the caller gets; in log mode it returns."""
+        served = self.mode is Mode.LOG
+        name, instance = None if token is None else token.name, None if key is None else str(key)
+        header = header_map(scope).get(b"authorization")
+        credentials = None if header is None else credentials_of(header)
+        label = None if credentials is None else credentials.label
+        self.refusals.count(RefusedRequest.of(reason, scope, label=label, token=name, instance=instance), served=served)
+        if not served:
+            raise _error(reason, token, key, access)
+
+
+def with_access(routes: Iterable[Route], access: Access) -> tuple[Route, ...]:
+    """The same routes, whose endpoints are behind `access`."""
+    return tuple(replace(route, endpoint=_with_access(route, access)) for route in routes)
+
+
+def _with_access(route: Route, access: Access) -> Endpoint:
+    @wraps(route.endpoint)
+    async def checking(request: Request) -> Response:
+        access.check(request.scope, route.access)
+        return await route.endpoint(request)
+
+    return checking
+
+
+def _error(reason: Reason, token: Token | None, key: InstanceKey | None, access: RouteAccess | None) -> AccessRefused:
+    """The refusal. Its text is one short line of ASCII: a worker writes it into its log."""
+    name = "this" if token is None else token.name
+    match reason:
+        case Reason.NONE:
+            return NotAuthenticated(reason, f"no token came with this request: write one into {WHERE}")
+        case Reason.UNKNOWN:
+            return NotAuthenticated(reason, f"the token is not known to this controller: correct it in {WHERE}")
+        case Reason.EXPIRED:
+            when = f" at {token.expires:%Y-%m-%d %H:%M:%SZ}" if token and token.expires else ""
+            return NotAuthenticated(reason, f"token {name} expired{when}: write a new one into {WHERE}")
+        case Reason.REVOKED:
+            return NotAuthenticated(reason, f"token {name} is revoked: write a new one into {WHERE}")
+        case Reason.ROLE:
+            has = "" if token is None else f" has the role {token.role}, and"
+            needed = access.value[0] if access and access.value else Role.WORKER
+            return NotPermitted(reason, f"token {name}{has} this needs {needed}: write such a token into {WHERE}")
+    return NotPermitted(reason, f"token {name} {_out_of_scope(reason, token, key)}")
+
+
+def _out_of_scope(reason: Reason, token: Token | None, key: InstanceKey | None) -> str:
+    """The end of the line about an instance that the token does not cover."""
+    if token is None or key is None:
+        return "does not allow this instance"
+    if reason is Reason.MODELS:
+        return f"is for the models {_few(token.models)}, not for {quoted(key.model_name)}: use another token"
+    if reason is Reason.HOSTS:
+        return (
+            f"is for the hosts {_few(token.hosts)}, not for {quoted(key.host)}: correct worker_register_host, or use "
+            "another token"
+        )
+    return f"has its {token.max_instances} instances already, so {quoted(str(key))} is refused: use another token"
+
+
+def _few(patterns: tuple[str, ...]) -> str:
+    shown, more = ", ".join(patterns[:MAX_SHOWN]), len(patterns) - MAX_SHOWN
+    return shown if more <= 0 else f"{shown} and {more} more"

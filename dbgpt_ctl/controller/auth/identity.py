@@ -1,0 +1,145 @@
+"""Who sent a request, as far as that is proven, and the scope of what it may change.
+
+scope[IDENTITY]   absent    authentication is off: nothing is known, all is allowed
+                  Identity  a valid token whose role may use the route
+                  Unproven  log mode: enforce would refuse this request, which is served and counted
+                  Anonymous enforce, on a route that is for everyone: no valid token came
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dbgpt_ctl.auth.reasons import Reason
+from dbgpt_ctl.auth.scope import Scope
+from dbgpt_ctl.auth.tokens import Role
+from dbgpt_ctl.controller.auth.route_access import RouteAccess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+    from dbgpt_ctl.auth.tokens import Token
+    from dbgpt_ctl.domain.instance import InstanceKey
+
+    HttpScope = MutableMapping[str, Any]
+    Refuse = Callable[[Reason, HttpScope, Token | None, InstanceKey | None], None]
+    """Counts a request. Raises AccessRefused in enforce mode."""
+
+IDENTITY = "dbgpt_ctl.identity"
+"""Key in a request's scope."""
+
+
+class Caller(Protocol):
+    """What the endpoints need to know of the sender of a request. `name` and `role` are those of a valid token."""
+
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def role(self) -> Role | None: ...
+    def check_instance(self, scope: HttpScope, key: InstanceKey) -> None:
+        """Raises NotPermitted if the token may not register or deregister this instance."""
+
+
+class InstanceCount:
+    """The instances that a token has registered at this controller, and that are alive. It is kept when the tokens are
+    read again, and lost at a restart: living workers are counted again with their next heartbeat.
+    """
+
+    def __init__(self, timeout_secs: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._timeout_secs = timeout_secs
+        self._monotonic = monotonic
+        self._seen: dict[InstanceKey, float] = {}
+
+    def has_room(self, key: InstanceKey, most: int) -> bool:
+        """Counts the instance; False if it would be one more than `most`."""
+        now = self._monotonic()
+        if key not in self._seen and len(self._seen) >= most:
+            self._seen = {other: seen for other, seen in self._seen.items() if now - seen < self._timeout_secs}
+            if len(self._seen) >= most:
+                return False
+        self._seen[key] = now
+        return True
+
+    def forget(self, key: InstanceKey) -> None:
+        """The instance is deregistered."""
+        self._seen.pop(key, None)
+
+
+class Identity:
+    """A valid token. One object serves all requests that bring it, until the tokens are read again.
+
+    `is_old`: a newer token of the same name replaces it (`ctl token rotate`).
+    """
+
+    __slots__ = ("_instances", "_refuse", "_scope", "expires", "is_old", "name", "role", "token", "uses")
+
+    def __init__(self, token: Token, refuse: Refuse, instances: InstanceCount, *, is_old: bool) -> None:
+        self.token = token
+        self.name = token.name
+        self.role = token.role
+        self.is_old = is_old
+        self.expires = token.expires
+        self.uses = 0
+        """How many requests brought it since the tokens were read: a plain number, because each request changes it."""
+        self._refuse = refuse
+        self._scope = Scope(token.models, token.hosts) if token.role is Role.WORKER else None
+        self._instances = instances
+
+    def check_instance(self, scope: HttpScope, key: InstanceKey) -> None:
+        """Raises NotPermitted in enforce mode; in log mode the request is counted."""
+        limits = self._scope
+        if limits is None:
+            return
+        if not limits.allows_model(key.model_name):
+            self._refuse(Reason.MODELS, scope, self.token, key)
+        if not limits.allows_host(key.host):
+            self._refuse(Reason.HOSTS, scope, self.token, key)
+        if self.token.max_instances is not None:
+            self._check_count(scope, key, self.token.max_instances)
+
+    def _check_count(self, scope: HttpScope, key: InstanceKey, most: int) -> None:
+        if scope["method"] == "DELETE":
+            self._instances.forget(key)
+        elif not self._instances.has_room(key, most):
+            self._refuse(Reason.MAX_INSTANCES, scope, self.token, key)
+
+
+class Anonymous:
+    """The sender of a request without a valid token, on a route that is for everyone."""
+
+    name: str | None = None
+    role: Role | None = None
+
+    def check_instance(self, scope: HttpScope, key: InstanceKey) -> None:
+        """No route for everyone changes an instance."""
+        raise NotImplementedError
+
+
+class Unproven:
+    """The sender of a request that enforce would refuse, and that log mode serves. One object for each such request."""
+
+    name: str | None = None
+    role: Role | None = None
+
+    def __init__(self, refuse: Refuse, reason: Reason, token: Token | None) -> None:
+        self._refuse = refuse
+        self._reason = reason
+        self._token = token
+
+    def check_instance(self, scope: HttpScope, key: InstanceKey) -> None:
+        """Counts the request, now that its instance is known."""
+        self._refuse(self._reason, scope, self._token, key)
+
+
+def check_instance(scope: HttpScope, key: InstanceKey) -> None:
+    """Raises NotPermitted if the sender may not register, or deregister, this instance."""
+    caller: Caller | None = scope.get(IDENTITY)
+    if caller is not None:
+        caller.check_instance(scope, key)
+
+
+def may_read(scope: HttpScope) -> bool:
+    """Whether the sender may see what needs a reader, such as the reason in an answer that is for everyone."""
+    caller: Caller | None = scope.get(IDENTITY)
+    return caller is None or isinstance(caller, Unproven) or caller.role in RouteAccess.READER.value

@@ -1,0 +1,133 @@
+"""The tokens of the file and the mode that are in force now: read at the start, and again when the file changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from dbgpt_ctl.auth.tokens import Mode
+from dbgpt_ctl.auth.tokens_file import read_tokens_file
+from dbgpt_ctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from dbgpt_ctl.auth.tokens_file import TokensFile
+
+log = logging.getLogger(__name__)
+
+LOOK_SECS = 1.0
+"""How often the file is looked at."""
+REMIND_SECS = 60.0
+"""How often a problem is logged while it lasts."""
+
+
+class InForce(NamedTuple):
+    """`file` is None without a tokens file. `in_file`: whether the file says the mode, which then goes before the
+    setting.
+    """
+
+    mode: Mode
+    file: TokensFile | None
+    in_file: bool
+
+
+class TokensInForce:
+    """Reads the tokens file, and calls `changed` with what is in force, also at first.
+
+    A file that cannot be used later changes nothing: what was read last stays in force, and `problem` says what is
+    wrong, until the file can be used again. Symbolic links are followed at each look, because Kubernetes exchanges the
+    link when a Secret changes.
+
+    `must_authenticate`: a file that turns the check off cannot be used (`--require-auth`).
+    """
+
+    def __init__(
+        self, path: Path | None, setting: Mode, changed: Callable[[InForce], None], *, must_authenticate: bool = False
+    ) -> None:
+        self._path = path
+        self._setting = setting
+        self._changed = changed
+        self._must_authenticate = must_authenticate
+        self._signature: tuple[int, ...] | None = None
+        self.problem: str | None = None
+
+    def read_first(self) -> None:
+        """Raises UsageError: the file cannot be used. That is also an error while the setting is off, because the file
+        might say enforce.
+        """
+        self._signature = self._look()
+        self._changed(self._read())
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[None]:
+        """Looks at the file each LOOK_SECS."""
+        if self._path is None:
+            yield
+            return
+        task = asyncio.create_task(self._follow(), name="tokens file")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        logged_at = loop.time()
+        while True:
+            await asyncio.sleep(LOOK_SECS)
+            before = self.problem
+            try:
+                await self.look()
+            except Exception:
+                log.exception("the tokens file could not be looked at; what was read last stays in force")
+                continue
+            if self.problem != before or (self.problem and loop.time() - logged_at >= REMIND_SECS):
+                logged_at = loop.time()
+                self._log()
+
+    async def look(self) -> None:
+        """Reads the file if it is another one than before, or has changed. The event loop does not wait for a disk."""
+        signature = await asyncio.to_thread(self._look)
+        if signature == self._signature and signature is not None:
+            return
+        try:
+            found = await asyncio.to_thread(self._read)
+        except UsageError as error:
+            self.problem = str(error)
+        else:
+            self.problem = None
+            self._changed(found)
+        self._signature = signature
+
+    def _look(self) -> tuple[int, ...] | None:
+        """What changes when the file does; None if it is not there."""
+        if self._path is None:
+            return None
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def _read(self) -> InForce:
+        file = None if self._path is None else read_tokens_file(self._path)
+        of_file = None if file is None else file.mode
+        mode = self._setting if of_file is None else of_file
+        if mode is Mode.OFF and self._must_authenticate:
+            raise UsageError(
+                "authentication is off, and --require-auth does not allow that: set --auth enforce (CONTROLLER_AUTH), "
+                "or type `ctl auth mode enforce` if the tokens file says off"
+            )
+        return InForce(mode, file, of_file is not None)
+
+    def _log(self) -> None:
+        if self.problem is None:
+            log.warning("tokens file %s can be used again", self._path)
+        else:
+            log.error("the tokens that were read last stay in force: %s", self.problem)

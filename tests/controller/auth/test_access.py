@@ -1,0 +1,200 @@
+"""The check of a request, without a server."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dbgpt_ctl.auth.tokens import Mode, Role, sha256_of
+from dbgpt_ctl.controller.auth.access import MAX_KNOWN, Access
+from dbgpt_ctl.controller.auth.identity import IDENTITY, Identity, check_instance, may_read
+from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.errors import AccessRefused, NotAuthenticated, NotPermitted, UsageError
+from tests.support.clock import ManualClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+KEY = InstanceKey("chat@llm", "127.0.0.1", 8001)
+FILE = f"""
+[token.w]
+role = "worker"
+sha256 = ["{sha256_of("worker")}", "{sha256_of("old worker")}"]
+revoked_sha256 = ["{sha256_of("leaked")}"]
+models = ["chat*@llm"]
+hosts = ["127.0.0.0/8"]
+max_instances = 2
+
+[token.r]
+role = "reader"
+sha256 = ["{sha256_of("reader")}"]
+expires = 2026-01-02T00:00:00Z
+
+[token.o]
+role = "operator"
+sha256 = ["{sha256_of("operator")}"]
+
+[token.m]
+role = "metrics"
+sha256 = ["{sha256_of("metrics")}"]
+"""
+
+
+class Subject:
+    """An `Access` of a tokens file in a folder of its own."""
+
+    def __init__(self, folder: Path, mode: Mode) -> None:
+        path = folder / "tokens.toml"
+        path.write_text(FILE)
+        path.chmod(0o600)
+        self.clock = ManualClock(NOW)
+        self.monotonic = 0.0
+        self.access = Access(path, mode, timeout_secs=60, clock=self.clock, monotonic=lambda: self.monotonic)
+
+    def request(self, token: str | None, route: RouteAccess, *, method: str = "POST", name: str = "") -> dict[str, Any]:
+        """The scope of a request after its check."""
+        headers = (
+            [] if token is None else [(b"authorization", b"Basic " + base64.b64encode(f"{name}:{token}".encode()))]
+        )
+        scope = {"method": method, "path": "/api/x", "headers": headers, "client": ("127.0.0.9", 4)}
+        self.access.check(scope, route)
+        return scope
+
+    def reasons(self) -> list[tuple[str, str | None, str | None]]:
+        """What was counted: reason, token, instance."""
+        return [(row.reason, row.token, row.instance) for row, _ in self.access.refusals.rows()]
+
+
+@pytest.fixture
+def enforcing(tmp_path: Path) -> Subject:
+    return Subject(tmp_path, Mode.ENFORCE)
+
+
+@pytest.fixture
+def logging(tmp_path: Path) -> Subject:
+    return Subject(tmp_path, Mode.LOG)
+
+
+@pytest.mark.parametrize(
+    ("token", "route", "error", "reason"),
+    [
+        (None, RouteAccess.READER, NotAuthenticated, "none"),
+        ("other", RouteAccess.READER, NotAuthenticated, "unknown"),
+        ("leaked", RouteAccess.READER, NotAuthenticated, "revoked"),
+        ("reader", RouteAccess.WORKER, NotPermitted, "role"),
+        ("worker", RouteAccess.OPERATOR, NotPermitted, "role"),
+        ("metrics", RouteAccess.READER, NotPermitted, "role"),
+    ],
+)
+def test_enforce_refuses(
+    enforcing: Subject, token: str | None, route: RouteAccess, error: type[AccessRefused], reason: str
+) -> None:
+    with pytest.raises(error) as refused:
+        enforcing.request(token, route)
+    assert refused.value.reason == reason
+    text = str(refused.value)
+    assert text.isascii()
+    assert text.isprintable()
+    assert "CTL_TOKEN" in text
+    assert enforcing.reasons()[0][0] == reason
+
+
+@pytest.mark.parametrize("token", ["worker", "old worker", "operator"])
+def test_a_valid_token_is_the_identity_of_its_requests(enforcing: Subject, token: str) -> None:
+    first, second = (enforcing.request(token, RouteAccess.WORKER, name=name)[IDENTITY] for name in ("a", "b"))
+    assert isinstance(first, Identity)
+    assert first is second
+    assert first.is_old == (token == "old worker")
+    assert first.uses == 2
+
+
+def test_a_token_is_valid_until_it_expires(enforcing: Subject) -> None:
+    enforcing.request("reader", RouteAccess.READER)
+    enforcing.clock.advance(86_400)
+    with pytest.raises(NotAuthenticated, match="token r expired at 2026-01-02 00:00:00Z"):
+        enforcing.request("reader", RouteAccess.READER)
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (KEY._replace(model_name="other@llm"), "models"),
+        (KEY._replace(model_name="Chat@llm"), "models"),
+        (KEY._replace(host="10.0.0.1"), "hosts"),
+        (KEY._replace(model_name="WorkerManager@service", host="10.0.0.1"), "hosts"),
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_a_worker_keeps_to_its_scope(enforcing: Subject, key: InstanceKey, reason: str, method: str) -> None:
+    scope = enforcing.request("worker", RouteAccess.WORKER, method=method)
+    with pytest.raises(NotPermitted, match=r"token w is for the") as refused:
+        check_instance(scope, key)
+    assert refused.value.reason == reason
+    assert enforcing.reasons() == [(reason, "w", str(key))]
+    check_instance(scope, KEY._replace(model_name="WorkerManager@service"))
+    check_instance(enforcing.request("operator", RouteAccess.WORKER, method=method), key)
+
+
+def test_a_token_has_at_most_its_number_of_living_instances(enforcing: Subject) -> None:
+    scope = enforcing.request("worker", RouteAccess.WORKER)
+    for port in (1, 2, 2, 1):
+        check_instance(scope, KEY._replace(port=port))
+    with pytest.raises(NotPermitted, match="token w has its 2 instances already"):
+        check_instance(scope, KEY._replace(port=3))
+    check_instance(enforcing.request("worker", RouteAccess.WORKER, method="DELETE"), KEY._replace(port=1))
+    check_instance(scope, KEY._replace(port=3))
+    enforcing.monotonic += 60
+    check_instance(scope, KEY._replace(port=4))
+
+
+def test_log_mode_serves_all_and_counts_with_the_instance(logging: Subject) -> None:
+    check_instance(logging.request(None, RouteAccess.WORKER), KEY)
+    check_instance(logging.request("reader", RouteAccess.WORKER), KEY)
+    check_instance(logging.request("worker", RouteAccess.WORKER), KEY._replace(host="10.0.0.1"))
+    logging.request("other", RouteAccess.OPERATOR)
+    assert sorted(logging.reasons(), key=str) == [
+        ("hosts", "w", "chat@llm/10.0.0.1:8001"),
+        ("none", None, str(KEY)),
+        ("role", "r", str(KEY)),
+        ("unknown", None, None),
+    ]
+
+
+def test_what_is_for_everyone_shows_reasons_to_readers_only(enforcing: Subject, logging: Subject) -> None:
+    for token in (None, "other", "leaked", "metrics"):
+        assert not may_read(enforcing.request(token, RouteAccess.EVERYONE))
+    for token in ("reader", "worker", "operator"):
+        assert may_read(enforcing.request(token, RouteAccess.EVERYONE))
+    assert enforcing.reasons() == []
+    assert may_read(logging.request(None, RouteAccess.EVERYONE))
+
+
+def test_a_caller_cannot_fill_the_memory_with_names(enforcing: Subject) -> None:
+    for number in range(MAX_KNOWN + 2):
+        enforcing.request("worker", RouteAccess.WORKER, name=f"name-{number}")
+    assert len(enforcing.access._known) <= MAX_KNOWN
+
+
+def test_a_change_of_the_tokens_counts_at_once(enforcing: Subject) -> None:
+    enforcing.request("worker", RouteAccess.WORKER)
+    in_force = enforcing.access.in_force
+    assert in_force.file is not None
+    tokens = dict(in_force.file.tokens)
+    tokens["w"] = replace(tokens["w"], sha256=(), revoked_sha256=(sha256_of("worker"),), role=Role.WORKER)
+    enforcing.access.use(in_force._replace(file=replace(in_force.file, tokens=tokens)))
+    with pytest.raises(NotAuthenticated, match="token w is revoked"):
+        enforcing.request("worker", RouteAccess.WORKER)
+
+
+def test_authentication_may_be_required(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--require-auth"):
+        Access(None, Mode.OFF, timeout_secs=60, reachable=True, must_authenticate=True)
+    assert not Access(None, Mode.OFF, timeout_secs=60, must_authenticate=True).is_open
+    with pytest.raises(UsageError, match="no such file"):
+        Access(tmp_path / "tokens.toml", Mode.OFF, timeout_secs=60)

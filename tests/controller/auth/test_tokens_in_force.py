@@ -1,0 +1,143 @@
+"""The tokens file while a controller runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dbgpt_ctl.auth.tokens import Mode, sha256_of
+from dbgpt_ctl.controller.auth import tokens_in_force
+from dbgpt_ctl.controller.auth.tokens_in_force import InForce, TokensInForce
+from dbgpt_ctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def content(mode: str | None, *names: str) -> str:
+    head = "" if mode is None else f'mode = "{mode}"\n'
+    return head + "".join(f'[token.{name}]\nrole = "reader"\nsha256 = ["{sha256_of(name)}"]\n' for name in names)
+
+
+def write(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replaces the file at once, as an editor or `ctl token` does."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(text)
+    draft.chmod(mode)
+    draft.replace(path)
+
+
+class Followed:
+    """Tokens in force, and each of them that came into force."""
+
+    def __init__(self, path: Path | None, setting: Mode = Mode.OFF, *, must_authenticate: bool = False) -> None:
+        self.used: list[InForce] = []
+        self.tokens = TokensInForce(path, setting, self.used.append, must_authenticate=must_authenticate)
+
+    def names(self) -> list[list[str]]:
+        return [sorted(each.file.tokens) if each.file else [] for each in self.used]
+
+
+def test_the_mode_of_the_file_goes_before_the_setting(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    for of_file, setting, expected in [
+        ("enforce", Mode.OFF, (Mode.ENFORCE, True)),
+        ("off", Mode.ENFORCE, (Mode.OFF, True)),
+        (None, Mode.LOG, (Mode.LOG, False)),
+    ]:
+        write(path, content(of_file, "a"))
+        followed = Followed(path, setting)
+        followed.tokens.read_first()
+        assert (followed.used[0].mode, followed.used[0].in_file) == expected
+
+
+def test_without_a_file_the_setting_is_in_force() -> None:
+    followed = Followed(None, Mode.LOG)
+    followed.tokens.read_first()
+    assert followed.used == [InForce(Mode.LOG, None, in_file=False)]
+
+
+def test_a_change_comes_into_force_and_a_file_that_is_wrong_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    write(path, content("enforce", "a"))
+    followed = Followed(path)
+    followed.tokens.read_first()
+
+    async def looks() -> None:
+        await followed.tokens.look()
+        assert followed.names() == [["a"]]
+        write(path, content("enforce", "a", "b"))
+        await followed.tokens.look()
+        assert followed.names() == [["a"], ["a", "b"]]
+        spoilers: list[Callable[[], object]] = [
+            lambda: write(path, "mode ="),
+            path.unlink,
+            lambda: write(path, content("off"), 0o666),
+        ]
+        for spoil in spoilers:
+            spoil()
+            await followed.tokens.look()
+            assert followed.tokens.problem is not None
+            assert len(followed.used) == 2
+        path.chmod(0o600)
+        await followed.tokens.look()
+        assert followed.tokens.problem is None
+        assert followed.used[2].mode is Mode.OFF
+
+    asyncio.run(looks())
+
+
+def test_a_link_that_is_exchanged_is_followed(tmp_path: Path) -> None:
+    """As Kubernetes does with a Secret: tokens.toml -> ..data/tokens.toml, ..data -> a folder of this version."""
+    for version, name in (("v1", "a"), ("v2", "b")):
+        (tmp_path / version).mkdir()
+        write(tmp_path / version / "tokens.toml", content(None, name), 0o644)
+    (tmp_path / "..data").symlink_to("v1")
+    (tmp_path / "tokens.toml").symlink_to("..data/tokens.toml")
+    followed = Followed(tmp_path / "tokens.toml")
+    followed.tokens.read_first()
+    (tmp_path / "..new").symlink_to("v2")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    asyncio.run(followed.tokens.look())
+    assert followed.names() == [["a"], ["b"]]
+
+
+def test_a_required_authentication_is_not_turned_off(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    write(path, content("enforce", "a"))
+    followed = Followed(path, must_authenticate=True)
+    followed.tokens.read_first()
+    write(path, content("off", "a"))
+    asyncio.run(followed.tokens.look())
+    assert "--require-auth" in str(followed.tokens.problem)
+    assert len(followed.used) == 1
+    with pytest.raises(UsageError, match="--require-auth"):
+        Followed(path, must_authenticate=True).tokens.read_first()
+
+
+def test_the_file_is_followed_and_a_problem_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tokens_in_force, "LOOK_SECS", 0.01)
+    path = tmp_path / "tokens.toml"
+    write(path, content("enforce", "a"))
+    followed = Followed(path)
+    followed.tokens.read_first()
+
+    async def follow() -> None:
+        async with followed.tokens.followed():
+            path.rename(tmp_path / "gone")
+            while followed.tokens.problem is None:
+                await asyncio.sleep(0.01)
+            write(path, content("enforce", "b"))
+            while len(followed.used) < 2:
+                await asyncio.sleep(0.01)
+            while "can be used again" not in caplog.text:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(follow(), 30))
+    assert caplog.text.count("stay in force") == 1
+    assert followed.names() == [["a"], ["b"]]

@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "registry.remote": {"errors", "domain", "client", "registry"},
     "controller": {
         *FOUNDATION,
+        "files",
         "auth",
         "settings",
         "settings.masking",

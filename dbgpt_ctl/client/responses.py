@@ -375,6 +375,22 @@ class ConnectionCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsState:
+    """The listener of a controller over TLS, and its certificate."""
+
+    port: int
+    not_after: datetime | None
+    """Until when the certificate in use is valid."""
+    problem: str | None
+    """Why no client accepts it, or why its files, which changed, are not used."""
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> TlsState:
+        """From the `tls` of /api/v1/status."""
+        return cls(int(fields["port"]), read_time(fields.get("not_after")), fields.get("problem"))
+
+
+@dataclass(frozen=True, slots=True)
 class ControllerStatus:
     """An answer to `status`. Times are aware."""
 
@@ -409,6 +425,8 @@ class ControllerStatus:
     """None where it has no server of its own, or is of a release that does not count them."""
     readers_dropped: int = 0
     """How many connections it closed because the peer did not take a list or a watch."""
+    tls: TlsState | None = None
+    """None where it does not listen with TLS."""
 
     @property
     def is_remote(self) -> bool:
@@ -445,6 +463,7 @@ class ControllerStatus:
             controllers=tuple(map(read_controller, fields.get("controllers") or ())),
             connections=ConnectionCounts.read(fields["connections"]) if fields.get("connections") else None,
             readers_dropped=int(fields.get("readers_dropped") or 0),
+            tls=TlsState.read(fields["tls"]) if fields.get("tls") else None,
         )
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.http.tls import WatchedCertificate
     from dbgpt_ctl.registry.contract import ModelRegistry
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.tracing import Tracer
@@ -87,7 +88,7 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
 def own_address(settings: ControllerSettings) -> str:
     """The URL at which this controller listens, as other machines may call it: with a name in place of 0.0.0.0."""
     host = socket.gethostname() if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - binds nothing
-    return f"http://{canonical_host(host)}:{settings.port}"
+    return settings.urls(canonical_host(host))[0]
 
 
 def database_url(settings: ControllerSettings) -> URL:
@@ -231,10 +232,33 @@ def _serve(
     from dbgpt_ctl.controller.http.server import serve
     from dbgpt_ctl.controller.http.socket import listening_socket
 
-    with contextlib.closing(listening_socket(settings.host, settings.port)) as sock:
+    certificate = watched_certificate(settings)
+    with contextlib.ExitStack() as stack:
+
+        def listen(port: int, flag: str) -> socket.socket:
+            return stack.enter_context(contextlib.closing(listening_socket(settings.host, port, flag)))
+
+        sockets = [] if settings.no_http else [listen(settings.port, "--port")]
+        tls = None
+        if certificate is not None:
+            from dbgpt_ctl.controller.http.tls import TlsListener
+
+            tls = TlsListener(listen(settings.tls_port, "--tls-port"), certificate)
         app = create_app(settings, registry or create_registry(settings), create_tracer(settings))
         app.state.controller.log_file = log_file
-        serve(app, sock, settings, grace_secs(settings))
+        serve(app, sockets, settings, grace_secs(settings), tls)
+
+
+def watched_certificate(settings: ControllerSettings) -> WatchedCertificate | None:
+    """The certificate that the settings name, loaded; None without TLS. Raises UsageError, also if the settings of the
+    listeners do not fit together.
+    """
+    settings.check_listeners()
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    from dbgpt_ctl.controller.http.tls import WatchedCertificate
+
+    return WatchedCertificate(settings.tls_cert, settings.tls_key, SystemClock())
 
 
 def initialize_controller(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.http.connections import ConnectionFigures
+    from dbgpt_ctl.controller.http.tls import TlsListener
     from dbgpt_ctl.controller.log_file import LogFile
     from dbgpt_ctl.registry.contract import ModelRegistry
 
@@ -69,11 +70,14 @@ class Controller:
         self.large_lists = LargeLists(self._drop_reader)
         self.connections: ConnectionFigures | None = None
         """Those of its server; None inside a foreign application."""
+        self.tls: TlsListener | None = None
         self.on_unusable: Callable[[RegistryUnusable], None] = lambda error: log.critical("%s", error)
 
-    def serve_with(self, connections: ConnectionFigures | None) -> None:
-        """Tells it of the server's connections, if it has a server of its own. Watches may take half of them."""
-        self.connections = connections
+    def serve_with(self, connections: ConnectionFigures | None, tls: TlsListener | None = None) -> None:
+        """Tells it of the server's connections and of its listener for TLS, if it has a server of its own. Watches may
+        take half of the connections.
+        """
+        self.connections, self.tls = connections, tls
         if connections is not None:
             self.feed.max_watchers = min(self.feed.max_watchers, connections.limit // 2)
 

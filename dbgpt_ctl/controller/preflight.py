@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.bootstrap import create_tracer, open_databases
+from dbgpt_ctl.controller.bootstrap import create_tracer, open_databases, watched_certificate
 from dbgpt_ctl.databases import DATABASE_TYPES
+from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.errors import CtlError, RegistryUnusable, UsageError
 
 if TYPE_CHECKING:
@@ -33,8 +34,15 @@ def check_start(settings: ControllerSettings) -> str:
         require_regular_file(settings.tracer_file)
         _require_writable(Path(settings.tracer_file), f"tracer_file {settings.tracer_file} cannot be written")
     create_tracer(replace(settings, tracer_file=None, tracer_storage_cls=None))
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"all checks passed: http://{host}:{settings.port}, {_registry(settings)}"
+    _check_certificate(settings)
+    return f"all checks passed: {' and '.join(settings.urls(canonical_host(settings.host)))}, {_registry(settings)}"
+
+
+def _check_certificate(settings: ControllerSettings) -> None:
+    """Raises UsageError also for a certificate that no client accepts now; a start would only log that."""
+    certificate = watched_certificate(settings)
+    if certificate is not None and certificate.problem is not None:
+        raise UsageError(certificate.problem)
 
 
 def _registry(settings: ControllerSettings) -> str:

@@ -16,6 +16,7 @@ from dbgpt_ctl.settings.load import Knob, Settings, knob, knobs_of, remarks_on
 from dbgpt_ctl.settings.masking import mode_if_readable_by_others, read_secret_file
 from dbgpt_ctl.settings.value_types import (
     ALLOWED_HOSTS,
+    FLAG,
     HEADERS,
     HOST,
     HOSTS,
@@ -106,6 +107,18 @@ class ControllerSettings(Settings):
 
     host: str = knob("127.0.0.1", HOST, "address to listen on; 0.0.0.0 or :: for all")
     port: int = knob(8000, _PORT, "port to listen on")
+    tls_cert: str | None = knob(
+        None,
+        Kind("PATH"),
+        "PEM file with the certificate for a second listener, over TLS: the controller's own first, then those of the "
+        "CAs between; it is read again when it changes",
+        trusted_only=True,
+    )
+    tls_key: str | None = knob(
+        None, Kind("PATH"), "PEM file with the key of tls_cert, without a passphrase", trusted_only=True
+    )
+    tls_port: int = knob(8443, _PORT, "port to listen on with TLS; used when tls_cert and tls_key are set")
+    no_http: bool = knob(default=False, kind=FLAG, text="whether to listen with TLS only; needs tls_cert and tls_key")
     allowed_hosts: str | None = knob(
         None,
         ALLOWED_HOSTS,
@@ -122,7 +135,7 @@ class ControllerSettings(Settings):
     )
     deny_loopback_hosts: bool = knob(
         False,
-        SWITCH,
+        FLAG,
         "refuse to register instances whose host is localhost, a loopback address, 0.0.0.0 or ::, by which an API "
         "server would call itself",
     )
@@ -280,6 +293,11 @@ class ControllerSettings(Settings):
 
         return is_loopback_host(self.host)
 
+    def urls(self, host: str) -> list[str]:
+        """The URL of each listener, that without TLS first. `host` is in brackets if it is an IPv6 address."""
+        plain = [] if self.no_http else [f"http://{host}:{self.port}"]
+        return plain if self.tls_cert is None else [*plain, f"https://{host}:{self.tls_port}"]
+
     @property
     def host_patterns(self) -> tuple[str, ...]:
         """The hosts by which clients may call the controller, as `AllowedHosts` takes them.
@@ -308,6 +326,10 @@ class ControllerSettings(Settings):
         idle, why = self._idle_database_settings()
         if idle:
             lines.append(f"{', '.join(idle)} without effect: {why}")
+        if self.tls_cert is None and "tls_port" in self.origins:
+            lines.append("tls_port without effect: tls_cert and tls_key are not set")
+        if self.no_http and "port" in self.origins:
+            lines.append("port without effect: no_http is set, and TLS has tls_port")
         idle = [name for name in self.origins if name.startswith("otel_")]
         if idle and not self.tracer_to_open_telemetry:
             lines.append(f"{', '.join(idle)} without effect: tracer_to_open_telemetry is off")
@@ -324,15 +346,16 @@ class ControllerSettings(Settings):
         return [], ""
 
     def secret_warnings(self) -> list[str]:
-        """One line for each secret that other users of the machine can read: in a flag, or in the password file."""
-        lines = []
-        file = self.registry_db_password_file
-        if file is not None and self.origins.get("registry_db_password") == f"file {file}":
-            mode = mode_if_readable_by_others(file)
-            if mode is not None:
-                lines.append(
-                    f"registry_db_password_file {file}: others can read it (mode {mode:04o}): chmod 600 {file}"
-                )
+        """One line for each secret that other users of the machine can read: in a flag, or in a file."""
+        files = {"tls_key": self.tls_key}
+        password_file = self.registry_db_password_file
+        if self.origins.get("registry_db_password") == f"file {password_file}":
+            files["registry_db_password_file"] = password_file
+        lines = [
+            f"{name} {file}: others can read it (mode {mode:04o}): chmod 600 {file}"
+            for name, file in files.items()
+            if file is not None and (mode := mode_if_readable_by_others(file)) is not None
+        ]
         for item in knobs_of(self):
             text = getattr(self, item.name)
             if text and item.kind.holds_secret(text) and self.origins.get(item.name) == f"flag {item.flag}":
@@ -366,6 +389,18 @@ class ControllerSettings(Settings):
         expanded = {name: _expanded(getattr(self, name)) for name in paths}
         password = self._password_from_file(expanded["registry_db_password_file"])
         return replace(self, **expanded, **password, otel_exporter_otlp_traces_endpoint=self._traces_endpoint())
+
+    def check_listeners(self) -> None:
+        """Raises UsageError unless a controller can listen with these settings; `ctl db`, which listens on nothing,
+        takes them.
+        """
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, missing = ("tls_key", "tls_cert") if self.tls_cert is None else ("tls_cert", "tls_key")
+            raise UsageError(f"{given} is set, and {missing} is not: TLS needs both")
+        if self.no_http and self.tls_cert is None:
+            raise UsageError("no_http is set, and TLS is not: set tls_cert and tls_key, or leave no_http out")
+        if self.tls_cert is not None and not self.no_http and self.tls_port == self.port:
+            raise UsageError(f"port and tls_port are both {self.port}: choose another one for tls_port")
 
     def _password_from_file(self, path: str | None) -> dict[str, Any]:
         """The fields that the password file changes, if there is one and the registry is a database with passwords."""

@@ -203,6 +203,8 @@ RATIO = Kind("NUMBER", _parse_ratio, "0 to 1", shown=_without_fraction)
 """A number from 0 to 1, both included."""
 SWITCH = Kind("true|false", _parse_switch, "true, false", ("true", "false"))
 """True or false, in the usual spellings (`true` is that of DB-GPT and OpenTelemetry) and any case."""
+FLAG = SWITCH._replace(metavar="[=true|false]")
+"""A SWITCH whose flag stands alone most often; its name stands in `cli.parsing.optional_values`."""
 HOST = Kind("HOST", _parse_host)
 """A host name or an address, without scheme, path, port or list; brackets around an IPv6 address are removed."""
 ALLOWED_HOSTS = Kind("HOST,...", _parse_allowed_hosts)

@@ -20,6 +20,10 @@ SECRET = "s3cr3t-of-the-test"
 GIVEN: dict[str, tuple[str, Any]] = {
     "host": (" [::1] ", "::1"),
     "port": (" 8123 ", 8123),
+    "tls_cert": ("~/tls.crt", str(Path("~/tls.crt").expanduser())),
+    "tls_key": ("~/tls.key", str(Path("~/tls.key").expanduser())),
+    "tls_port": ("9443", 9443),
+    "no_http": ("yes", True),
     "allowed_hosts": (" Ctl.example, *.PROD.example,[::1], 10.1.2.3/8 ", "ctl.example,*.prod.example,::1,10.0.0.0/8"),
     "trusted_proxies": (" 10.0.0.5,10.1.2.3/16, [::1],FE80::/10 ", "10.0.0.5,10.1.0.0/16,::1,fe80::/10"),
     "deny_loopback_hosts": ("on", True),

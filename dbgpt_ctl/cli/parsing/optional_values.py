@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OPTIONAL_VALUES = MappingProxyType({"--ping": ("generate", "metadata")})
+_BOOLEAN = ("true", "false")
+OPTIONAL_VALUES = MappingProxyType(
+    {"--ping": ("generate", "metadata"), "--no-http": _BOOLEAN, "--deny-loopback-hosts": _BOOLEAN}
+)
 """The values of these options, in all commands that have them. A bare option means the first."""
 
 
 def with_optional_values(args: Sequence[str]) -> list[str]:
     """`--ping=generate` for `--ping`, up to a `--`, after which nothing is an option."""
     options = args.index("--") if "--" in args else len(args)
-    given = [f"{word}={OPTIONAL_VALUES[word][0]}" if word in OPTIONAL_VALUES else word for word in args[:options]]
+    values = {name: OPTIONAL_VALUES.get(name.replace("_", "-")) for name in args[:options]}  # `serve` takes both
+    given = [f"{word}={known[0]}" if (known := values[word]) else word for word in args[:options]]
     return [*given, *args[options:]]
 
 

@@ -429,6 +429,17 @@ class Auth(BaseModel):
     tokens_file: AuthTokensFile | None = doc("Null without one.")
 
 
+class Tls(BaseModel):
+    """The listener over TLS and its certificate."""
+
+    port: int = doc("The port of the listener.", 8443)
+    not_after: str = doc("Until when the certificate in use is valid.", TIME)
+    problem: str | None = doc(
+        "Why no client accepts the certificate in use, or why its files, which changed, are not used; null if all is "
+        "well."
+    )
+
+
 class Status(Listed):
     """How the controller and its registry are, also while the registry is away."""
 
@@ -444,6 +455,7 @@ class Status(Listed):
     readers_dropped: int = doc(
         "How many connections were closed since the start because the peer did not take a list or a watch.", 0
     )
+    tls: Tls | None = doc("Null where the controller does not listen with TLS.")
     models: list[ModelCounts] | None = doc("In order of model_name; null while the registry cannot be read.")
     watchers: int = doc("How many watches this controller serves.", 0)
     last_event_id: int | None = doc("The id of the newest event; null while it is not known.", 42)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.http.connections import ConnectionFigures
+    from dbgpt_ctl.controller.http.tls import TlsListener
     from dbgpt_ctl.domain.controllers import ControllerRecord
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import DrainFacts, ListedInstance
@@ -121,6 +122,16 @@ def auth_object(access: Access, now: datetime) -> dict[str, Any]:
         "mode_origin": "tokens file" if in_file else "setting",
         "open": access.is_open,
         "tokens_file": of_file,
+    }
+
+
+def tls_object(listener: TlsListener) -> dict[str, Any]:
+    """The `tls` of /api/v1/status."""
+    certificate = listener.certificate
+    return {
+        "port": listener.port,
+        "not_after": iso(certificate.current.not_after),
+        "problem": certificate.problem,
     }
 
 

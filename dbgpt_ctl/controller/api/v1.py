@@ -27,6 +27,7 @@ from dbgpt_ctl.controller.api.serializers import (
     event_object,
     iso,
     known_object,
+    tls_object,
 )
 from dbgpt_ctl.controller.api.v1_params import (
     DEFAULT_LIMIT,
@@ -248,6 +249,7 @@ class ApiEndpoints:
             controllers=list(map(controller_object, controller.registry.controllers())),
             connections=None if controller.connections is None else connections_object(controller.connections),
             readers_dropped=controller.readers_dropped,
+            tls=None if controller.tls is None else tls_object(controller.tls),
             models=None if listing is None else await counts_by_model(listing),
             watchers=controller.feed.watchers,
             last_event_id=last_event_id,

@@ -73,6 +73,12 @@ class Admission:
         self.figures = figures
         self._none_until = 0.0
 
+    def admit(self, newest: Connection, now: float) -> None:
+        """Makes room if `newest`, which is among the connections already, is one too many. `now` as in `make_room`."""
+        connections = self.figures.connections
+        if len(connections) > self.figures.limit:
+            self.make_room(newest, (each for each in connections if each is not newest), now)
+
     def make_room(self, newest: Connection, others: Iterator[Connection], now: float) -> None:
         """Closes some of `others`, or `newest`. `now` is the event loop's time, in seconds."""
         victims: list[Connection] = []

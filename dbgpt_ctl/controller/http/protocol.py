@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from dbgpt_ctl.controller.http.connections import Admission, ConnectionFigures, LimitLog
+from dbgpt_ctl.controller.http.handshake import FailedHandshakes, Handshake
 from dbgpt_ctl.controller.http.prepared import SEND_PREPARED
 from dbgpt_ctl.domain.fields import canonical_host
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dbgpt_ctl.controller.http.prepared import PreparedResponse
+    from dbgpt_ctl.controller.http.tls import TlsListener
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,8 @@ MAX_COPIED_BYTES = 64 * 1024
 """A longer body is sent as it is: many readers of a list share its bytes."""
 MAX_REQUEST_SECS = 10.0
 MAX_STALL_SECS = 30.0
+MAX_LINGER_SECS = 1.0
+"""How long a connection over TLS waits for its peer's end, after its own."""
 TICKS_PER_SECOND = 10
 """How often uvicorn calls `Server.on_tick`."""
 INTERNALS = {
@@ -81,9 +85,13 @@ class OnePacketTransport:
     together.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, below: asyncio.Transport | None = None
+    ) -> None:
+        """`below`: the transport of TCP, where `transport` is the one of TLS."""
         self._transport = transport
         self._loop = loop
+        self._below = below
         self._pending: list[bytes] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -110,14 +118,30 @@ class OnePacketTransport:
         self._send()
 
     def close(self) -> None:
-        """Sends what was written, then closes."""
+        """Sends what was written, then closes. TLS waits for the peer to close too: a second, once all is sent."""
         self._send()
         self._transport.close()
+        if self._below is not None and not self._below.is_closing():
+            self._loop.call_later(MAX_LINGER_SECS, self._end_of_tls)
+
+    def _end_of_tls(self) -> None:
+        if self._below is None or self._below.is_closing():
+            return
+        if self.get_write_buffer_size():  # a reader that is slow; `close_if_stalled` ends one that does not read
+            self._loop.call_later(MAX_LINGER_SECS, self._end_of_tls)
+        else:
+            self._below.abort()
 
     def write_eof(self) -> None:
-        """Sends what was written, then closes this direction only."""
+        """Sends what was written, then closes this direction only. TLS cannot do that, and both stay open."""
         self._send()
-        self._transport.write_eof()
+        if self._below is None:
+            self._transport.write_eof()
+
+    def get_write_buffer_size(self) -> int:
+        """The bytes that the system has not taken, without those of this turn of the event loop."""
+        below = 0 if self._below is None else self._below.get_write_buffer_size()
+        return self._transport.get_write_buffer_size() + below
 
     def _send(self) -> None:
         pending, self._pending = self._pending, []
@@ -203,6 +227,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """
 
     server_state: BoundedState
+    below: asyncio.Transport | None = None
+    """The transport of TCP where the connection is one over TLS. Set it before `connection_made`."""
     _in_head = False
     _message_bytes: int | None = None
     """Bytes of a message that is not complete, without the read in which it began; None between two messages."""
@@ -214,11 +240,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """How many bytes the peer has not taken, and the loop's time since when there are that many."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast("asyncio.Transport", OnePacketTransport(transport, self.loop)))
+        super().connection_made(cast("asyncio.Transport", OnePacketTransport(transport, self.loop, self.below)))
         self._request_since = self.loop.time()
-        if len(self.connections) > self.server_state.figures.limit:
-            others = (each for each in self.connections if isinstance(each, BoundedHttpProtocol) and each is not self)
-            self.server_state.admission.make_room(self, others, self._request_since)
+        self.server_state.admission.admit(self, self._request_since)
 
     def data_received(self, data: bytes) -> None:
         if self._discards:
@@ -288,7 +312,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def make_way(self) -> None:
         """Closes a connection that is dispensable."""
         self.connections.discard(self)  # now: uvicorn does it in a later turn of the event loop
-        if self.flow.write_paused:
+        if self.flow.write_paused or self.below is not None:  # TLS would wait for the peer
             self.transport.abort()
         else:
             self.transport.close()
@@ -333,12 +357,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 class BoundedServer(uvicorn.Server):
-    """Uvicorn's server for at most `limit` connections of `BoundedHttpProtocol`. It leaves signals to the caller."""
+    """Uvicorn's server for at most `limit` connections of `BoundedHttpProtocol`. It leaves signals to the caller.
 
-    def __init__(self, config: uvicorn.Config, limit: int = sys.maxsize) -> None:
+    Uvicorn has one TLS context for all sockets. So it serves those without TLS, and `tls` is served here.
+    """
+
+    def __init__(self, config: uvicorn.Config, limit: int = sys.maxsize, tls: TlsListener | None = None) -> None:
         super().__init__(config)
         self.server_state: BoundedState = BoundedState(limit)
         self._limit_log = LimitLog(self.server_state.figures)
+        self._tls = tls
+        self._failed_handshakes = FailedHandshakes()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -346,19 +375,38 @@ class BoundedServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Logs the address, once requests are served."""
+        """Logs the addresses, once requests are served."""
         await super().startup(sockets)
-        for sock in [] if self.should_exit else sockets or []:
-            host, port = sock.getsockname()[:2]
-            log.info("listening on http://%s:%s", canonical_host(host), port)
+        if self.should_exit:
+            return
+        for sock in sockets or []:
+            log.info("listening on http://%s", _address(sock))
+        if self._tls is not None:
+            loop, backlog = asyncio.get_running_loop(), self.config.backlog
+            self.servers.append(
+                await loop.create_server(partial(self._handshake, self._tls), sock=self._tls.sock, backlog=backlog)
+            )
+            log.info("listening on https://%s", _address(self._tls.sock))
+
+    def _handshake(self, tls: TlsListener) -> Handshake:
+        state = self.server_state
+        return Handshake(tls.certificate, state.admission, self._failed_handshakes, state.connections, self._over_tls)
+
+    def _over_tls(self, below: asyncio.Transport) -> BoundedHttpProtocol:
+        protocol = BoundedHttpProtocol(self.config, self.server_state, self.lifespan.state)
+        protocol.below = below
+        return protocol
 
     async def on_tick(self, counter: int) -> bool:
-        """Once a second: ends connections that have stalled, and logs what the limits did."""
+        """Once a second: ends connections that have stalled, logs what the limits did, looks for a new certificate."""
         if counter % TICKS_PER_SECOND == 0:
-            for connection in self.server_state.connections.copy():
-                if isinstance(connection, BoundedHttpProtocol):
-                    connection.close_if_stalled()
-            self._limit_log.tick(asyncio.get_running_loop().time())
+            now = asyncio.get_running_loop().time()
+            for connection in tuple(self.server_state.figures.connections):
+                connection.close_if_stalled()
+            self._limit_log.tick(now)
+            self._failed_handshakes.tick(now)
+            if self._tls is not None:
+                self._tls.certificate.look()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -366,3 +414,8 @@ class BoundedServer(uvicorn.Server):
         await super().shutdown(sockets)
         if self.force_exit:
             await self.lifespan.shutdown()
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"{canonical_host(host)}:{port}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from dbgpt_ctl.controller.http.socket import BACKLOG
-from dbgpt_ctl.errors import CtlError
+from dbgpt_ctl.errors import CannotListen, CtlError
 from dbgpt_ctl.settings.schema import MIN_CONNECTIONS
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.http.tls import TlsListener
     from dbgpt_ctl.settings.schema import ControllerSettings
 
 log = logging.getLogger(__name__)
@@ -36,32 +37,48 @@ DRAIN_SECS = 10
 """How long requests in progress may take at the end."""
 
 
-def serve(app: FastAPI, sock: socket.socket, settings: ControllerSettings, grace_secs: float) -> None:
-    """Serves an application of `create_app` on a listening socket.
+def serve(
+    app: FastAPI,
+    sockets: list[socket.socket],
+    settings: ControllerSettings,
+    grace_secs: float,
+    tls: TlsListener | None = None,
+) -> None:
+    """Serves an application of `create_app` on listening sockets, without TLS on `sockets` and with TLS on `tls`.
 
     SIGTERM, or the SIGHUP of a terminal that closes, turns health to 503. `grace_secs` later the server ends:
     connections drain, the registry is closed, and this function returns. A second SIGTERM, or SIGINT, ends the server
-    at once; SIGINT raises KeyboardInterrupt. Raises RegistryUnusable when the registry does.
+    at once; SIGINT raises KeyboardInterrupt. Raises RegistryUnusable when the registry does, and CannotListen if TLS
+    needs a part that this version of uvicorn does not have.
     """
     limit = connection_limit(settings, _raise_descriptor_limit(settings.max_connections or 0))
-    server = create_server(app, max_connections=limit)
-    app.state.controller.serve_with(getattr(server.server_state, "figures", None))
+    server = create_server(app, max_connections=limit, tls=tls)
+    app.state.controller.serve_with(getattr(server.server_state, "figures", None), tls)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        runner.run(_serve(server, sock, app.state.controller, grace_secs))
+        runner.run(_serve(server, sockets, app.state.controller, grace_secs))
 
 
 def create_server(
-    app: Callable[..., Any], *, drain_secs: int = DRAIN_SECS, max_connections: int = sys.maxsize
+    app: Callable[..., Any],
+    *,
+    drain_secs: int = DRAIN_SECS,
+    max_connections: int = sys.maxsize,
+    tls: TlsListener | None = None,
 ) -> uvicorn.Server:
-    """Uvicorn for an ASGI application, with the bounds of `protocol` unless this version of uvicorn lacks a part."""
+    """Uvicorn for an ASGI application, with the bounds of `protocol` unless this version of uvicorn lacks a part.
+
+    Raises CannotListen then if there is a listener for TLS: nothing is served without TLS by mistake.
+    """
     http: Any = "auto"
     server_class: Callable[[uvicorn.Config], uvicorn.Server] = uvicorn.Server
     try:
         from dbgpt_ctl.controller.http.protocol import BoundedHttpProtocol, BoundedServer
     except ImportError as error:
+        if tls is not None:
+            raise CannotListen(f"TLS is not possible: {error}; install the version that dbgpt-ctl needs") from None
         log.warning("the server has no bounds on requests and connections, and no grace at SIGTERM: %s", error)
     else:
-        http, server_class = BoundedHttpProtocol, partial(BoundedServer, limit=max_connections)
+        http, server_class = BoundedHttpProtocol, partial(BoundedServer, limit=max_connections, tls=tls)
     config = uvicorn.Config(
         app,
         http=http,
@@ -140,7 +157,9 @@ class _Ending:
         self.error = self.error or error
 
 
-async def _serve(server: uvicorn.Server, sock: socket.socket, controller: Controller, grace_secs: float) -> None:
+async def _serve(
+    server: uvicorn.Server, sockets: list[socket.socket], controller: Controller, grace_secs: float
+) -> None:
     ending = _Ending(server, controller, grace_secs)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ending.gracefully)
@@ -148,7 +167,7 @@ async def _serve(server: uvicorn.Server, sock: socket.socket, controller: Contro
         loop.add_signal_handler(signal.SIGHUP, ending.gracefully)
     loop.add_signal_handler(signal.SIGINT, ending.now, KeyboardInterrupt())
     controller.on_unusable = ending.now
-    await server.serve(sockets=[sock])
+    await server.serve(sockets=sockets)
     if not isinstance(ending.error, CtlError):
         log.info("stopped")
     if ending.error is not None:

@@ -13,9 +13,9 @@ beyond that is not refused: its system tries again a second later.
 """
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """A bound socket on the first address of `host`. Raises CannotListen, which names the process that holds the port
-    if the system shows it.
+def listening_socket(host: str, port: int, flag: str = "--port") -> socket.socket:
+    """A bound socket on the first address of `host`. Raises CannotListen, which names `flag`, the flag of the port, and
+    the process that holds the port if the system shows it.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -30,15 +30,15 @@ def listening_socket(host: str, port: int) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise CannotListen(_reason(host, port, error)) from None
+        raise CannotListen(_reason(host, port, flag, error)) from None
     return sock
 
 
-def _reason(host: str, port: int, error: OSError) -> str:
+def _reason(host: str, port: int, flag: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is in use{_port_holder(port)}; stop that process or choose another --port"
+        return f"port {port} on {host} is in use{_port_holder(port)}; stop that process or choose another {flag}"
     if error.errno == errno.EACCES:
-        return f"port {port} on {host} is not allowed for this user; choose one above 1023"
+        return f"port {port} on {host} is not allowed for this user; choose a {flag} above 1023"
     return f"cannot listen on {host} port {port}: {error.strerror}"
 
 

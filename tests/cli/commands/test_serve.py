@@ -87,6 +87,10 @@ SHOWN = """\
 SETTING                                VALUE             FROM
 host                                   127.0.0.1         default
 port                                   9001              flag --port
+tls_cert                               -                 default
+tls_key                                -                 default
+tls_port                               8443              default
+no_http                                false             default
 allowed_hosts                          -                 default
 trusted_proxies                        -                 default
 registry_type                          database          flag --registry-type
@@ -211,7 +215,7 @@ def test_every_flag_reaches_its_knob_also_with_underscores(knob: Knob) -> None:
     root = get_command(app)
     serve = root.get_command(root.make_context("ctl", ["serve"]), "serve")  # type: ignore[attr-defined]
     for flag in (knob.flag, "--" + knob.name, *knob.aliases):
-        given = serve.make_context("serve", [flag, "text"], parent=root.make_context("ctl", ["serve"])).params
+        given = serve.make_context("serve", [f"{flag}=text"], parent=root.make_context("ctl", ["serve"])).params
         assert {name: value for name, value in given.items() if value == "text"} == {knob.name: "text"}
 
 

@@ -15,6 +15,9 @@ from dbgpt_ctl.cli.parsing.optional_values import value_after_space, with_option
         (["--ping", "qwen"], ["--ping=generate", "qwen"]),
         (["--ping=metadata", "qwen"], ["--ping=metadata", "qwen"]),
         (["--ping", "--", "--ping"], ["--ping=generate", "--", "--ping"]),
+        (["--no-http", "--port", "9"], ["--no-http=true", "--port", "9"]),
+        (["--no_http"], ["--no_http=true"]),
+        (["--no-http=false"], ["--no-http=false"]),
         (["--no-probe", "-o", "json"], ["--no-probe", "-o", "json"]),
     ],
 )

@@ -93,6 +93,7 @@ tls_port                               8443              default
 no_http                                false             default
 allowed_hosts                          -                 default
 trusted_proxies                        -                 default
+deny_loopback_hosts                    false             default
 registry_type                          database          flag --registry-type
 registry_db_type                       mysql             default
 registry_db_name                       models            CONTROLLER_REGISTRY_DB_NAME in .env

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dbgpt_ctl.cli.parsing.optional_values import value_after_space, with_optional_values
+from dbgpt_ctl.cli.parsing.optional_values import OPTIONAL_VALUES, value_after_space, with_optional_values
+from dbgpt_ctl.settings.load import knobs_of
+from dbgpt_ctl.settings.schema import ControllerSettings
+from dbgpt_ctl.settings.value_types import FLAG
 
 
 @pytest.mark.parametrize(
@@ -37,3 +40,9 @@ def test_a_bare_option_gets_its_value(given: list[str], expected: list[str]) -> 
 )
 def test_a_value_after_a_space_is_found(given: list[str], expected: str | None) -> None:
     assert value_after_space(given) == expected
+
+
+def test_the_flag_of_a_switch_may_stand_alone() -> None:
+    flags = [knob.flag for knob in knobs_of(ControllerSettings) if knob.kind is FLAG]
+    assert flags
+    assert {flag: OPTIONAL_VALUES.get(flag) for flag in flags} == dict.fromkeys(flags, ("true", "false"))

@@ -153,7 +153,7 @@ class ControllerSettings(Settings):
     )
     require_auth: bool = knob(
         default=False,
-        kind=SWITCH,
+        kind=FLAG,
         text="whether to refuse a start, and a change of the tokens file, with authentication off where other machines "
         "can reach the controller",
     )

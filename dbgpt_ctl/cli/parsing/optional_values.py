@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 _BOOLEAN = ("true", "false")
 OPTIONAL_VALUES = MappingProxyType(
-    {"--ping": ("generate", "metadata"), "--no-http": _BOOLEAN, "--deny-loopback-hosts": _BOOLEAN}
+    {
+        "--ping": ("generate", "metadata"),
+        **dict.fromkeys(("--require-auth", "--no-http", "--deny-loopback-hosts"), _BOOLEAN),
+    }
 )
 """The values of these options, in all commands that have them. A bare option means the first."""
 

@@ -29,6 +29,7 @@ quick: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the tests of the MySQL registry are skipped without it'
+	@sh scripts/apt-install.sh nginx nginx-light 'the tests of a controller behind a proxy are skipped without it'
 	@sh scripts/apt-install.sh zsh zsh 'the tests of its completion are skipped without it'
 	@sh scripts/apt-install.sh fish fish 'the tests of its completion are skipped without it'
 	@sh scripts/apt-install.sh shellcheck shellcheck 'the check of the script of a pipeline is skipped without it'

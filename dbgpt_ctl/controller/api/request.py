@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from dbgpt_ctl.auth.tokens import Role
 from dbgpt_ctl.controller.api.source import source_of
+from dbgpt_ctl.controller.auth.identity import IDENTITY
 from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.fields import parse_registration, quoted
 from dbgpt_ctl.domain.hosts import require_registrable
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
+    from dbgpt_ctl.controller.auth.identity import Caller
     from dbgpt_ctl.domain.instance import Registration
 
 MAX_BODY_BYTES = 64 * 1024
@@ -39,9 +42,18 @@ def header_map(scope: MutableMapping[str, Any]) -> dict[bytes, bytes]:
 
 
 def caller(request: Request, kind: ActorKind = ActorKind.WORKER) -> Actor:
-    """The caller: an operator if a header says so, else of the given kind."""
-    is_operator = header_map(request.scope).get(b"x-ctl-actor") == b"operator"
-    return Actor(ActorKind.OPERATOR if is_operator else kind, source_of(request.scope))
+    """The caller, with its address and the name of its token: an operator if a header says so, else of the given kind.
+
+    The header is a claim. A valid token is a proof: with one of another role than operator, the caller is a worker.
+    """
+    scope = request.scope
+    sender: Caller | None = scope.get(IDENTITY)
+    if header_map(scope).get(b"x-ctl-actor") == b"operator":
+        kind = ActorKind.OPERATOR
+    if sender is None:
+        return Actor(kind, source_of(scope))
+    is_worker = sender.role is not None and sender.role is not Role.OPERATOR
+    return Actor(ActorKind.WORKER if is_worker else kind, source_of(scope), sender.name)
 
 
 async def registration(request: Request, *, deny_loopback: bool) -> Registration:

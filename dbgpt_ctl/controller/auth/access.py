@@ -140,9 +140,10 @@ class Access:
             if self.mode is Mode.ENFORCE:
                 scope[IDENTITY] = ANONYMOUS
             return
-        if self.mode is Mode.LOG and access is RouteAccess.WORKER:  # it is counted with its instance, once that is read
+        if self.mode is Mode.LOG:
             scope[IDENTITY] = Unproven(self.refuse, reason, token)
-            return
+            if access is RouteAccess.WORKER:  # it is counted with its instance, once that is read
+                return
         self.refuse(reason, scope, token, None, access)
 
     def _identify(self, header: bytes | None) -> tuple[Identity | None, Reason | None, Token | None]:

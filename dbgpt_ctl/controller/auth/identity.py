@@ -117,12 +117,15 @@ class Anonymous:
 
 
 class Unproven:
-    """The sender of a request that enforce would refuse, and that log mode serves. One object for each such request."""
+    """The sender of a request that enforce would refuse, and that log mode serves. One object for each such request.
 
-    name: str | None = None
-    role: Role | None = None
+    It has a name and a role if its token is valid and only the role may not use the route.
+    """
 
     def __init__(self, refuse: Refuse, reason: Reason, token: Token | None) -> None:
+        valid = token if reason is Reason.ROLE else None
+        self.name = None if valid is None else valid.name
+        self.role = None if valid is None else valid.role
         self._refuse = refuse
         self._reason = reason
         self._token = token

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from fastapi import Request
 
+from dbgpt_ctl.auth.reasons import Reason
+from dbgpt_ctl.auth.tokens import Role, Token
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.api.request import MAX_BODY_BYTES
+from dbgpt_ctl.controller.api.request import MAX_BODY_BYTES, caller
 from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.controller.auth.identity import IDENTITY, Unproven
 from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -23,6 +28,7 @@ from tests.support.server import running_app, running_controller
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+TOKEN = Token("gpu", Role.WORKER)
 GOOD: dict[str, Any] = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
 JSON = "application/json"
 MODELS = "/api/controller/models"
@@ -273,3 +279,52 @@ def test_loopback_hosts_are_refused_only_where_the_setting_says_so(
         assert denying.get(MODELS).json() == []
         assert denying.post(path, json=sent).status_code == 200
     assert http.post(path, json=sent | {"host": "127.0.0.1"}).status_code == 200
+
+
+@pytest.mark.parametrize("claims", [False, True])
+@pytest.mark.parametrize(
+    ("role", "kind", "claimed"),
+    [
+        (None, ActorKind.WORKER, ActorKind.OPERATOR),
+        (Role.OPERATOR, ActorKind.WORKER, ActorKind.OPERATOR),
+        (Role.WORKER, ActorKind.WORKER, ActorKind.WORKER),
+        (Role.READER, ActorKind.WORKER, ActorKind.WORKER),
+        (Role.METRICS, ActorKind.WORKER, ActorKind.WORKER),
+    ],
+)
+def test_a_claim_never_makes_an_operator_of_another_token(
+    role: Role | None, kind: ActorKind, claimed: ActorKind, *, claims: bool
+) -> None:
+    """On the endpoints of DB-GPT, without a token as with one; on those of operators the claim changes nothing."""
+    scope: dict[str, Any] = {
+        "type": "http",
+        "client": ("192.0.2.1", 4711),
+        "headers": [(b"x-ctl-actor", b"operator")] if claims else [],
+    }
+    name = None
+    if role is not None:
+        name = "anna"
+        scope[IDENTITY] = SimpleNamespace(name=name, role=role)
+    assert caller(Request(scope)) == Actor(claimed if claims else kind, "192.0.2.1", name)
+    assert caller(Request(scope), ActorKind.OPERATOR) == Actor(claimed, "192.0.2.1", name)
+
+
+def test_the_sender_of_a_request_without_a_valid_token_is_what_it_claims() -> None:
+    """In log mode, which serves it."""
+    scope: dict[str, Any] = {
+        "type": "http",
+        "client": None,
+        "headers": [],
+        IDENTITY: Unproven(print, Reason.REVOKED, TOKEN),
+    }
+    assert caller(Request(scope), ActorKind.OPERATOR) == Actor(ActorKind.OPERATOR)
+
+
+def test_log_mode_knows_a_valid_token_whose_role_is_not_enough() -> None:
+    scope: dict[str, Any] = {
+        "type": "http",
+        "client": None,
+        "headers": [],
+        IDENTITY: Unproven(print, Reason.ROLE, TOKEN),
+    }
+    assert caller(Request(scope), ActorKind.OPERATOR) == Actor(ActorKind.WORKER, None, "gpu")

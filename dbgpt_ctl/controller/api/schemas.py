@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.controller.api.v1_params import (
     DEFAULT_LIMIT,
     DRAINED,
@@ -132,6 +133,7 @@ class Problem(BaseModel):
     code: str = doc("The kind, for programs; stable.", "invalid_instance")
     field: str = doc("The field or parameter that is wrong.", "port", default=None)
     instance_key: Identity = doc("The identity that is not known.", default=None)
+    reason: Reason = doc("Why the token of the request is not enough.", "role", default=None)
 
 
 class ListQuery(BaseModel):

@@ -109,6 +109,7 @@ CROSS_CUTTING = {
     "cli/test_exit_codes.py": "the exit codes of every command without a controller",
     "cli/test_golden.py": "what every command prints",
     "cli/test_hostile.py": "hostile names in every output",
+    "controller/auth/test_openapi_roles.py": "generated requests, by every role",
     "cli/test_two_timeouts.py": "two controllers whose heartbeat timeouts differ",
     "cli/test_no_answer.py": "why no controller answers, as every command tells it",
     "cli/test_process.py": "ctl as a process",

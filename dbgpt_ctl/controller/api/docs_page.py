@@ -64,12 +64,20 @@ def render(document: dict[str, Any]) -> str:
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body><h1>{title}</h1>'
         f"<p>{escape(info.get('description', ''))} For programs: <a href='openapi.json'>openapi.json</a>.</p>"
-        f"{operations}</body></html>"
+        f"{_schemes(document.get('components', {}).get('securitySchemes', {}))}{operations}</body></html>"
     )
 
 
+def _schemes(schemes: dict[str, Any]) -> str:
+    """How a token is sent."""
+    lines = "".join(
+        f"<li><b>{escape(name)}</b>: {_text(scheme['description'])}</li>" for name, scheme in schemes.items()
+    )
+    return f"<p>Where authentication is on, a request needs a token:</p><ul>{lines}</ul>" if lines else ""
+
+
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
-    parts = [f"<p>{_text(operation.get('description', ''))}</p>"]
+    parts = [f"<p>{_text(operation.get('description', ''))}{_role(operation.get('security'))}</p>"]
     if parameters := operation.get("parameters"):
         rows = [(each["name"], each["required"], each["schema"], each["description"]) for each in parameters]
         parts.append(f"<h4>Parameters</h4>{_table(rows)}")
@@ -84,6 +92,15 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     parts.append(f"<h4>Answers</h4>{''.join(_answers(operation['responses']))}")
     summary = f"<b>{method.upper()}</b> <code>{escape(path)}</code>"
     return f"<details><summary>{summary}</summary>{''.join(parts)}</details>"
+
+
+def _role(security: list[dict[str, list[str]]] | None) -> str:
+    """The least role that an operation needs, which is the same in each scheme."""
+    if security is None:
+        return ""
+    roles = {role for scheme in security for of_scheme in scheme.values() for role in of_scheme}
+    needs = " or ".join(f"<code>{escape(role)}</code>" for role in sorted(roles))
+    return f" Role: {needs or 'none, everyone may call it'}."
 
 
 def _table(rows: list[tuple[str, bool, dict[str, Any], str]]) -> str:

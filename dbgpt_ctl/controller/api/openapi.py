@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.controller.api import problems
 from dbgpt_ctl.controller.api.routes import PREFIXES
+from dbgpt_ctl.controller.auth.route_access import RouteAccess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 
     Schema = dict[str, Any]
 
+SECURITY_SCHEMES = {
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The token as the password, with any user; or as the user, with an empty password. DB-GPT sends "
+        "it if its address of the controller is `http://NAME:TOKEN@HOST:PORT`.",
+    },
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The token itself."},
+}
+"""The ways to send a token. A controller with authentication off ignores them."""
+
 
 def describe(app: FastAPI, routes: Iterable[Route]) -> None:
     """Adds the operations of `routes` to the document of `app`, as FastAPI documents under "Extending OpenAPI"."""
@@ -34,6 +46,7 @@ def describe(app: FastAPI, routes: Iterable[Route]) -> None:
 
     def openapi() -> dict[str, Any]:
         document = generate()
+        document.setdefault("components", {}).setdefault("securitySchemes", {}).update(SECURITY_SCHEMES)
         for (path, method), operation in operations().items():
             document["paths"].get(path, {}).get(method, {}).update(operation)
         return document
@@ -84,13 +97,23 @@ def _add_examples(schema: Schema) -> Any:
 
 def _operation(route: Route) -> Schema:
     """The part of an operation that FastAPI does not know."""
-    operation: Schema = {"responses": {"200": _good_response(route), **_problem_responses(route)}}
+    operation: Schema = {
+        "security": _security(route.access),
+        "responses": {"200": _good_response(route), **_problem_responses(route)},
+    }
     if route.query is not None:
         operation["parameters"] = _parameters(route.query)
     if route.body is not None:
         content = {"application/json": {"schema": schema_of(route.body)}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
+
+
+def _security(access: RouteAccess) -> list[dict[str, list[str]]]:
+    """The schemes, each with the least role that suffices; empty for a route that needs no token."""
+    if access is RouteAccess.EVERYONE:
+        return []
+    return [{scheme: [str(access.value[0])]} for scheme in SECURITY_SCHEMES]
 
 
 def _parameters(model: str) -> list[Schema]:
@@ -128,6 +151,10 @@ def _problem_responses(route: Route) -> dict[str, Schema]:
         }
     retry_after = {"description": "Seconds after which to try again.", "example": 5, "schema": {"type": "integer"}}
     responses["503"]["headers"] = {"Retry-After": retry_after}
+    if "401" in responses:
+        challenge = {"description": "The schemes in which a token can be sent.", "schema": {"type": "string"}}
+        example = problems.CHALLENGE["WWW-Authenticate"]
+        responses["401"]["headers"] = {"WWW-Authenticate": {**challenge, "example": example}}
     return responses
 
 

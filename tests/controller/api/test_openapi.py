@@ -231,3 +231,18 @@ def test_what_is_not_documented_is_a_violation(
     operation: str, status: int, media_type: str, body: bytes, violation: str
 ) -> None:
     assert any(violation in found for found in violations(operation, status, media_type, body))
+
+
+def test_it_says_which_role_each_operation_needs(live: str) -> None:
+    schemes = DOCUMENT["components"]["securitySchemes"]
+    assert {name: scheme["scheme"] for name, scheme in schemes.items()} == {"basic": "basic", "bearer": "bearer"}
+    roles = {name: [scheme["basic"] for scheme in operation["security"][:1]] for name, operation in OPERATIONS}
+    assert roles["GET /api/health"] == []
+    assert roles[f"GET {MODELS}"] == [["reader"]]
+    assert roles[f"POST {MODELS}"] == [["worker"]]
+    assert roles["POST /api/v1/drain"] == [["operator"]]
+    for name, operation in OPERATIONS:
+        assert ({"401", "403"} <= operation["responses"].keys()) == bool(operation["security"]), name
+    page = httpx.get(f"{live}/docs", trust_env=False).text
+    assert page.count("Role: <code>operator</code>.") == str(roles).count("operator")
+    assert "<b>bearer</b>: The token itself." in page

@@ -41,7 +41,8 @@ MAX_REVOKED = 16
 DIGEST_CHARS = 12
 _LARGEST_FILE = MIB
 _TOP_LEVEL_KEYS = ("mode", "token")
-_KEYS = ("role", "sha256", "revoked_sha256", "models", "hosts", "max_instances", "expires")
+SCOPE_KEYS = ("models", "hosts", "max_instances")
+KEYS = ("role", "sha256", "revoked_sha256", *SCOPE_KEYS, "expires")
 _HASH_DIGITS = 64
 _EMPTY = sha256_of("")
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -63,14 +64,15 @@ class TokensFile:
 
 
 class _Place(NamedTuple):
-    """The file and the table of which an error speaks."""
+    """The file and the table of which an error speaks; without a file, of a token that is not in one yet."""
 
-    path: str
+    path: Path | None = None
     table: str = ""
 
     def refuse(self, what: str) -> NoReturn:
         """Raises UsageError."""
-        raise UsageError(f"tokens file {self.path}: {self.table and f'token {self.table}: '}{what}")
+        file = "" if self.path is None else f"tokens file {self.path}: "
+        raise UsageError(f"{file}{self.table and f'token {self.table}: '}{what}")
 
 
 def read_tokens_file(path: Path) -> TokensFile:
@@ -79,12 +81,31 @@ def read_tokens_file(path: Path) -> TokensFile:
     Raises UsageError, one line without secrets: the file is missing, no regular file, too large, open to the writing of
     others, not TOML, or holds an unknown key or a wrong value.
     """
-    place = _Place(str(path))
-    data, mode = _read(path, place)
+    data, mode = read_checked(path)
+    return parse_tokens_file(data, path, mode)
+
+
+def parse_tokens_file(data: bytes, path: Path, file_mode: int = 0) -> TokensFile:
+    """The checked content. `path` and `file_mode` are those of the file. Raises UsageError."""
+    place = _Place(path)
     document = _decoded(data, place)
-    tokens = parse_document(document, str(path))
-    readable = stat.S_IMODE(mode) if mode & OTHERS_READ else None
-    return TokensFile(_mode(document, place), tokens, digest_of(tokens.values()), readable)
+    _refuse_unknown(document, _TOP_LEVEL_KEYS, place)
+    tokens = _tokens(document, place)
+    mode = None if "mode" not in document else _word(Mode, "mode", document["mode"], place)
+    readable = stat.S_IMODE(file_mode) if file_mode & OTHERS_READ else None
+    return TokensFile(mode, tokens, digest_of(tokens.values()), readable)
+
+
+def check_token(token: Token) -> None:
+    """Raises UsageError for a token that no file may hold."""
+    _token(token.name, table_of(token), _Place())
+
+
+def table_of(token: Token) -> dict[str, Any]:
+    """The keys and values of its table; None for a key that the table lacks."""
+    values = {key: getattr(token, key) for key in KEYS}
+    lists = {key: list(value) or None for key, value in values.items() if isinstance(value, tuple)}
+    return values | {"role": str(token.role)} | lists | {"sha256": list(token.sha256)}
 
 
 def digest_of(tokens: Iterable[Token]) -> str:
@@ -101,7 +122,9 @@ def digest_of(tokens: Iterable[Token]) -> str:
     return sha256(json.dumps(facts).encode()).hexdigest()[:DIGEST_CHARS]
 
 
-def _read(path: Path, place: _Place) -> tuple[bytes, int]:
+def read_checked(path: Path) -> tuple[bytes, int]:
+    """The content of the file and its mode, if nobody else can change it. Raises UsageError."""
+    place = _Place(path)
     try:
         data, mode = read_with_mode(path, _LARGEST_FILE, regular=True)
     except FileNotFoundError:
@@ -136,15 +159,7 @@ def _decoded(data: bytes, place: _Place) -> dict[str, Any]:
         place.refuse("not TOML of a tokens file: it is nested too deeply")
 
 
-def _mode(document: Mapping[str, Any], place: _Place) -> Mode | None:
-    mode = document.get("mode")
-    return None if mode is None else _word(Mode, "mode", mode, place)
-
-
-def parse_document(document: Mapping[str, Any], path: str) -> dict[str, Token]:
-    """The tokens of a decoded file by name, in its order. Raises UsageError."""
-    place = _Place(path)
-    _refuse_unknown(document, _TOP_LEVEL_KEYS, place)
+def _tokens(document: Mapping[str, Any], place: _Place) -> dict[str, Token]:
     tables = document.get("token", {})
     if not isinstance(tables, dict):
         place.refuse("token is not a table: each token is one such as [token.gpu-workers]")
@@ -153,7 +168,7 @@ def parse_document(document: Mapping[str, Any], path: str) -> dict[str, Token]:
     for token in tokens.values():
         for digits in (*token.sha256, *token.revoked_sha256):
             if (other := owners.setdefault(digits, token.name)) != token.name:
-                _Place(path, token.name).refuse(
+                place._replace(table=token.name).refuse(
                     f"it has a hash that token {other} has too: ctl token rotate gives one of them a token of its own"
                 )
     return tokens
@@ -165,19 +180,15 @@ def _token(name: str, table: Any, file: _Place) -> Token:
     place = _Place(file.path, name)
     if not isinstance(table, dict):
         place.refuse(f"is not a table such as [token.{name}]")
-    _refuse_unknown(table, _KEYS, place)
+    _refuse_unknown(table, KEYS, place)
+    table = {key: value for key, value in table.items() if value is not None}
     for key in ("role", "sha256"):
         if key not in table:
             place.refuse(f"{key} is missing")
-    valid = _hashes("sha256", table, place)
-    revoked = _hashes("revoked_sha256", table, place)
-    if len(valid) > MAX_VALID:
-        place.refuse(f"sha256 holds {len(valid)} hashes, and at most {MAX_VALID} are valid at one time")
-    if not set(valid).isdisjoint(revoked):
-        place.refuse("a hash is in sha256 and in revoked_sha256: remove it from one of them")
+    valid, revoked = _all_hashes(table, place)
     return Token(
         name=name,
-        role=_word(Role, "role", table["role"], place),
+        role=_role(table, place),
         sha256=valid,
         revoked_sha256=revoked[:MAX_REVOKED],
         models=_patterns("models", table, parse_model_pattern, place),
@@ -187,11 +198,29 @@ def _token(name: str, table: Any, file: _Place) -> Token:
     )
 
 
+def _role(table: Mapping[str, Any], place: _Place) -> Role:
+    role = _word(Role, "role", table["role"], place)
+    for key in SCOPE_KEYS:
+        if key in table and role is not Role.WORKER:
+            place.refuse(f"{key} is for tokens of workers only, and its role is {role}: leave it out")
+    return role
+
+
 def _word(words: type[_Word], key: str, value: Any, place: _Place) -> _Word:
     try:
         return words(value)
     except ValueError:
         place.refuse(f"{key} {shown(value)} is not one of {', '.join(words)}")
+
+
+def _all_hashes(table: Mapping[str, Any], place: _Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The valid and the revoked ones."""
+    valid, revoked = _hashes("sha256", table, place), _hashes("revoked_sha256", table, place)
+    if len(valid) > MAX_VALID:
+        place.refuse(f"sha256 holds {len(valid)} hashes, and at most {MAX_VALID} are valid at one time")
+    if not set(valid).isdisjoint(revoked):
+        place.refuse("a hash is in sha256 and in revoked_sha256: remove it from one of them")
+    return valid, revoked
 
 
 def _hashes(key: str, table: Mapping[str, Any], place: _Place) -> tuple[str, ...]:

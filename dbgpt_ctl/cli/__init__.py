@@ -61,6 +61,24 @@ DB = application(
     },
     "ctl db check --registry-db-host db1 --registry-db-user ctl",
 )
+TOKEN = application(
+    "Make, list and end tokens. They are in a local file that controllers read.",
+    {
+        "create": "commands.token.create:create",
+        "list": "commands.token.list:list_",
+        "rotate": "commands.token.rotate:rotate",
+        "revoke": "commands.token.revoke:revoke",
+    },
+    "ctl token create gpu-east --role worker --hosts 10.1.0.0/16",
+    "ctl token list",
+)
+AUTH = application(
+    "Decide whether controllers check tokens.",
+    {
+        "mode": "commands.auth.mode:mode",
+    },
+    "ctl auth mode log",
+)
 app = application(
     "The model controller of a DB-GPT cluster, and the tool to operate it.",
     {
@@ -80,6 +98,8 @@ app = application(
         "version": "commands.version:version",
         "models": MODELS,
         "context": CONTEXT,
+        "token": TOKEN,
+        "auth": AUTH,
         "db": DB,
     },
     "ctl serve",

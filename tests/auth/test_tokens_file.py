@@ -98,17 +98,17 @@ def test_the_digest_is_of_the_tokens_only(path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        f'role = "reader"\nsha256 = ["{A}"]\nmodels = ["a@llm"]',
-        f'role = "reader"\nsha256 = ["{A}"]\nhosts = ["a"]',
-        f'role = "reader"\nsha256 = ["{A}"]\nmax_instances = 1',
-        f'role = "reader"\nsha256 = ["{A}"]\nexpires = 2027-01-01T00:00:00Z',
-        f'role = "reader"\nsha256 = ["{A}", "{B}"]',
-        f'role = "reader"\nsha256 = ["{A}"]\nrevoked_sha256 = ["{B}"]',
-        f'role = "reader"\nsha256 = ["{B}"]',
+        f'role = "worker"\nsha256 = ["{A}"]\nmodels = ["a@llm"]',
+        f'role = "worker"\nsha256 = ["{A}"]\nhosts = ["a"]',
+        f'role = "worker"\nsha256 = ["{A}"]\nmax_instances = 1',
+        f'role = "worker"\nsha256 = ["{A}"]\nexpires = 2027-01-01T00:00:00Z',
+        f'role = "worker"\nsha256 = ["{A}", "{B}"]',
+        f'role = "worker"\nsha256 = ["{A}"]\nrevoked_sha256 = ["{B}"]',
+        f'role = "worker"\nsha256 = ["{B}"]',
     ],
 )
 def test_every_fact_of_a_token_is_in_the_digest(path: Path, change: str) -> None:
-    write(path, f'[token.gpu]\nrole = "reader"\nsha256 = ["{A}"]')
+    write(path, f'[token.gpu]\nrole = "worker"\nsha256 = ["{A}"]')
     digest = read_tokens_file(path).digest
     write(path, f"[token.gpu]\n{change}")
     assert read_tokens_file(path).digest != digest
@@ -204,6 +204,10 @@ def test_a_file_that_is_wrong_as_a_whole(path: Path, text: str | bytes, message:
         ('role = "worker"', "sha256 is missing"),
         ('role = "admin"\nsha256 = []', "role 'admin' is not one of reader, worker, operator, metrics"),
         (f'role = "{TOKEN}"\nsha256 = []', "role ******** is not one of"),
+        (
+            'role = "operator"\nsha256 = []\nhosts = ["a"]',
+            "hosts is for tokens of workers only, and its role is operator",
+        ),
         (f'role = "reader"\nsha265 = ["{A}"]', "'sha265' is not known; did you mean sha256?"),
     ],
 )

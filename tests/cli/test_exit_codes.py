@@ -91,7 +91,8 @@ def test_the_document_has_the_same_table() -> None:
 
 def test_every_command_that_calls_a_controller_is_here() -> None:
     tested = {" ".join(line[: 2 if line[0] == "models" else 1]) for line in LINES}
-    assert tested == set(callers(COMMAND, "")) - {"context show"}  # it only shows what a call would use
+    without_call = {"context show", "token create", "token rotate"}  # they only show what a call would use
+    assert tested == set(callers(COMMAND, "")) - without_call
 
 
 def callers(command: Any, path: str) -> Iterator[str]:

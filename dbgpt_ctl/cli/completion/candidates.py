@@ -52,6 +52,24 @@ def contexts(incomplete: str) -> list[str]:
         return []
 
 
+def nothing(incomplete: str) -> list[str]:  # noqa: ARG001 - Typer passes it
+    """No candidates: the name is a new one."""
+    return []
+
+
+def tokens(ctx: Any, incomplete: str) -> list[str]:
+    """Names of the tokens in the file that the flag or the environment names."""
+    path = ctx.params.get("tokens_file") or os.environ.get("CONTROLLER_TOKENS_FILE")
+    if not path:
+        return []
+    from dbgpt_ctl.auth.tokens_file import read_tokens_file
+
+    try:
+        return sorted(name for name in read_tokens_file(Path(path).expanduser()).tokens if name.startswith(incomplete))
+    except (CtlError, RuntimeError):
+        return []
+
+
 def models(ctx: Any, incomplete: str) -> list[str]:
     """NAME of each model; NAME@TYPE once the text contains an `@`."""
     names = {key.model_name for key in _registered_keys(ctx)}

@@ -93,7 +93,7 @@ class Reached(CtlError):
 
 
 @pytest.fixture
-def place(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def place(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str) -> None:
     """The files that examples name, standard input, and a stop where a command would call a controller, a database or a
     server.
     """
@@ -112,6 +112,11 @@ def place(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CONTROLLER_REGISTRY_DB_PASSWORD", "secret")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     run("context", "set", "prod", "-a", "http://ctl-1:8000")
+    monkeypatch.setenv("CONTROLLER_TOKENS_FILE", str(tmp_path / "tokens.toml"))
+    if "token create" not in line:
+        run("token", "create", "gpu-east", "--role", "worker", "--tokens-file", "tokens.toml")
+    if "--old" in line:
+        run("token", "rotate", "gpu-east")
     monkeypatch.setattr(Session, "client", stop)
     monkeypatch.setattr(bootstrap, "run", stop)
     monkeypatch.setattr(bootstrap, "database_hosts", stop)

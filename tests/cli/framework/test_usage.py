@@ -80,7 +80,10 @@ BAD = [
     (["health", "extra"], "extra"),
     (["completion", "powershell"], "'powershell' is not one of bash, zsh, fish"),
     (["drain", "qwen/h:1"], "No such command 'drain'. Did you mean `ctl models drain`?\n"),
-    (["help", "list"], "No such command 'list'. Did you mean `ctl models list` or `ctl context list`?\n"),
+    (
+        ["help", "list"],
+        "No such command 'list'. Did you mean `ctl models list` or `ctl context list` or `ctl token list`?\n",
+    ),
     (["bogus"], "bogus"),
     (["--bogus"], "--bogus"),
 ]
@@ -104,6 +107,7 @@ TIMES = {
     "--older-than": ["models", "prune"],
     "--since": ["events"],
     "--for": ["models", "drain", "qwen/h:1"],
+    "--expires": ["token", "create", "gpu", "--role", "worker"],
 }
 OF_MORE_VERBS = [
     ["models", "list", "--watch", "--every", "5"],

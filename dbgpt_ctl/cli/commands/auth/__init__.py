@@ -1,0 +1,1 @@
+"""`ctl auth`: the check of every request."""

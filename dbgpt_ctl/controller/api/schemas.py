@@ -132,11 +132,6 @@ class Problem(BaseModel):
     detail: str = doc("One line: what is wrong, with what value, and what to do.", "port is missing")
     code: str = doc("The kind, for programs; stable.", "invalid_instance")
     field: str = doc("The field or parameter that is wrong.", "port", default=None)
-    reason: str = doc(
-        "Why the caller may not do this: none, unknown, expired, revoked, role, models, hosts, max-instances.",
-        "role",
-        default=None,
-    )
     instance_key: Identity = doc("The identity that is not known.", default=None)
     reason: Reason = doc("Why the token of the request is not enough.", "role", default=None)
 

@@ -117,6 +117,8 @@ class Load:
     path: str
     headers: tuple[tuple[str, str], ...] = ()
     new_names: int | None = None
+    refused: bool = False
+    """Whether the server has to refuse each request: then an answer with 2xx is the failure."""
 
     def script(self, instances: int, *, count: int | None = None) -> str:
         """The Lua script for wrk. It ends after `count` answers, or when its time is up."""
@@ -153,7 +155,7 @@ class Sent(NamedTuple):
 
 def send(folder: Path, url: str, load: Load, instances: int, seconds: float) -> Sent:
     """Sends for about `seconds`. Raises MeasurementError if any answer was not 2xx or any connection failed."""
-    return _wrk(folder, url, load.script(instances), f"{load.name} at {url}", seconds)
+    return _wrk(folder, url, load, load.script(instances), seconds)
 
 
 def send_count(
@@ -161,8 +163,7 @@ def send_count(
 ) -> Sent:
     """Sends until `count` requests are answered, however long it takes. Raises MeasurementError."""
     seconds = _TIMEOUT_SECS + count / _SLOWEST
-    script, what = load.script(instances, count=count), f"{load.name} at {url}"
-    return _wrk(folder, url, script, what, seconds, connections=connections)
+    return _wrk(folder, url, load, load.script(instances, count=count), seconds, connections=connections)
 
 
 class Paced(NamedTuple):
@@ -175,10 +176,19 @@ class Paced(NamedTuple):
     p99: float
 
 
-def send_paced(folder: Path, url: str, load: Load, instances: int, *, rate: int, seconds: float) -> Paced:
+def send_paced(
+    folder: Path,
+    url: str,
+    load: Load,
+    instances: int,
+    *,
+    rate: int,
+    seconds: float,
+    connections: int = PACED_CONNECTIONS,
+) -> Paced:
     """Sends `rate` requests a second, round all instances in turn. Raises MeasurementError if wrk fails."""
     lines = (load.script(instances).removesuffix(_END_BY_TIME), _END_OF_PACED, _CLOCK, _PACE.format(rate=rate))
-    _, text = _run_wrk(folder, url, "\n".join(lines), f"{load.name} at {url}", seconds, connections=PACED_CONNECTIONS)
+    _, text = _run_wrk(folder, url, "\n".join(lines), f"{load.name} at {url}", seconds, connections=connections)
     answered, failed, *times = text.split()[:5]
     return Paced(int(answered), int(failed), *map(float, times))
 
@@ -189,10 +199,11 @@ def fill(folder: Path, url: str, instances: int, *, connections: int = CONNECTIO
     return send_count(folder, url, REGISTER, instances, instances + connections, connections=connections)
 
 
-def _wrk(folder: Path, url: str, script: str, what: str, seconds: float, *, connections: int = CONNECTIONS) -> Sent:
+def _wrk(folder: Path, url: str, load: Load, script: str, seconds: float, *, connections: int = CONNECTIONS) -> Sent:
+    what = f"{load.name} at {url}"
     elapsed, text = _run_wrk(folder, url, script, what, seconds, connections=connections)
     answered, failed, timed = map(float, text.split()[:3])
-    if failed:
+    if failed != (answered if load.refused else 0):
         raise MeasurementError(f"{what}: {failed:.0f} requests failed, {answered:.0f} were answered")
     return Sent(answered, timed or elapsed)
 

@@ -69,7 +69,7 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
     if any("@" in piece and "://" not in piece for piece in pieces[1:]):
         # A comma in a token cuts it into two pieces, which would be taken for addresses and be shown.
         raise UsageError(
-            "the list of controller addresses cannot be read: an address with user:token@ begins with http:// or "
+            "the list of controller addresses cannot be read: an address with NAME:TOKEN@ begins with http:// or "
             "https://, and a comma in a token is written %2C"
         )
     addresses = tuple(dict.fromkeys(parse_address(piece) for piece in pieces if piece))
@@ -79,7 +79,7 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
 
 
 def parse_address(text: str) -> Address:
-    """One URL: `[http[s]://][user:token@]host[:port][/prefix]`; an IPv6 host stands in brackets. Raises UsageError."""
+    """One URL: `[http[s]://][NAME:TOKEN@]host[:port][/prefix]`; an IPv6 host stands in brackets. Raises UsageError."""
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "http", text
@@ -110,9 +110,9 @@ def is_loopback_host(host: str) -> bool:
     return ((isinstance(address, IPv6Address) and address.ipv4_mapped) or address).is_loopback
 
 
-def clear_text_remarks(addresses: Iterable[Address]) -> list[str]:
-    """A line if tokens are sent to other machines in plain HTTP: their URLs, and what to do."""
-    urls = [str(each) for each in addresses if each.credentials and not each.is_https and not each.is_loopback]
+def clear_text_remarks(receivers: Iterable[Address]) -> list[str]:
+    """A line if some of these, which get a token, get it over a network by plain HTTP: their URLs, and what to do."""
+    urls = [str(address) for address in receivers if not address.is_https and not address.is_loopback]
     if not urls:
         return []
     what = "a token goes" if len(urls) == 1 else "tokens go"

@@ -350,6 +350,8 @@ _MESSAGES = {
     ErrorKind.NOT_SUPPORTED: "{controller} does not support this: {detail}",
     ErrorKind.NOT_FOUND: "{detail}",
 }
+_OF_SEVERAL = {ErrorKind.NOT_ALLOWED: "no controller serves it: {attempts}"}
+"""Where the message of an error of several controllers differs."""
 
 
 class ControllerError(CtlError):
@@ -405,7 +407,8 @@ class ControllerError(CtlError):
         message = self.detail
         if self.controller is not None or self.attempts:
             attempts = self.attempts or (Attempt(str(self.controller), self.detail),)
-            message = _MESSAGES[self.kind].format(
+            template = _MESSAGES[self.kind] if self.controller is not None else _OF_SEVERAL.get(self.kind)
+            message = (template or _MESSAGES[self.kind]).format(
                 attempts="; ".join(map(str, attempts)), controller=self.controller, detail=self.detail
             )
         return message if self.advice is None else f"{message}; {self.advice}"
@@ -439,11 +442,21 @@ class ControllerRefused(ControllerError):
 
 
 class NotAllowed(ControllerRefused):
-    """The controller wants other credentials (401) or forbids it (403)."""
+    """The controller wants other credentials (401) or forbids it (403). `reason` is that of its AccessRefused."""
 
     code = "not_allowed"
     exit_code = 7
     kind = ErrorKind.NOT_ALLOWED
+
+    def __init__(self, detail: str, *, reason: str | None = None, **fields: Any) -> None:
+        super().__init__(detail, **fields)
+        self.reason = reason
+
+    def among(self, attempts: Sequence[Attempt]) -> Self:
+        """The same error, when none of several controllers served the call."""
+        other = self.of_attempts(attempts, self.kind, self.advice)
+        other.problem_code, other.reason = self.problem_code, self.reason
+        return other
 
 
 class NotSupported(ControllerRefused):

@@ -104,7 +104,7 @@ def test_a_wrong_address_is_named_without_its_secret(
         client(text)
     assert says in str(caught.value)
     assert "secret" not in str(caught.value)
-    assert "user:" not in str(caught.value).replace("user:token@", "")
+    assert "user:" not in str(caught.value).replace("NAME:TOKEN@", "")
     assert str(caught.value).isprintable()
 
 

@@ -110,6 +110,11 @@ class AsyncControllerClient:
         other._calls = replace(self._calls, forwarder_id=controller_id)  # noqa: SLF001 - of the same class
         return other
 
+    def use_token(self, name: str, token: str) -> None:
+        """Sends this token to each of its addresses from the next call on, also of the copies for other actors."""
+        failover = self._calls.failover
+        failover.addresses = tuple(replace(address, credentials=(name, token)) for address in failover.addresses)
+
     async def aclose(self) -> None:
         """Closes the connections. Repeatable."""
         await self._transport.aclose()

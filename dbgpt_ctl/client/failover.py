@@ -17,6 +17,7 @@ from dbgpt_ctl import __version__, forwarding
 from dbgpt_ctl.client.responses import AttemptFailed, NoResponse, Response, read_list
 from dbgpt_ctl.errors import (
     CERTIFICATE_CAUSES,
+    Attempt,
     ControllerError,
     ControllerFailed,
     ControllerRefused,
@@ -129,7 +130,8 @@ class Failover:
     """Tries one or more controllers that share their registry.
 
     The next controller is tried when one does not answer, answers 5xx, or answers what no controller sends; repeating a
-    call is safe. A 4xx is an answer and ends the call. The controller that answered last is tried first in the next
+    call is safe. So it is after a 401: each controller reads its own tokens file, and a new token may not be in each of
+    them yet. Any other 4xx is an answer and ends the call. The controller that answered last is tried first in the next
     call, so a dead controller does not delay every call of a loop. `timeout`, in seconds, covers the whole call: each
     controller in turn gets an equal share of what is left of it, so one that never answers costs no more than its
     share.
@@ -144,6 +146,8 @@ class Failover:
     """The controllers to try, in this order; None: all, the one that answered last first."""
     observe: Callable[[Address, bool], None] = lambda _address, _answered: None
     """Called with each controller that was tried, and whether it answered."""
+    on_refusal: Callable[[Sequence[Attempt]], None] = lambda _attempts: None
+    """Called with those that answered 401, when another one has served the call."""
     _last: int = field(default=0, init=False)
     _controllers: set[Address] = field(default_factory=set, init=False)
     """Those without /api/v1 that are controllers all the same."""
@@ -169,6 +173,8 @@ class Failover:
                 self._answered(address)
                 raise
             self._answered(address)
+            if refused := [failure.attempt for failure in failures if failure.refusal]:
+                self.on_refusal(refused)
             return result
         error = _error_of(failures, self.advice)
         may_be_done = any(failure.attempt.cause in _AFTER_SENDING for failure in failures)
@@ -212,13 +218,16 @@ class Failover:
             raise
 
     def _answered(self, address: Address) -> None:
-        self._last = self.addresses.index(address)
+        if address in self.addresses:  # its token may have been exchanged during the call
+            self._last = self.addresses.index(address)
         self.observe(address, True)
 
 
 def _error_of(failures: Sequence[AttemptFailed], advice: str) -> ControllerError:
     """One error for all attempts. Where one answers and cannot serve, `no controller answers` would be wrong."""
     attempts, kinds = [failure.attempt for failure in failures], {failure.kind for failure in failures}
+    if refusals := [failure.refusal for failure in failures if failure.refusal]:
+        return refusals[0] if len(failures) == 1 else refusals[0].among(attempts)
     if ErrorKind.UNAVAILABLE in kinds:
         return ControllerUnreachable.of_attempts(attempts, ErrorKind.UNAVAILABLE, RETRY)
     if ErrorKind.NO_ANSWER in kinds:

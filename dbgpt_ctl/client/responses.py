@@ -1,7 +1,8 @@
 """What a controller's response means: the one place where HTTP becomes results and errors. No I/O.
 
 200 with what the call expects              the result
-401, 403                                    NotAllowed
+401                                         AttemptFailed with NotAllowed: each controller has its own tokens
+403                                         NotAllowed
 /api/v1: 404 that names an instance         NotFound
 /api/v1: other 404, 405, 501 not_supported  NotSupported: DB-GPT's own controller, or one that forwards to it
 DB-GPT's endpoints: 404, 405 of no ctl      AttemptFailed: every controller has these, so no controller is there
@@ -33,10 +34,13 @@ from dbgpt_ctl.errors import (
     ControllerRefused,
     ErrorKind,
     FailureCause,
+    ForeignOrigin,
     ForwardsToItself,
     HostNotAllowed,
     NotAllowed,
+    NotAuthenticated,
     NotFound,
+    NotPermitted,
     NotSupported,
 )
 
@@ -57,6 +61,11 @@ EVENT_STREAM = "text/event-stream"
 _UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 """What a reader raises for a decoded body that is not what the API sends."""
+MAKE_TOKEN = "ctl token create NAME --role ROLE makes one"  # noqa: S105 - a command
+GIVE_TOKEN = "set CTL_TOKEN, or the --token-file of a context"  # noqa: S105 - an advice
+CHECK_TOKEN = "check the token: CTL_TOKEN, the token file of the context, or NAME:TOKEN@ in the address"  # noqa: S105
+_OUT_OF_SCOPE = frozenset({"models", "hosts", "max-instances"})
+"""The reasons of NotPermitted where the token has the role, and the controller says what it lacks."""
 _ANSWERED: Mapping[FailureCause | None, ErrorKind] = {
     FailureCause.NOT_A_CONTROLLER: ErrorKind.NOT_A_CONTROLLER,
     FailureCause.ANSWER_TOO_LARGE: ErrorKind.FAILED,
@@ -95,12 +104,22 @@ class NoResponse:
 
 
 class AttemptFailed(Exception):
-    """This controller could not serve the call. `kind` is NO_ANSWER, UNAVAILABLE, FAILED or NOT_A_CONTROLLER."""
+    """This controller could not serve the call. `kind` is NO_ANSWER, UNAVAILABLE, FAILED or NOT_A_CONTROLLER, or
+    NOT_ALLOWED with a `refusal`.
+    """
 
-    def __init__(self, address: Address, detail: str, kind: ErrorKind, cause: FailureCause | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        detail: str,
+        kind: ErrorKind,
+        cause: FailureCause | None = None,
+        refusal: NotAllowed | None = None,
+    ) -> None:
         super().__init__(f"{address}: {detail}")
         self.attempt = Attempt(str(address), detail, cause)
         self.kind = kind
+        self.refusal = refusal
 
 
 class Answer(NamedTuple):
@@ -520,11 +539,11 @@ def accept(outcome: Response | NoResponse, address: Address) -> Response:
         return outcome
     reason, code = explanation(outcome)
     detail = f"{status} {reason or _phrase(status)}"
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        advice = "put user:token@ into its address"
-        if address.credentials is not None:
-            detail, advice = f"{detail} (a token was sent)", "check the user:token@ in its address"
-        raise NotAllowed(detail, controller=str(address), advice=advice, problem_code=code)
+    if status == HTTPStatus.UNAUTHORIZED:
+        refusal = _refusal(outcome, address)
+        raise AttemptFailed(address, refusal.detail, ErrorKind.NOT_ALLOWED, refusal=refusal)
+    if status == HTTPStatus.FORBIDDEN:
+        raise _refusal(outcome, address)
     if _is_unknown_path(outcome):
         raise not_a_controller(address, f"{status} {_phrase(status)}")
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -534,6 +553,24 @@ def accept(outcome: Response | NoResponse, address: Address) -> Response:
         kind = ErrorKind.UNAVAILABLE if status in _UNAVAILABLE else ErrorKind.FAILED
         raise AttemptFailed(address, detail, kind, _cause_of(code))
     raise not_a_controller(address, f"{status} {_phrase(status)}")
+
+
+def _refusal(response: Response, address: Address) -> NotAllowed:
+    """The error for a 401 or 403. A controller of this package says itself what is wrong, and what to write where."""
+    said, code = explanation(response)
+    detail = f"{response.status} {said or _phrase(response.status)}"
+    reason: str | None = None
+    match code:
+        case NotAuthenticated.code | NotPermitted.code:
+            reason = str(response.json().get("reason"))
+            advice = None if reason in _OUT_OF_SCOPE else MAKE_TOKEN
+        case ForeignOrigin.code:
+            advice = None
+        case _ if address.credentials is None:
+            advice = GIVE_TOKEN
+        case _:
+            detail, advice = f"{detail} (a token was sent)", CHECK_TOKEN
+    return NotAllowed(detail, controller=str(address), advice=advice, problem_code=code, reason=reason)
 
 
 def accept_v1(outcome: Response | NoResponse, address: Address, verb: str) -> Response:

@@ -13,7 +13,7 @@ from dbgpt_ctl.traceparent import CURRENT
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
     from typing import Self
 
     import httpx
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.failover import Flow
     from dbgpt_ctl.client.responses import ControllerHealth, Watched
     from dbgpt_ctl.client.transport import Observe
+    from dbgpt_ctl.errors import Attempt
     from dbgpt_ctl.traceparent import TraceContext
 
 P = ParamSpec("P")
@@ -44,6 +45,7 @@ class ControllerClient:
     the next one is tried. `trust_env` sends the calls through the proxies of the environment (http_proxy ...). `watch`
     is called with each request; `trace` names the span that a call is in. `actor` is the caller: `operator`, or None
     for a worker. `ca_file` is a PEM file with the certificates to trust, in place of the system's.
+    `on_refusal` is called with the controllers that answered 401, when another one has served the call.
 
     Raises UsageError for a wrong address or `ca_file`. Each call raises ControllerUnreachable, ControllerFailed,
     ControllerRefused or NotAllowed; those of /api/v1 raise NotSupported where the controller does not have it.
@@ -61,9 +63,10 @@ class ControllerClient:
         trace: Callable[[], TraceContext | None] = CURRENT.get,
         actor: str | None = None,
         ca_file: str | None = None,
+        on_refusal: Callable[[Sequence[Attempt]], None] = lambda _attempts: None,
     ) -> None:
         addresses = parse_addresses(address)
-        self._calls = Calls(Failover(addresses, timeout, monotonic, advice), trace, actor)
+        self._calls = Calls(Failover(addresses, timeout, monotonic, advice, on_refusal=on_refusal), trace, actor)
         from dbgpt_ctl.client.transport import Transport, client_options
 
         self._transport = Transport(client_options(addresses, trust_env=trust_env, ca_file=ca_file), transport, watch)

@@ -12,6 +12,7 @@ import secrets
 import socket
 from dataclasses import fields, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from time import gmtime, monotonic
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost, parse_hosts
 from dbgpt_ctl.domain.controllers import ControllerIdentity
 from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.errors import CtlError, UsageError
+from dbgpt_ctl.settings.masking import read_token
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 if TYPE_CHECKING:
@@ -49,13 +51,19 @@ DATABASE_GRACE_SECS = 12.0
 
 
 def create_registry(settings: ControllerSettings) -> ModelRegistry:
-    """The registry that the settings name, not opened yet."""
+    """The registry that the settings name, not opened yet. Raises UsageError for a wrong file of a forwarder."""
     timeout = timedelta(seconds=settings.heartbeat_timeout_secs)
     remove_after = timedelta(seconds=settings.remove_after_secs) if settings.remove_after_secs else None
     if settings.remote_addr:
         from dbgpt_ctl.registry.remote import RemoteModelRegistry
 
-        return RemoteModelRegistry(settings.remote_addr, forwarder_id=secrets.token_hex(8))
+        file = settings.remote_token_file
+        return RemoteModelRegistry(
+            settings.remote_addr,
+            ca_file=settings.remote_ca_file,
+            read_token=partial(read_token, file, f"remote_token_file {file}", pipes=False) if file else None,
+            forwarder_id=secrets.token_hex(8),
+        )
     if settings.registry_type == "embedded":
         from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
         from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile

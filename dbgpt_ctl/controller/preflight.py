@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.bootstrap import create_tracer, open_databases, watched_certificate
+from dbgpt_ctl.controller.bootstrap import create_registry, create_tracer, open_databases, watched_certificate
 from dbgpt_ctl.databases import DATABASE_TYPES
 from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.errors import CtlError, RegistryUnusable, UsageError
@@ -47,6 +47,7 @@ def _check_certificate(settings: ControllerSettings) -> None:
 
 def _registry(settings: ControllerSettings) -> str:
     if settings.remote_addr:
+        create_registry(settings)  # it reads the token and the certificates, and calls nothing
         shown = next(setting.shown for setting in settings.effective() if setting.knob.name == "remote_addr")
         return f"registry of {shown}, which was not asked"
     if settings.registry_type == "database":

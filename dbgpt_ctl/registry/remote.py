@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from dbgpt_ctl.domain.instance import ListedInstance, ModelInstance, Registratio
 from dbgpt_ctl.errors import (
     ControllerError,
     ControllerRefused,
+    CtlError,
     FailureCause,
     ForwardsToItself,
     InvalidInstance,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
 
+log = logging.getLogger(__name__)
+
 NEVER = datetime.fromtimestamp(0, UTC)
 """The last heartbeat of an instance that DB-GPT's controller lists without one: here it must not be null."""
 HEALTH_CHECK_SECS = 5.0
@@ -48,6 +52,18 @@ NINE_KEYS_SECS = 60.0
 """To ask a controller without /api/v1, such as DB-GPT's own, for all facts costs calls for nothing. It is asked again
 after this time.
 """
+ADVICE = "give this controller a token that is good there: --remote-token-file (CONTROLLER_REMOTE_TOKEN_FILE)"
+_REASONS = {
+    "none": "this controller sends no token",
+    "unknown": "the token of this controller is not known there",
+    "expired": "the token of this controller has expired",
+    "revoked": "the token of this controller is revoked",
+    "role": "the role of this controller's token does not allow it (a drain needs the role operator)",
+    "models": "the token of this controller is not for this model",
+    "hosts": "the token of this controller is not for this host",
+    "max-instances": "the token of this controller has its max_instances registered",
+}
+"""By the `reason` of a refusal."""
 _UNKNOWN_MODEL = "health-check@ctl"
 """The model of the list that checks the health: its answer is short, and needs the same rights as any other list."""
 
@@ -68,6 +84,10 @@ class RemoteModelRegistry(ModelRegistry):
     `timeout`, in seconds, limits every call. By default it is shorter than the 5 s of a DB-GPT client, which so gets
     the reason. `health_check_secs` is the time between two checks of the health, from `open` on. `forwarder_id`, of
     letters and digits, is random by default. A registry that was closed cannot be opened again.
+
+    `ca_file` and `trust_env` are those of `AsyncControllerClient`. `read_token` returns the name and the token that go
+    to all addresses. It is called at once and then with each check of the health, so that a token can be exchanged
+    without a restart; while it raises, the last token is used.
     """
 
     def __init__(
@@ -76,13 +96,15 @@ class RemoteModelRegistry(ModelRegistry):
         *,
         timeout: float = 4.5,
         trust_env: bool = False,
+        ca_file: str | None = None,
+        read_token: Callable[[], tuple[str, str]] | None = None,
         health_check_secs: float = HEALTH_CHECK_SECS,
         monotonic: Callable[[], float] = time.monotonic,
         forwarder_id: str | None = None,
     ) -> None:
         if isinstance(client, str):
             advice = "check CONTROLLER_REMOTE_ADDR"
-            client = AsyncControllerClient(client, timeout=timeout, trust_env=trust_env, advice=advice)
+            client = AsyncControllerClient(client, timeout=timeout, trust_env=trust_env, advice=advice, ca_file=ca_file)
         self._forwarder_id = forwarder_id or secrets.token_hex(8)
         self._client = client = client.forwarding_for(self._forwarder_id)
         self._operator = client.acting_as(ActorKind.OPERATOR)
@@ -94,17 +116,27 @@ class RemoteModelRegistry(ModelRegistry):
         self._checking = False
         self._monotonic = monotonic
         self._nine_keys_until = 0.0
+        self._read_token = read_token
+        self._token: tuple[str, str] | None = None
+        self._token_problem: str | None = None
+        if read_token is not None:
+            self._use(read_token())
 
     async def open(self) -> None:
         """Raises RegistryUnavailable if no controller is up, RegistryUnusable if all require other credentials, or if a
         call comes back to this process.
         """
         self._refuse_closed()
-        answers, loop = await asyncio.gather(self._client.health(), self._find_loop())
+        answers, failure_of_list = await asyncio.gather(self._client.health(), self._first_list())
+        loop = failure_of_list is not None and _is_loop(failure_of_list)
         if any(answer.cause is FailureCause.FORWARDS_TO_ITSELF for answer in answers) or loop:
             failure = f"--remote-addr {self._address} leads back to this controller, directly or over others"
             self._set_health(failure)
             raise RegistryUnusable(f"{failure}; {FailureCause.FORWARDS_TO_ITSELF.fix}")
+        if isinstance(failure_of_list, NotAllowed):  # health is open to all
+            refused = _as_registry_error(failure_of_list)
+            self._set_health(str(refused))
+            raise refused
         if any(answer.ok for answer in answers):
             self._set_health(None)
             self._start_checks()
@@ -114,16 +146,18 @@ class RemoteModelRegistry(ModelRegistry):
         )
         self._set_health(reason)
         if all(answer.status in {401, 403} for answer in answers):
-            raise RegistryUnusable(f"{reason}; put user:token@ into CONTROLLER_REMOTE_ADDR")
+            raise RegistryUnusable(f"{reason}; {ADVICE}")
         raise RegistryUnavailable(reason)
 
-    async def _find_loop(self) -> bool:
-        """Whether a call comes back to this process over other controllers, which answer a health check themselves."""
+    async def _first_list(self) -> ControllerError | None:
+        """The error of a short list, if any: a call that comes back to this process over other controllers, or a token
+        that is refused. Neither shows in a health check, which the next controller answers itself, and to everyone.
+        """
         try:
             await self._client.list(_UNKNOWN_MODEL, healthy_only=True)
         except ControllerError as error:
-            return _is_loop(error)
-        return False
+            return error
+        return None
 
     @property
     def forwarder_id(self) -> str:
@@ -229,11 +263,34 @@ class RemoteModelRegistry(ModelRegistry):
             self._checking = True
             self._background.every(
                 self._health_check_secs,
-                lambda: self.list(_UNKNOWN_MODEL, healthy_only=True),
+                self._check,
                 name="health of the controller behind this one",
                 first_after_secs=self._health_check_secs,
                 retry_secs=HEALTH_RETRY_SECS,
             )
+
+    async def _check(self) -> None:
+        await self._renew_token()
+        await self.list(_UNKNOWN_MODEL, healthy_only=True)
+
+    async def _renew_token(self) -> None:
+        if self._read_token is None:
+            return
+        try:
+            token = await asyncio.to_thread(self._read_token)
+        except CtlError as error:
+            if str(error) != self._token_problem:
+                log.warning("%s; the token that was read before is used on", error)
+            self._token_problem = str(error)
+            return
+        self._token_problem = None
+        if token != self._token:
+            log.info("another token is sent to %s from now on: its file has changed", self._address)
+            self._use(token)
+
+    def _use(self, token: tuple[str, str]) -> None:
+        self._token = token
+        self._client.use_token(*token)
 
     def _set_health(self, failure: str | None, *, degraded: str | None = None) -> None:
         if not self._closed:
@@ -268,8 +325,8 @@ def _as_registry_error(error: ControllerError) -> RegistryError:
     if _is_loop(error):  # the controllers before this one have to know it too
         return ForwardsToItself(message)
     match error:
-        case NotAllowed():
-            return RegistryUnusable(message)
+        case NotAllowed():  # the token of this controller: a caller with a good token of its own gets no 401
+            return RegistryUnusable(_refusal(error))
         case ControllerRefused(problem_code=RegistryFull.code):
             return RegistryFull(message)
         case NotSupported():
@@ -278,6 +335,17 @@ def _as_registry_error(error: ControllerError) -> RegistryError:
             return RegistryError(message)
         case _:
             return RegistryUnavailable(message)
+
+
+def _refusal(error: NotAllowed) -> str:
+    """The refusal of this controller's token, for its own callers. What the controller behind says is not for them: it
+    tells the owner of the token what to write.
+    """
+    why = _REASONS.get(error.reason or "")
+    if why is None:
+        return f"the controller behind this one: {error.advised(ADVICE)}"
+    where = error.controller or ", ".join(attempt.controller for attempt in error.attempts)
+    return f"the controller behind this one, {where}, refuses it: {why}; {ADVICE}"
 
 
 def _is_loop(error: ControllerError) -> bool:

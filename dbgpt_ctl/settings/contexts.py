@@ -246,7 +246,8 @@ def load_connection(
     from dbgpt_ctl.addresses import clear_text_remarks
 
     settings = _with_token(replace(settings, remarks=tuple(_remarks(choice, environ))), chosen, environ, pipes=pipes)
-    return replace(settings, remarks=(*settings.remarks, *clear_text_remarks(settings.addresses)))
+    receivers = [address for address in settings.addresses if address.credentials]
+    return replace(settings, remarks=(*settings.remarks, *clear_text_remarks(receivers)))
 
 
 def _choose(flag: str | None, environ: Mapping[str, str]) -> _Choice:

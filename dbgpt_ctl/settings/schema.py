@@ -49,6 +49,9 @@ _OF_A_SERVER = frozenset(
 )
 """The settings of a database that a file has no use for."""
 _DB_PASSWORD = ("registry_db_password", "registry_db_password_file")
+_REMOTE_TOKEN = ("remote_token_file",)
+_SECRET_FILES = {"registry_db_password": "--registry-db-password-file", "remote_addr": "--remote-token-file"}
+"""The flags that take a secret from a file, by the setting that holds it otherwise."""
 _OTLP_HEADERS = ("otel_exporter_otlp_traces_headers",)
 _OTLP_CREDENTIALS = tuple(
     f"OTEL_PYTHON_EXPORTER_OTLP_{protocol}CREDENTIAL_PROVIDER"
@@ -220,7 +223,27 @@ class ControllerSettings(Settings):
         "most connections at one time; when there are more, idle ones close first; if not set: as many as the limit of "
         "open files allows",
     )
-    remote_addr: str | None = knob(None, URLS, "URL of another controller to forward to, in place of a registry")
+    remote_addr: str | None = knob(
+        None,
+        URLS,
+        "URL of another controller to forward to, in place of a registry; several, separated by commas, are tried in "
+        "turn",
+        receives=_REMOTE_TOKEN,
+    )
+    remote_token_file: str | None = knob(
+        None,
+        Kind("PATH"),
+        "file that holds the token for the controllers to forward to, as TOKEN or NAME:TOKEN; only its owner may read "
+        "it; it is read again when it changes",
+        trusted_only=True,
+    )
+    remote_ca_file: str | None = knob(
+        None,
+        Kind("PATH"),
+        "PEM file with the certificates to trust at https addresses of the controllers to forward to; without one: the "
+        "system's",
+        receives=("remote_addr", *_REMOTE_TOKEN),
+    )
     log_level: str = knob("info", word("debug", "info", "warning", "error", "critical"), "lowest severity to log")
     log_file: str | None = knob(
         None, Kind("PATH"), "file to log to, rotated; without one: standard error", is_written=True
@@ -299,6 +322,12 @@ class ControllerSettings(Settings):
         return plain if self.tls_cert is None else [*plain, f"https://{host}:{self.tls_port}"]
 
     @property
+    def _remote_addresses(self) -> tuple[Address, ...]:
+        from dbgpt_ctl.addresses import parse_addresses
+
+        return parse_addresses(self.remote_addr) if self.remote_addr else ()
+
+    @property
     def host_patterns(self) -> tuple[str, ...]:
         """The hosts by which clients may call the controller, as `AllowedHosts` takes them.
 
@@ -330,6 +359,9 @@ class ControllerSettings(Settings):
             lines.append("tls_port without effect: tls_cert and tls_key are not set")
         if self.no_http and "port" in self.origins:
             lines.append("port without effect: no_http is set, and TLS has tls_port")
+        idle = [name for name in self.origins if name in {*_REMOTE_TOKEN, "remote_ca_file"}]
+        if idle and not self.remote_addr:
+            lines.append(f"{', '.join(idle)} without effect: remote_addr is not set")
         idle = [name for name in self.origins if name.startswith("otel_")]
         if idle and not self.tracer_to_open_telemetry:
             lines.append(f"{', '.join(idle)} without effect: tracer_to_open_telemetry is off")
@@ -346,7 +378,9 @@ class ControllerSettings(Settings):
         return [], ""
 
     def secret_warnings(self) -> list[str]:
-        """One line for each secret that other users of the machine can read: in a flag, or in a file."""
+        """One line for each secret that others can read: in a flag, in a file, or on the network."""
+        from dbgpt_ctl.addresses import clear_text_remarks
+
         files = {"tls_key": self.tls_key}
         password_file = self.registry_db_password_file
         if self.origins.get("registry_db_password") == f"file {password_file}":
@@ -356,13 +390,15 @@ class ControllerSettings(Settings):
             for name, file in files.items()
             if file is not None and (mode := mode_if_readable_by_others(file)) is not None
         ]
+        token_for_all = self.remote_token_file is not None
+        lines += clear_text_remarks(each for each in self._remote_addresses if each.credentials or token_for_all)
         for item in knobs_of(self):
             text = getattr(self, item.name)
             if text and item.kind.holds_secret(text) and self.origins.get(item.name) == f"flag {item.flag}":
-                file = "--registry-db-password-file or " if item.name == "registry_db_password" else ""
+                file = _SECRET_FILES.get(item.name, "")
                 lines.append(
-                    f"other users of this machine can read {item.flag} in the process list: use {file}the variable "
-                    f"{item.variable}"
+                    f"other users of this machine can read {item.flag} in the process list: use "
+                    f"{file and f'{file} or '}the variable {item.variable}"
                 )
         return lines
 
@@ -383,6 +419,8 @@ class ControllerSettings(Settings):
                     "them out"
                 )
             self._require_database()
+        if self.remote_token_file and any(address.credentials for address in self._remote_addresses):
+            raise UsageError("remote_addr holds a token, and remote_token_file is set: leave one of the tokens out")
         paths = {item.name for item in knobs_of(self) if item.kind.metavar == "PATH"}
         if DATABASE_TYPES[self.registry_db_type].is_file:
             paths.add("registry_db_name")

@@ -119,7 +119,7 @@ def test_a_malformed_list_is_an_error(make_calls: MakeCalls, wrong: Any) -> None
         ({"one": httpx.Response(302)}, ControllerFailed, ["not a DB-GPT controller", "302 Found"]),
         ({"one": httpx.Response(204)}, ControllerFailed, ["not a DB-GPT controller", "204"]),
         ({"one": httpx.Response(799)}, ControllerFailed, ["799"]),
-        ({"one": httpx.Response(401)}, NotAllowed, ["401", "user:token@"]),
+        ({"one": httpx.Response(401)}, NotAllowed, ["401", "(a token was sent)", "NAME:TOKEN@"]),
         ({"one": problem(403, "not you", "forbidden")}, NotAllowed, ["403 not you"]),
         ({"one": problem(429, "full", "registry_full")}, ControllerRefused, ["http://one:8000", "429 full"]),
         ({"one": httpx.Response(404, json={"detail": "Not Found"})}, ControllerFailed, ["404 Not Found", "address"]),

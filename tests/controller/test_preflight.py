@@ -59,6 +59,20 @@ def test_a_registry_behind_another_controller() -> None:
     )
 
 
+def test_the_files_for_another_controller_are_read(tmp_path: Path) -> None:
+    token, missing = tmp_path / "token", tmp_path / "missing"
+    token.write_text(SECRET)
+    token.chmod(0o600)
+    behind = {"remote_addr": "https://c:1", "remote_token_file": token}
+    assert check_start(controller(**behind)).endswith("registry of https://c:1, which was not asked")
+    assert refused(UsageError, **behind, remote_ca_file=missing) == f"ca_file {missing}: no such file"
+    assert refused(UsageError, **behind, remote_ca_file=token).startswith(f"ca_file {token}: holds no certificates")
+    token.chmod(0o640)
+    assert refused(UsageError, **behind) == (
+        f"remote_token_file {token}: others can read or write it (mode 0640): chmod 600 {token}"
+    )
+
+
 @pytest.mark.parametrize(
     ("setting", "error", "message"),
     [

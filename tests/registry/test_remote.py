@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -306,7 +307,7 @@ def test_health_is_checked_in_the_background() -> None:
 
 
 def test_open_with_wrong_credentials_needs_a_person() -> None:
-    with pytest.raises(RegistryUnusable, match="CONTROLLER_REMOTE_ADDR"):
+    with pytest.raises(RegistryUnusable, match="--remote-token-file"):
         asyncio.run(over(Controllers(one=httpx.Response(401), two=httpx.Response(403))).open())
 
 
@@ -522,3 +523,102 @@ def test_the_time_of_a_registry_with_another_clock_is_passed_on() -> None:
 def test_it_describes_itself_without_secrets() -> None:
     info = over(Controllers(one=good, two=good)).describe()
     assert (info.kind, info.place, info.durable) == ("remote", "http://one,http://two", True)
+
+
+def wants(token: str, status: int = 401, reason: str = "unknown") -> Handler:
+    """A controller that knows one token; its health is open to all."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent = b64decode(request.headers.get("Authorization", "").removeprefix("Basic ")).decode()
+        if sent.partition(":")[2] == token or request.url.path.endswith("/api/health"):
+            return good(request)
+        code = "not_authenticated" if status == 401 else "not_permitted"
+        return httpx.Response(
+            status, json={"detail": "write one into http://NAME:TOKEN@", "code": code, "reason": reason}
+        )
+
+    return answer
+
+
+def with_token(controllers: Controllers, *read: str | UsageError, **options: Any) -> RemoteModelRegistry:
+    """A registry whose token file has these contents, one after the other; the last one stays."""
+    contents = [*read]
+
+    def read_token() -> tuple[str, str]:
+        content = contents.pop(0) if len(contents) > 1 else contents[0]
+        if isinstance(content, UsageError):
+            raise content
+        return "front", content
+
+    urls = ",".join(f"http://{host}" for host in controllers.hosts)
+    client = AsyncControllerClient(urls, transport=httpx.MockTransport(controllers))
+    return RemoteModelRegistry(client, read_token=read_token, **options)
+
+
+def test_the_token_of_the_file_goes_to_each_address() -> None:
+    controllers = Controllers(one=httpx.Response(503), two=wants("good"))
+
+    async def life() -> None:
+        async with with_token(controllers, "good") as registry:
+            for verb in VERBS.values():
+                await verb(registry)
+
+    asyncio.run(life())
+    sent = {request.headers["Authorization"] for request in controllers.requests}
+    assert sent == {"Basic " + b64encode(b"front:good").decode()}
+    assert set(controllers.tried) == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "says"),
+    [
+        (401, "unknown", "the token of this controller is not known there"),
+        (401, "revoked", "the token of this controller is revoked"),
+        (403, "role", "the role of this controller's token does not allow it"),
+    ],
+)
+def test_a_refused_token_of_the_forwarder_is_no_refusal_of_its_callers(status: int, reason: str, says: str) -> None:
+    """At the start it ends the controller, and later a worker whose own token is good gets no 401 for it."""
+    controllers = Controllers(one=wants("good", status, reason))
+
+    async def life() -> RegistryHealth:
+        async with with_token(controllers, "good") as registry:
+            controllers.hosts["one"] = wants("another", status, reason)
+            for verb in VERBS.values():
+                with pytest.raises(RegistryUnusable) as caught:
+                    await verb(registry)
+                assert caught.value.http_status == 503
+                assert str(caught.value).startswith(f"the controller behind this one, http://one, refuses it: {says}")
+                assert str(caught.value).endswith("--remote-token-file (CONTROLLER_REMOTE_TOKEN_FILE)")
+                assert "NAME:TOKEN@" not in str(caught.value)
+            return registry.health()
+
+    assert not asyncio.run(life()).ready
+    with pytest.raises(RegistryUnusable, match=says):
+        asyncio.run(with_token(controllers, "bad").open())
+
+
+def test_a_token_can_be_exchanged_without_a_restart(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    controllers = Controllers(one=wants("old"))
+    broken = UsageError("remote_token_file t: no such file")
+
+    async def life() -> None:
+        registry = with_token(controllers, "old", "old", broken, broken, "new", health_check_secs=0.001)
+        async with registry:
+            while "no such file" not in caplog.text:
+                await asyncio.sleep(0)
+            await registry.heartbeat(SENT)
+            controllers.hosts["one"] = wants("new")
+            while "another token" not in caplog.text:
+                await asyncio.sleep(0)
+            await registry.heartbeat(SENT)
+
+    asyncio.run(asyncio.wait_for(life(), 30))
+    lines = [record.getMessage() for record in caplog.records if record.name == "dbgpt_ctl.registry.remote"]
+    assert lines == [
+        "remote_token_file t: no such file; the token that was read before is used on",
+        "another token is sent to http://one from now on: its file has changed",
+    ]
+    assert "old" not in caplog.text
+    assert "new" not in caplog.text.replace("newer", "")

@@ -48,6 +48,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "shutdown_grace_secs": ("1.5", 1.5),
     "max_instances": ("5", 5),
     "max_connections": ("64", 64),
+    "remote_token_file": ("~/remote.token", str(Path("~/remote.token").expanduser())),
+    "remote_ca_file": ("~/remote-ca.pem", str(Path("~/remote-ca.pem").expanduser())),
     "remote_addr": ("http://a:1,https://b/prefix", "http://a:1,https://b/prefix"),
     "log_level": ("DEBUG", "debug"),
     "tracer_file": ("~/traces.jsonl", str(Path("~/traces.jsonl").expanduser())),

@@ -389,13 +389,12 @@ def test_the_folder_does_not_lead_a_secret_away(knob: Knob, secret: str, folder:
     theirs = next(other for _, other in KNOBS if other.name == secret)
     (folder / ".env").write_text(f"{knob.variable}='{GIVEN[knob.name][0]}'\n{theirs.variable}='{GIVEN[secret][0]}'\n")
     start = f"{knob.name} ({knob.variable} in .env) may not come from ./.env while {secret} ("
+    text = GIVEN[secret][0] if theirs.kind.metavar == "URL" else f"authorization={SECRET}"
     for name in (theirs.variable, *theirs.shared, *theirs.secret_variables):
-        environ = {name: f"authorization={SECRET}"}
+        environ = {name: text}
         assert refused(environ=environ, env_file=None).startswith(f"{start}environment {name}) does not; ")
         load(environ=environ | {knob.variable: GIVEN[knob.name][0]}, env_file=None)
-    assert refused(flags={secret: f"authorization={SECRET}"}, env_file=None).startswith(
-        f"{start}flag {theirs.flag}) does not; "
-    )
+    assert refused(flags={secret: text}, env_file=None).startswith(f"{start}flag {theirs.flag}) does not; ")
     if not theirs.trusted_only:
         assert getattr(load(env_file=None), knob.name) == GIVEN[knob.name][1]
 

@@ -138,7 +138,10 @@ def test_a_password_file_is_not_read_without_a_mysql_registry(tmp_path: Path) ->
             {"registry_db_password": SECRET},
             ["--registry-db-password", "--registry-db-password-file or the variable CONTROLLER_REGISTRY_DB_PASSWORD"],
         ),
-        ({"remote_addr": f"http://u:{SECRET}@c:1"}, ["--remote-addr", "the variable CONTROLLER_REMOTE_ADDR"]),
+        (
+            {"remote_addr": f"https://u:{SECRET}@c:1"},
+            ["--remote-addr", "--remote-token-file or the variable CONTROLLER_REMOTE_ADDR"],
+        ),
         ({"remote_addr": "http://c:1"}, []),
         ({"registry_db_password": ""}, []),
     ],
@@ -150,6 +153,41 @@ def test_a_secret_in_a_flag_is_warned_of(flags: dict[str, object], warned: list[
     assert controller(**flags).secret_warnings() == expected
     variables = {f"CONTROLLER_{name.upper()}": str(text) for name, text in flags.items()}
     assert load(environ=variables).secret_warnings() == []
+
+
+PLAIN = "{} in plain text, and who reads the traffic can use it: write https://"
+
+
+@pytest.mark.parametrize(
+    ("remote_addr", "token_file", "warned"),
+    [
+        (f"http://u:{SECRET}@c:1,http://d:1", None, ["a token goes to http://c:1"]),
+        ("http://c:1,https://d:1,http://127.0.0.1:1,http://e", "t", ["tokens go to http://c:1, http://e"]),
+        ("https://c:1", "t", []),
+        ("http://localhost:1", "t", []),
+        ("http://c:1", None, []),
+    ],
+)
+def test_a_token_in_plain_text_to_another_machine_is_warned_of(
+    remote_addr: str, token_file: str | None, warned: list[str]
+) -> None:
+    variables = {"CONTROLLER_REMOTE_ADDR": remote_addr}
+    if token_file is not None:
+        variables["CONTROLLER_REMOTE_TOKEN_FILE"] = token_file
+    assert load(environ=variables).warnings() == [PLAIN.format(line) for line in warned]
+
+
+def test_files_for_the_controllers_to_forward_to_need_an_address() -> None:
+    assert controller(remote_ca_file="ca.pem", remote_token_file="t").warnings() == [
+        "remote_token_file, remote_ca_file without effect: remote_addr is not set"
+    ]
+
+
+def test_one_token_for_the_controllers_to_forward_to() -> None:
+    flags = {"remote_addr": f"https://a,https://u:{SECRET}@c:1", "remote_token_file": "t"}
+    assert refused(flags=flags) == (
+        "remote_addr holds a token, and remote_token_file is set: leave one of the tokens out"
+    )
 
 
 def test_a_sqlite_registry_needs_a_path_and_knows_home(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,11 +22,12 @@ from dbgpt_ctl.settings.schema import ClientSettings
 from dbgpt_ctl.traceparent import TraceContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from dbgpt_ctl.client.failover import Outcome, Request
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.errors import Attempt
 
 _KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
 _TIMEOUT_HELP = "Timeout of one request, as in 5s or 500ms"
@@ -90,7 +91,12 @@ class Session:
             trace=TraceContext.new,
             actor="operator",
             ca_file=self.settings.ca_file,
+            on_refusal=self._warn_of_refusals,
         )
+
+    def _warn_of_refusals(self, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts:
+            self.say_once(f"warning: {attempt}; another controller served the call", about=attempt.controller)
 
     def say(self, line: str) -> None:
         """Prints a line on stderr, unless --quiet is given."""

@@ -159,7 +159,7 @@ def unavailable(facts: Facts) -> Iterator[Finding]:
 
 @rule(
     "not-allowed",
-    fix="give a token that it takes: CTL_TOKEN, the --token-file of a context, or user:token@ in --address",
+    fix="give a token that it takes: CTL_TOKEN, the --token-file of a context, or NAME:TOKEN@ in --address",
     scope=ALL_BUT_LIST,
 )
 def not_allowed(facts: Facts) -> Iterator[Finding]:

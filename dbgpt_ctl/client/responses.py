@@ -393,6 +393,63 @@ class ConnectionCounts:
         return cls(*(int(counts.get(name) or 0) for name in ("open", "limit", "closed", "refused")))
 
 
+class ExpiringToken(NamedTuple):
+    """A token whose time is over, or is over soon. Its name is text of another machine."""
+
+    name: str
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TokensFileStatus:
+    """What a controller says of its tokens file."""
+
+    digest: str
+    """The same for all controllers that check the same tokens."""
+    tokens: int
+    problem: str | None
+    """Why the file cannot be read now; the controller goes on with what it read before."""
+    readable_by_others: str | None
+    """The mode of the file in octal, if others than its owner can read it."""
+    expiring: tuple[ExpiringToken, ...]
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> TokensFileStatus:
+        """From `auth.tokens_file` of /api/v1/status."""
+        expiring = ((token.get("name"), read_time(token.get("expires"))) for token in fields.get("expiring") or ())
+        return cls(
+            digest=str(fields["digest"]),
+            tokens=int(fields["tokens"]),
+            problem=fields.get("problem"),
+            readable_by_others=fields.get("readable_by_others"),
+            expiring=tuple(ExpiringToken(str(name), expires) for name, expires in expiring if expires),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AuthStatus:
+    """How a controller checks its callers."""
+
+    mode: str
+    """off, log or enforce."""
+    mode_origin: str
+    """Where the mode comes from: the tokens file or the setting."""
+    open: bool
+    """The mode is off, and the controller listens elsewhere than on loopback."""
+    tokens_file: TokensFileStatus | None
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> AuthStatus:
+        """From `auth` of /api/v1/status."""
+        tokens_file = fields.get("tokens_file")
+        return cls(
+            mode=str(fields["mode"]),
+            mode_origin=str(fields.get("mode_origin") or "setting"),
+            open=fields.get("open") is True,
+            tokens_file=TokensFileStatus.read(tokens_file) if tokens_file else None,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class TlsState:
     """The listener of a controller over TLS, and its certificate."""
@@ -444,8 +501,10 @@ class ControllerStatus:
     """None where it has no server of its own, or is of a release that does not count them."""
     readers_dropped: int = 0
     """How many connections it closed because the peer did not take a list or a watch."""
+    auth: AuthStatus | None = None
+    """None: unknown, as with a release that does not report it."""
     tls: TlsState | None = None
-    """None where it does not listen with TLS."""
+    """None where it does not listen with TLS, or is of a release that does not report it."""
 
     @property
     def is_remote(self) -> bool:
@@ -482,6 +541,7 @@ class ControllerStatus:
             controllers=tuple(map(read_controller, fields.get("controllers") or ())),
             connections=ConnectionCounts.read(fields["connections"]) if fields.get("connections") else None,
             readers_dropped=int(fields.get("readers_dropped") or 0),
+            auth=AuthStatus.read(fields["auth"]) if fields.get("auth") else None,
             tls=TlsState.read(fields["tls"]) if fields.get("tls") else None,
         )
 

@@ -55,6 +55,13 @@ KINDS = {
     "no-healthy-instance": "no_healthy_instance",
     "drained-long": "drained_long",
     "deregistered-beating": "still_beating",
+    "auth-off": "auth_off",
+    "auth-differs": "auth_differs",
+    "auth-log-mode": "auth_log_mode",
+    "tokens-file-unreadable": "tokens_file_unreadable",
+    "token-expires": "token_expires",
+    "certificate-problem": "certificate_problem",
+    "certificate-expires": "certificate_expires",
 }
 """The `kind` of a warning in version 1 of the document. Its `code` is the one that `why` and `doctor` print too."""
 CAVEATS = frozenset({"registry-stale", "states-held"})
@@ -195,6 +202,8 @@ def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
         "registry": status.object["registry"] if status else None,
         "connections": asdict(status.connections) if status and status.connections else None,
         "readers_dropped": status.readers_dropped if status and status.connections else None,
+        "auth": status.object.get("auth") if status else None,
+        "tls": status.object.get("tls") if status else None,
         "detail": str(controller.failure) if controller.failure else None,
     }
 
@@ -203,7 +212,7 @@ def _screen(controllers: Sequence[ControllerFacts], first: ControllerStatus, fin
     """The lines for people: all of them in a pipe; a terminal gets as many as fit, at least some of each kind."""
     colour, size = wants_colour(), shutil.get_terminal_size()
     rows = [_controller_row(controller) for controller in controllers]
-    head = [*plain(_CONTROLLERS, rows, headers=True, colour=colour), "", _registry_line(first)]
+    head = [*plain(_CONTROLLERS, rows, headers=True, colour=colour), "", _registry_line(first), auth_line(first)]
     head += [*filter(None, (_connections_line(each) for each in controllers)), ""]
     lines = size.lines - _PROMPT_LINES if is_terminal() else None
     warnings = [line for finding in findings for line in _finding_lines(finding, colour=colour)]
@@ -246,6 +255,18 @@ def _registry_line(first: ControllerStatus) -> str:
     timeout = first.heartbeat_timeout_secs
     shown = "" if timeout is None else f"; heartbeat timeout {timeout:g}s"
     return f"registry: {escaped(first.kind)}{place}, {kept}{shown}"
+
+
+def auth_line(first: ControllerStatus) -> str:
+    """The mode of the check of callers, the tokens, and https, of the controller that counts for the cluster."""
+    auth, tls = first.auth, first.tls
+    if auth is None:
+        return f"auth: unknown, version {escaped(first.version)} of the controller does not report it"
+    tokens = auth.tokens_file
+    noun = "token" if tokens and tokens.tokens == 1 else "tokens"
+    checked = f"{tokens.tokens} {noun} (digest {escaped(tokens.digest)})" if tokens else "no tokens file"
+    served = "" if "tls" not in first.object else "; no https" if tls is None else f"; https at port {tls.port}"
+    return f"auth: {escaped(auth.mode)} (from the {escaped(auth.mode_origin)}), {checked}{served}"
 
 
 def _connections_line(controller: ControllerFacts) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from dbgpt_ctl.cli.commands.status import auth_line
+from dbgpt_ctl.client.responses import Answer, ControllerStatus
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -33,6 +35,46 @@ def test_an_empty_cluster(run: Run, there: Cluster) -> None:
     assert lines[1].split()[:2] == [there.url, "up"]
     assert lines[3].startswith("registry: embedded, in memory only")
     assert lines[-1] == "no instances are registered"
+
+
+@pytest.mark.parametrize(
+    ("reported", "line"),
+    [
+        ({}, "auth: unknown, version 1.2 of the controller does not report it"),
+        (
+            {"auth": {"mode": "off", "mode_origin": "setting", "open": False}},
+            "auth: off (from the setting), no tokens file",
+        ),
+        (
+            {
+                "auth": {
+                    "mode": "enforce",
+                    "mode_origin": "tokens file",
+                    "open": False,
+                    "tokens_file": {"digest": "0123456789ab", "tokens": 12},
+                },
+                "tls": {"port": 8443, "not_after": "2027-01-01T00:00:00+00:00", "problem": None},
+            },
+            "auth: enforce (from the tokens file), 12 tokens (digest 0123456789ab); https at port 8443",
+        ),
+        (
+            {
+                "auth": {"mode": "log\x1b[2J", "open": False, "tokens_file": {"digest": "\x1b[1m", "tokens": 1}},
+                "tls": None,
+            },
+            "auth: log\\x1b[2J (from the setting), 1 token (digest \\x1b[1m); no https",
+        ),
+    ],
+)
+def test_the_line_of_the_check_of_callers(reported: dict[str, Any], line: str) -> None:
+    fields = {
+        "controller": {"version": "1.2"},
+        "registry": {"kind": "embedded"},
+        "settings": {},
+        "models": None,
+        **reported,
+    }
+    assert auth_line(ControllerStatus.read(Answer(fields, None, "http://ctl-1:8000"))) == line
 
 
 def test_counts_per_model_and_state(run: Run, there: Cluster) -> None:
@@ -126,7 +168,7 @@ def test_it_fits_a_screen_and_says_what_it_left_out(there: Cluster, models: int,
         there.register(f"m{number:02}@llm", port=number + 1)
     lines = on_terminal("status", "-a", there.url, columns=80, **env)
     assert len(lines) <= 22
-    assert ("and 46 more models" in lines) == (models == 60)
+    assert ("and 47 more models" in lines) == (models == 60)
     assert any("m09@llm" in line for line in lines)
     assert lines[-1] == f"{models} models: {models} healthy"
     assert any("\x1b[" in line for line in lines) == (not env)

@@ -8,7 +8,14 @@ from typing import Any
 from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Endpoint, Facts, Probe, ProbeOutcome
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.cli.ping.results import Ping, PingResult
-from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
+from dbgpt_ctl.client.responses import (
+    AuthStatus,
+    ControllerStatus,
+    ExpiringToken,
+    KnownInstance,
+    TlsState,
+    TokensFileStatus,
+)
 from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 
@@ -64,6 +71,37 @@ def status(**facts: Any) -> ControllerStatus:
         "last_event_id": 0,
     }
     return ControllerStatus(**(defaults | facts))
+
+
+def auth(mode: str = "enforce", *, is_open: bool = False, **tokens_file: Any) -> AuthStatus:
+    """What a controller reports of its check; with a tokens file where `tokens_file` has a fact of it."""
+    defaults: dict[str, Any] = {
+        "digest": "0123456789ab",
+        "tokens": 3,
+        "problem": None,
+        "readable_by_others": None,
+        "expiring": (),
+    }
+    file = TokensFileStatus(**(defaults | tokens_file)) if tokens_file else None
+    return AuthStatus(mode, "setting", is_open, file)
+
+
+def checking(mode: str = "enforce", url: str = URL, **facts: Any) -> ControllerFacts:
+    """A controller that reports how it checks its callers. The other arguments are those of `auth`."""
+    return controller(url=url, status=status(auth=auth(mode, **facts)))
+
+
+def expiring(name: str, left: timedelta) -> dict[str, Any]:
+    """A fact of a tokens file."""
+    return {"expiring": (ExpiringToken(name, NOW + left),)}
+
+
+def with_tls(
+    url: str = URL, port: int | None = 8443, *, left_days: float = 90, problem: str | None = None
+) -> ControllerFacts:
+    """A controller that reports its https; None for `port`: it has none."""
+    tls = None if port is None else TlsState(port, NOW + timedelta(days=left_days), problem)
+    return controller(url=url, status=status(object={"tls": tls}, tls=tls))
 
 
 def record(address: str, timeout_secs: float = 60) -> ControllerRecord:

@@ -42,9 +42,12 @@ from tests.cli.diagnosis.observed import (
     UNHEALTHY,
     URL,
     ago,
+    auth,
+    checking,
     cluster,
     controller,
     drained,
+    expiring,
     known,
     of,
     ping,
@@ -52,6 +55,7 @@ from tests.cli.diagnosis.observed import (
     probed,
     record,
     status,
+    with_tls,
 )
 
 
@@ -199,6 +203,12 @@ CASES = {
     "worker-busy": Case(
         pinged((known(), PingResult.BUSY)), WARNING, "busy: said busy", pinged((known(), PingResult.STALLED))
     ),
+    "metadata-address": Case(
+        of(known(host="0xa9fea9fe")),
+        ERROR,
+        "qwen@llm/0xa9fea9fe:8001: 0xa9fea9fe is 169.254.169.254, of AWS",
+        of(known(host="169.254.1.1")),
+    ),
     "loopback-address": Case(
         of(known(host="127.0.0.1")),
         ERROR,
@@ -273,6 +283,57 @@ CASES = {
         WARNING,
         "it registered with enabled: false",
         of(drained(), drained("WorkerManager@service", state=UNHEALTHY)),
+    ),
+    "auth-off": Case(
+        cluster(checking("off", is_open=True)),
+        WARNING,
+        f"{URL}: auth is off, and it listens elsewhere than on loopback",
+        cluster(checking("off"), controller(url=OTHER), controller(status=None)),
+    ),
+    "auth-differs": Case(
+        cluster(checking(tokens=3), checking(url=OTHER, digest="ba9876543210")),
+        WARNING,
+        f"{OTHER}: mode enforce, tokens ba9876543210",
+        cluster(checking(tokens=3), checking(url=OTHER, tokens=3), controller(url="http://old:8000")),
+    ),
+    "tokens-file-unreadable": Case(
+        cluster(checking(problem="line 3: unknown key")),
+        ERROR,
+        f"{URL}: it goes on with the tokens that it read before: line 3: unknown key",
+        cluster(checking(tokens=3), checking("off")),
+    ),
+    "tokens-file-open": Case(
+        cluster(checking(readable_by_others="0644")), WARNING, f"{URL}: mode 0644", cluster(checking(tokens=3))
+    ),
+    "token-expires": Case(
+        cluster(checking(**expiring("gpu", timedelta(days=3)))),
+        WARNING,
+        "token gpu: expires in 3d, at 2026-01-05 12:00 UTC",
+        cluster(checking(**expiring("gpu", timedelta(days=15)))),
+    ),
+    "auth-log-mode": Case(
+        cluster(checking("log", tokens=3)),
+        INFO,
+        f"{URL}: it serves callers without a valid token too",
+        cluster(checking(), checking("off")),
+    ),
+    "certificate-problem": Case(
+        cluster(with_tls(problem="the key is of another certificate")),
+        ERROR,
+        f"{URL}: the key is of another certificate",
+        cluster(with_tls(), with_tls(port=None)),
+    ),
+    "certificate-expires": Case(
+        cluster(with_tls(left_days=13.5)),
+        WARNING,
+        f"{URL}: its certificate expires in 13d, at 2026-01-16 00:00 UTC",
+        cluster(with_tls(left_days=15), with_tls(port=None)),
+    ),
+    "tls-differs": Case(
+        cluster(with_tls(), with_tls(OTHER, None)),
+        WARNING,
+        f"{OTHER}: no https",
+        cluster(with_tls(), with_tls(OTHER), controller(url="http://old:8000")),
     ),
     "registry-nearly-full": Case(
         cluster(controller(known(), known(port=2), status=status(max_instances=2))), ERROR, f"{URL}: 2 of 2", WELL
@@ -398,6 +459,45 @@ def test_several_controllers_with_the_same_error_are_one_finding() -> None:
     [found] = find("not-allowed", cluster(controller(), CLOSED, replace(CLOSED, url="http://ctl-3:8000")))
     assert found.summary == "2 of 3 controllers do not let you in"
     assert len(found.evidence) == 2
+
+
+def test_controllers_of_different_registries_may_check_differently() -> None:
+    embedded = controller(url=OTHER, status=status(kind="embedded", place=None, auth=auth("off")))
+    elsewhere = controller(url=OTHER, status=status(place="db2:3306/dbgpt", auth=auth("off")))
+    for other in (embedded, elsewhere):
+        assert find("auth-differs", cluster(checking(), other)) == []
+    assert find("auth-differs", cluster(checking(), checking("log", OTHER)))
+
+
+def test_a_token_that_all_controllers_name_is_one_token() -> None:
+    over = expiring("old", timedelta(days=-3))
+    [found] = find("token-expires", cluster(checking(**over), checking(url=OTHER, **over)))
+    assert found.lines == ["token old: expired 3d ago, at 2025-12-30 12:00 UTC [token-expires]"]
+
+
+def test_a_certificate_that_has_expired_is_an_error() -> None:
+    soon, over = find("certificate-expires", cluster(with_tls(left_days=2), with_tls(OTHER, left_days=-1)))
+    assert (soon.severity, over.severity) == (WARNING, ERROR)
+    assert over.lines == [f"{OTHER}: its certificate expired 24h ago, at 2026-01-01 12:00 UTC [certificate-expires]"]
+
+
+def test_loopback_is_wrong_where_the_registry_is_shared_by_machines() -> None:
+    """`ctl` runs on the machine of a controller, and calls it by a loopback address."""
+    records = tuple(record(f"http://{host}:8000") for host in ("ctl-1", "ctl-2"))
+    local = controller(known(host="127.0.0.1"), url="http://127.0.0.1:8000", status=status(controllers=records))
+    [found] = find("loopback-address", cluster(local))
+    assert str(found.evidence[0]).endswith("; controllers of its registry are on ctl-1, ctl-2")
+    alone = replace(local, status=status(controllers=records[:1]))
+    assert find("loopback-address", cluster(alone)) == []
+
+
+def test_the_fix_of_a_metadata_address_names_the_instances() -> None:
+    [found] = find("metadata-address", of(known(host="169.254.169.254")))
+    removal = "ctl models deregister qwen@llm/169.254.169.254:8001 --remove"
+    assert found.fix == f"{removal}; ctl events says who registered it"
+    [found] = find("metadata-address", cluster(controller(known(host="169.254.169.254"), status=None)))
+    assert found.fix == removal
+    assert find("container-address", of(known(host="169.254.169.254"))) == []
 
 
 def find(code: str, facts: Facts) -> list[Finding]:
@@ -527,6 +627,13 @@ SCOPES = {
         "registry-degraded",
         "controller-leaving",
         "stock-controller",
+        "auth-off",
+        "auth-differs",
+        "auth-log-mode",
+        "tokens-file-unreadable",
+        "token-expires",
+        "certificate-problem",
+        "certificate-expires",
     },
     Scope.LIST: {"registry-stale", "states-held"},
 }

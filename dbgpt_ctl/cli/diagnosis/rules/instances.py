@@ -7,6 +7,7 @@ from datetime import timedelta
 from ipaddress import ip_network
 from shlex import quote
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from dbgpt_ctl.cli.diagnosis.facts import (
     ALL_BUT_LIST,
@@ -20,14 +21,14 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     rule,
 )
 from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.domain.hosts import addresses_of, is_loopback
+from dbgpt_ctl.domain.hosts import addresses_of, is_loopback, metadata_service
 from dbgpt_ctl.domain.instance import SERVICE, InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from dbgpt_ctl.cli.diagnosis.facts import ObservedInstance
+    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ObservedInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 RESTARTED = timedelta(minutes=10)
@@ -63,12 +64,35 @@ def _register(instances: Sequence[ObservedInstance]) -> str:
     return f"ctl models register {_references(instances)}, or restart the worker" if len(instances) <= FEW else ""
 
 
+def _remove(instances: Sequence[ObservedInstance]) -> str:
+    if len(instances) > FEW:
+        return ""
+    who = "" if any(instance.controller.is_stock for instance in instances) else "; ctl events says who registered it"
+    return f"ctl models deregister {_references(instances)} --remove{who}"
+
+
 def _some_references(instances: Sequence[ObservedInstance]) -> str:
     return _references(instances) if len(instances) <= FEW else "REF"
 
 
 def _references(instances: Sequence[ObservedInstance]) -> str:
     return " ".join(quote(instance.reference) for instance in instances)
+
+
+@instance_rule(
+    "metadata-address",
+    Severity.ERROR,
+    "1 instance is registered under the metadata address of a cloud: an API server that calls it returns its answer",
+    "{n} instances are registered under metadata addresses of clouds: API servers that call them return the answers",
+    fix="ctl models deregister REF --remove; ctl events REF says who registered it",
+    fix_of=_remove,
+)
+def metadata(instance: ObservedInstance) -> str:
+    """An instance has the address of a cloud's metadata service, which gives a machine its credentials. Controllers
+    refuse it; an older one took it.
+    """
+    service = metadata_service(instance.key.host)
+    return f"{escaped(instance.key.host)} is {service[0]}, of {service[1]}" if service else ""
 
 
 @instance_rule(
@@ -79,9 +103,14 @@ def _references(instances: Sequence[ObservedInstance]) -> str:
     fix=_REGISTER_HOST,
 )
 def loopback(instance: ObservedInstance) -> str:
-    """A worker is registered under a loopback address, such as 127.0.0.1, and the controller is on another machine."""
-    wrong = is_loopback(instance.key.host) and _is_for_other_machines(instance)
-    return f"listed by {instance.controller.url}" if wrong else ""
+    """A worker is registered under a loopback address, such as 127.0.0.1, and the controller, or one of the same
+    registry, is on another machine.
+    """
+    if not is_loopback(instance.key.host) or not _is_for_other_machines(instance):
+        return ""
+    machines = ", ".join(escaped(host) for host in _machines(instance.controller))
+    shared = f"; controllers of its registry are on {machines}" if is_loopback(instance.controller.host) else ""
+    return f"listed by {instance.controller.url}{shared}"
 
 
 @instance_rule(
@@ -95,7 +124,9 @@ def container(instance: ObservedInstance) -> str:
     """A worker is registered under an address that is valid on its own machine only: Docker's bridge, a container's
     id, 0.0.0.0, link-local.
     """
-    return _why_private(instance.key.host) if _is_for_other_machines(instance) else ""
+    host = instance.key.host
+    why = "" if metadata_service(host) else _why_private(host)
+    return why if why and _is_for_other_machines(instance) else ""
 
 
 @instance_rule(
@@ -314,8 +345,16 @@ def _why_private(host: str) -> str:
 
 
 def _is_for_other_machines(instance: ObservedInstance) -> bool:
-    """Whether other machines have to reach it: not where the controller has a loopback address."""
-    return instance.beats and not is_loopback(instance.controller.host)
+    """Whether other machines have to reach it: not where all is on the machine of the caller."""
+    controller = instance.controller
+    return instance.beats and (not is_loopback(controller.host) or len(_machines(controller)) > 1)
+
+
+def _machines(controller: ControllerFacts) -> list[str]:
+    """The hosts at which the living controllers of its registry listen, without loopback."""
+    records = controller.status.controllers if controller.status else ()
+    hosts = {urlsplit(record.address).hostname or "" for record in records}
+    return sorted(host for host in hosts if host and not is_loopback(host))
 
 
 def _probe_of_healthy(instance: ObservedInstance, *outcomes: ProbeOutcome) -> str:

@@ -29,6 +29,9 @@ HEADERS = "dbgpt_ctl.headers"
 REGISTRATION = "dbgpt_ctl.registration"
 """Key in a request's scope: the Registration that its body holds, once it is parsed; a span shows it."""
 
+_MAY_BE_OPERATORS = (None, Role.OPERATOR)
+"""The roles with which a claim to be an operator counts; None is that of a sender without a valid token."""
+
 
 def header_map(scope: MutableMapping[str, Any]) -> dict[bytes, bytes]:
     """The headers by name in lower case; of a header that was sent twice, the last value.
@@ -52,8 +55,7 @@ def caller(request: Request, kind: ActorKind = ActorKind.WORKER) -> Actor:
         kind = ActorKind.OPERATOR
     if sender is None:
         return Actor(kind, source_of(scope))
-    is_worker = sender.role is not None and sender.role is not Role.OPERATOR
-    return Actor(ActorKind.WORKER if is_worker else kind, source_of(scope), sender.name)
+    return Actor(kind if sender.role in _MAY_BE_OPERATORS else ActorKind.WORKER, source_of(scope), sender.name)
 
 
 async def registration(request: Request, *, deny_loopback: bool) -> Registration:

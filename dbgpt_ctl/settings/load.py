@@ -1,8 +1,9 @@
 """How a setting gets its value: flag > environment > .env file > default.
 
 A file that the caller names (--env-file) is trusted like the environment. ./.env is not: it may come with the folder of
-a stranger. So it never decides where a secret goes, and names no code to import (rule 15). Clients do not read it. For
-a controller its values are taken as they stand: `${VAR}` in it would put any variable of the environment into a value.
+a stranger. So it never decides where a secret goes or who is believed, and names no code to import (rule 15). Clients
+do not read it. For a controller its values are taken as they stand: `${VAR}` in it would put any variable of the
+environment into a value.
 
 A field of a settings class that is made by `knob` declares a setting. Its variable, its flag and its row in every table
 follow from the field's name. `Settings.load` is the one border where texts become checked values.

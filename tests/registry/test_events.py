@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dbgpt_ctl.auth.tokens import MAX_NAME_CHARS
 from dbgpt_ctl.domain.events import EXPIRY, Actor, ActorKind
 from dbgpt_ctl.domain.instance import InstanceState
 from tests.registry.backends import TIMEOUT, changes, sent, transitions
@@ -75,6 +76,16 @@ async def test_the_name_of_the_token_is_stored_beside_the_address(registry: Mode
     assert drained is not None
     assert drained.entry.drain is not None
     assert drained.entry.drain.by == backend.reported_actor(anna).caller
+
+
+async def test_the_longest_name_and_address_are_stored(registry: ModelRegistry, backend: Backend) -> None:
+    longest = ALICE._replace(name="n" * MAX_NAME_CHARS, address=f"{'ffff:' * 7}ffff%{'z' * 15}")
+    await registry.register(sent(), actor=longest)
+    drained = await registry.drain(KEY, actor=longest)
+    assert drained is not None
+    assert drained.entry.drain is not None
+    assert drained.entry.drain.by == backend.reported_actor(longest).caller
+    assert [change.cause.actor for change in await changes(registry)] == [backend.reported_actor(longest)] * 2
 
 
 async def test_a_beat_that_registers_tells_who_sent_it(registry: ModelRegistry, backend: Backend) -> None:

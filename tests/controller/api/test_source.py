@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dbgpt_ctl.controller.api.source import MAX_HOPS, TrustedProxies, address_in, source_of
+from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.controller.bootstrap import initialize_controller
+from dbgpt_ctl.settings.schema import ControllerSettings
+from tests.support.server import running_app
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 
 PROXIES = TrustedProxies(["10.0.0.5", "10.1.0.0/16", "::1", "fe80::/10"])
 PROXY = "10.0.0.5"
@@ -157,3 +166,23 @@ def test_any_bytes_have_an_address_as_source(values: list[bytes]) -> None:
 def test_without_the_setting_no_header_is_read() -> None:
     scope = {"client": (PROXY, 4711), "headers": [(b"x-forwarded-for", b"198.51.100.7")]}
     assert source_of(scope) == PROXY
+
+
+@pytest.mark.parametrize(("trusted", "expected"), [("127.0.0.1", "198.51.100.7"), (None, "127.0.0.1")])
+@pytest.mark.parametrize("mounted", [False, True])
+def test_the_source_is_the_address_in_events(
+    registry: EmbeddedModelRegistry, trusted: str | None, expected: str, *, mounted: bool
+) -> None:
+    settings = ControllerSettings(trusted_proxies=trusted)
+    app = FastAPI()
+    if mounted:
+        initialize_controller(app, registry=registry, settings=settings)
+    else:
+        app = create_app(settings, registry)
+    headers = {"X-Forwarded-For": "198.51.100.7"}
+    with running_app(app) as url, httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+        client.post("/api/controller/models", json={"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001})
+        drained = client.post("/api/v1/drain", json={"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001})
+        events = client.get("/api/v1/events").json()["events"]
+    assert [event["address"] for event in events] == [expected, expected]
+    assert drained.json()["instance"]["drain"]["by"] == expected

@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "cli.framework.selection": {*VIEW, "cli.framework", "cli.completion", "cli.diagnosis"},
     "cli.diagnosis": {
-        *{*VIEW, "addresses", "settings", "settings.masking", "cli.framework", "cli.completion", "cli.ping"},
+        *{*VIEW, "auth", "addresses", "settings", "settings.masking", "cli.framework", "cli.completion", "cli.ping"},
     },
     "cli.manifest": {*VIEW, "files"},
     "cli.ping": {*VIEW, "addresses", "traceparent"},

@@ -73,11 +73,13 @@ TOKEN = application(
     "ctl token list",
 )
 AUTH = application(
-    "Decide whether controllers check tokens.",
+    "Decide whether controllers check tokens, and see who comes without.",
     {
         "mode": "commands.auth.mode:mode",
+        "status": "commands.auth.status:status",
     },
     "ctl auth mode log",
+    "ctl auth status",
 )
 app = application(
     "The model controller of a DB-GPT cluster, and the tool to operate it.",

@@ -92,6 +92,7 @@ class AsyncControllerClient:
     prune = _call(Calls.prune)
     events = _call(Calls.events)
     status = _call(Calls.status)
+    auth = _call(Calls.auth)
 
     async def health(self) -> builtins.list[ControllerHealth]:
         """As `ControllerClient.health`."""

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from dbgpt_ctl import forwarding
 from dbgpt_ctl.client import responses
+from dbgpt_ctl.client.auth_report import AuthReport
 from dbgpt_ctl.client.failover import HEALTH, JSON, MAX_ANSWER_BYTES, MAX_SHORT_ANSWER_BYTES, MODELS, Request
 from dbgpt_ctl.client.responses import ControllerStatus, Drained, EventReport, Inventory, KnownInstance
 from dbgpt_ctl.domain.fields import sent_fields
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 HEARTBEAT = "/api/controller/heartbeat"
 V1 = "/api/v1"
-_LISTS = frozenset({"instances", "prune", "events", "status"})
-"""The verbs of /api/v1 whose answers grow with the number of instances, models or events."""
+_LISTS = frozenset({"instances", "prune", "events", "status", "auth"})
+"""The verbs of /api/v1 whose answers grow with the number of instances, models, events or tokens."""
 
 T = TypeVar("T")
 
@@ -171,6 +172,13 @@ class Calls:
     def status(self) -> Flow[ControllerStatus]:
         """The state of the controller that answers. Raises NotSupported."""
         return self._get("status", ControllerStatus.read)
+
+    def auth(self) -> Flow[AuthReport]:
+        """The tokens of the controller that answers, and the requests that enforce mode refuses. Raises NotSupported.
+
+        Each controller counts for itself.
+        """
+        return self._get("auth", AuthReport.read)
 
     def watch(
         self, *, model_name: str | None = None, host: str | None = None, cursor: str | None = None

@@ -83,6 +83,7 @@ class ControllerClient:
     prune = _call(Calls.prune)
     events = _call(Calls.events)
     status = _call(Calls.status)
+    auth = _call(Calls.auth)
 
     def health(self) -> builtins.list[ControllerHealth]:
         """The health of each controller, in the order of the address: all at once, each with the whole timeout. Never

@@ -19,6 +19,7 @@ from dbgpt_ctl.controller.api.routes import PREFIXES, add_routes
 from dbgpt_ctl.controller.api.source import TrustedProxies, with_sources
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.auth.access import Access, with_access
+from dbgpt_ctl.controller.auth.identity import count_without_instance
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.controller.http.prepared import sent_at_once
@@ -81,6 +82,7 @@ class ControllerApp(FastAPI):
             elif called not in self.own_checks:
                 self.access.check(scope, RouteAccess.READER)
         except Exception as error:  # noqa: BLE001 - every error becomes a problem, as in the application
+            count_without_instance(scope)
             response = await problems.answer(request, error)
         if response is None:
             await super().__call__(scope, receive, send)  # it answers its errors itself, and raises them again
@@ -184,7 +186,7 @@ def _add_api(
     async def lifespan(running_app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with (
             tracer.running() if tracer else nullcontext(),
-            access.tokens.followed(),
+            access.running(),
             controller.running(),
             inner(running_app) as state,
         ):

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "golden"
 STATUSES = {"not-allowed": 401, "failed": 500, "leaving": 503}
-NOT_SHOWN = {"models ping", "serve", "completion", "help", "version", "db upgrade", "db check"}
-"""They have tests of their own: a ping asks workers, completion prints what completions/ holds, the others run on a
-server.
+NOT_SHOWN = {"models ping", "serve", "completion", "help", "version", "db upgrade", "db check", "auth status"}
+"""They have tests of their own: a ping asks workers, completion prints what completions/ holds, this cluster has no
+tokens, the others run on a server.
 """
 UPDATES = bool(os.environ.get("CTL_UPDATE_GOLDEN"))
 INSTANCES = """\

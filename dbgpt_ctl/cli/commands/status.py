@@ -109,7 +109,7 @@ def status(
     best = min(controllers, key=lambda each: (list(_WORDS).index(_word(each)), each.stale_since is not None))
     first = best.status
     if first is None:
-        raise _error_of([controller.failure for controller in controllers if controller.failure])
+        raise error_of([controller.failure for controller in controllers if controller.failure])
     instances = _drained_and_deregistered(session, first)
     controllers = [
         replace(controller, instances=instances) if controller.status is first else controller
@@ -133,7 +133,7 @@ def _word(controller: ControllerFacts) -> str:
     return "up" if controller.status.ready else "not ready"
 
 
-def _error_of(errors: Sequence[ControllerError]) -> ControllerError:
+def error_of(errors: Sequence[ControllerError]) -> ControllerError:
     """One error for all controllers: that of one that answers, if any does."""
     for kind in (NotAllowed, NotSupported, ControllerError):
         for error in errors:

@@ -442,6 +442,63 @@ class Tls(BaseModel):
     )
 
 
+class TokenUse(BaseModel):
+    """A token of the tokens file, and its use at this controller since the controller's start."""
+
+    name: str = doc("The name of the token.", "worker-a")
+    role: str = doc("reader, worker, operator or metrics.", "worker")
+    models: list[str] = doc("The models that it may register; empty: any.", ["qwen*@llm"])
+    hosts: list[str] = doc("The hosts that it may register; empty: any.", ["10.0.0.0/24"])
+    max_instances: int | None = doc("How many instances it may register; null: any number.", None)
+    expires: datetime | None = doc("Null: never.", None)
+    valid: int = doc("How many secrets are valid for it: 0 when it is revoked, 2 while it is rotated.", 1)
+    last_used: datetime | None = doc("The last request with its newest secret; null: none.", TIME)
+    old_last_used: datetime | None = doc("The last request with the secret that was replaced; null: none.", None)
+
+
+class Tally(BaseModel):
+    """How often something was refused, or served in log mode, and when."""
+
+    reason: str = doc(
+        "none, unknown, expired, revoked, role, models, hosts or max-instances: why enforce mode refuses it. old-token "
+        "is no refusal: the token was rotated, and is valid until it is revoked.",
+        "none",
+    )
+    count: int = doc("How many requests.", 12)
+    first: datetime = doc("The first of them.", TIME)
+    last: datetime = doc("The last of them.", TIME)
+    served: bool = doc("Whether the last one was served, as in log mode.", True)
+
+
+class RefusedRequests(Tally):
+    """Requests that have all these facts in common. Texts of callers are in escaped ASCII, cut, and without tokens."""
+
+    source: str | None = doc("The address from which they came.", ADDRESS)
+    user_agent: str = doc("The header User-Agent.", "python-httpx/0.27.0")
+    label: str | None = doc("The user name that the caller gives itself.", "worker-a")
+    token: str | None = doc("The name of the token, where it is known.", None)
+    request: str = doc("Method and path.", "POST /api/controller/heartbeat")
+    model_name: str | None = doc("The instance, where the request was read so far.", "qwen3@llm")
+    host: str | None = doc("The instance, where the request was read so far.", "10.0.0.4")
+    port: int | None = doc("The instance, where the request was read so far.", 8001)
+
+
+class Refusals(BaseModel):
+    """The requests that enforce mode refuses."""
+
+    since: datetime = doc("Since when this controller has counted them.", TIME)
+    rows: list[RefusedRequests] = doc("At most 1,000, in no order.")
+    other: list[Tally] = doc("What has no row, by reason.")
+
+
+class AuthReport(Auth, Versioned):
+    """The tokens, and the requests that enforce mode refuses, at this controller."""
+
+    time: datetime = doc("The time of the controller.", TIME)
+    tokens: list[TokenUse] = doc("As the tokens file has them, without secrets and hashes.")
+    refusals: Refusals
+
+
 class Status(Listed):
     """How the controller and its registry are, also while the registry is away."""
 

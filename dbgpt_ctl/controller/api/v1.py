@@ -45,6 +45,7 @@ from dbgpt_ctl.controller.api.v1_params import (
     parse_whole_number,
     reject_unknown_fields,
 )
+from dbgpt_ctl.controller.auth.report import report_object
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.watch.subscriber import HEADERS, WatchResponse
 from dbgpt_ctl.domain.events import ActorKind
@@ -138,6 +139,7 @@ class ApiEndpoints:
             ),
             Route("GET", "/v1/events", self.events, RouteAccess.READER, "Events", "EventsQuery", errors=READ_ERRORS),
             Route("GET", "/v1/status", self.status, RouteAccess.READER, "Status"),
+            Route("GET", "/v1/auth", self.auth, RouteAccess.OPERATOR, "AuthReport", errors=READ_ERRORS),
             Route(
                 "GET",
                 "/v1/watch",
@@ -254,6 +256,13 @@ class ApiEndpoints:
             watchers=controller.feed.watchers,
             last_event_id=last_event_id,
         )
+
+    async def auth(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
+        """The tokens and when they were used last, and the requests that enforce mode refuses, at this controller."""
+        access = self._controller.access
+        if access is None:
+            raise VerbNotSupported("this controller checks no requests")
+        return _answer(**report_object(access, self._controller.now()))
 
     async def watch(self, request: Request) -> Response:
         """Changes as they happen, as server-sent events: those after the last id that was received, or from now on."""

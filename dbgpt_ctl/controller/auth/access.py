@@ -10,7 +10,10 @@ body of a refused request is not read, and nothing of it is stored.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING
@@ -20,17 +23,25 @@ from dbgpt_ctl.auth.tokens import Mode, Role, sha256_of
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.api.request import header_map
 from dbgpt_ctl.controller.auth.credentials import credentials_of
-from dbgpt_ctl.controller.auth.identity import IDENTITY, Anonymous, Identity, InstanceCount, Unproven
+from dbgpt_ctl.controller.auth.identity import (
+    IDENTITY,
+    Anonymous,
+    Identity,
+    InstanceCount,
+    Unproven,
+    count_without_instance,
+)
+from dbgpt_ctl.controller.auth.last_use import LastUse
 from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
 from dbgpt_ctl.controller.auth.refusals import Refusals
 from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.auth.tokens_in_force import InForce, TokensInForce
 from dbgpt_ctl.domain.fields import quoted
-from dbgpt_ctl.errors import AccessRefused, NotAuthenticated, NotPermitted
+from dbgpt_ctl.errors import AccessRefused, CtlError, NotAuthenticated, NotPermitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
     from fastapi import Request
@@ -42,6 +53,9 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.auth.identity import HttpScope
     from dbgpt_ctl.domain.instance import InstanceKey
 
+log = logging.getLogger(__name__)
+
+TICK_SECS = 1.0
 MAX_KNOWN = 4096
 """How many values of the header are remembered: each name that callers give themselves makes another one."""
 MAX_SHOWN = 3
@@ -77,7 +91,9 @@ class Access:
         self._monotonic = monotonic
         self._timeout_secs = timeout_secs
         self._reachable = reachable
-        self.refusals = Refusals(self._now, RefusalLog())
+        self._log = RefusalLog()
+        self.refusals = Refusals(self._now, self._log)
+        self.last_use = LastUse()
         self.mode = Mode.OFF
         self.in_force = InForce(Mode.OFF, None, in_file=False)
         self.identities: dict[str, Identity] = {}
@@ -96,8 +112,11 @@ class Access:
 
     def use(self, in_force: InForce) -> None:
         """From now on these tokens and this mode are in force. Atomic for requests."""
+        self.last_use.tick(self.identities, self._now())
+        if self.mode is Mode.OFF:
+            self.refusals.since = self._now()  # nothing was counted before
         tokens = () if in_force.file is None else tuple(in_force.file.tokens.values())
-        self._counts = {token.name: self._counts.get(token.name) or self._count() for token in tokens}
+        self._counts = {token.name: self._counts.get(token.name) or self._new_instance_count() for token in tokens}
         self.identities = {
             sha256: Identity(token, self.refuse, self._counts[token.name], is_old=place > 0)
             for token in tokens
@@ -108,7 +127,7 @@ class Access:
         self.in_force = in_force
         self.mode = in_force.mode
 
-    def _count(self) -> InstanceCount:
+    def _new_instance_count(self) -> InstanceCount:
         return InstanceCount(self._timeout_secs, self._monotonic)
 
     def check(self, scope: HttpScope, access: RouteAccess) -> None:
@@ -130,6 +149,8 @@ class Access:
                 reason = Reason.EXPIRED
             elif access is RouteAccess.EVERYONE or identity.role in access.value:
                 scope[IDENTITY] = identity
+                if identity.is_old:
+                    self._count(Reason.OLD_TOKEN, scope, token, None)
                 return
             else:
                 reason = Reason.ROLE
@@ -171,14 +192,44 @@ class Access:
         access: RouteAccess | None = None,
     ) -> None:
         """Counts the request. Raises in enforce mode what the caller gets; in log mode it returns."""
-        served = self.mode is Mode.LOG
-        name, instance = None if token is None else token.name, None if key is None else str(key)
+        self._count(reason, scope, token, key)
+        if self.mode is not Mode.LOG:
+            raise _error(reason, token, key, access)
+
+    def _count(self, reason: Reason, scope: HttpScope, token: Token | None, key: InstanceKey | None) -> None:
+        name = None if token is None else token.name
         header = header_map(scope).get(b"authorization")
         credentials = None if header is None else credentials_of(header)
         label = None if credentials is None else credentials.label
-        self.refusals.count(RefusedRequest.of(reason, scope, label=label, token=name, instance=instance), served=served)
-        if not served:
-            raise _error(reason, token, key, access)
+        served = self.mode is Mode.LOG or not reason.is_refusal
+        self.refusals.count(RefusedRequest.of(reason, scope, label=label, token=name, instance=key), served=served)
+
+    def tick(self) -> None:
+        """Notes which tokens were used, and logs what was refused. It is called about once a second."""
+        now = self._now()
+        self.last_use.tick(self.identities, now)
+        self._log.tick(now)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follows the tokens file, and ticks."""
+        task = asyncio.create_task(self._keep_ticking(), name="auth")
+        try:
+            async with self.tokens.followed():
+                yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            self.tick()
+
+    async def _keep_ticking(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECS)
+            try:
+                self.tick()
+            except Exception:
+                log.exception("the uses of tokens could not be noted")
 
 
 def with_access(routes: Iterable[Route], access: Access) -> tuple[Route, ...]:
@@ -190,7 +241,11 @@ def _with_access(route: Route, access: Access) -> Endpoint:
     @wraps(route.endpoint)
     async def checking(request: Request) -> Response:
         access.check(request.scope, route.access)
-        return await route.endpoint(request)
+        try:
+            return await route.endpoint(request)
+        except CtlError:
+            count_without_instance(request.scope)
+            raise
 
     return checking
 

@@ -81,7 +81,7 @@ class Identity:
         self.is_old = is_old
         self.expires = token.expires
         self.uses = 0
-        """How many requests brought it since the tokens were read: a plain number, because each request changes it."""
+        """How many requests brought it since `LastUse` looked: a plain number, because each request changes it."""
         self._refuse = refuse
         self._scope = Scope(token.models, token.hosts) if token.role is Role.WORKER else None
         self._instances = instances
@@ -93,9 +93,9 @@ class Identity:
             return
         if not limits.allows_model(key.model_name):
             self._refuse(Reason.MODELS, scope, self.token, key)
-        if not limits.allows_host(key.host):
+        elif not limits.allows_host(key.host):
             self._refuse(Reason.HOSTS, scope, self.token, key)
-        if self.token.max_instances is not None:
+        elif self.token.max_instances is not None:
             self._check_count(scope, key, self.token.max_instances)
 
     def _check_count(self, scope: HttpScope, key: InstanceKey, most: int) -> None:
@@ -129,10 +129,13 @@ class Unproven:
         self._refuse = refuse
         self._reason = reason
         self._token = token
+        self._is_counted = False
 
-    def check_instance(self, scope: HttpScope, key: InstanceKey) -> None:
-        """Counts the request, now that its instance is known."""
-        self._refuse(self._reason, scope, self._token, key)
+    def check_instance(self, scope: HttpScope, key: InstanceKey | None) -> None:
+        """Counts the request once, now that its instance is known, or that it has none that can be read."""
+        if not self._is_counted:
+            self._is_counted = True
+            self._refuse(self._reason, scope, self._token, key)
 
 
 def check_instance(scope: HttpScope, key: InstanceKey) -> None:
@@ -140,6 +143,13 @@ def check_instance(scope: HttpScope, key: InstanceKey) -> None:
     caller: Caller | None = scope.get(IDENTITY)
     if caller is not None:
         caller.check_instance(scope, key)
+
+
+def count_without_instance(scope: HttpScope) -> None:
+    """Counts a request that failed before its instance was known, and that enforce would have refused before that."""
+    caller = scope.get(IDENTITY)
+    if isinstance(caller, Unproven):
+        caller.check_instance(scope, None)
 
 
 def may_read(scope: HttpScope) -> bool:

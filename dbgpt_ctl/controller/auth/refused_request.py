@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     from dbgpt_ctl.auth.reasons import Reason
+    from dbgpt_ctl.domain.instance import InstanceKey
 
 MAX_SHOWN_CHARS = 100
 MAX_KEPT = 300
@@ -22,7 +23,7 @@ class RefusedRequest(NamedTuple):
     """What is counted together. All texts are as they were sent.
 
     `label`: the user name of Basic; None without one, and where it is or may be the token itself. `token`: the name of
-    a known token. `action`: method and path. `instance`: its reference, where the request was read so far.
+    a known token. `action`: method and path. `instance`: the one that the request names, where it was read so far.
     """
 
     reason: Reason
@@ -31,7 +32,7 @@ class RefusedRequest(NamedTuple):
     label: str | None
     token: str | None
     action: str
-    instance: str | None = None
+    instance: InstanceKey | None = None
 
     @classmethod
     def of(
@@ -41,7 +42,7 @@ class RefusedRequest(NamedTuple):
         *,
         label: str | None = None,
         token: str | None = None,
-        instance: str | None = None,
+        instance: InstanceKey | None = None,
     ) -> RefusedRequest:
         """What is counted of the request with this scope; texts are cut to MAX_KEPT."""
         path = scope["path"]

@@ -68,7 +68,7 @@ class Subject:
 
     def reasons(self) -> list[tuple[str, str | None, str | None]]:
         """What was counted: reason, token, instance."""
-        return [(row.reason, row.token, row.instance) for row, _ in self.access.refusals.rows()]
+        return [(row.reason, row.token, row.instance and str(row.instance)) for row, _ in self.access.refusals.rows()]
 
 
 @pytest.fixture

@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.controller.auth.refusal_log import EVERY, MAX_LINES, MAX_LINES_OF_SOURCE, RefusalLog
 from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
+from dbgpt_ctl.domain.instance import InstanceKey
 from tests.support.clock import START
 
 if TYPE_CHECKING:
     import pytest
 
 WORKER = RefusedRequest(
-    Reason.UNKNOWN, "10.0.0.4", b"python-httpx/0.27.0", "w1", None, "POST /api/controller/models", "qwen@llm/10.0.0.4:1"
+    Reason.UNKNOWN,
+    "10.0.0.4",
+    b"python-httpx/0.27.0",
+    "w1",
+    None,
+    "POST /api/controller/models",
+    InstanceKey("qwen@llm", "10.0.0.4", 1),
 )
 
 

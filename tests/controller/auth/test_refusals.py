@@ -10,8 +10,10 @@ from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
 from dbgpt_ctl.controller.auth.refusals import QUIET, Refusals, Tally, source_of
 from dbgpt_ctl.controller.auth.refused_request import MAX_KEPT, MAX_SHOWN_CHARS, RefusedRequest
+from dbgpt_ctl.domain.instance import InstanceKey
 from tests.support.clock import START, ManualClock
 
+KEY = InstanceKey("a@llm", "b", 1)
 WORKER = RefusedRequest(Reason.NONE, "10.0.0.4", b"python-httpx/0.27.0", None, None, "POST /api/controller/heartbeat")
 
 
@@ -112,10 +114,8 @@ def test_the_source_of_an_address(address: str | None, source: str | None) -> No
 
 
 def test_a_request_is_described_by_its_scope() -> None:
-    request = RefusedRequest.of(
-        Reason.ROLE, scope(path="//api/v1/status"), label="ci", token="w1", instance="a@llm/b:1"
-    )
-    assert request == (Reason.ROLE, "10.0.0.4", b"curl/8", "ci", "w1", "GET /api/v1/status", "a@llm/b:1")
+    request = RefusedRequest.of(Reason.ROLE, scope(path="//api/v1/status"), label="ci", token="w1", instance=KEY)
+    assert request == (Reason.ROLE, "10.0.0.4", b"curl/8", "ci", "w1", "GET /api/v1/status", KEY)
     assert RefusedRequest.of(Reason.NONE, scope(headers=[], client=None))[1:4] == (None, b"", None)
 
 

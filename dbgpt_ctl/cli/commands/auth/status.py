@@ -1,0 +1,283 @@
+"""`ctl auth status`: the mode and the tokens of each controller, and the requests that enforce mode refuses."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from dbgpt_ctl.cli.commands.events import parse_since
+from dbgpt_ctl.cli.diagnosis.auth import OFF, Since, collect_auth, differences, is_refusal, unmet_conditions
+from dbgpt_ctl.cli.framework.help_text import explained
+from dbgpt_ctl.cli.framework.options import output_option
+from dbgpt_ctl.cli.framework.session import Session, takes_session
+from dbgpt_ctl.cli.output.escaping import defused, escaped
+from dbgpt_ctl.cli.output.instances import age_text, duration_text
+from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_document, print_lines, say, wants_colour
+from dbgpt_ctl.cli.output.table import Column, coloured, fitted, plain
+from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.errors import ConditionNotMet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from dbgpt_ctl.cli.diagnosis.auth import ControllerAuth
+    from dbgpt_ctl.client.auth_report import AuthReport, RefusedRequests, TokenUse
+
+VERSION = 1
+CHECKED = timedelta(minutes=10)
+"""What --check looks at without --since. A worker sends a heartbeat every 20 seconds."""
+MAX_SHOWN = 50
+"""Rows of callers on a terminal; a pipe gets all."""
+ACTIONS = {
+    "POST /api/controller/heartbeat": "heartbeat",
+    "POST /api/controller/models": "register",
+    "DELETE /api/controller/models": "deregister",
+    "GET /api/controller/models": "list",
+}
+"""What the endpoints of DB-GPT's API are called everywhere else."""
+_MODES = {"off": "red", "log": "yellow", "enforce": "green"}
+_CONTROLLERS = (
+    Column("CONTROLLER"),
+    Column("MODE", colours=_MODES, folds=False),
+    Column("SET BY", folds=False),
+    Column("TOKENS", folds=False),
+    Column("COUNTS SINCE", folds=False),
+)
+_TOKENS = (
+    Column("TOKEN"),
+    Column("ROLE", folds=False),
+    Column("SCOPE"),
+    Column("EXPIRES", folds=False),
+    Column("LAST USED", folds=False),
+    Column("OLD ONE USED", folds=False),
+)
+_CALLERS = (
+    Column("REASON", folds=False),
+    Column("COUNT", folds=False),
+    Column("LAST", folds=False),
+    Column("FROM"),
+    Column("REQUEST"),
+    Column("INSTANCE"),
+    Column("USER AGENT"),
+)
+
+Output = Annotated[OutputFormat, output_option("text", "json", "yaml", help="Format of the report.")]
+SinceText = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Only callers seen since then: 10m, 2h or 7d ago, or 2026-01-31T12:00:00Z.  [default: all; with --check: "
+        "10m]",
+    ),
+]
+Check = Annotated[
+    bool, typer.Option("--check", help="Exit with 5 unless it is known that enforce mode refuses nobody.")
+]
+
+
+@explained(
+    "ctl auth status",
+    "ctl auth status --since 10m -a http://ctl-1:8000,http://ctl-2:8000",
+    "ctl auth status --check --since 1h",
+    exit_codes={
+        3: "No controller answers; with --check: one does not.",
+        5: "With --check: enforce mode refuses a caller, or it is not known yet.",
+    },
+)
+@takes_session
+def status(
+    *,
+    since: SinceText = None,
+    check: Check = False,
+    output: Output = OutputFormat.TEXT,
+    session: Session,
+) -> int:
+    """Show modes, tokens, and who comes without a valid token.
+
+    Each controller of --address counts by itself, since its start. In log mode it serves these callers, and enforce
+    mode refuses them: give them tokens first. A caller that sends nothing within --since is not seen, so let --since be
+    longer than any caller's pause.
+    """
+    start, age = parse_since(since)
+    wanted = Since(start, CHECKED if check and since is None else age)
+    controllers = collect_auth(session, wanted)
+    failures = [each.failure for each in controllers if each.failure is not None]
+    if len(failures) == len(controllers):
+        from dbgpt_ctl.cli.commands.status import error_of
+
+        raise error_of(failures)
+    unmet = [*unmet_conditions(controllers, wanted)] if check else []
+    print_document(_document(controllers, {"met": not unmet, "unmet": unmet} if check else None), output)
+    if output is OutputFormat.TEXT:
+        print_lines(_screen(controllers))
+    for line in unmet:
+        say(line)
+    if check and failures:
+        return failures[0].exit_code
+    return ConditionNotMet.exit_code if unmet else 0
+
+
+def _document(controllers: Sequence[ControllerAuth], check: dict[str, Any] | None) -> dict[str, Any]:
+    """The document of -o json and yaml: the API's own objects, with the rows that --since selects."""
+    return {
+        "version": VERSION,
+        "controllers": [_controller_object(controller) for controller in controllers],
+        "differences": differences(controllers),
+        "check": check,
+    }
+
+
+def _controller_object(controller: ControllerAuth) -> dict[str, Any]:
+    auth = controller.auth
+    if auth is None:
+        return {"controller": controller.url, "auth": None, "detail": str(controller.failure)}
+    refusals = {
+        **auth.object["refusals"],
+        "rows": [row.object for row in auth.rows],
+        "other": [row.object for row in auth.other],
+    }
+    return {"controller": controller.url, "auth": {**auth.object, "refusals": refusals}, "detail": None}
+
+
+def _screen(controllers: Sequence[ControllerAuth]) -> Iterator[str]:
+    reports = [controller.auth for controller in controllers if controller.auth is not None]
+    colour = wants_colour()
+    yield from plain(
+        _CONTROLLERS, [_controller_row(controller) for controller in controllers], headers=True, colour=colour
+    )
+    for controller in controllers:
+        if controller.failure is not None:
+            yield _warning(str(controller.failure))
+        elif controller.auth is not None and controller.auth.problem is not None:
+            yield _warning(f"{controller.url}: its tokens file is not in force: {controller.auth.problem}")
+    yield from map(_warning, differences(controllers))
+    if tokens := _token_rows(reports):
+        yield from ("", *plain(_TOKENS, tokens, headers=True, colour=colour))
+    seen = [Seen(report, row) for report in reports for row in report.counted]
+    refused = [each for each in seen if is_refusal(each.row)]
+    replaced = [each for each in seen if not is_refusal(each.row)]
+    sections = {
+        "would be refused in enforce mode": [each for each in refused if each.row.served],
+        "were refused": [each for each in refused if not each.row.served],
+        "came with a token that was rotated and is valid until it is revoked": replaced,
+    }
+    if not refused:
+        only_off = all(report.mode == OFF for report in reports)
+        yield ""
+        yield "nothing is counted in mode off; ctl auth mode log begins" if only_off else "no request is refused"
+    for title, rows in sections.items():
+        if rows:
+            yield from _section(title, rows, several=len(controllers) > 1)
+
+
+class Seen(NamedTuple):
+    """A row, and the report that it stands in."""
+
+    report: AuthReport
+    row: RefusedRequests
+
+    @property
+    def age(self) -> str:
+        """Of the last of the requests, by the controller's clock."""
+        return age_text(self.row.last, self.report.time)
+
+
+def _section(title: str, seen: Sequence[Seen], *, several: bool) -> Iterator[str]:
+    """How many requests there were, and a row for each caller: the most frequent first."""
+    yield ""
+    yield f"{_requests(sum(each.row.count for each in seen))} {title}:"
+    columns = (*_CALLERS, Column("CONTROLLER")) if several else _CALLERS
+    known = sorted((each for each in seen if each.row.request is not None), key=lambda each: -each.row.count)
+    shown = known[:MAX_SHOWN] if is_terminal() else known
+    cells = [[*_caller_cells(each), *([escaped(each.report.controller)] if several else [])] for each in shown]
+    if cells:
+        if is_terminal():
+            yield from fitted(columns, cells, width=shutil.get_terminal_size().columns, colour=False, headers=True)
+        else:
+            yield from plain(columns, cells, headers=True)
+    if len(shown) < len(known):
+        yield f"and {len(known) - len(shown)} more rows; a pipe and -o json get all"
+    for report, row in seen:
+        if row.request is None:
+            at = f" at {escaped(report.controller)}" if several else ""
+            last = age_text(row.last, report.time)
+            yield f"and {_requests(row.count)} from callers beyond the table's bound{at}: {escaped(row.reason)}, {last}"
+
+
+def _caller_cells(seen: Seen) -> list[str]:
+    row = seen.row
+    label = row.label if row.label != row.token else None  # DB-GPT's clients send the name that their address has
+    names = ", ".join(filter(None, (label and defused(label), row.token and f"token {escaped(row.token)}")))
+    source = escaped(row.source or "-")
+    request = row.request or "-"
+    return [
+        escaped(row.reason),
+        f"{row.count:,}",
+        seen.age,
+        f"{source} ({names})" if names else source,
+        ACTIONS.get(request, defused(request)),
+        "-" if row.instance is None else reference_of(row.instance),
+        defused(row.user_agent or "-"),
+    ]
+
+
+def _controller_row(controller: ControllerAuth) -> list[str]:
+    auth = controller.auth
+    if auth is None:
+        return [escaped(controller.url), "unknown", "-", "-", "-"]
+    tokens = f"{len(auth.tokens)}" if auth.digest is None else f"{len(auth.tokens)} ({escaped(auth.digest)})"
+    since = "-" if auth.mode == OFF else age_text(auth.since, auth.time)
+    return [escaped(controller.url), escaped(auth.mode), escaped(auth.mode_origin), tokens, since]
+
+
+def _token_rows(reports: Sequence[AuthReport]) -> list[list[str]]:
+    """A row for each token that any controller knows, with its last use at any of them."""
+    known: dict[str, list[tuple[AuthReport, TokenUse]]] = {}
+    for report in reports:
+        for token in report.tokens:
+            known.setdefault(token.name, []).append((report, token))
+    return [_token_row(of_name) for of_name in known.values()]
+
+
+def _token_row(of_name: Sequence[tuple[AuthReport, TokenUse]]) -> list[str]:
+    report, token = of_name[0]
+    scope = [*token.models, *token.hosts]
+    if token.max_instances is not None:
+        scope.append(f"at most {token.max_instances}")
+    is_rotated = any(other.valid > 1 for _, other in of_name)
+    return [
+        escaped(token.name),
+        escaped(token.role),
+        escaped(", ".join(scope)) or "-",
+        _expiry(token, report.time),
+        _last_text([(at, other.last_used) for at, other in of_name]),
+        _last_text([(at, other.old_last_used) for at, other in of_name]) if is_rotated else "-",
+    ]
+
+
+def _expiry(token: TokenUse, now: datetime) -> str:
+    if not token.valid:
+        return "revoked"
+    if token.expires is None:
+        return "never"
+    left = (token.expires - now).total_seconds()
+    return f"in {duration_text(left)}" if left > 0 else age_text(token.expires, now)
+
+
+def _last_text(uses: Sequence[tuple[AuthReport, datetime | None]]) -> str:
+    """The age of the newest use; each controller's times count by its own clock."""
+    ages = [(report.time - used).total_seconds() for report, used in uses if used is not None]
+    return f"{duration_text(min(ages))} ago" if ages else "never"
+
+
+def _warning(line: str) -> str:
+    return f"{coloured('warning:', 'yellow' if wants_colour() else None)} {defused(line)}"
+
+
+def _requests(number: int) -> str:
+    return f"{number:,} {'request' if number == 1 else 'requests'}"

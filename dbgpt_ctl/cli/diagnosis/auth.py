@@ -1,0 +1,112 @@
+"""What each controller reports of its tokens and refusals, and whether enforce mode would refuse anybody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.auth.reasons import Reason
+from dbgpt_ctl.cli.output.instances import duration_text
+from dbgpt_ctl.errors import ControllerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime, timedelta
+
+    from dbgpt_ctl.cli.framework.session import Session
+    from dbgpt_ctl.client.auth_report import AuthReport, RefusedRequests
+    from dbgpt_ctl.client.sync import ControllerClient
+
+OFF, LOG = "off", "log"
+"""The modes that are not enforce."""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """From when on requests count: a time, an age by the clock of each controller, or neither for all requests."""
+
+    start: datetime | None = None
+    age: timedelta | None = None
+
+    def begin_at(self, auth: AuthReport) -> datetime | None:
+        """The first moment that counts at this controller; None: every moment does."""
+        return self.start if self.age is None else auth.time - self.age
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerAuth:
+    """What one controller reports, or why it does not."""
+
+    url: str
+    auth: AuthReport | None
+    failure: ControllerError | None = None
+
+    def seen(self, since: Since) -> ControllerAuth:
+        """With those rows only that were seen since then."""
+        begin = None if self.auth is None else since.begin_at(self.auth)
+        if self.auth is None or begin is None:
+            return self
+        rows, other = (tuple(row for row in rows if row.last >= begin) for rows in (self.auth.rows, self.auth.other))
+        return replace(self, auth=replace(self.auth, rows=rows, other=other))
+
+
+def collect_auth(session: Session, since: Since) -> list[ControllerAuth]:
+    """The report of each controller, with the rows that were seen since then."""
+    from dbgpt_ctl.cli.diagnosis.collect import of_each_controller
+
+    def ask(client: ControllerClient, url: str) -> ControllerAuth:
+        try:
+            return ControllerAuth(url, client.auth()).seen(since)
+        except ControllerError as error:
+            return ControllerAuth(url, None, error)
+
+    return of_each_controller(session, ask)
+
+
+def is_refusal(row: RefusedRequests) -> bool:
+    """Whether enforce mode refuses these requests; a reason of a newer release counts as one."""
+    return row.reason != Reason.OLD_TOKEN
+
+
+def differences(controllers: Sequence[ControllerAuth]) -> list[str]:
+    """In what the controllers differ, a line each."""
+    modes: dict[str, list[str]] = {}
+    digests: dict[str, list[str]] = {}
+    for controller in controllers:
+        if controller.auth is not None:
+            modes.setdefault(controller.auth.mode, []).append(controller.url)
+            digests.setdefault(controller.auth.digest or "none", []).append(controller.url)
+    return [
+        f"the controllers differ in their {what}: "
+        + "; ".join(f"{value} at {', '.join(urls)}" for value, urls in places.items())
+        for what, places in (("mode", modes), ("tokens", digests))
+        if len(places) > 1
+    ]
+
+
+def unmet_conditions(controllers: Sequence[ControllerAuth], since: Since) -> Iterator[str]:
+    """Why it is not known that enforce mode refuses nobody, a line each; none if it is known."""
+    for controller in controllers:
+        if controller.failure is not None:
+            yield str(controller.failure)
+        elif controller.auth is not None:
+            lines = _unmet_at(controller.auth, since.begin_at(controller.auth))
+            yield from (f"{controller.url}: {line}" for line in lines)
+    yield from differences(controllers)
+
+
+def _unmet_at(auth: AuthReport, begin: datetime | None) -> Iterator[str]:
+    if auth.mode == OFF:
+        yield "nothing is counted in mode off; ctl auth mode log begins"
+        return
+    if auth.problem is not None:
+        yield f"its tokens file is not in force: {auth.problem}"
+    if begin is not None and auth.since > begin:
+        counted = duration_text((auth.time - auth.since).total_seconds())
+        missing = duration_text((auth.since - begin).total_seconds() + 1)
+        yield f"it has counted for {counted} only; ask again in {missing}"
+    if refused := [row for row in auth.counted if is_refusal(row)]:
+        requests = sum(row.count for row in refused)
+        ago = duration_text((auth.time - max(row.last for row in refused)).total_seconds())
+        verb = "would refuse" if auth.mode == LOG else "refused"
+        yield f"enforce mode {verb} {requests:,} {'request' if requests == 1 else 'requests'}, the last one {ago} ago"

@@ -1,0 +1,73 @@
+"""The JSON objects of GET /api/v1/auth. They hold no secret and no hash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dbgpt_ctl.controller.api.serializers import auth_object, iso
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dbgpt_ctl.auth.tokens import Token
+    from dbgpt_ctl.controller.auth.access import Access
+    from dbgpt_ctl.controller.auth.last_use import LastUse
+    from dbgpt_ctl.controller.auth.refusals import Refusals, Tally
+    from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
+
+
+def report_object(access: Access, now: datetime) -> dict[str, Any]:
+    """The whole answer, without its version."""
+    access.tick()
+    tokens = () if access.in_force.file is None else access.in_force.file.tokens.values()
+    return {
+        "time": iso(now),
+        **auth_object(access, now),
+        "tokens": [token_object(token, access.last_use) for token in tokens],
+        "refusals": refusals_object(access.refusals),
+    }
+
+
+def token_object(token: Token, last_use: LastUse) -> dict[str, Any]:
+    """One of the `tokens`."""
+    newest, *old = map(last_use.of, token.sha256) if token.sha256 else (None,)
+    return {
+        "name": token.name,
+        "role": str(token.role),
+        "models": token.models,
+        "hosts": token.hosts,
+        "max_instances": token.max_instances,
+        "expires": iso(token.expires),
+        "valid": len(token.sha256),
+        "last_used": iso(newest),
+        "old_last_used": iso(old[0]) if old else None,
+    }
+
+
+def refusals_object(refusals: Refusals) -> dict[str, Any]:
+    """The `refusals`."""
+    return {
+        "since": iso(refusals.since),
+        "rows": [_row_object(request, tally) for request, tally in refusals.rows()],
+        "other": [{"reason": str(reason), **_tally_object(tally)} for reason, tally in refusals.other.items()],
+    }
+
+
+def _row_object(request: RefusedRequest, tally: Tally) -> dict[str, Any]:
+    model_name, host, port = request.instance or (None, None, None)
+    return {
+        "reason": str(request.reason),
+        "source": request.source,
+        "user_agent": request.shown_user_agent,
+        "label": request.shown_label,
+        "token": request.token,
+        "request": request.shown_action,
+        "model_name": model_name,
+        "host": host,
+        "port": port,
+        **_tally_object(tally),
+    }
+
+
+def _tally_object(tally: Tally) -> dict[str, Any]:
+    return {"count": tally.count, "first": iso(tally.first), "last": iso(tally.last), "served": tally.served}

@@ -162,8 +162,9 @@ class Access:
                 scope[IDENTITY] = ANONYMOUS
             return
         if self.mode is Mode.LOG:
-            scope[IDENTITY] = Unproven(self.refuse, reason, token)
-            if access is RouteAccess.WORKER:  # it is counted with its instance, once that is read
+            waits = access is RouteAccess.WORKER  # it is counted with its instance, once that is read
+            scope[IDENTITY] = Unproven(self.refuse, reason, token, is_counted=not waits)
+            if waits:
                 return
         self.refuse(reason, scope, token, None, access)
 

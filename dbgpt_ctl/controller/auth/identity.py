@@ -122,14 +122,14 @@ class Unproven:
     It has a name and a role if its token is valid and only the role may not use the route.
     """
 
-    def __init__(self, refuse: Refuse, reason: Reason, token: Token | None) -> None:
+    def __init__(self, refuse: Refuse, reason: Reason, token: Token | None, *, is_counted: bool = False) -> None:
         valid = token if reason is Reason.ROLE else None
         self.name = None if valid is None else valid.name
         self.role = None if valid is None else valid.role
         self._refuse = refuse
         self._reason = reason
         self._token = token
-        self._is_counted = False
+        self._is_counted = is_counted
 
     def check_instance(self, scope: HttpScope, key: InstanceKey | None) -> None:
         """Counts the request once, now that its instance is known, or that it has none that can be read."""

@@ -11,7 +11,7 @@ import pytest
 
 from dbgpt_ctl.auth.tokens import Mode, Role, sha256_of
 from dbgpt_ctl.controller.auth.access import MAX_KNOWN, Access
-from dbgpt_ctl.controller.auth.identity import IDENTITY, Identity, check_instance, may_read
+from dbgpt_ctl.controller.auth.identity import IDENTITY, Identity, check_instance, count_without_instance, may_read
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import AccessRefused, NotAuthenticated, NotPermitted, UsageError
@@ -164,6 +164,41 @@ def test_log_mode_serves_all_and_counts_with_the_instance(logging: Subject) -> N
         ("role", "r", str(KEY)),
         ("unknown", None, None),
     ]
+
+
+def test_log_mode_counts_a_request_once_whatever_becomes_of_it(logging: Subject) -> None:
+    unread = logging.request(None, RouteAccess.WORKER)
+    count_without_instance(unread)
+    count_without_instance(unread)
+    check_instance(logging.request(None, RouteAccess.OPERATOR), KEY)
+    check_instance(logging.request("worker", RouteAccess.WORKER), KEY._replace(host="10.0.0.1", model_name="x@llm"))
+    count_without_instance(logging.request("worker", RouteAccess.WORKER))
+    assert [(row.reason, tally.count) for row, tally in logging.access.refusals.rows()] == [("none", 2), ("models", 1)]
+
+
+def test_the_use_of_each_token_has_a_time_and_an_old_one_is_counted(enforcing: Subject) -> None:
+    access = enforcing.access
+    for token in ("worker", "worker", "old worker"):
+        enforcing.request(token, RouteAccess.WORKER)
+    access.tick()
+    later = enforcing.clock.advance(20)
+    enforcing.request("worker", RouteAccess.WORKER)
+    access.use(access.in_force)
+    assert access.last_use.of(sha256_of("worker")) == later
+    assert access.last_use.of(sha256_of("old worker")) == NOW
+    assert access.last_use.of(sha256_of("reader")) is None
+    assert [(*row[:2], tally.served) for row, tally in access.refusals.rows()] == [("old-token", "127.0.0.9", True)]
+
+
+def test_it_is_known_since_when_refusals_are_counted(enforcing: Subject) -> None:
+    access = enforcing.access
+    enforcing.clock.advance(60)
+    access.use(access.in_force._replace(mode=Mode.LOG))
+    assert access.refusals.since == NOW
+    access.use(access.in_force._replace(mode=Mode.OFF))
+    begun = enforcing.clock.advance(60)
+    access.use(access.in_force._replace(mode=Mode.LOG))
+    assert access.refusals.since == begun
 
 
 def test_what_is_for_everyone_shows_reasons_to_readers_only(enforcing: Subject, logging: Subject) -> None:

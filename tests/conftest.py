@@ -38,6 +38,14 @@ def _uses_mariadb(item: pytest.Item) -> bool:
     return "mariadb_server" in fixtures or "mariadb" in [value for value in values if isinstance(value, str)]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what tests measured: `record_property("figure", text)`."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, text in report.user_properties:
+            if name == "figure":
+                terminalreporter.write_line(f"{report.nodeid}: {text}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
     """A background job of a shell ignores SIGINT, and under nohup SIGHUP; started processes would inherit that."""

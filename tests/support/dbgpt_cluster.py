@@ -95,29 +95,40 @@ class Controller:
     timeout: int = 60
     name: str = "controller"
     port: int = field(default_factory=free_port)
+    flags: list[str] = field(default_factory=list)
+    """Further options of `ctl serve`, from its next start on."""
+    grace: int = 0
+    """Seconds to serve on after SIGTERM. 0 where no client changes to another controller."""
+    database: str = ""
+    """The folder of its SQLite file; by default one of its name. Controllers with the same one share a registry."""
+    tls_port: int = field(default_factory=free_port)
+    authority: Path | None = None
+    """The certificate by which its https is checked when it starts; without one it is asked over http."""
     process: Process = field(init=False)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def tls_url(self) -> str:
+        """Where it listens if its flags say so."""
+        return f"https://127.0.0.1:{self.tls_port}"
+
     def start(self) -> Controller:
         argv = [sys.executable, "-m", "dbgpt_ctl", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
-        argv += [
-            "--shutdown-grace-secs",
-            "0",
-        ]  # no client here changes to another controller
-        argv += ["--heartbeat-timeout-secs", str(self.timeout)]
+        argv += ["--shutdown-grace-secs", str(self.grace), "--heartbeat-timeout-secs", str(self.timeout), *self.flags]
         match self.registry:
             case "embedded":
                 argv += ["--registry", "embedded"]
             case "sqlite":
                 argv += ["--registry", "database", "--registry-db-type", "sqlite"]
-                argv += ["--registry-db-name", str(self.lab.folder / self.name / "registry.db")]
+                argv += ["--registry-db-name", str(self.lab.folder / (self.database or self.name) / "registry.db")]
             case url:
                 argv += ["--remote-addr", url]
         self.process = self.lab.start(self.name, argv, self.lab.env(PYTHONPATH=str(CHECKOUT)))
-        until("controller", lambda: get(f"{self.url}/api/health"), self.process)
+        url = self.tls_url if self.authority else self.url
+        until("controller", lambda: get(f"{url}/api/health", self.authority), self.process)
         return self
 
     def instances(self, **query: str) -> dict[str, dict[str, Any]]:
@@ -193,11 +204,15 @@ def start_worker(
     kind: str = "llm",
     slots: int | None = None,
     blockable: bool = False,
+    port: int | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Worker:
     """Starts it and does not wait: see `Controller.beats`. `slots`: how many requests it serves at once."""
-    port = free_port()
+    port = port or free_port()
     block_file = lab.folder / f"{name}.block" if blockable else None
-    env = {"PYTHONPATH": str(_BLOCKABLE), "TESTS_BLOCK_FILE": str(block_file)} if blockable else {}
+    variables = dict(env or {})
+    if blockable:
+        variables |= {"PYTHONPATH": str(_BLOCKABLE), "TESTS_BLOCK_FILE": str(block_file)}
     table, provider, url, path = _TABLES[kind]
     config = f"""
         [service.model.worker]
@@ -215,19 +230,27 @@ def start_worker(
         api_key = "none"
         {"" if slots is None else f"concurrency = {slots}"}
     """
-    return Worker(lab.dbgpt_start(release, "worker", name, config, **env), port, kind, block_file)
+    return Worker(lab.dbgpt_start(release, "worker", name, config, **variables), port, kind, block_file)
 
 
-def start_api_server(lab: Lab, release: Release, controller: str) -> tuple[Process, str]:
+def start_api_server(
+    lab: Lab,
+    release: Release,
+    controller: str,
+    name: str = "apiserver",
+    *,
+    port: int | None = None,
+    env: Mapping[str, str] | None = None,
+) -> tuple[Process, str]:
     """Starts it and does not wait. Its process and its base URL."""
-    port = free_port()
+    port = port or free_port()
     config = f"""
         [service.model.api]
         host = "127.0.0.1"
         port = {port}
         controller_addr = {json.dumps(controller)}
     """
-    return lab.dbgpt_start(release, "apiserver", "apiserver", config), f"http://127.0.0.1:{port}/api/v1"
+    return lab.dbgpt_start(release, "apiserver", name, config, **(env or {})), f"http://127.0.0.1:{port}/api/v1"
 
 
 def start_dbgpt_controller(lab: Lab, release: Release, timeout: int = 60) -> str:

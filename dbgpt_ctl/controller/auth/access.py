@@ -15,6 +15,7 @@ import logging
 import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import UTC
 from functools import wraps
 from typing import TYPE_CHECKING
 
@@ -260,7 +261,7 @@ def _error(reason: Reason, token: Token | None, key: InstanceKey | None, access:
         case Reason.UNKNOWN:
             return NotAuthenticated(reason, f"the token is not known to this controller: correct it in {WHERE}")
         case Reason.EXPIRED:
-            when = f" at {token.expires:%Y-%m-%d %H:%M:%SZ}" if token and token.expires else ""
+            when = f" at {token.expires.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}" if token and token.expires else ""
             return NotAuthenticated(reason, f"token {name} expired{when}: write a new one into {WHERE}")
         case Reason.REVOKED:
             return NotAuthenticated(reason, f"token {name} is revoked: write a new one into {WHERE}")
@@ -275,16 +276,23 @@ def _out_of_scope(reason: Reason, token: Token | None, key: InstanceKey | None) 
     """The end of the line about an instance that the token does not cover."""
     if token is None or key is None:
         return "does not allow this instance"
+    place = f"[token.{token.name}] in the tokens file"
     if reason is Reason.MODELS:
-        return f"is for the models {_few(token.models)}, not for {quoted(key.model_name)}: use another token"
+        return (
+            f"is for the models {_few(token.models)}, not for {quoted(key.model_name)}: write another token into "
+            f"controller_addr, or add it to models of {place}"
+        )
     if reason is Reason.HOSTS:
         return (
-            f"is for the hosts {_few(token.hosts)}, not for {quoted(key.host)}: correct worker_register_host, or use "
-            "another token"
+            f"is for the hosts {_few(token.hosts)}, not for {quoted(key.host)}: correct worker_register_host, or add "
+            f"it to hosts of {place}"
         )
-    return f"has its {token.max_instances} instances already, so {quoted(str(key))} is refused: use another token"
+    return (
+        f"has its {token.max_instances} instances already, so {quoted(str(key))} is refused: write another token into "
+        f"controller_addr, or raise max_instances of {place}"
+    )
 
 
 def _few(patterns: tuple[str, ...]) -> str:
-    shown, more = ", ".join(patterns[:MAX_SHOWN]), len(patterns) - MAX_SHOWN
+    shown, more = ", ".join(map(quoted, patterns[:MAX_SHOWN])), len(patterns) - MAX_SHOWN
     return shown if more <= 0 else f"{shown} and {more} more"

@@ -34,7 +34,7 @@ max_instances = 2
 [token.r]
 role = "reader"
 sha256 = ["{sha256_of("reader")}"]
-expires = 2026-01-02T00:00:00Z
+expires = 2026-01-02T01:00:00+01:00
 
 [token.o]
 role = "operator"
@@ -112,6 +112,24 @@ def test_a_valid_token_is_the_identity_of_its_requests(enforcing: Subject, token
     assert first is second
     assert first.is_old == (token == "old worker")
     assert first.uses == 2
+
+
+def test_the_line_of_an_instance_out_of_scope_says_what_to_write_where(enforcing: Subject) -> None:
+    """It ends up in the log of a worker."""
+    scope = enforcing.request("worker", RouteAccess.WORKER)
+    model = (
+        "token w is for the models 'chat*@llm', not for '\\u6a21\\u578b@llm': write another token into "
+        "controller_addr, or add it to models of [token.w] in the tokens file"
+    )
+    host = (
+        "token w is for the hosts '127.0.0.0/8', not for '10.0.0.4': correct worker_register_host, or add it to "
+        "hosts of [token.w] in the tokens file"
+    )
+    for key, line in ((KEY._replace(model_name="模型@llm"), model), (KEY._replace(host="10.0.0.4"), host)):
+        with pytest.raises(NotPermitted) as refused:
+            check_instance(scope, key)
+        assert str(refused.value) == line
+        assert line.isascii()
 
 
 def test_a_token_is_valid_until_it_expires(enforcing: Subject) -> None:

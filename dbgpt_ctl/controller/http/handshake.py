@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HANDSHAKE_SECS = 10.0
+HANDSHAKE_SECS = 8.0
 """How long a handshake may take, from when the connection was accepted."""
 SHUTDOWN_SECS = 3600.0
 """How long the event loop may take to send what is left and to close. Longer than any reader needs: `protocol` drops

@@ -134,7 +134,7 @@ class WatchedCertificate:
 
     def _report(self) -> None:
         invalid = self.current.invalid(self._now())
-        lines = [f"{self._fault}; the certificate before it stays in use"] if self._fault else []
+        lines = [f"{self._fault}; the one before it stays in use"] if self._fault else []
         lines += [f"tls_cert {self._cert_file}: the certificate in use {invalid}"] if invalid else []
         problem = "; ".join(lines) or None
         if problem != self.problem and problem is not None:

@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -25,11 +26,13 @@ from dbgpt_ctl.controller.http.server import OWN_DESCRIPTORS, connection_limit
 from dbgpt_ctl.settings.schema import MIN_CONNECTIONS, ControllerSettings
 from tests.support.mariadb import free_port
 from tests.support.process import CTL, ctl, environment, start
+from tests.support.tls import authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.mariadb import MariaDB
+    from tests.support.tls import Authority
 
 pytestmark = pytest.mark.slow
 
@@ -43,9 +46,11 @@ DATABASE = ("--registry", "database", "--shutdown-grace-secs", "0")
 class Served:
     """A running `ctl serve` and the lines of its standard error so far."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[str], port: int, tls: Authority | None = None) -> None:
+        """`tls`: it listens on that port with TLS, and on no other."""
         self.process = process
-        self.url = f"http://127.0.0.1:{port}"
+        self.tls = tls
+        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
         self.lines: list[str] = []
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read)
@@ -69,7 +74,12 @@ class Served:
         return [line for line in self.lines if " ERROR " in line or line.startswith("Traceback")]
 
     def health(self) -> httpx.Response:
-        return httpx.get(f"{self.url}/api/health", trust_env=False)
+        verify = True if self.tls is None else self.tls.trusting()
+        return httpx.get(f"{self.url}/api/health", trust_env=False, verify=verify)
+
+    def register(self) -> httpx.Response:
+        verify = True if self.tls is None else self.tls.trusting()
+        return httpx.post(f"{self.url}/api/controller/models", json=GOOD, trust_env=False, verify=verify)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(how)
@@ -84,11 +94,21 @@ class Served:
         self._lines.put(None)
 
 
+@pytest.fixture(params=["http", "https"])
+def tls(request: pytest.FixtureRequest, tmp_path: Path) -> Authority | None:
+    """For tests that hold with and without TLS."""
+    return authority(tmp_path / "tls") if request.param == "https" else None
+
+
+def port_flags(port: int, tls: Authority | None) -> list[str]:
+    return ["--port", str(port)] if tls is None else ["--no-http", "--tls-port", str(port), *tls.flags]
+
+
 @contextmanager
-def serving(*arguments: str, **environ: str) -> Iterator[Served]:
+def serving(*arguments: str, tls: Authority | None = None, **environ: str) -> Iterator[Served]:
     port = free_port()
-    with start("serve", "--port", str(port), *arguments, env=environ) as process:
-        served = Served(process, port)
+    with start("serve", *port_flags(port, tls), *arguments, env=environ) as process:
+        served = Served(process, port, tls)
         try:
             served.wait_for_line("listening on")
             yield served
@@ -189,8 +209,8 @@ def mysql_arguments(mariadb: MariaDB) -> list[str]:
 
 
 def test_a_registry_in_mariadb(mariadb: MariaDB) -> None:
-    password = {"CONTROLLER_REGISTRY_DB_PASSWORD": mariadb.server.password}
-    with serving(*mysql_arguments(mariadb), **password) as served:
+    password = mariadb.server.password
+    with serving(*mysql_arguments(mariadb), CONTROLLER_REGISTRY_DB_PASSWORD=password) as served:
         ctl("models", "register", "qwen/10.0.0.4:8001", "--address", served.url)
         assert ctl("models", "list", "-o", "name", "--address", served.url).out == "qwen@llm/10.0.0.4:8001\n"
         assert served.end() == 0
@@ -224,13 +244,13 @@ def test_a_database_that_is_down_is_waited_for(mariadb: MariaDB) -> None:
             mariadb.server.start()
 
 
-def test_it_leaves_with_grace() -> None:
+def test_it_leaves_with_grace(tls: Authority | None) -> None:
     """Health is 503 from SIGTERM on; requests are served until the grace is over, here by a second SIGTERM."""
-    with serving("--shutdown-grace-secs", "600") as served:
+    with serving("--shutdown-grace-secs", "600", tls=tls) as served:
         served.process.send_signal(signal.SIGTERM)
         assert "docker stop -t" in served.wait_for_line("leaving")
         assert (served.health().status_code, served.health().json()["detail"]) == (503, "this controller is leaving")
-        assert httpx.post(f"{served.url}/api/controller/models", json=GOOD, trust_env=False).content == b"true"
+        assert served.register().content == b"true"
         assert served.end() == 0
 
 
@@ -275,7 +295,10 @@ def test_an_embedded_registry_outlives_kill_9_in_its_snapshot(tmp_path: Path) ->
 
 def connected(served: Served) -> socket.socket:
     _, _, port = served.url.rpartition(":")
-    return socket.create_connection(("127.0.0.1", int(port)), timeout=TIMEOUT_SECS)
+    connection = socket.create_connection(("127.0.0.1", int(port)), timeout=TIMEOUT_SECS)
+    if served.tls is None:
+        return connection
+    return served.tls.trusting().wrap_socket(connection, server_hostname="127.0.0.1")
 
 
 def closed_with(connection: socket.socket) -> bytes:
@@ -284,7 +307,7 @@ def closed_with(connection: socket.socket) -> bytes:
     try:
         while chunk := connection.recv(65536):
             received += chunk
-    except ConnectionError:
+    except (ConnectionError, ssl.SSLEOFError):
         pass
     return bytes(received)
 
@@ -312,22 +335,22 @@ HEAD = b"POST /api/controller/models HTTP/1.1\r\nHost: localhost\r\nContent-Type
 
 
 @pytest.mark.parametrize("start_of_head", [b"GET /api/controller/models?model_name=", b"GET / HTTP/1.1\r\nX-Long: "])
-def test_a_head_without_end_is_refused(start_of_head: bytes) -> None:
+def test_a_head_without_end_is_refused(start_of_head: bytes, tls: Authority | None) -> None:
     """Uvicorn would collect it without end."""
-    with serving() as served:
+    with serving(tls=tls) as served:
         with connected(served) as connection:
             connection.sendall(start_of_head)
             try:
                 for _ in range(64):
                     connection.sendall(b"a" * 65536)
-            except ConnectionError:
+            except (ConnectionError, ssl.SSLError):
                 return
             assert closed_with(connection).startswith(b"HTTP/1.1 400 ")
         assert served.health().status_code == 200
 
 
-def test_a_caller_that_leaves_amid_its_body_is_no_error() -> None:
-    with serving() as served:
+def test_a_caller_that_leaves_amid_its_body_is_no_error(tls: Authority | None) -> None:
+    with serving(tls=tls) as served:
         with connected(served) as connection:
             connection.sendall(HEAD + b'Content-Length: 100\r\n\r\n{"model_name"')
         assert served.health().status_code == 200
@@ -335,8 +358,8 @@ def test_a_caller_that_leaves_amid_its_body_is_no_error() -> None:
         assert served.errors() == []
 
 
-def test_half_a_request_does_not_hold_up_the_end() -> None:
-    with serving() as served, connected(served) as connection:
+def test_half_a_request_does_not_hold_up_the_end(tls: Authority | None) -> None:
+    with serving(tls=tls) as served, connected(served) as connection:
         connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n")
         assert served.health().status_code == 200
         assert served.end() == 0
@@ -369,11 +392,11 @@ def test_connections_leave_descriptors_for_files_and_the_database(
 
 
 @contextmanager
-def serving_as(*command: str) -> Iterator[Served]:
+def serving_as(*command: str, tls: Authority | None = None) -> Iterator[Served]:
     port = free_port()
-    arguments = [*command, "serve", "--port", str(port)]
+    arguments = [*command, "serve", *port_flags(port, tls)]
     with subprocess.Popen(arguments, env=environment({}), stderr=subprocess.PIPE, encoding="utf-8", cwd="/") as process:
-        served = Served(process, port)
+        served = Served(process, port, tls)
         try:
             served.wait_for_line("listening on")
             yield served
@@ -381,9 +404,10 @@ def serving_as(*command: str) -> Iterator[Served]:
             served.end(signal.SIGKILL)
 
 
-def test_more_connections_than_the_soft_limit_of_descriptors() -> None:
+def test_more_connections_than_the_soft_limit_of_descriptors(tls: Authority | None) -> None:
     """A usual soft limit is 1024, the hard one far above."""
-    with serving_as("sh", "-c", 'ulimit -S -n 64; exec "$@"', "sh", *CTL) as served, contextlib.ExitStack() as stack:
+    limited = ("sh", "-c", 'ulimit -S -n 64; exec "$@"', "sh", *CTL)
+    with serving_as(*limited, tls=tls) as served, contextlib.ExitStack() as stack:
         for _ in range(100):
             stack.enter_context(connected(served))
         assert served.health().status_code == 200
@@ -392,12 +416,12 @@ def test_more_connections_than_the_soft_limit_of_descriptors() -> None:
 @pytest.mark.parametrize(
     "sent", [b"", b"GET / HT", HEAD + b"Content-Length: 100\r\n\r\n{"], ids=["none", "head", "body"]
 )
-def test_a_request_that_does_not_come_is_not_waited_for(sent: bytes) -> None:
+def test_a_request_that_does_not_come_is_not_waited_for(sent: bytes, tls: Authority | None) -> None:
     quick = (
         "import dbgpt_ctl.controller.http.protocol as p; p.MAX_REQUEST_SECS = 0.1\n"
         "from dbgpt_ctl.__main__ import main; main()"
     )
-    with serving_as(sys.executable, "-c", quick) as served, connected(served) as connection:
+    with serving_as(sys.executable, "-c", quick, tls=tls) as served, connected(served) as connection:
         connection.sendall(sent)
         assert closed_with(connection) == b""
         assert served.health().status_code == 200

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 
 import dbgpt_ctl
-from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.controller.api import openapi, problems
 from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard, guarded
 from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
@@ -21,6 +19,7 @@ from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.auth.access import Access, with_access
 from dbgpt_ctl.controller.auth.identity import count_without_instance
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.auth.start import create_access
 from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.controller.http.prepared import sent_at_once
 from dbgpt_ctl.errors import CtlError
@@ -88,17 +87,6 @@ class ControllerApp(FastAPI):
             await super().__call__(scope, receive, send)  # it answers its errors itself, and raises them again
         elif not sent_at_once(response, scope, send):
             await response(scope, receive, send)
-
-
-def create_access(settings: ControllerSettings) -> Access:
-    """The check of requests that the settings name. Raises UsageError for a tokens file that cannot be used."""
-    return Access(
-        Path(settings.tokens_file) if settings.tokens_file else None,
-        Mode(settings.auth),
-        timeout_secs=settings.heartbeat_timeout_secs,
-        reachable=not settings.is_loopback,
-        must_authenticate=settings.require_auth,
-    )
 
 
 def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tracer | None = None) -> FastAPI:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.support.mariadb import MariaDB
 
-START = "all checks passed: http://127.0.0.1:8000, "
+START = "all checks passed: http://127.0.0.1:8000, auth off, "
 
 
 def refused(error: type[CtlError], **flags: object) -> str:
@@ -55,7 +55,7 @@ def test_a_registry_in_memory(tmp_path: Path) -> None:
 def test_a_registry_behind_another_controller() -> None:
     flags = {"remote_addr": f"http://me:{SECRET}@c:1", "host": "::1", "port": 80}
     assert check_start(controller(**flags)) == (
-        "all checks passed: http://[::1]:80, registry of http://********@c:1, which was not asked"
+        "all checks passed: http://[::1]:80, auth off, registry of http://********@c:1, which was not asked"
     )
 
 

@@ -54,7 +54,7 @@ def serve(
     """
     if show_config and check:
         raise UsageError("--show-config and --check are both given: leave one of them out")
-    for line in settings.warnings():
+    for line in [*settings.warnings(), *_access_warnings(settings, may_fail=show_config)]:
         say(f"warning: {line}")
     if show_config:
         _print_config(settings, output)
@@ -72,6 +72,18 @@ def serve(
         run(settings)
     except KeyboardInterrupt:
         end_by(signal.SIGINT)
+
+
+def _access_warnings(settings: ControllerSettings, *, may_fail: bool) -> list[str]:
+    """What is worth a warning about the check of callers. Raises UsageError as a start would, unless it `may_fail`."""
+    from dbgpt_ctl.controller.auth.start import access_warnings
+
+    try:
+        return access_warnings(settings)
+    except UsageError as error:
+        if not may_fail:
+            raise
+        return [str(error)]
 
 
 def _print_config(settings: ControllerSettings, output: OutputFormat) -> None:

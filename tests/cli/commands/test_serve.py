@@ -94,6 +94,9 @@ no_http                                false             default
 allowed_hosts                          -                 default
 trusted_proxies                        -                 default
 deny_loopback_hosts                    false             default
+auth                                   off               default
+tokens_file                            -                 default
+require_auth                           false             default
 registry_type                          database          flag --registry-type
 registry_db_type                       mysql             default
 registry_db_name                       models            CONTROLLER_REGISTRY_DB_NAME in .env
@@ -113,6 +116,8 @@ shutdown_grace_secs                    -                 default
 max_instances                          200000            default
 max_connections                        -                 default
 remote_addr                            -                 default
+remote_token_file                      -                 default
+remote_ca_file                         -                 default
 log_level                              info              default
 log_file                               logs_of/ctl1.log  CONTROLLER_LOG_FILE in .env
 tracer_file                            -                 default
@@ -163,7 +168,7 @@ def test_check_prints_one_line_and_does_not_listen() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         done = ctl_serve(["--check", "--port", str(port)], {"CONTROLLER_LOG_LEVL": "debug"})
-    assert done.stdout == f"all checks passed: http://127.0.0.1:{port}, registry in memory only\n"
+    assert done.stdout == f"all checks passed: http://127.0.0.1:{port}, auth off, registry in memory only\n"
     assert done.stderr.startswith("ctl: warning: environment CONTROLLER_LOG_LEVL is not known")
 
 
@@ -181,6 +186,31 @@ def test_check_ends_with_the_code_of_the_mistake(arguments: list[str], code: int
     assert done.stdout == ""
     assert done.stderr.startswith(f"ctl: {message}")
     assert done.stderr.count("\n") == 1
+
+
+def test_auth_that_is_off_where_others_can_call_is_warned_of_or_refused() -> None:
+    open_to_all = ctl_serve(["--check", "--host", "0.0.0.0"])
+    assert open_to_all.stderr.startswith("ctl: warning: auth is off, and other machines can reach this controller")
+    assert open_to_all.stderr.count("\n") == 1
+    refused = ctl_serve(["--host", "0.0.0.0", "--require-auth"], code=2)
+    assert refused.stderr.startswith("ctl: authentication is off, and --require-auth does not allow that")
+    assert refused.stderr.count("\n") == 1
+    assert ctl_serve(["--check", "--require-auth"]).stderr == ""
+
+
+def test_check_reads_the_tokens_file() -> None:
+    Path("tokens.toml").write_text(f'[token.gpu]\nrole = "worker"\nsha256 = ["{"0" * 64}"]\n')
+    Path("tokens.toml").chmod(0o644)
+    done = ctl_serve(["--check", "--tokens-file", "tokens.toml", "--auth", "enforce"])
+    assert ", auth enforce with 1 token (digest " in done.stdout
+    assert (
+        done.stderr == "ctl: warning: tokens_file tokens.toml: others can read it (mode 0644): chmod 600 tokens.toml\n"
+    )
+    Path("tokens.toml").write_text("mode = 7\n")
+    done = ctl_serve(["--check", "--tokens-file", "tokens.toml"], code=2)
+    assert (done.stdout, "tokens.toml" in done.stderr.splitlines()[-1]) == ("", True)
+    shown = ctl_serve(["--show-config", "--tokens-file", "tokens.toml"])
+    assert "tokens.toml" in shown.stderr.splitlines()[-1]
 
 
 def test_check_of_a_database_that_is_away_is_3_and_no_secret_is_shown() -> None:

@@ -1,0 +1,50 @@
+"""The check of requests as the settings want it, and what is worth a warning before a start.
+
+No library of the server is imported here: `ctl serve --show-config` needs the warnings too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.auth.tokens import Mode
+from dbgpt_ctl.controller.auth.access import Access
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.settings.schema import ControllerSettings
+
+
+def create_access(settings: ControllerSettings) -> Access:
+    """The check of requests that the settings name. Raises UsageError for a tokens file that cannot be used."""
+    return Access(
+        Path(settings.tokens_file) if settings.tokens_file else None,
+        Mode(settings.auth),
+        timeout_secs=settings.heartbeat_timeout_secs,
+        reachable=not settings.is_loopback,
+        must_authenticate=settings.require_auth,
+    )
+
+
+def access_warnings(settings: ControllerSettings) -> list[str]:
+    """One line for each thing that is allowed and likely a mistake. Raises UsageError as a start does."""
+    access = create_access(settings)
+    lines = []
+    if access.is_open:
+        lines.append(
+            f"auth is off, and other machines can reach this controller (host {settings.host}): whoever does can "
+            "register a worker and read prompts; --tokens-file FILE --auth log begins the check (docs/security.md)"
+        )
+    if access.mode is Mode.OFF and settings.tokens_file is not None:
+        how = "ctl auth mode log" if access.in_force.in_file else "--auth log"
+        lines.append(f"tokens_file {settings.tokens_file} without effect: auth is off; {how} begins the check")
+    return lines
+
+
+def check_shown(access: Access) -> str:
+    """The mode and the number of tokens, for the line of `ctl serve --check`."""
+    file = access.in_force.file
+    if file is None:
+        return f"auth {access.mode}"
+    noun = "token" if len(file.tokens) == 1 else "tokens"
+    return f"auth {access.mode} with {len(file.tokens)} {noun} (digest {file.digest})"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.clusters import stock_controller
-from tests.cli.golden.commands import CHANGES, CONTEXTS, FAILURES, NOBODY, READS
+from tests.cli.golden.commands import CHANGES, CONTEXTS, FAILURES, NOBODY, READS, TOKENS
 from tests.cli.golden.stage import CTL, NOW, VIEWS, Cluster, View, cluster, readable, seen
 from tests.cli.test_process import on_terminal
 from tests.support.fake_controller import fake_controller, listed
@@ -123,6 +123,19 @@ def test_contexts(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     compare("context", [block(args, partial(look_there, args)) for args in CONTEXTS])
 
 
+def test_tokens(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Each view has a tokens file of its own."""
+    monkeypatch.setenv("CONTROLLER_TOKENS_FILE", "tokens.toml")
+
+    def look_there(args: Sequence[str], view: View) -> str:
+        folder = place / view.name
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        return look(args, view)
+
+    compare("token", [block(args, partial(look_there, args)) for args in TOKENS])
+
+
 @pytest.mark.parametrize("name", FAILURES)
 def test_failures(monkeypatch: pytest.MonkeyPatch, place: Path, name: str) -> None:
     with failing(name) as url:
@@ -149,8 +162,13 @@ def failing(how: str) -> Iterator[str]:
 
 
 def test_every_verb_is_shown() -> None:
-    lines = [args for told in (READS, CHANGES, {"context": CONTEXTS}) for each in told.values() for args in each]
-    shown = {" ".join(args[: 2 if args[0] in ("models", "context") else 1]) for args in lines}
+    lines = [
+        args
+        for told in (READS, CHANGES, {"context": CONTEXTS, "token": TOKENS})
+        for each in told.values()
+        for args in each
+    ]
+    shown = {" ".join(args[: 2 if args[0] in ("models", "context", "token", "auth") else 1]) for args in lines}
     assert shown == set(verbs()) - NOT_SHOWN
 
 
@@ -161,7 +179,7 @@ def verbs() -> Iterator[str]:
 
 
 def test_the_folder_holds_nothing_else() -> None:
-    names = {*READS, *CHANGES, "context", *(f"failure-{name}" for name in FAILURES)}
+    names = {*READS, *CHANGES, "context", "token", *(f"failure-{name}" for name in FAILURES)}
     assert {file.stem for file in FOLDER.glob("*.txt")} == names
 
 

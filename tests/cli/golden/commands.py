@@ -135,6 +135,25 @@ CONTEXTS = [
 ]
 """One after the other; the file of contexts starts empty."""
 
+TOKENS = [
+    *plain("token list", "token create gpu-east --role worker", "token create gpu-east --role worker"),
+    *plain("token create qwen --role worker --models qwen*@llm --hosts 10.1.0.0/16,*.gpu.internal --max-instances 40"),
+    *plain("token create api-servers --role reader --expires 90d -a http://ctl-1:8000,https://ctl-2:8443"),
+    *each("token create alice --role operator --expires 5d -a http://ctl-1:8000", "json"),
+    *plain("token create prometheus --role metrics -q", "auth mode log", "auth mode log"),
+    *each("token list", "table", "json", "yaml", "csv", "name"),
+    *plain("token rotate qwen -a http://ctl-1:8000", "token rotate qwen", "token rotate alice", "token list"),
+    *plain("token revoke qwen --old", "token revoke qwen --old", "token revoke qwen", "token revoke qwen"),
+    *plain("token rotate qwen", "token revoke qwn", "token revoke gpu-east", "token revoke alice"),
+    *plain("auth mode enforce", "token list", "token create qwen --role reader -q", "token list --no-headers"),
+    *plain(
+        "token create bad/name --role reader", "token create x --role admin", "token create x --role reader --hosts h"
+    ),
+    *plain("token create x --role worker --hosts 10.1.2.3/16", "token create x --role worker --models qwen"),
+    *plain("auth mode on"),
+]
+"""One after the other; there is no tokens file at first."""
+
 FAILURES = {
     "unreachable": [
         [*line, "-a", NOBODY]

@@ -174,6 +174,8 @@ def readable(text: str) -> str:
     text = re.sub(r"\d+\.\d+ ?ms\b *", _padded, text)
     text = re.sub(r"""(latency_secs"?: )[0-9.e-]+|(,200,)[0-9.e-]+(?=,)""", r"\1\2#", text)
     text = re.sub(r"(connections at \S+ )\d+ of at most \d+", r"\1# of at most #", text)
+    text = re.sub(r"dctl_[A-Za-z0-9_-]{43}", f"dctl_{'#' * 43}", text)
+    text = re.sub(r"(digest: |\"digest\": )(\"?)'?[0-9a-f]{12}'?", rf"\1\2{'#' * 12}", text)  # YAML quotes a number
     text = re.sub(r"trace [0-9a-f]{32}", f"trace {'#' * 32}", text)
     return "".join(char if char.isprintable() or char == "\n" else _shown(char) for char in text)
 

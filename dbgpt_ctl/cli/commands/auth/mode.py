@@ -41,7 +41,7 @@ def mode(
     path = path_of(tokens_file, env_file)
     edit = set_mode(path, new_mode)
     if edit.changed:
-        print_lines([f"mode {new_mode} is set in {path}; before: {edit.before.mode or 'none'}"])
+        print_lines([f"mode {new_mode} is set in {path}; before: {edit.before.mode or 'not set'}"])
         say("it takes effect within a second or so, at each controller that reads this file")
     else:
         print_lines([f"mode {new_mode} is set in {path} already"])
@@ -53,8 +53,8 @@ def mode(
 def _warnings(file: TokensFile, now: datetime) -> Iterator[str]:
     """What is refused that somebody will miss."""
     valid = {token.role for token in file.tokens.values() if not token.is_revoked and not token.is_expired(now)}
-    if valid.isdisjoint((Role.WORKER, Role.OPERATOR)):
-        yield "warning: no token of a worker is valid: every worker is refused, and ends when it registers"
+    if Role.WORKER not in valid:
+        yield "warning: no token of a worker is valid: workers are refused, and each ends when it registers"
     if Role.OPERATOR not in valid:
         yield "warning: no token of an operator is valid: nobody can drain, prune or see who is refused"
     yield "ctl auth status shows who is refused; look at it before, in mode log; ctl auth mode log goes back"

@@ -69,7 +69,7 @@ def expiry(duration: str | None, clock: Clock) -> datetime | None:
     from datetime import timedelta
 
     seconds = parse_duration("--expires", duration, shortest_secs=1, longest_days=LONGEST_DAYS)
-    return clock.now().replace(microsecond=0) + timedelta(seconds=seconds)
+    return (clock.now() + timedelta(seconds=seconds, microseconds=999_999)).replace(microsecond=0)
 
 
 def patterns(texts: list[str] | None) -> tuple[str, ...]:
@@ -80,11 +80,11 @@ def patterns(texts: list[str] | None) -> tuple[str, ...]:
 def print_secret(session: Session, token: Token, secret: str, path: Path, output: OutputFormat) -> None:
     """Prints the new secret of a token on stdout, once, and on stderr where to write it."""
     addresses = session.settings.addresses
-    if output is OutputFormat.TEXT:
-        print_lines([secret])
-    else:
+    if output is not OutputFormat.TEXT:
         print_document(_secret_object(token, secret, path, addresses), output)
-    session.say("the token is shown this once: the file holds its hash only; TOKEN below stands for it")
+        return
+    print_lines([secret])
+    session.say("the token is shown this one time, because the file holds only its hash; TOKEN below stands for it")
     for line in _places(token, addresses):
         session.say(line)
 
@@ -113,7 +113,7 @@ def _places(token: Token, addresses: tuple[Address, ...]) -> list[str]:
     address = _controller_addr(token.name, "TOKEN", addresses)
     lines = [f'in the TOML file of the {program}: controller_addr = "{address}"']
     if any(known.url.startswith(_LOOPBACK) for known in addresses):
-        lines.append(f"there, write the address by which the {program} reaches the controller; -a names it here")
+        lines.append(f"if the {program} is on another machine, write the address by which it reaches the controller")
     lines.append('to keep it out of that file: controller_addr = "${env:VARIABLE}", and the address in that variable')
     return [*lines, for_ctl]
 

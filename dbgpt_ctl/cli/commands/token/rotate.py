@@ -56,4 +56,4 @@ def rotate(
     print_secret(session, token, secret, path, output)
     session.say(f"when nobody uses the old one any more: ctl token revoke {name} --old")
     if token.is_expired(now + timedelta(days=EXPIRES_SOON_DAYS)):
-        session.say(f"warning: both expire at {expires_text(token)}; rotate --expires 90d would have renewed it")
+        session.say(f"warning: both expire at {expires_text(token)}: change expires of {name} in {path}")

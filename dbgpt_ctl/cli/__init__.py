@@ -73,7 +73,7 @@ TOKEN = application(
     "ctl token list",
 )
 AUTH = application(
-    "Decide whether controllers check tokens, and see who comes without.",
+    "Set whether controllers check tokens, and see who lacks one.",
     {
         "mode": "commands.auth.mode:mode",
         "status": "commands.auth.status:status",

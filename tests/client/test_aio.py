@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.aio import AsyncTransport
 
 ONLY_BLOCKING = {"watch", "close"}
-ONLY_ASYNCHRONOUS = {"acting_as", "forwarding_for", "aclose", "address"}
+ONLY_ASYNCHRONOUS = {"acting_as", "forwarding_for", "aclose", "address", "use_token"}
 
 
 def test_both_clients_have_the_same_calls_with_the_same_arguments() -> None:

@@ -19,7 +19,7 @@ from dbgpt_ctl.client.responses import (
     one_line,
     read_event,
 )
-from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, ErrorKind
+from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, ErrorKind, NotAllowed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SILENCE_SECS = 30.0
 """Three keep-alives of the controller. If nothing comes for this long, the controller is gone."""
+REFUSED = "refused"
+"""The last message of a watch whose token is not valid any more."""
 MAX_LINE_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
 
@@ -85,8 +87,14 @@ def _changes(response: httpx.Response, address: Address) -> Iterator[Watched]:
 
 
 def read_watched(message: Message, address: Address) -> Watched | None:
-    """A message of a watch; None for a kind that this version does not know. Raises ControllerFailed."""
+    """A message of a watch; None for a kind that this version does not know. Raises ControllerFailed, and NotAllowed
+    where the controller ends the watch because the token is not valid any more.
+    """
     fields = decoded(message.data)
+    if message.event == REFUSED:
+        raise NotAllowed(
+            one_line(str(fields.get("reason"))) if isinstance(fields, dict) else REFUSED, controller=str(address)
+        )
     try:
         match message.event:
             case "change":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.api.large_lists import LargeLists
+from dbgpt_ctl.controller.auth.long_answers import LongAnswers
 from dbgpt_ctl.controller.state_log import StateLog
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.controller.auth.access import Access
+    from dbgpt_ctl.controller.auth.identity import HttpScope
     from dbgpt_ctl.controller.http.connections import ConnectionFigures
     from dbgpt_ctl.controller.http.tls import TlsListener
     from dbgpt_ctl.controller.log_file import LogFile
@@ -67,7 +69,10 @@ class Controller:
         self.now = (clock or SystemClock()).now
         self.started_at: datetime = self.now()
         self.log_file: LogFile | None = None
-        self.large_lists = LargeLists(self._drop_reader)
+        self.long_answers = LongAnswers(access.refusal_of if access else lambda _scope: None, self._drop)
+        if access is not None:
+            access.changed = self.long_answers.examine
+        self.large_lists = LargeLists(self._drop_reader, self.long_answers)
         self.connections: ConnectionFigures | None = None
         """Those of its server; None inside a foreign application."""
         self.tls: TlsListener | None = None
@@ -84,6 +89,10 @@ class Controller:
     def _drop_reader(self, client: Any) -> bool:
         """Ends the connection of the client with this address and port; whether there is such a one."""
         return self.connections is not None and self.connections.drop_reader(client)
+
+    def _drop(self, scope: HttpScope) -> bool:
+        """Ends the connection on which the request came, if its server is ours; whether there is such a one."""
+        return self.connections is not None and self.connections.drop(scope.get("client"))
 
     @property
     def readers_dropped(self) -> int:

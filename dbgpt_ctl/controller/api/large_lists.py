@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from dbgpt_ctl.controller.auth.long_answers import LongAnswers
     from dbgpt_ctl.domain.instance import ListedInstance
+    from dbgpt_ctl.errors import AccessRefused
     from dbgpt_ctl.registry.contract import Listing
 
 LARGE = 5000
@@ -50,8 +52,9 @@ class LargeLists:
     `drop` ends the connection of the client with this address and port; it returns whether it could.
     """
 
-    def __init__(self, drop: Callable[[Any], bool]) -> None:
+    def __init__(self, drop: Callable[[Any], bool], long_answers: LongAnswers) -> None:
         self._drop = drop
+        self._long_answers = long_answers
         self._encoding = asyncio.Lock()
         self._shared: WeakKeyDictionary[Listing, WeakValueDictionary[Hashable, EncodedList]] = WeakKeyDictionary()
         self._answers: set[LargeListResponse] = set()
@@ -93,7 +96,7 @@ class LargeLists:
         self, encoded: EncodedList, media_type: str, headers: Mapping[str, str] | None, around: tuple[bytes, bytes]
     ) -> Response:
         """A response with the encoded instances between two texts."""
-        return LargeListResponse(self._answers, encoded, media_type, headers, around)
+        return LargeListResponse(self._answers, encoded, media_type, headers, around, long_answers=self._long_answers)
 
     def _find(self, listing: Listing, key: Hashable) -> EncodedList | None:
         of_listing = self._shared.get(listing)
@@ -122,6 +125,8 @@ class LargeListResponse(Response):
         media_type: str,
         headers: Mapping[str, str] | None,
         around: tuple[bytes, bytes],
+        *,
+        long_answers: LongAnswers,
     ) -> None:
         length = len(around[0]) + encoded.size + len(around[1])
         super().__init__(headers={**(headers or {}), "content-length": str(length)}, media_type=media_type)
@@ -130,21 +135,30 @@ class LargeListResponse(Response):
         self.waits_since = 0.0
         """The event loop's time since when the reader is to take the current piece."""
         self._answers = answers
+        self._long_answers = long_answers
         self._around = around
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        loop = asyncio.get_running_loop()
-        self.client, self.waits_since = scope.get("client"), loop.time()
+        self.client, self.waits_since = scope.get("client"), asyncio.get_running_loop().time()
         self._answers.add(self)
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            for piece in (self._around[0], *self.encoded.pieces):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-                self.waits_since = loop.time()
-                await asyncio.sleep(0)  # the server writes at the end of the turn, and only then knows whether to wait
+            with self._long_answers.sent(scope, _no_last_message):
+                await self._send(send)
         finally:
             self._answers.discard(self)
+
+    async def _send(self, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in (self._around[0], *self.encoded.pieces):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            self.waits_since = loop.time()
+            await asyncio.sleep(0)  # the server writes at the end of the turn, and only then knows whether to wait
         await send({"type": "http.response.body", "body": self._around[1]})
+
+
+def _no_last_message(_error: AccessRefused) -> None:
+    """A list has no place for a reason: the connection is dropped."""
 
 
 async def encoded_in_turns(objects: Iterable[dict[str, Any]]) -> tuple[bytes, ...]:

@@ -272,7 +272,7 @@ class ApiEndpoints:
         if request.method == "HEAD":  # the same errors and headers, and no stream
             subscriber.end()
             return StreamingResponse((), headers=HEADERS, media_type=WatchResponse.media_type)
-        return WatchResponse(subscriber)
+        return WatchResponse(subscriber, self._controller.long_answers)
 
     def _drained(self, found: Lookup) -> Response:
         return _answer(**self._found(found), durable=self._controller.registry.describe().durable)

@@ -43,6 +43,7 @@ from dbgpt_ctl.errors import AccessRefused, CtlError, NotAuthenticated, NotPermi
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+    from datetime import datetime
     from pathlib import Path
 
     from fastapi import Request
@@ -103,6 +104,9 @@ class Access:
         self._counts: dict[str, InstanceCount] = {}
         self._known: dict[bytes, Identity] = {}
         """By value of the header; only valid tokens, so that a stranger cannot fill it."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when a request that was allowed may not be allowed any more."""
+        self._next_expiry: datetime | None = None
         self.tokens = TokensInForce(path, setting, self.use, must_authenticate=must_authenticate and reachable)
         self.tokens.read_first()
 
@@ -127,6 +131,15 @@ class Access:
         self._known = {}
         self.in_force = in_force
         self.mode = in_force.mode
+        self._note_next_expiry()
+        self.changed()
+
+    def _note_next_expiry(self) -> None:
+        now = self._now()
+        self._next_expiry = min(
+            (each.expires for each in self.identities.values() if each.expires is not None and each.expires > now),
+            default=None,
+        )
 
     def _new_instance_count(self) -> InstanceCount:
         return InstanceCount(self._timeout_secs, self._monotonic)
@@ -146,16 +159,28 @@ class Access:
         if identity is not None:
             identity.uses += 1
             token = identity.token
-            if identity.expires is not None and self._now() >= identity.expires:
-                reason = Reason.EXPIRED
-            elif access is RouteAccess.EVERYONE or identity.role in access.value:
+            reason = self._denial(identity, access)
+            if reason is None:
                 scope[IDENTITY] = identity
                 if identity.is_old:
                     self._count(Reason.OLD_TOKEN, scope, token, None)
                 return
-            else:
-                reason = Reason.ROLE
         self._without_identity(scope, access, reason or Reason.NONE, token)
+
+    def _denial(self, identity: Identity, access: RouteAccess) -> Reason | None:
+        """Why a known token does not allow the route; None if it does."""
+        if identity.expires is not None and self._now() >= identity.expires:
+            return Reason.EXPIRED
+        return None if access is RouteAccess.EVERYONE or identity.role in access.value else Reason.ROLE
+
+    def refusal_of(self, scope: HttpScope, access: RouteAccess = RouteAccess.READER) -> AccessRefused | None:
+        """What enforce mode would answer to the request now, which is not counted; None: it would serve it."""
+        if self.mode is not Mode.ENFORCE:
+            return None
+        identity, reason, token = self._identify(header_map(scope).get(b"authorization"))
+        if identity is not None:
+            reason, token = self._denial(identity, access), identity.token
+        return None if reason is None else _error(reason, token, None, access)
 
     def _without_identity(self, scope: HttpScope, access: RouteAccess, reason: Reason, token: Token | None) -> None:
         if access is RouteAccess.EVERYONE:
@@ -211,6 +236,9 @@ class Access:
         now = self._now()
         self.last_use.tick(self.identities, now)
         self._log.tick(now)
+        if self._next_expiry is not None and now >= self._next_expiry:
+            self._note_next_expiry()
+            self.changed()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -91,7 +91,7 @@ class Refusals:
             yield from source.rows.items()
 
     def _tally(self, refused: RefusedRequest, now: datetime, *, served: bool) -> Tally:
-        name = source_of(refused.source)
+        name = network_of(refused.source)
         source = self._sources.get(name)
         if source is not None:
             self._sources.move_to_end(name)
@@ -141,11 +141,11 @@ class Refusals:
         other.first = min(other.first, tally.first)
         other.add(tally.count, tally.last, served=tally.served)
         if not source.rows:
-            del self._sources[source_of(refused.source)]
+            del self._sources[network_of(refused.source)]
 
 
 @lru_cache(maxsize=MAX_ROWS)
-def source_of(address: str | None) -> str | None:
+def network_of(address: str | None) -> str | None:
     """The address, or the /64 network of an IPv6 address: what one host may use all of."""
     if address is None or ":" not in address:
         return address

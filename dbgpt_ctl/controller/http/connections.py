@@ -37,10 +37,15 @@ class ConnectionFigures:
     """How many were closed because the peer did not take what was sent to it."""
 
     def drop_reader(self, client: object) -> bool:
+        """As `drop`, and counts it: the peer did not take what was sent to it."""
+        is_dropped = self.drop(client)
+        self.readers_dropped += is_dropped
+        return is_dropped
+
+    def drop(self, client: object) -> bool:
         """Ends the connection of the client with this address and port; whether there is such a one."""
         for connection in self.connections:
             if connection.client == client:
-                self.readers_dropped += 1
                 connection.drop()
                 return True
         return False

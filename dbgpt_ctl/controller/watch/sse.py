@@ -13,6 +13,7 @@ from dbgpt_ctl.controller.api.v1_params import Cursor
 if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.errors import AccessRefused
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -30,6 +31,11 @@ def change_message(event: Event, stream: str) -> bytes:
 def reset_message(reason: str, cursor: Cursor) -> bytes:
     """Changes are missing here: the client must list again."""
     return _message("reset", {"reason": reason, "cursor": str(cursor)}, cursor)
+
+
+def refused_message(error: AccessRefused) -> bytes:
+    """The last message to a client whose token does not allow this watch any more."""
+    return _message("refused", {"reason": str(error), "code": error.code})
 
 
 def _message(name: str, data: dict[str, str], cursor: Cursor | None = None) -> bytes:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from dbgpt_ctl.controller.api.v1_params import InstanceFilter
+    from dbgpt_ctl.controller.auth.long_answers import LongAnswers
     from dbgpt_ctl.controller.watch.sse import EventRing
     from dbgpt_ctl.domain.events import EventPage
+    from dbgpt_ctl.errors import AccessRefused
 
 MAX_BATCH_BYTES = 16 * 1024
 """So much, and not more than twice, waits in memory for a watcher that never reads."""
@@ -57,17 +59,19 @@ class Subscriber:
         self._position = ring.position_after(begin) if begin.number <= now.number else None
         """In the ring; None while events must be read from the registry."""
         self._keep_alives = ring.keep_alives
+        self._last: bytes | None = None
+        """The last message, once there is nothing more for this client."""
         self.dropped = False
         """Whether it ended because its client was too slow."""
 
     async def messages(self) -> AsyncGenerator[bytes]:
-        """What to send, many messages at a time, until the client is too slow, or the controller leaves.
+        """What to send, many messages at a time, until the client is too slow or refused, or the controller leaves.
 
         The last message of a watch that the controller ends holds the reason.
         """
         async for data in self._first_messages():
             yield data
-        while (batch := self._batch()) is not None:
+        while self._last is None and (batch := self._batch()) is not None:
             if batch:
                 yield batch
             elif self._ring.leaving:
@@ -78,12 +82,19 @@ class Subscriber:
                 yield sse.KEEP_ALIVE
             else:
                 await self._ring.changed.wait()
-        self.dropped = True
-        yield sse.DROPPED
+        if self._last is None:
+            self.dropped = True
+            self._last = sse.DROPPED
+        yield self._last
 
     def end(self) -> None:
         """It gets no more messages. Repeatable."""
         self._on_end(self)
+
+    def refuse(self, error: AccessRefused) -> None:
+        """The next message says why, and is the last one."""
+        self._last = sse.refused_message(error)
+        self._ring.wake()
 
     async def _first_messages(self) -> AsyncGenerator[bytes]:
         """The message `ready`, and the events that the ring does not have."""
@@ -99,7 +110,7 @@ class Subscriber:
                 data = b""
             if data:
                 yield data
-            if self._ring.leaving:
+            if self._ring.leaving or self._last is not None:
                 return
 
     async def _from_registry(self) -> bytes:
@@ -144,12 +155,14 @@ class WatchResponse(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, subscriber: Subscriber) -> None:
+    def __init__(self, subscriber: Subscriber, long_answers: LongAnswers) -> None:
         super().__init__(subscriber.messages(), headers=HEADERS)
         self._subscriber = subscriber
+        self._long_answers = long_answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            with self._long_answers.sent(scope, self._subscriber.refuse):
+                await super().__call__(scope, receive, send)
         finally:
             self._subscriber.end()

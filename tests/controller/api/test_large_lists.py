@@ -12,10 +12,12 @@ import pytest
 from dbgpt_ctl.controller.api import large_lists
 from dbgpt_ctl.controller.api.large_lists import INSTANCES_PER_PIECE, LargeLists
 from dbgpt_ctl.controller.api.serializers import wire_object
+from dbgpt_ctl.controller.auth.long_answers import LongAnswers
 from dbgpt_ctl.domain.instance import HEALTHY, InstanceKey, ListedInstance, ModelInstance
 from dbgpt_ctl.registry.contract import Listing
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
+ALLOWED = LongAnswers(lambda _scope: None, lambda _scope: None)
 COUNT = 2 * INSTANCES_PER_PIECE + 5
 
 
@@ -56,7 +58,7 @@ async def answered(lists: LargeLists, one: Listing, reader: Reader, client: obje
 
 @pytest.mark.anyio
 async def test_the_bytes_and_their_length_are_those_of_one_piece() -> None:
-    lists, one, reader = LargeLists(lambda _: False), listing(), Reader()
+    lists, one, reader = LargeLists(lambda _: False, ALLOWED), listing(), Reader()
     await answered(lists, one, reader)
     assert reader.body == orjson.dumps([wire_object(entry) for entry in one.entries])
     headers = dict(reader.messages[0]["headers"])
@@ -68,7 +70,7 @@ async def test_the_bytes_and_their_length_are_those_of_one_piece() -> None:
 
 @pytest.mark.anyio
 async def test_readers_of_one_list_share_its_bytes() -> None:
-    lists, one = LargeLists(lambda _: False), listing()
+    lists, one = LargeLists(lambda _: False, ALLOWED), listing()
     readers = [Reader(takes=3) for _ in range(5)]
     tasks = [asyncio.create_task(answered(lists, one, reader)) for reader in readers]
     for reader in readers:
@@ -91,7 +93,7 @@ async def test_the_slowest_reader_is_dropped_when_readers_hold_too_much(monkeypa
         tasks.pop(client).cancel()
         return True
 
-    lists, slow, last = LargeLists(drop), Reader(takes=3), Reader()
+    lists, slow, last = LargeLists(drop, ALLOWED), Reader(takes=3), Reader()
     tasks["slow"] = asyncio.create_task(answered(lists, listing(), slow, "slow"))
     await slow.stalled.wait()
     await answered(lists, listing(), last, "last")

@@ -8,7 +8,7 @@ import pytest
 
 from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
-from dbgpt_ctl.controller.auth.refusals import QUIET, Refusals, Tally, source_of
+from dbgpt_ctl.controller.auth.refusals import QUIET, Refusals, Tally, network_of
 from dbgpt_ctl.controller.auth.refused_request import MAX_KEPT, MAX_SHOWN_CHARS, RefusedRequest
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.support.clock import START, ManualClock
@@ -109,8 +109,8 @@ def test_what_was_not_seen_for_long_leaves_a_full_table_for_what_is_new(clock: M
         (None, None),
     ],
 )
-def test_the_source_of_an_address(address: str | None, source: str | None) -> None:
-    assert source_of(address) == source
+def test_the_network_of_an_address(address: str | None, source: str | None) -> None:
+    assert network_of(address) == source
 
 
 def test_a_request_is_described_by_its_scope() -> None:

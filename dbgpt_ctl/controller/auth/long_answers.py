@@ -30,6 +30,7 @@ class LongAnswers:
         self._refusal_of = refusal_of
         self._drop = drop
         self._open: dict[object, tuple[HttpScope, Callable[[AccessRefused], None]]] = {}
+        self._ending: dict[object, HttpScope] = {}
 
     @contextmanager
     def sent(self, scope: HttpScope, end: Callable[[AccessRefused], None]) -> Iterator[None]:
@@ -43,6 +44,7 @@ class LongAnswers:
             yield
         finally:
             self._open.pop(answer, None)
+            self._ending.pop(answer, None)
 
     def examine(self) -> None:
         """Ends the answers whose caller is refused now."""
@@ -53,10 +55,11 @@ class LongAnswers:
         scope, end = self._open[answer]
         error = self._refusal_of(scope)
         if error is not None:
-            self._open[answer] = scope, lambda _again: None
+            del self._open[answer]
+            self._ending[answer] = scope
             end(error)
             asyncio.get_running_loop().call_later(GRACE_SECS, self._drop_if_open, answer)
 
     def _drop_if_open(self, answer: object) -> None:
-        if answer in self._open:
-            self._drop(self._open[answer][0])
+        if answer in self._ending:
+            self._drop(self._ending[answer])

@@ -73,8 +73,8 @@ class RemoteModelRegistry(ModelRegistry):
 
     It keeps the promises that the controller behind it keeps. A list of all instances has all facts, a list of routable
     ones only the nine keys of the wire: there `registered_at` is the last heartbeat. Of the actor of a call only the
-    kind is passed on, as a claim. The controller behind records this process as the caller: the address of this host,
-    and the name of the token in the address, without which it may not do more than the role of that token.
+    kind is passed on, as a claim. The controller behind records this process as the caller: the address of this host
+    and the name of its token there, whose role limits what a call may do and be.
 
     DB-GPT's own controller does not know get, drain, undrain, prune and events: they raise VerbNotSupported. Each list
     of it has only the nine keys, so a deregistered instance is unhealthy there, and a drain has no facts. Some rows are

@@ -381,7 +381,7 @@ class ControllerSettings(Settings):
         """One line for each secret that others can read: in a flag, in a file, or on the network."""
         from dbgpt_ctl.addresses import clear_text_remarks
 
-        files = {"tls_key": self.tls_key, "tokens_file": self.tokens_file}
+        files = {"tls_key": self.tls_key}
         password_file = self.registry_db_password_file
         if self.origins.get("registry_db_password") == f"file {password_file}":
             files["registry_db_password_file"] = password_file

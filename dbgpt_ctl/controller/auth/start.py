@@ -5,6 +5,7 @@ No library of the server is imported here: `ctl serve --show-config` needs the w
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,11 @@ def access_warnings(settings: ControllerSettings) -> list[str]:
     if access.mode is Mode.OFF and settings.tokens_file is not None:
         how = "ctl auth mode log" if access.in_force.in_file else "--auth log"
         lines.append(f"tokens_file {settings.tokens_file} without effect: auth is off; {how} begins the check")
+    file = access.in_force.file
+    mode = file.readable_by_others if file else None
+    if mode is not None and mode & stat.S_IROTH:  # the group must be able to in Kubernetes, and it has no tokens
+        path = settings.tokens_file
+        lines.append(f"tokens_file {path}: everybody can read it (mode {mode:04o}): chmod 600 {path}")
     return lines
 
 

@@ -203,9 +203,8 @@ def test_check_reads_the_tokens_file() -> None:
     Path("tokens.toml").chmod(0o644)
     done = ctl_serve(["--check", "--tokens-file", "tokens.toml", "--auth", "enforce"])
     assert ", auth enforce with 1 token (digest " in done.stdout
-    assert (
-        done.stderr == "ctl: warning: tokens_file tokens.toml: others can read it (mode 0644): chmod 600 tokens.toml\n"
-    )
+    warning = "tokens_file tokens.toml: everybody can read it (mode 0644): chmod 600 tokens.toml"
+    assert done.stderr == f"ctl: warning: {warning}\n"
     Path("tokens.toml").write_text("mode = 7\n")
     done = ctl_serve(["--check", "--tokens-file", "tokens.toml"], code=2)
     assert (done.stdout, "tokens.toml" in done.stderr.splitlines()[-1]) == ("", True)

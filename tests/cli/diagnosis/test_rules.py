@@ -293,7 +293,7 @@ CASES = {
     "auth-differs": Case(
         cluster(checking(tokens=3), checking(url=OTHER, digest="ba9876543210")),
         WARNING,
-        f"{OTHER}: mode enforce, tokens ba9876543210",
+        f"mode enforce with tokens 0123456789ab at {URL}, mode enforce with tokens ba9876543210 at {OTHER}",
         cluster(checking(tokens=3), checking(url=OTHER, tokens=3), controller(url="http://old:8000")),
     ),
     "tokens-file-unreadable": Case(
@@ -303,7 +303,10 @@ CASES = {
         cluster(checking(tokens=3), checking("off")),
     ),
     "tokens-file-open": Case(
-        cluster(checking(readable_by_others="0644")), WARNING, f"{URL}: mode 0644", cluster(checking(tokens=3))
+        cluster(checking(readable_by_others="0644")),
+        WARNING,
+        f"{URL}: mode 0644",
+        cluster(checking(readable_by_others="0440"), checking(tokens=3)),
     ),
     "token-expires": Case(
         cluster(checking(**expiring("gpu", timedelta(days=3)))),
@@ -314,7 +317,7 @@ CASES = {
     "auth-log-mode": Case(
         cluster(checking("log", tokens=3)),
         INFO,
-        f"{URL}: it serves callers without a valid token too",
+        f"{URL}: auth is in log mode, so callers without a valid token are served too",
         cluster(checking(), checking("off")),
     ),
     "certificate-problem": Case(
@@ -469,10 +472,18 @@ def test_controllers_of_different_registries_may_check_differently() -> None:
     assert find("auth-differs", cluster(checking(), checking("log", OTHER)))
 
 
+def test_a_tokens_file_that_cannot_be_used_is_one_finding() -> None:
+    wrong = controller(status=status(reason="line 3", auth=auth(problem="line 3")))
+    assert [found.code for found in diagnose(RULES, cluster(wrong), Scope.OVERVIEW)] == ["tokens-file-unreadable"]
+    more = controller(status=status(reason="slow disk; line 3", auth=auth(problem="line 3")))
+    assert find("registry-degraded", cluster(more))
+
+
 def test_a_token_that_all_controllers_name_is_one_token() -> None:
     over = expiring("old", timedelta(days=-3))
     [found] = find("token-expires", cluster(checking(**over), checking(url=OTHER, **over)))
     assert found.lines == ["token old: expired 3d ago, at 2025-12-30 12:00 UTC [token-expires]"]
+    assert found.fix.startswith("ctl token rotate old --expires 90d ")
 
 
 def test_a_certificate_that_has_expired_is_an_error() -> None:

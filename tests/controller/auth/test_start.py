@@ -58,6 +58,14 @@ def test_a_tokens_file_without_effect_is_warned_of(tokens: Path) -> None:
     assert access_warnings(controller(tokens_file=tokens, host="0.0.0.0")) == []
 
 
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o440, 0), (0o644, 1), (0o604, 1)])
+def test_a_tokens_file_that_everybody_can_read_is_warned_of(tokens: Path, mode: int, warned: int) -> None:
+    tokens.chmod(mode)
+    lines = access_warnings(controller(tokens_file=tokens, auth="enforce"))
+    assert len(lines) == warned
+    assert all(f"(mode {mode:04o}): chmod 600 {tokens}" in line for line in lines)
+
+
 def test_a_tokens_file_that_cannot_be_used_ends_a_start(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no\.toml"):
         access_warnings(controller(tokens_file=tmp_path / "no.toml"))

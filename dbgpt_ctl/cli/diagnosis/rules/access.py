@@ -6,6 +6,7 @@ A release that does not report these, and DB-GPT's own controller, are unknown h
 from __future__ import annotations
 
 from datetime import timedelta
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.diagnosis.facts import Evidence, Facts, Finding, Scope, Severity, controller_rule, rule
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 SOON = timedelta(days=14)
 """What ends within this time is named."""
+_WORLD_CAN_READ = frozenset("4567")
+"""The last octal digits of such a mode."""
 _CLUSTER_AND_OVERVIEW = Scope.CLUSTER | Scope.OVERVIEW
 
 
@@ -47,9 +50,10 @@ def auth_differs(facts: Facts) -> Iterator[Finding]:
     only.
     """
     for group in _of_one_registry(facts):
-        checks = [(controller, status.auth) for controller, status in group if status.auth]
-        if len({_check(auth) for _, auth in checks}) > 1:
-            evidence = tuple(Evidence(_check(auth), controller.url) for controller, auth in checks)
+        checks = {controller.url: _check(status.auth) for controller, status in group if status.auth}
+        if len(set(checks.values())) > 1:
+            places = ", ".join(f"{check} at {url}" for url, check in checks.items())
+            evidence = (Evidence(f"the checks of callers differ: {places}"),)
             yield Finding(Severity.WARNING, "the controllers of one registry check their callers differently", evidence)
 
 
@@ -73,35 +77,38 @@ def tokens_file_unreadable(controller: ControllerFacts) -> str:
 @controller_rule(
     "tokens-file-open",
     Severity.WARNING,
-    "others can read a tokens file: it has no tokens, but says who may do what",
+    "everybody on the controller's machine can read a tokens file: it has no tokens, but says who may do what",
     fix="on the controller's machine: chmod 600 FILE",
     scope=Scope.CLUSTER,
 )
 def tokens_file_open(controller: ControllerFacts) -> str:
-    """Other users of a controller's machine can read its tokens file."""
+    """All users of a controller's machine can read its tokens file. In Kubernetes its group must be able to."""
     tokens_file = _tokens_file(controller)
     mode = tokens_file.readable_by_others if tokens_file else None
-    return f"mode {escaped(mode)}" if mode else ""
+    return f"mode {escaped(mode)}" if mode and mode[-1:] in _WORLD_CAN_READ else ""
 
 
 @rule(
     "token-expires",
-    fix="ctl token create NEW --role ROLE, give the new token to its clients, and then: ctl token revoke OLD",
+    fix="ctl token rotate NAME --expires 90d renews it; one that nobody needs: ctl token revoke NAME",
     scope=_CLUSTER_AND_OVERVIEW,
 )
 def token_expires(facts: Facts) -> Iterator[Finding]:
     """A token expires within 14 days, or has expired: its clients are refused then, and a DB-GPT worker whose register
     is refused ends.
     """
-    evidence: dict[Evidence, None] = {}  # all controllers report the same
+    ends: dict[str, str] = {}  # all controllers report the same
     for controller, _ in facts.reporting:
         tokens_file = _tokens_file(controller)
         for token in tokens_file.expiring if tokens_file else ():
             if end := _end(controller, token.expires, "expires", "expired"):
-                evidence[Evidence(end, f"token {escaped(token.name)}")] = None
-    if evidence:
-        noun = "1 token expires" if len(evidence) == 1 else f"{len(evidence)} tokens expire"
-        yield Finding(Severity.WARNING, f"{noun} soon, or did already", tuple(evidence))
+                ends[token.name] = end
+    if ends:
+        noun = "1 token expires" if len(ends) == 1 else f"{len(ends)} tokens expire"
+        evidence = tuple(Evidence(end, f"token {escaped(name)}") for name, end in ends.items())
+        name = quote(escaped(next(iter(ends)))) if len(ends) == 1 else "NAME"
+        fix = f"ctl token rotate {name} --expires 90d renews it; if nobody needs it: ctl token revoke {name}"
+        yield Finding(Severity.WARNING, f"{noun} soon, or did already", evidence, fix)
 
 
 @controller_rule(
@@ -114,7 +121,7 @@ def token_expires(facts: Facts) -> Iterator[Finding]:
 def log_mode(controller: ControllerFacts) -> str:
     """A controller is in log mode: it serves also those who have no token, and counts them."""
     auth = _auth(controller)
-    return "it serves callers without a valid token too" if auth and auth.mode == "log" else ""
+    return "auth is in log mode, so callers without a valid token are served too" if auth and auth.mode == "log" else ""
 
 
 @controller_rule(
@@ -187,7 +194,7 @@ def _of_one_registry(facts: Facts) -> Iterator[list[tuple[ControllerFacts, Contr
 
 def _check(auth: AuthStatus) -> str:
     tokens = f"tokens {escaped(auth.tokens_file.digest)}" if auth.tokens_file else "no tokens file"
-    return f"mode {escaped(auth.mode)}, {tokens}"
+    return f"mode {escaped(auth.mode)} with {tokens}"
 
 
 def _end(controller: ControllerFacts, end: datetime, will: str, did: str) -> str:

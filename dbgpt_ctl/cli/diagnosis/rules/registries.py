@@ -171,8 +171,14 @@ def degraded(controller: ControllerFacts) -> str:
     """The controller answers, and reports itself that something is wrong with its registry."""
     status = controller.status
     differences = setting_differences(status.controllers) if status else iter(())
-    is_known = controller.stale_since or controller.held_until or any(differences)
+    is_known = controller.stale_since or controller.held_until or any(differences) or _is_of_tokens(status)
     return escaped(status.reason) if status and status.ready and status.reason and not is_known else ""
+
+
+def _is_of_tokens(status: ControllerStatus | None) -> bool:
+    """Whether nothing is wrong but its tokens file, of which `tokens-file-unreadable` says more."""
+    file = status.auth.tokens_file if status and status.auth else None
+    return status is not None and file is not None and status.reason == file.problem
 
 
 def _shown_as_before(controller: ControllerFacts) -> str:

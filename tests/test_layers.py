@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "forwarding": set(),
     "addresses": {"errors", "settings.masking"},
     "domain": {"errors"},
-    "settings": {"errors", "files", "addresses", "databases", "settings.masking"},
+    "settings": {"errors", "files", "atomic_write", "addresses", "databases", "settings.masking"},
     "settings.masking": {"errors", "files"},
     "auth": {"errors", "files", "atomic_write", "domain", "settings", "settings.masking"},
     "tracing": {"errors", "clock", "traceparent", "settings.masking"},

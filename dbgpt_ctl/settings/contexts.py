@@ -21,7 +21,7 @@ Contexts are kept in ~/.config/dbgpt-ctl/config.toml (XDG_CONFIG_HOME counts):
     token_file = "~/.config/dbgpt-ctl/prod.token"
     ca_file = "~/.config/dbgpt-ctl/prod-ca.pem"
 
-The standard library reads TOML and does not write it: three kinds of values do not justify a dependency.
+A change keeps comments, the order and the form of the rest.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dbgpt_ctl.atomic_write import edit_lock, replace_file
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.files import MIB, read_with_mode
 from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, NOTHING, Found, did_you_mean, find_variables, folder_holds
@@ -53,7 +54,7 @@ _LONGEST_NAME = 64
 _LARGEST_FILE = MIB
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Context:
     """The values of one context; None where it leaves one open. Texts are as written, not checked yet."""
 
@@ -80,7 +81,8 @@ class Contexts:
     current: str | None = None
     by_name: Mapping[str, Context] = field(default_factory=dict)
     open_to: int = 0
-    commented: bool = False
+    text: str = field(default="", repr=False)
+    """The file as it was read: it may hold a token."""
 
     def named(self, name: str, origin: str) -> Context:
         """The context of that name. Raises UsageError with a suggestion; `origin` is where the name came from."""
@@ -117,39 +119,71 @@ def read_contexts(path: Path) -> Contexts:
         return Contexts(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        decoded = text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not TOML: {mask_decode_error(error)}") from None
+    return _parsed(path, decoded, stat.S_IMODE(mode) & OTHERS)
+
+
+def _parsed(path: Path, text: str, open_to: int = 0) -> Contexts:
     import tomllib  # needed only where there are contexts
 
     try:
-        document = tomllib.loads(text.decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also a number with thousands of digits
         raise UsageError(f"{path}: not TOML: {mask_decode_error(error)}") from None
     _refuse_unknown(str(path), document, _TOP_LEVEL_KEYS)
     tables, current = document.get("context", {}), document.get("current")
     if not isinstance(tables, dict) or not isinstance(current, str | None):
         raise UsageError(f"{path}: current is a name, and each context a table such as [context.prod]")
     contexts = {name: _context(path, name, table) for name, table in tables.items()}
-    commented = any(line.lstrip().startswith(b"#") for line in text.splitlines())
-    return Contexts(path, current, contexts, stat.S_IMODE(mode) & OTHERS, commented)
+    return Contexts(path, current, contexts, open_to, text)
 
 
 def write_contexts(contexts: Contexts) -> None:
     """Replaces the file as a whole, or leaves it as it was; only its owner may read it. Raises UsageError."""
-    import tempfile
-
-    target = contexts.path.resolve() if contexts.path.is_symlink() else contexts.path
+    text = _edited(contexts)
+    after = None if text is None else _parsed(contexts.path, text)
+    if text is None or after is None or (after.current, after.by_name) != (contexts.current, contexts.by_name):
+        raise UsageError(
+            f"{contexts.path}: its form is unusual, and a change would damage it; write each context as a table of its "
+            "own, such as [context.prod]"
+        )
     try:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as draft:
-            try:
-                draft.write(_toml(contexts))
-                draft.flush()
-                os.fsync(draft.fileno())
-                Path(draft.name).replace(target)
-            except BaseException:
-                Path(draft.name).unlink(missing_ok=True)
-                raise
+        Path(os.path.realpath(contexts.path)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with edit_lock(contexts.path):
+            replace_file(contexts.path, text.encode(), mode=0o600)
     except OSError as error:
         raise UsageError(f"{contexts.path}: cannot be written: {error.strerror}") from None
+
+
+def _edited(contexts: Contexts) -> str | None:
+    """The text that was read, with these contexts; None where TOML allows no such change in its form."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(contexts.text)
+        _put(document, "current", contexts.current)
+        tables = document.setdefault("context", tomlkit.table(is_super_table=True)) if contexts.by_name else document
+        for name in [name for name in document.get("context", {}) if name not in contexts.by_name]:
+            del document["context"][name]
+        for name, context in sorted(contexts.by_name.items()):
+            table = tables.setdefault(name, tomlkit.table())
+            for key in KEYS:
+                _put(table, key, getattr(context, key))
+        return tomlkit.dumps(document)
+    except (TOMLKitError, ValueError, TypeError):
+        return None
+
+
+def _put(table: Any, key: str, text: str | None) -> None:
+    value = float(text) if key == "request_timeout" and text is not None else text
+    if value is None:
+        table.pop(key, None)
+    elif table.get(key) != value:
+        table[key] = value
 
 
 def check_name(name: str) -> str:
@@ -190,25 +224,6 @@ def _hint(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     others = f"; there are {', '.join(names)}" if names else "; ctl context set makes one"
     return did_you_mean(word, names) or others
-
-
-def _toml(contexts: Contexts) -> str:
-    lines = [] if contexts.current is None else [f"current = {_toml_text(contexts.current)}", ""]
-    for name, context in sorted(contexts.by_name.items()):
-        lines.append(f"[context.{name if '.' not in name else _toml_text(name)}]")
-        for key in KEYS:
-            value = getattr(context, key)
-            if value is not None:
-                lines.append(f"{key} = {float(value) if key == 'request_timeout' else _toml_text(value)}")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _toml_text(value: str) -> str:
-    """A TOML basic string: TOML knows all escapes of JSON, and needs one for DEL, which JSON leaves as it is."""
-    import json
-
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 class _Choice(NamedTuple):

@@ -85,7 +85,7 @@ def use(
     contexts = _read()
     if name is not None:
         contexts.named(name, "context")
-    _write(replace(contexts, current=name))
+    write_contexts(replace(contexts, current=name))
     print_lines([f"{name} is the current context" if name else "there is no current context"])
     if name and contexts.by_name[name].address and os.environ.get("CONTROLLER_ADDRESS"):
         say("CONTROLLER_ADDRESS is set and overrides the current context; --context overrides both")
@@ -129,7 +129,7 @@ def set_(
     """Create a context, or change one.
 
     A value that is not given stays as it is; '' removes a value. A token belongs in a file (--token-file) or in
-    CTL_TOKEN. Comments in the file of contexts are not kept.
+    CTL_TOKEN.
     """
     contexts = _read()
     known = contexts.by_name.get(check_name(name))
@@ -138,7 +138,7 @@ def set_(
         raise UsageError("nothing to set: give --address, --request-timeout, --token-file or --ca-file")
     changes = _checked(address, new_timeout, token_file, new_ca_file)
     context = replace(known or Context(name), **changes)
-    _write(contexts.with_context(context))
+    write_contexts(contexts.with_context(context))
     print_lines([f"context {name} {'changed' if known else 'created'}"])
     if changes.get("address") and context.holds_secret:
         say(
@@ -155,7 +155,7 @@ def delete(name: Name) -> None:
     """Delete a context."""
     contexts = _read()
     contexts.named(name, "context")
-    _write(contexts.without(name))
+    write_contexts(contexts.without(name))
     print_lines([f"context {name} deleted"])
     if contexts.current == name:
         say("it was the current context: there is none now")
@@ -202,12 +202,6 @@ def show(
 
 def _read() -> Contexts:
     return read_contexts(config_path(os.environ))
-
-
-def _write(contexts: Contexts) -> None:
-    write_contexts(contexts)
-    if contexts.commented:
-        say(f"warning: the comments in {contexts.path} were removed")
 
 
 def _checked(

@@ -111,9 +111,29 @@ def test_what_was_written_is_what_is_read(run: Run, file: Path, tmp_path: Path) 
     assert read_contexts(file).by_name["x"].token_file == str(odd)
 
 
-def test_removed_comments_are_reported(run: Run, file: Path) -> None:
-    written(file, f'# mine\n[context.dev]\naddress = "{DEV}"\n')
-    assert run("context", "use", "dev").err == f"ctl: warning: the comments in {file} were removed\n"
+def test_comments_and_the_form_of_the_rest_are_kept(run: Run, file: Path) -> None:
+    dev = f"[context.dev] # in the office\naddress = '{DEV}'\n"
+    written(file, f"# mine\n{dev}\n# at work\n[context.prod]\naddress = '{PROD}'\n")
+    assert run("context", "use", "dev").err == ""
+    assert file.read_text() == f"# mine\ncurrent = \"dev\"\n\n{dev}\n# at work\n[context.prod]\naddress = '{PROD}'\n"
+    run("context", "set", "new", "-a", DEV)
+    run("context", "delete", "prod")
+    assert file.read_text().startswith(f'# mine\ncurrent = "dev"\n\n{dev}')
+
+
+def test_a_form_that_a_change_would_damage_is_left_alone(run: Run, file: Path) -> None:
+    form = f"context = {{dev = {{address = '{DEV}'}}}}\n"
+    written(file, form)
+    assert "its form is unusual" in run("context", "set", "new", "-a", PROD, expect=2).err
+    assert file.read_text() == form
+    run("context", "set", "dev", "-a", PROD)
+    assert PROD in file.read_text()
+
+
+@pytest.mark.parametrize("text", ["current = " + "1" * 5000, "current = " + "[" * 5000])
+def test_what_the_parser_of_toml_cannot_take_is_one_line(run: Run, file: Path, text: str) -> None:
+    written(file, text)
+    assert "not TOML: " in run("context", "list", expect=2).err
 
 
 PRECEDENCE = [

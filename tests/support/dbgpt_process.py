@@ -47,23 +47,24 @@ class Process:
         """Sends Ctrl-C and waits for the end. The exit code."""
         return self._end(signal.SIGINT)
 
-    def terminate(self) -> int:
-        return self._end(signal.SIGTERM)
+    def terminate(self, grace: float = 0) -> int:
+        """`grace`: how many seconds it serves on."""
+        return self._end(signal.SIGTERM, GRACE_SECONDS + grace)
 
     def kill(self) -> int:
         """Without a chance to clean up."""
         return self._end(signal.SIGKILL)
 
-    def _end(self, number: signal.Signals) -> int:
+    def _end(self, number: signal.Signals, seconds: float = GRACE_SECONDS) -> int:
         if self.runs:
             self.popen.send_signal(number)
         try:
-            return self.popen.wait(GRACE_SECONDS)
+            return self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.wait(GRACE_SECONDS)
             raise AssertionError(
-                f"{self.name} was still there {GRACE_SECONDS:.0f} s after {number.name}\n{self.tail()}"
+                f"{self.name} was still there {seconds:.0f} s after {number.name}\n{self.tail()}"
             ) from None
 
     def tail(self, lines: int = 40) -> str:

@@ -36,7 +36,7 @@ class LabTokens:
         self._print_secret("rotate", name)
 
     def revoke_old(self, name: str) -> None:
-        self._ctl("token", "revoke", name, "--old", "--yes")
+        self._ctl("token", "revoke", name, "--old")
 
     def set_mode(self, mode: str) -> None:
         self._ctl("auth", "mode", mode)

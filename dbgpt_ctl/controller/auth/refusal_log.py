@@ -39,6 +39,10 @@ class RefusalLog:
 
     def note(self, refused: RefusedRequest, now: datetime, *, served: bool) -> None:
         """Logs the request, or counts it for the next sum."""
+        if served is not self._served:  # each caller that was served has a line of its own when it is refused
+            self._end_minute()
+            self._callers.clear()
+            self._served = served
         if self._next_sum is None:
             self._next_sum = now + EVERY
         source = refused.source
@@ -55,14 +59,15 @@ class RefusalLog:
             log.warning("%s", first_line(refused, served=served))
             return
         self._reasons[refused.reason] += 1
-        self._served = served
         if source in self._sources or len(self._sources) < MAX_CALLERS:
             self._sources[source] += 1
 
     def tick(self, now: datetime) -> None:
         """Logs the sum when it is time. It is called about once a second."""
-        if self._next_sum is None or now < self._next_sum:
-            return
+        if self._next_sum is not None and now >= self._next_sum:
+            self._end_minute()
+
+    def _end_minute(self) -> None:
         if self._reasons:
             log.warning("%s", self._sum())
         self._next_sum = None

@@ -57,6 +57,17 @@ def test_in_log_mode_the_lines_say_that_the_request_was_served(caplog: pytest.Lo
     )
 
 
+def test_a_change_of_the_mode_ends_the_sum_and_logs_each_caller_anew(caplog: pytest.LogCaptureFixture) -> None:
+    log = RefusalLog()
+    for served in (True, True, False, False):
+        log.note(WORKER, START, served=served)
+    log.tick(START + EVERY)
+    _, served_sum, refused, refused_sum = caplog.messages
+    assert served_sum.startswith("1 more request was served that enforce mode refuses")
+    assert "is refused: it has an unknown token" in refused
+    assert refused_sum.startswith("1 more request was refused")
+
+
 def test_a_flood_of_labels_and_sources_makes_few_lines(caplog: pytest.LogCaptureFixture) -> None:
     log = RefusalLog()
     for number in range(3000):

@@ -106,6 +106,7 @@ CROSS_CUTTING = {
     "cli/completion/test_shells.py": "completion in real shells",
     "cli/framework/test_usage.py": "wrong usage of every command",
     "client/test_failure_causes.py": "why a controller gives no answer, over real servers",
+    "controller/auth/test_routes.py": "every route, for each role, in each mode",
     "registry/embedded/test_removals.py": "prunes and sweeps in turns",
     "cli/test_exit_codes.py": "the exit codes of every command without a controller",
     "cli/test_golden.py": "what every command prints",

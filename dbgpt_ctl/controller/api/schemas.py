@@ -533,7 +533,8 @@ Watch: TypeAlias = Annotated[
     doc(
         "Server-sent events, for as long as both sides like. `ready` comes first; `change` holds an EVENT, and its id "
         "is the cursor after it; `reset`: changes are missing here, list again; `dropped` (this reader is "
-        "too slow), `refused` (the token is not valid any more) and `leaving` (the controller ends) are the last. Comments are signs of life.",
+        "too slow), `refused` (the token is not valid any more) and `leaving` (the controller ends) are the last. "
+        "Comments are signs of life.",
         EXAMPLE_STREAM,
     ),
 ]

@@ -29,6 +29,7 @@ _SHOWN_AS = [
     (re.compile(r"\bfor \d+[smhd]\b"), "for AGE"),
     (re.compile(r"\b\d+(\.\d+)? ?ms\b"), "LATENCY"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "TRACE"),
+    (re.compile(r"\bdctl_[A-Za-z0-9_-]{43}"), "TOKEN"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)"), "TIME"),
     (re.compile(r"http://127\.0\.0\.1:\d{4,5}"), "CONTROLLER"),
     (re.compile(r"\b\d+ of at most \d+\b"), "N of at most N"),

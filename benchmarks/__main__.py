@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import access, charts, flat, mysql, soak, startup, tracing, watch, wire
+from benchmarks import access, charts, flat, mysql, soak, startup, tls, tracing, watch, wire
 from benchmarks.report import MeasurementError, block, say
 from benchmarks.sides import THEIRS, lab_in
 from scripts.markers import replaced
@@ -29,6 +29,7 @@ SECTIONS: dict[str, Callable[[Lab, float], list[Section]]] = {
     "wire": wire.run,
     "flat": flat.run,
     "tracing": tracing.run,
+    "tls": tls.run,
     "access": access.run,
     "mysql": mysql.run,
     "soak": soak.run,

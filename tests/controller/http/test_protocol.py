@@ -133,6 +133,87 @@ async def test_all_other_attributes_are_the_transports() -> None:
     assert transport.calls == ["pause_reading"]
 
 
+class TlsTransport(RecordingTransport):
+    """As the event loop's: no half of it closes alone, and a close waits for the peer."""
+
+    def __init__(self, waiting: int = 0) -> None:
+        super().__init__()
+        self.waiting = waiting
+
+    def write_eof(self) -> None:
+        raise NotImplementedError
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+
+class LaterLoop:
+    """Keeps what is to be called later."""
+
+    def __init__(self) -> None:
+        self.later: list[Callable[[], None]] = []
+
+    def call_later(self, _seconds: float, callback: Callable[[], None]) -> None:
+        self.later.append(callback)
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        callback()
+
+
+def over_tls() -> tuple[OnePacketTransport, TlsTransport, TlsTransport, LaterLoop]:
+    tls, below, loop = TlsTransport(), TlsTransport(), LaterLoop()
+    asyncio_loop, transports = cast("asyncio.AbstractEventLoop", loop), cast("list[asyncio.Transport]", [tls, below])
+    return OnePacketTransport(transports[0], asyncio_loop, transports[1]), tls, below, loop
+
+
+def test_a_peer_that_does_not_end_tls_is_cut_off_once_all_is_sent() -> None:
+    one_packet, tls, below, loop = over_tls()
+    below.waiting = 10
+    one_packet.close()
+    assert (tls.calls, below.calls) == (["close"], [])
+    loop.later.pop()()
+    assert below.calls == []  # a slow reader
+    below.waiting = 0
+    loop.later.pop()()
+    assert (below.calls, loop.later) == (["abort"], [])
+
+
+def test_a_peer_that_ends_tls_is_not_waited_for() -> None:
+    one_packet, _, below, loop = over_tls()
+    one_packet.close()
+    below.close()
+    loop.later.pop()()
+    assert below.calls == ["close"]
+    one_packet.close()
+    assert loop.later == []
+
+
+def test_what_waits_below_tls_counts_as_unsent() -> None:
+    one_packet, tls, below, _ = over_tls()
+    tls.waiting, below.waiting = 3, 4
+    assert one_packet.get_write_buffer_size() == 7
+
+
+def test_tls_has_no_end_of_one_direction() -> None:
+    one_packet, tls, _, _ = over_tls()
+    one_packet.write(b"answer")
+    one_packet.write_eof()
+    assert tls.calls == [b"answer"]
+
+
+@pytest.mark.anyio
+async def test_a_connection_over_tls_makes_room_at_once() -> None:
+    """A close would wait for the peer, and keep a descriptor."""
+    state, app = BoundedState(limit=1), partial(answers_after, event=asyncio.Event())
+    config = uvicorn.Config(app, interface="asgi3", log_config=None, lifespan="off", ws="none")
+    connection = BoundedHttpProtocol(config, state, {}, asyncio.get_running_loop())
+    connection.below = cast("asyncio.Transport", TlsTransport())
+    tls = TlsTransport()
+    connection.connection_made(cast("asyncio.Transport", tls))
+    connected(app, state)
+    assert tls.calls == ["abort"]
+
+
 class LoopClock:
     """Stands in for an event loop's time."""
 

@@ -262,6 +262,7 @@ class ApiEndpoints:
         access = self._controller.access
         if access is None:
             raise VerbNotSupported("this controller checks no requests")
+        access.tick()
         return _answer(**report_object(access, self._controller.now()))
 
     async def watch(self, request: Request) -> Response:

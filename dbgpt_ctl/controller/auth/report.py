@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 
 def report_object(access: Access, now: datetime) -> dict[str, Any]:
-    """The whole answer, without its version."""
-    access.tick()
+    """The whole answer, without its version. `now` is after the last tick."""
     tokens = () if access.in_force.file is None else access.in_force.file.tokens.values()
     return {
         "time": iso(now),

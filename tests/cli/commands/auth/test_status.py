@@ -167,6 +167,13 @@ def test_a_pipe_gets_all_rows_and_a_terminal_as_many_as_a_person_reads(run: Run,
     assert document(run)["controllers"][0]["auth"]["mode"] == "log"
 
 
+def test_a_real_controller_without_tokens_counts_nothing(run: Run, controller: str) -> None:
+    assert document(run, "--check", expect=5)["check"]["met"] is False
+    lines = run("auth", "status").lines
+    assert lines[1].split() == [controller, "off", "setting", "0", "-"]
+    assert lines[-1] == "nothing is counted in mode off; ctl auth mode log begins"
+
+
 def test_malformed_answers_are_no_answers(run: Run, fake: FakeController) -> None:
     fake.body = {**report(), "refusals": {"since": "yesterday", "rows": [], "other": []}}
     assert "is not a DB-GPT controller" in run("auth", "status", expect=1).err

@@ -115,7 +115,9 @@ def test_a_report_holds_no_secret_and_no_text_that_a_terminal_obeys(
     with serving(tmp_path, Mode.LOG) as url:
         for auth in (None, (SECRETS["worker"], "x"), ("x", SECRETS["worker"]), (SECRETS["newer"], "")):
             httpx.get(
-                f"{url}/api/v1/{SECRETS['reader']}", auth=auth, headers={"User-Agent": HOSTILE_AGENT.encode("latin-1")}
+                f"{url}/api/v1/{SECRETS['reader']}",
+                auth=auth,
+                headers=[(b"user-agent", HOSTILE_AGENT.encode("latin-1"))],
             )
         text = httpx.get(f"{url}/api/v1/auth", auth=("", SECRETS["operator"])).text
     assert text.isprintable()

@@ -191,6 +191,8 @@ def test_the_rollout_fails_no_chat(
             rollout.chats.wait_for_more(10)
         record_property("figure", f"{rollout.chats.number} chats, {len(rollout.chats.failed)} failed")
         assert rollout.chats.failed == []
+        logs = "".join(each.process.log.read_text(encoding="utf-8") for each in rollout.controllers)
+        assert not [token for token in rollout.tokens.ever if token in logs]
 
 
 def prepare_controllers(rollout: Rollout, authority: PrivateAuthority) -> None:

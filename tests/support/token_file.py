@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class LabTokens:
-    """`created` has the newest token of each name."""
+    """`created` has the newest token of each name, `ever` all of them."""
 
     lab: Lab
     created: dict[str, str] = field(default_factory=dict)
+    ever: list[str] = field(default_factory=list)
 
     @property
     def path(self) -> Path:
@@ -42,7 +43,9 @@ class LabTokens:
         self._ctl("auth", "mode", mode)
 
     def _print_secret(self, verb: str, name: str, *options: str) -> None:
-        self.created[name] = json.loads(self._ctl("token", verb, name, *options, "-o", "json"))["token"]
+        token = json.loads(self._ctl("token", verb, name, *options, "-o", "json"))["token"]
+        self.created[name] = token
+        self.ever.append(token)
 
     def _ctl(self, *args: str) -> str:
         done = self.lab.ctl(*args, CONTROLLER_TOKENS_FILE=str(self.path))

@@ -229,7 +229,8 @@ def _error_of(failures: Sequence[AttemptFailed], advice: str) -> ControllerError
     if refusals := [failure.refusal for failure in failures if failure.refusal]:
         return refusals[0] if len(failures) == 1 else refusals[0].among(attempts)
     if ErrorKind.UNAVAILABLE in kinds:
-        return ControllerUnreachable.of_attempts(attempts, ErrorKind.UNAVAILABLE, RETRY)
+        may_pass = any(failure.may_pass for failure in failures)
+        return ControllerUnreachable.of_attempts(attempts, ErrorKind.UNAVAILABLE, RETRY if may_pass else None)
     if ErrorKind.NO_ANSWER in kinds:
         return ControllerUnreachable.of_attempts(attempts, ErrorKind.NO_ANSWER, advice)
     if ErrorKind.FAILED in kinds:

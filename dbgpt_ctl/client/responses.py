@@ -42,6 +42,7 @@ from dbgpt_ctl.errors import (
     NotFound,
     NotPermitted,
     NotSupported,
+    RegistryUnusable,
 )
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class NoResponse:
 
 class AttemptFailed(Exception):
     """This controller could not serve the call. `kind` is NO_ANSWER, UNAVAILABLE, FAILED or NOT_A_CONTROLLER, or
-    NOT_ALLOWED with a `refusal`.
+    NOT_ALLOWED with a `refusal`. `may_pass`: whether UNAVAILABLE may end without a person.
     """
 
     def __init__(
@@ -115,8 +116,11 @@ class AttemptFailed(Exception):
         kind: ErrorKind,
         cause: FailureCause | None = None,
         refusal: NotAllowed | None = None,
+        *,
+        may_pass: bool = True,
     ) -> None:
         super().__init__(f"{address}: {detail}")
+        self.may_pass = may_pass
         self.attempt = Attempt(str(address), detail, cause)
         self.kind = kind
         self.refusal = refusal
@@ -611,7 +615,7 @@ def accept(outcome: Response | NoResponse, address: Address) -> Response:
         raise ControllerRefused(detail, controller=str(address), attempts=[attempt], problem_code=code)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         kind = ErrorKind.UNAVAILABLE if status in _UNAVAILABLE else ErrorKind.FAILED
-        raise AttemptFailed(address, detail, kind, _cause_of(code))
+        raise AttemptFailed(address, detail, kind, _cause_of(code), may_pass=code != RegistryUnusable.code)
     raise not_a_controller(address, f"{status} {_phrase(status)}")
 
 

@@ -363,6 +363,12 @@ def test_of_a_list_only_the_nine_keys_are_read(make_calls: MakeCalls) -> None:
     assert answer.instances[0].object == more
 
 
+@pytest.mark.parametrize(("code", "retries"), [("registry_unavailable", True), ("registry_unusable", False)])
+def test_what_no_time_repairs_is_not_to_be_tried_again(make_calls: MakeCalls, code: str, *, retries: bool) -> None:
+    (error,) = make_calls("http://one", LIST, handler=Controllers(one=problem(503, "why", code)))
+    assert str(error).endswith("; try again later" if retries else "503 why")
+
+
 @pytest.mark.parametrize("verb", CALLS)
 def test_other_refusals_of_v1_are_those_of_every_call(make_calls: MakeCalls, verb: str) -> None:
     controllers = Controllers(one=problem(422, "no", "invalid_instance"), two=problem(403, "no", "forbidden"))

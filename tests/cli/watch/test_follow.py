@@ -8,7 +8,7 @@ import pytest
 
 from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
 from dbgpt_ctl.client.responses import Watched
-from dbgpt_ctl.errors import ControllerUnreachable
+from dbgpt_ctl.errors import ControllerUnreachable, NotAllowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,3 +64,10 @@ def test_without_awaits_first_the_error_of_the_first_connection_is_raised() -> N
     client: Any = Script([ControllerUnreachable("gone")])
     with pytest.raises(ControllerUnreachable):
         next(iter(Follower(client, Outage(lambda _: None), awaits_first=False)))
+
+
+def test_a_refusal_ends_the_watch_also_when_it_comes_with_a_reconnect() -> None:
+    """A token that is revoked stays so: to try for ever would hide it."""
+    script: Any = Script([Watched("ready", "s.7"), change("s.8")], [NotAllowed("401 revoked")])
+    with pytest.raises(NotAllowed):
+        list(Follower(script, Outage(lambda _: None), sleep=lambda _: None))

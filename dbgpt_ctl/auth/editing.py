@@ -57,8 +57,8 @@ def create_token(path: Path, token: Token) -> Edit:
             return token
         if not known.is_revoked:
             raise UsageError(
-                f"token {token.name} exists in {path}: ctl token rotate {token.name} gives it a second secret, or ctl "
-                f"token revoke {token.name} ends it first"
+                f"token {token.name} exists in {path}: ctl token rotate {token.name} makes a second one, or ctl token "
+                f"revoke {token.name} ends it first"
             )
         return replace(token, revoked_sha256=known.revoked_sha256)
 
@@ -75,15 +75,15 @@ def rotate_token(path: Path, name: str, sha256: str, expires: datetime | None, n
     def add_secret(tokens: Mapping[str, Token]) -> Token:
         known = _named(tokens, name, path)
         if known.is_revoked:
-            raise UsageError(f"token {name} is revoked: ctl token create {name} gives it a new secret")
+            raise UsageError(f"token {name} is revoked: ctl token create {name} makes a new one")
         if len(known.sha256) >= MAX_VALID:
             raise UsageError(
-                f"token {name} has {MAX_VALID} valid secrets, the old and the new one: ctl token revoke {name} --old "
-                "ends the old one, when nobody uses it any more"
+                f"token {name} has an old and a new one, both valid: ctl token revoke {name} --old ends the old one, "
+                "when nobody uses it any more"
             )
         rotated = replace(known, sha256=(sha256, *known.sha256), expires=expires or known.expires)
         if rotated.is_expired(now):
-            raise UsageError(f"token {name} is expired, and a new secret would be too: --expires 90d renews it")
+            raise UsageError(f"token {name} is expired, and a new one would be too: --expires 90d renews it")
         return rotated
 
     return _edit_token(path, add_secret)
@@ -100,8 +100,8 @@ def revoke_token(path: Path, name: str, *, only_old: bool) -> Edit:
         valid, ended = (known.sha256[:1], known.sha256[1:]) if only_old else ((), known.sha256)
         if only_old and not ended:
             raise UsageError(
-                f"token {name} has no old secret: ctl token rotate {name} makes the one of today old, and ctl token "
-                f"revoke {name} ends the token"
+                f"token {name} has no old one: ctl token rotate {name} makes a new one first, and ctl token revoke "
+                f"{name} ends the token"
             )
         return replace(known, sha256=valid, revoked_sha256=(*ended, *known.revoked_sha256)[:MAX_REVOKED])
 

@@ -144,8 +144,7 @@ def _parsed(path: Path, text: str, open_to: int = 0) -> Contexts:
 def write_contexts(contexts: Contexts) -> None:
     """Replaces the file as a whole, or leaves it as it was; only its owner may read it. Raises UsageError."""
     text = _edited(contexts)
-    after = None if text is None else _parsed(contexts.path, text)
-    if text is None or after is None or (after.current, after.by_name) != (contexts.current, contexts.by_name):
+    if text is None or not _holds(text, contexts):
         raise UsageError(
             f"{contexts.path}: its form is unusual, and a change would damage it; write each context as a table of its "
             "own, such as [context.prod]"
@@ -176,6 +175,14 @@ def _edited(contexts: Contexts) -> str | None:
         return tomlkit.dumps(document)
     except (TOMLKitError, ValueError, TypeError):
         return None
+
+
+def _holds(text: str, contexts: Contexts) -> bool:
+    try:
+        found = _parsed(contexts.path, text)
+    except UsageError:
+        return False
+    return (found.current, found.by_name) == (contexts.current, contexts.by_name)
 
 
 def _put(table: Any, key: str, text: str | None) -> None:

@@ -115,13 +115,13 @@ def test_what_needs_no_change_writes_nothing(path: Path) -> None:
 
 def test_a_token_from_its_first_secret_to_its_end(path: Path) -> None:
     rotate_token(path, "gpu", B, None, NOW)
-    with refused("has 2 valid secrets.* ctl token revoke gpu --old"):
+    with refused("has an old and a new one, both valid: ctl token revoke gpu --old"):
         rotate_token(path, "gpu", sha256_of("third"), None, NOW)
     with refused("token gpu exists in .*ctl token rotate gpu .*ctl token revoke gpu"):
         create_token(path, Token("gpu", Role.READER, (sha256_of("third"),)))
     token = revoke_token(path, "gpu", only_old=True).after.tokens["gpu"]
     assert (token.sha256, token.revoked_sha256) == ((B,), (A,))
-    with refused("token gpu has no old secret"):
+    with refused("token gpu has no old one"):
         revoke_token(path, "gpu", only_old=True)
     token = revoke_token(path, "gpu", only_old=False).after.tokens["gpu"]
     assert (token.sha256, token.revoked_sha256) == ((), (B, A))

@@ -47,8 +47,8 @@ def list_(
 ) -> None:
     """List the tokens in the file.
 
-    VALID is the number of secrets that are accepted: two after a rotation, until the old one is revoked. Neither
-    secrets nor their hashes are shown.
+    VALID is the number of tokens that are accepted: two after a rotation, until the old one is revoked. Neither tokens
+    nor their hashes are shown.
     """
     from dbgpt_ctl.auth.tokens_file import read_tokens_file
     from dbgpt_ctl.clock import SystemClock

@@ -1,4 +1,4 @@
-"""`ctl token revoke`: ends a token, or the old secret of one."""
+"""`ctl token revoke`: ends a token, or the old one of two."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from dbgpt_ctl.cli.output.stdout import print_lines, say
 def revoke(
     name: TokenName,
     *,
-    old: Annotated[bool, typer.Option("--old", help="Only the old secret, after ctl token rotate.")] = False,
+    old: Annotated[bool, typer.Option("--old", help="Only the old one, after ctl token rotate.")] = False,
     tokens_file: TokensPath = None,
     env_file: ServerEnvFile = None,
 ) -> None:
-    """End a token, or only its old secret.
+    """End a token, or only the old one of two.
 
     Each controller that reads the file refuses it within a second or so, and says that it is revoked. ctl auth status
-    shows whether an old secret is still in use.
+    shows whether an old one is still in use.
     """
     from dbgpt_ctl.auth.editing import revoke_token
 
@@ -35,5 +35,5 @@ def revoke(
     if not edit.changed:
         print_lines([f"token {name} is revoked already"])
         return
-    print_lines([f"the old secret of token {name} is revoked" if old else f"token {name} is revoked"])
+    print_lines([f"the old one of token {name} is revoked" if old else f"token {name} is revoked"])
     say("it is refused within a second or so, by each controller that reads this file")

@@ -1,4 +1,4 @@
-"""`ctl token rotate`: a second secret for a token, so that its holders can change one by one."""
+"""`ctl token rotate`: a second token of the same name, so that its holders can change one by one."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def rotate(
     output: SecretOutput = OutputFormat.TEXT,
     session: Session,
 ) -> None:
-    """Make a second secret for a token and print it, once.
+    """Make a second token of the same name and print it, once.
 
-    The old and the new one are valid until ctl token revoke NAME --old. The new one has the same name, role and limits.
+    The old and the new one are valid until ctl token revoke NAME --old. The new one has the same role and limits.
     """
     import secrets
     from datetime import timedelta

@@ -32,7 +32,7 @@ def test_a_token_is_ended_and_stays_known(run: Run, file: Path) -> None:
 def test_what_is_not_there(run: Run, file: Path) -> None:
     run("token", "create", "api", "--role", "reader")
     assert "did you mean api?" in run("token", "revoke", "apy", expect=2).err
-    assert "has no old secret" in run("token", "revoke", "api", "--old", expect=2).err
+    assert "has no old one" in run("token", "revoke", "api", "--old", expect=2).err
     assert not read_tokens_file(file).tokens["api"].is_revoked
 
 

@@ -205,6 +205,7 @@ def start_worker(
     slots: int | None = None,
     blockable: bool = False,
     port: int | None = None,
+    register_host: str = "127.0.0.1",
     env: Mapping[str, str] | None = None,
 ) -> Worker:
     """Starts it and does not wait: see `Controller.beats`. `slots`: how many requests it serves at once."""
@@ -217,7 +218,7 @@ def start_worker(
     config = f"""
         [service.model.worker]
         host = "127.0.0.1"
-        worker_register_host = "127.0.0.1"
+        worker_register_host = "{register_host}"
         port = {port}
         worker_type = "{kind}"
         controller_addr = {json.dumps(controller)}

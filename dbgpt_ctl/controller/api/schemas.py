@@ -467,7 +467,7 @@ class Tally(BaseModel):
     count: int = doc("How many requests.", 12)
     first: datetime = doc("The first of them.", TIME)
     last: datetime = doc("The last of them.", TIME)
-    served: bool = doc("Whether the last one was served, as in log mode.", True)
+    served: bool = doc("Whether they were served, as in log mode; a change of the mode begins the count anew.", True)
 
 
 class RefusedRequests(Tally):

@@ -29,7 +29,7 @@ QUIET = timedelta(minutes=10)
 
 @dataclass(slots=True)
 class Tally:
-    """How often, and when. `served`: whether the last one was served, as in log mode."""
+    """How often, and when, since such requests are `served`, as in log mode, or since they are refused."""
 
     first: datetime
     last: datetime
@@ -37,10 +37,13 @@ class Tally:
     count: int = 0
 
     def add(self, count: int, last: datetime, *, served: bool) -> None:
-        """Counts so many more, the last of them at that time."""
+        """Counts so many more, the last of them at that time. A change of the mode begins the count anew."""
+        if served is not self.served:
+            if last < self.last:
+                return
+            self.first, self.served, self.count = last, served, 0
         self.count += count
-        if last >= self.last:
-            self.last, self.served = last, served
+        self.last = max(self.last, last)
 
 
 @dataclass(slots=True, eq=False)

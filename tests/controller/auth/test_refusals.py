@@ -39,9 +39,19 @@ def test_equal_requests_are_one_row_with_its_times(clock: ManualClock) -> None:
     refusals = table(clock)
     refusals.count(WORKER, served=True)
     later = clock.advance(20)
-    refusals.count(WORKER, served=False)
-    assert dict(refusals.rows()) == {WORKER: Tally(START, later, served=False, count=2)}
+    refusals.count(WORKER, served=True)
+    assert dict(refusals.rows()) == {WORKER: Tally(START, later, served=True, count=2)}
     assert (refusals.since, refusals.other) == (START, {})
+
+
+def test_requests_that_were_served_are_not_counted_as_refused(clock: ManualClock) -> None:
+    """When enforce mode begins, nobody may believe that it has refused what log mode served."""
+    refusals = table(clock)
+    for _ in range(60):
+        refusals.count(WORKER, served=True)
+    later = clock.advance(20)
+    refusals.count(WORKER, served=False)
+    assert dict(refusals.rows()) == {WORKER: Tally(later, later, served=False, count=1)}
 
 
 def test_a_source_that_sends_ever_other_agents_has_few_rows_and_all_are_counted(clock: ManualClock) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import ssl
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 
 HANDSHAKE_SECS = 8.0
 """How long a handshake may take, from when the connection was accepted."""
+MAX_UNDER_WAY = 8192
+"""Handshakes that have begun: each takes 57 kB, forty times the memory of a connection that sends nothing. That is more
+than begin before the first of a burst is done.
+"""
 SHUTDOWN_SECS = 3600.0
 """How long the event loop may take to send what is left and to close. Longer than any reader needs: `protocol` drops
 peers that do not read, which this bound cannot tell from slow ones.
@@ -32,6 +37,7 @@ LOG_SECS = 60.0
 _HANDSHAKE_RECORD = 0x16
 _PLAIN_HTTP = "it speaks HTTP without TLS: write https:// in its address"
 _TIMEOUT = f"it did not finish in {HANDSHAKE_SECS:g} s"
+_CROWDED = f"more than {MAX_UNDER_WAY:,} were under way, and it was the oldest"
 _UNTRUSTED = (
     "it does not trust the certificate: give it the certificate of the CA (DB-GPT: REQUESTS_CA_BUNDLE and "
     "SSL_CERT_FILE; ctl: --ca-file), or an address that is in the certificate"
@@ -75,28 +81,39 @@ class FailedHandshakes:
             log.warning("%s failed: %s", failed, cause)
 
 
+@dataclass(frozen=True)
+class Handshakes:
+    """What the connections of a listener share until their handshakes are done.
+
+    `protocol` makes the protocol over TLS. It gets the transport below TLS, and puts itself into `connections` in
+    `connection_made`.
+    """
+
+    certificate: WatchedCertificate
+    admission: Admission
+    connections: set[Any]
+    protocol: Callable[[asyncio.Transport], asyncio.Protocol]
+    failed: FailedHandshakes = field(default_factory=FailedHandshakes)
+    under_way: dict[Handshake, None] = field(default_factory=dict)
+    """Those that have begun, the oldest first."""
+
+    def begin(self, handshake: Handshake) -> None:
+        """Notes that it begins. The oldest one ends if there are too many."""
+        self.under_way[handshake] = None
+        if len(self.under_way) > MAX_UNDER_WAY:
+            oldest = next(iter(self.under_way))
+            self.failed.count(_CROWDED, oldest.address)
+            oldest.drop()
+
+
 class Handshake(asyncio.Protocol):
     """One connection before and during its handshake; a `connections.Connection`.
 
-    It is in `connections` from the start, and `protocol()`, which gets the connection over TLS, takes its place there.
+    It is in `connections` from the start, and the protocol over TLS takes its place there.
     """
 
-    def __init__(
-        self,
-        certificate: WatchedCertificate,
-        admission: Admission,
-        failed: FailedHandshakes,
-        connections: set[Any],
-        protocol: Callable[[asyncio.Transport], asyncio.Protocol],
-    ) -> None:
-        """`protocol` makes the protocol over TLS. It gets the transport below TLS, and puts itself into `connections`
-        in `connection_made`.
-        """
-        self._certificate = certificate
-        self._admission = admission
-        self._failed = failed
-        self._connections = connections
-        self._make_protocol = protocol
+    def __init__(self, shared: Handshakes) -> None:
+        self._shared = shared
         self._protocol: asyncio.Protocol | None = None
         self._task: asyncio.Task[None] | None = None
         self._early = b""
@@ -109,14 +126,15 @@ class Handshake(asyncio.Protocol):
         self._since = self._loop.time()
         peer = transport.get_extra_info("peername")
         self.client: tuple[str, int] | None = peer[:2] if peer else None
-        self._connections.add(self)
-        self._admission.admit(self, self._since)
+        self._shared.connections.add(self)
+        self._shared.admission.admit(self, self._since)
 
     def data_received(self, data: bytes) -> None:
         if self._task is not None:  # over TLS, before the task goes on
             self._early += data
         elif data[0] == _HANDSHAKE_RECORD:
             self._transport.pause_reading()
+            self._shared.begin(self)
             self._task = self._loop.create_task(self._start_tls())
             self._loop.call_soon(self._feed, data)  # after the first step of the task, which changes the protocol
         else:
@@ -140,7 +158,7 @@ class Handshake(asyncio.Protocol):
             transport = await self._loop.start_tls(
                 self._transport,
                 self,
-                self._certificate.current.context,
+                self._shared.certificate.current.context,
                 server_side=True,
                 ssl_handshake_timeout=HANDSHAKE_SECS,
                 ssl_shutdown_timeout=SHUTDOWN_SECS,
@@ -154,7 +172,7 @@ class Handshake(asyncio.Protocol):
         if transport is None or self._transport.is_closing() or self._lost:
             self._leave()
             return
-        protocol = self._protocol = self._make_protocol(self._transport)
+        protocol = self._protocol = self._shared.protocol(self._transport)
         self._leave()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
@@ -189,7 +207,13 @@ class Handshake(asyncio.Protocol):
             self.make_way()
 
     def _leave(self) -> None:
-        self._connections.discard(self)
+        self._shared.connections.discard(self)
+        self._shared.under_way.pop(self, None)
 
     def _fail(self, cause: str) -> None:
-        self._failed.count(cause, self.client[0] if self.client else "an unknown address")
+        self._shared.failed.count(cause, self.address)
+
+    @property
+    def address(self) -> str:
+        """Of the client, for the log."""
+        return self.client[0] if self.client else "an unknown address"

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from dbgpt_ctl.controller.http.connections import Admission, ConnectionFigures, LimitLog
-from dbgpt_ctl.controller.http.handshake import FailedHandshakes, Handshake
+from dbgpt_ctl.controller.http.handshake import Handshake, Handshakes
 from dbgpt_ctl.controller.http.prepared import SEND_PREPARED
 from dbgpt_ctl.domain.fields import canonical_host
 
@@ -367,7 +367,10 @@ class BoundedServer(uvicorn.Server):
         self.server_state: BoundedState = BoundedState(limit)
         self._limit_log = LimitLog(self.server_state.figures)
         self._tls = tls
-        self._failed_handshakes = FailedHandshakes()
+        self._handshakes: Handshakes | None = None
+        if tls is not None:
+            state = self.server_state
+            self._handshakes = Handshakes(tls.certificate, state.admission, state.connections, self._over_tls)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -381,16 +384,10 @@ class BoundedServer(uvicorn.Server):
             return
         for sock in sockets or []:
             log.info("listening on http://%s", _address(sock))
-        if self._tls is not None:
-            loop, backlog = asyncio.get_running_loop(), self.config.backlog
-            self.servers.append(
-                await loop.create_server(partial(self._handshake, self._tls), sock=self._tls.sock, backlog=backlog)
-            )
+        if self._tls is not None and self._handshakes is not None:
+            begin, loop = partial(Handshake, self._handshakes), asyncio.get_running_loop()
+            self.servers.append(await loop.create_server(begin, sock=self._tls.sock, backlog=self.config.backlog))
             log.info("listening on https://%s", _address(self._tls.sock))
-
-    def _handshake(self, tls: TlsListener) -> Handshake:
-        state = self.server_state
-        return Handshake(tls.certificate, state.admission, self._failed_handshakes, state.connections, self._over_tls)
 
     def _over_tls(self, below: asyncio.Transport) -> BoundedHttpProtocol:
         protocol = BoundedHttpProtocol(self.config, self.server_state, self.lifespan.state)
@@ -404,9 +401,9 @@ class BoundedServer(uvicorn.Server):
             for connection in tuple(self.server_state.figures.connections):
                 connection.close_if_stalled()
             self._limit_log.tick(now)
-            self._failed_handshakes.tick(now)
-            if self._tls is not None:
-                self._tls.certificate.look()
+            if self._handshakes is not None:
+                self._handshakes.failed.tick(now)
+                self._handshakes.certificate.look()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

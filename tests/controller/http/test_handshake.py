@@ -7,14 +7,17 @@ import socket
 import ssl
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import httpx
 import pytest
 import requests
 import trustme
 
-from dbgpt_ctl.controller.http.handshake import LOG_SECS, FailedHandshakes
+from dbgpt_ctl.controller.http import handshake as handshake_module
+from dbgpt_ctl.controller.http.handshake import LOG_SECS, FailedHandshakes, Handshakes
 from tests.controller.http.test_server import GOOD, Served, connected, serving
 from tests.support.mariadb import free_port
 from tests.support.process import ctl
@@ -178,10 +181,10 @@ def test_what_keeps_it_from_starting_is_one_line(files: Authority, flags: list[s
 
 def test_check_shows_both_listeners(files: Authority) -> None:
     assert ctl("serve", "--check", *files.flags).out.startswith(
-        "all checks passed: http://127.0.0.1:8000 and https://127.0.0.1:8443, registry"
+        "all checks passed: http://127.0.0.1:8000 and https://127.0.0.1:8443, "
     )
     assert ctl("serve", "--check", "--no-http", *files.flags).out.startswith(
-        "all checks passed: https://127.0.0.1:8443, registry"
+        "all checks passed: https://127.0.0.1:8443, "
     )
 
 
@@ -212,3 +215,16 @@ def test_failed_handshakes_are_logged_once_a_minute_for_each_cause(caplog: pytes
         "a TLS handshake with the client at 10.0.0.9 failed: its TLS is older than 1.2",
         "5 TLS handshakes, the last with the client at 10.0.0.4, failed: it speaks no TLS",
     ]
+
+
+def test_the_oldest_handshake_ends_where_too_many_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshake_module, "MAX_UNDER_WAY", 2)
+    shared = Handshakes(Mock(), Mock(), set(), Mock())
+    begun = []
+    for number in range(3):
+        one = Mock(address=f"10.0.0.{number}")
+        one.drop.side_effect = partial(shared.under_way.pop, one)
+        shared.begin(one)
+        begun.append(one)
+    assert [one.drop.called for one in begun] == [True, False, False]
+    assert list(shared.under_way) == begun[1:]

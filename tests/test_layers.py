@@ -114,6 +114,7 @@ CROSS_CUTTING = {
     "controller/auth/test_openapi_roles.py": "generated requests, by every role",
     "cli/test_two_timeouts.py": "two controllers whose heartbeat timeouts differ",
     "cli/test_no_answer.py": "why no controller answers, as every command tells it",
+    "cli/test_refused.py": "every command whose token the controller refuses",
     "cli/test_process.py": "ctl as a process",
     "cli/test_stale_and_held.py": "the registry is away, and states are held after that",
     "registry/database/test_grants.py": "the documented SQL of the rights, in a real server",

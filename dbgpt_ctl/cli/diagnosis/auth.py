@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.auth.reasons import Reason
+from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.cli.output.instances import duration_text
 from dbgpt_ctl.errors import ControllerError
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.client.auth_report import AuthReport, RefusedRequests
     from dbgpt_ctl.client.sync import ControllerClient
-
-OFF, LOG = "off", "log"
-"""The modes that are not enforce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def unmet_conditions(controllers: Sequence[ControllerAuth], since: Since) -> Ite
 
 
 def _unmet_at(auth: AuthReport, begin: datetime | None) -> Iterator[str]:
-    if auth.mode == OFF:
+    if auth.mode == Mode.OFF:
         yield "nothing is counted in mode off; ctl auth mode log begins"
         return
     if auth.problem is not None:
@@ -108,5 +106,5 @@ def _unmet_at(auth: AuthReport, begin: datetime | None) -> Iterator[str]:
     if refused := [row for row in auth.counted if is_refusal(row)]:
         requests = sum(row.count for row in refused)
         ago = duration_text((auth.time - max(row.last for row in refused)).total_seconds())
-        verb = "would refuse" if auth.mode == LOG else "refused"
+        verb = "would refuse" if auth.mode == Mode.LOG else "refused"
         yield f"enforce mode {verb} {requests:,} {'request' if requests == 1 else 'requests'}, the last one {ago} ago"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.cli.commands.events import parse_since
-from dbgpt_ctl.cli.diagnosis.auth import OFF, Since, collect_auth, differences, is_refusal, unmet_conditions
+from dbgpt_ctl.cli.diagnosis.auth import Since, collect_auth, differences, is_refusal, unmet_conditions
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
@@ -39,7 +40,7 @@ ACTIONS = {
     "GET /api/controller/models": "list",
 }
 """What the endpoints of DB-GPT's API are called everywhere else."""
-_MODES = {"off": "red", "log": "yellow", "enforce": "green"}
+_MODES: dict[str, str] = {Mode.OFF: "red", Mode.LOG: "yellow", Mode.ENFORCE: "green"}
 _CONTROLLERS = (
     Column("CONTROLLER"),
     Column("MODE", colours=_MODES, folds=False),
@@ -167,7 +168,7 @@ def _screen(controllers: Sequence[ControllerAuth]) -> Iterator[str]:
         "came with a token that was rotated and is valid until it is revoked": replaced,
     }
     if not refused:
-        only_off = all(report.mode == OFF for report in reports)
+        only_off = all(report.mode == Mode.OFF for report in reports)
         yield ""
         yield "nothing is counted in mode off; ctl auth mode log begins" if only_off else "no request is refused"
     for title, rows in sections.items():
@@ -231,7 +232,7 @@ def _controller_row(controller: ControllerAuth) -> list[str]:
     if auth is None:
         return [escaped(controller.url), "unknown", "-", "-", "-"]
     tokens = f"{len(auth.tokens)}" if auth.digest is None else f"{len(auth.tokens)} ({escaped(auth.digest)})"
-    since = "-" if auth.mode == OFF else age_text(auth.since, auth.time)
+    since = "-" if auth.mode == Mode.OFF else age_text(auth.since, auth.time)
     return [escaped(controller.url), escaped(auth.mode), escaped(auth.mode_origin), tokens, since]
 
 

@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli.framework.typer_internals": {"cli.output"},
     "cli.framework": {
         *{"errors", "clock", "traceparent", "domain", "settings", "client"},
-        *{"cli.output", "cli.parsing", "cli.completion", "cli.framework.typer_internals"},
+        *{"settings.masking", "cli.output", "cli.parsing", "cli.completion", "cli.framework.typer_internals"},
     },
     "cli.framework.selection": {*VIEW, "cli.framework", "cli.completion", "cli.diagnosis"},
     "cli.diagnosis": {

@@ -121,10 +121,12 @@ def test_the_wheel_installs_alone_and_serves(built: Built, version: str, tmp_pat
 
 
 def serves(ctl: str, env: dict[str, str], folder: Path) -> None:
-    """`ctl serve` answers health, takes a register and lists it, and ends in order."""
-    port = free_port()
-    client = env | {"CONTROLLER_ADDRESS": f"http://127.0.0.1:{port}"}
-    with subprocess.Popen([ctl, "serve", "--port", str(port)], env=env, cwd=folder) as server:
+    """`ctl serve` in enforce mode answers health, takes a register with a token and lists it, and ends in order."""
+    port, tokens = free_port(), ["--tokens-file", "tokens.toml"]
+    token = run([ctl, "token", "create", "me", "--role", "operator", *tokens, "-q"], env=env, cwd=folder).strip()
+    client = env | {"CONTROLLER_ADDRESS": f"http://127.0.0.1:{port}", "CTL_TOKEN": token}
+    serve = [ctl, "serve", "--port", str(port), "--auth", "enforce", *tokens]
+    with subprocess.Popen(serve, env=env, cwd=folder) as server:
         try:
             deadline = time.monotonic() + START_SECS
             while subprocess.run([ctl, "health"], env=client, cwd=folder, capture_output=True, check=False).returncode:

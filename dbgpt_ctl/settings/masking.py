@@ -20,6 +20,7 @@ OTHERS_WRITE = 0o022
 OTHERS_READ = 0o044
 _USER_OF_URL = re.compile(r"([A-Za-z]+://)?.*@", re.DOTALL)
 _OWN_TOKEN = re.compile(r"dctl_[A-Za-z0-9_-]*", re.IGNORECASE)
+_LIKE_OWN_TOKEN = re.compile(r"dctl_[A-Za-z0-9_-]{8,}", re.IGNORECASE)
 _LONG_RUN = re.compile(r"[A-Za-z0-9_+/=-]{32,}")
 _PLAIN = re.compile(r"[\w.:/*@+,\[\]-]+", re.ASCII)
 _LONGEST_QUOTE = 60
@@ -41,6 +42,13 @@ def mask_tokens(text: str) -> str:
     characters of Base64 that has small and capital letters and digits.
     """
     return _LONG_RUN.sub(lambda run: HIDDEN if _is_random(run[0]) else run[0], _OWN_TOKEN.sub(HIDDEN, text))
+
+
+def mask_own_tokens(text: str) -> str:
+    """An error of ours with every token of a controller hidden, wherever the person who typed it put it. Other text
+    stays, such as a path or a file whose name begins like a token.
+    """
+    return _LIKE_OWN_TOKEN.sub(HIDDEN, text)
 
 
 def _is_random(run: str) -> bool:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.masking import mask_tokens, mask_url, mask_urls, quote, read_secret_file, split_token
+from dbgpt_ctl.settings.masking import (
+    mask_own_tokens,
+    mask_tokens,
+    mask_url,
+    mask_urls,
+    quote,
+    read_secret_file,
+    split_token,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,3 +94,9 @@ def test_a_token_and_its_user(text: str, parts: tuple[str, str]) -> None:
 def test_a_text_without_a_token(text: str) -> None:
     with pytest.raises(UsageError, match=r"^x: holds no token: one line, TOKEN or NAME:TOKEN$"):
         split_token(text, "x")
+
+
+def test_an_error_hides_our_tokens_and_nothing_else() -> None:
+    assert mask_own_tokens(f"--auth dctl_{'aB3-_' * 8} is wrong") == "--auth ******** is wrong"
+    for text in ("dctl_", "dctl_a.toml", "/tmp/x/ABCDEFGHabcdefgh0123456789ABCDEFGHabcdefgh"):
+        assert mask_own_tokens(text) == text

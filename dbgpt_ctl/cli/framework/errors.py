@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from typer.exceptions import TyperException
 
 from dbgpt_ctl.cli.output.stdout import PipeClosed, say
 from dbgpt_ctl.errors import CtlError
+from dbgpt_ctl.settings.masking import mask_own_tokens
 
 DEBUG = "CTL_DEBUG"
 
 
 def report_error(error: Exception) -> int:
-    """Prints what went wrong, in one line; returns the exit code."""
+    """Prints what went wrong, in one line; returns the exit code. A token that stands in a wrong argument is hidden."""
     if os.environ.get(DEBUG):
         import traceback
 
-        traceback.print_exception(error)
+        sys.stderr.write(mask_own_tokens("".join(traceback.format_exception(error))))
     if isinstance(error, PipeClosed):
         return error.exit_code
     if isinstance(error, CtlError):
-        say(str(error))
+        say(mask_own_tokens(str(error)))
         return error.exit_code
     if isinstance(error, TyperException):  # Typer carries its own Click: `click.ClickException` catches nothing
-        say(_usage_message(error))
+        say(mask_own_tokens(_usage_message(error)))
         return error.exit_code
-    say(f"failed unexpectedly: {type(error).__name__}: {error} ({DEBUG}=1 shows where)")
+    say(mask_own_tokens(f"failed unexpectedly: {type(error).__name__}: {error} ({DEBUG}=1 shows where)"))
     return CtlError.exit_code
 
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.controller.api.request import header_map
 from dbgpt_ctl.domain.fields import quoted
 from dbgpt_ctl.errors import ForeignOrigin, HostNotAllowed
+from dbgpt_ctl.settings.masking import mask_own_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping
@@ -109,7 +110,8 @@ class CrossSiteGuard:
             if len(self._known) < MAX_KNOWN:
                 self._known.add(header)
             return
-        error = HostNotAllowed.refusing(quoted(header[:MAX_HOST_BYTES].decode("latin-1")), host)
+        shown = quoted(mask_own_tokens(header[:MAX_HOST_BYTES].decode("latin-1")))
+        error = HostNotAllowed.refusing(shown, None if host is None else mask_own_tokens(host))
         if not self._logged:
             self._logged = True
             log.warning("a request was refused: %s; further ones are not logged", error)

@@ -8,6 +8,7 @@ import logging
 import re
 import socket
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -58,6 +59,12 @@ def get(url: str, path: str) -> httpx.Response:
 )
 def test_the_address_that_other_controllers_get(host: str, address: str) -> None:
     assert own_address(ControllerSettings(host=host, port=8001)) == address
+
+
+def test_the_address_that_other_controllers_get_is_https_where_there_is_no_http() -> None:
+    over_tls = ControllerSettings(host="10.0.0.1", tls_cert="tls.crt", tls_key="tls.key", tls_port=9443)
+    assert own_address(over_tls) == "http://10.0.0.1:8000"
+    assert own_address(replace(over_tls, no_http=True)) == "https://10.0.0.1:9443"
 
 
 def test_a_foreign_application_may_write_to_its_answers(clock: ManualClock) -> None:

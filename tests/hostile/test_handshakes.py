@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import ssl
 from contextlib import ExitStack
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
+import pexpect
 import pytest
 
 from dbgpt_ctl.controller.http.handshake import HANDSHAKE_SECS
@@ -119,10 +121,9 @@ def test_peers_that_ignore_the_end_of_tls_do_not_keep_their_connections(attacked
         attacked.wait_for_descriptors(before + 2)
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command is missing")
 def test_a_renegotiation_is_refused(attacked: Attacked) -> None:
     """Python's client cannot ask for one, openssl can: `R` on a line of its own."""
-    import pexpect
-
     command = f"s_client -connect 127.0.0.1:{attacked.port} -tls1_2"
     client = pexpect.spawn("openssl", command.split(), timeout=TIMEOUT_SECS)
     client.expect("Verify return code")

@@ -63,6 +63,22 @@ def test_a_password_file_that_others_can_read_is_warned_of(tmp_path: Path, mode:
     ]
 
 
+def test_a_port_without_a_listener_is_warned_of() -> None:
+    assert controller(tls_port="9443").warnings() == ["tls_port without effect: tls_cert and tls_key are not set"]
+    over_tls = {"tls_cert": "/no/such.crt", "tls_key": "/no/such.key", "tls_port": "9443"}
+    assert controller(**over_tls).warnings() == []
+    assert controller(**over_tls, port="9000", no_http="true").warnings() == [
+        "port without effect: no_http is set, and TLS has tls_port"
+    ]
+
+
+def test_the_url_of_each_listener() -> None:
+    over_tls = {"tls_cert": "/no/such.crt", "tls_key": "/no/such.key"}
+    assert controller().urls("ctl-1") == ["http://ctl-1:8000"]
+    assert controller(**over_tls).urls("[::1]") == ["http://[::1]:8000", "https://[::1]:8443"]
+    assert controller(**over_tls, no_http="true").urls("ctl-1") == ["https://ctl-1:8443"]
+
+
 def test_a_password_file_without_use_is_warned_of() -> None:
     sqlite = {"registry_type": "database", "registry_db_type": "sqlite", "registry_db_name": "/x.db"}
     unused = {"registry_db_password_file": "/no/such", "registry_db_host": "db"}

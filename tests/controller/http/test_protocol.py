@@ -25,6 +25,7 @@ from dbgpt_ctl.controller.http.protocol import (
     OnePacketTransport,
 )
 from dbgpt_ctl.controller.http.server import create_server
+from dbgpt_ctl.errors import CannotListen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -526,3 +527,11 @@ def test_plain_uvicorn_serves_where_a_part_is_missing(
     assert server.config.http == "auto"
     assert "has no bounds" in caplog.text
     assert "has no HttpToolsProtocol.send_400_response" in caplog.text
+
+
+def test_tls_is_refused_where_a_part_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To serve without it would send tokens in the clear."""
+    monkeypatch.delitem(sys.modules, "dbgpt_ctl.controller.http.protocol")
+    monkeypatch.delattr(HttpToolsProtocol, "send_400_response")
+    with pytest.raises(CannotListen, match=r"TLS is not possible: uvicorn .* has no HttpToolsProtocol"):
+        create_server(cast("Any", None), tls=cast("Any", object()))

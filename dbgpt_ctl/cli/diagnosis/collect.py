@@ -16,6 +16,8 @@ from dbgpt_ctl.cli.diagnosis.hosts import means_caller
 from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
 from dbgpt_ctl.cli.framework.session import print_request
 from dbgpt_ctl.cli.output.status_line import status_line
+from dbgpt_ctl.domain.events import ActorKind
+from dbgpt_ctl.domain.hosts import is_loopback
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import ControllerError, CtlError, NotSupported, UsageError
 from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, find_variables, knobs_of
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_EVENTS = 20
+_REGISTERING = frozenset({"register", "heartbeat"})
+"""A heartbeat of an unknown instance registers it."""
 
 
 def collect(session: Session, model_filter: ModelFilter, *, probe: bool, ping: str | None = None) -> Facts:
@@ -54,6 +58,7 @@ def collect(session: Session, model_filter: ModelFilter, *, probe: bool, ping: s
     )
     if str(model_filter) and not facts.instances:
         return replace(facts, events=_past_of(session, facts))
+    facts = replace(facts, registered_from=_registered_from(session, facts))
     endpoints = endpoints_of(facts) if probe or ping else []
     if probe:
         unprobed = max(0, len(endpoints) - MAX_ENDPOINTS)
@@ -225,6 +230,26 @@ def _past_of(session: Session, facts: Facts) -> tuple[Event, ...]:
                     continue
                 events |= {(page.stream, event.id): event for event in page.events}
     return tuple(sorted(events.values(), key=lambda event: (event.change.time, event.id)))
+
+
+def _registered_from(session: Session, facts: Facts) -> dict[InstanceKey, str]:
+    """From where the workers of loopback hosts called, as the newest events say; one call, and none without such."""
+    local = {
+        instance.key: instance.controller.url
+        for instance in facts.instances
+        if instance.beats
+        and is_loopback(instance.key.host)
+        and is_loopback(instance.controller.host)
+        and not instance.controller.is_stock
+    }
+    found: dict[InstanceKey, str] = {}
+    for url in dict.fromkeys(local.values()):
+        with session.client(url) as client, suppress(CtlError):
+            for change in (event.change for event in client.events().events):
+                actor = change.cause.actor
+                if change.cause.verb in _REGISTERING and actor.kind is ActorKind.WORKER and actor.address:
+                    found[change.key] = actor.address
+    return {key: address for key, address in found.items() if key in local and not is_loopback(address)}
 
 
 def _holds_secret(env_file: str | None) -> bool:

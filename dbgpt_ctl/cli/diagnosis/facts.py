@@ -189,6 +189,10 @@ class Facts:
     exposed_files: tuple[ExposedFile, ...] = ()
     events: tuple[Event, ...] = ()
     """The past of a model that has no instance any more, oldest first."""
+    registered_from: Mapping[InstanceKey, str] = field(default_factory=dict)
+    """Of instances with a loopback host at a controller that is called by loopback: the address of the worker that
+    registered one, if that is known and is another one.
+    """
 
     @cached_property
     def answering(self) -> tuple[ControllerFacts, ...]:

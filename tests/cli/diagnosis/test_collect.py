@@ -6,15 +6,21 @@ from datetime import timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
+import httpx
+
 from dbgpt_ctl.cli.diagnosis.collect import collect, endpoints_of, to_ping
 from dbgpt_ctl.cli.diagnosis.facts import Endpoint
 from dbgpt_ctl.cli.framework.session import Session
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ClientSettings
 from tests.cli.clusters import stock_controller
 from tests.cli.diagnosis.observed import NOW, UNHEALTHY, cluster, controller, drained, known, of
 from tests.support.clock import ManualClock
 from tests.support.fake_controller import listed
+from tests.support.server import running_controller
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -50,6 +56,22 @@ def test_routable_instances_are_pinged_and_a_process_not_twice() -> None:
     )
     keys = [(key.model_name, key.port) for key in to_ping(facts, endpoints_of(facts))]
     assert keys == [("a@llm", 1), ("b@text2vec", 1), ("WorkerManager@service", 2)]
+
+
+def test_it_is_known_from_where_a_loopback_host_was_registered() -> None:
+    """The newest register counts. An operator may register from anywhere."""
+    registry = EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60))
+    callers = {1: ["10.0.0.7"], 2: ["127.0.0.1"], 3: ["10.0.0.7", "127.0.0.1"], 4: ["10.0.0.7"]}
+    with running_controller(registry, trusted_proxies="127.0.0.1") as url:
+        for port, sources in callers.items():
+            fields = {"model_name": "a@llm", "host": "10.0.0.4" if port == 4 else "127.0.0.1", "port": port}
+            for source in sources:
+                headers = {"X-Forwarded-For": source}
+                assert httpx.post(f"{url}/api/controller/models", json=fields, headers=headers, trust_env=False).json()
+                if source != sources[-1]:
+                    httpx.delete(f"{url}/api/controller/models", params=fields, headers=headers, trust_env=False)
+        facts = collect(session(url, clock=SystemClock()), ModelFilter(), probe=False)
+    assert facts.registered_from == {InstanceKey("a@llm", "127.0.0.1", 1): "10.0.0.7"}
 
 
 class TickingClock(ManualClock):

@@ -70,6 +70,7 @@ class Case(NamedTuple):
 
 ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 WELL = of(known(), known(host="10.0.0.5"))
+LOCAL = controller(known(host="127.0.0.1"), url="http://localhost:8000")
 DIFFERENT = status(controllers=(record(URL), record(OTHER, 90)))
 DOWN = ControllerFacts(OTHER, ControllerUnreachable("Connection refused"))
 AWAY = ControllerFacts(OTHER, ControllerUnreachable("503 leaving", kind=ErrorKind.UNAVAILABLE))
@@ -214,6 +215,12 @@ CASES = {
         ERROR,
         f"qwen@llm/127.0.0.1:8001: listed by {URL}",
         cluster(controller(known(host="127.0.0.1"), url="http://localhost:8000")),
+    ),
+    "loopback-from-elsewhere": Case(
+        cluster(LOCAL, registered_from={known(host="127.0.0.1").key: "172.17.0.3"}),
+        WARNING,
+        "qwen@llm/127.0.0.1:8001: its worker called from 172.17.0.3",
+        cluster(LOCAL),
     ),
     "container-address": Case(
         of(known(host="172.17.0.2")), WARNING, "it is on Docker's bridge", of(known(host="172.18.0.2"))

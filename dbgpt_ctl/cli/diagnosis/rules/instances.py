@@ -113,6 +113,22 @@ def loopback(instance: ObservedInstance) -> str:
     return f"listed by {instance.controller.url}{shared}"
 
 
+@rule("loopback-from-elsewhere", fix=_REGISTER_HOST)
+def loopback_from_elsewhere(facts: Facts) -> Iterator[Finding]:
+    """A worker is registered under a loopback address, and called the controller from another one: it seems to be on
+    another machine, or in a container.
+    """
+    callers = facts.registered_from
+    instances = [each for each in facts.instances if each.key in callers and not _is_for_other_machines(each)]
+    if instances:
+        one, many = "1 instance is", f"{len(instances)} instances are"
+        summary = f"{one if len(instances) == 1 else many} registered under a loopback address from another address"
+        evidence = (
+            Evidence(f"its worker called from {escaped(callers[each.key])}", each.reference) for each in instances
+        )
+        yield Finding(Severity.WARNING, summary, tuple(evidence), keys=tuple(each.key for each in instances))
+
+
 @instance_rule(
     "container-address",
     Severity.WARNING,

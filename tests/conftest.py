@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 _NUMBERS = count(1)
 _NOT_QUICK = ("interop", "package", "slow")
+_LONGEST = ("package", "timeout")
+"""Markers of tests that take a minute or more; `timeout` is that of a single test."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks as `quick` what needs neither a MariaDB nor minutes. The longest tests come first, so that none is last."""
-    items.sort(key=lambda item: item.get_closest_marker("package") is None)
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, _LONGEST)))
     for item in items:
         if not any(map(item.get_closest_marker, _NOT_QUICK)) and not _uses_mariadb(item):
             item.add_marker(pytest.mark.quick)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dbgpt_ctl.controller.api.source import MAX_HOPS, TrustedProxies, address_in, source_of
@@ -149,6 +149,7 @@ def chains(draw: st.DrawFn) -> tuple[list[str], str]:
     return [*lines, line], str(client)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(chains())
 def test_a_client_cannot_choose_its_source(chain: tuple[list[str], str]) -> None:
     """Whatever the client wrote into the header, the source is the address that the first trusted proxy saw."""
@@ -156,6 +157,7 @@ def test_a_client_cannot_choose_its_source(chain: tuple[list[str], str]) -> None
     assert source(*lines) == client
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=4))
 def test_any_bytes_have_an_address_as_source(values: list[bytes]) -> None:
     found = source(*values)

@@ -22,10 +22,11 @@ _KINDS = (
 
 
 class FileContent(NamedTuple):
-    """What was read, and the `st_mode` of the file that was open."""
+    """What was read, and `st_mode` and `st_uid` of the file that was open."""
 
     data: bytes
     mode: int
+    owner: int
 
 
 def read_file(path: str | os.PathLike[str], at_most: int | None, *, regular: bool) -> bytes:
@@ -39,7 +40,7 @@ def read_file(path: str | os.PathLike[str], at_most: int | None, *, regular: boo
 
 
 def read_with_mode(path: str | os.PathLike[str], at_most: int | None, *, regular: bool) -> FileContent:
-    """As `read_file`, with the mode of the very file that was read, which another process cannot exchange."""
+    """As `read_file`, with mode and owner of the very file that was read, which another process cannot exchange."""
 
     def opener(name: str, flags: int) -> int:
         # O_NONBLOCK: opening a pipe without a writer would wait. O_NOCTTY: a terminal that is opened does not become
@@ -51,13 +52,13 @@ def read_with_mode(path: str | os.PathLike[str], at_most: int | None, *, regular
     except ValueError:  # a NUL in the name
         raise OSError(errno.EINVAL, "it is not a valid file name") from None
     with stream:
-        mode = os.fstat(stream.fileno()).st_mode
-        if regular and not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, f"it is {_kind(mode)}, not a regular file")
+        status = os.fstat(stream.fileno())
+        if regular and not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, f"it is {_kind(status.st_mode)}, not a regular file")
         data = stream.read() if at_most is None else stream.read(at_most + 1)
     if at_most is not None and len(data) > at_most:
         raise OSError(errno.EFBIG, f"it is larger than {_size(at_most)}")
-    return FileContent(data, mode)
+    return FileContent(data, status.st_mode, status.st_uid)
 
 
 def _kind(mode: int) -> str:

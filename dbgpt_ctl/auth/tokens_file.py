@@ -126,7 +126,7 @@ def read_checked(path: Path) -> tuple[bytes, int]:
     """The content of the file and its mode, if nobody else can change it. Raises UsageError."""
     place = _Place(path)
     try:
-        data, mode = read_with_mode(path, _LARGEST_FILE, regular=True)
+        data, mode, _ = read_with_mode(path, _LARGEST_FILE, regular=True)
     except FileNotFoundError:
         place.refuse("no such file; ctl token create makes one")
     except OSError as error:

@@ -114,7 +114,7 @@ def config_path(environ: Mapping[str, str]) -> Path:
 def read_contexts(path: Path) -> Contexts:
     """The content of the file; no contexts when it does not exist. Raises UsageError that names file and place."""
     try:
-        text, mode = read_with_mode(path, _LARGEST_FILE, regular=True)
+        text, mode, _ = read_with_mode(path, _LARGEST_FILE, regular=True)
     except (FileNotFoundError, NotADirectoryError):
         return Contexts(path)
     except OSError as error:
@@ -267,7 +267,8 @@ def load_connection(
         settings = _with_ca_file(settings, chosen, named=choice.named)
     from dbgpt_ctl.addresses import clear_text_remarks
 
-    settings = _with_token(replace(settings, remarks=tuple(_remarks(choice, environ))), chosen, environ, pipes=pipes)
+    remarks = (*_remarks(choice, environ), *_flag_remarks(settings))
+    settings = _with_token(replace(settings, remarks=remarks), chosen, environ, pipes=pipes)
     receivers = [address for address in settings.addresses if address.credentials]
     return replace(settings, remarks=(*settings.remarks, *clear_text_remarks(receivers)))
 
@@ -304,6 +305,12 @@ def _remarks(choice: _Choice, environ: Mapping[str, str]) -> list[str]:
     if context and context.address and choice.origin == f"environment {CONTEXT}" and environ.get(_ADDRESS):
         lines.append(f"{_ADDRESS} is set and not used: {CONTEXT}={context.name} goes before it")
     return lines
+
+
+def _flag_remarks(settings: ClientSettings) -> list[str]:
+    if settings.origins.get("address") != "flag --address" or not any(each.credentials for each in settings.addresses):
+        return []
+    return [f"other users of this machine can read the token of --address in the process list: use {TOKEN}"]
 
 
 def unread_address(settings: ClientSettings, env_file: str | None) -> str | None:

@@ -6,6 +6,7 @@ hides its user and token with the same rule as a table of settings does.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from pathlib import Path
@@ -18,6 +19,7 @@ OTHERS = 0o077
 """The bits of a file's mode that grant something to anybody but its owner."""
 OTHERS_WRITE = 0o022
 OTHERS_READ = 0o044
+_GROUP_READ = 0o040
 _USER_OF_URL = re.compile(r"([A-Za-z]+://)?.*@", re.DOTALL)
 _OWN_TOKEN = re.compile(r"dctl_[A-Za-z0-9_-]*", re.IGNORECASE)
 _LIKE_OWN_TOKEN = re.compile(r"dctl_[A-Za-z0-9_-]{8,}", re.IGNORECASE)
@@ -72,15 +74,17 @@ def read_secret_file(path: str, label: str, *, private: bool = False, pipes: boo
     """The text of a file or, with `pipes`, of a pipe, without the line ends after it.
 
     Raises UsageError, which begins with `label`: the file is missing, not readable, not UTF-8, larger than 8 KiB or,
-    with `private`, open to others than its owner.
+    with `private`, open to others than its owner; a file of root may be readable by its group.
     """
     try:
-        content, mode = read_with_mode(Path(path).expanduser(), _LARGEST_FILE, regular=not pipes)
+        content, mode, owner = read_with_mode(Path(path).expanduser(), _LARGEST_FILE, regular=not pipes)
     except FileNotFoundError:
         raise UsageError(f"{label}: no such file") from None
     except (OSError, RuntimeError) as error:
         raise UsageError(f"{label}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if private and stat.S_ISREG(mode) and stat.S_IMODE(mode) & OTHERS:
+    # Kubernetes mounts a Secret as a file of root, which the group of the pod may read: as for PostgreSQL's key file.
+    forbidden = OTHERS & ~_GROUP_READ if owner == 0 != os.geteuid() else OTHERS
+    if private and stat.S_ISREG(mode) and stat.S_IMODE(mode) & forbidden:
         raise UsageError(f"{label}: others can read or write it (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}")
     try:
         return content.decode("utf-8-sig").rstrip("\r\n")

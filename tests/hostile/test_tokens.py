@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from base64 import b64encode
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.support.dbgpt_process import until
 from tests.support.fake_controller import fake_controller
-from tests.support.process import ctl
+from tests.support.process import ROOT, ctl
 from tests.support.server import running_controller
 from tests.support.stranger import Stranger, stranger_listening
 
@@ -106,3 +108,57 @@ def test_the_token_is_sent_to_the_address_that_it_was_given_for(stranger: Strang
         ctl("models", "list", *args, *BRIEF, env=TOKEN | env, expect=3)
         until("a call", lambda: stranger.heard)
         assert SENT in stranger.heard[0]
+
+
+IN_PLAIN_TEXT = "in plain text, and who reads the traffic can use it: write https://"
+
+
+def test_a_token_in_plain_text_is_warned_of_once(tmp_path: Path) -> None:
+    """Of every command, also of one that asks again and again; the name is never looked up, as it is none."""
+    env = TOKEN | {"CONTROLLER_ADDRESS": "http://ctl.invalid:8000"}
+    wait = ("wait", "qwen", "--timeout", "300ms", "--every", "100ms")
+    for command in (("models", "list"), ("status",), ("doctor", "--no-probe"), wait):
+        done = ctl(*command, *BRIEF, env=env, expect=3)
+        assert done.err.count(IN_PLAIN_TEXT) == 1
+        assert done.err.startswith(f"ctl: warning: a token goes to http://ctl.invalid:8000 {IN_PLAIN_TEXT}\n")
+        assert IN_PLAIN_TEXT not in ctl(*command, *BRIEF, "-q", env=env, expect=3).err
+    forwarding = ("--remote-addr", "http://ctl.invalid:8000", "--remote-token-file", str(tmp_path / "token"))
+    assert ctl("serve", "--show-config", *forwarding).err.count(IN_PLAIN_TEXT) == 1
+
+
+def test_a_token_in_a_flag_is_warned_of(stranger: Stranger) -> None:
+    """Whoever may list the processes of this machine sees the flags of each."""
+    done = ctl("models", "list", "-a", stranger.url.replace("://", f"://me:{SECRET}@"), *BRIEF, expect=3)
+    assert done.err.startswith("ctl: warning: other users of this machine can read the token of --address ")
+    assert SECRET not in done.err
+
+
+LOGGED = """
+import logging, sys, traceback
+from dbgpt_ctl import AsyncControllerClient, ControllerClient
+from dbgpt_ctl.settings.schema import ClientSettings
+logging.basicConfig(level=0, stream=sys.stdout)
+for call in ("list", "status", "health"):
+    client = ControllerClient(sys.argv[1], timeout=2)
+    print(repr(client), vars(client), client._calls, client._transport._client.headers)
+    try:
+        getattr(client, call)()
+    except Exception as error:
+        traceback.print_exc(file=sys.stdout)
+        print(repr(error), error.args, vars(error))
+    client.close()
+print(vars(AsyncControllerClient(sys.argv[1])), ClientSettings(address=sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_no_log_and_no_text_of_an_object_holds_the_token(answers: bool) -> None:
+    """Also at the lowest level of the logs of httpx and httpcore."""
+    with fake_controller(status=401 if answers else 500, body={"detail": "no"}) as fake:
+        url = fake.url if answers else NOBODY
+        argv = [sys.executable, "-c", LOGGED, url.replace("://", f"://ctl:{SECRET}@")]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "httpcore" in done.stdout
+    assert "DEBUG" in done.stdout
+    for secret in (SECRET, SENT.decode(), SENT.decode().removeprefix("Basic ")):
+        assert secret not in done.stdout + done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from dbgpt_ctl.settings.masking import (
     mask_urls,
     quote,
     read_secret_file,
+    read_token,
     split_token,
 )
 
@@ -83,6 +85,23 @@ def test_a_private_file_must_not_be_open_to_others(tmp_path: Path, mode: int, re
     else:
         with pytest.raises(UsageError, match=f"token file: others can read or write it .mode {mode:04o}.: chmod 600"):
             read_secret_file(str(file), "token file", private=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a file of root")
+@pytest.mark.parametrize(("mode", "readable"), [(0o640, True), (0o440, True), (0o660, False), (0o644, False)])
+def test_a_file_of_root_may_be_readable_by_its_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, *, readable: bool
+) -> None:
+    """So Kubernetes mounts a Secret for a pod with an fsGroup that does not run as root."""
+    file = tmp_path / "token"
+    file.write_text("secret\n")
+    file.chmod(mode)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    if readable:
+        assert read_token(str(file), "token file") == ("ctl", "secret")
+    else:
+        with pytest.raises(UsageError, match="others can read or write it"):
+            read_token(str(file), "token file")
 
 
 @pytest.mark.parametrize(("text", "parts"), [("t", ("ctl", "t")), ("u:t:x\n", ("u", "t:x")), (" t ", ("ctl", "t"))])

@@ -67,7 +67,8 @@ def test_failover_shows_each_controller_and_no_secret(run: Run, traced: str) -> 
     done = run(
         "models", "deregister", REFERENCE, "-v", "-a", f"{dead},{traced.replace('//', '//me:s3cr3t@')}", expect=4
     )
-    *requests, why = done.err.splitlines()
+    warning, *requests, why = done.err.splitlines()
+    assert "the token of --address" in warning
     assert "not known to the controller" in why
     first, second, *_ = lines("\n".join(requests))
     assert first[1].startswith("http://127.0.0.1:9/api/controller/models?model_name=qwen%40llm&")

@@ -68,3 +68,10 @@ def there(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     with cluster() as one:
         monkeypatch.setenv("CONTROLLER_ADDRESS", one.url)
         yield one
+
+
+@pytest.fixture
+def tokens_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tokens file that the environment names; it does not exist yet."""
+    monkeypatch.setenv("CONTROLLER_TOKENS_FILE", str(tmp_path / "tokens.toml"))
+    return tmp_path / "tokens.toml"

@@ -111,20 +111,9 @@ def test_changes(there: Cluster, name: str) -> None:
     compare(name, [block(args, partial(look_anew, args)) for args in CHANGES[name]])
 
 
-def test_contexts(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
-    """Each view has a file of contexts of its own, which grows from line to line."""
-
-    def look_there(args: Sequence[str], view: View) -> str:
-        folder = place / view.name
-        folder.mkdir(exist_ok=True)
-        monkeypatch.chdir(folder)
-        return look(args, view)
-
-    compare("context", [block(args, partial(look_there, args)) for args in CONTEXTS])
-
-
-def test_tokens(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
-    """Each view has a tokens file of its own."""
+@pytest.mark.parametrize(("name", "lines"), [("context", CONTEXTS), ("token", TOKENS)])
+def test_files(monkeypatch: pytest.MonkeyPatch, place: Path, name: str, lines: Sequence[Sequence[str]]) -> None:
+    """Each view has a file of contexts and a tokens file of its own, which grow from line to line."""
     monkeypatch.setenv("CONTROLLER_TOKENS_FILE", "tokens.toml")
 
     def look_there(args: Sequence[str], view: View) -> str:
@@ -133,7 +122,7 @@ def test_tokens(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
         monkeypatch.chdir(folder)
         return look(args, view)
 
-    compare("token", [block(args, partial(look_there, args)) for args in TOKENS])
+    compare(name, [block(args, partial(look_there, args)) for args in lines])
 
 
 @pytest.mark.parametrize("name", FAILURES)

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CONTROLLER_TOKENS_FILE", str(tmp_path / "tokens.toml"))
+def file(run: Run, tokens_file: Path) -> Path:
     run("token", "create", "alice", "--role", "operator")
-    return tmp_path / "tokens.toml"
+    return tokens_file
 
 
 def test_a_mode_is_set_and_says_when_it_takes_effect(run: Run, file: Path) -> None:

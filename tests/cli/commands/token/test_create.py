@@ -24,28 +24,21 @@ if TYPE_CHECKING:
 FORM = r"dctl_[A-Za-z0-9_-]{43}"
 
 
-@pytest.fixture
-def file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that the environment names; it does not exist yet."""
-    monkeypatch.setenv("CONTROLLER_TOKENS_FILE", str(tmp_path / "tokens.toml"))
-    return tmp_path / "tokens.toml"
-
-
-def test_a_pipe_gets_the_token_alone(run: Run, file: Path) -> None:
+def test_a_pipe_gets_the_token_alone(run: Run, tokens_file: Path) -> None:
     done = run("token", "create", "gpu", "--role", "worker")
     assert re.fullmatch(f"{FORM}\n", done.out)
     secret = done.out.strip()
-    token = read_tokens_file(file).tokens["gpu"]
+    token = read_tokens_file(tokens_file).tokens["gpu"]
     assert (token.role, token.sha256) == (Role.WORKER, (sha256_of(secret),))
-    assert secret not in done.err + file.read_text()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert secret not in done.err + tokens_file.read_text()
+    assert stat.S_IMODE(tokens_file.stat().st_mode) == 0o600
 
 
-def test_all_limits(run: Run, file: Path) -> None:
+def test_all_limits(run: Run, tokens_file: Path) -> None:
     limits = ["--models", "qwen*@llm,bge@text2vec", "--models", "*@reranker", "--hosts", "10.1.0.0/16, *.gpu.internal"]
     before = datetime.now(UTC)
     run("token", "create", "gpu", "--role", "worker", *limits, "--max-instances", "3", "--expires", "90d")
-    token = read_tokens_file(file).tokens["gpu"]
+    token = read_tokens_file(tokens_file).tokens["gpu"]
     assert token.models == ("qwen*@llm", "bge@text2vec", "*@reranker")
     assert token.hosts == ("10.1.0.0/16", "*.gpu.internal")
     assert token.max_instances == 3
@@ -55,13 +48,18 @@ def test_all_limits(run: Run, file: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
-def test_a_document_for_scripts(run: Run, file: Path, form: str) -> None:
+def test_a_document_for_scripts(run: Run, tokens_file: Path, form: str) -> None:
     done = run("token", "create", "api", "--role", "reader", "-a", "http://ctl-1:8000,https://ctl-2:8443/x", "-o", form)
     told = validated("token-create", (json.loads if form == "json" else yaml.safe_load)(done.out))
     secret = told["token"]
     assert told["controller_addr"] == f"http://api:{secret}@ctl-1:8000,https://api:{secret}@ctl-2:8443/x"
-    assert (told["name"], told["role"], told["expires"], told["tokens_file"]) == ("api", "reader", None, str(file))
-    assert read_tokens_file(file).tokens["api"].sha256 == (sha256_of(secret),)
+    assert (told["name"], told["role"], told["expires"], told["tokens_file"]) == (
+        "api",
+        "reader",
+        None,
+        str(tokens_file),
+    )
+    assert read_tokens_file(tokens_file).tokens["api"].sha256 == (sha256_of(secret),)
     assert "TOKEN" not in done.err
 
 
@@ -77,46 +75,46 @@ def test_a_document_for_scripts(run: Run, file: Path, form: str) -> None:
         ("metrics", ["for Prometheus: basic_auth with username x and password TOKEN"]),
     ],
 )
-def test_where_it_is_written(run: Run, file: Path, role: str, lines: list[str]) -> None:
+def test_where_it_is_written(run: Run, tokens_file: Path, role: str, lines: list[str]) -> None:
     done = run("token", "create", "x", "--role", role, "-a", "http://ctl-1:8000")
     assert [line for line in lines if line not in done.err] == []
     assert ("controller_addr" in done.err) == (role in ("worker", "reader"))
 
 
-def test_credentials_of_the_address_in_use_are_not_shown(run: Run, file: Path) -> None:
+def test_credentials_of_the_address_in_use_are_not_shown(run: Run, tokens_file: Path) -> None:
     done = run("token", "create", "x", "--role", "reader", "-a", "http://me:s3cr3t@ctl-1:8000")
     assert "s3cr3t" not in done.out + done.err
     assert "http://x:TOKEN@ctl-1:8000" in done.err
 
 
-def test_a_worker_without_limits_is_warned_of(run: Run, file: Path) -> None:
+def test_a_worker_without_limits_is_warned_of(run: Run, tokens_file: Path) -> None:
     warning = "warning: a may register any model on any host"
     assert warning in run("token", "create", "a", "--role", "worker").err
     assert "warning" not in run("token", "create", "b", "--role", "worker", "--hosts", "10.0.0.0/8").err
     assert run("token", "create", "c", "--role", "worker", "-q").err == ""
 
 
-def test_a_name_is_used_once(run: Run, file: Path) -> None:
+def test_a_name_is_used_once(run: Run, tokens_file: Path) -> None:
     run("token", "create", "a", "--role", "worker")
-    before = file.read_text()
+    before = tokens_file.read_text()
     done = run("token", "create", "a", "--role", "reader", expect=2)
     assert "ctl token rotate a" in done.err
     assert "ctl token revoke a" in done.err
-    assert (done.out, file.read_text()) == ("", before)
+    assert (done.out, tokens_file.read_text()) == ("", before)
     run("token", "revoke", "a")
     run("token", "create", "a", "--role", "reader")
-    assert read_tokens_file(file).tokens["a"].role is Role.READER
+    assert read_tokens_file(tokens_file).tokens["a"].role is Role.READER
 
 
-def test_a_wrong_argument_makes_no_file(run: Run, file: Path) -> None:
+def test_a_wrong_argument_makes_no_file(run: Run, tokens_file: Path) -> None:
     for args in (["a b", "--role", "reader"], ["a", "--role", "worker", "--hosts", "10.1/16"], ["a"]):
         assert run("token", "create", *args, expect=2).out == ""
     run("token", "create", "a", "--role", "reader", "--expires", "0d", expect=2)
     run("token", "create", "a", "--role", "worker", "--max-instances", "0", expect=2)
-    assert not file.exists()
+    assert not tokens_file.exists()
 
 
-def test_a_token_that_is_pasted_as_a_name_is_not_shown(run: Run, file: Path) -> None:
+def test_a_token_that_is_pasted_as_a_name_is_not_shown(run: Run, tokens_file: Path) -> None:
     secret = run("token", "create", "a", "--role", "reader").out.strip()
     for verb in (["create", secret, "--role", "reader"], ["revoke", secret], ["rotate", secret]):
         assert secret not in run("token", *verb, expect=2).err

@@ -37,12 +37,10 @@ revoked_sha256 = ["{D}"]
 
 
 @pytest.fixture
-def file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "tokens.toml"
-    path.write_text(TEXT)
-    path.chmod(0o600)
-    monkeypatch.setenv("CONTROLLER_TOKENS_FILE", str(path))
-    return path
+def file(tokens_file: Path) -> Path:
+    tokens_file.write_text(TEXT)
+    tokens_file.chmod(0o600)
+    return tokens_file
 
 
 def test_a_table(run: Run, file: Path) -> None:

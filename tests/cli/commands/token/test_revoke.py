@@ -2,41 +2,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from dbgpt_ctl.auth.tokens import sha256_of
 from dbgpt_ctl.auth.tokens_file import read_tokens_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from tests.cli.conftest import Run
 
 
-@pytest.fixture
-def file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CONTROLLER_TOKENS_FILE", str(tmp_path / "tokens.toml"))
-    return tmp_path / "tokens.toml"
-
-
-def test_a_token_is_ended_and_stays_known(run: Run, file: Path) -> None:
+def test_a_token_is_ended_and_stays_known(run: Run, tokens_file: Path) -> None:
     secret = run("token", "create", "a", "--role", "reader").out.strip()
     done = run("token", "revoke", "a")
     assert done.out == "token a is revoked\n"
     assert "within a second or so" in done.err
-    token = read_tokens_file(file).tokens["a"]
+    token = read_tokens_file(tokens_file).tokens["a"]
     assert (token.sha256, token.revoked_sha256) == ((), (sha256_of(secret),))
     assert run("token", "revoke", "a").out == "token a is revoked already\n"
 
 
-def test_what_is_not_there(run: Run, file: Path) -> None:
+def test_what_is_not_there(run: Run, tokens_file: Path) -> None:
     run("token", "create", "api", "--role", "reader")
     assert "did you mean api?" in run("token", "revoke", "apy", expect=2).err
     assert "has no old one" in run("token", "revoke", "api", "--old", expect=2).err
-    assert not read_tokens_file(file).tokens["api"].is_revoked
+    assert not read_tokens_file(tokens_file).tokens["api"].is_revoked
 
 
-def test_names_are_completed(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_completed(run: Run, tokens_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
     from dbgpt_ctl.cli.completion.candidates import tokens
@@ -48,4 +42,4 @@ def test_names_are_completed(run: Run, file: Path, monkeypatch: pytest.MonkeyPat
     assert tokens(context, "a") == ["api-1"]
     monkeypatch.delenv("CONTROLLER_TOKENS_FILE")
     assert tokens(context, "a") == []
-    assert tokens(SimpleNamespace(params={"tokens_file": str(file)}), "") == ["api-1", "gpu"]
+    assert tokens(SimpleNamespace(params={"tokens_file": str(tokens_file)}), "") == ["api-1", "gpu"]

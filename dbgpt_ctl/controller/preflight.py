@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.auth.start import check_shown, create_access
+from dbgpt_ctl.controller.auth.start import create_access
 from dbgpt_ctl.controller.bootstrap import create_registry, create_tracer, open_databases, watched_certificate
 from dbgpt_ctl.databases import DATABASE_TYPES
 from dbgpt_ctl.domain.fields import canonical_host
@@ -36,7 +36,7 @@ def check_start(settings: ControllerSettings) -> str:
         _require_writable(Path(settings.tracer_file), f"tracer_file {settings.tracer_file} cannot be written")
     create_tracer(replace(settings, tracer_file=None, tracer_storage_cls=None))
     _check_certificate(settings)
-    urls, check = " and ".join(settings.urls(canonical_host(settings.host))), check_shown(create_access(settings))
+    urls, check = " and ".join(settings.urls(canonical_host(settings.host))), create_access(settings).in_force
     return f"all checks passed: {urls}, {check}, {_registry(settings)}"
 
 

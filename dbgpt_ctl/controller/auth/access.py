@@ -243,6 +243,8 @@ class Access:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follows the tokens file, and ticks."""
+        if self.mode is not Mode.OFF or self.in_force.file is not None:
+            log.info("%s", self.in_force)
         task = asyncio.create_task(self._keep_ticking(), name="auth")
         try:
             async with self.tokens.followed():

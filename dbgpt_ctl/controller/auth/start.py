@@ -45,12 +45,3 @@ def access_warnings(settings: ControllerSettings) -> list[str]:
         path = settings.tokens_file
         lines.append(f"tokens_file {path}: everybody can read it (mode {mode:04o}): chmod 600 {path}")
     return lines
-
-
-def check_shown(access: Access) -> str:
-    """The mode and the number of tokens, for the line of `ctl serve --check`."""
-    file = access.in_force.file
-    if file is None:
-        return f"auth {access.mode}"
-    noun = "token" if len(file.tokens) == 1 else "tokens"
-    return f"auth {access.mode} with {len(file.tokens)} {noun} (digest {file.digest})"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.controller.auth.start import access_warnings, check_shown, create_access
+from dbgpt_ctl.controller.auth.start import access_warnings, create_access
 from dbgpt_ctl.errors import UsageError
 from tests.settings.loading import controller
 
@@ -72,7 +72,7 @@ def test_a_tokens_file_that_cannot_be_used_ends_a_start(tmp_path: Path) -> None:
 
 
 def test_the_mode_and_the_number_of_tokens_are_shown(tokens: Path) -> None:
-    assert check_shown(create_access(controller())) == "auth off"
-    assert check_shown(create_access(controller(auth="log"))) == "auth log"
-    shown = check_shown(create_access(controller(auth="enforce", tokens_file=tokens)))
+    assert str(create_access(controller()).in_force) == "auth off"
+    assert str(create_access(controller(auth="log")).in_force) == "auth log"
+    shown = str(create_access(controller(auth="enforce", tokens_file=tokens)).in_force)
     assert shown.startswith("auth enforce with 2 tokens (digest ")

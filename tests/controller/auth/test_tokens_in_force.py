@@ -90,6 +90,21 @@ def test_a_change_comes_into_force_and_a_file_that_is_wrong_does_not(tmp_path: P
     asyncio.run(looks())
 
 
+def test_a_problem_that_goes_without_a_change_of_the_file_is_over(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    write(path, content("log", "a"))
+    followed = Followed(path)
+    followed.tokens.read_first()
+    tmp_path.chmod(0o777)
+    write(path, content("enforce", "a"))
+    asyncio.run(followed.tokens.look())
+    assert "its folder" in str(followed.tokens.problem)
+    tmp_path.chmod(0o700)
+    asyncio.run(followed.tokens.look())
+    assert followed.tokens.problem is None
+    assert followed.used[1].mode is Mode.ENFORCE
+
+
 def test_a_link_that_is_exchanged_is_followed(tmp_path: Path) -> None:
     """As Kubernetes does with a Secret: tokens.toml -> ..data/tokens.toml, ..data -> a folder of this version."""
     for version, name in (("v1", "a"), ("v2", "b")):

@@ -14,6 +14,7 @@ from tests.support.process import CTL, Finished, ctl, environment, start
 from tests.support.tls import authority
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -76,6 +77,18 @@ class Cluster:
 
         until(f"{process.name} is healthy", healthy)
 
+    def wait_until_known(self, token: str) -> None:
+        """The controller looks at its tokens file once a second."""
+        given = ("-a", self.url, "--ca-file", str(self.tls.ca_file))
+        until("known", lambda: self.ctl("models", "list", *given, expect=None, CTL_TOKEN=token).code == 0)
+
+    def start(self, *args: str, **variables: str) -> subprocess.Popen[str]:
+        """A command that goes on until the test ends."""
+        process = start(*args, env=variables)
+        self._stack.callback(process.communicate)
+        self._stack.callback(process.kill)
+        return process
+
     def ctl(self, *args: str, expect: int | None = 0, **variables: str) -> Finished:
         """Runs a command, whose output may hold no secret."""
         env = {"XDG_CONFIG_HOME": str(self.folder / "config"), **variables}
@@ -134,7 +147,9 @@ def test_a_watch_ends_when_its_token_is_revoked(cluster: Cluster, verb: str) -> 
     """A refusal is no outage to wait out."""
     given = ("-a", cluster.url, "--ca-file", str(cluster.tls.ca_file))
     cluster.ctl("models", "register", REFERENCE, *given, CTL_TOKEN=cluster.operator)
-    watch = start(*verb.split(), *given, env={"CTL_TOKEN": cluster.create("watcher", "reader")})
+    token = cluster.create("watcher", "reader")
+    cluster.wait_until_known(token)
+    watch = cluster.start(*verb.split(), *given, CTL_TOKEN=token)
     assert watch.stdout is not None
     assert REFERENCE in watch.stdout.readline()
     cluster.revoke("watcher")
@@ -173,7 +188,9 @@ def test_a_controller_that_forwards_has_a_token_of_its_own(cluster: Cluster) -> 
     refused = cluster.ctl("models", "drain", REFERENCE, "--force", "-a", url, expect=3, CTL_TOKEN=night)
     assert "the role of this controller's token does not allow it" in refused.err
 
-    cluster.file("front.token", f"front:{cluster.create('front-2', 'operator')}")
+    second = cluster.create("front-2", "operator")
+    cluster.wait_until_known(second)
+    cluster.file("front.token", f"front:{second}")
     until("the new token is sent", lambda: "another token is sent" in front.log.read_text())
     cluster.ctl("models", "drain", REFERENCE, "--force", "-a", url, CTL_TOKEN=night)
 

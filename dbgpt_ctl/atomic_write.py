@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LOCK_SECS = 10.0
 """How long an edit waits for another one. An edit takes milliseconds."""
 _ONLY_OWNER = 0o600
+_ACL = "system.posix_acl_access"
+_NO_ACL = (errno.ENODATA, errno.ENOTSUP)
 _BETWEEN_TRIES_SECS = 0.02
 
 
@@ -46,8 +48,8 @@ def edit_lock(path: Path, wait_secs: float = LOCK_SECS) -> Iterator[None]:
 def replace_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
     """Puts the content in place in one step and on the disk. A link at `path` stays; the file behind it is replaced.
 
-    The file keeps its owner, its group and, without `mode`, its mode; a new one is for its owner only. Call it under
-    `edit_lock`. Raises OSError, and then the file is as it was.
+    The file keeps its owner, its group and, without `mode`, its mode and the list of further users who may read it (its
+    ACL); a new one is for its owner only. Call it under `edit_lock`. Raises OSError, and then the file is as it was.
     """
     target = _target(path)
     draft = target.with_name(f".{target.name}.new")  # one name: a kill leaves at most one file, which the next removes
@@ -92,6 +94,23 @@ def _take_over_rights(descriptor: int, target: Path, mode: int | None) -> None:
             owner = f"{old.st_uid}:{old.st_gid}"
             raise PermissionError(errno.EPERM, f"it belongs to {owner} (user:group): edit it as that user") from None
     os.fchmod(descriptor, stat.S_IMODE(old.st_mode) if mode is None else mode)
+    if mode is None:
+        _take_over_acl(descriptor, target)
+
+
+def _take_over_acl(descriptor: int, target: Path) -> None:
+    """The bits of the group in the mode of a file with an ACL are not the rights of its group, but a mask: without the
+    ACL the group would gain what it did not have, and a controller that the ACL lets in would lose it.
+    """
+    if not hasattr(os, "getxattr"):  # other systems than Linux
+        return
+    try:
+        acl = os.getxattr(target, _ACL)
+    except OSError as error:
+        if error.errno in _NO_ACL:
+            return
+        raise
+    os.setxattr(descriptor, _ACL, acl)
 
 
 def _put_in_place(draft: Path, target: Path) -> None:

@@ -57,7 +57,7 @@ def read_with_mode(path: str | os.PathLike[str], at_most: int | None, *, regular
             raise OSError(errno.EINVAL, f"it is {_kind(status.st_mode)}, not a regular file")
         data = stream.read() if at_most is None else stream.read(at_most + 1)
     if at_most is not None and len(data) > at_most:
-        raise OSError(errno.EFBIG, f"it is larger than {_size(at_most)}")
+        raise OSError(errno.EFBIG, f"it is larger than {size_text(at_most)}")
     return FileContent(data, status.st_mode, status.st_uid)
 
 
@@ -65,7 +65,8 @@ def _kind(mode: int) -> str:
     return next((name for test, name in _KINDS if test(mode)), "something else")
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """A number of bytes for a person, as in 8 KiB."""
     for unit, name in ((MIB, "MiB"), (KIB, "KiB")):
         if count % unit == 0:
             return f"{count // unit} {name}"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -54,6 +55,21 @@ def test_an_old_file_keeps_its_owner(path: Path) -> None:
     os.chown(path, 1234, 4321)
     replace_file(path, b"two")
     assert (path.stat().st_uid, path.stat().st_gid) == (1234, 4321)
+
+
+def test_an_old_file_keeps_its_acl(path: Path) -> None:
+    name, nobody = "system.posix_acl_access", 0xFFFFFFFF
+    entries = ((0x01, 6, nobody), (0x02, 4, 1234), (0x04, 0, nobody), (0x10, 4, nobody), (0x20, 0, nobody))
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    path.write_bytes(b"one")
+    try:
+        os.setxattr(path, name, acl)
+    except (AttributeError, OSError):
+        pytest.skip("this file system has no ACLs")
+    replace_file(path, b"two")
+    assert (path.read_bytes(), os.getxattr(path, name)) == (b"two", acl)
+    replace_file(path, b"three", mode=0o600)
+    assert name not in os.listxattr(path)
 
 
 def test_a_file_of_another_user_is_not_taken_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

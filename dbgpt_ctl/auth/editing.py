@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dbgpt_ctl.atomic_write import edit_lock, replace_file
 from dbgpt_ctl.auth.tokens import MAX_VALID, Mode, Token
 from dbgpt_ctl.auth.tokens_file import (
+    LARGEST_FILE,
     MAX_REVOKED,
     TokensFile,
     check_token,
@@ -22,6 +23,7 @@ from dbgpt_ctl.auth.tokens_file import (
     table_of,
 )
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.files import size_text
 from dbgpt_ctl.settings.load import did_you_mean
 
 if TYPE_CHECKING:
@@ -108,6 +110,22 @@ def revoke_token(path: Path, name: str, *, only_old: bool) -> Edit:
     return _edit_token(path, revoke)
 
 
+def withdraw_token(path: Path, name: str, edit: Edit) -> None:
+    """Takes back what `create_token` or `rotate_token` did, because nobody has got the new secret. Its hash is kept as
+    revoked, and so is the name of a token that was new. Raises UsageError.
+    """
+    made, old = edit.after.tokens[name], edit.before.tokens.get(name)
+    lost = made.sha256[0]
+
+    def withdraw(tokens: Mapping[str, Token]) -> Token:
+        known = _named(tokens, name, path)
+        base = old if old is not None and known == made else known
+        valid = tuple(digits for digits in base.sha256 if digits != lost)
+        return replace(base, sha256=valid, revoked_sha256=(lost, *base.revoked_sha256)[:MAX_REVOKED])
+
+    _edit_token(path, withdraw)
+
+
 def set_mode(path: Path, mode: Mode) -> Edit:
     """Writes the mode. Raises UsageError."""
     with _locked(path):
@@ -160,6 +178,10 @@ def _written(path: Path, data: bytes, before: TokensFile, wanted: TokensFile) ->
         raise UsageError(
             f"tokens file {path}: its form is unusual, and an edit would damage it; write each token as a table of its "
             "own, such as [token.gpu-workers]"
+        )
+    if len(content) > LARGEST_FILE:  # no controller would read it
+        raise UsageError(
+            f"tokens file {path}: it would be larger than {size_text(LARGEST_FILE)}, and is left as it was"
         )
     replace_file(path, content)
     return Edit(before, after)

@@ -22,7 +22,7 @@ MAX_VALID = 2
 """The most valid secrets of one token: while it is rotated, the old and the new one."""
 MAX_NAME_CHARS = 64
 _RANDOM_BYTES = 32
-_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME_CHARS}}}")
+_NAME = re.compile(rf"(?!-)[A-Za-z0-9._-]{{1,{MAX_NAME_CHARS}}}")
 _LIKE_A_TOKEN = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{8}}")
 
 
@@ -94,5 +94,7 @@ def sha256_of(token: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a token may have this name: at most 64 letters, digits and . _ -, and no token pasted as a name."""
+    """Whether a token may have this name: at most 64 letters, digits and . _ -, without a - at its start, which would
+    make it an option in a command line, and no token pasted as a name.
+    """
     return _NAME.fullmatch(text) is not None and not _LIKE_A_TOKEN.search(text)

@@ -17,6 +17,7 @@ pasted a token where its hash belongs.
 from __future__ import annotations
 
 import json
+import os
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,7 +40,7 @@ MAX_INSTANCES = 1_000_000_000
 MAX_REVOKED = 16
 """The most hashes of revoked secrets that a token keeps."""
 DIGEST_CHARS = 12
-_LARGEST_FILE = MIB
+LARGEST_FILE = MIB
 _TOP_LEVEL_KEYS = ("mode", "token")
 SCOPE_KEYS = ("models", "hosts", "max_instances")
 KEYS = ("role", "sha256", "revoked_sha256", *SCOPE_KEYS, "expires")
@@ -126,7 +127,7 @@ def read_checked(path: Path) -> tuple[bytes, int]:
     """The content of the file and its mode, if nobody else can change it. Raises UsageError."""
     place = _Place(path)
     try:
-        data, mode, _ = read_with_mode(path, _LARGEST_FILE, regular=True)
+        data, mode, owner = read_with_mode(path, LARGEST_FILE, regular=True)
     except FileNotFoundError:
         place.refuse("no such file; ctl token create makes one")
     except OSError as error:
@@ -134,18 +135,22 @@ def read_checked(path: Path) -> tuple[bytes, int]:
     if mode & OTHERS_WRITE:
         place.refuse(f"others can write it (mode {stat.S_IMODE(mode):04o}): chmod go-w {path}")
     for folder in dict.fromkeys((path.parent, path.resolve().parent)):
-        if _is_open_to_all(folder):
+        rights = _rights(folder)
+        if rights & stat.S_IWOTH and not rights & stat.S_ISVTX:
             place.refuse(f"everyone can write to its folder {folder} and replace the file: chmod o-w {folder}")
+        # The sticky bit, as of /tmp, keeps others from replacing the file, but not from being the first to make it.
+        if rights & stat.S_IWOTH and owner not in (0, os.geteuid()):
+            place.refuse(
+                f"another user made it in {folder}, where everyone can make files: keep it in a folder of yours"
+            )
     return data, mode
 
 
-def _is_open_to_all(folder: Path) -> bool:
-    """Whether everyone may replace a file in it. The sticky bit, as of /tmp, leaves that to the owner of the file."""
+def _rights(folder: Path) -> int:
     try:
-        mode = folder.stat().st_mode
+        return folder.stat().st_mode
     except OSError:  # Kubernetes has just replaced the folder to which its link led
-        return False
-    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+        return 0
 
 
 def _decoded(data: bytes, place: _Place) -> dict[str, Any]:
@@ -176,7 +181,9 @@ def _tokens(document: Mapping[str, Any], place: _Place) -> dict[str, Token]:
 
 def _token(name: str, table: Any, file: _Place) -> Token:
     if not is_name(name):
-        file.refuse(f"{shown(name)} is not a name for a token: at most {MAX_NAME_CHARS} letters, digits and . _ -")
+        file.refuse(
+            f"{shown(name)} is not a name for a token: at most {MAX_NAME_CHARS} letters, digits and . _ -, no - first"
+        )
     place = _Place(file.path, name)
     if not isinstance(table, dict):
         place.refuse(f"is not a table such as [token.{name}]")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.auth.editing import Edit, create_token, revoke_token, rotate_token, set_mode
+from dbgpt_ctl.auth.editing import Edit, create_token, revoke_token, rotate_token, set_mode, withdraw_token
 from dbgpt_ctl.auth.tokens import Mode, Role, Token, sha256_of
-from dbgpt_ctl.auth.tokens_file import MAX_REVOKED, read_tokens_file
+from dbgpt_ctl.auth.tokens_file import LARGEST_FILE, MAX_REVOKED, read_tokens_file
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -241,3 +241,36 @@ def test_a_process_that_is_killed_in_an_edit_leaves_a_whole_file(path: Path) -> 
     assert outcomes[-1] is True
     assert len(outcomes) > 3
     assert set(path.parent.iterdir()) == {path}
+
+
+def test_no_edit_makes_a_file_that_no_controller_reads(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("#" * (LARGEST_FILE - path.stat().st_size))
+    before = path.read_bytes()
+    with refused("would be larger than 1 MiB, and is left as it was"):
+        rotate_token(path, "gpu", B, None, NOW)
+    assert path.read_bytes() == before
+    assert read_tokens_file(path).tokens
+
+
+def test_a_rotate_is_taken_back(path: Path) -> None:
+    before = read_tokens_file(path).tokens["gpu"]
+    withdraw_token(path, "gpu", rotate_token(path, "gpu", B, NOW + timedelta(days=1), NOW))
+    after = read_tokens_file(path).tokens["gpu"]
+    assert (after.sha256, after.revoked_sha256, after.expires) == (before.sha256, (B,), None)
+
+
+def test_a_rotate_is_taken_back_after_another_edit(path: Path) -> None:
+    edit = rotate_token(path, "gpu", B, NOW + timedelta(days=1), NOW)
+    revoke_token(path, "gpu", only_old=True)
+    withdraw_token(path, "gpu", edit)
+    after = read_tokens_file(path).tokens["gpu"]
+    assert (after.sha256, after.revoked_sha256) == ((), (B, A))
+
+
+def test_a_create_is_taken_back(path: Path) -> None:
+    token = Token("new", Role.READER, (B,))
+    withdraw_token(path, "new", create_token(path, token))
+    assert read_tokens_file(path).tokens["new"].is_revoked
+    create_token(path, Token("new", Role.OPERATOR, (sha256_of("d"),)))
+    assert read_tokens_file(path).tokens["new"].revoked_sha256 == (B,)

@@ -47,6 +47,6 @@ def test_names(name: str) -> None:
     assert is_name(name)
 
 
-@pytest.mark.parametrize("name", ["", "x" * 65, "a b", "a:b", "a@b", "ä", "a\n", new_token(bytes)])
+@pytest.mark.parametrize("name", ["", "x" * 65, "a b", "a:b", "a@b", "ä", "a\n", "-", "--old", new_token(bytes)])
 def test_what_is_no_name(name: str) -> None:
     assert not is_name(name)

@@ -277,3 +277,16 @@ def test_any_content_is_read_or_refused_in_one_line(tmp_path_factory: pytest.Tem
     except UsageError as error:
         message = str(error)
     assert message == "" or message.isprintable()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_a_file_that_another_user_made_where_everyone_can_make_files(path: Path) -> None:
+    write(path, WHOLE)
+    os.chown(path, 1234, 4321)
+    assert read_tokens_file(path).tokens
+    path.parent.chmod(0o1777)
+    assert refusal(path) == (
+        f"another user made it in {path.parent}, where everyone can make files: keep it in a folder of yours"
+    )
+    os.chown(path, 0, 0)
+    assert read_tokens_file(path).tokens

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.auth.editing import Edit
     from dbgpt_ctl.auth.tokens import Token
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.clock import Clock
@@ -77,13 +78,23 @@ def patterns(texts: list[str] | None) -> tuple[str, ...]:
     return tuple(pattern.strip() for text in texts or () for pattern in text.split(","))
 
 
-def print_secret(session: Session, token: Token, secret: str, path: Path, output: OutputFormat) -> None:
-    """Prints the new secret of a token on stdout, once, and on stderr where to write it."""
-    addresses = session.settings.addresses
-    if output is not OutputFormat.TEXT:
-        print_document(_secret_object(token, secret, path, addresses), output)
-        return
-    print_lines([secret])
+def print_secret(session: Session, name: str, edit: Edit, secret: str, *, path: Path, output: OutputFormat) -> None:
+    """Prints the new secret of a token on stdout, once, and on stderr where to write it.
+
+    Where stdout takes no output, the secret would be lost and stay valid: then the edit is taken back.
+    """
+    from dbgpt_ctl.auth.editing import withdraw_token
+
+    addresses, token = session.settings.addresses, edit.after.tokens[name]
+    try:
+        if output is not OutputFormat.TEXT:
+            print_document(_secret_object(token, secret, path, addresses), output)
+            return
+        print_lines([secret])
+    except BaseException:
+        withdraw_token(path, name, edit)
+        session.print_message(f"the new token could not be printed, so it is revoked again in {path}; run this again")
+        raise
     session.say("the token is shown this one time, because the file holds only its hash; TOKEN below stands for it")
     for line in _places(token, addresses):
         session.say(line)

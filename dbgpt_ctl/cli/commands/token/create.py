@@ -84,7 +84,7 @@ def create(
     )
     path = path_of(tokens_file, session.env_file)
     edit = create_token(path, token)
-    print_secret(session, token, secret, path, output)
+    print_secret(session, name, edit, secret, path=path, output=output)
     if role is Role.WORKER:
         if not models and not hosts:
             session.say(f"warning: {name} may register any model on any host: {_LIMITS}")

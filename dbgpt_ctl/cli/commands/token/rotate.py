@@ -52,8 +52,8 @@ def rotate(
     path, now = path_of(tokens_file, session.env_file), session.clock.now()
     secret = tokens.new_token(secrets.token_bytes)
     edit = rotate_token(path, name, tokens.sha256_of(secret), expiry(expires, session.clock), now)
-    token = edit.after.tokens[name]
-    print_secret(session, token, secret, path, output)
+    print_secret(session, name, edit, secret, path=path, output=output)
     session.say(f"when nobody uses the old one any more: ctl token revoke {name} --old")
+    token = edit.after.tokens[name]
     if token.is_expired(now + timedelta(days=EXPIRES_SOON_DAYS)):
         session.say(f"warning: both expire at {expires_text(token)}: change expires of {name} in {path}")

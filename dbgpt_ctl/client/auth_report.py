@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.client.responses import read_key, read_time
+from dbgpt_ctl.client.responses import read_count, read_key, read_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,8 +40,8 @@ class TokenUse:
             str(fields["role"]),
             tuple(map(str, fields.get("models") or ())),
             tuple(map(str, fields.get("hosts") or ())),
-            None if limit is None else int(limit),
-            *(read_time(fields.get("expires")), int(fields["valid"])),
+            None if limit is None else read_count(limit),
+            *(read_time(fields.get("expires")), read_count(fields["valid"])),
             *(read_time(fields.get(name)) for name in ("last_used", "old_last_used")),
         )
 
@@ -77,7 +77,7 @@ class RefusedRequests:
         names = ("source", "user_agent", "label", "token", "request")
         texts: dict[str, Any] = {name: None if fields.get(name) is None else str(fields[name]) for name in names}
         key = None if fields.get("model_name") is None else read_key(fields)
-        counts = str(fields["reason"]), int(fields["count"]), first, last, fields["served"] is True
+        counts = str(fields["reason"]), read_count(fields["count"]), first, last, fields["served"] is True
         return cls(*counts, **texts, instance=key, object=fields)
 
 

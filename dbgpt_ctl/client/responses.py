@@ -62,6 +62,7 @@ EVENT_STREAM = "text/event-stream"
 _UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 """What a reader raises for a decoded body that is not what the API sends."""
+_LARGEST_COUNT = 2**63
 MAKE_TOKEN = "ctl token create NAME --role ROLE makes one"  # noqa: S105 - a command
 GIVE_TOKEN = "set CTL_TOKEN, or the --token-file of a context"  # noqa: S105 - an advice
 CHECK_TOKEN = "check the token: CTL_TOKEN, the token file of the context, or NAME:TOKEN@ in the address"  # noqa: S105
@@ -202,7 +203,7 @@ class KnownInstance:
             held=fields.get("held") is True,
             drain=None if enabled else read_drain(fields.get("drain")),
             **facts,
-            flaps=int(fields.get("flaps") or 0),
+            flaps=read_count(fields.get("flaps")),
             removed=fields.get("removed") is True,
             object=fields,
             time=time,
@@ -315,7 +316,7 @@ class EventReport(EventPage):
         return cls(
             tuple(map(read_event, fields["events"])),
             str(fields["stream"]),
-            int(fields["last_id"]),
+            read_count(fields["last_id"]),
             missed=fields["missed"] is True,
             objects=list(fields["events"]),
         )
@@ -359,8 +360,8 @@ class ModelCounts(NamedTuple):
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> ModelCounts:
         """From the counts of one model in /api/v1/status."""
-        counts = {name: int(fields[name]) for name in cls._fields if name != "unchecked"}
-        return cls(**counts, unchecked=int(fields.get("unchecked") or 0))
+        counts = {name: read_count(fields[name]) for name in cls._fields if name != "unchecked"}
+        return cls(**counts, unchecked=read_count(fields.get("unchecked")))
 
     @classmethod
     def of(cls, instances: Iterable[KnownInstance]) -> ModelCounts:
@@ -394,7 +395,7 @@ class ConnectionCounts:
     @classmethod
     def read(cls, counts: Mapping[str, Any]) -> ConnectionCounts:
         """From the `connections` of /api/v1/status."""
-        return cls(*(int(counts.get(name) or 0) for name in ("open", "limit", "closed", "refused")))
+        return cls(*(read_count(counts.get(name)) for name in ("open", "limit", "closed", "refused")))
 
 
 class ExpiringToken(NamedTuple):
@@ -423,9 +424,9 @@ class TokensFileStatus:
         expiring = ((token.get("name"), read_time(token.get("expires"))) for token in fields.get("expiring") or ())
         return cls(
             digest=str(fields["digest"]),
-            tokens=int(fields["tokens"]),
-            problem=fields.get("problem"),
-            readable_by_others=fields.get("readable_by_others"),
+            tokens=read_count(fields["tokens"]),
+            problem=_text_or_none(fields.get("problem")),
+            readable_by_others=_text_or_none(fields.get("readable_by_others")),
             expiring=tuple(ExpiringToken(str(name), expires) for name, expires in expiring if expires),
         )
 
@@ -467,7 +468,7 @@ class TlsState:
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> TlsState:
         """From the `tls` of /api/v1/status."""
-        return cls(int(fields["port"]), read_time(fields.get("not_after")), fields.get("problem"))
+        return cls(read_count(fields["port"]), read_time(fields.get("not_after")), _text_or_none(fields.get("problem")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -528,23 +529,23 @@ class ControllerStatus:
             started_at=read_time(process.get("started_at")),
             leaving=process.get("leaving") is True,
             kind=str(registry["kind"]),
-            place=registry.get("place"),
+            place=_text_or_none(registry.get("place")),
             durable=registry.get("durable") is True,
             ready=registry.get("ready") is True,
-            reason=registry.get("reason"),
-            heartbeat_interval_secs=settings.get("heartbeat_interval_secs"),
-            heartbeat_timeout_secs=settings.get("heartbeat_timeout_secs"),
-            max_instances=settings.get("max_instances"),
+            reason=_text_or_none(registry.get("reason")),
+            heartbeat_interval_secs=_seconds(settings.get("heartbeat_interval_secs")),
+            heartbeat_timeout_secs=_seconds(settings.get("heartbeat_timeout_secs")),
+            max_instances=_count_or_none(settings.get("max_instances")),
             stale_since=read_time(fields.get("stale_since")),
             held_until=read_time(fields.get("held_until")),
             models=None
             if fields["models"] is None
-            else {model["model_name"]: ModelCounts.read(model) for model in fields["models"]},
-            watchers=int(fields.get("watchers") or 0),
-            last_event_id=fields.get("last_event_id"),
+            else {_text(model["model_name"]): ModelCounts.read(model) for model in fields["models"]},
+            watchers=read_count(fields.get("watchers")),
+            last_event_id=_count_or_none(fields.get("last_event_id")),
             controllers=tuple(map(read_controller, fields.get("controllers") or ())),
             connections=ConnectionCounts.read(fields["connections"]) if fields.get("connections") else None,
-            readers_dropped=int(fields.get("readers_dropped") or 0),
+            readers_dropped=read_count(fields.get("readers_dropped")),
             auth=AuthStatus.read(fields["auth"]) if fields.get("auth") else None,
             tls=TlsState.read(fields["tls"]) if fields.get("tls") else None,
         )
@@ -802,13 +803,35 @@ def read_drain(fields: Mapping[str, Any] | None) -> DrainFacts:
     if fields is None:
         return DrainFacts()
     since, until = read_time(fields.get("since")), read_time(fields.get("until"))
-    return DrainFacts(since, fields.get("by"), fields.get("reason"), until)
+    return DrainFacts(since, _text_or_none(fields.get("by")), _text_or_none(fields.get("reason")), until)
+
+
+def read_count(value: Any) -> int:
+    """A whole number; 0 for null. Raises ValueError also for one of so many digits that Python cannot print a sum."""
+    count = int(value or 0)
+    if abs(count) > _LARGEST_COUNT:
+        raise ValueError("not a count")
+    return count
+
+
+def _count_or_none(value: Any) -> int | None:
+    return None if value is None else read_count(value)
+
+
+def _seconds(value: Any) -> float | None:
+    if value is not None and (not isinstance(value, int | float) or not abs(value) <= _LARGEST_COUNT):
+        raise ValueError("not a number of seconds")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a text")  # noqa: TRY004 - one of MALFORMED, as every wrong value
+    return value
 
 
 def _text_or_none(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ValueError("not a text")
-    return value
+    return None if value is None else _text(value)
 
 
 def read_time(value: Any) -> datetime | None:

@@ -332,11 +332,24 @@ def test_json_nested_too_deep_to_be_read_is_no_json(make_calls: MakeCalls, call:
         assert (outcome[0].condition, outcome[0].detail) == (same[0].condition, same[0].detail)
 
 
+MANY_DIGITS = int("9" * 4300)
+"""Python reads it, and fails to print a sum of it."""
+
+
 @pytest.mark.parametrize(
     ("verb", "fields"),
     [
         ("status", STATUS | {"controllers": [RECORD | {"heartbeat_timeout_secs": 1e308}]}),
         ("status", STATUS | {"watchers": float("inf")}),
+        ("status", STATUS | {"watchers": MANY_DIGITS}),
+        ("status", STATUS | {"registry": STATUS["registry"] | {"place": {}}}),
+        ("status", STATUS | {"registry": STATUS["registry"] | {"reason": [1]}}),
+        ("status", STATUS | {"settings": {"heartbeat_timeout_secs": "long"}}),
+        ("status", STATUS | {"settings": {"heartbeat_interval_secs": MANY_DIGITS}}),
+        ("status", STATUS | {"settings": {"max_instances": {"a": 1}}}),
+        ("status", STATUS | {"models": [STATUS["models"][0] | {"model_name": None}]}),
+        ("status", STATUS | {"tls": {"port": 8443, "not_after": None, "problem": ["none"]}}),
+        ("status", STATUS | {"auth": {"mode": "log", "tokens_file": {"digest": "", "tokens": 1, "problem": {"a": 1}}}}),
         ("events", {"events": [EVENT | {"time": "0001-01-01T00:00:00+14:00"}], "stream": "s", "last_id": 1}),
         ("events", {"events": [EVENT | {"actor_name": 5}], "stream": "s", "last_id": 7, "missed": False}),
         ("events", {"events": [EVENT | {"address": [1]}], "stream": "s", "last_id": 7, "missed": False}),

@@ -133,12 +133,28 @@ def _address_or_name(host: str) -> IPv4Address | IPv6Address | str | None:
 
 
 def _usual_name(host: str) -> str | None:
+    name = host.lower().removesuffix(".") if host.isascii() else _ascii_name(host)
+    return name if name is not None and _NAME.fullmatch(name) else None
+
+
+def _ascii_name(host: str) -> str | None:
+    """The ASCII form of a name with other characters; None if callers may differ about it.
+
+    Python's own name look-up follows IDNA 2003, and some HTTP clients follow newer rules: they keep `ß`, which is `ss`
+    for Python, and make ASCII digits of characters that Python keeps. All agree if the result decodes to the same name,
+    or is an address.
+    """
+    from unicodedata import normalize
+
     try:
-        # Python's own name look-up encodes a name in this way, and makes ASCII digits and dots of others.
-        name = (host if host.isascii() else host.encode("idna").decode()).lower().removesuffix(".")
+        name = host.encode("idna").decode().lower().removesuffix(".")
+        decoded = name.encode().decode("idna")
     except UnicodeError:
         return None
-    return name if _NAME.fullmatch(name) else None
+    if _NUMBER_AT_END.fullmatch(name):
+        return name
+    plain = normalize("NFKC", host).replace("\u3002", ".").removesuffix(".").lower()
+    return name if plain == decoded else None
 
 
 def _ipv4_of(text: str) -> IPv4Address | None:

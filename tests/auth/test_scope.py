@@ -72,6 +72,10 @@ def test_models(pattern: str, model: str, allowed: bool) -> None:
         ("gpu-?", "gpu-17", False),
         ("*", "anything", True),
         ("*.xn--r8jz45g", "n1.例え", True),
+        ("*.xn--r8jz45g", "N1。例え.", True),
+        ("*.example.com", "ｎ1.example.com", True),
+        ("strasse.example", "straße.example", False),
+        ("*.example.com", "\U0001f130.example.com", False),
     ],
 )
 def test_hosts(pattern: str, host: str, allowed: bool) -> None:
@@ -84,6 +88,7 @@ def test_hosts(pattern: str, host: str, allowed: bool) -> None:
         *("10.1.2.3", "127.1", "127.1.", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "010.0.0.1", "127.0.0.1."),
         *("１２７.0.0.1", "127。0。0。1", "::1", "[::ffff:127.0.0.1]", "fe80::1%eth0", "1.2.3.4.5", "999.1", "0x", "5"),
         *("a b", "a%2e1", "127%2e1", "a..b", ".", "", "-.%", "a:b", "x" * 70 + "é", "\udcff"),
+        "\U0001fbf1\U0001fbf0.\U0001fbf0.\U0001fbf0.\U0001fbf1",  # 10.0.0.1 for an HTTP client with newer tables
     ],
 )
 def test_no_address_and_nothing_strange_passes_as_a_name(host: str) -> None:

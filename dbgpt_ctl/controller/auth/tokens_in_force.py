@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.auth.tokens import Mode
-from dbgpt_ctl.auth.tokens_file import read_tokens_file
+from dbgpt_ctl.auth.tokens_file import parse_tokens_file, read_checked
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class TokensInForce:
         self._changed = changed
         self._must_authenticate = must_authenticate
         self._signature: tuple[int, ...] | None = None
+        self._wrong: tuple[bytes, UsageError] | None = None
+        """The content that was read last and its mistake, if it has one. The file is read each second then, and a large
+        one takes most of that second to be parsed.
+        """
         self.problem: str | None = None
 
     def read_first(self) -> None:
@@ -125,7 +129,7 @@ class TokensInForce:
         return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def _read(self) -> InForce:
-        file = None if self._path is None else read_tokens_file(self._path)
+        file = None if self._path is None else self._read_file(self._path)
         of_file = None if file is None else file.mode
         mode = self._setting if of_file is None else of_file
         if mode is Mode.OFF and self._must_authenticate:
@@ -134,6 +138,18 @@ class TokensInForce:
                 "or type `ctl auth mode enforce` if the tokens file says off"
             )
         return InForce(mode, file, of_file is not None)
+
+    def _read_file(self, path: Path) -> TokensFile:
+        data, mode = read_checked(path)
+        if self._wrong is not None and self._wrong[0] == data:
+            raise self._wrong[1]
+        try:
+            file = parse_tokens_file(data, path, mode)
+        except UsageError as error:
+            self._wrong = data, error
+            raise
+        self._wrong = None
+        return file
 
     def _log(self) -> None:
         if self.problem is None:

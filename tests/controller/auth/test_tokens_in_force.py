@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dbgpt_ctl.auth.tokens import Mode, sha256_of
+from dbgpt_ctl.auth.tokens_file import TokensFile, parse_tokens_file
 from dbgpt_ctl.controller.auth import tokens_in_force
 from dbgpt_ctl.controller.auth.tokens_in_force import InForce, TokensInForce
 from dbgpt_ctl.errors import UsageError
@@ -103,6 +104,32 @@ def test_a_problem_that_goes_without_a_change_of_the_file_is_over(tmp_path: Path
     asyncio.run(followed.tokens.look())
     assert followed.tokens.problem is None
     assert followed.used[1].mode is Mode.ENFORCE
+
+
+def test_the_same_mistake_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tokens.toml"
+    write(path, content("log", "a"))
+    followed = Followed(path)
+    followed.tokens.read_first()
+    parsed: list[bytes] = []
+
+    def parse(data: bytes, *others: Any) -> TokensFile:
+        parsed.append(data)
+        return parse_tokens_file(data, *others)
+
+    monkeypatch.setattr(tokens_in_force, "parse_tokens_file", parse)
+
+    async def looks() -> None:
+        for text, problem in [("mode =", "not TOML"), ('mode = "x"', "not one of"), (content("log", "b"), None)]:
+            write(path, text)
+            for _ in range(3):
+                await followed.tokens.look()
+                assert (problem is None) is (followed.tokens.problem is None)
+                assert problem is None or problem in str(followed.tokens.problem)
+
+    asyncio.run(looks())
+    assert len(parsed) == 3
+    assert followed.names()[-1] == ["b"]
 
 
 def test_a_link_that_is_exchanged_is_followed(tmp_path: Path) -> None:

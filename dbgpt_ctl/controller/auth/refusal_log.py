@@ -64,7 +64,7 @@ class RefusalLog:
 
     def tick(self, now: datetime) -> None:
         """Logs the sum when it is time. It is called about once a second."""
-        if self._next_sum is not None and now >= self._next_sum:
+        if self._next_sum is not None and not self._next_sum - EVERY <= now < self._next_sum:  # the clock may go back
             self._end_minute()
 
     def _end_minute(self) -> None:

@@ -44,6 +44,14 @@ def test_the_first_request_is_logged_at_once_and_the_others_once_a_minute(caplog
     ]
 
 
+def test_a_clock_that_is_set_back_does_not_silence_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    log = RefusalLog()
+    for _ in range(2):
+        log.note(WORKER, START + timedelta(days=400), served=False)
+    log.tick(START)
+    assert caplog.messages[1].startswith("1 more request was refused in the last minute: unknown 1;")
+
+
 def test_in_log_mode_the_lines_say_that_the_request_was_served(caplog: pytest.LogCaptureFixture) -> None:
     log = RefusalLog()
     for _ in range(2):

@@ -17,7 +17,7 @@ from dbgpt_ctl.controller.api.large_lists import LARGE
 from dbgpt_ctl.controller.api.request import caller, registration
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import wire_object
-from dbgpt_ctl.controller.auth.identity import check_instance, may_read
+from dbgpt_ctl.controller.auth.identity import check_instance, forget_instance, may_read
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.http.prepared import PreparedResponse
 from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_model_name_filter
@@ -88,6 +88,7 @@ class DbgptEndpoints:
         actor = caller(request)
         stored = await self._controller.registry.heartbeat(sent, actor=actor)
         if not stored:
+            forget_instance(request.scope, sent.key)
             self._controller.state_log.refused(sent.key, str(actor.caller))
         return TRUE if stored else FALSE
 

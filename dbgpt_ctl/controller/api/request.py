@@ -8,7 +8,7 @@ import orjson
 
 from dbgpt_ctl.auth.tokens import Role
 from dbgpt_ctl.controller.api.source import source_of
-from dbgpt_ctl.controller.auth.identity import IDENTITY
+from dbgpt_ctl.controller.auth.identity import IDENTITY, check_again
 from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.fields import parse_registration, quoted
 from dbgpt_ctl.domain.hosts import require_registrable
@@ -71,7 +71,9 @@ def registered(request: Request, fields: dict[str, Any], *, deny_loopback: bool)
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The body. Raises UnsupportedMediaType, BodyTooLarge (before the whole body is read) and InvalidInstance."""
+    """The body. Raises UnsupportedMediaType, BodyTooLarge (before the whole body is read) and InvalidInstance; and
+    AccessRefused if the caller's token is not valid any more when the body is there.
+    """
     headers = header_map(request.scope)
     media_type, declared_length = headers.get(b"content-type", b""), headers.get(b"content-length", b"")
     if media_type != JSON and not _is_json(media_type):
@@ -80,8 +82,10 @@ async def json_object(request: Request) -> dict[str, Any]:
         )
     if declared_length.isdigit() and int(declared_length) > MAX_BODY_BYTES:
         raise _too_large()
+    body = await _read(request)
+    check_again(request.scope)
     try:
-        fields = orjson.loads(await _read(request))
+        fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidInstance("body", f"the body is not JSON: {error}") from None
     if not isinstance(fields, dict):

@@ -26,6 +26,7 @@ from dbgpt_ctl.controller.api.request import header_map
 from dbgpt_ctl.controller.auth.credentials import credentials_of
 from dbgpt_ctl.controller.auth.identity import (
     IDENTITY,
+    ROUTE_ACCESS,
     Anonymous,
     Identity,
     InstanceCount,
@@ -107,6 +108,8 @@ class Access:
         self.changed: Callable[[], None] = lambda: None
         """Called when a request that was allowed may not be allowed any more."""
         self._next_expiry: datetime | None = None
+        self._noted_at = self._now()
+        """When `_next_expiry` was noted."""
         self.tokens = TokensInForce(path, setting, self.use, must_authenticate=must_authenticate and reachable)
         self.tokens.read_first()
 
@@ -121,6 +124,8 @@ class Access:
         if self.mode is Mode.OFF:
             self.refusals.since = self._now()  # nothing was counted before
         tokens = () if in_force.file is None else tuple(in_force.file.tokens.values())
+        for identity in self.identities.values():
+            identity.check_again = self._check_again
         self._counts = {token.name: self._counts.get(token.name) or self._new_instance_count() for token in tokens}
         self.identities = {
             sha256: Identity(token, self.refuse, self._counts[token.name], is_old=place > 0)
@@ -135,7 +140,7 @@ class Access:
         self.changed()
 
     def _note_next_expiry(self) -> None:
-        now = self._now()
+        now = self._noted_at = self._now()
         self._next_expiry = min(
             (each.expires for each in self.identities.values() if each.expires is not None and each.expires > now),
             default=None,
@@ -162,10 +167,14 @@ class Access:
             reason = self._denial(identity, access)
             if reason is None:
                 scope[IDENTITY] = identity
+                scope[ROUTE_ACCESS] = access
                 if identity.is_old:
                     self._count(Reason.OLD_TOKEN, scope, token, None)
                 return
         self._without_identity(scope, access, reason or Reason.NONE, token)
+
+    def _check_again(self, scope: HttpScope) -> None:
+        self.check(scope, scope[ROUTE_ACCESS])
 
     def _denial(self, identity: Identity, access: RouteAccess) -> Reason | None:
         """Why a known token does not allow the route; None if it does."""
@@ -236,8 +245,13 @@ class Access:
         now = self._now()
         self.last_use.tick(self.identities, now)
         self._log.tick(now)
-        if self._next_expiry is not None and now >= self._next_expiry:
+        if now < self._noted_at:  # the clock was set back, and expired tokens may be valid again
             self._note_next_expiry()
+        elif self._next_expiry is not None and now >= self._next_expiry:
+            self._note_next_expiry()
+            for identity in self.identities.values():
+                if identity.token.is_expired(now):
+                    identity.check_again = self._check_again
             self.changed()
 
     @asynccontextmanager

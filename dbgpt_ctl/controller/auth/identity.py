@@ -9,6 +9,7 @@ scope[IDENTITY]   absent    authentication is off: nothing is known, all is allo
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dbgpt_ctl.auth.reasons import Reason
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 IDENTITY = "dbgpt_ctl.identity"
 """Key in a request's scope."""
+ROUTE_ACCESS = "dbgpt_ctl.route_access"
+"""Key in a request's scope: the RouteAccess for which it was checked, where it has an Identity."""
 
 
 class Caller(Protocol):
@@ -49,20 +52,28 @@ class InstanceCount:
     def __init__(self, timeout_secs: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._timeout_secs = timeout_secs
         self._monotonic = monotonic
-        self._seen: dict[InstanceKey, float] = {}
+        self._seen: OrderedDict[InstanceKey, float] = OrderedDict()
+        """The one that was not seen for the longest time is the first: to forget those that are not alive any more, or
+        to find that there is none, costs no look at all of them.
+        """
+
+    def __len__(self) -> int:
+        return len(self._seen)
 
     def has_room(self, key: InstanceKey, most: int) -> bool:
         """Counts the instance; False if it would be one more than `most`."""
-        now = self._monotonic()
-        if key not in self._seen and len(self._seen) >= most:
-            self._seen = {other: seen for other, seen in self._seen.items() if now - seen < self._timeout_secs}
-            if len(self._seen) >= most:
+        now, seen = self._monotonic(), self._seen
+        if key not in seen:
+            while seen and now - next(iter(seen.values())) >= self._timeout_secs:
+                seen.popitem(last=False)
+            if len(seen) >= most:
                 return False
-        self._seen[key] = now
+        seen[key] = now
+        seen.move_to_end(key)
         return True
 
     def forget(self, key: InstanceKey) -> None:
-        """The instance is deregistered."""
+        """The instance is not registered, or not any more."""
         self._seen.pop(key, None)
 
 
@@ -72,7 +83,9 @@ class Identity:
     `is_old`: a newer token of the same name replaces it (`ctl token rotate`).
     """
 
-    __slots__ = ("_instances", "_refuse", "_scope", "expires", "is_old", "name", "role", "token", "uses")
+    __slots__ = (
+        *("_instances", "_refuse", "_scope", "check_again", "expires", "is_old", "name", "role", "token", "uses"),
+    )
 
     def __init__(self, token: Token, refuse: Refuse, instances: InstanceCount, *, is_old: bool) -> None:
         self.token = token
@@ -82,21 +95,30 @@ class Identity:
         self.expires = token.expires
         self.uses = 0
         """How many requests brought it since `LastUse` looked: a plain number, because each request changes it."""
+        self.check_again: Callable[[HttpScope], None] | None = None
+        """Set when the token may not be valid any more: checks a request of it anew, as `Access.check`."""
         self._refuse = refuse
-        self._scope = Scope(token.models, token.hosts) if token.role is Role.WORKER else None
+        self._scope: Scope | None = None
+        """Made when it is needed first: to read 6,000 tokens again would stop all requests for 0.7 s otherwise."""
         self._instances = instances
 
     def check_instance(self, scope: HttpScope, key: InstanceKey) -> None:
         """Raises NotPermitted in enforce mode; in log mode the request is counted."""
+        if self.role is not Role.WORKER:
+            return
         limits = self._scope
         if limits is None:
-            return
+            limits = self._scope = Scope(self.token.models, self.token.hosts)
         if not limits.allows_model(key.model_name):
             self._refuse(Reason.MODELS, scope, self.token, key)
         elif not limits.allows_host(key.host):
             self._refuse(Reason.HOSTS, scope, self.token, key)
         elif self.token.max_instances is not None:
             self._check_count(scope, key, self.token.max_instances)
+
+    def forget_instance(self, key: InstanceKey) -> None:
+        """The registry does not take it: it has no place in `max_instances`."""
+        self._instances.forget(key)
 
     def _check_count(self, scope: HttpScope, key: InstanceKey, most: int) -> None:
         if scope["method"] == "DELETE":
@@ -143,6 +165,22 @@ def check_instance(scope: HttpScope, key: InstanceKey) -> None:
     caller: Caller | None = scope.get(IDENTITY)
     if caller is not None:
         caller.check_instance(scope, key)
+
+
+def check_again(scope: HttpScope) -> None:
+    """Call it when the body is read, for which a request may wait long: raises AccessRefused if the token was revoked,
+    or is expired, since the request was checked.
+    """
+    caller = scope.get(IDENTITY)
+    if isinstance(caller, Identity) and caller.check_again is not None:
+        caller.check_again(scope)
+
+
+def forget_instance(scope: HttpScope, key: InstanceKey) -> None:
+    """The registry did not take the instance that `check_instance` has counted for the `max_instances` of a token."""
+    caller = scope.get(IDENTITY)
+    if isinstance(caller, Identity):
+        caller.forget_instance(key)
 
 
 def count_without_instance(scope: HttpScope) -> None:

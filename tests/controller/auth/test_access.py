@@ -11,7 +11,16 @@ import pytest
 
 from dbgpt_ctl.auth.tokens import Mode, Role, sha256_of
 from dbgpt_ctl.controller.auth.access import MAX_KNOWN, Access
-from dbgpt_ctl.controller.auth.identity import IDENTITY, Identity, check_instance, count_without_instance, may_read
+from dbgpt_ctl.controller.auth.identity import (
+    IDENTITY,
+    Identity,
+    InstanceCount,
+    check_again,
+    check_instance,
+    count_without_instance,
+    forget_instance,
+    may_read,
+)
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import AccessRefused, NotAuthenticated, NotPermitted, UsageError
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = 86_400.0
 KEY = InstanceKey("chat@llm", "127.0.0.1", 8001)
 FILE = f"""
 [token.w]
@@ -169,6 +179,57 @@ def test_a_token_has_at_most_its_number_of_living_instances(enforcing: Subject) 
     check_instance(scope, KEY._replace(port=3))
     enforcing.monotonic += 60
     check_instance(scope, KEY._replace(port=4))
+
+
+def test_a_clock_that_was_ahead_at_the_start_does_not_hide_an_expiry(enforcing: Subject) -> None:
+    changes: list[None] = []
+    enforcing.clock.advance(400 * DAY)
+    enforcing.access.use(enforcing.access.in_force)
+    enforcing.clock.advance(-400 * DAY)
+    enforcing.access.tick()  # the token is valid again, and a watch may begin
+    enforcing.access.changed = lambda: changes.append(None)
+    enforcing.clock.advance(DAY)
+    enforcing.access.tick()
+    assert changes == [None]
+
+
+def test_a_request_whose_body_comes_late_is_checked_again(enforcing: Subject) -> None:
+    access = enforcing.access
+    scopes = {name: enforcing.request(name, RouteAccess.READER) for name in ("worker", "operator", "reader")}
+    for scope in scopes.values():
+        check_again(scope)
+    enforcing.clock.advance(DAY)
+    access.tick()
+    with pytest.raises(NotAuthenticated, match="token r expired"):
+        check_again(scopes["reader"])
+    file = access.in_force.file
+    assert file is not None
+    less = replace(file, tokens={name: token for name, token in file.tokens.items() if name != "w"})
+    access.use(access.in_force._replace(file=less))
+    with pytest.raises(NotAuthenticated, match="not known"):
+        check_again(scopes["worker"])
+    check_again(scopes["operator"])
+    assert scopes["operator"][IDENTITY] is access.identities[sha256_of("operator")]
+
+
+def test_an_instance_that_the_registry_does_not_take_has_no_place(enforcing: Subject) -> None:
+    scope = enforcing.request("worker", RouteAccess.WORKER)
+    for port in (1, 2):
+        check_instance(scope, KEY._replace(port=port))
+    forget_instance(scope, KEY._replace(port=2))
+    check_instance(scope, KEY._replace(port=3))
+    with pytest.raises(NotPermitted, match="has its 2 instances already"):
+        check_instance(scope, KEY._replace(port=2))
+
+
+def test_no_more_instances_are_remembered_than_are_alive() -> None:
+    now = 0.0
+    count = InstanceCount(60, lambda: now)
+    for second in range(300):
+        now = float(second)
+        assert count.has_room(KEY, 1_000)
+        assert count.has_room(KEY._replace(port=1 + second), 1_000)
+    assert len(count) == 61
 
 
 def test_log_mode_serves_all_and_counts_with_the_instance(logging: Subject) -> None:

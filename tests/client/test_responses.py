@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 REFUSED = httpx.ConnectError("[Errno 111] Connection refused")
 LIST = VERBS["list"]
 (RECORD,) = cast("Any", STATUS["controllers"])
+(COUNTS,) = cast("Any", STATUS["models"])
+REGISTRY = cast("Any", STATUS["registry"])
 HTML = httpx.Response(200, html="<html>Welcome to nginx!</html>")
 
 
@@ -342,12 +344,12 @@ MANY_DIGITS = int("9" * 4300)
         ("status", STATUS | {"controllers": [RECORD | {"heartbeat_timeout_secs": 1e308}]}),
         ("status", STATUS | {"watchers": float("inf")}),
         ("status", STATUS | {"watchers": MANY_DIGITS}),
-        ("status", STATUS | {"registry": STATUS["registry"] | {"place": {}}}),
-        ("status", STATUS | {"registry": STATUS["registry"] | {"reason": [1]}}),
+        ("status", STATUS | {"registry": REGISTRY | {"place": {}}}),
+        ("status", STATUS | {"registry": REGISTRY | {"reason": [1]}}),
         ("status", STATUS | {"settings": {"heartbeat_timeout_secs": "long"}}),
         ("status", STATUS | {"settings": {"heartbeat_interval_secs": MANY_DIGITS}}),
         ("status", STATUS | {"settings": {"max_instances": {"a": 1}}}),
-        ("status", STATUS | {"models": [STATUS["models"][0] | {"model_name": None}]}),
+        ("status", STATUS | {"models": [COUNTS | {"model_name": None}]}),
         ("status", STATUS | {"tls": {"port": 8443, "not_after": None, "problem": ["none"]}}),
         ("status", STATUS | {"auth": {"mode": "log", "tokens_file": {"digest": "", "tokens": 1, "problem": {"a": 1}}}}),
         ("events", {"events": [EVENT | {"time": "0001-01-01T00:00:00+14:00"}], "stream": "s", "last_id": 1}),

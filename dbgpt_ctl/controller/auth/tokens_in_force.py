@@ -50,6 +50,9 @@ class TokensInForce:
     link when a Secret changes.
 
     `must_authenticate`: a file that turns the check off cannot be used (`--require-auth`).
+
+    A file that says no mode any more, such as one that was emptied by mistake, does not turn the check off either. Only
+    `mode = "off"` does.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class TokensInForce:
         """The content that was read last and its mistake, if it has one. The file is read each second then, and a large
         one takes most of that second to be parsed.
         """
+        self._mode_of_file: Mode | None = None
         self.problem: str | None = None
 
     def read_first(self) -> None:
@@ -137,6 +141,12 @@ class TokensInForce:
                 "authentication is off, and --require-auth does not allow that: set --auth enforce (CONTROLLER_AUTH), "
                 "or type `ctl auth mode enforce` if the tokens file says off"
             )
+        if mode is Mode.OFF and of_file is None and self._mode_of_file not in (None, Mode.OFF):
+            raise UsageError(
+                f"tokens file {self._path}: it says no mode any more, and without one authentication is off; the mode "
+                f"was {self._mode_of_file}: type `ctl auth mode {self._mode_of_file}`, or `ctl auth mode off`"
+            )
+        self._mode_of_file = of_file
         return InForce(mode, file, of_file is not None)
 
     def _read_file(self, path: Path) -> TokensFile:

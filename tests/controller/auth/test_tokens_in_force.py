@@ -147,6 +147,27 @@ def test_a_link_that_is_exchanged_is_followed(tmp_path: Path) -> None:
     assert followed.names() == [["a"], ["b"]]
 
 
+def test_a_file_that_says_no_mode_any_more_does_not_turn_the_check_off(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    write(path, content("enforce", "a"))
+    followed, with_setting = Followed(path), Followed(path, Mode.ENFORCE)
+    for each in (followed, with_setting):
+        each.tokens.read_first()
+    write(path, "")  # a full disk, or `> tokens.toml`
+    for each in (followed, with_setting):
+        asyncio.run(each.tokens.look())
+    assert "says no mode any more" in str(followed.tokens.problem)
+    assert "ctl auth mode enforce" in str(followed.tokens.problem)
+    assert followed.names() == [["a"]]
+    assert with_setting.names() == [["a"], []]  # nothing is opened
+    write(path, content("off", "a"))
+    asyncio.run(followed.tokens.look())
+    assert (followed.tokens.problem, followed.used[-1].mode) == (None, Mode.OFF)
+    write(path, content(None, "a", "b"))
+    asyncio.run(followed.tokens.look())
+    assert (followed.tokens.problem, followed.names()[-1]) == (None, ["a", "b"])
+
+
 def test_a_required_authentication_is_not_turned_off(tmp_path: Path) -> None:
     path = tmp_path / "tokens.toml"
     write(path, content("enforce", "a"))

@@ -452,7 +452,9 @@ class TokenUse(BaseModel):
     max_instances: int | None = doc("How many instances it may register; null: any number.", None)
     expires: datetime | None = doc("Null: never.", None)
     valid: int = doc("How many secrets are valid for it: 0 when it is revoked, 2 while it is rotated.", 1)
-    last_used: datetime | None = doc("The last request with its newest secret; null: none.", TIME)
+    last_used: datetime | None = doc(
+        "The last request with its newest secret, or before it was revoked; null: none.", TIME
+    )
     old_last_used: datetime | None = doc("The last request with the secret that was replaced; null: none.", None)
 
 

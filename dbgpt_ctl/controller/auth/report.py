@@ -29,7 +29,7 @@ def report_object(access: Access, now: datetime) -> dict[str, Any]:
 
 def token_object(token: Token, last_use: LastUse) -> dict[str, Any]:
     """One of the `tokens`."""
-    newest, *old = map(last_use.of, token.sha256) if token.sha256 else (None,)
+    newest, *old = map(last_use.of, token.sha256) if token.sha256 else (_last_use_before_revoke(token, last_use),)
     return {
         "name": token.name,
         "role": str(token.role),
@@ -41,6 +41,11 @@ def token_object(token: Token, last_use: LastUse) -> dict[str, Any]:
         "last_used": iso(newest),
         "old_last_used": iso(old[0]) if old else None,
     }
+
+
+def _last_use_before_revoke(token: Token, last_use: LastUse) -> datetime | None:
+    """Of a token that leaked and was revoked: when it was accepted last, whichever secret of it that was."""
+    return max((used for used in map(last_use.of, token.revoked_sha256) if used is not None), default=None)
 
 
 def refusals_object(refusals: Refusals) -> dict[str, Any]:

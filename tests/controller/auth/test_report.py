@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ from dbgpt_ctl.auth.editing import create_token, rotate_token, set_mode
 from dbgpt_ctl.auth.tokens import Mode, Role, Token, new_token, sha256_of
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.api.serializers import iso
+from dbgpt_ctl.controller.auth.identity import Identity, InstanceCount
+from dbgpt_ctl.controller.auth.last_use import LastUse
+from dbgpt_ctl.controller.auth.report import token_object
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import NotAllowed
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -133,3 +138,17 @@ def test_in_mode_off_everyone_may_ask(tmp_path: Path) -> None:
         nobody.heartbeat(Registration(MINE))
         report = nobody.auth()
     assert (report.mode, report.rows, len(report.tokens)) == ("off", (), 3)
+
+
+def test_a_token_that_leaked_shows_its_last_use_after_the_revoke() -> None:
+    last_use, now = LastUse(), datetime(2026, 1, 2, tzinfo=UTC)
+    token = Token("leaked", Role.WORKER, (sha256_of("new"), sha256_of("old")))
+    identities = {
+        sha256: Identity(token, lambda *_: None, InstanceCount(60), is_old=place > 0)
+        for place, sha256 in enumerate(token.sha256)
+    }
+    identities[sha256_of("old")].uses += 1
+    last_use.tick(identities, now)
+    revoked = replace(token, sha256=(), revoked_sha256=token.sha256)
+    assert token_object(revoked, last_use)["last_used"] == iso(now)
+    assert token_object(replace(revoked, revoked_sha256=()), last_use)["last_used"] is None

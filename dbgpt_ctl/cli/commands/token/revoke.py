@@ -37,3 +37,4 @@ def revoke(
         return
     print_lines([f"the old one of token {name} is revoked" if old else f"token {name} is revoked"])
     say("it is refused within a second or so, by each controller that reads this file")
+    say(f"if it was the wrong one: move its hash from revoked_sha256 back to sha256 of [token.{name}] in {path}")

@@ -18,6 +18,7 @@ def test_a_token_is_ended_and_stays_known(run: Run, tokens_file: Path) -> None:
     done = run("token", "revoke", "a")
     assert done.out == "token a is revoked\n"
     assert "within a second or so" in done.err
+    assert f"back to sha256 of [token.a] in {tokens_file}" in done.err
     token = read_tokens_file(tokens_file).tokens["a"]
     assert (token.sha256, token.revoked_sha256) == ((), (sha256_of(secret),))
     assert run("token", "revoke", "a").out == "token a is revoked already\n"

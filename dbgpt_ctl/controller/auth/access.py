@@ -146,6 +146,14 @@ class Access:
             default=None,
         )
 
+    def _log_expired(self, since: datetime, until: datetime) -> None:
+        if self.mode is Mode.OFF:
+            return
+        tokens = {each.token.name: each.expires for each in self.identities.values()}
+        for name, expires in tokens.items():
+            if expires is not None and since <= expires <= until:
+                log.warning("token %s has expired: ctl token rotate %s --expires 90d renews it", name, name)
+
     def _new_instance_count(self) -> InstanceCount:
         return InstanceCount(self._timeout_secs, self._monotonic)
 
@@ -248,6 +256,7 @@ class Access:
         if now < self._noted_at:  # the clock was set back, and expired tokens may be valid again
             self._note_next_expiry()
         elif self._next_expiry is not None and now >= self._next_expiry:
+            self._log_expired(self._next_expiry, now)
             self._note_next_expiry()
             for identity in self.identities.values():
                 if identity.token.is_expired(now):
@@ -306,7 +315,8 @@ def _error(reason: Reason, token: Token | None, key: InstanceKey | None, access:
             return NotAuthenticated(reason, f"the token is not known to this controller: correct it in {WHERE}")
         case Reason.EXPIRED:
             when = f" at {token.expires.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}" if token and token.expires else ""
-            return NotAuthenticated(reason, f"token {name} expired{when}: write a new one into {WHERE}")
+            renew = f"renew it with ctl token rotate {name} --expires 90d"
+            return NotAuthenticated(reason, f"token {name} expired{when}: {renew}, or write another into {WHERE}")
         case Reason.REVOKED:
             return NotAuthenticated(reason, f"token {name} is revoked: write a new one into {WHERE}")
         case Reason.ROLE:

@@ -142,9 +142,15 @@ def test_the_line_of_an_instance_out_of_scope_says_what_to_write_where(enforcing
         assert line.isascii()
 
 
-def test_a_token_is_valid_until_it_expires(enforcing: Subject) -> None:
+def test_a_token_is_valid_until_it_expires(enforcing: Subject, caplog: pytest.LogCaptureFixture) -> None:
     enforcing.request("reader", RouteAccess.READER)
-    enforcing.clock.advance(86_400)
+    enforcing.clock.advance(86_399)
+    enforcing.access.tick()
+    assert "has expired" not in caplog.text
+    enforcing.clock.advance(1)
+    for _ in range(2):
+        enforcing.access.tick()
+    assert caplog.text.count("token r has expired: ctl token rotate r --expires 90d renews it") == 1
     with pytest.raises(NotAuthenticated, match="token r expired at 2026-01-02 00:00:00Z"):
         enforcing.request("reader", RouteAccess.READER)
 

@@ -32,7 +32,9 @@ def rotate(
     expires: Annotated[
         str | None,
         typer.Option(
-            "--expires", metavar="TIME", help="How long it is valid from now on, as in 90d.  [default: as before]"
+            "--expires",
+            metavar="TIME",
+            help="How long both are valid from now on, as in 90d; an expired one is valid again.  [default: as before]",
         ),
     ] = None,
     tokens_file: TokensPath = None,

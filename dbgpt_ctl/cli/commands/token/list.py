@@ -80,7 +80,7 @@ def _object(token: Token, now: datetime) -> dict[str, Any]:
         "name": token.name,
         "role": str(token.role),
         "state": _state(token, now),
-        "valid_tokens": len(token.sha256),
+        "valid_tokens": _valid(token, now),
         "models": list(token.models),
         "hosts": list(token.hosts),
         "max_instances": token.max_instances,
@@ -98,6 +98,10 @@ def _state(token: Token, now: datetime) -> str:
     return "expired" if token.is_expired(now) else "valid"
 
 
+def _valid(token: Token, now: datetime) -> int:
+    return 0 if token.is_expired(now) else len(token.sha256)
+
+
 def _row(token: Token, now: datetime) -> list[str]:
     state = _state(token, now)
     if state == "valid":
@@ -112,5 +116,5 @@ def _row(token: Token, now: datetime) -> list[str]:
         ", ".join(token.hosts) or anything,
         str(token.max_instances or anything),
         state,
-        str(len(token.sha256)),
+        str(_valid(token, now)),
     ]

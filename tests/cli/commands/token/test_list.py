@@ -48,7 +48,7 @@ def test_a_table(run: Run, file: Path) -> None:
     assert done.lines == [
         "NAME  ROLE      MODELS     HOSTS               MAX INSTANCES  EXPIRES  VALID",
         "gone  reader    -          -                   -              revoked  0",
-        "over  operator  -          -                   -              expired  1",
+        "over  operator  -          -                   -              expired  0",
         "two   worker    qwen*@llm  10.1.0.0/16, gpu-*  7              never    2",
     ]
     assert done.err == ""
@@ -61,7 +61,7 @@ def test_documents(run: Run, file: Path) -> None:
     assert (told["file"], told["mode"]) == (str(file), "log")
     assert [(token["name"], token["state"], token["valid_tokens"]) for token in told["tokens"]] == [
         ("gone", "revoked", 0),
-        ("over", "expired", 1),
+        ("over", "expired", 0),
         ("two", "valid", 2),
     ]
     assert told["tokens"][1]["expires"] == "2020-01-01T00:00:00Z"

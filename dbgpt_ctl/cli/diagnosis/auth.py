@@ -82,6 +82,15 @@ def differences(controllers: Sequence[ControllerAuth]) -> list[str]:
     ]
 
 
+def why_nothing_is_counted(auth: AuthReport) -> str:
+    """Of a controller in mode off: how to make it count."""
+    if auth.digest is None:
+        return (
+            "nothing is counted in mode off, and it reads no tokens file: restart it with --tokens-file and --auth log"
+        )
+    return "nothing is counted in mode off; to count, type: ctl auth mode log"
+
+
 def unmet_conditions(controllers: Sequence[ControllerAuth], since: Since) -> Iterator[str]:
     """Why it is not known that enforce mode refuses nobody, a line each; none if it is known."""
     for controller in controllers:
@@ -95,7 +104,7 @@ def unmet_conditions(controllers: Sequence[ControllerAuth], since: Since) -> Ite
 
 def _unmet_at(auth: AuthReport, begin: datetime | None) -> Iterator[str]:
     if auth.mode == Mode.OFF:
-        yield "nothing is counted in mode off; ctl auth mode log begins"
+        yield why_nothing_is_counted(auth)
         return
     if auth.problem is not None:
         yield f"its tokens file is not in force: {auth.problem}"

@@ -10,7 +10,14 @@ import typer
 
 from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.cli.commands.events import parse_since
-from dbgpt_ctl.cli.diagnosis.auth import Since, collect_auth, differences, is_refusal, unmet_conditions
+from dbgpt_ctl.cli.diagnosis.auth import (
+    Since,
+    collect_auth,
+    differences,
+    is_refusal,
+    unmet_conditions,
+    why_nothing_is_counted,
+)
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
@@ -162,15 +169,17 @@ def _screen(controllers: Sequence[ControllerAuth]) -> Iterator[str]:
     seen = [Seen(report, row) for report in reports for row in report.counted]
     refused = [each for each in seen if is_refusal(each.row)]
     replaced = [each for each in seen if not is_refusal(each.row)]
+    is_over = all(report.mode == Mode.ENFORCE for report in reports)
+    served = "were served in log mode, and are refused now" if is_over else "would be refused in enforce mode"
     sections = {
-        "would be refused in enforce mode": [each for each in refused if each.row.served],
+        served: [each for each in refused if each.row.served],
         "were refused": [each for each in refused if not each.row.served],
         "came with a token that was rotated and is valid until it is revoked": replaced,
     }
     if not refused:
         only_off = all(report.mode == Mode.OFF for report in reports)
         yield ""
-        yield "nothing is counted in mode off; ctl auth mode log begins" if only_off else "no request is refused"
+        yield why_nothing_is_counted(reports[0]) if only_off else "no request is refused"
     for title, rows in sections.items():
         if rows:
             yield from _section(title, rows, several=len(controllers) > 1)
@@ -267,7 +276,7 @@ def _expiry(token: TokenUse, now: datetime) -> str:
     if token.expires is None:
         return "never"
     left = (token.expires - now).total_seconds()
-    return f"in {duration_text(left)}" if left > 0 else age_text(token.expires, now)
+    return f"in {duration_text(left)}" if left > 0 else f"expired {age_text(token.expires, now)}"
 
 
 def _last_text(uses: Sequence[tuple[AuthReport, datetime | None]]) -> str:

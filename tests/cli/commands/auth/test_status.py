@@ -88,7 +88,7 @@ def test_check_is_met_when_nobody_is_refused(run: Run, fake: FakeController) -> 
         (report(row(count=1, served=False), mode="enforce"), "enforce mode refused 1 request, the last one 12s ago"),
         (report(others=(other(),)), "enforce mode would refuse 7 requests, the last one 30s ago"),
         (report(row("reason-of-a-newer-release")), "enforce mode would refuse 3 requests, the last one 12s ago"),
-        (report(mode="off"), "nothing is counted in mode off; ctl auth mode log begins"),
+        (report(mode="off"), "nothing is counted in mode off; to count, type: ctl auth mode log"),
         (report(since=60), "it has counted for 60s only; ask again in 9m"),
         (report(problem="line 3: no TOML"), "its tokens file is not in force: line 3: no TOML"),
     ],
@@ -171,7 +171,7 @@ def test_a_real_controller_without_tokens_counts_nothing(run: Run, controller: s
     assert document(run, "--check", expect=5)["check"]["met"] is False
     lines = run("auth", "status").lines
     assert lines[1].split() == [controller, "off", "setting", "0", "-"]
-    assert lines[-1] == "nothing is counted in mode off; ctl auth mode log begins"
+    assert lines[-1].endswith("it reads no tokens file: restart it with --tokens-file and --auth log")
 
 
 def test_malformed_answers_are_no_answers(run: Run, fake: FakeController) -> None:

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.auth.start import create_access
-from dbgpt_ctl.controller.bootstrap import create_registry, create_tracer, open_databases, watched_certificate
+from dbgpt_ctl.controller.bootstrap import create_registry, create_tracer, open_databases
 from dbgpt_ctl.databases import DATABASE_TYPES
 from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.errors import CtlError, RegistryUnusable, UsageError
@@ -42,9 +43,16 @@ def check_start(settings: ControllerSettings) -> str:
 
 def _check_certificate(settings: ControllerSettings) -> None:
     """Raises UsageError also for a certificate that no client accepts now; a start would only log that."""
-    certificate = watched_certificate(settings)
-    if certificate is not None and certificate.problem is not None:
-        raise UsageError(certificate.problem)
+    settings.check_listeners()
+    if settings.tls_cert is None or settings.tls_key is None:
+        return
+    from dbgpt_ctl.controller.http.tls import load_certificate
+
+    invalid = load_certificate(settings.tls_cert, settings.tls_key).invalid(SystemClock().now())
+    if invalid is not None:
+        raise UsageError(
+            f"tls_cert {settings.tls_cert}: the certificate {invalid}, and no client accepts it: put a valid one there"
+        )
 
 
 def _registry(settings: ControllerSettings) -> str:

@@ -160,7 +160,7 @@ def _locked(path: Path) -> Iterator[None]:
         with edit_lock(path):
             yield
     except FileNotFoundError:
-        raise UsageError(f"tokens file {path}: no such folder") from None
+        raise UsageError(f"tokens file {path}: no such folder as {path.parent}: make it first") from None
     except OSError as error:
         raise UsageError(f"tokens file {path}: cannot be edited: {error.strerror}") from None
 

@@ -20,7 +20,7 @@ import json
 import os
 import stat
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
@@ -281,6 +281,8 @@ def _expires(table: Mapping[str, Any], place: _Place) -> datetime | None:
         return None
     if not isinstance(value, datetime) or value.tzinfo is None:
         what = f"{value} has no offset from UTC" if isinstance(value, datetime) else f"{shown(value)} is not a time"
+        if isinstance(value, date) and not isinstance(value, datetime):
+            what = f"{value} is a date without a time"
         place.refuse(f"expires {what}: write one without quotes, as in 2027-01-31T00:00:00Z")
     try:
         return value.astimezone(UTC)

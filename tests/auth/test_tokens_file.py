@@ -250,7 +250,7 @@ def test_hashes_that_are_wrong(path: Path, hashes: str, message: str) -> None:
         ("max_instances = 1.0", "max_instances 1.0 is not a whole number"),
         ('max_instances = "1"', "max_instances '1' is not a whole number"),
         ("expires = 2027-01-31T00:00:00", "expires 2027-01-31 00:00:00 has no offset from UTC"),
-        ("expires = 2027-01-31", "expires datetime.date(2027, 1, 31) is not a time"),
+        ("expires = 2027-01-31", "expires 2027-01-31 is a date without a time"),
         ('expires = "2027-01-31T00:00:00Z"', "expires '2027-01-31T00:00:00Z' is not a time"),
         ("expires = 0001-01-01T00:00:00+01:00", "expires 0001-01-01 00:00:00+01:00 is outside of the years"),
     ],

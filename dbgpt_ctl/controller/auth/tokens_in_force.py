@@ -143,8 +143,8 @@ class TokensInForce:
             )
         if mode is Mode.OFF and of_file is None and self._mode_of_file not in (None, Mode.OFF):
             raise UsageError(
-                f"tokens file {self._path}: it says no mode any more, and without one authentication is off; the mode "
-                f"was {self._mode_of_file}: type `ctl auth mode {self._mode_of_file}`, or `ctl auth mode off`"
+                f'tokens file {self._path}: it says no mode any more: write mode = "{self._mode_of_file}" as before, '
+                f"and see whether its tokens are still there; only `ctl auth mode off` turns the check off"
             )
         self._mode_of_file = of_file
         return InForce(mode, file, of_file is not None)

@@ -157,7 +157,7 @@ def test_a_file_that_says_no_mode_any_more_does_not_turn_the_check_off(tmp_path:
     for each in (followed, with_setting):
         asyncio.run(each.tokens.look())
     assert "says no mode any more" in str(followed.tokens.problem)
-    assert "ctl auth mode enforce" in str(followed.tokens.problem)
+    assert 'mode = "enforce"' in str(followed.tokens.problem)
     assert followed.names() == [["a"]]
     assert with_setting.names() == [["a"], []]  # nothing is opened
     write(path, content("off", "a"))

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.masking import mask_url
+from dbgpt_ctl.settings.masking import mask_own_tokens, mask_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SCHEMES = ("http", "https")
 _IPV6 = "an IPv6 address stands in brackets, as in http://[::1]:8000"
+_TOKEN = re.compile(r"dctl_[A-Za-z0-9_-]{43}", re.IGNORECASE)
 _HOST = re.compile(
     r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
 )
@@ -90,6 +91,8 @@ def parse_address(text: str) -> Address:
         raise _malformed(text, "it holds blanks or control characters")
     parts, port = _split(text, f"{scheme}://{rest}")
     url = f"{scheme}://{_host(text, parts)}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
+    if _TOKEN.search(url):  # it would be shown wherever the address is
+        raise _malformed(text, "a token stands in its host or path: write it as in http://NAME:TOKEN@host:8000")
     if parts.username is None:
         return Address(url)
     return Address(url, (unquote(parts.username), unquote(parts.password or "")))
@@ -148,4 +151,4 @@ def _host(text: str, parts: SplitResult) -> str:
 
 
 def _malformed(text: str, why: str) -> UsageError:
-    return UsageError(f"controller address {mask_url(text)!a} cannot be used: {why}")
+    return UsageError(f"controller address {mask_own_tokens(mask_url(text))!a} cannot be used: {why}")

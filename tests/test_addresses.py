@@ -92,6 +92,8 @@ WRONG = [
     ("http://user:1,secret@h", "%2C"),
     ("http://user:secret,x@h", "%2C"),
     ("http://ok:1,http://user:secret@h:0", "'http://********@h:0'"),
+    (f"http://h:1/dctl_secret{'x' * 37}", "'http://h:1/********' cannot be used: a token stands in its host or path"),
+    (f"dctl_secret{'x' * 37}", "'********' cannot be used: a token stands in its host or path"),
 ]
 
 

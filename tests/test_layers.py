@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "settings.masking": {"errors", "files"},
     "auth": {"errors", "files", "atomic_write", "domain", "settings", "settings.masking"},
     "tracing": {"errors", "clock", "traceparent", "settings.masking"},
-    "client": {"errors", "files", "addresses", "traceparent", "forwarding", "domain"},
+    "client": {"errors", "files", "addresses", "settings.masking", "traceparent", "forwarding", "domain"},
     "registry": {"errors", "domain"},
     "registry.embedded": {"errors", "clock", "files", "domain", "registry"},
     "registry.database": {"errors", "clock", "databases", "domain", "registry"},

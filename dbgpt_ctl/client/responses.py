@@ -44,6 +44,7 @@ from dbgpt_ctl.errors import (
     NotSupported,
     RegistryUnusable,
 )
+from dbgpt_ctl.settings.masking import mask_own_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -741,7 +742,9 @@ def explanation(response: Response) -> tuple[str | None, str | None]:
     detail, code = fields.get("detail") or fields.get("title"), fields.get("code")
     if isinstance(detail, list):
         detail = "; ".join(_field_error(error) for error in detail if isinstance(error, dict))
-    return (one_line(detail) if isinstance(detail, str) else None), (code if isinstance(code, str) else None)
+    # A server may quote the Authorization header that it refuses.
+    reason = one_line(mask_own_tokens(detail)) if isinstance(detail, str) else None
+    return reason, (code if isinstance(code, str) else None)
 
 
 def one_line(text: str) -> str:

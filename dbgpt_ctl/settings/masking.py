@@ -22,7 +22,7 @@ OTHERS_READ = 0o044
 _GROUP_READ = 0o040
 _USER_OF_URL = re.compile(r"([A-Za-z]+://)?.*@", re.DOTALL)
 _OWN_TOKEN = re.compile(r"dctl_[A-Za-z0-9_-]*", re.IGNORECASE)
-_LIKE_OWN_TOKEN = re.compile(r"dctl_[A-Za-z0-9_-]{8,}", re.IGNORECASE)
+_LIKE_OWN_TOKEN = re.compile(r"dctl_[A-Za-z0-9_-]{8,}|(?<=\bbasic )[A-Za-z0-9+/=_-]{32,}", re.IGNORECASE)
 _LONG_RUN = re.compile(r"[A-Za-z0-9_+/=-]{32,}")
 _PLAIN = re.compile(r"[\w.:/*@+,\[\]-]+", re.ASCII)
 _LONGEST_QUOTE = 60
@@ -47,8 +47,8 @@ def mask_tokens(text: str) -> str:
 
 
 def mask_own_tokens(text: str) -> str:
-    """An error of ours with every token of a controller hidden, wherever the person who typed it put it. Other text
-    stays, such as a path or a file whose name begins like a token.
+    """A line with every token of a controller hidden, wherever the person who typed it or the server that quotes it put
+    it, and in Basic too. Other text stays, such as a path or a file whose name begins like a token.
     """
     return _LIKE_OWN_TOKEN.sub(HIDDEN, text)
 

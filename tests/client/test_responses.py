@@ -155,6 +155,7 @@ def test_errors_hold_the_controller_the_reason_and_the_advice(
         ([], "Unprocessable", None),
         ({"detail": "two\nlines\t\x1b[31mred\u202e"}, "two lines \\x1b[31mred\\u202e", None),
         ({"detail": "x" * 1000}, "xxx...", None),
+        ({"detail": f"dctl_{'aB3-_' * 8} is wrong"}, "******** is wrong", None),
     ],
 )
 def test_the_reason_of_a_refusal(make_calls: MakeCalls, body: Any, detail: str, code: str | None) -> None:

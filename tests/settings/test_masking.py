@@ -117,5 +117,11 @@ def test_a_text_without_a_token(text: str) -> None:
 
 def test_an_error_hides_our_tokens_and_nothing_else() -> None:
     assert mask_own_tokens(f"--auth dctl_{'aB3-_' * 8} is wrong") == "--auth ******** is wrong"
-    for text in ("dctl_", "dctl_a.toml", "/tmp/x/ABCDEFGHabcdefgh0123456789ABCDEFGHabcdefgh"):
+    assert mask_own_tokens(f"no: Basic {'Y3RsOmRj' * 8}=") == "no: Basic ********"
+    for text in (
+        "dctl_",
+        "dctl_a.toml",
+        "Basic authentication is needed",
+        "/tmp/x/ABCDEFGHabcdefgh0123456789ABCDEFGHabcdefgh",
+    ):
         assert mask_own_tokens(text) == text

@@ -143,7 +143,9 @@ def test_it_stands_on_the_lowest_versions_of_its_dependencies(built: Built, tmp_
     pins = tmp_path / "constraints.txt"
     pins.write_text("\n".join(lowest.constraints((built.source / "pyproject.toml").read_text())))
     low = Environment.make(tmp_path / "venv")
-    low.install("--constraint", str(pins), str(built.wheel), "pytest", "pytest-timeout", "hypothesis", "jsonschema")
+    low.install(
+        "--constraint", str(pins), str(built.wheel), "pytest", "pytest-timeout", "hypothesis", "jsonschema", "trustme"
+    )
     there = versions(run([low.command("python"), "-m", "pip", "list", "--format=freeze"]))
     assert versions(pins.read_text()).items() <= there.items()
     output = run([low.command("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", *SMOKE], cwd=ROOT)

@@ -401,7 +401,7 @@ def test_by_address_it_keeps_connections_and_survives_silence() -> None:
     with black_hole() as away, working() as here:
 
         async def life() -> None:
-            async with RemoteModelRegistry(f"{away},{here.url}", timeout=1.0) as registry:
+            async with RemoteModelRegistry(f"{away},{here.url}", timeout=3.0) as registry:
                 await asyncio.gather(*(registry.heartbeat(SENT) for _ in range(20)))
                 for _ in range(20):
                     assert await registry.heartbeat(SENT)

@@ -149,9 +149,10 @@ def test_a_watch_ends_when_its_token_is_revoked(cluster: Cluster, verb: str) -> 
     cluster.ctl("models", "register", REFERENCE, *given, CTL_TOKEN=cluster.operator)
     token = cluster.create("watcher", "reader")
     cluster.wait_until_known(token)
-    watch = cluster.start(*verb.split(), *given, CTL_TOKEN=token)
+    watch = cluster.start(*verb.split(), *given, "--request-timeout", "60s", CTL_TOKEN=token)
     assert watch.stdout is not None
-    assert REFERENCE in watch.stdout.readline()
+    first = watch.stdout.readline()
+    assert REFERENCE in first, (first, watch.communicate(timeout=60))
     cluster.revoke("watcher")
     _, err = watch.communicate(timeout=60)
     assert watch.returncode == 7, err

@@ -212,8 +212,8 @@ def test_without_a_sink_nothing_is_recorded(registry: EmbeddedModelRegistry) -> 
     assert create_tracer(ControllerSettings()) is None
     app = create_app(ControllerSettings(), registry)
     assert isinstance(app, ControllerApp)
-    for endpoint in app.endpoints.values():
-        assert isinstance(getattr(endpoint, "__self__", None), DbgptEndpoints), "something is wrapped around it"
+    for route in app.endpoints.values():
+        assert isinstance(getattr(route.endpoint, "__self__", None), DbgptEndpoints), "something is wrapped around it"
 
 
 def test_a_recording_controller_has_the_same_api(registry: EmbeddedModelRegistry) -> None:

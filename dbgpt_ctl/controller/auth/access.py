@@ -15,12 +15,11 @@ import logging
 import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import UTC
 from functools import wraps
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.auth.tokens import Mode, Role, sha256_of
+from dbgpt_ctl.auth.tokens import Mode, sha256_of
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.api.request import header_map
 from dbgpt_ctl.controller.auth.credentials import credentials_of
@@ -35,12 +34,12 @@ from dbgpt_ctl.controller.auth.identity import (
 )
 from dbgpt_ctl.controller.auth.last_use import LastUse
 from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
+from dbgpt_ctl.controller.auth.refusal_texts import refusal
 from dbgpt_ctl.controller.auth.refusals import Refusals
 from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.auth.tokens_in_force import InForce, TokensInForce
-from dbgpt_ctl.domain.fields import quoted
-from dbgpt_ctl.errors import AccessRefused, CtlError, NotAuthenticated, NotPermitted
+from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -55,16 +54,13 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.api.routes import Endpoint, Route
     from dbgpt_ctl.controller.auth.identity import HttpScope
     from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.errors import AccessRefused
 
 log = logging.getLogger(__name__)
 
 TICK_SECS = 1.0
 MAX_KNOWN = 4096
 """How many values of the header are remembered: each name that callers give themselves makes another one."""
-MAX_SHOWN = 3
-"""How many patterns of a token a refusal shows."""
-WHERE = "controller_addr = http://NAME:TOKEN@HOST:PORT (for ctl: CTL_TOKEN)"
-"""Where stock DB-GPT and `ctl` take a token from. It ends up in the log of a worker that was refused."""
 ANONYMOUS = Anonymous()
 
 
@@ -197,7 +193,7 @@ class Access:
         identity, reason, token = self._identify(header_map(scope).get(b"authorization"))
         if identity is not None:
             reason, token = self._denial(identity, access), identity.token
-        return None if reason is None else _error(reason, token, None, access)
+        return None if reason is None else refusal(reason, token, None, access)
 
     def _without_identity(self, scope: HttpScope, access: RouteAccess, reason: Reason, token: Token | None) -> None:
         if access is RouteAccess.EVERYONE:
@@ -238,7 +234,7 @@ class Access:
         """Counts the request. Raises in enforce mode what the caller gets; in log mode it returns."""
         self._count(reason, scope, token, key)
         if self.mode is not Mode.LOG:
-            raise _error(reason, token, key, access)
+            raise refusal(reason, token, key, access)
 
     def _count(self, reason: Reason, scope: HttpScope, token: Token | None, key: InstanceKey | None) -> None:
         name = None if token is None else token.name
@@ -303,50 +299,3 @@ def _with_access(route: Route, access: Access) -> Endpoint:
             raise
 
     return checking
-
-
-def _error(reason: Reason, token: Token | None, key: InstanceKey | None, access: RouteAccess | None) -> AccessRefused:
-    """The refusal. Its text is one short line of ASCII: a worker writes it into its log."""
-    name = "this" if token is None else token.name
-    match reason:
-        case Reason.NONE:
-            return NotAuthenticated(reason, f"no token came with this request: write one into {WHERE}")
-        case Reason.UNKNOWN:
-            return NotAuthenticated(reason, f"the token is not known to this controller: correct it in {WHERE}")
-        case Reason.EXPIRED:
-            when = f" at {token.expires.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}" if token and token.expires else ""
-            renew = f"renew it with ctl token rotate {name} --expires 90d"
-            return NotAuthenticated(reason, f"token {name} expired{when}: {renew}, or write another into {WHERE}")
-        case Reason.REVOKED:
-            return NotAuthenticated(reason, f"token {name} is revoked: write a new one into {WHERE}")
-        case Reason.ROLE:
-            has = "" if token is None else f" has the role {token.role}, and"
-            needed = access.value[0] if access and access.value else Role.WORKER
-            return NotPermitted(reason, f"token {name}{has} this needs {needed}: write such a token into {WHERE}")
-    return NotPermitted(reason, f"token {name} {_out_of_scope(reason, token, key)}")
-
-
-def _out_of_scope(reason: Reason, token: Token | None, key: InstanceKey | None) -> str:
-    """The end of the line about an instance that the token does not cover."""
-    if token is None or key is None:
-        return "does not allow this instance"
-    place = f"[token.{token.name}] in the tokens file"
-    if reason is Reason.MODELS:
-        return (
-            f"is for the models {_few(token.models)}, not for {quoted(key.model_name)}: write another token into "
-            f"controller_addr, or add it to models of {place}"
-        )
-    if reason is Reason.HOSTS:
-        return (
-            f"is for the hosts {_few(token.hosts)}, not for {quoted(key.host)}: correct worker_register_host, or add "
-            f"it to hosts of {place}"
-        )
-    return (
-        f"has its {token.max_instances} instances already, so {quoted(str(key))} is refused: write another token into "
-        f"controller_addr, or raise max_instances of {place}"
-    )
-
-
-def _few(patterns: tuple[str, ...]) -> str:
-    shown, more = ", ".join(map(quoted, patterns[:MAX_SHOWN])), len(patterns) - MAX_SHOWN
-    return shown if more <= 0 else f"{shown} and {more} more"

@@ -170,10 +170,10 @@ def _screen(controllers: Sequence[ControllerAuth]) -> Iterator[str]:
     refused = [each for each in seen if is_refusal(each.row)]
     replaced = [each for each in seen if not is_refusal(each.row)]
     is_over = all(report.mode == Mode.ENFORCE for report in reports)
-    served = "were served in log mode, and are refused now" if is_over else "would be refused in enforce mode"
+    served = "{were} served in log mode, and {are} refused now" if is_over else "would be refused in enforce mode"
     sections = {
         served: [each for each in refused if each.row.served],
-        "were refused": [each for each in refused if not each.row.served],
+        "{were} refused": [each for each in refused if not each.row.served],
         "came with a token that was rotated and is valid until it is revoked": replaced,
     }
     if not refused:
@@ -200,7 +200,9 @@ class Seen(NamedTuple):
 def _section(title: str, seen: Sequence[Seen], *, several: bool) -> Iterator[str]:
     """How many requests there were, and a row for each caller: the most frequent first."""
     yield ""
-    yield f"{_requests(sum(each.row.count for each in seen))} {title}:"
+    number = sum(each.row.count for each in seen)
+    verbs = {"were": "was", "are": "is"} if number == 1 else {"were": "were", "are": "are"}
+    yield f"{_requests(number)} {title.format_map(verbs)}:"
     columns = (*_CALLERS, Column("CONTROLLER")) if several else _CALLERS
     known = sorted((each for each in seen if each.row.request is not None), key=lambda each: -each.row.count)
     shown = known[:MAX_SHOWN] if is_terminal() else known

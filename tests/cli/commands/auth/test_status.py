@@ -55,6 +55,18 @@ def test_in_enforce_mode_they_were_refused(run: Run, fake: FakeController) -> No
     assert lines[7] == "and 7 requests from callers beyond the table's bound: unknown, 30s ago"
 
 
+def test_what_was_served_before_enforce_mode_is_told_apart(run: Run, fake: FakeController) -> None:
+    fake.body = report(row(count=1), row("unknown", count=1, served=False), mode="enforce")
+    lines = run("auth", "status").lines
+    assert "1 request was served in log mode, and is refused now:" in lines
+    assert "1 request was refused:" in lines
+
+
+def test_a_token_that_has_expired(run: Run, fake: FakeController) -> None:
+    fake.body = report(tokens=(token("night", expires=at(5)),))
+    assert run("auth", "status").lines[4].split()[3:7] == ["expired", "5s", "ago", "never"]
+
+
 def test_a_rotated_token_that_is_used_is_no_refusal(run: Run, fake: FakeController) -> None:
     fake.body = report(
         row("old-token", token="api"), tokens=(token("api", valid=2, last_used=at(1), old_last_used=at(400)),)

@@ -6,8 +6,10 @@ the form of the rest are kept. An edit is written only if the result, read again
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.atomic_write import edit_lock, replace_file
@@ -29,7 +31,6 @@ from dbgpt_ctl.settings.load import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
-    from pathlib import Path
 
 _NEW_FILE = b"# The tokens of DB-GPT's controllers, as hashes. `ctl token` and `ctl auth mode` edit this file.\n"
 _NONE = TokensFile(None, {}, "", None)
@@ -160,7 +161,8 @@ def _locked(path: Path) -> Iterator[None]:
         with edit_lock(path):
             yield
     except FileNotFoundError:
-        raise UsageError(f"tokens file {path}: no such folder as {path.parent}: make it first") from None
+        folder = path.parent if not path.is_symlink() else Path(os.path.realpath(path)).parent
+        raise UsageError(f"tokens file {path}: no such folder as {folder}: make it first") from None
     except OSError as error:
         raise UsageError(f"tokens file {path}: cannot be edited: {error.strerror}") from None
 

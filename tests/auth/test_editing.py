@@ -86,6 +86,9 @@ def test_only_create_makes_a_file(tmp_path: Path) -> None:
     with refused("no such folder"):
         create_token(tmp_path / "absent" / "t.toml", Token("gpu", Role.WORKER, (A,)))
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "link.toml").symlink_to(tmp_path / "gone" / "t.toml")
+    with refused(f"no such folder as {tmp_path / 'gone'}: make it first"):
+        create_token(tmp_path / "link.toml", Token("gpu", Role.WORKER, (A,)))
 
 
 def test_comments_and_form_are_kept(path: Path) -> None:

@@ -37,9 +37,14 @@ def access_warnings(settings: ControllerSettings) -> list[str]:
             "register a worker and read prompts; --tokens-file FILE --auth log begins the check (docs/security.md)"
         )
     if access.mode is Mode.OFF and settings.tokens_file is not None:
-        how = "ctl auth mode log" if access.in_force.in_file else "--auth log"
-        lines.append(f"tokens_file {settings.tokens_file} without effect: auth is off; {how} begins the check")
+        lines.append(
+            f"tokens_file {settings.tokens_file} without effect: auth is off; ctl auth mode log begins the check"
+        )
     file = access.in_force.file
+    if access.mode is Mode.ENFORCE and not access.identities:
+        lines.append(
+            f"tokens_file {settings.tokens_file} holds no token, or only revoked ones: every request is refused"
+        )
     mode = file.readable_by_others if file else None
     if mode is not None and mode & stat.S_IROTH:  # the group must be able to in Kubernetes, and it has no tokens
         path = settings.tokens_file

@@ -48,7 +48,7 @@ def test_auth_that_is_off_elsewhere_is_warned_of(host: str, tokens: Path) -> Non
 
 def test_a_tokens_file_without_effect_is_warned_of(tokens: Path) -> None:
     assert access_warnings(controller(tokens_file=tokens)) == [
-        f"tokens_file {tokens} without effect: auth is off; --auth log begins the check"
+        f"tokens_file {tokens} without effect: auth is off; ctl auth mode log begins the check"
     ]
     tokens.write_text(f'mode = "off"{TOKENS}')
     assert access_warnings(controller(tokens_file=tokens, auth="enforce")) == [
@@ -56,6 +56,14 @@ def test_a_tokens_file_without_effect_is_warned_of(tokens: Path) -> None:
     ]
     tokens.write_text(f'mode = "log"{TOKENS}')
     assert access_warnings(controller(tokens_file=tokens, host="0.0.0.0")) == []
+
+
+def test_enforce_mode_without_a_token_is_warned_of(tokens: Path) -> None:
+    tokens.write_text("")
+    assert access_warnings(controller(tokens_file=tokens, auth="log")) == []
+    assert access_warnings(controller(tokens_file=tokens, auth="enforce")) == [
+        f"tokens_file {tokens} holds no token, or only revoked ones: every request is refused"
+    ]
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o440, 0), (0o644, 1), (0o604, 1)])

@@ -90,4 +90,4 @@ def create(
             session.say(f"warning: {name} may register any model on any host: {_LIMITS}")
         session.say("DB-GPT writes this address into its log: use the token for nothing else, and rotate it")
     if edit.before.mode is None and not edit.before.tokens:
-        session.say(f"{path} is checked by controllers with --tokens-file; ctl auth mode log begins the rollout")
+        session.say(f"start the controllers with --tokens-file {path}; then ctl auth mode log begins the rollout")

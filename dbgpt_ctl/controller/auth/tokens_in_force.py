@@ -21,6 +21,12 @@ log = logging.getLogger(__name__)
 
 LOOK_SECS = 1.0
 """How often the file is looked at."""
+SETTLE_SECS, SETTLE_LOOKS = 0.1, 10
+"""A file that has changed is read when it stays the same for so long, or after so many looks: an editor, or `cp`, may
+write it in parts.
+"""
+_STRICTNESS = tuple(Mode)
+"""From off to enforce."""
 REMIND_SECS = 60.0
 """How often a problem is logged while it lasts."""
 
@@ -46,8 +52,10 @@ class TokensInForce:
     """Reads the tokens file, and calls `changed` with what is in force, also at first.
 
     A file that cannot be used later changes nothing: what was read last stays in force, and `problem` says what is
-    wrong, until the file can be used again. Symbolic links are followed at each look, because Kubernetes exchanges the
-    link when a Secret changes.
+    wrong, until the file can be used again. A file that is empty, or has lost its mode and would be less strict without
+    it, cannot be used later either: a full disk, or a copy that broke off, must not open a controller.
+
+    Symbolic links are followed at each look, because Kubernetes exchanges the link when a Secret changes.
 
     `must_authenticate`: a file that turns the check off cannot be used (`--require-auth`).
 
@@ -67,7 +75,7 @@ class TokensInForce:
         """The content that was read last and its mistake, if it has one. The file is read each second then, and a large
         one takes most of that second to be parsed.
         """
-        self._mode_of_file: Mode | None = None
+        self._in_force: InForce | None = None
         self.problem: str | None = None
 
     def read_first(self) -> None:
@@ -75,7 +83,11 @@ class TokensInForce:
         might say enforce.
         """
         self._signature = self._look()
-        self._changed(self._read())
+        self._use(self._read())
+
+    def _use(self, found: InForce) -> None:
+        self._in_force = found
+        self._changed(found)
 
     @asynccontextmanager
     async def followed(self) -> AsyncIterator[None]:
@@ -108,7 +120,7 @@ class TokensInForce:
 
     async def look(self) -> None:
         """Reads the file if it is another one than before, or has changed. The event loop does not wait for a disk."""
-        signature = await asyncio.to_thread(self._look)
+        signature = await self._settled()
         if signature == self._signature and signature is not None and self.problem is None:
             return  # a problem may go without a change of the file: its folder, or too many open files
         try:
@@ -119,8 +131,19 @@ class TokensInForce:
             if self.problem is None or signature != self._signature:
                 log.info("%s", found)
             self.problem = None
-            self._changed(found)
+            self._use(found)
         self._signature = signature
+
+    async def _settled(self) -> tuple[int, ...] | None:
+        signature = await asyncio.to_thread(self._look)
+        for _ in range(SETTLE_LOOKS):
+            if signature == self._signature:
+                break
+            await asyncio.sleep(SETTLE_SECS)
+            before, signature = signature, await asyncio.to_thread(self._look)
+            if signature == before:
+                break
+        return signature
 
     def _look(self) -> tuple[int, ...] | None:
         """What changes when the file does; None if it is not there."""
@@ -141,16 +164,18 @@ class TokensInForce:
                 "authentication is off, and --require-auth does not allow that: set --auth enforce (CONTROLLER_AUTH), "
                 "or type `ctl auth mode enforce` if the tokens file says off"
             )
-        if mode is Mode.OFF and of_file is None and self._mode_of_file not in (None, Mode.OFF):
+        before = self._in_force.mode if self._in_force is not None and self._in_force.in_file else None
+        if of_file is None and before is not None and _STRICTNESS.index(mode) < _STRICTNESS.index(before):
             raise UsageError(
-                f'tokens file {self._path}: it says no mode any more: write mode = "{self._mode_of_file}" as before, '
-                f"and see whether its tokens are still there; only `ctl auth mode off` turns the check off"
+                f'tokens file {self._path}: it says no mode any more: write mode = "{before}" as before, '
+                f"and see whether its tokens are still there; only `ctl auth mode` makes the check less strict"
             )
-        self._mode_of_file = of_file
         return InForce(mode, file, of_file is not None)
 
     def _read_file(self, path: Path) -> TokensFile:
         data, mode = read_checked(path)
+        if self._in_force is not None and not data.strip():
+            raise UsageError(f"tokens file {path}: is empty")
         if self._wrong is not None and self._wrong[0] == data:
             raise self._wrong[1]
         try:

@@ -106,6 +106,53 @@ def test_a_problem_that_goes_without_a_change_of_the_file_is_over(tmp_path: Path
     assert followed.used[1].mode is Mode.ENFORCE
 
 
+def test_a_file_that_was_cut_off_opens_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    write(path, content("enforce", "a"))
+    followed = Followed(path)
+    followed.tokens.read_first()
+
+    async def looks() -> None:
+        for text, problem in [
+            ("", "is empty"),
+            ("\n", "is empty"),
+            (content(None, "a"), 'says no mode any more: write mode = "enforce" as before'),
+            ('mode = "en', "not TOML"),
+        ]:
+            path.write_text(text)
+            await followed.tokens.look()
+            assert problem in str(followed.tokens.problem)
+        assert len(followed.used) == 1
+        path.write_text(content("off", "a"))  # said on purpose
+        await followed.tokens.look()
+        assert followed.tokens.problem is None
+        assert followed.used[1].mode is Mode.OFF
+
+    asyncio.run(looks())
+
+
+def test_a_file_that_is_written_in_parts_is_read_when_it_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tokens.toml"
+    write(path, content("enforce", "a"))
+    followed = Followed(path)
+    followed.tokens.read_first()
+    parts = [content("enforce", "a", "b")[:length] for length in (17, 100, 400)]
+    sleep = asyncio.sleep
+
+    async def writing(_secs: float) -> None:
+        if parts:
+            path.write_text(parts.pop(0))
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", writing)
+    path.write_text("")
+    asyncio.run(followed.tokens.look())
+    assert followed.names() == [["a"], ["a", "b"]]
+    assert followed.tokens.problem is None
+
+
 def test_the_same_mistake_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "tokens.toml"
     write(path, content("log", "a"))
@@ -153,13 +200,13 @@ def test_a_file_that_says_no_mode_any_more_does_not_turn_the_check_off(tmp_path:
     followed, with_setting = Followed(path), Followed(path, Mode.ENFORCE)
     for each in (followed, with_setting):
         each.tokens.read_first()
-    write(path, "")  # a full disk, or `> tokens.toml`
+    write(path, content(None, "b"))
     for each in (followed, with_setting):
         asyncio.run(each.tokens.look())
     assert "says no mode any more" in str(followed.tokens.problem)
     assert 'mode = "enforce"' in str(followed.tokens.problem)
     assert followed.names() == [["a"]]
-    assert with_setting.names() == [["a"], []]  # nothing is opened
+    assert with_setting.names() == [["a"], ["b"]]  # nothing is opened
     write(path, content("off", "a"))
     asyncio.run(followed.tokens.look())
     assert (followed.tokens.problem, followed.used[-1].mode) == (None, Mode.OFF)

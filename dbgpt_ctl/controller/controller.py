@@ -17,7 +17,7 @@ from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.contract import RegistryHealth
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
     from datetime import datetime
 
     from dbgpt_ctl.clock import Clock
@@ -90,9 +90,10 @@ class Controller:
         """Ends the connection of the client with this address and port; whether there is such a one."""
         return self.connections is not None and self.connections.drop_reader(client)
 
-    def _drop(self, scope: HttpScope) -> bool:
-        """Ends the connection on which the request came, if its server is ours; whether there is such a one."""
-        return self.connections is not None and self.connections.drop(scope.get("client"))
+    def _drop(self, scopes: Collection[HttpScope]) -> None:
+        """Ends the connections on which the requests came, if their server is ours."""
+        if self.connections is not None:
+            self.connections.drop({scope.get("client") for scope in scopes})
 
     @property
     def readers_dropped(self) -> int:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from dbgpt_ctl.controller.auth.identity import HttpScope
     from dbgpt_ctl.errors import AccessRefused
 
     RefusalOf = Callable[[HttpScope], AccessRefused | None]
-    Drop = Callable[[HttpScope], object]
+    Drop = Callable[[Collection[HttpScope]], object]
 
 GRACE_SECS = 0.5
 """A peer that has not taken the last message after this time loses its connection."""
@@ -23,7 +23,7 @@ class LongAnswers:
     """The long answers that are being sent now.
 
     `refusal_of` says why the caller of a request would be refused now; None: it would not be. `drop` ends the
-    connection of a request, if that is possible.
+    connections of these requests, if that is possible.
     """
 
     def __init__(self, refusal_of: RefusalOf, drop: Drop) -> None:
@@ -40,7 +40,7 @@ class LongAnswers:
         answer = object()
         self._open[answer] = scope, end
         try:
-            self._examine(answer)  # it may have become so since the request was checked
+            self._end_refused((answer,))  # it may have become so since the request was checked
             yield
         finally:
             self._open.pop(answer, None)
@@ -48,18 +48,26 @@ class LongAnswers:
 
     def examine(self) -> None:
         """Ends the answers whose caller is refused now."""
-        for answer in tuple(self._open):
-            self._examine(answer)
+        self._end_refused(tuple(self._open))
 
-    def _examine(self, answer: object) -> None:
+    def _end_refused(self, answers: Iterable[object]) -> None:
+        ended = [answer for answer in answers if self._is_ended(answer)]
+        if ended:
+            asyncio.get_running_loop().call_later(GRACE_SECS, self._drop_open, ended)
+
+    def _is_ended(self, answer: object) -> bool:
+        """Whether its caller is refused; then it was asked to end."""
         scope, end = self._open[answer]
         error = self._refusal_of(scope)
-        if error is not None:
-            del self._open[answer]
-            self._ending[answer] = scope
-            end(error)
-            asyncio.get_running_loop().call_later(GRACE_SECS, self._drop_if_open, answer)
+        if error is None:
+            return False
+        del self._open[answer]
+        self._ending[answer] = scope
+        end(error)
+        return True
 
-    def _drop_if_open(self, answer: object) -> None:
-        if answer in self._ending:
-            self._drop(self._ending[answer])
+    def _drop_open(self, answers: Iterable[object]) -> None:
+        """All at once: each look for a connection goes through all connections."""
+        scopes = [self._ending[answer] for answer in answers if answer in self._ending]
+        if scopes:
+            self._drop(scopes)

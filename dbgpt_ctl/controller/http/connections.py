@@ -38,17 +38,18 @@ class ConnectionFigures:
 
     def drop_reader(self, client: object) -> bool:
         """As `drop`, and counts it: the peer did not take what was sent to it."""
-        is_dropped = self.drop(client)
+        is_dropped = self.drop((client,))
         self.readers_dropped += is_dropped
         return is_dropped
 
-    def drop(self, client: object) -> bool:
-        """Ends the connection of the client with this address and port; whether there is such a one."""
-        for connection in self.connections:
-            if connection.client == client:
-                connection.drop()
-                return True
-        return False
+    def drop(self, clients: Collection[object]) -> bool:
+        """Ends the connections of the clients with these addresses and ports; whether there is such a one. A client may
+        have one at each listener.
+        """
+        found = [connection for connection in self.connections if connection.client in clients]
+        for connection in found:
+            connection.drop()
+        return bool(found)
 
 
 class Connection(Protocol):

@@ -153,7 +153,7 @@ def test_a_peer_that_does_not_take_the_last_message_loses_its_connection(monkeyp
             pass  # this one ends in time
         with answers.sent(kept, ended.append), answers.sent(stalled, ended.append):
             answers.examine()
-            assert await dropped.get() is stalled
+            assert await dropped.get() == [stalled]
         assert dropped.empty()
 
     asyncio.run(scenario())

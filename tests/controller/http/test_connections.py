@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 class Fake:
     rank: tuple[int, float] | None = None
     end: list[str] = field(default_factory=list)
+    client: tuple[str, int] | None = None
 
     def dispensable(self) -> tuple[int, float] | None:
         return self.rank
+
+    def drop(self) -> None:
+        self.end.append("dropped")
 
     def make_way(self) -> None:
         self.end.append("made way")
@@ -28,6 +32,18 @@ class Fake:
 
 def admission(limit: int) -> Admission:
     return Admission(ConnectionFigures([], limit))
+
+
+def test_a_client_loses_its_connections_at_both_listeners() -> None:
+    """A port of the client may be used for one connection to each: a sibling must not save the one that is meant."""
+    clients = ("10.0.0.4", 5000), ("10.0.0.4", 5000), ("10.0.0.4", 5001), ("10.0.0.5", 5000)
+    connections = [Fake(client=client) for client in clients]
+    figures = ConnectionFigures(connections, 16)
+    assert figures.drop_reader(clients[0])
+    assert [connection.end for connection in connections] == [["dropped"], ["dropped"], [], []]
+    assert figures.drop(set(clients[2:]))
+    assert not figures.drop((("10.0.0.6", 5000),))
+    assert [connection.end for connection in connections[2:]] == [["dropped"], ["dropped"]]
 
 
 def test_the_least_rank_closes_first() -> None:

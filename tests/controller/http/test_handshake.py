@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
@@ -185,6 +186,15 @@ def test_check_shows_both_listeners(files: Authority) -> None:
     )
     assert ctl("serve", "--check", "--no-http", *files.flags).out.startswith(
         "all checks passed: https://127.0.0.1:8443, "
+    )
+
+
+def test_check_says_once_that_no_client_accepts_the_certificate(files: Authority) -> None:
+    files.write(files.issue(not_before=datetime(2024, 1, 1, tzinfo=UTC), not_after=datetime(2024, 2, 1, tzinfo=UTC)))
+    done = ctl("serve", "--check", *files.flags, expect=2)
+    assert done.err == (
+        f"ctl: tls_cert {files.cert}: the certificate expired at 2024-02-01T00:00:00Z, and no client accepts it: put a "
+        "valid one there\n"
     )
 
 

@@ -166,23 +166,34 @@ def _screen(controllers: Sequence[ControllerAuth]) -> Iterator[str]:
     yield from map(_warning, differences(controllers))
     if tokens := _token_rows(reports):
         yield from ("", *plain(_TOKENS, tokens, headers=True, colour=colour))
+    yield from _requests_of(reports, several=len(controllers) > 1)
+
+
+def _requests_of(reports: Sequence[AuthReport], *, several: bool) -> Iterator[str]:
+    """The requests that were counted: a section for those that are refused, and one for those with an old token."""
     seen = [Seen(report, row) for report in reports for row in report.counted]
     refused = [each for each in seen if is_refusal(each.row)]
     replaced = [each for each in seen if not is_refusal(each.row)]
     is_over = all(report.mode == Mode.ENFORCE for report in reports)
-    served = "{were} served in log mode, and {are} refused now" if is_over else "would be refused in enforce mode"
+    served = "{were} served in log mode, which enforce mode refuses" if is_over else "would be refused in enforce mode"
     sections = {
         served: [each for each in refused if each.row.served],
         "{were} refused": [each for each in refused if not each.row.served],
-        "came with a token that was rotated and is valid until it is revoked": replaced,
+        "came with the old one of a token that was rotated": replaced,
     }
     if not refused:
         only_off = all(report.mode == Mode.OFF for report in reports)
         yield ""
         yield why_nothing_is_counted(reports[0]) if only_off else "no request is refused"
     for title, rows in sections.items():
-        if rows:
-            yield from _section(title, rows, several=len(controllers) > 1)
+        if several and is_terminal():  # a column for the controller makes the table too wide for 80 columns
+            places = [(f" at {escaped(report.controller)}", report) for report in reports]
+            parts = [(at, [each for each in rows if each.report is report]) for at, report in places]
+        else:
+            parts = [("", rows)]
+        for at, part in parts:
+            if part:
+                yield from _section(title, part, at=at, several=several and not at)
 
 
 class Seen(NamedTuple):
@@ -197,12 +208,12 @@ class Seen(NamedTuple):
         return age_text(self.row.last, self.report.time)
 
 
-def _section(title: str, seen: Sequence[Seen], *, several: bool) -> Iterator[str]:
+def _section(title: str, seen: Sequence[Seen], *, several: bool, at: str) -> Iterator[str]:
     """How many requests there were, and a row for each caller: the most frequent first."""
     yield ""
     number = sum(each.row.count for each in seen)
-    verbs = {"were": "was", "are": "is"} if number == 1 else {"were": "were", "are": "are"}
-    yield f"{_requests(number)} {title.format_map(verbs)}:"
+    were = "was" if number == 1 else "were"
+    yield f"{_requests(number)} {title.format(were=were)}{at}:"
     columns = (*_CALLERS, Column("CONTROLLER")) if several else _CALLERS
     known = sorted((each for each in seen if each.row.request is not None), key=lambda each: -each.row.count)
     shown = known[:MAX_SHOWN] if is_terminal() else known

@@ -58,7 +58,7 @@ def test_in_enforce_mode_they_were_refused(run: Run, fake: FakeController) -> No
 def test_what_was_served_before_enforce_mode_is_told_apart(run: Run, fake: FakeController) -> None:
     fake.body = report(row(count=1), row("unknown", count=1, served=False), mode="enforce")
     lines = run("auth", "status").lines
-    assert "1 request was served in log mode, and is refused now:" in lines
+    assert "1 request was served in log mode, which enforce mode refuses:" in lines
     assert "1 request was refused:" in lines
 
 
@@ -74,7 +74,7 @@ def test_a_rotated_token_that_is_used_is_no_refusal(run: Run, fake: FakeControll
     lines = run("auth", "status", "--check").lines
     assert lines[4] == "api    worker  -      never    1s ago     6m ago"
     assert lines[6:8] == ["no request is refused", ""]
-    assert lines[8] == "3 requests came with a token that was rotated and is valid until it is revoked:"
+    assert lines[8] == "3 requests came with the old one of a token that was rotated:"
 
 
 def test_since_leaves_out_who_was_not_seen(run: Run, fake: FakeController) -> None:
@@ -177,6 +177,21 @@ def test_a_pipe_gets_all_rows_and_a_terminal_as_many_as_a_person_reads(run: Run,
     shown = on_terminal("auth", "status", "-a", fake.url, columns=200)
     assert f"and {1000 - MAX_SHOWN} more rows; a pipe and -o json get all" in shown
     assert document(run)["controllers"][0]["auth"]["mode"] == "log"
+
+
+def test_on_a_terminal_each_controller_has_a_table_that_fits(fake: FakeController) -> None:
+    fake.body = report(row(), row(source="10.0.0.9", count=1, served=False))
+    with fake_controller(body=report(row(count=7))) as two:
+        lines = on_terminal("auth", "status", "-a", f"{fake.url},{two.url}", columns=80)
+    shown = [line.rstrip() for line in lines]
+    for title in (
+        f"3 requests would be refused in enforce mode at {fake.url}:",
+        f"7 requests would be refused in enforce mode at {two.url}:",
+        f"1 request was refused at {fake.url}:",
+    ):
+        header = shown[shown.index(title) + 1]
+        assert header.startswith("REASON ")
+        assert len(header) <= 80
 
 
 def test_a_real_controller_without_tokens_counts_nothing(run: Run, controller: str) -> None:

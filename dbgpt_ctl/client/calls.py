@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 HEARTBEAT = "/api/controller/heartbeat"
 V1 = "/api/v1"
-_LISTS = frozenset({"instances", "prune", "events", "status", "auth"})
-"""The verbs of /api/v1 whose answers grow with the number of instances, models, events or tokens."""
+_LISTS = frozenset({"instances", "prune", "events", "status"})
+"""The verbs of /api/v1 whose answers grow with the number of instances, models or events."""
+MAX_AUTH_ANSWER_BYTES = 16_000_000
+"""Of the tokens, whose file has 1 MiB, and the refusals, whose table is bounded. Decoded it takes some 120 MB."""
 
 T = TypeVar("T")
 
@@ -224,6 +226,8 @@ class Calls:
 
 
 def _max_bytes(verb: str) -> int:
+    if verb == "auth":
+        return MAX_AUTH_ANSWER_BYTES
     return MAX_ANSWER_BYTES if verb in _LISTS else MAX_SHORT_ANSWER_BYTES
 
 

@@ -57,7 +57,8 @@ MAX_DEPTH = 32
 """Of lists and objects in each other. The API has five; much more could be read here, and not be printed."""
 LONG_BYTES = 1_000_000
 MAX_OBJECT_BYTES = 64 * 1024
-"""Every answer that is longer than LONG_BYTES is a list of objects that have a `model_name` and are shorter than this.
+"""Every answer that is longer than LONG_BYTES is a list of objects that have a `model_name`, or a `name` as tokens do, and
+are shorter than this.
 """
 EVENT_STREAM = "text/event-stream"
 _UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
@@ -93,7 +94,7 @@ class Response:
     def _decoded(self) -> Any:
         size = len(self.body)
         # Decoded, a long body of anything else takes many times its size.
-        if size > LONG_BYTES and self.body.count(b'"model_name"') * MAX_OBJECT_BYTES < size:
+        if size > LONG_BYTES and self.body.count(b'name"') * MAX_OBJECT_BYTES < size:
             return None
         return decoded(self.body)
 

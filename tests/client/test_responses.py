@@ -314,10 +314,10 @@ def test_a_time_at_an_end_of_the_calendar_is_none(text: str) -> None:
     assert read_time(text) is None
 
 
-def test_a_long_answer_that_is_no_list_of_instances_is_not_decoded() -> None:
-    item = b'{"model_name":"a@llm"},'
-    listed = b"[" + item * (LONG_BYTES // len(item) + 1) + b"{}]"
-    assert Response(200, {}, listed).json() is not None
+def test_a_long_answer_that_is_no_list_of_instances_or_tokens_is_not_decoded() -> None:
+    for item in (b'{"model_name":"a@llm"},', b'{"name":"a-token"},'):
+        listed = b"[" + item * (LONG_BYTES // len(item) + 1) + b"{}]"
+        assert Response(200, {}, listed).json() is not None
     for long in (b'"' + b"a" * LONG_BYTES + b'"', b"[" + b"[]," * LONG_BYTES + b"1]", b"[" * LONG_BYTES * 2):
         assert Response(200, {}, long).json() is None
     assert Response(200, {}, b'"' + b"a" * (LONG_BYTES - 2) + b'"').json() is not None

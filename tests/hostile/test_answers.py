@@ -5,6 +5,7 @@ Each attack needed up to 1.9 GB, or had no end.
 
 from __future__ import annotations
 
+import json
 import threading
 import zlib
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from tests.client.servers import behaving, read_request, working
+from tests.support.auth_reports import report, row
 from tests.support.measured import measured
 from tests.support.memory import MB, peak_bytes
 
@@ -139,6 +141,7 @@ VERBS = {
     "events": ("events",),
     "watch": ("events", "--watch"),
     "health": ("health",),
+    "auth": ("auth", "status"),
 }
 
 
@@ -175,6 +178,23 @@ def test_every_verb_ends_without_a_traceback(hostile: str, verb: str) -> None:
     assert done.code != 0, done
     assert "Traceback" not in done.err
     assert "unexpectedly" not in done.err
+    assert done.peak <= LARGEST_BYTES
+
+
+def a_million_refusals(connection: socket.socket) -> None:
+    """They would take 1.5 GB and 15 seconds."""
+    before, after = json.dumps(report(row())).split(json.dumps(row()))
+    connection.sendall(HEAD + b"\r\n" + before.encode())
+    for _ in range(1000):
+        connection.sendall((json.dumps(row()) + ",").encode() * 1000)
+    connection.sendall(json.dumps(row()).encode() + after.encode())
+
+
+@pytest.mark.parametrize("hostile", [a_million_refusals], indirect=True)
+def test_the_refusals_of_a_controller_are_bounded(hostile: str) -> None:
+    done = measured("auth", "status", "-a", hostile, "--request-timeout", "20s")
+    assert done.code == 1, done
+    assert "its answer is larger than 16 MB" in done.err
     assert done.peak <= LARGEST_BYTES
 
 

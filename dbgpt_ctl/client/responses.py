@@ -57,7 +57,7 @@ MAX_DEPTH = 32
 """Of lists and objects in each other. The API has five; much more could be read here, and not be printed."""
 LONG_BYTES = 1_000_000
 MAX_OBJECT_BYTES = 64 * 1024
-"""Every answer that is longer than LONG_BYTES is a list of objects that have a `model_name`, or a `name` as tokens do, and
+"""Every answer that is longer than LONG_BYTES is a list of objects that have a `model_name`, or as tokens a `name`, and
 are shorter than this.
 """
 EVENT_STREAM = "text/event-stream"

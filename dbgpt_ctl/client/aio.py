@@ -33,10 +33,11 @@ from dbgpt_ctl.client.transport import (
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
     from typing import Self
 
     from dbgpt_ctl.client.failover import Flow, Outcome, Request
+    from dbgpt_ctl.errors import Attempt
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,9 +70,11 @@ class AsyncControllerClient:
         advice: str = ADVICE,
         actor: str | None = None,
         ca_file: str | None = None,
+        on_refusal: Callable[[Sequence[Attempt]], None] = lambda _attempts: None,
     ) -> None:
         addresses = parse_addresses(address)
-        self._calls = Calls(Failover(addresses, timeout, monotonic, advice), actor=actor)
+        failover = Failover(addresses, timeout, monotonic, advice, on_refusal=on_refusal)
+        self._calls = Calls(failover, actor=actor)
         options = client_options(addresses, trust_env=trust_env, ca_file=ca_file)
         self._transport = AsyncTransport(options, transport)
 

@@ -35,12 +35,13 @@ from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
+    from dbgpt_ctl.errors import Attempt
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,14 @@ class RemoteModelRegistry(ModelRegistry):
     ) -> None:
         if isinstance(client, str):
             advice = "check CONTROLLER_REMOTE_ADDR"
-            client = AsyncControllerClient(client, timeout=timeout, trust_env=trust_env, advice=advice, ca_file=ca_file)
+            client = AsyncControllerClient(
+                client,
+                timeout=timeout,
+                trust_env=trust_env,
+                advice=advice,
+                ca_file=ca_file,
+                on_refusal=self._warn_of_refusals,
+            )
         self._forwarder_id = forwarder_id or secrets.token_hex(8)
         self._client = client = client.forwarding_for(self._forwarder_id)
         self._operator = client.acting_as(ActorKind.OPERATOR)
@@ -118,6 +126,7 @@ class RemoteModelRegistry(ModelRegistry):
         self._nine_keys_until = 0.0
         self._read_token = read_token
         self._token: tuple[str, str] | None = None
+        self._refusing: set[str] = set()
         self._token_problem: str | None = None
         if read_token is not None:
             self._use(read_token())
@@ -288,8 +297,16 @@ class RemoteModelRegistry(ModelRegistry):
             log.info("another token is sent to %s from now on: its file has changed", self._address)
             self._use(token)
 
+    def _warn_of_refusals(self, attempts: Sequence[Attempt]) -> None:
+        """Once for each controller and token: while another one serves the calls, nothing else shows it."""
+        for attempt in attempts:
+            if attempt.controller not in self._refusing:
+                self._refusing.add(attempt.controller)
+                log.warning("%s; another controller serves the calls; %s", attempt, ADVICE)
+
     def _use(self, token: tuple[str, str]) -> None:
         self._token = token
+        self._refusing.clear()
         self._client.use_token(*token)
 
     def _set_health(self, failure: str | None, *, degraded: str | None = None) -> None:

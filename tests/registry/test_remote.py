@@ -26,6 +26,7 @@ from dbgpt_ctl.registry.remote import NEVER, NINE_KEYS_SECS, RemoteModelRegistry
 from tests.client.clients import KEY, OBJECT, SENT, Controllers, good, problem
 from tests.client.servers import black_hole, closed_port, working
 from tests.client.v1_samples import ANSWERS, DRAIN, EVENT, KNOWN, NOW, TIME
+from tests.support.fake_controller import fake_controller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -596,6 +597,26 @@ def test_a_refused_token_of_the_forwarder_is_no_refusal_of_its_callers(status: i
     assert not asyncio.run(life()).ready
     with pytest.raises(RegistryUnusable, match=says):
         asyncio.run(with_token(controllers, "bad").open())
+
+
+def test_a_controller_that_refuses_the_token_is_named_while_another_serves(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    problem = {"detail": "no such token", "code": "not_authenticated", "reason": "unknown"}
+
+    async def life(urls: str) -> RegistryHealth:
+        async with RemoteModelRegistry(urls, read_token=lambda: ("front", "good")) as registry:
+            for _ in range(3):
+                await registry.list("qwen@llm", healthy_only=True)
+            return registry.health()
+
+    with fake_controller(status=401, body=problem) as one, fake_controller() as two:
+        assert asyncio.run(life(f"{one.url},{two.url}")).ready
+    lines = [record.getMessage() for record in caplog.records if record.name == "dbgpt_ctl.registry.remote"]
+    assert [line.partition(" ")[0] for line in lines] == [f"{one.url}:"]
+    assert "another controller serves the calls" in lines[0]
+    assert "--remote-token-file" in lines[0]
+    assert "good" not in lines[0].replace("is good there", "")
 
 
 def test_a_token_can_be_exchanged_without_a_restart(caplog: pytest.LogCaptureFixture) -> None:

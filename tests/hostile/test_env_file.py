@@ -83,6 +83,7 @@ def hostile(folder: Folder) -> Folder:
         "CONTROLLER_REGISTRY_DB_HOST=127.0.0.1",
         "CONTROLLER_REGISTRY_DB_PORT=<port>",
         "CONTROLLER_REGISTRY_DB_USER=${MY_SECRET}",
+        "CONTROLLER_TOKENS_FILE=${MY_SECRET}",
     )
     for name in ("instances.yaml", "models.yaml", "embeddings.yaml"):
         (folder.path / name).write_text(f"instances: [{{model: qwen, host: h, port: {len(name)}}}]\n")

@@ -28,12 +28,18 @@ if TYPE_CHECKING:
 INSTANCES = 2000
 PAIRS = 20
 TOKEN = "dctl_of-the-benchmark"
+ELSEWHERE = "dctl_of-other-models"
 TOKENS_FILE = f"""
 [token.workers]
 role = "worker"
 sha256 = ["{sha256_of(TOKEN)}"]
 models = ["m*@llm"]
 hosts = ["10.0.0.0/8"]
+
+[token.elsewhere]
+role = "worker"
+sha256 = ["{sha256_of(ELSEWHERE)}"]
+models = ["other*@llm"]
 """
 OTHER_RATE = 500
 """Heartbeats a second of those whose waits are measured."""
@@ -58,15 +64,16 @@ def run(lab: Lab, seconds: float) -> list[Section]:
     return [_checked(lab, off, enforcing, seconds / 2), _refused(lab, enforcing, seconds / 2), _flood(lab, enforcing)]
 
 
-def with_token(load: Load) -> Load:
+def with_token(load: Load, token: str = TOKEN) -> Load:
     """The same requests with the token, as the libraries of DB-GPT send it."""
-    pair = base64.b64encode(f"worker:{TOKEN}".encode()).decode()
+    pair = base64.b64encode(f"worker:{token}".encode()).decode()
     return replace(load, headers=(*load.headers, ("Authorization", f"Basic {pair}")))
 
 
-def refused(load: Load) -> Load:
-    """The same requests, without a token: each one is refused."""
-    return replace(load, name=f"{load.name}, refused", refused=True)
+def refused(load: Load, token: str | None = None, why: str = "no token") -> Load:
+    """The same requests without a token, or with one that does not allow them: each one is refused."""
+    sent = load if token is None else with_token(load, token)
+    return replace(sent, name=f"{load.name}, {why}", refused=True)
 
 
 def _until_refusing(lab: Lab, server: Server) -> None:
@@ -90,12 +97,18 @@ def _checked(lab: Lab, off: Server, enforcing: Server, seconds: float) -> Sectio
 def _refused(lab: Lab, server: Server, seconds: float) -> Section:
     """The time of a refusal beside that of a heartbeat, at one server."""
     section = Section((f"At one server, {PAIRS // 2} pairs", "heartbeats a second", "refusals a second"))
-    for load in (HEARTBEAT, HEARTBEAT_NEW):
+    for load in (
+        refused(HEARTBEAT),
+        refused(HEARTBEAT, "dctl_unknown", "unknown token"),
+        refused(HEARTBEAT, ELSEWHERE, "other models"),
+        refused(HEARTBEAT_NEW),
+    ):
+        beat = HEARTBEAT_NEW if load.name.startswith(HEARTBEAT_NEW.name) else HEARTBEAT
         sides = (
-            meter(lab.folder, server, with_token(load), seconds),
-            meter(lab.folder, server, refused(load), seconds),
+            meter(lab.folder, server, with_token(beat), seconds),
+            meter(lab.folder, server, load, seconds),
         )
-        beats, refusals = _in_pairs(f"{load.name}, refused", sides, (server, server), PAIRS // 2)
+        beats, refusals = _in_pairs(load.name, sides, (server, server), PAIRS // 2)
         cells = (f"time of a refusal: {load.name}", f"{median(beats):,.0f}", f"{median(refusals):,.0f}")
         section.rows.append(Row(cells, ratio_of(beats, refusals), REFUSAL_BOUND))
     return section

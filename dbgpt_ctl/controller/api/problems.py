@@ -7,9 +7,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from dbgpt_ctl.controller.http.prepared import PreparedResponse
 from dbgpt_ctl.errors import (
     AccessRefused,
     CtlError,
@@ -21,6 +21,7 @@ from dbgpt_ctl.errors import (
 
 if TYPE_CHECKING:
     from fastapi import Request
+    from fastapi.responses import Response
 
     from dbgpt_ctl.domain.instance import InstanceKey
 
@@ -81,4 +82,4 @@ def of_error(error: CtlError) -> Response:
 
 def _problem(status: int, code: str, title: str, detail: str, headers: Any = None, **extra: Any) -> Response:
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code, **extra}
-    return Response(orjson.dumps(body), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    return PreparedResponse(orjson.dumps(body), MEDIA_TYPE, headers, status)

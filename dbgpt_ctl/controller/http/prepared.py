@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -17,14 +18,16 @@ server's own, because something between the server and the application wants to 
 
 
 class PreparedResponse(Response):
-    """A response with status 200. One object may answer many requests.
+    """A response whose whole body is there. One object may answer many requests.
 
     The usual way of a response is two ASGI messages. Uvicorn examines each header of the first one with two regular
     expressions and joins all headers anew. For an answer as small as `true` that is a tenth of the cost of a heartbeat.
     """
 
-    def __init__(self, body: bytes, media_type: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(body, headers=headers, media_type=media_type)
+    def __init__(
+        self, body: bytes, media_type: str, headers: Mapping[str, str] | None = None, status: int = HTTPStatus.OK
+    ) -> None:
+        super().__init__(body, status, headers=headers, media_type=media_type)
         self.content = body
         self.head = b"".join(b"%b: %b\r\n" % header for header in self.raw_headers)
         """Its headers as they are sent, without those of the server."""

@@ -13,7 +13,6 @@ import contextlib
 import logging
 import sys
 from functools import lru_cache, partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
@@ -188,12 +187,10 @@ class BoundedState(ServerState):
         self.admission = Admission(self.figures)
 
 
-@lru_cache(maxsize=2)
-def _start_of_answer(*headers: tuple[bytes, bytes]) -> bytes:
-    """The status line 200, and the headers that the server adds to each answer. They change once a second, with the
-    date.
-    """
-    return b"".join((STATUS_LINE[HTTPStatus.OK], *(b"%b: %b\r\n" % header for header in headers)))
+@lru_cache(maxsize=16)
+def _start_of_answer(status: int, *headers: tuple[bytes, bytes]) -> bytes:
+    """The status line, and the headers that the server adds to each answer; they change each second, with the date."""
+    return b"".join((STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers)))
 
 
 def send_prepared(send: Any, response: PreparedResponse) -> bool:
@@ -207,7 +204,8 @@ def send_prepared(send: Any, response: PreparedResponse) -> bool:
     cycle.waiting_for_100_continue = False
     end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
     transport = cast("OnePacketTransport", cycle.transport)
-    transport.send(b"".join((_start_of_answer(*cycle.default_headers), response.head, end)), response.content)
+    start = _start_of_answer(response.status_code, *cycle.default_headers)
+    transport.send(b"".join((start, response.head, end)), response.content)
     cycle.message_event.set()
     if not cycle.keep_alive:
         transport.close()

@@ -87,7 +87,8 @@ def _checked(lab: Lab, off: Server, enforcing: Server, seconds: float) -> Sectio
     """Heartbeats of both servers in pairs, right after each other and in the reverse order every other time."""
     section = Section((f"Heartbeats a second, {PAIRS} pairs", "auth off", "auth enforce"))
     for load in (HEARTBEAT, HEARTBEAT_NEW):
-        sides = (meter(lab.folder, off, load, seconds), meter(lab.folder, enforcing, with_token(load), seconds))
+        sent = with_token(load)  # to both: a header more costs wrk some time for each request
+        sides = (meter(lab.folder, off, sent, seconds), meter(lab.folder, enforcing, sent, seconds))
         figures = _in_pairs(load.name, sides, (off, enforcing), PAIRS)
         cells = (load.name, *(f"{median(side):,.0f}" for side in figures))
         section.rows.append(Row(cells, ratio_of(figures[1], figures[0]), ENFORCE_BOUND))
@@ -126,42 +127,45 @@ def _in_pairs(what: str, meters: Sequence[Meter], servers: Sequence[Server], pai
 
 
 def _flood(lab: Lab, server: Server) -> Section:
-    """The waits of heartbeats while somebody sends refused ones, at half of the rate at which the server refuses."""
+    """The waits of heartbeats while somebody sends refused ones, at half of the rate at which the server refuses.
+
+    They are compared with the waits beside as many heartbeats that are served. The client that sends the others is on
+    another machine in life, so its process here gives way to all others.
+    """
     folder = lab.folder / "flood"
     folder.mkdir()
     rate = round(send(folder, server.url, refused(HEARTBEAT), INSTANCES, 3).per_second / 2)
-    alone: list[float] = []
-    flooded: list[float] = []
+    floods: tuple[Load | None, ...] = (None, with_token(HEARTBEAT), refused(HEARTBEAT))
+    waits: list[list[float]] = [[] for _ in floods]
     for number in range(FLOOD_ROUNDS):
-        for flood in (False, True) if number % 2 == 0 else (True, False):
-            (flooded if flood else alone).append(_p99(lab, server, folder, rate if flood else 0))
+        for index in sorted(range(len(floods)), reverse=number % 2 == 1):
+            waits[index].append(_p99(lab, server, folder, floods[index], rate))
             server.settle()
-    say(f"p99 alone {alone}, with {rate} refusals a second {flooded}")
-    cells = (
-        f"p99 of {OTHER_RATE} heartbeats a second, {FLOOD_ROUNDS} rounds",
-        f"{1000 * median(alone):.1f} ms",
-        f"{1000 * median(flooded):.1f} ms",
-    )
-    heads = ("Somebody else's heartbeats", "alone", f"beside {rate:,} refusals a second")
-    return Section(heads, [Row(cells, median(flooded) / median(alone), FLOOD_BOUND)])
+    say(f"p99 alone, beside {rate} heartbeats, and beside {rate} refusals a second: {waits}")
+    alone, beats, refusals = map(median, waits)
+    what = f"p99 of {OTHER_RATE} heartbeats a second, {FLOOD_ROUNDS} rounds"
+    cells = (what, *(f"{1000 * wait:.1f} ms" for wait in (alone, beats, refusals)))
+    heads = ("Somebody else's heartbeats", "alone", f"beside {rate:,} heartbeats a second", "beside as many refusals")
+    return Section(heads, [Row(cells, refusals / beats, FLOOD_BOUND)])
 
 
-def _p99(lab: Lab, server: Server, folder: Path, rate: int) -> float:
+def _p99(lab: Lab, server: Server, folder: Path, others: Load | None, rate: int) -> float:
     """In seconds."""
-    flood = threading.Thread(
-        target=send_paced,
-        args=(folder, server.url, refused(HEARTBEAT), INSTANCES),
-        kwargs={"rate": rate, "seconds": FLOOD_SECS + 2, "connections": CONNECTIONS},
-    )
-    if rate:
+    flood = None
+    if others is not None:
+        flood = threading.Thread(
+            target=send_paced,
+            args=(folder, server.url, others, INSTANCES),
+            kwargs={"rate": rate, "seconds": FLOOD_SECS + 2, "connections": CONNECTIONS, "gives_way": True},
+        )
         flood.start()
         time.sleep(1)  # the flood is under way when the measurement begins
     load = with_token(HEARTBEAT)
     paced = send_paced(
         lab.folder, server.url, load, INSTANCES, rate=OTHER_RATE, seconds=FLOOD_SECS, connections=CONNECTIONS
     )
-    if rate:
+    if flood is not None:
         flood.join()
     if paced.failed:
-        raise MeasurementError(f"{paced.failed} heartbeats beside {rate} refusals a second failed")
+        raise MeasurementError(f"{paced.failed} heartbeats beside {rate} others a second failed")
     return paced.p99

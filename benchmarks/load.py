@@ -185,10 +185,16 @@ def send_paced(
     rate: int,
     seconds: float,
     connections: int = PACED_CONNECTIONS,
+    gives_way: bool = False,
 ) -> Paced:
-    """Sends `rate` requests a second, round all instances in turn. Raises MeasurementError if wrk fails."""
+    """Sends `rate` requests a second, round all instances in turn. Raises MeasurementError if wrk fails.
+
+    `gives_way`: with the lowest priority, beside other processes of this machine.
+    """
     lines = (load.script(instances).removesuffix(_END_BY_TIME), _END_OF_PACED, _CLOCK, _PACE.format(rate=rate))
-    _, text = _run_wrk(folder, url, "\n".join(lines), f"{load.name} at {url}", seconds, connections=connections)
+    before = ("nice", "--adjustment=19") if gives_way else ()
+    what = f"{load.name} at {url}"
+    _, text = _run_wrk(folder, url, "\n".join(lines), what, seconds, connections=connections, before=before)
     answered, failed, *times = text.split()[:5]
     return Paced(int(answered), int(failed), *map(float, times))
 
@@ -209,13 +215,20 @@ def _wrk(folder: Path, url: str, load: Load, script: str, seconds: float, *, con
 
 
 def _run_wrk(
-    folder: Path, url: str, script: str, what: str, seconds: float, *, connections: int = CONNECTIONS
+    folder: Path,
+    url: str,
+    script: str,
+    what: str,
+    seconds: float,
+    *,
+    connections: int = CONNECTIONS,
+    before: tuple[str, ...] = (),
 ) -> tuple[float, str]:
-    """The seconds that it took, and the text that the script wrote after RESULT."""
+    """The seconds that it took, and the text that the script wrote after RESULT. `before`: a command that runs wrk."""
     file = folder / "load.lua"
     file.write_text(script)
     options = ["--threads=1", f"--connections={connections}", f"--timeout={_TIMEOUT_SECS}s"]
-    argv = ["wrk", *options, f"--duration={max(1, round(seconds))}s", f"--script={file}", url]
+    argv = [*before, "wrk", *options, f"--duration={max(1, round(seconds))}s", f"--script={file}", url]
     started = time.perf_counter()
     try:
         done = subprocess.run(

@@ -113,7 +113,7 @@ def _security(access: RouteAccess) -> list[dict[str, list[str]]]:
     """The schemes, each with the least role that suffices; empty for a route that needs no token."""
     if access is RouteAccess.EVERYONE:
         return []
-    return [{scheme: [str(access.value[0])]} for scheme in SECURITY_SCHEMES]
+    return [{scheme: [str(access.roles[0])]} for scheme in SECURITY_SCHEMES]
 
 
 def _parameters(model: str) -> list[Schema]:

@@ -184,7 +184,7 @@ class Access:
         """Why a known token does not allow the route; None if it does."""
         if identity.expires is not None and self._now() >= identity.expires:
             return Reason.EXPIRED
-        return None if access is RouteAccess.EVERYONE or identity.role in access.value else Reason.ROLE
+        return None if not access.roles or identity.role in access.roles else Reason.ROLE
 
     def refusal_of(self, scope: HttpScope, access: RouteAccess = RouteAccess.READER) -> AccessRefused | None:
         """What enforce mode would answer to the request now, which is not counted; None: it would serve it."""

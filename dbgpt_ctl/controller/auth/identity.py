@@ -84,7 +84,19 @@ class Identity:
     """
 
     __slots__ = (
-        *("_instances", "_refuse", "_scope", "check_again", "expires", "is_old", "name", "role", "token", "uses"),
+        *(
+            "_instances",
+            "_is_limited",
+            "_refuse",
+            "_scope",
+            "check_again",
+            "expires",
+            "is_old",
+            "name",
+            "role",
+            "token",
+            "uses",
+        ),
     )
 
     def __init__(self, token: Token, refuse: Refuse, instances: InstanceCount, *, is_old: bool) -> None:
@@ -98,13 +110,14 @@ class Identity:
         self.check_again: Callable[[HttpScope], None] | None = None
         """Set when the token may not be valid any more: checks a request of it anew, as `Access.check`."""
         self._refuse = refuse
+        self._is_limited = token.role is Role.WORKER
         self._scope: Scope | None = None
         """Made when it is needed first: to read 6,000 tokens again would stop all requests for 0.7 s otherwise."""
         self._instances = instances
 
     def check_instance(self, scope: HttpScope, key: InstanceKey) -> None:
         """Raises NotPermitted in enforce mode; in log mode the request is counted."""
-        if self.role is not Role.WORKER:
+        if not self._is_limited:
             return
         limits = self._scope
         if limits is None:
@@ -193,4 +206,4 @@ def count_without_instance(scope: HttpScope) -> None:
 def may_read(scope: HttpScope) -> bool:
     """Whether the sender may see what needs a reader, such as the reason in an answer that is for everyone."""
     caller: Caller | None = scope.get(IDENTITY)
-    return caller is None or isinstance(caller, Unproven) or caller.role in RouteAccess.READER.value
+    return caller is None or isinstance(caller, Unproven) or caller.role in RouteAccess.READER.roles

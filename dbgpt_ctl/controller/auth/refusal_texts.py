@@ -39,7 +39,7 @@ def refusal(
             return NotAuthenticated(reason, f"token {name} is revoked: write a new one into {WHERE}")
         case Reason.ROLE:
             has = "" if token is None else f" has the role {token.role}, and"
-            needed = access.value[0] if access and access.value else Role.WORKER
+            needed = access.roles[0] if access and access.roles else Role.WORKER
             return NotPermitted(reason, f"token {name}{has} this needs {needed}: write such a token into {WHERE}")
     return NotPermitted(reason, f"token {name} {_out_of_scope(reason, token, key)}")
 

@@ -12,6 +12,12 @@ class RouteAccess(Enum):
     names it.
     """
 
+    roles: tuple[Role, ...]
+    """The value: Python 3.11 makes a call to look up `value`, and each request needs it."""
+
+    def __init__(self, *roles: Role) -> None:
+        self.roles = roles
+
     EVERYONE = ()
     """No token is needed: health checks of DB-GPT's clients and of platforms may carry others than the real calls."""
     METRICS = (Role.METRICS, Role.READER, Role.WORKER, Role.OPERATOR)

@@ -83,6 +83,9 @@ _MASKS = (
 )
 
 
+_SHARED = re.compile(r"(.*?)(http://controller-1, http://controller-2)(: its registry is away.*)")
+
+
 class Workers:
     """Workers that send heartbeats, each to the first controller that answers. `alive` are those that still do."""
 
@@ -198,7 +201,7 @@ class Night:
     def _printed(self, args: Sequence[str]) -> str:
         done = subprocess.run([*CTL, *args], env=self._environ, capture_output=True, encoding="utf-8", check=False)
         lines = [*done.stdout.splitlines(), *(f"stderr: {line}" for line in done.stderr.splitlines())]
-        shown = "".join(f"{self._masked(line).rstrip()}\n" for line in lines)
+        shown = "".join(f"{one.rstrip()}\n" for line in lines for one in _separate(self._masked(line)))
         return f"$ ctl {' '.join(args)}\n{shown}exit {done.returncode}\n"
 
     def _masked(self, line: str) -> str:
@@ -208,6 +211,16 @@ class Night:
         for pattern, word in _MASKS:
             line = pattern.sub(word, line)
         return line
+
+
+def _separate(line: str) -> Iterator[str]:
+    """One line for each controller: those whose last known lists happen to be of the same second share a line."""
+    shared = _SHARED.fullmatch(line)
+    if shared is None:
+        yield line
+        return
+    before, controllers, after = shared.groups()
+    yield from (f"{before}{controller}{after}" for controller in controllers.split(", "))
 
 
 def _is_so(controller: Controller, condition: Callable[[ControllerClient], bool]) -> bool:

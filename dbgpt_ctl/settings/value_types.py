@@ -162,7 +162,7 @@ def _parse_network(text: str) -> str:
     if not network.prefixlen:
         raise ValueError(f"holds {network}, which is every address: name those of the proxies")
     if network.overlaps(ip_network("::ffff:0:0/96")):
-        raise ValueError(f"holds {network}, which is IPv4 within IPv6: write it as IPv4, as in 10.0.0.5")
+        raise ValueError(f"holds {address}, which is IPv4 within IPv6: write it as IPv4, as in 10.0.0.5")
     return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
 
 

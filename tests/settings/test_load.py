@@ -132,7 +132,7 @@ def test_an_env_file_may_be_a_pipe() -> None:
 
 
 NO_NETWORK = "holds a value that is no address or range of addresses, as in 10.0.0.5,10.1.0.0/16"
-NETWORK_OF_IPV4 = "holds ::ffff:a00:0/104, which is IPv4 within IPv6: write it as IPv4, as in 10.0.0.5"
+NETWORK_OF_IPV4 = "holds ::ffff:10.0.0.0/104, which is IPv4 within IPv6: write it as IPv4, as in 10.0.0.5"
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from starlette.exceptions import HTTPException
 
 import dbgpt_ctl
 from dbgpt_ctl.controller.api import openapi, problems
-from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard, guarded
+from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard
 from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
 from dbgpt_ctl.controller.api.docs_page import add_docs_page
-from dbgpt_ctl.controller.api.routes import PREFIXES, add_routes
-from dbgpt_ctl.controller.api.source import TrustedProxies, with_sources
+from dbgpt_ctl.controller.api.routes import PREFIXES, add_routes, after_step
+from dbgpt_ctl.controller.api.source import TrustedProxies
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.auth.access import Access, with_access
 from dbgpt_ctl.controller.auth.identity import count_without_instance
@@ -163,9 +163,9 @@ def _add_api(
     plain_routes = (*dbgpt_routes, *v1_routes)
     routes = with_access(plain_routes, access)
     if guard is not None:
-        routes = guarded(routes, guard)
+        routes = after_step(routes, guard.check)
         if (proxies := _proxies(settings)) is not None:
-            routes = with_sources(routes, proxies)
+            routes = after_step(routes, proxies.note_source)
     add_routes(app, routes)
     openapi.describe(app, routes)
     inner = app.router.lifespan_context

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import replace
-from functools import wraps
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -30,11 +28,6 @@ from dbgpt_ctl.settings.masking import mask_own_tokens
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping
     from typing import Any
-
-    from fastapi import Request
-    from fastapi.responses import Response
-
-    from dbgpt_ctl.controller.api.routes import Endpoint, Route
 
 log = logging.getLogger(__name__)
 
@@ -116,20 +109,6 @@ class CrossSiteGuard:
             self._logged = True
             log.warning("a request was refused: %s; further ones are not logged", error)
         raise error
-
-
-def guarded(routes: Iterable[Route], guard: CrossSiteGuard) -> tuple[Route, ...]:
-    """The same routes, whose endpoints are behind `guard`."""
-    return tuple(replace(route, endpoint=_guarded(route.endpoint, guard)) for route in routes)
-
-
-def _guarded(endpoint: Endpoint, guard: CrossSiteGuard) -> Endpoint:
-    @wraps(endpoint)
-    async def checking(request: Request) -> Response:
-        guard.check(request.scope)
-        return await endpoint(request)
-
-    return checking
 
 
 def host_of(text: str) -> str | None:

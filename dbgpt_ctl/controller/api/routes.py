@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,20 @@ class Route:
         foreign = {ForeignOrigin} if self.method != "GET" else set()
         refused = {NotAuthenticated, NotPermitted} if self.access is not RouteAccess.EVERYONE else set()
         return self.errors | parsing | body | foreign | refused | {HostNotAllowed, InternalError}
+
+
+def after_step(routes: Iterable[Route], step: Callable[[Scope], object]) -> tuple[Route, ...]:
+    """The same routes, whose endpoints first pass the scope of the request to `step`, which may raise."""
+    return tuple(replace(route, endpoint=_after_step(route.endpoint, step)) for route in routes)
+
+
+def _after_step(endpoint: Endpoint, step: Callable[[Scope], object]) -> Endpoint:
+    @wraps(endpoint)
+    async def stepping(request: Request) -> Response:
+        step(request.scope)
+        return await endpoint(request)
+
+    return stepping
 
 
 def add_routes(app: FastAPI, routes: Iterable[Route]) -> None:

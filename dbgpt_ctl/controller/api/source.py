@@ -14,8 +14,7 @@ Uvicorn's ProxyHeadersMiddleware is not used. It believes any text that stands i
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from functools import lru_cache, wraps
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -23,11 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping
     from ipaddress import IPv4Address
     from typing import Any
-
-    from fastapi import Request
-    from fastapi.responses import Response
-
-    from dbgpt_ctl.controller.api.routes import Endpoint, Route
 
 SOURCE = "dbgpt_ctl.source"
 """Key in a request's scope: the source that a trusted proxy reports."""
@@ -113,17 +107,3 @@ def address_in(text: str) -> IPv4Address | IPv6Address | None:
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """An IPv4 address that is mapped into IPv6, as a socket for both reports it, as IPv4."""
     return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
-
-
-def with_sources(routes: Iterable[Route], proxies: TrustedProxies) -> tuple[Route, ...]:
-    """The same routes, whose endpoints find the source in the scope."""
-    return tuple(replace(route, endpoint=_with_source(route.endpoint, proxies)) for route in routes)
-
-
-def _with_source(endpoint: Endpoint, proxies: TrustedProxies) -> Endpoint:
-    @wraps(endpoint)
-    async def noting(request: Request) -> Response:
-        proxies.note_source(request.scope)
-        return await endpoint(request)
-
-    return noting

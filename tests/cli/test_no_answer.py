@@ -36,12 +36,13 @@ VERBS = {
 }
 UNREACHABLE = {name: server for name, server in NOT_TLS.items() if server[1] is not FailureCause.NOT_A_CONTROLLER}
 FOREIGN = {name: server for name, server in NOT_TLS.items() if name not in UNREACHABLE}
+WAITED_OUT = {FailureCause.CONNECT_TIMEOUT, FailureCause.ANSWER_TIMEOUT}
 
 
 def check(run: Run, url: str, cause: FailureCause, exit_code: int) -> None:
     """Every command ends with one line that has the fix; the diagnoses and health have the code too."""
     fix = "set --address" if cause is FailureCause.REFUSED else cause.fix
-    where = ("-a", url, "--request-timeout", "300ms")
+    where = ("-a", url, "--request-timeout", "300ms" if cause in WAITED_OUT else "30s")
     for verb, arguments in VERBS.items():
         done = run(*verb.split(), *arguments, *where, expect=exit_code)
         assert len(done.err.splitlines()) == 1

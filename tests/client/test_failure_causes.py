@@ -124,7 +124,7 @@ NOT_TLS: dict[str, tuple[Callable[[], AbstractContextManager[str]], FailureCause
 
 def check(make_calls: MakeCalls, url: str, cause: FailureCause, says: str, calls: Any = CALLS) -> None:
     """Each call and the health check name the cause; the message ends with the fix."""
-    timeout = 1.0 if "within" in says else 2.0
+    timeout = 1.0 if "within" in says else 30.0
     outcomes = make_calls(url, *calls.values(), lambda client: client.health(), timeout=timeout)
     *errors, (health,) = outcomes
     kind = ControllerFailed if cause is FailureCause.NOT_A_CONTROLLER else ControllerUnreachable

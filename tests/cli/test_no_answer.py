@@ -11,11 +11,9 @@ import trustme
 
 from dbgpt_ctl.errors import FailureCause
 from tests.client.servers import closed_port
-from tests.client.test_failure_causes import NOT_TLS, serving_tls
+from tests.client.test_failure_causes import NOT_TLS, WAITED_OUT, serving_tls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.cli.conftest import Run
@@ -36,13 +34,12 @@ VERBS = {
 }
 UNREACHABLE = {name: server for name, server in NOT_TLS.items() if server[1] is not FailureCause.NOT_A_CONTROLLER}
 FOREIGN = {name: server for name, server in NOT_TLS.items() if name not in UNREACHABLE}
-WAITED_OUT = {FailureCause.CONNECT_TIMEOUT, FailureCause.ANSWER_TIMEOUT}
 
 
-def check(run: Run, url: str, cause: FailureCause, exit_code: int) -> None:
+def check(run: Run, url: str, cause: FailureCause, exit_code: int, timeout: str = "30s") -> None:
     """Every command ends with one line that has the fix; the diagnoses and health have the code too."""
     fix = "set --address" if cause is FailureCause.REFUSED else cause.fix
-    where = ("-a", url, "--request-timeout", "300ms" if cause in WAITED_OUT else "30s")
+    where = ("-a", url, "--request-timeout", timeout)
     for verb, arguments in VERBS.items():
         done = run(*verb.split(), *arguments, *where, expect=exit_code)
         assert len(done.err.splitlines()) == 1
@@ -61,22 +58,18 @@ def check(run: Run, url: str, cause: FailureCause, exit_code: int) -> None:
     assert found["cause"] == cause.value
 
 
-@pytest.mark.parametrize(("server", "cause", "says"), UNREACHABLE.values(), ids=UNREACHABLE)
-def test_a_controller_that_cannot_be_reached(
-    run: Run, server: Callable[[], AbstractContextManager[str]], cause: FailureCause, says: str
-) -> None:
-    del says
+@pytest.mark.parametrize("name", UNREACHABLE)
+def test_a_controller_that_cannot_be_reached(run: Run, name: str) -> None:
+    server, cause, _says = UNREACHABLE[name]
     with server() as url:
-        check(run, url, cause, 3)
+        check(run, url, cause, 3, "300ms" if name in WAITED_OUT else "30s")
 
 
-@pytest.mark.parametrize(("server", "cause", "says"), FOREIGN.values(), ids=FOREIGN)
-def test_a_server_that_is_no_controller(
-    run: Run, server: Callable[[], AbstractContextManager[str]], cause: FailureCause, says: str
-) -> None:
-    del says
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_server_that_is_no_controller(run: Run, name: str) -> None:
+    server, cause, _says = FOREIGN[name]
     with server() as url:
-        check(run, url, cause, 1)
+        check(run, url, cause, 1, "1s" if name in WAITED_OUT else "30s")
 
 
 def test_a_closed_port(run: Run) -> None:

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 export CTL_INTEROP_VENVS ?= $(CURDIR)/.venv-interop
 
-.PHONY: help serve quick test hostile chaos check bench soak generate clean
+.PHONY: help serve quick test hostile chaos monitoring deploy check bench soak generate clean
 
 help:
 	@echo "make serve     start a controller on the embedded registry (settings: CONTROLLER_* in the environment or .env)"
@@ -15,6 +15,8 @@ help:
 	@echo "make test      run all tests, with a real MariaDB and the real DB-GPT packages"
 	@echo "make hostile   attack the commands and the controller with hostile bytes, files and readers (five minutes)"
 	@echo "make chaos     kill, stop and freeze controllers and databases under load (ten minutes)"
+	@echo "make monitoring  let a real Prometheus scrape two controllers, and see each alert fire and end (five minutes)"
+	@echo "make deploy    check each file of deploy/ with its own tool, build the image and run it"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     measure this controller and DB-GPT's side by side, and write docs/figures.md (a quarter of an hour)"
 	@echo "make soak      100,000 instances beat for five minutes against one controller over one MariaDB, then for one minute on a connection for each beat"
@@ -47,6 +49,19 @@ chaos: $(VENV)/.dev
 	@sh scripts/apt-install.sh faketime faketime 'the scenario of clocks that are off is skipped without it'
 	-@$(BIN)/python -m tests.support.dbgpt  # without a Python 3.11 the scenario with its clients is skipped
 	$(BIN)/python -m pytest tests/chaos
+
+monitoring: $(VENV)/.dev
+	@sh scripts/apt-install.sh mariadbd mariadb-server 'the alerts of a database are skipped without it'
+	@sh scripts/apt-install.sh promtool prometheus 'the suite is skipped without it'
+	$(BIN)/python -m pytest tests/monitoring
+
+deploy: $(VENV)/.deploy
+	@sh scripts/apt-install.sh systemd-analyze systemd 'the check of the unit is skipped without it'
+	@sh scripts/apt-install.sh docker-compose docker-compose 'the check of deploy/compose is skipped without it'
+	@sh scripts/apt-install.sh buildah buildah 'the image is not built without it'
+	@sh scripts/apt-install.sh mmdebstrap mmdebstrap 'the base of the image is not made without it'
+	@sh scripts/apt-install.sh bwrap bubblewrap 'the image does not run without it where buildah cannot'
+	$(BIN)/python -m pytest tests/deploy
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -82,3 +97,7 @@ $(VENV)/.serve: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev]'
 	@touch $@ $(VENV)/.serve
+
+$(VENV)/.deploy: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev,deploy]'
+	@touch $@ $(VENV)/.dev $(VENV)/.serve

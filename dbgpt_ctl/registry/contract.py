@@ -82,6 +82,20 @@ class RegistryInfo:
     durable: bool
 
 
+@dataclass(frozen=True, slots=True)
+class RegistryFigures:
+    """Numbers of a registry. None: it does not know, because it was not read yet or another controller keeps it.
+
+    `instances` counts what counts toward `max_instances`: instances and tombstones. `waiting_calls`: calls that wait
+    for a transaction. `clock_offset_secs`: the registry's clock minus the clock of this machine (rule 7).
+    """
+
+    instances: int | None = None
+    max_instances: int | None = None
+    waiting_calls: int = 0
+    clock_offset_secs: float | None = None
+
+
 class ModelRegistry(ABC):
     """The facts of all instances. One event loop uses one registry.
 
@@ -212,6 +226,10 @@ class ModelRegistry(ABC):
     @abstractmethod
     def health(self) -> RegistryHealth:
         """Whether lists can be answered, without I/O."""
+
+    def figures(self) -> RegistryFigures:
+        """Numbers for metrics, as of the last seconds and without I/O."""
+        return RegistryFigures()
 
     def controllers(self) -> tuple[ControllerRecord, ...]:
         """The living controllers that share the storage, with this one, as of the last second and without I/O. Empty

@@ -1,0 +1,193 @@
+"""Every metric of a controller, declared once: the collector, docs/metrics.md and the tests of rules and dashboard read
+this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+PREFIX = "dbgpt_controller_"
+MAX_MODEL_NAMES = 1000
+"""Each series costs memory in Prometheus for hours, and a stranger may register any name."""
+OTHER = "other"
+"""The label of what has no series of its own: the models beyond MAX_MODEL_NAMES, and requests to other paths."""
+
+
+class Kind(StrEnum):
+    """The type of a metric, as Prometheus calls it."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+
+
+class Scope(StrEnum):
+    """How the values of several controllers fit together."""
+
+    REGISTRY = "registry"
+    """All controllers of one registry have the same value, give or take a few seconds: aggregate with `max by`."""
+    CONTROLLER = "controller"
+    """Each controller has a value of its own. Counters and histograms: aggregate with `sum(rate())`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`name` is without PREFIX, with the unit, and with `_total` for a counter. `help` is one sentence. `buckets` are the
+    upper bounds of a histogram, without infinity.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    scope: Scope = Scope.CONTROLLER
+
+    @property
+    def full_name(self) -> str:
+        """The name in an exposition and in queries; a histogram adds `_bucket`, `_sum` and `_count`."""
+        return PREFIX + self.name
+
+
+def _of_registry(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - the word of Prometheus
+    return Metric(name, Kind.GAUGE, help, labels, scope=Scope.REGISTRY)
+
+
+def _gauge(name: str, help: str, *labels: str) -> Metric:  # noqa: A002
+    return Metric(name, Kind.GAUGE, help, labels)
+
+
+def _counter(name: str, help: str, *labels: str) -> Metric:  # noqa: A002
+    return Metric(name, Kind.COUNTER, help, labels)
+
+
+def _histogram(name: str, help: str, buckets: tuple[float, ...], *labels: str) -> Metric:  # noqa: A002
+    return Metric(name, Kind.HISTOGRAM, help, labels, buckets)
+
+
+_DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds. A DB-GPT client gives up after 5 s."""
+_BATCHES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+
+INSTANCES = _of_registry("instances", "Instances in the lists, by model and state.", "model_name", "state")
+INSTANCES_ROUTABLE = _of_registry(
+    "instances_routable", "Instances that can get requests: healthy and not drained.", "model_name"
+)
+INSTANCES_DRAINED = _of_registry("instances_drained", "Instances that are drained, in any state.", "model_name")
+OLDEST_DRAIN = _of_registry(
+    "oldest_drain_timestamp_seconds",
+    "When the drain began that has lasted longest, as a Unix time; no series for a model without a drained instance.",
+    "model_name",
+)
+MODEL_NAMES_IN_OTHER = _of_registry(
+    "model_names_in_other",
+    f"Models without series of their own, because there are more than {MAX_MODEL_NAMES:,}: they are in `{OTHER}`.",
+)
+REGISTRY_INSTANCES = _of_registry(
+    "registry_instances", "Instances that count toward the limit of the registry: those in the lists, and removed ones."
+)
+REGISTRY_INSTANCES_LIMIT = _of_registry(
+    "registry_instances_limit", "How many instances the registry may have (max_instances)."
+)
+
+BUILD_INFO = _gauge("build_info", "Always 1; the labels say what runs here.", "version", "registry")
+REGISTRY_READY = _gauge("registry_ready", "1 while this controller can answer lists, else 0.")
+REGISTRY_STALE = _gauge(
+    "registry_stale", "1 while lists are answered from memory, because the storage of the registry cannot be read."
+)
+REGISTRY_HELD_INSTANCES = _gauge(
+    "registry_held_instances", "Instances that count as alive only because the registry itself was away."
+)
+REGISTRY_WAITING_CALLS = _gauge("registry_waiting_calls", "Calls that wait for a transaction of the registry.")
+LEAVING = _gauge("leaving", "1 while this controller is leaving: its health is 503, and it ends soon.")
+WATCHERS = _gauge("watchers", "Watches that are open.")
+WATCHERS_LIMIT = _gauge("watchers_limit", "How many watches there may be.")
+CONNECTIONS = _gauge("connections", "Connections that are open.")
+CONNECTIONS_LIMIT = _gauge("connections_limit", "How many connections there may be.")
+CLOCK_OFFSET = _gauge(
+    "clock_offset_seconds", "The registry's clock minus the clock of this machine, as of the last second."
+)
+EVENT_LOOP_LAG = _gauge(
+    "event_loop_lag_seconds", "The longest time of the last 30 seconds that the event loop did not look at requests."
+)
+CREDENTIAL_EXPIRY = _gauge(
+    "credential_expiry_timestamp_seconds",
+    "When a token or the certificate expires, as a Unix time. kind: token, certificate.",
+    "kind",
+    "name",
+)
+
+REQUESTS = _counter("requests_total", "Requests that were answered, by verb and status code.", "operation", "code")
+HEARTBEATS_REFUSED = _counter(
+    "heartbeats_refused_total", "Heartbeats of deregistered instances: the answer was `false`."
+)
+TRANSITIONS = _counter(
+    "transitions_total",
+    "Changes of state or drain that this controller wrote. to: a state, absent, drained, undrained. cause: the verb.",
+    "model_name",
+    "to",
+    "cause",
+)
+REGISTRY_ERRORS = _counter(
+    "registry_errors_total",
+    "Errors of the storage. kind: conflict (tried again), connection, damage, snapshot, unavailable.",
+    "kind",
+)
+AUTH_REFUSALS = _counter(
+    "auth_refusals_total", "Requests that were refused, or in log mode would be, by reason and mode.", "reason", "mode"
+)
+WATCHES_CLOSED = _counter("watches_closed_total", "Watches that ended, by reason.", "reason")
+CONNECTIONS_CLOSED = _counter(
+    "connections_closed_total",
+    "Connections that the controller ended. reason: room (for a new one), refused (no room), reader (too slow).",
+    "reason",
+)
+TRACE_SPANS_DROPPED = _counter(
+    "trace_spans_dropped_total", "Spans that were lost, because a sink was too slow or failed."
+)
+
+REQUEST_DURATION = _histogram(
+    "request_duration_seconds",
+    "Time from the head of a request until its answer begins to be sent.",
+    _DURATIONS,
+    "operation",
+)
+COMMIT_DURATION = _histogram(
+    "registry_commit_duration_seconds", "Time of a batch of changes in the database, with its commit.", _DURATIONS
+)
+BATCH_SIZE = _histogram("registry_batch_size", "Calls that shared a batch of changes in the database.", _BATCHES)
+
+METRICS = (
+    INSTANCES,
+    INSTANCES_ROUTABLE,
+    INSTANCES_DRAINED,
+    OLDEST_DRAIN,
+    MODEL_NAMES_IN_OTHER,
+    REGISTRY_INSTANCES,
+    REGISTRY_INSTANCES_LIMIT,
+    BUILD_INFO,
+    REGISTRY_READY,
+    REGISTRY_STALE,
+    REGISTRY_HELD_INSTANCES,
+    REGISTRY_WAITING_CALLS,
+    LEAVING,
+    WATCHERS,
+    WATCHERS_LIMIT,
+    CONNECTIONS,
+    CONNECTIONS_LIMIT,
+    CLOCK_OFFSET,
+    EVENT_LOOP_LAG,
+    CREDENTIAL_EXPIRY,
+    REQUESTS,
+    HEARTBEATS_REFUSED,
+    TRANSITIONS,
+    REGISTRY_ERRORS,
+    AUTH_REFUSALS,
+    WATCHES_CLOSED,
+    CONNECTIONS_CLOSED,
+    TRACE_SPANS_DROPPED,
+    REQUEST_DURATION,
+    COMMIT_DURATION,
+    BATCH_SIZE,
+)

@@ -1,0 +1,27 @@
+"""What a registry tells of its work, for metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dbgpt_ctl.domain.events import Change
+
+
+class RegistryObserver:
+    """Ignores everything; a subclass counts. Any thread may call the methods. They return at once and raise nothing."""
+
+    def changes_written(self, changes: Sequence[Change]) -> None:
+        """The changes are stored: in a database they are committed, and each is told once, by the registry that wrote
+        it.
+        """
+
+    def committed(self, calls: int, seconds: float) -> None:
+        """A batch of so many calls that change facts is done, after so many seconds with its commit."""
+
+    def failed(self, kind: str) -> None:
+        """The storage failed. `kind` is conflict (the transaction is tried again), connection, damage, snapshot, or
+        unavailable (the other controller of a registry that forwards).
+        """

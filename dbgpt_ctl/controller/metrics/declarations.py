@@ -33,8 +33,8 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`name` is without PREFIX, with the unit, and with `_total` for a counter. `help` is one sentence. `buckets` are the
-    upper bounds of a histogram, without infinity.
+    """`name` is without PREFIX, with the unit, and with `_total` for a counter. `help` is one sentence. `buckets` are
+    the upper bounds of a histogram, without infinity.
     """
 
     name: str

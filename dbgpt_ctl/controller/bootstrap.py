@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl import __version__
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.log_file import LogFile
-from dbgpt_ctl.controller.log_limit import LimitedWarnings
+from dbgpt_ctl.controller.logs.log_file import LogFile
+from dbgpt_ctl.controller.logs.log_limit import LimitedWarnings
 from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost, parse_hosts
 from dbgpt_ctl.domain.controllers import ControllerIdentity
 from dbgpt_ctl.domain.fields import canonical_host

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.api.large_lists import LargeLists
 from dbgpt_ctl.controller.auth.long_answers import LongAnswers
-from dbgpt_ctl.controller.state_log import StateLog
+from dbgpt_ctl.controller.logs.state_log import StateLog
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.contract import RegistryHealth
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.auth.identity import HttpScope
     from dbgpt_ctl.controller.http.connections import ConnectionFigures
     from dbgpt_ctl.controller.http.tls import TlsListener
-    from dbgpt_ctl.controller.log_file import LogFile
+    from dbgpt_ctl.controller.logs.log_file import LogFile
     from dbgpt_ctl.registry.contract import ModelRegistry
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from dbgpt_ctl.controller.log_limit import EVERY_SECS, LimitedWarnings
+from dbgpt_ctl.controller.logs.log_limit import EVERY_SECS, LimitedWarnings
 
 BAD = "Invalid HTTP request received."
 

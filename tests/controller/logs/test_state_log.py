@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from dbgpt_ctl.controller import state_log
-from dbgpt_ctl.controller.state_log import FORWARDED, MAX_LINES, REFUSED, Kind, LineLimit, StateLog, described
+from dbgpt_ctl.controller.logs import state_log
+from dbgpt_ctl.controller.logs.state_log import FORWARDED, MAX_LINES, REFUSED, Kind, LineLimit, StateLog, described
 from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRED, HOUSEKEEPING, Actor, ActorKind, Cause, Change
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable, VerbNotSupported

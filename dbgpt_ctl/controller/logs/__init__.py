@@ -1,0 +1,1 @@
+"""What a controller writes about itself and its instances."""

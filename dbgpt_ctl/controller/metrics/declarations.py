@@ -4,8 +4,17 @@ this.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.auth.reasons import Reason
+from dbgpt_ctl.auth.tokens import Mode
+from dbgpt_ctl.domain.events import ABSENT, EXPIRE
+from dbgpt_ctl.domain.instance import InstanceState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PREFIX = "dbgpt_controller_"
 MAX_MODEL_NAMES = 1000
@@ -34,7 +43,8 @@ class Scope(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Metric:
     """`name` is without PREFIX, with the unit, and with `_total` for a counter. `help` is one sentence. `buckets` are
-    the upper bounds of a histogram, without infinity.
+    the upper bounds of a histogram, without infinity. `values` are all that a label can have, by the name of the label;
+    a label that is not in it, such as model_name, takes what clusters and settings bring.
     """
 
     name: str
@@ -43,6 +53,7 @@ class Metric:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     scope: Scope = Scope.CONTROLLER
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def full_name(self) -> str:
@@ -50,35 +61,61 @@ class Metric:
         return PREFIX + self.name
 
 
-def _of_registry(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - the word of Prometheus
-    return Metric(name, Kind.GAUGE, help, labels, scope=Scope.REGISTRY)
+Values = tuple[str, ...] | None
+"""The values of a label, or None for one whose values are not fixed."""
 
 
-def _gauge(name: str, help: str, *labels: str) -> Metric:  # noqa: A002
-    return Metric(name, Kind.GAUGE, help, labels)
+def _of_registry(name: str, help: str, **labels: Values) -> Metric:  # noqa: A002 - the word of Prometheus
+    return _metric(name, Kind.GAUGE, help, labels, scope=Scope.REGISTRY)
 
 
-def _counter(name: str, help: str, *labels: str) -> Metric:  # noqa: A002
-    return Metric(name, Kind.COUNTER, help, labels)
+def _gauge(name: str, help: str, **labels: Values) -> Metric:  # noqa: A002
+    return _metric(name, Kind.GAUGE, help, labels)
 
 
-def _histogram(name: str, help: str, buckets: tuple[float, ...], *labels: str) -> Metric:  # noqa: A002
-    return Metric(name, Kind.HISTOGRAM, help, labels, buckets)
+def _counter(name: str, help: str, **labels: Values) -> Metric:  # noqa: A002
+    return _metric(name, Kind.COUNTER, help, labels)
+
+
+def _histogram(name: str, help: str, buckets: tuple[float, ...], **labels: Values) -> Metric:  # noqa: A002
+    return _metric(name, Kind.HISTOGRAM, help, labels, buckets=buckets)
+
+
+def _metric(
+    name: str,
+    kind: Kind,
+    help: str,  # noqa: A002
+    labels: Mapping[str, Values],
+    *,
+    buckets: tuple[float, ...] = (),
+    scope: Scope = Scope.CONTROLLER,
+) -> Metric:
+    values = {label: fixed for label, fixed in labels.items() if fixed is not None}
+    return Metric(name, kind, help, tuple(labels), buckets, scope, values)
 
 
 _DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Seconds. A DB-GPT client gives up after 5 s."""
 _BATCHES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 
-INSTANCES = _of_registry("instances", "Instances in the lists, by model and state.", "model_name", "state")
-INSTANCES_ROUTABLE = _of_registry(
-    "instances_routable", "Instances that can get requests: healthy and not drained.", "model_name"
+STATES = tuple(state.value for state in InstanceState)
+OPERATIONS = (
+    *("heartbeat", "list", "get", "register", "deregister", "drain", "undrain", "prune", "events", "watch"),
+    *("status", "auth", "health", "livez", "readyz", "metrics", OTHER),
 )
-INSTANCES_DRAINED = _of_registry("instances_drained", "Instances that are drained, in any state.", "model_name")
+_TO = (*STATES, ABSENT, "drained", "undrained")
+_CAUSES = ("register", "heartbeat", "deregister", "drain", "undrain", "prune", EXPIRE)
+_REASONS = tuple(reason.value for reason in Reason)
+
+INSTANCES = _of_registry("instances", "Instances in the lists, by model and state.", model_name=None, state=STATES)
+INSTANCES_ROUTABLE = _of_registry(
+    "instances_routable", "Instances that can get requests: healthy and not drained.", model_name=None
+)
+INSTANCES_DRAINED = _of_registry("instances_drained", "Instances that are drained, in any state.", model_name=None)
 OLDEST_DRAIN = _of_registry(
     "oldest_drain_timestamp_seconds",
     "When the drain began that has lasted longest, as a Unix time; no series for a model without a drained instance.",
-    "model_name",
+    model_name=None,
 )
 MODEL_NAMES_IN_OTHER = _of_registry(
     "model_names_in_other",
@@ -91,7 +128,12 @@ REGISTRY_INSTANCES_LIMIT = _of_registry(
     "registry_instances_limit", "How many instances the registry may have (max_instances)."
 )
 
-BUILD_INFO = _gauge("build_info", "Always 1; the labels say what runs here.", "version", "registry")
+BUILD_INFO = _gauge(
+    "build_info",
+    "Always 1; the labels say what runs here.",
+    version=None,
+    registry=("embedded", "sqlite", "mysql", "mariadb", "remote"),
+)
 REGISTRY_READY = _gauge("registry_ready", "1 while this controller can answer lists, else 0.")
 REGISTRY_STALE = _gauge(
     "registry_stale", "1 while lists are answered from memory, because the storage of the registry cannot be read."
@@ -114,34 +156,39 @@ EVENT_LOOP_LAG = _gauge(
 CREDENTIAL_EXPIRY = _gauge(
     "credential_expiry_timestamp_seconds",
     "When a token or the certificate expires, as a Unix time. kind: token, certificate.",
-    "kind",
-    "name",
+    kind=("token", "certificate"),
+    name=None,
 )
 
-REQUESTS = _counter("requests_total", "Requests that were answered, by verb and status code.", "operation", "code")
+REQUESTS = _counter(
+    "requests_total", "Requests that were answered, by verb and status code.", operation=OPERATIONS, code=None
+)
 HEARTBEATS_REFUSED = _counter(
     "heartbeats_refused_total", "Heartbeats of deregistered instances: the answer was `false`."
 )
 TRANSITIONS = _counter(
     "transitions_total",
     "Changes of state or drain that this controller wrote. to: a state, absent, drained, undrained. cause: the verb.",
-    "model_name",
-    "to",
-    "cause",
+    model_name=None,
+    to=_TO,
+    cause=_CAUSES,
 )
 REGISTRY_ERRORS = _counter(
     "registry_errors_total",
     "Errors of the storage. kind: conflict (tried again), connection, damage, snapshot, unavailable.",
-    "kind",
+    kind=("conflict", "connection", "damage", "snapshot", "unavailable"),
 )
 AUTH_REFUSALS = _counter(
-    "auth_refusals_total", "Requests that were refused, or in log mode would be, by reason and mode.", "reason", "mode"
+    "auth_refusals_total",
+    "Requests that were refused, or in log mode would be, by reason and mode.",
+    reason=_REASONS,
+    mode=(Mode.LOG.value, Mode.ENFORCE.value),
 )
-WATCHES_CLOSED = _counter("watches_closed_total", "Watches that ended, by reason.", "reason")
+WATCHES_CLOSED = _counter("watches_closed_total", "Watches that ended, by reason.", reason=None)
 CONNECTIONS_CLOSED = _counter(
     "connections_closed_total",
     "Connections that the controller ended. reason: room (for a new one), refused (no room), reader (too slow).",
-    "reason",
+    reason=("room", "refused", "reader"),
 )
 TRACE_SPANS_DROPPED = _counter(
     "trace_spans_dropped_total", "Spans that were lost, because a sink was too slow or failed."
@@ -151,7 +198,7 @@ REQUEST_DURATION = _histogram(
     "request_duration_seconds",
     "Time from the head of a request until its answer begins to be sent.",
     _DURATIONS,
-    "operation",
+    operation=OPERATIONS,
 )
 COMMIT_DURATION = _histogram(
     "registry_commit_duration_seconds", "Time of a batch of changes in the database, with its commit.", _DURATIONS

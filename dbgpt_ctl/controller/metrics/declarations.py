@@ -65,19 +65,19 @@ Values = tuple[str, ...] | None
 """The values of a label, or None for one whose values are not fixed."""
 
 
-def _of_registry(name: str, help: str, **labels: Values) -> Metric:  # noqa: A002 - the word of Prometheus
+def _of_registry(name: str, help: str, /, **labels: Values) -> Metric:  # noqa: A002 - the word of Prometheus
     return _metric(name, Kind.GAUGE, help, labels, scope=Scope.REGISTRY)
 
 
-def _gauge(name: str, help: str, **labels: Values) -> Metric:  # noqa: A002
+def _gauge(name: str, help: str, /, **labels: Values) -> Metric:  # noqa: A002
     return _metric(name, Kind.GAUGE, help, labels)
 
 
-def _counter(name: str, help: str, **labels: Values) -> Metric:  # noqa: A002
+def _counter(name: str, help: str, /, **labels: Values) -> Metric:  # noqa: A002
     return _metric(name, Kind.COUNTER, help, labels)
 
 
-def _histogram(name: str, help: str, buckets: tuple[float, ...], **labels: Values) -> Metric:  # noqa: A002
+def _histogram(name: str, help: str, buckets: tuple[float, ...], /, **labels: Values) -> Metric:  # noqa: A002
     return _metric(name, Kind.HISTOGRAM, help, labels, buckets=buckets)
 
 

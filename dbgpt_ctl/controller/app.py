@@ -13,7 +13,7 @@ from dbgpt_ctl.controller.api import openapi, problems
 from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard
 from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
 from dbgpt_ctl.controller.api.docs_page import add_docs_page
-from dbgpt_ctl.controller.api.routes import PREFIXES, add_routes, after_step
+from dbgpt_ctl.controller.api.routes import add_routes, after_step
 from dbgpt_ctl.controller.api.source import TrustedProxies
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.auth.access import Access, with_access
@@ -109,7 +109,7 @@ def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tr
     app.proxies = _proxies(settings)
     app.access = create_access(settings)
     routes = _add_api(app, settings, registry, tracer, app.access, guard=None)
-    app.endpoints = {key: route for key, route in routes.items() if not route.path.startswith("/v1/")}
+    app.endpoints = {key: route for key, route in routes.items() if route.is_of_dbgpt}
     app.own_checks = frozenset(routes) | {("HEAD", path) for method, path in routes if method == "GET"}
     add_docs_page(app)
     return app
@@ -181,4 +181,4 @@ def _add_api(
             yield state or {}
 
     app.router.lifespan_context = lifespan
-    return {(route.method, prefix + route.path): route for prefix in PREFIXES for route in plain_routes}
+    return {(route.method, path): route for route in plain_routes for path in route.paths}

@@ -12,7 +12,6 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.controller.api import problems
-from dbgpt_ctl.controller.api.routes import PREFIXES
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 
 if TYPE_CHECKING:
@@ -40,9 +39,7 @@ SECURITY_SCHEMES = {
 def describe(app: FastAPI, routes: Iterable[Route]) -> None:
     """Adds the operations of `routes` to the document of `app`, as FastAPI documents under "Extending OpenAPI"."""
     generate = app.openapi
-    operations = cache(
-        lambda: {(PREFIXES[0] + route.path, route.method.lower()): _operation(route) for route in routes}
-    )
+    operations = cache(lambda: {(route.paths[0], route.method.lower()): _operation(route) for route in routes})
 
     def openapi() -> dict[str, Any]:
         document = generate()

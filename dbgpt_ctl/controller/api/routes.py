@@ -40,13 +40,15 @@ if TYPE_CHECKING:
 JSON = "application/json"
 PREFIXES = ("/api", "//api")
 """A client sends the second when its configured URL ends in a slash."""
+AT_ROOT = ("",)
+"""The prefix of what platforms ask for: health and metrics."""
 REGISTRY_ERRORS = frozenset({RegistryError, RegistryUnusable, RegistryUnavailable, ForwardsToItself})
 
 
 @dataclass(frozen=True)
 class Route:
-    """One endpoint. `path` is without a prefix. `answer`, `query` and `body` name models in `schemas`,
-    `headers` a field of the model `Listed` for each header of the answer.
+    """One endpoint. `path` is without a prefix; the route is served under each of `prefixes`. `answer`, `query` and
+    `body` name models in `schemas`, `headers` a field of the model `Listed` for each header of the answer.
 
     `access` says which roles may use it. `errors` are those that the endpoint or its registry raises, beside the ones
     that come with a query or a body.
@@ -62,6 +64,22 @@ class Route:
     headers: Mapping[str, str] | None = None
     errors: frozenset[type[CtlError]] = REGISTRY_ERRORS
     media_type: str = JSON
+    prefixes: tuple[str, ...] = PREFIXES
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The whole paths under which it is served; the first one is the documented one."""
+        return tuple(prefix + self.path for prefix in self.prefixes)
+
+    @property
+    def is_of_dbgpt(self) -> bool:
+        """Whether clients of DB-GPT know it."""
+        return self.prefixes is PREFIXES and not self.path.startswith("/v1/")
+
+    @property
+    def verb(self) -> str:
+        """The verb of the registry that it stands for, as metrics name it, or what it shows."""
+        return self.endpoint.__name__
 
     @property
     def possible_errors(self) -> frozenset[type[CtlError]]:
@@ -88,30 +106,28 @@ def _after_step(endpoint: Endpoint, step: Callable[[Scope], object]) -> Endpoint
 
 
 def add_routes(app: FastAPI, routes: Iterable[Route]) -> None:
-    """Adds the routes to any FastAPI application, under each of PREFIXES. Where GET works, HEAD does too."""
+    """Adds the routes to any FastAPI application, under each of their paths. Where GET works, HEAD does too."""
     by_path: dict[str, list[Route]] = {}
     for route in routes:
-        by_path.setdefault(route.path, []).append(route)
-    for prefix in PREFIXES:
-        for path, of_path in by_path.items():
-            allowed: list[str] = []
-            for route in of_path:
-                endpoint = _with_own_response(route.endpoint)
-                app.add_api_route(
-                    prefix + path,
-                    endpoint,
-                    methods=[route.method],
-                    tags=["Operation" if path.startswith("/v1/") else "Model Controller"],
-                    response_class=Response,
-                    include_in_schema=prefix == PREFIXES[0],
-                )
-                allowed.append(route.method)
-                if route.method == "GET":
-                    app.add_api_route(
-                        prefix + path, endpoint, methods=["HEAD"], response_class=Response, include_in_schema=False
-                    )
-                    allowed.append("HEAD")
-            app.add_route(prefix + path, _OtherMethods(allowed), include_in_schema=False)  # type: ignore[arg-type]
+        for path in route.paths:
+            by_path.setdefault(path, []).append(route)
+    for path, of_path in by_path.items():
+        allowed: list[str] = []
+        for route in of_path:
+            endpoint = _with_own_response(route.endpoint)
+            app.add_api_route(
+                path,
+                endpoint,
+                methods=[route.method],
+                tags=["Model Controller" if route.is_of_dbgpt else "Operation"],
+                response_class=Response,
+                include_in_schema=path == route.paths[0],
+            )
+            allowed.append(route.method)
+            if route.method == "GET":
+                app.add_api_route(path, endpoint, methods=["HEAD"], response_class=Response, include_in_schema=False)
+                allowed.append("HEAD")
+        app.add_route(path, _OtherMethods(allowed), include_in_schema=False)  # type: ignore[arg-type]
 
 
 class _OtherMethods:

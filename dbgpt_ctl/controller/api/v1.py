@@ -94,7 +94,7 @@ class ApiEndpoints:
             Route(
                 "GET",
                 "/v1/instances",
-                self.instances,
+                self.list,
                 RouteAccess.READER,
                 "KnownInstances",
                 "KnownInstancesQuery",
@@ -103,7 +103,7 @@ class ApiEndpoints:
             Route(
                 "GET",
                 "/v1/instance",
-                self.instance,
+                self.get,
                 RouteAccess.READER,
                 "OneInstance",
                 "Identity",
@@ -152,7 +152,7 @@ class ApiEndpoints:
             ),
         )
 
-    async def instances(self, request: Request) -> Response:
+    async def list(self, request: Request) -> Response:
         """All instances with all their facts, or those that match every parameter."""
         instance_filter = InstanceFilter.parse(request.query_params)
         lists, registry = self._controller.large_lists, self._controller.registry
@@ -170,7 +170,7 @@ class ApiEndpoints:
         )
         return lists.answer(encoded, JSON, None, (self._head(listing), b"]}"))
 
-    async def instance(self, request: Request) -> Response:
+    async def get(self, request: Request) -> Response:
         """One instance; also one that was removed, for as long as it is remembered."""
         key = parse_key(request.query_params)
         found = _known(key, await self._controller.registry.get(key))

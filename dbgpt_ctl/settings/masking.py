@@ -82,9 +82,7 @@ def read_secret_file(path: str, label: str, *, private: bool = False, pipes: boo
         raise UsageError(f"{label}: no such file") from None
     except (OSError, RuntimeError) as error:
         raise UsageError(f"{label}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    # Kubernetes mounts a Secret as a file of root, which the group of the pod may read: as for PostgreSQL's key file.
-    forbidden = OTHERS & ~_GROUP_READ if owner == 0 != os.geteuid() else OTHERS
-    if private and stat.S_ISREG(mode) and stat.S_IMODE(mode) & forbidden:
+    if private and stat.S_ISREG(mode) and stat.S_IMODE(mode) & _bits_of_others(OTHERS, owner):
         raise UsageError(f"{label}: others can read or write it (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}")
     try:
         return content.decode("utf-8-sig").rstrip("\r\n")
@@ -101,12 +99,24 @@ def read_token(path: str, label: str, *, pipes: bool = True) -> tuple[str, str]:
 
 
 def mode_if_readable_by_others(path: str) -> int | None:
-    """The mode of a file that others than its owner can read; None for another file, and where it is not known."""
+    """The mode of a file that others than its owner can read; None for another file, and where it is not known.
+
+    A file of root may be readable by its group.
+    """
     try:
-        mode = Path(path).expanduser().stat().st_mode
+        status = Path(path).expanduser().stat()
     except (OSError, RuntimeError, ValueError):
         return None
-    return stat.S_IMODE(mode) if stat.S_ISREG(mode) and mode & OTHERS_READ else None
+    mode = status.st_mode
+    return stat.S_IMODE(mode) if stat.S_ISREG(mode) and mode & _bits_of_others(OTHERS_READ, status.st_uid) else None
+
+
+def _bits_of_others(bits: int, owner: int) -> int:
+    """Those of the bits of a file's mode that give a right to anybody but its reader.
+
+    Kubernetes mounts a Secret as a file of root, which the group of the pod may read: as for PostgreSQL's key file.
+    """
+    return bits & ~_GROUP_READ if owner == 0 != os.geteuid() else bits
 
 
 def split_token(text: str, label: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from dbgpt_ctl.settings.masking import (
     mask_tokens,
     mask_url,
     mask_urls,
+    mode_if_readable_by_others,
     quote,
     read_secret_file,
     read_token,
@@ -99,7 +100,9 @@ def test_a_file_of_root_may_be_readable_by_its_group(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     if readable:
         assert read_token(str(file), "token file") == ("ctl", "secret")
+        assert mode_if_readable_by_others(str(file)) is None
     else:
+        assert mode_if_readable_by_others(str(file)) == (mode if mode & 0o004 else None)
         with pytest.raises(UsageError, match="others can read or write it"):
             read_token(str(file), "token file")
 

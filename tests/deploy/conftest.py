@@ -1,0 +1,32 @@
+"""The programs that check the files of deploy/."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+"""The programs of the virtual environment come first."""
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """Gives the path of a program, such as `hadolint`. A missing one skips the test, and in CI it fails."""
+
+    def find(name: str) -> str:
+        found = shutil.which(name, path=_PATH)
+        if found is None and os.environ.get("CI"):
+            pytest.fail(f"{name} is missing: `make deploy` installs it")
+        if found is None:
+            pytest.skip(f"{name} is missing: `make deploy` says how to install it")
+        return found
+
+    return find

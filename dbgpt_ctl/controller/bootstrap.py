@@ -25,6 +25,7 @@ from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost, parse_hosts
 from dbgpt_ctl.domain.controllers import ControllerIdentity
 from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.errors import CtlError, UsageError
+from dbgpt_ctl.registry.observer import NO_OBSERVER
 from dbgpt_ctl.settings.masking import read_token
 from dbgpt_ctl.settings.schema import ControllerSettings
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.http.tls import WatchedCertificate
     from dbgpt_ctl.registry.contract import ModelRegistry
     from dbgpt_ctl.registry.database.session import Database
+    from dbgpt_ctl.registry.observer import RegistryObserver
     from dbgpt_ctl.tracing import Tracer
     from dbgpt_ctl.tracing.writer import BatchSink
 
@@ -50,7 +52,7 @@ DATABASE_GRACE_SECS = 12.0
 """DB-GPT's clients poll health every 5 s: after two polls they use another controller."""
 
 
-def create_registry(settings: ControllerSettings) -> ModelRegistry:
+def create_registry(settings: ControllerSettings, observer: RegistryObserver = NO_OBSERVER) -> ModelRegistry:
     """The registry that the settings name, not opened yet. Raises UsageError for a wrong file of a forwarder."""
     timeout = timedelta(seconds=settings.heartbeat_timeout_secs)
     remove_after = timedelta(seconds=settings.remove_after_secs) if settings.remove_after_secs else None
@@ -63,6 +65,7 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
             ca_file=settings.remote_ca_file,
             read_token=partial(read_token, file, f"remote_token_file {file}", pipes=False) if file else None,
             forwarder_id=secrets.token_hex(8),
+            observer=observer,
         )
     if settings.registry_type == "embedded":
         from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -75,6 +78,7 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
             watch_absence=True,
             snapshot=SnapshotFile(Path(settings.snapshot_file)) if settings.snapshot_file else None,
             remove_after=remove_after,
+            observer=observer,
         )
     from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 
@@ -90,6 +94,7 @@ def create_registry(settings: ControllerSettings) -> ModelRegistry:
         remove_after=remove_after,
         refresh_interval=timedelta(seconds=settings.heartbeat_interval_secs),
         identity=ControllerIdentity(secrets.token_hex(8), __version__, own_address(settings)),
+        observer=observer,
     )
 
 

@@ -25,3 +25,7 @@ class RegistryObserver:
         """The storage failed. `kind` is conflict (the transaction is tried again), connection, damage, snapshot, or
         unavailable (the other controller of a registry that forwards).
         """
+
+
+NO_OBSERVER = RegistryObserver()
+"""Ignores everything. The default of all registries."""

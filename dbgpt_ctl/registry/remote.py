@@ -33,6 +33,7 @@ from dbgpt_ctl.errors import (
 )
 from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
+from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
     from dbgpt_ctl.errors import Attempt
+    from dbgpt_ctl.registry.observer import RegistryObserver
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,7 @@ class RemoteModelRegistry(ModelRegistry):
         health_check_secs: float = HEALTH_CHECK_SECS,
         monotonic: Callable[[], float] = time.monotonic,
         forwarder_id: str | None = None,
+        observer: RegistryObserver = NO_OBSERVER,
     ) -> None:
         if isinstance(client, str):
             advice = "check CONTROLLER_REMOTE_ADDR"
@@ -123,6 +126,7 @@ class RemoteModelRegistry(ModelRegistry):
         self._background = BackgroundTasks()
         self._checking = False
         self._monotonic = monotonic
+        self._observer = observer
         self._nine_keys_until = 0.0
         self._read_token = read_token
         self._token: tuple[str, str] | None = None
@@ -156,6 +160,7 @@ class RemoteModelRegistry(ModelRegistry):
         self._set_health(reason)
         if all(answer.status in {401, 403} for answer in answers):
             raise RegistryUnusable(f"{reason}; {ADVICE}")
+        self._observer.failed("unavailable")
         raise RegistryUnavailable(reason)
 
     async def _first_list(self) -> ControllerError | None:
@@ -325,7 +330,10 @@ class RemoteModelRegistry(ModelRegistry):
         except ControllerError as error:
             if self._closed:
                 raise RegistryUnavailable("the registry is closed") from None
-            raise _as_registry_error(error) from None
+            meaning = _as_registry_error(error)
+            if isinstance(meaning, RegistryUnavailable):
+                self._observer.failed("unavailable")
+            raise meaning from None
 
 
 def _degraded(answer: Inventory) -> str | None:

@@ -5,6 +5,7 @@ controllers do it in turn.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, or_, select
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from dbgpt_ctl.domain.events import Change
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 
@@ -44,7 +46,8 @@ class ExpiryAnnouncer:
 
     def announce(self) -> None:
         """Searches for expired instances and ended drains, and announces all of them. Raises as `Database.write`."""
-        self._database.write_in_turns(self._announce, self._database.read(self._search), BATCH)
+        found = self._database.read(self._search)
+        self._database.in_turns(lambda keys: self._database.write_changes(partial(self._announce, keys)), found, BATCH)
 
     def announce_unless_resting(self) -> None:
         """The same, but not before the rest after the last search is over."""
@@ -67,7 +70,7 @@ class ExpiryAnnouncer:
         self._rests_until = ended + REST_FACTOR * (ended - started)
         return found
 
-    def _announce(self, keys: Sequence[InstanceKey], connection: Connection) -> None:
+    def _announce(self, keys: Sequence[InstanceKey], connection: Connection) -> tuple[None, Sequence[Change]]:
         """Evaluates the locked rows again: since the search an instance may have sent a heartbeat or may have been
         drained anew, or another controller may have announced the same.
         """
@@ -75,5 +78,8 @@ class ExpiryAnnouncer:
         evaluation = self._time.announcing(connection)
         announced = [evaluation.announce(instance) for instance in locked]
         update_rows(connection, zip(locked, (after for after, _ in announced), strict=True))
-        changes = [change for _, found in announced for change in found]
-        write_events(connection, sorted(changes, key=lambda change: (change.time, change.key)))
+        changes = sorted(
+            (change for _, found in announced for change in found), key=lambda change: (change.time, change.key)
+        )
+        write_events(connection, changes)
+        return None, changes

@@ -72,6 +72,11 @@ class Batcher(Generic[Call, Answer]):
             self._all_back.set()
         return await future
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for the batch after the one that runs."""
+        return len(self._waiting)
+
     async def close(self) -> None:
         """Accepts no more calls and returns when the accepted ones are answered."""
         self._closed = True

@@ -17,7 +17,7 @@ from dbgpt_ctl.domain.lifecycle import Deregister, Drain, Heartbeat, Register, U
 from dbgpt_ctl.domain.registry_outage import TICK_SECS
 from dbgpt_ctl.errors import RegistryError, RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.background import BackgroundTasks
-from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
+from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryFigures, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.database.capacity import Capacity
 from dbgpt_ctl.registry.database.dialects.base import cause_of, text_of
 from dbgpt_ctl.registry.database.expiry import ExpiryAnnouncer
@@ -26,9 +26,11 @@ from dbgpt_ctl.registry.database.reader import ListQuery, Reader
 from dbgpt_ctl.registry.database.retention import Gone, Prune, PruneAnswer, Retention
 from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.controllers import SharingControllers
+from dbgpt_ctl.registry.database.tables.instances import count_rows
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
 from dbgpt_ctl.registry.database.unreadable_rows import UnreadableRows
 from dbgpt_ctl.registry.database.writer import Answer, Writer
+from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, Registration
     from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
+    from dbgpt_ctl.registry.observer import RegistryObserver
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +54,10 @@ REGISTER_DEADLINE_SECS = 4.0
 """A DB-GPT client gives up at 5 s."""
 SWEEP_SECS = 60.0
 REFRESH_RETRY_SECS = 2.0
-THREADS = 7
-"""One for each batcher of workers' and API servers' calls, for the announcements, and for the sweep."""
+THREADS = 8
+"""One for each batcher of workers' and API servers' calls, for the announcements, for the sweep, and for the count of
+instances.
+"""
 
 
 class DatabaseModelRegistry(ModelRegistry):
@@ -86,6 +91,7 @@ class DatabaseModelRegistry(ModelRegistry):
         refresh_interval: timedelta = timedelta(seconds=20),
         timeouts: DatabaseTimeouts | None = None,
         identity: ControllerIdentity | None = None,
+        observer: RegistryObserver = NO_OBSERVER,
     ) -> None:
         self._database = Database(
             url,
@@ -94,13 +100,16 @@ class DatabaseModelRegistry(ModelRegistry):
             hosts=hosts,
             ssl_ca=ssl_ca,
             timeouts=timeouts,
+            observer=observer,
         )
         self._time = RegistryTime(clock or self._database.clock, heartbeat_timeout, watch_absence)
         self._unreadable = UnreadableRows()
-        self._writer = Writer(self._database, self._time, Capacity(max_instances), self._unreadable)
+        self._writer = Writer(self._database, self._time, Capacity(max_instances), self._unreadable, observer=observer)
         self._reader = Reader(self._database, self._time, self._unreadable)
         self._announcer = ExpiryAnnouncer(self._database, self._time)
         self._retention = Retention(self._database, self._time, self._unreadable, self._writer.recount)
+        self._max_instances = max_instances
+        self._rows: int | None = None
         self._remove_after = remove_after
         self._sharing = SharingControllers(identity, self._time, refresh_interval) if identity else None
         self._refresh_secs = refresh_interval.total_seconds()
@@ -222,6 +231,18 @@ class DatabaseModelRegistry(ModelRegistry):
             return health
         return health.with_reasons(*map(str, self._sharing.differences), self._sharing.unreadable)
 
+    def figures(self) -> RegistryFigures:
+        """The instances are counted with each `refresh`, so after at most `refresh_interval` all controllers of the
+        database have the same number. The offset is measured with each tick. Both are None while the database is away.
+        """
+        queues, is_away = self._queues, not self._database.health.ready
+        return RegistryFigures(
+            instances=None if is_away else self._rows,
+            max_instances=self._max_instances,
+            waiting_calls=queues.writes.waiting if queues else 0,
+            clock_offset_secs=None if is_away else self._time.clock_offset_secs,
+        )
+
     def controllers(self) -> tuple[ControllerRecord, ...]:
         return self._sharing.living if self._sharing else ()
 
@@ -234,8 +255,9 @@ class DatabaseModelRegistry(ModelRegistry):
         self._database_is_back.set()
 
     async def refresh(self) -> None:
-        """Reads all instances for the last known list."""
+        """Reads all instances for the last known list, and counts them with the tombstones."""
         await self._opened(needs_database=True).full_lists.submit(ListQuery(None, healthy_only=False))
+        self._rows = await self._run(partial(self._database.read, count_rows))
 
     async def sweep(self) -> int:
         """Forgets old events, and removes all that was gone for longer than `remove_after`; returns how many. Removes

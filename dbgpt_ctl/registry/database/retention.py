@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import and_, func, or_, select
@@ -130,7 +131,9 @@ class Retention:
         take the turn of one that does.
         """
         old = self._database.read(lambda connection: forgettable(connection, self._time.announcing(connection).now))
-        self._database.write_in_turns(forget_events, old, FORGOTTEN_AT_ONCE)
+        self._database.in_turns(
+            lambda numbers: self._database.write(partial(forget_events, numbers)), old, FORGOTTEN_AT_ONCE
+        )
         if old:
             self._unreadable.forget_events(old[-1])
 
@@ -151,17 +154,22 @@ class Retention:
     def _remove_all(self, keys: Sequence[InstanceKey], gone: Gone, actor: Actor) -> list[InstanceKey]:
         remove = partial(self._remove, gone=gone, actor=actor)
         try:
-            return [key for removed in self._database.write_in_turns(remove, keys, MAX_REMOVED) for key in removed]
+            turns = self._database.in_turns(
+                lambda some: self._database.write_changes(partial(remove, some)), keys, MAX_REMOVED
+            )
+            return list(chain.from_iterable(turns))
         finally:
             self._note_removals()
 
     def _remove(
         self, keys: Sequence[InstanceKey], connection: Connection, *, gone: Gone, actor: Actor
-    ) -> list[InstanceKey]:
-        """Evaluates the locked rows again: since the search an instance may have come back."""
+    ) -> tuple[list[InstanceKey], Sequence[Change]]:
+        """Evaluates the locked rows again: since the search an instance may have come back. Returns what it removed,
+        and the changes.
+        """
         evaluation = self._time.announcing(connection)
         if evaluation.hold is not None:
-            return []
+            return [], ()
         changes: list[Change] = []
         removed: list[InstanceKey] = []
         for instance in locked_rows(connection, keys):
@@ -173,7 +181,7 @@ class Retention:
         if removed:
             delete_rows(connection, removed)
             write_events(connection, changes)
-        return removed
+        return removed, changes
 
 
 def _is_gone(gone: Gone, evaluation: Evaluation) -> ColumnElement[bool]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +16,7 @@ from dbgpt_ctl.registry.database.dialects import dialect_of
 from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts, cause_of
 from dbgpt_ctl.registry.database.host_failover import DatabaseHosts, failures_of, try_hosts
 from dbgpt_ctl.registry.database.schema import prepare
+from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.databases import DatabaseHost
+    from dbgpt_ctl.domain.events import Change
+    from dbgpt_ctl.registry.observer import RegistryObserver
 
 _LOG = logging.getLogger(__name__)
 DAMAGE_SECS = 60.0
@@ -60,6 +62,7 @@ class Database:
         randomness: Random | None = None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
+        observer: RegistryObserver = NO_OBSERVER,
     ) -> None:
         self.dialect = dialect_of(url)
         self.hosts = DatabaseHosts(hosts, monotonic) if hosts else None
@@ -82,6 +85,7 @@ class Database:
         self._random = randomness or Random()  # noqa: S311 - spreads retries, guards nothing
         self._sleep = sleep
         self._monotonic = monotonic
+        self._observer = observer
         self._damage = "", 0.0
 
     @property
@@ -116,9 +120,22 @@ class Database:
         """
         return self._retry(lambda: self._write(work))
 
-    def write_in_turns(self, work: Callable[[Sequence[K], Connection], T], keys: Sequence[K], at_once: int) -> list[T]:
-        """`write` for each batch of `at_once` keys. After each it rests as long as that took, so that calls that wait
-        get their turn. Ends early when the registry is `closing`.
+    def write_changes(self, work: Callable[[Connection], tuple[T, Sequence[Change]]]) -> T:
+        """As `write`, for work that returns with its result the changes that it stored: the observer gets them after
+        the commit.
+
+        It gets each change at most once. Only the last try counts, since the other ones left nothing. When the
+        connection is lost during a commit, nobody knows whether it took place: the next try finds nothing to change if
+        it did, and then the observer does not get the changes.
+        """
+        result, changes = self.write(work)
+        if changes:
+            self._observer.changes_written(changes)
+        return result
+
+    def in_turns(self, write: Callable[[Sequence[K]], T], keys: Sequence[K], at_once: int) -> list[T]:
+        """Calls `write` with each batch of `at_once` keys. After each it rests as long as that took, so that calls that
+        wait get their turn. Ends early when the registry is `closing`.
         """
         results: list[T] = []
         rest = 0.0
@@ -127,7 +144,7 @@ class Database:
             if self.closing:
                 break
             started = self._monotonic()
-            results.append(self.write(partial(work, batch)))
+            results.append(write(batch))
             rest = self._monotonic() - started
         return results
 
@@ -170,6 +187,7 @@ class Database:
 
     def note_damage(self, text: str) -> None:
         """Notes that a statement failed by the state of the tables."""
+        self._observer.failed("damage")
         if text != self.damage:
             _LOG.error("%s", text)
         self._damage = text, self._monotonic()
@@ -213,12 +231,19 @@ class Database:
                     if self.health.ready and self.dialect.error_code(cause_of(error)) in self.dialect.damaged:
                         self.note_damage(str(meaning))
                     else:
+                        self._count(error)
                         self._note(str(meaning))
                     raise meaning from error
+                self._count(error)
             else:
                 self._note(None)
                 return result
             self._sleep(self._random.uniform(0, min(_FIRST_BACKOFF_SECS * 2**tries, _LAST_BACKOFF_SECS)))
+
+    def _count(self, error: Exception) -> None:
+        """Tells the observer of an error of the database. A RegistryError is this package's own."""
+        if not isinstance(error, RegistryError):
+            self._observer.failed("conflict" if self.dialect.is_conflict(error) else "connection")
 
     def _meaning_of(self, error: Exception) -> RegistryError | None:
         if isinstance(error, RegistryError):

@@ -13,6 +13,7 @@ import logging
 from collections import defaultdict
 from datetime import timedelta
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
 from dbgpt_ctl.domain.lifecycle import Heartbeat, Register
@@ -28,9 +29,10 @@ from dbgpt_ctl.registry.database.tables.instances import (
     store_plain_heartbeats,
     update_rows,
 )
+from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
     from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
     from dbgpt_ctl.registry.database.unreadable_rows import UnreadableRows
+    from dbgpt_ctl.registry.observer import RegistryObserver
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +55,24 @@ Answer: TypeAlias = bool | Lookup | None
 
 
 class Writer:
-    """Stores batches, one at a time. It blocks."""
+    """Stores batches, one at a time. It blocks. `observer` learns how many calls a batch had, and how long it took."""
 
-    def __init__(self, database: Database, time: RegistryTime, capacity: Capacity, unreadable: UnreadableRows) -> None:
+    def __init__(
+        self,
+        database: Database,
+        time: RegistryTime,
+        capacity: Capacity,
+        unreadable: UnreadableRows,
+        *,
+        observer: RegistryObserver = NO_OBSERVER,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._database = database
         self._unreadable = unreadable
         self._time = time
         self._capacity = capacity
+        self._observer = observer
+        self._clock = clock
         self._must_recount = False
         self._expects_new = False
 
@@ -71,12 +85,15 @@ class Writer:
 
         An answer may be RegistryFull. Raises RegistryUnavailable and RegistryUnusable for all of them.
         """
+        began = self._clock()
         done = self._store_plain_heartbeats(commands)
         others = [command for command in commands if command.key not in done]
         answers: Iterator[Answer | Exception] = iter(())
         if others:
-            stored, self._capacity, self._expects_new = self._database.write(partial(self._run_transaction, others))
+            work = partial(self._run_transaction, others)
+            stored, self._capacity, self._expects_new = self._database.write_changes(work)
             answers = iter(stored)
+        self._observer.committed(len(commands), self._clock() - began)
         return [True if command.key in done else next(answers) for command in commands]
 
     def _store_plain_heartbeats(self, commands: Sequence[Command]) -> set[InstanceKey]:
@@ -93,8 +110,10 @@ class Writer:
 
     def _run_transaction(
         self, commands: Sequence[Command], connection: Connection
-    ) -> tuple[Sequence[Answer | Exception], Capacity, bool]:
-        """The answers, the capacity afterwards, and whether to expect that the next registers are of new names."""
+    ) -> tuple[tuple[Sequence[Answer | Exception], Capacity, bool], Sequence[Change]]:
+        """The answers, the capacity afterwards, and whether to expect that the next registers are of new names; then
+        the changes.
+        """
         if self._must_recount:
             self._must_recount, self._capacity = False, Capacity(self._capacity.max_instances)
         # Without a commit, what this transaction counts may not be so: the next one counts anew.
@@ -104,8 +123,8 @@ class Writer:
             isinstance(command, Register) for command in commands
         )
         transaction = _Transaction(connection, self._time, capacity)
-        answers = transaction.run(commands, expects_new=expects_new and are_registers)
-        return answers, capacity, are_registers and transaction.found_none
+        answers, changes = transaction.run(commands, expects_new=expects_new and are_registers)
+        return (answers, capacity, are_registers and transaction.found_none), changes
 
 
 def plain_heartbeats(
@@ -146,8 +165,12 @@ class _Transaction:
         self._repaired: set[InstanceKey] = set()
         self.found_none = False
 
-    def run(self, commands: Sequence[Command], *, expects_new: bool = False) -> Sequence[Answer | Exception]:
-        """With `expects_new` no row is read: all instances are inserted, and the database refuses one that is there."""
+    def run(
+        self, commands: Sequence[Command], *, expects_new: bool = False
+    ) -> tuple[Sequence[Answer | Exception], Sequence[Change]]:
+        """The answers and the changes. With `expects_new` no row is read: all instances are inserted, and the database
+        refuses one that is there.
+        """
         keys = {command.key for command in commands}
         unreadable: list[UnreadableRow] = []
         rows = [] if expects_new else locked_rows(self._connection, keys, unreadable)
@@ -167,7 +190,7 @@ class _Transaction:
             return self.run(commands)  # one was refused, and no row of it shows whether it is new
         self._store(stored, facts)
         write_events(self._connection, changes)
-        return answers
+        return answers, changes
 
     def _apply(
         self,

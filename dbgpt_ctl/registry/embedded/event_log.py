@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.events import Event, EventPage
 from dbgpt_ctl.registry.contract import MAX_EVENT_AGE_DAYS, MAX_EVENTS
+from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from dbgpt_ctl.domain.events import Change, EventQuery
+    from dbgpt_ctl.registry.observer import RegistryObserver
 
 MAX_AGE = timedelta(days=MAX_EVENT_AGE_DAYS)
 
@@ -24,13 +26,23 @@ def random_stream() -> str:
 
 
 class EventLog:
-    """The events in a list by id, so that the cost of an answer depends on its size only."""
+    """The events in a list by id, so that the cost of an answer depends on its size only. `observer` gets the changes
+    that are stored, not those that another log held.
+    """
 
-    def __init__(self, stream: str, *, max_events: int = MAX_EVENTS, max_age: timedelta = MAX_AGE) -> None:
+    def __init__(
+        self,
+        stream: str,
+        *,
+        max_events: int = MAX_EVENTS,
+        max_age: timedelta = MAX_AGE,
+        observer: RegistryObserver = NO_OBSERVER,
+    ) -> None:
         self.stream = stream
         self.last_id = 0
         self._max_events = max_events
         self._max_age = max_age
+        self._observer = observer
         self._events: list[Event] = []
 
     @property
@@ -42,13 +54,15 @@ class EventLog:
         """Continues another log."""
         self.stream, self.last_id, self._events = stream, last_id, list(events)
 
-    def extend(self, changes: Iterable[Change]) -> None:
+    def extend(self, changes: Sequence[Change]) -> None:
         """Numbers and stores the changes, in this order."""
         for change in changes:
             self.last_id += 1
             self._events.append(Event(self.last_id, change))
         if len(self._events) > self._max_events:
             del self._events[: -self._max_events]
+        if changes:
+            self._observer.changes_written(changes)
 
     def forget_old(self, now: datetime) -> None:
         """Removes events that are too old; costs nothing when the oldest is young enough."""

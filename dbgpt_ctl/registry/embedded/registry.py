@@ -21,11 +21,12 @@ from dbgpt_ctl.domain.lifecycle import (
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse, moved_back
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable, RegistryUnusable, StatesHeld
 from dbgpt_ctl.registry.background import BackgroundTasks
-from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
+from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryFigures, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.embedded.event_log import EventLog, random_stream
 from dbgpt_ctl.registry.embedded.expiry_queue import ExpiryQueue
 from dbgpt_ctl.registry.embedded.index import ModelIndex
 from dbgpt_ctl.registry.embedded.snapshot_format import Snapshot
+from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
+    from dbgpt_ctl.registry.observer import RegistryObserver
 
 log = logging.getLogger(__name__)
 
@@ -80,14 +82,18 @@ class EmbeddedModelRegistry(ModelRegistry):
         snapshot: SnapshotFile | None = None,
         remove_after: timedelta | None = None,
         new_stream: Callable[[], str] = random_stream,
+        observer: RegistryObserver = NO_OBSERVER,
     ) -> None:
         self._clock = clock
         self._watch_absence = watch_absence
         self._remove_after = remove_after
         self._snapshot_file = snapshot
         self._state = RegistryState(
-            heartbeat_timeout=heartbeat_timeout, max_instances=max_instances, log=EventLog(new_stream())
+            heartbeat_timeout=heartbeat_timeout,
+            max_instances=max_instances,
+            log=EventLog(new_stream(), observer=observer),
         )
+        self._observer = observer
         self._reported_hold: Hold | None = None
         self._snapshot_problem: str | None = None
         self._ticks = 0
@@ -137,6 +143,12 @@ class EmbeddedModelRegistry(ModelRegistry):
     def describe(self) -> RegistryInfo:
         place = str(self._snapshot_file.path) if self._snapshot_file else None
         return RegistryInfo("embedded", place, durable=place is not None)
+
+    def figures(self) -> RegistryFigures:
+        """Exact. The offset is 0.0: the registry's clock is the clock of this machine. No call waits: each is done at
+        once.
+        """
+        return RegistryFigures(len(self._state.index), self._state.max_instances, clock_offset_secs=0.0)
 
     # --- commands and queries ---
 
@@ -300,6 +312,7 @@ class EmbeddedModelRegistry(ModelRegistry):
             self._stored_changes = max(self._stored_changes, changes)
         else:
             problem = f"snapshot {self._snapshot_file.path} cannot be written: {error.strerror or error}"
+            self._observer.failed("snapshot")
         self._report_snapshot_problem(problem)
         return self._snapshot_problem
 
@@ -321,7 +334,7 @@ class RegistryState:
 
     def __init__(self, *, heartbeat_timeout: timedelta, max_instances: int, log: EventLog) -> None:
         self._timeout = heartbeat_timeout
-        self._max_instances = max_instances
+        self.max_instances = max_instances
         self.index = ModelIndex()
         self._deadlines = ExpiryQueue()
         self.log = log
@@ -443,7 +456,7 @@ class RegistryState:
     def restore(self, snapshot: Snapshot, now: datetime) -> None:
         """Takes over the state of a snapshot. The stream of events goes on only if no event followed the snapshot."""
         self.pulse = snapshot.pulse
-        for instance in sorted(snapshot.instances[: self._max_instances], key=attrgetter("key")):
+        for instance in sorted(snapshot.instances[: self.max_instances], key=attrgetter("key")):
             self.index.put(instance)  # in order, so that no list has to sort them
         stream = snapshot.stream if snapshot.stream and snapshot.complete else self.log.stream
         self.log.restore(stream, snapshot.last_id, snapshot.events)
@@ -508,9 +521,9 @@ class RegistryState:
 
     def _ensure_capacity(self, newcomer: ModelInstance, evaluation: Evaluation) -> None:
         """Removes tombstones that are not needed any more, but only when the capacity is used up."""
-        if len(self.index) < self._max_instances:
+        if len(self.index) < self.max_instances:
             return
         while (key := self.index.oldest_tombstone()) and self._find(key, evaluation) is None:
             pass
-        if len(self.index) >= self._max_instances:
+        if len(self.index) >= self.max_instances:
             raise RegistryFull.refusing(newcomer.key, len(self.index))

@@ -24,7 +24,7 @@ def ids(log: EventLog, after: int | None = None, key: InstanceKey | None = None,
 
 def test_the_oldest_are_forgotten_and_a_page_reports_it() -> None:
     log = EventLog("s", max_events=3)
-    log.extend(change() for _ in range(5))
+    log.extend([change() for _ in range(5)])
     assert ids(log) == [3, 4, 5]
     assert [log.page(EventQuery(after, limit=10)).missed for after in range(6)] == [
         True,
@@ -41,7 +41,7 @@ def test_the_oldest_are_forgotten_and_a_page_reports_it() -> None:
 
 def test_the_old_are_forgotten_and_a_page_reports_it() -> None:
     log = EventLog("s", max_age=timedelta(seconds=10))
-    log.extend(change(seconds=second) for second in (0, 5, 11))
+    log.extend([change(seconds=second) for second in (0, 5, 11)])
     log.forget_old(START + timedelta(seconds=15))
     assert ids(log) == [2, 3], "one that is exactly so old is kept"
     log.forget_old(START + timedelta(seconds=60))

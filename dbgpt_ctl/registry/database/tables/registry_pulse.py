@@ -51,9 +51,14 @@ class RegistryTime:
     host_clock: Clock = field(default_factory=SystemClock)
     announcing_timeout: timedelta = field(init=False)
     """The heartbeat timeout after which expiries are announced, the same for all controllers (see `controllers`)."""
+    clock_offset_secs: float | None = field(init=False)
+    """The database's time minus the time of this machine, as of the last tick; None before the first. 0.0 with a
+    `clock`, which is of this machine.
+    """
 
     def __post_init__(self) -> None:
         self.announcing_timeout = self.timeout
+        self.clock_offset_secs = None if self.clock is None else 0.0
 
     def now_and_pulse(self, connection: Connection) -> tuple[datetime, Pulse | None]:
         """The time and, where absence is watched, the pulse, in one round trip."""
@@ -79,7 +84,10 @@ class RegistryTime:
         """Renews the pulse unless another controller has just done so; returns whether this one did. Of several ticks
         at the same time one is stored, and each of them would be right.
         """
+        asked_at = self.host_clock.now()
         now, pulse = read_pulse(connection, self.clock)
+        if self.clock is None:  # the database took its time about in the middle of the round trip
+            self.clock_offset_secs = (now - (asked_at + (self.host_clock.now() - asked_at) / 2)).total_seconds()
         if pulse is None:
             # There may be a row that cannot be read.
             anew = {"ticked_at": now, "gone_at": None, "back_at": None, "swept_at": None}

@@ -1,4 +1,5 @@
-"""Writes what follows from the code: .env.example, completions/, and the tables between markers in the documents.
+"""Writes what follows from the code: .env.example, completions/, the dashboard of Grafana, and the tables between
+markers in the documents.
 
 Run by `make generate`; `--check` only reports what is not current.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,21 +21,25 @@ from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
 from dbgpt_ctl.controller.api.openapi import meaning
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.controller import Controller
+from dbgpt_ctl.controller.metrics.declarations import METRICS, Kind, Scope
 from dbgpt_ctl.errors import ControllerError, CtlError
 from dbgpt_ctl.registry.database.schema import TABLE_NAMES
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.load import Knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
+from scripts import dashboard
 from scripts.markers import replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from dbgpt_ctl.controller.metrics.declarations import Metric
     from dbgpt_ctl.settings.load import Settings
 
 ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"
 COMPLETIONS = ROOT / "completions"
+DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 SETTINGS = ROOT / "docs" / "settings.md"
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER"
 
@@ -115,6 +121,29 @@ def causes_table() -> str:
     return "\n".join(head + [f"| `{rule.code}` | {rule.symptom} | {rule.fix} |" for rule in RULES])
 
 
+def metrics_of_registry_table() -> str:
+    """The gauges on which all controllers of one registry agree."""
+    return _metrics_table(metric for metric in METRICS if metric.scope is Scope.REGISTRY)
+
+
+def metrics_of_controller_table(kind: Kind) -> str:
+    """The metrics of that kind of which each controller has values of its own."""
+    return _metrics_table(metric for metric in METRICS if metric.scope is Scope.CONTROLLER and metric.kind is kind)
+
+
+def _metrics_table(metrics: Iterable[Metric]) -> str:
+    head = ["| Metric | Labels | Meaning |", "|---|---|---|"]
+    rows = [f"| `{metric.full_name}` | {_labels(metric)} | {metric.help} |" for metric in metrics]
+    return "\n".join(head + rows)
+
+
+def _labels(metric: Metric) -> str:
+    """`model_name`, and for a label with fixed values these: `state`: healthy, unhealthy, deregistered."""
+    texts = [f"`{label}`" for label in metric.labels]
+    values = [f": {', '.join(metric.values.get(label, ()))}" for label in metric.labels]
+    return "; ".join(text + value.removesuffix(": ") for text, value in zip(texts, values, strict=True))
+
+
 def grants() -> str:
     """The SQL that gives a user the rights that a controller needs in MySQL and MariaDB."""
     return _sql(
@@ -138,6 +167,12 @@ TABLES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "docs" / "exit-codes.md": {"exit-codes": exit_codes_table},
     ROOT / "docs" / "api.md": {"problem-codes": problem_codes_table},
     ROOT / "docs" / "troubleshooting.md": {"causes": causes_table},
+    ROOT / "docs" / "metrics.md": {
+        "metrics-registry": metrics_of_registry_table,
+        "metrics-gauges": partial(metrics_of_controller_table, Kind.GAUGE),
+        "metrics-counters": partial(metrics_of_controller_table, Kind.COUNTER),
+        "metrics-histograms": partial(metrics_of_controller_table, Kind.HISTOGRAM),
+    },
     ROOT / "docs" / "operating.md": {"grants": grants, "revokes": revokes},
 }
 """The generated tables, by file and by the name of their markers."""
@@ -186,6 +221,7 @@ def generated() -> dict[Path, str]:
     """The current text of every file that is generated, whole or in part."""
     return {
         ENV_EXAMPLE: env_example(),
+        DASHBOARD: dashboard.text(),
         **{COMPLETIONS / FILE_NAMES[shell]: script for shell, script in SCRIPTS.items()},
         **{path: with_tables(path, path.read_text()) for path in TABLES},
     }

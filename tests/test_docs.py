@@ -20,9 +20,10 @@ from dbgpt_ctl.cli import app
 from dbgpt_ctl.settings.load import knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 from dbgpt_ctl.settings.value_types import seconds
-from scripts import generate, picture
+from scripts import dashboard, generate, picture
 from tests.support.documents import DOCUMENTS, Block, anchors, blocks, links
 from tests.support.process import ROOT
+from tests.support.promql import problems
 from tests.support.walkthrough import comparable, reader
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ RUN = [
 
 def test_env_example_is_up_to_date() -> None:
     assert generate.ENV_EXAMPLE.read_text() == generate.env_example(), RUN_GENERATE
+
+
+def test_the_dashboard_is_that_of_today() -> None:
+    assert generate.DASHBOARD.read_text() == dashboard.text(), RUN_GENERATE
 
 
 @pytest.mark.parametrize("path", TABLES, ids=[path.name for path in TABLES])
@@ -186,6 +191,11 @@ def test_output_that_differs_in_substance_is_noticed() -> None:
 @pytest.mark.parametrize("block", [block for block in SHOWN if block.kind == "python"], ids=str)
 def test_python_examples_run(block: Block) -> None:
     exec(compile(block.text, str(block), "exec"), {"__name__": "example"})
+
+
+@pytest.mark.parametrize("block", [block for block in SHOWN if block.kind == "promql"], ids=str)
+def test_queries_parse_and_name_what_a_controller_exposes(block: Block) -> None:
+    assert problems(block.text) == []
 
 
 COMMANDS = [(block, command.line) for block in SHOWN if block.kind == "console" for command in block.commands()]

@@ -1,0 +1,141 @@
+"""What is wrong with a PromQL expression about a controller, by the declarations of its metrics."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import promql_parser
+from promql_parser import AggregateExpr, BinaryExpr, MatchOp, MatrixSelector, VectorSelector
+
+from dbgpt_ctl.controller.metrics.declarations import METRICS, PREFIX, Kind, Metric, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from promql_parser import Matcher
+
+OF_TARGETS = {"job", "instance"}
+"""Labels that Prometheus adds to every series of a scrape."""
+OTHERS = {
+    "up": set[str](),
+    "ALERTS": {"alertname", "alertstate", "severity", "model_name"},
+    "ALERTS_FOR_STATE": {"alertname", "severity", "model_name"},
+    "process_resident_memory_bytes": set[str](),
+    "process_cpu_seconds_total": set[str](),
+    "process_start_time_seconds": set[str](),
+    "process_open_fds": set[str](),
+    "process_max_fds": set[str](),
+}
+"""The labels of the metrics of Prometheus itself, and of those that its client library exposes for any process."""
+VARIABLES = {"$__rate_interval": "5m", "$__interval": "1m"}
+"""Grafana puts durations in their places; `$job` and `$model` stand in strings, and parse as they are."""
+
+
+def problems(expr: str) -> list[str]:
+    """Syntax errors; metrics, labels and label values that nobody declares; and wrong aggregations. Empty: all is well.
+
+    All controllers agree on some gauges, so their sum is too high by the number of controllers: the aggregation next to
+    them has to be a max. A counter that is not in a range, for `rate` or `increase`, falls to zero at each restart.
+    """
+    try:
+        tree = _parsed(expr)
+    except ValueError as error:
+        return [f"{expr}: {error}"]
+    selectors = _selectors(tree)
+    found = [problem for selector, above in selectors for problem in _of_selector(selector, above)]
+    known = {label for selector, _ in selectors for label in _labels(_name(selector))}
+    return found + [f"{label}: no metric here has this label" for label in sorted(_grouped(tree) - known)]
+
+
+def metrics_of(expr: str) -> set[str]:
+    """The names of all metrics in an expression. Raises ValueError for a syntax error."""
+    return {_name(selector) for selector, _ in _selectors(_parsed(expr))}
+
+
+def _parsed(expr: str) -> Any:
+    for variable, duration in VARIABLES.items():
+        expr = expr.replace(variable, duration)
+    return promql_parser.parse(expr)
+
+
+def declared(name: str) -> Metric | None:
+    """The metric of a series of that name; a histogram has three kinds of series."""
+    for metric in METRICS:
+        suffixes = ("_bucket", "_sum", "_count") if metric.kind is Kind.HISTOGRAM else ("",)
+        if name in {metric.full_name + suffix for suffix in suffixes}:
+            return metric
+    return None
+
+
+def _selectors(tree: Any) -> list[tuple[VectorSelector, list[Any]]]:
+    """Each selector with the expressions around it, the outermost first."""
+    found: list[tuple[VectorSelector, list[Any]]] = []
+    above: list[Any] = []
+
+    def enter(node: Any) -> None:
+        if isinstance(node, VectorSelector):
+            found.append((node, list(above)))
+        above.append(node)
+
+    def leave(_node: Any) -> None:
+        above.pop()
+
+    promql_parser.walk(tree, enter, leave)
+    return found
+
+
+def _of_selector(selector: VectorSelector, above: list[Any]) -> Iterator[str]:
+    name = _name(selector)
+    metric = declared(name)
+    if metric is None and name not in OTHERS:
+        yield f"{name}: no such metric"
+        return
+    for matcher in selector.matchers.matchers:
+        if matcher.name not in _labels(name):
+            yield f"{name}: no label {matcher.name}"
+        elif metric is not None and _never_matches(metric, matcher):
+            yield f"{name}: {matcher.name} is never {matcher.value}"
+    if metric is not None:
+        yield from _of_aggregation(metric, above)
+
+
+def _never_matches(metric: Metric, matcher: Matcher) -> bool:
+    """Whether the label has fixed values, and the text is none of them. In `!=` it is a mistake too."""
+    values = metric.values.get(matcher.name)
+    exact = matcher.op in (MatchOp.Equal, MatchOp.NotEqual)
+    pattern = re.escape(matcher.value) if exact else matcher.value
+    return values is not None and not any(re.fullmatch(pattern, value) for value in values)
+
+
+def _of_aggregation(metric: Metric, above: list[Any]) -> Iterator[str]:
+    if metric.kind is not Kind.GAUGE and not any(isinstance(node, MatrixSelector) for node in above):
+        yield f"{metric.full_name}: a counter needs rate or increase"
+    aggregations = [str(node.op) for node in above if isinstance(node, AggregateExpr)]
+    if metric.scope is Scope.REGISTRY and aggregations[-1:] != ["max"]:
+        yield f"{metric.full_name}: all controllers agree on it, so it needs max by"
+
+
+def _name(selector: VectorSelector) -> str:
+    return selector.name or ""
+
+
+def _labels(name: str) -> set[str]:
+    metric = declared(name)
+    if metric is None:
+        return OTHERS.get(name, set()) | OF_TARGETS
+    return {*metric.labels, *OF_TARGETS} | ({"le"} if name == f"{PREFIX}{metric.name}_bucket" else set())
+
+
+def _grouped(tree: Any) -> set[str]:
+    """All labels that the expression groups or joins by."""
+    found: set[str] = set()
+
+    def enter(node: Any) -> None:
+        if isinstance(node, AggregateExpr) and node.modifier is not None:
+            found.update(node.modifier.labels)
+        elif isinstance(node, BinaryExpr) and node.modifier is not None and node.modifier.matching is not None:
+            found.update(node.modifier.matching.labels)
+
+    promql_parser.walk(tree, enter, lambda _node: None)
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import secrets
 import socket
 from dataclasses import fields, replace
@@ -21,6 +22,7 @@ from dbgpt_ctl import __version__
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.logs.log_file import LogFile
 from dbgpt_ctl.controller.logs.log_limit import LimitedWarnings
+from dbgpt_ctl.controller.service_manager import ServiceManager
 from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost, parse_hosts
 from dbgpt_ctl.domain.controllers import ControllerIdentity
 from dbgpt_ctl.domain.fields import canonical_host
@@ -259,7 +261,8 @@ def _serve(
             tls = TlsListener(listen(settings.tls_port, "--tls-port"), certificate)
         app = create_app(settings, registry or create_registry(settings), create_tracer(settings))
         app.state.controller.log_file = log_file
-        serve(app, sockets, settings, grace_secs(settings), tls)
+        service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
+        serve(app, sockets, settings, grace_secs(settings), tls, service_manager=service_manager)
 
 
 def watched_certificate(settings: ControllerSettings) -> WatchedCertificate | None:

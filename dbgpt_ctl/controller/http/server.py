@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from dbgpt_ctl.controller.http.socket import BACKLOG
+from dbgpt_ctl.controller.service_manager import ServiceManager
 from dbgpt_ctl.errors import CannotListen, CtlError
 from dbgpt_ctl.settings.schema import MIN_CONNECTIONS
 
@@ -35,6 +36,8 @@ libraries that are imported late.
 """
 DRAIN_SECS = 10
 """How long requests in progress may take at the end."""
+_START_POLL_SECS = 0.05
+_REPORT_SECS = 1.0
 
 
 def serve(
@@ -43,19 +46,22 @@ def serve(
     settings: ControllerSettings,
     grace_secs: float,
     tls: TlsListener | None = None,
+    *,
+    service_manager: ServiceManager | None = None,
 ) -> None:
     """Serves an application of `create_app` on listening sockets, without TLS on `sockets` and with TLS on `tls`.
 
     SIGTERM, or the SIGHUP of a terminal that closes, turns health to 503. `grace_secs` later the server ends:
     connections drain, the registry is closed, and this function returns. A second SIGTERM, or SIGINT, ends the server
     at once; SIGINT raises KeyboardInterrupt. Raises RegistryUnusable when the registry does, and CannotListen if TLS
-    needs a part that this version of uvicorn does not have.
+    needs a part that this version of uvicorn does not have. `service_manager` is told of the start and the end.
     """
+    service_manager = service_manager or ServiceManager()
     limit = connection_limit(settings, _raise_descriptor_limit(settings.max_connections or 0))
     server = create_server(app, max_connections=limit, tls=tls)
     app.state.controller.serve_with(getattr(server.server_state, "figures", None), tls)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        runner.run(_serve(server, sockets, app.state.controller, grace_secs))
+        runner.run(_serve(server, sockets, app.state.controller, grace_secs, service_manager))
 
 
 def create_server(
@@ -130,10 +136,13 @@ def _raise_descriptor_limit(connections: int) -> int:
 class _Ending:
     """How the server ends. `error` is what to raise at the end, if anything."""
 
-    def __init__(self, server: uvicorn.Server, controller: Controller, grace_secs: float) -> None:
+    def __init__(
+        self, server: uvicorn.Server, controller: Controller, grace_secs: float, service_manager: ServiceManager
+    ) -> None:
         self._server = server
         self._controller = controller
         self._grace_secs = grace_secs
+        self._service_manager = service_manager
         self.error: BaseException | None = None
 
     def gracefully(self) -> None:
@@ -141,7 +150,7 @@ class _Ending:
         if self._controller.leaving or not self._grace_secs or not self._controller.health().ready:
             self.now(None)  # the second time, or no client can be served
             return
-        self._controller.leave()
+        self._leave()
         log.info(
             "leaving: health is 503 from now on, requests are served for %g s more (give `docker stop -t` %d or more)",
             self._grace_secs,
@@ -153,22 +162,42 @@ class _Ending:
         """Without grace; the second time also without waiting for requests in progress."""
         self._server.force_exit = self._server.should_exit
         self._server.should_exit = True
-        self._controller.leave()
+        self._leave()
         self.error = self.error or error
+
+    def _leave(self) -> None:
+        self._controller.leave()
+        self._service_manager.leaving()
 
 
 async def _serve(
-    server: uvicorn.Server, sockets: list[socket.socket], controller: Controller, grace_secs: float
+    server: uvicorn.Server,
+    sockets: list[socket.socket],
+    controller: Controller,
+    grace_secs: float,
+    service_manager: ServiceManager,
 ) -> None:
-    ending = _Ending(server, controller, grace_secs)
+    ending = _Ending(server, controller, grace_secs, service_manager)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ending.gracefully)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
         loop.add_signal_handler(signal.SIGHUP, ending.gracefully)
     loop.add_signal_handler(signal.SIGINT, ending.now, KeyboardInterrupt())
     controller.on_unusable = ending.now
-    await server.serve(sockets=sockets)
+    reports = asyncio.create_task(_report_serving(server, service_manager), name="service manager")
+    try:
+        await server.serve(sockets=sockets)
+    finally:
+        reports.cancel()
     if not isinstance(ending.error, CtlError):
         log.info("stopped")
     if ending.error is not None:
         raise ending.error
+
+
+async def _report_serving(server: uvicorn.Server, service_manager: ServiceManager) -> None:
+    while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
+        await asyncio.sleep(_START_POLL_SECS)
+    while not server.should_exit:
+        service_manager.serving()
+        await asyncio.sleep(_REPORT_SECS)

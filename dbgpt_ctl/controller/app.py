@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, nullcontext
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
@@ -22,6 +23,11 @@ from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.auth.start import create_access
 from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.controller.http.prepared import sent_at_once
+from dbgpt_ctl.controller.metrics.counters import Counters
+from dbgpt_ctl.controller.metrics.declarations import OTHER
+from dbgpt_ctl.controller.metrics.endpoint import MetricsEndpoint
+from dbgpt_ctl.controller.metrics.instance_counts import InstanceCounter
+from dbgpt_ctl.controller.metrics.reader import MetricsReader
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from dbgpt_ctl.controller.api.routes import Route
+    from dbgpt_ctl.controller.metrics.counters import OperationCounts
     from dbgpt_ctl.registry.contract import ModelRegistry
     from dbgpt_ctl.settings.schema import ControllerSettings
     from dbgpt_ctl.tracing import Tracer
@@ -58,39 +65,53 @@ class ControllerApp(FastAPI):
     """It checks every request, of the short cut or not, and so does `access`."""
     proxies: TrustedProxies | None
     access: Access
-    own_checks: frozenset[tuple[str, str]]
-    """Methods and paths of the routes that check the access themselves. All else needs a reader: the documents, and
-    paths that do not exist.
+    operations: Mapping[tuple[str, str], OperationCounts]
+    """The counts of each route, by method and path. These routes check the access themselves. All else needs a reader:
+    the documents, and paths that do not exist.
     """
+    other: OperationCounts
+    """The counts of all else."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
+        began = perf_counter()
         request = Request(scope, receive)
+        called = (scope["method"], scope["path"])
+        counts = self.operations.get(called)
         try:
             if self.proxies is not None:
                 self.proxies.note_source(scope)
             self.guard.check(scope)
-            called = (scope["method"], scope["path"])
             route = self.endpoints.get(called)
             response = None
             if route is not None:
                 self.access.check(scope, route.access)
                 response = await route.endpoint(request)
-            elif called not in self.own_checks:
+            elif counts is None:
                 self.access.check(scope, RouteAccess.READER)
         except Exception as error:  # noqa: BLE001 - every error becomes a problem, as in the application
             count_without_instance(scope)
             response = await problems.answer(request, error)
+        counts = counts or self.other
         if response is None:
-            await super().__call__(scope, receive, send)  # it answers its errors itself, and raises them again
-        elif not sent_at_once(response, scope, send):
+            # It answers its errors itself, and raises them again.
+            await super().__call__(scope, receive, counts.counting(send, began))
+            return
+        counts.answered(response.status_code, perf_counter() - began)
+        if not sent_at_once(response, scope, send):
             await response(scope, receive, send)
 
 
-def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tracer | None = None) -> FastAPI:
-    """The controller as an application of its own. Its lifespan opens and closes `registry` and `tracer`.
+def create_app(
+    settings: ControllerSettings,
+    registry: ModelRegistry,
+    tracer: Tracer | None = None,
+    counters: Counters | None = None,
+) -> FastAPI:
+    """The controller as an application of its own. Its lifespan opens and closes `registry` and `tracer`. `counters`
+    should be what observes the registry.
 
     `settings.host` and `settings.allowed_hosts` decide by which hosts it may be called, so they must say where it is
     served: with the default, only by names of this machine.
@@ -108,9 +129,15 @@ def create_app(settings: ControllerSettings, registry: ModelRegistry, tracer: Tr
     app.guard = CrossSiteGuard(AllowedHosts(settings.host_patterns))
     app.proxies = _proxies(settings)
     app.access = create_access(settings)
-    routes = _add_api(app, settings, registry, tracer, app.access, guard=None)
+    counters = counters or Counters()
+    routes = _add_api(app, settings, registry, tracer, app.access, counters=counters, guard=None)
     app.endpoints = {key: route for key, route in routes.items() if route.is_of_dbgpt}
-    app.own_checks = frozenset(routes) | {("HEAD", path) for method, path in routes if method == "GET"}
+    app.operations = {
+        (called, path): counters.of_operation(route.verb)
+        for (method, path), route in routes.items()
+        for called in ((method, "HEAD") if method == "GET" else (method,))
+    }
+    app.other = counters.of_operation(OTHER)
     add_docs_page(app)
     return app
 
@@ -123,7 +150,8 @@ def mount(app: FastAPI, settings: ControllerSettings, registry: ModelRegistry, t
     `settings.allowed_hosts` is set: the application decides where it is served.
     """
     patterns = ("*",) if settings.allowed_hosts is None else settings.host_patterns
-    _add_api(app, settings, registry, tracer, create_access(settings), guard=CrossSiteGuard(AllowedHosts(patterns)))
+    guard = CrossSiteGuard(AllowedHosts(patterns))
+    _add_api(app, settings, registry, tracer, create_access(settings), counters=Counters(), guard=guard)
 
 
 def _proxies(settings: ControllerSettings) -> TrustedProxies | None:
@@ -137,10 +165,13 @@ def _add_api(
     tracer: Tracer | None,
     access: Access,
     *,
+    counters: Counters,
     guard: CrossSiteGuard | None,
 ) -> dict[tuple[str, str], Route]:
     """Adds the routes, behind `access`, and behind `guard` if there is one. Returns them as they are without both, by
     method and path.
+
+    Without a guard the application is our own: it has the routes at the root too, and its requests are counted.
     """
     is_embedded = settings.registry_type == "embedded" and not settings.remote_addr
     controller = app.state.controller = Controller(
@@ -149,6 +180,7 @@ def _add_api(
         settings={name: getattr(settings, name) for name in REPORTED_SETTINGS if not settings.remote_addr},
         deny_loopback_hosts=settings.deny_loopback_hosts,
         access=access,
+        counters=counters,
     )
     dbgpt_routes, v1_routes = DbgptEndpoints(controller).routes(), ApiEndpoints(controller).routes()
     if registry.forwarder_id is not None:
@@ -161,6 +193,10 @@ def _add_api(
 
         dbgpt_routes = with_spans(dbgpt_routes, tracer)
     plain_routes = (*dbgpt_routes, *v1_routes)
+    instances = None
+    if guard is None:
+        instances = InstanceCounter(lambda: controller.registry, counters.storage)
+        plain_routes += MetricsEndpoint(MetricsReader(controller, counters, instances, tracer)).routes()
     routes = with_access(plain_routes, access)
     if guard is not None:
         routes = after_step(routes, guard.check)
@@ -176,6 +212,7 @@ def _add_api(
             tracer.running() if tracer else nullcontext(),
             access.running(),
             controller.running(),
+            instances.running() if instances else nullcontext(),
             inner(running_app) as state,
         ):
             yield state or {}

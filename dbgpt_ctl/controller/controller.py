@@ -12,6 +12,7 @@ from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.api.large_lists import LargeLists
 from dbgpt_ctl.controller.auth.long_answers import LongAnswers
 from dbgpt_ctl.controller.logs.state_log import StateLog
+from dbgpt_ctl.controller.metrics.counters import Counters
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.contract import RegistryHealth
@@ -43,7 +44,8 @@ class Controller:
 
     `poll_secs`: how often events are read while a client watches (see `feed`). `settings`: what /api/v1/status reports.
     `deny_loopback_hosts`: refuse instances whose host is a loopback address or name (see `domain.hosts`).
-    `access`: the check of requests, of which status and health report; None where there is none.
+    `access`: the check of requests, of which status and health report; None where there is none. `counters`: what is
+    counted for metrics.
 
     `running()` opens the registry, again and again while it is unavailable, and logs changes of state. At its end it
     closes the registry. `on_unusable` is called when the registry needs a person: `ctl serve` ends the process then, a
@@ -58,6 +60,7 @@ class Controller:
         settings: Mapping[str, Any] | None = None,
         deny_loopback_hosts: bool = False,
         access: Access | None = None,
+        counters: Counters | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.registry = registry
@@ -66,6 +69,7 @@ class Controller:
         self.settings = dict(settings or {})
         self.deny_loopback_hosts = deny_loopback_hosts
         self.access = access
+        self.counters = counters or Counters()
         self.now = (clock or SystemClock()).now
         self.started_at: datetime = self.now()
         self.log_file: LogFile | None = None
@@ -98,7 +102,7 @@ class Controller:
     @property
     def readers_dropped(self) -> int:
         """How many connections were closed because the peer did not take a list or a watch."""
-        return self.feed.dropped + (self.connections.readers_dropped if self.connections else 0)
+        return self.feed.closed["slow"] + (self.connections.readers_dropped if self.connections else 0)
 
     @property
     def leaving(self) -> bool:

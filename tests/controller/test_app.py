@@ -17,6 +17,7 @@ from dbgpt_ctl.controller.api.routes import Route
 from dbgpt_ctl.controller.app import ControllerApp, create_app
 from dbgpt_ctl.controller.auth.access import Access
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.metrics.counters import OperationCounts
 from dbgpt_ctl.errors import InvalidInstance
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
@@ -97,7 +98,7 @@ def dispatched(
     route = Route("POST", "/beat", endpoint, RouteAccess.WORKER, "Stored")
     app.endpoints, app.middleware_stack = {("POST", "/api/beat"): route}, application
     app.guard, app.access = CrossSiteGuard(AllowedHosts(["*"])), Access(None, Mode.OFF, timeout_secs=60)
-    app.proxies, app.own_checks = None, frozenset()
+    app.proxies, app.operations, app.other = None, {}, OperationCounts()
     asyncio.run(app(scope, receive, send))
     return sent
 

@@ -89,6 +89,7 @@ class DbgptEndpoints:
         stored = await self._controller.registry.heartbeat(sent, actor=actor)
         if not stored:
             forget_instance(request.scope, sent.key)
+            self._controller.counters.heartbeats_refused += 1
             self._controller.state_log.refused(sent.key, str(actor.caller))
         return TRUE if stored else FALSE
 

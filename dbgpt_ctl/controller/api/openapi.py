@@ -146,8 +146,9 @@ def _problem_responses(route: Route) -> dict[str, Schema]:
             "description": " or ".join(f"{example['summary']} (`{code}`)" for code, example in examples.items()) + ".",
             "content": {problems.MEDIA_TYPE: {"schema": schema, "examples": examples}},
         }
-    retry_after = {"description": "Seconds after which to try again.", "example": 5, "schema": {"type": "integer"}}
-    responses["503"]["headers"] = {"Retry-After": retry_after}
+    if "503" in responses:
+        retry_after = {"description": "Seconds after which to try again.", "example": 5, "schema": {"type": "integer"}}
+        responses["503"]["headers"] = {"Retry-After": retry_after}
     if "401" in responses:
         challenge = {"description": "The schemes in which a token can be sent.", "schema": {"type": "string"}}
         example = problems.CHALLENGE["WWW-Authenticate"]

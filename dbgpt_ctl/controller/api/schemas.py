@@ -540,3 +540,15 @@ Watch: TypeAlias = Annotated[
         EXAMPLE_STREAM,
     ),
 ]
+EXAMPLE_METRICS = """# HELP dbgpt_controller_watchers Watches that are open.
+# TYPE dbgpt_controller_watchers gauge
+dbgpt_controller_watchers 2.0
+"""
+Metrics: TypeAlias = Annotated[
+    str,
+    doc(
+        "The text format of Prometheus; OpenMetrics, or compressed with gzip, for a scraper that accepts it. "
+        "docs/metrics.md lists the metrics.",
+        EXAMPLE_METRICS,
+    ),
+]

@@ -5,11 +5,8 @@ They are ordinary routes of FastAPI, because they are called far less often than
 
 from __future__ import annotations
 
-import asyncio
-from array import array
 from contextlib import suppress
 from dataclasses import asdict
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -47,10 +44,11 @@ from dbgpt_ctl.controller.api.v1_params import (
 )
 from dbgpt_ctl.controller.auth.report import report_object
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.model_counts import COUNTS, counts_by_model
 from dbgpt_ctl.controller.watch.subscriber import HEADERS, WatchResponse
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.fields import parse_key
-from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
+from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import RegistryError, RegistryFull, StatesHeld, TooManyWatchers, VerbNotSupported
 from dbgpt_ctl.registry.contract import Listing
 
@@ -58,26 +56,10 @@ if TYPE_CHECKING:
     from fastapi import Request
 
     from dbgpt_ctl.controller.controller import Controller
-    from dbgpt_ctl.domain.instance import ListedInstance
     from dbgpt_ctl.registry.contract import Lookup
 
 VERSION = 1
 OPERATOR = ActorKind.OPERATOR
-COUNTED_PER_TURN = 2000
-"""This many instances are counted before other requests have their turn, which takes some milliseconds."""
-COUNTS = (
-    *(state.value for state in InstanceState),
-    "routable",
-    "held",
-    "drained",
-    "unhealthy_drained",
-    "unchecked",
-)
-"""What /api/v1/status counts of each model: the states, and beside them who gets requests, who is drained, and who is
-healthy for ever.
-"""
-_COLUMN_OF_STATE = {state: column for column, state in enumerate(InstanceState)}
-_NO_COUNTS = (0,) * len(COUNTS)
 READ_ERRORS = REGISTRY_ERRORS | {VerbNotSupported}
 CHANGE_ERRORS = READ_ERRORS | {UnknownInstance}
 
@@ -252,7 +234,7 @@ class ApiEndpoints:
             connections=None if controller.connections is None else connections_object(controller.connections),
             readers_dropped=controller.readers_dropped,
             tls=None if controller.tls is None else tls_object(controller.tls),
-            models=None if listing is None else await counts_by_model(listing),
+            models=None if listing is None else await counts_object(listing),
             watchers=controller.feed.watchers,
             last_event_id=last_event_id,
         )
@@ -303,42 +285,13 @@ def _known(key: InstanceKey, found: Lookup | None) -> Lookup:
     return found
 
 
-async def counts_by_model(listing: Listing) -> orjson.Fragment:
+async def counts_object(listing: Listing) -> orjson.Fragment:
     """A JSON array with the counts of each model. Other requests have their turn meanwhile, also where each of very
     many instances is the only one of its model.
     """
-    # One array, and no object for each model: the garbage collector would examine all objects because of so many new
-    # ones, which takes a second and more with 200,000 models.
-    rows: dict[str, int] = {}
-    counts = array("L")
-    entries = iter(listing.entries)
-    while turn := list(islice(entries, COUNTED_PER_TURN)):
-        for entry in turn:
-            row = rows.setdefault(entry.instance.key.model_name, len(counts))
-            if row == len(counts):
-                counts.extend(_NO_COUNTS)
-            _count(entry, counts, row)
-        await asyncio.sleep(0)
-    objects = (
-        {"model_name": name, **dict(zip(COUNTS, counts[row : row + len(COUNTS)], strict=True))}
-        for name, row in rows.items()
-    )
+    counts = await counts_by_model(listing)
+    objects = ({"model_name": name, **dict(zip(COUNTS, row, strict=True))} for name, row in counts.rows())
     return orjson.Fragment(b"[%b]" % b"".join(await encoded_in_turns(objects)))
-
-
-def _count(entry: ListedInstance, counts: array[int], row: int) -> None:
-    """Adds the instance to the numbers of its model, which begin at `row` in the order of COUNTS."""
-    counts[row + _COLUMN_OF_STATE[entry.state]] += 1
-    drained = entry.drain is not None
-    facts = (
-        entry.routable,
-        entry.held,
-        drained,
-        drained and entry.state is InstanceState.UNHEALTHY,
-        entry.state is InstanceState.HEALTHY and not entry.instance.check_healthy,
-    )
-    for column, holds in enumerate(facts, row + len(_COLUMN_OF_STATE)):
-        counts[column] += holds
 
 
 def _answer(**fields: Any) -> Response:

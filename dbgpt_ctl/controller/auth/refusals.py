@@ -5,7 +5,7 @@ To count one is plain dictionary work on raw values. Texts are cut, masked and e
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
@@ -80,10 +80,13 @@ class Refusals:
         """At least so many as the source with the most rows has: it spares a look at all sources."""
         self.since = now()
         self.other: dict[Reason, Tally] = {}
+        self.totals: Counter[tuple[Reason, bool]] = Counter()
+        """Since the start, by reason and whether the request was served."""
 
     def count(self, refused: RefusedRequest, *, served: bool) -> None:
         """Counts one request, and logs it as far as the log's limit allows."""
         now = self._now()
+        self.totals[refused.reason, served] += 1
         self._tally(refused, now, served=served).add(1, now, served=served)
         if refused.reason.is_refusal:
             self._log.note(refused, now, served=served)

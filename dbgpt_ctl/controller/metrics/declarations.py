@@ -105,7 +105,7 @@ OPERATIONS = (
 )
 _TO = (*STATES, ABSENT, "drained", "undrained")
 _CAUSES = ("register", "heartbeat", "deregister", "drain", "undrain", "prune", EXPIRE)
-_REASONS = tuple(reason.value for reason in Reason)
+_REASONS = tuple(reason.value for reason in Reason if reason.is_refusal)
 
 INSTANCES = _of_registry("instances", "Instances in the lists, by model and state.", model_name=None, state=STATES)
 INSTANCES_ROUTABLE = _of_registry(
@@ -184,7 +184,11 @@ AUTH_REFUSALS = _counter(
     reason=_REASONS,
     mode=(Mode.LOG.value, Mode.ENFORCE.value),
 )
-WATCHES_CLOSED = _counter("watches_closed_total", "Watches that ended, by reason.", reason=None)
+WATCHES_CLOSED = _counter(
+    "watches_closed_total",
+    "Watches that ended. reason: client (it left), slow, refused (its token allows it no more), leaving.",
+    reason=("client", "slow", "refused", "leaving"),
+)
 CONNECTIONS_CLOSED = _counter(
     "connections_closed_total",
     "Connections that the controller ended. reason: room (for a new one), refused (no room), reader (too slow).",

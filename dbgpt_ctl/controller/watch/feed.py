@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.controller.api.v1_params import Cursor
@@ -60,8 +61,8 @@ class Feed:
         self._ring = EventRing(ring_size)
         self._subscribers: set[Subscriber] = set()
         self._reader: asyncio.Task[None] | None = None
-        self.dropped = 0
-        """How many watches ended because their client was too slow."""
+        self.closed: Counter[str] = Counter()
+        """How many watches ended, by `Subscriber.ended_by`."""
         self._subscribing = 0  # calls of `subscribe` that wait for the ring to be filled
         self._filling = asyncio.Lock()
         self._catching_up = asyncio.Lock()
@@ -115,7 +116,7 @@ class Feed:
         if subscriber not in self._subscribers:
             return
         self._subscribers.discard(subscriber)
-        self.dropped += subscriber.dropped
+        self.closed[subscriber.ended_by] += 1
         if not self._subscribers and self._reader is not None:
             self._reader.cancel()
             self._reader = None

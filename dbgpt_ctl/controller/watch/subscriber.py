@@ -61,8 +61,8 @@ class Subscriber:
         self._keep_alives = ring.keep_alives
         self._last: bytes | None = None
         """The last message, once there is nothing more for this client."""
-        self.dropped = False
-        """Whether it ended because its client was too slow."""
+        self.ended_by = "client"
+        """Why it ended: client (it left), slow, refused, or leaving (the controller is)."""
 
     async def messages(self) -> AsyncGenerator[bytes]:
         """What to send, many messages at a time, until the client is too slow or refused, or the controller leaves.
@@ -75,6 +75,7 @@ class Subscriber:
             if batch:
                 yield batch
             elif self._ring.leaving:
+                self.ended_by = "leaving"
                 yield sse.LEAVING
                 return
             elif self._keep_alives != self._ring.keep_alives:
@@ -83,7 +84,7 @@ class Subscriber:
             else:
                 await self._ring.changed.wait()
         if self._last is None:
-            self.dropped = True
+            self.ended_by = "slow"
             self._last = sse.DROPPED
         yield self._last
 
@@ -93,6 +94,7 @@ class Subscriber:
 
     def refuse(self, error: AccessRefused) -> None:
         """The next message says why, and is the last one."""
+        self.ended_by = "refused"
         self._last = sse.refused_message(error)
         self._ring.wake()
 

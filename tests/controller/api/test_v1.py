@@ -11,8 +11,9 @@ import orjson
 import pytest
 
 from dbgpt_ctl.controller.api.large_lists import INSTANCES_PER_PIECE
-from dbgpt_ctl.controller.api.v1 import COUNTED_PER_TURN, COUNTS, counts_by_model
+from dbgpt_ctl.controller.api.v1 import counts_object
 from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.controller.model_counts import COUNTED_PER_TURN, COUNTS
 from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
 from dbgpt_ctl.domain.lifecycle import listed
 from dbgpt_ctl.errors import RegistryUnavailable
@@ -326,7 +327,7 @@ async def test_very_many_models_are_counted_in_turns(clock: ManualClock) -> None
             await asyncio.sleep(0)
 
     others = asyncio.create_task(count_turns())
-    counted = orjson.loads(orjson.dumps(await counts_by_model(listing)))
+    counted = orjson.loads(orjson.dumps(await counts_object(listing)))
     others.cancel()
     assert len(counted) == many
     assert counted[1] == dict.fromkeys(COUNTS, 0) | {"model_name": "m1@llm", "healthy": 1, "routable": 1}

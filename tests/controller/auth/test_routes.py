@@ -66,13 +66,14 @@ TABLE = {
     "POST /api/v1/drain": Rule(OPERATORS, body=KEY),
     "POST /api/v1/undrain": Rule(OPERATORS, body=KEY),
     "POST /api/v1/prune": Rule(OPERATORS, body={"older_than_secs": 86400, "dry_run": True}),
+    "GET /metrics": Rule(READERS | {"metrics"}),
     "GET /openapi.json": Rule(READERS),
     "GET /docs": Rule(READERS),
     "GET /redoc": Rule(READERS),
 }
 """HEAD is as GET. All else of our own application, whether it exists or not, is for READERS: see `rule_of`."""
 OTHER_METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
-UNKNOWN = ("/", "/metrics", "/api", "/api/v1", "/api/v1/nothing", "/api/health/", "/API/health", "/api/v1/auth/x")
+UNKNOWN = ("/", "/metric", "/api", "/api/v1", "/api/v1/nothing", "/api/health/", "/API/health", "/api/v1/auth/x")
 
 
 class NoRule(AssertionError):

@@ -1,0 +1,95 @@
+"""`GET /metrics`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from fastapi.responses import Response
+
+from dbgpt_ctl.controller.api.routes import AT_ROOT, Route
+from dbgpt_ctl.controller.auth.route_access import RouteAccess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import Request
+    from starlette.datastructures import Headers
+
+    from dbgpt_ctl.controller.metrics.reader import MetricsReader, Reading
+
+SHARED_SECS = 1.0
+"""A scrape may get an answer that was made so long ago. So any number of scrapers costs little more than one."""
+OPENMETRICS = "application/openmetrics-text"
+CONTENT_TYPES = {
+    False: "text/plain; version=0.0.4; charset=utf-8",
+    True: f"{OPENMETRICS}; version=1.0.0; charset=utf-8",
+}
+"""By whether it is OpenMetrics."""
+
+
+class Form(NamedTuple):
+    """How a scraper wants its answer. Prometheus asks for OpenMetrics and gzip."""
+
+    is_openmetrics: bool
+    is_gzip: bool
+
+    @classmethod
+    def wanted_by(cls, headers: Headers) -> Form:
+        """As the headers of a request say. Without any it is plain text, for a person with curl."""
+        return cls(OPENMETRICS in headers.get("accept", ""), "gzip" in headers.get("accept-encoding", ""))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the answer."""
+        headers = {"Content-Type": CONTENT_TYPES[self.is_openmetrics], "Vary": "Accept, Accept-Encoding"}
+        return {**headers, "Content-Encoding": "gzip"} if self.is_gzip else headers
+
+
+class MetricsEndpoint:
+    """The text of a scrape is made in a thread: with 1,000 models it takes a tenth of a second, in which heartbeats go
+    on.
+    """
+
+    def __init__(self, reader: MetricsReader, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._reader = reader
+        self._monotonic = monotonic
+        self._rendering = asyncio.Lock()
+        self._shared: dict[Form, tuple[float, bytes]] = {}
+        """When an answer was made, and its body."""
+
+    def routes(self) -> tuple[Route, ...]:
+        """The route of the metrics."""
+        return (
+            Route(
+                "GET",
+                "/metrics",
+                self.metrics,
+                RouteAccess.METRICS,
+                "Metrics",
+                errors=frozenset(),
+                media_type="text/plain",
+                prefixes=AT_ROOT,
+            ),
+        )
+
+    async def metrics(self, request: Request) -> Response:
+        """The numbers of this controller for Prometheus, as text or as OpenMetrics. It never waits for the registry."""
+        form = Form.wanted_by(request.headers)
+        async with self._rendering:
+            body = self._shared_body(form)
+            if body is None:
+                body = await asyncio.to_thread(_render, self._reader.read(), form)
+                self._shared[form] = self._monotonic(), body
+        return Response(body, headers=form.headers)
+
+    def _shared_body(self, form: Form) -> bytes | None:
+        made_at, body = self._shared.get(form, (0.0, None))
+        return body if self._monotonic() - made_at < SHARED_SECS else None
+
+
+def _render(readings: list[Reading], form: Form) -> bytes:
+    from dbgpt_ctl.controller.metrics.exposition import render
+
+    return render(readings, as_openmetrics=form.is_openmetrics, compressed=form.is_gzip)

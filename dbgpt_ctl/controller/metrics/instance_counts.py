@@ -1,0 +1,132 @@
+"""The numbers of instances by model, counted beside the requests, so that a scrape waits for no list."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from operator import add
+from typing import TYPE_CHECKING, TypeVar
+
+from dbgpt_ctl.controller.metrics.declarations import OTHER, STATES
+from dbgpt_ctl.controller.model_counts import COUNTS, counts_by_model
+from dbgpt_ctl.errors import CtlError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+
+    from dbgpt_ctl.controller.metrics.counters import StorageCounters
+    from dbgpt_ctl.controller.model_counts import ModelCounts
+    from dbgpt_ctl.registry.contract import ModelRegistry
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+EVERY_SECS = 5.0
+EVERY_SECS_OF_ANOTHER = 15.0
+"""Where another controller keeps the registry, each list is a request to that one."""
+REST_FACTOR = 20
+"""After a count it rests for at least 20 times as long as the count took, so that it takes 5% of the time at most."""
+MODELS_PER_TURN = 1000
+"""A stranger can register very many models: other requests have their turn after this many."""
+MAX_AGE_SECS = 60.0
+"""Older counts are not shown. A count that takes long makes them old, or a registry that does not answer."""
+
+
+@dataclass(frozen=True)
+class InstanceCounts:
+    """What was counted. `models` has the numbers in the order of COUNTS, `oldest_drain` Unix times, both by label."""
+
+    models: Mapping[str, Sequence[int]]
+    oldest_drain: Mapping[str, float]
+    names_in_other: int
+
+    @property
+    def held(self) -> int:
+        """How many instances are held."""
+        return sum(row[COUNTS.index("held")] for row in self.models.values())
+
+
+class InstanceCounter:
+    """Counts the instances of `registry()` again and again. `registry` is called each time, because a controller may
+    exchange its registry.
+    """
+
+    def __init__(
+        self,
+        registry: Callable[[], ModelRegistry],
+        storage: StorageCounters,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._storage = storage
+        self._monotonic = monotonic
+        self._counts: InstanceCounts | None = None
+        self._counted_at = 0.0
+        self.is_stale = False
+        """Whether the last list was one from memory, because the storage could not be read."""
+
+    @property
+    def current(self) -> InstanceCounts | None:
+        """The newest counts. None: there are none yet, they are too old, or the registry can only tell what it knew."""
+        return self._counts if self._monotonic() - self._counted_at <= MAX_AGE_SECS else None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Counts, as long as the block lasts."""
+        task = asyncio.create_task(self._keep_counting(), name="count instances")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _keep_counting(self) -> None:
+        while True:
+            began = self._monotonic()
+            try:
+                await self.count()
+            except CtlError:  # health reports a registry that cannot answer
+                self._counts = None
+            except Exception:  # a bug in one count must not end the next ones
+                self._counts = None
+                log.exception("the instances could not be counted for metrics")
+            forwards = self._registry().forwarder_id is not None
+            interval = EVERY_SECS_OF_ANOTHER if forwards else EVERY_SECS
+            await asyncio.sleep(max(interval, REST_FACTOR * (self._monotonic() - began)))
+
+    async def count(self) -> None:
+        """Counts once. Raises what the registry raises."""
+        listing = await self._registry().list()
+        self.is_stale = listing.stale_since is not None
+        if self.is_stale:
+            self._counts = None
+            return
+        self._counts = await self._by_label(await counts_by_model(listing))
+        self._counted_at = self._monotonic()
+
+    async def _by_label(self, counts: ModelCounts) -> InstanceCounts:
+        """The counts with at most MAX_MODEL_NAMES labels. Other requests have their turn meanwhile."""
+        sizes = {name: sum(row[: len(STATES)]) async for name, row in _in_turns(counts.rows())}
+        placed = self._storage.keep_names(sizes)
+        models: dict[str, list[int]] = {}
+        oldest: dict[str, float] = {}
+        async for name, row in _in_turns(counts.rows()):
+            label = name if name in placed else OTHER
+            of_label = models.setdefault(label, [0] * len(COUNTS))
+            of_label[:] = map(add, of_label, row)
+            if (since := counts.oldest_drain.get(name)) is not None:
+                oldest[label] = min(since.timestamp(), oldest.get(label, math.inf))
+        return InstanceCounts(models, oldest, sum(name not in placed for name in sizes))
+
+
+async def _in_turns(rows: Iterable[T]) -> AsyncIterator[T]:
+    for number, row in enumerate(rows):
+        if number % MODELS_PER_TURN == 0:
+            await asyncio.sleep(0)
+        yield row

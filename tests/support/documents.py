@@ -79,6 +79,12 @@ def blocks(document: Path) -> Iterator[Block]:
         )
 
 
+def block_with(document: Path, text: str) -> Block:
+    """The only block of the document with this text in it."""
+    (found,) = [block for block in blocks(document) if text in block.text]
+    return found
+
+
 def links(document: Path) -> list[str]:
     """The targets of links outside of code."""
     return [found["target"] for found in _LINK.finditer(_INLINE_CODE.sub("", _prose(document)))]

@@ -222,11 +222,20 @@ class MariaDB:
 
 
 @contextlib.contextmanager
-def private_mariadb(*, durable: bool = False, options: Sequence[str] = (), user: str = USER) -> Iterator[MariaDBServer]:
-    """A running server with data of its own; both are gone afterwards."""
+def private_mariadb(
+    *,
+    durable: bool = False,
+    options: Sequence[str] = (),
+    user: str = USER,
+    password: str = PASSWORD,
+    port: int | None = None,
+) -> Iterator[MariaDBServer]:
+    """A running server with data of its own; both are gone afterwards. Without `port` it has a free one."""
     # The path of a Unix socket has at most 107 bytes: not pytest's tmp_path.
     with tempfile.TemporaryDirectory(prefix="ctl-mariadb-") as folder:
-        server = MariaDBServer(Path(folder), durable=durable, options=options, user=user)
+        server = MariaDBServer(
+            Path(folder), port=port or free_port(), user=user, password=password, durable=durable, options=options
+        )
         server.install()
         try:
             server.start()

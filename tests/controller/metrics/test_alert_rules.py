@@ -1,0 +1,128 @@
+"""The alerts of deploy/prometheus: what they read is declared, and a person at night finds all that they need.
+
+tests/monitoring lets a real Prometheus run them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+
+from dbgpt_ctl.cli.diagnosis.rules.access import SOON
+from dbgpt_ctl.cli.diagnosis.rules.configuration import NEARLY_FULL
+from dbgpt_ctl.controller.metrics.declarations import PREFIX
+from tests.support.process import ROOT, ctl
+from tests.support.promql import faults, labels_of
+
+FOLDER = ROOT / "deploy" / "prometheus"
+ANNOTATIONS = {"summary", "description", "command", "runbook_url"}
+MINIMUM = "dbgpt_controller:instances_routable:min"
+
+
+def _rules(text: str) -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"] or ()]
+
+
+RULES = _rules((FOLDER / "rules.yml").read_text())
+ALERTS = [rule for rule in RULES if "alert" in rule]
+RECORDED = {rule["record"]: {"model_name"} for rule in RULES if "record" in rule} | {MINIMUM: {"model_name"}}
+NAMES = sorted({rule["alert"] for rule in ALERTS})
+by_name = pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert['alert']}-{alert['labels']['severity']}")
+
+
+def test_there_is_an_alert_for_each_thing_that_can_go_wrong() -> None:
+    assert [name.removeprefix("Dbgpt") for name in NAMES] == [
+        *("AllControllersDown", "ControllerDown", "CredentialExpires", "DatabaseErrors", "DrainedForDays"),
+        *("HeartbeatsSlow", "ModelBelowMinimum", "ModelFlapping", "ModelWithoutInstances", "RegistryHeld"),
+        *("RegistryNearlyFull", "RegistryStale"),
+    ]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule.get("alert") or rule["record"] for rule in RULES])
+def test_rules_read_what_is_declared(rule: dict[str, Any]) -> None:
+    assert faults(rule["expr"], RECORDED) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        (f"{PREFIX}instances_routeable == 0", f"no metric '{PREFIX}instances_routeable'"),
+        (f'{PREFIX}instances{{status="healthy"}}', f"{PREFIX}instances has no label 'status'"),
+        (f'{PREFIX}instances{{state!="dead"}}', f"state of {PREFIX}instances is never 'dead'"),
+        (f"max by (model) ({PREFIX}instances_routable)", "no label 'model' in max by"),
+        (f"{PREFIX}watchers and on (model_name) {PREFIX}leaving == 1", "no label 'model_name' in "),
+    ],
+)
+def test_a_rule_that_reads_anything_else_is_found(query: str, fault: str) -> None:
+    assert [found.startswith(fault) for found in faults(query, {})] == [True]
+
+
+def test_what_is_no_query_is_found() -> None:
+    with pytest.raises(ValueError, match="parenthesis"):
+        faults("sum by (", {})
+
+
+@by_name
+def test_an_alert_says_what_to_do(alert: dict[str, Any]) -> None:
+    assert alert["labels"]["severity"] in {"page", "ticket"}
+    assert set(alert["annotations"]) == ANNOTATIONS
+    assert alert["annotations"]["runbook_url"] == f"docs/on-call.md#{alert['alert'].lower()}"
+
+
+@by_name
+def test_an_alert_names_only_labels_that_it_has(alert: dict[str, Any]) -> None:
+    named = set(re.findall(r"\$labels\.(\w+)", " ".join(alert["annotations"].values())))
+    assert named <= labels_of(promql_parser.parse(alert["expr"]))
+
+
+@pytest.mark.parametrize(
+    ("query", "labels"),
+    [
+        ("max by (cluster) (up)", {"cluster"}),
+        (f'max by (model_name) ({PREFIX}instances{{state="healthy"}}) > 0 unless {PREFIX}leaving', {"model_name"}),
+        ("histogram_quantile(0.9, sum by (le, instance) (rate(up[5m]))) > 1", {"instance"}),
+    ],
+)
+def test_labels_that_an_aggregation_takes_away_are_known(query: str, labels: set[str]) -> None:
+    assert labels_of(promql_parser.parse(query)) == labels
+
+
+@by_name
+def test_the_command_exists(alert: dict[str, Any]) -> None:
+    """Each verb and option of it, and a name stands where no shell and no option parser looks into it."""
+    command = alert["annotations"]["command"]
+    for plain in re.findall(r"ctl [a-z][a-z0-9 -]*", command):
+        words = plain.split()[1:]
+        verb = [word for word in words if not word.startswith("-")][: 2 if words[0] in {"db", "models"} else 1]
+        shown = ctl(*verb, "--help").out
+        assert not [word for word in words if word.startswith("--") and word != "--" and word not in shown]
+    named = re.findall(r"\{\{[^}]*\$labels\.model_name[^}]*\}\}", command)
+    assert [command.endswith(f"-- '{each}'") for each in named] == [True] * len(named)
+    assert all(each.startswith("""{{ reReplaceAll "'" "'\\\\''" """) for each in named)
+
+
+def test_alerts_and_ctl_doctor_agree() -> None:
+    """One threshold for one fact: what `ctl doctor` calls soon and nearly full."""
+    text = {rule["alert"]: rule["expr"] for rule in ALERTS}
+    assert f"< {SOON.days} * 86400" in text["DbgptCredentialExpires"]
+    assert f"> {NEARLY_FULL}" in text["DbgptRegistryNearlyFull"]
+
+
+def test_the_example_of_a_minimum_is_a_rule_once_it_is_uncommented() -> None:
+    text = (FOLDER / "minimum.yml").read_text()
+    assert _rules(text) == []
+    [example] = _rules(re.sub(r"(?m)^(      )# ", r"\1", text))
+    assert example == {"record": MINIMUM, "labels": {"model_name": "qwen3@llm"}, "expr": "vector(2)"}
+
+
+def test_prometheus_scrapes_the_job_of_the_alerts_and_reads_every_file_of_rules() -> None:
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    assert [scrape["job_name"] for scrape in config["scrape_configs"]] == ["dbgpt-controller"]
+    files = {path.name for path in FOLDER.glob("*.yml") if "groups" in yaml.safe_load(path.read_text())}
+    assert set(config["rule_files"]) == files
+    jobs = re.findall(r'job="([^"]*)"', " ".join(rule["expr"] for rule in ALERTS))
+    assert set(jobs) == {"dbgpt-controller"}

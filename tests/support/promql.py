@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import promql_parser
-from promql_parser import AggregateExpr, BinaryExpr, MatchOp, MatrixSelector, VectorSelector
+from promql_parser import AggregateExpr, BinaryExpr, Call, MatchOp, MatrixSelector, VectorSelector
 
 from dbgpt_ctl.controller.metrics.declarations import METRICS, PREFIX, Kind, Metric, Scope
 
@@ -26,8 +26,13 @@ OTHERS = {
     "process_start_time_seconds": set[str](),
     "process_open_fds": set[str](),
     "process_max_fds": set[str](),
+    "dbgpt_controller:instances_routable:min": {"model_name"},
+    "dbgpt_controller:instances_routable:wanted": {"model_name"},
+    "dbgpt_controller:instances_routable:below_min": {"model_name"},
 }
-"""The labels of the metrics of Prometheus itself, and of those that its client library exposes for any process."""
+"""The labels of the metrics of Prometheus itself, of those that its client library exposes for any process, and of what
+the rules of deploy/prometheus record.
+"""
 VARIABLES = {"$__rate_interval": "5m", "$__interval": "1m"}
 """Grafana puts durations in their places; `$job` and `$model` stand in strings, and parse as they are."""
 
@@ -51,6 +56,26 @@ def problems(expr: str) -> list[str]:
 def metrics_of(expr: str) -> set[str]:
     """The names of all metrics in an expression. Raises ValueError for a syntax error."""
     return {_name(selector) for selector, _ in _selectors(_parsed(expr))}
+
+
+def labels_of(expr: str) -> set[str]:
+    """The labels that a result of the expression can have. Raises ValueError for a syntax error."""
+    return _result_labels(_parsed(expr))
+
+
+def _result_labels(node: Any) -> set[str]:
+    if isinstance(node, VectorSelector):
+        return _labels(_name(node))
+    if isinstance(node, AggregateExpr):
+        return set() if node.modifier is None else set(node.modifier.labels)  # no expression here has `without`
+    if isinstance(node, BinaryExpr):
+        left, right = _result_labels(node.lhs), _result_labels(node.rhs)
+        return left | right if str(node.op) == "or" else left or right
+    if isinstance(node, Call):
+        labels = set[str]().union(*map(_result_labels, node.args))
+        return labels - {"le"} if node.func.name == "histogram_quantile" else labels
+    inner = getattr(node, "expr", None) or getattr(node, "vector_selector", None)
+    return set() if inner is None else _result_labels(inner)
 
 
 def _parsed(expr: str) -> Any:

@@ -246,6 +246,7 @@ def _serve(
     from dbgpt_ctl.controller.app import create_app
     from dbgpt_ctl.controller.http.server import serve
     from dbgpt_ctl.controller.http.socket import listening_socket
+    from dbgpt_ctl.controller.metrics.counters import Counters
 
     certificate = watched_certificate(settings)
     with contextlib.ExitStack() as stack:
@@ -259,7 +260,9 @@ def _serve(
             from dbgpt_ctl.controller.http.tls import TlsListener
 
             tls = TlsListener(listen(settings.tls_port, "--tls-port"), certificate)
-        app = create_app(settings, registry or create_registry(settings), create_tracer(settings))
+        counters = Counters()
+        observed = registry or create_registry(settings, counters.storage)
+        app = create_app(settings, observed, create_tracer(settings), counters)
         app.state.controller.log_file = log_file
         service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
         serve(app, sockets, settings, grace_secs(settings), tls, service_manager=service_manager)

@@ -33,8 +33,8 @@ REST_FACTOR = 20
 """After a count it rests for at least 20 times as long as the count took, so that it takes 5% of the time at most."""
 MODELS_PER_TURN = 1000
 """A stranger can register very many models: other requests have their turn after this many."""
-MAX_AGE_SECS = 60.0
-"""Older counts are not shown. A count that takes long makes them old, or a registry that does not answer."""
+MAX_DELAY_SECS = 30.0
+"""Counts are not shown any more when the next ones are late by this: the registry does not answer."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ class InstanceCounter:
         self._storage = storage
         self._monotonic = monotonic
         self._counts: InstanceCounts | None = None
-        self._counted_at = 0.0
+        self._valid_until = 0.0
         self.is_stale = False
         """Whether the last list was one from memory, because the storage could not be read."""
 
     @property
     def current(self) -> InstanceCounts | None:
         """The newest counts. None: there are none yet, they are too old, or the registry can only tell what it knew."""
-        return self._counts if self._monotonic() - self._counted_at <= MAX_AGE_SECS else None
+        return self._counts if self._monotonic() <= self._valid_until else None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -92,13 +92,15 @@ class InstanceCounter:
             try:
                 await self.count()
             except CtlError:  # health reports a registry that cannot answer
-                self._counts = None
+                self._forget()
             except Exception:  # a bug in one count must not end the next ones
-                self._counts = None
+                self._forget()
                 log.exception("the instances could not be counted for metrics")
             forwards = self._registry().forwarder_id is not None
-            interval = EVERY_SECS_OF_ANOTHER if forwards else EVERY_SECS
-            await asyncio.sleep(max(interval, REST_FACTOR * (self._monotonic() - began)))
+            ended = self._monotonic()
+            rest = max(EVERY_SECS_OF_ANOTHER if forwards else EVERY_SECS, REST_FACTOR * (ended - began))
+            self._valid_until = ended + rest + MAX_DELAY_SECS
+            await asyncio.sleep(rest)
 
     async def count(self) -> None:
         """Counts once. Raises what the registry raises."""
@@ -108,7 +110,10 @@ class InstanceCounter:
             self._counts = None
             return
         self._counts = await self._by_label(await counts_by_model(listing))
-        self._counted_at = self._monotonic()
+        self._valid_until = self._monotonic() + MAX_DELAY_SECS
+
+    def _forget(self) -> None:
+        self._counts, self.is_stale = None, False
 
     async def _by_label(self, counts: ModelCounts) -> InstanceCounts:
         """The counts with at most MAX_MODEL_NAMES labels. Other requests have their turn meanwhile."""

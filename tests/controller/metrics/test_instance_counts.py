@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dbgpt_ctl.controller.metrics import instance_counts
+from dbgpt_ctl.controller.metrics.counters import StorageCounters
+from dbgpt_ctl.controller.metrics.declarations import OTHER
+from dbgpt_ctl.controller.metrics.instance_counts import MAX_DELAY_SECS, InstanceCounter
+from dbgpt_ctl.controller.metrics.model_names import ModelNames
+from dbgpt_ctl.controller.model_counts import COUNTS
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
+from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.registry.contract import Listing
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from tests.controller.conftest import TIMEOUT
+from tests.support.clock import START, ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+pytestmark = pytest.mark.anyio
+
+
+def key(model: str, port: int = 8001) -> InstanceKey:
+    return InstanceKey(model, "127.0.0.1", port)
+
+
+async def registered(clock: ManualClock, *keys: InstanceKey) -> EmbeddedModelRegistry:
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    await registry.open()
+    for each in keys:
+        await registry.register(Registration(each))
+    return registry
+
+
+def numbers(counter: InstanceCounter) -> Mapping[str, Mapping[str, int]]:
+    """What is counted of each label, without zeros."""
+    assert counter.current is not None
+    return {
+        label: {name: number for name, number in zip(COUNTS, row, strict=True) if number}
+        for label, row in counter.current.models.items()
+    }
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_each_model_in_the_lists_is_counted_by_state() -> None:
+    clock = ManualClock()
+    registry = await registered(clock, key("a"), key("a", 8002), key("b"), key("gone"))
+    await registry.drain(key("a"), reason="a new card")
+    clock.advance(10)
+    await registry.drain(key("a", 8002))
+    await registry.deregister(key("b"))
+    await registry.deregister(key("gone"), remove=True)
+    counter = InstanceCounter(lambda: registry, StorageCounters(ModelNames()))
+    assert counter.current is None
+    await counter.count()
+    assert numbers(counter) == {"a": {"healthy": 2, "drained": 2}, "b": {"deregistered": 1}}
+    assert counter.current is not None
+    assert counter.current.oldest_drain == {"a": START.timestamp()}
+
+
+async def test_models_without_a_place_are_counted_together() -> None:
+    registry = await registered(ManualClock(), key("a"), key("a", 8002), key("b"), key("c"))
+    await registry.drain(key("b"))
+    counter = InstanceCounter(lambda: registry, StorageCounters(ModelNames(limit=1)))
+    await counter.count()
+    assert numbers(counter) == {
+        "a": {"healthy": 2, "routable": 2},
+        OTHER: {"healthy": 2, "routable": 1, "drained": 1},
+    }
+    assert counter.current is not None
+    assert counter.current.names_in_other == 2
+    assert counter.current.oldest_drain == {OTHER: START.timestamp()}
+
+
+class Registry:
+    """A registry of which only the lists matter."""
+
+    forwarder_id = None
+    answer: Listing | Exception = Listing(())
+
+    async def list(self) -> Listing:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+async def test_a_stale_list_is_not_counted() -> None:
+    registry: Any = Registry()
+    counter = InstanceCounter(lambda: registry, StorageCounters(ModelNames()))
+    await counter.count()
+    assert (counter.current is None, counter.is_stale) == (False, False)
+    registry.answer = Listing((), stale_since=START)
+    await counter.count()
+    assert (counter.current, counter.is_stale) == (None, True)
+
+
+@pytest.mark.parametrize("error", [RegistryUnavailable("the database is away"), ZeroDivisionError()])
+async def test_the_next_count_comes_after_one_that_failed(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(instance_counts, "EVERY_SECS", 0.0)
+    registry: Any = Registry()
+    counter = InstanceCounter(lambda: registry, StorageCounters(ModelNames()))
+    async with counter.running():
+        await until(lambda: counter.current is not None)
+        registry.answer = error
+        await until(lambda: counter.current is None)
+        registry.answer = Listing(())
+        await until(lambda: counter.current is not None)
+    assert ("ZeroDivisionError" in caplog.text) is isinstance(error, ZeroDivisionError)
+
+
+async def test_counts_are_not_shown_when_the_next_ones_are_late() -> None:
+    now = 1000.0
+    registry: Any = Registry()
+    counter = InstanceCounter(lambda: registry, StorageCounters(ModelNames()), monotonic=lambda: now)
+    await counter.count()
+    now += MAX_DELAY_SECS
+    assert counter.current is not None
+    now += 0.1
+    assert counter.current is None

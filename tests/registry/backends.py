@@ -14,6 +14,7 @@ from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.registry.remote import RemoteModelRegistry
 from tests.support.clock import ManualClock
+from tests.support.observer import RecordingObserver
 from tests.support.server import running_controller
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Backend:
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     deciding: list[ModelRegistry] = field(default_factory=list)
     """The registries that hold the facts; of a remote one, the registry behind its controller."""
+    observer: RecordingObserver = field(default_factory=RecordingObserver)
+    """Of all the registries together, the remote ones too."""
 
     async def open(self, *, max_instances: int = 100, watch_absence: bool = False) -> ModelRegistry:
         """Ready to use; closed with the test."""
@@ -56,16 +59,22 @@ class Backend:
                 max_instances=max_instances,
                 clock=self.clock,
                 watch_absence=watch_absence,
+                observer=self.observer,
             )
             self.deciding.append(database)
             return database
         embedded = EmbeddedModelRegistry(
-            clock=self.clock, heartbeat_timeout=TIMEOUT, max_instances=max_instances, watch_absence=watch_absence
+            clock=self.clock,
+            heartbeat_timeout=TIMEOUT,
+            max_instances=max_instances,
+            watch_absence=watch_absence,
+            observer=self.observer,
         )
         self.deciding.append(embedded)
         if self.kind == "embedded":
             return embedded
-        return RemoteModelRegistry(self.stack.enter_context(running_controller(embedded)))
+        url = self.stack.enter_context(running_controller(embedded))
+        return RemoteModelRegistry(url, observer=self.observer)
 
     async def announce(self) -> None:
         """Does what a registry that watches its absence does every second by itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from tests.client.clients import KEY, OBJECT, SENT, Controllers, good, problem
 from tests.client.servers import black_hole, closed_port, working
 from tests.client.v1_samples import ANSWERS, DRAIN, EVENT, KNOWN, NOW, TIME
 from tests.support.fake_controller import fake_controller
+from tests.support.observer import RecordingObserver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -107,6 +109,42 @@ def test_errors_of_the_client_become_errors_of_a_registry(
     assert says in str(caught.value)
     assert "http://one" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "failures"),
+    [
+        (good, []),
+        (REFUSED, ["unavailable"]),
+        (problem(503, "the database is away", "registry_unavailable"), ["unavailable"]),
+        (problem(429, "no room", "registry_full"), []),
+        (httpx.Response(401), []),
+    ],
+)
+def test_the_observer_learns_that_the_controller_behind_is_unavailable(answer: Any, failures: list[str]) -> None:
+    async def call() -> list[str]:
+        observer = RecordingObserver()
+        client = AsyncControllerClient("http://one", transport=httpx.MockTransport(Controllers(one=answer)))
+        with suppress(RegistryError):
+            await RemoteModelRegistry(client, observer=observer).heartbeat(SENT)
+        return observer.failures
+
+    assert asyncio.run(call()) == failures
+
+
+def test_the_observer_learns_it_while_the_registry_opens() -> None:
+    async def scenario() -> None:
+        observer = RecordingObserver()
+        registry = RemoteModelRegistry(closed_port(), observer=observer)
+        with pytest.raises(RegistryUnavailable):
+            await registry.open()
+        assert observer.failures == ["unavailable"]
+        await registry.close()
+        with pytest.raises(RegistryUnavailable):
+            await registry.heartbeat(SENT)
+        assert observer.failures == ["unavailable"], "a closed registry does not call"
+
+    asyncio.run(scenario())
 
 
 def nine_keys(*objects: dict[str, Any], headers: dict[str, str] | None = None) -> Callable[..., httpx.Response]:

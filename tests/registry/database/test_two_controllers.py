@@ -17,6 +17,7 @@ from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, sent
 from tests.support.clock import ManualClock
+from tests.support.observer import RecordingObserver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -40,9 +41,20 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def pair(mariadb_url: URL, clock: ManualClock) -> AsyncIterator[list[DatabaseModelRegistry]]:
+def observer() -> RecordingObserver:
+    """Of both registries together."""
+    return RecordingObserver()
+
+
+@pytest.fixture
+async def pair(
+    mariadb_url: URL, clock: ManualClock, observer: RecordingObserver
+) -> AsyncIterator[list[DatabaseModelRegistry]]:
     async with AsyncExitStack() as stack:
-        registries = [DatabaseModelRegistry(mariadb_url, heartbeat_timeout=TIMEOUT, clock=clock) for _ in range(2)]
+        registries = [
+            DatabaseModelRegistry(mariadb_url, heartbeat_timeout=TIMEOUT, clock=clock, observer=observer)
+            for _ in range(2)
+        ]
         yield [await stack.enter_async_context(registry) for registry in registries]
 
 
@@ -95,12 +107,13 @@ def act(chance: random.Random, registry: ModelRegistry, who: Registration) -> Co
         partial(registry.drain, who.key, reason="a new disk", actor=actor),
         partial(registry.undrain, who.key, actor=actor),
         registry.announce,
+        partial(registry.prune, TIMEOUT),
     ]
     return chance.choice(verbs)()
 
 
 async def test_concurrent_changes_are_events_once_and_in_order(
-    pair: list[DatabaseModelRegistry], clock: ManualClock, mariadb_url: URL
+    pair: list[DatabaseModelRegistry], clock: ManualClock, observer: RecordingObserver
 ) -> None:
     chance = random.Random(4711)
     async with reading(pair) as readers:
@@ -115,6 +128,7 @@ async def test_concurrent_changes_are_events_once_and_in_order(
     assert [event.id for event in first] == list(range(1, len(first) + 1))
     for other in others:
         assert other == first
+    assert Counter(observer.changes) == Counter(event.change for event in first), "each was told once, by one of both"
     await assert_a_chain(first, pair[0])
 
 

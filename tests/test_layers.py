@@ -125,6 +125,8 @@ CROSS_CUTTING = {
     "registry/test_retention.py": "retention, over every kind of registry",
     "registry/test_stateful.py": "any sequence of calls, over every kind of registry",
     "registry/embedded/test_events.py": "events in memory over a restart",
+    "registry/embedded/test_observer.py": "what the registry in memory tells its observer",
+    "registry/database/test_observer.py": "what a registry in a database tells its observer",
     "registry/database/test_concurrency.py": "calls at the same time",
     "registry/database/test_outage.py": "a database that is unavailable",
     "registry/database/test_two_controllers.py": "two controllers on one database",

@@ -17,10 +17,13 @@ from fastapi import BackgroundTasks, Depends, FastAPI
 from starlette.exceptions import HTTPException
 
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.bootstrap import configure_log, initialize_controller, own_address
+from dbgpt_ctl.controller.bootstrap import configure_log, create_registry, initialize_controller, own_address
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
+from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
+from tests.support.observer import RecordingObserver
 from tests.support.server import running_app, running_controller
 
 if TYPE_CHECKING:
@@ -65,6 +68,30 @@ def test_the_address_that_other_controllers_get_is_https_where_there_is_no_http(
     over_tls = ControllerSettings(host="10.0.0.1", tls_cert="tls.crt", tls_key="tls.key", tls_port=9443)
     assert own_address(over_tls) == "http://10.0.0.1:8000"
     assert own_address(replace(over_tls, no_http=True)) == "https://10.0.0.1:9443"
+
+
+@pytest.mark.parametrize("kind", ["embedded", "database"])
+def test_the_observer_learns_what_the_registry_of_the_settings_does(kind: str, tmp_path: Path) -> None:
+    observer = RecordingObserver()
+    settings = ControllerSettings(
+        registry_type=kind, registry_db_type="sqlite", registry_db_name=str(tmp_path / "ctl.db"), max_instances=7
+    )
+
+    async def scenario() -> int | None:
+        async with create_registry(settings, observer=observer) as registry:
+            await registry.register(Registration(InstanceKey("qwen@llm", "10.0.0.4", 8001)))
+            return registry.figures().max_instances
+
+    assert asyncio.run(scenario()) == 7
+    assert [change.cause.verb for change in observer.changes] == ["register"]
+
+
+def test_the_observer_learns_that_the_controller_behind_is_away() -> None:
+    observer = RecordingObserver()
+    registry = create_registry(ControllerSettings(remote_addr="http://127.0.0.1:1"), observer=observer)
+    with pytest.raises(RegistryUnavailable):
+        asyncio.run(registry.open())
+    assert observer.failures == ["unavailable"]
 
 
 def test_a_foreign_application_may_write_to_its_answers(clock: ManualClock) -> None:

@@ -65,14 +65,14 @@ class Container:
 
 def _bubblewrap(container: Container, hosts: Path) -> list[str]:
     arguments = ["bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--clearenv", "--tmpfs", "/"]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--dir", "/run", "--ro-bind", "/usr", "/usr"]
+    arguments += ["--proc", "/proc", "--dev", "/dev", "--ro-bind", "/usr", "/usr", "--chdir", "/"]
     for name in _SYSTEM_LINKS:
         if Path("/", name).is_symlink():
             arguments += ["--symlink", f"usr/{name}", f"/{name}"]
-    for source, target in ((sys.base_prefix, sys.base_prefix), (sys.prefix, "/venv"), (ROOT, "/app")):
-        arguments += ["--ro-bind", str(source), target]
-    arguments += ["--ro-bind", str(hosts), "/etc/hosts", "--chdir", "/"]
-    for mount in container.mounts:
+    image = [Mount(Path(sys.base_prefix), sys.base_prefix), Mount(Path(sys.prefix), "/venv"), Mount(ROOT, "/app")]
+    mounts = [*image, Mount(hosts, "/etc/hosts"), *container.mounts]
+    arguments += _folders_above([*(mount.target for mount in mounts), *container.temporary])
+    for mount in mounts:
         arguments += ["--ro-bind" if mount.read_only else "--bind", str(mount.source), mount.target]
     for path in container.temporary:
         arguments += ["--perms", "1777", "--tmpfs", path]
@@ -80,6 +80,12 @@ def _bubblewrap(container: Container, hosts: Path) -> list[str]:
     for name, value in {"PYTHONPATH": "/app", "PATH": "/usr/sbin:/usr/bin", **container.environment}.items():
         arguments += ["--setenv", name, value]
     return arguments
+
+
+def _folders_above(paths: Sequence[str]) -> list[str]:
+    """Makes the folders above the paths: those that bubblewrap would make itself are closed to all but root."""
+    folders = {str(parent) for path in paths for parent in Path(path).parents} - {"/", "/usr"}
+    return [part for folder in sorted(folders) for part in ("--perms", "0755", "--dir", folder)]
 
 
 def _as_user(container: Container) -> list[str]:

@@ -23,6 +23,8 @@ from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.auth.start import create_access
 from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.controller.http.prepared import sent_at_once
+from dbgpt_ctl.controller.logs.audit import create_audit_log
+from dbgpt_ctl.controller.logs.audited_routes import AuditedRoutes
 from dbgpt_ctl.controller.metrics.counters import Counters
 from dbgpt_ctl.controller.metrics.declarations import OTHER
 from dbgpt_ctl.controller.metrics.endpoint import MetricsEndpoint
@@ -31,7 +33,7 @@ from dbgpt_ctl.controller.metrics.reader import MetricsReader
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from typing import Any
 
     from fastapi.telemetry import TelemetryConfig
@@ -61,8 +63,8 @@ class ControllerApp(FastAPI):
     """
 
     endpoints: Mapping[tuple[str, str], Route]
-    guard: CrossSiteGuard
-    """It checks every request, of the short cut or not, and so does `access`."""
+    check_site: Callable[[Scope], None]
+    """Checks the host and the origin of every request, of the short cut or not, and so does `access`."""
     proxies: TrustedProxies | None
     access: Access
     operations: Mapping[tuple[str, str], OperationCounts]
@@ -83,7 +85,7 @@ class ControllerApp(FastAPI):
         try:
             if self.proxies is not None:
                 self.proxies.note_source(scope)
-            self.guard.check(scope)
+            self.check_site(scope)
             route = self.endpoints.get(called)
             response = None
             if route is not None:
@@ -126,11 +128,13 @@ def create_app(
         telemetry=NO_TELEMETRY,
         exception_handlers=dict.fromkeys((CtlError, HTTPException, Exception), problems.answer),
     )
-    app.guard = CrossSiteGuard(AllowedHosts(settings.host_patterns))
     app.proxies = _proxies(settings)
     app.access = create_access(settings)
     counters = counters or Counters()
-    routes = _add_api(app, settings, registry, tracer, app.access, counters=counters, guard=None)
+    guard = CrossSiteGuard(AllowedHosts(settings.host_patterns))
+    routes, app.check_site = _add_api(
+        app, settings, registry, tracer, app.access, counters=counters, guard=guard, own=True
+    )
     app.endpoints = {key: route for key, route in routes.items() if route.is_of_dbgpt}
     app.operations = {
         (called, path): counters.of_operation(route.verb)
@@ -166,12 +170,13 @@ def _add_api(
     access: Access,
     *,
     counters: Counters,
-    guard: CrossSiteGuard | None,
-) -> dict[tuple[str, str], Route]:
-    """Adds the routes, behind `access`, and behind `guard` if there is one. Returns them as they are without both, by
-    method and path.
+    guard: CrossSiteGuard,
+    own: bool = False,
+) -> tuple[dict[tuple[str, str], Route], Callable[[Scope], None]]:
+    """Adds the routes, behind `access`, and behind `guard` unless the application is our `own`. Returns them as they
+    are without both, by method and path, and the check of the guard.
 
-    Without a guard the application is our own: it has the routes at the root too, and its requests are counted.
+    Our own application has the routes at the root too, and its requests are counted.
     """
     is_embedded = settings.registry_type == "embedded" and not settings.remote_addr
     controller = app.state.controller = Controller(
@@ -192,14 +197,20 @@ def _add_api(
         from dbgpt_ctl.controller.request_tracing import with_spans
 
         dbgpt_routes = with_spans(dbgpt_routes, tracer)
-    plain_routes = (*dbgpt_routes, *v1_routes)
+    plain_routes: tuple[Route, ...] = (*dbgpt_routes, *v1_routes)
+    check_site: Callable[[Scope], None] = guard.check
+    if (audit := create_audit_log(settings)) is not None:
+        audited = AuditedRoutes(audit, plain_routes)
+        plain_routes, check_site = audited.routes, audited.guarded(check_site)
+        access.operator_refused, access.read_again = audited.refused, audit.tokens_read
+        controller.audit_log = audit
     instances = None
-    if guard is None:
+    if own:
         instances = InstanceCounter(lambda: controller.registry, counters.storage)
         plain_routes += MetricsEndpoint(MetricsReader(controller, counters, instances, tracer)).routes()
     routes = with_access(plain_routes, access)
-    if guard is not None:
-        routes = after_step(routes, guard.check)
+    if not own:
+        routes = after_step(routes, check_site)
         if (proxies := _proxies(settings)) is not None:
             routes = after_step(routes, proxies.note_source)
     add_routes(app, routes)
@@ -209,6 +220,7 @@ def _add_api(
     @asynccontextmanager
     async def lifespan(running_app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with (
+            audit.running(lambda: access.in_force) if audit else nullcontext(),
             tracer.running() if tracer else nullcontext(),
             access.running(),
             controller.running(),
@@ -218,4 +230,4 @@ def _add_api(
             yield state or {}
 
     app.router.lifespan_context = lifespan
-    return {(route.method, path): route for route in plain_routes for path in route.paths}
+    return {(route.method, path): route for route in plain_routes for path in route.paths}, check_site

@@ -15,11 +15,14 @@ from dataclasses import fields, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from time import gmtime, monotonic
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl import __version__
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.auth.start import access_warnings
+from dbgpt_ctl.controller.logs import access_log
+from dbgpt_ctl.controller.logs.formats import create_formatter
 from dbgpt_ctl.controller.logs.log_file import LogFile
 from dbgpt_ctl.controller.logs.log_limit import LimitedWarnings
 from dbgpt_ctl.controller.service_manager import ServiceManager
@@ -199,11 +202,8 @@ def create_tracer(settings: ControllerSettings) -> Tracer | None:
     )
 
 
-def configure_log(level: str, log_file: str | None) -> logging.Handler:
-    """Sends every logger to `log_file` (rotated, folders made), or to standard error without one. Raises OSError.
-
-    A line is `2026-01-02T03:04:05.678Z INFO message`, in UTC.
-    """
+def configure_log(level: str, log_file: str | None, log_format: str = "text") -> logging.Handler:
+    """Sends every logger to `log_file` (rotated, folders made), or to standard error without one. Raises OSError."""
     handler: logging.Handler
     if log_file:
         path = Path(log_file).expanduser()
@@ -211,13 +211,12 @@ def configure_log(level: str, log_file: str | None) -> logging.Handler:
         handler = LogFile(path)
     else:
         handler = logging.StreamHandler()
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
-    formatter.converter = gmtime
-    handler.setFormatter(formatter)
+    handler.setFormatter(create_formatter(log_format))
     handler.addFilter(LimitedWarnings())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger(access_log.LOGGER).setLevel(logging.INFO)  # a setting of its own turns its lines on
     # These log each start and each connection; only their warnings matter here.
     for chatty in ("uvicorn", "sqlalchemy", "httpx", "httpcore", "asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
@@ -227,13 +226,13 @@ def configure_log(level: str, log_file: str | None) -> logging.Handler:
 def run(settings: ControllerSettings) -> None:
     """Serves until SIGTERM (returns) or SIGINT (raises KeyboardInterrupt). Raises CtlError when it cannot serve."""
     try:
-        handler = configure_log(settings.log_level, settings.log_file)
+        handler = configure_log(settings.log_level, settings.log_file, settings.log_format)
     except OSError as error:
         raise UsageError(f"log file {settings.log_file} cannot be written: {error.strerror}") from None
-    if settings.log_file:  # without a file, `ctl serve` has printed them
-        for warning in settings.warnings():
-            log.warning("%s", warning)
     with contextlib.closing(handler):
+        if settings.log_file or settings.stderr_is_json:  # otherwise `ctl serve` has printed them
+            for warning in (*settings.warnings(), *access_warnings(settings)):
+                log.warning("%s", warning, extra={"event": "settings.warning"})
         _serve(settings, log_file=handler if isinstance(handler, LogFile) else None)
 
 
@@ -264,6 +263,8 @@ def _serve(
         observed = registry or create_registry(settings, counters.storage)
         app = create_app(settings, observed, create_tracer(settings), counters)
         app.state.controller.log_file = log_file
+        if certificate is not None and (audit := app.state.controller.audit_log) is not None:
+            certificate.replaced = audit.certificate_replaced
         service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
         serve(app, sockets, settings, grace_secs(settings), tls, service_manager=service_manager)
 

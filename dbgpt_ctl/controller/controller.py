@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.auth.identity import HttpScope
     from dbgpt_ctl.controller.http.connections import ConnectionFigures
     from dbgpt_ctl.controller.http.tls import TlsListener
+    from dbgpt_ctl.controller.logs.audit import AuditLog
     from dbgpt_ctl.controller.logs.log_file import LogFile
     from dbgpt_ctl.registry.contract import ModelRegistry
 
@@ -73,6 +74,7 @@ class Controller:
         self.now = (clock or SystemClock()).now
         self.started_at: datetime = self.now()
         self.log_file: LogFile | None = None
+        self.audit_log: AuditLog | None = None
         self.long_answers = LongAnswers(access.refusal_of if access else lambda _scope: None, self._drop)
         if access is not None:
             access.changed = self.long_answers.examine
@@ -122,11 +124,12 @@ class Controller:
         return self.registry_health()
 
     def registry_health(self) -> RegistryHealth:
-        """The health of the current registry, also while this controller leaves. It also says that the log cannot be
-        written, which no line of the log can say, and that the tokens file cannot be used.
+        """The health of the current registry, also while this controller leaves. It also says that the log or the audit
+        log cannot be written, which no line of them can say, and that the tokens file cannot be used.
         """
         return self.registry.health().with_reasons(
             self.log_file.problem if self.log_file else None,
+            self.audit_log.problem if self.audit_log else None,
             self.access.tokens.problem if self.access else None,
         )
 
@@ -161,7 +164,9 @@ class Controller:
             await asyncio.sleep(STATE_LOG_SECS)
             await self._log_states()
             if self.log_file is not None and self.log_file.problem is not None:
-                log.warning("lines are missing here: %s", self.log_file.problem)  # if it can be written again
+                log.warning(
+                    "lines are missing here: %s", self.log_file.problem, extra={"event": "log.lines_missing"}
+                )  # if it can be written again
 
     async def _open(self, tried: asyncio.Event) -> None:
         delay, logged = FIRST_RETRY_SECS, ""
@@ -174,13 +179,13 @@ class Controller:
                 return
             except Exception as error:  # whatever it is, the next attempt may succeed
                 if repr(error) != logged and isinstance(error, RegistryUnavailable):
-                    log.warning("waiting for the registry: %s", error)
+                    log.warning("waiting for the registry: %s", error, extra={"event": "registry.unavailable"})
                 elif repr(error) != logged:
-                    log.exception("the registry does not open")
+                    log.exception("the registry does not open", extra={"event": "registry.unavailable"})
                 logged = repr(error)
             else:
                 if logged:
-                    log.info("the registry is back")
+                    log.info("the registry is back", extra={"event": "registry.available"})
                 return
             finally:
                 tried.set()

@@ -30,6 +30,9 @@ def check_start(settings: ControllerSettings) -> str:
     """
     if settings.log_file:
         _require_writable(Path(settings.log_file), f"log file {settings.log_file} cannot be written")
+    if settings.audit_log_file:
+        path = settings.audit_log_file
+        _require_writable(Path(path), f"audit_log_file {path} cannot be written")
     if settings.tracer_file:
         from dbgpt_ctl.tracing.sinks.file import require_regular_file
 

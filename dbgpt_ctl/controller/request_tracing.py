@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dbgpt_ctl import traceparent
 from dbgpt_ctl.controller.api.problems import InternalError
 from dbgpt_ctl.controller.api.request import REGISTRATION
+from dbgpt_ctl.controller.logs.requests import TRACE_ID
 from dbgpt_ctl.domain.fields import MAX_TEXT_CHARS, parse_bool, parse_key, sent_fields
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import CtlError, UsageError
@@ -56,6 +57,7 @@ def _with_span(endpoint: Endpoint, kind: SpanKind, tracer: Tracer) -> Endpoint:
         if not tracer.records(parent, always=kind.always):
             return await endpoint(request)
         root, inner = tracer.start(parent, kind.name, request.scope["path"])
+        request.scope[TRACE_ID] = inner.context.trace_id
         token = traceparent.CURRENT.set(inner.context)
         failure: Failure | None = CANCELLED
         try:

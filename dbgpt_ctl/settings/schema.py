@@ -248,6 +248,17 @@ class ControllerSettings(Settings):
     log_file: str | None = knob(
         None, Kind("PATH"), "file to log to, rotated; without one: standard error", is_written=True
     )
+    log_format: str = knob("text", word("text", "json"), "format of the log: lines of text, or JSON lines for programs")
+    access_log: bool = knob(
+        default=False, kind=FLAG, text="whether the log has a line for each request, also for each heartbeat"
+    )
+    audit_log_file: str | None = knob(
+        None,
+        Kind("PATH"),
+        "file to which each change by an operator and each change of security is appended, as JSON lines; without one: "
+        "none",
+        is_written=True,
+    )
     tracer_file: str | None = knob(
         None,
         Kind("PATH"),
@@ -308,6 +319,11 @@ class ControllerSettings(Settings):
     otel_exporter_otlp_traces_compression: str = _otlp(
         "compression", "none", word("none", "gzip"), "how batches are compressed"
     )
+
+    @property
+    def stderr_is_json(self) -> bool:
+        """Whether standard error gets the log as JSON lines, and so nothing else."""
+        return self.log_format == "json" and self.log_file is None
 
     @property
     def is_loopback(self) -> bool:

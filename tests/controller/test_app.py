@@ -97,7 +97,7 @@ def dispatched(
     app = ControllerApp()
     route = Route("POST", "/beat", endpoint, RouteAccess.WORKER, "Stored")
     app.endpoints, app.middleware_stack = {("POST", "/api/beat"): route}, application
-    app.guard, app.access = CrossSiteGuard(AllowedHosts(["*"])), Access(None, Mode.OFF, timeout_secs=60)
+    app.check_site, app.access = CrossSiteGuard(AllowedHosts(["*"])).check, Access(None, Mode.OFF, timeout_secs=60)
     app.proxies, app.operations, app.other = None, {}, OperationCounts()
     asyncio.run(app(scope, receive, send))
     return sent

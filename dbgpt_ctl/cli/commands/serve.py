@@ -54,8 +54,10 @@ def serve(
     """
     if show_config and check:
         raise UsageError("--show-config and --check are both given: leave one of them out")
-    for line in [*settings.warnings(), *_access_warnings(settings, may_fail=show_config)]:
-        say(f"warning: {line}")
+    starts = not (show_config or check)
+    if not (starts and settings.stderr_is_json):  # the log has them then
+        for line in [*settings.warnings(), *_access_warnings(settings, may_fail=show_config)]:
+            say(f"warning: {line}")
     if show_config:
         _print_config(settings, output)
         return
@@ -64,7 +66,7 @@ def serve(
 
         print_lines([check_start(settings)])
         return
-    if settings.is_loopback:
+    if settings.is_loopback and not settings.stderr_is_json:
         say(f"{settings.host} is loopback only: other hosts need --host")
     from dbgpt_ctl.controller.bootstrap import run  # imports FastAPI and uvicorn
 

@@ -107,7 +107,9 @@ class CrossSiteGuard:
         error = HostNotAllowed.refusing(shown, None if host is None else mask_own_tokens(host))
         if not self._logged:
             self._logged = True
-            log.warning("a request was refused: %s; further ones are not logged", error)
+            log.warning(
+                "a request was refused: %s; further ones are not logged", error, extra={"event": "http.host_refused"}
+            )
         raise error
 
 

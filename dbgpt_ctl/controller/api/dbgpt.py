@@ -6,7 +6,7 @@ accept nothing else.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -20,6 +20,7 @@ from dbgpt_ctl.controller.api.serializers import wire_object
 from dbgpt_ctl.controller.auth.identity import check_instance, forget_instance, may_read
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.http.prepared import PreparedResponse
+from dbgpt_ctl.controller.logs.audited_routes import noting_change
 from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_model_name_filter
 from dbgpt_ctl.errors import ControllerLeaving, ForwardsToItself, RegistryFull, RegistryUnavailable
 
@@ -78,7 +79,9 @@ class DbgptEndpoints:
         """Registers an instance, or updates the weight and prompt template of a known one; it counts as a beat."""
         sent = await registration(request, deny_loopback=self._controller.deny_loopback_hosts)
         check_instance(request.scope, sent.key)
-        await self._controller.registry.register(sent, actor=caller(request))
+        registry = self._controller.registry
+        register = partial(registry.register, sent, actor=caller(request))
+        await noting_change(request.scope, registry, sent.key, register)
         return TRUE
 
     async def heartbeat(self, request: Request) -> Response:
@@ -99,7 +102,9 @@ class DbgptEndpoints:
         key = parse_key(query)
         check_instance(request.scope, key)
         remove = parse_bool("remove_from_registry", query.get("remove_from_registry"), default=False)
-        known = await self._controller.registry.deregister(key, remove=remove, actor=caller(request))
+        registry = self._controller.registry
+        deregister = partial(registry.deregister, key, remove=remove, actor=caller(request))
+        known = await noting_change(request.scope, registry, key, deregister)
         return TRUE if known else FALSE
 
     async def list(self, request: Request) -> Response:

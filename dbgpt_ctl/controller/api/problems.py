@@ -59,7 +59,9 @@ async def answer(request: Request, error: Exception) -> Response:
             detail = f"{request.method} {request.url.path!a}: {error.detail}"
             return _problem(error.status_code, title.lower().replace(" ", "_"), title, detail, error.headers)
         case _:
-            log.error("%s %s failed", request.method, ascii(request.url.path), exc_info=error)
+            log.error(
+                "%s %s failed", request.method, ascii(request.url.path), exc_info=error, extra={"event": "http.failed"}
+            )
             return of_error(InternalError("the controller failed at this request; its log says why"))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -44,6 +45,7 @@ from dbgpt_ctl.controller.api.v1_params import (
 )
 from dbgpt_ctl.controller.auth.report import report_object
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.logs.audited_routes import note_prune, noting_change
 from dbgpt_ctl.controller.model_counts import COUNTS, counts_by_model
 from dbgpt_ctl.controller.watch.subscriber import HEADERS, WatchResponse
 from dbgpt_ctl.domain.events import ActorKind
@@ -166,7 +168,9 @@ class ApiEndpoints:
         fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, *REGISTERED_FIELDS, "drain")
         sent = registered(request, {**fields, "enabled": False}, deny_loopback=self._controller.deny_loopback_hosts)
         drain = parse_drain(fields.get("drain"))
-        found = await self._controller.registry.register(sent, drain=drain, actor=caller(request, OPERATOR))
+        registry = self._controller.registry
+        register = partial(registry.register, sent, drain=drain, actor=caller(request, OPERATOR))
+        found = await noting_change(request.scope, registry, sent.key, register)
         return self._drained(_known(sent.key, found))
 
     async def drain(self, request: Request) -> Response:
@@ -176,15 +180,17 @@ class ApiEndpoints:
         """
         fields = reject_unknown_fields(await json_object(request), *InstanceKey._fields, *DRAIN_FIELDS)
         key, (reason, duration) = parse_key(fields), parse_drain_request(fields)
-        found = await self._controller.registry.drain(
-            key, reason=reason, duration=duration, actor=caller(request, OPERATOR)
-        )
+        registry = self._controller.registry
+        drain = partial(registry.drain, key, reason=reason, duration=duration, actor=caller(request, OPERATOR))
+        found = await noting_change(request.scope, registry, key, drain)
         return self._drained(_known(key, found))
 
     async def undrain(self, request: Request) -> Response:
         """Ends a drain. Repeatable."""
         key = parse_key(reject_unknown_fields(await json_object(request), *InstanceKey._fields))
-        return self._drained(_known(key, await self._controller.registry.undrain(key, actor=caller(request, OPERATOR))))
+        registry = self._controller.registry
+        undrain = partial(registry.undrain, key, actor=caller(request, OPERATOR))
+        return self._drained(_known(key, await noting_change(request.scope, registry, key, undrain)))
 
     async def prune(self, request: Request) -> Response:
         """Forgets instances that have been unhealthy or deregistered for longer, but no drained ones."""
@@ -194,6 +200,7 @@ class ApiEndpoints:
         keys = await self._controller.registry.prune(
             older_than, dry_run=dry_run, unchecked=unchecked, actor=caller(request, OPERATOR)
         )
+        note_prune(request.scope, older_than.total_seconds(), keys, dry_run=dry_run)
         encoded = b"".join(await encoded_in_turns(key._asdict() for key in keys))
         head = orjson.dumps({"version": VERSION, "dry_run": dry_run})
         return Response(b'%b,"instances":[%b]}' % (head[:-1], encoded), media_type=JSON)

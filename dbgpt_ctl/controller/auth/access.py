@@ -103,6 +103,10 @@ class Access:
         """By value of the header; only valid tokens, so that a stranger cannot fill it."""
         self.changed: Callable[[], None] = lambda: None
         """Called when a request that was allowed may not be allowed any more."""
+        self.operator_refused: Callable[[HttpScope, Reason, Token | None], None] = lambda *_: None
+        """Called when enforce mode refuses a request of an operator's route; the token is a known one."""
+        self.read_again: Callable[[InForce, InForce], None] = lambda *_: None
+        """Called with what was in force and what is now, when the tokens file was read again."""
         self._next_expiry: datetime | None = None
         self._noted_at = self._now()
         """When `_next_expiry` was noted."""
@@ -130,9 +134,10 @@ class Access:
         }
         self._revoked = {sha256: token for token in tokens for sha256 in token.revoked_sha256}
         self._known = {}
-        self.in_force = in_force
+        before, self.in_force = self.in_force, in_force
         self.mode = in_force.mode
         self._note_next_expiry()
+        self.read_again(before, in_force)
         self.changed()
 
     def _note_next_expiry(self) -> None:
@@ -148,7 +153,12 @@ class Access:
         tokens = {each.token.name: each.expires for each in self.identities.values()}
         for name, expires in tokens.items():
             if expires is not None and since <= expires <= until:
-                log.warning("token %s has expired: ctl token rotate %s --expires 90d renews it", name, name)
+                log.warning(
+                    "token %s has expired: ctl token rotate %s --expires 90d renews it",
+                    name,
+                    name,
+                    extra={"event": "token.expired"},
+                )
 
     def _new_instance_count(self) -> InstanceCount:
         return InstanceCount(self._timeout_secs, self._monotonic)
@@ -234,6 +244,8 @@ class Access:
         """Counts the request. Raises in enforce mode what the caller gets; in log mode it returns."""
         self._count(reason, scope, token, key)
         if self.mode is not Mode.LOG:
+            if access is RouteAccess.OPERATOR:
+                self.operator_refused(scope, reason, token)
             raise refusal(reason, token, key, access)
 
     def _count(self, reason: Reason, scope: HttpScope, token: Token | None, key: InstanceKey | None) -> None:
@@ -263,7 +275,7 @@ class Access:
     async def running(self) -> AsyncIterator[None]:
         """Follows the tokens file, and ticks."""
         if self.mode is not Mode.OFF or self.in_force.file is not None:
-            log.info("%s", self.in_force)
+            log.info("%s", self.in_force, extra={"event": "tokens.in_force"})
         task = asyncio.create_task(self._keep_ticking(), name="auth")
         try:
             async with self.tokens.followed():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from dbgpt_ctl.controller.logs.formats import instance_fields
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,7 +58,7 @@ class RefusalLog:
                 self._callers.clear()
             self._callers.add(caller)
             self._lines[source] += 1
-            log.warning("%s", first_line(refused, served=served))
+            log.warning("%s", first_line(refused, served=served), extra=_fields(refused, served=served))
             return
         self._reasons[refused.reason] += 1
         if source in self._sources or len(self._sources) < MAX_CALLERS:
@@ -69,7 +71,7 @@ class RefusalLog:
 
     def _end_minute(self) -> None:
         if self._reasons:
-            log.warning("%s", self._sum())
+            log.warning("%s", self._sum(), extra={"event": _event(self._served), "count": self._reasons.total()})
         self._next_sum = None
         for counter in (self._lines, self._reasons, self._sources):
             counter.clear()
@@ -84,6 +86,23 @@ class RefusalLog:
         return (
             f"{total:,} more {noun} {what} in the last minute: {reasons}; most from {named}; ctl auth status lists all"
         )
+
+
+def _event(served: bool) -> str:  # noqa: FBT001 - it is the whole difference
+    return "auth.would_refuse" if served else "auth.refused"
+
+
+def _fields(refused: RefusedRequest, *, served: bool) -> dict[str, Any]:
+    """The fields of a JSON line; `actor_name` is a token that is known, valid or not."""
+    instance = refused.instance
+    return {
+        "event": _event(served),
+        "reason": refused.reason.value,
+        "actor_name": refused.token,
+        "address": refused.source,
+        "user_agent": refused.shown_user_agent,
+        **instance_fields(instance),
+    }
 
 
 def first_line(refused: RefusedRequest, *, served: bool) -> str:

@@ -129,7 +129,7 @@ class TokensInForce:
             self.problem = str(error)
         else:
             if self.problem is None or signature != self._signature:
-                log.info("%s", found)
+                log.info("%s", found, extra={"event": "tokens.in_force"})
             self.problem = None
             self._use(found)
         self._signature = signature
@@ -188,6 +188,8 @@ class TokensInForce:
 
     def _log(self) -> None:
         if self.problem is None:
-            log.warning("tokens file %s can be used again", self._path)
+            log.warning("tokens file %s can be used again", self._path, extra={"event": "tokens.usable"})
         else:
-            log.error("the tokens that were read last stay in force: %s", self.problem)
+            log.error(
+                "the tokens that were read last stay in force: %s", self.problem, extra={"event": "tokens.unusable"}
+            )

@@ -123,9 +123,14 @@ class LimitLog:
                 "out who opens so many (ss -tn), or raise max_connections and the limit of open files (ulimit -n)",
                 figures.limit,
                 *new,
+                extra={"event": "connections.limit"},
             )
         if new := self._readers.grown((figures.readers_dropped,), now):
-            log.warning("%d connections were closed because the peer did not read its answer or its watch", *new)
+            log.warning(
+                "%d connections were closed because the peer did not read its answer or its watch",
+                *new,
+                extra={"event": "connections.readers_dropped"},
+            )
 
 
 class _Since:

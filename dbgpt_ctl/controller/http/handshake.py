@@ -78,7 +78,7 @@ class FailedHandshakes:
             failed = (
                 f"a TLS handshake with {client}" if number == 1 else f"{number} TLS handshakes, the last with {client},"
             )
-            log.warning("%s failed: %s", failed, cause)
+            log.warning("%s failed: %s", failed, cause, extra={"event": "tls.handshake_failed"})
 
 
 @dataclass(frozen=True)

@@ -381,11 +381,11 @@ class BoundedServer(uvicorn.Server):
         if self.should_exit:
             return
         for sock in sockets or []:
-            log.info("listening on http://%s", _address(sock))
+            log.info("listening on http://%s", _address(sock), extra={"event": "controller.listening"})
         if self._tls is not None and self._handshakes is not None:
             begin, loop = partial(Handshake, self._handshakes), asyncio.get_running_loop()
             self.servers.append(await loop.create_server(begin, sock=self._tls.sock, backlog=self.config.backlog))
-            log.info("listening on https://%s", _address(self._tls.sock))
+            log.info("listening on https://%s", _address(self._tls.sock), extra={"event": "controller.listening"})
 
     def _over_tls(self, below: asyncio.Transport) -> BoundedHttpProtocol:
         protocol = BoundedHttpProtocol(self.config, self.server_state, self.lifespan.state)

@@ -58,10 +58,24 @@ def serve(
     """
     service_manager = service_manager or ServiceManager()
     limit = connection_limit(settings, _raise_descriptor_limit(settings.max_connections or 0))
-    server = create_server(app, max_connections=limit, tls=tls)
+    server = create_server(_with_request_logs(app, settings), max_connections=limit, tls=tls)
     app.state.controller.serve_with(getattr(server.server_state, "figures", None), tls)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(_serve(server, sockets, app.state.controller, grace_secs, service_manager))
+
+
+def _with_request_logs(app: FastAPI, settings: ControllerSettings) -> Callable[..., Any]:
+    """The application, behind what notes or logs its requests if a setting of the log needs that."""
+    outer: Callable[..., Any] = app
+    if settings.access_log:
+        from dbgpt_ctl.controller.logs.access_log import AccessLog
+
+        outer = AccessLog(outer, {path for route in app.routes if (path := getattr(route, "path", None))})
+    if settings.log_format == "json":
+        from dbgpt_ctl.controller.logs.requests import NotedRequests
+
+        outer = NotedRequests(outer)
+    return outer
 
 
 def create_server(
@@ -155,6 +169,7 @@ class _Ending:
             "leaving: health is 503 from now on, requests are served for %g s more (give `docker stop -t` %d or more)",
             self._grace_secs,
             self._grace_secs + DRAIN_SECS + 1,
+            extra={"event": "controller.leaving"},
         )
         asyncio.get_running_loop().call_later(self._grace_secs, self.now, None)
 
@@ -190,7 +205,7 @@ async def _serve(
     finally:
         reports.cancel()
     if not isinstance(ending.error, CtlError):
-        log.info("stopped")
+        log.info("stopped", extra={"event": "controller.stopped"})
     if ending.error is not None:
         raise ending.error
 

@@ -20,6 +20,7 @@ from dbgpt_ctl.files import MIB, read_file
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from datetime import datetime
 
     from dbgpt_ctl.clock import Clock
@@ -102,6 +103,8 @@ class WatchedCertificate:
         self._fault: str | None = None
         """Why the files were not taken."""
         self.problem: str | None = None
+        self.replaced: Callable[[datetime], None] = lambda _not_after: None
+        """Called when a new pair is in use, with the end of its time."""
         self._report()
 
     def look(self) -> None:
@@ -130,7 +133,12 @@ class WatchedCertificate:
 
     def _take(self, certificate: Certificate) -> None:
         self.current, self._next, self._fault = certificate, None, None
-        log.info("the TLS certificate was replaced; the new one is valid until %s", _shown(certificate.not_after))
+        log.info(
+            "the TLS certificate was replaced; the new one is valid until %s",
+            _shown(certificate.not_after),
+            extra={"event": "certificate.replaced"},
+        )
+        self.replaced(certificate.not_after)
 
     def _report(self) -> None:
         invalid = self.current.invalid(self._now())
@@ -138,7 +146,11 @@ class WatchedCertificate:
         lines += [f"tls_cert {self._cert_file}: the certificate in use {invalid}"] if invalid else []
         problem = "; ".join(lines) or None
         if problem != self.problem and problem is not None:
-            log.error("%s: clients that check it cannot connect" if invalid else "%s", problem)
+            log.error(
+                "%s: clients that check it cannot connect" if invalid else "%s",
+                problem,
+                extra={"event": "certificate.problem"},
+            )
         self.problem = problem
 
     def _fingerprint(self) -> _Fingerprint:

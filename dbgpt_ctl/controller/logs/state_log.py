@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from dbgpt_ctl.controller.logs.formats import instance_fields
 from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRE, ActorKind
 from dbgpt_ctl.errors import VerbNotSupported
 
@@ -32,11 +33,14 @@ MAX_REFUSED = 10_000
 
 
 class Kind(NamedTuple):
-    """What happened to instances: the end of a sentence about some of them, and how bad it is."""
+    """What happened to instances: the end of a sentence about some of them, how bad it is, and the event of a JSON
+    line.
+    """
 
     phrase: str
     level: int
     advice: str = "ctl events lists all"
+    event: str = "instance.changed"
 
 
 FORWARDED = (
@@ -47,7 +51,16 @@ REFUSED = Kind(
     "deregistered, still beating: their beats are refused until they register",
     logging.WARNING,
     "ctl models list --state deregistered lists all",
+    "instance.heartbeat_refused",
 )
+
+
+class SumLine(NamedTuple):
+    """A line that counts the instances without a line of their own."""
+
+    kind: Kind
+    text: str
+    instances: int
 
 
 @dataclass(slots=True)
@@ -65,9 +78,9 @@ class LineLimit:
         self._others.setdefault(kind, Counter())[model_name] += 1
         return False
 
-    def renew(self) -> list[tuple[int, str]]:
-        """The level and text of a line for each kind that was counted; all begins anew then."""
-        lines = [(kind.level, _counted(kind, models)) for kind, models in self._others.items()]
+    def renew(self) -> list[SumLine]:
+        """A line for each kind that was counted; all begins anew then."""
+        lines = [SumLine(kind, _counted(kind, models), models.total()) for kind, models in self._others.items()]
         self._lines.clear()
         self._others.clear()
         return lines
@@ -107,8 +120,8 @@ class StateLog:
             if registry is not self._without_events:
                 await self._follow(registry)
         finally:
-            for level, line in self._limit.renew():
-                log.log(level, "%s", _on_one_line(line))
+            for kind, text, count in self._limit.renew():
+                log.log(kind.level, "%s", _on_one_line(text), extra={"event": kind.event, "count": count})
 
     async def _follow(self, registry: ModelRegistry) -> None:
         try:
@@ -116,7 +129,12 @@ class StateLog:
                 known = len((await registry.list()).entries)
                 self._must_count = False
                 if known:
-                    log.info("%d instance%s known", known, " is" if known == 1 else "s are")
+                    log.info(
+                        "%d instance%s known",
+                        known,
+                        " is" if known == 1 else "s are",
+                        extra={"event": "instances.known"},
+                    )
             more = True
             while more:
                 more = await self._follow_page(registry)
@@ -135,7 +153,10 @@ class StateLog:
             self._refused.add(key)
             if self._limit.admits(REFUSED, key.model_name):
                 log.warning(
-                    "%s is deregistered, still beating (from %s): its beats are refused until it registers", key, caller
+                    "%s is deregistered, still beating (from %s): its beats are refused until it registers",
+                    key,
+                    caller,
+                    extra={"event": REFUSED.event, **instance_fields(key)},
                 )
 
     async def _follow_page(self, registry: ModelRegistry) -> bool:
@@ -150,7 +171,10 @@ class StateLog:
                 log.info("%s", FORWARDED)
             return False
         if page.missed:
-            log.warning("changes of state are missing here: the registry does not have their events any more")
+            log.warning(
+                "changes of state are missing here: the registry does not have their events any more",
+                extra={"event": "instances.changes_missing"},
+            )
         for event in page.events:
             self._log_change(event.change)
         self._last_id = page.events[-1].id if page.events else page.last_id
@@ -161,7 +185,16 @@ class StateLog:
             self._refused.discard(change.key)
         kind = kind_of(change)
         if self._limit.admits(kind, change.key.model_name):
-            log.log(kind.level, "%s", _on_one_line(f"{change.key} {described(change)}"))
+            actor = change.cause.actor
+            fields = {
+                "event": kind.event,
+                "actor": str(actor.kind),
+                "actor_name": actor.name,
+                "address": actor.address,
+                "reason": change.cause.reason,
+                **instance_fields(change.key),
+            }
+            log.log(kind.level, "%s", _on_one_line(f"{change.key} {described(change)}"), extra=fields)
 
 
 def _on_one_line(text: str) -> str:
@@ -173,19 +206,26 @@ def kind_of(change: Change) -> Kind:
     """Which changes are counted together: those of one operator are."""
     verb, actor, _ = change.cause
     if verb == EXPIRE:
-        return Kind("expired while drained", logging.INFO) if change.drained else Kind("expired", logging.WARNING)
+        phrase, level = ("expired while drained", logging.INFO) if change.drained else ("expired", logging.WARNING)
+        return Kind(phrase, level, event="instance.expired")
     if change.cause == DRAIN_ENDED:
-        return Kind("no longer drained: the time of the drain is over", logging.INFO)
+        phrase = "no longer drained: the time of the drain is over"
+        return Kind(phrase, logging.INFO, event="instance.undrained")
+    is_new, is_removed = change.old == ABSENT, change.new == ABSENT
     known = {
-        "register": "registered",
-        "heartbeat": "new, by heartbeats" if change.old == ABSENT else "healthy again",
-        "deregister": "removed" if change.new == ABSENT else "deregistered",
-        "drain": "drained",
-        "undrain": "undrained",
-        "prune": "pruned",
+        "register": ("registered", "instance.registered"),
+        "heartbeat": ("new, by heartbeats", "instance.registered") if is_new else _RECOVERED,
+        "deregister": ("removed", "instance.removed") if is_removed else ("deregistered", "instance.deregistered"),
+        "drain": ("drained", "instance.drained"),
+        "undrain": ("undrained", "instance.undrained"),
+        "prune": ("pruned", "instance.removed"),
     }
-    phrase = known.get(verb, f"{change.new} (were {change.old})")
-    return Kind(f"{phrase} by {actor.caller}" if actor.kind is ActorKind.OPERATOR else phrase, logging.INFO)
+    phrase, event = known.get(verb, (f"{change.new} (were {change.old})", "instance.changed"))
+    by = f" by {actor.caller}" if actor.kind is ActorKind.OPERATOR else ""
+    return Kind(f"{phrase}{by}", logging.INFO, event=event)
+
+
+_RECOVERED = "healthy again", "instance.recovered"
 
 
 def described(change: Change) -> str:

@@ -106,7 +106,7 @@ def _leave_failed_host(context: ExceptionContext, hosts: DatabaseHosts, dialect:
     setattr(error, _FAILURES, ((host, error),))
     if context.is_disconnect:
         if host == hosts.current:
-            _LOG.info("database host %s is left: %s", host, text_of(error))
+            _LOG.info("database host %s is left: %s", host, text_of(error), extra={"event": "database.host_left"})
         hosts.failed(host)
 
 
@@ -127,7 +127,7 @@ def _connect_to_first(
         else:
             setattr(connection, _HOST, host)
             if host != hosts.current:
-                _LOG.info("database host %s serves from now on", host)
+                _LOG.info("database host %s serves from now on", host, extra={"event": "database.host_used"})
             hosts.worked(host)
             return connection
     raise failures[-1][1]

@@ -192,7 +192,7 @@ class Reader:
         self.last_known = LastKnownList(everything, evaluation.now)
         held = evaluation.hold if everything.held_until else None
         if held is not None and held != self.held:
-            log.warning("%s", held)
+            log.warning("%s", held, extra={"event": "registry.held"})
         elif held is None and self.held is not None:
-            log.info("no state is held any longer")
+            log.info("no state is held any longer", extra={"event": "registry.hold_ended"})
         self.held = held

@@ -272,7 +272,12 @@ class DatabaseModelRegistry(ModelRegistry):
         ):
             count += removed
         if count:
-            log.info("%d instances removed that had been gone for %s", count, self._remove_after)
+            log.info(
+                "%d instances removed that had been gone for %s",
+                count,
+                self._remove_after,
+                extra={"event": "registry.instances_removed"},
+            )
         return count
 
     def _start_background_tasks(self) -> BackgroundTasks:

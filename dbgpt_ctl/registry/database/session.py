@@ -189,7 +189,7 @@ class Database:
         """Notes that a statement failed by the state of the tables."""
         self._observer.failed("damage")
         if text != self.damage:
-            _LOG.error("%s", text)
+            _LOG.error("%s", text, extra={"event": "database.damaged"})
         self._damage = text, self._monotonic()
 
     def dispose(self) -> None:
@@ -267,7 +267,7 @@ class Database:
         if failure is None and self.health.ready:
             return
         if failure is None:
-            _LOG.info("database %s answers", self.used_place)
+            _LOG.info("database %s answers", self.used_place, extra={"event": "registry.available"})
         elif self.health.ready:
-            _LOG.warning("%s", failure)
+            _LOG.warning("%s", failure, extra={"event": "registry.unavailable"})
         self.health = RegistryHealth(ready=failure is None, reason=failure)

@@ -77,5 +77,10 @@ class UnreadableRows:
         if len(self._logged) == MAX_KNOWN:
             log.warning("further rows that cannot be read are not logged: `ctl db check` lists them")
         else:
-            log.warning("a row of %s cannot be read and is left out: %s", row.table, row)
+            log.warning(
+                "a row of %s cannot be read and is left out: %s",
+                row.table,
+                row,
+                extra={"event": "database.row_unreadable"},
+            )
         self._logged.add(logged)

@@ -233,7 +233,12 @@ class EmbeddedModelRegistry(ModelRegistry):
             return 0
         gone = await self._examine(self._remove_after, unchecked=False, tombstones=True, remove_by=HOUSEKEEPING)
         if gone:
-            log.info("%d instances removed that had been gone for %s", len(gone), self._remove_after)
+            log.info(
+                "%d instances removed that had been gone for %s",
+                len(gone),
+                self._remove_after,
+                extra={"event": "registry.instances_removed"},
+            )
         return len(gone)
 
     async def _examine(
@@ -279,9 +284,9 @@ class EmbeddedModelRegistry(ModelRegistry):
 
     def _set_reported_hold(self, hold: Hold | None) -> None:
         if hold is not None and hold != self._reported_hold:
-            log.warning("%s", hold)
+            log.warning("%s", hold, extra={"event": "registry.held"})
         elif hold is None and self._reported_hold is not None:
-            log.info("no state is held any longer")
+            log.info("no state is held any longer", extra={"event": "registry.hold_ended"})
         self._reported_hold = hold
 
     # --- parts ---
@@ -319,9 +324,11 @@ class EmbeddedModelRegistry(ModelRegistry):
     def _report_snapshot_problem(self, problem: str | None) -> None:
         """In health while it lasts, and in the log when it begins and ends."""
         if problem is not None and problem != self._snapshot_problem:
-            log.error("%s; until it can be, a restart loses what changes", problem)
+            log.error(
+                "%s; until it can be, a restart loses what changes", problem, extra={"event": "snapshot.unwritable"}
+            )
         elif problem is None and self._snapshot_problem is not None:
-            log.info("the snapshot can be written again")
+            log.info("the snapshot can be written again", extra={"event": "snapshot.writable"})
         self._snapshot_problem = problem
 
 

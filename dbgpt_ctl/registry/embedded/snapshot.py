@@ -139,4 +139,10 @@ class SnapshotFile:
             raise RegistryUnusable(
                 f"snapshot {self.path} is unreadable and cannot be moved: {failure.strerror}"
             ) from None
-        log.warning("snapshot %s is torn (%s): kept as %s, starting empty", self.path, error, aside)
+        log.warning(
+            "snapshot %s is torn (%s): kept as %s, starting empty",
+            self.path,
+            error,
+            aside,
+            extra={"event": "snapshot.torn"},
+        )

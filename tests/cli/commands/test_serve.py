@@ -120,6 +120,9 @@ remote_token_file                      -                 default
 remote_ca_file                         -                 default
 log_level                              info              default
 log_file                               logs_of/ctl1.log  CONTROLLER_LOG_FILE in .env
+log_format                             text              default
+access_log                             false             default
+audit_log_file                         -                 default
 tracer_file                            -                 default
 tracer_file_max_mb                     100               default
 tracer_storage_cls                     -                 default

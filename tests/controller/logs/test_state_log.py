@@ -120,7 +120,9 @@ def test_many_changes_of_one_kind_are_a_few_lines_and_a_count(
     for port, model in enumerate(models, 1):
         states._log_change(Change(START, InstanceKey(model, "10.0.0.4", port), *change))
     text = f"4,990 more instances {phrase}: qwen3@llm 2,990, glm@llm 2,000; ctl events lists all"
-    assert states._limit.renew() == [(getattr(logging, level), text)]
+    assert [(line.kind.level, line.text, line.instances) for line in states._limit.renew()] == [
+        (getattr(logging, level), text, 4990)
+    ]
     assert len(logged(caplog)) == 10
 
 
@@ -131,13 +133,13 @@ def test_a_count_names_the_models_with_most_instances() -> None:
     assert not limit.admits(REFUSED, "m@llm")
     assert limit.admits(Kind("expired", logging.WARNING), "m@llm"), "another kind has its own lines"
     refused = "deregistered, still beating: their beats are refused until they register"
-    assert limit.renew() == [
-        (logging.WARNING, f"1 more instance {refused}: m@llm 1; ctl models list --state deregistered lists all")
-    ]
+    ((kind, text, count),) = limit.renew()
+    assert (kind, count) == (REFUSED, 1)
+    assert text == f"1 more instance {refused}: m@llm 1; ctl models list --state deregistered lists all"
     for number in range(10, 20):
         for _ in range(number):
             limit.admits(REFUSED, f"m{number}@llm")
-    ((_, line),) = limit.renew()
+    ((_, line, _),) = limit.renew()
     assert ": m19@llm 19, m18@llm 18, m17@llm 17, m16@llm 16, m15@llm 15 and 4 more models; " in line
     assert limit.renew() == []
 

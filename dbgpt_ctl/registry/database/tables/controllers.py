@@ -97,9 +97,9 @@ class SharingControllers:
         differences = tuple(setting_differences(living))
         if differences != self.differences:
             for difference in differences:
-                log.warning("%s", difference.line)
+                log.warning("%s", difference.line, extra={"event": "controllers.settings_differ"})
             if not differences:
-                log.info("the controllers have the same settings again")
+                log.info("the controllers have the same settings again", extra={"event": "controllers.settings_agree"})
             self.differences = differences
 
     def _note_unreadable(self, unreadable: frozenset[str]) -> None:

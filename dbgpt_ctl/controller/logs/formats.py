@@ -1,0 +1,84 @@
+"""The two formats of the log: lines of text for people, and JSON lines for programs."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from time import gmtime
+from typing import TYPE_CHECKING, Any
+
+from dbgpt_ctl.controller.logs.json_lines import json_line, utc_time
+from dbgpt_ctl.controller.logs.requests import CURRENT, request_id, trace_id
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.domain.instance import InstanceKey
+
+FIELDS = (
+    "model_name",
+    "instance",
+    "actor",
+    "actor_name",
+    "role",
+    "address",
+    "reason",
+    "count",
+    "method",
+    "path",
+    "status",
+    "duration_ms",
+    "bytes",
+    "user_agent",
+)
+"""The fields of a JSON line beyond those that each has. A caller of `logging` gives them with `extra`; what else a
+library gives there is left out.
+"""
+_PACKAGE = "dbgpt_ctl."
+
+
+def create_formatter(log_format: str) -> logging.Formatter:
+    """`text` or `json`, as the setting `log_format`."""
+    return JsonFormatter() if log_format == "json" else text_formatter()
+
+
+def text_formatter() -> logging.Formatter:
+    """A line is `2026-01-02T03:04:05.678Z INFO message`, in UTC. A traceback follows on lines of its own."""
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    formatter.converter = gmtime
+    return formatter
+
+
+class JsonFormatter(logging.Formatter):
+    """One line of valid JSON for each record, whatever its texts hold: a traceback is a field too.
+
+    Each line has `time`, `level`, `event` and `message`; the fields of FIELDS, `request_id`, `trace_id` and
+    `exception` only where they apply.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "time": utc_time(datetime.fromtimestamp(record.created, UTC)),
+            "level": record.levelname.lower(),
+            "event": event_of(record),
+            "message": record.getMessage(),
+        }
+        fields |= {name: found for name in FIELDS if (found := record.__dict__.get(name)) is not None}
+        if (scope := CURRENT.get()) is not None:
+            fields["request_id"] = request_id(scope)
+            if (trace := trace_id(scope)) is not None:
+                fields["trace_id"] = trace
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json_line(fields)
+
+
+def event_of(record: logging.LogRecord) -> str:
+    """The event that its caller gave, such as `instance.expired`. Without one it is the name of the logger, for ours
+    without the package: `controller.http.tls`.
+    """
+    event: str | None = record.__dict__.get("event")
+    return record.name.removeprefix(_PACKAGE) if event is None else event
+
+
+def instance_fields(key: InstanceKey | None) -> dict[str, Any]:
+    """The fields of an instance: the model, and the reference as `ctl` takes it."""
+    return {} if key is None else {"model_name": key.model_name, "instance": str(key)}

@@ -4,6 +4,7 @@
     wire      requests a second over the embedded registry, beside DB-GPT's controller and a bare ASGI application
     flat      heartbeats with 100 and with 100,000 instances
     tracing   registers while the endpoint of the traces does not answer
+    metrics   how long heartbeats take while a Prometheus scrapes the metrics of a thousand models
     mysql     the same as wire and flat over one MariaDB
     watch     how long a change takes to reach a thousand watchers
     soak      100,000 instances send heartbeats for minutes; also `make soak`

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import access, charts, flat, mysql, soak, startup, tls, tracing, watch, wire
+from benchmarks import access, charts, flat, metrics, mysql, soak, startup, tls, tracing, watch, wire
 from benchmarks.report import MeasurementError, block, say
 from benchmarks.sides import THEIRS, lab_in
 from scripts.markers import replaced
@@ -31,6 +31,7 @@ SECTIONS: dict[str, Callable[[Lab, float], list[Section]]] = {
     "tracing": tracing.run,
     "tls": tls.run,
     "access": access.run,
+    "metrics": metrics.run,
     "mysql": mysql.run,
     "soak": soak.run,
     "soak-new-connections": soak.run_new_connections,
@@ -51,7 +52,7 @@ def main() -> int:
         names = arguments.only or [
             name for name in SECTIONS if name not in OPTIONAL or getattr(arguments, OPTIONAL[name])
         ]
-        if not set(names) <= {*SOAK_MINUTES, "watch", "access"}:  # they measure no other side
+        if not set(names) <= {*SOAK_MINUTES, "watch", "access", "metrics"}:  # they measure no other side
             ensure(NEWEST)
         sections = _measure(names, arguments.seconds, arguments.minutes)
         text = block(

@@ -119,6 +119,8 @@ class Load:
     new_names: int | None = None
     refused: bool = False
     """Whether the server has to refuse each request: then an answer with 2xx is the failure."""
+    models: int = MODELS
+    """The instances are of so many models, in turn."""
 
     def script(self, instances: int, *, count: int | None = None) -> str:
         """The Lua script for wrk. It ends after `count` answers, or when its time is up."""
@@ -128,7 +130,7 @@ class Load:
             body = _NEW_NAME_BODY.replace("RUN", secrets.token_hex(4))
             lines.append(_NEW_NAME_REQUEST.format(body=body))
         elif self.method == "POST":
-            lines.append(_REQUEST.format(instances=instances, models=MODELS, body=_BODY))
+            lines.append(_REQUEST.format(instances=instances, models=self.models, body=_BODY))
         lines += [_END_BY_TIME] if count is None else [_CLOCK, _END_BY_COUNT.format(count=count)]
         return "\n".join(lines)
 

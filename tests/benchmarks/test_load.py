@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from benchmarks.load import MODELS, REGISTER, REGISTER_NEW
 
@@ -10,6 +11,7 @@ def test_known_names_are_those_of_the_instances_in_turn() -> None:
     assert "sent % 2000" in script
     assert script == REGISTER.script(2000)
     assert f"i % {MODELS}" in script
+    assert "i % 1000" in replace(REGISTER, models=1000).script(2000)
 
 
 def test_new_names_are_never_sent_again() -> None:

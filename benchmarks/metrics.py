@@ -78,7 +78,7 @@ def _round(lab: Lab, server: Server, side: Side, accept: str | None, rate: int) 
 
 @contextmanager
 def _scraping(server: Server, side: Side, accept: str | None) -> Iterator[None]:
-    """Scrapes once a second until the block is left, unless `accept` is None."""
+    """Scrapes once a second, as a Prometheus does, until the block is left, unless `accept` is None."""
     if accept is None:
         yield
         return
@@ -100,7 +100,7 @@ def _scrape(url: str, side: Side, accept: str, ended: threading.Event, failures:
     while not ended.wait(SCRAPE_EVERY_SECS):
         began = time.perf_counter()
         try:
-            connection.request("GET", "/metrics", headers={"Accept": accept})
+            connection.request("GET", "/metrics", headers={"Accept": accept, "Accept-Encoding": "gzip"})
             answer = connection.getresponse()
             body = answer.read()
         except OSError as error:
@@ -124,7 +124,7 @@ def _section(sides: dict[str, Side], rate: int) -> Section:
             Row(("heartbeat, p99, ms", *(_ms(beats.p99 for beats in side.beats) for side in sides.values()))),
             Row(("p99 moved by, ms", "", *(f"{one:.1f}" for one in moved)), max(moved), MOVED),
             Row(("time of a scrape, ms", "", *(_ms(side.scrapes) for side in scraped))),
-            Row(("size of a scrape, kB", "", *(f"{side.size / 1000:,.0f}" for side in scraped))),
+            Row(("size of a scrape with gzip, kB", "", *(f"{side.size / 1000:,.0f}" for side in scraped))),
         ],
         f"One scrape each second, and half of the heartbeats that the controller can answer; {ROUNDS} rounds in turns.",
     )

@@ -48,7 +48,7 @@ class Form(NamedTuple):
 
 
 class MetricsEndpoint:
-    """The text of a scrape is made in turns with other requests; with 1,000 models it takes 30 to 60 ms in all. A thread
+    """The text of a scrape is made in turns with other requests; with 1,000 models it takes 30 to 60 ms. A thread
     would delay heartbeats more: each time the event loop looks for I/O, the thread takes the interpreter for 5 ms.
     """
 

@@ -65,7 +65,7 @@ def create(
     used again.
 
     A reader lists, watches and reads events: an API server. A worker also registers instances. An operator also
-    drains, prunes and applies. metrics is for the /metrics of a later release, and allows nothing today.
+    drains, prunes and applies. metrics reads /metrics and nothing else: Prometheus.
     """
     import secrets
 

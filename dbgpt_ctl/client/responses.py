@@ -24,9 +24,9 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from dbgpt_ctl.domain.controllers import ControllerCondition, ControllerRecord
+from dbgpt_ctl.domain.controllers import Check, ControllerCondition, ControllerRecord
 from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
-from dbgpt_ctl.domain.fields import canonical_host
+from dbgpt_ctl.domain.fields import canonical_host, printable
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import (
     Attempt,
@@ -473,6 +473,11 @@ class TlsState:
         return cls(read_count(fields["port"]), read_time(fields.get("not_after")), _text_or_none(fields.get("problem")))
 
 
+def _check(fields: Mapping[str, Any]) -> Check:
+    ok, detail = fields.get("ok") is True, _text_or_none(fields.get("detail"))
+    return Check(str(fields["name"]), None if ok else detail or "failed")
+
+
 @dataclass(frozen=True, slots=True)
 class ControllerStatus:
     """An answer to `status`. Times are aware."""
@@ -512,6 +517,8 @@ class ControllerStatus:
     """None: unknown, as with a release that does not report it."""
     tls: TlsState | None = None
     """None where it does not listen with TLS, or is of a release that does not report it."""
+    checks: tuple[Check, ...] = ()
+    """What it knows of each part of itself and of its registry; empty with a release that does not report it."""
 
     @property
     def is_remote(self) -> bool:
@@ -550,6 +557,7 @@ class ControllerStatus:
             readers_dropped=read_count(fields.get("readers_dropped")),
             auth=AuthStatus.read(fields["auth"]) if fields.get("auth") else None,
             tls=TlsState.read(fields["tls"]) if fields.get("tls") else None,
+            checks=tuple(map(_check, fields.get("checks") or ())),
         )
 
 
@@ -750,7 +758,7 @@ def explanation(response: Response) -> tuple[str | None, str | None]:
 
 def one_line(text: str) -> str:
     """A server's text for an error message: on one line, bounded, without control characters for a terminal."""
-    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split()))
+    line = printable(" ".join(text.split()))
     return line if len(line) <= MAX_REASON_CHARS else f"{line[: MAX_REASON_CHARS - 3]}..."
 
 

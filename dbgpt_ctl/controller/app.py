@@ -14,6 +14,7 @@ from dbgpt_ctl.controller.api import openapi, problems
 from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard
 from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
 from dbgpt_ctl.controller.api.docs_page import add_docs_page
+from dbgpt_ctl.controller.api.probes import ProbeEndpoints
 from dbgpt_ctl.controller.api.routes import add_routes, after_step
 from dbgpt_ctl.controller.api.source import TrustedProxies
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
@@ -206,6 +207,7 @@ def _add_api(
         controller.audit_log = audit
     instances = None
     if own:
+        plain_routes += ProbeEndpoints(controller).routes()
         instances = InstanceCounter(lambda: controller.registry, counters.storage)
         plain_routes += MetricsEndpoint(MetricsReader(controller, counters, instances, tracer)).routes()
     routes = with_access(plain_routes, access)

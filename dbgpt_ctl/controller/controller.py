@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller import checks
 from dbgpt_ctl.controller.api.large_lists import LargeLists
 from dbgpt_ctl.controller.auth.long_answers import LongAnswers
 from dbgpt_ctl.controller.logs.state_log import StateLog
+from dbgpt_ctl.controller.loop_lag import LoopLag
 from dbgpt_ctl.controller.metrics.counters import Counters
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.http.tls import TlsListener
     from dbgpt_ctl.controller.logs.audit import AuditLog
     from dbgpt_ctl.controller.logs.log_file import LogFile
+    from dbgpt_ctl.domain.controllers import Check
     from dbgpt_ctl.registry.contract import ModelRegistry
 
 log = logging.getLogger(__name__)
@@ -66,6 +69,7 @@ class Controller:
     ) -> None:
         self.registry = registry
         self.state_log = StateLog()
+        self.loop_lag = LoopLag()
         self.feed = Feed(lambda: self.registry, poll_secs=poll_secs)
         self.settings = dict(settings or {})
         self.deny_loopback_hosts = deny_loopback_hosts
@@ -120,17 +124,25 @@ class Controller:
     def health(self) -> RegistryHealth:
         """The health of the current registry; not ready when this controller leaves."""
         if self.leaving:
-            return RegistryHealth(ready=False, reason="this controller is leaving")
+            return RegistryHealth(ready=False, checks=(checks.shutdown(leaving=True),))
         return self.registry_health()
 
     def registry_health(self) -> RegistryHealth:
         """The health of the current registry, also while this controller leaves. It also says that the log or the audit
         log cannot be written, which no line of them can say, and that the tokens file cannot be used.
         """
-        return self.registry.health().with_reasons(
-            self.log_file.problem if self.log_file else None,
-            self.audit_log.problem if self.audit_log else None,
-            self.access.tokens.problem if self.access else None,
+        return self.registry.health().with_checks(*checks.of_files(self))
+
+    def checks(self) -> tuple[Check, ...]:
+        """What is known of each part of this controller and of its registry. More is looked at than health reports: a
+        failed check does not make the controller less ready.
+        """
+        return (
+            checks.shutdown(leaving=self.leaving),
+            *self.registry_health().checks,
+            checks.event_loop(self.loop_lag.seconds),
+            checks.queue(self.registry.figures().waiting_calls),
+            *([] if self.tls is None else [checks.certificate(self.tls.certificate, self.now())]),
         )
 
     async def swap(self, registry: ModelRegistry) -> None:
@@ -143,13 +155,16 @@ class Controller:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Opens the registry in the background, so that health can report why it takes long."""
+        """Opens the registry in the background, so that health can report why it takes long, and measures the lag of
+        the event loop.
+        """
         tried = asyncio.Event()
         task = asyncio.create_task(self._open_and_follow(tried), name="registry")
         try:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(tried.wait(), FIRST_OPEN_SECS)
-            yield
+            async with self.loop_lag.measured():
+                yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

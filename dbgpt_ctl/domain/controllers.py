@@ -27,6 +27,25 @@ MAX_SETTING = timedelta(days=366)
 """The longest timeout or interval of a record; settings allow a year."""
 
 
+EXPIRES_SOON = timedelta(days=14)
+"""A token or a certificate that expires within this time has to be renewed now."""
+
+
+class Check(NamedTuple):
+    """What a health check found of one part of a controller. `name` is one word, for people and scripts.
+
+    `detail` says in one line what is wrong with the part; None: nothing is.
+    """
+
+    name: str
+    detail: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.detail is None
+
+
 class ControllerCondition(StrEnum):
     """What a health check shows of a controller."""
 

@@ -223,6 +223,11 @@ def _parse_text(field: str, value: Any) -> str:
     return text
 
 
+def printable(text: str) -> str:
+    """The text on one line, without control characters for a terminal; the rest stays as it is."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def quoted(value: Any) -> str:
     """A value for an error message: short, quoted, on one line, without control characters."""
     text = ascii(value)

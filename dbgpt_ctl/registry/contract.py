@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from dbgpt_ctl.domain.controllers import ControllerRecord
+    from dbgpt_ctl.domain.controllers import Check, ControllerRecord
     from dbgpt_ctl.domain.events import Actor, EventPage
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, ListedInstance, Registration
 
@@ -59,16 +59,21 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class RegistryHealth:
-    """`ready`: lists can be answered. `reason`: what is wrong, in one line, also while the registry is ready but
-    degraded; None when nothing is wrong.
+    """`ready`: lists can be answered. `checks`: the parts on which that depends, and the parts in which something can
+    be wrong while the registry is ready.
     """
 
     ready: bool
-    reason: str | None = None
+    checks: tuple[Check, ...] = ()
 
-    def with_reasons(self, *reasons: str | None) -> RegistryHealth:
-        """The same with more that is wrong; a None is nothing."""
-        return RegistryHealth(self.ready, "; ".join(filter(None, (self.reason, *reasons))) or None)
+    @property
+    def reason(self) -> str | None:
+        """What is wrong, in one line, also while the registry is ready but degraded; None when nothing is wrong."""
+        return "; ".join(check.detail for check in self.checks if check.detail is not None) or None
+
+    def with_checks(self, *checks: Check) -> RegistryHealth:
+        """The same with more parts."""
+        return RegistryHealth(self.ready, (*self.checks, *checks))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.client.aio import AsyncControllerClient
 from dbgpt_ctl.client.responses import read_time, shown_state
+from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.domain.events import OPERATOR, WORKER, ActorKind
 from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.domain.instance import ListedInstance, ModelInstance, Registration
@@ -121,7 +122,7 @@ class RemoteModelRegistry(ModelRegistry):
         self._operator = client.acting_as(ActorKind.OPERATOR)
         self._address = client.address
         self._closed = False
-        self._health = RegistryHealth(ready=False, reason="the controller behind this one has not been called yet")
+        self._health = _health("the controller behind this one has not been called yet", ready=False)
         self._health_check_secs = health_check_secs
         self._background = BackgroundTasks()
         self._checking = False
@@ -179,7 +180,7 @@ class RemoteModelRegistry(ModelRegistry):
 
     async def close(self) -> None:
         self._closed = True
-        self._health = RegistryHealth(ready=False, reason="the registry is closed")
+        self._health = _health("the registry is closed", ready=False)
         await self._background.stop()
         await self._client.aclose()
 
@@ -316,7 +317,7 @@ class RemoteModelRegistry(ModelRegistry):
 
     def _set_health(self, failure: str | None, *, degraded: str | None = None) -> None:
         if not self._closed:
-            self._health = RegistryHealth(ready=failure is None, reason=failure or degraded)
+            self._health = _health(failure or degraded, ready=failure is None)
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -334,6 +335,10 @@ class RemoteModelRegistry(ModelRegistry):
             if isinstance(meaning, RegistryUnavailable):
                 self._observer.failed("unavailable")
             raise meaning from None
+
+
+def _health(reason: str | None, *, ready: bool) -> RegistryHealth:
+    return RegistryHealth(ready, (Check("registry", reason),))
 
 
 def _degraded(answer: Inventory) -> str | None:

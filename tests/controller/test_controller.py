@@ -12,6 +12,7 @@ import pytest
 
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.controller import Controller
+from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.contract import RegistryHealth
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -41,7 +42,8 @@ class LateRegistry(EmbeddedModelRegistry):
         await super().open()
 
     def health(self) -> RegistryHealth:
-        return super().health() if self.up.is_set() else RegistryHealth(ready=False, reason="db1:3306 does not answer")
+        away = RegistryHealth(ready=False, checks=(Check("database", "db1:3306 does not answer"),))
+        return super().health() if self.up.is_set() else away
 
 
 def get(url: str, path: str) -> httpx.Response:

@@ -27,7 +27,7 @@ CHANGE = b"event: change\n"
 
 
 class ValidatingApp:
-    """ASGI middleware that collects what is wrong with answers of /api. Answers go through unchanged."""
+    """ASGI middleware that collects what is wrong with answers of /api and of probes. Answers go through unchanged."""
 
     def __init__(self, app: FastAPI) -> None:
         self.violations: list[str] = []
@@ -36,7 +36,7 @@ class ValidatingApp:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"].replace("//api/", "/api/") if scope["type"] == "http" else ""
-        if not (self._is_ours and path.startswith("/api/")):
+        if not (self._is_ours and (path.startswith("/api/") or f"{scope['method']} {path}" in _document())):
             await self._app(scope, receive, send)
             return
         answer: dict[str, Any] = {}
@@ -80,7 +80,7 @@ def violations(operation: str, status: int, media_type: str, body: bytes) -> Ite
                 event = orjson.loads(message.partition(b"\ndata: ")[2])
                 yield from _errors(page["properties"]["events"]["items"], event)
     else:
-        yield from _errors(content["schema"], orjson.loads(body))
+        yield from _errors(content["schema"], body.decode() if media_type == "text/plain" else orjson.loads(body))
 
 
 def _errors(schema: dict[str, Any], instance: Any) -> Iterator[str]:

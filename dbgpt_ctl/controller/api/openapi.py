@@ -96,7 +96,7 @@ def _operation(route: Route) -> Schema:
     """The part of an operation that FastAPI does not know."""
     operation: Schema = {
         "security": _security(route.access),
-        "responses": {"200": _good_response(route), **_problem_responses(route)},
+        "responses": {**_good_responses(route), **_problem_responses(route)},
     }
     if route.query is not None:
         operation["parameters"] = _parameters(route.query)
@@ -122,14 +122,15 @@ def _parameters(model: str) -> list[Schema]:
     ]
 
 
-def _good_response(route: Route) -> Schema:
+def _good_responses(route: Route) -> dict[str, Schema]:
+    """By status, what is no problem."""
     schema = schema_of(route.answer)
     content = {route.media_type: {"schema": schema, "example": schema["examples"][0]}}
     response: Schema = {"description": schema["description"], "content": content}
     if route.headers:
         fields = schema_of("Listed")["properties"]
         response["headers"] = {header: _header(fields[name]) for header, name in route.headers.items()}
-    return response
+    return {str(int(status)): response for status in route.statuses}
 
 
 def _header(field: Schema) -> Schema:

@@ -51,7 +51,7 @@ class Route:
     `body` name models in `schemas`, `headers` a field of the model `Listed` for each header of the answer.
 
     `access` says which roles may use it. `errors` are those that the endpoint or its registry raises, beside the ones
-    that come with a query or a body.
+    that come with a query or a body. `answer` comes with each of `statuses`. `refuses_query`: a query can be wrong.
     """
 
     method: str
@@ -65,6 +65,8 @@ class Route:
     errors: frozenset[type[CtlError]] = REGISTRY_ERRORS
     media_type: str = JSON
     prefixes: tuple[str, ...] = PREFIXES
+    statuses: tuple[int, ...] = (200,)
+    refuses_query: bool = True
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -84,7 +86,7 @@ class Route:
     @property
     def possible_errors(self) -> frozenset[type[CtlError]]:
         """Every error that this endpoint may answer with."""
-        parsing = {InvalidInstance} if self.query or self.body else set()
+        parsing = {InvalidInstance} if (self.query and self.refuses_query) or self.body else set()
         body = {BodyTooLarge, UnsupportedMediaType} if self.body else set()
         foreign = {ForeignOrigin} if self.method != "GET" else set()
         refused = {NotAuthenticated, NotPermitted} if self.access is not RouteAccess.EVERYONE else set()

@@ -340,6 +340,31 @@ class Events(Versioned):
     events: list[Event] = doc("In order of their ids.")
 
 
+class ProbeQuery(BaseModel):
+    """How a probe answers."""
+
+    verbose: str = doc("Lists the checks, whatever its value is.", "", default=None)
+
+
+Probe: TypeAlias = Annotated[
+    str,
+    doc(
+        "`ok`, or a line for each check, `[+]NAME ok` or `[-]NAME: REASON`, and a line for the result. The reasons are "
+        "for those who may read.",
+        "[+]shutdown ok\n[-]database: database db1:3306/dbgpt cannot be reached: connection refused; lists are as of "
+        f"{TIME}\n[+]event-loop ok\n[+]queue ok\nreadyz check passed although 1 check failed: lists can be answered\n",
+    ),
+]
+
+
+class Check(BaseModel):
+    """What a check found of one part of the controller or of its registry."""
+
+    name: str = doc("One word, such as database, snapshot, tokens-file or event-loop.", "database")
+    ok: bool = doc("Whether nothing is wrong.", True)
+    detail: str | None = doc("What is wrong, in one line; null: nothing is.", None)
+
+
 class AboutController(BaseModel):
     """The controller itself."""
 
@@ -506,6 +531,9 @@ class Status(Listed):
 
     controller: AboutController
     registry: AboutRegistry
+    checks: list[Check] = doc(
+        "What is known of each part of the controller and of its registry, as `/readyz?verbose` lists it."
+    )
     settings: Settings
     auth: Auth | None = doc("Null where no check is built in.")
     controllers: list[SharingController] = doc(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.http.connections import ConnectionFigures
     from dbgpt_ctl.controller.http.tls import TlsListener
-    from dbgpt_ctl.domain.controllers import ControllerRecord
+    from dbgpt_ctl.domain.controllers import Check, ControllerRecord
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import DrainFacts, ListedInstance
 
@@ -75,6 +75,11 @@ def event_object(event: Event) -> dict[str, Any]:
         "address": actor.address,
         "reason": reason,
     }
+
+
+def check_object(check: Check) -> dict[str, Any]:
+    """One of the `checks` of /api/v1/status."""
+    return {"name": check.name, "ok": check.ok, "detail": check.detail}
 
 
 def controller_object(record: ControllerRecord) -> dict[str, Any]:

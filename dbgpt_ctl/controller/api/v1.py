@@ -20,6 +20,7 @@ from dbgpt_ctl.controller.api.request import caller, json_object, registered
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import (
     auth_object,
+    check_object,
     connections_object,
     controller_object,
     event_object,
@@ -227,6 +228,7 @@ class ApiEndpoints:
         with suppress(RegistryError):  # status is most often requested while the registry cannot answer
             listing = await controller.registry.list()
             last_event_id = (await controller.registry.events(limit=1)).last_id
+        health = controller.registry_health()
         return _answer(
             **self._times(listing or Listing(())),
             controller={
@@ -234,7 +236,8 @@ class ApiEndpoints:
                 "started_at": iso(controller.started_at),
                 "leaving": controller.leaving,
             },
-            registry=asdict(controller.registry.describe()) | asdict(controller.registry_health()),
+            registry=asdict(controller.registry.describe()) | {"ready": health.ready, "reason": health.reason},
+            checks=list(map(check_object, controller.checks())),
             settings=controller.settings,
             auth=None if controller.access is None else auth_object(controller.access, controller.now()),
             controllers=list(map(controller_object, controller.registry.controllers())),

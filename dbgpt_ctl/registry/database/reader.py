@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
+from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
 from dbgpt_ctl.domain.lifecycle import Evaluation, listed
 from dbgpt_ctl.errors import RegistryUnusable
@@ -122,11 +123,11 @@ class Reader:
         """The health of the registry: while the database is away, the last known list still answers lists."""
         database = self._database.health
         if database.ready:
-            return RegistryHealth(ready=True, reason=str(self.held) if self.held else None)
+            return database.with_checks(Check("pulse", str(self.held) if self.held else None))
         if self.last_known is None:
             return database
         at = self.last_known.at.isoformat(timespec="seconds")
-        return RegistryHealth(ready=True, reason=f"{database.reason}; lists are as of {at}")
+        return RegistryHealth(ready=True, checks=(Check("database", f"{database.reason}; lists are as of {at}"),))
 
     def _listings(self, queries: Collection[ListQuery], connection: Connection) -> dict[ListQuery, Listing]:
         names = {query.model_name for query in queries if query.model_name is not None}

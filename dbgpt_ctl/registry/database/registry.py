@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
+from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.domain.events import OPERATOR, WORKER
 from dbgpt_ctl.domain.lifecycle import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.domain.registry_outage import TICK_SECS
@@ -225,11 +226,15 @@ class DatabaseModelRegistry(ModelRegistry):
 
     def health(self) -> RegistryHealth:
         if self._closed:
-            return RegistryHealth(ready=False, reason="the registry is closed")
-        health = self._reader.health().with_reasons(self._database.damage, *self._unreadable.reasons)
-        if not (self._sharing and self._database.health.ready):
-            return health
-        return health.with_reasons(*map(str, self._sharing.differences), self._sharing.unreadable)
+            return RegistryHealth(ready=False, checks=(Check("database", "the registry is closed"),))
+        health, is_up = self._reader.health(), self._database.health.ready
+        tables = _joined(self._database.damage, *self._unreadable.reasons)
+        if is_up or tables is not None:
+            health = health.with_checks(Check("tables", tables))
+        if self._sharing and is_up:
+            differences = map(str, self._sharing.differences)
+            health = health.with_checks(Check("controllers", _joined(*differences, self._sharing.unreadable)))
+        return health
 
     def figures(self) -> RegistryFigures:
         """The instances are counted with each `refresh`, so after at most `refresh_interval` all controllers of the
@@ -349,6 +354,11 @@ class DatabaseModelRegistry(ModelRegistry):
     def _prune(self, calls: Sequence[Prune]) -> Sequence[PruneAnswer | Exception]:
         self._require_database()
         return self._retention.prune(calls)
+
+
+def _joined(*reasons: str | None) -> str | None:
+    """The reasons in one line; None if there is none."""
+    return "; ".join(filter(None, reasons)) or None
 
 
 class _Queues:

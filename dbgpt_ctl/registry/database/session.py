@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.errors import RegistryError
 from dbgpt_ctl.registry.contract import RegistryHealth
 from dbgpt_ctl.registry.database.dialects import dialect_of
@@ -67,7 +68,9 @@ class Database:
         self.dialect = dialect_of(url)
         self.hosts = DatabaseHosts(hosts, monotonic) if hosts else None
         self.place = f"{self.hosts}/{url.database}" if self.hosts else self.dialect.place(url)
-        self.health = RegistryHealth(ready=False, reason=f"database {self.place} was not asked yet")
+        self.health = RegistryHealth(
+            ready=False, checks=(Check("database", f"database {self.place} was not asked yet"),)
+        )
         self.closing = False
         self._url = url
         self._timeouts = timeouts or DatabaseTimeouts()
@@ -270,4 +273,4 @@ class Database:
             _LOG.info("database %s answers", self.used_place, extra={"event": "registry.available"})
         elif self.health.ready:
             _LOG.warning("%s", failure, extra={"event": "registry.unavailable"})
-        self.health = RegistryHealth(ready=failure is None, reason=failure)
+        self.health = RegistryHealth(ready=failure is None, checks=(Check("database", failure),))

@@ -8,6 +8,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.domain.events import HOUSEKEEPING, OPERATOR, WORKER, Cause
 from dbgpt_ctl.domain.instance import HEALTHY
 from dbgpt_ctl.domain.lifecycle import (
@@ -136,9 +137,10 @@ class EmbeddedModelRegistry(ModelRegistry):
 
     def health(self) -> RegistryHealth:
         if self._closed:
-            return RegistryHealth(ready=False, reason=self._why_closed)
+            return RegistryHealth(ready=False, checks=(Check("registry", self._why_closed),))
         hold = str(self._reported_hold) if self._reported_hold else None
-        return RegistryHealth(ready=True).with_reasons(hold, self._snapshot_problem)
+        health = RegistryHealth(ready=True, checks=(Check("registry"), Check("pulse", hold)))
+        return health.with_checks(Check("snapshot", self._snapshot_problem)) if self._snapshot_file else health
 
     def describe(self) -> RegistryInfo:
         place = str(self._snapshot_file.path) if self._snapshot_file else None

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import yaml
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.bootstrap import create_tracer
+from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.errors import FailureCause
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
@@ -51,7 +51,7 @@ class Degraded(EmbeddedModelRegistry):
     """A registry that says what is wrong with it."""
 
     def health(self) -> RegistryHealth:
-        return replace(super().health(), reason="database db1:3306/dbgpt: Connection refused")
+        return super().health().with_checks(Check("database", "database db1:3306/dbgpt: Connection refused"))
 
 
 @pytest.fixture

@@ -75,6 +75,8 @@ def test_the_document_is_valid_openapi_and_names_the_endpoints() -> None:
     SCHEMA.validate()
     assert {name for name, _ in OPERATIONS} == {
         "GET /api/health",
+        "GET /livez",
+        "GET /readyz",
         f"POST {MODELS}",
         "POST /api/controller/heartbeat",
         f"DELETE {MODELS}",
@@ -238,7 +240,7 @@ def test_it_says_which_role_each_operation_needs(live: str) -> None:
     schemes = DOCUMENT["components"]["securitySchemes"]
     assert {name: scheme["scheme"] for name, scheme in schemes.items()} == {"basic": "basic", "bearer": "bearer"}
     roles = {name: [scheme["basic"] for scheme in operation["security"][:1]] for name, operation in OPERATIONS}
-    assert roles["GET /api/health"] == []
+    assert roles["GET /api/health"] == roles["GET /readyz"] == []
     assert roles[f"GET {MODELS}"] == [["reader"]]
     assert roles[f"POST {MODELS}"] == [["worker"]]
     assert roles["POST /api/v1/drain"] == [["operator"]]

@@ -52,6 +52,8 @@ class Rule:
 
 TABLE = {
     "GET /api/health": Rule(ALL),
+    "GET /livez": Rule(ALL),
+    "GET /readyz": Rule(ALL),
     f"GET {MODELS}": Rule(READERS),
     f"POST {MODELS}": Rule(WORKERS, body=KEY),
     f"DELETE {MODELS}": Rule(WORKERS, query=QUERY),
@@ -73,7 +75,10 @@ TABLE = {
 }
 """HEAD is as GET. All else of our own application, whether it exists or not, is for READERS: see `rule_of`."""
 OTHER_METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
-UNKNOWN = ("/", "/metric", "/api", "/api/v1", "/api/v1/nothing", "/api/health/", "/API/health", "/api/v1/auth/x")
+UNKNOWN = (
+    *("/", "/metric", "//livez", "/readyz/"),
+    *("/api", "/api/v1", "/api/v1/nothing", "/api/health/", "/API/health", "/api/v1/auth/x"),
+)
 
 
 class NoRule(AssertionError):

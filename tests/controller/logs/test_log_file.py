@@ -14,7 +14,6 @@ import pytest
 from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.controller.logs import log_file
 from dbgpt_ctl.controller.logs.log_file import LogFile
-from dbgpt_ctl.registry.contract import RegistryHealth
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.support.clock import ManualClock
 
@@ -56,7 +55,7 @@ def test_a_full_disk_is_said_once_and_in_health(path: Path, capsys: pytest.Captu
         assert capsys.readouterr().err == f"ctl: {problem}\n"
         controller = Controller(EmbeddedModelRegistry(clock=ManualClock(), heartbeat_timeout=timedelta(seconds=60)))
         controller.log_file = handler
-        assert controller.health() == RegistryHealth(ready=True, reason=problem)
+        assert (controller.health().ready, controller.health().reason) == (True, problem)
         path.unlink()
         handler.handle(record("third"))
         assert handler.problem is None

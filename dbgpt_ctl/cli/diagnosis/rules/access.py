@@ -5,13 +5,13 @@ A release that does not report these, and DB-GPT's own controller, are unknown h
 
 from __future__ import annotations
 
-from datetime import timedelta
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.diagnosis.facts import Evidence, Facts, Finding, Scope, Severity, controller_rule, rule
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.instances import duration_text
+from dbgpt_ctl.domain.controllers import EXPIRES_SOON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts
     from dbgpt_ctl.client.responses import AuthStatus, ControllerStatus, TokensFileStatus
 
-SOON = timedelta(days=14)
-"""What ends within this time is named."""
 _WORLD_CAN_READ = frozenset("4567")
 """The last octal digits of such a mode."""
 _CLUSTER_AND_OVERVIEW = Scope.CLUSTER | Scope.OVERVIEW
@@ -199,7 +197,7 @@ def _check(auth: AuthStatus) -> str:
 
 def _end(controller: ControllerFacts, end: datetime, will: str, did: str) -> str:
     """When it ends, or did; "" for an end that is far away."""
-    if controller.time is None or end - controller.time > SOON:
+    if controller.time is None or end - controller.time > EXPIRES_SOON:
         return ""
     left = (end - controller.time).total_seconds()
     when = f"{did} {duration_text(-left)} ago" if left <= 0 else f"{will} in {duration_text(left)}"

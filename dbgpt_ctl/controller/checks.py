@@ -1,0 +1,54 @@
+"""The checks of a controller: of each part, what is wrong with it. The registry has checks of its own (`health`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dbgpt_ctl.domain.controllers import EXPIRES_SOON, Check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.http.tls import WatchedCertificate
+
+MAX_LAG_SECS = 1.0
+"""A DB-GPT client gives up after 5 s, and its request may meet several delays of the event loop."""
+MAX_WAITING_CALLS = 5000
+"""Ten full batches: with a database that is well this is about a second of work."""
+
+
+def shutdown(*, leaving: bool) -> Check:
+    """Whether the controller stays."""
+    return Check("shutdown", "this controller is leaving" if leaving else None)
+
+
+def of_files(controller: Controller) -> Iterator[Check]:
+    """The files that the controller was given, of which health reports the problems: the log, where no line of the log
+    can say that it cannot be written, and the tokens file.
+    """
+    if controller.log_file is not None:
+        yield Check("log-file", controller.log_file.problem)
+    if controller.access is not None and controller.access.in_force.file is not None:
+        yield Check("tokens-file", controller.access.tokens.problem)
+
+
+def event_loop(lag_secs: float) -> Check:
+    """Whether the event loop looked at requests in time. `lag_secs` is as `LoopLag` measures it."""
+    problem = f"requests waited {lag_secs:.1f} s for the event loop within the last 30 s: it was busy, or stopped"
+    return Check("event-loop", problem if lag_secs > MAX_LAG_SECS else None)
+
+
+def queue(waiting_calls: int) -> Check:
+    """Whether the registry keeps up with its calls."""
+    problem = f"{waiting_calls} calls wait for a transaction of the registry, and clients give up after 5 s"
+    return Check("queue", problem if waiting_calls > MAX_WAITING_CALLS else None)
+
+
+def certificate(watched: WatchedCertificate, now: datetime) -> Check:
+    """Whether clients accept the certificate in use, and will for some time."""
+    not_after, problem = watched.current.not_after, watched.problem
+    if problem is None and not_after - now <= EXPIRES_SOON:
+        problem = f"the certificate in use expires at {not_after:%Y-%m-%dT%H:%M:%SZ}"
+    return Check("certificate", problem)

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.http.tls import WatchedCertificate
+    from dbgpt_ctl.controller.logs.log_file import LogFile
 
 MAX_LAG_SECS = 1.0
 """A DB-GPT client gives up after 5 s, and its request may meet several delays of the event loop."""
@@ -24,14 +25,14 @@ def shutdown(*, leaving: bool) -> Check:
     return Check("shutdown", "this controller is leaving" if leaving else None)
 
 
-def of_files(controller: Controller) -> Iterator[Check]:
+def of_files(log_file: LogFile | None, access: Access | None) -> Iterator[Check]:
     """The files that the controller was given, of which health reports the problems: the log, where no line of the log
     can say that it cannot be written, and the tokens file.
     """
-    if controller.log_file is not None:
-        yield Check("log-file", controller.log_file.problem)
-    if controller.access is not None and controller.access.in_force.file is not None:
-        yield Check("tokens-file", controller.access.tokens.problem)
+    if log_file is not None:
+        yield Check("log-file", log_file.problem)
+    if access is not None and access.in_force.file is not None:
+        yield Check("tokens-file", access.tokens.problem)
 
 
 def event_loop(lag_secs: float) -> Check:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_ITEMS = 50
 """The first items of a longer array are validated; the others have the same source."""
 PROBLEM = "application/problem+json"
+OURS = ("/api/", "/livez", "/readyz")
 CHANGE = b"event: change\n"
 
 
@@ -36,7 +37,7 @@ class ValidatingApp:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"].replace("//api/", "/api/") if scope["type"] == "http" else ""
-        if not (self._is_ours and (path.startswith("/api/") or f"{scope['method']} {path}" in _document())):
+        if not (self._is_ours and path.startswith(OURS)):
             await self._app(scope, receive, send)
             return
         answer: dict[str, Any] = {}

@@ -151,7 +151,7 @@ CLOCK_OFFSET = _gauge(
     "clock_offset_seconds", "The registry's clock minus the clock of this machine, as of the last second."
 )
 EVENT_LOOP_LAG = _gauge(
-    "event_loop_lag_seconds", "The longest time of the last 30 seconds that the event loop did not look at requests."
+    "event_loop_lag_seconds", "How late the event loop was at most, of the last 30 measurements, one a second."
 )
 CREDENTIAL_EXPIRY = _gauge(
     "credential_expiry_timestamp_seconds",

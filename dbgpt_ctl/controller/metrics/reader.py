@@ -70,6 +70,7 @@ class MetricsReader:
     def _of_controller(self) -> Iterator[Reading]:
         controller = self._controller
         yield _single(declared.LEAVING, controller.leaving)
+        yield _single(declared.EVENT_LOOP_LAG, controller.loop_lag.seconds)
         yield _single(declared.WATCHERS, controller.feed.watchers)
         yield _single(declared.WATCHERS_LIMIT, controller.feed.max_watchers)
         yield _by_label(declared.WATCHES_CLOSED, controller.feed.closed)

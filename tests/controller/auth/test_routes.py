@@ -76,7 +76,7 @@ TABLE = {
 """HEAD is as GET. All else of our own application, whether it exists or not, is for READERS: see `rule_of`."""
 OTHER_METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
 UNKNOWN = (
-    *("/", "/metric", "//livez", "/readyz/"),
+    *("/", "/metric", "/livez/x", "/readyz/"),
     *("/api", "/api/v1", "/api/v1/nothing", "/api/health/", "/API/health", "/api/v1/auth/x"),
 )
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.http.tls import WatchedCertificate
+    from dbgpt_ctl.controller.logs.audit import AuditLog
     from dbgpt_ctl.controller.logs.log_file import LogFile
 
 MAX_LAG_SECS = 1.0
@@ -25,12 +26,14 @@ def shutdown(*, leaving: bool) -> Check:
     return Check("shutdown", "this controller is leaving" if leaving else None)
 
 
-def of_files(log_file: LogFile | None, access: Access | None) -> Iterator[Check]:
-    """The files that the controller was given, of which health reports the problems: the log, where no line of the log
-    can say that it cannot be written, and the tokens file.
+def of_files(log_file: LogFile | None, audit_log: AuditLog | None, access: Access | None) -> Iterator[Check]:
+    """The files that the controller was given, of which health reports the problems: the log and the audit log, where
+    no line of them can say that they cannot be written, and the tokens file.
     """
     if log_file is not None:
         yield Check("log-file", log_file.problem)
+    if audit_log is not None:
+        yield Check("audit-log-file", audit_log.problem)
     if access is not None and access.in_force.file is not None:
         yield Check("tokens-file", access.tokens.problem)
 

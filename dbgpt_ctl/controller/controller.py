@@ -131,7 +131,7 @@ class Controller:
         """The health of the current registry, also while this controller leaves. It also says that the log or the audit
         log cannot be written, which no line of them can say, and that the tokens file cannot be used.
         """
-        return self.registry.health().with_checks(*checks.of_files(self.log_file, self.access))
+        return self.registry.health().with_checks(*checks.of_files(self.log_file, self.audit_log, self.access))
 
     def checks(self) -> tuple[Check, ...]:
         """What is known of each part of this controller and of its registry. More is looked at than health reports: a

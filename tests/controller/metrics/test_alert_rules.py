@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from dbgpt_ctl.cli.diagnosis.rules.access import SOON
 from dbgpt_ctl.cli.diagnosis.rules.configuration import NEARLY_FULL
 from dbgpt_ctl.controller.metrics.declarations import PREFIX
+from dbgpt_ctl.domain.controllers import EXPIRES_SOON
 from tests.support.process import ROOT, ctl
 from tests.support.promql import OTHERS, labels_of, problems
 
@@ -93,7 +93,7 @@ def test_the_command_exists(alert: dict[str, Any]) -> None:
 def test_alerts_and_ctl_doctor_agree() -> None:
     """One threshold for one fact: what `ctl doctor` calls soon and nearly full."""
     text = {rule["alert"]: rule["expr"] for rule in ALERTS}
-    assert f"< {SOON.days} * 86400" in text["DbgptCredentialExpires"]
+    assert f"< {EXPIRES_SOON.days} * 86400" in text["DbgptCredentialExpires"]
     assert f"> {NEARLY_FULL}" in text["DbgptRegistryNearlyFull"]
 
 

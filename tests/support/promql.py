@@ -11,7 +11,7 @@ from promql_parser import AggregateExpr, BinaryExpr, Call, MatchOp, MatrixSelect
 from dbgpt_ctl.controller.metrics.declarations import METRICS, PREFIX, Kind, Metric, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from promql_parser import Matcher
 
@@ -56,6 +56,27 @@ def problems(expr: str) -> list[str]:
 def metrics_of(expr: str) -> set[str]:
     """The names of all metrics in an expression. Raises ValueError for a syntax error."""
     return {_name(selector) for selector, _ in _selectors(_parsed(expr))}
+
+
+def unmatched(expr: str, series: Iterable[tuple[str, Mapping[str, str]]]) -> list[str]:
+    """The selectors of the expression that select none of the series (name and labels). Variables match anything, and
+    so do the labels that Prometheus adds at a scrape.
+    """
+    selectors = [selector for selector, _ in _selectors(_parsed(expr))]
+    return [str(one) for one in selectors if not any(_selects(one, name, labels) for name, labels in series)]
+
+
+def _selects(selector: VectorSelector, name: str, labels: Mapping[str, str]) -> bool:
+    if name != selector.name:
+        return False
+    for matcher in selector.matchers.matchers:
+        if matcher.name in OF_TARGETS or matcher.value.startswith("$"):
+            continue
+        pattern = matcher.value if matcher.op in (MatchOp.Re, MatchOp.NotRe) else re.escape(matcher.value)
+        found = re.fullmatch(pattern, labels.get(matcher.name, "")) is not None
+        if found != (matcher.op in (MatchOp.Equal, MatchOp.Re)):
+            return False
+    return True
 
 
 def labels_of(expr: str) -> set[str]:

@@ -31,8 +31,6 @@ QUERIES = [
     for target in panel.get("targets", ())
 ]
 OF_PROMETHEUS = {"up", "ALERTS", "ALERTS_FOR_STATE"}
-NOT_IN_MEMORY = {"dbgpt_controller_clock_offset_seconds"}
-"""A registry in memory has no other clock."""
 FAILURES = 'code=~"5.."'
 """No request of this test fails."""
 QWEN = {"model_name": "qwen@llm", "host": "127.0.0.1", "port": 8001}
@@ -97,28 +95,26 @@ def _series(client: httpx.Client, accept: str = "text/plain") -> Series:
     return [(sample.name, sample.labels) for family in parse(answer.text) for sample in family.samples]
 
 
-def _missing(series: Series, names: set[str]) -> list[str]:
-    """The selectors of all queries that select nothing, but those of other programs and of failures."""
+def _missing(series: Series) -> list[str]:
+    """The selectors of all queries that select nothing, but those of Prometheus' own metrics and of failures."""
     return [
         f"{title}: {selector}"
         for title, expr in QUERIES
         for selector in unmatched(expr, series)
-        if selector.partition("{")[0] not in names and FAILURES not in selector
+        if selector.partition("{")[0] not in OF_PROMETHEUS and FAILURES not in selector
     ]
 
 
 @pytest.mark.slow
 def test_each_query_selects_something(controller: httpx.Client) -> None:
     _work(controller)
-    in_memory = controller.get("/api/v1/status").json()["registry"]["kind"] == "embedded"
-    others = OF_PROMETHEUS | (NOT_IN_MEMORY if in_memory else set())
     deadline = time.monotonic() + SECONDS
-    while missing := _missing(_series(controller), others):
+    while missing := _missing(_series(controller)):
         assert time.monotonic() < deadline, missing
         controller.get("/api/controller/models").raise_for_status()
         time.sleep(0.2)
     both = [_series(controller, accept) for accept in ("text/plain", "application/openmetrics-text")]
-    assert [_missing(series, others) for series in both] == [[], []]
+    assert [_missing(series) for series in both] == [[], []]
 
 
 @pytest.mark.slow

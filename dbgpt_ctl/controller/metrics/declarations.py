@@ -107,25 +107,29 @@ _TO = (*STATES, ABSENT, "drained", "undrained")
 _CAUSES = ("register", "heartbeat", "deregister", "drain", "undrain", "prune", EXPIRE)
 _REASONS = tuple(reason.value for reason in Reason if reason.is_refusal)
 
-INSTANCES = _of_registry("instances", "Instances in the lists, by model and state.", model_name=None, state=STATES)
+INSTANCES = _of_registry(
+    "instances", "Instances in the lists of the registry, by model and state.", model_name=None, state=STATES
+)
 INSTANCES_ROUTABLE = _of_registry(
-    "instances_routable", "Instances that can get requests: healthy and not drained.", model_name=None
+    "instances_routable", "Instances that get requests of API servers: healthy and not drained.", model_name=None
 )
 INSTANCES_DRAINED = _of_registry("instances_drained", "Instances that are drained, in any state.", model_name=None)
 OLDEST_DRAIN = _of_registry(
     "oldest_drain_timestamp_seconds",
-    "When the drain began that has lasted longest, as a Unix time; no series for a model without a drained instance.",
+    "When the oldest drain of a model began, as a Unix time. A model without a drained instance has no series.",
     model_name=None,
 )
 MODEL_NAMES_IN_OTHER = _of_registry(
     "model_names_in_other",
-    f"Models without series of their own, because there are more than {MAX_MODEL_NAMES:,}: they are in `{OTHER}`.",
+    f"Models that share the name `{OTHER}`, because at most {MAX_MODEL_NAMES:,} have series of their own.",
 )
 REGISTRY_INSTANCES = _of_registry(
-    "registry_instances", "Instances that count toward the limit of the registry: those in the lists, and removed ones."
+    "registry_instances",
+    "Instances that count toward the limit: those in the lists, and removed ones that may still send heartbeats.",
 )
 REGISTRY_INSTANCES_LIMIT = _of_registry(
-    "registry_instances_limit", "How many instances the registry may have (max_instances)."
+    "registry_instances_limit",
+    "The limit of registry_instances; new instances beyond it are refused (setting max_instances).",
 )
 
 BUILD_INFO = _gauge(
@@ -136,78 +140,87 @@ BUILD_INFO = _gauge(
 )
 REGISTRY_READY = _gauge("registry_ready", "1 while this controller can answer lists, else 0.")
 REGISTRY_STALE = _gauge(
-    "registry_stale", "1 while lists are answered from memory, because the storage of the registry cannot be read."
+    "registry_stale", "1 while lists come from memory, because the storage of the registry cannot be read, else 0."
 )
 REGISTRY_HELD_INSTANCES = _gauge(
-    "registry_held_instances", "Instances that count as alive only because the registry itself was away."
+    "registry_held_instances",
+    "Instances that sent no heartbeat in time, and count as alive because the registry itself was away.",
 )
-REGISTRY_WAITING_CALLS = _gauge("registry_waiting_calls", "Calls that wait for a transaction of the registry.")
-LEAVING = _gauge("leaving", "1 while this controller is leaving: its health is 503, and it ends soon.")
+REGISTRY_WAITING_CALLS = _gauge("registry_waiting_calls", "Calls that wait for a transaction of the database.")
+LEAVING = _gauge("leaving", "1 while this controller is being stopped and its health answers 503, else 0.")
 WATCHERS = _gauge("watchers", "Watches that are open.")
-WATCHERS_LIMIT = _gauge("watchers_limit", "How many watches there may be.")
+WATCHERS_LIMIT = _gauge("watchers_limit", "The limit of watchers; more are refused.")
 CONNECTIONS = _gauge("connections", "Connections that are open.")
-CONNECTIONS_LIMIT = _gauge("connections_limit", "How many connections there may be.")
+CONNECTIONS_LIMIT = _gauge(
+    "connections_limit", "The limit of connections (setting max_connections); idle ones are closed for new ones then."
+)
 CLOCK_OFFSET = _gauge(
-    "clock_offset_seconds", "The registry's clock minus the clock of this machine, as of the last second."
+    "clock_offset_seconds", "The clock of the database minus the clock of this machine; 0 for a registry in memory."
 )
 EVENT_LOOP_LAG = _gauge(
-    "event_loop_lag_seconds", "How late the event loop was at most, of the last 30 measurements, one a second."
+    "event_loop_lag_seconds", "The longest delay of the event loop in the last 30 seconds. A request waits as long."
 )
 CREDENTIAL_EXPIRY = _gauge(
     "credential_expiry_timestamp_seconds",
-    "When a token or the certificate expires, as a Unix time. kind: token, certificate.",
+    "When a token or the certificate expires, as a Unix time. name: that of the token, or tls_cert.",
     kind=("token", "certificate"),
     name=None,
 )
 
 REQUESTS = _counter(
-    "requests_total", "Requests that were answered, by verb and status code.", operation=OPERATIONS, code=None
+    "requests_total", "Requests that were answered, by operation and HTTP status.", operation=OPERATIONS, code=None
 )
 HEARTBEATS_REFUSED = _counter(
-    "heartbeats_refused_total", "Heartbeats of deregistered instances: the answer was `false`."
+    "heartbeats_refused_total", "Heartbeats that were answered with `false`, because their instance is deregistered."
 )
 TRANSITIONS = _counter(
     "transitions_total",
-    "Changes of state or drain that this controller wrote. to: a state, absent, drained, undrained. cause: the verb.",
+    "Changes of the state or the drain of instances, counted by the controller that wrote them into the registry.",
     model_name=None,
     to=_TO,
     cause=_CAUSES,
 )
 REGISTRY_ERRORS = _counter(
     "registry_errors_total",
-    "Errors of the storage. kind: conflict (tried again), connection, damage, snapshot, unavailable.",
+    "Errors of the storage. conflict: a transaction is tried again, which is normal. connection: the database does not "
+    "answer. damage: its tables are not as they should be. snapshot: the file of a registry in memory cannot be "
+    "written. unavailable: the controller behind this one does not answer.",
     kind=("conflict", "connection", "damage", "snapshot", "unavailable"),
 )
 AUTH_REFUSALS = _counter(
     "auth_refusals_total",
-    "Requests that were refused, or in log mode would be, by reason and mode.",
+    "Requests that were refused (mode enforce), or were served and would be refused (mode log), by reason.",
     reason=_REASONS,
     mode=(Mode.LOG.value, Mode.ENFORCE.value),
 )
 WATCHES_CLOSED = _counter(
     "watches_closed_total",
-    "Watches that ended. reason: client (it left), slow, refused (its token allows it no more), leaving.",
+    "Watches that ended. client: it closed the watch. slow: it read too slowly. refused: its token allows it no more. "
+    "leaving: the controller is being stopped.",
     reason=("client", "slow", "refused", "leaving"),
 )
 CONNECTIONS_CLOSED = _counter(
     "connections_closed_total",
-    "Connections that the controller ended. reason: room (for a new one), refused (no room), reader (too slow).",
+    "Connections that the controller closed. room: an idle one, for a new one. refused: a new one, for lack of room. "
+    "reader: its client took its answer too slowly.",
     reason=("room", "refused", "reader"),
 )
 TRACE_SPANS_DROPPED = _counter(
-    "trace_spans_dropped_total", "Spans that were lost, because a sink was too slow or failed."
+    "trace_spans_dropped_total", "Spans of traces that were lost, because a destination was too slow or failed."
 )
 
 REQUEST_DURATION = _histogram(
     "request_duration_seconds",
-    "Time from the head of a request until its answer begins to be sent.",
+    "Time from the head of a request until its answer begins to be sent, in seconds.",
     _DURATIONS,
     operation=OPERATIONS,
 )
 COMMIT_DURATION = _histogram(
-    "registry_commit_duration_seconds", "Time of a batch of changes in the database, with its commit.", _DURATIONS
+    "registry_commit_duration_seconds",
+    "Time that a batch of changes takes in the database, with its commit, in seconds.",
+    _DURATIONS,
 )
-BATCH_SIZE = _histogram("registry_batch_size", "Calls that shared a batch of changes in the database.", _BATCHES)
+BATCH_SIZE = _histogram("registry_batch_size", "Calls that share a batch of changes in the database.", _BATCHES)
 
 METRICS = (
     INSTANCES,

@@ -21,10 +21,13 @@ from dbgpt_ctl.controller.metrics.declarations import METRICS, PREFIX, STATES, K
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
+from tests.support.mariadb import free_port
+from tests.support.process import CTL, environment
 from tests.support.server import running_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from fastapi import FastAPI
 
@@ -200,7 +203,23 @@ def test_what_runs_here_is_in_the_labels_of_one_series(clock: ManualClock) -> No
         assert value(client, "build_info", version=__version__, registry="embedded") == 1
 
 
-def test_a_controller_starts_without_the_library() -> None:
-    code = "import sys, dbgpt_ctl.controller.app; print('prometheus_client' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout == "False\n"
+def test_a_controller_imports_the_library_at_the_first_scrape(tmp_path: Path) -> None:
+    """It costs 60 ms: a restart does not wait for it, and neither does a controller that nobody scrapes."""
+    port, log = free_port(), tmp_path / "log"
+    argv = [sys.executable, "-X", "importtime", *CTL[1:], "serve", "--port", str(port)]
+    with log.open("w") as stderr, subprocess.Popen(argv, env=environment({}), stderr=stderr) as process:
+        try:
+            wait_in(log, "listening on http", process)
+            assert "prometheus_client" not in log.read_text()
+            assert httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).status_code == 200
+            wait_in(log, "prometheus_client", process)
+        finally:
+            process.kill()
+
+
+def wait_in(log: Path, text: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 20
+    while text not in log.read_text():
+        assert process.poll() is None, log.read_text()[-2000:]
+        assert time.monotonic() < deadline, text
+        time.sleep(0.05)

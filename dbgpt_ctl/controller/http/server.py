@@ -58,13 +58,13 @@ def serve(
     """
     service_manager = service_manager or ServiceManager()
     limit = connection_limit(settings, _raise_descriptor_limit(settings.max_connections or 0))
-    server = create_server(_with_request_logs(app, settings), max_connections=limit, tls=tls)
+    server = create_server(with_request_logs(app, settings), max_connections=limit, tls=tls)
     app.state.controller.serve_with(getattr(server.server_state, "figures", None), tls)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(_serve(server, sockets, app.state.controller, grace_secs, service_manager))
 
 
-def _with_request_logs(app: FastAPI, settings: ControllerSettings) -> Callable[..., Any]:
+def with_request_logs(app: FastAPI, settings: ControllerSettings) -> Callable[..., Any]:
     """The application, behind what notes or logs its requests if a setting of the log needs that."""
     outer: Callable[..., Any] = app
     if settings.access_log:

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.hostile.conftest import serve
+
+__all__ = ["serve"]

@@ -58,6 +58,8 @@ monitoring: $(VENV)/.dev
 deploy: $(VENV)/.deploy
 	@sh scripts/apt-install.sh systemd-analyze systemd 'the check of the unit is skipped without it'
 	@sh scripts/apt-install.sh docker-compose docker-compose 'the check of deploy/compose is skipped without it'
+	@sh scripts/apt-install.sh mariadbd mariadb-server 'what deploy/ describes does not run without it'
+	@sh scripts/apt-install.sh promtool prometheus 'the Prometheus of deploy/compose does not run without it'
 	@sh scripts/apt-install.sh buildah buildah 'the image is not built without it'
 	@sh scripts/apt-install.sh mmdebstrap mmdebstrap 'the base of the image is not made without it'
 	@sh scripts/apt-install.sh bwrap bubblewrap 'the image does not run without it where buildah cannot'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import subprocess
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,9 @@ from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.support.documents import block_with
 from tests.support.kustomize import KustomizeError, Manifest, only, rendered, violations_of_restricted
+from tests.support.mariadb import missing_programs, private_mariadb
+from tests.support.pods import Node, await_equal, probed, status_of, warnings_in
+from tests.support.private_network import in_private_network, missing_rights
 from tests.support.process import ROOT
 from tests.support.shell_blocks import run_block
 
@@ -24,7 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BASE = ROOT / "deploy" / "kubernetes"
+SECURITY = ROOT / "docs" / "security.md"
 DEPLOYING = ROOT / "docs" / "deploying.md"
+PASSWORD = "s3cret/p@ss"
+POD = "10.1.2.3"
 CALLER = {"dbgpt-controller-client": "true"}
 
 
@@ -222,9 +229,71 @@ def test_the_overlay_of_the_documentation_changes_what_it_says(
     assert database == {"ports": [{"protocol": "TCP", "port": 3306}], "to": [{"ipBlock": {"cidr": "10.3.0.0/24"}}]}
 
 
+def test_kubernetes_accepts_the_policies_for_workers_and_the_database(
+    program: Callable[[str], str], manifests: list[Manifest], tmp_path: Path
+) -> None:
+    """Those that the documentation shows beside that of this base."""
+    policies = list(yaml.safe_load_all(block_with(SECURITY, "kind: NetworkPolicy").text))
+    assert all(accepted(program("kubernetes-validate"), policy, tmp_path) for policy in policies)
+    (database,) = [policy for policy in policies if policy["metadata"]["name"] == "ctl-database"]
+    (rule,) = database["spec"]["ingress"]
+    callers = only(manifests, "NetworkPolicy")["spec"]["podSelector"]
+    assert rule["from"] == [{"podSelector": callers}], "the database admits the controllers"
+
+
+@pytest.mark.parametrize(("shown", "code"), [("dns_sd_configs", 0), ("dns_discovery", 1)])
+def test_prometheus_accepts_the_scrape_of_the_documentation(
+    program: Callable[[str], str], tmp_path: Path, shown: str, code: int
+) -> None:
+    """And refuses a wrong one."""
+    file = tmp_path / "prometheus.yml"
+    file.write_text(block_with(DEPLOYING, "dns_sd_configs").text.replace("dns_sd_configs", shown))
+    command = [program("promtool"), "check", "config", "--syntax-only", str(file)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == code
+
+
+def test_the_scrape_of_the_documentation_names_the_service(manifests: list[Manifest]) -> None:
+    (scrape,) = yaml.safe_load(block_with(DEPLOYING, "dns_sd_configs").text)["scrape_configs"]
+    (discovery,) = scrape["dns_sd_configs"]
+    (headless,) = [each for each in manifests if each.get("spec", {}).get("clusterIP") == "None"]
+    assert discovery["names"] == [f"{headless['metadata']['name']}.dbgpt.svc"]
+    assert discovery["port"] == headless["spec"]["ports"][0]["port"]
+    assert headless["spec"]["publishNotReadyAddresses"] is True, "a controller that is not ready is scraped too"
+
+
+@pytest.fixture
+def node(program: Callable[[str], str], kubectl: str, tmp_path: Path) -> Node:
+    if missing := missing_programs() or missing_rights():
+        pytest.skip(missing)
+    program("bwrap")
+    secrets = {secret["metadata"]["name"]: secret for secret in documented_secrets(kubectl, tmp_path)}
+    return Node(tmp_path / "mounted", secrets, {"mariadb": "127.0.0.1"})
+
+
+@pytest.mark.parametrize("allowed_hosts", [None, "dbgpt-controller,*.svc"])
+def test_a_controller_runs_as_the_deployment_says(
+    node: Node, pod: Manifest, environment: dict[str, str], tmp_path: Path, allowed_hosts: str | None
+) -> None:
+    """A pod over a real MariaDB: as its user, with a read-only root, the mounted Secrets, and all three probes."""
+    restricted = {} if allowed_hosts is None else {"CONTROLLER_ALLOWED_HOSTS": allowed_hosts}
+
+    def it_serves() -> None:
+        with private_mariadb(port=3306, user="ctl", password=PASSWORD) as database:
+            database.execute("CREATE DATABASE dbgpt")
+            with node.container(pod, environment | restricted).running(tmp_path) as log:
+                for kind in ("startup", "liveness", "readiness"):
+                    await_equal(200, partial(probed, pod["containers"][0][f"{kind}Probe"], POD, 8000))
+                as_kubelet = status_of(POD, 8000, "/readyz", {"Host": f"{POD}:8000"})
+                assert as_kubelet == (200 if allowed_hosts is None else 421), "why the probes name a host"
+                assert status_of(POD, 8000, "/api/controller/models", {"Host": "dbgpt-controller"}) == 401
+                assert warnings_in(log) == []
+
+    in_private_network(it_serves, [POD])
+
+
 def documented_secrets(kubectl: str, folder: Path) -> list[Manifest]:
     """The Secrets that the commands of the documentation make; without a cluster they are printed."""
-    (folder / "password").write_text("s3cret")
+    (folder / "password").write_text(PASSWORD)
     printed = folder / "secrets.json"
     block = block_with(DEPLOYING, "create secret generic dbgpt-controller-database")
     run_block(block, folder, {"kubectl": f'exec "{kubectl}" "$@" --dry-run=client -o json >> "{printed}"'})

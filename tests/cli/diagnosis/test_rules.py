@@ -25,6 +25,7 @@ from dbgpt_ctl.cli.diagnosis.rules import RULES, examine
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.cli.ping.results import PingResult
 from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
+from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import (
@@ -69,6 +70,8 @@ class Case(NamedTuple):
 
 
 ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
+SHOWN = (Check("database", "a"), Check("log-file", "b"), Check("certificate", "expires soon"), Check("event-loop"))
+"""Checks of which other rules say more, or nothing is wrong."""
 WELL = of(known(), known(host="10.0.0.5"))
 LOCAL = controller(known(host="127.0.0.1"), url="http://localhost:8000")
 DIFFERENT = status(controllers=(record(URL), record(OTHER, 90)))
@@ -178,6 +181,12 @@ CASES = {
         WARNING,
         f"{URL}: slow disk",
         cluster(controller(status=status(ready=False, reason="no route"))),
+    ),
+    "controller-slow": Case(
+        cluster(controller(status=status(reason="a; b", checks=(*SHOWN, Check("queue", "6000 calls wait"))))),
+        WARNING,
+        f"{URL}: 6000 calls wait",
+        cluster(controller(status=status(reason="a; b", checks=(*SHOWN, Check("queue"))))),
     ),
     "not-registered": Case(
         of(known("qwen@text2vec"), wanted="qwen@llm", events=(GONE,)),
@@ -643,6 +652,7 @@ SCOPES = {
         "drained-long",
         "deregistered-beating",
         "registry-degraded",
+        "controller-slow",
         "controller-leaving",
         "stock-controller",
         "auth-off",

@@ -10,16 +10,20 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     Facts,
     Finding,
     Rule,
+    Scope,
     Severity,
     controller_rule,
     rule,
 )
+from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.errors import ErrorKind, FailureCause
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts
+
+_CHECKS_OF_OTHER_RULES = frozenset({"shutdown", "certificate", "tokens-file"})
 
 
 @rule(
@@ -219,3 +223,23 @@ def _without_answer(
         many = f"{len(failures)} of {len(facts.controllers)} controllers {plural}"
         evidence = tuple(Evidence(failure.detail, controller.url) for controller, failure in failures)
         yield Finding(Severity.ERROR, summary.format(one if len(failures) == 1 else many), evidence)
+
+
+@controller_rule(
+    "controller-slow",
+    Severity.WARNING,
+    "a controller is slow",
+    fix="look at the load of its machine and of its database: /readyz?verbose shows when it is over",
+    scope=Scope.OVERVIEW,
+)
+def slow(controller: ControllerFacts) -> str:
+    """A check of the controller fails that neither its health nor another rule reports: its event loop is late, or its
+    queue is long.
+    """
+    status = controller.status
+    if status is None:
+        return ""
+    details = (check.detail for check in status.checks if check.name not in _CHECKS_OF_OTHER_RULES)
+    return escaped(
+        "; ".join(detail for detail in details if detail is not None and detail not in (status.reason or ""))
+    )

@@ -126,6 +126,12 @@ CASES = {
         f"http_proxy=http://proxy:3128 takes the calls to {URL}",
         WELL,
     ),
+    "controller-slow": Case(
+        cluster(controller(status=status(reason="a; b", checks=(*SHOWN, Check("queue", "6000 calls wait"))))),
+        WARNING,
+        f"{URL}: 6000 calls wait",
+        cluster(controller(status=status(reason="a; b", checks=(*SHOWN, Check("queue"))))),
+    ),
     "controllers-disagree": Case(
         cluster(controller(known(), known(port=8002)), controller(known(), url=OTHER)),
         ERROR,
@@ -181,12 +187,6 @@ CASES = {
         WARNING,
         f"{URL}: slow disk",
         cluster(controller(status=status(ready=False, reason="no route"))),
-    ),
-    "controller-slow": Case(
-        cluster(controller(status=status(reason="a; b", checks=(*SHOWN, Check("queue", "6000 calls wait"))))),
-        WARNING,
-        f"{URL}: 6000 calls wait",
-        cluster(controller(status=status(reason="a; b", checks=(*SHOWN, Check("queue"))))),
     ),
     "not-registered": Case(
         of(known("qwen@text2vec"), wanted="qwen@llm", events=(GONE,)),

@@ -81,6 +81,7 @@ NOW: Sequence[Content] = (
                 "Drained",
             ),
         ),
+        least={"Routable": 1},
     ),
     Columns(
         "Alerts that fire",
@@ -88,12 +89,13 @@ NOW: Sequence[Content] = (
         {"alertname": "Alert", "severity": "Severity", "model_name": "Model", "instance": "Controller"},
         (
             Query(
-                'time() - max by (alertname, severity, model_name, instance) (ALERTS_FOR_STATE{alertname=~"Dbgpt.+"}'
-                ' and ignoring (alertstate) ALERTS{alertname=~"Dbgpt.+",alertstate="firing"})',
-                "Since",
+                "time() - max by (alertname, severity, model_name, instance)"
+                ' (ALERTS_FOR_STATE{job="$job",alertname=~"Dbgpt.+"}'
+                ' and ignoring (alertstate) ALERTS{job="$job",alertname=~"Dbgpt.+",alertstate="firing"})',
+                "For",
             ),
         ),
-        {"Since": "s"},
+        {"For": "s"},
     ),
 )
 INSTANCES: Sequence[Content] = (
@@ -229,8 +231,8 @@ REQUESTS: Sequence[Content] = (
                 "heartbeat: deregistered",
             ),
             Query(
-                'sum by (reason, mode) (rate(dbgpt_controller_auth_refusals_total{job="$job"}[$__rate_interval]))',
-                "auth {{mode}}: {{reason}}",
+                'sum by (reason) (rate(dbgpt_controller_auth_refusals_total{job="$job"}[$__rate_interval]))',
+                "auth: {{reason}}",
             ),
         ),
     ),
@@ -385,6 +387,7 @@ CONTROLLERS: Sequence[Content] = (
             ),
         ),
         {"Expires in": "s"},
+        least={"Expires in": 14 * 24 * 3600},
     ),
 )
 ROWS: Mapping[str, Sequence[Content]] = {

@@ -108,6 +108,8 @@ class Columns:
     queries: Sequence[Query]
     units: Mapping[str, str] = field(default_factory=dict)
     """By the head of a column; a number without one counts something."""
+    least: Mapping[str, float] = field(default_factory=dict)
+    """By the head of a column: a number below it is red, and rows with low numbers come first."""
     width: int = 12
 
 
@@ -222,6 +224,15 @@ def _columns(content: Columns) -> table.Panel:
         panel.with_target(_target(query, index).format(PromQueryFormat.TABLE).instant())
     for head, unit in content.units.items():
         panel.override_by_name(head, [DynamicConfigValue(id_val="unit", value=unit)])
+    for head, least in content.least.items():
+        steps = [Threshold(value=None, color=RED), Threshold(value=least, color=GREEN)]
+        red = [
+            DynamicConfigValue(
+                id_val="thresholds", value=ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps).build()
+            ),
+            DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"}),
+        ]
+        panel.override_by_name(head, red).sort_by([common.TableSortByFieldState().display_name(head).desc(desc=False)])
     return panel
 
 

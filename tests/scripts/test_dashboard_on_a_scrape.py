@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -14,8 +12,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from scripts import generate
-from tests.support.mariadb import free_port
-from tests.support.process import ctl, start
+from tests.support.controller_process import serving
+from tests.support.process import ctl
 from tests.support.promql import OTHERS, declared, unmatched
 
 if TYPE_CHECKING:
@@ -54,30 +52,6 @@ def controller(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx
         env["CONTROLLER_REGISTRY_DB_PASSWORD"] = server.password
     with serving(flags, env) as url, httpx.Client(base_url=url, trust_env=False) as client:
         yield client
-
-
-@contextmanager
-def serving(flags: list[str], env: Mapping[str, str]) -> Iterator[str]:
-    port = free_port()
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with start("serve", "--port", str(port), *flags, env=env, **silent) as process:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + SECONDS
-            while not _answers(url):
-                assert process.poll() is None, "ctl serve ended"
-                assert time.monotonic() < deadline, "ctl serve does not answer"
-                time.sleep(0.05)
-            yield url
-        finally:
-            process.kill()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/api/health", trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def _work(client: httpx.Client) -> None:

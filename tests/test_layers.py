@@ -98,9 +98,10 @@ CLIENT_MODULES = [
 ]
 CROSS_CUTTING = {
     "chaos": "kill, stop and freeze real processes under load",
+    "deploy": "the files of deploy/, by the programs that check them",
     "hostile": "hostile bytes, files and readers against real processes",
     "interop": "the real DB-GPT",
-    "monitoring": "the alerts of deploy/prometheus, in a real Prometheus",
+    "monitoring": "alerts, and the queries of the dashboard, in a real Prometheus",
     "script": "a script of a pipeline",
     "story": "the life of an instance through every surface",
     "cli/commands/db/test_db.py": "the three commands of ctl db",

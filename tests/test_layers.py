@@ -111,6 +111,7 @@ CROSS_CUTTING = {
     "controller/auth/test_routes.py": "every route, for each role, in each mode",
     "controller/metrics/test_alert_rules.py": "the alerts of deploy/prometheus",
     "registry/embedded/test_removals.py": "prunes and sweeps in turns",
+    "scripts/test_dashboard_on_a_scrape.py": "the dashboard, on scrapes of real controllers",
     "cli/test_exit_codes.py": "the exit codes of every command without a controller",
     "cli/test_golden.py": "what every command prints",
     "cli/test_hostile.py": "hostile names in every output",

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import access, charts, flat, metrics, mysql, soak, startup, tls, tracing, watch, wire
+from benchmarks import access, charts, flat, memory, metrics, mysql, soak, startup, tls, tracing, watch, wire
 from benchmarks.report import MeasurementError, block, say
 from benchmarks.sides import THEIRS, lab_in
 from scripts.markers import replaced
@@ -33,12 +33,15 @@ SECTIONS: dict[str, Callable[[Lab, float], list[Section]]] = {
     "access": access.run,
     "metrics": metrics.run,
     "mysql": mysql.run,
+    "memory": memory.run,
     "soak": soak.run,
     "soak-new-connections": soak.run_new_connections,
     "watch": watch.run,
 }
 OPTIONAL = {"mysql": "mysql", "watch": "mysql", "soak": "soak", "soak-new-connections": "new_connections"}
 """Sections that need an option, and its name."""
+BY_NAME = {"memory"}
+"""Sections that only --only runs: docs/figures.md has their tables outside of what --write writes."""
 SOAK_MINUTES = {"soak": 5.0, "soak-new-connections": 1.0}
 """The sections that last for minutes, and how many by default."""
 SHOWN_VERSIONS = ("uvicorn", "fastapi")
@@ -50,9 +53,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that all started processes are ended
     try:
         names = arguments.only or [
-            name for name in SECTIONS if name not in OPTIONAL or getattr(arguments, OPTIONAL[name])
+            name
+            for name in SECTIONS
+            if name not in BY_NAME and (name not in OPTIONAL or getattr(arguments, OPTIONAL[name]))
         ]
-        if not set(names) <= {*SOAK_MINUTES, "watch", "access", "metrics"}:  # they measure no other side
+        if not set(names) <= {*SOAK_MINUTES, "watch", "access", "metrics", *BY_NAME}:  # they measure no other side
             ensure(NEWEST)
         sections = _measure(names, arguments.seconds, arguments.minutes)
         text = block(

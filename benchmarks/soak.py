@@ -6,11 +6,10 @@ can be sustained is searched for.
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.load import HEARTBEAT, HEARTBEAT_NEW, PACED_CONNECTIONS, fill, send_paced
+from benchmarks.memory import megabytes
 from benchmarks.mysql import durable_mariadb, start_ours
 from benchmarks.report import Bound, Row, Section, say
 from tests.support.dbgpt_process import get
@@ -72,7 +71,7 @@ def _measured(lab: Lab, ours: Server, load: Load, seconds: float) -> Section:
     rate, before = INSTANCES // EVERY_SECS, _times_unhealthy(ours)
     beats = send_paced(lab.folder, ours.url, load, INSTANCES, rate=rate, seconds=seconds)
     # Before the list of all, which needs memory of its own.
-    memory = _most_megabytes(ours)
+    memory = megabytes(ours, "VmHWM")
     turned = _times_unhealthy(ours) - before
     listed = get(f"{ours.url}/api/controller/models", healthy_only="true") or []
     section = _section(beats, memory, turned + INSTANCES - len(listed), seconds)
@@ -126,10 +125,3 @@ def _section(beats: Paced, memory: float, unhealthy: int, seconds: float) -> Sec
 
 def _times_unhealthy(server: Server) -> int:
     return server.process.log.read_text(errors="replace").count(" is unhealthy")
-
-
-def _most_megabytes(server: Server) -> float:
-    """The most memory that the process ever had (Linux)."""
-    status = Path(f"/proc/{server.process.popen.pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) / 1000 if found else float("nan")

@@ -27,7 +27,7 @@ from dbgpt_ctl.registry.database.schema import TABLE_NAMES
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.load import Knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
-from scripts import dashboard
+from scripts import capacity, dashboard
 from scripts.markers import replaced
 
 if TYPE_CHECKING:
@@ -174,6 +174,11 @@ TABLES: dict[Path, dict[str, Callable[[], str]]] = {
         "metrics-histograms": partial(metrics_of_controller_table, Kind.HISTOGRAM),
     },
     ROOT / "docs" / "operating.md": {"grants": grants, "revokes": revokes},
+    ROOT / "docs" / "capacity.md": {
+        "plan": capacity.plan_table,
+        "database-connections": capacity.database_connections,
+        "series": capacity.series_table,
+    },
 }
 """The generated tables, by file and by the name of their markers."""
 

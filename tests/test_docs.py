@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from dbgpt_ctl.settings.load import knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 from dbgpt_ctl.settings.value_types import seconds
 from scripts import dashboard, generate, picture
+from tests.support.command_lines import unknown_flags
 from tests.support.documents import DOCUMENTS, Block, anchors, blocks, links
 from tests.support.process import ROOT
 from tests.support.promql import problems
@@ -35,13 +35,18 @@ RUN_GENERATE = "run `make generate`"
 TABLES = sorted(generate.TABLES)
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
-MOVE = ROOT / "docs" / "moving-from-dbgpt.md"
-"""Needs a cluster of DB-GPT: tests/interop/test_move.py makes that move."""
+RUN_ELSEWHERE = {
+    "moving-from-dbgpt.md": "tests/interop/test_move.py",
+    "on-call.md": "tests/story/test_on_call.py",
+    "backup.md": "tests/story/test_backup.py",
+    "upgrading.md": "tests/story/test_upgrading.py",
+}
+"""Pages whose commands need more than one controller in memory, and the test that types them."""
 SHOWN = [block for document in DOCUMENTS for block in blocks(document)]
 RUN = [
     document
     for document in DOCUMENTS
-    if document != MOVE and any(block.kind == "console" and block.runs for block in blocks(document))
+    if document.name not in RUN_ELSEWHERE and any(block.kind == "console" and block.runs for block in blocks(document))
 ]
 
 
@@ -182,6 +187,12 @@ def _needs(block: Block) -> None:
         pytest.skip(f"{block} needs {missing[0]}")
 
 
+def test_what_is_run_elsewhere_is_run_there() -> None:
+    for name, test in RUN_ELSEWHERE.items():
+        assert (ROOT / "docs" / name).exists()
+        assert name in (ROOT / test).read_text(), f"{test} does not read {name}"
+
+
 def test_output_that_differs_in_substance_is_noticed() -> None:
     assert comparable("a  3s ago\n") == comparable("a 17.5s ago")
     assert comparable("http://127.0.0.1:8000  healthy") == comparable("http://127.0.0.1:41234 healthy ")
@@ -204,41 +215,7 @@ COMMANDS = [(block, command.line) for block in SHOWN if block.kind == "console" 
 @pytest.mark.parametrize(("block", "line"), COMMANDS, ids=[f"{block} {line.split()[1:3]}" for block, line in COMMANDS])
 def test_commands_and_flags_exist(block: Block, line: str) -> None:
     """Also of blocks that are not run."""
-    assert not _unknown_flags(line), f"{block}: {line}"
-
-
-def _unknown_flags(line: str) -> set[str]:
-    """Flags of `ctl` in a line of shell that the command has not. Fails for a command that is none."""
-    unknown: set[str] = set()
-    for words in _ctl_calls(line):
-        command, rest = _resolved(words)
-        flags = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
-        used = {word.partition("=")[0] for word in rest if word.startswith("-") and word != "-"}
-        unknown |= used - flags - {"--help", "-h"}
-    return unknown
-
-
-def _ctl_calls(line: str) -> list[list[str]]:
-    """The words after each `ctl` in a line of shell, up to a pipe, a redirection or the next command."""
-    lexer = shlex.shlex(line.replace(".venv/bin/ctl", "ctl"), posix=True, punctuation_chars=True)
-    lexer.whitespace_split = True
-    calls: list[list[str]] = [[]]
-    for word in lexer:
-        if set(word) <= set("|&;<>()"):
-            calls.append([])
-        else:
-            calls[-1].append(word)
-    return [words[words.index("ctl") + 1 :] for words in calls if "ctl" in words]
-
-
-def _resolved(words: list[str]) -> tuple[Any, list[str]]:
-    command: Any = typer.main.get_command(app)
-    while words and getattr(command, "commands", None):
-        assert words[0] in command.commands or words[0].startswith("-"), f"there is no command {words[0]}"
-        if words[0].startswith("-"):
-            break
-        command, words = command.get_command(None, words[0]), words[1:]
-    return command, words
+    assert not unknown_flags(line), f"{block}: {line}"
 
 
 def test_the_map_in_the_architecture_has_every_folder_and_only_real_paths() -> None:
@@ -288,6 +265,6 @@ def test_a_document_that_is_wrong_is_noticed(tmp_path: Path) -> None:
     ]
     assert anchors(document) == {"wrong"}
     assert links(document) == ["#wrong"]
-    assert _unknown_flags(second.commands()[0].line) == {"--no-such-flag"}
+    assert unknown_flags(second.commands()[0].line) == {"--no-such-flag"}
     with pytest.raises(AssertionError, match="no command lists"):
-        _unknown_flags("true && ctl lists | wc -l")
+        unknown_flags("true && ctl lists | wc -l")

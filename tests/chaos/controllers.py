@@ -35,6 +35,7 @@ class Controller:
     program: Sequence[str] = field(default_factory=lambda: CTL)
     """Another release of `ctl`, from the next `start` on."""
     process: Process | None = None
+    database: str = DATABASE
 
     @property
     def url(self) -> str:
@@ -44,7 +45,7 @@ class Controller:
         server = self.servers[0]
         hosts = ",".join(f"{each.host}:{each.port}" for each in self.servers)
         argv = [*self.program, "serve", "--port", str(self.port), "--registry", "database"]
-        argv += ["--registry-db-host", hosts, "--registry-db-name", DATABASE, "--registry-db-user", server.user]
+        argv += ["--registry-db-host", hosts, "--registry-db-name", self.database, "--registry-db-user", server.user]
         secret = {"CONTROLLER_REGISTRY_DB_PASSWORD": server.password}
         env = environment(secret | dict(self.environ))
         self.process = Process(self.name, [*argv, *self.options], env, self.folder)
@@ -97,12 +98,21 @@ def controllers(
     *options: str,
     environs: Mapping[int, Mapping[str, str]] | None = None,
     program: Sequence[str] = CTL,
+    database: str = DATABASE,
 ) -> Iterator[list[Controller]]:
     """So many controllers that run over one database; killed at the end."""
-    servers[0].execute(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+    servers[0].execute(f"CREATE DATABASE IF NOT EXISTS {database}")
     environ = environs or {}
     made = [
-        Controller(folder, f"controller-{index + 1}", servers, options, environ.get(index, {}), program=program)
+        Controller(
+            folder,
+            f"controller-{index + 1}",
+            servers,
+            options,
+            environ.get(index, {}),
+            program=program,
+            database=database,
+        )
         for index in range(count)
     ]
     try:

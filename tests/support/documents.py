@@ -61,7 +61,8 @@ class Block:
         return commands
 
     def __str__(self) -> str:
-        return f"{self.document.relative_to(ROOT)}:{self.line}"
+        document = self.document.relative_to(ROOT) if self.document.is_relative_to(ROOT) else self.document
+        return f"{document}:{self.line}"
 
 
 def blocks(document: Path) -> Iterator[Block]:

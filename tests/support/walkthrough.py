@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl import __version__
 from tests.support.mariadb import free_port
 from tests.support.process import environment
 
@@ -31,6 +32,9 @@ _SHOWN_AS = [
     (re.compile(r"\b[0-9a-f]{32}\b"), "TRACE"),
     (re.compile(r"\bdctl_[A-Za-z0-9_-]{43}"), "TOKEN"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)"), "TIME"),
+    (re.compile(r"\b(\d{4}-\d\d-\d\d )?\d\d:\d\d(:\d\d)? UTC"), "TIME"),
+    (re.compile(rf"\b{re.escape(__version__)} +\d+[smhd]\b"), "VERSION AGE"),
+    (re.compile(r"\b\d+\.\d+ s (behind|ahead of) this host"), "N s from this host"),
     (re.compile(r"http://127\.0\.0\.1:\d{4,5}"), "CONTROLLER"),
     (re.compile(r"\b\d+ of at most \d+\b"), "N of at most N"),
     (re.compile(r"[ \t]+"), " "),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import socket
 import sqlite3
@@ -113,9 +114,10 @@ class Run:
         return token
 
     def serve(self, name: str, *args: str, env: Mapping[str, str] | None = None) -> Served:
-        """With the finest log, each request traced."""
+        """With the finest log, each request traced and logged, each change audited."""
         port = free_port()
         files = ["--log-file", f"{name}-file.log", "--tracer-file", f"{name}.jsonl", "--tracer-sample-ratio", "1"]
+        files += ["--access-log", "--audit-log-file", f"{name}-audit.jsonl"]
         argv = [*CTL, "serve", "--port", str(port), "--log-level", "debug", "--shutdown-grace-secs", "0", *files, *args]
         process = Process(name, argv, environment(self.env | dict(env or {})), self.folder)
         self.served[name] = Served(process, port)
@@ -181,6 +183,7 @@ def every_request(run: Run, served: Served, token: str) -> None:
         {"X-Forwarded-For": token, "X-Real-IP": token},
         {"DB-GPT-Trace-Span-Id": f"{token}:{token}", "traceparent": token},
         {"Cookie": f"session={token}", "Referer": f"http://{token}@localhost/"},
+        {"X-Request-ID": token},
     ]
     for headers in places:
         label = f"{next(iter(headers))} at {served.url}"
@@ -189,7 +192,8 @@ def every_request(run: Run, served: Served, token: str) -> None:
             run.send(f"{verb} with {label}", f"{controller}/{verb}", method="POST", headers=headers, json=INSTANCE)
         run.send(f"deregister with {label}", f"{controller}/models", method="DELETE", headers=headers, params=identity)
         run.send(f"drain with {label}", f"{v1}/drain", method="POST", headers=headers, json=INSTANCE)
-        for path in ("/api/v1/status", "/api/v1/auth", "/docs", "/nowhere"):
+        in_paths = (f"/nowhere/{token}", f"//me:{token}@host/x", f"/api/v1/drain?token={token}")
+        for path in ("/api/v1/status", "/api/v1/auth", "/docs", "/nowhere", *in_paths):
             run.send(f"{path} with {label}", served.url + path, method="GET", headers=headers)
     for request in RAW_REQUESTS:
         run.send_raw(served.port, request.format(token))
@@ -296,12 +300,16 @@ def test_no_token_is_in_anything_that_a_run_leaves_behind(run: Run, mariadb: Mar
 
 
 def start(run: Run, server: MariaDBServer, database: str, receiver: Receiver) -> None:
-    """A controller in front of each kind of registry, in enforce and log mode, and one that forwards to the first."""
+    """A controller in front of each kind of registry, in enforce and log mode, and one that forwards to the first. Two
+    of the four log JSON lines.
+    """
     collector = ["--tracer-to-open-telemetry", "true", "--otel-exporter-otlp-traces-protocol", receiver.protocol]
     collector += ["--otel-exporter-otlp-traces-endpoint", receiver.endpoint]
-    embedded = run.serve("embedded", "--auth", "enforce", "--snapshot-file", "snapshot.json", *collector)
+    as_json = ["--log-format", "json"]
+    embedded = run.serve("embedded", "--auth", "enforce", "--snapshot-file", "snapshot.json", *as_json, *collector)
     run.serve(
         "sqlite",
+        *as_json,
         "--auth",
         "log",
         "--registry",
@@ -346,8 +354,11 @@ def assert_seen(run: Run) -> None:
     assert "unknown" in refused
     assert "********" in refused
     for name in ("embedded", "sqlite", "mariadb", "forwarding"):
-        assert f"file {name}-file.log" in texts
-        assert any(what.startswith(f"file {name}") and what.endswith(".jsonl") for what in texts)
+        assert "/nowhere/********" in texts[f"file {name}-file.log"]
+        assert '"action":"drain"' in texts[f"file {name}-audit.jsonl"]
+        assert any(re.fullmatch(rf"file {name}[^-]*\.jsonl", what) for what in texts)
+    assert '"outcome":"refused"' in texts["file embedded-audit.jsonl"]
+    assert '"exception":"Traceback' in texts["file sqlite-file.log"]
 
 
 @pytest.mark.parametrize(

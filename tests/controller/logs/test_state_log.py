@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from dbgpt_ctl.controller.logs import state_log
+from dbgpt_ctl.controller.logs.formats import create_formatter
 from dbgpt_ctl.controller.logs.state_log import FORWARDED, MAX_LINES, REFUSED, Kind, LineLimit, StateLog, described
 from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRED, HOUSEKEEPING, Actor, ActorKind, Cause, Change
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
@@ -177,6 +179,13 @@ def test_a_mass_expiry_and_the_refusals_after_a_mass_deregister_are_a_few_lines(
         "4,990 more instances deregistered by 10.0.0.9: qwen@llm 4,990; ctl events lists all",
     ]
     assert len(lines) == 4 * 10 + 4 + len(["drained", "expired while drained"])
+    counted = [record.__dict__ for record in caplog.records if "count" in record.__dict__]
+    assert [(fields["event"], fields["count"]) for fields in counted] == [
+        ("instance.registered", 4990),
+        ("instance.expired", 4989),
+        ("instance.heartbeat_refused", 4990),
+        ("instance.deregistered", 4990),
+    ]
 
 
 def test_each_change_of_state_is_logged_once_and_no_heartbeat(
@@ -384,3 +393,52 @@ def test_refused_heartbeats_are_a_warning_until_the_instance_registers(
     for port in range(1, 10):
         states.refused(KEY._replace(port=port), "10.0.0.4")
     assert len(states._refused) <= 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause", "event"),
+    [
+        (ABSENT, "healthy", Cause("register", WORKER), "instance.registered"),
+        (ABSENT, "healthy", Cause("heartbeat", WORKER), "instance.registered"),
+        ("unhealthy", "healthy", Cause("heartbeat", WORKER), "instance.recovered"),
+        ("healthy", "unhealthy", EXPIRED, "instance.expired"),
+        ("healthy", "deregistered", Cause("deregister", WORKER), "instance.deregistered"),
+        ("healthy", ABSENT, Cause("deregister", OPERATOR), "instance.removed"),
+        ("healthy", "healthy", Cause("drain", ANNA, "new disk"), "instance.drained"),
+        ("healthy", "healthy", Cause("undrain", OPERATOR), "instance.undrained"),
+        ("healthy", "healthy", DRAIN_ENDED, "instance.undrained"),
+        ("unhealthy", ABSENT, Cause("prune", HOUSEKEEPING), "instance.removed"),
+        ("healthy", "unhealthy", Cause("a later verb", OPERATOR), "instance.changed"),
+    ],
+)
+def test_each_change_is_an_event_with_its_facts_in_json_and_the_same_line_in_text(
+    old: str, new: str, cause: Cause, event: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    change = Change(START, KEY, old, new, cause)
+    StateLog()._log_change(change)
+    (record,) = caplog.records
+    found = json.loads(create_formatter("json").format(record))
+    actor = cause.actor
+    facts = {"actor": actor.kind, "actor_name": actor.name, "address": actor.address, "reason": cause.reason}
+    facts |= {"event": event, "model_name": "qwen@llm", "instance": str(KEY)}
+    assert {name: found.get(name) for name in facts} == facts
+    assert found["message"] == f"{KEY} {described(change)}"
+    assert create_formatter("text").format(record).endswith(f"Z {record.levelname} {KEY} {described(change)}")
+
+
+@pytest.mark.parametrize("poison", ["a\nINFO b", "\x1b[2J", "\u202eb", "\U0001f600", "\ud800", "x\u2028y"])
+def test_names_that_another_controller_sends_stay_on_one_line(poison: str, caplog: pytest.LogCaptureFixture) -> None:
+    key = InstanceKey(f"{poison}@llm", poison, 1)
+    actor = Actor(ActorKind.OPERATOR, poison, poison)
+    states = StateLog()
+    states._log_change(Change(START, key, "healthy", "healthy", Cause("drain", actor, poison)))
+    for _ in range(MAX_LINES + 1):
+        states._limit.admits(Kind(poison, logging.INFO), key.model_name)
+    ((_, counted, _),) = states._limit.renew()
+    for line in (create_formatter(name).format(caplog.records[0]) for name in ("text", "json")):
+        assert line.isprintable()
+        assert line.encode()
+    found = json.loads(create_formatter("json").format(caplog.records[0]))
+    kept = poison.replace("\ud800", "\ufffd")
+    assert (found["model_name"], found["actor_name"], found["reason"]) == (f"{kept}@llm", kept, kept)
+    assert poison in counted

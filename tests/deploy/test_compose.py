@@ -104,8 +104,8 @@ def test_a_service_may_do_what_it_needs_only(project: dict[str, Any], name: str)
     [
         ("image", "dbgpt-ctl:latest", "image without a full version"),
         ("image", "mariadb:11.8", "image without a full version"),
-        ("user", "root", "user is root or has no number"),
-        ("user", "0:0", "user is root or has no number"),
+        ("user", "root", "user is root or not known"),
+        ("user", "0:0", "user is root or not known"),
         ("read_only", False, "root can be written"),
         ("cap_add", ["NET_RAW"], "capabilities"),
         ("security_opt", [], "new privileges"),

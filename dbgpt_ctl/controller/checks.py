@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl.controller.loop_lag import EVERY_SECS, KEPT
 from dbgpt_ctl.domain.controllers import EXPIRES_SOON, Check
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.logs.audit import AuditLog
     from dbgpt_ctl.controller.logs.log_file import LogFile
 
-MAX_LAG_SECS = 1.0
+MAX_LAG_SECS = 2.0
 """A DB-GPT client gives up after 5 s, and its request may meet several delays of the event loop."""
 MAX_WAITING_CALLS = 5000
 """Ten full batches: with a database that is well this is about a second of work."""
@@ -40,7 +41,8 @@ def of_files(log_file: LogFile | None, audit_log: AuditLog | None, access: Acces
 
 def event_loop(lag_secs: float) -> Check:
     """Whether the event loop looked at requests in time. `lag_secs` is as `LoopLag` measures it."""
-    problem = f"requests waited {lag_secs:.1f} s for the event loop within the last 30 s: it was busy, or stopped"
+    span = f"{KEPT * EVERY_SECS:g} s"
+    problem = f"requests waited {lag_secs:.1f} s for the event loop within the last {span}: it was busy, or stopped"
     return Check("event-loop", problem if lag_secs > MAX_LAG_SECS else None)
 
 

@@ -259,7 +259,7 @@ def test_a_loop_that_is_blocked_shows() -> None:
     app = create_app(ControllerSettings(), create_registry(ControllerSettings()))
 
     async def block() -> str:
-        time.sleep(2.5)  # noqa: ASYNC251 - the mistake that the check is to find
+        time.sleep(4)  # noqa: ASYNC251 - the mistake that the check is to find
         return "done"
 
     app.add_api_route("/block", block)

@@ -7,12 +7,14 @@ Run by `make generate`; `--check` only reports what is not current.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl import __version__
 from dbgpt_ctl.cli.completion.scripts import FILE_NAMES, SCRIPTS
 from dbgpt_ctl.cli.diagnosis.rules import RULES
 from dbgpt_ctl.cli.output.stdout import PipeClosed
@@ -41,6 +43,12 @@ ENV_EXAMPLE = ROOT / ".env.example"
 COMPLETIONS = ROOT / "completions"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 SETTINGS = ROOT / "docs" / "settings.md"
+NAMING_THE_IMAGE = (
+    ROOT / "deploy" / "compose" / "compose.yaml",
+    ROOT / "deploy" / "kubernetes" / "kustomization.yaml",
+    ROOT / "docs" / "deploying.md",
+)
+"""Files with the name of the image, whose tag is the version."""
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER"
 
 SECTIONS: dict[str, type[Settings]] = {
@@ -222,6 +230,11 @@ def _sentence(knob: Knob) -> str:
     return f"{knob.help[0].upper()}{knob.help[1:]}."
 
 
+def with_version(text: str) -> str:
+    """The text with the version of this checkout wherever the image has one."""
+    return re.sub(r"\b(dbgpt-ctl:|newTag: |VERSION: )\d[\w.]*", rf"\g<1>{__version__}", text)
+
+
 def generated() -> dict[Path, str]:
     """The current text of every file that is generated, whole or in part."""
     return {
@@ -229,6 +242,7 @@ def generated() -> dict[Path, str]:
         DASHBOARD: dashboard.text(),
         **{COMPLETIONS / FILE_NAMES[shell]: script for shell, script in SCRIPTS.items()},
         **{path: with_tables(path, path.read_text()) for path in TABLES},
+        **{path: with_version(path.read_text()) for path in NAMING_THE_IMAGE},
     }
 
 

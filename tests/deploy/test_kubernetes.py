@@ -15,6 +15,7 @@ from dbgpt_ctl.controller.bootstrap import grace_secs
 from dbgpt_ctl.controller.http.server import DRAIN_SECS
 from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ControllerSettings
+from scripts import generate
 from tests.support.documents import block_with
 from tests.support.kustomize import KustomizeError, Manifest, only, rendered, violations_of_restricted
 from tests.support.mariadb import missing_programs, private_mariadb
@@ -143,6 +144,14 @@ def test_a_pod_that_may_more_is_noticed(pod: Manifest, path: str, value: Any, vi
 
 def test_the_image_is_that_of_this_release(pod: Manifest) -> None:
     assert [container["image"] for container in pod["containers"]] == [f"dbgpt-ctl:{__version__}"]
+
+
+def test_a_new_version_reaches_each_file_that_names_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {path: path.read_text() for path in generate.NAMING_THE_IMAGE}
+    assert all(generate.with_version(text) == text for text in texts.values()), "run `make generate`"
+    monkeypatch.setattr(generate, "__version__", "9.8.7rc1")
+    changed_texts = [generate.with_version(text) for text in texts.values()]
+    assert all(text.count("9.8.7rc1") >= 1 and __version__ not in text for text in changed_texts)
 
 
 def test_each_variable_is_a_setting(environment: dict[str, str]) -> None:

@@ -85,6 +85,22 @@ def _megabytes(instances: int, measured: Sequence[tuple[int, int]]) -> int:
     return ceil(exact / _ROUND_TO_MB) * _ROUND_TO_MB
 
 
+def measured() -> str:
+    """What was measured of the cluster that the table computes, and how much faster that is than DB-GPT's own."""
+    figures = FIGURES.read_text()
+    ratio = r"^\| heartbeat, new connection each +\|(?:[^|]*\|){3} +([\d.]+) \|"
+    in_memory, mariadb = re.findall(ratio, figures, re.MULTILINE)
+    (median,) = _found(r"\| a beat takes, median +\| +([\d,]+) ms", figures)
+    (p99,) = _found(r"\| a beat takes, 99 of 100 less than +\| +([\d,]+) ms", figures)
+    (unhealthy,) = _found(r"\| instances that turned unhealthy +\| +(\d+) \|", figures)
+    return (
+        f"On that machine a controller answers {in_memory} times as many such heartbeats a second as DB-GPT's own in\n"
+        f"memory, and {mariadb} times as many with MariaDB. Measured, not computed: 100,000 instances sent heartbeats\n"
+        f"over kept connections to one controller with MariaDB. Half of the heartbeats took {median} ms or less,\n"
+        f"99 of 100 less than {p99} ms, and {unhealthy} instances expired ([speed](figures.md#speed))."
+    )
+
+
 def series(metric: Metric) -> int:
     """The most series of a metric for each value of its labels that have no fixed values, such as a model."""
     combinations = prod(len(values) for values in metric.values.values())

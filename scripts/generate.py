@@ -184,6 +184,7 @@ TABLES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "docs" / "operating.md": {"grants": grants, "revokes": revokes},
     ROOT / "docs" / "capacity.md": {
         "plan": capacity.plan_table,
+        "measured": capacity.measured,
         "database-connections": capacity.database_connections,
         "series": capacity.series_table,
     },

@@ -60,7 +60,7 @@ def disagree(facts: Facts) -> Iterator[Finding]:
 
 @rule(
     "settings-differ",
-    fix="give all controllers of the registry the same settings, and restart them one at a time (docs/operating.md)",
+    fix="give all controllers of the registry the same settings, and restart them one at a time (docs/upgrading.md)",
     scope=ALL_BUT_LIST,
 )
 def settings_differ(facts: Facts) -> Iterator[Finding]:

@@ -110,6 +110,7 @@ CROSS_CUTTING = {
     "client/test_failure_causes.py": "why a controller gives no answer, over real servers",
     "controller/auth/test_routes.py": "every route, for each role, in each mode",
     "controller/metrics/test_alert_rules.py": "the alerts of deploy/prometheus",
+    "registry/embedded/test_list_in_parts.py": "lists in turns",
     "registry/embedded/test_removals.py": "prunes and sweeps in turns",
     "scripts/test_dashboard_on_a_scrape.py": "the dashboard, on scrapes of real controllers",
     "cli/test_exit_codes.py": "the exit codes of every command without a controller",

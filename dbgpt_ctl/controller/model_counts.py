@@ -68,6 +68,14 @@ class ModelCounts:
         for column, holds in enumerate(facts, row + len(_COLUMN_OF_STATE)):
             self._counts[column] += holds
 
+    async def add_all(self, listing: Listing) -> None:
+        """Counts the instances of a list. Other requests have their turn meanwhile."""
+        entries = iter(listing.entries)
+        while turn := list(islice(entries, COUNTED_PER_TURN)):
+            for entry in turn:
+                self.add(entry)
+            await asyncio.sleep(0)
+
     def rows(self) -> Iterator[tuple[str, Sequence[int]]]:
         """Each model with its numbers."""
         for name, row in self._rows.items():
@@ -77,9 +85,5 @@ class ModelCounts:
 async def counts_by_model(listing: Listing) -> ModelCounts:
     """The counts of each model in the list. Other requests have their turn meanwhile."""
     counts = ModelCounts()
-    entries = iter(listing.entries)
-    while turn := list(islice(entries, COUNTED_PER_TURN)):
-        for entry in turn:
-            counts.add(entry)
-        await asyncio.sleep(0)
+    await counts.add_all(listing)
     return counts

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.domain.events import OPERATOR, WORKER, EventQuery
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Self
@@ -152,6 +153,14 @@ class ModelRegistry(ABC):
         `healthy_only` means routable: healthy, not drained, not deregistered (rule 3). The answer holds every write
         that was acknowledged before the call.
         """
+
+    async def list_in_parts(self) -> AsyncIterator[Listing]:
+        """All instances as `list` returns them, for a caller who needs no list of one time: each part is a list of its
+        own time, and other calls may be served between two parts.
+
+        An instance that is registered or removed meanwhile is in one part or in none, and any other one is in one part.
+        """
+        yield await self.list()
 
     @abstractmethod
     async def get(self, key: InstanceKey) -> Lookup | None:

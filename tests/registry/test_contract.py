@@ -122,6 +122,21 @@ async def test_lists_are_in_order_of_identity(registry: ModelRegistry) -> None:
     ]
 
 
+async def test_parts_together_are_the_list(registry: ModelRegistry, clock: ManualClock) -> None:
+    await registry.register(sent(host="old"))
+    clock.advance(TIMEOUT_SECS + 1)
+    for name, host in (("a@llm", "fresh"), ("b@llm", "gone"), ("b@llm", "removed")):
+        await registry.register(sent(name, host))
+    await registry.register(sent(host="drained", enabled=False))
+    await registry.deregister(sent("b@llm", "gone").key)
+    await registry.deregister(sent("b@llm", "removed").key, remove=True)
+    parts = [part async for part in registry.list_in_parts()]
+    entries = sorted((entry for part in parts for entry in part.entries), key=lambda entry: entry.instance.key)
+    assert entries == list((await registry.list()).entries)
+    assert len(entries) == 4
+    assert {(part.stale_since, part.held_until) for part in parts} == {(None, None)}
+
+
 async def test_an_unknown_model_lists_nothing(registry: ModelRegistry) -> None:
     await registry.register(sent())
     assert await states(registry, "other@llm") == []

@@ -12,14 +12,13 @@ from operator import add
 from typing import TYPE_CHECKING, TypeVar
 
 from dbgpt_ctl.controller.metrics.declarations import OTHER, STATES
-from dbgpt_ctl.controller.model_counts import COUNTS, counts_by_model
+from dbgpt_ctl.controller.model_counts import COUNTS, ModelCounts
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from dbgpt_ctl.controller.metrics.counters import StorageCounters
-    from dbgpt_ctl.controller.model_counts import ModelCounts
     from dbgpt_ctl.registry.contract import ModelRegistry
 
 log = logging.getLogger(__name__)
@@ -104,12 +103,14 @@ class InstanceCounter:
 
     async def count(self) -> None:
         """Counts once. Raises what the registry raises."""
-        listing = await self._registry().list()
-        self.is_stale = listing.stale_since is not None
-        if self.is_stale:
-            self._counts = None
-            return
-        self._counts = await self._by_label(await counts_by_model(listing))
+        counts = ModelCounts()
+        async for listing in self._registry().list_in_parts():
+            if listing.stale_since is not None:
+                self._counts, self.is_stale = None, True
+                return
+            await counts.add_all(listing)
+        self.is_stale = False
+        self._counts = await self._by_label(counts)
         self._valid_until = self._monotonic() + MAX_DELAY_SECS
 
     def _forget(self) -> None:

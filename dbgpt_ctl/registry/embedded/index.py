@@ -120,6 +120,15 @@ class ModelIndex:
         """The identities of all instances and tombstones, in order."""
         return [key for name in sorted(self._models) for key in self._models[name].in_order()]
 
+    def model_names(self) -> list[str]:
+        """The models that have instances or tombstones, in no order."""
+        return list(self._models)
+
+    def keys_of(self, model_name: str) -> list[InstanceKey]:
+        """The identities of the instances and tombstones of one model, in no order."""
+        model = self._models.get(model_name)
+        return [] if model is None else list(model.instances)
+
     def get(self, key: InstanceKey) -> ModelInstance | None:
         """The facts of one instance or tombstone."""
         model = self._models.get(key.model_name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from dbgpt_ctl.domain.lifecycle import (
     Heartbeat,
     Register,
     Undrain,
+    listed,
 )
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse, moved_back
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable, RegistryUnusable, StatesHeld
@@ -30,7 +31,7 @@ from dbgpt_ctl.registry.embedded.snapshot_format import Snapshot
 from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.clock import Clock
@@ -48,6 +49,10 @@ SWEEP_SECS = 600.0
 EXAMINED_PER_TURN = 250
 """A prune and a sweep examine so many instances, and remove those that are gone, before other calls have their turn,
 which takes some 2 ms.
+"""
+LISTED_PER_PART = 1000
+"""So many instances are listed before other calls have their turn, where the caller needs no list of one time; this
+takes some 3 ms.
 """
 HOLD_TICKS = 5
 """Ticks between two checks whether a hold still holds an instance: the check looks at all instances, in the very time
@@ -176,6 +181,14 @@ class EmbeddedModelRegistry(ModelRegistry):
         if self._reported_hold is not None and model_name is None and listing.held_until is None:
             self._set_reported_hold(None)
         return listing
+
+    async def list_in_parts(self) -> AsyncIterator[Listing]:
+        """In no order. One list of 100,000 instances takes a third of a second, in which no other call is served."""
+        index = self._state.index
+        keys = chain.from_iterable(map(index.keys_of, index.model_names()))
+        while part := list(islice(keys, LISTED_PER_PART)):
+            yield self._state.listing_of(part, self._now())
+            await asyncio.sleep(0)
 
     async def get(self, key: InstanceKey) -> Lookup | None:
         return self._state.get(key, self._now())
@@ -376,6 +389,14 @@ class RegistryState:
 
     def listing(self, model_name: str | None, now: datetime, *, healthy_only: bool = False) -> Listing:
         return self.index.list(model_name, now, self._timeout, self.hold(now), healthy_only=healthy_only).listing
+
+    def listing_of(self, keys: Iterable[InstanceKey], now: datetime) -> Listing:
+        """Those of the instances that are there, and are no tombstones."""
+        hold = self.hold(now)
+        found = (instance for key in keys if (instance := self.index.get(key)) is not None and not instance.removed)
+        entries = tuple(listed(instance, now, self._timeout, hold) for instance in found)
+        is_held = hold is not None and any(entry.held for entry in entries)
+        return Listing(entries, held_until=hold.until if hold and is_held else None)
 
     def hold(self, now: datetime) -> Hold | None:
         """The hold after an outage, if there is one at `now`."""

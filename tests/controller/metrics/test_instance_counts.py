@@ -19,7 +19,7 @@ from tests.controller.conftest import TIMEOUT
 from tests.support.clock import START, ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 pytestmark = pytest.mark.anyio
 
@@ -87,10 +87,10 @@ class Registry:
     forwarder_id = None
     answer: Listing | Exception = Listing(())
 
-    async def list(self) -> Listing:
+    async def list_in_parts(self) -> AsyncIterator[Listing]:
         if isinstance(self.answer, Exception):
             raise self.answer
-        return self.answer
+        yield self.answer
 
 
 async def test_a_stale_list_is_not_counted() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import shutil
@@ -21,12 +20,11 @@ import yaml
 from dbgpt_ctl import __version__
 from dbgpt_ctl.controller.bootstrap import grace_secs
 from dbgpt_ctl.controller.http.server import DRAIN_SECS
-from dbgpt_ctl.settings.load import knobs_of
-from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.support.compose import ComposeError, configuration, container, secret_files, violations
 from tests.support.container import CTL
+from tests.support.deployed import changed, settings_of
 from tests.support.documents import block_with
-from tests.support.mariadb import missing_programs, private_mariadb
+from tests.support.mariadb import private_mariadb
 from tests.support.pods import await_equal, status_of, warnings_in
 from tests.support.private_network import in_private_network, missing_rights
 from tests.support.process import ROOT
@@ -83,17 +81,6 @@ def test_a_wrong_file_is_refused(docker_compose: str, tmp_path: Path, path: str,
         configuration(docker_compose, file)
 
 
-def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy with another value at `path`, whose parts are keys."""
-    result = copy.deepcopy(document)
-    *parents, last = path.split("/")
-    place = result
-    for part in parents:
-        place = place[part]
-    place[last] = value
-    return result
-
-
 @pytest.mark.parametrize("name", ["ctl-1", "ctl-2", "mariadb", "prometheus"])
 def test_a_service_may_do_what_it_needs_only(project: dict[str, Any], name: str) -> None:
     assert violations(project["services"][name]) == []
@@ -127,18 +114,11 @@ def test_a_controller_is_that_of_this_release_and_has_the_time_to_leave(project:
     assert service["image"] == f"dbgpt-ctl:{__version__}"
     assert service["build"]["args"] == {"VERSION": __version__}
     assert (Path(service["build"]["context"]) / service["build"]["dockerfile"]).is_file()
-    assert service["environment"].keys() <= {knob.variable for knob in knobs_of(ControllerSettings)}
-    settings = ControllerSettings.load({}, _without_files(service["environment"]), "")
+    settings = settings_of(service["environment"])
     assert settings.warnings() == []
     assert service["stop_grace_period"] == "30s"
     assert grace_secs(settings) > 0
     assert grace_secs(settings) + DRAIN_SECS + 1 < 30
-
-
-def _without_files(environment: dict[str, str]) -> dict[str, str]:
-    """The environment with a password in place of the file that only a container has."""
-    path = "CONTROLLER_REGISTRY_DB_PASSWORD_FILE"
-    return {name: value for name, value in environment.items() if name != path} | {path.removesuffix("_FILE"): "x"}
 
 
 def test_a_controller_waits_for_the_database(project: dict[str, Any]) -> None:
@@ -178,9 +158,8 @@ def test_the_services_work_together(
     """Real processes with the users, settings, files and names of the compose file: the tokens of the documentation
     are enforced, what one controller learns the other one tells, and Prometheus reads both and loads the alerts.
     """
-    if missing := missing_programs():
-        pytest.skip(missing)
-    program("bwrap")
+    for needed in ("bwrap", "mariadbd"):
+        program(needed)
     prometheus = program("prometheus")
     project, printed = prepared
     tokens = dict(zip(("workers", "api-servers", "alice"), re.findall("^dctl_.*", printed, re.MULTILINE), strict=True))

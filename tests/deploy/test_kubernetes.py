@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import subprocess
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,12 @@ import yaml
 from dbgpt_ctl import __version__
 from dbgpt_ctl.controller.bootstrap import grace_secs
 from dbgpt_ctl.controller.http.server import DRAIN_SECS
-from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ControllerSettings
 from scripts import generate
+from tests.support.deployed import changed, settings_of
 from tests.support.documents import block_with
 from tests.support.kustomize import KustomizeError, Manifest, only, rendered, violations_of_restricted
-from tests.support.mariadb import missing_programs, private_mariadb
+from tests.support.mariadb import private_mariadb
 from tests.support.pods import Node, await_equal, probed, status_of, warnings_in
 from tests.support.private_network import in_private_network, missing_rights
 from tests.support.process import ROOT
@@ -69,17 +68,6 @@ def accepted(validate: str, manifest: Manifest, folder: Path) -> bool:
     file.write_text(yaml.safe_dump(manifest))
     done = subprocess.run([validate, "--strict", str(file)], capture_output=True, text=True, check=False)
     return done.returncode == 0
-
-
-def changed(manifest: Manifest, path: str, value: Any) -> Manifest:
-    """A copy with another value at `path`, whose parts are keys and numbers."""
-    result = copy.deepcopy(manifest)
-    *parents, last = path.split("/")
-    place: Any = result
-    for part in parents:
-        place = place[int(part)] if part.isdigit() else place[part]
-    place[last] = value
-    return result
 
 
 def test_kubernetes_accepts_each_manifest(
@@ -155,12 +143,13 @@ def test_a_new_version_reaches_each_file_that_names_the_image(monkeypatch: pytes
 
 
 def test_each_variable_is_a_setting(environment: dict[str, str]) -> None:
-    assert environment.keys() <= {knob.variable for knob in knobs_of(ControllerSettings)}
-    assert ControllerSettings.load({}, _without_files(environment), "").warnings() == []
+    assert settings_of(environment).warnings() == []
+    with pytest.raises(AssertionError):
+        settings_of(environment | {"CONTROLLER_TOKEN_FILE": "tokens.toml"})
 
 
 def test_a_pod_has_the_time_to_leave(pod: Manifest, environment: dict[str, str]) -> None:
-    grace = grace_secs(ControllerSettings.load({}, _without_files(environment), ""))
+    grace = grace_secs(settings_of(environment))
     pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert grace > 0
     assert pod["terminationGracePeriodSeconds"] > pause + grace + DRAIN_SECS + 1
@@ -272,9 +261,10 @@ def test_the_scrape_of_the_documentation_names_the_service(manifests: list[Manif
 
 @pytest.fixture
 def node(program: Callable[[str], str], kubectl: str, tmp_path: Path) -> Node:
-    if missing := missing_programs() or missing_rights():
+    if missing := missing_rights():
         pytest.skip(missing)
-    program("bwrap")
+    for name in ("bwrap", "mariadbd"):
+        program(name)
     secrets = {secret["metadata"]["name"]: secret for secret in documented_secrets(kubectl, tmp_path)}
     return Node(tmp_path / "mounted", secrets, {"mariadb": "127.0.0.1"})
 
@@ -307,12 +297,6 @@ def documented_secrets(kubectl: str, folder: Path) -> list[Manifest]:
     block = block_with(DEPLOYING, "create secret generic dbgpt-controller-database")
     run_block(block, folder, {"kubectl": f'exec "{kubectl}" "$@" --dry-run=client -o json >> "{printed}"'})
     return list(yaml.safe_load_all(printed.read_text().replace("}\n{", "}\n---\n{")))
-
-
-def _without_files(environment: dict[str, str]) -> dict[str, str]:
-    """The environment with a password in place of the file that only a pod has."""
-    path = "CONTROLLER_REGISTRY_DB_PASSWORD_FILE"
-    return {name: value for name, value in environment.items() if name != path} | {path.removesuffix("_FILE"): "x"}
 
 
 def _pod(deployment: Manifest) -> Manifest:

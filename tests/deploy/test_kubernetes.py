@@ -181,8 +181,9 @@ def test_each_port_has_a_name_that_the_container_declares(pod: Manifest, manifes
     assert declared == {"http": ControllerSettings().port}
     probes = [container[f"{name}Probe"]["httpGet"]["port"] for name in ("startup", "liveness", "readiness")]
     services = [port["targetPort"] for each in manifests if each["kind"] == "Service" for port in each["spec"]["ports"]]
+    assert {*probes, *services} == {"http"}
     (ingress,) = only(manifests, "NetworkPolicy")["spec"]["ingress"]
-    assert {*probes, *services, *(port["port"] for port in ingress["ports"])} == {"http"}
+    assert ingress["ports"] == [{"protocol": "TCP", "port": declared["http"]}]
 
 
 def test_the_network_policy_admits_callers_by_their_own_labels(manifests: list[Manifest]) -> None:

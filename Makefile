@@ -5,12 +5,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 4
+BUILDER ?= docker
+BUILD_FLAGS ?=
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dbgpt_ctl/__init__.py)
 export CTL_INTEROP_VENVS ?= $(CURDIR)/.venv-interop
 
-.PHONY: help serve quick test hostile chaos monitoring deploy check bench soak generate clean
+.PHONY: help serve image quick test hostile chaos monitoring deploy check bench soak generate clean
 
 help:
 	@echo "make serve     start a controller on the embedded registry (settings: CONTROLLER_* in the environment or .env)"
+	@echo "make image     build the container image dbgpt-ctl:VERSION with docker, or with BUILDER=podman or buildah"
 	@echo "make quick     run the most useful tests, in two minutes"
 	@echo "make test      run all tests, with a real MariaDB and the real DB-GPT packages"
 	@echo "make hostile   attack the commands and the controller with hostile bytes, files and readers (five minutes)"
@@ -25,6 +29,11 @@ help:
 
 serve: $(VENV)/.serve
 	@exec $(BIN)/ctl serve
+
+# The format is docker's because that of OCI has no health check; podman and buildah read the variable.
+image: export BUILDAH_FORMAT = docker
+image:
+	$(BUILDER) build --file deploy/container/Containerfile --build-arg VERSION=$(VERSION) --tag dbgpt-ctl:$(VERSION) $(BUILD_FLAGS) .
 
 quick: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m quick
@@ -61,6 +70,7 @@ deploy: $(VENV)/.deploy
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'what deploy/ describes does not run without it'
 	@sh scripts/apt-install.sh promtool prometheus 'the Prometheus of deploy/compose does not run without it'
 	@sh scripts/apt-install.sh buildah buildah 'the image is not built without it'
+	@sh scripts/apt-install.sh /usr/lib/podman/netavark netavark 'buildah does not start without it'
 	@sh scripts/apt-install.sh mmdebstrap mmdebstrap 'the base of the image is not made without it'
 	@sh scripts/apt-install.sh bwrap bubblewrap 'the image does not run without it where buildah cannot'
 	$(BIN)/python -m pytest tests/deploy

@@ -1,4 +1,4 @@
-"""The programs that check the files of deploy/."""
+"""The programs that check the files of deploy/, and the image that two suites run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.image import build_image
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from tests.support.image import Image
 
 _PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 """The programs of the virtual environment come first."""
@@ -30,3 +35,10 @@ def program() -> Callable[[str], str]:
         return found
 
     return find
+
+
+@pytest.fixture(scope="session")
+def image(program: Callable[[str], str]) -> Iterator[Image]:
+    """The image of deploy/container, for all tests: it takes a minute or two, and a gigabyte until their end."""
+    with TemporaryDirectory() as folder:
+        yield build_image(Path(folder), program)

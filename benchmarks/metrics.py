@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MODELS, INSTANCES = 1000, 5000
 """As many models as have series of their own."""
 SCRAPE_EVERY_SECS = 1.0
-CAPACITY_SECS, ROUND_SECS, ROUNDS = 5.0, 6.0, 10
+CAPACITY_SECS, ROUND_SECS, ROUNDS = 3.0, 4.0, 10
 MOVED = Bound(most=20)
 """Milliseconds."""
 FORMATS = {

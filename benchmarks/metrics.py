@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from benchmarks.load import CONNECTIONS, HEARTBEAT, REGISTER, send, send_count, send_paced
 from benchmarks.report import Bound, MeasurementError, Row, Section, say
 from benchmarks.sides import start_ctl
+from dbgpt_ctl.controller.metrics.declarations import MAX_MODEL_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from benchmarks.sides import Server
     from tests.support.dbgpt_cluster import Lab
 
-MODELS, INSTANCES = 1000, 5000
+MODELS, INSTANCES = MAX_MODEL_NAMES, 5 * MAX_MODEL_NAMES
 """As many models as have series of their own."""
 SCRAPE_EVERY_SECS = 1.0
 CAPACITY_SECS, ROUND_SECS, ROUNDS = 3.0, 4.0, 10

@@ -62,7 +62,7 @@ chaos: $(VENV)/.dev
 monitoring: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the alerts of a database are skipped without it'
 	@sh scripts/apt-install.sh promtool prometheus 'the suite is skipped without it'
-	$(BIN)/python -m pytest tests/monitoring
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/monitoring
 
 deploy: $(VENV)/.deploy
 	@sh scripts/apt-install.sh systemd-analyze systemd 'the check of the unit is skipped without it'

@@ -282,13 +282,19 @@ REGISTRY: Sequence[Content] = (
     ),
     Lines(
         "Fill of the registry",
-        "The share of max_instances that is taken. At 100 % new instances are refused.",
+        "The share of max_instances that is taken. Instances in the lists that reach 100 % leave no room for new ones; "
+        "removed ones make room.",
         "percentunit",
         (
             Query(
+                'sum(max by (model_name, state) (dbgpt_controller_instances{job="$job"}))'
+                ' / max(dbgpt_controller_registry_instances_limit{job="$job"})',
+                "in the lists",
+            ),
+            Query(
                 'max(dbgpt_controller_registry_instances{job="$job"})'
                 ' / max(dbgpt_controller_registry_instances_limit{job="$job"})',
-                "taken",
+                "with removed ones",
             ),
         ),
         most=1,

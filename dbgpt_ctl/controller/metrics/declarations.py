@@ -125,7 +125,7 @@ MODEL_NAMES_IN_OTHER = _of_registry(
 )
 REGISTRY_INSTANCES = _of_registry(
     "registry_instances",
-    "Instances that count toward the limit: those in the lists, and removed ones that may still send heartbeats.",
+    "Instances that are stored: those in the lists, and removed ones, which make room for new ones when it is needed.",
 )
 REGISTRY_INSTANCES_LIMIT = _of_registry(
     "registry_instances_limit",

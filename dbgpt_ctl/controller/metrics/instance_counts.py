@@ -97,7 +97,9 @@ class InstanceCounter:
                 log.exception("the instances could not be counted for metrics")
             forwards = self._registry().forwarder_id is not None
             ended = self._monotonic()
-            rest = max(EVERY_SECS_OF_ANOTHER if forwards else EVERY_SECS, REST_FACTOR * (ended - began))
+            rest = EVERY_SECS_OF_ANOTHER if forwards else EVERY_SECS
+            if self._counts is not None:  # to wait in vain for a registry that is away is no work
+                rest = max(rest, REST_FACTOR * (ended - began))
             self._valid_until = ended + rest + MAX_DELAY_SECS
             await asyncio.sleep(rest)
 

@@ -119,6 +119,29 @@ async def test_the_next_count_comes_after_one_that_failed(
     assert ("ZeroDivisionError" in caplog.text) is isinstance(error, ZeroDivisionError)
 
 
+@pytest.mark.parametrize("answer", [Listing((), stale_since=START), RegistryUnavailable("the database is away")])
+async def test_a_registry_that_answered_late_and_in_vain_is_asked_again_soon(
+    answer: Listing | Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no work to wait for a database that hangs, and when it is back, metrics must not call it stale for long."""
+    monkeypatch.setattr(instance_counts, "EVERY_SECS", 0.0)
+    now = 1000.0
+
+    class Late(Registry):
+        async def list(self) -> Listing:
+            nonlocal now
+            now += 0.0 if isinstance(self.answer, Listing) and self.answer.stale_since is None else 100.0
+            return await super().list()
+
+    registry: Any = Late()
+    registry.answer = answer
+    counter = InstanceCounter(lambda: registry, StorageCounters(ModelNames()), monotonic=lambda: now)
+    async with counter.running():
+        await until(lambda: now > 1000.0)
+        registry.answer = Listing(())
+        await until(lambda: counter.current is not None)
+
+
 async def test_counts_are_not_shown_when_the_next_ones_are_late() -> None:
     now = 1000.0
     registry: Any = Registry()

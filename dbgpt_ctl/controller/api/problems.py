@@ -18,6 +18,7 @@ from dbgpt_ctl.errors import (
     NotFound,
     RegistryUnavailable,
 )
+from dbgpt_ctl.settings.masking import mask_own_tokens
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -56,13 +57,18 @@ async def answer(request: Request, error: Exception) -> Response:
             return of_error(error)
         case HTTPException():
             title = HTTPStatus(error.status_code).phrase
-            detail = f"{request.method} {request.url.path!a}: {error.detail}"
+            detail = f"{request.method} {_shown_path(request)}: {error.detail}"
             return _problem(error.status_code, title.lower().replace(" ", "_"), title, detail, error.headers)
         case _:
             log.error(
-                "%s %s failed", request.method, ascii(request.url.path), exc_info=error, extra={"event": "http.failed"}
+                "%s %s failed", request.method, _shown_path(request), exc_info=error, extra={"event": "http.failed"}
             )
             return of_error(InternalError("the controller failed at this request; its log says why"))
+
+
+def _shown_path(request: Request) -> str:
+    """In quoted ASCII, without a token that somebody put there: the answer may end up in the log of its client."""
+    return mask_own_tokens(ascii(request.url.path))
 
 
 def of_error(error: CtlError) -> Response:

@@ -16,6 +16,7 @@ import contextlib
 import logging
 import time
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from dbgpt_ctl.controller.logs.json_lines import json_line, utc_time
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
     from datetime import datetime
 
     from dbgpt_ctl.auth.tokens import Token
@@ -176,10 +177,9 @@ def create_audit_log(settings: ControllerSettings) -> AuditLog | None:
         raise UsageError(f"audit_log_file {settings.audit_log_file} cannot be written: {error.strerror}") from None
 
 
-def named(names: Iterable[str]) -> dict[str, Any]:
-    """How many there are, and the first of them by name."""
-    found = sorted(names)
-    return {"count": len(found), "names": found[:MAX_NAMED]}
+def named(found: Collection[Any]) -> dict[str, Any]:
+    """How many there are, and the names of the first of them: there may be very many instances in a prune."""
+    return {"count": len(found), "names": [str(each) for each in islice(found, MAX_NAMED)]}
 
 
 def _tokens(in_force: InForce) -> Mapping[str, Token]:

@@ -77,7 +77,7 @@ def note_prune(scope: HttpScope, older_than_secs: float, keys: Collection[Instan
     audited: AuditedChange | None = scope.get(CHANGE)
     if audited is not None:
         audited.changes_nothing = dry_run
-        audited.facts = {"older_than_secs": older_than_secs, "removed": named(map(str, keys))}
+        audited.facts = {"older_than_secs": older_than_secs, "removed": named(keys)}
 
 
 async def _facts(registry: ModelRegistry, key: InstanceKey) -> dict[str, Any] | None:
@@ -136,7 +136,8 @@ class AuditedRoutes:
         return checking
 
     def _action(self, scope: HttpScope) -> str:
-        return self._operators_verbs.get((scope["method"], scope["path"])) or str(scope["method"]).lower()
+        method = "GET" if scope["method"] == "HEAD" else str(scope["method"])
+        return self._operators_verbs.get((method, scope["path"])) or method.lower()
 
     def _audited(self, route: Route) -> Endpoint:
         @wraps(route.endpoint)

@@ -16,9 +16,10 @@ from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
 from tests.support.clock import ManualClock
-from tests.support.dbgpt_process import until
+from tests.support.dbgpt_process import free_port, until
 from tests.support.process import ctl
 from tests.support.server import running_app
+from tests.support.tls import authority
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,6 +167,15 @@ def test_logrotate_may_move_the_file_and_a_full_disk_fails_no_request(audited: A
     log = served.process.log.read_text()
     assert log.count("cannot be written") == 1
     assert log.count("can be written again; 2 lines are missing") == 1
+
+
+def test_a_certificate_that_is_replaced_has_a_line(serve: Serve, tmp_path: Path) -> None:
+    tls, file = authority(tmp_path / "tls"), tmp_path / "audit.jsonl"
+    served = serve("--audit-log-file", file.name, "--tls-port", str(free_port()), *tls.flags)
+    tls.write(tls.issue())
+    until("line", lambda: "replace_certificate" in file.read_text(), served.process)
+    line = json.loads(file.read_text().splitlines()[1])
+    assert line["after"]["not_after"] > line["time"]
 
 
 def test_without_authentication_a_claim_to_be_an_operator_counts(serve: Serve, tmp_path: Path) -> None:

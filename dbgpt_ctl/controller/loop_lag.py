@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+
+from dbgpt_ctl.controller.background_task import background_task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -35,13 +37,8 @@ class LoopLag:
     @asynccontextmanager
     async def measured(self) -> AsyncIterator[None]:
         """Measures until the block is left."""
-        task = asyncio.create_task(self._measure(), name="event loop lag")
-        try:
+        async with background_task(self._measure(), "event loop lag"):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _measure(self) -> None:
         while True:

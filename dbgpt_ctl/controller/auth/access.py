@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ from dbgpt_ctl.controller.auth.refusals import Refusals
 from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.auth.tokens_in_force import InForce, TokensInForce
+from dbgpt_ctl.controller.background_task import background_task
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
@@ -276,14 +277,10 @@ class Access:
         """Follows the tokens file, and ticks."""
         if self.mode is not Mode.OFF or self.in_force.file is not None:
             log.info("%s", self.in_force, extra={"event": "tokens.in_force"})
-        task = asyncio.create_task(self._keep_ticking(), name="auth")
         try:
-            async with self.tokens.followed():
+            async with background_task(self._keep_ticking(), "auth"), self.tokens.followed():
                 yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
             self.tick()
 
     async def _keep_ticking(self) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.auth.tokens_file import parse_tokens_file, read_checked
+from dbgpt_ctl.controller.background_task import background_task
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,13 +96,8 @@ class TokensInForce:
         if self._path is None:
             yield
             return
-        task = asyncio.create_task(self._follow(), name="tokens file")
-        try:
+        async with background_task(self._follow(), "tokens file"):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()

@@ -12,7 +12,6 @@ see each line. No line holds a secret: tokens stand there with their names.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import dbgpt_ctl
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.background_task import background_task
 from dbgpt_ctl.controller.logs.append_file import AppendFile
 from dbgpt_ctl.controller.logs.json_lines import json_line, utc_time
 from dbgpt_ctl.errors import UsageError
@@ -106,13 +106,10 @@ class AuditLog:
     async def running(self, in_force: Callable[[], InForce]) -> AsyncIterator[None]:
         """Writes the start and the stop of the controller, and ticks in between."""
         self.write("start", fields={"version": dbgpt_ctl.__version__, "auth": str(in_force())})
-        task = asyncio.create_task(self._keep_ticking(), name="audit log")
         try:
-            yield
+            async with background_task(self._keep_ticking(), "audit log"):
+                yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
             self._end_minute()
             self.write("stop")
             self._file.close()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from operator import add
 from typing import TYPE_CHECKING, TypeVar
 
+from dbgpt_ctl.controller.background_task import background_task
 from dbgpt_ctl.controller.metrics.declarations import OTHER, STATES
 from dbgpt_ctl.controller.model_counts import COUNTS, ModelCounts
 from dbgpt_ctl.errors import CtlError
@@ -78,12 +79,8 @@ class InstanceCounter:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Counts, as long as the block lasts."""
-        task = asyncio.create_task(self._keep_counting(), name="count instances")
-        try:
+        async with background_task(self._keep_counting(), "count instances"):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _keep_counting(self) -> None:
         while True:

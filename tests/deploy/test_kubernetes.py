@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,10 @@ from tests.support.process import ROOT
 from tests.support.shell_blocks import run_block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.support.container import Started
 
 BASE = ROOT / "deploy" / "kubernetes"
 SECURITY = ROOT / "docs" / "security.md"
@@ -270,25 +274,48 @@ def node(program: Callable[[str], str], kubectl: str, tmp_path: Path) -> Node:
     return Node(tmp_path / "mounted", secrets, {"mariadb": "127.0.0.1"})
 
 
+@contextmanager
+def serving(node: Node, pod: Manifest, environment: dict[str, str], folder: Path) -> Iterator[Started]:
+    """A pod over a real MariaDB: as its user, with a read-only root and the mounted Secrets; all its probes succeed."""
+    with private_mariadb(port=3306, user="ctl", password=PASSWORD) as database:
+        database.execute("CREATE DATABASE dbgpt")
+        with node.container(pod, environment).started(folder) as started:
+            for kind in ("startup", "liveness", "readiness"):
+                await_equal(200, partial(probed, pod["containers"][0][f"{kind}Probe"], POD, 8000))
+            yield started
+
+
 @pytest.mark.parametrize("allowed_hosts", [None, "dbgpt-controller,*.svc"])
 def test_a_controller_runs_as_the_deployment_says(
     node: Node, pod: Manifest, environment: dict[str, str], tmp_path: Path, allowed_hosts: str | None
 ) -> None:
-    """A pod over a real MariaDB: as its user, with a read-only root, the mounted Secrets, and all three probes."""
     restricted = {} if allowed_hosts is None else {"CONTROLLER_ALLOWED_HOSTS": allowed_hosts}
 
     def it_serves() -> None:
-        with private_mariadb(port=3306, user="ctl", password=PASSWORD) as database:
-            database.execute("CREATE DATABASE dbgpt")
-            with node.container(pod, environment | restricted).running(tmp_path) as log:
-                for kind in ("startup", "liveness", "readiness"):
-                    await_equal(200, partial(probed, pod["containers"][0][f"{kind}Probe"], POD, 8000))
-                as_kubelet = status_of(POD, 8000, "/readyz", {"Host": f"{POD}:8000"})
-                assert as_kubelet == (200 if allowed_hosts is None else 421), "why the probes name a host"
-                assert status_of(POD, 8000, "/api/controller/models", {"Host": "dbgpt-controller"}) == 401
-                assert warnings_in(log) == []
+        with serving(node, pod, environment | restricted, tmp_path) as started:
+            as_kubelet = status_of(POD, 8000, "/readyz", {"Host": f"{POD}:8000"})
+            assert as_kubelet == (200 if allowed_hosts is None else 421), "why the probes name a host"
+            assert status_of(POD, 8000, "/api/controller/models", {"Host": "dbgpt-controller"}) == 401
+            assert warnings_in(started.log) == []
 
     in_private_network(it_serves, [POD])
+
+
+def test_a_controller_leaves_before_its_pod_is_killed(
+    node: Node, pod: Manifest, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """After SIGTERM it is alive and not ready, and it ends by itself."""
+    (container,) = pod["containers"]
+    secs = pod["terminationGracePeriodSeconds"] - container["lifecycle"]["preStop"]["sleep"]["seconds"]
+
+    def it_leaves() -> None:
+        with serving(node, pod, environment, tmp_path) as started:
+            started.send(signal.SIGTERM)
+            await_equal(503, partial(probed, container["readinessProbe"], POD, 8000))
+            assert probed(container["livenessProbe"], POD, 8000) == 200
+            assert started.bubblewrap.wait(secs) == 0
+
+    in_private_network(it_leaves, [POD])
 
 
 def documented_secrets(kubectl: str, folder: Path) -> list[Manifest]:

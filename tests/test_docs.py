@@ -218,6 +218,17 @@ def test_commands_and_flags_exist(block: Block, line: str) -> None:
     assert not unknown_flags(line), f"{block}: {line}"
 
 
+DAY_2 = [ROOT / "docs" / name for name in ("on-call.md", "backup.md", "upgrading.md", "capacity.md")]
+
+
+@pytest.mark.parametrize("document", DAY_2, ids=[path.name for path in DAY_2])
+def test_commands_in_sentences_exist(document: Path) -> None:
+    """Somebody types them at night."""
+    commands = [line for line in re.findall(r"`(ctl [^`]+)`", document.read_text()) if not line.startswith("ctl serve")]
+    assert commands
+    assert {line: unknown_flags(line) for line in commands if unknown_flags(line)} == {}
+
+
 def test_the_map_in_the_architecture_has_every_folder_and_only_real_paths() -> None:
     paths = _tree(ARCHITECTURE.read_text())
     assert [path for path in paths if not (ROOT / path).exists()] == []

@@ -128,10 +128,11 @@ async def test_a_registry_that_answered_late_and_in_vain_is_asked_again_soon(
     now = 1000.0
 
     class Late(Registry):
-        async def list(self) -> Listing:
+        async def list_in_parts(self) -> AsyncIterator[Listing]:
             nonlocal now
             now += 0.0 if isinstance(self.answer, Listing) and self.answer.stale_since is None else 100.0
-            return await super().list()
+            async for part in super().list_in_parts():
+                yield part
 
     registry: Any = Late()
     registry.answer = answer

@@ -14,6 +14,7 @@ import yaml
 from dbgpt_ctl.cli.diagnosis.rules.configuration import NEARLY_FULL
 from dbgpt_ctl.controller.metrics.declarations import PREFIX
 from dbgpt_ctl.domain.controllers import EXPIRES_SOON
+from tests.support.documents import anchors
 from tests.support.process import ROOT, ctl
 from tests.support.promql import OTHERS, labels_of, problems
 
@@ -56,6 +57,7 @@ def test_an_alert_says_what_to_do(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in {"page", "ticket"}
     assert set(alert["annotations"]) == ANNOTATIONS
     assert alert["annotations"]["runbook_url"] == f"docs/on-call.md#{alert['alert'].lower()}"
+    assert alert["alert"].lower() in anchors(ROOT / "docs" / "on-call.md")
 
 
 @by_name

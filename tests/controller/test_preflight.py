@@ -78,6 +78,7 @@ def test_the_files_for_another_controller_are_read(tmp_path: Path) -> None:
     [
         ("log_file", UsageError, "log file {} cannot be written: {}"),
         ("tracer_file", UsageError, "tracer_file {} cannot be written: {}"),
+        ("audit_log_file", UsageError, "audit_log_file {} cannot be written: {}"),
         ("snapshot_file", RegistryUnusable, "snapshot {} cannot be read and written: {}"),
     ],
 )

@@ -62,7 +62,8 @@ class AuditLog:
         self._missing_since: datetime | None = None
         self._strangers_lines = 0
         self._left_out = 0
-        self._minute_ends = monotonic() + EVERY_SECS
+        self._minute_ends: float | None = None
+        """When the count begins anew; None before the first line of a stranger."""
 
     def write(self, action: str, outcome: str = "done", fields: Mapping[str, Any] | None = None) -> None:
         """Appends a line. Raises nothing."""
@@ -70,6 +71,8 @@ class AuditLog:
 
     def write_of_stranger(self, action: str, outcome: str, fields: Mapping[str, Any]) -> None:
         """The same for what anybody can cause: a line, or one more in the count of those that have none."""
+        if self._minute_ends is None:
+            self._minute_ends = self._monotonic() + EVERY_SECS
         if self._strangers_lines < MAX_STRANGERS_LINES:
             self._strangers_lines += 1
             self.write(action, outcome, fields)
@@ -97,7 +100,7 @@ class AuditLog:
         """Writes the count of what was left out when it is time, and tries a file that could not be written. It is
         called about once a second.
         """
-        if self._monotonic() >= self._minute_ends:
+        if self._minute_ends is not None and self._monotonic() >= self._minute_ends:
             self._end_minute()
         if self._missing:
             self._append(None)
@@ -120,8 +123,7 @@ class AuditLog:
             self.tick()
 
     def _end_minute(self) -> None:
-        left_out, self._left_out, self._strangers_lines = self._left_out, 0, 0
-        self._minute_ends = self._monotonic() + EVERY_SECS
+        left_out, self._left_out, self._strangers_lines, self._minute_ends = self._left_out, 0, 0, None
         if left_out:
             self.write("summary", "refused", {"count": left_out, "within_secs": EVERY_SECS})
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.image import build_image
+from tests.support.private_network import missing_rights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,5 +41,10 @@ def program() -> Callable[[str], str]:
 @pytest.fixture(scope="session")
 def image(program: Callable[[str], str]) -> Iterator[Image]:
     """The image of deploy/container, for all tests: it takes a minute or two, and a gigabyte until their end."""
+    problem = missing_rights()
+    if problem and os.environ.get("CI"):
+        pytest.fail(problem)
+    if problem:
+        pytest.skip(problem)
     with TemporaryDirectory() as folder:
         yield build_image(Path(folder), program)

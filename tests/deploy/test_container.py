@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from tests.support.image import Image
 
+pytestmark = pytest.mark.timeout(900)
+"""The first test that needs the image waits for it."""
+
 CONTAINERFILE = ROOT / "deploy" / "container" / "Containerfile"
 GUIDE = ROOT / "docs" / "deploying.md"
 URL = "http://127.0.0.1:8000"
@@ -65,7 +68,8 @@ def test_hadolint_refuses_a_wrong_containerfile(program: Callable[[str], str], t
     assert (done.returncode, "DL3000" in done.stdout) == (1, True)
 
 
-def test_the_image_says_how_it_runs(image: Image) -> None:
+def test_the_image_says_how_it_runs(image: Image, record_property: Callable[[str, object], None]) -> None:
+    record_property("figure", f"the image was built {image.way}")
     assert (image.uid, image.gid) == (10001, 10001)
     assert image.entrypoint + image.config["Cmd"] == ["ctl", "serve"]
     assert image.config["StopSignal"] == "SIGTERM"

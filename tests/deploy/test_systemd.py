@@ -9,15 +9,15 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from tests.support.containerfile import writable_root
 from tests.support.dbgpt_process import until
 from tests.support.documents import block_with
-from tests.support.image import pip_configuration
+from tests.support.image import build_mounts
 from tests.support.mariadb import free_port
 from tests.support.packages import NOT_SOURCE, run
 from tests.support.process import ROOT
@@ -26,6 +26,7 @@ from tests.support.unit_file import UnitFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.support.container import Started
     from tests.support.documents import Block
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from tests.support.mariadb import MariaDB
 
 GUIDE = ROOT / "docs" / "deploying.md"
+pytestmark = pytest.mark.timeout(900)
+"""The first test that needs the image waits for it."""
+
 FOLDER = ROOT / "deploy" / "systemd"
 UNIT = FOLDER / "ctl.service"
 DATABASE = FOLDER / "database.conf"
@@ -209,19 +213,14 @@ def test_the_commands_of_the_documentation_make_a_controller_with_tokens(
 
 def typed(block: Block, machine: Path, folder: Path) -> str:
     """What the commands print to root of the machine, in /source. systemctl only prints its arguments there."""
-    pip, needed = pip_configuration(folder)
     stand_ins = folder / "stand-ins"
     stand_ins.mkdir()
     for name, script in {"sudo": 'exec "$@"', "systemctl": 'echo systemctl "$@"'}.items():
         (stand_ins / name).write_text(f"#!/bin/sh\n{script}\n")
         (stand_ins / name).chmod(0o755)
-    binds = {str(pip): "/etc/pip.conf", str(stand_ins): "/usr/local/bin", **{path: path for path in needed}}
-    binds |= {path: path for path in ("/etc/resolv.conf", "/etc/hosts") if Path(path).exists()}
-    arguments = ["bwrap", "--bind", str(machine), "/", "--proc", "/proc", "--dev", "/dev", "--cap-add", "ALL"]
-    for source, target in binds.items():
-        arguments += ["--ro-bind", str(Path(source).resolve()), target]
+    arguments = writable_root(machine, build_mounts(folder) | {"/usr/local/bin": str(stand_ins)})
     path = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    arguments += ["--clearenv", "--setenv", "PATH", path, "--chdir", "/source", "sh", "-eu", "-c"]
+    arguments += ["--setenv", "PATH", path, "--chdir", "/source", "sh", "-eu", "-c"]
     return run([*arguments, f"userdel ctl\n{block.text}"])
 
 

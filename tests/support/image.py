@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl import __version__
+from tests.support.containerfile import Steps
 from tests.support.process import ROOT
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 PACKAGES = "python3,python3-venv,ca-certificates,passwd"
 """What the base has beside the essential packages: what docker.io/library/python on Debian slim has of it too."""
+_BASE = "localhost/base"
 _TIMEOUT_SECS = 600.0
 
 
@@ -32,6 +34,8 @@ class Image:
 
     root: Path
     config: Mapping[str, Any]
+    way: str
+    """How it was built."""
 
     @property
     def uid(self) -> int:
@@ -58,25 +62,64 @@ class Image:
 
 
 def build_image(folder: Path, program: Callable[[str], str]) -> Image:
-    """Builds the base and the image in `folder`. `program` finds programs."""
-    buildah = [
-        *(program("buildah"), "--root", str(folder / "store"), "--runroot", str(folder / "run")),
-        *("--storage-driver", "vfs"),
-    ]
-    base = "localhost/base"
+    """Builds the base and the image in `folder`. `program` finds programs.
+
+    Where buildah cannot carry out a step, bubblewrap carries out those of the Containerfile; `CTL_IMAGE_WAY=steps` asks
+    for that.
+    """
     make_base(folder / "base.tar", program)
-    (folder / "Containerfile").write_text("FROM scratch\nADD base.tar /\n")
-    flags = ["--isolation=chroot", "--network=host", "--layers=false", "--pull=never", *_limits()]
-    _run([*buildah, "build", *flags, "--tag", base, str(folder)])
+    buildah = _Buildah(folder, program("buildah"))
+    problem = "another way was asked for" if os.environ.get("CTL_IMAGE_WAY") == "steps" else buildah.problem()
+    if problem is None:
+        return buildah.image(program("make"))
+    return _built_by_steps(folder, f"from the steps of the Containerfile, without buildah: {problem}")
+
+
+class _Buildah:
+    """Buildah with its images in `folder`, where base.tar is."""
+
+    def __init__(self, folder: Path, program: str) -> None:
+        self._folder = folder
+        self._command = [program, "--root", str(folder / "store"), "--runroot", str(folder / "run")]
+        self._command += ["--storage-driver", "vfs"]
+        self._flags = ["--isolation=chroot", "--network=host", "--layers=false", "--pull=never", *_limits()]
+
+    def problem(self) -> str | None:
+        """Makes the image of the base. Why buildah cannot do that here; None if it could."""
+        (self._folder / "Containerfile").write_text("FROM scratch\nADD base.tar /\nRUN true\n")
+        try:
+            _run([*self._command, "build", *self._flags, "--tag", _BASE, str(self._folder)])
+        except AssertionError as error:
+            return str(error)
+        return None
+
+    def image(self, make: str) -> Image:
+        pip, needed = pip_configuration(self._folder)
+        flags = [*self._flags, "--build-arg", f"BASE={_BASE}", f"--secret=id=pip,src={pip}"]
+        flags += [f"--volume={path}:{path}:ro" for path in needed]
+        builder = f"BUILDER={' '.join(self._command)}"
+        _run([make, "--directory", str(ROOT), "image", builder, f"BUILD_FLAGS={' '.join(flags)}"])
+        name = f"dbgpt-ctl:{__version__}"
+        container = _run([*self._command, "from", "--pull=never", *_limits(), name]).strip()
+        inspected = json.loads(_run([*self._command, "inspect", "--type", "image", name]))
+        root = Path(_run([*self._command, "mount", container]).strip())
+        return Image(root, inspected["Docker"]["config"], "by buildah")
+
+
+def _built_by_steps(folder: Path, way: str) -> Image:
+    base = folder / "base"
+    base.mkdir()
+    _run(["tar", "--extract", "--numeric-owner", f"--file={folder / 'base.tar'}", f"--directory={base}"])
+    steps = Steps(ROOT, base, {"VERSION": __version__}, build_mounts(folder))
+    root, config = steps.carry_out((ROOT / "deploy" / "container" / "Containerfile").read_text(), folder)
+    return Image(root, config, way)
+
+
+def build_mounts(folder: Path) -> dict[str, str]:
+    """The files of this machine that pip and the network need in a root file system, by the path for them."""
     pip, needed = pip_configuration(folder)
-    flags += ["--build-arg", f"BASE={base}", f"--secret=id=pip,src={pip}"]
-    flags += [f"--volume={path}:{path}:ro" for path in needed]
-    builder = f"BUILDER={' '.join(buildah)}"
-    _run([program("make"), "--directory", str(ROOT), "image", builder, f"BUILD_FLAGS={' '.join(flags)}"])
-    name = f"dbgpt-ctl:{__version__}"
-    container = _run([*buildah, "from", "--pull=never", *_limits(), name]).strip()
-    inspected = json.loads(_run([*buildah, "inspect", "--type", "image", name]))
-    return Image(Path(_run([*buildah, "mount", container]).strip()), inspected["Docker"]["config"])
+    files = {path: path for path in (*needed, "/etc/resolv.conf", "/etc/hosts") if Path(path).exists()}
+    return {"/etc/pip.conf": str(pip), **{target: str(Path(source).resolve()) for target, source in files.items()}}
 
 
 def make_base(archive: Path, program: Callable[[str], str]) -> None:

@@ -90,7 +90,8 @@ class RegistryInfo:
 
 @dataclass(frozen=True, slots=True)
 class RegistryFigures:
-    """Numbers of a registry. None: it does not know, because it was not read yet or another controller keeps it.
+    """Numbers of a registry. None: it does not know, because it was not read yet, the database is away, or another
+    controller keeps it.
 
     `instances` counts what counts toward `max_instances`: instances and tombstones. `waiting_calls`: calls that wait
     for a transaction. `clock_offset_secs`: the registry's clock minus the clock of this machine (rule 7).

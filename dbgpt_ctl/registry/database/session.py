@@ -234,19 +234,15 @@ class Database:
                     if self.health.ready and self.dialect.error_code(cause_of(error)) in self.dialect.damaged:
                         self.note_damage(str(meaning))
                     else:
-                        self._count(error)
                         self._note(str(meaning))
+                        if meaning is not error:  # a RegistryError of the work itself is no failure of the database
+                            self._observer.failed("connection")
                     raise meaning from error
-                self._count(error)
+                self._observer.failed("conflict" if self.dialect.is_conflict(error) else "connection")
             else:
                 self._note(None)
                 return result
             self._sleep(self._random.uniform(0, min(_FIRST_BACKOFF_SECS * 2**tries, _LAST_BACKOFF_SECS)))
-
-    def _count(self, error: Exception) -> None:
-        """Tells the observer of an error of the database. A RegistryError is this package's own."""
-        if not isinstance(error, RegistryError):
-            self._observer.failed("conflict" if self.dialect.is_conflict(error) else "connection")
 
     def _meaning_of(self, error: Exception) -> RegistryError | None:
         if isinstance(error, RegistryError):

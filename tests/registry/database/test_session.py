@@ -17,7 +17,7 @@ from sqlalchemy import URL, event
 from sqlalchemy.exc import OperationalError
 
 from dbgpt_ctl.domain.instance import DrainFacts
-from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
+from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.session import Database
@@ -26,6 +26,7 @@ from tests.registry.backends import TIMEOUT, only, sent, states
 from tests.registry.database.support import check_message, error_of, registry_at
 from tests.support.clock import ManualClock
 from tests.support.mariadb import PASSWORD, MariaDBServer, private_mariadb
+from tests.support.observer import RecordingObserver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -320,7 +321,12 @@ def waits() -> Waits:
 
 
 @pytest.fixture
-def sqlite_database(tmp_path: Path, waits: Waits) -> Iterator[Database]:
+def observer() -> RecordingObserver:
+    return RecordingObserver()
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path, waits: Waits, observer: RecordingObserver) -> Iterator[Database]:
     url = URL.create("sqlite", database=str(tmp_path / "ctl.db"))
     database = Database(
         url,
@@ -330,6 +336,7 @@ def sqlite_database(tmp_path: Path, waits: Waits) -> Iterator[Database]:
         randomness=random.Random(1),
         sleep=waits.sleep,
         monotonic=lambda: waits.now,
+        observer=observer,
     )
     database.prepare()
     yield database
@@ -342,7 +349,9 @@ def conflict() -> sqlite3.OperationalError:
     return error
 
 
-def test_a_conflict_is_retried_after_short_random_waits(sqlite_database: Database, waits: Waits) -> None:
+def test_a_conflict_is_retried_after_short_random_waits(
+    sqlite_database: Database, waits: Waits, observer: RecordingObserver
+) -> None:
     errors = [conflict() for _ in range(8)]
 
     def work(_: Connection) -> str:
@@ -354,9 +363,12 @@ def test_a_conflict_is_retried_after_short_random_waits(sqlite_database: Databas
     assert len(waits.sleeps) == len(set(waits.sleeps)) == 8
     assert all(0 <= secs <= min(0.004 * 2**tries, 0.128) for tries, secs in enumerate(waits.sleeps, 1))
     assert sqlite_database.health.ready
+    assert observer.failures == ["conflict"] * 8
 
 
-def test_conflicts_are_retried_no_longer_than_the_limit(sqlite_database: Database, waits: Waits) -> None:
+def test_conflicts_are_retried_no_longer_than_the_limit(
+    sqlite_database: Database, waits: Waits, observer: RecordingObserver
+) -> None:
     def work(_: Connection) -> None:
         raise conflict()
 
@@ -364,9 +376,12 @@ def test_conflicts_are_retried_no_longer_than_the_limit(sqlite_database: Databas
         sqlite_database.write(work)
     assert 1.0 <= waits.now <= 1.0 + 0.128
     assert not sqlite_database.health.ready
+    assert observer.failures == [*["conflict"] * len(waits.sleeps), "connection"], "in the end there was no answer"
 
 
-def test_an_error_of_the_work_itself_is_raised_at_once(sqlite_database: Database, waits: Waits) -> None:
+def test_an_error_of_the_work_itself_is_raised_at_once(
+    sqlite_database: Database, waits: Waits, observer: RecordingObserver
+) -> None:
     def work(_: Connection) -> None:
         raise ZeroDivisionError
 
@@ -374,3 +389,15 @@ def test_an_error_of_the_work_itself_is_raised_at_once(sqlite_database: Database
         sqlite_database.write(work)
     assert waits.sleeps == []
     assert sqlite_database.health.ready
+    assert observer.failures == []
+
+
+def test_an_error_of_the_package_is_no_failure_of_the_database(
+    sqlite_database: Database, observer: RecordingObserver
+) -> None:
+    def work(_: Connection) -> None:
+        raise RegistryUnusable("the tables are of a later release")
+
+    with pytest.raises(RegistryUnusable):
+        sqlite_database.write(work)
+    assert observer.failures == []

@@ -104,7 +104,7 @@ class DatabaseModelRegistry(ModelRegistry):
             observer=observer,
         )
         self._time = RegistryTime(clock or self._database.clock, heartbeat_timeout, watch_absence)
-        self._unreadable = UnreadableRows()
+        self._unreadable = UnreadableRows(observer)
         self._writer = Writer(self._database, self._time, Capacity(max_instances), self._unreadable, observer=observer)
         self._reader = Reader(self._database, self._time, self._unreadable)
         self._announcer = ExpiryAnnouncer(self._database, self._time)

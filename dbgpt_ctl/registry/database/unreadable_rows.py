@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl.registry.observer import NO_OBSERVER
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
+    from dbgpt_ctl.registry.observer import RegistryObserver
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +23,12 @@ MAX_KNOWN = 1000
 class UnreadableRows:
     """Those that the last reads found. Several threads may use this object.
 
-    `keys` are identities whose rows the next call that writes them has to repair.
+    `keys` are identities whose rows the next call that writes them has to repair. Each read that leaves out rows is a
+    failure for the observer, so it gets failures for as long as such rows are there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, observer: RegistryObserver = NO_OBSERVER) -> None:
+        self._observer = observer
         self.keys: frozenset[InstanceKey] = frozenset()
         self._instances: tuple[int, str] | None = None
         self._events: dict[int, str] = {}
@@ -46,6 +51,8 @@ class UnreadableRows:
         """`complete`: these are all that the table holds, so others are repaired."""
         if not rows and not complete:
             return
+        if rows:
+            self._observer.failed("damage")
         for row in rows[:MAX_KNOWN]:
             self._log(row)
         keys = frozenset(row.key for row in rows[:MAX_KNOWN] if row.key is not None)
@@ -57,6 +64,8 @@ class UnreadableRows:
 
     def note_events(self, rows: Sequence[UnreadableRow], readable: Iterable[int]) -> None:
         """`readable` are the ids that the same read could read."""
+        if rows:
+            self._observer.failed("damage")
         if self._events:
             for number in readable:
                 self._events.pop(number, None)

@@ -75,10 +75,12 @@ FAULTS = [
 @pytest.mark.parametrize(("column", "value"), FAULTS)
 async def test_a_row_that_cannot_be_read_is_left_out_until_its_worker_calls(
     registry: DatabaseModelRegistry,
+    backend: Backend,
     engine: Engine,
+    caplog: pytest.LogCaptureFixture,
+    *,
     column: str,
     value: str,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
     for registration in (GOOD, BAD):
         await registry.register(registration)
@@ -86,6 +88,7 @@ async def test_a_row_that_cannot_be_read_is_left_out_until_its_worker_calls(
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             assert await states(registry) == [(str(GOOD.key), "healthy")]
+    assert backend.observer.failures == ["damage"] * 3, "as often as a read leaves it out"
     (line,) = [record.message for record in caplog.records]
     assert str(BAD.key) in line
     assert f"{column} is " in line
@@ -103,9 +106,11 @@ async def test_a_row_that_cannot_be_read_is_left_out_until_its_worker_calls(
     assert await registry.sweep() == 0
     assert [event.change.key for event in (await registry.events()).events][:2] == [GOOD.key, BAD.key]
 
+    backend.observer.failures.clear()
     assert await registry.heartbeat(BAD)
     assert dict(await states(registry)) == {str(GOOD.key): "healthy", str(BAD.key): "healthy"}
     assert registry.health().reason is None
+    assert backend.observer.failures == []
 
 
 @pytest.mark.parametrize(("column", "value"), [("model_name", "'qwen'"), ("port", "70000"), ("host", "''")])
@@ -150,7 +155,9 @@ async def test_a_bad_row_fails_no_other_call_of_its_batch(registry: DatabaseMode
     assert len(await states(registry)) == len(many)
 
 
-async def test_events_that_cannot_be_read_are_left_out(registry: DatabaseModelRegistry, engine: Engine) -> None:
+async def test_events_that_cannot_be_read_are_left_out(
+    registry: DatabaseModelRegistry, backend: Backend, engine: Engine
+) -> None:
     for port in range(1, 6):
         await registry.register(sent(port=port))
     with engine.begin() as connection:
@@ -163,6 +170,7 @@ async def test_events_that_cannot_be_read_are_left_out(registry: DatabaseModelRe
         connection.execute(text("UPDATE ctl_event SET actor = 'worker', new_state = 'healthy'"))
     assert len((await registry.events()).events) == 5
     assert registry.health().reason is None
+    assert backend.observer.failures == ["damage"] * 2
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM ctl_stream", "UPDATE ctl_stream SET stream = ''"])

@@ -146,7 +146,7 @@ def test_a_mariadb_is_lost_and_restored_under_running_controllers(
 
 FILES = {
     "SQLite": ("--registry", "database", "--registry-db-type", "sqlite", "--registry-db-name", "ctl.db"),
-    "Snapshot file": ("--snapshot-file", "ctl.json"),
+    "Snapshot file": ("--snapshot-file", "snapshot.json"),
 }
 
 
@@ -175,7 +175,7 @@ def stream_of(url: str) -> str:
 
 
 def test_a_copy_that_is_damaged_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "ctl.json").write_text('{"version": 1, "instances": [{}]}')
+    (tmp_path / "snapshot.json").write_text('{"version": 1, "instances": [{}]}')
     with pytest.raises(AssertionError, match="snapshot"):
         follow(reader(tmp_path, "http://127.0.0.1:9"), sections(DOCUMENT)["Snapshot file"][0], Names({}))
 

@@ -19,10 +19,13 @@ from tests.monitoring.conftest import running_cluster
 from tests.monitoring.fleet import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from tests.monitoring.conftest import Cluster
+    from tests.monitoring.fleet import Worker
     from tests.monitoring.prometheus import Alert
+    from tests.support.mariadb import MariaDBServer
 
 TIMEOUT_SECS = 4
 EXPIRING = "old-workers"
@@ -47,24 +50,28 @@ def key(model_name: str, port: int = 8001) -> InstanceKey:
 
 
 @contextmanager
-def comes_and_goes(cluster: Cluster, model_name: str) -> Iterator[None]:
-    """The worker is silent for longer than the timeout, sends heartbeats again, and so on."""
+def meanwhile(run: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Runs it in a thread, as long as the block lasts. It gets the event that says so."""
     over = threading.Event()
-    worker = cluster.fleet.of(model_name)
-
-    def run() -> None:
-        while not over.wait(1):
-            worker.stop()
-            over.wait(TIMEOUT_SECS + 2)
-            worker.resume()
-
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, args=(over,))
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join()
+
+
+def comes_and_goes(worker: Worker) -> AbstractContextManager[None]:
+    """The worker is silent for longer than the timeout, sends heartbeats again, and so on."""
+
+    def run(over: threading.Event) -> None:
+        while not over.wait(1):
+            worker.stop()
+            over.wait(TIMEOUT_SECS + 2)
+            worker.resume()
+
+    return meanwhile(run)
 
 
 def test_models_and_what_was_forgotten(cluster: Cluster) -> None:
@@ -78,7 +85,7 @@ def test_models_and_what_was_forgotten(cluster: Cluster) -> None:
     cluster.fleet.of("silent@llm").stop()
     cluster.fleet.of("few@llm", 1).stop()
     client.deregister(key("gone@llm"), remove=True)
-    with comes_and_goes(cluster, "flapping@llm"):
+    with comes_and_goes(cluster.fleet.of("flapping@llm")):
         fired = [
             prometheus.until_fires("DbgptModelWithoutInstances", model_name="silent@llm", severity="page"),
             prometheus.until_fires("DbgptModelBelowMinimum", model_name="gone@llm", severity="page"),
@@ -125,18 +132,15 @@ def test_a_controller_is_killed_and_comes_back(cluster: Cluster) -> None:
 
 
 def test_heartbeats_wait_for_the_database(cluster: Cluster) -> None:
-    with rows_locked_again_and_again(cluster):
+    with rows_locked_again_and_again(cluster.database):
         cluster.prometheus.until_fires("DbgptHeartbeatsSlow", severity="ticket")
     cluster.all_is_well()
 
 
-@contextmanager
-def rows_locked_again_and_again(cluster: Cluster) -> Iterator[None]:
+def rows_locked_again_and_again(server: MariaDBServer) -> AbstractContextManager[None]:
     """Another program locks all instances for 1.5 s, which is less than a controller waits, with short pauses."""
-    over = threading.Event()
-    server = cluster.database
 
-    def run() -> None:
+    def run(over: threading.Event) -> None:
         connection = pymysql.connect(
             host=server.host, port=server.port, user=server.user, password=server.password, database=DATABASE
         )
@@ -146,13 +150,7 @@ def rows_locked_again_and_again(cluster: Cluster) -> Iterator[None]:
                 over.wait(1.5)
                 connection.rollback()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return meanwhile(run)
 
 
 def test_all_controllers_are_down(cluster: Cluster) -> None:

@@ -2,7 +2,7 @@
 
 The machine is the root of an image, with the package in /opt/ctl. What systemd sets up is done by bubblewrap: a
 read-only root besides the directories of the unit, a user of its own without capabilities, new folders for temporary
-files, the filter of system calls. Not done are ProtectProc, ProcSubset, LockPersonality and RestrictNamespaces.
+files, the filter of system calls. Not done are ProtectProc, LockPersonality and RestrictNamespaces.
 """
 
 from __future__ import annotations

@@ -205,7 +205,8 @@ def send_prepared(send: Any, response: PreparedResponse) -> bool:
     end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
     transport = cast("OnePacketTransport", cycle.transport)
     start = _start_of_answer(response.status_code, *cycle.default_headers)
-    transport.send(b"".join((start, response.head, end)), response.content)
+    # A client takes the body of an answer to HEAD for the beginning of its next answer.
+    transport.send(b"".join((start, response.head, end)), b"" if cycle.scope["method"] == "HEAD" else response.content)
     cycle.message_event.set()
     if not cycle.keep_alive:
         transport.close()

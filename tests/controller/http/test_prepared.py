@@ -32,6 +32,7 @@ ANSWERS = {
     "/empty": PreparedResponse(b"", "application/json"),
 }
 GET = b"GET /true HTTP/1.1\r\nHost: x\r\n"
+HEAD = GET.replace(b"GET", b"HEAD")
 POST = b"POST /true HTTP/1.1\r\nHost: x\r\n"
 CLOSE = b"Connection: close\r\n"
 BODY = b"Content-Length: 2\r\n\r\n{}"
@@ -118,8 +119,12 @@ def run(loop_factory: Callable[[], asyncio.AbstractEventLoop], app: Any, request
         GET.replace(b"/true", b"/long") + b"\r\n" + GET + CLOSE + b"\r\n",
         GET.replace(b"/true", b"/empty") + CLOSE + b"\r\n",
         GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + CLOSE,
+        HEAD + b"\r\n" + GET + CLOSE + b"\r\n",
     ],
-    ids=["kept", "close", "1.0", "body", "body, close", "chunked", "continue", "pipelined", "long", "empty", "upgrade"],
+    ids=[
+        *("kept", "close", "1.0", "body", "body, close", "chunked", "continue", "pipelined", "long", "empty"),
+        *("upgrade", "head"),
+    ],
 )
 def test_the_bytes_are_those_of_the_usual_way(loop_factory: Any, request_bytes: bytes) -> None:
     apps = usual, prepared = App(at_once=False), App(at_once=True)
@@ -170,7 +175,7 @@ class Recorder:
 def cycle_with(recorder: Recorder, *, write_paused: bool) -> RequestResponseCycle:
     nothing: Any = None
     return RequestResponseCycle(
-        scope=nothing,
+        scope={"method": "GET"},  # type: ignore[typeddict-item]
         transport=recorder,  # type: ignore[arg-type]
         flow=SimpleNamespace(write_paused=write_paused),  # type: ignore[arg-type]
         logger=nothing,

@@ -43,18 +43,19 @@ class MetricsReader:
 
     def read(self) -> list[Reading]:
         """All metrics that have a value now."""
-        readings = [
-            *self._of_registry(),
+        counts = self._instances.current  # read once: it may become too old at any time
+        return [
+            *([] if counts is None else _of_instances(counts)),
+            *self._of_registry(counts),
             *self._of_controller(),
             *self._of_connections(),
             *self._of_requests(),
             *self._of_storage(),
         ]
-        return readings if self._instances.current is None else [*_of_instances(self._instances.current), *readings]
 
-    def _of_registry(self) -> Iterator[Reading]:
+    def _of_registry(self, counts: InstanceCounts | None) -> Iterator[Reading]:
         registry = self._controller.registry
-        figures, counts = registry.figures(), self._instances.current
+        figures = registry.figures()
         numbers = (
             (declared.REGISTRY_INSTANCES, figures.instances),
             (declared.REGISTRY_INSTANCES_LIMIT, figures.max_instances),

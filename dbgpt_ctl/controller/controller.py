@@ -12,6 +12,7 @@ from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller import checks
 from dbgpt_ctl.controller.api.large_lists import LargeLists
 from dbgpt_ctl.controller.auth.long_answers import LongAnswers
+from dbgpt_ctl.controller.background_task import background_task
 from dbgpt_ctl.controller.logs.state_log import StateLog
 from dbgpt_ctl.controller.loop_lag import LoopLag
 from dbgpt_ctl.controller.metrics.counters import Counters
@@ -159,15 +160,13 @@ class Controller:
         the event loop.
         """
         tried = asyncio.Event()
-        task = asyncio.create_task(self._open_and_follow(tried), name="registry")
         try:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(tried.wait(), FIRST_OPEN_SECS)
-            async with self.loop_lag.measured():
-                yield
+            async with background_task(self._open_and_follow(tried), "registry"):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(tried.wait(), FIRST_OPEN_SECS)
+                async with self.loop_lag.measured():
+                    yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._log_states(), STATE_LOG_SECS)
             await self.feed.close()

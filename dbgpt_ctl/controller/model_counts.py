@@ -80,10 +80,3 @@ class ModelCounts:
         """Each model with its numbers."""
         for name, row in self._rows.items():
             yield name, self._counts[row : row + len(COUNTS)]
-
-
-async def counts_by_model(listing: Listing) -> ModelCounts:
-    """The counts of each model in the list. Other requests have their turn meanwhile."""
-    counts = ModelCounts()
-    await counts.add_all(listing)
-    return counts

@@ -47,7 +47,7 @@ from dbgpt_ctl.controller.api.v1_params import (
 from dbgpt_ctl.controller.auth.report import report_object
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.logs.audited_routes import note_prune, noting_change
-from dbgpt_ctl.controller.model_counts import COUNTS, counts_by_model
+from dbgpt_ctl.controller.model_counts import COUNTS, ModelCounts
 from dbgpt_ctl.controller.watch.subscriber import HEADERS, WatchResponse
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.fields import parse_key
@@ -299,7 +299,8 @@ async def counts_object(listing: Listing) -> orjson.Fragment:
     """A JSON array with the counts of each model. Other requests have their turn meanwhile, also where each of very
     many instances is the only one of its model.
     """
-    counts = await counts_by_model(listing)
+    counts = ModelCounts()
+    await counts.add_all(listing)
     objects = ({"model_name": name, **dict(zip(COUNTS, row, strict=True))} for name, row in counts.rows())
     return orjson.Fragment(b"[%b]" % b"".join(await encoded_in_turns(objects)))
 

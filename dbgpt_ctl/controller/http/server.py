@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from dbgpt_ctl.controller.background_task import background_task
 from dbgpt_ctl.controller.http.socket import BACKLOG
 from dbgpt_ctl.controller.service_manager import ServiceManager
 from dbgpt_ctl.errors import CannotListen, CtlError
@@ -199,11 +200,8 @@ async def _serve(
         loop.add_signal_handler(signal.SIGHUP, ending.gracefully)
     loop.add_signal_handler(signal.SIGINT, ending.now, KeyboardInterrupt())
     controller.on_unusable = ending.now
-    reports = asyncio.create_task(_report_serving(server, service_manager), name="service manager")
-    try:
+    async with background_task(_report_serving(server, service_manager), "service manager"):
         await server.serve(sockets=sockets)
-    finally:
-        reports.cancel()
     if not isinstance(ending.error, CtlError):
         log.info("stopped", extra={"event": "controller.stopped"})
     if ending.error is not None:

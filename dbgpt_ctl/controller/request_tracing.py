@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dbgpt_ctl import traceparent
 from dbgpt_ctl.controller.api.problems import InternalError
 from dbgpt_ctl.controller.api.request import REGISTRATION
-from dbgpt_ctl.controller.logs.requests import TRACE_ID
+from dbgpt_ctl.controller.logs.current_request import TRACE_ID
 from dbgpt_ctl.domain.fields import MAX_TEXT_CHARS, parse_bool, parse_key, sent_fields
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import CtlError, UsageError

@@ -73,7 +73,7 @@ def with_request_logs(app: FastAPI, settings: ControllerSettings) -> Callable[..
 
         outer = AccessLog(outer, {path for route in app.routes if (path := getattr(route, "path", None))})
     if settings.log_format == "json":
-        from dbgpt_ctl.controller.logs.requests import NotedRequests
+        from dbgpt_ctl.controller.logs.current_request import NotedRequests
 
         outer = NotedRequests(outer)
     return outer

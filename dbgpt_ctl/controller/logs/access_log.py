@@ -14,8 +14,8 @@ from urllib.parse import quote
 from dbgpt_ctl.controller.api.source import source_of
 from dbgpt_ctl.controller.auth.identity import IDENTITY
 from dbgpt_ctl.controller.http.prepared import SEND_PREPARED
+from dbgpt_ctl.controller.logs.current_request import instance_of, request_id, trace_id
 from dbgpt_ctl.controller.logs.formats import instance_fields
-from dbgpt_ctl.controller.logs.requests import instance_of, request_id, trace_id
 from dbgpt_ctl.settings.masking import mask_tokens, mask_url
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.controller.auth.identity import Caller
     from dbgpt_ctl.controller.http.prepared import PreparedResponse
-    from dbgpt_ctl.controller.logs.requests import HttpScope
+    from dbgpt_ctl.controller.logs.current_request import HttpScope
 
 LOGGER = "dbgpt_ctl.access"
 log = logging.getLogger(LOGGER)

@@ -5,6 +5,8 @@
 `action` is the verb of a request, or what the controller did itself: start, stop, read_tokens, change_mode,
 replace_certificate. `outcome` is done, refused or failed. docs/operating.md describes the other fields.
 
+Which requests have a line, refused ones too, is decided in `audited_routes`.
+
 The log is a file of its own, which is never rotated or emptied here, because a program that collects or keeps it must
 see each line. No line holds a secret: tokens stand there with their names.
 """

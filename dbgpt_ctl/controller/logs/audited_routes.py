@@ -19,9 +19,9 @@ from dbgpt_ctl.controller.auth.identity import IDENTITY
 from dbgpt_ctl.controller.auth.refused_request import MAX_KEPT, shown
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.logs.audit import named
+from dbgpt_ctl.controller.logs.current_request import INSTANCE, instance_of, request_id, trace_id
 from dbgpt_ctl.controller.logs.formats import instance_fields
 from dbgpt_ctl.controller.logs.json_lines import utc_time
-from dbgpt_ctl.controller.logs.requests import INSTANCE, instance_of, request_id, trace_id
 from dbgpt_ctl.domain.events import ABSENT, ActorKind
 from dbgpt_ctl.errors import AccessRefused, CtlError
 from dbgpt_ctl.registry.contract import Lookup
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.api.routes import Endpoint, Route
     from dbgpt_ctl.controller.auth.identity import Caller
     from dbgpt_ctl.controller.logs.audit import AuditLog
-    from dbgpt_ctl.controller.logs.requests import HttpScope
+    from dbgpt_ctl.controller.logs.current_request import HttpScope
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.registry.contract import ModelRegistry
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from time import gmtime
 from typing import TYPE_CHECKING, Any
 
+from dbgpt_ctl.controller.logs.current_request import CURRENT, request_id, trace_id
 from dbgpt_ctl.controller.logs.json_lines import json_line, utc_time
-from dbgpt_ctl.controller.logs.requests import CURRENT, request_id, trace_id
 
 if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dbgpt_ctl.controller.logs.current_request import CURRENT
 from dbgpt_ctl.controller.logs.formats import create_formatter, instance_fields
-from dbgpt_ctl.controller.logs.requests import CURRENT
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.support.process import ROOT
 

@@ -9,7 +9,7 @@ import pytest
 
 from dbgpt_ctl.auth.tokens import new_token
 from dbgpt_ctl.controller.api.request import REGISTRATION
-from dbgpt_ctl.controller.logs.requests import INSTANCE, TRACE_ID, instance_of, request_id, trace_id
+from dbgpt_ctl.controller.logs.current_request import INSTANCE, TRACE_ID, instance_of, request_id, trace_id
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 
 KEY = InstanceKey("qwen3@llm", "10.0.0.4", 8001)

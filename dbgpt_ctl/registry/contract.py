@@ -93,8 +93,9 @@ class RegistryFigures:
     """Numbers of a registry. None: it does not know, because it was not read yet, the database is away, or another
     controller keeps it.
 
-    `instances` counts what counts toward `max_instances`: instances and tombstones. `waiting_calls`: calls that wait
-    for a transaction. `clock_offset_secs`: the registry's clock minus the clock of this machine (rule 7).
+    `instances` counts what counts toward `max_instances`: instances and tombstones. `waiting_calls`: heartbeats and
+    other calls that change instances, and wait for a transaction. `clock_offset_secs`: the registry's clock minus the
+    clock of this machine (rule 7).
     """
 
     instances: int | None = None

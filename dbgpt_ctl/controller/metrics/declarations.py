@@ -146,7 +146,10 @@ REGISTRY_HELD_INSTANCES = _gauge(
     "registry_held_instances",
     "Instances that sent no heartbeat in time, and count as alive because the registry itself was away.",
 )
-REGISTRY_WAITING_CALLS = _gauge("registry_waiting_calls", "Calls that wait for a transaction of the database.")
+REGISTRY_WAITING_CALLS = _gauge(
+    "registry_waiting_calls",
+    "Heartbeats and other calls that change instances, and wait for a transaction of the database.",
+)
 LEAVING = _gauge("leaving", "1 while this controller is being stopped and its health answers 503, else 0.")
 WATCHERS = _gauge("watchers", "Watches that are open.")
 WATCHERS_LIMIT = _gauge("watchers_limit", "The limit of watchers; more are refused.")
@@ -201,9 +204,9 @@ WATCHES_CLOSED = _counter(
 )
 CONNECTIONS_CLOSED = _counter(
     "connections_closed_total",
-    "Connections that the controller closed. room: an idle one, for a new one. refused: a new one, for lack of room. "
-    "reader: its client took its answer too slowly.",
-    reason=("room", "refused", "reader"),
+    "Connections that the controller closed. idle: an idle one, to make room for a new one. refused: a new one, for "
+    "lack of room. slow: its client took its answer too slowly.",
+    reason=("idle", "refused", "slow"),
 )
 TRACE_SPANS_DROPPED = _counter(
     "trace_spans_dropped_total", "Spans of traces that were lost, because a destination was too slow or failed."

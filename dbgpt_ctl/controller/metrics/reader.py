@@ -105,7 +105,7 @@ class MetricsReader:
             return
         yield _single(declared.CONNECTIONS, len(figures.connections))
         yield _single(declared.CONNECTIONS_LIMIT, figures.limit)
-        closed = {"room": figures.closed, "refused": figures.refused, "reader": figures.readers_dropped}
+        closed = {"idle": figures.closed, "refused": figures.refused, "slow": figures.readers_dropped}
         yield _by_label(declared.CONNECTIONS_CLOSED, closed)
 
     def _of_requests(self) -> Iterator[Reading]:

@@ -235,10 +235,12 @@ def test_the_map_in_the_architecture_has_every_folder_and_only_real_paths() -> N
     folders = {path.parent.relative_to(ROOT) for path in (ROOT / "dbgpt_ctl").rglob("*.py")}
     modules = {path.relative_to(ROOT) for path in (ROOT / "dbgpt_ctl").glob("*.py") if not path.name.startswith("__")}
     assert folders | modules == set(paths)
+    deployed = _tree(ARCHITECTURE.read_text().partition("outside of a terminal")[2])
+    assert set(deployed) == {Path("deploy"), *(path.relative_to(ROOT) for path in (ROOT / "deploy").iterdir())}
 
 
 def _tree(text: str) -> list[Path]:
-    """The paths of the first block of a document, which draws them as a tree."""
+    """The paths of the first block of a text, which draws them as a tree."""
     lines = text.partition("```\n")[2].partition("\n```")[0].splitlines()
     parents = [Path(lines[0].strip("/"))]
     paths = list(parents)

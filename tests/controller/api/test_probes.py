@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from dbgpt_ctl.auth.tokens import sha256_of
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller import checks
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.bootstrap import create_registry, initialize_controller
 from dbgpt_ctl.controller.http.tls import TlsListener, WatchedCertificate
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from tests.support.mariadb import MariaDB
 
 HEALTH, LIVE, READY, VERBOSE = "/api/health", "/livez", "/readyz", "/readyz?verbose"
-PATIENCE_SECS = 30.0
+PATIENCE_SECS = 60.0
+MAX_LAG_SECS = checks.MAX_LAG_SECS
 EMBEDDED = ("shutdown", "registry", "pulse", "event-loop", "queue")
 
 
@@ -103,6 +105,12 @@ def over(database: MariaDB) -> Iterator[Probed]:
     )
     with probed(settings) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def a_machine_that_may_be_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only one test is about the event loop. In the others it may be late because of what else the machine does."""
+    monkeypatch.setattr(checks, "MAX_LAG_SECS", 3600.0)
 
 
 @pytest.fixture
@@ -255,17 +263,18 @@ def test_the_status_has_the_same_checks_as_objects() -> None:
         assert running.lines()[-1] == "readyz check passed although 2 checks failed: lists can be answered"
 
 
-def test_a_loop_that_is_blocked_shows() -> None:
+def test_a_loop_that_is_blocked_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "MAX_LAG_SECS", MAX_LAG_SECS)
     app = create_app(ControllerSettings(), create_registry(ControllerSettings()))
 
     async def block() -> str:
-        time.sleep(4)  # noqa: ASYNC251 - the mistake that the check is to find
+        time.sleep(2 * MAX_LAG_SECS)  # noqa: ASYNC251 - the mistake that the check is to find
         return "done"
 
     app.add_api_route("/block", block)
     with running_app(app) as url:
         running = Probed(url, app.state.controller)
-        assert running.checks()["event-loop"] == "[+]event-loop ok"
+        assert running.until("event-loop", "[+]") == "[+]event-loop ok"
         assert httpx.get(f"{url}/block", trust_env=False, timeout=PATIENCE_SECS).json() == "done"
         assert "s for the event loop within the last 30 s" in running.until("event-loop", "[-]")
         assert running.ready()

@@ -22,7 +22,7 @@ from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
 from tests.support.mariadb import free_port
-from tests.support.process import CTL, environment
+from tests.support.process import CTL, TIMEOUT_SECS, environment
 from tests.support.server import running_app
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def value(client: httpx.Client, name: str, **labels: str) -> float | None:
 
 
 def wait_for(client: httpx.Client, expected: float | None, name: str, **labels: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + TIMEOUT_SECS
     while (found := value(client, name, **labels)) != expected:
         assert time.monotonic() < deadline, f"{name}{labels} is {found}"
 
@@ -218,7 +218,7 @@ def test_a_controller_imports_the_library_at_the_first_scrape(tmp_path: Path) ->
 
 
 def wait_in(log: Path, text: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + TIMEOUT_SECS
     while text not in log.read_text():
         assert process.poll() is None, log.read_text()[-2000:]
         assert time.monotonic() < deadline, text

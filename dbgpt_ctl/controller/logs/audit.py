@@ -127,7 +127,7 @@ class AuditLog:
     def _end_minute(self) -> None:
         left_out, self._left_out, self._strangers_lines, self._minute_ends = self._left_out, 0, 0, None
         if left_out:
-            self.write("summary", "refused", {"count": left_out, "within_secs": EVERY_SECS})
+            self.write("summary", "refused", {"count": left_out})
 
     def _append(self, fields: Mapping[str, Any] | None) -> None:
         """Writes the line, after one about those that are missing; None: only that one."""

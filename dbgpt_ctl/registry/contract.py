@@ -8,7 +8,7 @@ neither settings nor FastAPI.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.events import OPERATOR, WORKER, EventQuery
@@ -61,11 +61,12 @@ class Lookup:
 @dataclass(frozen=True, slots=True)
 class RegistryHealth:
     """`ready`: lists can be answered. `checks`: the parts on which that depends, and the parts in which something can
-    be wrong while the registry is ready.
+    be wrong while the registry is ready. `stale_since`: that of the next list, as far as it is known without I/O.
     """
 
     ready: bool
     checks: tuple[Check, ...] = ()
+    stale_since: datetime | None = None
 
     @property
     def reason(self) -> str | None:
@@ -74,7 +75,7 @@ class RegistryHealth:
 
     def with_checks(self, *checks: Check) -> RegistryHealth:
         """The same with more parts."""
-        return RegistryHealth(self.ready, (*self.checks, *checks))
+        return replace(self, checks=(*self.checks, *checks))
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,7 +256,7 @@ class RemoteModelRegistry(ModelRegistry):
         except RegistryError as error:
             self._set_health(str(error))
             raise
-        self._set_health(None, degraded=_degraded(answer))
+        self._set_health(None, degraded=_degraded(answer), stale_since=answer.stale_since)
         if answer.complete:
             entries = tuple(map(_listed, answer.instances))
             return Listing(entries, answer.stale_since, answer.held_until, answer.time)
@@ -315,9 +315,11 @@ class RemoteModelRegistry(ModelRegistry):
         self._refusing.clear()
         self._client.use_token(*token)
 
-    def _set_health(self, failure: str | None, *, degraded: str | None = None) -> None:
+    def _set_health(
+        self, failure: str | None, *, degraded: str | None = None, stale_since: datetime | None = None
+    ) -> None:
         if not self._closed:
-            self._health = _health(failure or degraded, ready=failure is None)
+            self._health = _health(failure or degraded, ready=failure is None, stale_since=stale_since)
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -337,8 +339,8 @@ class RemoteModelRegistry(ModelRegistry):
             raise meaning from None
 
 
-def _health(reason: str | None, *, ready: bool) -> RegistryHealth:
-    return RegistryHealth(ready, (Check("registry", reason),))
+def _health(reason: str | None, *, ready: bool, stale_since: datetime | None = None) -> RegistryHealth:
+    return RegistryHealth(ready, (Check("registry", reason),), stale_since)
 
 
 def _degraded(answer: Inventory) -> str | None:

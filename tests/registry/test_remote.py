@@ -202,7 +202,8 @@ def test_a_stale_list_of_the_controller_behind_degrades_this_one() -> None:
     stale, fresh = asyncio.run(healths())
     assert stale.ready
     assert stale.reason == "the registry of http://one is away; lists are as of 2026-01-02T03:04:05+00:00"
-    assert (fresh.ready, fresh.reason) == (True, None)
+    assert stale.stale_since == datetime.fromisoformat(TIME)
+    assert (fresh.ready, fresh.reason, fresh.stale_since) == (True, None, None)
 
 
 def test_a_listing_of_routable_ones_is_one_call_for_the_nine_keys() -> None:

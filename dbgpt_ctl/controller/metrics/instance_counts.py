@@ -31,6 +31,8 @@ EVERY_SECS_OF_ANOTHER = 15.0
 """Where another controller keeps the registry, each list is a request to that one."""
 REST_FACTOR = 20
 """After a count it rests for at least 20 times as long as the count took, so that it takes 5% of the time at most."""
+MAX_REST_SECS = 30.0
+"""Also after a count that took long because the database hung: other controllers have counted again meanwhile."""
 MODELS_PER_TURN = 1000
 """A stranger can register very many models: other requests have their turn after this many."""
 MAX_DELAY_SECS = 30.0
@@ -68,13 +70,21 @@ class InstanceCounter:
         self._monotonic = monotonic
         self._counts: InstanceCounts | None = None
         self._valid_until = 0.0
-        self.is_stale = False
-        """Whether the last list was one from memory, because the storage could not be read."""
+        self._was_stale = False
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether lists come from memory, because the storage cannot be read. Health knows of most outages before the
+        next count; a table that cannot be read while the database answers shows in the lists only.
+        """
+        health = self._registry().health()
+        return health.ready and (self._was_stale or health.stale_since is not None)
 
     @property
     def current(self) -> InstanceCounts | None:
         """The newest counts. None: there are none yet, they are too old, or the registry can only tell what it knew."""
-        return self._counts if self._monotonic() <= self._valid_until else None
+        is_known = self._registry().health().ready and not self.is_stale
+        return self._counts if is_known and self._monotonic() <= self._valid_until else None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -96,7 +106,7 @@ class InstanceCounter:
             ended = self._monotonic()
             rest = EVERY_SECS_OF_ANOTHER if forwards else EVERY_SECS
             if self._counts is not None:  # to wait in vain for a registry that is away is no work
-                rest = max(rest, REST_FACTOR * (ended - began))
+                rest = max(rest, min(REST_FACTOR * (ended - began), MAX_REST_SECS))
             self._valid_until = ended + rest + MAX_DELAY_SECS
             await asyncio.sleep(rest)
 
@@ -105,15 +115,15 @@ class InstanceCounter:
         counts = ModelCounts()
         async for listing in self._registry().list_in_parts():
             if listing.stale_since is not None:
-                self._counts, self.is_stale = None, True
+                self._counts, self._was_stale = None, True
                 return
             await counts.add_all(listing)
-        self.is_stale = False
+        self._was_stale = False
         self._counts = await self._by_label(counts)
         self._valid_until = self._monotonic() + MAX_DELAY_SECS
 
     def _forget(self) -> None:
-        self._counts, self.is_stale = None, False
+        self._counts, self._was_stale = None, False
 
     async def _by_label(self, counts: ModelCounts) -> InstanceCounts:
         """The counts with at most MAX_MODEL_NAMES labels. Other requests have their turn meanwhile."""

@@ -126,8 +126,9 @@ class Reader:
             return database.with_checks(Check("pulse", str(self.held) if self.held else None))
         if self.last_known is None:
             return database
-        at = self.last_known.at.isoformat(timespec="seconds")
-        return RegistryHealth(ready=True, checks=(Check("database", f"{database.reason}; lists are as of {at}"),))
+        at = self.last_known.at
+        away = Check("database", f"{database.reason}; lists are as of {at.isoformat(timespec='seconds')}")
+        return RegistryHealth(ready=True, checks=(away,), stale_since=at)
 
     def _listings(self, queries: Collection[ListQuery], connection: Connection) -> dict[ListQuery, Listing]:
         names = {query.model_name for query in queries if query.model_name is not None}

@@ -8,18 +8,19 @@ import pytest
 from dbgpt_ctl.controller.metrics import instance_counts
 from dbgpt_ctl.controller.metrics.counters import StorageCounters
 from dbgpt_ctl.controller.metrics.declarations import OTHER
-from dbgpt_ctl.controller.metrics.instance_counts import MAX_DELAY_SECS, InstanceCounter
+from dbgpt_ctl.controller.metrics.instance_counts import MAX_DELAY_SECS, MAX_REST_SECS, InstanceCounter
 from dbgpt_ctl.controller.metrics.model_names import ModelNames
 from dbgpt_ctl.controller.model_counts import COUNTS
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry.contract import Listing
+from dbgpt_ctl.registry.contract import Listing, RegistryHealth
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.controller.conftest import TIMEOUT
 from tests.support.clock import START, ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+    from datetime import datetime
 
 pytestmark = pytest.mark.anyio
 
@@ -82,10 +83,14 @@ async def test_models_without_a_place_are_counted_together() -> None:
 
 
 class Registry:
-    """A registry of which only the lists matter."""
+    """A registry of which only the lists and the health matter."""
 
     forwarder_id = None
     answer: Listing | Exception = Listing(())
+    state = RegistryHealth(ready=True)
+
+    def health(self) -> RegistryHealth:
+        return self.state
 
     async def list_in_parts(self) -> AsyncIterator[Listing]:
         if isinstance(self.answer, Exception):
@@ -101,6 +106,40 @@ async def test_a_stale_list_is_not_counted() -> None:
     registry.answer = Listing((), stale_since=START)
     await counter.count()
     assert (counter.current, counter.is_stale) == (None, True)
+
+
+@pytest.mark.parametrize("stale_since", [None, START])
+async def test_an_outage_hides_the_counts_at_once_and_not_with_the_next_count(stale_since: datetime | None) -> None:
+    registry: Any = Registry()
+    counter = InstanceCounter(lambda: registry, StorageCounters(ModelNames()))
+    await counter.count()
+    registry.state = RegistryHealth(ready=stale_since is not None, stale_since=stale_since)
+    assert (counter.current, counter.is_stale) == (None, stale_since is not None)
+    registry.state = RegistryHealth(ready=True)
+    assert (counter.current is None, counter.is_stale) == (False, False)
+
+
+async def test_a_count_that_the_database_delayed_is_not_shown_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, rests = 1000.0, []
+
+    class Late(Registry):
+        async def list_in_parts(self) -> AsyncIterator[Listing]:
+            nonlocal now
+            now += 10.0
+            yield Listing(())
+
+    async def sleep(seconds: float) -> None:
+        if seconds:
+            rests.append(seconds)
+        await real_sleep(0)
+
+    real_sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    registry: Any = Late()
+    async with InstanceCounter(lambda: registry, StorageCounters(ModelNames()), monotonic=lambda: now).running():
+        while not rests:
+            await real_sleep(0)
+    assert rests[0] == MAX_REST_SECS
 
 
 @pytest.mark.parametrize("error", [RegistryUnavailable("the database is away"), ZeroDivisionError()])

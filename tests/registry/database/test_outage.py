@@ -56,10 +56,12 @@ def test_lists_are_the_last_known_and_marked(database: MariaDB) -> None:
             await registry.heartbeat(OTHER)
             before = await registry.list()
             assert before.stale_since is None
+            assert registry.health().stale_since is None
             database.server.stop()
             await until_away(registry)
             stale = await registry.list()
             assert stale.stale_since is not None
+            assert registry.health().stale_since == stale.stale_since
             assert stale.entries == before.entries
             assert await states(registry, "bge@text2vec", healthy_only=True) == [
                 ("bge@text2vec/10.0.0.4:8002", "healthy")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 DAMAGE_SECS = 60.0
 """Every part of a controller has used its tables again by then."""
+MAX_DAMAGES = 8
+"""Of more texts than these the newest are kept."""
 _FIRST_BACKOFF_SECS = 0.004
 _LAST_BACKOFF_SECS = 0.128
 
@@ -89,7 +91,7 @@ class Database:
         self._sleep = sleep
         self._monotonic = monotonic
         self._observer = observer
-        self._damage = "", 0.0
+        self._damages: dict[str, float] = {}
 
     @property
     def used_place(self) -> str:
@@ -184,16 +186,24 @@ class Database:
 
     @property
     def damage(self) -> str | None:
-        """What a call of the last DAMAGE_SECS could not do, although the database answers, in one line; else None."""
-        text, at = self._damage
-        return text if text and self._monotonic() - at < DAMAGE_SECS else None
+        """What calls of the last DAMAGE_SECS could not do, although the database answers, in one line; else None."""
+        return "; ".join(self._recent_damages()) or None
 
     def note_damage(self, text: str) -> None:
-        """Notes that a statement failed by the state of the tables."""
+        """Notes that a statement failed by the state of the tables. The log has each text once, until it has been well
+        for DAMAGE_SECS: several tables can be missing, and each is used again every second.
+        """
         self._observer.failed("damage")
-        if text != self.damage:
+        damages = self._recent_damages()
+        if text not in damages:
             _LOG.error("%s", text, extra={"event": "database.damaged"})
-        self._damage = text, self._monotonic()
+            damages = dict(list(damages.items())[1 - MAX_DAMAGES :])
+        self._damages = damages | {text: self._monotonic()}
+
+    def _recent_damages(self) -> dict[str, float]:
+        """The texts in the order in which they came, with the last time of each. Several threads note damages."""
+        begin = self._monotonic() - DAMAGE_SECS
+        return {text: at for text, at in self._damages.items() if at > begin}
 
     def dispose(self) -> None:
         """Closes the connections that are not in use."""

@@ -20,7 +20,7 @@ from dbgpt_ctl.domain.instance import DrainFacts
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.session import Database
+from dbgpt_ctl.registry.database.session import DAMAGE_SECS, MAX_DAMAGES, Database
 from dbgpt_ctl.registry.database.tables.instances import locked_rows
 from tests.registry.backends import TIMEOUT, only, sent, states
 from tests.registry.database.support import check_message, error_of, registry_at
@@ -401,3 +401,21 @@ def test_an_error_of_the_package_is_no_failure_of_the_database(
     with pytest.raises(RegistryUnusable):
         sqlite_database.write(work)
     assert observer.failures == []
+
+
+def test_damages_of_several_tables_are_all_reported_and_logged_once(
+    sqlite_database: Database, waits: Waits, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        for table in ("ctl_instance", "ctl_event"):
+            sqlite_database.note_damage(f"{table} is lost")
+            waits.sleep(1.0)
+    assert sqlite_database.damage == "ctl_instance is lost; ctl_event is lost"
+    assert caplog.messages == ["ctl_instance is lost", "ctl_event is lost"]
+    waits.sleep(DAMAGE_SECS - 1.5)
+    assert sqlite_database.damage == "ctl_event is lost"
+    for number in range(MAX_DAMAGES + 1):
+        sqlite_database.note_damage(f"text {number}")
+    assert sqlite_database.damage == "; ".join(f"text {number}" for number in range(1, MAX_DAMAGES + 1))
+    waits.sleep(DAMAGE_SECS)
+    assert sqlite_database.damage is None

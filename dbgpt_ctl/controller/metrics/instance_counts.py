@@ -30,7 +30,7 @@ EVERY_SECS = 5.0
 EVERY_SECS_OF_ANOTHER = 15.0
 """Where another controller keeps the registry, each list is a request to that one."""
 REST_FACTOR = 20
-"""After a count it rests for at least 20 times as long as the count took, so that it takes 5% of the time at most."""
+"""After a count it rests for 20 times as long as that took, so that it takes 5% of the time, up to MAX_REST_SECS."""
 MAX_REST_SECS = 30.0
 """Also after a count that took long because the database hung: other controllers have counted again meanwhile."""
 MODELS_PER_TURN = 1000

@@ -20,7 +20,7 @@ from dbgpt_ctl.controller.api.serializers import wire_object
 from dbgpt_ctl.controller.auth.identity import check_instance, forget_instance, may_read
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.http.prepared import PreparedResponse
-from dbgpt_ctl.controller.logs.audited_routes import noting_change
+from dbgpt_ctl.controller.logs.audited_routes import CHANGE, noting_change
 from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_model_name_filter
 from dbgpt_ctl.errors import ControllerLeaving, ForwardsToItself, RegistryFull, RegistryUnavailable
 
@@ -88,8 +88,12 @@ class DbgptEndpoints:
         """Stores a beat. `false`: the instance is deregistered and must register to come back."""
         sent = await registration(request, deny_loopback=self._controller.deny_loopback_hosts)
         check_instance(request.scope, sent.key)
-        actor = caller(request)
-        stored = await self._controller.registry.heartbeat(sent, actor=actor)
+        actor, registry = caller(request), self._controller.registry
+        if CHANGE in request.scope:
+            heartbeat = partial(registry.heartbeat, sent, actor=actor)
+            stored = await noting_change(request.scope, registry, sent.key, heartbeat)
+        else:
+            stored = await registry.heartbeat(sent, actor=actor)
         if not stored:
             forget_instance(request.scope, sent.key)
             self._controller.counters.heartbeats_refused += 1

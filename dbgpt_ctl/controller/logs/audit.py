@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
@@ -41,7 +42,9 @@ log = logging.getLogger(__name__)
 
 TICK_SECS = 1.0
 MAX_STRANGERS_LINES = 20
-"""Lines within EVERY_SECS that a caller without a valid token can cause by what is not done; more are counted."""
+"""Lines within EVERY_SECS that all callers without a token can cause by what is not done, and as many that each token
+can. More are counted. So strangers cannot hide what somebody tries with a token.
+"""
 EVERY_SECS = 60.0
 MAX_NAMED = 100
 """Tokens, or instances of one prune, that a line names; more are counted."""
@@ -62,7 +65,7 @@ class AuditLog:
         self.problem: str | None = None
         self._missing = 0
         self._missing_since: datetime | None = None
-        self._strangers_lines = 0
+        self._strangers_lines: Counter[str | None] = Counter()
         self._left_out = 0
         self._minute_ends: float | None = None
         """When the count begins anew; None before the first line of a stranger."""
@@ -71,12 +74,16 @@ class AuditLog:
         """Appends a line. Raises nothing."""
         self._append({"time": utc_time(self._now()), "action": action, "outcome": outcome, **(fields or {})})
 
-    def write_of_stranger(self, action: str, outcome: str, fields: Mapping[str, Any]) -> None:
-        """The same for what anybody can cause: a line, or one more in the count of those that have none."""
+    def write_of_stranger(
+        self, action: str, outcome: str, fields: Mapping[str, Any], *, token: str | None = None
+    ) -> None:
+        """The same for what anybody can cause: a line, or one more in the count of those that have none. `token` is the
+        name of a known token.
+        """
         if self._minute_ends is None:
             self._minute_ends = self._monotonic() + EVERY_SECS
-        if self._strangers_lines < MAX_STRANGERS_LINES:
-            self._strangers_lines += 1
+        if self._strangers_lines[token] < MAX_STRANGERS_LINES:
+            self._strangers_lines[token] += 1
             self.write(action, outcome, fields)
         else:
             self._left_out += 1
@@ -125,7 +132,8 @@ class AuditLog:
             self.tick()
 
     def _end_minute(self) -> None:
-        left_out, self._left_out, self._strangers_lines, self._minute_ends = self._left_out, 0, 0, None
+        left_out, self._left_out, self._minute_ends = self._left_out, 0, None
+        self._strangers_lines.clear()
         if left_out:
             self.write("summary", "refused", {"count": left_out})
 

@@ -1,7 +1,8 @@
 """Which requests are in the audit log, and what their lines say.
 
 A request with an operator's route that is no GET has a line, and so has a register or deregister of DB-GPT's API that
-an operator sends. Whoever is refused at an operator's route has one too.
+an operator sends, and an operator's heartbeat if it registers the instance or changes its state. Whoever is refused at
+an operator's route has one too.
 """
 
 from __future__ import annotations
@@ -46,11 +47,14 @@ CHANGE = "dbgpt_ctl.change"
 """Key in a request's scope: the AuditedChange that its endpoint makes; absent where there is no audit log."""
 MAX_DETAIL_CHARS = 300
 OPERATOR = RouteAccess.OPERATOR
+HEARTBEAT = "heartbeat"
 
 
 @dataclass(slots=True)
 class AuditedChange:
-    """What an endpoint notes of the change that it makes. `changes_nothing`: it was only a trial."""
+    """What an endpoint notes of the change that it makes. `changes_nothing`: it was only a trial, or a heartbeat like
+    most of them; it has no line.
+    """
 
     facts: dict[str, Any] = field(default_factory=dict)
     changes_nothing: bool = False
@@ -69,6 +73,8 @@ async def noting_change(
     audited.facts["before"] = await _facts(registry, key)
     answer = await change()
     audited.facts["after"] = facts_of(answer) if isinstance(answer, Lookup) else await _facts(registry, key)
+    if audited.facts["before"] != audited.facts["after"]:
+        audited.changes_nothing = False
     return answer
 
 
@@ -116,10 +122,11 @@ class AuditedRoutes:
 
     def refused(self, scope: HttpScope, reason: Reason, token: Token | None) -> None:
         """The check of the access refuses a request of an operator's route. `token` is one that is known, if any."""
-        fields = request_fields(scope)
+        fields, name = request_fields(scope), None
         if token is not None:
-            fields |= {"actor_name": token.name, "role": token.role}
-        self._audit.write_of_stranger(self._action(scope), "refused", {**fields, "reason": reason.value})
+            name = token.name
+            fields |= {"actor_name": name, "role": token.role}
+        self._audit.write_of_stranger(self._action(scope), "refused", {**fields, "reason": reason.value}, token=name)
 
     def guarded(self, check: Callable[[HttpScope], None]) -> Callable[[HttpScope], None]:
         """The check of hosts and origins, whose refusals of operators' routes are audited."""
@@ -144,7 +151,7 @@ class AuditedRoutes:
         async def auditing(request: Request) -> Response:
             if route.access is not OPERATOR and not _is_operators(request):
                 return await route.endpoint(request)
-            change = request.scope[CHANGE] = AuditedChange()
+            change = request.scope[CHANGE] = AuditedChange(changes_nothing=route.verb == HEARTBEAT)
             try:
                 response = await route.endpoint(request)
             except AccessRefused:  # `refused` has written it
@@ -162,6 +169,8 @@ class AuditedRoutes:
         return auditing
 
     def _write_failure(self, route: Route, request: Request, change: AuditedChange, error: str, detail: str) -> None:
+        if change.changes_nothing:
+            return
         fields = {**self._fields(route, request, change), "error": error, "detail": detail}
         sender: Caller | None = request.scope.get(IDENTITY)
         proven = sender is not None and sender.name is not None
@@ -174,7 +183,7 @@ class AuditedRoutes:
 
 
 def _is_change(route: Route) -> bool:
-    return route.method != "GET" and route.verb != "heartbeat"
+    return route.method != "GET"
 
 
 def _is_operators(request: Request) -> bool:

@@ -73,6 +73,7 @@ def test_each_change_by_an_operator_has_a_line_and_nothing_else_has_one(audited:
     audited.send("gpu", "POST", "/controller/heartbeat", json=INSTANCE)
     audited.send("anna", "GET", "/controller/models")
     audited.send("anna", "GET", "/v1/auth")
+    audited.send("anna", "POST", "/controller/heartbeat", json=INSTANCE)
     assert [line["action"] for line in audited.lines] == ["start"]
     drain = {**INSTANCE, "reason": "new disk", "for_secs": 3600}
     assert audited.send("anna", "POST", "/v1/drain", json=drain, headers={"X-Request-ID": "abc-1"}).is_success
@@ -128,10 +129,31 @@ def test_refused_attempts_at_operators_routes_have_lines_up_to_a_limit(audited: 
     assert (none["action"], none["reason"], none["actor_name"], none["role"]) == ("auth", "none", None, None)
     assert none["user_agent"] == "x ******** \\xe9"
     assert (origin["action"], origin["outcome"], origin["reason"]) == ("prune", "refused", "foreign_origin")
-    assert len(others) == MAX_STRANGERS_LINES - 3
+    assert len(others) == MAX_STRANGERS_LINES - 2
     assert {line["action"] for line in others} == {"undrain"}
     audited.served.process.terminate()
-    assert [line["count"] for line in audited.about("summary")] == [3]
+    assert [line["count"] for line in audited.about("summary")] == [2]
+
+
+def test_strangers_cannot_hide_what_somebody_tries_with_a_token(audited: Audited) -> None:
+    for _ in range(MAX_STRANGERS_LINES + 1):
+        audited.send(None, "POST", "/v1/drain", json=INSTANCE)
+    for _ in range(MAX_STRANGERS_LINES + 1):
+        audited.send("gpu", "POST", "/v1/prune", json={})
+    assert [line["actor_name"] for line in audited.about("drain")] == [None] * MAX_STRANGERS_LINES
+    assert [line["actor_name"] for line in audited.about("prune")] == ["gpu"] * MAX_STRANGERS_LINES
+
+
+def test_a_heartbeat_by_which_an_operator_registers_an_instance_has_a_line(audited: Audited) -> None:
+    for _ in range(2):
+        assert audited.send("anna", "POST", "/controller/heartbeat", json=INSTANCE).json() is True
+    (line,) = audited.about("heartbeat")
+    assert (line["outcome"], line["actor_name"], line["instance"]) == ("done", "anna", REFERENCE)
+    assert (line["before"]["state"], line["after"]["state"]) == ("absent", "healthy")
+    audited.send("anna", "DELETE", "/controller/models", params=IDENTITY)
+    assert audited.send("anna", "POST", "/controller/heartbeat", json=INSTANCE).json() is False
+    assert audited.send("anna", "POST", "/controller/heartbeat", json={}).status_code == 422
+    assert audited.about("heartbeat") == [line]
 
 
 def test_tokens_and_modes_that_change_have_lines_without_a_secret(audited: Audited) -> None:

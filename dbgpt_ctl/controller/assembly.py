@@ -79,7 +79,10 @@ class Assembly:
         """Those that are served, without the checks around them."""
         if self._instances is not None:
             reader = MetricsReader(self.controller, counters, self._instances, tracer)
-            self.routes += (*ProbeEndpoints(self.controller).routes(), *MetricsEndpoint(reader).routes())
+            self.routes += (
+                *ProbeEndpoints(self.controller).routes(),
+                *MetricsEndpoint(reader, self.controller.large_lists).routes(),
+            )
 
     @property
     def routes_by_call(self) -> dict[tuple[str, str], Route]:

@@ -1,6 +1,7 @@
 """Lists of very many instances: their bytes are made once, shared by their readers, and sent in pieces.
 
 A list of 200,000 instances has 50 to 100 MB. A copy for each reader would let some readers that stall take all memory.
+The text of the metrics is sent in this way too: it may have some MB, and another one is made each second.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ LOOK_SECS = 0.05
 
 
 class EncodedList:
-    """The instances of a list as JSON, without the brackets around them. Its bytes are never copied."""
+    """The instances of a list as JSON, without the brackets around them, or the text of the metrics. Its bytes are
+    never copied.
+    """
 
     __slots__ = ("__weakref__", "pieces", "size")
 
@@ -82,7 +85,7 @@ class LargeLists:
         if must_wait:
             del listing
         async with self._encoding:
-            await self._make_room()
+            await self.make_room()
             if must_wait:
                 listing = await read()
                 if (found := self._find(listing, key)) is not None:
@@ -93,17 +96,23 @@ class LargeLists:
         return listing, made
 
     def answer(
-        self, encoded: EncodedList, media_type: str, headers: Mapping[str, str] | None, around: tuple[bytes, bytes]
+        self,
+        encoded: EncodedList,
+        media_type: str | None,
+        headers: Mapping[str, str] | None,
+        around: tuple[bytes, bytes] = (b"", b""),
     ) -> Response:
-        """A response with the encoded instances between two texts."""
+        """A response with the encoded instances between two texts. `media_type` is None if `headers` say it."""
         return LargeListResponse(self._answers, encoded, media_type, headers, around, long_answers=self._long_answers)
 
     def _find(self, listing: Listing, key: Hashable) -> EncodedList | None:
         of_listing = self._shared.get(listing)
         return None if of_listing is None else of_listing.get(key)
 
-    async def _make_room(self) -> None:
-        """Waits until readers hold less, and drops those that are too slow, the slowest first."""
+    async def make_room(self) -> None:
+        """Waits until readers hold less, and drops those that are too slow, the slowest first. Call it before a large
+        answer is encoded.
+        """
         loop = asyncio.get_running_loop()
         while self.held_bytes > MAX_HELD_BYTES:
             slowest = min(self._answers, key=lambda answer: answer.waits_since)
@@ -122,7 +131,7 @@ class LargeListResponse(Response):
         self,
         answers: set[LargeListResponse],
         encoded: EncodedList,
-        media_type: str,
+        media_type: str | None,
         headers: Mapping[str, str] | None,
         around: tuple[bytes, bytes],
         *,

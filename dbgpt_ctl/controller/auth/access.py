@@ -197,10 +197,13 @@ class Access:
             return Reason.EXPIRED
         return None if not access.roles or identity.role in access.roles else Reason.ROLE
 
-    def refusal_of(self, scope: HttpScope, access: RouteAccess = RouteAccess.READER) -> AccessRefused | None:
-        """What enforce mode would answer to the request now, which is not counted; None: it would serve it."""
+    def refusal_of(self, scope: HttpScope) -> AccessRefused | None:
+        """What enforce mode would answer to the request now, which is not counted; None: it would serve it. A request
+        that was served without an identity is taken for that of a reader.
+        """
         if self.mode is not Mode.ENFORCE:
             return None
+        access: RouteAccess = scope.get(ROUTE_ACCESS, RouteAccess.READER)
         identity, reason, token = self._identify(header_map(scope).get(b"authorization"))
         if identity is not None:
             reason, token = self._denial(identity, access), identity.token

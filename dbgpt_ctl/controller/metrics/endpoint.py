@@ -6,8 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastapi.responses import Response
-
+from dbgpt_ctl.controller.api.large_lists import EncodedList
 from dbgpt_ctl.controller.api.routes import AT_ROOT, Route
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 
@@ -15,12 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fastapi import Request
+    from fastapi.responses import Response
     from starlette.datastructures import Headers
 
+    from dbgpt_ctl.controller.api.large_lists import LargeLists
     from dbgpt_ctl.controller.metrics.reader import MetricsReader, Reading
 
 SHARED_SECS = 1.0
 """A scrape may get an answer that was made so long ago. So any number of scrapers costs little more than one."""
+BYTES_IN_PIECE = 64 * 1024
 OPENMETRICS = "application/openmetrics-text"
 CONTENT_TYPES = {
     False: "text/plain; version=0.0.4; charset=utf-8",
@@ -50,13 +52,18 @@ class Form(NamedTuple):
 class MetricsEndpoint:
     """The text of a scrape is made in turns with other requests; with 1,000 models it takes 30 to 60 ms. A thread
     would delay heartbeats more: each time the event loop looks for I/O, the thread takes the interpreter for 5 ms.
+
+    Answers are sent by `large`, which bounds what readers hold that stall.
     """
 
-    def __init__(self, reader: MetricsReader, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, reader: MetricsReader, large: LargeLists, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._reader = reader
+        self._large = large
         self._monotonic = monotonic
         self._rendering = asyncio.Lock()
-        self._shared: dict[Form, tuple[float, bytes]] = {}
+        self._shared: dict[Form, tuple[float, EncodedList]] = {}
         """When an answer was made, and its body."""
 
     def routes(self) -> tuple[Route, ...]:
@@ -80,21 +87,24 @@ class MetricsEndpoint:
         async with self._rendering:
             body = self._shared_body(form)
             if body is None:
-                body = await _rendered(self._reader.read(), form)
+                await self._large.make_room()
+                body = EncodedList(await _rendered(self._reader.read(), form))
                 self._shared[form] = self._monotonic(), body
-        return Response(body, headers=form.headers)
+        return self._large.answer(body, None, form.headers)
 
-    def _shared_body(self, form: Form) -> bytes | None:
+    def _shared_body(self, form: Form) -> EncodedList | None:
         made_at, body = self._shared.get(form, (0.0, None))
         return body if self._monotonic() - made_at < SHARED_SECS else None
 
 
-async def _rendered(readings: list[Reading], form: Form) -> bytes:
-    parts = []
+async def _rendered(readings: list[Reading], form: Form) -> tuple[bytes, ...]:
+    pieces = [bytearray()]
     for part in await asyncio.to_thread(_parts, readings, form):
-        parts.append(part)
+        if len(pieces[-1]) >= BYTES_IN_PIECE:
+            pieces.append(bytearray())
+        pieces[-1] += part
         await asyncio.sleep(0)
-    return b"".join(parts)
+    return tuple(map(bytes, pieces))
 
 
 def _parts(readings: list[Reading], form: Form) -> Iterator[bytes]:

@@ -295,6 +295,15 @@ def test_what_is_for_everyone_shows_reasons_to_readers_only(enforcing: Subject, 
     assert may_read(logging.request(None, RouteAccess.EVERYONE))
 
 
+def test_a_long_answer_goes_on_for_a_role_that_may_use_its_route(enforcing: Subject) -> None:
+    assert enforcing.access.refusal_of(enforcing.request("metrics", RouteAccess.METRICS)) is None
+    assert enforcing.access.refusal_of(enforcing.request("metrics", RouteAccess.EVERYONE)) is None
+    reading = enforcing.request("reader", RouteAccess.READER)
+    assert enforcing.access.refusal_of(reading) is None
+    enforcing.clock.advance(DAY)
+    assert enforcing.access.refusal_of(reading) is not None
+
+
 def test_a_caller_cannot_fill_the_memory_with_names(enforcing: Subject) -> None:
     for number in range(MAX_KNOWN + 2):
         enforcing.request("worker", RouteAccess.WORKER, name=f"name-{number}")

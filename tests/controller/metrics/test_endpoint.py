@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from fastapi import Request
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from dbgpt_ctl import __version__
+from dbgpt_ctl.controller.api import large_lists
+from dbgpt_ctl.controller.api.large_lists import LargeLists
 from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.controller.auth.long_answers import LongAnswers
 from dbgpt_ctl.controller.metrics import endpoint, instance_counts
 from dbgpt_ctl.controller.metrics.counters import Counters
 from dbgpt_ctl.controller.metrics.declarations import METRICS, PREFIX, STATES, Kind
+from dbgpt_ctl.controller.metrics.endpoint import MetricsEndpoint
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
     from tests.support.clock import ManualClock
 
 KEY: dict[str, Any] = {"model_name": "qwen@llm", "host": "127.0.0.1", "port": 8001}
+ALLOWED = LongAnswers(lambda _scope: None, lambda _scopes: None)
 MODELS, HEARTBEAT = "/api/controller/models", "/api/controller/heartbeat"
 Series = tuple[str, frozenset[tuple[str, str]]]
 
@@ -196,6 +204,34 @@ def test_scrapers_that_come_together_share_an_answer(clock: ManualClock, monkeyp
         assert client.get("/metrics").text == first
         openmetrics = client.get("/metrics", headers={"Accept": "application/openmetrics-text"}).text
         assert f'{PREFIX}requests_total{{code="200",operation="heartbeat"}} 1.0' in openmetrics
+
+
+@pytest.mark.anyio
+async def test_a_scraper_that_stalls_is_dropped_before_readers_hold_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_lists, "MAX_HELD_BYTES", 100)
+    monkeypatch.setattr(large_lists, "SLOW_SECS", 0.0)
+    dropped: list[object] = []
+    lists = LargeLists(lambda client: dropped.append(client) or True, ALLOWED)  # type: ignore[func-returns-value]
+    reader: Any = SimpleNamespace(read=list)
+    metrics = MetricsEndpoint(reader, lists)
+    stalled = asyncio.Event()
+
+    async def scrape(client: str, *, stalls: bool) -> None:
+        async def send(message: Any) -> None:
+            if stalls and message["type"] == "http.response.body":
+                stalled.set()
+                await asyncio.Event().wait()
+
+        scope = {"type": "http", "method": "GET", "headers": [], "client": client}
+        response = await metrics.metrics(Request(scope))
+        await response(scope, None, send)  # type: ignore[arg-type]
+
+    slow = asyncio.create_task(scrape("slow", stalls=True))
+    await stalled.wait()
+    assert lists.held_bytes > large_lists.MAX_HELD_BYTES
+    await scrape("next", stalls=False)
+    assert (dropped, lists.held_bytes) == (["slow"], 0)
+    slow.cancel()
 
 
 def test_what_runs_here_is_in_the_labels_of_one_series(clock: ManualClock) -> None:

@@ -5,8 +5,11 @@ tests/monitoring lets a real Prometheus run them.
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Any
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -17,6 +20,9 @@ from dbgpt_ctl.domain.controllers import EXPIRES_SOON
 from tests.support.documents import anchors
 from tests.support.process import ROOT, ctl
 from tests.support.promql import OTHERS, labels_of, problems
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOLDER = ROOT / "deploy" / "prometheus"
 ANNOTATIONS = {"summary", "description", "command", "runbook_url"}
@@ -89,7 +95,30 @@ def test_the_command_exists(alert: dict[str, Any]) -> None:
         assert not [word for word in words if word.startswith("--") and word != "--" and word not in shown]
     named = re.findall(r"\{\{[^}]*\$labels\.model_name[^}]*\}\}", command)
     assert [command.endswith(f"-- '{each}'") for each in named] == [True] * len(named)
-    assert all(each.startswith("""{{ reReplaceAll "'" "'\\\\''" """) for each in named)
+    assert all(each.startswith("""{{ reReplaceAll "['\\\\\\\\]" "'\\\\$0'" """) for each in named)
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "fish"])
+def test_a_hostile_name_is_one_argument_in_each_shell(shell: str, tmp_path: Path) -> None:
+    """promtool holds that these are the commands of the alerts: tests/monitoring."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+    expected = [
+        (alert["exp_labels"]["model_name"], alert["exp_annotations"]["command"])
+        for group in yaml.safe_load((FOLDER / "rules_test.yml").read_text())["tests"]
+        for test in group.get("alert_rule_test", ())
+        for alert in test["exp_alerts"]
+        if "'" in alert["exp_labels"].get("model_name", "")
+    ]
+    assert len(expected) > 1
+    script = tmp_path / "ctl"
+    script.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    script.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    for name, command in expected:
+        done = subprocess.run([shell, "-c", command], cwd=tmp_path, env=env, capture_output=True, check=True)
+        assert done.stdout.decode().splitlines() == ["why", "--", name]
+    assert not (tmp_path / "X").exists()
 
 
 def test_alerts_and_ctl_doctor_agree() -> None:

@@ -287,7 +287,7 @@ REGISTRY: Sequence[Content] = (
         "percentunit",
         (
             Query(
-                'sum(max by (model_name, state) (dbgpt_controller_instances{job="$job"}))'
+                'max(sum by (instance) (dbgpt_controller_instances{job="$job"}))'
                 ' / max(dbgpt_controller_registry_instances_limit{job="$job"})',
                 "in the lists",
             ),

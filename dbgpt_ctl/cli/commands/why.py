@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from dbgpt_ctl.cli.diagnosis.report import (
@@ -16,7 +15,7 @@ from dbgpt_ctl.cli.diagnosis.report import (
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoProbe, Ping, ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.cli.output.escaping import escaped, shell_argument
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, say
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.domain.instance import SERVICE
@@ -105,7 +104,7 @@ def _closing(facts: Facts, findings: Sequence[Finding], ping: str | None) -> lis
     if not is_well or any(finding.severity == "error" or finding.code in explained_above for finding in findings):
         return left_out_lines(facts)
     behind = [status.place for controller in facts.answering if (status := controller.status) and status.is_remote]
-    name = quote(_shown(facts.model_filter))
+    name = shell_argument(_shown(facts.model_filter))
     if behind:
         addresses = escaped(",".join(filter(None, behind)))
         return [

@@ -11,13 +11,12 @@ absent instance is registered as the file declares it.
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbgpt_ctl.cli.output.escaping import quoted
+from dbgpt_ctl.cli.output.escaping import quoted, shell_argument
 from dbgpt_ctl.cli.output.instances import utc_text
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.domain.fields import MAX_DRAIN_DAYS
@@ -228,7 +227,7 @@ def _register_command(key: InstanceKey, facts: Mapping[str, Any]) -> str:
         words += ["--weight", str(facts["weight"])]
     if facts["prompt_template"]:
         words += ["--prompt-template", str(facts["prompt_template"])]
-    return shlex.join(words)
+    return " ".join(map(shell_argument, words))
 
 
 def _drain(

@@ -14,6 +14,8 @@ from dbgpt_ctl.domain.fields import invisible_characters
 
 _ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U000[0-9a-f]{5}|U0010[0-9a-f]{4})")
 _LONGEST_QUOTE = 200
+_PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+_OUTSIDE, _BETWEEN = re.compile(r"['\\]"), r"'\\\g<0>'"
 
 
 def escaped(text: str) -> str:
@@ -41,6 +43,15 @@ def quoted(text: str) -> str:
     """An argument in an error message: escaped, in quotes, and cut to 200 characters."""
     shown = escaped(text)
     return f"'{shown}'" if len(shown) <= _LONGEST_QUOTE else f"'{shown[:_LONGEST_QUOTE]}...'"
+
+
+def shell_argument(text: str) -> str:
+    """The text as one argument of a command that a person pastes into a shell.
+
+    Quotes and backslashes stand outside of the quotes. `shlex.quote` leaves backslashes inside, where fish obeys them:
+    a stranger's name could end the quotes there, and be a command.
+    """
+    return text if _PLAIN.fullmatch(text) else f"'{_OUTSIDE.sub(_BETWEEN, text)}'"
 
 
 def escape_of(char: str) -> str:

@@ -85,7 +85,7 @@ def test_what_is_deregistered_always_differs_and_is_never_registered() -> None:
     state = Difference("state", "deregistered", "registered")
     found = step({}, gone)
     assert (found.differs, found.registers, found.blocked) == (True, False, (state,))
-    assert str(found.blocked_reason).endswith(": ctl models register qwen@llm/h:1 --prompt-template 'it'\"'\"'s'")
+    assert str(found.blocked_reason).endswith(": ctl models register qwen@llm/h:1 --prompt-template 'it'\\''s'")
     found = step({"weight": 2.5, "enabled": False}, gone)
     assert (found.registers, found.drain) == (False, DrainFacts())
     assert found.blocked == (state, Difference("weight", 1.0, 2.5))

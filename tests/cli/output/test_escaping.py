@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbgpt_ctl.cli.output.escaping import defused, escaped, quoted, unescaped
+from dbgpt_ctl.cli.output.escaping import defused, escaped, quoted, shell_argument, unescaped
 
 ESCAPES = st.text(st.sampled_from("\\xuU05c1b20e\x1b\u202eA"), max_size=30)
 
@@ -47,3 +50,28 @@ def test_a_line_with_escaped_parts_is_not_escaped_again() -> None:
 def test_a_quote_is_bounded() -> None:
     assert quoted("a\nb") == "'a\\x0ab'"
     assert len(quoted("x" * 100_000)) < 220
+
+
+@pytest.mark.parametrize(
+    ("text", "argument"),
+    [
+        ("qwen3@llm/10.0.0.4:8001", "qwen3@llm/10.0.0.4:8001"),
+        ("a b", "'a b'"),
+        ("", "''"),
+        ("it's $(id)", "'it'\\''s $(id)'"),
+        ("a\\'; touch X; b", "'a'\\\\''\\''; touch X; b'"),
+    ],
+)
+def test_an_argument_of_a_shell(text: str, argument: str) -> None:
+    assert shell_argument(text) == argument
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "fish"])
+def test_hostile_arguments_reach_a_command_as_they_are(shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+    texts = ["a\\'; echo X; b\\'", "\\\\'", "'\\", "-n", '$(id) `id` !! ~ * "', "{a,b}", "a\\x5c"]
+    for text in texts:
+        command = f"printf '<%s>' {shell_argument(text)}"
+        done = subprocess.run([shell, "-c", command], capture_output=True, check=True)
+        assert done.stdout.decode() == f"<{text}>"

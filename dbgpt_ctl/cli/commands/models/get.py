@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.diagnosis.caveats import caveat_fields, warn_of_caveats
@@ -13,7 +12,7 @@ from dbgpt_ctl.cli.framework.options import ResultOutput  # noqa: TC001 - Typer 
 from dbgpt_ctl.cli.framework.selection import Selection, takes_selection
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import Flaps, cause_text, change_text
-from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.cli.output.escaping import escaped, shell_argument
 from dbgpt_ctl.cli.output.instances import STATE_COLOURS, duration_text, state_text, until_text, utc_text, weight_text
 from dbgpt_ctl.cli.output.results import exit_code_of
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines, say, wants_colour
@@ -118,7 +117,7 @@ def _read_all(client: ControllerClient, selected: Selected, clock: Clock) -> tup
             say(f"{reference_of(key)}: not known to the controller{suggestions.for_instance(key)}")
             errors.append(error)
         except NotSupported as error:
-            name = quote(escaped(key.model_name))
+            name = shell_argument(escaped(key.model_name))
             raise error.advised(f"ctl models list {name} -o wide shows what it reports") from error
         except NotAllowed:
             raise

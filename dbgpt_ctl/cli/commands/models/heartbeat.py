@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,7 @@ from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import DryRun, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.selection import Selection, takes_selection
 from dbgpt_ctl.cli.framework.session import Session, takes_session
+from dbgpt_ctl.cli.output.escaping import shell_argument
 from dbgpt_ctl.cli.output.results import Outcome, print_outcome, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_lines, say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
@@ -69,7 +69,7 @@ def heartbeat(
             else:
                 is_accepted = client.heartbeat(Registration(key))
             if not is_accepted:
-                command = f"ctl models register {quote(reference_of(key))}"
+                command = f"ctl models register {shell_argument(reference_of(key))}"
                 refused = "would be refused" if dry_run else "refused"
                 raise ControllerRefused(
                     f"heartbeat {refused}: the instance was deregistered; register it again with: {command}"

@@ -5,11 +5,10 @@ A release that does not report these, and DB-GPT's own controller, are unknown h
 
 from __future__ import annotations
 
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.diagnosis.facts import Evidence, Facts, Finding, Scope, Severity, controller_rule, rule
-from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.cli.output.escaping import escaped, shell_argument
 from dbgpt_ctl.cli.output.instances import duration_text
 from dbgpt_ctl.domain.controllers import EXPIRES_SOON
 
@@ -104,7 +103,7 @@ def token_expires(facts: Facts) -> Iterator[Finding]:
     if ends:
         noun = "1 token expires" if len(ends) == 1 else f"{len(ends)} tokens expire"
         evidence = tuple(Evidence(end, f"token {escaped(name)}") for name, end in ends.items())
-        name = quote(escaped(next(iter(ends)))) if len(ends) == 1 else "NAME"
+        name = shell_argument(escaped(next(iter(ends)))) if len(ends) == 1 else "NAME"
         fix = f"ctl token rotate {name} --expires 90d renews it; if nobody needs it: ctl token revoke {name}"
         yield Finding(Severity.WARNING, f"{noun} soon, or did already", evidence, fix)
 

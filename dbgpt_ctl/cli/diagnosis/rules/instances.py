@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from ipaddress import ip_network
-from shlex import quote
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,7 +19,7 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     instance_rule,
     rule,
 )
-from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.cli.output.escaping import escaped, shell_argument
 from dbgpt_ctl.domain.hosts import addresses_of, is_loopback, metadata_service
 from dbgpt_ctl.domain.instance import SERVICE, InstanceState
 
@@ -76,7 +75,7 @@ def _some_references(instances: Sequence[ObservedInstance]) -> str:
 
 
 def _references(instances: Sequence[ObservedInstance]) -> str:
-    return " ".join(quote(instance.reference) for instance in instances)
+    return " ".join(shell_argument(instance.reference) for instance in instances)
 
 
 @instance_rule(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.completion.candidates import TYPES
@@ -16,7 +15,7 @@ from dbgpt_ctl.cli.diagnosis.facts import (
     rule,
 )
 from dbgpt_ctl.cli.output.changes import cause_text, change_text
-from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.cli.output.escaping import escaped, shell_argument
 from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, counted_text
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import nearest
@@ -61,7 +60,7 @@ def no_healthy(facts: Facts) -> Iterator[Finding]:
         keys = tuple(instance.key for name in names for instance in facts.by_model.get(name, ()))
         summary = f"{len(names)} models have" if len(names) > 1 else "1 model has"
         planned = ": planned" if severity is Severity.INFO else ""
-        fix = f"ctl why {quote(escaped(names[0]))} says why" if len(names) == 1 else ""
+        fix = f"ctl why {shell_argument(escaped(names[0]))} says why" if len(names) == 1 else ""
         yield Finding(severity, f"{summary} no instance that gets requests{planned}", evidence, fix, keys)
 
 

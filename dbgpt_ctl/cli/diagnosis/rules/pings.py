@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.diagnosis.facts import Evidence, Facts, Finding, Severity, instance_rule, rule
-from dbgpt_ctl.cli.output.escaping import escaped
+from dbgpt_ctl.cli.output.escaping import escaped, shell_argument
 from dbgpt_ctl.cli.ping.results import PingResult
 
 if TYPE_CHECKING:
@@ -64,9 +63,9 @@ def _finding(facts: Facts, severity: Severity, found: Sequence[ObservedInstance]
 
 def _fix(facts: Facts, severity: Severity, found: Sequence[ObservedInstance]) -> str:
     """A drain is no help where no other instance answers, and DB-GPT's own controller has none."""
-    references = " ".join(quote(instance.reference) for instance in found)
+    references = " ".join(shell_argument(instance.reference) for instance in found)
     named = facts.model_filter.label
-    selection = references if len(found) <= FEW else quote(escaped(named)) if named else "--all"
+    selection = references if len(found) <= FEW else shell_argument(escaped(named)) if named else "--all"
     ping = f"ctl models ping {selection}"
     if severity is Severity.ERROR:
         return f"mend the worker, or what its model calls; then {ping}"

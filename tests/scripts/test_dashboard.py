@@ -190,6 +190,8 @@ def test_a_wrong_dashboard_is_noticed(change: Any, fault: str) -> None:
         ('max(dbgpt_controller_instances{state!="gone"})', "state is never gone"),
         ("max by (model) (dbgpt_controller_instances)", "model: no metric here has this label"),
         ("sum by (model_name) (dbgpt_controller_instances_routable)", "needs max by"),
+        ("sum(sum by (instance) (dbgpt_controller_instances))", "needs max by"),
+        ("sum by (instance) (dbgpt_controller_instances)", "needs max by"),
         ("sum(dbgpt_controller_requests_total)", "needs rate or increase"),
         ("max by (le) (dbgpt_controller_watchers)", "le: no metric here has this label"),
         ('max(up{pod="a"})', "no label pod"),

@@ -41,7 +41,7 @@ def problems(expr: str) -> list[str]:
     """Syntax errors; metrics, labels and label values that nobody declares; and wrong aggregations. Empty: all is well.
 
     All controllers agree on some gauges, so their sum is too high by the number of controllers: the aggregation next to
-    them has to be a max. A counter that is not in a range, for `rate` or `increase`, falls to zero at each restart.
+    them has to be a max, or a sum of each controller in a max. A counter that is not in a range, for `rate` or `increase`, falls to zero at each restart.
     """
     try:
         tree = _parsed(expr)
@@ -157,9 +157,16 @@ def _never_matches(metric: Metric, matcher: Matcher) -> bool:
 def _of_aggregation(metric: Metric, above: list[Any]) -> Iterator[str]:
     if metric.kind is not Kind.GAUGE and not any(isinstance(node, MatrixSelector) for node in above):
         yield f"{metric.full_name}: a counter needs rate or increase"
-    aggregations = [str(node.op) for node in above if isinstance(node, AggregateExpr)]
-    if metric.scope is Scope.REGISTRY and aggregations[-1:] != ["max"]:
+    if metric.scope is Scope.REGISTRY and not _takes_one_controller(above):
         yield f"{metric.full_name}: all controllers agree on it, so it needs max by"
+
+
+def _takes_one_controller(above: list[Any]) -> bool:
+    """Whether the next aggregation that does not keep each controller apart is a max."""
+    aggregations = [node for node in above if isinstance(node, AggregateExpr)]
+    while aggregations and (modifier := aggregations[-1].modifier) is not None and "instance" in modifier.labels:
+        aggregations.pop()
+    return bool(aggregations) and str(aggregations[-1].op) == "max"
 
 
 def _name(selector: VectorSelector) -> str:

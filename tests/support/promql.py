@@ -41,7 +41,8 @@ def problems(expr: str) -> list[str]:
     """Syntax errors; metrics, labels and label values that nobody declares; and wrong aggregations. Empty: all is well.
 
     All controllers agree on some gauges, so their sum is too high by the number of controllers: the aggregation next to
-    them has to be a max, or a sum of each controller in a max. A counter that is not in a range, for `rate` or `increase`, falls to zero at each restart.
+    them has to be a max, or a sum of each controller in a max. A counter that is not in a range, for `rate` or
+    `increase`, falls to zero at each restart.
     """
     try:
         tree = _parsed(expr)

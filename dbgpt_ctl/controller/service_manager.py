@@ -18,17 +18,19 @@ class ServiceManager:
 
     def __init__(self, address: str | None = None) -> None:
         self._address = f"\0{address[1:]}" if address and address.startswith("@") else address
+        self._is_leaving = False
 
     def serving(self) -> None:
-        """To be called about once a second, from the event loop, while requests are served.
+        """To be called about once a second, from the event loop, while requests are served, also while it leaves.
 
         The first call completes the start of a unit with Type=notify. Each call restarts the time of WatchdogSec, after
         which systemd ends a controller whose event loop hangs.
         """
-        self._send(b"READY=1\nWATCHDOG=1")
+        self._send(b"WATCHDOG=1" if self._is_leaving else b"READY=1\nWATCHDOG=1")
 
     def leaving(self) -> None:
         """The controller ends soon."""
+        self._is_leaving = True
         self._send(b"STOPPING=1")
 
     def _send(self, message: bytes) -> None:

@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl.client.sync import ControllerClient
+from dbgpt_ctl.errors import ControllerError
 from tests.chaos.wire import Wire
 from tests.support.dbgpt_process import Process, free_port
 from tests.support.process import CTL, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tests.support.mariadb import MariaDBServer
 
 PATIENCE_SECS = 30.0
+CONDITION_SECS = 60.0
 DATABASE = "chaos"
 
 
@@ -88,6 +91,23 @@ class Controller:
     @property
     def log(self) -> str:
         return (self.folder / f"{self.name}.log").read_text(encoding="utf-8", errors="replace")
+
+
+def until_each_is_so(controllers: Iterable[Controller], condition: Callable[[ControllerClient], bool]) -> None:
+    """Waits until the condition is true of every one of the controllers that runs."""
+    deadline = monotonic() + CONDITION_SECS
+    running = [controller for controller in controllers if controller.process is not None]
+    while not all(_is_so(controller, condition) for controller in running):
+        assert monotonic() < deadline, "\n".join(controller.log[-2000:] for controller in running)
+        sleep(0.05)
+
+
+def _is_so(controller: Controller, condition: Callable[[ControllerClient], bool]) -> bool:
+    with ControllerClient(controller.url) as client:
+        try:
+            return condition(client)
+        except ControllerError:
+            return False
 
 
 @contextmanager

@@ -19,18 +19,17 @@ from dataclasses import dataclass, field
 from difflib import unified_diff
 from pathlib import Path
 from threading import Event, Thread
-from time import monotonic, sleep
+from time import sleep
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dbgpt_ctl import __version__
 from dbgpt_ctl.cli.parsing.references import reference_of
-from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.instance import InstanceState
-from dbgpt_ctl.errors import ControllerError
-from tests.chaos.controllers import Controller, controllers
+from tests.chaos.controllers import Controller, controllers, until_each_is_so
 from tests.chaos.wire import Instance, Reply, Wire
+from tests.support.document_runs import without_overload
 from tests.support.mariadb import missing_programs, private_mariadb
 from tests.support.process import CTL, environment
 
@@ -48,7 +47,6 @@ TIMEOUT_SECS, OTHER_TIMEOUT_SECS = 12, 600
 BEAT_SECS = 0.5
 GAP_SECS = 6.0
 """Longer than two ticks of the registry may be apart: afterwards states are held."""
-DEADLINE_SECS = 60.0
 INSTANCES = (
     Instance("qwen3@llm", 8001, "10.0.0.4"),
     Instance("qwen3@llm", 8001, "10.0.0.5"),
@@ -169,18 +167,11 @@ class Night:
 
     def wait_until(self, condition: Callable[[Inventory], bool]) -> None:
         """Waits until the condition is true of what every running controller lists."""
-        self._wait_until(lambda client: condition(client.inventory()))
+        until_each_is_so(self.controllers, lambda client: condition(client.inventory()))
 
     def wait_until_reason(self, condition: Callable[[str], bool]) -> None:
         """Waits until the condition is true of the reason that every running controller gives for its health."""
-        self._wait_until(lambda client: condition(client.status().reason or ""))
-
-    def _wait_until(self, condition: Callable[[ControllerClient], bool]) -> None:
-        deadline = monotonic() + DEADLINE_SECS
-        running = [controller for controller in self.controllers if controller.process is not None]
-        while not all(_is_so(controller, condition) for controller in running):
-            assert monotonic() < deadline, "\n".join(controller.log[-2000:] for controller in running)
-            sleep(0.05)
+        until_each_is_so(self.controllers, lambda client: condition(client.status().reason or ""))
 
     def wait_until_unhealthy(self, host: str, model_name: str = "") -> None:
         """Waits until these instances are unhealthy at every controller, and their expiry is announced."""
@@ -200,7 +191,7 @@ class Night:
 
     def _printed(self, args: Sequence[str]) -> str:
         done = subprocess.run([*CTL, *args], env=self._environ, capture_output=True, encoding="utf-8", check=False)
-        lines = [*done.stdout.splitlines(), *(f"stderr: {line}" for line in done.stderr.splitlines())]
+        lines = [*without_overload(done.stdout).splitlines(), *(f"stderr: {line}" for line in done.stderr.splitlines())]
         shown = "".join(f"{one.rstrip()}\n" for line in lines for one in _separate(self._masked(line)))
         return f"$ ctl {' '.join(args)}\n{shown}exit {done.returncode}\n"
 
@@ -221,14 +212,6 @@ def _separate(line: str) -> Iterator[str]:
         return
     before, controllers, after = shared.groups()
     yield from (f"{before}{controller}{after}" for controller in controllers.split(", "))
-
-
-def _is_so(controller: Controller, condition: Callable[[ControllerClient], bool]) -> bool:
-    with ControllerClient(controller.url) as client:
-        try:
-            return condition(client)
-        except ControllerError:
-            return False
 
 
 def all_is_well(night: Night) -> None:

@@ -13,15 +13,12 @@ import re
 import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from dbgpt_ctl.client.sync import ControllerClient
-from dbgpt_ctl.errors import ControllerError
-from tests.chaos.controllers import Controller, controllers
+from tests.chaos.controllers import Controller, controllers, until_each_is_so
 from tests.chaos.wire import Instance, Wire
 from tests.support.command_lines import parse
 from tests.support.day2 import database_variables, reader
@@ -41,7 +38,6 @@ DOCUMENT = ROOT / "docs" / "on-call.md"
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 FIRST = "The first minute"
 DATABASE = "dbgpt"
-DEADLINE_SECS = 60.0
 QWEN, GLM = "qwen3@llm", "glm4@llm"
 INSTANCES = (
     Instance(QWEN, 8001, "10.0.0.4"),
@@ -101,32 +97,17 @@ class OnCall:
 
     def until_listed(self, condition: Callable[[Inventory], bool]) -> None:
         """Waits until every controller that runs lists it so."""
-        self._until(lambda client: condition(client.inventory()))
+        until_each_is_so(self.controllers, lambda client: condition(client.inventory()))
 
     def until_reason(self, condition: Callable[[str], bool]) -> None:
         """Waits until every controller that runs gives such a reason for its health."""
-        self._until(lambda client: condition(client.status().reason or ""))
-
-    def _until(self, condition: Callable[[ControllerClient], bool]) -> None:
-        deadline = monotonic() + DEADLINE_SECS
-        for controller in self.controllers:
-            while controller.process is not None and not _is_so(controller, condition):
-                assert monotonic() < deadline, controller.log[-2000:]
-                sleep(0.05)
+        until_each_is_so(self.controllers, lambda client: condition(client.status().reason or ""))
 
     def restart(self, *options: str, **environ: str) -> None:
         for controller in self.controllers:
             controller.kill()
             controller.options, controller.environ = options, environ
             controller.start()
-
-
-def _is_so(controller: Controller, condition: Callable[[ControllerClient], bool]) -> bool:
-    with ControllerClient(controller.url) as client:
-        try:
-            return condition(client)
-        except ControllerError:
-            return False
 
 
 @contextmanager

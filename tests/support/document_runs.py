@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 UPDATES = bool(os.environ.get("CTL_UPDATE_GOLDEN"))
 """Write the output of today into the document; then read the diff."""
-_BUSY = re.compile(r"^warning: .*\[controller-slow\]\n", re.MULTILINE)
-"""What a controller says while the machine of the tests is overloaded."""
+_OVERLOADED = re.compile(r"^warning: .*\[controller-slow\]\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,11 @@ class Names:
         for real, shown in self.shown.items():
             text = text.replace(real, shown)
         return text
+
+
+def without_overload(output: str) -> str:
+    """The output without the warning of a controller that the machine of the tests is overloaded."""
+    return _OVERLOADED.sub("", output)
 
 
 def sections(document: Path) -> dict[str, list[Block]]:
@@ -83,7 +87,7 @@ def follow(
         if not shows:
             assert step.code == 0, where
             continue
-        now, kept = comparable(_BUSY.sub("", names.told(step.output))), comparable(step.command.output)
+        now, kept = comparable(without_overload(names.told(step.output))), comparable(step.command.output)
         difference = "\n".join(unified_diff(kept.splitlines(), now.splitlines(), "document", "now", lineterm=""))
         assert not difference, f"{block}: {step.command.line}\n{difference}"
 

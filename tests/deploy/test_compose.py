@@ -129,6 +129,14 @@ def test_a_controller_waits_for_the_database(project: dict[str, Any]) -> None:
     assert list(services["mariadb"]["networks"]) == ["database"]
 
 
+def test_what_has_no_password_is_in_no_network_of_workers(project: dict[str, Any]) -> None:
+    services = project["services"]
+    assert list(services["prometheus"]["networks"]) == ["monitoring"]
+    in_cluster = [name for name, service in services.items() if "cluster" in service["networks"]]
+    assert in_cluster == list(CONTROLLERS)
+    assert all("monitoring" in services[name]["networks"] for name in CONTROLLERS)
+
+
 def test_the_database_makes_the_user_that_the_controllers_are(project: dict[str, Any]) -> None:
     database, controller = (project["services"][name]["environment"] for name in ("mariadb", "ctl-1"))
     assert database["MARIADB_USER"] == controller["CONTROLLER_REGISTRY_DB_USER"]

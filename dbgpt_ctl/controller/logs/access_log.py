@@ -56,7 +56,8 @@ class AccessLog:
         try:
             await self._app(scope, receive, answer.send)
         finally:
-            self.write(scope, answer.status, answer.size, self._monotonic() - started)
+            size = 0 if scope["method"] == "HEAD" else answer.size  # the server leaves the body out
+            self.write(scope, answer.status, size, self._monotonic() - started)
 
     def write(self, scope: HttpScope, status: int | None, size: int, duration_secs: float) -> None:
         """Logs the request. `status` is None if no answer began, as when the server ends. `size` is that of the body

@@ -62,6 +62,8 @@ def test_a_line_in_json_has_the_facts_of_the_request(serve: Serve) -> None:
         ("DELETE", "/api/controller/models", 422),
         ("GET", "/api/v1/status", 200),
         ("HEAD", "/api/v1/instances", 200),
+        ("HEAD", "/metrics", 200),
+        ("HEAD", "/nowhere", 404),
         ("GET", "/docs", 200),
         ("GET", "/nowhere", 404),
         ("PUT", "/api/v1/drain", 405),

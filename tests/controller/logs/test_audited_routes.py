@@ -144,6 +144,18 @@ def test_strangers_cannot_hide_what_somebody_tries_with_a_token(audited: Audited
     assert [line["actor_name"] for line in audited.about("prune")] == ["gpu"] * MAX_STRANGERS_LINES
 
 
+def test_a_token_that_somebody_sends_in_a_text_is_in_no_line(audited: Audited) -> None:
+    token = audited.tokens["anna"]
+    audited.send("gpu", "POST", "/controller/models", json=INSTANCE)
+    assert audited.send("anna", "POST", "/v1/drain", json={**INSTANCE, "reason": f"x {token}"}).is_success
+    audited.send("anna", "POST", "/v1/drain", json={**INSTANCE, "reason": f"{token}\n"})
+    audited.send("anna", "POST", "/v1/drain", json={**INSTANCE, "port": token})
+    audited.send(None, "POST", "/v1/drain", json=INSTANCE, headers={"Origin": f"http://{token}"})
+    assert audited.about("drain")[0]["after"]["reason"] == "x ********"
+    assert len(audited.about("drain")) == 4
+    assert token[5:30] not in audited.file.read_text(encoding="utf-8")
+
+
 def test_a_heartbeat_by_which_an_operator_registers_an_instance_has_a_line(audited: Audited) -> None:
     for _ in range(2):
         assert audited.send("anna", "POST", "/controller/heartbeat", json=INSTANCE).json() is True

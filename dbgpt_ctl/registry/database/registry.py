@@ -238,7 +238,8 @@ class DatabaseModelRegistry(ModelRegistry):
 
     def figures(self) -> RegistryFigures:
         """The instances are counted with each `refresh`, so after at most `refresh_interval` all controllers of the
-        database have the same number. The offset is measured with each tick. Both are None while the database is away.
+        database have the same number. The offset is measured with each tick. Both are None while the database is away, the
+        number also after a `refresh` that failed.
         """
         queues, is_away = self._queues, not self._database.health.ready
         return RegistryFigures(
@@ -261,8 +262,12 @@ class DatabaseModelRegistry(ModelRegistry):
 
     async def refresh(self) -> None:
         """Reads all instances for the last known list, and counts them with the tombstones."""
-        await self._opened(needs_database=True).full_lists.submit(ListQuery(None, healthy_only=False))
-        self._rows = await self._run(partial(self._database.read, count_rows))
+        try:
+            await self._opened(needs_database=True).full_lists.submit(ListQuery(None, healthy_only=False))
+            self._rows = await self._run(partial(self._database.read, count_rows))
+        except RegistryError:
+            self._rows = None
+            raise
 
     async def sweep(self) -> int:
         """Forgets old events, and removes all that was gone for longer than `remove_after`; returns how many. Removes

@@ -230,6 +230,19 @@ async def test_all_controllers_of_a_database_have_the_same_count(backend: Backen
     assert [registry.figures().instances for registry in pair] == [4, 4]
 
 
+async def test_a_count_is_not_told_any_more_when_the_table_is_lost(
+    registry: DatabaseModelRegistry, engine: Engine
+) -> None:
+    await registry.refresh()
+    assert registry.figures().instances == 0
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ctl_instance RENAME TO gone"))
+    with pytest.raises(RegistryUnusable):
+        await registry.refresh()
+    assert registry.health().ready
+    assert registry.figures().instances is None
+
+
 async def test_calls_that_wait_for_a_transaction_are_counted(
     registry: DatabaseModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -238,8 +238,8 @@ class DatabaseModelRegistry(ModelRegistry):
 
     def figures(self) -> RegistryFigures:
         """The instances are counted with each `refresh`, so after at most `refresh_interval` all controllers of the
-        database have the same number. The offset is measured with each tick. Both are None while the database is away, the
-        number also after a `refresh` that failed.
+        database have the same number. The offset is measured with each tick. Both are None while the database is away,
+        the number also after a `refresh` that failed.
         """
         queues, is_away = self._queues, not self._database.health.ready
         return RegistryFigures(

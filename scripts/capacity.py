@@ -22,8 +22,6 @@ BEAT_SECS = 20
 """Between two heartbeats of a DB-GPT worker for an instance."""
 GIVE_UP_SECS = 5
 """After that a DB-GPT client closes its connection."""
-TIME_WAIT_SECS = 60
-"""For so long Linux keeps a port of the side that closed a connection first, which is the client with DB-GPT's."""
 SIZES = (100, 1_000, 10_000, 100_000)
 MODEL = "model_name"
 _CORES = ("cores, in memory", "cores, MariaDB", "cores, MariaDB and TLS")

@@ -29,7 +29,6 @@ from dbgpt_ctl.registry.database.tables.instances import (
     store_plain_heartbeats,
     update_rows,
 )
-from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -64,15 +63,15 @@ class Writer:
         capacity: Capacity,
         unreadable: UnreadableRows,
         *,
-        observer: RegistryObserver = NO_OBSERVER,
-        clock: Callable[[], float] = monotonic,
+        observer: RegistryObserver,
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
         self._database = database
         self._unreadable = unreadable
         self._time = time
         self._capacity = capacity
         self._observer = observer
-        self._clock = clock
+        self._monotonic = monotonic
         self._must_recount = False
         self._expects_new = False
 
@@ -85,7 +84,7 @@ class Writer:
 
         An answer may be RegistryFull. Raises RegistryUnavailable and RegistryUnusable for all of them.
         """
-        began = self._clock()
+        began = self._monotonic()
         done = self._store_plain_heartbeats(commands)
         others = [command for command in commands if command.key not in done]
         answers: Iterator[Answer | Exception] = iter(())
@@ -93,7 +92,7 @@ class Writer:
             work = partial(self._run_transaction, others)
             stored, self._capacity, self._expects_new = self._database.write_changes(work)
             answers = iter(stored)
-        self._observer.committed(len(commands), self._clock() - began)
+        self._observer.committed(len(commands), self._monotonic() - began)
         return [True if command.key in done else next(answers) for command in commands]
 
     def _store_plain_heartbeats(self, commands: Sequence[Command]) -> set[InstanceKey]:

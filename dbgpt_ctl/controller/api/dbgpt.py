@@ -13,8 +13,9 @@ from weakref import WeakKeyDictionary
 import orjson
 from starlette.datastructures import QueryParams
 
+from dbgpt_ctl.controller.api.known_bodies import KnownBodies
 from dbgpt_ctl.controller.api.large_lists import LARGE
-from dbgpt_ctl.controller.api.request import caller, registration
+from dbgpt_ctl.controller.api.request import caller, parse_body, registration
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import wire_object
 from dbgpt_ctl.controller.auth.identity import check_instance, forget_instance, may_read
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from fastapi.responses import Response
 
     from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.domain.instance import Registration
     from dbgpt_ctl.registry.contract import Listing
 
 EVERYONE, READER, WORKER = RouteAccess.EVERYONE, RouteAccess.READER, RouteAccess.WORKER
@@ -48,6 +50,7 @@ class DbgptEndpoints:
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
+        self._bodies = KnownBodies(parse_body)
         self._answers: WeakKeyDictionary[Listing, PreparedResponse] = WeakKeyDictionary()
 
     def routes(self) -> tuple[Route, ...]:
@@ -77,7 +80,7 @@ class DbgptEndpoints:
 
     async def register(self, request: Request) -> Response:
         """Registers an instance, or updates the weight and prompt template of a known one; it counts as a beat."""
-        sent = await registration(request, deny_loopback=self._controller.deny_loopback_hosts)
+        sent = await self._registration(request)
         check_instance(request.scope, sent.key)
         registry = self._controller.registry
         register = partial(registry.register, sent, actor=caller(request))
@@ -86,7 +89,7 @@ class DbgptEndpoints:
 
     async def heartbeat(self, request: Request) -> Response:
         """Stores a beat. `false`: the instance is deregistered and must register to come back."""
-        sent = await registration(request, deny_loopback=self._controller.deny_loopback_hosts)
+        sent = await self._registration(request)
         check_instance(request.scope, sent.key)
         actor, registry = caller(request), self._controller.registry
         if CHANGE in request.scope:
@@ -127,6 +130,9 @@ class DbgptEndpoints:
             listing, lambda: registry.list(model_name, healthy_only=healthy_only), wire_object
         )
         return lists.answer(encoded, JSON, _headers(listing), (b"[", b"]"))
+
+    async def _registration(self, request: Request) -> Registration:
+        return await registration(request, self._bodies, deny_loopback=self._controller.deny_loopback_hosts)
 
     def _answer(self, listing: Listing) -> PreparedResponse:
         """The same listing answers many calls: the answer is made once."""

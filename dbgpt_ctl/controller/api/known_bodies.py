@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.domain.instance import Registration
 
-MAX_BODY_BYTES = 1024
+MAX_KNOWN_BODY_BYTES = 1024
 """A longer body, which has a long prompt template, is read each time."""
-MAX_BODIES = 8192
+MAX_KNOWN_BODIES = 8192
 """They take 10 MB at most."""
 
 
@@ -25,7 +25,7 @@ class KnownBodies:
     none: those of workers that are gone leave then too.
     """
 
-    def __init__(self, parse: Callable[[bytes], Registration], *, limit: int = MAX_BODIES) -> None:
+    def __init__(self, parse: Callable[[bytes], Registration], *, limit: int = MAX_KNOWN_BODIES) -> None:
         self._parse = parse
         self._limit = limit
         self._known: dict[bytes, Registration] = {}
@@ -37,7 +37,7 @@ class KnownBodies:
         if known is not None:
             return known
         parsed = self._parse(body)
-        if len(body) <= MAX_BODY_BYTES:
+        if len(body) <= MAX_KNOWN_BODY_BYTES:
             self._remember(body, parsed)
         return parsed
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from dbgpt_ctl.controller.api.known_bodies import MAX_BODY_BYTES, KnownBodies
+from dbgpt_ctl.controller.api.known_bodies import MAX_KNOWN_BODY_BYTES, KnownBodies
 from dbgpt_ctl.controller.api.request import parse_body
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import InvalidInstance
@@ -49,7 +49,7 @@ def test_places_become_free_when_as_many_bodies_found_none() -> None:
 
 
 def test_a_long_body_is_parsed_each_time() -> None:
-    bodies, long = Bodies(limit=2), body(1, more="x" * MAX_BODY_BYTES)
+    bodies, long = Bodies(limit=2), body(1, more="x" * MAX_KNOWN_BODY_BYTES)
     assert bodies.read(long) == bodies.read(long)
     assert bodies.parsed == [1, 1]
 

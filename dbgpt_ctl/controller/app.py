@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,10 @@ from dbgpt_ctl.controller.api.docs_page import add_docs_page
 from dbgpt_ctl.controller.assembly import Assembly
 from dbgpt_ctl.controller.auth.identity import count_without_instance
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.console.endpoint import add_console
 from dbgpt_ctl.controller.http.prepared import sent_at_once
 from dbgpt_ctl.controller.metrics.counters import Counters
-from dbgpt_ctl.controller.metrics.declarations import OTHER
+from dbgpt_ctl.controller.metrics.declarations import CONSOLE, OTHER
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
@@ -52,8 +54,8 @@ class ControllerApp(FastAPI):
     proxies: TrustedProxies | None
     access: Access
     operations: Mapping[tuple[str, str], OperationCounts]
-    """The counts of each route, by method and path. These routes check the access themselves. All else needs a reader:
-    the documents, and paths that do not exist.
+    """The counts of each route, by method and path. These routes check the access themselves, and the files of the
+    console are for everyone. All else needs a reader: the documents, and paths that do not exist.
     """
     other: OperationCounts
     """The counts of all else."""
@@ -123,6 +125,9 @@ def create_app(
         for (method, path), route in routes.items()
         for called in ((method, "HEAD") if method == "GET" else (method,))
     }
+    if not settings.no_console:
+        console = dict.fromkeys(product(("GET", "HEAD"), add_console(app)), counters.of_operation(CONSOLE))
+        app.operations = {**app.operations, **console}
     app.other = counters.of_operation(OTHER)
     add_docs_page(app)
     return app

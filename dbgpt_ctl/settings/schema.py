@@ -244,6 +244,7 @@ class ControllerSettings(Settings):
         "system's",
         receives=("remote_addr", *_REMOTE_TOKEN),
     )
+    no_console: bool = knob(default=False, kind=FLAG, text="whether to leave out the console, the page at /console")
     log_level: str = knob("info", word("debug", "info", "warning", "error", "critical"), "lowest severity to log")
     log_file: str | None = knob(
         None, Kind("PATH"), "file to log to, rotated; without one: standard error", is_written=True

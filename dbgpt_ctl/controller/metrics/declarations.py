@@ -20,6 +20,8 @@ PREFIX = "dbgpt_controller_"
 MAX_MODEL_NAMES = 1000
 """Each series costs memory in Prometheus for hours, and a stranger may register any name."""
 OTHER = "other"
+CONSOLE = "console"
+"""The operation of all files of the console page."""
 """The label of what has no series of its own: the models beyond MAX_MODEL_NAMES, and requests to other paths."""
 
 
@@ -101,7 +103,7 @@ _BATCHES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 STATES = tuple(state.value for state in InstanceState)
 OPERATIONS = (
     *("heartbeat", "list", "get", "register", "deregister", "drain", "undrain", "prune", "events", "watch"),
-    *("status", "auth", "health", "livez", "readyz", "metrics", OTHER),
+    *("status", "auth", "health", "livez", "readyz", "metrics", CONSOLE, OTHER),
 )
 _TO = (*STATES, ABSENT, "drained", "undrained")
 _CAUSES = ("register", "heartbeat", "deregister", "drain", "undrain", "prune", EXPIRE)

@@ -1,0 +1,100 @@
+/** Makes elements without HTML text, so that no name can become markup. */
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * @typedef {Node | string | number | null | undefined | false} Child
+ * @typedef {Record<string, string | number | boolean | null | undefined | ((event: any) => void)>} Attributes
+ */
+
+/**
+ * An element of HTML. An attribute that is a function is a listener, as in `{click: open}`; true is an empty attribute,
+ * false and null are none.
+ *
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {Attributes} [attributes]
+ * @param {...Child} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function h(tag, attributes, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+/**
+ * An element of SVG.
+ *
+ * @param {string} tag
+ * @param {Attributes} [attributes]
+ * @param {...Child} children
+ * @returns {SVGElement}
+ */
+export function svg(tag, attributes, ...children) {
+  return fill(/** @type {SVGElement} */ (document.createElementNS(SVG, tag)), attributes, children);
+}
+
+/**
+ * @template {Element} E
+ * @param {E} element
+ * @param {Attributes | undefined} attributes
+ * @param {Child[]} children
+ * @returns {E}
+ */
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, String(value));
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false).map(asNode));
+  return element;
+}
+
+/** @param {Child} child */
+function asNode(child) {
+  return child instanceof Node ? child : String(child);
+}
+
+/**
+ * Sets the text of a node if it is another one: a selection of text survives where nothing changes.
+ *
+ * @param {Node} node
+ * @param {string} text
+ */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/**
+ * Makes the children of `parent` those of `items`, in their order, with one element for each key. An element that stays
+ * keeps its focus and what is selected in it.
+ *
+ * @template T
+ * @param {Element} parent
+ * @param {readonly T[]} items
+ * @param {(item: T) => string} keyOf
+ * @param {(item: T, before: HTMLElement | undefined) => HTMLElement} draw  returns `before`, changed, or a new element
+ */
+export function drawByKey(parent, items, keyOf, draw) {
+  const before = new Map([...parent.children].map((child) => [key(child), /** @type {HTMLElement} */ (child)]));
+  let place = parent.firstElementChild;
+  for (const item of items) {
+    const name = keyOf(item);
+    const old = before.get(name);
+    const element = draw(item, old);
+    element.dataset.key = name;
+    before.delete(name);
+    if (old && old !== element) {
+      if (place === old) place = old.nextElementSibling;
+      old.remove();
+    }
+    if (element === place) place = place.nextElementSibling;
+    else parent.insertBefore(element, place);
+  }
+  for (const left of before.values()) left.remove();
+}
+
+/** @param {Element} element */
+function key(element) {
+  return /** @type {HTMLElement} */ (element).dataset.key ?? "";
+}

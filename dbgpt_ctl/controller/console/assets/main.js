@@ -1,0 +1,164 @@
+/** Starts the page: who looks, the instances, the stream of changes, and the view that the URL names. */
+
+import { ApiError, status as readStatus } from "./api.js";
+import { drawNotices, notices } from "./banner.js";
+import { h, setText } from "./elements.js";
+import { escaped } from "./escaping.js";
+import { Inventory } from "./inventory.js";
+import { listenToKeys } from "./keyboard.js";
+import { followLinks, place } from "./location.js";
+import { Session } from "./session.js";
+import { refreshAges } from "./time.js";
+import { show as showController } from "./views/controller.js";
+import { show as showEvents } from "./views/events.js";
+import { show as showInstance } from "./views/instance.js";
+import { show as showInstances } from "./views/instances.js";
+import { show as showOverview } from "./views/overview.js";
+import { Watch } from "./watch.js";
+
+/** @import { Context, Status, View } from "./types.js" */
+
+const STATUS_MILLIS = 10_000;
+const SHOW = { "": showOverview, instances: showInstances, instance: showInstance, events: showEvents, controller: showController };
+
+/** The page as a whole. */
+class Page {
+  #session = new Session();
+  #inventory = new Inventory();
+  #watch = new Watch();
+  /** @type {Status | null} */
+  #status = null;
+  /** @type {View | null} */
+  #view = null;
+  #shown = "none";
+  #statusTimer = 0;
+
+  /** Listens to all sources, and begins. */
+  async run() {
+    followLinks();
+    listenToKeys(() => this.#view?.filter);
+    addEventListener("popstate", () => this.#show());
+    this.#inventory.addEventListener("change", () => this.#update(this.#inventory.takeChanged()));
+    this.#watch.addEventListener("changes", (event) => {
+      for (const change of /** @type {import("./watch.js").ChangesEvent} */ (event).detail) this.#inventory.apply(change);
+    });
+    this.#watch.addEventListener("reset", () => this.#inventory.load());
+    this.#watch.addEventListener("state", () => this.#watched());
+    this.#session.addEventListener("change", () => this.#signedIn());
+    document.addEventListener("visibilitychange", () => this.#visible());
+    setInterval(() => this.#tick(), 1000);
+    element("sign-in").addEventListener("click", () => this.#session.askForToken());
+    element("sign-out").addEventListener("click", () => this.#session.signOut());
+    await this.#begin();
+  }
+
+  async #begin() {
+    try {
+      await this.#session.load();
+    } catch (error) {
+      setText(element("view"), `${error instanceof Error ? error.message : String(error)}. Load the page again when the controller answers.`);
+    }
+  }
+
+  #signedIn() {
+    const { who } = this.#session;
+    setText(element("who"), who.name ? `${escaped(who.name)} (${who.role})` : who.mode === "off" ? "authentication is off" : "not signed in");
+    element("sign-in").hidden = who.mode === "off" || who.name !== null;
+    element("sign-out").hidden = who.name === null;
+    if (who.may_read) {
+      this.#inventory.load();
+      this.#watch.start();
+      this.#readStatus();
+    } else {
+      this.#watch.stop();
+      this.#inventory.clear();
+      this.#status = null;
+    }
+    this.#shown = "none";
+    this.#show();
+  }
+
+  #watched() {
+    const { failure, live } = this.#watch;
+    if (live) {
+      this.#readStatus();
+      if (this.#inventory.failure) this.#inventory.load();
+    }
+    if (failure && failure.status === 401) this.#session.load().catch(ignoreApiErrors);
+    this.#tick();
+  }
+
+  #visible() {
+    if (document.hidden) this.#inventory.rest();
+    else if (this.#session.who.may_read) this.#inventory.load();
+  }
+
+  async #readStatus() {
+    clearTimeout(this.#statusTimer);
+    try {
+      if (!document.hidden) this.#status = await readStatus();
+      this.#update(new Set());
+    } catch (error) {
+      ignoreApiErrors(error); // the banner tells of an outage
+    } finally {
+      if (this.#session.who.may_read) this.#statusTimer = setTimeout(() => this.#readStatus(), STATUS_MILLIS);
+    }
+  }
+
+  #show() {
+    const { view, params } = place();
+    if (view === this.#shown && this.#view?.navigate) {
+      this.#view.navigate(params);
+      return;
+    }
+    this.#view?.close?.();
+    this.#shown = view;
+    this.#view = this.#session.who.may_read ? SHOW[view](this.#context(params)) : null;
+    element("view").replaceChildren(this.#view?.element ?? h("p", {}, "Sign in to see the instances."));
+    document.title = `${this.#view?.title ?? "Sign in"} · dbgpt_ctl`;
+    for (const link of document.querySelectorAll("nav a")) {
+      const current = link.getAttribute("href") === (view || "./");
+      if (current) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    this.#view?.update(null);
+    this.#tick();
+  }
+
+  /** @returns {Context} */
+  #context(params = place().params) {
+    const page = this;
+    return {
+      inventory: this.#inventory,
+      watch: this.#watch,
+      params,
+      get who() { return page.#session.who; },
+      get status() { return page.#status; },
+    };
+  }
+
+  /** @param {ReadonlySet<string> | null} changed */
+  #update(changed) {
+    this.#view?.update(changed);
+    this.#tick();
+  }
+
+  #tick() {
+    drawNotices(element("notices"), this.#session.who.may_read ? notices(this.#inventory, this.#watch, this.#status) : []);
+    element("live").dataset.live = String(this.#watch.live);
+    setText(element("live"), this.#watch.live ? "live" : "not live");
+    refreshAges(document);
+  }
+}
+
+/** @param {unknown} error */
+function ignoreApiErrors(error) {
+  if (!(error instanceof ApiError)) throw error;
+}
+
+/** @param {string} id */
+function element(id) {
+  return /** @type {HTMLElement} */ (document.getElementById(id));
+}
+
+new Page().run();

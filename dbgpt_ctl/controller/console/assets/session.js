@@ -1,0 +1,88 @@
+/** Who looks at this page: asks the controller, and signs in and out with a token. */
+
+import * as api from "./api.js";
+import { h, setText } from "./elements.js";
+
+/** @import { Who } from "./types.js" */
+
+/** @type {Who} */
+const UNKNOWN = {
+  mode: "enforce", name: null, role: null, expires: null, may_read: false, may_change: false, read_only_reason: null,
+};
+
+/** Dispatches `change` when somebody else looks, or may do other things than before. */
+export class Session extends EventTarget {
+  who = UNKNOWN;
+  #dialog = signInDialog((token) => this.#signIn(token));
+
+  constructor() {
+    super();
+    document.body.append(this.#dialog.element);
+  }
+
+  /** Asks who is signed in. Where that one may not read, the dialog opens. Raises ApiError. */
+  async load() {
+    this.#take(await api.session());
+  }
+
+  /** Opens the dialog. `reason` says why it must be opened again. */
+  askForToken(reason = "") {
+    this.#dialog.open(reason);
+  }
+
+  async signOut() {
+    this.#take(await api.signOut());
+  }
+
+  /** @param {string} token */
+  async #signIn(token) {
+    this.#take(await api.signIn(token));
+  }
+
+  /** @param {Who} who */
+  #take(who) {
+    const changed = JSON.stringify(who) !== JSON.stringify(this.who);
+    const lost = this.who.may_read && !who.may_read;
+    this.who = who;
+    if (!who.may_read) this.askForToken(lost ? "Your session has ended: the token is not valid any more." : "");
+    else this.#dialog.close();
+    if (changed) this.dispatchEvent(new Event("change"));
+  }
+}
+
+/** @param {(token: string) => Promise<void>} signIn */
+function signInDialog(signIn) {
+  const token = h("input", { type: "password", name: "token", id: "token", autocomplete: "current-password", required: true, spellcheck: "false" });
+  const problem = h("p", { class: "problem", role: "alert" });
+  const element = h(
+    "dialog", { "aria-labelledby": "sign-in-title" },
+    h("form", { method: "dialog", submit }, 
+      h("h2", { id: "sign-in-title" }, "Sign in"),
+      h("p", {}, "This controller asks for a token. ", h("code", {}, "ctl token create NAME --role operator"), " makes one; the role reader may look and change nothing."),
+      h("label", { for: "token" }, "Token"), token, problem,
+      h("div", { class: "buttons" }, h("button", { class: "primary" }, "Sign in"))),
+  );
+
+  /** @param {SubmitEvent} event */
+  async function submit(event) {
+    event.preventDefault();
+    setText(problem, "");
+    try {
+      await signIn(token.value.trim());
+      token.value = "";
+    } catch (error) {
+      setText(problem, error instanceof Error ? error.message : String(error));
+      token.select();
+    }
+  }
+
+  return {
+    element,
+    close: () => element.close(),
+    /** @param {string} reason */
+    open: (reason) => {
+      setText(problem, reason);
+      if (!element.open) element.showModal();
+    },
+  };
+}

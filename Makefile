@@ -21,7 +21,7 @@ help:
 	@echo "make chaos     kill, stop and freeze controllers and databases under load (ten minutes)"
 	@echo "make monitoring  let a real Prometheus scrape two controllers, and see each alert fire and end (five minutes)"
 	@echo "make deploy    check each file of deploy/ with its own tool, build the image and run it"
-	@echo "make check     ruff and mypy"
+	@echo "make check     ruff, mypy, and the types of the JavaScript of the console page"
 	@echo "make bench     measure this controller and DB-GPT's side by side, and write docs/figures.md (a quarter of an hour)"
 	@echo "make soak      100,000 instances beat for five minutes against one controller over one MariaDB, then for one minute on a connection for each beat"
 	@echo "make generate  rewrite what is generated: .env.example, the tables of docs/, completions/"
@@ -75,10 +75,12 @@ deploy: $(VENV)/.deploy
 	@sh scripts/apt-install.sh bwrap bubblewrap 'the image does not run without it where buildah cannot'
 	$(BIN)/python -m pytest tests/deploy
 
-check: $(VENV)/.dev
+check: $(VENV)/.browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@sh scripts/npm-install.sh 'the JavaScript of the console page is not checked without them'
+	@if [ -e node_modules/.installed ]; then echo node_modules/.bin/tsc && node_modules/.bin/tsc; fi
 
 bench: $(VENV)/.dev
 	@sh scripts/apt-install.sh wrk wrk 'the benchmarks measure with it'
@@ -96,7 +98,7 @@ generate: $(VENV)/.dev
 	$(BIN)/python -m scripts.generate
 
 clean:
-	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@sh scripts/make-venv.sh $(PYTHON) $(VENV)
@@ -112,4 +114,8 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 
 $(VENV)/.deploy: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev,deploy]'
+	@touch $@ $(VENV)/.dev $(VENV)/.serve
+
+$(VENV)/.browser: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev,browser]'
 	@touch $@ $(VENV)/.dev $(VENV)/.serve

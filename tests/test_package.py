@@ -94,7 +94,7 @@ def test_the_metadata_says_what_it_is(metadata: Message) -> None:
     assert (metadata["Name"], metadata["Version"]) == ("dbgpt-ctl", __version__)
     assert (metadata["Requires-Python"], metadata["License-Expression"]) == (">=3.11", "MIT")
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"otel", "dev", "deploy"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"otel", "dev", "browser", "deploy"}
     needed = {re.split(r"[^a-z0-9-]", line.lower())[0] for line in PROJECT["dependencies"]}
     plain = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert {re.split(r"[^a-z0-9-]", line.lower())[0] for line in plain} == needed

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECS = 240.0
 NOT_SOURCE = shutil.ignore_patterns(
-    ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist", ".env", "*.log", "*.db*"
+    ".git",
+    ".venv*",
+    ".*_cache",
+    "node_modules",
+    ".hypothesis",
+    "__pycache__",
+    "*.egg-info",
+    "build",
+    "dist",
+    ".env",
+    "*.log",
+    "*.db*",
 )
 
 

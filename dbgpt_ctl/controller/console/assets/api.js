@@ -1,6 +1,6 @@
 /** The calls of /api/v1. Paths are relative, so that they hold below the prefix of a proxy. */
 
-/** @import { Change, Command, EventPage, Finding, Identity, Instance, Listing, Setting, Status, Who } from "./types.js" */
+/** @import { Command, EventPage, Finding, Identity, Instance, Listing, Setting, Status, Who } from "./types.js" */
 
 const ROOT = "../api/v1/";
 const TIMEOUT_MILLIS = 15_000;
@@ -79,12 +79,12 @@ export const undrain = (key) => send("POST", "undrain", identityFields(key));
  *
  * @param {string | null} cursor
  * @param {AbortSignal} signal
- * @returns {Promise<ReadableStream<Uint8Array>>}
+ * @returns {Promise<ReadableStream<Uint8Array<ArrayBuffer>>>}
  */
 export async function watch(cursor, signal) {
   const query = cursor === null ? "" : `?${new URLSearchParams({ cursor })}`;
   const response = await request(`watch${query}`, { signal });
-  return /** @type {ReadableStream<Uint8Array>} */ (response.body);
+  return /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (response.body);
 }
 
 /** @param {Identity} key */

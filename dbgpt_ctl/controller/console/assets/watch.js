@@ -82,7 +82,7 @@ export class Watch extends EventTarget {
   }
 
   /**
-   * @param {ReadableStream<Uint8Array>} stream
+   * @param {ReadableStream<Uint8Array<ArrayBuffer>>} stream
    * @param {AbortController} connection
    */
   async #read(stream, connection) {

@@ -232,7 +232,8 @@ def test_commands_in_sentences_exist(document: Path) -> None:
 def test_the_map_in_the_architecture_has_every_folder_and_only_real_paths() -> None:
     paths = _tree(ARCHITECTURE.read_text())
     assert [path for path in paths if not (ROOT / path).exists()] == []
-    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "dbgpt_ctl").rglob("*.py")}
+    sources = (path for kind in ("*.py", "*.js") for path in (ROOT / "dbgpt_ctl").rglob(kind))
+    folders = {path.parent.relative_to(ROOT) for path in sources}
     modules = {path.relative_to(ROOT) for path in (ROOT / "dbgpt_ctl").glob("*.py") if not path.name.startswith("__")}
     assert folders | modules == set(paths)
     deployed = _tree(ARCHITECTURE.read_text().partition("outside of a terminal")[2])

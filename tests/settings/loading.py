@@ -54,6 +54,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "log_level": ("DEBUG", "debug"),
     "log_format": ("JSON", "json"),
     "access_log": ("on", True),
+    "no_console": ("1", True),
     "audit_log_file": ("~/audit.jsonl", str(Path("~/audit.jsonl").expanduser())),
     "tracer_file": ("~/traces.jsonl", str(Path("~/traces.jsonl").expanduser())),
     "tracer_file_max_mb": ("7", 7),

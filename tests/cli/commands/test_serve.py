@@ -118,6 +118,7 @@ max_connections                        -                 default
 remote_addr                            -                 default
 remote_token_file                      -                 default
 remote_ca_file                         -                 default
+no_console                             false             default
 log_level                              info              default
 log_file                               logs_of/ctl1.log  CONTROLLER_LOG_FILE in .env
 log_format                             text              default

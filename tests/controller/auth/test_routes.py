@@ -72,11 +72,17 @@ TABLE = {
     "GET /openapi.json": Rule(READERS),
     "GET /docs": Rule(READERS),
     "GET /redoc": Rule(READERS),
+    "GET /": Rule(ALL, served=404),
+    "GET /console": Rule(ALL, served=307),
+    "GET /console/{path:path}": Rule(READERS, served=404),
 }
-"""HEAD is as GET. All else of our own application, whether it exists or not, is for READERS: see `rule_of`."""
+"""HEAD is as GET. The root leads only browsers to the console. The files of the console are for everyone, as
+tests/controller/console shows; a path below it that is no file is as any other. All else of our own application,
+whether it exists or not, is for READERS: see `rule_of`.
+"""
 OTHER_METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
 UNKNOWN = (
-    *("/", "/metric", "/livez/x", "/readyz/"),
+    *("/metric", "/livez/x", "/readyz/"),
     *("/api", "/api/v1", "/api/v1/nothing", "/api/health/", "/API/health", "/api/v1/auth/x"),
 )
 

@@ -53,13 +53,14 @@ export class Session extends EventTarget {
 /** @param {(token: string) => Promise<void>} signIn */
 function signInDialog(signIn) {
   const token = h("input", { type: "password", name: "token", id: "token", autocomplete: "current-password", required: true, spellcheck: "false" });
+  const name = h("input", { name: "username", autocomplete: "username", value: location.host, hidden: true }); // for password managers
   const problem = h("p", { class: "problem", role: "alert" });
   const element = h(
     "dialog", { "aria-labelledby": "sign-in-title" },
     h("form", { method: "dialog", submit }, 
       h("h2", { id: "sign-in-title" }, "Sign in"),
       h("p", {}, "This controller asks for a token. ", h("code", {}, "ctl token create NAME --role operator"), " makes one; the role reader may look and change nothing."),
-      h("label", { for: "token" }, "Token"), token, problem,
+      h("label", { for: "token" }, "Token"), name, token, problem,
       h("div", { class: "buttons" }, h("button", { class: "primary" }, "Sign in"))),
   );
 

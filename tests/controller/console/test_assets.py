@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import gzip
+from http import HTTPStatus
+
+import pytest
+
+from dbgpt_ctl.controller.console import assets
+
+NAMES = assets.names()
+
+
+def test_the_page_and_its_parts_are_there() -> None:
+    assert {"index.html", "main.js", "style.css", "icon.svg", "views/overview.js"} <= set(NAMES)
+
+
+def test_each_file_of_the_folder_has_a_media_type() -> None:
+    files = {path.relative_to(assets.FOLDER).as_posix() for path in assets.FOLDER.rglob("*") if path.is_file()}
+    assert files == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_is_sent_as_it_is_and_compressed(name: str) -> None:
+    content = (assets.FOLDER / name).read_bytes()
+    plain = assets.answer(name, {})
+    assert (plain.status_code, bytes(plain.body)) == (HTTPStatus.OK, content)
+    assert "content-encoding" not in plain.headers
+    compressed = assets.answer(name, {"accept-encoding": "br, gzip"})
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(bytes(compressed.body)) == content
+    assert len(compressed.body) < len(content)
+
+
+def test_every_answer_has_the_headers_that_keep_foreign_code_out() -> None:
+    etag = assets.answer("main.js", {}).headers["etag"]
+    for answer in (assets.answer("index.html", {}), assets.answer("main.js", {"if-none-match": etag})):
+        assert "require-trusted-types-for 'script'" in answer.headers["content-security-policy"]
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_browser_that_has_the_file_gets_no_body() -> None:
+    etag = assets.answer("main.js", {}).headers["etag"]
+    answer = assets.answer("main.js", {"if-none-match": f'W/"old", {etag}'})
+    assert (answer.status_code, answer.body) == (HTTPStatus.NOT_MODIFIED, b"")
+    assert answer.headers["etag"] == etag
+    assert assets.answer("main.js", {"if-none-match": '"old"'}).status_code == HTTPStatus.OK

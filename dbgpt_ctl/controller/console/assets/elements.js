@@ -73,25 +73,33 @@ export function setText(node, text) {
  * @param {Element} parent
  * @param {readonly T[]} items
  * @param {(item: T) => string} keyOf
- * @param {(item: T, before: HTMLElement | undefined) => HTMLElement} draw  returns `before`, changed, or a new element
+ * @param {(item: T, before: HTMLElement | undefined) => HTMLElement} draw  returns `before`, changed; a new one without it
  */
 export function drawByKey(parent, items, keyOf, draw) {
   const before = new Map([...parent.children].map((child) => [key(child), /** @type {HTMLElement} */ (child)]));
+  const wanted = new Set(items.map(keyOf));
+  for (const [name, child] of before) if (!wanted.has(name)) child.remove();
   let place = parent.firstElementChild;
   for (const item of items) {
     const name = keyOf(item);
     const old = before.get(name);
     const element = draw(item, old);
     element.dataset.key = name;
-    before.delete(name);
-    if (old && old !== element) {
-      if (place === old) place = old.nextElementSibling;
-      old.remove();
-    }
     if (element === place) place = place.nextElementSibling;
-    else parent.insertBefore(element, place);
+    else put(parent, element, place);
   }
-  for (const left of before.values()) left.remove();
+}
+
+/**
+ * Puts an element before another one. Where the browser can, one that is moved keeps its focus.
+ *
+ * @param {Element & {moveBefore?: (node: Element, child: Element | null) => void}} parent
+ * @param {Element} element
+ * @param {Element | null} place
+ */
+function put(parent, element, place) {
+  if (element.parentNode === parent && parent.moveBefore) parent.moveBefore(element, place);
+  else parent.insertBefore(element, place);
 }
 
 /** @param {Element} element */

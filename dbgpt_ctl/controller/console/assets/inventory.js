@@ -56,10 +56,15 @@ export class Inventory extends EventTarget {
   #refreshTimer = 0;
   /** @type {Promise<void> | null} */
   #loading = null;
+  /** @type {Change[]} Those that arrived during a load: the list may be older than they are. */
+  #duringLoad = [];
 
   /** Loads the whole list. Calls at the same time share one load. A failure is noted in `failure`. */
   load() {
-    this.#loading ??= this.#load().finally(() => { this.#loading = null; });
+    this.#loading ??= this.#load().finally(() => {
+      this.#loading = null;
+      this.#duringLoad = [];
+    });
     return this.#loading;
   }
 
@@ -88,8 +93,9 @@ export class Inventory extends EventTarget {
   /** Forgets all, as when somebody else signs in. */
   clear() {
     this.rest();
-    this.instances.clear();
+    this.instances = new Map();
     this.loaded = false;
+    this.failure = this.staleSince = this.heldUntil = null;
     this.#note(null);
   }
 
@@ -102,7 +108,7 @@ export class Inventory extends EventTarget {
     const found = new Map();
     for (const instance of listing.instances) if (!instance.removed) found.set(keyOf(instance), instance);
     this.instances = found;
-    this.#unread.clear();
+    for (const change of this.#duringLoad) this.#patch(change);
   }
 
   /**
@@ -111,12 +117,18 @@ export class Inventory extends EventTarget {
    * @param {Change} change
    */
   apply(change) {
-    const key = keyOf(change);
-    const before = this.instances.get(key);
-    if (change.new === "absent") this.instances.delete(key);
-    else this.instances.set(key, patched(before, change));
+    if (this.#loading) this.#duringLoad.push(change);
+    const key = this.#patch(change);
     this.#note(key);
     this.#readSoon(key, change);
+  }
+
+  /** @param {Change} change */
+  #patch(change) {
+    const key = keyOf(change);
+    if (change.new === "absent") this.instances.delete(key);
+    else this.instances.set(key, patched(this.instances.get(key), change));
+    return key;
   }
 
   /**
@@ -161,14 +173,17 @@ export class Inventory extends EventTarget {
   async #read() {
     const keys = [...this.#unread.values()];
     this.#unread.clear();
+    if (keys.length > MOST_SINGLE_READS) await this.load();
+    else await Promise.all(keys.map((key) => this.#readOne(key)));
+    this.#readTimer = this.#unread.size ? setTimeout(() => this.#read(), SETTLE_MILLIS) : 0;
+  }
+
+  /** @param {Identity} key */
+  async #readOne(key) {
     try {
-      if (keys.length > MOST_SINGLE_READS) await this.load();
-      else for (const { instance } of await Promise.all(keys.map(api.getInstance))) this.put(instance);
+      this.put((await api.getInstance(key)).instance);
     } catch (error) {
-      if (!(error instanceof api.ApiError)) throw error; // the next load of the list has these facts
-    } finally {
-      this.#readTimer = 0;
-      if (this.#unread.size) this.#readTimer = setTimeout(() => this.#read(), SETTLE_MILLIS);
+      if (!(error instanceof api.ApiError)) throw error; // it is gone, or the next load of the list has its facts
     }
   }
 }

@@ -8,7 +8,7 @@ import { Inventory } from "./inventory.js";
 import { listenToKeys } from "./keyboard.js";
 import { followLinks, place } from "./location.js";
 import { Session } from "./session.js";
-import { refreshAges } from "./time.js";
+import { refreshAges, setClock } from "./time.js";
 import { show as showController } from "./views/controller.js";
 import { show as showEvents } from "./views/events.js";
 import { show as showInstance } from "./views/instance.js";
@@ -18,7 +18,8 @@ import { Watch } from "./watch.js";
 
 /** @import { Context, Status, View } from "./types.js" */
 
-const STATUS_MILLIS = 10_000;
+const STATUS_MILLIS = 5000;
+const RETRY_MILLIS = 2000;
 const SHOW = { "": showOverview, instances: showInstances, instance: showInstance, events: showEvents, controller: showController };
 
 /** The page as a whole. */
@@ -56,7 +57,9 @@ class Page {
     try {
       await this.#session.load();
     } catch (error) {
-      setText(element("view"), `${error instanceof Error ? error.message : String(error)}. Load the page again when the controller answers.`);
+      ignoreApiErrors(error);
+      setText(element("view"), `${/** @type {ApiError} */ (error).message}. The page tries again by itself.`);
+      setTimeout(() => this.#begin(), RETRY_MILLIS);
     }
   }
 
@@ -70,6 +73,7 @@ class Page {
       this.#watch.start();
       this.#readStatus();
     } else {
+      clearTimeout(this.#statusTimer);
       this.#watch.stop();
       this.#inventory.clear();
       this.#status = null;
@@ -93,15 +97,21 @@ class Page {
     else if (this.#session.who.may_read) this.#inventory.load();
   }
 
+  /** Reads the status, and who is signed in: a token may have got another role. */
   async #readStatus() {
     clearTimeout(this.#statusTimer);
+    this.#statusTimer = setTimeout(() => this.#readStatus(), STATUS_MILLIS);
+    if (document.hidden) return;
     try {
-      if (!document.hidden) this.#status = await readStatus();
+      await this.#session.load();
+      if (!this.#session.who.may_read) return;
+      this.#status = await readStatus();
+      setClock(this.#status.time);
+      const { staleSince, heldUntil } = this.#inventory;
+      if (this.#status.stale_since !== staleSince || this.#status.held_until !== heldUntil) this.#inventory.load();
       this.#update(new Set());
     } catch (error) {
       ignoreApiErrors(error); // the banner tells of an outage
-    } finally {
-      if (this.#session.who.may_read) this.#statusTimer = setTimeout(() => this.#readStatus(), STATUS_MILLIS);
     }
   }
 
@@ -112,6 +122,7 @@ class Page {
       return;
     }
     this.#view?.close?.();
+    if (this.#shown !== "none") element("view").focus({ preventScroll: true });
     this.#shown = view;
     this.#view = this.#session.who.may_read ? SHOW[view](this.#context(params)) : null;
     element("view").replaceChildren(this.#view?.element ?? h("p", {}, "Sign in to see the instances."));

@@ -8,10 +8,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.controller.api import openapi
+from dbgpt_ctl.controller.api.commands import CommandsEndpoint
 from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard
 from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
+from dbgpt_ctl.controller.api.diagnosis import DiagnosisEndpoint
 from dbgpt_ctl.controller.api.probes import ProbeEndpoints
 from dbgpt_ctl.controller.api.routes import add_routes, after_step
+from dbgpt_ctl.controller.api.settings import SettingsEndpoint
 from dbgpt_ctl.controller.api.source import TrustedProxies
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.auth.access import with_access
@@ -75,7 +78,7 @@ class Assembly:
         )
         self._instances = InstanceCounter(lambda: self.controller.registry, counters.storage) if own else None
         self._audit = create_audit_log(settings)
-        self.routes = self._audited(self._routes_of_api(registry))
+        self.routes = self._audited(self._routes_of_api(settings, registry))
         """Those that are served, without the checks around them."""
         if self._instances is not None:
             reader = MetricsReader(self.controller, counters, self._instances, tracer)
@@ -121,8 +124,14 @@ class Assembly:
                 await parts.enter_async_context(self._instances.running())
             yield
 
-    def _routes_of_api(self, registry: ModelRegistry) -> tuple[Route, ...]:
-        dbgpt_routes, v1_routes = DbgptEndpoints(self.controller).routes(), ApiEndpoints(self.controller).routes()
+    def _routes_of_api(self, settings: ControllerSettings, registry: ModelRegistry) -> tuple[Route, ...]:
+        dbgpt_routes = DbgptEndpoints(self.controller).routes()
+        v1_routes = (
+            *ApiEndpoints(self.controller).routes(),
+            *DiagnosisEndpoint(self.controller).routes(),
+            *SettingsEndpoint(settings).routes(),
+            *CommandsEndpoint(self.controller).routes(),
+        )
         if registry.forwarder_id is not None:
             from dbgpt_ctl.controller.loop_detection import with_loop_detection
 

@@ -13,8 +13,6 @@ from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, counted_text, drained_text, duration_text
 from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_document, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import Column, coloured, plain
-from dbgpt_ctl.cli.parsing.instance_filter import DRAINED, ModelFilter
-from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import (
     ControllerError,
     ControllerUnreachable,
@@ -102,8 +100,7 @@ def status(
     """
     from dbgpt_ctl.cli.diagnosis.caveats import caveats_of, warn_of
     from dbgpt_ctl.cli.diagnosis.collect import collect_statuses
-    from dbgpt_ctl.cli.diagnosis.facts import Facts, Scope, diagnose
-    from dbgpt_ctl.cli.diagnosis.rules import RULES
+    from dbgpt_ctl.cli.diagnosis.overview import overview
 
     controllers = collect_statuses(session)
     # The report of the controller in the best state counts for the cluster: of several, one that is not stale.
@@ -111,13 +108,12 @@ def status(
     first = best.status
     if first is None:
         raise error_of([controller.failure for controller in controllers if controller.failure])
-    instances = _drained_and_deregistered(session, first)
+    instances = _examined(session, first)
     controllers = [
         replace(controller, instances=instances) if controller.status is first else controller
         for controller in controllers
     ]
-    facts = Facts(ModelFilter(), tuple(controllers), counts=_counts(first))
-    findings = diagnose(RULES, facts, Scope.OVERVIEW)
+    findings = overview(controllers, first)
     if output is not OutputFormat.TEXT:  # the text has them among its warnings
         warn_of(session, caveats_of(best))
     print_document(_document(controllers, first, findings), output)
@@ -146,22 +142,21 @@ def error_of(errors: Sequence[ControllerError]) -> ControllerError:
     return ControllerUnreachable.of_attempts(attempts, gravest.kind, gravest.advice)
 
 
-def _drained_and_deregistered(session: Session, first: ControllerStatus) -> tuple[KnownInstance, ...]:
-    """With all their facts; listed only where there are some. If a list fails, the rest is still shown."""
+def _examined(session: Session, first: ControllerStatus) -> tuple[KnownInstance, ...]:
+    """The drained and the deregistered instances with all their facts; listed only where there are some. If a list
+    fails, the rest is still shown.
+    """
+    from dbgpt_ctl.cli.diagnosis.overview import EXAMINED_STATES
+
     found: list[KnownInstance] = []
     with session.client(first.controller) as client:
-        for state in (DRAINED, InstanceState.DEREGISTERED):
+        for state in EXAMINED_STATES:
             if any(getattr(counts, state) for counts in (first.models or {}).values()):
                 try:
                     found += client.instances(state=state).instances
                 except CtlError:
                     continue
     return tuple(found)
-
-
-def _counts(first: ControllerStatus) -> dict[str, ModelCounts]:
-    """Without the models whose instances are all deregistered: an operator wanted that."""
-    return {name: counts for name, counts in (first.models or {}).items() if counts.healthy or counts.unhealthy}
 
 
 def _document(

@@ -75,14 +75,7 @@ def collect_statuses(session: Session) -> list[ControllerFacts]:
             status = client.status()
         except ControllerError as error:
             return ControllerFacts(url, error)
-        return ControllerFacts(
-            url=url,
-            time=status.time,
-            latency=monotonic() - began,
-            status=status,
-            stale_since=status.stale_since,
-            held_until=status.held_until,
-        )
+        return ControllerFacts.of_status(url, status, latency=monotonic() - began)
 
     return of_each_controller(session, observe)
 

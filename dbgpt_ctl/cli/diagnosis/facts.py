@@ -125,6 +125,26 @@ class ControllerFacts:
     held_until: datetime | None = None
     instances: tuple[KnownInstance, ...] = field(default=(), repr=False)
 
+    @classmethod
+    def of_status(
+        cls,
+        url: str,
+        status: ControllerStatus,
+        *,
+        latency: float | None = None,
+        instances: tuple[KnownInstance, ...] = (),
+    ) -> ControllerFacts:
+        """What a controller reports of itself in its status."""
+        return cls(
+            url=url,
+            time=status.time,
+            latency=latency,
+            status=status,
+            stale_since=status.stale_since,
+            held_until=status.held_until,
+            instances=instances,
+        )
+
     @property
     def host(self) -> str:
         """The host of its URL."""

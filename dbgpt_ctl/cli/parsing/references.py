@@ -36,8 +36,12 @@ def reference_of(key: InstanceKey) -> str:
     host = escaped(str(key.host)).replace("/", escape_of("/"))
     if not host.startswith("["):
         host = host.replace(":", escape_of(":"))
-    reference = f"{name}/{host}:{escaped(str(key.port))}"
-    return escape_of("-") + reference[1:] if reference.startswith("-") else reference
+    return _no_option(f"{name}/{host}:{escaped(str(key.port))}")
+
+
+def model_word(model_name: str) -> str:
+    """`NAME@TYPE`, escaped so that `parse_model` takes it, and so that no command takes it for an option."""
+    return _no_option(escaped(model_name))
 
 
 def first_references(keys: Sequence[InstanceKey], most: int = 3) -> str:
@@ -119,6 +123,10 @@ def _from_parts(words: Sequence[str], model_type: str | None, host: str | None, 
     if is_reference(words[0]):
         raise UsageError(f"{quoted(words[0])} is a reference with a host already: leave out --host and --port")
     return InstanceKey(parse_model(words[0], model_type), parse_host(unescaped(host)), parse_port(port))
+
+
+def _no_option(word: str) -> str:
+    return escape_of("-") + word[1:] if word.startswith("-") else word
 
 
 def is_reference(word: str) -> bool:

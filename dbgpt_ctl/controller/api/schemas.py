@@ -550,6 +550,65 @@ class Status(Listed):
     last_event_id: int | None = doc("The id of the newest event; null while it is not known.", 42)
 
 
+class FindingEvidence(BaseModel):
+    """One line for people. Names in it are escaped, as `ctl` prints them."""
+
+    subject: str = doc("The controller, model or instance that it is about; may be empty.", "qwen3@llm")
+    detail: str = doc("What was found there.", "no routable instance: 2 unhealthy")
+
+
+class DiagnosisFinding(BaseModel):
+    """One cause, with what shows it and the remedy. Names in the texts are escaped, as `ctl` prints them."""
+
+    code: str = doc("The rule, for programs; stable. docs/troubleshooting.md lists them.", "no-healthy-instance")
+    severity: Literal["error", "warning", "info"] = doc(
+        "error: requests fail, or will. warning: they may, or something is hidden. info: an operator wanted that.",
+        "error",
+    )
+    summary: str = doc("What is wrong, in one line.", "1 model has no instance that gets requests")
+    evidence: list[FindingEvidence] = doc("What shows it; at most 100.")
+    fix: str = doc("What to do.", "ctl why qwen3@llm says why")
+    more: int = doc("How many further pieces of evidence there are.", 0)
+
+
+class Diagnosis(Versioned):
+    """What is wrong, as far as this controller knows, also while the registry is away."""
+
+    time: datetime = doc("The registry's time of the states.", TIME)
+    findings: list[DiagnosisFinding] = doc("Errors first, then warnings, then infos; empty: nothing is wrong.")
+
+
+class EffectiveSetting(BaseModel):
+    """One setting of the controller."""
+
+    name: str = doc("Its name.", "heartbeat_timeout_secs")
+    variable: str = doc("Its variable in the environment.", "CONTROLLER_HEARTBEAT_TIMEOUT_SECS")
+    value: bool | int | float | str | None = doc("The value in force, without secrets; null: none.", 60.0)
+    origin: str = doc("Where the value comes from.", "flag --heartbeat-timeout-secs")
+
+
+class EffectiveSettings(Versioned):
+    """With which settings the controller was started."""
+
+    settings: list[EffectiveSetting] = doc("All of them, in the order of docs/settings.md.")
+
+
+class InstanceCommand(BaseModel):
+    """A command of `ctl`."""
+
+    command: str = doc(
+        "To paste into a shell: names are quoted.",
+        "ctl -a http://10.0.0.2:8000 models get qwen3@llm/10.0.0.4:8001",
+    )
+    does: str = doc("What it does.", "Show all its facts.")
+
+
+class Commands(Versioned):
+    """What a person can do about the instance with `ctl`."""
+
+    commands: list[InstanceCommand] = doc("Those for any instance, whatever its state is.")
+
+
 EXAMPLE_STREAM = (
     f'event: ready\nid: {CURSOR}\ndata: {{"cursor":"{CURSOR}"}}\n\n'
     f'event: change\nid: {STREAM}.42\ndata: {{"id":42,"time":"{TIME}","model_name":"qwen3@llm","host":"10.0.0.4",'

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import orjson
+from fastapi.responses import Response
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -14,9 +17,17 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.controllers import Check, ControllerRecord
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import DrainFacts, ListedInstance
+    from dbgpt_ctl.registry.contract import Listing
 
+VERSION = 1
+"""Of every object of /api/v1."""
 EXPIRING = timedelta(days=30)
 """A token that expires within this time, or has expired, is in the status."""
+
+
+def versioned(**fields: Any) -> Response:
+    """An answer of /api/v1: an object with these fields after its version."""
+    return Response(orjson.dumps({"version": VERSION, **fields}), media_type="application/json")
 
 
 def wire_object(entry: ListedInstance) -> dict[str, Any]:
@@ -74,6 +85,15 @@ def event_object(event: Event) -> dict[str, Any]:
         "actor_name": actor.name,
         "address": actor.address,
         "reason": reason,
+    }
+
+
+def times_object(listing: Listing, now: datetime) -> dict[str, str | None]:
+    """The times of a list. `now` counts where the registry's clock is this process's."""
+    return {
+        "time": iso(listing.time or now),
+        "stale_since": iso(listing.stale_since),
+        "held_until": iso(listing.held_until),
     }
 
 

@@ -5,29 +5,18 @@ They are ordinary routes of FastAPI, because they are called far less often than
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi.responses import Response, StreamingResponse
 
-import dbgpt_ctl
 from dbgpt_ctl.controller.api.large_lists import LARGE, encoded_in_turns
 from dbgpt_ctl.controller.api.problems import UnknownInstance
 from dbgpt_ctl.controller.api.request import caller, json_object, registered
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
-from dbgpt_ctl.controller.api.serializers import (
-    auth_object,
-    check_object,
-    connections_object,
-    controller_object,
-    event_object,
-    iso,
-    known_object,
-    tls_object,
-)
+from dbgpt_ctl.controller.api.serializers import VERSION, event_object, iso, known_object, times_object, versioned
+from dbgpt_ctl.controller.api.status import status_report
 from dbgpt_ctl.controller.api.v1_params import (
     DEFAULT_LIMIT,
     DRAIN_FIELDS,
@@ -47,21 +36,18 @@ from dbgpt_ctl.controller.api.v1_params import (
 from dbgpt_ctl.controller.auth.report import report_object
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.logs.audited_routes import note_prune, noting_change
-from dbgpt_ctl.controller.model_counts import COUNTS, ModelCounts
 from dbgpt_ctl.controller.watch.subscriber import HEADERS, WatchResponse
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.fields import parse_key
 from dbgpt_ctl.domain.instance import InstanceKey
-from dbgpt_ctl.errors import RegistryError, RegistryFull, StatesHeld, TooManyWatchers, VerbNotSupported
-from dbgpt_ctl.registry.contract import Listing
+from dbgpt_ctl.errors import RegistryFull, StatesHeld, TooManyWatchers, VerbNotSupported
 
 if TYPE_CHECKING:
     from fastapi import Request
 
     from dbgpt_ctl.controller.controller import Controller
-    from dbgpt_ctl.registry.contract import Lookup
+    from dbgpt_ctl.registry.contract import Listing, Lookup
 
-VERSION = 1
 OPERATOR = ActorKind.OPERATOR
 READ_ERRORS = REGISTRY_ERRORS | {VerbNotSupported}
 CHANGE_ERRORS = READ_ERRORS | {UnknownInstance}
@@ -159,7 +145,7 @@ class ApiEndpoints:
         """One instance; also one that was removed, for as long as it is remembered."""
         key = parse_key(request.query_params)
         found = _known(key, await self._controller.registry.get(key))
-        return _answer(**self._found(found))
+        return versioned(**self._found(found))
 
     async def register(self, request: Request) -> Response:
         """Registers an instance and drains it in one step: it gets no request in between. One event reports both.
@@ -218,36 +204,12 @@ class ApiEndpoints:
         page = await self._controller.registry.events(after=after, since=since, key=key, limit=most)
         matching = [event for event in page.events if instance_filter.matches_key(event.change.key)]
         events = map(event_object, matching[-limit:] if after is None else matching[:limit])
-        return _answer(stream=page.stream, last_id=page.last_id, missed=page.missed, events=list(events))
+        return versioned(stream=page.stream, last_id=page.last_id, missed=page.missed, events=list(events))
 
     async def status(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """The state of this controller and of its registry, and the number of instances by model and state."""
-        controller = self._controller
-        listing: Listing | None = None
-        last_event_id = None
-        with suppress(RegistryError):  # status is most often requested while the registry cannot answer
-            listing = await controller.registry.list()
-            last_event_id = (await controller.registry.events(limit=1)).last_id
-        health = controller.registry_health()
-        return _answer(
-            **self._times(listing or Listing(())),
-            controller={
-                "version": dbgpt_ctl.__version__,
-                "started_at": iso(controller.started_at),
-                "leaving": controller.leaving,
-            },
-            registry=asdict(controller.registry.describe()) | {"ready": health.ready, "reason": health.reason},
-            checks=list(map(check_object, controller.checks())),
-            settings=controller.settings,
-            auth=None if controller.access is None else auth_object(controller.access, controller.now()),
-            controllers=list(map(controller_object, controller.registry.controllers())),
-            connections=None if controller.connections is None else connections_object(controller.connections),
-            readers_dropped=controller.readers_dropped,
-            tls=None if controller.tls is None else tls_object(controller.tls),
-            models=None if listing is None else await counts_object(listing),
-            watchers=controller.feed.watchers,
-            last_event_id=last_event_id,
-        )
+        report = await status_report(self._controller)
+        return versioned(**report.fields)
 
     async def auth(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """The tokens and when they were used last, and the requests that enforce mode refuses, at this controller."""
@@ -255,7 +217,7 @@ class ApiEndpoints:
         if access is None:
             raise VerbNotSupported("this controller checks no requests")
         access.tick()
-        return _answer(**report_object(access, self._controller.now()))
+        return versioned(**report_object(access, self._controller.now()))
 
     async def watch(self, request: Request) -> Response:
         """Changes as they happen, as server-sent events: those after the last id that was received, or from now on."""
@@ -268,7 +230,7 @@ class ApiEndpoints:
         return WatchResponse(subscriber, self._controller.long_answers)
 
     def _drained(self, found: Lookup) -> Response:
-        return _answer(**self._found(found), durable=self._controller.registry.describe().durable)
+        return versioned(**self._found(found), durable=self._controller.registry.describe().durable)
 
     def _found(self, found: Lookup) -> dict[str, Any]:
         return {
@@ -279,31 +241,11 @@ class ApiEndpoints:
 
     def _head(self, listing: Listing) -> bytes:
         """What stands before the instances of a list."""
-        return orjson.dumps({"version": VERSION, **self._times(listing)})[:-1] + b',"instances":['
-
-    def _times(self, listing: Listing) -> dict[str, str | None]:
-        return {
-            "time": iso(listing.time or self._controller.now()),
-            "stale_since": iso(listing.stale_since),
-            "held_until": iso(listing.held_until),
-        }
+        times = times_object(listing, self._controller.now())
+        return orjson.dumps({"version": VERSION, **times})[:-1] + b',"instances":['
 
 
 def _known(key: InstanceKey, found: Lookup | None) -> Lookup:
     if found is None:
         raise UnknownInstance(key)
     return found
-
-
-async def counts_object(listing: Listing) -> orjson.Fragment:
-    """A JSON array with the counts of each model. Other requests have their turn meanwhile, also where each of very
-    many instances is the only one of its model.
-    """
-    counts = ModelCounts()
-    await counts.add_all(listing)
-    objects = ({"model_name": name, **dict(zip(COUNTS, row, strict=True))} for name, row in counts.rows())
-    return orjson.Fragment(b"[%b]" % b"".join(await encoded_in_turns(objects)))
-
-
-def _answer(**fields: Any) -> Response:
-    return Response(orjson.dumps({"version": VERSION, **fields}), media_type=JSON)

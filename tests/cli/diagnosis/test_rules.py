@@ -679,6 +679,12 @@ def test_counts_stand_in_for_a_list_of_all_instances() -> None:
     assert found.lines == ["a@llm: no routable instance: 1 healthy (1 drained), 2 unhealthy [no-healthy-instance]"]
 
 
+def test_a_fix_never_passes_a_name_for_an_option() -> None:
+    counts = {"--help@llm": ModelCounts.of([known("--help@llm", state=UNHEALTHY)])}
+    [found] = find("no-healthy-instance", cluster(controller(), counts=counts))
+    assert found.fix == "ctl why ''\\\\'x2d-help@llm' says why"
+
+
 def test_what_rests_on_a_stale_list_says_so() -> None:
     """Nobody knows what was sent while the registry was away."""
     silent = known(state=UNHEALTHY, last_heartbeat=ago(300))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-from dbgpt_ctl.cli.parsing.references import parse_reference, parse_targets, reference_of
+from dbgpt_ctl.cli.parsing.references import model_word, parse_model, parse_reference, parse_targets, reference_of
 from dbgpt_ctl.client.responses import read_key
 from dbgpt_ctl.domain.fields import parse_key
 from dbgpt_ctl.errors import InvalidInstance, UsageError
@@ -37,6 +37,8 @@ def test_every_instance_that_can_be_registered_is_read_back_from_its_reference(
     key = key_of(f"{name}@{kind}", host, port)
     if key is not None:
         assert parse_reference(reference_of(key)) == key
+        assert parse_model(model_word(key.model_name), None) == key.model_name
+        assert not model_word(key.model_name).startswith("-")
         assert str(key) == f"{key.model_name}/{key.host}:{key.port}"
 
 

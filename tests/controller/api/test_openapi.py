@@ -82,6 +82,7 @@ def test_the_document_is_valid_openapi_and_names_the_endpoints() -> None:
         f"DELETE {MODELS}",
         f"GET {MODELS}",
         *(f"GET /api/v1/{noun}" for noun in ("instances", "instance", "events", "status", "auth", "watch")),
+        *(f"GET /api/v1/{noun}" for noun in ("diagnosis", "settings", "commands")),
         *(f"POST /api/v1/{verb}" for verb in ("register", "drain", "undrain", "prune")),
         "GET /metrics",
     }

@@ -25,6 +25,10 @@ PATHS = [
         "/v1/events?limit=0",
         "/v1/events",
         "/v1/status",
+        "/v1/diagnosis",
+        "/v1/settings",
+        f"/v1/commands?{ONE}",
+        "/v1/commands?model_name=none%40llm&host=a&port=1",
     )
 ]
 

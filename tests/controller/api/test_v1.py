@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from dbgpt_ctl.controller.api.large_lists import INSTANCES_PER_PIECE
-from dbgpt_ctl.controller.api.v1 import counts_object
+from dbgpt_ctl.controller.api.status import counts_object
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.model_counts import COUNTED_PER_TURN, COUNTS
 from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance

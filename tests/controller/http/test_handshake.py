@@ -66,6 +66,9 @@ def test_both_listeners_serve_the_clients_of_dbgpt(tmp_path: Path, key_type: tru
             assert client.post(f"{url}/api/controller/models", json=GOOD).content == b"true"
             for _ in range(3):  # over one connection, by the short cut for prepared answers
                 assert client.post(f"{url}/api/controller/heartbeat", json=GOOD).content == b"true"
+            one = httpx.QueryParams({name: str(GOOD[name]) for name in ("model_name", "host", "port")})
+            shown = client.get(f"{url}/api/v1/commands", params=one)
+            assert all(each["command"].startswith(f"ctl -a {url} ") for each in shown.json()["commands"])
         with requests.Session() as session:
             session.trust_env = False
             assert session.get(f"{url}/api/health", verify=str(files.ca_file)).json() == {"status": "ok"}

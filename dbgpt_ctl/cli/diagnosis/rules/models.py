@@ -17,7 +17,7 @@ from dbgpt_ctl.cli.diagnosis.facts import (
 from dbgpt_ctl.cli.output.changes import cause_text, change_text
 from dbgpt_ctl.cli.output.escaping import escaped, shell_argument
 from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, counted_text
-from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.cli.parsing.references import model_word, reference_of
 from dbgpt_ctl.cli.parsing.suggestions import nearest
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def no_healthy(facts: Facts) -> Iterator[Finding]:
         keys = tuple(instance.key for name in names for instance in facts.by_model.get(name, ()))
         summary = f"{len(names)} models have" if len(names) > 1 else "1 model has"
         planned = ": planned" if severity is Severity.INFO else ""
-        fix = f"ctl why {shell_argument(escaped(names[0]))} says why" if len(names) == 1 else ""
+        fix = f"ctl why {shell_argument(model_word(names[0]))} says why" if len(names) == 1 else ""
         yield Finding(severity, f"{summary} no instance that gets requests{planned}", evidence, fix, keys)
 
 

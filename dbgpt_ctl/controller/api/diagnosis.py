@@ -1,0 +1,105 @@
+"""GET /api/v1/diagnosis: what `ctl status` would warn of at this controller, with the remedy.
+
+The rules are those of the CLI. They are imported at the first request, so that `ctl serve` starts without them. They
+run in a thread: with thousands of instances they take a tenth of a second, and other requests are served meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+from fastapi.responses import Response
+
+from dbgpt_ctl.controller.api.called_url import called_url
+from dbgpt_ctl.controller.api.routes import JSON, Route
+from dbgpt_ctl.controller.api.serializers import VERSION, known_object
+from dbgpt_ctl.controller.api.status import StatusReport, status_report
+from dbgpt_ctl.controller.auth.route_access import RouteAccess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi import Request
+
+    from dbgpt_ctl.cli.diagnosis.facts import Finding
+    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
+    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.registry.contract import Listing
+
+MAX_EVIDENCE = 100
+"""Pieces of evidence that one finding has; the others are counted."""
+SHARED_SECS = 1.0
+"""So long callers get the same answer."""
+
+
+class _Answer(NamedTuple):
+    """What callers of one URL get, and the event loop's time of it."""
+
+    url: str
+    made_at: float
+    body: bytes
+
+
+class DiagnosisEndpoint:
+    """Examines the status of one controller, one examination at a time."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._examining = asyncio.Lock()
+        self._latest: _Answer | None = None
+
+    def routes(self) -> tuple[Route, ...]:
+        """Its route."""
+        return (Route("GET", "/v1/diagnosis", self.diagnosis, RouteAccess.READER, "Diagnosis"),)
+
+    async def diagnosis(self, request: Request) -> Response:
+        """What is wrong with this controller, its registry and its models, and what to do: the warnings of `ctl status`
+        at this controller. While the registry is away, it is made of what is known.
+        """
+        url, now = called_url(request), asyncio.get_running_loop().time
+        async with self._examining:
+            latest = self._latest
+            if latest is None or latest.url != url or now() - latest.made_at >= SHARED_SECS:
+                report = await status_report(self._controller)
+                body = await asyncio.to_thread(_examined, report, url)
+                self._latest = latest = _Answer(url, now(), body)
+        return Response(latest.body, media_type=JSON)
+
+
+def _examined(report: StatusReport, url: str) -> bytes:
+    """The answer, made of a status and of the instances that the rules look at one by one."""
+    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts
+    from dbgpt_ctl.cli.diagnosis.overview import overview
+    from dbgpt_ctl.client.responses import Answer, ControllerStatus, read_time
+
+    fields = orjson.loads(orjson.dumps(report.fields))
+    status = ControllerStatus.read(Answer(fields, read_time(fields["time"]), url))
+    instances = () if report.listing is None else tuple(_examined_instances(report.listing, status))
+    findings = overview((ControllerFacts.of_status(url, status, instances=instances),), status)
+    answer = {"version": VERSION, "time": fields["time"], "findings": list(map(finding_object, findings))}
+    return orjson.dumps(answer)
+
+
+def _examined_instances(listing: Listing, status: ControllerStatus) -> Iterator[KnownInstance]:
+    from dbgpt_ctl.cli.diagnosis.overview import EXAMINED
+    from dbgpt_ctl.client.responses import KnownInstance
+
+    for entry in listing.entries:
+        if EXAMINED.matches_state(entry.state, drained=entry.drain is not None):
+            yield KnownInstance.read(known_object(entry), status.time)
+
+
+def finding_object(finding: Finding) -> dict[str, Any]:
+    """One of the `findings`."""
+    shown = islice(finding.evidence, MAX_EVIDENCE)
+    return {
+        "code": finding.code,
+        "severity": finding.severity.value,
+        "summary": finding.summary,
+        "evidence": [{"subject": evidence.subject, "detail": evidence.detail} for evidence in shown],
+        "fix": finding.fix,
+        "more": max(0, len(finding.evidence) - MAX_EVIDENCE),
+    }

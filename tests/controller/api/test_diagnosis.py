@@ -1,0 +1,203 @@
+"""What a controller says is wrong with it: as `ctl status` does, and without a stop for other requests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from dbgpt_ctl.controller.api import diagnosis
+from dbgpt_ctl.controller.api.diagnosis import MAX_EVIDENCE, SHARED_SECS
+from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
+from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.settings.schema import ControllerSettings
+from tests.controller.conftest import TIMEOUT
+from tests.support.clock import ManualClock
+from tests.support.process import ctl, environment
+from tests.support.server import running_app, running_controller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dbgpt_ctl.controller.api.status import StatusReport
+
+ONE: dict[str, Any] = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
+TWO: dict[str, Any] = {"model_name": "bge@text2vec", "host": "10.0.0.5", "port": 8002}
+POISON: dict[str, Any] = {"model_name": "<img src=x>'\"\\x1b$(id)@llm", "host": "10.0.0.6", "port": 8003}
+DAY = 24 * 3600
+
+
+def register(http: httpx.Client, *instances: dict[str, Any]) -> None:
+    for instance in instances:
+        assert http.post("/api/controller/models", json=instance).json() is True
+
+
+def findings(http: httpx.Client) -> list[dict[str, Any]]:
+    reply = http.get("/api/v1/diagnosis")
+    assert reply.status_code == 200
+    found: list[dict[str, Any]] = reply.json()["findings"]
+    return found
+
+
+def by_code(http: httpx.Client) -> dict[str, dict[str, Any]]:
+    return {finding["code"]: finding for finding in findings(http)}
+
+
+def test_nothing_is_wrong(http: httpx.Client) -> None:
+    register(http, ONE)
+    answer = http.get("/api/v1/diagnosis").json()
+    assert answer == {"version": 1, "time": answer["time"], "findings": []}
+    assert datetime.fromisoformat(answer["time"]).tzinfo is not None
+
+
+def test_it_says_what_ctl_status_says() -> None:
+    """Of each kind: a model without a healthy instance, a forgotten drain, a worker that still beats."""
+    clock = ManualClock(datetime.now(UTC) - timedelta(seconds=2 * DAY))
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    with running_controller(registry) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        _compare(http, url, clock)
+
+
+def _compare(http: httpx.Client, url: str, clock: ManualClock) -> None:
+    register(http, ONE, TWO, POISON)
+    http.post("/api/v1/drain", json=TWO | {"reason": "new drivers"})
+    clock.advance(2 * DAY)
+    register(http, TWO, POISON)
+    http.delete("/api/controller/models", params=POISON)
+    http.post("/api/controller/heartbeat", json=POISON)
+    found = findings(http)
+    shown = json.loads(ctl("status", "-a", url, "-o", "json").out)
+    of_status = {(each["code"], each["subject"], each["detail"]) for each in shown["warnings"] + shown["info"]}
+    of_console = {
+        (each["code"], evidence["subject"], evidence["detail"]) for each in found for evidence in each["evidence"]
+    }
+    assert of_console == of_status
+    assert [each["code"] for each in found] == [
+        *("no-healthy-instance", "deregistered-beating", "no-healthy-instance", "drained-long")
+    ]
+    assert [each["severity"] for each in found] == ["error", "error", "info", "info"]
+    assert all(each["summary"] and each["fix"] and each["more"] == 0 for each in found)
+
+
+def test_the_controller_is_named_as_it_was_called(clock: ManualClock) -> None:
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    app = create_app(ControllerSettings(host="127.0.0.1", allowed_hosts="ctl.example"), registry)
+    with running_app(app) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        app.state.controller.leave()
+        reply = http.get("/api/v1/diagnosis", headers={"Host": "ctl.example:8443"})
+    (leaving,) = reply.json()["findings"]
+    assert leaving["code"] == "controller-leaving"
+    assert [each["subject"] for each in leaving["evidence"]] == ["http://ctl.example:8443"]
+
+
+class Away(EmbeddedModelRegistry):
+    """Answers no list now."""
+
+    async def list(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise RegistryUnavailable("db1 does not answer")
+
+
+def test_it_answers_while_the_registry_cannot_be_read(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Away(clock=clock, heartbeat_timeout=TIMEOUT)
+    unready = registry.health().__class__(ready=False)
+    monkeypatch.setattr(registry, "health", lambda: unready)
+    with running_app(create_app(ControllerSettings(), registry)) as url, httpx.Client(base_url=url) as http:
+        assert list(by_code(http)) == ["registry-not-ready"]
+
+
+def test_the_evidence_is_bounded_and_the_rest_is_counted(clock: ManualClock) -> None:
+    number = MAX_EVIDENCE + 3
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    with running_controller(registry) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        register(http, *(ONE | {"model_name": f"m{n}@llm"} for n in range(number)))
+        clock.advance(TIMEOUT.total_seconds() + 1)
+        found = by_code(http)["no-healthy-instance"]
+    assert found["summary"] == f"{number} models have no instance that gets requests"
+    assert (len(found["evidence"]), found["more"]) == (MAX_EVIDENCE, number - MAX_EVIDENCE)
+
+
+@pytest.mark.anyio
+async def test_callers_share_an_examination(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those who ask while it is under way. One who calls by another URL gets an examination of its own."""
+    examined: list[str] = []
+
+    def note(_report: StatusReport, url: str) -> bytes:
+        examined.append(url)
+        return b"{}"
+
+    monkeypatch.setattr(diagnosis, "_examined", note)
+    app = create_app(ControllerSettings(), EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:1") as client,
+    ):
+        await asyncio.gather(*(client.get("/api/v1/diagnosis") for _ in range(9)))
+        assert examined == ["http://localhost:1"]
+        await client.get("http://127.0.0.1:2/api/v1/diagnosis")
+        assert examined == ["http://localhost:1", "http://127.0.0.1:2"]
+        loop = asyncio.get_running_loop()
+        later = loop.time() + SHARED_SECS
+        monkeypatch.setattr(loop, "time", lambda: later)
+        await client.get("http://127.0.0.1:2/api/v1/diagnosis")
+        assert len(examined) == 3
+
+
+def test_other_requests_are_served_meanwhile(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, may_end = threading.Event(), threading.Event()
+    examine: Callable[..., bytes] = diagnosis._examined
+
+    def slow(*args: Any) -> bytes:
+        began.set()
+        assert may_end.wait(20)
+        return examine(*args)
+
+    monkeypatch.setattr(diagnosis, "_examined", slow)
+    answers: list[int] = []
+    caller = threading.Thread(target=lambda: answers.append(http.get("/api/v1/diagnosis").status_code))
+    caller.start()
+    try:
+        assert began.wait(20)
+        assert http.get("/api/v1/instances").status_code == 200
+        assert answers == []
+    finally:
+        may_end.set()
+        caller.join()
+    assert answers == [200]
+
+
+def test_a_controller_starts_without_the_rules() -> None:
+    """They take longer to import than anything else of the start."""
+    code = (
+        "import sys, dbgpt_ctl.cli.commands.serve, dbgpt_ctl.controller.bootstrap\n"
+        "print(*(name for name in sys.modules if name.startswith(('dbgpt_ctl.cli.diagnosis', 'dbgpt_ctl.client'))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment({}), capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []
+
+
+@pytest.mark.anyio
+async def test_a_forgotten_drain_among_thousands_is_found(clock: ManualClock) -> None:
+    """Instances that nothing is wrong with are not looked at one by one."""
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=timedelta(days=9))
+    for number in range(5000):
+        await registry.register(Registration(InstanceKey("m@llm", "h", number + 1)))
+    await registry.drain(InstanceKey("m@llm", "h", 4321))
+    clock.advance(2 * DAY)
+    app = create_app(ControllerSettings(), registry)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
+    ):
+        (found,) = (await client.get("/api/v1/diagnosis")).json()["findings"]
+    assert (found["code"], [each["subject"] for each in found["evidence"]]) == ("drained-long", ["m@llm/h:4321"])

@@ -17,7 +17,9 @@ _BOOLEAN = ("true", "false")
 OPTIONAL_VALUES = MappingProxyType(
     {
         "--ping": ("generate", "metadata"),
-        **dict.fromkeys(("--require-auth", "--no-http", "--deny-loopback-hosts", "--access-log"), _BOOLEAN),
+        **dict.fromkeys(
+            ("--require-auth", "--no-http", "--no-console", "--deny-loopback-hosts", "--access-log"), _BOOLEAN
+        ),
     }
 )
 """The values of these options, in all commands that have them. A bare option means the first."""

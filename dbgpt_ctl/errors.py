@@ -5,7 +5,8 @@
     │   └── InvalidInstance      a field of an instance is wrong, in arguments, a body or a query
     ├── CannotListen
     ├── BodyTooLarge, UnsupportedMediaType
-    ├── HostNotAllowed, ForeignOrigin
+    ├── HostNotAllowed, ForeignOrigin, ReadOnlyPage
+    ├── AuthenticationIsOff      nobody can sign in
     ├── AccessRefused            the check of who may do what
     │   ├── NotAuthenticated     no token, or none that is valid
     │   └── NotPermitted         a valid token whose rights do not go so far
@@ -122,6 +123,23 @@ class ForeignOrigin(CtlError):
     code = "foreign_origin"
     http_status = 403
     exit_code = 7
+
+
+class ReadOnlyPage(CtlError):
+    """A page of this controller sent a change, but its pages only read: nothing is checked here, and others reach it."""
+
+    code = "read_only_page"
+    title = "Read-only page"
+    http_status = 403
+    exit_code = 7
+
+
+class AuthenticationIsOff(CtlError):
+    """The controller checks no tokens, so there is nothing to sign in to."""
+
+    code = "authentication_is_off"
+    http_status = 409
+    exit_code = 6
 
 
 class AccessRefused(CtlError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl import __version__
+from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.cli.completion.scripts import FILE_NAMES, SCRIPTS
 from dbgpt_ctl.cli.diagnosis.rules import RULES
 from dbgpt_ctl.cli.output.stdout import PipeClosed
@@ -22,6 +23,8 @@ from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
 from dbgpt_ctl.controller.api.openapi import meaning
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
+from dbgpt_ctl.controller.auth.access import Access
+from dbgpt_ctl.controller.auth.session_endpoints import SessionEndpoints
 from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.controller.metrics.declarations import METRICS, Kind, Scope
 from dbgpt_ctl.errors import ControllerError, CtlError
@@ -112,7 +115,8 @@ def exit_codes_table() -> str:
 def problem_codes_table() -> str:
     """Every `code` that the API answers with."""
     controller = Controller(EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60)))
-    routes = (*DbgptEndpoints(controller).routes(), *ApiEndpoints(controller).routes())
+    sessions = SessionEndpoints(Access(None, Mode.OFF, timeout_secs=60)).routes()
+    routes = (*DbgptEndpoints(controller).routes(), *ApiEndpoints(controller).routes(), *sessions)
     errors = {error for route in routes for error in route.possible_errors}
     rows = [
         (404, "not_found", "The path does not exist."),

@@ -5,6 +5,7 @@ them, and the tasks that run as long as it serves.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.controller.api import openapi
@@ -18,6 +19,8 @@ from dbgpt_ctl.controller.api.settings import SettingsEndpoint
 from dbgpt_ctl.controller.api.source import TrustedProxies
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.auth.access import with_access
+from dbgpt_ctl.controller.auth.page_rights import check_page as check_page_of
+from dbgpt_ctl.controller.auth.session_endpoints import SessionEndpoints
 from dbgpt_ctl.controller.auth.start import create_access
 from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.controller.logs.audit import create_audit_log
@@ -48,7 +51,8 @@ class Assembly:
     """One controller with all its parts.
 
     `hosts`: by which hosts it may be called. `own`: whether it serves in an application of our own, which has the
-    routes at the root too, counts its requests, and checks the host, the origin and the source of each request itself.
+    routes at the root and the session of the console too, counts its requests, and checks the host, the origin and the
+    source of each request itself.
     """
 
     def __init__(
@@ -65,7 +69,8 @@ class Assembly:
         self._tracer = tracer
         self.access = create_access(settings)
         self.proxies = TrustedProxies(settings.trusted_proxies.split(",")) if settings.trusted_proxies else None
-        self.check_site: Callable[[Scope], None] = CrossSiteGuard(AllowedHosts(hosts)).check
+        check_page = partial(check_page_of, self.access) if own else lambda _: None
+        self.check_site: Callable[[Scope], None] = CrossSiteGuard(AllowedHosts(hosts), check_page).check
         """Checks the host and the origin of a request."""
         is_embedded = settings.registry_type == "embedded" and not settings.remote_addr
         self.controller = Controller(
@@ -86,6 +91,8 @@ class Assembly:
                 *ProbeEndpoints(self.controller).routes(),
                 *MetricsEndpoint(reader, self.controller.large_lists).routes(),
             )
+            if not settings.no_console:
+                self.routes += SessionEndpoints(self.access).routes()
 
     @property
     def routes_by_call(self) -> dict[tuple[str, str], Route]:
@@ -149,6 +156,7 @@ class Assembly:
             return routes
         audited = AuditedRoutes(self._audit, routes)
         self.check_site = audited.guarded(self.check_site)
+        self.access.check_own_page = audited.guarded(self.access.check_own_page)
         self.access.operator_refused, self.access.read_again = audited.refused, self._audit.tokens_read
         self.controller.audit_log = self._audit
         return audited.routes

@@ -6,7 +6,8 @@ opens. Two attacks follow:
 - DNS rebinding: the name of the attacker's own site suddenly stands for 127.0.0.1, so the browser takes the controller
   for that site and lets its pages read and change everything. The name is still in `Host`: HostNotAllowed, 421.
 - A page of another site sends a change without being able to read the answer (CSRF). The browser adds the headers
-  `Sec-Fetch-Site` and `Origin`, which no page can forge: ForeignOrigin, 403.
+  `Sec-Fetch-Site` and `Origin`, which no page can forge: ForeignOrigin, 403. A change that comes with the cookie of a
+  session must have these headers: programs, which have none, have no session either.
 
 Starlette's TrustedHostMiddleware is not used. It would not see the requests that `ControllerApp` answers before any
 middleware. It has no ranges of addresses, so it cannot express "loopback". It answers 400 without a reason, and
@@ -20,13 +21,13 @@ import re
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.api.request import header_map
+from dbgpt_ctl.controller.api.request import header_map, is_json
 from dbgpt_ctl.domain.fields import quoted
 from dbgpt_ctl.errors import ForeignOrigin, HostNotAllowed
 from dbgpt_ctl.settings.masking import mask_own_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableMapping
+    from collections.abc import Callable, Iterable, MutableMapping
     from typing import Any
 
 log = logging.getLogger(__name__)
@@ -68,16 +69,22 @@ class AllowedHosts:
 
 
 class CrossSiteGuard:
-    """Checks each request before its endpoint: the host that it names, and for a change the page that sent it."""
+    """Checks each request before its endpoint: the host that it names, and for a change the page that sent it.
 
-    def __init__(self, allowed: AllowedHosts) -> None:
+    `check_page` is called with the scope of a change that a page of the controller itself sends: it may raise.
+    """
+
+    def __init__(
+        self, allowed: AllowedHosts, check_page: Callable[[MutableMapping[str, Any]], None] = lambda _: None
+    ) -> None:
         self._allowed = allowed
+        self._check_page = check_page
         self._known: set[bytes] = set()
         """Values of `Host` that were allowed, at most MAX_KNOWN: most requests cost one look-up."""
         self._logged = False
 
     def check(self, scope: MutableMapping[str, Any]) -> None:
-        """Raises HostNotAllowed or ForeignOrigin. Nothing was read of the body.
+        """Raises HostNotAllowed, ForeignOrigin or what `check_page` raises. Nothing was read of the body.
 
         A request without `Host` passes: a browser always sends it, and a load balancer's check over HTTP/1.0 does not.
         """
@@ -94,6 +101,7 @@ class CrossSiteGuard:
             self._check_host(host)
         if b"origin" in headers or b"sec-fetch-site" in headers:
             _check_origin(headers)
+            self._check_page(scope)
 
     def _check_host(self, header: bytes | None) -> None:
         if header is None or self._allowed.any:
@@ -126,6 +134,20 @@ def _canonical(host: str) -> str:
     except ValueError:
         return host.lower().rstrip(".")
     return str((isinstance(address, IPv6Address) and address.ipv4_mapped) or address)
+
+
+def require_own_page(scope: MutableMapping[str, Any]) -> None:
+    """For a request that a session proves. Raises ForeignOrigin for a change, unless it names its origin, that is this
+    controller, and it declares JSON: a browser sends that type to another site only if that site allows it.
+    """
+    if scope["method"] in SAFE_METHODS:
+        return
+    headers = header_map(scope)
+    if b"origin" not in headers:
+        raise ForeignOrigin("this change comes with the cookie of a page but has no Origin: programs send a token")
+    _check_origin(headers)
+    if not is_json(headers.get(b"content-type", b"")):
+        raise ForeignOrigin("a page that is signed in sends a change with Content-Type: application/json")
 
 
 def _check_origin(headers: dict[bytes, bytes]) -> None:

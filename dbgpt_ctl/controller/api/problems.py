@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.exceptions import HTTPException
 
+from dbgpt_ctl.controller.api.request import header_map
+from dbgpt_ctl.controller.auth.sessions import PATHS
 from dbgpt_ctl.controller.http.prepared import PreparedResponse
 from dbgpt_ctl.errors import (
     AccessRefused,
@@ -21,6 +23,8 @@ from dbgpt_ctl.errors import (
 from dbgpt_ctl.settings.masking import mask_own_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping
+
     from fastapi import Request
     from fastapi.responses import Response
 
@@ -30,6 +34,8 @@ log = logging.getLogger(__name__)
 
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="dbgpt_ctl", Bearer realm="dbgpt_ctl"'}
 """RFC 9110 requires it with each 401."""
+PAGE_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="dbgpt_ctl"'}
+"""For requests that scripts of a page send: at Basic a browser opens a dialog of its own over the page."""
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -54,7 +60,7 @@ async def answer(request: Request, error: Exception) -> Response:
     """
     match error:
         case CtlError():
-            return of_error(error)
+            return of_error(error, challenge_of(request.scope))
         case HTTPException():
             title = HTTPStatus(error.status_code).phrase
             detail = f"{request.method} {_shown_path(request)}: {error.detail}"
@@ -71,8 +77,21 @@ def _shown_path(request: Request) -> str:
     return mask_own_tokens(ascii(request.url.path))
 
 
-def of_error(error: CtlError) -> Response:
-    """The answer to an error that was raised on purpose."""
+def challenge_of(scope: MutableMapping[str, Any]) -> Mapping[str, str]:
+    """The challenge of a 401 to this request. Browsers send `Sec-Fetch-Mode` to https and to loopback only. So the page
+    also sends the header `X-Requested-With`, as is customary.
+    """
+    headers = header_map(scope)
+    is_page = (
+        headers.get(b"sec-fetch-mode", b"navigate") != b"navigate"
+        or headers.get(b"x-requested-with") == b"XMLHttpRequest"
+        or scope["path"] in PATHS
+    )
+    return PAGE_CHALLENGE if is_page else CHALLENGE
+
+
+def of_error(error: CtlError, challenge: Mapping[str, str] = CHALLENGE) -> Response:
+    """The answer to an error that was raised on purpose; a 401 has the challenge."""
     extra: dict[str, Any] = {}
     if isinstance(error, InvalidInstance):
         extra = {"field": error.field}
@@ -80,11 +99,11 @@ def of_error(error: CtlError) -> Response:
         extra = {"reason": error.reason}
     elif isinstance(error, UnknownInstance):  # distinguishes it from the 404 of an unknown path
         extra = {"instance_key": error.key._asdict()}
-    headers = None
+    headers: Mapping[str, str] | None = None
     if isinstance(error, RegistryUnavailable):
         headers = {"Retry-After": str(error.retry_after)}
     elif isinstance(error, NotAuthenticated):
-        headers = CHALLENGE
+        headers = challenge
     return _problem(error.http_status, error.code, error.title, str(error), headers, **extra)
 
 

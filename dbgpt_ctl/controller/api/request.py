@@ -93,7 +93,7 @@ async def _json_body(request: Request) -> bytearray:
     """The bytes of a body that is declared as JSON. Raises as `json_object`, without a look at them."""
     headers = header_map(request.scope)
     media_type, declared_length = headers.get(b"content-type", b""), headers.get(b"content-length", b"")
-    if media_type != JSON and not _is_json(media_type):
+    if media_type != JSON and not is_json(media_type):
         raise UnsupportedMediaType(
             f"content type {quoted(media_type.decode('latin-1'))} is not JSON; send Content-Type: application/json"
         )
@@ -102,6 +102,14 @@ async def _json_body(request: Request) -> bytearray:
     body = await _read(request)
     check_again(request.scope)
     return body
+
+
+def is_json(media_type: bytes) -> bool:
+    """Whether a Content-Type declares JSON. This is as strict as DB-GPT: a page in an operator's browser cannot send
+    JSON to another site without that site's consent, but it can send any other type.
+    """
+    essence = media_type.partition(b";")[0].strip().lower()
+    return essence == JSON or (essence.startswith(b"application/") and essence.endswith(b"+json"))
 
 
 def _json_object(body: bytes | bytearray) -> dict[str, Any]:
@@ -125,14 +133,6 @@ async def _read(request: Request) -> bytearray:
             raise _too_large()
         more = message.get("more_body", False)
     return body
-
-
-def _is_json(media_type: bytes) -> bool:
-    """As strict as DB-GPT: a page in an operator's browser cannot send JSON to another site without that site's
-    consent, but it can send any other type.
-    """
-    essence = media_type.partition(b";")[0].strip().lower()
-    return essence == JSON or (essence.startswith(b"application/") and essence.endswith(b"+json"))
 
 
 def _too_large() -> BodyTooLarge:

@@ -21,6 +21,7 @@ from dbgpt_ctl.errors import (
     InvalidInstance,
     NotAuthenticated,
     NotPermitted,
+    ReadOnlyPage,
     RegistryError,
     RegistryUnavailable,
     RegistryUnusable,
@@ -88,7 +89,7 @@ class Route:
         """Every error that this endpoint may answer with."""
         parsing = {InvalidInstance} if (self.query and self.refuses_query) or self.body else set()
         body = {BodyTooLarge, UnsupportedMediaType} if self.body else set()
-        foreign = {ForeignOrigin} if self.method != "GET" else set()
+        foreign = {ForeignOrigin, ReadOnlyPage} if self.method != "GET" else set()
         refused = {NotAuthenticated, NotPermitted} if self.access is not RouteAccess.EVERYONE else set()
         return self.errors | parsing | body | foreign | refused | {HostNotAllowed, InternalError}
 

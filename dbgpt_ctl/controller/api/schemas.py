@@ -19,6 +19,7 @@ from dbgpt_ctl.controller.api.v1_params import (
     MAX_EVENT_ID,
     MAX_LIMIT,
 )
+from dbgpt_ctl.controller.auth.session_endpoints import MAX_TOKEN_CHARS
 from dbgpt_ctl.domain.events import ABSENT, ActorKind
 from dbgpt_ctl.domain.fields import MAX_PORT, MAX_REASON_CHARS, MAX_TEXT_CHARS
 from dbgpt_ctl.domain.instance import InstanceState
@@ -524,6 +525,29 @@ class AuthReport(Auth, Versioned):
     time: datetime = doc("The time of the controller.", TIME)
     tokens: list[TokenUse] = doc("As the tokens file has them, without secrets and hashes.")
     refusals: Refusals
+
+
+class SignIn(BaseModel):
+    """With which token."""
+
+    token: str = doc(
+        "As `ctl token create` prints it; `NAME:` before it is left out.",
+        "dctl_sLhHZTSRrysz8N3YjhDeQTUCArMHyHsb3h9isKne6fY",
+        min_length=1,
+        max_length=MAX_TOKEN_CHARS,
+    )
+
+
+class PageSession(Versioned):
+    """Who the page in a browser is, and what it may do at this controller."""
+
+    mode: str = doc("off, log or enforce.", "enforce")
+    name: str | None = doc("The name of the valid token that proves the request; null: none does.", "anna")
+    role: str | None = doc("The role of that token.", "operator")
+    expires: datetime | None = doc("When the session or its token ends, whichever is first; null: never.", TIME)
+    may_read: bool = doc("Whether lists, events and the status are for this page.", True)
+    may_change: bool = doc("Whether a drain that this page sends would be served.", True)
+    read_only_reason: str | None = doc("A sentence for people, if it would not be; else null.", None)
 
 
 class Status(Listed):

@@ -6,12 +6,16 @@ token in that URL is all that a worker or an API server needs.
 
 The modes: `off` checks nothing; `log` serves everything and counts what enforce would refuse; `enforce` refuses. The
 body of a refused request is not read, and nothing of it is stored.
+
+A page of the console sends a cookie instead of a token: it names a session, and the session names a token. A browser
+sends cookies by itself, so a change that is sent so has to show that a page of this controller sends it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,6 +25,7 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.auth.tokens import Mode, sha256_of
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.controller.api.cross_site import require_own_page
 from dbgpt_ctl.controller.api.request import header_map
 from dbgpt_ctl.controller.auth.credentials import credentials_of
 from dbgpt_ctl.controller.auth.identity import (
@@ -34,10 +39,11 @@ from dbgpt_ctl.controller.auth.identity import (
 )
 from dbgpt_ctl.controller.auth.last_use import LastUse
 from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
-from dbgpt_ctl.controller.auth.refusal_texts import refusal
+from dbgpt_ctl.controller.auth.refusal_texts import refusal, sign_in_refusal
 from dbgpt_ctl.controller.auth.refusals import Refusals
 from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.auth.sessions import Sessions
 from dbgpt_ctl.controller.auth.tokens_in_force import InForce, TokensInForce
 from dbgpt_ctl.controller.background_task import background_task
 from dbgpt_ctl.errors import CtlError
@@ -86,14 +92,17 @@ class Access:
         must_authenticate: bool = False,
         clock: Clock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        random_text: Callable[[int], str] = secrets.token_urlsafe,
     ) -> None:
         self._now = (clock or SystemClock()).now
         self._monotonic = monotonic
         self._timeout_secs = timeout_secs
-        self._reachable = reachable
+        self.is_reachable = reachable
+        """Whether others than this machine can reach the controller."""
         self._log = RefusalLog()
         self.refusals = Refusals(self._now, self._log)
         self.last_use = LastUse()
+        self.sessions = Sessions(self._now, random_text)
         self.mode = Mode.OFF
         self.in_force = InForce(Mode.OFF, None, in_file=False)
         self.identities: dict[str, Identity] = {}
@@ -104,6 +113,8 @@ class Access:
         """By value of the header; only valid tokens, so that a stranger cannot fill it."""
         self.changed: Callable[[], None] = lambda: None
         """Called when a request that was allowed may not be allowed any more."""
+        self.check_own_page: Callable[[HttpScope], None] = require_own_page
+        """Raises ForeignOrigin for a change that a browser sends and no page of this controller."""
         self.operator_refused: Callable[[HttpScope, Reason, Token | None], None] = lambda *_: None
         """Called when enforce mode refuses a request of an operator's route; the token is a known one."""
         self.read_again: Callable[[InForce, InForce], None] = lambda *_: None
@@ -117,7 +128,7 @@ class Access:
     @property
     def is_open(self) -> bool:
         """Whether nothing is checked although others than this machine can reach the controller."""
-        return self.mode is Mode.OFF and self._reachable
+        return self.mode is Mode.OFF and self.is_reachable
 
     def use(self, in_force: InForce) -> None:
         """From now on these tokens and this mode are in force. Atomic for requests."""
@@ -165,7 +176,8 @@ class Access:
         return InstanceCount(self._timeout_secs, self._monotonic)
 
     def check(self, scope: HttpScope, access: RouteAccess) -> None:
-        """Raises NotAuthenticated or NotPermitted in enforce mode. Afterwards `scope[IDENTITY]` says who sends the
+        """Raises NotAuthenticated or NotPermitted in enforce mode, and ForeignOrigin for a change that comes with the
+        cookie of a session and from no page of this controller. Afterwards `scope[IDENTITY]` says who sends the
         request; the instance that it names is checked by `check_instance`, once it is known.
         """
         if self.mode is Mode.OFF:
@@ -175,7 +187,9 @@ class Access:
         reason: Reason | None = None
         token: Token | None = None
         if identity is None:
-            identity, reason, token = self._identify(header)
+            identity, reason, token = self._identify(scope, header)
+            if header is None and reason is not Reason.NONE:  # a session
+                self.check_own_page(scope)
         if identity is not None:
             identity.uses += 1
             token = identity.token
@@ -204,10 +218,35 @@ class Access:
         if self.mode is not Mode.ENFORCE:
             return None
         access: RouteAccess = scope.get(ROUTE_ACCESS, RouteAccess.READER)
-        identity, reason, token = self._identify(header_map(scope).get(b"authorization"))
+        identity, reason, token = self._identify(scope, header_map(scope).get(b"authorization"))
         if identity is not None:
             reason, token = self._denial(identity, access), identity.token
         return None if reason is None else refusal(reason, token, None, access)
+
+    def standing(self, scope: HttpScope) -> tuple[Identity | None, Reason | None, Token | None]:
+        """The valid token of a request, whatever its role may do; without one, the reason, and the token if it is a
+        known one. Nothing is counted.
+        """
+        identity, reason, token = self._identify(scope, header_map(scope).get(b"authorization"))
+        if identity is not None:
+            reason = self._denial(identity, RouteAccess.EVERYONE)
+        return identity if reason is None else None, reason, token
+
+    def check_token(self, scope: HttpScope, token: str, access: RouteAccess) -> tuple[str, Identity]:
+        """The hash and the identity of a token that is in the body of a request. Raises NotAuthenticated or
+        NotPermitted if it is not valid or its role is not one of `access`: in log mode too, where the request is
+        counted like those that are served.
+        """
+        sha256 = sha256_of(token)
+        identity, reason, known = self._by_hash(sha256)
+        if identity is not None:
+            reason = self._denial(identity, access)
+        if identity is None or reason is not None:
+            reason = reason or Reason.UNKNOWN
+            self._count(reason, scope, known, None)
+            raise sign_in_refusal(reason, known)
+        identity.uses += 1
+        return sha256, identity
 
     def _without_identity(self, scope: HttpScope, access: RouteAccess, reason: Reason, token: Token | None) -> None:
         if access is RouteAccess.EVERYONE:
@@ -221,21 +260,27 @@ class Access:
                 return
         self.refuse(reason, scope, token, None, access)
 
-    def _identify(self, header: bytes | None) -> tuple[Identity | None, Reason | None, Token | None]:
+    def _identify(self, scope: HttpScope, header: bytes | None) -> tuple[Identity | None, Reason | None, Token | None]:
+        """`header` is Authorization, which goes before a cookie. The reason is NONE where neither names a token."""
         if header is None:
-            return None, Reason.NONE, None
+            session = self.sessions.of(scope)
+            return (None, Reason.NONE, None) if session is None else self._by_hash(session.token_sha256)
         credentials = credentials_of(header)
         if credentials is None:
             return None, Reason.UNKNOWN, None
-        sha256 = sha256_of(credentials.token)
+        identity, reason, token = self._by_hash(sha256_of(credentials.token))
+        if identity is not None:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[header] = identity
+        return identity, reason, token
+
+    def _by_hash(self, sha256: str) -> tuple[Identity | None, Reason | None, Token | None]:
         identity = self.identities.get(sha256)
-        if identity is None:
-            revoked = self._revoked.get(sha256)
-            return None, Reason.UNKNOWN if revoked is None else Reason.REVOKED, revoked
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        self._known[header] = identity
-        return identity, None, identity.token
+        if identity is not None:
+            return identity, None, identity.token
+        revoked = self._revoked.get(sha256)
+        return None, Reason.UNKNOWN if revoked is None else Reason.REVOKED, revoked
 
     def refuse(
         self,
@@ -265,6 +310,8 @@ class Access:
         now = self._now()
         self.last_use.tick(self.identities, now)
         self._log.tick(now)
+        if self.sessions.forget_ended():
+            self.changed()
         if now < self._noted_at:  # the clock was set back, and expired tokens may be valid again
             self._note_next_expiry()
         elif self._next_expiry is not None and now >= self._next_expiry:

@@ -32,9 +32,10 @@ def refusal(
         case Reason.UNKNOWN:
             return NotAuthenticated(reason, f"the token is not known to this controller: correct it in {WHERE}")
         case Reason.EXPIRED:
-            when = f" at {token.expires.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}" if token and token.expires else ""
             renew = f"renew it with ctl token rotate {name} --expires 90d"
-            return NotAuthenticated(reason, f"token {name} expired{when}: {renew}, or write another into {WHERE}")
+            return NotAuthenticated(
+                reason, f"token {name} expired{_when(token)}: {renew}, or write another into {WHERE}"
+            )
         case Reason.REVOKED:
             return NotAuthenticated(reason, f"token {name} is revoked: write a new one into {WHERE}")
         case Reason.ROLE:
@@ -42,6 +43,32 @@ def refusal(
             needed = access.roles[0] if access and access.roles else Role.WORKER
             return NotPermitted(reason, f"token {name}{has} this needs {needed}: write such a token into {WHERE}")
     return NotPermitted(reason, f"token {name} {_out_of_scope(reason, token, key)}")
+
+
+def sign_in_refusal(reason: Reason, token: Token | None) -> NotAuthenticated | NotPermitted:
+    """The refusal of a sign-in, as the page shows it."""
+    text = sign_in_text(reason, token)
+    return NotPermitted(reason, text) if reason is Reason.ROLE else NotAuthenticated(reason, text)
+
+
+def sign_in_text(reason: Reason, token: Token | None) -> str:
+    """One sentence for a person at a page: why this token is none with which to sign in, and what to do."""
+    name = "this token" if token is None else f"token {token.name}"
+    match reason:
+        case Reason.NONE:
+            return "nobody is signed in here: sign in with a token"
+        case Reason.EXPIRED:
+            return f"{name} expired{_when(token)}: sign in with another one, or renew it with ctl token rotate"
+        case Reason.REVOKED:
+            return f"{name} is revoked: sign in with another one"
+        case Reason.ROLE:
+            has = "" if token is None else f" has the role {token.role}, which"
+            return f"{name}{has} may not look at the console: sign in with a token of the role reader or operator"
+    return "this controller does not know the token: sign in with another one; ctl token list shows their names"
+
+
+def _when(token: Token | None) -> str:
+    return f" at {token.expires.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}" if token and token.expires else ""
 
 
 def _out_of_scope(reason: Reason, token: Token | None, key: InstanceKey | None) -> str:

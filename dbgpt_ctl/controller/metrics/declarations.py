@@ -103,7 +103,8 @@ _BATCHES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 STATES = tuple(state.value for state in InstanceState)
 OPERATIONS = (
     *("heartbeat", "list", "get", "register", "deregister", "drain", "undrain", "prune", "events", "watch"),
-    *("status", "auth", "diagnosis", "settings", "commands", "health", "livez", "readyz", "metrics", CONSOLE, OTHER),
+    *("status", "auth", "diagnosis", "settings", "commands", "session", "sign_in", "sign_out"),
+    *("health", "livez", "readyz", "metrics", CONSOLE, OTHER),
 )
 _TO = (*STATES, ABSENT, "drained", "undrained")
 _CAUSES = ("register", "heartbeat", "deregister", "drain", "undrain", "prune", EXPIRE)

@@ -42,10 +42,13 @@ MODELS = "/api/controller/models"
 
 @dataclass(frozen=True)
 class Rule:
-    """Who may call it, and which status these get: `served`. `body` and `query` make a request that can be served."""
+    """Who may call it, and which status these get: `served`, with authentication off `open`, where that is another.
+    `body` and `query` make a request that can be served.
+    """
 
     callers: frozenset[str]
     served: int = 200
+    open: int | None = None
     body: dict[str, Any] | None = None
     query: str = ""
 
@@ -71,6 +74,9 @@ TABLE = {
     "POST /api/v1/drain": Rule(OPERATORS, body=KEY),
     "POST /api/v1/undrain": Rule(OPERATORS, body=KEY),
     "POST /api/v1/prune": Rule(OPERATORS, body={"older_than_secs": 86400, "dry_run": True}),
+    "GET /api/v1/session": Rule(ALL),
+    "POST /api/v1/session": Rule(ALL, open=409, body={"token": "reader-secret"}),
+    "DELETE /api/v1/session": Rule(ALL),
     "GET /metrics": Rule(READERS | {"metrics"}),
     "GET /openapi.json": Rule(READERS),
     "GET /docs": Rule(READERS),
@@ -121,6 +127,8 @@ def rule_of(method: str, path: str) -> Rule:
 
 def expected(rule: Rule, caller: str, mode: Mode) -> int:
     """The status."""
+    if mode is Mode.OFF and rule.open is not None:
+        return rule.open
     if mode is not Mode.ENFORCE or caller in rule.callers:
         return rule.served
     return 401 if caller in NOBODY else 403

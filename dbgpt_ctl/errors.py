@@ -126,7 +126,7 @@ class ForeignOrigin(CtlError):
 
 
 class ReadOnlyPage(CtlError):
-    """A page of this controller sent a change, but its pages only read: nothing is checked here, and others reach it."""
+    """A page of this controller sent a change, but its pages only read: it checks nothing, and others reach it."""
 
     code = "read_only_page"
     title = "Read-only page"

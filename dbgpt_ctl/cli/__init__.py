@@ -89,6 +89,7 @@ app = application(
         "apply": "commands.apply:apply",
         "diff": "commands.diff:diff",
         "status": "commands.status:status",
+        "console": "commands.console:console",
         "events": "commands.events:events",
         "health": "commands.health:health",
         "wait": "commands.wait:wait",

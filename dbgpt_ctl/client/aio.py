@@ -96,6 +96,8 @@ class AsyncControllerClient:
     events = _call(Calls.events)
     status = _call(Calls.status)
     auth = _call(Calls.auth)
+    settings = _call(Calls.settings)
+    console = _call(Calls.console)
 
     async def health(self) -> builtins.list[ControllerHealth]:
         """As `ControllerClient.health`."""

@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.failover import Failover, Flow, Read
-    from dbgpt_ctl.client.responses import Answer, ControllerHealth
+    from dbgpt_ctl.client.responses import Answer, ControllerHealth, ControllerSetting
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
     from dbgpt_ctl.traceparent import TraceContext
 
 HEARTBEAT = "/api/controller/heartbeat"
 V1 = "/api/v1"
+CONSOLE = "/console/"
 _LISTS = frozenset({"instances", "prune", "events", "status"})
 """The verbs of /api/v1 whose answers grow with the number of instances, models or events."""
 MAX_AUTH_ANSWER_BYTES = 16_000_000
@@ -181,6 +182,14 @@ class Calls:
         Each controller counts for itself.
         """
         return self._get("auth", AuthReport.read)
+
+    def settings(self) -> Flow[dict[str, ControllerSetting]]:
+        """The settings of the controller that answers, by name, without secrets. Raises NotSupported."""
+        return self._get("settings", responses.read_settings)
+
+    def console(self) -> Flow[str]:
+        """The URL of the console of the controller that answers. Raises NotSupported where it serves none."""
+        return self._send("GET", CONSOLE, responses.read_console, accept=responses.HTML)
 
     def watch(
         self, *, model_name: str | None = None, host: str | None = None, cursor: str | None = None

@@ -61,6 +61,7 @@ MAX_OBJECT_BYTES = 64 * 1024
 are shorter than this.
 """
 EVENT_STREAM = "text/event-stream"
+HTML = "text/html"
 _UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 """What a reader raises for a decoded body that is not what the API sends."""
@@ -561,6 +562,20 @@ class ControllerStatus:
         )
 
 
+class ControllerSetting(NamedTuple):
+    """A setting of a controller. What its text says is of another machine."""
+
+    value: Any
+    origin: str
+    """Where the value comes from: `flag --port`, `default` ..."""
+
+
+def read_settings(answer: Answer) -> dict[str, ControllerSetting]:
+    """By name, from /api/v1/settings."""
+    settings = answer.fields["settings"]
+    return {_text(each["name"]): ControllerSetting(each["value"], _text(each["origin"])) for each in settings}
+
+
 @dataclass(frozen=True, slots=True)
 class ControllerHealth:
     """One controller's answer to a health check, or its absence."""
@@ -738,6 +753,19 @@ def read_stream(outcome: Response | NoResponse, address: Address) -> Address:
     if response.headers.get("content-type", "").partition(";")[0].strip().lower() != EVENT_STREAM:
         raise not_a_controller(address, "200 without server-sent events")
     return address
+
+
+def read_console(outcome: Response | NoResponse, address: Address) -> str:
+    """The URL of the console. Raises NotSupported where the controller serves none."""
+    if isinstance(outcome, Response) and outcome.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        _, code = explanation(outcome)
+        raise NotSupported("it serves no console", controller=str(address), problem_code=code)
+    headers = accept(outcome, address).headers
+    # The console is the only page here that lets no script write HTML; many servers answer any path with a page.
+    is_ours = "require-trusted-types-for" in headers.get("content-security-policy", "")
+    if not is_ours or not headers.get("content-type", "").startswith(HTML):
+        raise not_a_controller(address, "200 without the console")
+    return f"{address}/console/"
 
 
 def explanation(response: Response) -> tuple[str | None, str | None]:

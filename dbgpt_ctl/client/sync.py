@@ -84,6 +84,8 @@ class ControllerClient:
     events = _call(Calls.events)
     status = _call(Calls.status)
     auth = _call(Calls.auth)
+    settings = _call(Calls.settings)
+    console = _call(Calls.console)
 
     def health(self) -> builtins.list[ControllerHealth]:
         """The health of each controller, in the order of the address: all at once, each with the whole timeout. Never

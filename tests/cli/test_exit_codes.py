@@ -34,6 +34,7 @@ LINES: list[tuple[str, ...]] = [
     ("apply", "-f", "instances.yaml"),
     ("diff", "-f", "instances.yaml"),
     ("status",),
+    ("console",),
     ("auth", "status"),
     ("events",),
     ("events", "-f", "--since", "1h"),

@@ -51,6 +51,7 @@ REQUESTS = {
         {"after": "3", "since": TIME, "model_name": "qwen@llm", "host": "10.0.0.4", "port": "1", "limit": "9"},
     ),
     "status": ("GET", "/api/v1/status", {}),
+    "settings": ("GET", "/api/v1/settings", {}),
 }
 
 

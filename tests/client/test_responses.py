@@ -220,6 +220,7 @@ def test_the_other_answers_of_v1_are_read(make_calls: MakeCalls) -> None:
     assert (event.change.old, event.change.new, event.change.drained) == ("healthy", "healthy", True)
     assert (event.change.cause.verb, event.change.cause.reason) == ("drain", "why")
     assert event.change.cause.actor == Actor(ActorKind.OPERATOR, "10.0.0.9", "anna")
+    assert outcomes["settings"] == {"no_console": (True, "flag --no-console")}
     status = outcomes["status"]
     assert (status.controller, status.version, status.kind, status.place) == (
         "http://one",
@@ -357,11 +358,40 @@ MANY_DIGITS = int("9" * 4300)
         ("events", {"events": [EVENT | {"actor_name": 5}], "stream": "s", "last_id": 7, "missed": False}),
         ("events", {"events": [EVENT | {"address": [1]}], "stream": "s", "last_id": 7, "missed": False}),
         ("instances", {"instances": [KNOWN | {"flaps": float("inf")}]}),
+        ("settings", {"settings": [{"name": "port", "value": 1, "origin": None}]}),
+        ("settings", {"settings": [{"name": ["port"], "value": 1, "origin": "default"}]}),
     ],
 )
 def test_values_that_no_controller_has_are_malformed(make_calls: MakeCalls, verb: str, fields: dict[str, Any]) -> None:
     body = json.dumps(fields).encode()
     (error,) = make_calls("http://one", CALLS[verb], handler=Controllers(one=httpx.Response(200, content=body)))
+    assert type(error) is ControllerFailed
+
+
+TRUSTED_TYPES = {"Content-Security-Policy": "default-src 'none'; require-trusted-types-for 'script'"}
+
+
+def test_the_console_is_at_the_controller_that_answers(make_calls: MakeCalls) -> None:
+    page = httpx.Response(200, html="<!DOCTYPE html>", headers=TRUSTED_TYPES)
+    controllers = Controllers(one=httpx.Response(503), two=page)
+    (url,) = make_calls(
+        "http://u:secret@one,http://u:secret@two:8000/prefix/", lambda client: client.console(), handler=controllers
+    )
+    assert url == "http://two:8000/prefix/console/"
+    asked = controllers.requests[-1]
+    assert (asked.method, asked.url.path, asked.headers["accept"]) == ("GET", "/prefix/console/", "text/html")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        httpx.Response(200, html="<!DOCTYPE html>"),
+        httpx.Response(200, json={}, headers=TRUSTED_TYPES),
+        httpx.Response(302, headers={"Location": "http://elsewhere"}),
+    ],
+)
+def test_another_page_is_not_taken_for_the_console(make_calls: MakeCalls, page: httpx.Response) -> None:
+    (error,) = make_calls("http://one", lambda client: client.console(), handler=Controllers(one=page))
     assert type(error) is ControllerFailed
 
 

@@ -83,6 +83,12 @@ ANSWERS: dict[str, Any] = {
     "prune": {"version": 1, "dry_run": True, "instances": [KEY._asdict()]},
     "events": {"version": 1, "stream": "s", "last_id": 7, "missed": True, "events": [EVENT]},
     "status": STATUS,
+    "settings": {
+        "version": 1,
+        "settings": [
+            {"name": "no_console", "variable": "CONTROLLER_NO_CONSOLE", "value": True, "origin": "flag --no-console"}
+        ],
+    },
 }
 CALLS: dict[str, Any] = {
     "instances": lambda client: client.instances("qwen@llm", host="10.0.0.4", state="drained"),
@@ -93,6 +99,7 @@ CALLS: dict[str, Any] = {
     "prune": lambda client: client.prune(timedelta(hours=1), dry_run=True),
     "events": lambda client: client.events(after=3, since=NOW, model_name="qwen@llm", host="10.0.0.4", port=1, limit=9),
     "status": lambda client: client.status(),
+    "settings": lambda client: client.settings(),
 }
 
 

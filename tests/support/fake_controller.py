@@ -19,7 +19,8 @@ NOON = "Fri, 02 Jan 2026 12:00:00 GMT"
 class FakeController:
     """What all calls but health get: `status`, `body` as JSON (bytes as they are), `headers`; `date` None: no Date.
 
-    While `body` is a list it is DB-GPT's own controller, which has nothing below /api/v1, and no model none@ctl.
+    While `body` is a list it is DB-GPT's own controller, which has nothing below /api/v1, no console, and no model
+    none@ctl.
     """
 
     url: str = ""
@@ -34,7 +35,7 @@ class FakeController:
     def answer(self, path: str) -> tuple[int, bytes]:
         if path.startswith("/api/health"):
             return self.health, json.dumps({"status": "ok"} if self.health == 200 else {"detail": "leaving"}).encode()
-        if path.startswith("/api/v1") and isinstance(self.body, list) and self.status == 200:
+        if path.startswith(("/api/v1", "/console")) and isinstance(self.body, list) and self.status == 200:
             return 404, b'{"detail": "Not Found"}'
         if "model_name=none%40ctl" in path and isinstance(self.body, list) and self.status == 200:
             others = [each for each in self.body if not (isinstance(each, dict) and "model_name" in each)]

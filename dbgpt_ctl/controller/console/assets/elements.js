@@ -2,6 +2,9 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+/** @type {WeakMap<Element, string>} What was drawn last, for `drawOnChange`. */
+const signatures = new WeakMap();
+
 /**
  * @typedef {Node | string | number | null | undefined | false} Child
  * @typedef {Record<string, string | number | boolean | null | undefined | ((event: any) => void)>} Attributes
@@ -66,6 +69,21 @@ export function setText(node, text) {
 }
 
 /**
+ * Draws an element anew if the signature is another one than at the last time: focus, and a selection of text, survive
+ * where nothing changes.
+ *
+ * @param {Element} element
+ * @param {string} signature  tells apart all that `children` depends on
+ * @param {() => Child[]} children
+ */
+export function drawOnChange(element, signature, children) {
+  if (signatures.get(element) === signature) return;
+  signatures.set(element, signature);
+  element.replaceChildren();
+  fill(element, {}, children());
+}
+
+/**
  * Makes the children of `parent` those of `items`, in their order, with one element for each key. An element that stays
  * keeps its focus and what is selected in it.
  *
@@ -82,8 +100,7 @@ export function drawByKey(parent, items, keyOf, draw) {
   let place = parent.firstElementChild;
   for (const item of items) {
     const name = keyOf(item);
-    const old = before.get(name);
-    const element = draw(item, old);
+    const element = draw(item, before.get(name));
     element.dataset.key = name;
     if (element === place) place = place.nextElementSibling;
     else put(parent, element, place);

@@ -2,7 +2,7 @@
  * The objects of /api/v1 as this page reads them. docs/api.md describes each field.
  *
  * @typedef {"healthy" | "unhealthy" | "deregistered"} State
- * @typedef {{since: string, by: string | null, reason: string | null, until: string | null}} Drain
+ * @typedef {{since: string | null, by: string | null, reason: string | null, until: string | null}} Drain
  *
  * @typedef {object} Identity
  * @property {string} model_name  NAME@TYPE

@@ -1,12 +1,241 @@
-/** @import { Context, View } from "../types.js" */
+/** @import { Change, Command, Context, Identity, Instance, View } from "../types.js" */
 
-import { h } from "../elements.js";
+import * as api from "../api.js";
+import { copyButton } from "../copy_button.js";
+import { DrainDialog } from "../drain_dialog.js";
+import { drawByKey, drawOnChange, h, setText } from "../elements.js";
+import { escaped } from "../escaping.js";
+import { drainTexts } from "../instance_columns.js";
+import { keyOf } from "../inventory.js";
+import { hrefOf } from "../location.js";
+import { addressText, referenceText } from "../reference.js";
+import { stateBadges, stateSignature } from "../state_badges.js";
+import { timeElement } from "../time.js";
+
+const MOST_EVENTS = 100;
 
 /**
+ * One instance: all facts, its events, and the commands of `ctl` for it.
+ *
  * @param {Context} context
  * @returns {View}
  */
 export function show(context) {
-  const element = h("section", {}, h("h1", {}, "Instance"));
-  return { title: "Instance", element, update: () => undefined };
+  return new InstanceView(context);
+}
+
+/** @implements {View} */
+class InstanceView {
+  title = "Instance";
+  #context;
+  /** @type {Identity | null} */
+  #identity = null;
+  #key = "";
+  /** @type {Change[]} The newest first. */
+  #events = [];
+  #eventsProblem = "";
+  #heading = h("h1", { tabindex: -1 });
+  #state = h("p", { class: "states" });
+  #actions = h("p", { class: "actions" });
+  #message = h("p", { class: "message", role: "status" });
+  #facts = h("dl", { class: "facts" });
+  #rows = h("tbody");
+  #noEvents = h("p", { class: "muted" });
+  #eventTable = h(
+    "div", { class: "scroll" },
+    h("table", {}, h("caption", { class: "visually-hidden" }, "Events of this instance"),
+      h("thead", {}, h("tr", {}, ...["Time", "Change", "Cause", "Reason"].map((name) => h("th", { scope: "col" }, name)))), this.#rows),
+  );
+  #commands = h("ul", { class: "commands" });
+  /** @type {DrainDialog | null} */
+  #dialog = null;
+  #onChanges = (/** @type {Event} */ event) => this.#take(/** @type {import("../watch.js").ChangesEvent} */ (event).detail);
+  #onReset = () => void this.#loadEvents();
+
+  /** @param {Context} context */
+  constructor(context) {
+    this.#context = context;
+    if (context.who.may_change) this.#dialog = new DrainDialog(context.inventory, (_, message) => setText(this.#message, message));
+    context.watch.addEventListener("changes", this.#onChanges);
+    context.watch.addEventListener("reset", this.#onReset);
+    this.element = h(
+      "section", { class: "instance" },
+      h("p", {}, h("a", { href: hrefOf("instances") }, "All instances")),
+      this.#heading, this.#state, this.#actions,
+      context.who.read_only_reason && h("p", { class: "muted" }, escaped(context.who.read_only_reason)),
+      this.#message, this.#facts,
+      h("h2", {}, "Commands"), this.#commands,
+      h("h2", {}, "Events"), this.#noEvents, this.#eventTable, this.#dialog?.element,
+    );
+    this.#open(context.params);
+  }
+
+  /** @param {ReadonlySet<string> | null} changed */
+  update(changed) {
+    if (changed === null || changed.has(this.#key) || changed.size === 0) this.#draw();
+    if (this.#dialog?.element.open) this.#dialog.update();
+  }
+
+  /** @param {URLSearchParams} params */
+  navigate(params) {
+    this.#open(params);
+    this.#draw();
+  }
+
+  close() {
+    this.#dialog?.close();
+    this.#context.watch.removeEventListener("changes", this.#onChanges);
+    this.#context.watch.removeEventListener("reset", this.#onReset);
+  }
+
+  /** @param {URLSearchParams} params */
+  #open(params) {
+    this.#identity = identityOf(params);
+    this.#key = this.#identity ? keyOf(this.#identity) : "";
+    this.#events = [];
+    this.#drawEvents();
+    this.#commands.replaceChildren();
+    setText(this.#heading, this.#identity ? referenceText(this.#identity) : "No instance");
+    setText(this.#message, "");
+    this.#loadEvents();
+    this.#loadCommands();
+  }
+
+  #draw() {
+    const { instances, staleSince } = this.#context.inventory;
+    const instance = instances.get(this.#key);
+    const stale = staleSince !== null;
+    this.#facts.hidden = !instance;
+    drawOnChange(this.#state, instance ? stateSignature(instance, stale) : this.#absence(), () =>
+      instance ? [...stateBadges(instance, stale), ` ${routing(instance)}`] : [this.#absence()]);
+    drawOnChange(this.#actions, instance ? String(instance.drain !== null) : "", () => (instance ? this.#buttons(instance) : []));
+    if (instance) drawOnChange(this.#facts, JSON.stringify(instance), () => factsOf(instance).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, ...value)]));
+  }
+
+  /** Why there is no instance to show. */
+  #absence() {
+    const { loaded, failure } = this.#context.inventory;
+    if (!this.#identity) return "The address of this page names no instance: it has model_name, host and port.";
+    if (!loaded) return failure ? `The instances cannot be loaded: ${escaped(failure.message)}. The page tries again by itself.` : "Loading…";
+    const known = this.#events.length ? "It was removed" : "It was never registered here, or it was removed and its events are no longer kept";
+    return `This instance is not registered now. ${known}.`;
+  }
+
+  /** @param {Instance} instance */
+  #buttons({ drain }) {
+    if (!this.#dialog) return [];
+    const open = (/** @type {import("../drain_dialog.js").Verb} */ verb) => () => this.#dialog?.open(verb, [this.#key]);
+    return [
+      h("button", { type: "button", click: open("drain") }, drain ? "Change the drain…" : "Drain…"),
+      drain && h("button", { type: "button", class: "primary", click: open("undrain") }, "Undrain…"),
+    ];
+  }
+
+  async #loadEvents() {
+    const key = this.#key;
+    if (!this.#identity) return;
+    const { model_name, host, port } = this.#identity;
+    try {
+      const page = await api.events({ model_name, host, port: String(port), limit: String(MOST_EVENTS) });
+      if (key !== this.#key) return;
+      this.#eventsProblem = "";
+      this.#events = page.events.reverse();
+    } catch (error) {
+      if (!(error instanceof api.ApiError)) throw error;
+      this.#eventsProblem = `The events cannot be loaded: ${escaped(error.message)}.`;
+    }
+    this.#drawEvents();
+    this.#draw();
+  }
+
+  /** @param {Change[]} changes */
+  #take(changes) {
+    const known = new Set(this.#events.map(({ id }) => id));
+    const mine = changes.filter((change) => keyOf(change) === this.#key && !known.has(change.id));
+    if (mine.length === 0) return;
+    this.#events = [...mine.reverse(), ...this.#events].slice(0, MOST_EVENTS);
+    this.#drawEvents();
+  }
+
+  #drawEvents() {
+    drawByKey(this.#rows, this.#events, ({ id }) => String(id), (event, before) => before ?? eventRow(event));
+    this.#eventTable.hidden = this.#events.length === 0;
+    this.#noEvents.hidden = this.#events.length > 0 && !this.#eventsProblem;
+    setText(this.#noEvents, this.#eventsProblem || "No event of this instance is kept.");
+  }
+
+  async #loadCommands() {
+    const key = this.#key;
+    if (!this.#identity) return;
+    /** @type {(HTMLElement | string)[]} */
+    let shown;
+    try {
+      shown = (await api.commands(this.#identity)).commands.map(commandLine);
+    } catch (error) {
+      if (!(error instanceof api.ApiError)) throw error;
+      shown = [h("li", { class: "muted" }, `The commands cannot be loaded: ${escaped(error.message)}.`)];
+    }
+    if (key === this.#key) this.#commands.replaceChildren(...shown);
+  }
+}
+
+/**
+ * @param {URLSearchParams} params
+ * @returns {Identity | null}
+ */
+function identityOf(params) {
+  const [model_name, host, port] = ["model_name", "host", "port"].map((name) => params.get(name) ?? "");
+  return model_name && host && /^\d{1,5}$/.test(port) ? { model_name, host, port: Number(port) } : null;
+}
+
+/** @param {Instance} instance */
+function routing({ routable, drain, state }) {
+  if (routable) return "API servers get it.";
+  return state === "healthy" && drain ? "API servers do not get it while it is drained." : "API servers do not get it.";
+}
+
+/**
+ * @param {Instance} instance
+ * @returns {[string, import("../elements.js").Child[]][]}
+ */
+function factsOf(instance) {
+  const { drain, held, weight, check_healthy, prompt_template, last_heartbeat, registered_at, deregistered_at, refused_at, flaps } = instance;
+  return [
+    ["Model", [escaped(instance.model_name)]],
+    ["Host and port", [addressText(instance)]],
+    ["Routable", [instance.routable ? "yes" : "no"]],
+    ["Held", [held ? "yes: the registry was away, and heartbeats could not arrive" : "no"]],
+    ["Drained", drain ? drainTexts(drain) : ["no"]],
+    ["Weight", [weight]],
+    ["Last heartbeat", timeOf(last_heartbeat)],
+    ["Health", [check_healthy ? "by its heartbeats" : "not checked: it is healthy until it is deregistered"]],
+    ["Flaps", [flaps ? `${flaps}: so often it expired` : "none"]],
+    ["Prompt template", [prompt_template === null ? "none" : escaped(prompt_template)]],
+    ["Registered", timeOf(registered_at)],
+    ["Deregistered", timeOf(deregistered_at)],
+    ["Heartbeat refused", timeOf(refused_at)],
+  ];
+}
+
+/** @param {string | null} time */
+function timeOf(time) {
+  return time === null ? ["never"] : [timeElement(time), " ", h("span", { class: "muted" }, timeElement(time, "local"))];
+}
+
+/** @param {Change} event */
+function eventRow(event) {
+  const by = event.actor_name ?? event.address;
+  return h(
+    "tr", {},
+    h("td", {}, timeElement(event.time, "local")),
+    h("td", {}, event.old === event.new ? event.new : `${event.old} → ${event.new}`, event.drained && " ", event.drained && h("span", { class: "badge drained" }, "drained")),
+    h("td", {}, `${event.verb} by ${event.actor}${by ? ` ${escaped(by)}` : ""}`),
+    h("td", {}, escaped(event.reason ?? "")),
+  );
+}
+
+/** @param {Command} line */
+function commandLine({ command, does }) {
+  const code = h("code", {}, command);
+  return h("li", {}, h("span", {}, code, h("span", { class: "muted" }, does)), copyButton(code));
 }

@@ -1,0 +1,133 @@
+/** The controls of the filter of instances. */
+
+import { drawByKey, h } from "./elements.js";
+import { escaped } from "./escaping.js";
+import { DRAINED, STATES, cleared, isFiltered } from "./instance_filter.js";
+import { nameAndType } from "./inventory.js";
+
+/** @import { InstanceFilter } from "./instance_filter.js" */
+/** @import { Instance } from "./types.js" */
+
+const MOST_HOSTS = 500;
+
+/** A form. Each control acts at once. */
+export class FilterForm {
+  text = h("input", { type: "search", id: "filter-text", placeholder: "Name, host, port or reason", autocomplete: "off", spellcheck: "false" });
+  #model = h("select", { id: "filter-model" });
+  #type = h("select", { id: "filter-type" });
+  #hosts = h("datalist", { id: "filter-hosts" });
+  #host = h("input", { id: "filter-host", list: "filter-hosts", placeholder: "10.0.0.4 or 10.0.*", autocomplete: "off", spellcheck: "false" });
+  #state = h("select", { id: "filter-state" });
+  #drained = h("select", { id: "filter-drained" });
+  #clear = h("button", { type: "reset" }, "Clear the filter");
+  /** @type {ReadonlyMap<string, Instance>} */
+  #instances = new Map();
+  /** @type {ReadonlySet<string>} */
+  #models = new Set();
+  #change;
+  /** @type {InstanceFilter} */
+  #filter;
+
+  /**
+   * @param {InstanceFilter} filter
+   * @param {(filter: InstanceFilter, typing: boolean) => void} change
+   */
+  constructor(filter, change) {
+    this.#filter = filter;
+    this.#change = change;
+    this.#host.addEventListener("focus", () => this.#offerHosts());
+    this.element = h(
+      "form", { role: "search", class: "filter", "aria-label": "Instances", input, change: () => this.#apply(false), submit, reset },
+      field("Filter", this.text), field("Model", this.#model), field("Type", this.#type), field("Host", this.#host, this.#hosts),
+      field("State", this.#state), field("Drained", this.#drained), this.#clear,
+    );
+    const form = this;
+
+    /** @param {Event} event */
+    function input(event) {
+      if (event.target === form.text) form.#apply(true);
+    }
+
+    /** @param {Event} event */
+    function submit(event) {
+      event.preventDefault();
+      form.#apply(false);
+    }
+
+    /** @param {Event} event */
+    function reset(event) {
+      event.preventDefault();
+      change(cleared(form.#filter), false);
+      form.text.focus();
+    }
+  }
+
+  /**
+   * Shows a filter. What a person types stays as it is.
+   *
+   * @param {InstanceFilter} filter
+   */
+  show(filter) {
+    this.#filter = filter;
+    this.#offer();
+    for (const [control, value] of this.#values()) if (control.value !== value) control.value = value;
+    this.#clear.disabled = !isFiltered(filter);
+  }
+
+  /**
+   * Offers the models, types and hosts of these instances.
+   *
+   * @param {ReadonlyMap<string, Instance>} instances
+   */
+  offer(instances) {
+    this.#instances = instances;
+    this.#models = new Set([...instances.values()].map(({ model_name }) => model_name));
+    this.#offer();
+  }
+
+  #offer() {
+    const { model, type, state, drained } = this.#filter;
+    options(this.#model, "all", [...this.#models, model].sort());
+    options(this.#type, "all", [...this.#models].map((name) => nameAndType(name)[1]).concat(type).sort());
+    options(this.#state, "any", [...STATES, state]);
+    options(this.#drained, "any", [...DRAINED, drained]);
+  }
+
+  /** A browser shows a host as it is, so one with characters that cannot be seen is not offered. */
+  #offerHosts() {
+    const hosts = new Set([...this.#instances.values()].map(({ host }) => host));
+    const shown = [...hosts].filter((host) => escaped(host) === host).slice(0, MOST_HOSTS);
+    drawByKey(this.#hosts, shown, (host) => host, (host, before) => before ?? h("option", { value: host }));
+  }
+
+  /** @param {boolean} typing */
+  #apply(typing) {
+    const [text, model, type, host, state, drained] = this.#values().map(([control]) => control.value);
+    this.#change({ ...this.#filter, text, model, type, host: host.trim(), state, drained, page: 1 }, typing);
+  }
+
+  /** @returns {[HTMLInputElement | HTMLSelectElement, string][]} */
+  #values() {
+    const { text, model, type, host, state, drained } = this.#filter;
+    return [[this.text, text], [this.#model, model], [this.#type, type], [this.#host, host], [this.#state, state], [this.#drained, drained]];
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {HTMLElement} control
+ * @param {...HTMLElement} others
+ */
+function field(name, control, ...others) {
+  return h("div", { class: `field ${control.id}` }, h("label", { for: control.id }, name), control, ...others);
+}
+
+/**
+ * @param {HTMLSelectElement} select
+ * @param {string} none  the name of no filter
+ * @param {string[]} values  also the chosen one, which is offered even where no instance has it
+ */
+function options(select, none, values) {
+  const all = new Set(["", ...values]);
+  drawByKey(select, [...all], (value) => value, (value, before) => before ?? h("option", { value }, value ? escaped(value) : none));
+}

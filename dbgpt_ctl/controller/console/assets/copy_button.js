@@ -13,24 +13,25 @@ const TOLD_MILLIS = 2000;
 export function copyButton(source) {
   let timer = 0;
   const told = h("span", { class: "visually-hidden", role: "status" });
-  const button = h("button", { type: "button", click: copy, "aria-label": `Copy ${source.textContent}` }, "Copy");
+  const label = h("span", {}, "Copy");
+  const what = h("span", { class: "visually-hidden" }, ` ${source.textContent}`);
 
   async function copy() {
     const copied = await toClipboard(source.textContent ?? "");
     if (!copied) getSelection()?.selectAllChildren(source);
     const text = copied ? "Copied" : "Selected: copy it with the keyboard";
-    setText(button, text);
+    setText(label, text);
     setText(told, text);
     clearTimeout(timer);
     timer = setTimeout(reset, TOLD_MILLIS);
   }
 
   function reset() {
-    setText(button, "Copy");
+    setText(label, "Copy");
     setText(told, "");
   }
 
-  return h("span", { class: "copy" }, button, told);
+  return h("span", { class: "copy" }, h("button", { type: "button", click: copy }, label, what), told);
 }
 
 /** @param {string} text */

@@ -49,9 +49,9 @@ export function drainTexts(drain) {
   if (!drain) return [];
   const { since, by, reason, until } = drain;
   return [
-    reason && h("span", { class: "reason" }, escaped(reason)),
-    h("span", { class: "muted" },
+    reason && h("span", { class: "line" }, escaped(reason)),
+    h("span", { class: "line muted" },
       since ? timeElement(since) : "since its first register", by && ` by ${escaped(by)}`,
-      ...(until ? [", ends ", timeElement(until)] : [", until it is undrained"])),
+      ...(until ? [", ends ", timeElement(until)] : [", no end"])),
   ];
 }

@@ -1,6 +1,6 @@
 /** The chosen instances, by key, and the bar that says how many there are and what can be done with them. */
 
-import { countText, numberText } from "./counts.js";
+import { numberText } from "./counts.js";
 import { h, setText } from "./elements.js";
 import { addressText } from "./reference.js";
 
@@ -22,7 +22,7 @@ export class Selection {
   #change;
   #text = h("span");
   #all = h("button", { type: "button", click: () => this.#choose(this.#matching, true) });
-  #none = h("button", { type: "button", click: () => this.clear() }, "Clear the selection");
+  #none = h("button", { type: "button", click: () => this.clear() }, "Clear");
   #drain;
   #undrain;
   #pageBox = h("input", { type: "checkbox", "aria-label": "Select this page", change: () => this.#choose(this.#page, this.#pageBox.checked) });
@@ -35,7 +35,7 @@ export class Selection {
     this.#change = change;
     this.#drain = h("button", { type: "button", class: "primary", click: () => act("drain") }, "Drain…");
     this.#undrain = h("button", { type: "button", click: () => act("undrain") }, "Undrain…");
-    this.element = h("div", { class: "selection", role: "group", "aria-label": "Selection" }, this.#text, this.#drain, this.#undrain, this.#all, this.#none);
+    this.element = h("div", { class: "selection", role: "group", "aria-label": "Selection" }, this.#text, this.#none, this.#drain, this.#undrain, this.#all);
   }
 
   clear() {
@@ -69,7 +69,7 @@ export class Selection {
     const hidden = this.keys.size - shown;
     const beside = hidden ? ` (${numberText(hidden)} not in the filter)` : "";
     setText(this.#text, `${numberText(this.keys.size)} selected${beside}`);
-    setText(this.#all, `Select all ${countText(matching.length, "instance")}`);
+    setText(this.#all, `Select all ${numberText(matching.length)}`);
     this.#all.disabled = shown === matching.length;
     this.#none.disabled = this.#drain.disabled = this.keys.size === 0;
     this.#undrain.disabled = ![...this.keys].some((key) => instances.get(key)?.drain);

@@ -65,7 +65,7 @@ export class Table {
   #head({ id, name, sort, head }, onSort) {
     const order = () => (element.ariaSort === "ascending" ? `-${id}` : element.ariaSort === "descending" ? id : /** @type {string} */ (sort));
     const button = sort !== undefined && h("button", { type: "button", class: "sort", click: () => onSort?.(order()) }, name);
-    const element = h("th", { scope: "col", role: "columnheader", class: id }, head ?? (button || name));
+    const element = h("th", { scope: "col", role: "columnheader", class: `col-${id}` }, head ?? (button || name));
     if (button) this.#heads.set(id, element);
     return element;
   }
@@ -76,7 +76,7 @@ export class Table {
  * @param {Column<T>} column
  */
 function cellOf({ id, name, names }) {
-  const attributes = { class: id, "data-label": name };
+  const attributes = { class: `col-${id}`, "data-label": name };
   return names ? h("th", { scope: "row", role: "rowheader", ...attributes }) : h("td", { role: "cell", ...attributes });
 }
 

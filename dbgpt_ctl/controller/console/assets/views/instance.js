@@ -3,16 +3,24 @@
 import * as api from "../api.js";
 import { copyButton } from "../copy_button.js";
 import { DrainDialog } from "../drain_dialog.js";
-import { drawByKey, drawOnChange, h, setText } from "../elements.js";
+import { drawOnChange, h, setText } from "../elements.js";
 import { escaped } from "../escaping.js";
 import { drainTexts } from "../instance_columns.js";
 import { keyOf } from "../inventory.js";
 import { hrefOf } from "../location.js";
 import { addressText, referenceText } from "../reference.js";
 import { stateBadges, stateSignature } from "../state_badges.js";
+import { Table } from "../table.js";
 import { timeElement } from "../time.js";
 
 const MOST_EVENTS = 100;
+/** @type {import("../table.js").Column<Change>[]} An event never changes, so its cells are drawn once. */
+const EVENT_COLUMNS = [
+  { id: "time", name: "Time", fill: (cell, { time }) => drawOnChange(cell, "", () => [timeElement(time, "local")]) },
+  { id: "change", name: "Change", fill: (cell, event) => drawOnChange(cell, "", () => changeTexts(event)) },
+  { id: "cause", name: "Cause", fill: (cell, event) => setText(cell, causeText(event)) },
+  { id: "reason", name: "Reason", fill: (cell, { reason }) => setText(cell, escaped(reason ?? "")) },
+];
 
 /**
  * One instance: all facts, its events, and the commands of `ctl` for it.
@@ -39,13 +47,8 @@ class InstanceView {
   #actions = h("p", { class: "actions" });
   #message = h("p", { class: "message", role: "status" });
   #facts = h("dl", { class: "facts" });
-  #rows = h("tbody");
   #noEvents = h("p", { class: "muted" });
-  #eventTable = h(
-    "div", { class: "scroll" },
-    h("table", {}, h("caption", { class: "visually-hidden" }, "Events of this instance"),
-      h("thead", {}, h("tr", {}, ...["Time", "Change", "Cause", "Reason"].map((name) => h("th", { scope: "col" }, name)))), this.#rows),
-  );
+  #table = new Table("Events of this instance", EVENT_COLUMNS, ({ id }) => String(id));
   #commands = h("ul", { class: "commands" });
   /** @type {DrainDialog | null} */
   #dialog = null;
@@ -65,7 +68,7 @@ class InstanceView {
       context.who.read_only_reason && h("p", { class: "muted" }, escaped(context.who.read_only_reason)),
       this.#message, this.#facts,
       h("h2", {}, "Commands"), this.#commands,
-      h("h2", {}, "Events"), this.#noEvents, this.#eventTable, this.#dialog?.element,
+      h("h2", {}, "Events"), this.#noEvents, this.#table.element, this.#dialog?.element,
     );
     this.#open(context.params);
   }
@@ -158,8 +161,8 @@ class InstanceView {
   }
 
   #drawEvents() {
-    drawByKey(this.#rows, this.#events, ({ id }) => String(id), (event, before) => before ?? eventRow(event));
-    this.#eventTable.hidden = this.#events.length === 0;
+    this.#table.draw(this.#events);
+    this.#table.element.hidden = this.#events.length === 0;
     this.#noEvents.hidden = this.#events.length > 0 && !this.#eventsProblem;
     setText(this.#noEvents, this.#eventsProblem || "No event of this instance is kept.");
   }
@@ -223,15 +226,14 @@ function timeOf(time) {
 }
 
 /** @param {Change} event */
-function eventRow(event) {
-  const by = event.actor_name ?? event.address;
-  return h(
-    "tr", {},
-    h("td", {}, timeElement(event.time, "local")),
-    h("td", {}, event.old === event.new ? event.new : `${event.old} → ${event.new}`, event.drained && " ", event.drained && h("span", { class: "badge drained" }, "drained")),
-    h("td", {}, `${event.verb} by ${event.actor}${by ? ` ${escaped(by)}` : ""}`),
-    h("td", {}, escaped(event.reason ?? "")),
-  );
+function changeTexts(event) {
+  const states = event.old === event.new ? event.new : `${event.old} → ${event.new}`;
+  return event.drained ? [states, " ", h("span", { class: "badge drained" }, "drained")] : [states];
+}
+
+/** @param {Change} event */
+function causeText({ verb, actor, actor_name, address }) {
+  return escaped([verb, "by", actor, actor_name ?? address].filter(Boolean).join(" "));
 }
 
 /** @param {Command} line */

@@ -102,7 +102,7 @@ class Access:
         self._log = RefusalLog()
         self.refusals = Refusals(self._now, self._log)
         self.last_use = LastUse()
-        self.sessions = Sessions(self._now, random_text)
+        self.sessions = Sessions(self._now, random_text, ended=self._session_ended)
         self.mode = Mode.OFF
         self.in_force = InForce(Mode.OFF, None, in_file=False)
         self.identities: dict[str, Identity] = {}
@@ -201,6 +201,9 @@ class Access:
                     self._count(Reason.OLD_TOKEN, scope, token, None)
                 return
         self._without_identity(scope, access, reason or Reason.NONE, token)
+
+    def _session_ended(self) -> None:
+        self.changed()
 
     def _check_again(self, scope: HttpScope) -> None:
         self.check(scope, scope[ROUTE_ACCESS])
@@ -310,8 +313,7 @@ class Access:
         now = self._now()
         self.last_use.tick(self.identities, now)
         self._log.tick(now)
-        if self.sessions.forget_ended():
-            self.changed()
+        self.sessions.forget_old()
         if now < self._noted_at:  # the clock was set back, and expired tokens may be valid again
             self._note_next_expiry()
         elif self._next_expiry is not None and now >= self._next_expiry:

@@ -74,7 +74,6 @@ class SessionEndpoints:
         sessions = self._access.sessions
         sessions.end(request.scope)
         session_id, session = sessions.begin(sha256)
-        self._access.changed()  # another session may have ended for it
         source = source_of(request.scope)
         log.info(
             "token %s has signed in at the console from %s",
@@ -88,7 +87,6 @@ class SessionEndpoints:
     async def sign_out(self, request: Request) -> Response:
         """Ends the session of this browser, and lets it forget the cookie. Repeatable."""
         self._access.sessions.end(request.scope)
-        self._access.changed()
         return self._answer(rights_of(self._access, request.scope), None, clearing_cookie(request.scope))
 
     def _session_of(self, request: Request) -> Session | None:

@@ -44,19 +44,22 @@ class Session(NamedTuple):
 class Sessions:
     """At most `max_sessions`, of them at most `max_of_token` for one token: the oldest one ends for a new one.
 
-    `random_text` makes an id of so many random bytes: `secrets.token_urlsafe`, or the source of a test.
+    `random_text` makes an id of so many random bytes: `secrets.token_urlsafe`, or the source of a test. `ended` is
+    called when sessions have ended for another reason than their token.
     """
 
     def __init__(
         self,
         now: Callable[[], datetime],
         random_text: Callable[[int], str],
+        ended: Callable[[], None],
         *,
         max_sessions: int = MAX_SESSIONS,
         max_of_token: int = MAX_OF_TOKEN,
     ) -> None:
         self._now = now
         self._random_text = random_text
+        self._ended = ended
         self._max_sessions = max_sessions
         self._max_of_token = max_of_token
         self._sessions: OrderedDict[str, Session] = OrderedDict()
@@ -67,12 +70,12 @@ class Sessions:
 
     def begin(self, token_sha256: str) -> tuple[str, Session]:
         """A new session and its id, which is nowhere else."""
-        self.forget_ended()
+        self.forget_old()
         of_token = [key for key, session in self._sessions.items() if session.token_sha256 == token_sha256]
         if len(of_token) >= self._max_of_token:
-            del self._sessions[of_token[0]]
+            self._end(of_token[0])
         elif len(self._sessions) >= self._max_sessions:
-            self._sessions.popitem(last=False)
+            self._end(next(iter(self._sessions)))
         session_id = self._random_text(ID_BYTES)
         session = self._sessions[sha256_of(session_id)] = Session(token_sha256, self._now())
         return session_id, session
@@ -89,12 +92,14 @@ class Sessions:
 
     def end(self, scope: MutableMapping[str, Any]) -> None:
         """Ends each session that a cookie of the request names."""
-        for session_id in session_ids(scope):
-            self._sessions.pop(sha256_of(session_id), None)
+        self._end(*map(sha256_of, session_ids(scope)))
 
-    def forget_ended(self) -> bool:
-        """Whether there were sessions that are older than MAX_AGE, which are forgotten."""
-        now, number = self._now(), len(self._sessions)
-        while self._sessions and now >= next(iter(self._sessions.values())).ends:
-            self._sessions.popitem(last=False)
-        return len(self._sessions) < number
+    def forget_old(self) -> None:
+        """Ends the sessions that are older than MAX_AGE. It is called about once a second."""
+        now = self._now()
+        self._end(*(key for key, session in self._sessions.items() if now >= session.ends))
+
+    def _end(self, *keys: str) -> None:
+        ended = [self._sessions.pop(key, None) for key in keys]
+        if any(ended):
+            self._ended()

@@ -22,6 +22,7 @@ from dbgpt_ctl.controller.auth.identity import (
     may_read,
 )
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.auth.sessions import MAX_AGE, MAX_OF_TOKEN
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import AccessRefused, NotAuthenticated, NotPermitted, UsageError
 from tests.support.clock import ManualClock
@@ -75,6 +76,14 @@ class Subject:
         scope = {"method": method, "path": "/api/x", "headers": headers, "client": ("127.0.0.9", 4)}
         self.access.check(scope, route)
         return scope
+
+    def page(self, session_id: str, *, method: str = "GET") -> dict[str, Any]:
+        """The scope of a request of a page with this session, before its check."""
+        headers = [
+            *((b"host", b"ctl:8000"), (b"origin", b"http://ctl:8000"), (b"content-type", b"application/json")),
+            (b"cookie", b"ctl_session_8000=" + session_id.encode()),
+        ]
+        return {"method": method, "path": "/api/x", "headers": headers, "client": None, "server": ("127.0.0.1", 8000)}
 
     def reasons(self) -> list[tuple[str, str | None, str | None]]:
         """What was counted: reason, token, instance."""
@@ -302,6 +311,51 @@ def test_a_long_answer_goes_on_for_a_role_that_may_use_its_route(enforcing: Subj
     assert enforcing.access.refusal_of(reading) is None
     enforcing.clock.advance(DAY)
     assert enforcing.access.refusal_of(reading) is not None
+
+
+@pytest.mark.parametrize("way", ["old", "signed out", "another one signs in", "expired"])
+def test_a_long_answer_ends_with_the_session(enforcing: Subject, way: str) -> None:
+    access = enforcing.access
+    changes: list[None] = []
+    access.changed = lambda: changes.append(None)
+    session_id, _ = access.sessions.begin(sha256_of("reader"))
+    scope = enforcing.page(session_id)
+    access.check(scope, RouteAccess.READER)
+    assert access.refusal_of(scope) is None
+    match way:
+        case "old":
+            enforcing.clock.advance(MAX_AGE.total_seconds())
+        case "signed out":
+            access.sessions.end(scope)
+        case "another one signs in":
+            for _ in range(MAX_OF_TOKEN):
+                access.sessions.begin(sha256_of("reader"))
+        case "expired":
+            enforcing.clock.advance(DAY / 2 + 1)
+            later, _ = access.sessions.begin(sha256_of("reader"))
+            scope = enforcing.page(later)
+            enforcing.clock.advance(DAY / 2 - 1)
+    access.tick()
+    assert changes
+    refused = access.refusal_of(scope)
+    assert refused is not None
+    assert refused.reason == ("expired" if way == "expired" else "none")
+
+
+def test_a_change_of_a_session_whose_body_comes_late_is_checked_again(enforcing: Subject) -> None:
+    access = enforcing.access
+    session_id, _ = access.sessions.begin(sha256_of("operator"))
+    scope = enforcing.page(session_id, method="POST")
+    access.check(scope, RouteAccess.OPERATOR)
+    assert scope[IDENTITY].uses == 1
+    access.use(access.in_force)
+    check_again(scope)
+    file = access.in_force.file
+    assert file is not None
+    revoked = replace(file.tokens["o"], sha256=(), revoked_sha256=file.tokens["o"].sha256)
+    access.use(access.in_force._replace(file=replace(file, tokens={**file.tokens, "o": revoked})))
+    with pytest.raises(NotAuthenticated, match="token o is revoked"):
+        check_again(scope)
 
 
 def test_a_caller_cannot_fill_the_memory_with_names(enforcing: Subject) -> None:

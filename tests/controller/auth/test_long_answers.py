@@ -105,6 +105,24 @@ def test_a_revoked_token_ends_its_watch_with_the_reason(tmp_path: Path) -> None:
         assert all(row.reason != "revoked" for row in report_of(there).rows)  # to end an answer refuses no request
 
 
+def test_a_revoked_token_ends_the_watch_of_a_page_that_is_signed_in_with_it(tmp_path: Path) -> None:
+    with served(tmp_path, Mode.ENFORCE) as there:
+        wait_until(partial(known, there, there.token))
+        with httpx.Client(base_url=there.url, trust_env=False, timeout=PROMPTLY_SECS) as page:
+            page.post("/api/v1/session", json={"token": there.token}).raise_for_status()
+            with page.stream("GET", "/api/v1/watch") as watch:
+                lines = watch.iter_lines()
+                assert "event: ready" in iter(lines.__next__, "")
+                revoke_token(there.path, "leaving", only_old=False)
+                last = [line for line in lines if line]
+            assert last[-2] == "event: refused"
+            assert "token leaving is revoked" in last[-1]
+            who = page.get("/api/v1/session").json()
+            assert (who["may_read"], who["read_only_reason"]) == (
+                *(False, "token leaving is revoked: sign in with another one"),
+            )
+
+
 def test_a_token_that_expires_or_loses_its_role_ends_its_watch(tmp_path: Path) -> None:
     with served(tmp_path, Mode.ENFORCE) as there:
         wait_until(partial(known, there, there.token))

@@ -265,6 +265,28 @@ def test_every_route_for_each_caller(way: Callable[[ControllerSettings], FastAPI
     assert len(todo) > 100
 
 
+@pytest.mark.parametrize("mode", [Mode.LOG, Mode.ENFORCE])
+@pytest.mark.parametrize("way", [own, routed])
+def test_a_page_may_do_what_the_token_of_its_session_may(
+    way: Callable[[ControllerSettings], FastAPI], mode: Mode, tmp_path: Path
+) -> None:
+    app = way(settings_of(tmp_path, mode))
+    assert isinstance(app, ControllerApp)
+    sessions = app.access.sessions
+    wrong: list[str] = []
+
+    async def scenario() -> None:
+        for caller in CALLERS[1:]:
+            for method, path in dict.fromkeys(operations(app)):
+                cookie = f"ctl_session_80={sessions.begin(_sha(caller))[0]}".encode()
+                rule = rule_of(method, path)
+                answer = await call(app, method, path, [(b"origin", b"http://localhost"), (b"cookie", cookie)], rule)
+                wrong.extend(f"{method} {path} as {caller}: {line}" for line in faults(answer, rule, caller, mode))
+
+    in_lifespan(app, scenario)
+    assert wrong == []
+
+
 def faults(answer: Answer, rule: Rule, caller: str, mode: Mode) -> Iterator[str]:
     """What is wrong with an answer."""
     status = expected(rule, caller, mode)

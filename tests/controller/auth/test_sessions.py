@@ -28,7 +28,11 @@ class Subject:
             self.sizes.append(size)
             return f"session-number-{next(numbers):05d}"
 
-        self.sessions = Sessions(self.clock.now, random_text, **limits)
+        self.ends = 0
+        self.sessions = Sessions(self.clock.now, random_text, self.note_end, **limits)
+
+    def note_end(self) -> None:
+        self.ends += 1
 
     def begin(self, token: str = TOKEN) -> str:
         return self.sessions.begin(token)[0]
@@ -55,12 +59,13 @@ def test_a_session_names_its_token_for_twelve_hours(subject: Subject) -> None:
     assert subject.sessions.of(scope(session_id)) is session
     subject.clock.advance(MAX_AGE.total_seconds() - 1)
     assert subject.is_there(session_id)
-    assert not subject.sessions.forget_ended()
+    subject.sessions.forget_old()
+    assert subject.ends == 0
     subject.clock.advance(1)
     assert not subject.is_there(session_id)
-    assert subject.sessions.forget_ended()
-    assert len(subject.sessions) == 0
-    assert not subject.sessions.forget_ended()
+    for _ in range(2):
+        subject.sessions.forget_old()
+        assert (len(subject.sessions), subject.ends) == (0, 1)
 
 
 def test_an_unknown_id_and_another_port_have_none(subject: Subject) -> None:
@@ -82,12 +87,14 @@ def test_a_token_ends_only_sessions_of_its_own(subject: Subject) -> None:
     first, second, third = (subject.begin() for _ in range(3))
     assert not subject.is_there(first)
     assert all(map(subject.is_there, (second, third, of_other)))
+    assert subject.ends == 1
 
 
 def test_the_oldest_session_ends_for_one_too_many(subject: Subject) -> None:
     ids = [subject.begin(sha256_of(str(number))) for number in range(5)]
     assert [subject.is_there(each) for each in ids] == [False, True, True, True, True]
     assert len(subject.sessions) == 4
+    assert subject.ends == 1
 
 
 def test_a_session_that_is_too_old_takes_no_place_of_another(subject: Subject) -> None:
@@ -104,6 +111,7 @@ def test_a_session_ends_at_once(subject: Subject) -> None:
     subject.sessions.end(scope(session_id))
     assert not subject.is_there(session_id)
     assert subject.is_there(other)
+    assert subject.ends == 1
 
 
 def test_neither_ids_nor_tokens_are_kept(subject: Subject) -> None:

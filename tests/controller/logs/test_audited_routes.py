@@ -135,6 +135,22 @@ def test_refused_attempts_at_operators_routes_have_lines_up_to_a_limit(audited: 
     assert [line["count"] for line in audited.about("summary")] == [2]
 
 
+def test_what_a_page_changes_or_may_not_change_has_a_line_with_its_token(audited: Audited) -> None:
+    audited.send("gpu", "POST", "/controller/models", json=INSTANCE)
+    origin = {"Origin": audited.served.url}
+    signed_in = audited.send(None, "POST", "/v1/session", json={"token": audited.tokens["anna"]}, headers=origin)
+    cookie = {"Cookie": signed_in.headers["set-cookie"].partition(";")[0]}
+    assert audited.send(None, "POST", "/v1/drain", json=INSTANCE, headers=origin | cookie).is_success
+    assert audited.send(None, "POST", "/v1/drain", json=INSTANCE, headers=cookie).status_code == 403
+    drained, foreign = audited.about("drain")
+    who = {"actor": "operator", "actor_name": "anna", "role": "operator", "address": "127.0.0.1"}
+    assert drained.items() >= who.items()
+    assert (foreign["outcome"], foreign["reason"], foreign["actor_name"]) == ("refused", "foreign_origin", None)
+    text = audited.file.read_text(encoding="utf-8")
+    assert audited.tokens["anna"] not in text
+    assert cookie["Cookie"].partition("=")[2] not in text
+
+
 def test_strangers_cannot_hide_what_somebody_tries_with_a_token(audited: Audited) -> None:
     for _ in range(MAX_STRANGERS_LINES + 1):
         audited.send(None, "POST", "/v1/drain", json=INSTANCE)

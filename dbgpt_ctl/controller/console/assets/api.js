@@ -132,9 +132,11 @@ async function body(response) {
  * @param {RequestInit} init
  */
 async function request(path, init) {
+  const headers = new Headers(init.headers);
+  headers.set("X-Requested-With", "XMLHttpRequest"); // so that no 401 opens the browser's own dialog
   let response;
   try {
-    response = await fetch(ROOT + path, { cache: "no-store", credentials: "same-origin", ...init });
+    response = await fetch(ROOT + path, { cache: "no-store", credentials: "same-origin", ...init, headers });
   } catch (error) {
     const late = error instanceof DOMException && error.name === "TimeoutError";
     throw new ApiError(0, late ? "the controller does not answer in time" : "the controller cannot be reached");

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from dbgpt_ctl.controller.api.cross_site import MAX_KNOWN, AllowedHosts, CrossSiteGuard, host_of
+from dbgpt_ctl.controller.api.cross_site import (
+    MAX_KNOWN,
+    AllowedHosts,
+    CrossSiteGuard,
+    host_of,
+    require_own_page,
+)
 from dbgpt_ctl.controller.bootstrap import initialize_controller
 from dbgpt_ctl.errors import ForeignOrigin, HostNotAllowed
 from dbgpt_ctl.settings.schema import ControllerSettings
@@ -129,6 +135,44 @@ def test_who_may_change_something(headers: dict[str, str], *, refused: bool) -> 
                 guard.check(scope(method, host="ctl:8000", **headers))
         else:
             guard.check(scope(method, host="ctl:8000", **headers))
+
+
+def test_further_checks_are_for_changes_of_pages() -> None:
+    checked: list[dict[str, Any]] = []
+    guard = CrossSiteGuard(AllowedHosts(["*"]), cast("Any", checked.append))
+    page = {"host": "ctl:8000", "origin": "http://ctl:8000"}
+    for request in (scope("POST", host="ctl:8000"), scope("GET", **page), scope("HEAD", **page)):
+        guard.check(request)
+    with pytest.raises(ForeignOrigin):
+        guard.check(scope("POST", host="ctl:8000", origin="http://evil"))
+    assert checked == []
+    change = scope("DELETE", **page)
+    guard.check(change)
+    assert checked == [change]
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "refused"),
+    [
+        ("GET", {}, False),
+        ("HEAD", {"origin": "http://evil"}, False),
+        ("POST", {}, True),
+        ("POST", {"origin": "http://ctl:8000"}, True),
+        ("POST", {"origin": "http://ctl:8000", "content_type": "text/plain"}, True),
+        ("POST", {"origin": "http://ctl:8000", "content_type": "application/json"}, False),
+        ("POST", {"origin": "http://ctl:8000", "content_type": "Application/JSON; charset=utf-8"}, False),
+        ("POST", {"sec_fetch_site": "same-origin", "content_type": "application/json"}, True),
+        ("DELETE", {"origin": "http://evil", "content_type": "application/json"}, True),
+        ("DELETE", {"origin": "https://x", "sec_fetch_site": "same-origin", "content_type": "application/json"}, False),
+    ],
+)
+def test_a_change_that_a_session_proves_names_its_page(method: str, headers: dict[str, str], *, refused: bool) -> None:
+    request = scope(method, host="ctl:8000", **headers)
+    if refused:
+        with pytest.raises(ForeignOrigin):
+            require_own_page(request)
+    else:
+        require_own_page(request)
 
 
 @pytest.mark.parametrize(("allowed_hosts", "status"), [(None, 200), ("ctl.example", 421), ("evil.example", 200)])

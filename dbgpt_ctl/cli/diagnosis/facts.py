@@ -198,6 +198,8 @@ class Facts:
     """Every NAME@TYPE that any controller has, whether it passes the filter or not."""
     counts: Mapping[str, ModelCounts] | None = None
     """Counts by model, where instances are counted without a list of them all (`ctl status`)."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """By code: to how many more instances a rule applies than the controllers have here (`overview.sample`)."""
     probes: Mapping[Endpoint, Probe] = field(default_factory=dict)
     unprobed: int = 0
     """Addresses that were left out because there are too many."""
@@ -302,6 +304,8 @@ class Finding:
     fix: str = ""
     keys: tuple[InstanceKey, ...] = ()
     code: str = ""
+    more: int = 0
+    """Pieces of evidence that are left out."""
 
     @property
     def is_info(self) -> bool:
@@ -344,6 +348,8 @@ class Rule(Generic[F]):
     fix: str
     check: Callable[[F], Iterable[Finding]]
     scope: Scope
+    of_instance: Callable[[ObservedInstance], str] | None = None
+    """The evidence of one instance, or "", for a rule that looks at each one by itself."""
 
     @property
     def symptom(self) -> str:
@@ -405,12 +411,15 @@ def instance_rule(
             found = [(instance, text) for instance in facts.instances if (text := detail(instance))]
             if found:
                 instances = [instance for instance, _ in found]
-                summary = one if len(found) == 1 else many.format(n=len(found))
+                more = facts.left_out.get(code, 0)
+                number = len(found) + more
+                summary = one if number == 1 else many.format(n=number)
                 evidence = tuple(Evidence(text, instance.reference) for instance, text in found)
-                yield Finding(severity, summary, evidence, fix_of(instances), tuple(each.key for each in instances))
+                keys = tuple(instance.key for instance in instances)
+                yield Finding(severity, summary, evidence, fix_of(instances), keys, more=more)
 
         check.__doc__ = detail.__doc__
-        return Rule(code, fix, check, scope)
+        return Rule(code, fix, check, scope, detail)
 
     return make
 

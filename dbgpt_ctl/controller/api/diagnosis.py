@@ -7,6 +7,7 @@ run in a thread: with thousands of instances they take a tenth of a second, and 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,22 +73,22 @@ class DiagnosisEndpoint:
 def _examined(report: StatusReport, url: str) -> bytes:
     """The answer, made of a status and of the instances that the rules look at one by one."""
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts
-    from dbgpt_ctl.cli.diagnosis.overview import overview
+    from dbgpt_ctl.cli.diagnosis.overview import overview, sample
     from dbgpt_ctl.client.responses import Answer, ControllerStatus, read_time
 
     fields = orjson.loads(orjson.dumps(report.fields))
     status = ControllerStatus.read(Answer(fields, read_time(fields["time"]), url))
-    instances = () if report.listing is None else tuple(_examined_instances(report.listing, status))
-    findings = overview((ControllerFacts.of_status(url, status, instances=instances),), status)
-    answer = {"version": VERSION, "time": fields["time"], "findings": list(map(finding_object, findings))}
-    return orjson.dumps(answer)
+    controller = ControllerFacts.of_status(url, status)
+    examined = sample(controller, _examined_instances(report.listing, status), MAX_EVIDENCE)
+    findings = overview([replace(controller, instances=examined.instances)], status, examined.left_out)
+    return orjson.dumps({"version": VERSION, "time": fields["time"], "findings": list(map(finding_object, findings))})
 
 
-def _examined_instances(listing: Listing, status: ControllerStatus) -> Iterator[KnownInstance]:
+def _examined_instances(listing: Listing | None, status: ControllerStatus) -> Iterator[KnownInstance]:
     from dbgpt_ctl.cli.diagnosis.overview import EXAMINED
     from dbgpt_ctl.client.responses import KnownInstance
 
-    for entry in listing.entries:
+    for entry in () if listing is None else listing.entries:
         if EXAMINED.matches_state(entry.state, drained=entry.drain is not None):
             yield KnownInstance.read(known_object(entry), status.time)
 
@@ -101,5 +102,5 @@ def finding_object(finding: Finding) -> dict[str, Any]:
         "summary": finding.summary,
         "evidence": [{"subject": evidence.subject, "detail": evidence.detail} for evidence in shown],
         "fix": finding.fix,
-        "more": max(0, len(finding.evidence) - MAX_EVIDENCE),
+        "more": finding.more + max(0, len(finding.evidence) - MAX_EVIDENCE),
     }

@@ -75,7 +75,7 @@ READS = {
         ["health", "--all", "-a", f"{NOBODY},{{controller}}"],
         ["health", "-a", NOBODY],
     ],
-    "console": plain("console", "console events --print"),
+    "console": plain("console --print", "console events --print"),
 }
 """Nothing is changed: all look at one cluster."""
 
@@ -195,9 +195,11 @@ FAILURES = {
         "apply -f instances.yaml --dry-run",
         "why qwen2.5 --no-probe",
         "doctor --no-probe",
-        "console",
+        "console --print",
     ),
-    "not-allowed": plain("models list", f"models drain {FIRST}", "status", "console", "events", "why x --no-probe"),
+    "not-allowed": plain(
+        "models list", f"models drain {FIRST}", "status", "console --print", "events", "why x --no-probe"
+    ),
     "failed": plain("models list", f"models register {NEW} {FIRST}", "status", "why x --no-probe"),
     "leaving": plain("models list", f"models register {NEW} {FIRST}", "status", "why x --no-probe", "health"),
 }

@@ -121,7 +121,27 @@ def test_the_evidence_is_bounded_and_the_rest_is_counted(clock: ManualClock) -> 
         register(http, *(ONE | {"model_name": f"m{n}@llm"} for n in range(number)))
         clock.advance(TIMEOUT.total_seconds() + 1)
         found = by_code(http)["no-healthy-instance"]
-    assert found["summary"] == f"{number} models have no instance that gets requests"
+        assert found["summary"] == f"{number} models have no instance that gets requests"
+        assert (len(found["evidence"]), found["more"]) == (MAX_EVIDENCE, number - MAX_EVIDENCE)
+
+
+@pytest.mark.anyio
+async def test_instances_are_counted_that_are_not_named() -> None:
+    number = MAX_EVIDENCE + 3
+    clock = ManualClock(datetime.now(UTC) - timedelta(seconds=2 * DAY))
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=timedelta(days=9))
+    for port in range(1, number + 1):
+        await registry.register(Registration(InstanceKey("m@llm", "h", port)))
+        await registry.drain(InstanceKey("m@llm", "h", port))
+    await registry.register(Registration(InstanceKey("m@llm", "h", number + 1)))
+    clock.advance(2 * DAY)
+    app = create_app(ControllerSettings(), registry)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
+    ):
+        (found,) = (await client.get("/api/v1/diagnosis")).json()["findings"]
+    assert found["summary"] == f"{number} instances have been drained for more than a day"
     assert (len(found["evidence"]), found["more"]) == (MAX_EVIDENCE, number - MAX_EVIDENCE)
 
 

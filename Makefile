@@ -10,7 +10,7 @@ BUILD_FLAGS ?=
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dbgpt_ctl/__init__.py)
 export CTL_INTEROP_VENVS ?= $(CURDIR)/.venv-interop
 
-.PHONY: help serve image quick test hostile chaos monitoring deploy check bench soak generate clean
+.PHONY: help serve image quick test hostile chaos monitoring browser deploy check bench soak generate clean
 
 help:
 	@echo "make serve     start a controller on the embedded registry (settings: CONTROLLER_* in the environment or .env)"
@@ -20,6 +20,7 @@ help:
 	@echo "make hostile   attack the commands and the controller with hostile bytes, files and readers (five minutes)"
 	@echo "make chaos     kill, stop and freeze controllers and databases under load (ten minutes)"
 	@echo "make monitoring  let a real Prometheus scrape two controllers, and see each alert fire and end (five minutes)"
+	@echo "make browser   use the console page in a real Chromium, on real controllers (five minutes)"
 	@echo "make deploy    check each file of deploy/ with its own tool, build the image and run it"
 	@echo "make check     ruff, mypy, and the types of the JavaScript of the console page"
 	@echo "make bench     measure this controller and DB-GPT's side by side, and write docs/figures.md (a quarter of an hour)"
@@ -63,6 +64,13 @@ monitoring: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the alerts of a database are skipped without it'
 	@sh scripts/apt-install.sh promtool prometheus 'the suite is skipped without it'
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/monitoring
+
+browser: $(VENV)/.browser
+	@sh scripts/apt-install.sh chromium chromium 'the suite is skipped without it'
+	@sh scripts/npm-install.sh 'the console page is not checked for accessibility without them'
+	@sh scripts/apt-install.sh mariadbd mariadb-server 'the outages of a database are skipped without it'
+	-@$(BIN)/python -m tests.support.dbgpt  # without a Python 3.11 the test with its worker is skipped
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/browser
 
 deploy: $(VENV)/.deploy
 	@sh scripts/apt-install.sh systemd-analyze systemd 'the check of the unit is skipped without it'

@@ -102,6 +102,7 @@ CLIENT_MODULES = [
     "dbgpt_ctl.cli.commands.models.register",
 ]
 CROSS_CUTTING = {
+    "browser": "the console page in a real browser",
     "chaos": "kill, stop and freeze real processes under load",
     "deploy": "the files of deploy/, by the programs that check them",
     "hostile": "hostile bytes, files and readers against real processes",

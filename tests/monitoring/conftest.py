@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.controllers import Controller, controllers
-from tests.monitoring.fleet import Fleet, fleet
 from tests.monitoring.prometheus import Prometheus, prometheus
+from tests.support.fleet import Fleet, fleet
 from tests.support.mariadb import MariaDBServer, missing_programs, private_mariadb
 from tests.support.process import ctl
 

@@ -16,15 +16,15 @@ import pytest
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from tests.chaos.controllers import DATABASE
 from tests.monitoring.conftest import running_cluster
-from tests.monitoring.fleet import HOST
+from tests.support.fleet import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from tests.monitoring.conftest import Cluster
-    from tests.monitoring.fleet import Worker
     from tests.monitoring.prometheus import Alert
+    from tests.support.fleet import Worker
     from tests.support.mariadb import MariaDBServer
 
 TIMEOUT_SECS = 4

@@ -1,0 +1,158 @@
+"""What the page says while a controller or its database is away, and after that."""
+
+from __future__ import annotations
+
+import re
+import signal
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from dbgpt_ctl.client.sync import ControllerClient
+from dbgpt_ctl.domain.instance import InstanceKey, Registration
+from tests.browser.conftest import missing
+from tests.browser.guard import OUTAGE
+from tests.chaos.controllers import controllers
+from tests.support.dbgpt_process import get, until
+from tests.support.mariadb import missing_programs, private_mariadb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import ExitStack
+
+    from tests.browser.conftest import NewController, Visitor
+    from tests.browser.controllers import Controller
+    from tests.chaos.controllers import Controller as SharingController
+    from tests.support.fleet import Fleet
+    from tests.support.mariadb import MariaDBServer
+
+QWEN, BGE = "qwen@llm", "bge@text2vec"
+HELD_SECS = 12
+"""The heartbeat timeout: so long are states held."""
+RECOVERY_MS = 8000
+"""The page tries again every five seconds at the latest."""
+STATUS_MS = 15_000
+"""The page asks for the status every ten seconds."""
+
+
+def test_a_controller_is_killed_and_comes_back(visit: Visitor, controller: Controller, workers: Fleet) -> None:
+    workers.start(QWEN)
+    visited = visit(f"{controller.url}/console/")
+    expect(visited.console.live).to_be_visible()
+    expect(visited.console.model(QWEN)).to_be_visible()
+    with visited.guard.excusing(visited.page, OUTAGE):
+        controller.kill()
+        expect(visited.console.notices).to_have_text(re.compile(r"does not answer; it was last seen \d+s ago"))
+        expect(visited.console.live).to_have_count(0)
+        expect(visited.console.notices).to_contain_text("it was last seen 3s ago", timeout=5000)
+        expect(visited.console.model(QWEN)).to_be_visible()
+        controller.start()
+        expect(visited.console.live).to_be_visible(timeout=RECOVERY_MS)
+    expect(visited.console.notices).to_have_count(0)
+    workers.start(BGE)
+    expect(visited.console.model(BGE)).to_be_visible()
+
+
+def test_a_page_that_is_opened_in_an_outage_of_the_stream_says_so(visit: Visitor, controller: Controller) -> None:
+    """The page is there, and the controller ends before it has given anything."""
+    visited = visit(f"{controller.url}/console/instances")
+    expect(visited.console.live).to_be_visible()
+    with visited.guard.excusing(visited.page, OUTAGE):
+        controller.kill()
+        visited.console.go("Overview")
+        expect(visited.console.notices).to_contain_text("does not answer")
+        controller.start()
+        expect(visited.console.live).to_be_visible(timeout=RECOVERY_MS)
+
+
+def test_a_controller_is_frozen_and_goes_on(visit: Visitor, new_controller: NewController) -> None:
+    """Its connections stay open, and nothing comes. States are held afterwards, which stands beside them."""
+    controller = new_controller("--heartbeat-timeout-secs", str(HELD_SECS))
+    key = InstanceKey(QWEN, "10.0.0.4", 8001)
+    with ControllerClient(controller.url) as client:
+        client.register(Registration(key))
+    assert controller.process
+    controller.process.popen.send_signal(signal.SIGSTOP)
+    try:
+        until_states_will_be_held(monotonic())
+    finally:
+        controller.process.popen.send_signal(signal.SIGCONT)
+    until("hold", lambda: (get(f"{controller.url}/api/v1/status") or {}).get("held_until"))
+    visited = visit(f"{controller.url}/console/instances")
+    expect(visited.console.notices.first).to_contain_text("held")
+    expect(visited.console.row(key)).to_contain_text("held")
+
+
+def until_states_will_be_held(began: float) -> None:
+    """After a shorter outage an instance is healthy by its last heartbeat, and needs no hold."""
+    until("end of the outage", lambda: monotonic() > began + HELD_SECS + 2)
+
+
+@pytest.fixture(scope="module")
+def mariadb() -> Iterator[MariaDBServer]:
+    if absent := missing_programs():
+        missing(absent)
+    with private_mariadb() as server:
+        yield server
+
+
+@pytest.fixture
+def both(
+    after_visits: ExitStack, mariadb: MariaDBServer, tmp_path_factory: pytest.TempPathFactory
+) -> list[SharingController]:
+    """Two controllers over one database."""
+    folder = tmp_path_factory.mktemp("controllers")
+    options = ("--heartbeat-timeout-secs", str(HELD_SECS))
+    return after_visits.enter_context(controllers(folder, [mariadb], 2, *options, database=folder.name))
+
+
+def test_nothing_that_happens_at_another_controller_is_missed(visit: Visitor, both: list[SharingController]) -> None:
+    """While its own controller is away, the page shows the way to the other one."""
+    ours, other = both
+    keys = [InstanceKey(QWEN, "10.0.0.4", 8000 + number) for number in range(4)]
+    visited = visit(f"{ours.url}/console/instances")
+    expect(visited.console.live).to_be_visible()
+    with ControllerClient(other.url) as client:
+        for key in keys[:3]:
+            client.register(Registration(key))
+        expect(visited.console.state(keys[2])).to_have_text("healthy")
+        with visited.guard.excusing(visited.page, OUTAGE):
+            ours.kill()
+            expect(visited.console.notices).to_contain_text("does not answer")
+            link = visited.console.notices.get_by_role("link")
+            expect(link).to_have_attribute("href", f"{other.url}/console/")
+            client.drain(keys[0], reason="new driver")
+            client.deregister(keys[1])
+            client.deregister(keys[2], remove=True)
+            client.register(Registration(keys[3]))
+            ours.start()
+            expect(visited.console.live).to_be_visible(timeout=RECOVERY_MS)
+    expect(visited.console.row(keys[0])).to_contain_text("new driver")
+    expect(visited.console.state(keys[1])).to_have_text("deregistered")
+    expect(visited.console.row(keys[2])).to_have_count(0)
+    expect(visited.console.state(keys[3])).to_have_text("healthy")
+
+
+def test_a_database_is_away_and_comes_back(
+    visit: Visitor, both: list[SharingController], mariadb: MariaDBServer
+) -> None:
+    """Answers are stale, and later held. Both stand above what is shown, which stays."""
+    ours = both[0]
+    key = InstanceKey(QWEN, "10.0.0.4", 8001)
+    with ControllerClient(ours.url) as client:
+        client.register(Registration(key))
+    visited = visit(f"{ours.url}/console/instances")
+    expect(visited.console.state(key)).to_have_text("healthy")
+    with visited.guard.excusing(visited.page, OUTAGE):
+        mariadb.stop()
+        began = monotonic()
+        try:
+            expect(visited.console.notices.first).to_contain_text("All states are as of", timeout=STATUS_MS)
+            expect(visited.console.state(key)).to_have_text("healthy")
+            until_states_will_be_held(began)
+        finally:
+            mariadb.start()
+        expect(visited.console.notices.first).to_contain_text("held", timeout=STATUS_MS)
+        expect(visited.console.row(key)).to_contain_text("held")

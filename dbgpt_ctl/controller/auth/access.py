@@ -100,6 +100,8 @@ class Access:
         self.is_reachable = reachable
         """Whether others than this machine can reach the controller."""
         self._log = RefusalLog()
+        self._sign_in_log = RefusalLog()
+        """In log mode too a refused sign-in is not served, and a log ends its minute where that changes."""
         self.refusals = Refusals(self._now, self._log)
         self.last_use = LastUse()
         self.sessions = Sessions(self._now, random_text, ended=self._session_ended)
@@ -237,8 +239,7 @@ class Access:
 
     def check_token(self, scope: HttpScope, token: str, access: RouteAccess) -> tuple[str, Identity]:
         """The hash and the identity of a token that is in the body of a request. Raises NotAuthenticated or
-        NotPermitted if it is not valid or its role is not one of `access`: in log mode too, where the request is
-        counted like those that are served.
+        NotPermitted if it is not valid or its role is not one of `access`, in log mode too.
         """
         sha256 = sha256_of(token)
         identity, reason, known = self._by_hash(sha256)
@@ -246,7 +247,8 @@ class Access:
             reason = self._denial(identity, access)
         if identity is None or reason is not None:
             reason = reason or Reason.UNKNOWN
-            self._count(reason, scope, known, None)
+            name = None if known is None else known.name
+            self.refusals.count(RefusedRequest.of(reason, scope, token=name), served=False, log=self._sign_in_log)
             raise sign_in_refusal(reason, known)
         identity.uses += 1
         return sha256, identity
@@ -313,6 +315,7 @@ class Access:
         now = self._now()
         self.last_use.tick(self.identities, now)
         self._log.tick(now)
+        self._sign_in_log.tick(now)
         self.sessions.forget_old()
         if now < self._noted_at:  # the clock was set back, and expired tokens may be valid again
             self._note_next_expiry()

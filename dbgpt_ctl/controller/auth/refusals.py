@@ -83,13 +83,13 @@ class Refusals:
         self.totals: Counter[tuple[Reason, bool]] = Counter()
         """Since the start, by reason and whether the request was served."""
 
-    def count(self, refused: RefusedRequest, *, served: bool) -> None:
-        """Counts one request, and logs it as far as the log's limit allows."""
+    def count(self, refused: RefusedRequest, *, served: bool, log: RefusalLog | None = None) -> None:
+        """Counts one request, and logs it as far as the limit of `log` allows, which is the usual one if absent."""
         now = self._now()
         self.totals[refused.reason, served] += 1
         self._tally(refused, now, served=served).add(1, now, served=served)
         if refused.reason.is_refusal:
-            self._log.note(refused, now, served=served)
+            (log or self._log).note(refused, now, served=served)
 
     def rows(self) -> Iterator[tuple[RefusedRequest, Tally]]:
         """All rows, in no order."""

@@ -181,6 +181,20 @@ def test_a_token_that_is_not_valid_signs_nobody_in(
         assert "set-cookie" not in reply.headers
         assert [(row[0], row[2]) for row in page.counted()] == [(reason, f"POST {SESSION}")]
         assert page.who()["name"] is None
+        assert [tally.served for _, tally in page.app.access.refusals.rows()] == [False]
+
+
+def test_sign_ins_in_log_mode_make_few_lines_between_requests_that_are_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(tmp_path, Mode.LOG) as page:
+        for _ in range(5):
+            page.sign_in("unknown")
+            page.client.get("/api/v1/status")
+    lines = [record.getMessage() for record in caplog.records if record.name == "dbgpt_ctl.auth"]
+    assert [line.partition(" from ")[0] for line in lines] == [f"POST {SESSION}", "GET /api/v1/status"]
+    assert "is refused: it has an unknown token" in lines[0]
+    assert "is served, which enforce mode refuses" in lines[1]
 
 
 def test_a_challenge_to_a_page_lets_the_browser_open_no_dialog_of_its_own(enforcing: Page) -> None:

@@ -82,9 +82,8 @@ export class DrainDialog {
 
   /** Draws anew, as after a change of an instance. */
   update() {
-    const targets = this.#targets();
-    if (!this.#running) this.#drawTargets(targets);
-    this.#drawProgress(targets.length);
+    if (!this.#running) this.#drawTargets(this.#targets());
+    this.#drawProgress();
   }
 
   /** The chosen instances that are still there, and of an undrain those that are drained. */
@@ -118,7 +117,7 @@ export class DrainDialog {
   /** @param {Instance} instance */
   #effect({ state, drain }) {
     if (this.#verb === "undrain") return state === "healthy" ? "becomes routable" : `stays ${state}`;
-    return drain ? "drained already: its time and reason are replaced" : state === "healthy" ? "routable now" : state;
+    return drain ? "drained already: its end changes" : state === "healthy" ? "routable now" : state;
   }
 
   /** @param {string[]} lines */
@@ -130,18 +129,18 @@ export class DrainDialog {
     return lines.length > 0;
   }
 
-  /** @param {number} left */
-  #drawProgress(left) {
+  #drawProgress() {
     const ended = this.#verb === "drain" ? "drained" : "undrained";
     const answered = this.#changed + this.#problems.size;
     this.#progress.hidden = !this.#running;
     this.#progress.max = Math.max(1, this.#asked);
     this.#progress.value = answered;
+    const of = this.#changed === this.#asked ? "" : `${numberText(this.#changed)} of `;
     const refused = this.#problems.size ? `, ${numberText(this.#problems.size)} refused` : "";
-    setText(this.#result, this.#asked ? `${numberText(this.#changed)} of ${countText(this.#asked, "instance")} ${ended}${refused}.` : "");
+    setText(this.#result, this.#asked ? `${of}${countText(this.#asked, "instance")} ${ended}${refused}.` : "");
     drawByKey(this.#failures, [...this.#problems], ([key]) => key, ([, problem], before) => before ?? h("li", {}, problem));
     setText(this.#cancel, this.#running ? "Stop" : this.#asked ? "Close" : "Cancel");
-    if (this.#running || left === 0) this.#submit.disabled = true;
+    if (this.#running) this.#submit.disabled = true;
   }
 
   /** @param {SubmitEvent} event */

@@ -6,12 +6,12 @@ import { hrefOf } from "./location.js";
 /** @import { Identity } from "./types.js" */
 
 /**
- * HOST:PORT, with an IPv6 address in brackets.
+ * HOST:PORT, with brackets around an IPv6 address, which may have them already.
  *
  * @param {Identity} key
  */
 export function addressText({ host, port }) {
-  return `${escaped(host.includes(":") ? `[${host}]` : host)}:${port}`;
+  return `${escaped(/^[^[].*:/s.test(host) ? `[${host}]` : host)}:${port}`;
 }
 
 /**

@@ -49,7 +49,10 @@ class InstanceView {
   #facts = h("dl", { class: "facts" });
   #noEvents = h("p", { class: "muted" });
   #table = new Table("Events of this instance", EVENT_COLUMNS, ({ id }) => String(id));
+  #eventsTitle = h("h2", {}, "Events");
+  #commandsTitle = h("h2", {}, "Commands");
   #commands = h("ul", { class: "commands" });
+  #commandsKey = "";
   /** @type {DrainDialog | null} */
   #dialog = null;
   #onChanges = (/** @type {Event} */ event) => this.#take(/** @type {import("../watch.js").ChangesEvent} */ (event).detail);
@@ -58,7 +61,7 @@ class InstanceView {
   /** @param {Context} context */
   constructor(context) {
     this.#context = context;
-    if (context.who.may_change) this.#dialog = new DrainDialog(context.inventory, (_, message) => setText(this.#message, message));
+    if (context.who.may_change) this.#dialog = new DrainDialog(context.inventory, (_, message) => this.#done(message));
     context.watch.addEventListener("changes", this.#onChanges);
     context.watch.addEventListener("reset", this.#onReset);
     this.element = h(
@@ -67,8 +70,8 @@ class InstanceView {
       this.#heading, this.#state, this.#actions,
       context.who.read_only_reason && h("p", { class: "muted" }, escaped(context.who.read_only_reason)),
       this.#message, this.#facts,
-      h("h2", {}, "Commands"), this.#commands,
-      h("h2", {}, "Events"), this.#noEvents, this.#table.element, this.#dialog?.element,
+      this.#commandsTitle, this.#commands,
+      this.#eventsTitle, this.#noEvents, this.#table.element, this.#dialog?.element,
     );
     this.#open(context.params);
   }
@@ -97,18 +100,17 @@ class InstanceView {
     this.#key = this.#identity ? keyOf(this.#identity) : "";
     this.#events = [];
     this.#drawEvents();
-    this.#commands.replaceChildren();
     setText(this.#heading, this.#identity ? referenceText(this.#identity) : "No instance");
     setText(this.#message, "");
     this.#loadEvents();
-    this.#loadCommands();
   }
 
   #draw() {
     const { instances, staleSince } = this.#context.inventory;
     const instance = instances.get(this.#key);
     const stale = staleSince !== null;
-    this.#facts.hidden = !instance;
+    for (const part of [this.#facts, this.#commandsTitle, this.#commands]) part.hidden = !instance;
+    if (instance) this.#loadCommands();
     drawOnChange(this.#state, instance ? stateSignature(instance, stale) : this.#absence(), () =>
       instance ? [...stateBadges(instance, stale), ` ${routing(instance)}`] : [this.#absence()]);
     drawOnChange(this.#actions, instance ? String(instance.drain !== null) : "", () => (instance ? this.#buttons(instance) : []));
@@ -151,6 +153,18 @@ class InstanceView {
     this.#draw();
   }
 
+  /**
+   * The button that opened the dialog may be gone, but only after the instance is drawn with its change.
+   *
+   * @param {string} message
+   */
+  #done(message) {
+    setText(this.#message, message);
+    requestAnimationFrame(() => {
+      if (document.activeElement === document.body) this.#heading.focus();
+    });
+  }
+
   /** @param {Change[]} changes */
   #take(changes) {
     const known = new Set(this.#events.map(({ id }) => id));
@@ -163,13 +177,16 @@ class InstanceView {
   #drawEvents() {
     this.#table.draw(this.#events);
     this.#table.element.hidden = this.#events.length === 0;
-    this.#noEvents.hidden = this.#events.length > 0 && !this.#eventsProblem;
+    this.#eventsTitle.hidden = !this.#identity;
+    this.#noEvents.hidden = !this.#identity || (this.#events.length > 0 && !this.#eventsProblem);
     setText(this.#noEvents, this.#eventsProblem || "No event of this instance is kept.");
   }
 
   async #loadCommands() {
     const key = this.#key;
-    if (!this.#identity) return;
+    if (!this.#identity || this.#commandsKey === key) return;
+    this.#commandsKey = key;
+    this.#commands.replaceChildren();
     /** @type {(HTMLElement | string)[]} */
     let shown;
     try {

@@ -184,7 +184,7 @@ class InstancesView {
   #done(changed, message) {
     setText(this.#message, message);
     if (changed) this.#selection?.clear();
-    if (document.activeElement === document.body) this.element.querySelector("h1")?.focus();
+    if (document.activeElement?.matches("body, :disabled")) this.element.querySelector("h1")?.focus();
   }
 }
 

@@ -41,6 +41,7 @@ export class DrainDialog {
   #more = h("p", { class: "muted" });
   #warnings = h("ul", { class: "notice warnings" });
   #form = changeFields();
+  #plan = h("div");
   #progress = h("progress", { "aria-label": "Progress", max: 1, value: 0 });
   #result = h("p", { role: "status" });
   #failures = h("ul", { class: "references problem" });
@@ -53,11 +54,12 @@ export class DrainDialog {
    */
   constructor(inventory, done) {
     this.#inventory = inventory;
+    this.#plan.append(this.#list, this.#more, this.#warnings, this.#form.element);
     this.#done = done;
     this.element = h(
       "dialog", { class: "drain", "aria-labelledby": "drain-title", close: () => this.#closed() },
       h("form", { method: "dialog", submit: (/** @type {SubmitEvent} */ event) => this.#run(event) },
-        this.#title, this.#list, this.#more, this.#warnings, this.#form.element, this.#progress, this.#result, this.#failures,
+        this.#title, this.#plan, this.#progress, this.#result, this.#failures,
         h("div", { class: "buttons" }, this.#cancel, this.#submit)),
     );
   }
@@ -83,6 +85,7 @@ export class DrainDialog {
   /** Draws anew, as after a change of an instance. */
   update() {
     if (!this.#running) this.#drawTargets(this.#targets());
+    this.#plan.hidden = this.#running;
     this.#drawProgress();
   }
 
@@ -109,6 +112,7 @@ export class DrainDialog {
       left > 0 && `${numberText(left)} of the chosen ones ${left === 1 ? "is" : "are"} not drained.`,
     ].filter(Boolean).join(" "));
     this.#more.hidden = this.#more.textContent === "";
+    this.#list.hidden = this.#problems.size > 0; // those that were refused stand below, each with its reason
     const warns = this.#drawWarnings(this.#verb === "drain" ? disruptions(targets, this.#inventory.instances.values()) : []);
     setText(this.#submit, this.#problems.size ? `Try ${count} again` : warns ? `${verb} ${count} all the same` : `${verb} ${count}`);
     this.#submit.disabled = targets.length === 0;

@@ -33,7 +33,7 @@ const SORTS = {
   state: urgency,
   model: ({ model_name }) => padded(model_name),
   type: ({ model_name }) => nameAndType(model_name)[1],
-  host: ({ host, port }) => `${padded(host)}\0${padded(String(port))}`,
+  host: ({ host, port }) => padded(`${host}\0${port}`),
   weight: ({ weight }) => weight,
   heartbeat: ({ last_heartbeat }) => last_heartbeat,
   drain: ({ drain }) => (drain ? drain.since ?? "0" : ""),

@@ -204,7 +204,7 @@ function patched(before, change) {
     state,
     routable: state === "healthy" && !change.drained,
     held: known.held && state === "healthy",
-    drain: change.drained ? (change.verb === "drain" ? started : known.drain ?? started) : null,
+    drain: change.drained ? known.drain ?? started : null, // an answer to this page may have told more of it already
   };
 }
 

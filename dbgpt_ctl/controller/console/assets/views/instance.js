@@ -100,7 +100,8 @@ class InstanceView {
     this.#key = this.#identity ? keyOf(this.#identity) : "";
     this.#events = [];
     this.#drawEvents();
-    setText(this.#heading, this.#identity ? referenceText(this.#identity) : "No instance");
+    this.title = this.#identity ? referenceText(this.#identity) : "No instance";
+    setText(this.#heading, this.title);
     setText(this.#message, "");
     this.#loadEvents();
   }

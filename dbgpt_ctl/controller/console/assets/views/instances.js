@@ -150,8 +150,9 @@ class InstancesView {
     this.#table.draw(rows, `${this.#filter.descending ? "-" : ""}${this.#filter.sort}`);
     this.#table.element.hidden = rows.length === 0;
     this.#pager.draw(page, pages);
-    setText(this.#counts, inventory.loaded ? countsText(matching, inventory.instances.size) : "");
+    setText(this.#counts, countsText(matching, inventory.instances.size));
     this.#selection?.draw(matching, rows, inventory.instances);
+    for (const part of [this.#counts, this.#selection?.element]) if (part) part.hidden = inventory.instances.size === 0;
     this.#drawEmpty();
   }
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import pytest
 from dbgpt_ctl.controller.api import diagnosis
 from dbgpt_ctl.controller.api.diagnosis import MAX_EVIDENCE, SHARED_SECS
 from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.controller.bootstrap import create_registry
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dbgpt_ctl.controller.api.status import StatusReport
+    from dbgpt_ctl.registry.contract import Listing
 
 ONE: dict[str, Any] = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
 TWO: dict[str, Any] = {"model_name": "bge@text2vec", "host": "10.0.0.5", "port": 8002}
@@ -122,6 +125,48 @@ def test_it_answers_while_the_registry_cannot_be_read(clock: ManualClock, monkey
     monkeypatch.setattr(registry, "health", lambda: unready)
     with running_app(create_app(ControllerSettings(), registry)) as url, httpx.Client(base_url=url) as http:
         assert list(by_code(http)) == ["registry-not-ready"]
+
+
+class LastKnown(EmbeddedModelRegistry):
+    """Answers with its last known list."""
+
+    async def list(self, *args: Any, **kwargs: Any) -> Listing:
+        listing = await super().list(*args, **kwargs)
+        return replace(listing, stale_since=datetime.now(UTC) - timedelta(seconds=9))
+
+
+def test_it_answers_from_a_list_that_is_out_of_date(clock: ManualClock) -> None:
+    registry = LastKnown(clock=clock, heartbeat_timeout=TIMEOUT)
+    with running_controller(registry) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        register(http, ONE)
+        clock.advance(TIMEOUT.total_seconds() + 1)
+        found = by_code(http)
+    assert list(found) == ["registry-stale", "no-healthy-instance"]
+    assert found["registry-stale"]["evidence"][0]["subject"] == url
+
+
+def test_a_controller_that_forwards_examines_what_the_other_one_knows(clock: ManualClock) -> None:
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
+    with running_controller(registry) as behind:
+        settings = ControllerSettings(remote_addr=behind)
+        with (
+            running_controller(create_registry(settings), remote_addr=behind) as url,
+            httpx.Client(base_url=url, trust_env=False) as http,
+        ):
+            register(http, ONE)
+            assert findings(http) == []
+            clock.advance(TIMEOUT.total_seconds() + 1)
+            http.headers["Host"] = "localhost"  # by another URL, so the answer is not that of a moment ago
+            assert list(by_code(http)) == ["no-healthy-instance"]
+
+
+def test_a_controller_that_forwards_says_that_the_other_one_is_away() -> None:
+    settings = ControllerSettings(remote_addr="http://127.0.0.1:1")
+    app = create_app(settings, create_registry(settings))
+    with running_app(app) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        (found,) = findings(http)
+    assert found["code"] == "registry-not-ready"
+    assert "Connection refused" in found["evidence"][0]["detail"]
 
 
 def test_the_evidence_is_bounded_and_the_rest_is_counted(clock: ManualClock) -> None:

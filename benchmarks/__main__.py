@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import access, charts, flat, memory, metrics, mysql, soak, startup, tls, tracing, watch, wire
+from benchmarks.console import sections as console
 from benchmarks.report import MeasurementError, block, say
 from benchmarks.sides import THEIRS, lab_in
 from scripts.markers import replaced
@@ -32,6 +33,7 @@ SECTIONS: dict[str, Callable[[Lab, float], list[Section]]] = {
     "tls": tls.run,
     "access": access.run,
     "metrics": metrics.run,
+    "console": console.run,
     "mysql": mysql.run,
     "memory": memory.run,
     "soak": soak.run,
@@ -42,6 +44,8 @@ OPTIONAL = {"mysql": "mysql", "watch": "mysql", "soak": "soak", "soak-new-connec
 """Sections that need an option, and its name."""
 BY_NAME = {"memory"}
 """Sections that only --only runs: docs/figures.md has their tables outside of what --write writes."""
+ALONE = {"watch", "access", "metrics", "console"}
+"""Sections that measure no other controller."""
 SOAK_MINUTES = {"soak": 5.0, "soak-new-connections": 1.0}
 """The sections that last for minutes, and how many by default."""
 SHOWN_VERSIONS = ("uvicorn", "fastapi")
@@ -57,7 +61,14 @@ def main() -> int:
             for name in SECTIONS
             if name not in BY_NAME and (name not in OPTIONAL or getattr(arguments, OPTIONAL[name]))
         ]
-        if not set(names) <= {*SOAK_MINUTES, "watch", "access", "metrics", *BY_NAME}:  # they measure no other side
+        if not set(names) <= {
+            *SOAK_MINUTES,
+            "watch",
+            "access",
+            "metrics",
+            "console",
+            *BY_NAME,
+        }:  # they measure no other side
             ensure(NEWEST)
         sections = _measure(names, arguments.seconds, arguments.minutes)
         text = block(

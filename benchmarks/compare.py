@@ -111,7 +111,7 @@ def run_starts(lab: Lab, sides: Sequence[Side], url: str, *, turn: int) -> Itera
     """One pair of each start; the speed is how many would start in a second."""
     env = lab.env(CONTROLLER_ADDRESS=url)
     for side in in_turn(sides, turn):
-        yield Measured(side, "start: ctl serve, until healthy", 1 / time_server(env, lab.folder, side.ctl))
+        yield Measured(side, "start: ctl serve, until healthy", 1 / time_server(env, lab.folder, ctl=side.ctl).seconds)
     for side in in_turn(sides, turn):
         argv = (side.ctl, "models", "list")
         seconds = time_command(argv, env, lab.folder, shows="10.0.0.1", terminal=False)

@@ -15,7 +15,9 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import psutil
 
 from benchmarks.report import Bound, MeasurementError, Row, Section, ratio_of, say
 from benchmarks.sides import CTL, OURS, THEIRS, start_ctl
@@ -164,7 +166,7 @@ def _timers(lab: Lab, env: Mapping[str, str]) -> dict[str, Callable[[], float]]:
 
     return {
         SERVER_IMPORTS: imports(SERVER_IMPORTS),
-        SERVE: lambda: time_server(lab.env(), lab.folder),
+        SERVE: lambda: time_server(lab.env(), lab.folder).seconds,
         HELP_IMPORTS: imports(HELP_IMPORTS),
         HELP: command(CTL, "--help", shows="Usage", terminal=True),
         LIST_IMPORTS: imports(LIST_IMPORTS),
@@ -208,10 +210,18 @@ def _read_to_end(descriptor: int) -> str:
     return b"".join(parts).decode(errors="replace")
 
 
-def time_server(env: Mapping[str, str], folder: Path, ctl: Path = CTL) -> float:
-    """Seconds from the start of `ctl serve` to its first 200 on health."""
+class Start(NamedTuple):
+    """What a server took from its start to its first 200 on health."""
+
+    seconds: float
+    cpu_secs: float
+    """Of its process, user and system."""
+
+
+def time_server(env: Mapping[str, str], folder: Path, *flags: str, ctl: Path = CTL) -> Start:
+    """Starts `ctl serve` with these flags, and ends it when it is healthy. Raises MeasurementError."""
     port = free_port()
-    argv: list[str | Path] = [ctl, "serve", "--port", str(port)]
+    argv: list[str | Path] = [ctl, "serve", "--port", str(port), *flags]
     with (folder / "startup-serve.log").open("wb") as log:
         started = time.perf_counter()
         process = subprocess.Popen(argv, env=dict(env), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -222,7 +232,7 @@ def time_server(env: Mapping[str, str], folder: Path, ctl: Path = CTL) -> float:
                         f"ctl serve did not get healthy: {(folder / 'startup-serve.log').read_text()[-500:]}"
                     )
                 time.sleep(_POLL_SECS)
-            return time.perf_counter() - started
+            return Start(time.perf_counter() - started, sum(psutil.Process(process.pid).cpu_times()[:2]))
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()

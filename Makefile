@@ -90,8 +90,9 @@ check: $(VENV)/.browser
 	@sh scripts/npm-install.sh 'the JavaScript of the console page is not checked without them'
 	@if [ -e node_modules/.installed ]; then echo node_modules/.bin/tsc && node_modules/.bin/tsc; fi
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.browser
 	@sh scripts/apt-install.sh wrk wrk 'the benchmarks measure with it'
+	@sh scripts/apt-install.sh chromium chromium 'the console page is measured in it'
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'a part of the benchmarks runs over it'
 	$(BIN)/python -m tests.support.dbgpt
 	$(BIN)/python -m benchmarks --mysql --soak --new-connections --write

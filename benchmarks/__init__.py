@@ -5,6 +5,7 @@
     flat      heartbeats with 100 and with 100,000 instances
     tracing   registers while the endpoint of the traces does not answer
     metrics   how long heartbeats take while a Prometheus scrapes the metrics of a thousand models
+    console   how soon the console page shows, how fast it answers, and its memory; in Chromium, beside static pages
     mysql     the same as wire and flat over one MariaDB
     watch     how long a change takes to reach a thousand watchers
     soak      100,000 instances send heartbeats for minutes; also `make soak`

@@ -7,6 +7,9 @@ checkout, the new one, and the old one again, whose ratio shows the noise of the
 A pair is one measurement of each side, right after each other and in the reverse order every other time. Servers are
 new in each pair. A ratio above 1 means that the new checkout is faster. The interval of its median is the one of order
 statistics: it assumes nothing about the distribution of ratios.
+
+With `--cpu` a figure counts the processor time of the server's process, user and system, in place of the time by the
+clock. On a machine that others use, too, it is the one to look at.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks.load import HEARTBEAT, HEARTBEAT_NEW, LIST_ALL, LIST_ONE
 from benchmarks.mysql import durable_mariadb, start_ours
 from benchmarks.report import MeasurementError, say
-from benchmarks.rounds import meter
+from benchmarks.rounds import cpu_meter, meter
 from benchmarks.sides import lab_in, start_ctl
 from benchmarks.startup import time_command, time_server
 from tests.support.dbgpt_process import processes_in
@@ -72,6 +75,14 @@ class Side:
         return set(done.stdout.split())
 
 
+class Options(NamedTuple):
+    """How much is measured: so many pairs, `seconds` of each load; and whether processor time counts."""
+
+    pairs: int
+    seconds: float
+    cpu: bool = False
+
+
 class Measured(NamedTuple):
     """One figure: whose, of what, and its speed, that is how many in a second."""
 
@@ -92,7 +103,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def run_servers(
-    folder: Path, sides: Sequence[Side], kind: str, start: Callable[[Lab, Side], Server], seconds: float, *, turn: int
+    folder: Path, sides: Sequence[Side], kind: str, start: Callable[[Lab, Side], Server], options: Options, *, turn: int
 ) -> Iterator[Measured]:
     """One pair of each load over new servers of one kind."""
     with processes_in(folder, []) as begin:
@@ -101,18 +112,21 @@ def run_servers(
         for server in servers.values():
             server.fill(folder)
         for load in LOADS:
-            meters = {side: meter(folder, server, load, seconds) for side, server in servers.items()}
+            of = cpu_meter if options.cpu else meter
+            meters = {side: of(folder, server, load, options.seconds) for side, server in servers.items()}
             for side in in_turn(sides, turn):
                 servers[side].settle()
                 yield Measured(side, f"{kind}: {load.name}", meters[side]())
 
 
-def run_starts(lab: Lab, sides: Sequence[Side], url: str, *, turn: int) -> Iterator[Measured]:
-    """One pair of each start; the speed is how many would start in a second."""
+def run_starts(lab: Lab, sides: Sequence[Side], url: str, options: Options, *, turn: int) -> Iterator[Measured]:
+    """One pair of each start; the speed is how many would start in a second. With `cpu` only that of the server."""
     env = lab.env(CONTROLLER_ADDRESS=url)
     for side in in_turn(sides, turn):
-        yield Measured(side, "start: ctl serve, until healthy", 1 / time_server(env, lab.folder, ctl=side.ctl).seconds)
-    for side in in_turn(sides, turn):
+        start = time_server(env, lab.folder, ctl=side.ctl)
+        seconds = start.cpu_secs if options.cpu else start.seconds
+        yield Measured(side, "start: ctl serve, until healthy", 1 / seconds)
+    for side in () if options.cpu else in_turn(sides, turn):
         argv = (side.ctl, "models", "list")
         seconds = time_command(argv, env, lab.folder, shows="10.0.0.1", terminal=False)
         yield Measured(side, "start: ctl models list", 1 / seconds)
@@ -123,7 +137,7 @@ def in_turn(sides: Sequence[Side], turn: int) -> Sequence[Side]:
     return sides if turn % 2 == 0 else sides[::-1]
 
 
-def measure(sides: Sequence[Side], pairs: int, seconds: float, parts: Sequence[str]) -> Mapping[str, Figures]:
+def measure(sides: Sequence[Side], options: Options, parts: Sequence[str]) -> Mapping[str, Figures]:
     """The figures of each side by its name."""
     found: dict[str, Figures] = {side.name: defaultdict(list) for side in sides}
 
@@ -133,46 +147,46 @@ def measure(sides: Sequence[Side], pairs: int, seconds: float, parts: Sequence[s
 
     for part in parts:
         with tempfile.TemporaryDirectory(prefix="ctl-compare-") as name:
-            for turn, run in enumerate(PARTS[part](Path(name), sides, pairs, seconds)):
+            for turn, run in enumerate(PARTS[part](Path(name), sides, options)):
                 note(run)
-                say(f"{part}: pair {turn + 1} of {pairs}")
+                say(f"{part}: pair {turn + 1} of {options.pairs}")
     return found
 
 
-def embedded(folder: Path, sides: Sequence[Side], pairs: int, seconds: float) -> Iterator[Iterator[Measured]]:
+def embedded(folder: Path, sides: Sequence[Side], options: Options) -> Iterator[Iterator[Measured]]:
     """Heartbeats and lists over the embedded registry, a run for each pair."""
 
     def start(lab: Lab, side: Side) -> Server:
         name = f"embedded-{side.name}"
         return start_ctl(lab, name, EMBEDDED_INSTANCES, "--log-level", "warning", ctl=side.ctl)
 
-    for turn in range(pairs):
-        yield run_servers(folder, sides, "embedded", start, seconds, turn=turn)
+    for turn in range(options.pairs):
+        yield run_servers(folder, sides, "embedded", start, options, turn=turn)
 
 
-def mariadb(folder: Path, sides: Sequence[Side], pairs: int, seconds: float) -> Iterator[Iterator[Measured]]:
+def mariadb(folder: Path, sides: Sequence[Side], options: Options) -> Iterator[Iterator[Measured]]:
     """The same over one MariaDB, a new database for each server."""
     with durable_mariadb() as database:
 
         def start(lab: Lab, side: Side, turn: int) -> Server:
             return start_ours(lab, database, f"{side.name}_{turn}", DATABASE_INSTANCES, ctl=side.ctl)
 
-        for turn in range(pairs):
-            yield run_servers(folder, sides, "MariaDB", partial(start, turn=turn), seconds, turn=turn)
+        for turn in range(options.pairs):
+            yield run_servers(folder, sides, "MariaDB", partial(start, turn=turn), options, turn=turn)
 
 
-def starts(folder: Path, sides: Sequence[Side], pairs: int, _seconds: float) -> Iterator[Iterator[Measured]]:
+def starts(folder: Path, sides: Sequence[Side], options: Options) -> Iterator[Iterator[Measured]]:
     """Start-up; the list is of a controller of the old checkout. The first pair is a warm-up and does not count."""
     with processes_in(folder, []) as begin:
         lab = lab_in(folder, begin)
         server = start_ctl(lab, "listed", LISTED_INSTANCES, ctl=sides[0].ctl)
         server.fill(folder)
-        list(run_starts(lab, sides, server.url, turn=0))
-        for turn in range(pairs):
-            yield run_starts(lab, sides, server.url, turn=turn)
+        list(run_starts(lab, sides, server.url, options, turn=0))
+        for turn in range(options.pairs):
+            yield run_starts(lab, sides, server.url, options, turn=turn)
 
 
-PARTS: Mapping[str, Callable[[Path, Sequence[Side], int, float], Iterator[Iterator[Measured]]]] = {
+PARTS: Mapping[str, Callable[[Path, Sequence[Side], Options], Iterator[Iterator[Measured]]]] = {
     "embedded": embedded,
     "mariadb": mariadb,
     "starts": starts,
@@ -212,15 +226,17 @@ def main() -> int:
     parser.add_argument("--new", type=Path, required=True, help="another one")
     parser.add_argument("--pairs", type=int, default=20, help="how often each is measured (default 20)")
     parser.add_argument("--seconds", type=float, default=2, help="length of one measurement of a load (default 2)")
+    parser.add_argument("--cpu", action="store_true", help="count processor time, not the time by the clock")
     parser.add_argument("--only", action="append", choices=list(PARTS), help="this part; may be repeated")
-    options = parser.parse_args()
+    arguments = parser.parse_args()
+    options = Options(arguments.pairs, arguments.seconds, arguments.cpu)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that all started processes are ended
-    old, new = options.old.resolve(), options.new.resolve()
+    old, new = arguments.old.resolve(), arguments.new.resolve()
     sides = (Side("old", old), Side("new", new), Side("again", old))
     try:
         if differing := sides[0].packages() ^ sides[1].packages():
             say(f"warning: the environments differ in {', '.join(sorted(differing))}")
-        found = measure(sides, options.pairs, options.seconds, options.only or list(PARTS))
+        found = measure(sides, options, arguments.only or list(PARTS))
     except (MeasurementError, AssertionError) as error:
         say(f"not measured: {error}")
         return 2

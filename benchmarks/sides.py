@@ -55,11 +55,12 @@ class Server:
             raise MeasurementError(f"{self.name} lists {len(listed)} of {wanted} instances of a model")
 
     def _idles(self) -> bool:
-        before = self._cpu_secs()
+        before = self.cpu_secs()
         time.sleep(_LOOK_SECS)
-        return self._cpu_secs() - before < _IDLE_CPU_SECS
+        return self.cpu_secs() - before < _IDLE_CPU_SECS
 
-    def _cpu_secs(self) -> float:
+    def cpu_secs(self) -> float:
+        """Processor time of its processes so far, user and system."""
         process = psutil.Process(self.process.popen.pid)
         return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children(recursive=True)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import resource
 import signal
 import socket
 import struct
@@ -16,8 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
-
-import psutil
 
 from benchmarks.report import Bound, MeasurementError, Row, Section, ratio_of, say
 from benchmarks.sides import CTL, OURS, THEIRS, start_ctl
@@ -222,6 +221,7 @@ def time_server(env: Mapping[str, str], folder: Path, *flags: str, ctl: Path = C
     """Starts `ctl serve` with these flags, and ends it when it is healthy. Raises MeasurementError."""
     port = free_port()
     argv: list[str | Path] = [ctl, "serve", "--port", str(port), *flags]
+    before = _cpu_secs_of_ended_children()
     with (folder / "startup-serve.log").open("wb") as log:
         started = time.perf_counter()
         process = subprocess.Popen(argv, env=dict(env), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -232,10 +232,17 @@ def time_server(env: Mapping[str, str], folder: Path, *flags: str, ctl: Path = C
                         f"ctl serve did not get healthy: {(folder / 'startup-serve.log').read_text()[-500:]}"
                     )
                 time.sleep(_POLL_SECS)
-            return Start(time.perf_counter() - started, sum(psutil.Process(process.pid).cpu_times()[:2]))
+            seconds = time.perf_counter() - started
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
+    return Start(seconds, _cpu_secs_of_ended_children() - before)
+
+
+def _cpu_secs_of_ended_children() -> float:
+    """To the microsecond, where /proc counts in hundredths of a second."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _is_healthy(port: int) -> bool:

@@ -33,7 +33,8 @@ export class DrainDialog {
   #keys = [];
   /** @type {Map<string, string>} Why instances were refused. */
   #problems = new Map();
-  #changed = 0;
+  /** @type {Set<string>} */
+  #changed = new Set();
   #asked = 0;
   #running = false;
   #title = h("h2", { id: "drain-title" });
@@ -50,7 +51,8 @@ export class DrainDialog {
 
   /**
    * @param {Inventory} inventory
-   * @param {(changed: number, message: string) => void} done  called when the dialog closes after it changed or asked for something
+   * @param {(changed: ReadonlySet<string>, message: string) => void} done  called when all that was asked for is answered
+   *   and the dialog is closed
    */
   constructor(inventory, done) {
     this.#inventory = inventory;
@@ -72,8 +74,11 @@ export class DrainDialog {
     this.#verb = verb;
     this.#keys = [...keys];
     this.#problems.clear();
-    [this.#changed, this.#asked] = [0, 0];
+    this.#changed.clear();
+    this.#asked = 0;
+    this.#form.clear();
     this.#form.element.hidden = verb === "undrain";
+    this.#submit.autofocus = verb === "undrain";
     this.update();
     this.element.showModal();
   }
@@ -109,7 +114,7 @@ export class DrainDialog {
     });
     setText(this.#more, [
       hidden > 0 && `and ${numberText(hidden)} more.`,
-      left > 0 && `${numberText(left)} of the chosen ones ${left === 1 ? "is" : "are"} not drained.`,
+      left > 0 && `${numberText(left)} of the chosen ones ${left === 1 ? "is" : "are"} ${this.#verb === "drain" ? "gone" : "not drained"}.`,
     ].filter(Boolean).join(" "));
     this.#more.hidden = this.#more.textContent === "";
     this.#list.hidden = this.#problems.size > 0; // those that were refused stand below, each with its reason
@@ -135,11 +140,11 @@ export class DrainDialog {
 
   #drawProgress() {
     const ended = this.#verb === "drain" ? "drained" : "undrained";
-    const answered = this.#changed + this.#problems.size;
+    const answered = this.#changed.size + this.#problems.size;
     this.#progress.hidden = !this.#running;
     this.#progress.max = Math.max(1, this.#asked);
     this.#progress.value = answered;
-    const of = this.#changed === this.#asked ? "" : `${numberText(this.#changed)} of `;
+    const of = this.#changed.size === this.#asked ? "" : `${numberText(this.#changed.size)} of `;
     const refused = this.#problems.size ? `, ${numberText(this.#problems.size)} refused` : "";
     setText(this.#result, this.#asked ? `${of}${countText(this.#asked, "instance")} ${ended}${refused}.` : "");
     drawByKey(this.#failures, [...this.#problems], ([key]) => key, ([, problem], before) => before ?? h("li", {}, problem));
@@ -155,7 +160,7 @@ export class DrainDialog {
     const request = this.#form.request();
     this.#keys = instances.map(keyOf);
     this.#problems.clear();
-    [this.#changed, this.#asked, this.#running] = [0, instances.length, true];
+    [this.#asked, this.#running] = [this.#changed.size + instances.length, true];
     this.update();
     await changeAll({
       instances,
@@ -173,7 +178,7 @@ export class DrainDialog {
 
   /** @param {Instance} instance */
   #took(instance) {
-    this.#changed += 1;
+    this.#changed.add(keyOf(instance));
     this.#inventory.put(instance);
     this.update();
   }
@@ -192,7 +197,8 @@ export class DrainDialog {
   }
 
   #tell() {
-    this.#done(this.#changed, /** @type {string} */ (this.#result.textContent));
+    const left = this.#asked - this.#changed.size - this.#problems.size;
+    this.#done(this.#changed, `${this.#result.textContent}${left ? ` ${countText(left, "other")} stayed as before.` : ""}`);
   }
 }
 
@@ -217,8 +223,13 @@ function changeFields() {
     return { reason: reason.value.trim() || null, for_secs: secs || null };
   }
 
-  change();
+  function clear() {
+    [reason.value, time.value] = ["", ""];
+    change();
+  }
+
   return {
+    clear,
     element: h("div", {}, h("label", { for: "drain-reason" }, "Reason"), reason, h("label", { for: "drain-time" }, "For how long"),
       h("div", { class: "times" }, time, own)),
     request,

@@ -42,6 +42,7 @@ export class FilterForm {
       field("State", this.#state), field("Drained", this.#drained), this.#clear,
     );
     const form = this;
+    this.show(filter);
 
     /** @param {Event} event */
     function input(event) {
@@ -63,7 +64,7 @@ export class FilterForm {
   }
 
   /**
-   * Shows a filter. What a person types stays as it is.
+   * Shows a filter, in place of what a person types where that is another one.
    *
    * @param {InstanceFilter} filter
    */

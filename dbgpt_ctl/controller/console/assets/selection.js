@@ -22,7 +22,7 @@ export class Selection {
   #change;
   #text = h("span");
   #all = h("button", { type: "button", click: () => this.#choose(this.#matching, true) });
-  #none = h("button", { type: "button", click: () => this.clear() }, "Clear");
+  #none = h("button", { type: "button", click: () => this.remove(this.keys) }, "Clear");
   #drain;
   #undrain;
   #pageBox = h("input", { type: "checkbox", "aria-label": "Select this page", change: () => this.#choose(this.#page, this.#pageBox.checked) });
@@ -38,8 +38,9 @@ export class Selection {
     this.element = h("div", { class: "selection", role: "group", "aria-label": "Selection" }, this.#text, this.#none, this.#drain, this.#undrain, this.#all);
   }
 
-  clear() {
-    this.keys.clear();
+  /** @param {ReadonlySet<string>} keys */
+  remove(keys) {
+    for (const key of keys) this.keys.delete(key);
     this.#change();
   }
 

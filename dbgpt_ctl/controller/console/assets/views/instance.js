@@ -56,7 +56,10 @@ class InstanceView {
   /** @type {DrainDialog | null} */
   #dialog = null;
   #onChanges = (/** @type {Event} */ event) => this.#take(/** @type {import("../watch.js").ChangesEvent} */ (event).detail);
-  #onReset = () => void this.#loadEvents();
+  #onReset = () => {
+    this.#events = [];
+    this.#loadEvents();
+  };
 
   /** @param {Context} context */
   constructor(context) {
@@ -145,7 +148,8 @@ class InstanceView {
       const page = await api.events({ model_name, host, port: String(port), limit: String(MOST_EVENTS) });
       if (key !== this.#key) return;
       this.#eventsProblem = "";
-      this.#events = page.events.reverse();
+      const newer = this.#events.filter(({ id }) => id > page.last_id);
+      this.#events = [...newer, ...page.events.reverse()];
     } catch (error) {
       if (!(error instanceof api.ApiError)) throw error;
       this.#eventsProblem = `The events cannot be loaded: ${escaped(error.message)}.`;

@@ -39,6 +39,7 @@ class InstancesView {
   #form;
   #table;
   #pager = pager((page) => this.#goToPage(page));
+  #heading = h("h1", { tabindex: -1 }, "Instances");
   #counts = h("p", { class: "counts" });
   #told = h("p", { class: "visually-hidden", role: "status" });
   #message = h("p", { class: "message", role: "status" });
@@ -68,7 +69,7 @@ class InstancesView {
     this.#order.sort(sortValue(this.#filter.sort), this.#filter.descending);
     this.element = h(
       "section", { class: "instances" },
-      h("h1", { tabindex: -1 }, "Instances"), this.#form.element,
+      this.#heading, this.#form.element,
       context.who.read_only_reason && h("p", { class: "muted" }, escaped(context.who.read_only_reason)),
       this.#message, this.#counts, this.#told, this.#selection?.element, this.#table.element, this.#empty, this.#pager.element, this.#dialog?.element,
     );
@@ -125,6 +126,7 @@ class InstancesView {
   #goToPage(page) {
     this.#go({ ...this.#filter, page });
     this.#counts.scrollIntoView({ block: "nearest" });
+    this.#keepFocus();
   }
 
   /** @param {InstanceFilter} filter */
@@ -135,6 +137,7 @@ class InstancesView {
       this.#order.sort(sortValue(filter.sort), filter.descending);
     }
     this.#order.filter(matcher(filter));
+    this.#form.show(filter);
     this.#draw();
     clearTimeout(this.#telling);
     this.#telling = setTimeout(() => setText(this.#told, this.#counts.textContent ?? ""), TELL_MILLIS);
@@ -146,7 +149,6 @@ class InstancesView {
     const pages = Math.max(1, Math.ceil(matching.length / PAGE_SIZE));
     const page = Math.min(this.#filter.page, pages);
     const rows = matching.slice((page - 1) * PAGE_SIZE, page * PAGE_SIZE);
-    this.#form.show(this.#filter);
     this.#table.draw(rows, `${this.#filter.descending ? "-" : ""}${this.#filter.sort}`);
     this.#table.element.hidden = rows.length === 0;
     this.#pager.draw(page, pages);
@@ -179,13 +181,18 @@ class InstancesView {
   }
 
   /**
-   * @param {number} changed
+   * @param {ReadonlySet<string>} changed
    * @param {string} message
    */
   #done(changed, message) {
     setText(this.#message, message);
-    if (changed) this.#selection?.clear();
-    if (document.activeElement?.matches("body, :disabled")) this.element.querySelector("h1")?.focus();
+    this.#selection?.remove(changed);
+    this.#keepFocus();
+  }
+
+  /** What had the focus may be disabled now. */
+  #keepFocus() {
+    if (document.activeElement?.matches("body, :disabled")) this.#heading.focus();
   }
 }
 

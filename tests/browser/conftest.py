@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WITHIN_MS = 2000
 """What changes in the cluster is on the page within this time."""
+PATIENCE_MS = 10_000
+"""So long a test waits for what it clicks."""
 TIMEOUT_SECS = 3
 """The heartbeat timeout of a controller whose workers expire in a test."""
 
@@ -94,6 +96,7 @@ def _visiting(browser: Browser, url: str, origins: tuple[str, ...], options: dic
     context: BrowserContext = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
     guard = Guard(context, "/".join(url.split("/", 3)[:3]), *origins)
     try:
+        context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         yield Visit(page, guard)
         page.evaluate("null")  # events that came before this answer have been handled

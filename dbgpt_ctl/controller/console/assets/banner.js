@@ -1,8 +1,11 @@
-/** What is not as it should be, above every view: an outage, stale and held states, a degraded registry. */
+/**
+ * How the controllers and their registry are. What is not as it should be is above every view: an outage, stale and held
+ * states, a degraded registry.
+ */
 
-import { drawByKey, h, setText } from "./elements.js";
+import { drawByKey, drawOnChange, h, part, setText } from "./elements.js";
 import { escaped } from "./escaping.js";
-import { durationText, localText } from "./time.js";
+import { durationText, localText, timeElement } from "./time.js";
 
 /** @import { Status, SharingController } from "./types.js" */
 
@@ -46,11 +49,6 @@ function outage(watch, inventory, status) {
   };
 }
 
-/** @param {Status | null} status */
-function others(status) {
-  return (status?.controllers ?? []).filter((each) => new URL(each.address).host !== location.host);
-}
-
 /**
  * Draws them; screen readers hear a new one.
  *
@@ -62,8 +60,48 @@ export function drawNotices(element, shown) {
     const row = before ?? h("div", {}, h("p"), h("p", { class: "links" }));
     row.className = `notice ${notice.severity}`;
     setText(/** @type {Element} */ (row.firstElementChild), notice.text);
-    drawByKey(/** @type {Element} */ (row.lastElementChild), notice.links ?? [], (each) => each.id, (each, link) =>
-      link ?? h("a", { href: `${each.address}/console/`, rel: "noreferrer" }, `Console of ${escaped(each.address)}`));
+    drawByKey(/** @type {Element} */ (row.lastElementChild), notice.links ?? [], (each) => each.id, (each, link) => link ?? consoleLink(each));
     return row;
   });
+}
+
+/**
+ * The others, without the one that serves this page. Its address may be another one here, as behind a proxy.
+ *
+ * @param {Status | null} status
+ */
+export function others(status) {
+  return (status?.controllers ?? []).filter(({ started_at }) => Date.parse(started_at) !== Date.parse(status?.controller.started_at ?? ""));
+}
+
+/** @param {SharingController} controller */
+export function consoleLink({ address }) {
+  return h("a", { href: `${address}/console/`, rel: "noreferrer" }, escaped(address));
+}
+
+/** A part of a view. */
+export function controllersList() {
+  const list = h("ul", { class: "plain" });
+  const registry = h("p");
+  return { element: part("Controllers", list, registry), draw };
+
+  /** @param {Status | null} status */
+  function draw(status) {
+    if (!status) return;
+    const alone = { ...status.controller, id: "", address: location.origin, seen_at: status.time };
+    const elsewhere = others(status);
+    drawByKey(list, status.controllers.length ? status.controllers : [alone], ({ id }) => id, (each, before) => {
+      const row = before ?? h("li", {}, elsewhere.includes(each) ? consoleLink(each) : h("b", {}, `${escaped(each.address)} (this one)`), h("p", { class: "muted" }));
+      drawOnChange(row.children[1], JSON.stringify(each), () =>
+        [`version ${escaped(each.version)}, started `, timeElement(each.started_at), ", seen ", timeElement(each.seen_at)]);
+      return row;
+    });
+    setText(registry, `Registry: ${registryText(status)}`);
+  }
+}
+
+/** @param {Status} status */
+export function registryText({ stale_since, held_until, registry: { kind, place, durable, reason } }) {
+  const health = stale_since ? "cannot be read now" : held_until ? "states are held" : reason && `degraded: ${reason}`;
+  return escaped([kind, place, durable ? "durable" : "in memory only: a restart forgets drains and events", health].filter(Boolean).join(", "));
 }

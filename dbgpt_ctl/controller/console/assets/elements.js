@@ -123,3 +123,35 @@ function put(parent, element, place) {
 function key(element) {
   return /** @type {HTMLElement} */ (element).dataset.key ?? "";
 }
+
+/**
+ * A section with its heading.
+ *
+ * @param {string} title
+ * @param {...Child} children
+ */
+export function part(title, ...children) {
+  const id = `part-${title.toLowerCase()}`;
+  return h("section", { "aria-labelledby": id }, h("h2", { id }, title), ...children);
+}
+
+/**
+ * A control with its label. Its name is its id as well.
+ *
+ * @param {string} label
+ * @param {HTMLElement} control
+ */
+export function field(label, control) {
+  control.id = `field-${label.toLowerCase().replace(/\W+/g, "-")}`;
+  return h("div", { class: "field" }, h("label", { for: control.id }, label), control);
+}
+
+/**
+ * A field for words that filter.
+ *
+ * @param {string} placeholder
+ * @param {() => void} [input]
+ */
+export function searchInput(placeholder, input) {
+  return h("input", { type: "search", placeholder, autocomplete: "off", spellcheck: "false", input });
+}

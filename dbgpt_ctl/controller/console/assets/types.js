@@ -71,7 +71,7 @@
  * @typedef {{subject: string, detail: string}} Evidence
  * @typedef {"error" | "warning" | "info"} Severity
  * @typedef {{code: string, severity: Severity, summary: string, evidence: Evidence[], fix: string, more: number}} Finding
- * @typedef {{name: string, variable: string, value: string, origin: string}} Setting
+ * @typedef {{name: string, variable: string, value: string | number | boolean | null, origin: string}} Setting
  * @typedef {{command: string, does: string}} Command
  *
  * What a view gets, and what it returns. `update` is called when instances, the status or who is signed in changed;

@@ -1,12 +1,14 @@
-/** @import { Change, Command, Context, Identity, Instance, View } from "../types.js" */
+/** @import { Command, Context, Identity, Instance, View } from "../types.js" */
 
 import * as api from "../api.js";
 import { copyButton } from "../copy_button.js";
 import { DrainDialog } from "../drain_dialog.js";
 import { drawOnChange, h, setText } from "../elements.js";
 import { escaped } from "../escaping.js";
+import { EVENT_COLUMNS } from "../event_columns.js";
 import { drainTexts } from "../instance_columns.js";
 import { keyOf } from "../inventory.js";
+import { Journal } from "../journal.js";
 import { hrefOf } from "../location.js";
 import { addressText, referenceText } from "../reference.js";
 import { stateBadges, stateSignature } from "../state_badges.js";
@@ -14,13 +16,7 @@ import { Table } from "../table.js";
 import { timeElement } from "../time.js";
 
 const MOST_EVENTS = 100;
-/** @type {import("../table.js").Column<Change>[]} An event never changes, so its cells are drawn once. */
-const EVENT_COLUMNS = [
-  { id: "time", name: "Time", fill: (cell, { time }) => drawOnChange(cell, "", () => [timeElement(time, "local")]) },
-  { id: "change", name: "Change", fill: (cell, event) => drawOnChange(cell, "", () => changeTexts(event)) },
-  { id: "cause", name: "Cause", fill: (cell, event) => setText(cell, causeText(event)) },
-  { id: "reason", name: "Reason", fill: (cell, { reason }) => setText(cell, escaped(reason ?? "")) },
-];
+const COLUMNS = EVENT_COLUMNS.filter(({ id }) => id !== "instance");
 
 /**
  * One instance: all facts, its events, and the commands of `ctl` for it.
@@ -39,34 +35,26 @@ class InstanceView {
   /** @type {Identity | null} */
   #identity = null;
   #key = "";
-  /** @type {Change[]} The newest first. */
-  #events = [];
-  #eventsProblem = "";
+  #journal;
   #heading = h("h1", { tabindex: -1 });
   #state = h("p", { class: "states" });
   #actions = h("p", { class: "actions" });
   #message = h("p", { class: "message", role: "status" });
   #facts = h("dl", { class: "facts" });
   #noEvents = h("p", { class: "muted" });
-  #table = new Table("Events of this instance", EVENT_COLUMNS, ({ id }) => String(id));
+  #table = new Table("Events of this instance", COLUMNS, ({ id }) => String(id));
   #eventsTitle = h("h2", {}, "Events");
   #commandsTitle = h("h2", {}, "Commands");
   #commands = h("ul", { class: "commands" });
   #commandsKey = "";
   /** @type {DrainDialog | null} */
   #dialog = null;
-  #onChanges = (/** @type {Event} */ event) => this.#take(/** @type {import("../watch.js").ChangesEvent} */ (event).detail);
-  #onReset = () => {
-    this.#events = [];
-    this.#loadEvents();
-  };
 
   /** @param {Context} context */
   constructor(context) {
     this.#context = context;
     if (context.who.may_change) this.#dialog = new DrainDialog(context.inventory, (_, message) => this.#done(message));
-    context.watch.addEventListener("changes", this.#onChanges);
-    context.watch.addEventListener("reset", this.#onReset);
+    this.#journal = new Journal(context.watch, MOST_EVENTS, () => this.#drawEvents());
     this.element = h(
       "section", { class: "instance" },
       h("p", {}, h("a", { href: hrefOf("instances") }, "All instances")),
@@ -93,20 +81,18 @@ class InstanceView {
 
   close() {
     this.#dialog?.close();
-    this.#context.watch.removeEventListener("changes", this.#onChanges);
-    this.#context.watch.removeEventListener("reset", this.#onReset);
+    this.#journal.close();
   }
 
   /** @param {URLSearchParams} params */
   #open(params) {
     this.#identity = identityOf(params);
     this.#key = this.#identity ? keyOf(this.#identity) : "";
-    this.#events = [];
-    this.#drawEvents();
     this.title = this.#identity ? referenceText(this.#identity) : "No instance";
     setText(this.#heading, this.title);
     setText(this.#message, "");
-    this.#loadEvents();
+    if (this.#identity) this.#journal.show({ ...this.#identity, port: String(this.#identity.port) });
+    this.#drawEvents();
   }
 
   #draw() {
@@ -126,7 +112,7 @@ class InstanceView {
     const { loaded, failure } = this.#context.inventory;
     if (!this.#identity) return "The address of this page names no instance: it has model_name, host and port.";
     if (!loaded) return failure ? `The instances cannot be loaded: ${escaped(failure.message)}. The page tries again by itself.` : "Loading…";
-    const known = this.#events.length ? "It was removed" : "It was never registered here, or it was removed and its events are no longer kept";
+    const known = this.#journal.events.length ? "It was removed" : "It was never registered here, or it was removed and its events are no longer kept";
     return `This instance is not registered now. ${known}.`;
   }
 
@@ -138,24 +124,6 @@ class InstanceView {
       h("button", { type: "button", click: open("drain") }, drain ? "Change the drain…" : "Drain…"),
       drain && h("button", { type: "button", class: "primary", click: open("undrain") }, "Undrain…"),
     ];
-  }
-
-  async #loadEvents() {
-    const key = this.#key;
-    if (!this.#identity) return;
-    const { model_name, host, port } = this.#identity;
-    try {
-      const page = await api.events({ model_name, host, port: String(port), limit: String(MOST_EVENTS) });
-      if (key !== this.#key) return;
-      this.#eventsProblem = "";
-      const newer = this.#events.filter(({ id }) => id > page.last_id);
-      this.#events = [...newer, ...page.events.reverse()];
-    } catch (error) {
-      if (!(error instanceof api.ApiError)) throw error;
-      this.#eventsProblem = `The events cannot be loaded: ${escaped(error.message)}.`;
-    }
-    this.#drawEvents();
-    this.#draw();
   }
 
   /**
@@ -170,21 +138,13 @@ class InstanceView {
     });
   }
 
-  /** @param {Change[]} changes */
-  #take(changes) {
-    const known = new Set(this.#events.map(({ id }) => id));
-    const mine = changes.filter((change) => keyOf(change) === this.#key && !known.has(change.id));
-    if (mine.length === 0) return;
-    this.#events = [...mine.reverse(), ...this.#events].slice(0, MOST_EVENTS);
-    this.#drawEvents();
-  }
-
   #drawEvents() {
-    this.#table.draw(this.#events);
-    this.#table.element.hidden = this.#events.length === 0;
-    this.#eventsTitle.hidden = !this.#identity;
-    this.#noEvents.hidden = !this.#identity || (this.#events.length > 0 && !this.#eventsProblem);
-    setText(this.#noEvents, this.#eventsProblem || "No event of this instance is kept.");
+    const { events, loaded, failure } = this.#journal;
+    this.#table.draw(loaded ? events : []);
+    this.#table.element.hidden = !loaded || !events.length;
+    this.#eventsTitle.hidden = this.#noEvents.hidden = !this.#identity;
+    setText(this.#noEvents, failure ? `The events cannot be loaded: ${escaped(failure.message)}.` : loaded && !events.length ? "No event of this instance is kept." : "");
+    this.#draw();
   }
 
   async #loadCommands() {
@@ -245,17 +205,6 @@ function factsOf(instance) {
 /** @param {string | null} time */
 function timeOf(time) {
   return time === null ? ["never"] : [timeElement(time), " ", h("span", { class: "muted" }, timeElement(time, "local"))];
-}
-
-/** @param {Change} event */
-function changeTexts(event) {
-  const states = event.old === event.new ? event.new : `${event.old} → ${event.new}`;
-  return event.drained ? [states, " ", h("span", { class: "badge drained" }, "drained")] : [states];
-}
-
-/** @param {Change} event */
-function causeText({ verb, actor, actor_name, address }) {
-  return escaped([verb, "by", actor, actor_name ?? address].filter(Boolean).join(" "));
 }
 
 /** @param {Command} line */

@@ -1,45 +1,123 @@
-/** @import { Context, Instance, View } from "../types.js" */
+/** What a person wants to know first: is anything wrong, and which models get requests. */
 
-import { drawByKey, h, setText } from "../elements.js";
+import { controllersList } from "../banner.js";
+import { countText } from "../counts.js";
+import { drawOnChange, field, h, part, searchInput, setText } from "../elements.js";
 import { escaped } from "../escaping.js";
-import { hrefOf } from "../location.js";
+import { nameAndType } from "../inventory.js";
+import { hrefOf, navigate } from "../location.js";
+import { COUNTED, ModelCounts, urgency } from "../model_counts.js";
+import { Table } from "../table.js";
+import { Warnings } from "../warnings.js";
+
+/** @import { Counts } from "../model_counts.js" */
+/** @import { Column } from "../table.js" */
+/** @import { Context, View } from "../types.js" */
+/** @typedef {[string, Counts]} Model */
+
+const MOST_MODELS = 200;
+
+/** @type {Column<Model>[]} */
+const COLUMNS = [
+  { id: "model", name: "Model", names: true, fill: (cell, [model]) => drawOnChange(cell, "", () => [h("a", { href: hrefOf("instances", { model }) }, escaped(nameAndType(model)[0]))]) },
+  { id: "type", name: "Type", fill: (cell, [model]) => setText(cell, escaped(nameAndType(model)[1])) },
+  ...COUNTED.map((name) => ({ id: name, name: name[0].toUpperCase() + name.slice(1), fill: fillCount.bind(null, name) })),
+];
 
 /**
- * The models with how many of their instances can be routed to.
- *
  * @param {Context} context
  * @returns {View}
  */
 export function show(context) {
-  const rows = h("tbody");
-  const element = h(
-    "section", {},
-    h("h1", {}, "Overview"),
-    h("table", {}, h("thead", {}, h("tr", {}, ...["Model", "Routable", "Total"].map((name) => h("th", { scope: "col" }, name)))), rows),
-  );
+  const counts = new ModelCounts();
+  const warnings = new Warnings();
+  const controllers = controllersList();
+  const filter = searchInput("Name or type", () => navigate(hrefOf("", { q: filter.value.trim() }), { replace: true }));
+  const text = h("p", { class: "counts" });
+  const all = h("button", { type: "button", click: showAll }, "Show all");
+  const table = new Table("Models, those without a routable instance first", COLUMNS, ([name]) => name);
+  const search = h("div", { class: "filter", role: "search", "aria-label": "Models" }, field("Filter", filter), text, all);
+  const empty = noModels();
+  const element = h("div", { class: "overview" }, h("h1", {}, "Overview"), warnings.element, controllers.element, part("Models", search, table.element, empty));
+  let most = MOST_MODELS;
+  let health = "";
+  const soon = () => warnings.soon();
+  context.watch.addEventListener("changes", soon);
+  navigated(context.params);
+  return { title: "Overview", element, filter, update, navigate: navigated, close };
 
-  function update() {
-    const counts = countByModel(context.inventory.instances.values());
-    drawByKey(rows, [...counts], ([name]) => name, ([name, count], before) => {
-      const row = before ?? h("tr", {}, h("td", {}, h("a", { href: hrefOf("instances", { model: name }) }, escaped(name))), h("td"), h("td"));
-      setText(row.children[1], String(count.routable));
-      setText(row.children[2], String(count.total));
-      return row;
-    });
+  /** @param {ReadonlySet<string> | null} keys */
+  function update(keys) {
+    counts.update(context.inventory.instances, keys);
+    if (keys === null || keys.size) draw();
+    controllers.draw(context.status);
+    const { stale_since, held_until, registry, controllers: { length } = [] } = context.status ?? {};
+    const now = JSON.stringify([stale_since, held_until, registry?.reason, length]);
+    if (health && now !== health) soon();
+    health = now;
   }
 
-  return { title: "Overview", element, update };
+  function close() {
+    context.watch.removeEventListener("changes", soon);
+    warnings.close();
+  }
+
+  /** @param {URLSearchParams} params */
+  function navigated(params) {
+    const value = params.get("q") ?? "";
+    if (filter.value.trim() !== value) filter.value = value;
+    draw();
+  }
+
+  function showAll() {
+    most = Infinity;
+    draw();
+    filter.focus();
+  }
+
+  function draw() {
+    const words = filter.value.toLowerCase().split(" ");
+    const found = [...counts.byModel].filter(([name]) => words.every((word) => name.toLowerCase().includes(word))).sort(worstFirst);
+    const shown = found.slice(0, most);
+    const instances = found.reduce((total, [, { total: more }]) => total + more, 0);
+    search.hidden = counts.byModel.size === 0;
+    table.element.hidden = found.length === 0;
+    empty.hidden = !search.hidden || !context.inventory.loaded;
+    all.hidden = shown.length === found.length;
+    setText(text, `${countText(found.length, "model")}, ${countText(instances, "instance")}${all.hidden ? "" : `; the first ${most} are shown`}`);
+    table.draw(shown);
+  }
 }
 
-/** @param {Iterable<Instance>} instances */
-function countByModel(instances) {
-  /** @type {Map<string, {routable: number, total: number}>} */
-  const counts = new Map();
-  for (const { model_name, routable } of instances) {
-    const count = counts.get(model_name) ?? { routable: 0, total: 0 };
-    count.total += 1;
-    count.routable += Number(routable);
-    counts.set(model_name, count);
-  }
-  return counts;
+/**
+ * @param {Model} a
+ * @param {Model} b
+ */
+function worstFirst([name, counts], [other, others]) {
+  return urgency(counts) - urgency(others) || (name < other ? -1 : 1);
+}
+
+function noModels() {
+  return h("div", { class: "empty" },
+    h("p", {}, "No worker has registered a model."),
+    h("p", {}, "Start one with ", h("code", {}, `controller_addr = "${location.origin}"`), ", or use ", h("code", {}, "ctl models register"), "."));
+}
+
+/**
+ * A link to the instances that are counted, and for the routable ones a bar.
+ *
+ * @param {typeof COUNTED[number]} name
+ * @param {HTMLElement} cell
+ * @param {Model} model
+ */
+function fillCount(name, cell, [model, counts]) {
+  const [count, total] = [counts[name], counts.total];
+  const [state, drained] = name === "drained" ? ["", "yes"] : [name === "total" ? "" : name, ""];
+  if (!cell.firstChild) cell.append(name === "routable" ? h("span", { class: "bar" }) : "", h("a", { href: hrefOf("instances", { model, state, drained }) }));
+  const link = /** @type {HTMLElement} */ (cell.lastChild);
+  setText(link, String(count));
+  link.className = count ? name : "zero";
+  if (name !== "routable") return;
+  cell.className = count === total ? "all" : count ? "some" : "none";
+  cell.style.setProperty("--share", `${(100 * count) / total}%`);
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import re
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
+
+from dbgpt_ctl.controller.console.compact import compact_module, compact_styles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +24,8 @@ MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-DOC_COMMENT = re.compile(rb"^[ \t]*/\*\*.*?\*/[ \t]*$", re.DOTALL | re.MULTILINE)
-"""A comment of types and meanings, which begins and ends a line."""
+COMPACT = {".js": compact_module, ".css": compact_styles}
+"""What is sent of these files. The others are sent as they are."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; "
@@ -61,12 +62,6 @@ def _content(name: str) -> tuple[bytes, bytes, str]:
     """The bytes, the bytes after gzip, and the ETag. A file is read when it is first wanted, and kept: all files of
     one controller are of one release, also while its package is replaced on the disk.
     """
-    plain = (FOLDER / name).read_bytes()
-    if name.endswith(".js"):
-        plain = DOC_COMMENT.sub(_empty_lines, plain)
+    source = (FOLDER / name).read_text(encoding="utf-8")
+    plain = COMPACT.get(Path(name).suffix, str)(source).encode()
     return plain, gzip.compress(plain, mtime=0), f'"{hashlib.sha256(plain).hexdigest()[:16]}"'
-
-
-def _empty_lines(comment: re.Match[bytes]) -> bytes:
-    """No browser needs doc comments, a third of a module. Lines keep their numbers, for the messages of errors."""
-    return b"\n" * comment[0].count(b"\n")

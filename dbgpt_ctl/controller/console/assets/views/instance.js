@@ -30,13 +30,11 @@ export function show(context) {
 
 /** @implements {View} */
 class InstanceView {
-  title = "Instance";
   #context;
-  /** @type {Identity | null} */
-  #identity = null;
-  #key = "";
+  #identity;
+  #key;
   #journal;
-  #heading = h("h1", { tabindex: -1 });
+  #heading;
   #state = h("p", { class: "states" });
   #actions = h("p", { class: "actions" });
   #message = h("p", { class: "message", role: "status" });
@@ -46,13 +44,17 @@ class InstanceView {
   #eventsTitle = h("h2", {}, "Events");
   #commandsTitle = h("h2", {}, "Commands");
   #commands = h("ul", { class: "commands" });
-  #commandsKey = "";
+  #commandsAsked = false;
   /** @type {DrainDialog | null} */
   #dialog = null;
 
   /** @param {Context} context */
   constructor(context) {
     this.#context = context;
+    this.#identity = identityOf(context.params);
+    this.#key = this.#identity ? keyOf(this.#identity) : "";
+    this.title = this.#identity ? referenceText(this.#identity) : "No instance";
+    this.#heading = h("h1", { tabindex: -1 }, this.title);
     if (context.who.may_change) this.#dialog = new DrainDialog(context.inventory, (_, message) => this.#done(message));
     this.#journal = new Journal(context.watch, MOST_EVENTS, () => this.#drawEvents());
     this.element = h(
@@ -64,7 +66,8 @@ class InstanceView {
       this.#commandsTitle, this.#commands,
       this.#eventsTitle, this.#noEvents, this.#table.element, this.#dialog?.element,
     );
-    this.#open(context.params);
+    if (this.#identity) this.#journal.show({ ...this.#identity, port: String(this.#identity.port) });
+    this.#drawEvents();
   }
 
   /** @param {ReadonlySet<string> | null} changed */
@@ -73,26 +76,9 @@ class InstanceView {
     if (this.#dialog?.element.open) this.#dialog.update();
   }
 
-  /** @param {URLSearchParams} params */
-  navigate(params) {
-    this.#open(params);
-    this.#draw();
-  }
-
   close() {
     this.#dialog?.close();
     this.#journal.close();
-  }
-
-  /** @param {URLSearchParams} params */
-  #open(params) {
-    this.#identity = identityOf(params);
-    this.#key = this.#identity ? keyOf(this.#identity) : "";
-    this.title = this.#identity ? referenceText(this.#identity) : "No instance";
-    setText(this.#heading, this.title);
-    setText(this.#message, "");
-    if (this.#identity) this.#journal.show({ ...this.#identity, port: String(this.#identity.port) });
-    this.#drawEvents();
   }
 
   #draw() {
@@ -100,9 +86,9 @@ class InstanceView {
     const instance = instances.get(this.#key);
     const stale = staleSince !== null;
     for (const part of [this.#facts, this.#commandsTitle, this.#commands]) part.hidden = !instance;
-    if (instance) this.#loadCommands();
+    if (instance && !this.#commandsAsked) this.#loadCommands(instance);
     drawOnChange(this.#state, instance ? stateSignature(instance, stale) : this.#absence(), () =>
-      instance ? [...stateBadges(instance, stale), ` ${routing(instance)}`] : [this.#absence()]);
+      instance ? stateBadges(instance, stale) : [this.#absence()]);
     drawOnChange(this.#actions, instance ? String(instance.drain !== null) : "", () => (instance ? this.#buttons(instance) : []));
     if (instance) drawOnChange(this.#facts, JSON.stringify(instance), () => factsOf(instance).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, ...value)]));
   }
@@ -112,7 +98,7 @@ class InstanceView {
     const { loaded, failure } = this.#context.inventory;
     if (!this.#identity) return "The address of this page names no instance: it has model_name, host and port.";
     if (!loaded) return failure ? `The instances cannot be loaded: ${escaped(failure.message)}. The page tries again by itself.` : "Loading…";
-    const known = this.#journal.events.length ? "It was removed" : "It was never registered here, or it was removed and its events are no longer kept";
+    const known = this.#journal.events.length ? "It was removed" : "It was never registered here, or its events are no longer kept";
     return `This instance is not registered now. ${known}.`;
   }
 
@@ -147,20 +133,15 @@ class InstanceView {
     this.#draw();
   }
 
-  async #loadCommands() {
-    const key = this.#key;
-    if (!this.#identity || this.#commandsKey === key) return;
-    this.#commandsKey = key;
-    this.#commands.replaceChildren();
-    /** @type {(HTMLElement | string)[]} */
-    let shown;
+  /** @param {Instance} instance */
+  async #loadCommands(instance) {
+    this.#commandsAsked = true;
     try {
-      shown = (await api.commands(this.#identity)).commands.map(commandLine);
+      this.#commands.append(...(await api.commands(instance)).commands.map(commandLine));
     } catch (error) {
       if (!(error instanceof api.ApiError)) throw error;
-      shown = [h("li", { class: "muted" }, `The commands cannot be loaded: ${escaped(error.message)}.`)];
+      this.#commands.append(h("li", { class: "muted" }, `The commands cannot be loaded: ${escaped(error.message)}.`));
     }
-    if (key === this.#key) this.#commands.replaceChildren(...shown);
   }
 }
 
@@ -173,12 +154,6 @@ function identityOf(params) {
   return model_name && host && /^\d{1,5}$/.test(port) ? { model_name, host, port: Number(port) } : null;
 }
 
-/** @param {Instance} instance */
-function routing({ routable, drain, state }) {
-  if (routable) return "API servers get it.";
-  return state === "healthy" && drain ? "API servers do not get it while it is drained." : "API servers do not get it.";
-}
-
 /**
  * @param {Instance} instance
  * @returns {[string, import("../elements.js").Child[]][]}
@@ -188,8 +163,8 @@ function factsOf(instance) {
   return [
     ["Model", [escaped(instance.model_name)]],
     ["Host and port", [addressText(instance)]],
-    ["Routable", [instance.routable ? "yes" : "no"]],
-    ["Held", [held ? "yes: the registry was away, and heartbeats could not arrive" : "no"]],
+    ["Routable", [instance.routable ? "yes: API servers get it" : "no: API servers do not get it"]],
+    ["Held", [held ? "yes" : "no"]],
     ["Drained", drain ? drainTexts(drain) : ["no"]],
     ["Weight", [weight]],
     ["Last heartbeat", timeOf(last_heartbeat)],

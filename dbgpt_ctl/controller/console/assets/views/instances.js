@@ -216,6 +216,6 @@ function howToRegister() {
   return [
     h("p", {}, "No instance is registered. A model worker registers itself when it starts with the address of this controller in its settings:"),
     h("p", {}, h("code", {}, `controller_addr = "${address}"`)),
-    h("p", {}, h("code", {}, "ctl models register NAME/HOST:PORT"), " registers one by hand; docs/quick-start.md shows each step."),
+    h("p", {}, h("code", {}, "ctl models register NAME/HOST:PORT"), " registers one by hand."),
   ];
 }

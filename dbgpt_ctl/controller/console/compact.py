@@ -1,5 +1,5 @@
-"""A module or a style sheet without what no browser needs: comments, and spaces that divide nothing. What was on two
-lines stays on two lines.
+"""A module or a style sheet without what no browser needs: comments, and spaces that divide nothing. Each statement
+stays on a line of its own.
 
 It reads the JavaScript of the console, not just any: a `/` begins a regular expression after a sign, and divides after
 a word, a `)` or a `]`; texts are between double quotes or are templates.
@@ -24,6 +24,8 @@ _TEMPLATE = re.compile(r"(?:[^`\\$]|\\.|\$(?!\{))*(?:`|\$\{)", re.DOTALL)
 _NOTHING = re.compile("")
 _DIVIDED = re.compile(r"[\w$#]{2}|[+-]{2}")
 """Two tokens that would be another one without a space."""
+_OPEN, _CLOSE = "{([,", "})]"
+"""After and before these, a new line means nothing."""
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _SPARE = re.compile(r"(?<=[:;,{}\n])\s+|\s+(?=\{)")
 
@@ -68,6 +70,6 @@ def _rest_of(mark: str, before: str, open_braces: list[int]) -> re.Pattern[str]:
 
 def _divider(gap: str, before: str, after: str) -> str:
     """What remains of the gap between two tokens."""
-    if "\n" in gap:
+    if "\n" in gap and before[-1:] not in _OPEN and after[:1] not in _CLOSE:
         return "\n"
     return " " if gap and _DIVIDED.fullmatch(before[-1:] + after[:1]) else ""

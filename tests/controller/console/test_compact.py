@@ -43,7 +43,7 @@ def test_a_module_is_sent_whole_but_for_comments_and_spaces(name: str) -> None:
         ("a[0] / b / c", "a[0]/b/c"),
         ("/** @type {A} */ (b).c", "(b).c"),
         ("a(); // why\nb()", "a();\nb()"),
-        ("/**\n * A.\n */\nexport class A {\n  #b = 1;\n\n  c() {}\n}", "\nexport class A{\n#b=1;\nc(){}\n}"),
+        ("/**\n * A.\n */\nexport class A {\n  #b = 1;\n\n  c() {}\n}", "export class A{#b=1;\nc(){}}"),
     ],
 )
 def test_spaces_that_mean_something_stay(source: str, sent: str) -> None:

@@ -9,7 +9,7 @@ import { durationText, localText, timeElement } from "./time.js";
 
 /** @import { Status, SharingController } from "./types.js" */
 
-/** @typedef {{key: string, severity: "error" | "warning", text: string, links?: SharingController[]}} Notice */
+/** @typedef {{key: string, severity: "error" | "warning", text: string, ago?: string, rest?: string, links?: SharingController[]}} Notice */
 
 /**
  * The notices now.
@@ -41,37 +41,37 @@ export function notices(inventory, watch, status) {
  * @returns {Notice}
  */
 function outage(watch, inventory, status) {
-  const ago = durationText((Date.now() - watch.lastSeen) / 1000);
   const shown = inventory.loaded ? " What is shown is the last that is known." : "";
   return {
     key: "outage", severity: "error", links: others(status),
-    text: `This controller does not answer; it was last seen ${ago} ago.${shown} The page tries again by itself.`,
+    text: "This controller does not answer; it was last seen ", ago: durationText((Date.now() - watch.lastSeen) / 1000),
+    rest: ` ago.${shown} The page tries again by itself.`,
   };
 }
 
 /**
- * Draws them; screen readers hear a new one.
+ * Draws them; screen readers hear a new one, and not each second of it.
  *
  * @param {HTMLElement} element
  * @param {Notice[]} shown
  */
 export function drawNotices(element, shown) {
   drawByKey(element, shown, (notice) => notice.key, (notice, before) => {
-    const row = before ?? h("div", {}, h("p"), h("p", { class: "links" }));
-    row.className = `notice ${notice.severity}`;
-    setText(/** @type {Element} */ (row.firstElementChild), notice.text);
-    drawByKey(/** @type {Element} */ (row.lastElementChild), notice.links ?? [], (each) => each.id, (each, link) => link ?? consoleLink(each));
+    const row = before ?? h("div", { class: `notice ${notice.severity}` }, h("p", {}, h("span"), h("span", { "aria-live": "off" }), h("span")), h("p", { class: "links" }));
+    const [text, links] = row.children;
+    [notice.text, notice.ago, notice.rest].forEach((part, index) => setText(text.children[index], part ?? ""));
+    drawByKey(links, notice.links ?? [], (each) => each.id, (each, link) => link ?? consoleLink(each));
     return row;
   });
 }
 
 /**
- * The others, without the one that serves this page. Its address may be another one here, as behind a proxy.
+ * The others, without the one that serves this page. Behind a proxy its address is not known.
  *
  * @param {Status | null} status
  */
 export function others(status) {
-  return (status?.controllers ?? []).filter(({ started_at }) => Date.parse(started_at) !== Date.parse(status?.controller.started_at ?? ""));
+  return (status?.controllers ?? []).filter(({ address }) => new URL(address).host !== location.host);
 }
 
 /** @param {SharingController} controller */

@@ -1,5 +1,6 @@
 /** Makes elements without HTML text, so that no name can become markup. */
 
+const TYPING_MILLIS = 250;
 const SVG = "http://www.w3.org/2000/svg";
 
 /** @type {WeakMap<Element, string>} What was drawn last, for `drawOnChange`. */
@@ -147,11 +148,17 @@ export function field(label, control) {
 }
 
 /**
- * A field for words that filter.
+ * A field for words that filter. What a person types acts after a pause: browsers limit how often the URL may change.
  *
  * @param {string} placeholder
- * @param {() => void} [input]
+ * @param {() => void} [act]
  */
-export function searchInput(placeholder, input) {
-  return h("input", { type: "search", placeholder, autocomplete: "off", spellcheck: "false", input });
+export function searchInput(placeholder, act) {
+  let timer = 0;
+  const input = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => element.isConnected && act?.(), TYPING_MILLIS);
+  };
+  const element = h("input", { type: "search", placeholder, autocomplete: "off", spellcheck: "false", input });
+  return element;
 }

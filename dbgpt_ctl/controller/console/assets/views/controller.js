@@ -38,7 +38,7 @@ export function show(context) {
     "div", { class: "controller" }, h("h1", {}, "This controller"),
     part("Checks of /readyz", checks),
     part("Facts", facts),
-    part("Settings", h("div", { class: "filter", role: "search", "aria-label": "Settings" }, field("Filter", filter), text), table.element),
+    part("Settings", h("div", { class: "filter" }, field("Filter", filter), text), table.element),
     part("More", h("p", { class: "links" }, ...LINKS.map((name) => h("a", { href: `../${name}` }, `/${name}`))), h("p", {}, DOCS)),
   );
   load();

@@ -106,7 +106,7 @@ function matcher(params) {
 function filterForm(change) {
   /** @type {Record<string, HTMLInputElement | HTMLSelectElement>} */
   const controls = {
-    q: searchInput("Name, verb, actor, reason"),
+    q: searchInput("Name, verb or reason", () => apply(true)),
     model: searchInput("qwen3@llm"),
     host: searchInput("10.0.0.4"),
     what: select("anything", Object.entries(GROUPS)),
@@ -114,7 +114,7 @@ function filterForm(change) {
   };
   const labels = ["Filter", "Model", "Host", "What happened", "By"];
   const element = h(
-    "form", { role: "search", class: "filter", "aria-label": "Events", submit: apply, change: apply, input: apply },
+    "form", { role: "search", class: "filter", "aria-label": "Events", submit, change: () => apply(false) },
     ...Object.values(controls).map((control, index) => field(labels[index], control)),
   );
   return { element, text: /** @type {HTMLInputElement} */ (controls.q), show };
@@ -128,10 +128,14 @@ function filterForm(change) {
   }
 
   /** @param {Event} event */
-  function apply(event) {
-    const typing = event.type === "input";
-    if (event.type === "submit") event.preventDefault();
-    if (!typing || event.target === controls.q) change(Object.fromEntries(Object.entries(controls).map(([name, { value }]) => [name, value.trim()])), typing);
+  function submit(event) {
+    event.preventDefault();
+    apply(false);
+  }
+
+  /** @param {boolean} typing */
+  function apply(typing) {
+    change(Object.fromEntries(Object.entries(controls).map(([name, { value }]) => [name, value.trim()])), typing);
   }
 }
 

@@ -36,7 +36,7 @@ export function show(context) {
   const text = h("p", { class: "counts" });
   const all = h("button", { type: "button", click: showAll }, "Show all");
   const table = new Table("Models, those without a routable instance first", COLUMNS, ([name]) => name);
-  const search = h("div", { class: "filter", role: "search", "aria-label": "Models" }, field("Filter", filter), text, all);
+  const search = h("div", { class: "filter" }, field("Filter", filter), text, all);
   const empty = noModels();
   const element = h("div", { class: "overview" }, h("h1", {}, "Overview"), warnings.element, controllers.element, part("Models", search, table.element, empty));
   let most = MOST_MODELS;

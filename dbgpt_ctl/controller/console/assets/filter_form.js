@@ -37,30 +37,17 @@ export class FilterForm {
     this.#change = change;
     this.#host.addEventListener("focus", () => this.#offerHosts());
     this.element = h(
-      "form", { role: "search", class: "filter", "aria-label": "Instances", input, change: () => this.#apply(false), submit, reset },
+      "form", {
+        role: "search", class: "filter", "aria-label": "Instances",
+        input: (/** @type {Event} */ event) => event.target === this.text && this.#apply(true),
+        change: () => this.#apply(false),
+        submit: (/** @type {Event} */ event) => event.preventDefault(),
+        reset: (/** @type {Event} */ event) => this.#reset(event),
+      },
       field("Filter", this.text), field("Model", this.#model), field("Type", this.#type), field("Host", this.#host, this.#hosts),
       field("State", this.#state), field("Drained", this.#drained), this.#clear,
     );
-    const form = this;
     this.show(filter);
-
-    /** @param {Event} event */
-    function input(event) {
-      if (event.target === form.text) form.#apply(true);
-    }
-
-    /** @param {Event} event */
-    function submit(event) {
-      event.preventDefault();
-      form.#apply(false);
-    }
-
-    /** @param {Event} event */
-    function reset(event) {
-      event.preventDefault();
-      change(cleared(form.#filter), false);
-      form.text.focus();
-    }
   }
 
   /**
@@ -101,16 +88,23 @@ export class FilterForm {
     drawByKey(this.#hosts, shown, (host) => host, (host, before) => before ?? h("option", { value: host }));
   }
 
+  /** @param {Event} event */
+  #reset(event) {
+    event.preventDefault();
+    this.#change(cleared(this.#filter), false);
+    this.text.focus();
+  }
+
   /** @param {boolean} typing */
   #apply(typing) {
-    const [text, model, type, host, state, drained] = this.#values().map(([control]) => control.value);
-    this.#change({ ...this.#filter, text, model, type, host: host.trim(), state, drained, page: 1 }, typing);
+    const [q, model, type, host, state, drained] = this.#values().map(([control]) => control.value);
+    this.#change({ ...this.#filter, q, model, type, host: host.trim(), state, drained, page: 1 }, typing);
   }
 
   /** @returns {[HTMLInputElement | HTMLSelectElement, string][]} */
   #values() {
-    const { text, model, type, host, state, drained } = this.#filter;
-    return [[this.text, text], [this.#model, model], [this.#type, type], [this.#host, host], [this.#state, state], [this.#drained, drained]];
+    const { q, model, type, host, state, drained } = this.#filter;
+    return [[this.text, q], [this.#model, model], [this.#type, type], [this.#host, host], [this.#state, state], [this.#drained, drained]];
   }
 }
 

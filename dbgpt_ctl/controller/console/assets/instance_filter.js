@@ -10,23 +10,19 @@ import { nameAndType } from "./inventory.js";
  * An empty text is no filter.
  *
  * @typedef {object} InstanceFilter
- * @property {string} text  words; all of them are in the name, the host, the port or the reason of the drain
+ * @property {string} q  words; all of them are in the name, the host, the port or the reason of the drain
  * @property {string} model  NAME@TYPE
  * @property {string} type
  * @property {string} host  a host, or a pattern with `*` or `?`
  * @property {string} state  one of STATES, or empty
  * @property {string} drained  `yes`, `no`, or empty
- * @property {string} sort  one of SORTS
- * @property {boolean} descending
+ * @property {string} sort  one of SORTS, with `-` before it where the order is descending
  * @property {number} page  from 1
  */
 
 export const STATES = ["healthy", "unhealthy", "deregistered", "routable", "held"];
 export const DRAINED = ["yes", "no"];
 const DEFAULT_SORT = "model";
-const NAMES = /** @type {const} */ (["text", "model", "type", "host", "state", "drained"]);
-/** The parameter of `text` is short, because people type and read it. */
-const TEXT = "q";
 
 /** @type {Record<string, (instance: Instance) => string | number>} */
 const SORTS = {
@@ -58,14 +54,11 @@ function urgency({ state, drain, held }) {
  */
 export function filterOf(params) {
   const value = (/** @type {string} */ name) => params.get(name) ?? "";
-  const known = (/** @type {string} */ name, /** @type {readonly string[]} */ values) => values.find((each) => each === value(name)) ?? "";
-  const descending = value("sort").startsWith("-");
-  const sort = value("sort").slice(Number(descending));
+  const known = (/** @type {string} */ name, /** @type {string[]} */ values) => (values.includes(value(name)) ? value(name) : "");
   return {
-    text: value(TEXT), model: value("model"), type: value("type"), host: value("host").trim(),
+    q: value("q"), model: value("model"), type: value("type"), host: value("host").trim(),
     state: known("state", STATES), drained: known("drained", DRAINED),
-    sort: Object.hasOwn(SORTS, sort) ? sort : DEFAULT_SORT,
-    descending: descending && Object.hasOwn(SORTS, sort),
+    sort: known("sort", Object.keys(SORTS).flatMap((name) => [name, `-${name}`])) || DEFAULT_SORT,
     page: Math.max(1, Math.trunc(Number(value("page"))) || 1),
   };
 }
@@ -75,12 +68,8 @@ export function filterOf(params) {
  * @returns {Record<string, string>}
  */
 export function paramsOf(filter) {
-  const { text, model, type, host, state, drained, sort, descending, page } = filter;
-  const order = `${descending ? "-" : ""}${sort}`;
-  return {
-    [TEXT]: text, model, type, host, state, drained,
-    sort: order === DEFAULT_SORT ? "" : order, page: page === 1 ? "" : String(page),
-  };
+  const { sort, page } = filter;
+  return { ...filter, sort: sort === DEFAULT_SORT ? "" : sort, page: page === 1 ? "" : String(page) };
 }
 
 /**
@@ -89,25 +78,30 @@ export function paramsOf(filter) {
  * @param {InstanceFilter} filter
  * @returns {InstanceFilter}
  */
-export function cleared(filter) {
-  return { ...filter, text: "", model: "", type: "", host: "", state: "", drained: "", page: 1 };
+export function cleared({ sort }) {
+  return { ...filterOf(new URLSearchParams()), sort };
 }
 
 /** @param {InstanceFilter} filter */
-export function isFiltered(filter) {
-  return NAMES.some((name) => filter[name].trim() !== "");
+export function isFiltered({ q, model, type, host, state, drained }) {
+  return Boolean(q.trim() || model || type || host || state || drained);
 }
 
-/** @param {string} sort */
-export function sortValue(sort) {
-  return SORTS[sort];
+/**
+ * Sorts the instances by the column of the filter.
+ *
+ * @param {import("./instance_order.js").InstanceOrder} order
+ * @param {InstanceFilter} filter
+ */
+export function sortBy(order, { sort }) {
+  order.sort(SORTS[sort.replace("-", "")], sort.startsWith("-"));
 }
 
 /**
  * @param {InstanceFilter} filter
  * @returns {(entry: Entry) => boolean}
  */
-export function matcher({ text, model, type, host, state, drained }) {
+export function matcher({ q, model, type, host, state, drained }) {
   /** @type {((entry: Entry) => boolean)[]} */
   const tests = [];
   if (model) tests.push(({ instance }) => instance.model_name === model);
@@ -119,7 +113,7 @@ export function matcher({ text, model, type, host, state, drained }) {
   if (state === "routable" || state === "held") tests.push(({ instance }) => instance[state]);
   else if (state) tests.push(({ instance }) => instance.state === state);
   if (drained) tests.push(({ instance }) => (instance.drain !== null) === (drained === "yes"));
-  for (const word of text.toLowerCase().split(/\s+/).filter(Boolean)) tests.push((entry) => textOf(entry).includes(word));
+  for (const word of q.toLowerCase().split(/\s+/).filter(Boolean)) tests.push((entry) => textOf(entry).includes(word));
   return (entry) => tests.every((test) => test(entry));
 }
 

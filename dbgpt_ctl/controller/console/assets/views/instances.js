@@ -8,7 +8,7 @@ import { drawOnChange, h, setText } from "../elements.js";
 import { escaped } from "../escaping.js";
 import { FilterForm } from "../filter_form.js";
 import { instanceColumns } from "../instance_columns.js";
-import { cleared, filterOf, isFiltered, matcher, paramsOf, sortValue } from "../instance_filter.js";
+import { cleared, filterOf, matcher, paramsOf, sortBy } from "../instance_filter.js";
 import { InstanceOrder } from "../instance_order.js";
 import { hrefOf, navigate } from "../location.js";
 import { Selection } from "../selection.js";
@@ -64,9 +64,9 @@ class InstancesView {
     const columns = instanceColumns(() => context.inventory.staleSince !== null)
       .map((column) => ({ ...column, fill: (cell, { instance }) => column.fill(cell, instance) }));
     if (this.#selection) columns.unshift(this.#selection.column());
-    this.#table = new Table("Instances", columns, ({ key }) => key, (sort) => this.#go({ ...this.#filter, ...orderOf(sort), page: 1 }));
+    this.#table = new Table("Instances", columns, ({ key }) => key, (sort) => this.#go({ ...this.#filter, sort, page: 1 }));
     this.#order.filter(matcher(this.#filter));
-    this.#order.sort(sortValue(this.#filter.sort), this.#filter.descending);
+    sortBy(this.#order, this.#filter);
     this.element = h(
       "section", { class: "instances" },
       this.#heading, this.#form.element,
@@ -133,9 +133,7 @@ class InstancesView {
   #apply(filter) {
     const before = this.#filter;
     this.#filter = filter;
-    if (before.sort !== filter.sort || before.descending !== filter.descending) {
-      this.#order.sort(sortValue(filter.sort), filter.descending);
-    }
+    if (before.sort !== filter.sort) sortBy(this.#order, filter);
     this.#order.filter(matcher(filter));
     this.#form.show(filter);
     this.#draw();
@@ -149,7 +147,7 @@ class InstancesView {
     const pages = Math.max(1, Math.ceil(matching.length / PAGE_SIZE));
     const page = Math.min(this.#filter.page, pages);
     const rows = matching.slice((page - 1) * PAGE_SIZE, page * PAGE_SIZE);
-    this.#table.draw(rows, `${this.#filter.descending ? "-" : ""}${this.#filter.sort}`);
+    this.#table.draw(rows, this.#filter.sort);
     this.#table.element.hidden = rows.length === 0;
     this.#pager.draw(page, pages);
     setText(this.#counts, countsText(matching, inventory.instances.size));
@@ -176,7 +174,7 @@ class InstancesView {
   }
 
   #clear() {
-    if (isFiltered(this.#filter)) this.#go(cleared(this.#filter));
+    this.#go(cleared(this.#filter));
     this.#form.text.focus();
   }
 
@@ -194,11 +192,6 @@ class InstancesView {
   #keepFocus() {
     if (document.activeElement?.matches("body, :disabled")) this.#heading.focus();
   }
-}
-
-/** @param {string} sort */
-function orderOf(sort) {
-  return { sort: sort.replace("-", ""), descending: sort.startsWith("-") };
 }
 
 /**

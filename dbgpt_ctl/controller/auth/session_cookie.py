@@ -8,6 +8,8 @@ it (SameSite=Strict). Over TLS it is never sent in the clear (Secure).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.controller.api.request import header_map
@@ -34,13 +36,25 @@ def session_ids(scope: MutableMapping[str, Any]) -> Iterator[str]:
     header = header_map(scope).get(b"cookie")
     if header is None:
         return
-    wanted, found = cookie_name(scope).encode(), 0
-    for pair in header.split(b";"):
-        name, _, value = pair.strip().partition(b"=")
-        if name == wanted and found < MAX_SAME_NAME:
-            found += 1
-            if _ID.fullmatch(value):
-                yield value.decode()
+    pairs = _pairs_named(cookie_name(scope)).finditer(header)
+    own = (pair[1].strip() for pair in pairs if _begins_at(header, pair.start()))
+    for value in islice(own, MAX_SAME_NAME):
+        if _ID.fullmatch(value):
+            yield value.decode()
+
+
+def _begins_at(header: bytes, place: int) -> bool:
+    """Whether the name of a cookie begins there, and it is not a part of something else."""
+    before = header[max(0, place - 2) : place]
+    return before in {b"", b"; "} or before.endswith(b";")
+
+
+@lru_cache(maxsize=8)
+def _pairs_named(name: str) -> re.Pattern[bytes]:
+    """Finds such a pair where its name stands. To split a header of 64 KiB at each semicolon takes 20 ms, and a
+    stranger may send one with each request.
+    """
+    return re.compile(rb"%b=([^;]*)" % re.escape(name).encode())
 
 
 def setting_cookie(scope: MutableMapping[str, Any], session_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from timeit import repeat
 from typing import Any
 
 import pytest
@@ -60,6 +61,18 @@ def test_no_more_cookies_of_one_name_are_read_than_a_few() -> None:
     assert len(cookies(header.encode())) == MAX_SAME_NAME
     wrong_first = "ctl_session_8000=no; " * MAX_SAME_NAME + f"ctl_session_8000={ID}"
     assert cookies(wrong_first.encode()) == []
+
+
+@pytest.mark.parametrize("part", [";", "a;", "; ", "ctl_session_8000=", "ctl_session_8000=x; "])
+def test_a_large_header_of_a_stranger_takes_no_look_at_each_of_its_cookies(part: str) -> None:
+    header = (part * (60_000 // len(part))).encode()
+
+    def look_at_each() -> None:
+        for pair in (b";" * 60_000).split(b";"):
+            pair.strip().partition(b"=")
+
+    taken, too_long = (min(repeat(work, number=1, repeat=7)) for work in (lambda: cookies(header), look_at_each))
+    assert taken < too_long / 2
 
 
 def test_a_request_without_a_cookie_has_no_session() -> None:

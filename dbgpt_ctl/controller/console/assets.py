@@ -42,8 +42,16 @@ HEADERS = {
 
 def names() -> tuple[str, ...]:
     """The names of all files, relative to their folder, in order."""
-    files = (path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.suffix in MEDIA_TYPES)
-    return tuple(sorted(files))
+    return tuple(_sources())
+
+
+@cache
+def _sources() -> dict[str, str]:
+    """The text of each file. All are read at once, when a controller starts: so its files are of one release, also
+    while its package is replaced on the disk.
+    """
+    paths = sorted(path for path in FOLDER.rglob("*") if path.suffix in MEDIA_TYPES)
+    return {path.relative_to(FOLDER).as_posix(): path.read_text(encoding="utf-8") for path in paths}
 
 
 def answer(name: str, headers: Mapping[str, str]) -> Response:
@@ -59,9 +67,6 @@ def answer(name: str, headers: Mapping[str, str]) -> Response:
 
 @cache
 def _content(name: str) -> tuple[bytes, bytes, str]:
-    """The bytes, the bytes after gzip, and the ETag. A file is read when it is first wanted, and kept: all files of
-    one controller are of one release, also while its package is replaced on the disk.
-    """
-    source = (FOLDER / name).read_text(encoding="utf-8")
-    plain = COMPACT.get(Path(name).suffix, str)(source).encode()
+    """The bytes, the bytes after gzip, and the ETag, made when the file is first wanted."""
+    plain = COMPACT.get(Path(name).suffix, str)(_sources()[name]).encode()
     return plain, gzip.compress(plain, mtime=0), f'"{hashlib.sha256(plain).hexdigest()[:16]}"'

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dbgpt_ctl.controller.console import assets
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAMES = assets.names()
 
@@ -37,6 +43,16 @@ def test_every_answer_has_the_headers_that_keep_foreign_code_out() -> None:
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_all_files_are_of_one_release_while_the_package_is_replaced(tmp_path: Path) -> None:
+    script = "import sys, pathlib\nfrom dbgpt_ctl.controller.console import assets\n"
+    script += "assets.FOLDER = pathlib.Path(sys.argv[1])\nnames = assets.names()\n"
+    script += "[(assets.FOLDER / name).unlink() for name in names]\n(assets.FOLDER / 'later.js').touch()\n"
+    script += "print(names, assets.names(), assets.answer('main.js', {}).body)"
+    (tmp_path / "main.js").write_text("one()")
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "('main.js',) ('main.js',) b'one()'\n"
 
 
 def test_a_browser_that_has_the_file_gets_no_body() -> None:

@@ -62,6 +62,11 @@ def test_any_other_path_needs_a_reader_as_before(checked: httpx.Client, path: st
     assert checked.get(path).status_code == 401
 
 
+def test_a_module_of_another_release_opens_no_dialog_of_the_browser(checked: httpx.Client) -> None:
+    """At Basic a browser would ask for a name and a password, and send them with each request from then on."""
+    assert checked.get("/console/x.js").headers["www-authenticate"].startswith("Bearer ")
+
+
 def test_the_console_is_read_only(checked: httpx.Client) -> None:
     assert checked.post("/console/", json={}).status_code == 401
 

@@ -74,9 +74,13 @@ export function others(status) {
   return (status?.controllers ?? []).filter(({ address }) => new URL(address).host !== location.host);
 }
 
-/** @param {SharingController} controller */
+/**
+ * Any program that can write to the database names an address: without `http` it is no link.
+ *
+ * @param {SharingController} controller
+ */
 export function consoleLink({ address }) {
-  return h("a", { href: `${address}/console/`, rel: "noreferrer" }, escaped(address));
+  return /^https?:\/\//.test(address) ? h("a", { href: `${address}/console/`, rel: "noreferrer" }, escaped(address)) : h("span", {}, escaped(address));
 }
 
 /** A part of a view. */

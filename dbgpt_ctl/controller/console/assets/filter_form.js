@@ -47,6 +47,7 @@ export class FilterForm {
       field("Filter", this.text), field("Model", this.#model), field("Type", this.#type), field("Host", this.#host, this.#hosts),
       field("State", this.#state), field("Drained", this.#drained), this.#clear,
     );
+    this.#offer();
     this.show(filter);
   }
 
@@ -56,29 +57,32 @@ export class FilterForm {
    * @param {InstanceFilter} filter
    */
   show(filter) {
+    const { model, type } = this.#filter;
     this.#filter = filter;
-    this.#offer();
+    if (filter.model !== model || filter.type !== type) this.#offer();
     for (const [control, value] of this.#values()) if (control.value !== value) control.value = value;
     this.#clear.disabled = !isFiltered(filter);
   }
 
   /**
-   * Offers the models, types and hosts of these instances.
+   * Offers the models, types and hosts of these instances, soon: a thousand models take as long as the table.
    *
    * @param {ReadonlyMap<string, Instance>} instances
    */
   offer(instances) {
     this.#instances = instances;
-    this.#models = new Set([...instances.values()].map(({ model_name }) => model_name));
-    this.#offer();
+    const models = new Set([...instances.values()].map(({ model_name }) => model_name));
+    if (String([...models]) === String([...this.#models])) return;
+    this.#models = models;
+    setTimeout(() => this.#offer());
   }
 
   #offer() {
-    const { model, type, state, drained } = this.#filter;
+    const { model, type } = this.#filter;
     options(this.#model, "all", [...this.#models, model].sort());
     options(this.#type, "all", [...this.#models].map((name) => nameAndType(name)[1]).concat(type).sort());
-    options(this.#state, "any", [...STATES, state]);
-    options(this.#drained, "any", [...DRAINED, drained]);
+    options(this.#state, "any", STATES);
+    options(this.#drained, "any", DRAINED);
   }
 
   /** A browser shows a host as it is, so one with characters that cannot be seen is not offered. */
@@ -120,7 +124,7 @@ function field(name, control, ...others) {
 /**
  * @param {HTMLSelectElement} select
  * @param {string} none  the name of no filter
- * @param {string[]} values  also the chosen one, which is offered even where no instance has it
+ * @param {readonly string[]} values  also the chosen one, which is offered even where no instance has it
  */
 function options(select, none, values) {
   const all = new Set(["", ...values]);

@@ -69,9 +69,9 @@ class Page {
     element("sign-in").hidden = who.mode === "off" || who.name !== null;
     element("sign-out").hidden = who.name === null;
     if (who.may_read) {
-      this.#inventory.load();
+      const loaded = this.#inventory.load();
       this.#watch.start();
-      this.#readStatus();
+      loaded.then(() => this.#readStatus()); // at the same time it would keep the list waiting
     } else {
       clearTimeout(this.#statusTimer);
       this.#watch.stop();
@@ -85,7 +85,7 @@ class Page {
   #watched() {
     const { failure, live } = this.#watch;
     if (live) {
-      this.#readStatus();
+      if (this.#inventory.loaded) this.#readStatus();
       if (this.#inventory.failure) this.#inventory.load();
     }
     if (failure && failure.status === 401) this.#session.load().catch(ignoreApiErrors);

@@ -6,13 +6,11 @@
 
 import { h, setText } from "./elements.js";
 
-const LOCAL = new Intl.DateTimeFormat(undefined, {
-  year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
-  hour12: false, timeZoneName: "short",
-});
 const UNITS = /** @type {const} */ ([["d", 86_400], ["h", 3600], ["m", 60], ["s", 1]]);
 
 let ahead = 0;
+/** @type {Intl.DateTimeFormat | null} Made when it is first wanted: that takes longer than to draw a table. */
+let local = null;
 
 /**
  * Notes what time it is by the registry's clock.
@@ -62,7 +60,11 @@ export function ageText(time) {
  * @param {string} time
  */
 export function localText(time) {
-  return LOCAL.format(new Date(time));
+  local ??= new Intl.DateTimeFormat(undefined, {
+    year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
+    hour12: false, timeZoneName: "short",
+  });
+  return local.format(new Date(time));
 }
 
 /**
@@ -76,7 +78,7 @@ export function timeElement(time, form = "age") {
   const element = h("time", { datetime: time });
   if (form === "age") {
     element.dataset.age = "";
-    element.title = `${utc}, ${localText(time)}`;
+    setTimeout(() => { element.title = `${utc}, ${localText(time)}`; }); // once it is painted
   } else {
     element.title = utc;
   }

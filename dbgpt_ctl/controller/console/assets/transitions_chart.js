@@ -11,12 +11,12 @@ const MINUTES = 60;
 const MINUTE_MILLIS = 60_000;
 const HEIGHT = 120;
 const LABEL_MINUTES = 15;
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
 const NAMES = /** @type {Group[]} */ (Object.keys(GROUPS));
 /** Lines over the colour of each group: nobody needs to tell colours apart. */
 const TEXTURES = { unhealthy: "", healthy: "M0 3H6", drain: "M0 6L6 0", membership: "M1 0V6M4 0V6" };
 
 export class TransitionsChart {
+  #clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
   #svg = svg("svg", { role: "img", height: HEIGHT + 20, "aria-label": "Transitions in each minute of the last hour" });
   #most = h("span");
   #summary = h("figcaption");
@@ -38,7 +38,7 @@ export class TransitionsChart {
       bar[groupOf(event)] += 1;
       totals[groupOf(event)] += 1;
     }
-    const starts = bars.map((_, minute) => CLOCK.format((first + minute) * MINUTE_MILLIS));
+    const starts = bars.map((_, minute) => this.#clock.format((first + minute) * MINUTE_MILLIS));
     const sums = bars.map(sum);
     const most = Math.max(...sums);
     setText(this.#most, String(most));

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import subprocess
 import sys
 from http import HTTPStatus
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAMES = assets.names()
+COMMENT = re.compile(r"^\s*/\*.*?\*/$|/\*\* @.*?\*/|(?:^|(?<=[;{] )|(?<=, ))//[^\n]*$", re.DOTALL | re.MULTILINE)
 
 
 def test_the_page_and_its_parts_are_there() -> None:
@@ -34,6 +36,18 @@ def test_a_file_is_sent_compressed_where_the_browser_can_read_it(name: str) -> N
     assert compressed.headers["content-encoding"] == "gzip"
     assert gzip.decompress(bytes(compressed.body)) == plain.body
     assert len(compressed.body) < len(plain.body) or len(plain.body) < 100  # types.js has types alone
+
+
+def without_spaces(text: str) -> str:
+    return re.sub(r"\s", "", text)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(".js")])
+def test_a_module_is_sent_whole_but_for_comments_and_spaces(name: str) -> None:
+    sent = bytes(assets.answer(name, {}).body).decode()
+    source = (assets.FOLDER / name).read_text(encoding="utf-8")
+    assert without_spaces(sent) == without_spaces(COMMENT.sub("", source))
+    assert "/**" not in sent
 
 
 def test_every_answer_has_the_headers_that_keep_foreign_code_out() -> None:

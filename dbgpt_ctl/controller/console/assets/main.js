@@ -58,7 +58,8 @@ class Page {
       await this.#session.load();
     } catch (error) {
       ignoreApiErrors(error);
-      setText(element("view"), `${/** @type {ApiError} */ (error).message}. The page tries again by itself.`);
+      const { message } = /** @type {ApiError} */ (error);
+      setText(element("view"), `${message}. The page tries again by itself.`);
       setTimeout(() => this.#begin(), RETRY_MILLIS);
     }
   }

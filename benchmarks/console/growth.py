@@ -22,7 +22,7 @@ EVENTS, SAMPLES = 10_000, 20
 CHANGED = EVENTS // SAMPLES // CHANGES
 """So many instances change in a burst. Some of them are on the first page of the table."""
 FLAT = Bound(most=1.05)
-VIEWS = {"instances": "console/instances"}
+VIEWS = {"instances": "console/instances", "events": "console/events"}
 SETTLE_MILLIS = 1500
 """After a burst the page reads what the changes did not tell."""
 _SHOWS = '(text) => benchmark.painted(() => document.querySelector("main").textContent.includes(text))'

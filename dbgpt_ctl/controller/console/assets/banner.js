@@ -9,6 +9,9 @@ import { durationText, localText, timeElement } from "./time.js";
 
 /** @import { Status, SharingController } from "./types.js" */
 
+/** The checks of a hold and of the end of a controller: they have notices of their own. */
+const TOLD = ["pulse", "shutdown"];
+
 /** @typedef {{key: string, severity: "error" | "warning", text: string, ago?: string, rest?: string, links?: SharingController[]}} Notice */
 
 /**
@@ -30,7 +33,8 @@ export function notices(inventory, watch, status) {
   if (stale) found.push({ key: "stale", severity: "error", text: `The registry cannot be read. All states are as of ${localText(stale)} and may be wrong now.` });
   const held = inventory.heldUntil ?? status?.held_until;
   if (held) found.push({ key: "held", severity: "warning", text: `The registry was away, and heartbeats could not arrive: states marked “held” are kept as they were until ${localText(held)}.` });
-  if (status?.registry.reason && !stale) found.push({ key: "degraded", severity: "warning", text: `Degraded: ${escaped(status.registry.reason)}.` });
+  const failed = (status?.checks ?? []).filter(({ name, detail }) => detail && !TOLD.includes(name));
+  if (failed.length && !stale) found.push({ key: "degraded", severity: "warning", text: `Degraded: ${escaped(failed.map(({ detail }) => detail).join("; "))}.` });
   return found;
 }
 

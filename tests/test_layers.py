@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         "controller.api.diagnosis",
         "controller.api.commands",
     },
-    "controller.api.diagnosis": {"controller", "registry", "client", "cli.diagnosis"},
+    "controller.api.diagnosis": {"domain", "controller", "registry", "client", "cli.diagnosis"},
     "controller.api.commands": {"errors", "domain", "controller", "cli.output", "cli.parsing"},
     "cli": {"cli.framework", "cli.output"},
     "cli.output": {"errors", "domain", "client", "cli.parsing"},

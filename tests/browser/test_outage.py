@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import ExitStack
 
+    from playwright.sync_api import Route
+
     from tests.browser.conftest import NewController, Visitor
     from tests.browser.controllers import Controller
     from tests.chaos.controllers import Controller as SharingController
@@ -156,3 +158,28 @@ def test_a_database_is_away_and_comes_back(
             mariadb.start()
         expect(visited.console.notices.first).to_contain_text("held", timeout=STATUS_MS)
         expect(visited.console.row(key)).to_contain_text("held")
+
+
+def test_addresses_that_are_none_stop_neither_the_view_nor_what_is_said_of_an_outage(
+    visit: Visitor, controller: Controller
+) -> None:
+    """They come from the shared database, in which any program may have written."""
+    addresses = ["javascript:alert(1)//", "http://[bad", "", "<img src=x>", "http://127.0.0.1:1"]
+
+    def add_poison(route: Route) -> None:
+        status = route.fetch().json()
+        own = {"version": "1", "started_at": status["time"], "seen_at": status["time"]}
+        status["controllers"] = [own | {"id": str(place), "address": each} for place, each in enumerate(addresses)]
+        route.fulfill(json=status)
+
+    visited = visit("about:blank", controller.url)
+    visited.page.route("**/api/v1/status", add_poison)
+    visited.page.goto(f"{controller.url}/console/")
+    links = visited.page.get_by_role("link").filter(has_text=re.compile("script|bad|img|127"))
+    expect(visited.page.locator("main")).to_contain_text("http://[bad")
+    expect(links).to_have_count(1)
+    with visited.guard.excusing(visited.page, OUTAGE):
+        controller.kill()
+        expect(visited.console.notices).to_have_text(re.compile("does not answer"))
+        expect(links.first).to_have_attribute("href", "http://127.0.0.1:1/console/")
+        visited.page.goto("about:blank")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from itertools import islice
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import orjson
 from fastapi.responses import Response
@@ -19,6 +21,7 @@ from dbgpt_ctl.controller.api.routes import JSON, Route
 from dbgpt_ctl.controller.api.serializers import VERSION, known_object
 from dbgpt_ctl.controller.api.status import StatusReport, status_report
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.domain.hosts import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,13 +36,22 @@ if TYPE_CHECKING:
 MAX_EVIDENCE = 100
 """Pieces of evidence that one finding has; the others are counted."""
 SHARED_SECS = 1.0
-"""So long callers get the same answer."""
+"""So long callers get the same answer, with the URL that each of them called. With an examination for each URL, callers
+who make up names for a controller would keep everybody else waiting.
+"""
+
+
+_NAME = token_hex(16)
+"""Another one in each process: no instance can have it in a name."""
+PLACES = {True: f"http://{_NAME}.localhost", False: f"http://{_NAME}.invalid"}
+"""What stands for the URL of this controller in an answer until somebody gets it. Its host is on the loopback interface
+or elsewhere, as that of the URL: the rules ask for nothing else of it.
+"""
 
 
 class _Answer(NamedTuple):
-    """What callers of one URL get, and the event loop's time of it."""
+    """An answer with one of PLACES in it, and the event loop's time of it."""
 
-    url: str
     made_at: float
     body: bytes
 
@@ -50,7 +62,8 @@ class DiagnosisEndpoint:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._examining = asyncio.Lock()
-        self._latest: _Answer | None = None
+        self._latest: dict[str, _Answer] = {}
+        """By the place in it."""
 
     def routes(self) -> tuple[Route, ...]:
         """Its route."""
@@ -61,13 +74,14 @@ class DiagnosisEndpoint:
         at this controller. While the registry is away, it is made of what is known.
         """
         url, now = called_url(request), asyncio.get_running_loop().time
+        place = PLACES[is_loopback(urlsplit(url).hostname or "")]
         async with self._examining:
-            latest = self._latest
-            if latest is None or latest.url != url or now() - latest.made_at >= SHARED_SECS:
+            latest = self._latest.get(place)
+            if latest is None or now() - latest.made_at >= SHARED_SECS:
                 report = await status_report(self._controller)
-                body = await asyncio.to_thread(_examined, report, url)
-                self._latest = latest = _Answer(url, now(), body)
-        return Response(latest.body, media_type=JSON)
+                body = await asyncio.to_thread(_examined, report, place)
+                self._latest[place] = latest = _Answer(now(), body)
+        return Response(latest.body.replace(place.encode(), orjson.dumps(url)[1:-1]), media_type=JSON)
 
 
 def _examined(report: StatusReport, url: str) -> bytes:

@@ -11,14 +11,16 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from dbgpt_ctl.controller.api import diagnosis
-from dbgpt_ctl.controller.api.diagnosis import MAX_EVIDENCE, SHARED_SECS
+from dbgpt_ctl.controller.api.diagnosis import MAX_EVIDENCE, PLACES, SHARED_SECS
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.bootstrap import create_registry
+from dbgpt_ctl.domain.hosts import is_loopback
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -145,7 +147,10 @@ def test_it_answers_from_a_list_that_is_out_of_date(clock: ManualClock) -> None:
     assert found["registry-stale"]["evidence"][0]["subject"] == url
 
 
-def test_a_controller_that_forwards_examines_what_the_other_one_knows(clock: ManualClock) -> None:
+def test_a_controller_that_forwards_examines_what_the_other_one_knows(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "SHARED_SECS", 0)
     registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
     with running_controller(registry) as behind:
         settings = ControllerSettings(remote_addr=behind)
@@ -156,7 +161,6 @@ def test_a_controller_that_forwards_examines_what_the_other_one_knows(clock: Man
             register(http, ONE)
             assert findings(http) == []
             clock.advance(TIMEOUT.total_seconds() + 1)
-            http.headers["Host"] = "localhost"  # by another URL, so the answer is not that of a moment ago
             assert list(by_code(http)) == ["no-healthy-instance"]
 
 
@@ -202,28 +206,36 @@ async def test_instances_are_counted_that_are_not_named() -> None:
 
 @pytest.mark.anyio
 async def test_callers_share_an_examination(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also those who ask while it is under way. One who calls by another URL gets an examination of its own."""
+    """Also those who ask while it is under way, and who call by another URL, which is in their answer alone."""
     examined: list[str] = []
 
     def note(_report: StatusReport, url: str) -> bytes:
         examined.append(url)
-        return b"{}"
+        return json.dumps({"url": url}).encode()
 
     monkeypatch.setattr(diagnosis, "_examined", note)
-    app = create_app(ControllerSettings(), EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT))
+    settings = ControllerSettings(host="127.0.0.1", allowed_hosts="*")
+    app = create_app(settings, EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT))
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:1") as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
     ):
-        await asyncio.gather(*(client.get("/api/v1/diagnosis") for _ in range(9)))
-        assert examined == ["http://localhost:1"]
-        await client.get("http://127.0.0.1:2/api/v1/diagnosis")
-        assert examined == ["http://localhost:1", "http://127.0.0.1:2"]
+        hosts = [f"ctl{number}.example:8443" for number in range(9)]
+        answers = await asyncio.gather(*(client.get("/api/v1/diagnosis", headers={"Host": host}) for host in hosts))
+        assert [answer.json()["url"] for answer in answers] == [f"http://{host}" for host in hosts]
+        assert examined == [PLACES[False]]
+        assert (await client.get("/api/v1/diagnosis")).json()["url"] == "http://localhost"
+        assert (await client.get("http://127.0.0.1:2/api/v1/diagnosis")).json()["url"] == "http://127.0.0.1:2"
+        assert examined == [PLACES[False], PLACES[True]]
         loop = asyncio.get_running_loop()
         later = loop.time() + SHARED_SECS
         monkeypatch.setattr(loop, "time", lambda: later)
         await client.get("http://127.0.0.1:2/api/v1/diagnosis")
         assert len(examined) == 3
+
+
+def test_what_stands_for_the_url_is_of_the_same_kind() -> None:
+    assert all(is_loopback(urlsplit(place).hostname or "") is kind for kind, place in PLACES.items())
 
 
 def test_other_requests_are_served_meanwhile(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

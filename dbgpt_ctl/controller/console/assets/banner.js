@@ -75,16 +75,21 @@ export function drawNotices(element, shown) {
  * @param {Status | null} status
  */
 export function others(status) {
-  return (status?.controllers ?? []).filter(({ address }) => new URL(address).host !== location.host);
+  return (status?.controllers ?? []).filter(({ address }) => !isUrl(address) || new URL(address).host !== location.host);
+}
+
+/** @param {SharingController} controller */
+export function consoleLink({ address }) {
+  return isUrl(address) ? h("a", { href: `${address}/console/`, rel: "noreferrer" }, escaped(address)) : h("span", {}, escaped(address));
 }
 
 /**
- * Any program that can write to the database names an address: without `http` it is no link.
+ * Whether it can be a link. Any program that can write to the database names an address.
  *
- * @param {SharingController} controller
+ * @param {string} address
  */
-export function consoleLink({ address }) {
-  return /^https?:\/\//.test(address) ? h("a", { href: `${address}/console/`, rel: "noreferrer" }, escaped(address)) : h("span", {}, escaped(address));
+function isUrl(address) {
+  return /^https?:/.test(address) && URL.canParse(address);
 }
 
 /** A part of a view. */

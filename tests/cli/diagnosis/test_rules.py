@@ -516,6 +516,8 @@ def test_loopback_is_wrong_where_the_registry_is_shared_by_machines() -> None:
     assert str(found.evidence[0]).endswith("; controllers of its registry are on ctl-1, ctl-2")
     alone = replace(local, status=status(controllers=records[:1]))
     assert find("loopback-address", cluster(alone)) == []
+    strange = replace(local, status=status(controllers=(*records[:1], record("http://[bad"), record(""))))
+    assert find("loopback-address", cluster(strange)) == []
 
 
 def test_the_fix_of_a_metadata_address_names_the_instances() -> None:

@@ -368,8 +368,16 @@ def _is_for_other_machines(instance: ObservedInstance) -> bool:
 def _machines(controller: ControllerFacts) -> list[str]:
     """The hosts at which the living controllers of its registry listen, without loopback."""
     records = controller.status.controllers if controller.status else ()
-    hosts = {urlsplit(record.address).hostname or "" for record in records}
+    hosts = {_host_in(record.address) for record in records}
     return sorted(host for host in hosts if host and not is_loopback(host))
+
+
+def _host_in(address: str) -> str:
+    """Empty where the address is none: any program may have written it into the shared database."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _probe_of_healthy(instance: ObservedInstance, *outcomes: ProbeOutcome) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NAMES = assets.names()
 COMMENT = re.compile(r"^\s*/\*.*?\*/$|/\*\* @.*?\*/|(?:^|(?<=[;{] )|(?<=, ))//[^\n]*$", re.DOTALL | re.MULTILINE)
+TEMPLATE = re.compile(r"`(?:[^`\\]|\\.)*`")
 
 
 def test_the_page_and_its_parts_are_there() -> None:
@@ -48,6 +49,16 @@ def test_a_module_is_sent_whole_but_for_comments_and_spaces(name: str) -> None:
     source = (assets.FOLDER / name).read_text(encoding="utf-8")
     assert without_spaces(sent) == without_spaces(COMMENT.sub("", source))
     assert "/**" not in sent
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(".js")])
+def test_no_template_is_in_another_one(name: str) -> None:
+    """The minifier takes the second backquote for the end of the first template, and spaces in the rest would go."""
+    source = COMMENT.sub("", (assets.FOLDER / name).read_text(encoding="utf-8"))
+    sent = bytes(assets.answer(name, {}).body).decode()
+    for template in TEMPLATE.findall(source):
+        assert template.count("{") == template.count("}"), template
+        assert template in sent
 
 
 def test_every_answer_has_the_headers_that_keep_foreign_code_out() -> None:

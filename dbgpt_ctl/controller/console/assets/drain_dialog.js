@@ -198,7 +198,7 @@ export class DrainDialog {
 
   #tell() {
     const left = this.#asked - this.#changed.size - this.#problems.size;
-    this.#done(this.#changed, `${this.#result.textContent}${left ? ` ${countText(left, "other")} stayed as before.` : ""}`);
+    this.#done(this.#changed, this.#result.textContent + (left ? ` ${countText(left, "other")} stayed as before.` : ""));
   }
 }
 

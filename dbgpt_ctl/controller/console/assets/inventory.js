@@ -4,6 +4,7 @@
  */
 
 import * as api from "./api.js";
+import { readList } from "./first_answers.js";
 import { setClock } from "./time.js";
 
 /** @import { Change, Identity, Instance } from "./types.js" */
@@ -68,12 +69,18 @@ export class Inventory extends EventTarget {
     return this.#loading;
   }
 
+  /** Loads the list as it is from now on: that of a load that runs may be older. */
+  async reload() {
+    await this.#loading;
+    await this.load();
+  }
+
   async #load() {
     clearTimeout(this.#refreshTimer);
     const began = performance.now();
     let wait = LEAST_REFRESH_MILLIS;
     try {
-      const listing = await api.list();
+      const listing = await readList();
       this.#take(listing);
       wait = Math.min(MOST_REFRESH_MILLIS, Math.max(wait, REST * (performance.now() - began)));
       this.failure = null;

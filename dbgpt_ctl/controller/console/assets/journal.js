@@ -51,7 +51,7 @@ export class Journal {
 
   #watched() {
     const { live, failure } = this.#watch;
-    if (live ? this.failure : failure && !this.#loads) this.#load();
+    if (this.#loads ? live && this.failure : live || failure) this.#load();
   }
 
   async #load() {

@@ -18,7 +18,7 @@ export function place() {
 export function hrefOf(view, params = {}) {
   const entries = params instanceof URLSearchParams ? [...params] : Object.entries(params);
   const query = new URLSearchParams(entries.filter(([, value]) => value !== "").map(([name, value]) => [name, String(value)]));
-  return `${view || "./"}${query.size ? `?${query}` : ""}`;
+  return (view || "./") + (query.size ? `?${query}` : "");
 }
 
 /**

@@ -4,6 +4,7 @@ import { ApiError, status as readStatus } from "./api.js";
 import { drawNotices, notices } from "./banner.js";
 import { h, setText } from "./elements.js";
 import { escaped } from "./escaping.js";
+import { readCursor } from "./first_answers.js";
 import { Inventory } from "./inventory.js";
 import { listenToKeys } from "./keyboard.js";
 import { followLinks, place } from "./location.js";
@@ -43,7 +44,7 @@ class Page {
     this.#watch.addEventListener("changes", (event) => {
       for (const change of /** @type {import("./watch.js").ChangesEvent} */ (event).detail) this.#inventory.apply(change);
     });
-    this.#watch.addEventListener("reset", () => this.#inventory.load());
+    this.#watch.addEventListener("reset", () => this.#inventory.reload());
     this.#watch.addEventListener("state", () => this.#watched());
     this.#session.addEventListener("change", () => this.#signedIn());
     document.addEventListener("visibilitychange", () => this.#visible());
@@ -70,9 +71,7 @@ class Page {
     element("sign-in").hidden = who.mode === "off" || who.name !== null;
     element("sign-out").hidden = who.name === null;
     if (who.may_read) {
-      const loaded = this.#inventory.load();
-      this.#watch.start();
-      loaded.then(() => this.#readStatus()); // at the same time it would keep the list waiting
+      this.#follow();
     } else {
       clearTimeout(this.#statusTimer);
       this.#watch.stop();
@@ -81,6 +80,15 @@ class Page {
     }
     this.#shown = "none";
     this.#show();
+  }
+
+  /** Reads the list and the changes since; then the status, because its answer would keep the list waiting. */
+  async #follow() {
+    const cursor = await readCursor().catch(ignoreApiErrors);
+    if (!this.#session.who.may_read) return;
+    this.#watch.start(cursor ?? null);
+    await this.#inventory.load();
+    this.#readStatus();
   }
 
   #watched() {

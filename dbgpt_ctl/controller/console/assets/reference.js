@@ -11,7 +11,8 @@ import { hrefOf } from "./location.js";
  * @param {Identity} key
  */
 export function addressText({ host, port }) {
-  return `${escaped(/^[^[].*:/s.test(host) ? `[${host}]` : host)}:${port}`;
+  const name = /^[^[].*:/s.test(host) ? `[${host}]` : host;
+  return `${escaped(name)}:${port}`;
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { h, setText } from "./elements.js";
+import { readSession } from "./first_answers.js";
 
 /** @import { Who } from "./types.js" */
 
@@ -22,7 +23,7 @@ export class Session extends EventTarget {
 
   /** Asks who is signed in. Where that one may not read, the dialog opens. Raises ApiError. */
   async load() {
-    this.#take(await api.session());
+    this.#take(await readSession());
   }
 
   /** Opens the dialog. `reason` says why it must be opened again. */

@@ -42,10 +42,14 @@ export class Watch extends EventTarget {
     addEventListener("online", () => this.#started && !this.live && this.#connect());
   }
 
-  /** Begins, or begins anew, from now on. */
-  start() {
+  /**
+   * Begins, or begins anew, after a cursor, or from now on.
+   *
+   * @param {string | null} cursor
+   */
+  start(cursor) {
     this.#started = true;
-    this.cursor = null;
+    this.cursor = cursor;
     this.#connect();
   }
 

@@ -84,7 +84,7 @@ export function show(context) {
     table.element.hidden = found.length === 0;
     empty.hidden = !search.hidden || !context.inventory.loaded;
     all.hidden = shown.length === found.length;
-    setText(text, `${countText(found.length, "model")}, ${countText(instances, "instance")}${all.hidden ? "" : `; the first ${most} are shown`}`);
+    setText(text, `${countText(found.length, "model")}, ${countText(instances, "instance")}` + (all.hidden ? "" : `; the first ${most} are shown`));
     table.draw(shown);
   }
 }

@@ -8,15 +8,20 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import TIMEOUT_SECS
+from tests.browser.guard import OUTAGE
 from tests.support.dbgpt_process import get, until
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Page, Route
+
     from dbgpt_ctl.domain.instance import InstanceKey
     from tests.browser.conftest import Visit, Visitor
     from tests.browser.controllers import Controller
     from tests.support.fleet import Fleet
 
 QWEN = "qwen@llm"
+SILENT_SECS = 26
+"""The page gives up a stream that is silent for 25 seconds."""
 
 
 @pytest.fixture
@@ -125,7 +130,64 @@ def test_a_page_in_the_background_holds_no_connection(overview: Visit, controlle
     until("stream", lambda: watchers(controller) == 1)
 
 
+def first_held(page: Page, pattern: str) -> list[Route]:
+    """The first request for this goes on only when the test lets it."""
+    held: list[Route] = []
+    page.route(pattern, lambda route: route.continue_() if held else held.append(route))
+    return held
+
+
 def watchers(controller: Controller) -> int:
     status = get(f"{controller.url}/api/v1/status")
     assert status is not None
     return int(status["watchers"])
+
+
+def test_a_change_between_the_list_and_the_stream_is_not_lost(
+    visit: Visitor, controller: Controller, workers: Fleet
+) -> None:
+    """A worker registers after the list was made, and before the stream begins, which is before the list arrives."""
+    visited = visit(f"{controller.url}/console/instances")
+    page = visited.page
+    page.goto("about:blank")
+    lists, streams = first_held(page, "**/api/v1/instances"), first_held(page, "**/api/v1/watch*")
+    with page.expect_request("**/api/v1/instances"), page.expect_request("**/api/v1/watch*"):
+        page.goto(f"{controller.url}/console/instances")
+    page.evaluate("null")  # the handlers of both requests have been called
+    old = lists[0].fetch()
+    workers.start(QWEN)
+    streams[0].continue_()
+    expect(visited.console.live).to_be_visible()
+    lists[0].fulfill(response=old)
+    expect(visited.console.row(workers.of(QWEN).key)).to_be_visible()
+
+
+def test_a_journal_that_is_opened_while_the_stream_resumes(
+    overview: Visit, controller: Controller, workers: Fleet
+) -> None:
+    workers.start(QWEN)
+    expect(overview.console.model(QWEN)).to_be_visible()
+    overview.console.hide()
+    until("end of the stream", lambda: watchers(controller) == 0)
+    page = overview.page
+    streams = first_held(page, "**/api/v1/watch*")
+    with page.expect_request("**/api/v1/watch*"):
+        overview.console.show()
+    overview.console.go("Events")
+    streams[0].continue_()
+    expect(overview.console.live).to_be_visible()
+    expect(overview.console.rows).to_have_count(1)
+
+
+def test_a_stream_that_never_begins_is_asked_for_again(visit: Visitor, controller: Controller) -> None:
+    """As where the machine of the controller went away without a word."""
+    visited = visit(f"{controller.url}/console/")
+    expect(visited.console.live).to_be_visible()
+    page = visited.page
+    page.clock.install()
+    first_held(page, "**/api/v1/watch*")
+    with page.expect_request("**/api/v1/watch*"):
+        page.reload()
+    with visited.guard.excusing(page, OUTAGE):
+        page.clock.fast_forward(1000 * SILENT_SECS)
+        expect(visited.console.live).to_be_visible()

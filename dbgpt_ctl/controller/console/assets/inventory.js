@@ -69,7 +69,7 @@ export class Inventory extends EventTarget {
     return this.#loading;
   }
 
-  /** Loads the list as it is from now on: that of a load that runs may be older. */
+  /** Loads a list that is made after this call. One that is being loaded may be older, so another one follows it. */
   async reload() {
     await this.#loading;
     await this.load();
@@ -139,12 +139,13 @@ export class Inventory extends EventTarget {
   }
 
   /**
-   * Takes an instance as an answer shows it.
+   * Takes an instance as an answer shows it. One that is gone stays gone: the answer may be older than its removal.
    *
    * @param {Instance} instance
    */
   put(instance) {
     const key = keyOf(instance);
+    if (!this.instances.has(key)) return;
     if (instance.removed) this.instances.delete(key);
     else this.instances.set(key, instance);
     this.#note(key);
@@ -180,7 +181,7 @@ export class Inventory extends EventTarget {
   async #read() {
     const keys = [...this.#unread.values()];
     this.#unread.clear();
-    if (keys.length > MOST_SINGLE_READS) await this.load();
+    if (keys.length > MOST_SINGLE_READS) await this.reload();
     else await Promise.all(keys.map((key) => this.#readOne(key)));
     this.#readTimer = this.#unread.size ? setTimeout(() => this.#read(), SETTLE_MILLIS) : 0;
   }

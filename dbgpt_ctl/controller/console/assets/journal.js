@@ -14,6 +14,8 @@ export class Journal {
   /** @type {Record<string, string>} */
   #query = {};
   #loads = 0;
+  /** Whether the events of the query are still to be asked for. */
+  #waits = false;
   #frame = 0;
   #closed = new AbortController();
   #watch;
@@ -42,6 +44,7 @@ export class Journal {
     if (this.#loads && JSON.stringify(query) === JSON.stringify(this.#query)) return;
     this.#query = query;
     this.loaded = false;
+    this.#waits = true;
     if (this.#watch.live || this.#watch.failure) this.#load(); // else the stream begins soon, and with it a load
   }
 
@@ -51,11 +54,12 @@ export class Journal {
 
   #watched() {
     const { live, failure } = this.#watch;
-    if (this.#loads ? live && this.failure : live || failure) this.#load();
+    if (live ? this.failure || this.#waits : failure && this.#waits) this.#load();
   }
 
   async #load() {
     const load = ++this.#loads;
+    this.#waits = false;
     const before = this.events;
     this.events = [];
     try {

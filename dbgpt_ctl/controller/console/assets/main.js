@@ -50,7 +50,7 @@ class Page {
     document.addEventListener("visibilitychange", () => this.#visible());
     setInterval(() => this.#tick(), 1000);
     element("sign-in").addEventListener("click", () => this.#session.askForToken());
-    element("sign-out").addEventListener("click", () => this.#session.signOut());
+    element("sign-out").addEventListener("click", () => this.#session.signOut().catch(ignoreApiErrors));
     await this.#begin();
   }
 

@@ -74,7 +74,7 @@ export class Watch extends EventTarget {
     /** @type {ApiError} */
     let failure = new ApiError(0, "the controller closed the connection");
     try {
-      await this.#read(await watch(this.cursor, connection.signal), connection);
+      await this.#read(connection);
     } catch (error) {
       if (connection !== this.#connection) return;
       failure = error instanceof ApiError ? error : new ApiError(0, "the connection to the controller broke off");
@@ -86,19 +86,25 @@ export class Watch extends EventTarget {
   }
 
   /**
-   * @param {ReadableStream<Uint8Array<ArrayBuffer>>} stream
+   * Opens the stream and reads it to its end. One that is silent, also before it begins, is broken off.
+   *
    * @param {AbortController} connection
    */
-  async #read(stream, connection) {
-    const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  async #read(connection) {
     let text = "";
     let silent = 0;
+    const listen = () => {
+      clearTimeout(silent);
+      silent = setTimeout(() => connection.abort(), SILENT_MILLIS);
+    };
+    listen();
     try {
+      const stream = await watch(this.cursor, connection.signal);
+      const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
       for (;;) {
-        silent = setTimeout(() => connection.abort(), SILENT_MILLIS);
         const { value, done } = await reader.read();
-        clearTimeout(silent);
         if (done) return;
+        listen();
         this.lastSeen = Date.now();
         const messages = (text + value).split("\n\n");
         text = messages.pop() ?? "";

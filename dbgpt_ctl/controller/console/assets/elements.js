@@ -1,6 +1,7 @@
 /** Makes elements without HTML text, so that no name can become markup. */
 
-const TYPING_MILLIS = 250;
+/** What a person types reaches the URL after so long a pause: browsers limit how often it may change. */
+export const TYPING_MILLIS = 250;
 const SVG = "http://www.w3.org/2000/svg";
 
 /** @type {WeakMap<Element, string>} What was drawn last, for `drawOnChange`. */
@@ -137,18 +138,19 @@ export function part(title, ...children) {
 }
 
 /**
- * A control with its label. Its name is its id as well.
+ * A control with its label. One without an id gets it from the label.
  *
  * @param {string} label
  * @param {HTMLElement} control
+ * @param {...HTMLElement} others
  */
-export function field(label, control) {
-  control.id = `field-${label.toLowerCase().replace(/\W+/g, "-")}`;
-  return h("div", { class: "field" }, h("label", { for: control.id }, label), control);
+export function field(label, control, ...others) {
+  control.id ||= `field-${label.toLowerCase().replace(/\W+/g, "-")}`;
+  return h("div", { class: `field ${control.id}` }, h("label", { for: control.id }, label), control, ...others);
 }
 
 /**
- * A field for words that filter. What a person types acts after a pause: browsers limit how often the URL may change.
+ * A field for words that filter. What a person types acts after TYPING_MILLIS.
  *
  * @param {string} placeholder
  * @param {() => void} [act]

@@ -1,6 +1,6 @@
 /** The controls of the filter of instances. */
 
-import { drawByKey, h } from "./elements.js";
+import { drawByKey, field, h } from "./elements.js";
 import { escaped } from "./escaping.js";
 import { DRAINED, STATES, cleared, isFiltered } from "./instance_filter.js";
 import { nameAndType } from "./inventory.js";
@@ -110,15 +110,6 @@ export class FilterForm {
     const { q, model, type, host, state, drained } = this.#filter;
     return [[this.text, q], [this.#model, model], [this.#type, type], [this.#host, host], [this.#state, state], [this.#drained, drained]];
   }
-}
-
-/**
- * @param {string} name
- * @param {HTMLElement} control
- * @param {...HTMLElement} others
- */
-function field(name, control, ...others) {
-  return h("div", { class: `field ${control.id}` }, h("label", { for: control.id }, name), control, ...others);
 }
 
 /**

@@ -67,7 +67,6 @@ export class InstanceOrder {
    * @param {ReadonlySet<string> | null} changed
    */
   update(instances, changed) {
-    const before = this.#entries.size;
     if (changed === null || changed.size > MOST_MOVES) {
       this.#replace(instances);
       return true;
@@ -77,7 +76,7 @@ export class InstanceOrder {
       others = this.#entries.has(key) !== instances.has(key) || others;
       this.#move(key, instances.get(key));
     }
-    return others || before !== this.#entries.size;
+    return others;
   }
 
   /** @param {ReadonlyMap<string, Instance>} instances */

@@ -4,7 +4,7 @@
 
 import { countText, numberText } from "../counts.js";
 import { DrainDialog } from "../drain_dialog.js";
-import { drawOnChange, h, setText } from "../elements.js";
+import { TYPING_MILLIS, drawOnChange, h, setText } from "../elements.js";
 import { escaped } from "../escaping.js";
 import { FilterForm } from "../filter_form.js";
 import { instanceColumns } from "../instance_columns.js";
@@ -15,8 +15,6 @@ import { Selection } from "../selection.js";
 import { Table, pager } from "../table.js";
 
 const PAGE_SIZE = 100;
-/** The URL follows what a person types after so long a pause: browsers limit how often it may change. */
-const TYPING_MILLIS = 250;
 /** A screen reader hears the counts after so long a pause, and only where a person changed the filter. */
 const TELL_MILLIS = 700;
 

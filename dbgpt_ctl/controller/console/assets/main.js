@@ -109,6 +109,7 @@ class Page {
   /** Reads the status, and who is signed in: a token may have got another role. */
   async #readStatus() {
     clearTimeout(this.#statusTimer);
+    if (!this.#session.who.may_read) return; // the list that was waited for may be the last one that was allowed
     this.#statusTimer = setTimeout(() => this.#readStatus(), STATUS_MILLIS);
     if (document.hidden) return;
     try {

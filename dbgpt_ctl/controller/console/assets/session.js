@@ -83,8 +83,9 @@ function signInDialog(signIn) {
     close: () => element.close(),
     /** @param {string} reason */
     open: (reason) => {
+      if (element.open) return; // two answers may say that the session has ended, and only the first one knows why
       setText(problem, reason);
-      if (!element.open) element.showModal();
+      element.showModal();
     },
   };
 }

@@ -36,7 +36,7 @@ HELD_SECS = 12
 RECOVERY_MS = 8000
 """The page tries again every five seconds at the latest."""
 STATUS_MS = 15_000
-"""The page asks for the status every ten seconds."""
+"""The page asks for the status every five seconds; a controller whose database is away answers late."""
 
 
 def test_a_controller_is_killed_and_comes_back(visit: Visitor, controller: Controller, workers: Fleet) -> None:

@@ -14,12 +14,13 @@ from tests.browser.guard import REFUSED
 from tests.support.dbgpt_process import until
 
 if TYPE_CHECKING:
-    from tests.browser.conftest import Visit, Visitor
+    from tests.browser.conftest import NewController, Visit, Visitor
     from tests.browser.controllers import Controller
     from tests.browser.tokens import Tokens
 
 KEY = InstanceKey("qwen@llm", "127.0.0.9", 8001)
 EXPIRES_SECS = 5
+ASKED_AGAIN_MS = 10_000
 ENDED = "Your session has ended"
 
 
@@ -126,3 +127,20 @@ def test_without_authentication_there_is_nothing_to_sign_in_to(visit: Visitor, c
     visited.console.signed_in_as("authentication is off")
     expect(visited.page.get_by_role("button", name="Sign in")).to_have_count(0)
     expect(visited.page.get_by_role("button", name="Sign out")).to_have_count(0)
+
+
+def test_the_dialog_stays_while_a_person_types(visit: Visitor, new_controller: NewController, tokens: Tokens) -> None:
+    """A controller that only logs lets everybody look. The page asks who is signed in every five seconds."""
+    tokens.mode("log")
+    visited = visit(f"{new_controller('--tokens-file', str(tokens.path)).url}/console/")
+    visited.page.get_by_role("button", name="Sign in").click()
+    field = visited.console.dialog.get_by_label("Token")
+    for part in (tokens.reader[:9], tokens.reader[9:]):
+        field.press_sequentially(part)
+        with visited.page.expect_response("**/api/v1/session", timeout=ASKED_AGAIN_MS):
+            pass
+        with visited.page.expect_response("**/api/v1/status", timeout=ASKED_AGAIN_MS):
+            pass  # what came before it has been taken
+    visited.console.dialog.get_by_role("button", name="Sign in").click()
+    visited.console.signed_in_as("ben (reader)")
+    expect(visited.console.dialog).to_have_count(0)

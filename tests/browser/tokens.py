@@ -27,12 +27,17 @@ class Tokens:
         made = [
             _create(path, name, role) for name, role in (("anna", "operator"), ("ben", "reader"), ("gpu", "worker"))
         ]
-        ctl("auth", "mode", "enforce", "--tokens-file", str(path))
-        return cls(path, *made)
+        tokens = cls(path, *made)
+        tokens.mode("enforce")
+        return tokens
 
     def create(self, name: str, role: str, *options: str) -> str:
         """`ctl token create`. A controller knows it a moment later."""
         return _create(self.path, name, role, *options)
+
+    def mode(self, mode: str) -> None:
+        """`ctl auth mode`. A controller follows it a moment later."""
+        ctl("auth", "mode", mode, "--tokens-file", str(self.path))
 
     def revoke(self, name: str) -> None:
         """`ctl token revoke`. A controller refuses it a moment later."""

@@ -143,5 +143,5 @@ async function request(path, init) {
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
-  throw new ApiError(response.status, String(problem.detail ?? response.statusText), String(problem.code ?? ""));
+  throw new ApiError(response.status, String(problem.detail ?? `status ${response.status}`), String(problem.code ?? ""));
 }

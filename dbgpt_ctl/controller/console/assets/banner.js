@@ -26,8 +26,7 @@ export function notices(inventory, watch, status) {
   /** @type {Notice[]} */
   const found = [];
   const failure = watch.failure ?? inventory.failure;
-  if (failure && failure.status === 0) found.push(outage(watch, inventory, status));
-  else if (failure && failure.status !== 401) found.push({ key: "failure", severity: "error", text: `${escaped(failure.message)}.` });
+  if (failure && failure.status !== 401) found.push(outage(failure, watch, inventory, status));
   if (status?.controller.leaving) found.push({ key: "leaving", severity: "warning", text: "This controller is about to end. Use another one.", links: others(status) });
   const stale = inventory.staleSince ?? status?.stale_since;
   if (stale) found.push({ key: "stale", severity: "error", text: `The registry cannot be read. All states are as of ${localText(stale)} and may be wrong now.` });
@@ -39,17 +38,20 @@ export function notices(inventory, watch, status) {
 }
 
 /**
+ * @param {import("./api.js").ApiError} failure  without a status where no answer came; a proxy may answer in its place
  * @param {import("./watch.js").Watch} watch
  * @param {import("./inventory.js").Inventory} inventory
  * @param {Status | null} status
  * @returns {Notice}
  */
-function outage(watch, inventory, status) {
+function outage(failure, watch, inventory, status) {
+  const how = failure.status ? ` as it should (${escaped(failure.message)})` : "";
   const shown = inventory.loaded ? " What is shown is the last that is known." : "";
+  const links = others(status);
   return {
-    key: "outage", severity: "error", links: others(status),
-    text: "This controller does not answer; it was last seen ", ago: durationText((Date.now() - watch.lastSeen) / 1000),
-    rest: ` ago.${shown} The page tries again by itself.`,
+    key: "outage", severity: "error", links,
+    text: `This controller does not answer${how}; it was last seen `, ago: durationText((Date.now() - watch.lastSeen) / 1000),
+    rest: ` ago.${shown} The page tries again by itself${links.length ? ", or use another controller:" : "."}`,
   };
 }
 

@@ -16,6 +16,8 @@ const REST = 200;
 /** So many changed instances are read one by one; for more of them the whole list is read. */
 const MOST_SINGLE_READS = 10;
 const SETTLE_MILLIS = 300;
+/** In a storm of changes the next read waits so many times what the last one took: many pages may look. */
+const READ_REST = 10;
 
 /**
  * @param {Identity} key
@@ -179,11 +181,13 @@ export class Inventory extends EventTarget {
   }
 
   async #read() {
+    const began = performance.now();
     const keys = [...this.#unread.values()];
     this.#unread.clear();
     if (keys.length > MOST_SINGLE_READS) await this.reload();
     else await Promise.all(keys.map((key) => this.#readOne(key)));
-    this.#readTimer = this.#unread.size ? setTimeout(() => this.#read(), SETTLE_MILLIS) : 0;
+    const rest = Math.max(SETTLE_MILLIS, READ_REST * (performance.now() - began));
+    this.#readTimer = keys.length ? setTimeout(() => this.#read(), rest) : 0;
   }
 
   /** @param {Identity} key */

@@ -9,7 +9,7 @@ const KEYS = [
   ["/", "Go to the filter"], ["Esc", "Leave the filter, close a dialog"], ["g o", "Overview"], ["g i", "Instances"],
   ["g e", "Events"], ["g c", "This controller"], ["?", "Show these keys"],
 ];
-const TYPED = "input, textarea, select, [contenteditable]";
+const TYPED = "input:not([type=checkbox]), textarea, select, [contenteditable]";
 
 /** @param {() => HTMLInputElement | undefined} filter  of the view that is shown */
 export function listenToKeys(filter) {

@@ -116,6 +116,7 @@ class Page {
       await this.#session.load();
       if (!this.#session.who.may_read) return;
       this.#status = await readStatus();
+      this.#watch.lastSeen = Date.now();
       setClock(this.#status.time);
       const { staleSince, heldUntil } = this.#inventory;
       if (this.#status.stale_since !== staleSince || this.#status.held_until !== heldUntil) this.#inventory.load();
@@ -166,8 +167,9 @@ class Page {
 
   #tick() {
     drawNotices(element("notices"), this.#session.who.may_read ? notices(this.#inventory, this.#watch, this.#status) : []);
-    element("live").dataset.live = String(this.#watch.live);
-    setText(element("live"), this.#watch.live ? "live" : "not live");
+    const live = this.#watch.live && !this.#inventory.staleSince; // of a registry that cannot be read no change is known
+    element("live").dataset.live = String(live);
+    setText(element("live"), live ? "live" : "not live");
     refreshAges(document);
   }
 }

@@ -21,8 +21,9 @@ export class Selection {
   #last = null;
   #change;
   #text = h("span");
-  #all = h("button", { type: "button", click: () => this.#choose(this.#matching, true) });
-  #none = h("button", { type: "button", click: () => this.remove(this.keys) }, "Clear");
+  /** A button that was pressed may be disabled now, so the focus goes on. */
+  #all = h("button", { type: "button", click: () => (this.#choose(this.#matching, true), this.#drain.focus()) });
+  #none = h("button", { type: "button", click: () => (this.remove(this.keys), this.#all.focus()) }, "Clear");
   #drain;
   #undrain;
   #pageBox = h("input", { type: "checkbox", "aria-label": "Select this page", change: () => this.#choose(this.#page, this.#pageBox.checked) });

@@ -21,7 +21,7 @@ export class Session extends EventTarget {
     document.body.append(this.#dialog.element);
   }
 
-  /** Asks who is signed in. Where that one may not read, the dialog opens. Raises ApiError. */
+  /** Asks who is signed in. Where another one looks who may not read, the dialog opens. Raises ApiError. */
   async load() {
     this.#take(await readSession());
   }
@@ -42,12 +42,12 @@ export class Session extends EventTarget {
 
   /** @param {Who} who */
   #take(who) {
-    const changed = JSON.stringify(who) !== JSON.stringify(this.who);
+    if (JSON.stringify(who) === JSON.stringify(this.who)) return; // a dialog stays as it is while a person types
     const lost = this.who.may_read && !who.may_read;
     this.who = who;
-    if (!who.may_read) this.askForToken(lost ? "Your session has ended: the token is not valid any more." : "");
+    if (!who.may_read) this.askForToken(lost ? "Your session has ended. Sign in again." : "");
     else this.#dialog.close();
-    if (changed) this.dispatchEvent(new Event("change"));
+    this.dispatchEvent(new Event("change"));
   }
 }
 

@@ -62,7 +62,7 @@ export function ageText(time) {
 export function localText(time) {
   local ??= new Intl.DateTimeFormat(undefined, {
     year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
-    hour12: false, timeZoneName: "short",
+    hourCycle: "h23", timeZoneName: "short",
   });
   return local.format(new Date(time));
 }

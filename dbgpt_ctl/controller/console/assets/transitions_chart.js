@@ -16,7 +16,7 @@ const NAMES = /** @type {Group[]} */ (Object.keys(GROUPS));
 const TEXTURES = { unhealthy: "", healthy: "M0 3H6", drain: "M0 6L6 0", membership: "M1 0V6M4 0V6" };
 
 export class TransitionsChart {
-  #clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
+  #clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   #svg = svg("svg", { role: "img", height: HEIGHT + 20, "aria-label": "Transitions in each minute of the last hour" });
   #most = h("span");
   #summary = h("figcaption");

@@ -22,8 +22,11 @@ export class Warnings {
   #timer = 0;
   #closed = new AbortController();
 
-  constructor() {
-    document.addEventListener("visibilitychange", () => this.soon(), this.#closed);
+  /** @param {import("./watch.js").Watch} watch */
+  constructor(watch) {
+    const soon = () => this.soon();
+    document.addEventListener("visibilitychange", soon, this.#closed);
+    for (const name of ["changes", "state"]) watch.addEventListener(name, soon, this.#closed);
     this.#load();
   }
 

@@ -26,7 +26,7 @@ export class Watch extends EventTarget {
   live = false;
   /** @type {ApiError | null} Why they do not. */
   failure = null;
-  /** When something came last, by the clock of this machine. */
+  /** When the controller answered last, by the clock of this machine. */
   lastSeen = Date.now();
   /** @type {string | null} */
   cursor = null;
@@ -72,12 +72,11 @@ export class Watch extends EventTarget {
     const connection = new AbortController();
     this.#connection = connection;
     /** @type {ApiError} */
-    let failure = new ApiError(0, "the controller closed the connection");
+    let failure = new ApiError(0, "the connection ended");
     try {
       await this.#read(connection);
     } catch (error) {
-      if (connection !== this.#connection) return;
-      failure = error instanceof ApiError ? error : new ApiError(0, "the connection to the controller broke off");
+      if (error instanceof ApiError) failure = error;
     }
     if (connection !== this.#connection) return;
     this.#set(false, failure);

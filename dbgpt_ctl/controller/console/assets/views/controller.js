@@ -13,7 +13,6 @@ import { localText, timeElement } from "../time.js";
 /** @import { Check, Context, Setting, Status, View, Who } from "../types.js" */
 
 const LINKS = ["docs", "metrics", "readyz?verbose"];
-const DOCS = "docs/operating.md and docs/settings.md describe it.";
 
 /** @type {Column<Setting>[]} */
 const COLUMNS = [
@@ -39,7 +38,7 @@ export function show(context) {
     part("Checks of /readyz", checks),
     part("Facts", facts),
     part("Settings", h("div", { class: "filter" }, field("Filter", filter), text), table.element),
-    part("More", h("p", { class: "links" }, ...LINKS.map((name) => h("a", { href: `../${name}` }, `/${name}`))), h("p", {}, DOCS)),
+    part("More", h("p", { class: "links" }, ...LINKS.map((name) => h("a", { href: `../${name}` }, `/${name}`)))),
   );
   load();
   navigated(context.params);

@@ -202,7 +202,8 @@ function countsText(matching, all) {
   return `${of}${countText(all, "instance")}, ${numberText(routable)} routable`;
 }
 
-function howToRegister() {
+/** What is shown while there are none. */
+export function howToRegister() {
   const address = new URL("../", location.href).href.replace(/\/$/, "");
   return [
     h("p", {}, "No instance is registered. A model worker registers itself when it starts with the address of this controller in its settings:"),

@@ -9,6 +9,7 @@ import { hrefOf, navigate } from "../location.js";
 import { COUNTED, ModelCounts, urgency } from "../model_counts.js";
 import { Table } from "../table.js";
 import { Warnings } from "../warnings.js";
+import { howToRegister } from "./instances.js";
 
 /** @import { Counts } from "../model_counts.js" */
 /** @import { Column } from "../table.js" */
@@ -30,21 +31,19 @@ const COLUMNS = [
  */
 export function show(context) {
   const counts = new ModelCounts();
-  const warnings = new Warnings();
+  const warnings = new Warnings(context.watch);
   const controllers = controllersList();
   const filter = searchInput("Name or type", () => navigate(hrefOf("", { q: filter.value.trim() }), { replace: true }));
   const text = h("p", { class: "counts" });
   const all = h("button", { type: "button", click: showAll }, "Show all");
   const table = new Table("Models, those without a routable instance first", COLUMNS, ([name]) => name);
   const search = h("div", { class: "filter" }, field("Filter", filter), text, all);
-  const empty = noModels();
+  const empty = h("div", { class: "empty" }, ...howToRegister());
   const element = h("div", { class: "overview" }, h("h1", {}, "Overview"), warnings.element, controllers.element, part("Models", search, table.element, empty));
   let most = MOST_MODELS;
   let health = "";
-  const soon = () => warnings.soon();
-  context.watch.addEventListener("changes", soon);
   navigated(context.params);
-  return { title: "Overview", element, filter, update, navigate: navigated, close };
+  return { title: "Overview", element, filter, update, navigate: navigated, close: () => warnings.close() };
 
   /** @param {ReadonlySet<string> | null} keys */
   function update(keys) {
@@ -53,13 +52,8 @@ export function show(context) {
     controllers.draw(context.status);
     const { stale_since, held_until, registry, controllers: { length } = [] } = context.status ?? {};
     const now = JSON.stringify([stale_since, held_until, registry?.reason, length]);
-    if (health && now !== health) soon();
+    if (health && now !== health) warnings.soon();
     health = now;
-  }
-
-  function close() {
-    context.watch.removeEventListener("changes", soon);
-    warnings.close();
   }
 
   /** @param {URLSearchParams} params */
@@ -95,12 +89,6 @@ export function show(context) {
  */
 function worstFirst([name, counts], [other, others]) {
   return urgency(counts) - urgency(others) || (name < other ? -1 : 1);
-}
-
-function noModels() {
-  return h("div", { class: "empty" },
-    h("p", {}, "No worker has registered a model."),
-    h("p", {}, "Start one with ", h("code", {}, `controller_addr = "${location.origin}"`), ", or use ", h("code", {}, "ctl models register"), "."));
 }
 
 /**

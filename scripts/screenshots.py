@@ -53,6 +53,10 @@ def _choose_two_and_drain(page: Page) -> None:
     expect(page.get_by_role("dialog")).to_be_visible()
 
 
+def _until_held(page: Page) -> None:
+    page.locator("tbody").get_by_text("held", exact=True).first.wait_for()
+
+
 def _ask_for_keys(page: Page) -> None:
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -72,7 +76,7 @@ PICTURES = (
 """The views, and the dialogs."""
 STALE = Picture("stale", "", ("light",))
 """While the database is stopped."""
-HELD = Picture("held", "instances?model=deepseek-r1%40llm", ("light",))
+HELD = Picture("held", "instances?model=deepseek-r1%40llm", ("light",), prepare=_until_held)
 """After it has come back."""
 
 
@@ -91,6 +95,8 @@ def take(browser: Browser, cluster: DemoCluster, picture: Picture) -> None:
                 raise RuntimeError(f"the sign-in failed: {answer.text()}")
         page = context.new_page()
         page.goto(f"{cluster.url}/console/{picture.path}", wait_until="load")
+        if picture.signed_in:
+            page.locator("main tbody tr").first.wait_for()
         _until_drawn(page)
         picture.prepare(page)
         _until_drawn(page)

@@ -49,7 +49,7 @@ export class TransitionsChart {
       svg("defs", {}, ...NAMES.map(pattern)),
       svg("path", { d: `M0 ${HEIGHT}H9999` }),
       ...bars.map((bar, minute) => sums[minute] > 0 && column(bar, minute, most, starts[minute])),
-      ...starts.map((start, minute) => (first + minute) % LABEL_MINUTES === 0 && svg("text", { x: percent(minute), y: HEIGHT + 16 }, start)),
+      ...starts.map((start, minute) => minute > 2 && minute < 58 && (first + minute) % LABEL_MINUTES === 0 && svg("text", { x: percent(minute), y: HEIGHT + 16 }, start)),
     ]);
   }
 }

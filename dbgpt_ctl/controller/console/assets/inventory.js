@@ -64,11 +64,12 @@ export class Inventory extends EventTarget {
 
   /** Loads the whole list. Calls at the same time share one load. A failure is noted in `failure`. */
   load() {
-    this.#loading ??= this.#load().finally(() => {
-      this.#loading = null;
-      this.#duringLoad = [];
+    if (this.#loading) return this.#loading;
+    this.#duringLoad = [];
+    const loading = this.#load().finally(() => {
+      if (this.#loading === loading) this.#loading = null;
     });
-    return this.#loading;
+    return this.#loading = loading;
   }
 
   /** Loads a list that is made after this call. One that is being loaded may be older, so another one follows it. */
@@ -80,9 +81,11 @@ export class Inventory extends EventTarget {
   async #load() {
     clearTimeout(this.#refreshTimer);
     const began = performance.now();
+    const before = this.instances;
     let wait = LEAST_REFRESH_MILLIS;
     try {
       const listing = await readList();
+      if (before !== this.instances) return; // cleared meanwhile
       this.#take(listing);
       wait = Math.min(MOST_REFRESH_MILLIS, Math.max(wait, REST * (performance.now() - began)));
       this.failure = null;
@@ -102,6 +105,7 @@ export class Inventory extends EventTarget {
   /** Forgets all, as when somebody else signs in. */
   clear() {
     this.rest();
+    this.#loading = null;
     this.instances = new Map();
     this.loaded = false;
     this.failure = this.staleSince = this.heldUntil = null;

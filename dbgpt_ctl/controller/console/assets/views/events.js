@@ -68,7 +68,7 @@ export function show(context) {
     const kept = events.length < MOST ? "" : ` These are among the newest ${MOST}; ctl events --since 7d has all.`;
     setText(text, failure ? `They cannot be read now: ${failure.message}.`
       : !loaded ? "Loading…"
-      : `${countText(found.length, "event")}${params.size ? " of this filter" : ""}.${kept}`);
+      : `${countText(found.length, "event")}.${kept}`);
     table.draw(found.slice(start, start + PAGE));
     table.element.hidden = !found.length;
     pages.draw(Math.ceil(start / PAGE) + 1, Math.ceil(found.length / PAGE));

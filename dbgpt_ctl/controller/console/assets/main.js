@@ -88,13 +88,13 @@ class Page {
     if (!this.#session.who.may_read) return;
     this.#watch.start(cursor ?? null);
     await this.#inventory.load();
-    this.#readStatus();
+    requestAnimationFrame(() => setTimeout(() => this.#readStatus()));
   }
 
   #watched() {
     const { failure, live } = this.#watch;
     if (live) {
-      if (this.#inventory.loaded) this.#readStatus();
+      if (this.#status) this.#readStatus();
       if (this.#inventory.failure) this.#inventory.load();
     }
     if (failure && failure.status === 401) this.#session.load().catch(ignoreApiErrors);

@@ -78,7 +78,7 @@ export function timeElement(time, form = "age") {
   const element = h("time", { datetime: time });
   if (form === "age") {
     element.dataset.age = "";
-    setTimeout(() => { element.title = `${utc}, ${localText(time)}`; }); // once it is painted
+    element.title = `${utc}, ${new Date(time)}`; // Intl would take longer than all else of a row
   } else {
     element.title = utc;
   }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,8 +70,14 @@ class Container:
         try:
             yield Started(process, log)
         finally:
-            process.kill()  # what bubblewrap has started dies with it
+            inside = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+            process.kill()
             process.wait(10)
+            for each in inside:  # a change of the user clears the signal with which bubblewrap's end would end them
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
+            _, left = psutil.wait_procs(inside, timeout=10)
+            assert left == [], "these outlive their container"
 
     def run(self, folder: Path) -> subprocess.CompletedProcess[str]:
         """Waits for a command; its output and errors are one text."""

@@ -78,7 +78,7 @@ class Subject:
         return scope
 
     def page(self, session_id: str, *, method: str = "GET") -> dict[str, Any]:
-        """The scope of a request of a page with this session, before its check."""
+        """The scope of a request that a page sends with the cookie of a session, before its check."""
         headers = [
             *((b"host", b"ctl:8000"), (b"origin", b"http://ctl:8000"), (b"content-type", b"application/json")),
             (b"cookie", b"ctl_session_8000=" + session_id.encode()),

@@ -81,7 +81,7 @@ export function others(status) {
 }
 
 /** @param {SharingController} controller */
-export function consoleLink({ address }) {
+function consoleLink({ address }) {
   return isUrl(address) ? h("a", { href: `${address}/console/`, rel: "noreferrer" }, escaped(address)) : h("span", {}, escaped(address));
 }
 

@@ -1,6 +1,6 @@
 /** The view and its filters live in the URL: a link, a reload and the history lead back to them. */
 
-export const VIEWS = /** @type {const} */ (["", "instances", "instance", "events", "controller"]);
+const VIEWS = /** @type {const} */ (["", "instances", "instance", "events", "controller"]);
 /** @typedef {typeof VIEWS[number]} ViewName */
 
 /** @returns {{view: ViewName, params: URLSearchParams}} */

@@ -49,7 +49,7 @@ export function durationText(seconds) {
  *
  * @param {string} time
  */
-export function ageText(time) {
+function ageText(time) {
   const seconds = (now() - Date.parse(time)) / 1000;
   return seconds <= -1 ? `in ${durationText(-seconds)}` : `${durationText(seconds)} ago`;
 }

@@ -14,12 +14,13 @@ import pytest
 from scripts.structure import circles, imported_by, source_files
 from tests.support.process import ROOT
 
-FOUNDATION = {"errors", "clock", "databases", "traceparent", "forwarding", "domain"}
-VIEW = {"errors", "domain", "client", "cli.output", "cli.parsing"}
+FOUNDATION = {"errors", "clock", "spelling", "databases", "traceparent", "forwarding", "domain"}
+VIEW = {"errors", "spelling", "domain", "client", "cli.output", "cli.parsing"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
+    "spelling": set(),
     "files": set(),
     "atomic_write": set(),
     "databases": set(),
@@ -27,9 +28,9 @@ ALLOWED: dict[str, set[str]] = {
     "forwarding": set(),
     "addresses": {"errors", "settings.masking"},
     "domain": {"errors"},
-    "settings": {"errors", "files", "atomic_write", "addresses", "databases", "settings.masking"},
+    "settings": {"errors", "spelling", "files", "atomic_write", "addresses", "databases", "settings.masking"},
     "settings.masking": {"errors", "files"},
-    "auth": {"errors", "files", "atomic_write", "domain", "settings", "settings.masking"},
+    "auth": {"errors", "spelling", "files", "atomic_write", "domain", "settings", "settings.masking"},
     "tracing": {"errors", "clock", "traceparent", "settings.masking"},
     "client": {"errors", "files", "addresses", "settings.masking", "traceparent", "forwarding", "domain"},
     "registry": {"errors", "domain"},
@@ -55,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "controller.api.commands": {"errors", "domain", "controller", "cli.output", "cli.parsing"},
     "cli": {"cli.framework", "cli.output"},
     "cli.output": {"errors", "domain", "client", "cli.parsing"},
-    "cli.parsing": {"errors", "domain", "client", "cli.output", "cli.completion"},
+    "cli.parsing": {"errors", "spelling", "domain", "client", "cli.output", "cli.completion"},
     "cli.completion": {*VIEW, "auth", "addresses", "settings", "cli.framework.typer_internals"},
     "cli.framework.typer_internals": {"cli.output"},
     "cli.framework": {

@@ -26,7 +26,7 @@ from dbgpt_ctl.auth.tokens_file import (
 )
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.files import size_text
-from dbgpt_ctl.settings.load import did_you_mean
+from dbgpt_ctl.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -150,7 +150,8 @@ def _edit_token(path: Path, change: Callable[[Mapping[str, Token]], Token], *, m
 def _named(tokens: Mapping[str, Token], name: str, path: Path) -> Token:
     if name in tokens:
         return tokens[name]
-    hint = did_you_mean(name, tokens) or (f"; there are {', '.join(sorted(tokens))}" if tokens else "; it has none")
+    others = f"; there are {', '.join(sorted(tokens))}" if tokens else "; it has none"
+    hint = did_you_mean(nearest(name, tokens)) or others
     raise UsageError(f"token {shown(name)} is not in {path}{hint}")
 
 

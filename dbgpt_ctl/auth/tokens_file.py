@@ -29,8 +29,8 @@ from dbgpt_ctl.auth.tokens import MAX_NAME_CHARS, MAX_VALID, Mode, Role, Token, 
 from dbgpt_ctl.domain.fields import quoted
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.files import MIB, read_with_mode
-from dbgpt_ctl.settings.load import did_you_mean
 from dbgpt_ctl.settings.masking import HIDDEN, OTHERS_READ, OTHERS_WRITE, mask_decode_error, mask_tokens
+from dbgpt_ctl.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -293,7 +293,7 @@ def _expires(table: Mapping[str, Any], place: _Place) -> datetime | None:
 def _refuse_unknown(table: Mapping[str, Any], known: Iterable[str], place: _Place) -> None:
     for key in table:
         if key not in known:
-            hint = did_you_mean(key, known) or f"; there are {', '.join(known)}"
+            hint = did_you_mean(nearest(key, known)) or f"; there are {', '.join(known)}"
             place.refuse(f"{shown(key)} is not known{hint}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -37,6 +38,7 @@ V1 = "/api/v1"
 CONSOLE = "/console/"
 _LISTS = frozenset({"instances", "prune", "events", "status"})
 """The verbs of /api/v1 whose answers grow with the number of instances, models or events."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 MAX_AUTH_ANSWER_BYTES = 16_000_000
 """Of the tokens, whose file has 1 MiB, and the refusals, whose table is bounded. Decoded it takes some 120 MB."""
 
@@ -102,7 +104,7 @@ class Calls:
         self, model_name: str | None = None, *, host: str | None = None, state: str | None = None
     ) -> Flow[Inventory]:
         """All facts of the instances: of all, or of those of this `NAME@TYPE`, host and state. Raises NotSupported."""
-        return self._get("instances", Inventory.read, model_name=model_name, host=host, state=state)
+        return self._get("instances", Inventory.read, {"model_name": model_name, "host": host, "state": state})
 
     def inventory(
         self, model_name: str | None = None, *, host: str | None = None, require_complete: bool = False
@@ -123,7 +125,7 @@ class Calls:
 
     def get(self, key: InstanceKey) -> Flow[KnownInstance]:
         """One instance, also if it was removed a short time ago. Raises NotFound, NotSupported."""
-        return self._get("instance", KnownInstance.in_answer, **key._asdict())
+        return self._get("instance", KnownInstance.in_answer, key._asdict())
 
     def drain(self, key: InstanceKey, *, reason: str | None = None, duration: timedelta | None = None) -> Flow[Drained]:
         """Keeps requests from the instance for `duration`, or until `undrain`. Repeatable: it replaces the end.
@@ -170,7 +172,7 @@ class Calls:
         """The first `limit` changes of state after the id `after`; without it the last ones. Raises NotSupported."""
         since_text = None if since is None else since.isoformat()
         query = {"after": after, "since": since_text, "model_name": model_name, "host": host, "port": port}
-        return self._get("events", EventReport.read, **query, limit=limit)
+        return self._get("events", EventReport.read, {**query, "limit": limit})
 
     def status(self) -> Flow[ControllerStatus]:
         """The state of the controller that answers. Raises NotSupported."""
@@ -200,9 +202,19 @@ class Calls:
             "GET", _with_query(f"{V1}/watch", query), responses.read_stream, accept=responses.EVENT_STREAM
         )
 
-    def _get(self, verb: str, read: Callable[[Answer], T], **query: Any) -> Flow[T]:
-        target, max_bytes = _with_query(f"{V1}/{verb}", _given(**query)), _max_bytes(verb)
-        return self._send("GET", target, responses.v1_reader(verb, read), max_bytes=max_bytes)
+    def _get(
+        self,
+        verb: str,
+        read: Callable[[Answer], T],
+        query: Mapping[str, Any] = NOTHING,
+        newer: Mapping[str, Any] = NOTHING,
+    ) -> Flow[T]:
+        """`newer` are the parameters that release 0.1.0 does not know; None leaves one out. Where the controller does
+        not announce one, it raises NotSupported: then ask without them, and filter all pages here.
+        """
+        new = _given(**newer)
+        target, reader = _with_query(f"{V1}/{verb}", _given(**query) | new), responses.v1_reader(verb, read)
+        return self._send("GET", target, reader, max_bytes=_max_bytes(verb), newer=frozenset(new))
 
     def _post(self, verb: str, read: Callable[[Answer], T], **fields: Any) -> Flow[T]:
         reader, max_bytes = responses.v1_reader(verb, read), _max_bytes(verb)
@@ -217,6 +229,7 @@ class Calls:
         *,
         accept: str = JSON,
         max_bytes: int = MAX_SHORT_ANSWER_BYTES,
+        newer: frozenset[str] = frozenset(),
     ) -> Flow[T]:
         # Half of a surrogate pair, which a hostile controller may list, becomes its escape, which JSON has too.
         text = None if fields is None else json.dumps(fields, ensure_ascii=False, allow_nan=False)
@@ -226,6 +239,7 @@ class Calls:
             *(method, first, target, body, timeout, self.trace(), self.actor, accept),
             forwarded_by=self._forwarded_by,
             max_bytes=max_bytes,
+            newer=newer,
         )
         return self.failover.call(request, read)
 

@@ -11,10 +11,11 @@ from base64 import b64encode
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from math import inf
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from dbgpt_ctl import __version__, forwarding
-from dbgpt_ctl.client.responses import AttemptFailed, NoResponse, Response, read_list
+from dbgpt_ctl.client.responses import AttemptFailed, NoResponse, Response, read_list, read_parameters
 from dbgpt_ctl.errors import (
     CERTIFICATE_CAUSES,
     Attempt,
@@ -24,18 +25,21 @@ from dbgpt_ctl.errors import (
     ControllerUnreachable,
     ErrorKind,
     FailureCause,
+    InvalidInstance,
     NotFound,
     NotSupported,
+    VerbNotSupported,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.traceparent import TraceContext
 
 MODELS = "/api/controller/models"
 HEALTH = "/api/health"
+STATUS = "/api/v1/status"
 JSON = "application/json"
 _SHORT_LIST = f"{MODELS}?model_name=none%40ctl"
 """The list of a model that there is not: its answer is short."""
@@ -53,6 +57,8 @@ MAX_SHORT_ANSWER_BYTES = 1_000_000
 """Of any other answer: one instance, true or false, a problem."""
 
 CONNECT_SHARE = 0.9
+ANNOUNCED_SECS = 60.0
+"""For how long a client remembers which parameters a controller announces: it may be upgraded meanwhile."""
 
 T = TypeVar("T")
 
@@ -79,6 +85,8 @@ class Request:
     """The header `X-Ctl-Forwarded-By`."""
     max_bytes: int = MAX_SHORT_ANSWER_BYTES
     """The longest body that a 200 may have; of another status it is MAX_SHORT_ANSWER_BYTES at most."""
+    newer: frozenset[str] = frozenset()
+    """Those of the parameters in `target` that release 0.1.0 does not know: it would ignore them."""
 
     @property
     def connect_timeout(self) -> float:
@@ -135,6 +143,10 @@ class Failover:
     call, so a dead controller does not delay every call of a loop. `timeout`, in seconds, covers the whole call: each
     controller in turn gets an equal share of what is left of it, so one that never answers costs no more than its
     share.
+
+    A request with parameters that are newer than release 0.1.0 goes only to a controller whose status announces them.
+    Where the first one that answers does not, the call raises NotSupported. The status is asked once for each
+    controller, and anew after ANNOUNCED_SECS, after a failure and after a refusal.
     """
 
     addresses: Sequence[Address]
@@ -151,6 +163,8 @@ class Failover:
     _last: int = field(default=0, init=False)
     _controllers: set[Address] = field(default_factory=set, init=False)
     """Those without /api/v1 that are controllers all the same."""
+    _announced: dict[str, tuple[float, Mapping[str, frozenset[str]]]] = field(default_factory=dict, init=False)
+    """By URL: when the status was asked, and what it announces."""
 
     def call(self, template: Request, read: Read[T]) -> Flow[T]:
         """Sends `template` to the controllers in turn, each with its own address and timeout."""
@@ -162,11 +176,11 @@ class Failover:
             share = max(deadline - self.monotonic(), self.timeout / 4) / len(left)
             address = left.pop(0)
             request, until = replace(template, address=address, timeout=share), self.monotonic() + share
-            outcome = yield from self.attempt(request)
             try:
-                result = yield from self._read(request, outcome, read, until)
+                result = yield from self._ask(request, read, until)
             except AttemptFailed as failure:
                 failures.append(failure)
+                self._announced.pop(address.url, None)
                 self.observe(address, False)
                 continue
             except (ControllerRefused, NotFound):
@@ -202,6 +216,20 @@ class Failover:
                 return NoResponse(f"it speaks {spoken} on that port", cause)
         return outcome
 
+    def _ask(self, request: Request, read: Read[T], until: float) -> Flow[T]:
+        """The result of one controller."""
+        if request.newer:
+            yield from self._require_announced(request, until)
+            request = replace(request, timeout=max(until - self.monotonic(), request.timeout / 4))
+        outcome = yield from self.attempt(request)
+        try:
+            return (yield from self._read(request, outcome, read, until))
+        except ControllerRefused as refused:
+            if request.newer and refused.problem_code == InvalidInstance.code:  # it may be an older one by now
+                self._announced.pop(request.address.url, None)
+                yield from self._require_announced(request, until)
+            raise
+
     def _read(self, request: Request, outcome: Outcome, read: Read[T], until: float) -> Flow[T]:
         """The result. A server without /api/v1 is a controller only if it has DB-GPT's list, which has to come in what
         is left of the request's time, but in a quarter of it at least.
@@ -216,6 +244,18 @@ class Failover:
                 read_list((yield replace(short_list, max_bytes=MAX_SHORT_ANSWER_BYTES)), address)
                 self._controllers.add(address)
             raise
+
+    def _require_announced(self, request: Request, until: float) -> Flow[None]:
+        """Raises NotSupported unless the controller announces the newer parameters of the request."""
+        url, now = request.address.url, self.monotonic()
+        asked_at, announced = self._announced.get(url, (-inf, {}))
+        if now - asked_at > ANNOUNCED_SECS:
+            asked = replace(request, method="GET", target=STATUS, body=None, accept=JSON, max_bytes=MAX_ANSWER_BYTES)
+            announced = yield from self._read(asked, (yield from self.attempt(asked)), read_parameters, until)
+            self._announced[url] = now, announced
+        if unknown := request.newer - announced.get(request.target.partition("?")[0], frozenset()):
+            detail = f"it is an older ctl, which does not know the parameter {', '.join(sorted(unknown))}"
+            raise NotSupported(detail, controller=str(request.address), problem_code=VerbNotSupported.code)
 
     def _answered(self, address: Address) -> None:
         if address in self.addresses:  # its token may have been exchanged during the call

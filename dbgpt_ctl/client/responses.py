@@ -747,6 +747,15 @@ def v1_reader(verb: str, read: Callable[[Answer], T]) -> Callable[[Response | No
     return read_outcome
 
 
+def _parameters(answer: Answer) -> dict[str, frozenset[str]]:
+    announced = answer.fields.get("parameters") or {}
+    return {path: frozenset(map(str, names)) for path, names in announced.items()}
+
+
+read_parameters = v1_reader("status", _parameters)
+"""The parameters that are newer than release 0.1.0, by path, as a status announces them."""
+
+
 def read_stream(outcome: Response | NoResponse, address: Address) -> Address:
     """The controller that streams /api/v1/watch. The transport keeps the stream itself."""
     response = accept_v1(outcome, address, "watch")

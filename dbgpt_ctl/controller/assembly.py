@@ -13,6 +13,7 @@ from dbgpt_ctl.controller.api.commands import CommandsEndpoint
 from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard
 from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
 from dbgpt_ctl.controller.api.diagnosis import DiagnosisEndpoint
+from dbgpt_ctl.controller.api.parameters import with_known_parameters
 from dbgpt_ctl.controller.api.probes import ProbeEndpoints
 from dbgpt_ctl.controller.api.routes import add_routes, after_step
 from dbgpt_ctl.controller.api.settings import SettingsEndpoint
@@ -101,11 +102,11 @@ class Assembly:
 
     def add_to(self, app: FastAPI) -> None:
         """Adds the routes, behind their checks, and lets the lifespan of `app` open and close all parts."""
-        routes = with_access(self.routes, self.access)
+        routes = with_access(with_known_parameters(self.routes), self.access)
         if not self._own:
-            routes = after_step(routes, self.check_site)
+            routes = tuple(after_step(route, self.check_site) for route in routes)
             if self.proxies is not None:
-                routes = after_step(routes, self.proxies.note_source)
+                routes = tuple(after_step(route, self.proxies.note_source) for route in routes)
         add_routes(app, routes)
         openapi.describe(app, routes)
         app.state.controller = self.controller

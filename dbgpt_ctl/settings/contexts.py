@@ -35,9 +35,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dbgpt_ctl.atomic_write import edit_lock, replace_file
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.files import MIB, read_with_mode
-from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, NOTHING, Found, did_you_mean, find_variables, folder_holds
+from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, NOTHING, Found, find_variables, folder_holds
 from dbgpt_ctl.settings.masking import OTHERS, OTHERS_WRITE, mask_decode_error, read_token, split_token
 from dbgpt_ctl.settings.schema import ClientSettings
+from dbgpt_ctl.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -230,7 +231,7 @@ def _refuse_unknown(place: str, table: Mapping[str, Any], known: Iterable[str]) 
 def _hint(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     others = f"; there are {', '.join(names)}" if names else "; ctl context set makes one"
-    return did_you_mean(word, names) or others
+    return did_you_mean(nearest(word, names)) or others
 
 
 class _Choice(NamedTuple):

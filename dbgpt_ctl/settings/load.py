@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.files import MIB, read_file
 from dbgpt_ctl.settings.masking import HIDDEN, quote
+from dbgpt_ctl.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -340,7 +341,7 @@ def remarks_on(variables: Mapping[str, Found], known: Iterable[str]) -> list[str
         remarks += [f"{other} is ignored: it differs from {found.origin}" for other in found.shadowed]
         if name in names or _is_set_by_platforms(name):
             continue
-        remarks.append(f"{found.origin} is not known and ignored{did_you_mean(name, names, PREFIX)}")
+        remarks.append(f"{found.origin} is not known and ignored{_did_you_mean(name, names)}")
     return remarks
 
 
@@ -349,9 +350,7 @@ def _is_set_by_platforms(name: str) -> bool:
     return name.startswith((f"{PREFIX}SERVICE_", f"{PREFIX}PORT_", f"{PREFIX}ENV_")) or name == f"{PREFIX}NAME"
 
 
-def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """The end of a line about an unknown word; empty if it is like no other. All words may begin with `prefix`."""
-    from difflib import get_close_matches  # slow to import, and needed after a typo only
-
-    close = get_close_matches(word.removeprefix(prefix), [other.removeprefix(prefix) for other in known], n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
+def _did_you_mean(variable: str, known: Iterable[str]) -> str:
+    """Compares without the prefix, which all variables share."""
+    near = nearest(variable.removeprefix(PREFIX), [other.removeprefix(PREFIX) for other in known])
+    return did_you_mean(near and PREFIX + near)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -9,19 +10,28 @@ import pytest
 
 from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.calls import Calls
-from dbgpt_ctl.client.failover import Failover, Flow, Outcome, Request, drive
-from dbgpt_ctl.client.responses import NoResponse, Response
-from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, FailureCause
+from dbgpt_ctl.client.failover import ANNOUNCED_SECS, STATUS, Failover, Flow, Outcome, Request, drive
+from dbgpt_ctl.client.responses import EventReport, NoResponse, Response
+from dbgpt_ctl.errors import (
+    ControllerFailed,
+    ControllerRefused,
+    ControllerUnreachable,
+    FailureCause,
+    InvalidInstance,
+    NotSupported,
+)
 from tests.client.clients import VERBS, Controllers, good, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tests.client.clients import MakeCalls
 
 
 REFUSED = httpx.ConnectError("[Errno 111] Connection refused")
 LIST = VERBS["list"]
+EVENTS = "/api/v1/events"
+PAGE = {"events": [], "last_id": 0, "missed": False}
 HTML = httpx.Response(200, html="<html>Welcome to nginx!</html>")
 
 CANNOT_SERVE = {
@@ -204,3 +214,95 @@ def test_a_change_without_an_answer_may_have_been_done(
 ) -> None:
     (error,) = make_calls("http://one", VERBS[verb], handler=Controllers(one=first))
     assert str(error).endswith("; it may have been done all the same") is may_be_done
+
+
+class Roll:
+    """Controllers of both releases: `announced` is what each host announces, None for release 0.1.0, which ignores what
+    it does not know. Those of `down` do not answer.
+    """
+
+    def __init__(self, **announced: Sequence[str] | None) -> None:
+        self.announced = announced
+        self.requests: list[str] = []
+        self.down: set[str] = set()
+
+    def __call__(self, request: Request) -> Outcome:
+        host = request.address.url.removeprefix("http://")
+        path, _, query = request.target.partition("?")
+        self.requests.append(f"{host} {path.removeprefix('/api/v1/')}")
+        known = self.announced[host]
+        if host in self.down:
+            return NoResponse("refused")
+        if path == STATUS:
+            return Response(200, {}, json.dumps({} if known is None else {"parameters": {EVENTS: known}}).encode())
+        if known is not None and "actor" in query and "actor" not in known:
+            return Response(422, {}, problem(422, "'actor' is not one of host", InvalidInstance.code).content)
+        return Response(200, {}, json.dumps(PAGE | {"stream": host}).encode())
+
+    def asked_since(self) -> list[str]:
+        requests, self.requests = self.requests, []
+        return requests
+
+
+def by_anna(driver: Driver, controllers: Roll) -> str:
+    return str(driver.run(driver.calls._get("events", EventReport.read, newer={"actor": "anna"}), controllers).stream)
+
+
+def test_a_new_parameter_goes_to_a_controller_that_announces_it() -> None:
+    driver, controllers = Driver("http://a"), Roll(a=["actor"])
+    assert [by_anna(driver, controllers) for _ in range(2)] == ["a", "a"]
+    assert controllers.requests == ["a status", "a events", "a events"]
+
+
+@pytest.mark.parametrize("announced", [None, [], ["change"]])
+def test_a_new_parameter_does_not_go_to_a_controller_that_does_not_announce_it(announced: list[str] | None) -> None:
+    driver, controllers = Driver("http://a,http://b"), Roll(a=announced, b=["actor"])
+    for _ in range(2):
+        with pytest.raises(NotSupported, match="does not know the parameter actor"):
+            by_anna(driver, controllers)
+    assert controllers.requests == ["a status"]
+
+
+def test_each_controller_is_asked_what_it_announces() -> None:
+    driver, controllers = Driver("http://a,http://b"), Roll(a=["actor"], b=None)
+    assert by_anna(driver, controllers) == "a"
+    controllers.down.add("a")
+    with pytest.raises(NotSupported):
+        by_anna(driver, controllers)
+    assert controllers.asked_since() == ["a status", "a events", "a events", "b status"]
+    controllers.down = {"b"}
+    driver.now += ANNOUNCED_SECS + 1
+    assert by_anna(driver, controllers) == "a"
+    assert controllers.asked_since() == ["b status", "a status", "a events"]
+
+
+def test_a_controller_that_was_taken_back_is_asked_again() -> None:
+    driver, controllers = Driver("http://a"), Roll(a=["actor"])
+    by_anna(driver, controllers)
+    controllers.announced["a"] = ["change"]
+    with pytest.raises(NotSupported):
+        by_anna(driver, controllers)
+    assert controllers.asked_since() == ["a status", "a events", "a events", "a status"]
+
+
+def test_a_refused_value_of_a_new_parameter_is_an_answer() -> None:
+    driver, status = Driver("http://a"), Roll(a=["actor"])
+
+    def answer(request: Request) -> Outcome:
+        if request.target == STATUS:
+            return status(request)
+        return Response(422, {}, problem(422, "actor '' is empty", InvalidInstance.code).content)
+
+    with pytest.raises(ControllerRefused, match="actor '' is empty"):
+        driver.run(driver.calls._get("events", EventReport.read, newer={"actor": "anna"}), answer)
+
+
+def test_what_a_controller_announces_is_asked_in_the_time_of_the_call() -> None:
+    driver, controllers = Driver("http://a"), Roll(a=["actor"])
+
+    def answer(request: Request) -> Outcome:
+        driver.now += 5.0
+        return controllers(request)
+
+    driver.run(driver.calls._get("events", EventReport.read, newer={"actor": "anna"}), answer)
+    assert driver.timeouts == pytest.approx([6.0, 1.5])

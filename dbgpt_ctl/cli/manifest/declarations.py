@@ -13,7 +13,6 @@ from dbgpt_ctl.cli.manifest.sources import read_sources
 from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.stdout import say
 from dbgpt_ctl.cli.parsing.references import DEFAULT_TYPE, reference_of, require_callable
-from dbgpt_ctl.cli.parsing.suggestions import nearest
 from dbgpt_ctl.domain.fields import (
     parse_host,
     parse_model_name,
@@ -24,6 +23,7 @@ from dbgpt_ctl.domain.fields import (
 )
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,6 +10,7 @@ from dbgpt_ctl.cli.completion.candidates import TYPES
 from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.errors import CtlError
+from dbgpt_ctl.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,25 +42,25 @@ class Suggestions:
         known = {instance.model_name for instance in self.instances}
         if wanted.pattern is not None:
             near = nearest(wanted.pattern, known)
-            return _did_you_mean(near and escaped(near)) or _registered("models", known)
+            return did_you_mean(near and escaped(near)) or _registered("models", known)
         if wanted.type is not None:
             types = {model_name.partition("@")[2] for model_name in known}
             near = nearest(wanted.type, types)
-            return _did_you_mean(near and escaped(near)) or _registered("types", types)
+            return did_you_mean(near and escaped(near)) or _registered("types", types)
         name = (wanted.name or wanted.model_name or "").partition("@")[0]
         of_other_types = sorted(model_name for model_name in known if model_name.partition("@")[0] == name)
         if of_other_types or wanted.model_name:
             near = of_other_types[0] if of_other_types else nearest(wanted.model_name or "", known)
-            return _did_you_mean(near and escaped(near))
+            return did_you_mean(near and escaped(near))
         by_name = {model_name.partition("@")[0]: model_name for model_name in sorted(known, reverse=True)}
         near = nearest(name, by_name)
-        return _did_you_mean(near and escaped(by_name[near]))
+        return did_you_mean(near and escaped(by_name[near]))
 
     def for_host(self, host: str) -> str:
         """The same for a host."""
         hosts = {instance.host for instance in self.instances}
         near = nearest(host, hosts)
-        return _did_you_mean(near and escaped(near)) or _registered("hosts", hosts)
+        return did_you_mean(near and escaped(near)) or _registered("hosts", hosts)
 
     def for_instance(self, key: InstanceKey) -> str:
         """The same for an instance: one of the same model or address if there is any, else any that looks like it."""
@@ -67,7 +68,7 @@ class Suggestions:
         related = [other for other in keys if other.model_name == key.model_name or other[1:] == key[1:]]
         by_text = {str(other): other for other in related or keys}
         near = nearest(str(key), by_text)
-        return _did_you_mean(near and reference_of(by_text[near])) or "; ctl models list shows what is"
+        return did_you_mean(near and reference_of(by_text[near])) or "; ctl models list shows what is"
 
 
 def explain_no_match(
@@ -105,21 +106,8 @@ def warn_of_types(keys: Iterable[InstanceKey]) -> Iterator[str]:
             yield f"warning: registering type {escaped(model_type)}, which DB-GPT never uses; did you mean {near}?"
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that looks most like `word`, ignoring case, if any does."""
-    from difflib import get_close_matches
-
-    folded = {other.casefold(): other for other in sorted(known, reverse=True)}
-    close = get_close_matches(word.casefold(), folded, n=1)
-    return folded[close[0]] if close else None
-
-
 def _registered(noun: str, texts: Iterable[str]) -> str:
     """`; registered types are llm, service`, with at most `_MOST_LISTED` of them; empty if there are none."""
     shown = sorted(map(escaped, texts))
     more = f" and {len(shown) - _MOST_LISTED} more" if len(shown) > _MOST_LISTED else ""
     return f"; registered {noun} are {', '.join(shown[:_MOST_LISTED])}{more}" if shown else ""
-
-
-def _did_you_mean(suggestion: str | None) -> str:
-    return f"; did you mean {suggestion}?" if suggestion else ""

@@ -77,7 +77,12 @@ class Route:
     @property
     def is_of_dbgpt(self) -> bool:
         """Whether clients of DB-GPT know it."""
-        return self.prefixes is PREFIXES and not self.path.startswith("/v1/")
+        return self.prefixes is PREFIXES and not self.is_v1
+
+    @property
+    def is_v1(self) -> bool:
+        """Whether it is below /api/v1."""
+        return self.path.startswith("/v1/")
 
     @property
     def verb(self) -> str:
@@ -87,25 +92,22 @@ class Route:
     @property
     def possible_errors(self) -> frozenset[type[CtlError]]:
         """Every error that this endpoint may answer with."""
-        parsing = {InvalidInstance} if (self.query and self.refuses_query) or self.body else set()
+        parsing = {InvalidInstance} if self.is_v1 or (self.query and self.refuses_query) or self.body else set()
         body = {BodyTooLarge, UnsupportedMediaType} if self.body else set()
         foreign = {ForeignOrigin, ReadOnlyPage} if self.method != "GET" else set()
         refused = {NotAuthenticated, NotPermitted} if self.access is not RouteAccess.EVERYONE else set()
         return self.errors | parsing | body | foreign | refused | {HostNotAllowed, InternalError}
 
 
-def after_step(routes: Iterable[Route], step: Callable[[Scope], object]) -> tuple[Route, ...]:
-    """The same routes, whose endpoints first pass the scope of the request to `step`, which may raise."""
-    return tuple(replace(route, endpoint=_after_step(route.endpoint, step)) for route in routes)
+def after_step(route: Route, step: Callable[[Scope], object]) -> Route:
+    """The same route, whose endpoint first passes the scope of the request to `step`, which may raise."""
 
-
-def _after_step(endpoint: Endpoint, step: Callable[[Scope], object]) -> Endpoint:
-    @wraps(endpoint)
+    @wraps(route.endpoint)
     async def stepping(request: Request) -> Response:
         step(request.scope)
-        return await endpoint(request)
+        return await route.endpoint(request)
 
-    return stepping
+    return replace(route, endpoint=stepping)
 
 
 def add_routes(app: FastAPI, routes: Iterable[Route]) -> None:

@@ -159,6 +159,7 @@ class InstanceQuery(BaseModel):
     host: str = doc(
         "Only instances at this host, exactly as it is registered. Empty means all.", "10.0.0.4", default=None
     )
+    port: int = doc("Only instances at this port. Empty means all.", 8001, default=None, ge=1, le=MAX_PORT)
 
 
 class KnownInstancesQuery(InstanceQuery):
@@ -174,7 +175,6 @@ class KnownInstancesQuery(InstanceQuery):
 class EventsQuery(InstanceQuery):
     """Which events to list."""
 
-    port: int = doc("Only instances at this port. Empty means all.", 8001, default=None, ge=1, le=MAX_PORT)
     after: int = doc("Only those with a higher id.", 41, default=None, ge=0, le=MAX_EVENT_ID)
     since: datetime = doc("Only those from this time on, with an offset.", TIME, default=None)
     limit: int = doc("At most this many.", 100, default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
@@ -553,6 +553,9 @@ class PageSession(Versioned):
 class Status(Listed):
     """How the controller and its registry are, also while the registry is away."""
 
+    parameters: dict[str, list[str]] = doc(
+        "By path, the query parameters that release 0.1.0 does not know, and does not refuse either.", {}
+    )
     controller: AboutController
     registry: AboutRegistry
     checks: list[Check] = doc(

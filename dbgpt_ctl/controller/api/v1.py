@@ -12,6 +12,7 @@ import orjson
 from fastapi.responses import Response, StreamingResponse
 
 from dbgpt_ctl.controller.api.large_lists import LARGE, encoded_in_turns
+from dbgpt_ctl.controller.api.parameters import newer_parameters
 from dbgpt_ctl.controller.api.problems import UnknownInstance
 from dbgpt_ctl.controller.api.request import caller, json_object, registered
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
@@ -209,7 +210,7 @@ class ApiEndpoints:
     async def status(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """The state of this controller and of its registry, and the number of instances by model and state."""
         report = await status_report(self._controller)
-        return versioned(**report.fields)
+        return versioned(parameters=newer_parameters(self.routes()), **report.fields)
 
     async def auth(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """The tokens and when they were used last, and the requests that enforce mode refuses, at this controller."""

@@ -19,6 +19,7 @@ from dbgpt_ctl.domain.fields import (
 )
 from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, InstanceState, ListedInstance
 from dbgpt_ctl.errors import InvalidInstance
+from dbgpt_ctl.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +115,9 @@ def reject_unknown_fields(fields: Mapping[str, Any], *known: str) -> Mapping[str
     """Returns the fields if all are known: a misspelt field must not count as left out."""
     for name in fields:
         if name not in known:
-            raise InvalidInstance(ascii(name)[1:-1], f"{quoted(name)} is not one of {', '.join(known)}")
+            offered = f"is not one of {', '.join(known)}" if known else "is not known here: no parameter is"
+            hint = did_you_mean(nearest(name, known))
+            raise InvalidInstance(ascii(name)[1:-1], f"{quoted(name)} {offered}{hint}")
     return fields
 
 

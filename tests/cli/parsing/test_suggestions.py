@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-from dbgpt_ctl.cli.parsing.suggestions import Suggestions, nearest, warn_of_types
+from dbgpt_ctl.cli.parsing.suggestions import Suggestions, warn_of_types
 from dbgpt_ctl.client.responses import Inventory
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import ControllerUnreachable
@@ -87,8 +87,3 @@ def test_a_type_that_looks_like_one_of_dbgpt_gets_a_warning() -> None:
         "did you mean llm?",
         "did you mean reranker?",
     ]
-
-
-def test_nearest_ignores_case() -> None:
-    assert nearest("QWEN", ["qwen", "bge"]) == "qwen"
-    assert nearest("zzz", ["qwen", "bge"]) is None

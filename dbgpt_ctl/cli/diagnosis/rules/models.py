@@ -18,7 +18,7 @@ from dbgpt_ctl.cli.output.changes import cause_text, change_text
 from dbgpt_ctl.cli.output.escaping import escaped, shell_argument
 from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, counted_text
 from dbgpt_ctl.cli.parsing.references import model_word, reference_of
-from dbgpt_ctl.cli.parsing.suggestions import nearest
+from dbgpt_ctl.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,0 +1,60 @@
+"""The query parameters of /api/v1, as `schemas` declares them: an unknown one is refused, and new ones are announced.
+
+DB-GPT's endpoints ignore unknown ones, because clients that nobody can update call them.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import QueryParams
+
+from dbgpt_ctl.controller.api.routes import after_step
+from dbgpt_ctl.controller.api.v1_params import reject_unknown_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from starlette.types import Scope
+
+    from dbgpt_ctl.controller.api.routes import Route
+
+SINCE = "x-since"
+"""The key of a declared parameter that is newer than release 0.1.0: the release that it came with."""
+
+
+def with_known_parameters(routes: Iterable[Route]) -> tuple[Route, ...]:
+    """The same routes. Those of /api/v1 raise InvalidInstance for a parameter that they do not declare: a misspelt
+    filter would select everything.
+    """
+    return tuple(after_step(route, partial(_check, route.query)) if route.is_v1 else route for route in routes)
+
+
+def newer_parameters(routes: Iterable[Route]) -> dict[str, list[str]]:
+    """The parameters that release 0.1.0 does not know, by path. A client sends no other new ones: see
+    `client.failover`.
+    """
+    declared = {route.paths[0]: _declared(route.query) for route in routes if route.is_v1}
+    newer = {path: [name for name, since in names.items() if since] for path, names in declared.items()}
+    return {path: names for path, names in newer.items() if names}
+
+
+def _check(model: str | None, scope: Scope) -> None:
+    if scope["query_string"]:
+        reject_unknown_fields(QueryParams(scope["query_string"]), *_declared(model))
+
+
+@cache
+def _declared(model: str | None) -> Mapping[str, str | None]:
+    """The parameters of a model, each with the release that it came with; None for 0.1.0."""
+    if model is None:
+        return {}
+    from dbgpt_ctl.controller.api import schemas  # takes 10 ms
+
+    declared = {}
+    for name, field in getattr(schemas, model).model_fields.items():
+        facts = field.json_schema_extra or {}
+        if facts.get("in", "query") == "query":
+            declared[field.alias or name] = facts.get(SINCE)
+    return declared

@@ -108,19 +108,21 @@ def test_the_page_of_exit_codes_names_every_exit_code() -> None:
 def test_the_readme_is_short_and_names_every_command() -> None:
     text = README.read_text()
     assert len(text.splitlines()) <= 180
-    missing = [name for name in _commands(typer.main.get_command(app), "ctl") if not _names(text, name)]
-    assert not missing
+    assert [name for name, _ in COMMANDS_OF_CTL if not _names(text, name)] == []
 
 
-def _commands(command: Any, name: str) -> Iterator[str]:
-    """The full names of all commands, such as `ctl models list`."""
+def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """All commands with their full names, such as `ctl models list`."""
     below = getattr(command, "commands", None)
     if not below:
-        yield name
+        yield name, command
     for word in below or ():
         child = command.get_command(None, word)
         if not child.hidden:
             yield from _commands(child, f"{name} {word}")
+
+
+COMMANDS_OF_CTL = list(_commands(typer.main.get_command(app), "ctl"))
 
 
 def _names(text: str, command: str) -> bool:
@@ -227,6 +229,26 @@ def test_commands_in_sentences_exist(document: Path) -> None:
     commands = [line for line in re.findall(r"`(ctl [^`]+)`", document.read_text()) if not line.startswith("ctl serve")]
     assert commands
     assert {line: unknown_flags(line) for line in commands if unknown_flags(line)} == {}
+
+
+OF_OTHER_PROGRAMS = {"--build-arg", "--env", "--no-tablespaces", "--publish", "--single-transaction"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[path.name for path in DOCUMENTS])
+def test_flags_in_sentences_exist(document: Path) -> None:
+    options = {"--help"} | {flag for _, command in COMMANDS_OF_CTL for param in command.params for flag in param.opts}
+    used = set(re.findall(r"`(--[\w-]+)[^`\n]*`", document.read_text()))
+    assert used - options - OF_OTHER_PROGRAMS == set()
+
+
+def test_the_commands_without_json_print_no_data() -> None:
+    without = {
+        name
+        for name, command in COMMANDS_OF_CTL
+        if "--output" not in {flag for param in command.params for flag in param.opts}
+    }
+    settle = {f"ctl {name}" for name in ("context use", "context set", "context delete", "token revoke", "auth mode")}
+    assert without == settle | {"ctl console", "ctl completion", "ctl help"}
 
 
 def test_the_map_in_the_architecture_has_every_folder_and_only_real_paths() -> None:

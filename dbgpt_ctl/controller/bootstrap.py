@@ -163,10 +163,11 @@ def open_databases(settings: ControllerSettings, *, one_by_one: bool = False) ->
 
 
 def grace_secs(settings: ControllerSettings) -> float:
-    """How long to serve after SIGTERM; clients of an embedded registry have no other controller to go to."""
+    """How long to serve after SIGTERM. Clients of a registry in memory or in SQLite have no other controller to use."""
     if settings.shutdown_grace_secs is not None:
         return settings.shutdown_grace_secs
-    return DATABASE_GRACE_SECS if settings.registry_type == "database" else 0.0
+    is_shared = settings.registry_type == "database" and not DATABASE_TYPES[settings.registry_db_type].is_file
+    return DATABASE_GRACE_SECS if is_shared else 0.0
 
 
 def create_tracer(settings: ControllerSettings) -> Tracer | None:

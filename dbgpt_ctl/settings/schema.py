@@ -214,7 +214,7 @@ class ControllerSettings(Settings):
         None,
         seconds(3600, zero=True),
         "seconds to serve on after SIGTERM, with health 503, so that clients use another controller; if not set: 12 "
-        "with a database registry, else 0",
+        "with MySQL or MariaDB, else 0",
     )
     max_instances: int = knob(200_000, whole(1, 1_000_000_000), "most instances to keep; further new ones are refused")
     max_connections: int | None = knob(

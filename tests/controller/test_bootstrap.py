@@ -17,7 +17,13 @@ from fastapi import BackgroundTasks, Depends, FastAPI
 from starlette.exceptions import HTTPException
 
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.bootstrap import configure_log, create_registry, initialize_controller, own_address
+from dbgpt_ctl.controller.bootstrap import (
+    configure_log,
+    create_registry,
+    grace_secs,
+    initialize_controller,
+    own_address,
+)
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -206,3 +212,14 @@ def test_a_file_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         configure_log("info", str(tmp_path / "file" / "ctl.log"))
+
+
+MYSQL = {"registry_type": "database", "registry_db_host": "db1", "registry_db_user": "u", "registry_db_password": "p"}
+SQLITE = {"registry_type": "database", "registry_db_type": "sqlite", "registry_db_name": "ctl.db"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "secs"), [({}, 0.0), (SQLITE, 0.0), (MYSQL, 12.0), (SQLITE | {"shutdown_grace_secs": 3.0}, 3.0)]
+)
+def test_only_a_registry_that_controllers_share_has_a_grace_by_default(flags: dict[str, Any], secs: float) -> None:
+    assert grace_secs(ControllerSettings.load(flags, {}, "")) == secs

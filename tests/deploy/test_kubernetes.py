@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from dbgpt_ctl.controller.http.server import DRAIN_SECS
 from dbgpt_ctl.settings.schema import ControllerSettings
 from scripts import generate
 from tests.support.deployed import changed, settings_of
-from tests.support.documents import block_with
+from tests.support.documents import DOCUMENTS, block_with
 from tests.support.kustomize import KustomizeError, Manifest, only, rendered, violations_of_restricted
 from tests.support.mariadb import private_mariadb
 from tests.support.pods import Node, await_equal, probed, status_of, warnings_in
@@ -157,6 +158,12 @@ def test_a_pod_has_the_time_to_leave(pod: Manifest, environment: dict[str, str])
     pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert grace > 0
     assert pod["terminationGracePeriodSeconds"] > pause + grace + DRAIN_SECS + 1
+
+
+def test_the_pages_name_the_time_of_the_manifest(pod: Manifest) -> None:
+    pages = "".join(page.read_text() for page in DOCUMENTS)
+    times = re.findall(r"terminationGracePeriodSeconds`?(?::| is) (\d+)", pages)
+    assert set(times) == {str(pod["terminationGracePeriodSeconds"])}
 
 
 def test_an_update_takes_no_controller_away(deployment: Manifest, manifests: list[Manifest]) -> None:

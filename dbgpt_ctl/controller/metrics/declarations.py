@@ -212,7 +212,8 @@ CONNECTIONS_CLOSED = _counter(
     reason=("idle", "refused", "slow"),
 )
 TRACE_SPANS_DROPPED = _counter(
-    "trace_spans_dropped_total", "Spans of traces that were lost, because a destination was too slow or failed."
+    "trace_spans_dropped_total",
+    "Spans of traces that were not kept: a destination failed, or was too slow or full, or callers asked for too many.",
 )
 
 REQUEST_DURATION = _histogram(

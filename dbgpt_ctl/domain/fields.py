@@ -96,11 +96,29 @@ def canonical_host(host: str) -> str:
     That is the shortest spelling, in lower case and in brackets, because DB-GPT calls a worker at `http://HOST:PORT`. A
     zone, as in `[fe80::1%eth0]`, stays as it is: two zones are two networks, and names of interfaces have a case.
     """
+    if ":" not in host:
+        return host
+    if (short := short_ipv6(_without_brackets(host))) is not None:
+        return f"[{short}]"
     address = ipv6_of(host)
     if address is None:
         return host
     mapped = address.ipv4_mapped  # `str` writes these in one way until Python 3.12, and in another way after it
     return f"[{address}]" if mapped is None else f"[::ffff:{mapped}]"
+
+
+def short_ipv6(text: str) -> str | None:
+    """The shortest spelling of an IPv6 address; None for one with a zone or in dotted form, and for what is none.
+
+    It is the system's, and takes a tenth of the time of `ipaddress`, whose spelling is the same.
+    """
+    from socket import AF_INET6, inet_ntop, inet_pton  # `ctl` starts faster without it
+
+    try:
+        short = inet_ntop(AF_INET6, inet_pton(AF_INET6, text))
+    except (OSError, ValueError):
+        return None
+    return None if "." in short else short
 
 
 def ipv6_of(host: str) -> IPv6Address | None:
@@ -110,9 +128,13 @@ def ipv6_of(host: str) -> IPv6Address | None:
     from ipaddress import AddressValueError, IPv6Address  # few hosts need it, and `ctl` starts faster without it
 
     try:
-        return IPv6Address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+        return IPv6Address(_without_brackets(host))
     except AddressValueError:
         return None
+
+
+def _without_brackets(host: str) -> str:
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def parse_port(value: Any) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dbgpt_ctl.domain.fields import (
     canonical_host,
@@ -21,10 +23,14 @@ from dbgpt_ctl.domain.fields import (
     parse_reason,
     parse_registration,
     parse_weight,
+    short_ipv6,
 )
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import InvalidInstance
 from tests.domain.instances import KEY
+
+if TYPE_CHECKING:
+    from ipaddress import IPv6Address
 
 WRONG_PORTS: list[Any] = [0, 65536, True, 1.5, "x", "-1", "\u0668", []]
 WRONG_WEIGHTS: list[Any] = ["nan", "inf", True, "heavy", [], float("nan")]
@@ -113,6 +119,11 @@ def test_what_is_refused_and_how(field: str, value: Any, message: str) -> None:
 def test_an_ipv6_address_has_one_form(spellings: list[str], host: str) -> None:
     """Those of a mapped IPv4 address too, which Python 3.11 and 3.13 write in different ways."""
     assert {canonical_host(each) for each in [*spellings, host]} == {host}
+
+
+@given(st.ip_addresses(v=6))
+def test_the_system_and_the_library_spell_alike(address: IPv6Address) -> None:
+    assert short_ipv6(address.exploded) in (str(address), None)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from weakref import WeakKeyDictionary
 import orjson
 from starlette.datastructures import QueryParams
 
-from dbgpt_ctl.controller.api.known_bodies import KnownBodies
 from dbgpt_ctl.controller.api.large_lists import LARGE
-from dbgpt_ctl.controller.api.request import caller, parse_body, registration
+from dbgpt_ctl.controller.api.request import caller, registration
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.api.serializers import wire_object
 from dbgpt_ctl.controller.auth.identity import check_instance, forget_instance, may_read
@@ -50,7 +49,6 @@ class DbgptEndpoints:
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
-        self._bodies = KnownBodies(parse_body)
         self._answers: WeakKeyDictionary[Listing, PreparedResponse] = WeakKeyDictionary()
 
     def routes(self) -> tuple[Route, ...]:
@@ -132,7 +130,7 @@ class DbgptEndpoints:
         return lists.answer(encoded, JSON, _headers(listing), (b"[", b"]"))
 
     async def _registration(self, request: Request) -> Registration:
-        return await registration(request, self._bodies, deny_loopback=self._controller.deny_loopback_hosts)
+        return await registration(request, deny_loopback=self._controller.deny_loopback_hosts)
 
     def _answer(self, listing: Listing) -> PreparedResponse:
         """The same listing answers many calls: the answer is made once."""

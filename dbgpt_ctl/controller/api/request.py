@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
-    from dbgpt_ctl.controller.api.known_bodies import KnownBodies
     from dbgpt_ctl.controller.auth.identity import Caller
     from dbgpt_ctl.domain.instance import Registration
 
@@ -59,25 +58,16 @@ def caller(request: Request, kind: ActorKind = ActorKind.WORKER) -> Actor:
     return Actor(kind if sender.role in _MAY_BE_OPERATORS else ActorKind.WORKER, source_of(scope), sender.name)
 
 
-async def registration(request: Request, bodies: KnownBodies, *, deny_loopback: bool) -> Registration:
-    """The instance that the body describes. Raises InvalidInstance, also for a host that may not be registered.
-    `bodies` are those that `parse_body` has read before.
-    """
-    return _noted(request, bodies.read(bytes(await _json_body(request))), deny_loopback=deny_loopback)
-
-
-def parse_body(body: bytes) -> Registration:
-    """The instance that a body describes. Raises InvalidInstance."""
-    return parse_registration(_json_object(body))
+async def registration(request: Request, *, deny_loopback: bool) -> Registration:
+    """The instance that the body describes. Raises as `json_object` and `registered`."""
+    return registered(request, await json_object(request), deny_loopback=deny_loopback)
 
 
 def registered(request: Request, fields: dict[str, Any], *, deny_loopback: bool) -> Registration:
-    """The instance that the fields describe, checked as by `registration`. It is also noted in the request's scope."""
-    return _noted(request, parse_registration(fields), deny_loopback=deny_loopback)
-
-
-def _noted(request: Request, parsed: Registration, *, deny_loopback: bool) -> Registration:
-    request.scope[REGISTRATION] = parsed
+    """The instance that the fields describe. It is also noted in the request's scope. Raises InvalidInstance, also for
+    a host that may not be registered.
+    """
+    parsed = request.scope[REGISTRATION] = parse_registration(fields)
     require_registrable(parsed.key.host, deny_loopback=deny_loopback)
     return parsed
 
@@ -86,11 +76,6 @@ async def json_object(request: Request) -> dict[str, Any]:
     """The body. Raises UnsupportedMediaType, BodyTooLarge (before the whole body is read) and InvalidInstance; and
     AccessRefused if the caller's token is not valid any more when the body is there.
     """
-    return _json_object(await _json_body(request))
-
-
-async def _json_body(request: Request) -> bytearray:
-    """The bytes of a body that is declared as JSON. Raises as `json_object`, without a look at them."""
     headers = header_map(request.scope)
     media_type, declared_length = headers.get(b"content-type", b""), headers.get(b"content-length", b"")
     if media_type != JSON and not is_json(media_type):
@@ -101,7 +86,7 @@ async def _json_body(request: Request) -> bytearray:
         raise _too_large()
     body = await _read(request)
     check_again(request.scope)
-    return body
+    return _json_object(body)
 
 
 def is_json(media_type: bytes) -> bool:
@@ -112,7 +97,7 @@ def is_json(media_type: bytes) -> bool:
     return essence == JSON or (essence.startswith(b"application/") and essence.endswith(b"+json"))
 
 
-def _json_object(body: bytes | bytearray) -> dict[str, Any]:
+def _json_object(body: bytearray) -> dict[str, Any]:
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:

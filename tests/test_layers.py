@@ -117,7 +117,6 @@ CROSS_CUTTING = {
     "client/test_failure_causes.py": "why a controller gives no answer, over real servers",
     "controller/auth/test_routes.py": "every route, for each role, in each mode",
     "controller/metrics/test_alert_rules.py": "the alerts of deploy/prometheus",
-    "registry/embedded/test_list_in_parts.py": "lists in turns",
     "registry/embedded/test_removals.py": "prunes and sweeps in turns",
     "scripts/test_dashboard_on_a_scrape.py": "the dashboard, on scrapes of real controllers",
     "controller/console/test_sources.py": "the files of the console page",

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.events import OPERATOR, WORKER, EventQuery
+from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.registry.model_counts import ModelCounts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Self
@@ -157,13 +158,17 @@ class ModelRegistry(ABC):
         that was acknowledged before the call.
         """
 
-    async def list_in_parts(self) -> AsyncIterator[Listing]:
-        """All instances as `list` returns them, for a caller who needs no list of one time: each part is a list of its
-        own time, and other calls may be served between two parts.
+    async def count(self) -> ModelCounts:
+        """The number of instances by model and state, as a list of all instances now would show them.
 
-        An instance that is registered or removed meanwhile is in one part or in none, and any other one is in one part.
+        Other calls may be served meanwhile. Raises RegistryUnavailable where such a list would be stale.
         """
-        yield await self.list()
+        listing = await self.list()
+        if listing.stale_since is not None:
+            raise RegistryUnavailable(f"the instances are known only as of {listing.stale_since.isoformat()}")
+        counts = ModelCounts()
+        await counts.add_all(listing.entries)
+        return counts
 
     @abstractmethod
     async def get(self, key: InstanceKey) -> Lookup | None:

@@ -10,6 +10,7 @@ import pytest
 
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
+from dbgpt_ctl.registry.model_counts import COUNTS, ModelCounts
 from tests.registry.backends import TIMEOUT, only, sent, states
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ async def test_lists_are_in_order_of_identity(registry: ModelRegistry) -> None:
     ]
 
 
-async def test_parts_together_are_the_list(registry: ModelRegistry, clock: ManualClock) -> None:
+async def test_the_counts_are_those_of_the_list(registry: ModelRegistry, clock: ManualClock) -> None:
     await registry.register(sent(host="old"))
     clock.advance(TIMEOUT_SECS + 1)
     for name, host in (("a@llm", "fresh"), ("b@llm", "gone"), ("b@llm", "removed")):
@@ -130,11 +131,38 @@ async def test_parts_together_are_the_list(registry: ModelRegistry, clock: Manua
     await registry.register(sent(host="drained", enabled=False))
     await registry.deregister(sent("b@llm", "gone").key)
     await registry.deregister(sent("b@llm", "removed").key, remove=True)
-    parts = [part async for part in registry.list_in_parts()]
-    entries = sorted((entry for part in parts for entry in part.entries), key=lambda entry: entry.instance.key)
-    assert entries == list((await registry.list()).entries)
-    assert len(entries) == 4
-    assert {(part.stale_since, part.held_until) for part in parts} == {(None, None)}
+    await registry.register(sent("b@llm", "unchecked", check_healthy=False))
+    await registry.drain(sent("a@llm", "fresh").key)
+    clock.advance(1)
+    await registry.drain(sent("b@llm", "gone").key)
+    counts = await registry.count()
+    assert shown(counts) == {
+        "qwen@llm": {"unhealthy": 1, "healthy": 1, "drained": 1},
+        "a@llm": {"healthy": 1, "drained": 1},
+        "b@llm": {"deregistered": 1, "drained": 1, "healthy": 1, "routable": 1, "unchecked": 1},
+    }
+    since = clock.now()
+    assert counts.oldest_drain == {"a@llm": since - timedelta(seconds=1), "b@llm": since}
+    listed = ModelCounts()
+    await listed.add_all((await registry.list()).entries)
+    assert (shown(listed), listed.oldest_drain) == (shown(counts), counts.oldest_drain)
+
+
+async def test_held_instances_are_counted(backend: Backend, clock: ManualClock) -> None:
+    registry = await backend.open(watch_absence=True)
+    for host in ("silent", "back"):
+        await registry.register(sent(host=host))
+    clock.advance(2 * TIMEOUT_SECS)  # no tick in all that time: the registry was away
+    await registry.heartbeat(sent(host="back"))
+    assert shown(await registry.count()) == {"qwen@llm": {"healthy": 2, "routable": 2, "held": 1}}
+
+
+def shown(counts: ModelCounts) -> dict[str, dict[str, int]]:
+    """The numbers by model, without zeros."""
+    return {
+        name: {count: number for count, number in zip(COUNTS, row, strict=True) if number}
+        for name, row in counts.rows()
+    }
 
 
 async def test_an_unknown_model_lists_nothing(registry: ModelRegistry) -> None:

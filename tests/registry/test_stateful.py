@@ -25,6 +25,7 @@ from dbgpt_ctl.domain.events import OPERATOR
 from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
+from dbgpt_ctl.registry.model_counts import ModelCounts
 from tests.registry.backends import TIMEOUT, Backend
 from tests.registry.plain_model import FULL, Act, ModelDrain, ModelEvent, PlainModel
 
@@ -162,6 +163,14 @@ class Comparison(RuleBasedStateMachine):
         )
         assert model_drain(lookup.entry) == self.model.drain(row, now)
         assert str(lookup.entry.state) == self.model.state(row, now)
+
+    @precondition(lambda self: self.model.most == FEW)  # a registry in memory counts what is announced
+    @rule()
+    def counts_agree(self) -> None:
+        listed = ModelCounts()
+        self.arena.run(listed.add_all(self.arena.run(self.registry.list()).entries))
+        counted = self.arena.run(self.registry.count())
+        assert (dict(counted.rows()), counted.oldest_drain) == (dict(listed.rows()), listed.oldest_drain)
 
     @invariant()
     def lists_agree(self) -> None:

@@ -19,9 +19,9 @@ from dbgpt_ctl.controller.api.serializers import (
     times_object,
     tls_object,
 )
-from dbgpt_ctl.controller.model_counts import COUNTS, ModelCounts
 from dbgpt_ctl.errors import RegistryError
 from dbgpt_ctl.registry.contract import Listing
+from dbgpt_ctl.registry.model_counts import COUNTS, ModelCounts
 
 if TYPE_CHECKING:
     from dbgpt_ctl.controller.controller import Controller
@@ -73,6 +73,6 @@ async def counts_object(listing: Listing) -> orjson.Fragment:
     many instances is the only one of its model.
     """
     counts = ModelCounts()
-    await counts.add_all(listing)
+    await counts.add_all(listing.entries)
     objects = ({"model_name": name, **dict(zip(COUNTS, row, strict=True))} for name, row in counts.rows())
     return orjson.Fragment(b"[%b]" % b"".join(await encoded_in_turns(objects)))

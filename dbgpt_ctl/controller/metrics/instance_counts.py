@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dbgpt_ctl.controller.background_task import background_task
 from dbgpt_ctl.controller.metrics.declarations import OTHER, STATES
-from dbgpt_ctl.controller.model_counts import COUNTS, ModelCounts
 from dbgpt_ctl.errors import CtlError
+from dbgpt_ctl.registry.model_counts import COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from dbgpt_ctl.controller.metrics.counters import StorageCounters
     from dbgpt_ctl.registry.contract import ModelRegistry
+    from dbgpt_ctl.registry.model_counts import ModelCounts
 
 log = logging.getLogger(__name__)
 
@@ -70,15 +71,15 @@ class InstanceCounter:
         self._monotonic = monotonic
         self._counts: InstanceCounts | None = None
         self._valid_until = 0.0
-        self._was_stale = False
+        self._failed = False
 
     @property
     def is_stale(self) -> bool:
         """Whether lists come from memory, because the storage cannot be read. Health knows of most outages before the
-        next count; a table that cannot be read while the database answers shows in the lists only.
+        next count; a table that cannot be read while the database answers shows in the count only.
         """
         health = self._registry().health()
-        return health.ready and (self._was_stale or health.stale_since is not None)
+        return health.ready and (self._failed or health.stale_since is not None)
 
     @property
     def current(self) -> InstanceCounts | None:
@@ -98,9 +99,9 @@ class InstanceCounter:
             try:
                 await self.count()
             except CtlError:  # health reports a registry that cannot answer
-                self._forget()
+                self._counts, self._failed = None, True
             except Exception:  # a bug in one count must not end the next ones
-                self._forget()
+                self._counts = None
                 log.exception("the instances could not be counted for metrics")
             forwards = self._registry().forwarder_id is not None
             ended = self._monotonic()
@@ -112,18 +113,9 @@ class InstanceCounter:
 
     async def count(self) -> None:
         """Counts once. Raises what the registry raises."""
-        counts = ModelCounts()
-        async for listing in self._registry().list_in_parts():
-            if listing.stale_since is not None:
-                self._counts, self._was_stale = None, True
-                return
-            await counts.add_all(listing)
-        self._was_stale = False
-        self._counts = await self._by_label(counts)
+        self._counts = await self._by_label(await self._registry().count())
+        self._failed = False
         self._valid_until = self._monotonic() + MAX_DELAY_SECS
-
-    def _forget(self) -> None:
-        self._counts, self._was_stale = None, False
 
     async def _by_label(self, counts: ModelCounts) -> InstanceCounts:
         """The counts with at most MAX_MODEL_NAMES labels. Other requests have their turn meanwhile."""

@@ -8,7 +8,7 @@ import dbgpt_ctl
 from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.controller.metrics import declarations as declared
-from dbgpt_ctl.controller.model_counts import COUNTS
+from dbgpt_ctl.registry.model_counts import COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

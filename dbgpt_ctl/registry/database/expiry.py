@@ -13,7 +13,7 @@ from sqlalchemy import and_, or_, select
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import write_events
-from dbgpt_ctl.registry.database.tables.instances import IDENTITY, is_drain_over, locked_rows, update_rows
+from dbgpt_ctl.registry.database.tables.instances import IDENTITY, is_drain_over, is_silent, locked_rows, update_rows
 from dbgpt_ctl.registry.database.tables.unreadable import is_identity
 
 if TYPE_CHECKING:
@@ -56,13 +56,7 @@ class ExpiryAnnouncer:
 
     def _search(self, connection: Connection) -> list[InstanceKey]:
         column, evaluation = INSTANCES.c, self._time.announcing(connection)
-        has_expired = and_(
-            column.last_heartbeat < evaluation.expires_before,
-            column.announced_state == InstanceState.HEALTHY,
-            column.deregistered_at.is_(None),
-            column.check_healthy,
-            ~column.removed,
-        )
+        has_expired = and_(is_silent(evaluation), column.announced_state == InstanceState.HEALTHY, ~column.removed)
         due = select(*IDENTITY).where(or_(has_expired, is_drain_over(evaluation.now)))
         started = self._monotonic()
         found = sorted(filter(is_identity, map(InstanceKey._make, connection.execute(due))))

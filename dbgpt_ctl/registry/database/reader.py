@@ -16,7 +16,7 @@ from dbgpt_ctl.domain.lifecycle import Evaluation, listed
 from dbgpt_ctl.errors import RegistryUnusable
 from dbgpt_ctl.registry.contract import Listing, RegistryHealth
 from dbgpt_ctl.registry.database.tables.events import StreamLost, begin_stream, read_events
-from dbgpt_ctl.registry.database.tables.instances import found_rows, is_one_of, listed_rows
+from dbgpt_ctl.registry.database.tables.instances import count_instances, found_rows, is_one_of, listed_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
     from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
     from dbgpt_ctl.registry.database.unreadable_rows import UnreadableRows
+    from dbgpt_ctl.registry.model_counts import ModelCounts
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,11 @@ class Reader:
             answers = self._database.read(read)
         self._unreadable.note_events(unreadable, (event.id for page in answers.values() for event in page.events))
         return [answers[query] for query in queries]
+
+    def count(self, connection: Connection) -> ModelCounts:
+        """The instances by model and state, in one query. Rows whose other facts cannot be read are counted too."""
+        evaluation = self._time.evaluation(connection)
+        return count_instances(connection, evaluation, evaluation.now - self._time.timeout)
 
     def health(self) -> RegistryHealth:
         """The health of the registry: while the database is away, the last known list still answers lists."""

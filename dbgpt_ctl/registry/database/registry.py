@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, Registration
     from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
+    from dbgpt_ctl.registry.model_counts import ModelCounts
     from dbgpt_ctl.registry.observer import RegistryObserver
 
 log = logging.getLogger(__name__)
@@ -223,6 +224,9 @@ class DatabaseModelRegistry(ModelRegistry):
             if last_known is None:
                 raise
             return last_known.listing(model_name, healthy_only=healthy_only)
+
+    async def count(self) -> ModelCounts:
+        return await self._run(partial(self._database.read, self._reader.count))
 
     def health(self) -> RegistryHealth:
         if self._closed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from operator import itemgetter
@@ -11,6 +12,7 @@ from dbgpt_ctl.domain.instance import HEALTHY
 from dbgpt_ctl.domain.lifecycle import listed, tombstone_since
 from dbgpt_ctl.registry.contract import Listing
 from dbgpt_ctl.registry.embedded.expiry_queue import ExpiryQueue
+from dbgpt_ctl.registry.model_counts import Group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.registry_outage import Hold
+    from dbgpt_ctl.registry.model_counts import ModelCounts
 
 _JUST_BEFORE = timedelta.resolution
 """A heartbeat is fresh up to and with the end of its time; a drain is over at its end."""
@@ -49,23 +52,39 @@ class _Model:
     """
 
     instances: dict[InstanceKey, ModelInstance] = field(default_factory=dict)
+    groups: Counter[Group] = field(default_factory=Counter)
+    """How many instances of each kind there are, by their announced states and without tombstones."""
+    drains: dict[InstanceKey, datetime] = field(default_factory=dict)
+    """When the drains began whose begin is known."""
     _is_in_order: bool = True
     _cache: dict[bool, CachedListing] = field(default_factory=dict)
 
     def put(self, instance: ModelInstance) -> None:
         """Adds the instance or replaces its facts."""
-        if instance.key not in self.instances:
+        before = self.instances.get(instance.key)
+        if before is None:
             self._is_in_order = False
+        else:
+            self._uncount(before)
+        if not instance.removed:
+            self.groups[_group_of(instance)] += 1
+            if instance.drain is not None and instance.drain.since is not None:
+                self.drains[instance.key] = instance.drain.since
         self.replace(instance)
 
     def replace(self, instance: ModelInstance) -> None:
-        """Replaces the facts of an instance that is in the index."""
+        """Replaces the facts of an instance that is in the index, and stays in its group."""
         self.instances[instance.key] = instance
         self._cache.clear()
 
     def remove(self, key: InstanceKey) -> None:
-        del self.instances[key]
+        self._uncount(self.instances.pop(key))
         self._cache.clear()
+
+    def _uncount(self, instance: ModelInstance) -> None:
+        if not instance.removed:
+            self.groups[_group_of(instance)] -= 1
+            self.drains.pop(instance.key, None)
 
     def in_order(self) -> dict[InstanceKey, ModelInstance]:
         """The instances in order of identity."""
@@ -96,6 +115,10 @@ class _Model:
         return CachedListing(listing, now, min(ends, default=None), hold)
 
 
+def _group_of(instance: ModelInstance) -> Group:
+    return Group(instance.announced_state, instance.drain is not None, instance.check_healthy)
+
+
 class ModelIndex:
     """All instances by model. To replace the facts of one costs the same for any number of instances.
 
@@ -124,10 +147,15 @@ class ModelIndex:
         """The models that have instances or tombstones, in no order."""
         return list(self._models)
 
-    def keys_of(self, model_name: str) -> list[InstanceKey]:
-        """The identities of the instances and tombstones of one model, in no order."""
+    def add_counts(self, model_name: str, counts: ModelCounts) -> None:
+        """Counts the instances of a model by their announced states. The cost depends on the number of drains only."""
         model = self._models.get(model_name)
-        return [] if model is None else list(model.instances)
+        if model is None:
+            return
+        oldest_drain = min(model.drains.values(), default=None)
+        for group, number in model.groups.items():
+            if number:
+                counts.add(model_name, group, number, oldest_drain=oldest_drain)
 
     def get(self, key: InstanceKey) -> ModelInstance | None:
         """The facts of one instance or tombstone."""
@@ -149,7 +177,9 @@ class ModelIndex:
             self._tombstones.schedule(key, since)
 
     def replace(self, instance: ModelInstance) -> None:
-        """Replaces the facts of an instance that is in the index, and is no tombstone before or after."""
+        """Replaces the facts of an instance that is in the index after a plain heartbeat: it is no tombstone, and its
+        announced state and drain stay.
+        """
         self._models[instance.key.model_name].replace(instance)
         self._cache.clear()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from itertools import chain, islice
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -18,20 +18,20 @@ from dbgpt_ctl.domain.lifecycle import (
     Heartbeat,
     Register,
     Undrain,
-    listed,
 )
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse, moved_back
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable, RegistryUnusable, StatesHeld
 from dbgpt_ctl.registry.background import BackgroundTasks
-from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryFigures, RegistryHealth, RegistryInfo
+from dbgpt_ctl.registry.contract import Lookup, ModelRegistry, RegistryFigures, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.embedded.event_log import EventLog, random_stream
 from dbgpt_ctl.registry.embedded.expiry_queue import ExpiryQueue
 from dbgpt_ctl.registry.embedded.index import ModelIndex
 from dbgpt_ctl.registry.embedded.snapshot_format import Snapshot
+from dbgpt_ctl.registry.model_counts import Group, ModelCounts
 from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.clock import Clock
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, ModelInstance, Registration
     from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.domain.registry_outage import Hold
+    from dbgpt_ctl.registry.contract import Listing
     from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
     from dbgpt_ctl.registry.observer import RegistryObserver
 
@@ -50,10 +51,8 @@ EXAMINED_PER_TURN = 250
 """A prune and a sweep examine so many instances, and remove those that are gone, before other calls have their turn,
 which takes some 2 ms.
 """
-LISTED_PER_PART = 1000
-"""So many instances are listed before other calls have their turn, where the caller needs no list of one time; this
-takes some 3 ms.
-"""
+COUNTED_PER_TURN = 1000
+"""This many models, or held instances, are counted before other calls have their turn, which takes some 2 ms."""
 HOLD_TICKS = 5
 """Ticks between two checks whether a hold still holds an instance: the check looks at all instances, in the very time
 in which every worker sends a heartbeat again.
@@ -182,12 +181,23 @@ class EmbeddedModelRegistry(ModelRegistry):
             self._set_reported_hold(None)
         return listing
 
-    async def list_in_parts(self) -> AsyncIterator[Listing]:
-        """In no order. One list of 100,000 instances takes a third of a second, in which no other call is served."""
-        index = self._state.index
-        keys = chain.from_iterable(map(index.keys_of, index.model_names()))
-        while part := list(islice(keys, LISTED_PER_PART)):
-            yield self._state.listing_of(part, self._now())
+    async def count(self) -> ModelCounts:
+        """By the announced states, whose numbers are kept with each change. Only held instances are searched for."""
+        self._state.announce(self._now(), at_most=CHECKS_PER_TICK)
+        counts, names = ModelCounts(), iter(self._state.index.model_names())
+        while turn := list(islice(names, COUNTED_PER_TURN)):
+            for name in turn:
+                self._state.index.add_counts(name, counts)
+            await asyncio.sleep(0)
+        if self._state.hold(self._now()) is not None:
+            await self._count_held(counts)
+        return counts
+
+    async def _count_held(self, counts: ModelCounts) -> None:
+        instances = iter(list(self._state.index.instances()))
+        while turn := list(islice(instances, COUNTED_PER_TURN)):
+            for instance in self._state.held(turn, self._now()):
+                counts.add(instance.key.model_name, Group(HEALTHY, drained=False, checked=True), 0, held=1)
             await asyncio.sleep(0)
 
     async def get(self, key: InstanceKey) -> Lookup | None:
@@ -293,7 +303,7 @@ class EmbeddedModelRegistry(ModelRegistry):
         hold = self._state.hold(now)
         if hold is not None and hold == self._reported_hold and self._ticks % HOLD_TICKS:
             return
-        if hold is not None and not self._state.holds_any(now):
+        if hold is not None and not any(self._state.held(self._state.index.instances(), now)):
             hold = None
         self._set_reported_hold(hold)
 
@@ -390,26 +400,16 @@ class RegistryState:
     def listing(self, model_name: str | None, now: datetime, *, healthy_only: bool = False) -> Listing:
         return self.index.list(model_name, now, self._timeout, self.hold(now), healthy_only=healthy_only).listing
 
-    def listing_of(self, keys: Iterable[InstanceKey], now: datetime) -> Listing:
-        """Those of the instances that are there, and are no tombstones."""
-        hold = self.hold(now)
-        found = (instance for key in keys if (instance := self.index.get(key)) is not None and not instance.removed)
-        entries = tuple(listed(instance, now, self._timeout, hold) for instance in found)
-        is_held = hold is not None and any(entry.held for entry in entries)
-        return Listing(entries, held_until=hold.until if hold and is_held else None)
-
     def hold(self, now: datetime) -> Hold | None:
         """The hold after an outage, if there is one at `now`."""
         return self.pulse.hold(now, self._timeout) if self.pulse else None
 
-    def holds_any(self, now: datetime) -> bool:
-        """Whether an instance counts as alive only because of the hold at `now`."""
+    def held(self, instances: Iterable[ModelInstance], now: datetime) -> Iterator[ModelInstance]:
+        """Those of the instances that count as alive only because of the hold at `now`."""
         evaluation, fresh_from = self._evaluation(now), now - self._timeout
-        return evaluation.hold is not None and any(
-            evaluation.listed(instance).held
-            for instance in self.index.instances()
-            if instance.last_heartbeat < fresh_from and not instance.removed
-        )
+        for instance in instances if evaluation.hold is not None else ():
+            if instance.last_heartbeat < fresh_from and not instance.removed and evaluation.listed(instance).held:
+                yield instance
 
     def long_gone(
         self, keys: Iterable[InstanceKey], gone_for: timedelta, now: datetime, *, unchecked: bool, tombstones: bool

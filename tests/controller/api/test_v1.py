@@ -13,12 +13,12 @@ import pytest
 from dbgpt_ctl.controller.api.large_lists import INSTANCES_PER_PIECE
 from dbgpt_ctl.controller.api.status import counts_object
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.model_counts import COUNTED_PER_TURN, COUNTS
 from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
 from dbgpt_ctl.domain.lifecycle import listed
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.contract import Listing
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.registry.model_counts import COUNTED_PER_TURN, COUNTS
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
 from tests.support.server import running_app, running_controller

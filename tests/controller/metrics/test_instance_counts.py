@@ -10,16 +10,16 @@ from dbgpt_ctl.controller.metrics.counters import StorageCounters
 from dbgpt_ctl.controller.metrics.declarations import OTHER
 from dbgpt_ctl.controller.metrics.instance_counts import MAX_DELAY_SECS, MAX_REST_SECS, InstanceCounter
 from dbgpt_ctl.controller.metrics.model_names import ModelNames
-from dbgpt_ctl.controller.model_counts import COUNTS
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry.contract import Listing, RegistryHealth
+from dbgpt_ctl.registry.contract import RegistryHealth
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.registry.model_counts import COUNTS, ModelCounts
 from tests.controller.conftest import TIMEOUT
 from tests.support.clock import START, ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
 pytestmark = pytest.mark.anyio
@@ -83,29 +83,33 @@ async def test_models_without_a_place_are_counted_together() -> None:
 
 
 class Registry:
-    """A registry of which only the lists and the health matter."""
+    """A registry of which only the counts and the health matter."""
 
     forwarder_id = None
-    answer: Listing | Exception = Listing(())
+    error: Exception | None = None
     state = RegistryHealth(ready=True)
 
     def health(self) -> RegistryHealth:
         return self.state
 
-    async def list_in_parts(self) -> AsyncIterator[Listing]:
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        yield self.answer
+    async def count(self) -> ModelCounts:
+        if self.error is not None:
+            raise self.error
+        return ModelCounts()
 
 
-async def test_a_stale_list_is_not_counted() -> None:
+async def test_a_registry_that_lists_but_cannot_count_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instance_counts, "EVERY_SECS", 0.0)
     registry: Any = Registry()
     counter = InstanceCounter(lambda: registry, StorageCounters(ModelNames()))
-    await counter.count()
-    assert (counter.current is None, counter.is_stale) == (False, False)
-    registry.answer = Listing((), stale_since=START)
-    await counter.count()
-    assert (counter.current, counter.is_stale) == (None, True)
+    async with counter.running():
+        await until(lambda: counter.current is not None)
+        assert not counter.is_stale
+        registry.error = RegistryUnavailable("a table cannot be read")
+        await until(lambda: counter.is_stale)
+        assert counter.current is None
+        registry.error = None
+        await until(lambda: not counter.is_stale)
 
 
 @pytest.mark.parametrize("stale_since", [None, START])
@@ -123,10 +127,10 @@ async def test_a_count_that_the_database_delayed_is_not_shown_for_long(monkeypat
     now, rests = 1000.0, []
 
     class Late(Registry):
-        async def list_in_parts(self) -> AsyncIterator[Listing]:
+        async def count(self) -> ModelCounts:
             nonlocal now
             now += 10.0
-            yield Listing(())
+            return ModelCounts()
 
     async def sleep(seconds: float) -> None:
         if seconds:
@@ -151,34 +155,30 @@ async def test_the_next_count_comes_after_one_that_failed(
     counter = InstanceCounter(lambda: registry, StorageCounters(ModelNames()))
     async with counter.running():
         await until(lambda: counter.current is not None)
-        registry.answer = error
+        registry.error = error
         await until(lambda: counter.current is None)
-        registry.answer = Listing(())
+        registry.error = None
         await until(lambda: counter.current is not None)
     assert ("ZeroDivisionError" in caplog.text) is isinstance(error, ZeroDivisionError)
 
 
-@pytest.mark.parametrize("answer", [Listing((), stale_since=START), RegistryUnavailable("the database is away")])
-async def test_a_registry_that_answered_late_and_in_vain_is_asked_again_soon(
-    answer: Listing | Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_registry_that_answered_late_and_in_vain_is_asked_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no work to wait for a database that hangs, and when it is back, metrics must not call it stale for long."""
     monkeypatch.setattr(instance_counts, "EVERY_SECS", 0.0)
     now = 1000.0
 
     class Late(Registry):
-        async def list_in_parts(self) -> AsyncIterator[Listing]:
+        async def count(self) -> ModelCounts:
             nonlocal now
-            now += 0.0 if isinstance(self.answer, Listing) and self.answer.stale_since is None else 100.0
-            async for part in super().list_in_parts():
-                yield part
+            now += 0.0 if self.error is None else 100.0
+            return await super().count()
 
     registry: Any = Late()
-    registry.answer = answer
+    registry.error = RegistryUnavailable("the database is away")
     counter = InstanceCounter(lambda: registry, StorageCounters(ModelNames()), monotonic=lambda: now)
     async with counter.running():
         await until(lambda: now > 1000.0)
-        registry.answer = Listing(())
+        registry.error = None
         await until(lambda: counter.current is not None)
 
 

@@ -9,7 +9,7 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import Boolean, and_, bindparam, delete, func, literal_column, or_, select, tuple_, update
+from sqlalchemy import Boolean, and_, bindparam, case, delete, func, literal_column, or_, select, tuple_, update
 
 from dbgpt_ctl.domain.fields import MAX_PORT
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, HEALTHY, DrainFacts, InstanceKey, InstanceState, ModelInstance
@@ -17,6 +17,7 @@ from dbgpt_ctl.registry.database.dialects import DIALECTS
 from dbgpt_ctl.registry.database.schema import INSTANCES, UtcTime
 from dbgpt_ctl.registry.database.tables.insertion import insert_all
 from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE, BOOLS, UnreadableRow, read_rows, reason_of
+from dbgpt_ctl.registry.model_counts import Group, ModelCounts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.domain.lifecycle import Evaluation
 
 IDENTITY = tuple(INSTANCES.primary_key)
 RegisteredValues = tuple[float, str | None]
@@ -56,6 +58,38 @@ def is_drained(now: datetime) -> ColumnElement[bool]:
     """The rule `ModelInstance.drain_at` as a condition."""
     until = INSTANCES.c.drain_until
     return and_(INSTANCES.c.drained, or_(until.is_(None), until > now))
+
+
+def is_silent(evaluation: Evaluation) -> ColumnElement[bool]:
+    """The rule by which `lifecycle.state_of` finds an instance unhealthy, as a condition."""
+    column = INSTANCES.c
+    return and_(
+        column.last_heartbeat < evaluation.expires_before, column.deregistered_at.is_(None), column.check_healthy
+    )
+
+
+def count_instances(connection: Connection, evaluation: Evaluation, fresh_from: datetime) -> ModelCounts:
+    """The instances by model and state. A heartbeat before `fresh_from` would be too old without a hold."""
+    column, drained, silent = INSTANCES.c, is_drained(evaluation.now), is_silent(evaluation)
+    deregistered = column.deregistered_at.is_not(None)
+    state = case((deregistered, InstanceState.DEREGISTERED), (silent, InstanceState.UNHEALTHY), else_=HEALTHY)
+    held = and_(column.last_heartbeat < fresh_from, column.check_healthy, ~deregistered, ~silent)
+    each = select(
+        column.model_name,
+        state.label("state"),
+        case((drained, 1), else_=0).label("is_drained"),
+        column.check_healthy,
+        case((held, 1), else_=0).label("is_held"),
+        case((drained, column.drain_since)).label("since"),
+    )
+    rows = each.where(~column.removed).subquery().c
+    by = (rows.model_name, rows.state, rows.is_drained, rows.check_healthy)
+    found = select(*by, func.count(), func.sum(rows.is_held), func.min(rows.since, type_=UtcTime())).group_by(*by)
+    counts = ModelCounts()
+    for name, named_state, is_drained_now, is_checked, number, held_number, since in connection.execute(found):
+        group = Group(InstanceState(named_state), bool(is_drained_now), is_checked)
+        counts.add(name, group, number, held=int(held_number), oldest_drain=since)
+    return counts
 
 
 def is_drain_over(now: datetime) -> ColumnElement[bool]:

@@ -2,11 +2,11 @@
 
     startup   how long commands take, beside the bare imports that they need and beside DB-GPT's command
     wire      requests a second over the embedded registry, beside DB-GPT's controller and a bare ASGI application
-    flat      heartbeats with 100 and with 100,000 instances
+    sizes     heartbeats and lists with 100 to 100,000 instances, in memory and in SQLite
     tracing   registers while the endpoint of the traces does not answer
     metrics   how long heartbeats take while a Prometheus scrapes the metrics of a thousand models
     console   how soon the console page shows, how fast it answers, and its memory; in Chromium, beside static pages
-    mysql     the same as wire and flat over one MariaDB
+    mysql     the same as wire and sizes over one MariaDB
     watch     how long a change takes to reach a thousand watchers
     soak      100,000 instances send heartbeats for minutes; also `make soak`
 

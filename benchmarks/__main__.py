@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import access, charts, flat, memory, metrics, mysql, soak, startup, tls, tracing, watch, wire
+from benchmarks import access, charts, memory, metrics, mysql, sizes, soak, startup, tls, tracing, watch, wire
 from benchmarks.console import sections as console
 from benchmarks.report import MeasurementError, block, say
 from benchmarks.sides import THEIRS, lab_in
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SECTIONS: dict[str, Callable[[Lab, float], list[Section]]] = {
     "startup": startup.run,
     "wire": wire.run,
-    "flat": flat.run,
+    "sizes": sizes.run,
     "tracing": tracing.run,
     "tls": tls.run,
     "access": access.run,
@@ -44,7 +44,7 @@ OPTIONAL = {"mysql": "mysql", "watch": "mysql", "soak": "soak", "soak-new-connec
 """Sections that need an option, and its name."""
 BY_NAME = {"memory"}
 """Sections that only --only runs: docs/figures.md has their tables outside of what --write writes."""
-ALONE = {"watch", "access", "metrics", "console"}
+ALONE = {"watch", "access", "metrics", "console", "sizes"}
 """Sections that measure no other controller."""
 SOAK_MINUTES = {"soak": 5.0, "soak-new-connections": 1.0}
 """The sections that last for minutes, and how many by default."""
@@ -61,14 +61,7 @@ def main() -> int:
             for name in SECTIONS
             if name not in BY_NAME and (name not in OPTIONAL or getattr(arguments, OPTIONAL[name]))
         ]
-        if not set(names) <= {
-            *SOAK_MINUTES,
-            "watch",
-            "access",
-            "metrics",
-            "console",
-            *BY_NAME,
-        }:  # they measure no other side
+        if not set(names) <= {*SOAK_MINUTES, *ALONE, *BY_NAME}:
             ensure(NEWEST)
         sections = _measure(names, arguments.seconds, arguments.minutes)
         text = block(

@@ -1,4 +1,5 @@
-"""Compares two checkouts side by side: `python -m benchmarks.compare --old FOLDER --new FOLDER --pairs 20`.
+"""Compares two checkouts side by side: `python -m benchmarks.compare --old FOLDER --new FOLDER --pairs 20`. Each
+`--instances N` measures with that number of instances, which send heartbeats in turn.
 
 A checkout is a folder with its own environment in `.venv`. Heartbeats and lists are measured over the embedded registry
 and over one MariaDB, start-up is measured of `ctl serve` and of `ctl models list`. Three sides take part: the old
@@ -22,12 +23,13 @@ import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from math import comb
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.load import HEARTBEAT, HEARTBEAT_NEW, LIST_ALL, LIST_ONE
+from benchmarks.load import HEARTBEAT, HEARTBEAT_NEW, LIST_ALL, LIST_ONE, send
 from benchmarks.mysql import durable_mariadb, start_ours
 from benchmarks.report import MeasurementError, say
 from benchmarks.rounds import cpu_meter, meter
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
     from tests.support.dbgpt_cluster import Lab
 
 LOADS = (HEARTBEAT, HEARTBEAT_NEW, LIST_ONE, LIST_ALL)
-EMBEDDED_INSTANCES, DATABASE_INSTANCES, LISTED_INSTANCES = 2000, 1000, 10
+INSTANCES, LISTED_INSTANCES = 2000, 10
+P99 = "p99"
 LEAST = 0.97
 """The interval of a median that is not slower reaches this ratio."""
 CONFIDENCE = 0.95
@@ -76,10 +79,13 @@ class Side:
 
 
 class Options(NamedTuple):
-    """How much is measured: so many pairs, `seconds` of each load; and whether processor time counts."""
+    """How much is measured: so many pairs, `seconds` of each load, with each of these numbers of instances; and whether
+    processor time counts.
+    """
 
     pairs: int
     seconds: float
+    instances: Sequence[int] = (INSTANCES,)
     cpu: bool = False
 
 
@@ -117,6 +123,10 @@ def run_servers(
             for side in in_turn(sides, turn):
                 servers[side].settle()
                 yield Measured(side, f"{kind}: {load.name}", meters[side]())
+        for side in () if options.cpu else in_turn(sides, turn):
+            servers[side].settle()
+            sent = send(folder, servers[side].url, HEARTBEAT, servers[side].instances, options.seconds)
+            yield Measured(side, f"{kind}: {HEARTBEAT.name}, {P99}", 1 / sent.p99)
 
 
 def run_starts(lab: Lab, sides: Sequence[Side], url: str, options: Options, *, turn: int) -> Iterator[Measured]:
@@ -147,32 +157,33 @@ def measure(sides: Sequence[Side], options: Options, parts: Sequence[str]) -> Ma
 
     for part in parts:
         with tempfile.TemporaryDirectory(prefix="ctl-compare-") as name:
-            for turn, run in enumerate(PARTS[part](Path(name), sides, options)):
+            for number, run in enumerate(PARTS[part](Path(name), sides, options)):
                 note(run)
-                say(f"{part}: pair {turn + 1} of {options.pairs}")
+                say(f"{part}: run {number + 1}")
     return found
 
 
 def embedded(folder: Path, sides: Sequence[Side], options: Options) -> Iterator[Iterator[Measured]]:
     """Heartbeats and lists over the embedded registry, a run for each pair."""
 
-    def start(lab: Lab, side: Side) -> Server:
-        name = f"embedded-{side.name}"
-        return start_ctl(lab, name, EMBEDDED_INSTANCES, "--log-level", "warning", ctl=side.ctl)
+    def start(lab: Lab, side: Side, instances: int) -> Server:
+        return start_ctl(lab, f"embedded-{side.name}", instances, "--log-level", "warning", ctl=side.ctl)
 
-    for turn in range(options.pairs):
-        yield run_servers(folder, sides, "embedded", start, options, turn=turn)
+    for turn, instances in product(range(options.pairs), options.instances):
+        kind, begin = f"embedded, {instances:,}", partial(start, instances=instances)
+        yield run_servers(folder, sides, kind, begin, options, turn=turn)
 
 
 def mariadb(folder: Path, sides: Sequence[Side], options: Options) -> Iterator[Iterator[Measured]]:
     """The same over one MariaDB, a new database for each server."""
     with durable_mariadb() as database:
 
-        def start(lab: Lab, side: Side, turn: int) -> Server:
-            return start_ours(lab, database, f"{side.name}_{turn}", DATABASE_INSTANCES, ctl=side.ctl)
+        def start(lab: Lab, side: Side, turn: int, instances: int) -> Server:
+            return start_ours(lab, database, f"{side.name}_{turn}_{instances}", instances, ctl=side.ctl)
 
-        for turn in range(options.pairs):
-            yield run_servers(folder, sides, "MariaDB", partial(start, turn=turn), options, turn=turn)
+        for turn, instances in product(range(options.pairs), options.instances):
+            kind, begin = f"MariaDB, {instances:,}", partial(start, turn=turn, instances=instances)
+            yield run_servers(folder, sides, kind, begin, options, turn=turn)
 
 
 def starts(folder: Path, sides: Sequence[Side], options: Options) -> Iterator[Iterator[Measured]]:
@@ -210,8 +221,9 @@ def report(found: Mapping[str, Figures], pairs: int) -> str:
 
 
 def shown(what: str, speeds: Sequence[float]) -> str:
-    """A start as its milliseconds, anything else as requests a second."""
-    return f"{1000 / median(speeds):,.0f} ms" if what.startswith("start: ") else f"{median(speeds):,.0f}/s"
+    """A start and a p99 as milliseconds, anything else as requests a second."""
+    is_time = what.startswith("start: ") or what.endswith(P99)
+    return f"{1000 / median(speeds):,.1f} ms" if is_time else f"{median(speeds):,.0f}/s"
 
 
 def ratios(values: Sequence[float]) -> tuple[str, str]:
@@ -226,10 +238,11 @@ def main() -> int:
     parser.add_argument("--new", type=Path, required=True, help="another one")
     parser.add_argument("--pairs", type=int, default=20, help="how often each is measured (default 20)")
     parser.add_argument("--seconds", type=float, default=2, help="length of one measurement of a load (default 2)")
+    parser.add_argument("--instances", type=int, action="append", help="how many (default 2000); may be repeated")
     parser.add_argument("--cpu", action="store_true", help="count processor time, not the time by the clock")
     parser.add_argument("--only", action="append", choices=list(PARTS), help="this part; may be repeated")
     arguments = parser.parse_args()
-    options = Options(arguments.pairs, arguments.seconds, arguments.cpu)
+    options = Options(arguments.pairs, arguments.seconds, arguments.instances or (INSTANCES,), arguments.cpu)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that all started processes are ended
     old, new = arguments.old.resolve(), arguments.new.resolve()
     sides = (Side("old", old), Side("new", new), Side("again", old))

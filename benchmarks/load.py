@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.report import MeasurementError
@@ -63,7 +64,8 @@ _END_BY_TIME = """
 done = function(summary, latency, requests)
   local e = summary.errors
   local failed = e.connect + e.read + e.write + e.status + e.timeout
-  io.write(string.format('RESULT %d %d %f\\n', summary.requests, failed, summary.duration / 1e6))
+  io.write(string.format('RESULT %d %d %f %f\\n',
+    summary.requests, failed, summary.duration / 1e6, latency:percentile(99) / 1e6))
 end
 """
 _CLOCK = """
@@ -145,10 +147,11 @@ LIST_ALL = Load("list of all", "GET", "/api/controller/models")
 
 
 class Sent(NamedTuple):
-    """The counts of wrk."""
+    """The counts of wrk. `p99`: the seconds of the slowest of a hundred requests, NaN where a number was sent."""
 
     answered: float
     seconds: float
+    p99: float = math.nan
 
     @property
     def per_second(self) -> float:
@@ -201,19 +204,20 @@ def send_paced(
     return Paced(int(answered), int(failed), *map(float, times))
 
 
-def fill(folder: Path, url: str, instances: int, *, connections: int = CONNECTIONS) -> Sent:
+def fill(folder: Path, url: str, instances: int, *, connections: int = CONNECTIONS, models: int = MODELS) -> Sent:
     """Registers all instances, in their order. Raises MeasurementError."""
     # With so many more answers, no request of the first round can still be on its way.
-    return send_count(folder, url, REGISTER, instances, instances + connections, connections=connections)
+    register = replace(REGISTER, models=models)
+    return send_count(folder, url, register, instances, instances + connections, connections=connections)
 
 
 def _wrk(folder: Path, url: str, load: Load, script: str, seconds: float, *, connections: int = CONNECTIONS) -> Sent:
     what = f"{load.name} at {url}"
     elapsed, text = _run_wrk(folder, url, script, what, seconds, connections=connections)
-    answered, failed, timed = map(float, text.split()[:3])
+    answered, failed, timed, *p99 = map(float, text.split()[:4])
     if failed != (answered if load.refused else 0):
         raise MeasurementError(f"{what}: {failed:.0f} requests failed, {answered:.0f} were answered")
-    return Sent(answered, timed or elapsed)
+    return Sent(answered, timed or elapsed, *p99)
 
 
 def _run_wrk(

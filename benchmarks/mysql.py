@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from benchmarks import flat
+from benchmarks import sizes
 from benchmarks.load import HEARTBEAT, HEARTBEAT_NEW, LIST_ALL, LIST_ONE, REGISTER, REGISTER_NEW
 from benchmarks.report import Bound, Section
 from benchmarks.rounds import measure
@@ -36,7 +36,11 @@ USER, PASSWORD = "bench", "bench"
 
 def run(lab: Lab, seconds: float) -> list[Section]:
     with durable_mariadb() as mariadb:
-        return [_both(lab, mariadb, seconds), *_flat(lab, mariadb, seconds)]
+
+        def start(instances: int) -> Server:
+            return start_ours(lab, mariadb, str(instances), instances)
+
+        return [_both(lab, mariadb, seconds), sizes.compare(lab, start, seconds, title="MariaDB")]
 
 
 @contextmanager
@@ -61,11 +65,6 @@ def _both(lab: Lab, mariadb: MariaDBServer, seconds: float) -> Section:
     note = "One database for both; innodb_flush_log_at_trx_commit is 1, the default."
     section.note = f"{note} {new_names_note(REGISTER_NEW, INSTANCES)}"
     return section
-
-
-def _flat(lab: Lab, mariadb: MariaDBServer, seconds: float) -> list[Section]:
-    few, many = (start_ours(lab, mariadb, str(count), count) for count in (flat.FEW, flat.MANY))
-    return [flat.compare(lab, few, many, seconds, title="MariaDB", bound=Bound(least=0.75))]
 
 
 def start_ours(lab: Lab, mariadb: MariaDBServer, name: str, instances: int, *flags: str, ctl: Path = CTL) -> Server:

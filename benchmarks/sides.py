@@ -41,16 +41,16 @@ class Server:
         """Waits until the server is idle: unanswered requests of the last load keep it busy."""
         until(f"rest of {self.name}", self._idles, self.process, seconds=_SETTLE_SECS)
 
-    def fill(self, folder: Path) -> None:
+    def fill(self, folder: Path, *, models: int = MODELS) -> None:
         """Registers the instances, and checks that all are listed."""
-        speed = fill(folder, self.url, self.instances).per_second
+        speed = fill(folder, self.url, self.instances, models=models).per_second
         say(f"{self.name} registers {self.instances:,} instances, {speed:,.0f} a second")
-        self.expect()
+        self.expect(models=models)
 
-    def expect(self) -> None:
+    def expect(self, *, models: int = MODELS) -> None:
         """Raises MeasurementError unless a list of one model is as long as it must be, and all in it are healthy."""
         listed = get(f"{self.url}/api/controller/models", model_name="m1@llm", healthy_only="true") or []
-        wanted = self.instances // MODELS
+        wanted = self.instances // models
         if len(listed) != wanted or not all(instance["healthy"] for instance in listed):
             raise MeasurementError(f"{self.name} lists {len(listed)} of {wanted} instances of a model")
 

@@ -27,4 +27,4 @@ def test_a_median_that_is_slower_is_marked() -> None:
     new = {"embedded: list": [90.0] * 20, "start: ctl serve": [4.0] * 20}
     _, _, lists, starts = report({"old": old, "new": new, "again": old}, 20).splitlines()
     assert lists == ("| embedded: list | 100/s | 90/s | 0.900 | 0.900 to 0.900 | **no** | 1.000 | 1.000 to 1.000 |")
-    assert starts.startswith("| start: ctl serve | 500 ms | 250 ms | 2.000 | 2.000 to 2.000 | yes |")
+    assert starts.startswith("| start: ctl serve | 500.0 ms | 250.0 ms | 2.000 | 2.000 to 2.000 | yes |")

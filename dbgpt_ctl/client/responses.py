@@ -435,6 +435,37 @@ class TokensFileStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedWorker:
+    """Heartbeats and registers that a controller refuses for one reason, to one caller."""
+
+    reason: str
+    """One of `auth.reasons.Reason`, or one of a newer release."""
+    source: str | None
+    """The address from which they came."""
+    token: str | None
+    key: InstanceKey | None
+    """None where the body was not read, as without a valid token."""
+    count: int
+    age: timedelta
+    """Of the last one."""
+    object: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The API's own object."""
+
+    @classmethod
+    def read(cls, fields: dict[str, Any]) -> RefusedWorker:
+        """One of the `refused_workers` of /api/v1/status."""
+        return cls(
+            reason=str(fields["reason"]),
+            source=_text_or_none(fields.get("source")),
+            token=_text_or_none(fields.get("token")),
+            key=None if fields.get("model_name") is None else read_key(fields),
+            count=read_count(fields["count"]),
+            age=timedelta(seconds=_seconds(fields["last_secs_ago"]) or 0.0),
+            object=fields,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class AuthStatus:
     """How a controller checks its callers."""
 
@@ -445,6 +476,8 @@ class AuthStatus:
     open: bool
     """The mode is off, and the controller listens elsewhere than on loopback."""
     tokens_file: TokensFileStatus | None
+    refused_workers: tuple[RefusedWorker, ...] = ()
+    """Those of the last minutes; empty with a release that does not report them."""
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> AuthStatus:
@@ -455,6 +488,7 @@ class AuthStatus:
             mode_origin=str(fields.get("mode_origin") or "setting"),
             open=fields.get("open") is True,
             tokens_file=TokensFileStatus.read(tokens_file) if tokens_file else None,
+            refused_workers=tuple(map(RefusedWorker.read, fields.get("refused_workers") or ())),
         )
 
 

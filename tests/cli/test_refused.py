@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import timedelta
-from typing import TYPE_CHECKING
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.client.servers import closed_port
+from tests.support.clock import ManualClock
 from tests.support.server import running_controller
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cli.conftest import Run
+    from tests.support.process import Finished
 
 REFERENCE = "qwen/10.0.0.4:8001"
 READS = {
@@ -169,3 +173,48 @@ def test_a_token_that_one_of_two_controllers_does_not_know(
         assert done.err.startswith(f"ctl: no controller serves it: {old}: 401 the token is not known")
         assert f"{away}: Connection refused" in done.err
         assert len(done.err.splitlines()) == 1
+
+
+def aged(text: str) -> str:
+    return re.sub(r"\d+s ago", "AGE", text)
+
+
+def findings_of(done: Finished) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(aged(done.out))["findings"]
+    return found
+
+
+def test_a_worker_that_is_refused_is_not_reported_as_dead(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Enforce mode begins while two workers have no token. One of them is behind an address of its own."""
+    path, clock = tmp_path / "tokens.toml", ManualClock(datetime.now(UTC) - timedelta(seconds=200))
+    made = run("token", "create", "me", "--role", "operator", "--tokens-file", str(path), "-o", "json")
+    monkeypatch.setenv("CTL_TOKEN", json.loads(made.out)["token"])
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=timedelta(seconds=60))
+    knobs: dict[str, Any] = {"auth": "enforce", "tokens_file": str(path), "trusted_proxies": "127.0.0.1"}
+    with running_controller(registry, **knobs) as url:
+        monkeypatch.setenv("CONTROLLER_ADDRESS", url)
+        run("models", "register", REFERENCE, "qwen/gpu-7:8001")
+        clock.advance(200)
+        for source in ("10.0.0.4", "10.9.9.9"):
+            answer = httpx.post(
+                f"{url}/api/controller/heartbeat",
+                content=b"the body is not read",
+                headers={"X-Forwarded-For": source},
+                trust_env=False,
+            )
+            assert answer.status_code == 401
+        reported = findings_of(run("doctor", "--no-probe", "-o", "json", expect=1))
+        findings = [finding for finding in reported if finding["code"] == "workers-refused"]
+        assert [finding["evidence"] for finding in findings] == [
+            ["qwen@llm/10.0.0.4:8001: 1 heartbeat from 10.0.0.4 was refused AGE: no token"],
+            ["1 heartbeat from 10.9.9.9 was refused AGE: no token"],
+        ]
+        assert all("ctl auth status" in finding["fix"] for finding in findings)
+        assert "prune" not in " ".join(finding["fix"] for finding in reported)
+        assert findings == findings_of(run("why", "qwen", "--no-probe", "-o", "json"))[1:3]
+        assert sum("[workers-refused]" in line for line in run("status").lines) == 2
+        shown = run("models", "get", REFERENCE)
+        assert "  refused          1 heartbeat from 10.0.0.4 was refused AGE: no token" in aged(shown.out).splitlines()
+        assert "refused" not in run("models", "get", "qwen/gpu-7:8001").out

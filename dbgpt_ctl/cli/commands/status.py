@@ -54,6 +54,7 @@ KINDS = {
     "no-healthy-instance": "no_healthy_instance",
     "drained-long": "drained_long",
     "deregistered-beating": "still_beating",
+    "workers-refused": "workers_refused",
     "auth-off": "auth_off",
     "auth-differs": "auth_differs",
     "auth-log-mode": "auth_log_mode",

@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from dbgpt_ctl.cli.diagnosis.refused import RefusedHeartbeats
 from dbgpt_ctl.cli.output.instances import age_text
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance, ModelCounts
@@ -241,6 +242,11 @@ class Facts:
             max(reports, key=lambda report: (report.controller.stale_since is None, report.routable))
             for reports in self.reports.values()
         )
+
+    @cached_property
+    def refused(self) -> RefusedHeartbeats:
+        """The workers that the controllers refuse."""
+        return RefusedHeartbeats(status for _, status in self.reporting)
 
     @cached_property
     def routed(self) -> int:

@@ -550,6 +550,25 @@ class PageSession(Versioned):
     read_only_reason: str | None = doc("A sentence for people, if it would not be; else null.", None)
 
 
+class RefusedWorker(BaseModel):
+    """Heartbeats and registers that this controller refuses for one reason, to one caller."""
+
+    reason: str = doc("One of the reasons of `/api/v1/auth`.", "none")
+    source: str | None = doc("The address from which they came.", ADDRESS)
+    token: str | None = doc("The name of the token, where it is known.", None)
+    model_name: str | None = doc("The instance; null where the body was not read, as without a valid token.", None)
+    host: str | None = doc("The same.", None)
+    port: int | None = doc("The same.", None)
+    count: int = doc("How many were refused.", 12)
+    last_secs_ago: float = doc("How long ago the last one was refused, in seconds.", 3.2)
+
+
+class AuthOfStatus(Auth):
+    """The check of who may do what, and the workers that it refuses."""
+
+    refused_workers: list[RefusedWorker] = doc("Those of the last 10 minutes, at most 1,000, in no order.")
+
+
 class Status(Listed):
     """How the controller and its registry are, also while the registry is away."""
 
@@ -562,7 +581,7 @@ class Status(Listed):
         "What is known of each part of the controller and of its registry, as `/readyz?verbose` lists it."
     )
     settings: Settings
-    auth: Auth | None = doc("Null where no check is built in.")
+    auth: AuthOfStatus | None = doc("Null where no check is built in.")
     controllers: list[SharingController] = doc(
         "The living controllers that share the registry, with this one; empty where none can, or where another "
         "controller keeps the registry."

@@ -19,11 +19,15 @@ from dbgpt_ctl.controller.api.serializers import (
     times_object,
     tls_object,
 )
+from dbgpt_ctl.controller.auth.report import refused_worker_object
 from dbgpt_ctl.errors import RegistryError
 from dbgpt_ctl.registry.contract import Listing
 from dbgpt_ctl.registry.model_counts import COUNTS, ModelCounts
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.controller import Controller
 
 
@@ -56,7 +60,7 @@ async def status_report(controller: Controller) -> StatusReport:
         registry=asdict(controller.registry.describe()) | {"ready": health.ready, "reason": health.reason},
         checks=list(map(check_object, controller.checks())),
         settings=controller.settings,
-        auth=None if controller.access is None else auth_object(controller.access, controller.now()),
+        auth=None if controller.access is None else _auth_object(controller.access, controller.now()),
         controllers=list(map(controller_object, controller.registry.controllers())),
         connections=None if controller.connections is None else connections_object(controller.connections),
         readers_dropped=controller.readers_dropped,
@@ -66,6 +70,11 @@ async def status_report(controller: Controller) -> StatusReport:
         last_event_id=last_event_id,
     )
     return StatusReport(fields, listing)
+
+
+def _auth_object(access: Access, now: datetime) -> dict[str, Any]:
+    """With the workers that are refused: an instance whose heartbeats are refused looks like a dead one."""
+    return {**auth_object(access, now), "refused_workers": list(map(refused_worker_object, access.refusals.workers()))}
 
 
 async def counts_object(listing: Listing) -> orjson.Fragment:

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from dbgpt_ctl.auth.reasons import Reason
     from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
     from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
+    from dbgpt_ctl.domain.instance import InstanceKey
 
 MAX_ROWS = 1000
 MAX_ROWS_OF_SOURCE = 200
 """A source can send each request with another user agent; it may be a proxy with many workers behind it as well."""
 QUIET = timedelta(minutes=10)
 """A row that was not seen for so long may leave for a new one. A worker sends a heartbeat every 20 seconds."""
+_OF_WORKERS = frozenset({"POST /api/controller/heartbeat", "POST /api/controller/models"})
+"""Method and path of a heartbeat and of a register."""
 
 
 @dataclass(slots=True)
@@ -44,6 +47,21 @@ class Tally:
             self.first, self.served, self.count = last, served, 0
         self.count += count
         self.last = max(self.last, last)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedWorker:
+    """Heartbeats and registers that were refused for one reason, to one source, with one token or none.
+
+    `instance`: None where the request was refused before its body was read. `age`: of the last one.
+    """
+
+    reason: Reason
+    source: str | None
+    token: str | None
+    instance: InstanceKey | None
+    count: int
+    age: timedelta
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +113,17 @@ class Refusals:
         """All rows, in no order."""
         for source in self._sources.values():
             yield from source.rows.items()
+
+    def workers(self) -> Iterator[RefusedWorker]:
+        """The workers that were refused within QUIET, in no order: at most one for each row of the table."""
+        now = self._now()
+        found: dict[tuple[Reason, str | None, str | None, InstanceKey | None], Tally] = {}
+        for request, tally in self.rows():
+            if not tally.served and request.action in _OF_WORKERS and now - tally.last < QUIET:
+                caller = request.reason, request.source, request.token, request.instance
+                total = found.setdefault(caller, Tally(tally.first, tally.last, served=False))
+                total.add(tally.count, tally.last, served=False)
+        return (RefusedWorker(*caller, total.count, now - total.last) for caller, total in found.items())
 
     def _tally(self, refused: RefusedRequest, now: datetime, *, served: bool) -> Tally:
         name = network_of(refused.source)

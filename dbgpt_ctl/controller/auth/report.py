@@ -1,4 +1,4 @@
-"""The JSON objects of GET /api/v1/auth. They hold no secret and no hash."""
+"""The JSON objects of GET /api/v1/auth, and the refused workers of the status. They hold no secret and no hash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.auth.tokens import Token
     from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.auth.last_use import LastUse
-    from dbgpt_ctl.controller.auth.refusals import Refusals, Tally
+    from dbgpt_ctl.controller.auth.refusals import Refusals, RefusedWorker, Tally
     from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
 
 
@@ -54,6 +54,21 @@ def refusals_object(refusals: Refusals) -> dict[str, Any]:
         "since": iso(refusals.since),
         "rows": [_row_object(request, tally) for request, tally in refusals.rows()],
         "other": [{"reason": str(reason), **_tally_object(tally)} for reason, tally in refusals.other.items()],
+    }
+
+
+def refused_worker_object(worker: RefusedWorker) -> dict[str, Any]:
+    """One of the `refused_workers` of /api/v1/status. An age needs no clock that agrees with the registry's."""
+    model_name, host, port = worker.instance or (None, None, None)
+    return {
+        "reason": str(worker.reason),
+        "source": worker.source,
+        "token": worker.token,
+        "model_name": model_name,
+        "host": host,
+        "port": port,
+        "count": worker.count,
+        "last_secs_ago": round(worker.age.total_seconds(), 3),
     }
 
 

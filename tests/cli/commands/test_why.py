@@ -115,8 +115,8 @@ def test_expired_and_the_worker_is_gone_too(run: Run, there: Cluster) -> None:
     with closed() as gone:
         there.register("qwen@llm", port=gone.port)
         there.come_to_now()
-        [found] = why(run, "qwen")["findings"]
-    assert found["code"] == "expired"
+        error, found = why(run, "qwen")["findings"]
+    assert (error["code"], error["severity"], found["code"]) == ("no-healthy-instance", "error", "expired")
     assert found["evidence"] == [
         (
             f"qwen@llm/127.0.0.1:{gone.port}: last heartbeat 3m ago, 10 missed (one every 20s); "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from dbgpt_ctl.client.responses import (
     ControllerStatus,
     ExpiringToken,
     KnownInstance,
+    RefusedWorker,
     TlsState,
     TokensFileStatus,
 )
@@ -89,6 +91,19 @@ def auth(mode: str = "enforce", *, is_open: bool = False, **tokens_file: Any) ->
 def checking(mode: str = "enforce", url: str = URL, **facts: Any) -> ControllerFacts:
     """A controller that reports how it checks its callers. The other arguments are those of `auth`."""
     return controller(url=url, status=status(auth=auth(mode, **facts)))
+
+
+def refusing(*workers: RefusedWorker, url: str = URL, **facts: Any) -> dict[str, Any]:
+    """The URL and the status of a controller that refuses these workers; facts of its status go before."""
+    return {"url": url, "status": status(auth=replace(auth(tokens=3), refused_workers=workers), **facts)}
+
+
+def refused(
+    source: str = "10.0.0.4", reason: str = "none", *, age: float = 3, count: int = 12, **facts: Any
+) -> RefusedWorker:
+    """A worker whose heartbeats were refused, the last one `age` seconds ago."""
+    defaults: dict[str, Any] = {"token": None, "key": None}
+    return RefusedWorker(reason, source, count=count, age=timedelta(seconds=age), **(defaults | facts))
 
 
 def expiring(name: str, left: timedelta) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -55,6 +55,8 @@ from tests.cli.diagnosis.observed import (
     pinged,
     probed,
     record,
+    refused,
+    refusing,
     status,
     with_tls,
 )
@@ -89,6 +91,19 @@ def without_answer(cause: FailureCause) -> ControllerFacts:
 
 GONE = Event(
     7, Change(ago(600), InstanceKey("qwen@llm", "h", 1), "healthy", "absent", Cause("deregister", OPERATOR, "moved"))
+)
+
+
+def silent(*where: Any, **facts: Any) -> KnownInstance:
+    """An instance that sends no heartbeats any more. The arguments are those of `known`."""
+    return known(*where, state=UNHEALTHY, **({"last_heartbeat": ago(300)} | facts))
+
+
+ON_TWO_HOSTS = (
+    silent(),
+    known(port=2),
+    silent(host="10.0.0.5", last_heartbeat=ago(250)),
+    known(host="10.0.0.5", port=2),
 )
 CASES = {
     "controller-unreachable": Case(
@@ -213,6 +228,45 @@ CASES = {
     "worker-busy": Case(
         pinged((known(), PingResult.BUSY)), WARNING, "busy: said busy", pinged((known(), PingResult.STALLED))
     ),
+    "workers-refused": Case(
+        cluster(
+            controller(silent(), known(port=2), **refusing(refused(), refused(reason="expired", token="gpu", age=9)))
+        ),
+        ERROR,
+        "qwen@llm/10.0.0.4:8001: 24 heartbeats from 10.0.0.4 were refused, the last one 3s ago: no token, "
+        "an expired token (gpu)",
+        cluster(controller(silent(), known(port=2), **refusing(refused(age=400), refused("10.0.0.9", age=90)))),
+    ),
+    "heartbeats-stopped": Case(
+        of(silent(), silent("bge@text2vec", "10.0.0.5", last_heartbeat=ago(281))),
+        ERROR,
+        "2 instances on 2 hosts; last heartbeat 4m ago, 14 missed (one every 20s)",
+        of(silent(), silent("bge@text2vec", "10.0.0.5", last_heartbeat=ago(240))),
+    ),
+    "host-silent": Case(
+        of(silent(), silent("bge@text2vec", port=2), known(host="10.0.0.5")),
+        WARNING,
+        "10.0.0.4: 2 silent, last heartbeat 5m ago, 15 missed (one every 20s)",
+        of(silent(), silent("bge@text2vec", port=2), known(port=3), silent(host="10.0.0.5")),
+    ),
+    "silent-since-restart": Case(
+        cluster(controller(*ON_TWO_HOSTS, status=status(started_at=ago(290), heartbeat_timeout_secs=30.0))),
+        WARNING,
+        f"{URL}: it was started 4m ago, with a heartbeat timeout of 30s",
+        cluster(controller(*ON_TWO_HOSTS, status=status(started_at=ago(200)))),
+    ),
+    "expired": Case(
+        of(silent(flaps=2)),
+        WARNING,
+        "last heartbeat 5m ago, 15 missed (one every 20s); expired 2 times",
+        of(known(), known(port=2, state=DEREGISTERED), drained(port=3, state=UNHEALTHY)),
+    ),
+    "expired-long": Case(
+        of(silent(last_heartbeat=ago(25 * 3600))),
+        WARNING,
+        "qwen@llm/10.0.0.4:8001: last heartbeat 25h ago",
+        of(silent()),
+    ),
     "metadata-address": Case(
         of(known(host="0xa9fea9fe")),
         ERROR,
@@ -233,12 +287,6 @@ CASES = {
     ),
     "container-address": Case(
         of(known(host="172.17.0.2")), WARNING, "it is on Docker's bridge", of(known(host="172.18.0.2"))
-    ),
-    "expired": Case(
-        of(known(state=UNHEALTHY, last_heartbeat=ago(300), flaps=2)),
-        WARNING,
-        "last heartbeat 5m ago, 15 missed (one every 20s); expired 2 times",
-        of(known(), known(port=2, state=DEREGISTERED), drained(port=3, state=UNHEALTHY)),
     ),
     "moved": Case(
         of(known(state=UNHEALTHY, last_heartbeat=ago(300)), known(host="10.0.0.9", registered_at=ago(240))),
@@ -615,6 +663,102 @@ def test_addresses_that_mean_something_only_at_home(host: str, why: str) -> None
     assert why in str(found.evidence[0])
 
 
+def test_all_controllers_count_what_they_refuse_and_a_scope_knows_its_instance() -> None:
+    """A worker tries each controller in turn. A name is not looked up: a source is compared with addresses only."""
+    named = silent(host="gpu-7")
+    scoped = refused("10.0.0.9", "hosts", age=1, count=1, token="gpu", key=named.key)
+    here = controller(silent(), named, silent(host="[fd00::5]", port=3), **refusing(refused("::ffff:10.0.0.4"), scoped))
+    there = controller(*here.instances, **refusing(refused(), refused("fd00::5"), url=OTHER))
+    [found] = find("workers-refused", cluster(here, there))
+    assert [
+        (evidence.subject, evidence.detail.partition(" was")[0].partition(" were")[0]) for evidence in found.evidence
+    ] == [
+        ("qwen@llm/10.0.0.4:8001", "24 heartbeats from ::ffff:10.0.0.4, 10.0.0.4"),
+        ("qwen@llm/[fd00::5]:3", "12 heartbeats from fd00::5"),
+        ("qwen@llm/gpu-7:8001", "1 heartbeat from 10.0.0.9"),
+    ]
+
+
+def test_refused_heartbeats_are_the_likely_cause_of_silence_and_nothing_is_pruned() -> None:
+    """Behind a proxy all workers have its address."""
+    facts = cluster(controller(silent(last_heartbeat=ago(25 * 3600)), silent(port=2), **refusing(refused("10.9.9.9"))))
+    found = diagnose(RULES, facts, Scope.CLUSTER)
+    [likely] = [each for each in found if each.code == "workers-refused"]
+    assert likely.severity is ERROR
+    assert likely.summary == "heartbeats from 1 address are refused: a likely cause for what is missing"
+    assert "prune" not in " ".join(each.fix for each in found)
+
+
+def test_a_refused_caller_is_no_cause_where_nothing_is_missing() -> None:
+    well = controller(known(), **refusing(refused("10.9.9.9"), models={"qwen@llm": ModelCounts.of([known()])}))
+    for facts, number in ((cluster(well), 1), (cluster(well, wanted="qwen"), 0)):
+        assert [each.severity for each in find("workers-refused", facts)] == [WARNING] * number
+    [missing] = find("workers-refused", cluster(controller(**refusing(refused("10.9.9.9"))), wanted="qwen"))
+    assert missing.severity is ERROR
+
+
+def test_a_token_that_expired_is_renewed() -> None:
+    expired = refused(reason="expired", token="gpu")
+    [found] = find("workers-refused", cluster(controller(silent(), known(port=2), **refusing(expired))))
+    assert found.fix == "ctl token rotate gpu --expires 90d renews it"
+
+
+def test_the_refused_are_a_warning_of_the_overview() -> None:
+    counts = {"qwen@llm": ModelCounts.of([silent()])}
+    [found] = find("workers-refused", cluster(controller(**refusing(refused())), counts=counts))
+    assert found.lines == ["12 heartbeats from 10.0.0.4 were refused, the last one 3s ago: no token [workers-refused]"]
+
+
+def test_hosts_that_fall_silent_together_share_a_cause() -> None:
+    """One instance on each is enough. What fell silent at another time did so for another reason."""
+    rack = [silent(host=f"10.0.1.{number}", last_heartbeat=ago(300 + number)) for number in (1, 2, 3)]
+    other = silent(host="10.0.2.1", last_heartbeat=ago(3600))
+    [found] = find("host-silent", of(*rack, other, known()))
+    assert found.summary == "3 hosts fell silent at the same time, with 3 instances"
+    assert "share" in found.fix
+    assert [each.keys for each in find("expired", of(*rack, other, known()))] == [(other.key,)]
+
+
+def test_hosts_that_fell_silent_one_after_the_other_do_not() -> None:
+    first, second = ([silent(host=host, port=port, last_heartbeat=ago(age)) for port in (1, 2)] for host, age in AGES)
+    [found] = find("host-silent", of(*first, *second, known()))
+    assert found.summary == "2 hosts are silent: none of their instances sends heartbeats any more"
+
+
+AGES = (("10.0.1.1", 300), ("10.0.1.2", 3600))
+
+
+def test_of_one_model_a_host_is_not_called_silent() -> None:
+    """Its other models are not in the list."""
+    facts = of(silent(), silent(port=2), known(host="10.0.0.5"), wanted="qwen")
+    [found] = diagnose(RULES, facts, Scope.MODEL)
+    assert (found.code, "ctl doctor" in found.fix) == ("expired", True)
+
+
+def test_all_models_count_where_one_is_asked_for() -> None:
+    others = {"bge@llm": ModelCounts.of([known("bge@llm")])}
+    two = (silent(), silent(host="10.0.0.5"))
+    for models, code in (({}, "heartbeats-stopped"), (others, "expired")):
+        facts = cluster(controller(*two, status=status(models=models)), wanted="qwen")
+        assert {each.code for each in diagnose(RULES, facts, Scope.MODEL)} == {"no-healthy-instance", code}
+
+
+def test_a_restart_after_which_no_heartbeat_came_is_named() -> None:
+    facts = cluster(controller(silent(), silent(host="10.0.0.5"), status=status(started_at=ago(280))))
+    [found] = find("heartbeats-stopped", facts)
+    assert str(found.evidence[1]) == f"{URL}: it was started 4m ago, with a heartbeat timeout of 60s"
+
+
+def test_a_prune_is_advised_for_what_is_gone_for_a_day_only() -> None:
+    fixes = {found.code: found.fix for found in diagnose(RULES, of(known(), *(silent(port=port) for port in range(9))))}
+    assert not any("models prune" in fix for fix in fixes.values())
+    [gone] = find("expired-long", of(silent(last_heartbeat=ago(25 * 3600))))
+    assert gone.fix.endswith("if it is gone for good: ctl models prune --older-than 1d")
+    never = silent(last_heartbeat=None, registered_at=ago(25 * 3600))
+    assert find("expired-long", of(never))
+    assert "prune" not in find("expired-long", cluster(controller(never, status=None)))[0].fix
+
+
 def test_an_unhealthy_instance_and_what_its_address_says() -> None:
     silent = known(state=UNHEALTHY, last_heartbeat=ago(300))
     [runs] = find("expired", probed(ProbeOutcome.WORKER, silent))
@@ -653,6 +797,7 @@ SCOPES = {
         "no-healthy-instance",
         "drained-long",
         "deregistered-beating",
+        "workers-refused",
         "registry-degraded",
         "controller-slow",
         "controller-leaving",
@@ -690,11 +835,11 @@ def test_a_fix_never_passes_a_name_for_an_option() -> None:
 def test_what_rests_on_a_stale_list_says_so() -> None:
     """Nobody knows what was sent while the registry was away."""
     silent = known(state=UNHEALTHY, last_heartbeat=ago(300))
-    stale, expired = examine(of_stale(silent, wanted="qwen"), Scope.MODEL)
+    stale, _, expired = examine(of_stale(silent, wanted="qwen"), Scope.MODEL)
     assert stale.code == "registry-stale"
     assert expired.summary == "1 instance sends no heartbeats any more, as last known"
     assert str(expired.evidence[0]).endswith("last heartbeat 5m ago"), "without a number of missed ones"
-    [fresh] = examine(of(silent, wanted="qwen"), Scope.MODEL)
+    _, fresh = examine(of(silent, wanted="qwen"), Scope.MODEL)
     assert fresh.summary == "1 instance sends no heartbeats any more"
     assert "missed" in str(fresh.evidence[0])
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
-from dbgpt_ctl.controller.auth.refusals import QUIET, Refusals, Tally, network_of
+from dbgpt_ctl.controller.auth.refusals import QUIET, Refusals, RefusedWorker, Tally, network_of
 from dbgpt_ctl.controller.auth.refused_request import MAX_KEPT, MAX_SHOWN_CHARS, RefusedRequest
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.support.clock import START, ManualClock
@@ -52,6 +53,25 @@ def test_requests_that_were_served_are_not_counted_as_refused(clock: ManualClock
     later = clock.advance(20)
     refusals.count(WORKER, served=False)
     assert dict(refusals.rows()) == {WORKER: Tally(later, later, served=False, count=1)}
+
+
+def test_refused_workers_are_counted_by_caller_whatever_text_they_send(clock: ManualClock) -> None:
+    """A register counts too. What was served, what is old, and calls of others are no refused workers."""
+    refusals = table(clock)
+    refusals.count(WORKER._replace(source="10.0.0.5"), served=False)
+    clock.advance(QUIET.total_seconds())
+    refusals.count(WORKER, served=False)
+    clock.advance(20)
+    refusals.count(WORKER._replace(user_agent=b"other", action="POST /api/controller/models"), served=False)
+    refusals.count(WORKER._replace(reason=Reason.HOSTS, token="w", instance=KEY), served=False)
+    refusals.count(WORKER._replace(source="10.0.0.6"), served=True)
+    refusals.count(WORKER._replace(action="GET /api/controller/models"), served=False)
+    clock.advance(3)
+    age = timedelta(seconds=3)
+    assert list(refusals.workers()) == [
+        RefusedWorker(Reason.NONE, "10.0.0.4", None, None, 2, age),
+        RefusedWorker(Reason.HOSTS, "10.0.0.4", "w", KEY, 1, age),
+    ]
 
 
 def test_a_source_that_sends_ever_other_agents_has_few_rows_and_all_are_counted(clock: ManualClock) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.diagnosis.caveats import caveat_fields, warn_of_caveats
+from dbgpt_ctl.cli.diagnosis.refused import refused_text
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import ResultOutput  # noqa: TC001 - Typer reads it
 from dbgpt_ctl.cli.framework.selection import Selection, takes_selection
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
+    from dbgpt_ctl.cli.diagnosis.refused import Refused, RefusedHeartbeats
     from dbgpt_ctl.cli.framework.selection import Selected
     from dbgpt_ctl.client.responses import EventReport, Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
@@ -64,6 +66,7 @@ def get(
     with session.client() as client:
         selected = selection.resolve(client, session, complete=True)
         found, errors = _read_all(client, selected, session.clock)
+    found = _with_refused(session, found)
     answer = selected.answer or _inventory(found)
     if answer is not None:
         warn_of_caveats(session, answer)
@@ -79,6 +82,8 @@ class Details:
     events: EventReport
     now: datetime
     """The time that ages are relative to."""
+    refused: tuple[Refused, ...] = ()
+    """The heartbeats that controllers refuse, of an unhealthy instance."""
 
     @property
     def since(self) -> datetime | None:
@@ -100,6 +105,9 @@ class Details:
             "since": None if self.since is None else self.since.isoformat(),
             "still_beating": self.is_still_beating,
             "events": self.events.objects[-EVENTS_SHOWN:],
+            "refused_heartbeats": [
+                {"controller": each.controller.controller, **each.worker.object} for each in self.refused
+            ],
         }
 
 
@@ -125,6 +133,27 @@ def _read_all(client: ControllerClient, selected: Selected, clock: Clock) -> tup
             say(f"{reference_of(key)}: {error}")
             errors.append(error)
     return found, errors
+
+
+def _with_refused(session: Session, found: list[Details]) -> list[Details]:
+    """With the heartbeats that the controllers refuse: each of them counts for itself, so all are asked. None is asked
+    where no instance is unhealthy.
+    """
+    if all(details.instance.state is not InstanceState.UNHEALTHY for details in found):
+        return found
+    from dbgpt_ctl.cli.diagnosis.collect import collect_statuses
+    from dbgpt_ctl.cli.diagnosis.refused import RefusedHeartbeats
+
+    heartbeats = RefusedHeartbeats(each.status for each in collect_statuses(session) if each.status)
+    return [replace(details, refused=_refused(details, heartbeats)) for details in found]
+
+
+def _refused(details: Details, heartbeats: RefusedHeartbeats) -> tuple[Refused, ...]:
+    instance = details.instance
+    if instance.state is not InstanceState.UNHEALTHY:
+        return ()
+    last = instance.last_heartbeat
+    return tuple(heartbeats.of(instance.key, None if last is None else details.now - last))
 
 
 def _reader_of_events(client: ControllerClient, selected: Selected) -> Callable[[InstanceKey], EventReport]:
@@ -200,6 +229,8 @@ def _facts(details: Details, *, colour: bool) -> Iterator[tuple[str, str]]:
     duration = "" if details.since is None else f" for {duration_text((now - details.since).total_seconds())}"
     yield "state", f"{_coloured_state(instance) if colour else instance.state}{duration}{_explain_state(instance)}"
     yield "last beat", "never" if instance.last_heartbeat is None else ago(instance.last_heartbeat)
+    if details.refused:
+        yield "refused", refused_text(details.refused)
     if not instance.check_healthy:
         yield "checked", "no: never unhealthy, however old its last heartbeat"
     if (drain := instance.drain) is not None:

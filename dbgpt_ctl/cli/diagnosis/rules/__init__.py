@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dbgpt_ctl.cli.diagnosis.facts import Facts, Finding, Rule, Scope, diagnose
-from dbgpt_ctl.cli.diagnosis.rules import access, answers, configuration, instances, models, pings, registries
+from dbgpt_ctl.cli.diagnosis.rules import access, answers, configuration, instances, models, pings, registries, silence
 from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN
 
 RULES: tuple[Rule[Facts], ...] = tuple(
     value
-    for module in (answers, registries, models, pings, instances, access, configuration)
+    for module in (answers, registries, models, pings, silence, instances, access, configuration)
     for value in vars(module).values()
     if isinstance(value, Rule)
 )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ObservedInstance
+    from dbgpt_ctl.client.responses import ControllerStatus
     from dbgpt_ctl.domain.instance import InstanceKey
 
 RESTARTED = timedelta(minutes=10)
@@ -41,12 +42,6 @@ FEW = 3
 _DOCKER = ip_network("172.17.0.0/16")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12}")
 _REGISTER_HOST = "set the worker's worker_register_host to an address that API servers can reach, and restart it"
-
-
-def _prune(instances: Sequence[ObservedInstance]) -> str:
-    if len(instances) <= FEW or any(instance.controller.is_stock for instance in instances):
-        return ""
-    return "if they are gone for good: ctl models prune --older-than 1d"
 
 
 def _undrain(instances: Sequence[ObservedInstance]) -> str:
@@ -142,30 +137,6 @@ def container(instance: ObservedInstance) -> str:
     host = instance.key.host
     why = "" if metadata_service(host) else _why_private(host)
     return why if why and _is_for_other_machines(instance) else ""
-
-
-@instance_rule(
-    "expired",
-    Severity.WARNING,
-    "1 instance sends no heartbeats any more",
-    "{n} instances send no heartbeats any more",
-    fix="start the worker again, or see in its log why its heartbeats do not arrive at this controller",
-    fix_of=_prune,
-)
-def expired(instance: ObservedInstance) -> str:
-    """An instance is unhealthy and not drained: its last heartbeat is older than the heartbeat timeout."""
-    if instance.state is not InstanceState.UNHEALTHY or instance.drain is not None:
-        return ""
-    parts = [_last_heartbeat(instance)]
-    if instance.controller.is_stock:
-        parts.append("or it was deregistered: this controller reports both the same")
-    if instance.flaps > 1:
-        parts.append(f"expired {instance.flaps} times")
-    if instance.probe and instance.probe.outcome is ProbeOutcome.WORKER:
-        parts.append("a worker answers there: it runs, and its heartbeats do not reach this controller")
-    elif instance.probe:
-        parts.append(instance.probe.detail)
-    return "; ".join(parts)
 
 
 @rule("moved", fix="ctl models deregister OLD --remove; give the worker a fixed worker_register_host")
@@ -348,6 +319,32 @@ def drained_service(instance: ObservedInstance) -> str:
     return _drained(instance) if is_hidden else ""
 
 
+def age_of(instance: ObservedInstance, time: datetime | None) -> timedelta | None:
+    """At the time of the list; None where that or `time` is unknown."""
+    now = instance.controller.as_of
+    return None if time is None or now is None else now - time
+
+
+def last_heartbeat_text(instance: ObservedInstance) -> str:
+    """When the last heartbeat came, and how many are missing since."""
+    last = instance.last_heartbeat
+    if last is None:
+        return "it never beat"
+    if instance.beat_is_local:
+        return f"last heartbeat at {last:%Y-%m-%d %H:%M:%S} by the controller's own clock"
+    controller, age = instance.controller, age_of(instance, last)
+    was_away = controller.stale_since or controller.held_until  # then nobody knows what was sent
+    interval = controller.status.heartbeat_interval_secs if controller.status and not was_away else None
+    missed = int(age.total_seconds() // interval) if interval and age else 0
+    shown = f", {missed} missed (one every {interval:g}s)" if missed > 0 else ""
+    return f"last heartbeat {instance.ago(last)}{shown}"
+
+
+def timeout_of(status: ControllerStatus | None) -> timedelta:
+    """The heartbeat timeout of a controller, or the default where it reports none."""
+    return timedelta(seconds=(status.heartbeat_timeout_secs if status else None) or DEFAULT_TIMEOUT_SECS)
+
+
 def _why_private(host: str) -> str:
     addresses = addresses_of(host)
     if not addresses:
@@ -385,17 +382,10 @@ def _probe_of_healthy(instance: ObservedInstance, *outcomes: ProbeOutcome) -> st
     return probe.detail if probe and instance.routable and probe.outcome in outcomes else ""
 
 
-def _age(instance: ObservedInstance, time: datetime | None) -> timedelta | None:
-    now = instance.controller.as_of
-    return None if time is None or now is None else now - time
-
-
 def _still_beats(instance: ObservedInstance) -> bool:
     """Whether a heartbeat was refused within the last heartbeat timeout."""
-    status = instance.controller.status
-    timeout = (status.heartbeat_timeout_secs if status else None) or DEFAULT_TIMEOUT_SECS
-    age = _age(instance, instance.refused_at)
-    return age is not None and age <= timedelta(seconds=timeout)
+    age = age_of(instance, instance.refused_at)
+    return age is not None and age <= timeout_of(instance.controller.status)
 
 
 def _successor(old: ObservedInstance, instances: Sequence[ObservedInstance]) -> ObservedInstance | None:
@@ -410,26 +400,12 @@ def _successor(old: ObservedInstance, instances: Sequence[ObservedInstance]) -> 
     return None
 
 
-def _last_heartbeat(instance: ObservedInstance) -> str:
-    last = instance.last_heartbeat
-    if last is None:
-        return "it never beat"
-    if instance.beat_is_local:
-        return f"last heartbeat at {last:%Y-%m-%d %H:%M:%S} by the controller's own clock"
-    controller, age = instance.controller, _age(instance, last)
-    was_away = controller.stale_since or controller.held_until  # then nobody knows what was sent
-    interval = controller.status.heartbeat_interval_secs if controller.status and not was_away else None
-    missed = int(age.total_seconds() // interval) if interval and age else 0
-    shown = f", {missed} missed (one every {interval:g}s)" if missed > 0 else ""
-    return f"last heartbeat {instance.ago(last)}{shown}"
-
-
 def _drained(instance: ObservedInstance) -> str:
     """When, by whom, why and until when it was drained, and whether its worker is silent; "" where it is not."""
     drain = instance.drain
     if drain is None:
         return ""
-    silent = f"; {_last_heartbeat(instance)}" if instance.state is InstanceState.UNHEALTHY else ""
+    silent = f"; {last_heartbeat_text(instance)}" if instance.state is InstanceState.UNHEALTHY else ""
     if drain.since is None:
         return f"{'enabled is false' if instance.controller.is_stock else 'it registered with enabled: false'}{silent}"
     by = f" by {escaped(drain.by)}" if drain.by else ""
@@ -448,5 +424,5 @@ def _is_drained_long(instance: ObservedInstance) -> bool:
     drain = instance.drain
     if drain is None or drain.until is not None:
         return False
-    age = _age(instance, drain.since or instance.registered_at)
+    age = age_of(instance, drain.since or instance.registered_at)
     return age is not None and age > LONG_DRAIN

@@ -6,14 +6,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.completion.candidates import TYPES
-from dbgpt_ctl.cli.diagnosis.facts import (
-    Evidence,
-    Facts,
-    Finding,
-    Scope,
-    Severity,
-    rule,
-)
+from dbgpt_ctl.cli.diagnosis.facts import ALL_BUT_LIST, Evidence, Facts, Finding, Severity, rule
 from dbgpt_ctl.cli.output.changes import cause_text, change_text
 from dbgpt_ctl.cli.output.escaping import escaped, shell_argument
 from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, counted_text
@@ -48,7 +41,7 @@ def not_registered(facts: Facts) -> Iterator[Finding]:
     yield Finding(Severity.ERROR, summary, tuple(evidence), fix)
 
 
-@rule("no-healthy-instance", fix="ctl why NAME says why", scope=Scope.CLUSTER | Scope.OVERVIEW)
+@rule("no-healthy-instance", fix="ctl why NAME says why", scope=ALL_BUT_LIST)
 def no_healthy(facts: Facts) -> Iterator[Finding]:
     """A model is registered, and no instance of it gets requests."""
     by_severity: dict[Severity, list[str]] = {}
@@ -61,6 +54,10 @@ def no_healthy(facts: Facts) -> Iterator[Finding]:
         summary = f"{len(names)} models have" if len(names) > 1 else "1 model has"
         planned = ": planned" if severity is Severity.INFO else ""
         fix = f"ctl why {shell_argument(model_word(names[0]))} says why" if len(names) == 1 else ""
+        if str(facts.model_filter):  # it is ctl why that is asked, whose heading has the numbers
+            if severity is Severity.INFO:
+                continue
+            fix = "the other findings name the cause for each of its instances"
         yield Finding(severity, f"{summary} no instance that gets requests{planned}", evidence, fix, keys)
 
 

@@ -109,14 +109,14 @@ def test_dbgpts_own_controller_is_not_supported(run: Run, monkeypatch: pytest.Mo
     assert err.endswith("; ctl models list qwen@llm -o wide shows what it reports\n")
 
 
-def test_many_instances_take_two_requests_and_show_the_same(run: Run, there: Cluster) -> None:
+def test_many_instances_take_three_requests_and_show_the_same(run: Run, there: Cluster) -> None:
     for number in range(READ_AT_ONCE_FROM):
         there.register("qwen@llm", f"10.0.0.{number}")
     there.come_to_now()
     there.client.drain(InstanceKey("qwen@llm", "10.0.0.3", 8001), reason="disk")
     few = run("models", "get", "--host", "10.0.0.3", "-o", "json")
     many = run("models", "get", "--all", "-o", "json", "-v")
-    assert sum("/api/v1/" in line for line in many.err.splitlines()) == 2, many.err
+    assert sum("/api/v1/" in line for line in many.err.splitlines()) == 3, many.err
     [shown] = [each for each in json.loads(many.out)["instances"] if each["host"] == "10.0.0.3"]
     assert [shown] == json.loads(few.out)["instances"]
     assert len(shown["events"]) == 3

@@ -319,6 +319,10 @@ class FailureCause(StrEnum):
         "not-a-controller",
         "correct host, port and path of the address, or the proxy that stands before the controller",
     )
+    GATEWAY = (
+        "gateway-error",
+        "start the controller behind the proxy, or correct its address there: the log of the proxy says what it tried",
+    )
     FORWARDS_TO_ITSELF = (
         "forwards-to-itself",
         "correct --remote-addr (CONTROLLER_REMOTE_ADDR): its way has to end at a controller with a registry of its own",
@@ -433,7 +437,7 @@ class ControllerError(CtlError):
 
 
 class ControllerUnreachable(ControllerError):
-    """No controller answered in time, or none that answered could serve (502, 503, 504)."""
+    """No controller answered in time, none that answered could serve (502, 503, 504), or another server answers."""
 
     code = "controller_unreachable"
     exit_code = 3
@@ -486,7 +490,7 @@ class NotSupported(ControllerRefused):
 
 
 class ControllerFailed(ControllerError):
-    """The controller failed (500), or what answered is not a controller."""
+    """The controller failed (500)."""
 
     code = "controller_failed"
 

@@ -85,13 +85,15 @@ class Request:
     """The header `X-Ctl-Forwarded-By`."""
     max_bytes: int = MAX_SHORT_ANSWER_BYTES
     """The longest body that a 200 may have; of another status it is MAX_SHORT_ANSWER_BYTES at most."""
+    connect_within: float = inf
+    """The most seconds for the connection."""
     newer: frozenset[str] = frozenset()
     """Those of the parameters in `target` that release 0.1.0 does not know: it would ignore them."""
 
     @property
     def connect_timeout(self) -> float:
         """Of `timeout`, for the connection: an answer that does not come is so told from a connection."""
-        return self.timeout * CONNECT_SHARE
+        return min(self.timeout * CONNECT_SHARE, self.connect_within)
 
     @property
     def url(self) -> str:
@@ -160,6 +162,10 @@ class Failover:
     """Called with each controller that was tried, and whether it answered."""
     on_refusal: Callable[[Sequence[Attempt]], None] = lambda _attempts: None
     """Called with those that answered 401, when another one has served the call."""
+    change_timeout: float = 0.0
+    """The seconds that each controller has for the answer to a change, if that is more than its share. A controller
+    whose database is away says so only after 4 s (rule 10).
+    """
     _last: int = field(default=0, init=False)
     _controllers: set[Address] = field(default_factory=set, init=False)
     """Those without /api/v1 that are controllers all the same."""
@@ -175,7 +181,9 @@ class Failover:
             # What a controller without /api/v1 is asked may take longer than a share; the others still get a chance.
             share = max(deadline - self.monotonic(), self.timeout / 4) / len(left)
             address = left.pop(0)
-            request, until = replace(template, address=address, timeout=share), self.monotonic() + share
+            timeout = share if template.method == "GET" else max(share, self.change_timeout)
+            request = replace(template, address=address, timeout=timeout, connect_within=share * CONNECT_SHARE)
+            until = self.monotonic() + timeout
             try:
                 result = yield from self._ask(request, read, until)
             except AttemptFailed as failure:
@@ -275,7 +283,7 @@ def _error_of(failures: Sequence[AttemptFailed], advice: str) -> ControllerError
         return ControllerUnreachable.of_attempts(attempts, ErrorKind.NO_ANSWER, advice)
     if ErrorKind.FAILED in kinds:
         return ControllerFailed.of_attempts(attempts, ErrorKind.FAILED)
-    return ControllerFailed.of_attempts(attempts, ErrorKind.NOT_A_CONTROLLER, advice)
+    return ControllerUnreachable.of_attempts(attempts, ErrorKind.NOT_A_CONTROLLER, advice)
 
 
 def _may_be_other_scheme(outcome: Outcome, address: Address) -> bool:

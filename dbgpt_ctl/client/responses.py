@@ -63,6 +63,8 @@ are shorter than this.
 EVENT_STREAM = "text/event-stream"
 HTML = "text/html"
 _UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+_FULL = b"This controller "
+"""How the text begins with which a controller refuses one connection too many."""
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 """What a reader raises for a decoded body that is not what the API sends."""
 _LARGEST_COUNT = 2**63
@@ -674,9 +676,18 @@ def accept(outcome: Response | NoResponse, address: Address) -> Response:
         attempt = Attempt(str(address), detail, _cause_of(code))
         raise ControllerRefused(detail, controller=str(address), attempts=[attempt], problem_code=code)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        kind = ErrorKind.UNAVAILABLE if status in _UNAVAILABLE else ErrorKind.FAILED
-        raise AttemptFailed(address, detail, kind, _cause_of(code), may_pass=code != RegistryUnusable.code)
+        raise _failed(outcome, address)
     raise not_a_controller(address, f"{status} {_phrase(status)}")
+
+
+def _failed(response: Response, address: Address) -> AttemptFailed:
+    """The failure for a 5xx."""
+    if said := _said_by_proxy(response):
+        return AttemptFailed(address, said, ErrorKind.UNAVAILABLE, FailureCause.GATEWAY)
+    status, (reason, code) = response.status, explanation(response)
+    kind = ErrorKind.UNAVAILABLE if status in _UNAVAILABLE else ErrorKind.FAILED
+    detail, may_pass = f"{status} {reason or _phrase(status)}", code != RegistryUnusable.code
+    return AttemptFailed(address, detail, kind, _cause_of(code), may_pass=may_pass)
 
 
 def _refusal(response: Response, address: Address) -> NotAllowed:
@@ -763,6 +774,8 @@ def read_health(outcome: Response | NoResponse, address: Address, *, latency: fl
     if status < HTTPStatus.BAD_REQUEST or _is_unknown_path(outcome):
         _, detail, cause = not_a_controller(address, f"{status} {_phrase(status)}").attempt
         return ControllerHealth(url, ControllerCondition.UNREACHABLE, status, detail, latency, cause)
+    if said := _said_by_proxy(outcome):
+        return ControllerHealth(url, ControllerCondition.UNREACHABLE, status, said, latency, FailureCause.GATEWAY)
     condition = ControllerCondition.LEAVING if code == ControllerLeaving.code else ControllerCondition.UNHEALTHY
     return ControllerHealth(url, condition, status, detail or _phrase(status), latency, _cause_of(code))
 
@@ -949,6 +962,15 @@ def _is_unknown_path(response: Response) -> bool:
     """Whether the server does not know the path, and is no controller of this package, which would send a code."""
     is_unknown = response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
     return is_unknown and explanation(response)[1] is None
+
+
+def _said_by_proxy(response: Response) -> str | None:
+    """What to say of a 502, 503 or 504 that no controller sends: a controller gives a reason."""
+    if response.status not in _UNAVAILABLE or explanation(response)[0] or response.body.startswith(_FULL):
+        return None
+    server = one_line(response.headers.get("server", ""))
+    name = f" ({server})" if server else ""
+    return f"{response.status} {_phrase(response.status)} from a proxy{name}, not from a controller"
 
 
 def _field_error(error: Mapping[str, Any]) -> str:

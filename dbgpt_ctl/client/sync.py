@@ -41,10 +41,11 @@ def _call(flow_of: Callable[Concatenate[Calls, P], Flow[T]]) -> Callable[Concate
 class ControllerClient:
     """Blocking; may be used by several threads. `address` holds one or more URLs, comma separated (see `addresses`).
 
-    `timeout`, in seconds, covers each call over all controllers; `failover.Failover` says how they share it and when
-    the next one is tried. `trust_env` sends the calls through the proxies of the environment (http_proxy ...). `watch`
-    is called with each request; `trace` names the span that a call is in. `actor` is the caller: `operator`, or None
-    for a worker. `ca_file` is a PEM file with the certificates to trust, in place of the system's.
+    `timeout`, in seconds, covers each call that reads over all controllers; `failover.Failover` says how they share it
+    and when the next one is tried. A change may take as long at each controller that takes the connection. `trust_env`
+    sends the calls through the proxies of the environment (http_proxy ...). `watch` is called with each request;
+    `trace` names the span that a call is in. `actor` is the caller: `operator`, or None for a worker.
+    `ca_file` is a PEM file with the certificates to trust, in place of the system's.
     `on_refusal` is called with the controllers that answered 401, when another one has served the call.
 
     Raises UsageError for a wrong address or `ca_file`. Each call raises ControllerUnreachable, ControllerFailed,
@@ -66,7 +67,8 @@ class ControllerClient:
         on_refusal: Callable[[Sequence[Attempt]], None] = lambda _attempts: None,
     ) -> None:
         addresses = parse_addresses(address)
-        self._calls = Calls(Failover(addresses, timeout, monotonic, advice, on_refusal=on_refusal), trace, actor)
+        failover = Failover(addresses, timeout, monotonic, advice, on_refusal=on_refusal, change_timeout=timeout)
+        self._calls = Calls(failover, trace, actor)
         from dbgpt_ctl.client.transport import Transport, client_options
 
         self._transport = Transport(client_options(addresses, trust_env=trust_env, ca_file=ca_file), transport, watch)

@@ -19,7 +19,7 @@ from dbgpt_ctl.client.responses import (
     one_line,
     read_event,
 )
-from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, ErrorKind, NotAllowed
+from dbgpt_ctl.errors import ControllerUnreachable, ErrorKind, NotAllowed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -87,8 +87,8 @@ def _changes(response: httpx.Response, address: Address) -> Iterator[Watched]:
 
 
 def read_watched(message: Message, address: Address) -> Watched | None:
-    """A message of a watch; None for a kind that this version does not know. Raises ControllerFailed, and NotAllowed
-    where the controller ends the watch because the token is not valid any more.
+    """A message of a watch; None for a kind that this version does not know. Raises ControllerUnreachable for what no
+    controller streams, and NotAllowed where the controller ends the watch because the token is not valid any more.
     """
     fields = decoded(message.data)
     if message.event == REFUSED:
@@ -112,7 +112,7 @@ def read_watched(message: Message, address: Address) -> Watched | None:
 def read_messages(chunks: Iterable[bytes], address: Address) -> Iterator[Message]:
     """The messages in a body. A message that is cut off at the end is ignored.
 
-    Lines end with LF or CRLF. Raises ControllerFailed for a line or message that is too long or not UTF-8.
+    Lines end with LF or CRLF. Raises ControllerUnreachable for a line or message that is too long or not UTF-8.
     """
     event, last_id, size = "", None, 0
     data: list[str] = []
@@ -152,8 +152,10 @@ def _text(line: bytes, address: Address) -> str:
         raise _malformed(address, "what it streams is not UTF-8") from None
 
 
-def _malformed(address: Address, detail: str) -> ControllerFailed:
-    return ControllerFailed(detail, controller=str(address), advice="is it a DB-GPT controller?")
+def _malformed(address: Address, detail: str) -> ControllerUnreachable:
+    return ControllerUnreachable(
+        detail, controller=str(address), kind=ErrorKind.NOT_A_CONTROLLER, advice="is it a DB-GPT controller?"
+    )
 
 
 def _broken(address: Address, detail: str) -> ControllerUnreachable:

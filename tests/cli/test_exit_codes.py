@@ -46,7 +46,7 @@ LINES: list[tuple[str, ...]] = [
     ("doctor", "--no-probe"),
 ]
 SITUATIONS = ("nothing listens", "another server answers", "the controller wants a token")
-CODES = {"`ctl health`": (3, 3, 0), "`ctl wait --controller`": (3, 3, 0), "all others": (3, 1, 7)}
+CODES = {"`ctl health`": (3, 3, 0), "`ctl wait --controller`": (3, 3, 0), "all others": (3, 3, 7)}
 
 
 @pytest.fixture

@@ -32,22 +32,20 @@ VERBS = {
     "status": (),
     "assert": ("qwen", "--min-healthy", "1"),
 }
-UNREACHABLE = {name: server for name, server in NOT_TLS.items() if server[1] is not FailureCause.NOT_A_CONTROLLER}
-FOREIGN = {name: server for name, server in NOT_TLS.items() if name not in UNREACHABLE}
 
 
-def check(run: Run, url: str, cause: FailureCause, exit_code: int, timeout: str = "30s") -> None:
+def check(run: Run, url: str, cause: FailureCause, timeout: str = "30s") -> None:
     """Every command ends with one line that has the fix; the diagnoses and health have the code too."""
     fix = "set --address" if cause is FailureCause.REFUSED else cause.fix
     where = ("-a", url, "--request-timeout", timeout)
     for verb, arguments in VERBS.items():
-        done = run(*verb.split(), *arguments, *where, expect=exit_code)
+        done = run(*verb.split(), *arguments, *where, expect=3)
         assert len(done.err.splitlines()) == 1
         assert url in done.err
         assert fix in done.err
         assert done.out == ""
     for verb in ("why qwen", "doctor"):
-        report = json.loads(run(*verb.split(), "--no-probe", "-o", "json", *where, expect=exit_code).out)
+        report = json.loads(run(*verb.split(), "--no-probe", "-o", "json", *where, expect=3).out)
         [finding] = report["findings"]
         assert (finding["code"], finding["severity"], finding["fix"]) == (cause.value, "error", cause.fix)
         assert finding["evidence"][0].startswith(f"{url}: ")
@@ -58,22 +56,16 @@ def check(run: Run, url: str, cause: FailureCause, exit_code: int, timeout: str 
     assert found["cause"] == cause.value
 
 
-@pytest.mark.parametrize("name", UNREACHABLE)
+@pytest.mark.parametrize("name", NOT_TLS)
 def test_a_controller_that_cannot_be_reached(run: Run, name: str) -> None:
-    server, cause, _says = UNREACHABLE[name]
+    server, cause, _says = NOT_TLS[name]
+    seconds = "1s" if cause is FailureCause.NOT_A_CONTROLLER else "300ms"
     with server() as url:
-        check(run, url, cause, 3, "300ms" if name in WAITED_OUT else "30s")
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-def test_a_server_that_is_no_controller(run: Run, name: str) -> None:
-    server, cause, _says = FOREIGN[name]
-    with server() as url:
-        check(run, url, cause, 1, "1s" if name in WAITED_OUT else "30s")
+        check(run, url, cause, seconds if name in WAITED_OUT else "30s")
 
 
 def test_a_closed_port(run: Run) -> None:
-    check(run, closed_port(), FailureCause.REFUSED, 3)
+    check(run, closed_port(), FailureCause.REFUSED)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +81,8 @@ def test_a_certificate_that_is_refused(
             ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
             monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         monkeypatch.setenv("SSL_CERT_DIR", os.devnull)
-        check(run, url, cause, 3)
-        check(run, url.replace("https:", "http:"), FailureCause.NEEDS_HTTPS, 3)
+        check(run, url, cause)
+        check(run, url.replace("https:", "http:"), FailureCause.NEEDS_HTTPS)
 
 
 def test_several_controllers_each_with_its_own_cause(run: Run) -> None:

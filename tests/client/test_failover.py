@@ -13,14 +13,13 @@ from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import ANNOUNCED_SECS, STATUS, Failover, Flow, Outcome, Request, drive
 from dbgpt_ctl.client.responses import EventReport, NoResponse, Response
 from dbgpt_ctl.errors import (
-    ControllerFailed,
     ControllerRefused,
     ControllerUnreachable,
     FailureCause,
     InvalidInstance,
     NotSupported,
 )
-from tests.client.clients import VERBS, Controllers, good, problem
+from tests.client.clients import SENT, VERBS, Controllers, good, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -149,6 +148,22 @@ def test_controllers_that_never_answer_share_the_timeout() -> None:
     assert driver.now == pytest.approx(6.0)
 
 
+def test_each_controller_has_the_whole_timeout_for_a_change_and_its_share_to_connect() -> None:
+    driver = Driver("http://a,http://b")
+    driver.calls.failover.change_timeout = 6.0
+    connects = []
+
+    def away(request: Request) -> Response:
+        connects.append(request.connect_timeout)
+        driver.now += 4.0
+        return Response(503, {}, problem(503, "the database is away", "registry_unavailable").content)
+
+    with pytest.raises(ControllerUnreachable, match="http://a: 503 the database is away; http://b: 503 the database"):
+        driver.run(driver.calls.register(SENT), away)
+    assert driver.timeouts == [6.0, 6.0]
+    assert connects == pytest.approx([2.7, 1.8])
+
+
 def test_what_a_dead_controller_did_not_use_is_left_to_the_others() -> None:
     driver = Driver("http://a,http://b,http://c")
     with pytest.raises(ControllerUnreachable):
@@ -188,7 +203,7 @@ def test_whether_a_server_without_v1_is_a_controller_is_asked_in_the_time_that_i
         driver.now += takes
         return Response(404, {}, b"")
 
-    with pytest.raises(ControllerFailed):
+    with pytest.raises(ControllerUnreachable):
         driver.run(driver.calls.status(), answer)
     assert driver.timeouts == pytest.approx([6.0, left])
 

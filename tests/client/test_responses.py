@@ -87,13 +87,13 @@ def test_a_malformed_date_is_ignored(make_calls: MakeCalls, date: str) -> None:
 def test_a_list_is_not_a_verdict(make_calls: MakeCalls, verb: str) -> None:
     controllers = Controllers(one=httpx.Response(200, json=[OBJECT]))
     (outcome,) = make_calls("http://one", VERBS[verb], handler=controllers)
-    assert isinstance(outcome, ControllerFailed)
+    assert isinstance(outcome, ControllerUnreachable)
 
 
 @pytest.mark.parametrize("wrong", [True, {}, [1], [{}], [OBJECT | {"port": "x"}], [OBJECT | {"host": None}], "x"])
 def test_a_malformed_list_is_an_error(make_calls: MakeCalls, wrong: Any) -> None:
     (outcome,) = make_calls("http://one", LIST, handler=Controllers(one=httpx.Response(200, json=wrong)))
-    assert isinstance(outcome, ControllerFailed)
+    assert isinstance(outcome, ControllerUnreachable)
     assert "http://one" in str(outcome)
     assert "not a DB-GPT controller" in str(outcome)
 
@@ -107,7 +107,11 @@ def test_a_malformed_list_is_an_error(make_calls: MakeCalls, wrong: Any) -> None
             ControllerUnreachable,
             ["one", "two", "no answer within 5 s"],
         ),
-        ({"one": httpx.Response(502)}, ControllerUnreachable, ["502 Bad Gateway", "try again"]),
+        (
+            {"one": httpx.Response(502)},
+            ControllerUnreachable,
+            ["502 Bad Gateway", "from a proxy, not from a controller; start the controller"],
+        ),
         ({"one": httpx.Response(504)}, ControllerUnreachable, ["504"]),
         (
             {"one": problem(503, "the database is away", "registry_unavailable")},
@@ -118,14 +122,18 @@ def test_a_malformed_list_is_an_error(make_calls: MakeCalls, wrong: Any) -> None
         ({"one": httpx.Response(501), "two": problem(500, "oh no", "error")}, ControllerFailed, ["501", "500 oh no"]),
         ({"one": httpx.Response(500), "two": HTML}, ControllerFailed, ["500", "http://two:8000", "not a DB-GPT"]),
         ({"one": httpx.Response(500), "two": REFUSED}, ControllerUnreachable, ["500", "onnection refused"]),
-        ({"one": httpx.Response(302)}, ControllerFailed, ["not a DB-GPT controller", "302 Found"]),
-        ({"one": httpx.Response(204)}, ControllerFailed, ["not a DB-GPT controller", "204"]),
+        ({"one": httpx.Response(302)}, ControllerUnreachable, ["not a DB-GPT controller", "302 Found"]),
+        ({"one": httpx.Response(204)}, ControllerUnreachable, ["not a DB-GPT controller", "204"]),
         ({"one": httpx.Response(799)}, ControllerFailed, ["799"]),
         ({"one": httpx.Response(401)}, NotAllowed, ["401", "(a token was sent)", "NAME:TOKEN@"]),
         ({"one": problem(403, "not you", "forbidden")}, NotAllowed, ["403 not you"]),
         ({"one": problem(429, "full", "registry_full")}, ControllerRefused, ["http://one:8000", "429 full"]),
-        ({"one": httpx.Response(404, json={"detail": "Not Found"})}, ControllerFailed, ["404 Not Found", "address"]),
-        ({"one": httpx.Response(405)}, ControllerFailed, ["no controller is there", "405 Method Not Allowed"]),
+        (
+            {"one": httpx.Response(404, json={"detail": "Not Found"})},
+            ControllerUnreachable,
+            ["404 Not Found", "address"],
+        ),
+        ({"one": httpx.Response(405)}, ControllerUnreachable, ["no controller is there", "405 Method Not Allowed"]),
     ],
 )
 def test_errors_hold_the_controller_the_reason_and_the_advice(
@@ -265,7 +273,7 @@ def test_another_server_is_not_taken_for_dbgpts_controller(
     assert not isinstance(result, Exception)
     (error,) = make_calls("http://one", CALLS[verb], handler=controllers)
     assert (type(error), error.kind, error.cause) == (
-        ControllerFailed,
+        ControllerUnreachable,
         ErrorKind.NOT_A_CONTROLLER,
         FailureCause.NOT_A_CONTROLLER,
     )
@@ -298,7 +306,7 @@ def test_after_a_malformed_answer_of_v1_the_next_controller_is_tried(
         make_calls(address, CALLS[verb], handler=controllers)[0] for address in ("http://one,http://two", "http://one")
     )
     assert not isinstance(good, Exception)
-    assert type(bad) is ControllerFailed
+    assert type(bad) is ControllerUnreachable
 
 
 @pytest.mark.parametrize(("levels", "is_read"), [(MAX_DEPTH, True), (MAX_DEPTH + 1, False), (900, False)])
@@ -365,7 +373,7 @@ MANY_DIGITS = int("9" * 4300)
 def test_values_that_no_controller_has_are_malformed(make_calls: MakeCalls, verb: str, fields: dict[str, Any]) -> None:
     body = json.dumps(fields).encode()
     (error,) = make_calls("http://one", CALLS[verb], handler=Controllers(one=httpx.Response(200, content=body)))
-    assert type(error) is ControllerFailed
+    assert type(error) is ControllerUnreachable
 
 
 TRUSTED_TYPES = {"Content-Security-Policy": "default-src 'none'; require-trusted-types-for 'script'"}
@@ -392,7 +400,7 @@ def test_the_console_is_at_the_controller_that_answers(make_calls: MakeCalls) ->
 )
 def test_another_page_is_not_taken_for_the_console(make_calls: MakeCalls, page: httpx.Response) -> None:
     (error,) = make_calls("http://one", lambda client: client.console(), handler=Controllers(one=page))
-    assert type(error) is ControllerFailed
+    assert type(error) is ControllerUnreachable
 
 
 def test_an_older_controller_sends_no_name_of_a_token(make_calls: MakeCalls) -> None:

@@ -13,7 +13,7 @@ from dbgpt_ctl.addresses import parse_address
 from dbgpt_ctl.client import watch as watch_module
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.client.watch import MAX_LINE_BYTES, MAX_MESSAGE_BYTES, read_messages
-from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, NotSupported
+from dbgpt_ctl.errors import ControllerUnreachable, NotSupported
 from tests.client.clients import Controllers, good, problem
 from tests.client.servers import behaving, read_request
 from tests.client.v1_samples import EVENT, NOWHERE
@@ -81,12 +81,12 @@ def test_a_watch_that_no_controller_serves() -> None:
 
 @pytest.mark.parametrize("body", [b"event: change\ndata: {}\n\n", b"event: ready\ndata: [\n\n", b"event: \xff\n\n"])
 def test_a_watch_of_something_else_fails(body: bytes) -> None:
-    with pytest.raises(ControllerFailed):
+    with pytest.raises(ControllerUnreachable):
         watched(body)
 
 
 def test_an_answer_that_is_no_stream_is_no_watch() -> None:
-    with fake_controller(body={}) as fake, ControllerClient(fake.url) as client, pytest.raises(ControllerFailed):
+    with fake_controller(body={}) as fake, ControllerClient(fake.url) as client, pytest.raises(ControllerUnreachable):
         next(client.watch())
 
 
@@ -107,7 +107,7 @@ def test_messages_are_the_same_in_any_pieces(size: int) -> None:
     ids=["a line without an end", "a long line", "a message without an end"],
 )
 def test_lines_and_messages_are_bounded(chunks: list[bytes]) -> None:
-    with pytest.raises(ControllerFailed, match="without an end"):
+    with pytest.raises(ControllerUnreachable, match="without an end"):
         list(read_messages(chunks, ADDRESS))
 
 

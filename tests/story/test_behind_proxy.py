@@ -1,4 +1,4 @@
-"""Who called, behind a real reverse proxy: nginx."""
+"""Behind a real reverse proxy, nginx: who called, and what answers where the controller is dead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.controller.conftest import TIMEOUT
 from tests.support.clock import ManualClock
+from tests.support.mariadb import free_port
 from tests.support.nginx import running_nginx
+from tests.support.process import ctl
 from tests.support.server import running_controller
 
 if TYPE_CHECKING:
@@ -85,3 +87,22 @@ def test_behind_two_proxies(behind: Behind) -> None:
 
 def test_of_two_proxies_only_the_inner_one_is_named(behind: Behind) -> None:
     assert behind(outer=True, trusted_proxies=PROXY).source([("X-Forwarded-For", CALLER)]) == OUTER_PROXY
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "health",
+        "models list",
+        "why qwen --no-probe",
+        "doctor --no-probe",
+        "status",
+        "models drain qwen/10.0.0.4:8001",
+    ],
+)
+def test_a_proxy_whose_controller_is_dead_is_named(tmp_path: Path, line: str) -> None:
+    with running_nginx(tmp_path / "proxy", f"http://127.0.0.1:{free_port()}", address=PROXY) as front:
+        done = ctl(*line.split(), "-a", front, expect=3)
+    said = done.out + done.err
+    assert "502 Bad Gateway from a proxy (nginx" in said
+    assert "start the controller behind the proxy" in said

@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 Output = Annotated[OutputFormat, output_option("text", "json", "yaml", help="Format of the overview.")]
 VERSION = 1
+_DOWN = {ErrorKind.NO_ANSWER, ErrorKind.UNAVAILABLE}
 KINDS = {
     **{cause.value: "controller_down" for cause in FailureCause},
     FailureCause.NOT_A_CONTROLLER.value: "controller_unknown",
@@ -123,9 +124,10 @@ def status(
 
 
 def _word(controller: ControllerFacts) -> str:
-    """`up`, `leaving`, `not ready`, `down`, or `unknown` for a controller that answers without its status."""
+    """`up`, `leaving`, `not ready`, `down`, or `unknown` where something answers, and not with a status."""
     if controller.status is None:
-        return "down" if isinstance(controller.failure, ControllerUnreachable) else "unknown"
+        is_down = controller.failure is not None and controller.failure.kind in _DOWN
+        return "down" if is_down else "unknown"
     if controller.status.leaving:
         return "leaving"
     return "up" if controller.status.ready else "not ready"

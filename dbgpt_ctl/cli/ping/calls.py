@@ -52,10 +52,8 @@ _HOST = re.compile(r"[\w.\-]+|\[?[0-9A-Fa-f:.]+\]?")
 class WorkerRequest(Request):
     """A request to a worker, which is no controller: its trace has DB-GPT's own header."""
 
-    @property
-    def connect_timeout(self) -> float:
-        """A machine that is up accepts a connection at once: one that is down does not keep the others waiting."""
-        return min(super().connect_timeout, CONNECT_SECS)
+    connect_within: float = CONNECT_SECS
+    """A machine that is up accepts a connection at once: one that is down does not keep the others waiting."""
 
     @property
     def headers(self) -> dict[str, str]:

@@ -155,7 +155,7 @@ def test_an_older_release_is_to_be_upgraded(run: Run, controller: str) -> None:
 
 def test_another_server_with_a_page_for_any_path_is_no_controller(run: Run) -> None:
     with fake_controller(body=b"<!DOCTYPE html>", headers={"Content-Security-Policy": "default-src 'self'"}) as fake:
-        assert "no controller is there" in run("console", "-a", fake.url, expect=1).err
+        assert "no controller is there" in run("console", "-a", fake.url, expect=3).err
 
 
 def test_a_reason_that_is_not_told_is_left_out(run: Run) -> None:

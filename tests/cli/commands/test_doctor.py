@@ -120,7 +120,7 @@ def test_no_controller(run: Run) -> None:
 def test_a_controller_that_answers_with_an_error(
     run: Run, status: int, exit_code: int, heading: str, code: str
 ) -> None:
-    with fake_controller(status=status) as fake:
+    with fake_controller(status=status, body={"detail": "so it is"}) as fake:
         assert run("doctor", "-a", fake.url, expect=exit_code).lines[0] == heading
         assert codes(doctor(run, "-a", fake.url, expect=exit_code)) == [code]
 

@@ -259,7 +259,7 @@ def test_an_answer_with_an_error_is_not_unreachable(  # noqa: PLR0917
 
 def test_what_is_no_controller_at_all(run: Run) -> None:
     with fake_controller(body=b"<html>") as fake:
-        [found] = why(run, "qwen", "-a", fake.url, expect=1)["findings"]
+        [found] = why(run, "qwen", "-a", fake.url, expect=3)["findings"]
     assert found["code"] == "not-a-controller"
     assert found["evidence"][0].startswith(f"{fake.url}: what answers there is not a DB-GPT controller")
     assert found["fix"].startswith("correct host, port and path of the address")

@@ -130,6 +130,13 @@ foreign = _cause_rule(
 )
 
 
+gateway = _cause_rule(
+    FailureCause.GATEWAY,
+    "a proxy answers in place of a controller",
+    "A proxy or load balancer answers 502, 503 or 504 itself: the controller behind it gives it no answer.",
+)
+
+
 loops = _cause_rule(
     FailureCause.FORWARDS_TO_ITSELF,
     "a controller forwards to itself",
@@ -157,7 +164,7 @@ too_large = _cause_rule(
     scope=ALL_BUT_LIST,
 )
 def unavailable(facts: Facts) -> Iterator[Finding]:
-    """A controller, or a proxy before it, answers 502, 503 or 504: it is about to end, or its registry is away."""
+    """A controller answers 503: it is about to end, or its registry is away."""
     yield from _without_answer(facts, {ErrorKind.UNAVAILABLE}, "{} there, and cannot serve now", "is", "are")
 
 

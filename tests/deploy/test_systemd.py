@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.container import Started
-    from tests.support.documents import Block
     from tests.support.image import Image
     from tests.support.mariadb import MariaDB
 
 GUIDE = ROOT / "docs" / "deploying.md"
+UPGRADING = ROOT / "docs" / "upgrading.md"
 pytestmark = pytest.mark.timeout(900)
 """The first test that needs the image waits for it."""
 
@@ -112,6 +112,7 @@ def started(sandbox: Sandbox, folder: Path, **environment: str) -> Iterator[Star
     check = sandbox.container(*sandbox.unit.command("ExecStartPre"), environment=environment).run(folder)
     assert (check.returncode, "all checks passed" in check.stdout) == (0, True), check.stdout
     address = sandbox.folder / "notify" / "notify"
+    address.unlink(missing_ok=True)  # of the start before
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(os.path.relpath(address))  # the length of an address is limited
         address.chmod(0o666)
@@ -195,11 +196,14 @@ def test_a_wrong_setting_ends_the_start_with_the_code_that_prevents_a_restart(im
 def test_the_commands_of_the_documentation_make_a_controller_with_tokens(
     image: Image, machine: Path, tmp_path: Path
 ) -> None:
-    """They install this checkout anew, and the tokens file is one that the user of the unit can read."""
+    """They install this checkout anew, and the tokens file is one that the user of the unit can read. Those of an
+    upgrade install a release beside it, and the link decides which one the unit runs.
+    """
     shutil.copytree(ROOT, machine / "source", ignore=NOT_SOURCE)
-    printed = typed(block_with(GUIDE, "systemctl enable --now ctl"), machine, tmp_path)
+    commands = block_with(GUIDE, "systemctl enable --now ctl").text
+    printed = typed(f"userdel ctl\nrm -r /opt/ctl\n{commands}", machine, tmp_path)
     assert printed.splitlines()[-2:] == ["systemctl daemon-reload", "systemctl enable --now ctl"]
-    token = next(line for line in printed.splitlines() if line.startswith("dctl_"))
+    worker, _, operator = (line for line in printed.splitlines() if line.startswith("dctl_"))
     users = {line.split(":")[0]: int(line.split(":")[2]) for line in (machine / "etc/passwd").read_text().splitlines()}
     sandbox = sandboxed(tmp_path, machine, machine / "etc/systemd/system/ctl.service", uid=users["ctl"])
     port = str(free_port())
@@ -207,21 +211,43 @@ def test_the_commands_of_the_documentation_make_a_controller_with_tokens(
         assert "warning" not in service.log.read_text().lower()
         models = f"http://127.0.0.1:{port}/api/controller/models"
         assert httpx.post(models, json=INSTANCE, trust_env=False).status_code == 401
-        assert httpx.post(models, json=INSTANCE, auth=("workers", token), trust_env=False).json() is True
+        assert httpx.post(models, json=INSTANCE, auth=("workers", worker), trust_env=False).json() is True
         stop(sandbox, service)
+    installs_beside(machine, tmp_path)
+    for version in ("0.2.0", "0.1.0"):
+        assert typed(f"{link_to(version)}\n/opt/ctl/bin/ctl version", machine, tmp_path) == f"ctl {version}\n"
+        with started(sandbox, tmp_path, CONTROLLER_HOST="127.0.0.1", CONTROLLER_PORT=port) as service:
+            url = f"http://127.0.0.1:{port}/api/v1/status"
+            status = httpx.get(url, auth=("alice", operator), trust_env=False).json()
+            assert status["controller"]["version"] == version
+            stop(sandbox, service)
 
 
-def typed(block: Block, machine: Path, folder: Path) -> str:
+def installs_beside(machine: Path, folder: Path) -> None:
+    """Installs a release that calls itself 0.2.0, which changes nothing of the one that runs."""
+    file = machine / "source" / "dbgpt_ctl" / "__init__.py"
+    file.write_text(file.read_text().replace('__version__ = "0.1.0"', '__version__ = "0.2.0"'))
+    assert "all checks passed" in typed(block_with(UPGRADING, "pip install").text, machine, folder)
+    assert typed("/opt/ctl/bin/ctl version", machine, folder) == "ctl 0.1.0\n"
+
+
+def link_to(version: str) -> str:
+    """The line of the page that changes the release."""
+    (line,) = {line for line in UPGRADING.read_text().splitlines() if f" ln -sfT /opt/ctl-{version} " in line}
+    return line.removeprefix("$ ")
+
+
+def typed(commands: str, machine: Path, folder: Path) -> str:
     """What the commands print to root of the machine, in /source. systemctl only prints its arguments there."""
     stand_ins = folder / "stand-ins"
-    stand_ins.mkdir()
+    stand_ins.mkdir(exist_ok=True)
     for name, script in {"sudo": 'exec "$@"', "systemctl": 'echo systemctl "$@"'}.items():
         (stand_ins / name).write_text(f"#!/bin/sh\n{script}\n")
         (stand_ins / name).chmod(0o755)
     arguments = writable_root(machine, build_mounts(folder) | {"/usr/local/bin": str(stand_ins)})
     path = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     arguments += ["--setenv", "PATH", path, "--chdir", "/source", "sh", "-eu", "-c"]
-    return run([*arguments, f"userdel ctl\n{block.text}"])
+    return run([*arguments, commands])
 
 
 @pytest.mark.parametrize(

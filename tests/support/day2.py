@@ -65,13 +65,15 @@ class Service:
     options: Sequence[str]
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    program: Sequence[str] = tuple(CTL)
+    """Another release of `ctl`, from the next `start` on."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        argv = [*CTL, "serve", "--port", str(self.port), "--shutdown-grace-secs", "0.1", *self.options]
+        argv = [*self.program, "serve", "--port", str(self.port), "--shutdown-grace-secs", "0.1", *self.options]
         self.process = subprocess.Popen(argv, env=environment({}), cwd=self.folder, stderr=subprocess.DEVNULL)
         ctl("wait", "--controller", "--timeout", "30s", "-a", self.url)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +15,14 @@ from dbgpt_ctl.cli.output.stdout import OutputFormat, say
 from dbgpt_ctl.cli.parsing.conditions import Condition
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-from dbgpt_ctl.errors import ConditionNotMet
+from dbgpt_ctl.cli.parsing.suggestions import Suggestions
+from dbgpt_ctl.errors import ConditionNotMet, CtlError
 
+if TYPE_CHECKING:
+    from dbgpt_ctl.client.sync import ControllerClient
+
+_EVENTS = 10_000
+"""As many as one answer may have."""
 MinHealthy = Annotated[
     str,
     typer.Option(
@@ -56,7 +62,21 @@ def assert_(
     age = None if max_age is None else timedelta(seconds=parse_duration("--max-age", max_age))
     with session.client() as client:
         check = check_instances(session, client, models, wanted, max_age=age, allow_stale=allow_stale)
-    print_check(check, output)
-    if not check.met:
-        say(f"{check.verdict} {check.condition}{models}: {check.text}")
+        print_check(check, output)
+        if not check.met:
+            past = "" if any(check.counts.values()) else _past_of(models, client)
+            say(f"{check.verdict} {check.condition}{models}: {check.text}{past}")
     return 0 if check.met else ConditionNotMet.exit_code
+
+
+def _past_of(models: ModelFilter, client: ControllerClient) -> str:
+    """What is known of a model without instances: whether it had any, or which name looks like it."""
+    hint = Suggestions(client).for_models(models)
+    try:
+        report = client.events(after=0, model_name=models.model_name, limit=_EVENTS)
+    except CtlError:  # DB-GPT's own controller has none
+        return hint
+    if any(models.matches(event.change.key.model_name) for event in report.events):
+        return "; it was registered before, and ctl events shows what became of it"
+    is_whole = not report.missed and len(report.events) < _EVENTS
+    return f"; it was never registered{'' if is_whole else ' as far as events are kept'}{hint}"

@@ -80,6 +80,8 @@ _OTHER_COUNTS = ("unhealthy", "drained", "deregistered")
 _PROMPT_LINES = 2
 """Lines of the shell below the screen."""
 _MIN_ROWS = 3
+_MOST_LINES = 10
+"""Of one finding."""
 
 
 @explained(
@@ -224,10 +226,12 @@ def _screen(controllers: Sequence[ControllerFacts], first: ControllerStatus, fin
 
 
 def _finding_lines(finding: Finding, *, colour: bool) -> list[str]:
-    """Warnings, and what operators wanted."""
+    """Warnings, and what operators wanted: at most _MOST_LINES, the last of which counts the rest."""
     word, name = ("info:", "cyan") if finding.is_info else ("warning:", "yellow")
     lines = (_joined(finding) if finding.code in CAVEATS else finding).lines
-    return [f"{coloured(word, name if colour else None)} {line}" for line in lines]
+    shown = _cut(lines, _MOST_LINES)
+    more = [f"and {len(lines) - len(shown)} more [{finding.code}] (-o json shows all)"] if shown != lines else []
+    return [f"{coloured(word, name if colour else None)} {line}" for line in (*shown, *more)]
 
 
 def _joined(finding: Finding) -> Finding:

@@ -51,3 +51,16 @@ def test_assert_says_what_there_is(run: Run) -> None:
 def test_assert_of_an_age_that_is_too_high(run: Run) -> None:
     done = run("assert", "bge", "--max-age", "5s", expect=5)
     assert done.err == "ctl: not healthy>=1 within 5s of bge: 1 healthy\n"
+
+
+def test_a_model_that_was_never_registered(run: Run, controller: str) -> None:
+    """The name of another type is suggested; so is one that looks like it."""
+    run("models", "register", "qwen/10.0.0.4:8001", "bge/10.0.0.4:8002", "-a", controller)
+    run("models", "deregister", "bge/10.0.0.4:8002", "--remove", "-a", controller)
+    ends = {
+        "qwen@reranker": "none; it was never registered; did you mean qwen@llm?\n",
+        "qwem": "none; it was never registered; did you mean qwen@llm?\n",
+        "bge": "none; it was registered before, and ctl events shows what became of it\n",
+    }
+    for name, end in ends.items():
+        assert run("assert", name, "-a", controller, expect=5).err == f"ctl: not healthy>=1 of {name}: {end}"

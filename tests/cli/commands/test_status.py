@@ -174,6 +174,16 @@ def test_it_fits_a_screen_and_says_what_it_left_out(there: Cluster, models: int,
     assert any("\x1b[" in line for line in lines) == (not env)
 
 
+def test_forty_dead_models_are_a_few_lines_of_warnings(run: Run, there: Cluster) -> None:
+    for number in range(40):
+        there.register(f"m{number:02}@llm", port=number + 1)
+    there.come_to_now()
+    lines = [line for line in run("status").lines if line.startswith("warning: ")]
+    assert len([line for line in lines if "[no-healthy-instance]" in line]) == 10
+    assert "warning: and 31 more [no-healthy-instance] (-o json shows all)" in lines
+    assert len([kind for kind, _ in warnings_of(run) if kind == "no_healthy_instance"]) == 40
+
+
 def test_in_a_pipe_it_is_whole(run: Run, there: Cluster) -> None:
     for number in range(60):
         there.register(f"m{number:02}@llm", port=number + 1)

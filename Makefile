@@ -17,7 +17,7 @@ help:
 	@echo "make image     build the container image dbgpt-ctl:VERSION with docker, or with BUILDER=podman or buildah"
 	@echo "make quick     run the most useful tests, in two minutes"
 	@echo "make test      run all tests, with a real MariaDB and the real DB-GPT packages"
-	@echo "make hostile   attack the commands and the controller with hostile bytes, files and readers (five minutes)"
+	@echo "make hostile   attack the commands and the controller with hostile bytes, files and readers (four minutes)"
 	@echo "make chaos     kill, stop and freeze controllers and databases under load (ten minutes)"
 	@echo "make monitoring  let a real Prometheus scrape two controllers, and see each alert fire and end (five minutes)"
 	@echo "make browser   use the console page in a real Chromium, on real controllers (five minutes)"
@@ -50,7 +50,7 @@ test: $(VENV)/.dev
 
 hostile: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the scenarios on a database are skipped without it'
-	$(BIN)/python -m pytest tests/hostile
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/hostile
 
 chaos: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the chaos suite is skipped without it'
@@ -123,8 +123,8 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 
 $(VENV)/.deploy: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev,deploy]'
-	@touch $@ $(VENV)/.dev $(VENV)/.serve
+	@touch $@
 
 $(VENV)/.browser: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev,browser]'
-	@touch $@ $(VENV)/.dev $(VENV)/.serve
+	@touch $@

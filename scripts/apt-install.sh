@@ -10,4 +10,5 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     if [ -n "${CI:-}" ]; then exit 1; else exit 0; fi
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -q && apt-get install -y -q --no-install-recommends "$package"
+install() { apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=600 "$package"; }
+install || { apt-get update -q && install; } # a fresh machine has no lists of packages, or old ones

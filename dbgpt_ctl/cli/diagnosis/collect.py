@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -14,9 +16,10 @@ from dbgpt_ctl.cli.completion.candidates import TYPES
 from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ExposedFile, Facts, ProxiedController
 from dbgpt_ctl.cli.diagnosis.hosts import means_caller
 from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
+from dbgpt_ctl.cli.diagnosis.rules.instances import MANY_FLAPS
 from dbgpt_ctl.cli.framework.session import print_request
 from dbgpt_ctl.cli.output.status_line import status_line
-from dbgpt_ctl.domain.events import ActorKind
+from dbgpt_ctl.domain.events import EXPIRE, ActorKind
 from dbgpt_ctl.domain.hosts import is_loopback
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import ControllerError, CtlError, NotSupported, UsageError
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_EVENTS = 20
+DAY_EVENTS = 10_000
+"""As many events of one day as an answer has."""
 _REGISTERING = frozenset({"register", "heartbeat"})
 """A heartbeat of an unknown instance registers it."""
 
@@ -58,7 +63,7 @@ def collect(session: Session, model_filter: ModelFilter, *, probe: bool, ping: s
     )
     if str(model_filter) and not facts.instances:
         return replace(facts, events=_past_of(session, facts))
-    facts = replace(facts, registered_from=_registered_from(session, facts))
+    facts = replace(facts, registered_from=_registered_from(session, facts), expiries=_expiries(session, facts))
     endpoints = endpoints_of(facts) if probe or ping else []
     if probe:
         unprobed = max(0, len(endpoints) - MAX_ENDPOINTS)
@@ -243,6 +248,20 @@ def _registered_from(session: Session, facts: Facts) -> dict[InstanceKey, str]:
                 if change.cause.verb in _REGISTERING and actor.kind is ActorKind.WORKER and actor.address:
                     found[change.key] = actor.address
     return {key: address for key, address in found.items() if key in local and not is_loopback(address)}
+
+
+def _expiries(session: Session, facts: Facts) -> Counter[InstanceKey]:
+    """How often instances expired within the last day, as the events say. Nothing is asked of a controller whose
+    instances expired seldom since they were registered.
+    """
+    found: Counter[InstanceKey] = Counter()
+    for controller in facts.answering:
+        mine = {each.key for each in facts.instances if each.controller is controller and each.flaps >= MANY_FLAPS}
+        if mine and controller.time is not None:
+            with session.client(controller.url) as client, suppress(CtlError):
+                page = client.events(since=controller.time - timedelta(days=1), limit=DAY_EVENTS)
+                found.update(event.change.key for event in page.events if event.change.cause.verb == EXPIRE)
+    return found
 
 
 def _holds_secret(env_file: str | None) -> bool:

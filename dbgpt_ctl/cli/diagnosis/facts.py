@@ -65,15 +65,17 @@ class Endpoint(NamedTuple):
 
 @dataclass(slots=True)
 class ObservedInstance(KnownInstance):
-    """One instance as a controller reports it, and the probe of its address and the ping of it, if there were any."""
+    """One instance as a controller reports it, and what was observed of it beside that."""
 
     controller: ControllerFacts = field(kw_only=True, repr=False)
     probe: Probe | None = None
     ping: Ping | None = None
+    expiries: int = 0
+    """How often it expired within the last day, where that was asked."""
 
     @classmethod
     def of(cls, known: KnownInstance, controller: ControllerFacts, **observed: Any) -> ObservedInstance:
-        """The same instance with what else was observed of it: `probe`, `ping`."""
+        """The same instance with what else was observed of it: `probe`, `ping`, `expiries`."""
         facts = {fact.name: getattr(known, fact.name) for fact in fields(known)}
         return cls(**facts, controller=controller, **observed)
 
@@ -208,6 +210,8 @@ class Facts:
     """Of routable instances, where a ping was asked for."""
     unpinged: int = 0
     """Routable instances that were left out because there are too many."""
+    expiries: Mapping[InstanceKey, int] = field(default_factory=dict)
+    """How often instances expired within the last day."""
     proxies: tuple[ProxiedController, ...] = ()
     exposed_files: tuple[ExposedFile, ...] = ()
     events: tuple[Event, ...] = ()
@@ -261,8 +265,8 @@ class Facts:
             for known in controller.instances:
                 if self.model_filter.matches(known.model_name):
                     probe = self.probes.get(Endpoint(known.host, known.port))
-                    ping = self.pings.get(known.key)
-                    reports[known.key].append(ObservedInstance.of(known, controller, probe=probe, ping=ping))
+                    observed = {"ping": self.pings.get(known.key), "expiries": self.expiries.get(known.key, 0)}
+                    reports[known.key].append(ObservedInstance.of(known, controller, probe=probe, **observed))
         return {key: reports[key] for key in sorted(reports)}
 
     @cached_property

@@ -33,8 +33,10 @@ def codes(report: dict[str, Any]) -> list[str]:
     return [finding["code"] for finding in report["findings"]]
 
 
-def test_an_empty_cluster_is_well(run: Run, there: Cluster) -> None:
-    assert run("doctor").lines == [f"all is well: 0 models, 0 of 0 instances get requests at {there.url}"]
+def test_an_empty_registry_is_a_warning(run: Run, there: Cluster) -> None:
+    assert codes(doctor(run)) == ["registry-empty"]
+    assert run("doctor").lines[0] == f"1 warning: 0 models, 0 of 0 instances get requests at {there.url}"
+    assert "[registry-empty]" in run("status").lines[-1]
 
 
 def test_all_is_well(run: Run, there: Cluster) -> None:
@@ -90,8 +92,8 @@ def test_warnings_alone_are_no_failure(run: Run, there: Cluster) -> None:
 
 
 def test_a_clock_that_is_off(run: Run) -> None:
-    with stock_controller([]) as stock:  # which lives on another day
-        report = doctor(run, "-a", stock.url)
+    with stock_controller([listed("qwen@llm")]) as stock:  # which lives on another day
+        report = doctor(run, "--no-probe", "-a", stock.url)
     assert codes(report) == ["clock", "stock-controller"]
     assert "behind this machine" in report["findings"][0]["evidence"][0]
 
@@ -149,12 +151,13 @@ def test_five_thousand_instances_are_one_screen(run: Run) -> None:
 def test_a_file_with_secrets_that_others_can_read(
     run: Run, there: Cluster, text: str, mode: int, found: list[str]
 ) -> None:
+    there.register("qwen@llm")
     for name in (".env", "prod.env"):
         file = Path(name)
         file.write_text(text)
         file.chmod(mode)
-    assert codes(doctor(run)) == found
-    report = doctor(run, "--env-file", "prod.env")
+    assert codes(doctor(run, "--no-probe")) == found
+    report = doctor(run, "--no-probe", "--env-file", "prod.env")
     assert codes(report) == found
     assert all("chmod 600 prod.env" in finding["fix"] for finding in report["findings"])
 

@@ -34,7 +34,8 @@ def test_an_empty_cluster(run: Run, there: Cluster) -> None:
     assert lines[0].split() == ["CONTROLLER", "STATUS", "VERSION", "UP", "FOR", "LATENCY"]
     assert lines[1].split()[:2] == [there.url, "up"]
     assert lines[3].startswith("registry: embedded, in memory only")
-    assert lines[-1] == "no instances are registered"
+    assert lines[-3] == "no instances are registered"
+    assert lines[-1].endswith("[registry-empty]")
 
 
 @pytest.mark.parametrize(
@@ -125,6 +126,7 @@ def test_planned_work_does_not_look_like_an_outage(run: Run, there: Cluster) -> 
 
 def test_controllers_that_keep_their_own_facts_disagree(run: Run, there: Cluster) -> None:
     other = EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60))
+    there.register("a@llm")
     with running_controller(other) as url:
         assert warnings_of(run, "-a", f"{there.url},{url}") == [("controllers_disagree", "the controllers")]
 
@@ -138,6 +140,7 @@ def test_a_controller_that_forwards_claims_no_timeout(run: Run, there: Cluster) 
 
 
 def test_one_that_is_down_is_a_warning(run: Run, there: Cluster) -> None:
+    there.register("a@llm")
     done = run("status", "-a", f"{NOBODY},{there.url}")
     assert [line.split()[1] for line in done.lines[1:3]] == ["down", "up"]
     assert warnings_of(run, "-a", f"{NOBODY},{there.url}") == [("controller_down", NOBODY)]

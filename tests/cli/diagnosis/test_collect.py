@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,9 @@ from dbgpt_ctl.cli.diagnosis.collect import collect, endpoints_of, to_ping
 from dbgpt_ctl.cli.diagnosis.facts import Endpoint
 from dbgpt_ctl.cli.framework.session import Session
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ClientSettings
@@ -23,8 +25,6 @@ from tests.support.fake_controller import listed
 from tests.support.server import running_controller
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from dbgpt_ctl.clock import Clock
     from tests.cli.clusters import Cluster
 
@@ -108,3 +108,24 @@ def test_of_one_model_only_its_instances_are_listed(there: Cluster) -> None:
     assert [instance.key.model_name for instance in facts.instances] == ["qwen@llm"]
     assert len(facts.controllers[0].instances) == 1
     assert facts.models == {"qwen@llm", "glm@llm"}
+
+
+def test_what_expired_within_a_day_is_counted() -> None:
+    """An instance that expired often long ago is steady now."""
+    clock = ManualClock(datetime.now(UTC) - timedelta(days=2))
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=timedelta(seconds=60))
+    with running_controller(registry) as url, ControllerClient(url) as client:
+        sent = parse_registration({"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001})
+        client.register(sent)
+
+        def expiries(times: int) -> int:
+            for _ in range(times):
+                clock.advance(61)
+                client.heartbeat(sent)
+            [instance] = collect(session(url, clock=clock), ModelFilter(), probe=False).instances
+            assert instance.flaps >= times
+            return instance.expiries
+
+        assert expiries(4) == 0
+        clock.advance(timedelta(days=2).total_seconds())  # it expires once more, a minute after its last heartbeat
+        assert expiries(3) == 2

@@ -48,5 +48,5 @@ def test_a_model_whose_instances_all_left_is_no_fault() -> None:
         "left@llm": ModelCounts.of([known("left@llm", state=DEREGISTERED)]),
         "silent@llm": ModelCounts.of([known("silent@llm", state=UNHEALTHY)]),
     }
-    (found,) = overview([CONTROLLER], status(models=counts))
+    (found,) = overview([ControllerFacts.of_status(URL, status(models=counts))], status(models=counts))
     assert [each.subject for each in found.evidence] == ["silent@llm"]

@@ -179,6 +179,18 @@ CASES = {
         f"the controllers: {URL}: mysql db1:3306/dbgpt, {OTHER}: mysql db2:3306/dbgpt",
         cluster(controller(), controller(url=OTHER, status=status(kind="mariadb"))),
     ),
+    "registry-empty": Case(
+        cluster(controller(status=status(durable=False, started_at=ago(40)))),
+        WARNING,
+        f"{URL}: no instance is registered: its registry is in memory, and it was started 40s ago",
+        cluster(controller(), controller(known(), url=OTHER), controller(status=status(models=None))),
+    ),
+    "disk-full": Case(
+        cluster(controller(known(), status=status(reason="database or disk is full"))),
+        ERROR,
+        f"{URL}: database or disk is full",
+        cluster(controller(known(), status=status(reason="slow disk"))),
+    ),
     "registry-not-ready": Case(
         cluster(controller(status=status(ready=False, reason="no route"))),
         ERROR,
@@ -311,6 +323,12 @@ CASES = {
         "drained 5m ago until 2026-01-02 13:00:00 UTC, no reason given; last heartbeat 2m ago, 6 missed",
         of(drained(since=300), known(port=2, state=UNHEALTHY), drained(port=3, since=25 * 3600, state=UNHEALTHY)),
     ),
+    "drained-after-expiry": Case(
+        of(drained(since=300, state=UNHEALTHY, last_heartbeat=ago(361))),
+        WARNING,
+        "drained 5m ago, no reason given; last heartbeat 6m ago, 18 missed (one every 20s)",
+        of(drained(since=300, state=UNHEALTHY, last_heartbeat=ago(359)), drained(port=2, state=UNHEALTHY)),
+    ),
     "drained-long": Case(
         of(drained(since=25 * 3600)),
         INFO,
@@ -341,7 +359,12 @@ CASES = {
     "worker-resets": Case(probed(ProbeOutcome.RESET, known()), ERROR, "seen as reset", WELL),
     "worker-name-lookup": Case(probed(ProbeOutcome.UNKNOWN_NAME, known()), WARNING, "seen as unknown_name", WELL),
     "no-answer": Case(probed(ProbeOutcome.SILENT, known()), WARNING, "seen as silent", WELL),
-    "flapping": Case(of(known(flaps=3)), WARNING, "3 times since 60m ago", of(known(flaps=2), drained(flaps=3))),
+    "flapping": Case(
+        of(known(flaps=5), expiries={known().key: 3}),
+        WARNING,
+        "3 times within a day, 5 since 60m ago",
+        of(known(flaps=9), drained(port=2, flaps=3), expiries={known().key: 2, known(port=2).key: 3}),
+    ),
     "drained-service": Case(
         of(drained("WorkerManager@service")),
         WARNING,
@@ -537,7 +560,7 @@ def test_controllers_of_different_registries_may_check_differently() -> None:
 
 
 def test_a_tokens_file_that_cannot_be_used_is_one_finding() -> None:
-    wrong = controller(status=status(reason="line 3", auth=auth(problem="line 3")))
+    wrong = controller(known(), status=status(reason="line 3", auth=auth(problem="line 3")))
     assert [found.code for found in diagnose(RULES, cluster(wrong), Scope.OVERVIEW)] == ["tokens-file-unreadable"]
     more = controller(status=status(reason="slow disk; line 3", auth=auth(problem="line 3")))
     assert find("registry-degraded", cluster(more))
@@ -631,6 +654,38 @@ def test_a_drain_of_the_first_register_is_as_old_as_that() -> None:
 def test_a_deregistered_instance_that_is_drained_stays_so_after_a_register() -> None:
     [found] = find("deregistered", of(drained(since=60, state=DEREGISTERED, deregistered_at=ago(300))))
     assert str(found.evidence[0]).endswith(": 5m ago; it is drained too: drained 60s ago, no reason given")
+
+
+@pytest.mark.parametrize("drains", [1, 2])
+def test_a_drain_after_the_death_of_an_instance_makes_no_outage_planned(drains: int) -> None:
+    """Also where only counts are known, and the drained instances."""
+    late = [drained(port=port, since=300, state=UNHEALTHY, last_heartbeat=ago(3600)) for port in range(drains)]
+    early = drained(port=9, since=3599, state=UNHEALTHY, last_heartbeat=ago(3600))
+    counts = {"qwen@llm": ModelCounts.of([*late, early])}
+    for facts in (of(*late, early), of(*late, early, counts=counts)):
+        [found] = find("no-healthy-instance", facts)
+        assert (found.severity, found.summary) == (ERROR, "1 model has no instance that gets requests")
+        assert [each.keys for each in find("drained-unhealthy", facts)] == [(early.key,)]
+
+
+def test_an_old_drain_of_a_dead_instance_is_not_only_a_long_drain() -> None:
+    late = drained(since=25 * 3600, state=UNHEALTHY, last_heartbeat=ago(30 * 3600))
+    assert {each.code for each in diagnose(RULES, of(late, known(port=2)))} == {"drained-after-expiry"}
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "snapshot /var/lib/ctl/x cannot be written: No space left on device",
+        "database db1:3306/dbgpt: Disk full (/tmp); waiting for someone to free some space... (1021)",
+        "log file /var/log/ctl.log: Disk quota exceeded",
+    ],
+)
+def test_the_advice_for_a_full_disk_is_not_the_log_on_it(reason: str) -> None:
+    for ready in (True, False):
+        found = diagnose(RULES, cluster(controller(known(), status=status(reason=reason, ready=ready))), Scope.CLUSTER)
+        assert found[0].code == "disk-full"
+        assert "log" not in " ".join(each.fix for each in found)
 
 
 def test_planned_work_is_no_warning() -> None:
@@ -795,6 +850,9 @@ SCOPES = {
         "registry-stale",
         "states-held",
         "no-healthy-instance",
+        "registry-empty",
+        "disk-full",
+        "drained-after-expiry",
         "drained-long",
         "deregistered-beating",
         "workers-refused",

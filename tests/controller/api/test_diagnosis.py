@@ -108,6 +108,7 @@ def test_the_controller_is_named_as_it_was_called(clock: ManualClock) -> None:
     app = create_app(ControllerSettings(host="127.0.0.1", allowed_hosts="ctl.example"), registry)
     with running_app(app) as url, httpx.Client(base_url=url, trust_env=False) as http:
         app.state.controller.leave()
+        register(http, ONE)
         reply = http.get("/api/v1/diagnosis", headers={"Host": "ctl.example:8443"})
     (leaving,) = reply.json()["findings"]
     assert leaving["code"] == "controller-leaving"

@@ -181,9 +181,21 @@ def drained(instance: ObservedInstance) -> str:
 )
 def drained_unhealthy(instance: ObservedInstance) -> str:
     """An operator drained an instance, and then its worker stopped: that is planned work, and no outage."""
-    if instance.state is not InstanceState.UNHEALTHY or _is_drained_long(instance):
-        return ""
-    return _drained(instance)
+    is_other = _is_drained_long(instance) or died_before_drain(instance)
+    return "" if instance.state is not InstanceState.UNHEALTHY or is_other else _drained(instance)
+
+
+@instance_rule(
+    "drained-after-expiry",
+    Severity.WARNING,
+    "1 instance was drained after it had expired: that is no planned work",
+    "{n} instances were drained after they had expired: that is no planned work",
+    fix="start its worker, and then ctl models undrain REF; if it is gone for good: ctl models deregister REF --remove",
+    scope=ALL_BUT_LIST,
+)
+def drained_after_expiry(instance: ObservedInstance) -> str:
+    """An instance expired, and an operator drained it afterwards: its worker did not stop because of the drain."""
+    return _drained(instance) if died_before_drain(instance) else ""
 
 
 @instance_rule(
@@ -197,7 +209,7 @@ def drained_unhealthy(instance: ObservedInstance) -> str:
 )
 def drained_long(instance: ObservedInstance) -> str:
     """An instance is drained for more than a day, and only an undrain ends that: it may have been forgotten."""
-    return _drained(instance) if _is_drained_long(instance) else ""
+    return _drained(instance) if _is_drained_long(instance) and not died_before_drain(instance) else ""
 
 
 @instance_rule(
@@ -299,10 +311,12 @@ def no_answer(instance: ObservedInstance) -> str:
     fix="look for pauses of worker or network, or raise --heartbeat-timeout-secs",
 )
 def flapping(instance: ObservedInstance) -> str:
-    """An instance expires again and again, and comes back each time. A drained one may: work goes on there."""
-    if instance.flaps < MANY_FLAPS or not instance.beats or instance.drain is not None:
+    """An instance expires again and again within a day, and comes back each time. A drained one may: work goes on
+    there.
+    """
+    if instance.expiries < MANY_FLAPS or not instance.beats or instance.drain is not None:
         return ""
-    return f"{instance.flaps} times since {instance.ago(instance.registered_at)}"
+    return f"{instance.expiries} times within a day, {instance.flaps} since {instance.ago(instance.registered_at)}"
 
 
 @instance_rule(
@@ -426,3 +440,12 @@ def _is_drained_long(instance: ObservedInstance) -> bool:
         return False
     age = age_of(instance, drain.since or instance.registered_at)
     return age is not None and age > LONG_DRAIN
+
+
+def died_before_drain(instance: ObservedInstance) -> bool:
+    """Whether it is unhealthy, and was so when it was drained."""
+    last = instance.last_heartbeat or instance.registered_at
+    since = instance.drain.since if instance.drain else None
+    if instance.state is not InstanceState.UNHEALTHY or last is None or since is None:
+        return False
+    return since > last + timeout_of(instance.controller.status)

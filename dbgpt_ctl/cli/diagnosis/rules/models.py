@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.completion.candidates import TYPES
 from dbgpt_ctl.cli.diagnosis.facts import ALL_BUT_LIST, Evidence, Facts, Finding, Severity, rule
+from dbgpt_ctl.cli.diagnosis.rules.instances import died_before_drain
 from dbgpt_ctl.cli.output.changes import cause_text, change_text
 from dbgpt_ctl.cli.output.escaping import escaped, shell_argument
 from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, counted_text
@@ -16,7 +17,6 @@ from dbgpt_ctl.spelling import nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dbgpt_ctl.client.responses import ModelCounts
     from dbgpt_ctl.domain.events import Event
 
 LATEST = 3
@@ -43,11 +43,16 @@ def not_registered(facts: Facts) -> Iterator[Finding]:
 
 @rule("no-healthy-instance", fix="ctl why NAME says why", scope=ALL_BUT_LIST)
 def no_healthy(facts: Facts) -> Iterator[Finding]:
-    """A model is registered, and no instance of it gets requests."""
+    """A model is registered, and no instance of it gets requests. Silence is a fault; a drain before it, or a
+    deregister, is an operator's wish.
+    """
     by_severity: dict[Severity, list[str]] = {}
     for name, counts in facts.counts_by_model.items():
         if not counts.routable:
-            by_severity.setdefault(_severity(counts), []).append(name)
+            is_planned = counts.unhealthy == counts.unhealthy_drained and not any(
+                map(died_before_drain, facts.by_model.get(name, ()))
+            )
+            by_severity.setdefault(Severity.INFO if is_planned else Severity.ERROR, []).append(name)
     for severity, names in sorted(by_severity.items()):
         evidence = tuple(Evidence(f"no routable instance: {_counted(facts, name)}", escaped(name)) for name in names)
         keys = tuple(instance.key for name in names for instance in facts.by_model.get(name, ()))
@@ -104,11 +109,6 @@ def similar(given: str, models: Iterable[str]) -> list[str]:
 def _counted(facts: Facts, name: str) -> str:
     """`2 unhealthy (1 drained)`."""
     return counted_text(facts.counts_by_model[name])
-
-
-def _severity(counts: ModelCounts) -> Severity:
-    """Silence is a fault; a drain or a deregister is an operator's wish."""
-    return Severity.ERROR if counts.unhealthy > counts.unhealthy_drained else Severity.INFO
 
 
 def _folded(name: str) -> str:

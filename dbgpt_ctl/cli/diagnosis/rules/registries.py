@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
+_DISK_FULL = re.compile(r"disk (is )?full|no space left|quota exceeded|\((1021|1114)\b", re.IGNORECASE)
+"""What SQLite, the system, and MySQL and MariaDB call it."""
 SETTLED = timedelta(seconds=5)
 """Two lists are not read at the same time: an instance that is younger may be in one of them only."""
 
@@ -120,11 +123,36 @@ def different(facts: Facts) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, "the controllers name different registries", (_homes(reporting),))
 
 
+@rule(
+    "registry-empty",
+    fix="start workers with this controller as their controller_addr; ctl events shows whether instances were removed",
+    scope=Scope.CLUSTER | Scope.OVERVIEW,
+)
+def empty(facts: Facts) -> Iterator[Finding]:
+    """No instance of any model is registered, so every request fails. A registry in memory is empty after a start."""
+    if facts.answering and all(map(_is_empty, facts.answering)):
+        evidence = tuple(Evidence(_emptiness(controller), controller.url) for controller in facts.answering)
+        yield Finding(Severity.WARNING, "the registry is empty", evidence)
+
+
+@controller_rule(
+    "disk-full",
+    Severity.ERROR,
+    "a disk is full",
+    fix="free space on the disk of what is named; df -h shows how full it is. Nothing has to be restarted afterwards",
+    scope=ALL_BUT_LIST,
+)
+def disk_full(controller: ControllerFacts) -> str:
+    """A disk is full: the database, a snapshot or a log cannot be written. A log on that disk does not show it."""
+    reason = controller.status.reason if controller.status else None
+    return escaped(reason) if reason and _DISK_FULL.search(reason) else ""
+
+
 @controller_rule(
     "registry-not-ready",
     Severity.ERROR,
     "a registry cannot be read",
-    fix="bring its database back; the controller's log says more",
+    fix="bring its database back; ctl db check on the controller's machine tests the way to it",
     scope=ALL_BUT_LIST,
 )
 def not_ready(controller: ControllerFacts) -> str:
@@ -172,7 +200,24 @@ def degraded(controller: ControllerFacts) -> str:
     status = controller.status
     differences = setting_differences(status.controllers) if status else iter(())
     is_known = controller.stale_since or controller.held_until or any(differences) or _is_of_tokens(status)
-    return escaped(status.reason) if status and status.ready and status.reason and not is_known else ""
+    if not status or not status.ready or not status.reason or is_known or _DISK_FULL.search(status.reason):
+        return ""
+    return escaped(status.reason)
+
+
+def _is_empty(controller: ControllerFacts) -> bool:
+    """Whether it is known to list nothing. Without a list of its models a registry cannot be read."""
+    models = controller.status.models if controller.status else {}
+    return not controller.instances and models is not None and not models
+
+
+def _emptiness(controller: ControllerFacts) -> str:
+    status = controller.status
+    if status is None or status.durable or status.is_remote:
+        return "no instance is registered"
+    return (
+        f"no instance is registered: its registry is in memory, and it was started {controller.ago(status.started_at)}"
+    )
 
 
 def _is_of_tokens(status: ControllerStatus | None) -> bool:

@@ -83,7 +83,7 @@ class RefusedRequests:
 
 @dataclass(frozen=True, slots=True)
 class AuthReport:
-    """An answer to `auth`. Times are those of the controller's clock, and aware."""
+    """An answer to `auth`. Times are the registry's, as far as the controller knows them, and aware."""
 
     controller: str
     """The URL that answered, without secrets."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_LAG_SECS = 2.0
 """A DB-GPT client gives up after 5 s, and its request may meet several delays of the event loop."""
+MAX_CLOCK_OFFSET_SECS = 5.0
+"""More than a clock that is kept by NTP is ever wrong."""
 MAX_WAITING_CALLS = 5000
 """Ten full batches: with a database that is well this is about a second of work."""
 
@@ -37,6 +39,13 @@ def of_files(log_file: LogFile | None, audit_log: AuditLog | None, access: Acces
         yield Check("audit-log-file", audit_log.problem)
     if access is not None and access.in_force.file is not None:
         yield Check("tokens-file", access.tokens.problem)
+
+
+def clock(offset_secs: float) -> Check:
+    """Whether this host's clock and the registry's agree. `offset_secs`: the registry's minus this host's."""
+    behind = "behind" if offset_secs > 0 else "ahead of"
+    problem = f"this controller's clock is {abs(offset_secs):.0f} s {behind} its registry's"
+    return Check("clock", problem if abs(offset_secs) > MAX_CLOCK_OFFSET_SECS else None)
 
 
 def event_loop(lag_secs: float) -> Check:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.clock import SystemClock
@@ -76,8 +77,8 @@ class Controller:
         self.deny_loopback_hosts = deny_loopback_hosts
         self.access = access
         self.counters = counters or Counters()
-        self.now = (clock or SystemClock()).now
-        self.started_at: datetime = self.now()
+        self._own_now = (clock or SystemClock()).now
+        self._started_at = self._own_now()
         self.log_file: LogFile | None = None
         self.audit_log: AuditLog | None = None
         self.long_answers = LongAnswers(access.refusal_of if access else lambda _scope: None, self._drop)
@@ -105,6 +106,22 @@ class Controller:
         """Ends the connections on which the requests came, if their server is ours."""
         if self.connections is not None:
             self.connections.drop({scope.get("client") for scope in scopes})
+
+    @property
+    def clock_offset(self) -> timedelta:
+        """The registry's clock minus this host's, in whole seconds, so that it stays the same while both go right; zero
+        while it is not known.
+        """
+        return timedelta(seconds=round(self.registry.figures().clock_offset_secs or 0.0))
+
+    def now(self) -> datetime:
+        """The registry's time, as far as it is known without a call (rule 7)."""
+        return self._own_now() + self.clock_offset
+
+    @property
+    def started_at(self) -> datetime:
+        """By the registry's clock."""
+        return self._started_at + self.clock_offset
 
     @property
     def readers_dropped(self) -> int:
@@ -138,11 +155,13 @@ class Controller:
         """What is known of each part of this controller and of its registry. More is looked at than health reports: a
         failed check does not make the controller less ready.
         """
+        figures = self.registry.figures()
         return (
             checks.shutdown(leaving=self.leaving),
             *self.registry_health().checks,
+            *([checks.clock(figures.clock_offset_secs)] if figures.clock_offset_secs else []),  # 0.0: it is one clock
             checks.event_loop(self.loop_lag.seconds),
-            checks.queue(self.registry.figures().waiting_calls),
+            checks.queue(figures.waiting_calls),
             *([] if self.tls is None else [checks.certificate(self.tls.certificate, self.now())]),
         )
 
@@ -176,6 +195,7 @@ class Controller:
         await self._open(tried)
         while True:
             await asyncio.sleep(STATE_LOG_SECS)
+            self._tell_clock()
             await self._log_states()
             if self.log_file is not None and self.log_file.problem is not None:
                 log.warning(
@@ -187,6 +207,7 @@ class Controller:
         while True:
             try:
                 await self.registry.open()
+                self._tell_clock()
                 await self._log_states()  # before the first request, so that each of its changes is logged
             except RegistryUnusable as error:
                 self.on_unusable(error)
@@ -205,6 +226,10 @@ class Controller:
                 tried.set()
             await asyncio.sleep(delay)
             delay = min(delay * 2, LAST_RETRY_SECS)
+
+    def _tell_clock(self) -> None:
+        if self.access is not None:
+            self.access.follow_clock(self.clock_offset)
 
     async def _log_states(self) -> None:
         try:

@@ -44,7 +44,7 @@ class Listing:
     send a heartbeat (rule 8).
     """
     time: datetime | None = None
-    """The time of the states, by the registry's clock; None where that is this process's clock too (rule 7)."""
+    """The time of the answer, by the registry's clock; None where that is this process's clock too (rule 7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class RegistryFigures:
 
     `instances` counts what counts toward `max_instances`: instances and tombstones. `waiting_calls`: heartbeats and
     other calls that change instances, and wait for a transaction. `clock_offset_secs`: the registry's clock minus the
-    clock of this machine (rule 7).
+    clock of this machine (rule 7), while the database is away the last one that was measured.
     """
 
     instances: int | None = None

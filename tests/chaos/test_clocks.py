@@ -7,15 +7,20 @@ one timeout. When the first is back, so are all controllers, and the clock is se
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from time import sleep
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
+from dbgpt_ctl.auth.editing import create_token
+from dbgpt_ctl.auth.tokens import Role, Token, sha256_of
 from tests.chaos.cluster import DEAD, DYING, INTERVAL_SECS, MODEL, OPTIONS, TIMEOUT_SECS, Cluster
 from tests.chaos.controllers import DATABASE, controllers
 from tests.chaos.load import Load
 from tests.chaos.wire import Instance, Wire
+from tests.support.dbgpt_process import until
 from tests.support.faketime import other_clock
 from tests.support.galera import galera_cluster
 from tests.support.process import ctl
@@ -27,8 +32,12 @@ if TYPE_CHECKING:
     from tests.chaos.conftest import Figures
     from tests.chaos.controllers import Controller
     from tests.support.galera import GaleraNode
+    from tests.support.mariadb import MariaDBServer
 
 HOUR = 3600
+OFFSET = 300
+"""Of the clocks of controllers; less than the 10 minutes by which a token may outlive a controller's own clock."""
+MODELS = "/api/controller/models"
 DIED_MEANWHILE, DIED_LATE = 9003, 9004
 """Ports of workers that die by the clock that is an hour ahead: one is expired when that clock goes, one is not yet."""
 
@@ -88,6 +97,50 @@ def test_clocks_an_hour_off(tmp_path: Path, figures: Figures) -> None:
     assert not cluster.wrong_lists, cluster.wrong_lists[:5]
     assert not any(ages.values()), ages
     assert died < TIMEOUT_SECS + 5, "it is not kept until the clock is there again"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("faketime")
+def test_tokens_and_ages_are_judged_by_the_clock_of_the_database(
+    tmp_path: Path, durable_mariadb: MariaDBServer
+) -> None:
+    """One controller is ahead, and one is behind. An outage of the database changes nothing of that."""
+    now, file = datetime.now(UTC), tmp_path / "tokens.toml"
+    for name, seconds in (("ends-soon", OFFSET / 2), ("over", -OFFSET / 2)):
+        expires = (now + timedelta(seconds=seconds)).replace(microsecond=0)
+        create_token(file, Token(name, Role.OPERATOR, (sha256_of(name),), expires=expires))
+    environs = {0: other_clock(OFFSET, "Asia/Tokyo"), 1: other_clock(-OFFSET, "America/New_York")}
+    options = ("--auth", "enforce", "--tokens-file", str(file))
+    with controllers(tmp_path, [durable_mariadb], 2, *options, environs=environs) as pair:
+        for each in pair:
+            sent = {"model_name": MODEL, "host": "10.0.0.4", "port": each.port}
+            assert httpx.post(f"{each.url}{MODELS}", json=sent, auth=("x", "ends-soon")).status_code == 200
+            assert listed_with("ends-soon", each).json()  # a list of all becomes the last known list
+        judges(pair)
+        durable_mariadb.stop()
+        until("outage", lambda: all("X-Ctl-Stale-Since" in listed_with("ends-soon", each).headers for each in pair))
+        judges(pair)
+
+
+def judges(pair: Sequence[Controller]) -> None:
+    for each, where in zip(pair, ("ahead of", "behind"), strict=True):
+        assert [listed_with(token, each).status_code for token in ("ends-soon", "over")] == [200, 401]
+        ages = [listed_with("ends-soon", each).headers["X-Ctl-Time"], called(each, "/api/v1/instances").json()["time"]]
+        for time in map(datetime.fromisoformat, ages):
+            assert abs(time - datetime.now(UTC)) < timedelta(seconds=OFFSET / 2)
+        offset = f"this controller's clock is {OFFSET} s {where} its registry's"
+        assert f"[-]clock: {offset}" in called(each, "/readyz?verbose").text
+        for words in (("doctor", "--no-probe"), ("status",)):
+            done = ctl(*words, "-a", each.url, env={"CTL_TOKEN": "x:ends-soon"}, expect=None)
+            assert f"{each.url}: {offset}" in done.out
+
+
+def called(controller: Controller, path: str, token: str = "ends-soon") -> httpx.Response:
+    return httpx.get(f"{controller.url}{path}", auth=("x", token))
+
+
+def listed_with(token: str, controller: Controller) -> httpx.Response:
+    return called(controller, MODELS, token)
 
 
 def register(controller: Controller, port: int) -> None:

@@ -27,6 +27,22 @@ def test_the_event_loop_may_be_a_little_late() -> None:
     assert "waited 3.3 s" in str(late.detail)
 
 
+@pytest.mark.parametrize("offset", [5.0, -5.0])
+def test_a_clock_may_be_a_little_off(offset: float) -> None:
+    assert checks.clock(offset) == ("clock", None)
+
+
+@pytest.mark.parametrize(
+    ("offset", "detail"),
+    [
+        (-300.2, "this controller's clock is 300 s ahead of its registry's"),
+        (3600.0, "this controller's clock is 3600 s behind its registry's"),
+    ],
+)
+def test_a_clock_that_is_far_off_is_wrong(offset: float, detail: str) -> None:
+    assert checks.clock(offset) == ("clock", detail)
+
+
 def test_a_long_queue_is_wrong() -> None:
     assert checks.queue(checks.MAX_WAITING_CALLS).ok
     full = checks.queue(checks.MAX_WAITING_CALLS + 1)

@@ -23,6 +23,7 @@ from tests.chaos.wire import Instance, Wire
 from tests.support.command_lines import parse
 from tests.support.day2 import database_variables, reader
 from tests.support.document_runs import Names, follow, sections
+from tests.support.faketime import missing_faketime, other_clock
 from tests.support.mariadb import missing_programs, private_mariadb
 from tests.support.process import ROOT, ctl, environment
 from tests.support.walkthrough import Reader
@@ -189,6 +190,18 @@ def a_row_cannot_be_read(night: OnCall) -> Iterator[None]:
 
 
 @contextmanager
+def a_clock_is_ahead(night: OnCall) -> Iterator[None]:
+    controller = night.controllers[1]
+    controller.kill()
+    controller.environ = other_clock(300, "UTC")
+    controller.start()
+    yield
+    controller.kill()
+    controller.environ = {}
+    controller.start()
+
+
+@contextmanager
 def the_registry_is_nearly_full(night: OnCall) -> Iterator[None]:
     night.restart("--max-instances", "5")
     night.silence(f"model_name = '{GLM}' AND host = '10.0.0.5'", minutes=5000)
@@ -226,6 +239,7 @@ SCENES: Mapping[str, Any] = {
     "DbgptRegistryHeld": the_registry_was_away,
     "DbgptDatabaseErrors": a_row_cannot_be_read,
     "DbgptHeartbeatsSlow": all_is_well,
+    "DbgptClockOffset": a_clock_is_ahead,
     "DbgptRegistryNearlyFull": the_registry_is_nearly_full,
     "DbgptCredentialExpires": a_token_expires,
     "DbgptDrainedForDays": a_drain_is_old,
@@ -234,7 +248,7 @@ SCENES: Mapping[str, Any] = {
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnCall]:
-    if missing := missing_programs():
+    if missing := missing_programs() or missing_faketime():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
     folder = tmp_path_factory.mktemp("on-call")
     with private_mariadb() as server, controllers(folder, [server], 2, database=DATABASE) as running:

@@ -51,6 +51,7 @@ KINDS = {
     "disk-full": "disk_full",
     "registry-not-ready": "registry_not_ready",
     "registry-degraded": "registry_degraded",
+    "controller-clock": "controller_clock",
     "controller-slow": "controller_slow",
     "registry-stale": "stale",
     "states-held": "held",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """From when on requests count: a time, an age by the clock of each controller, or neither for all requests."""
+    """From when on requests count: a time, an age by the clock of the registry, or neither for all requests."""
 
     start: datetime | None = None
     age: timedelta | None = None

@@ -89,7 +89,7 @@ def event_object(event: Event) -> dict[str, Any]:
 
 
 def times_object(listing: Listing, now: datetime) -> dict[str, str | None]:
-    """The times of a list. `now` counts where the registry's clock is this process's."""
+    """The times of a list. `now`, that of the controller, counts where the list has no other."""
     return {
         "time": iso(listing.time or now),
         "stale_since": iso(listing.stale_since),
@@ -125,8 +125,9 @@ def connections_object(figures: ConnectionFigures) -> dict[str, int]:
     }
 
 
-def auth_object(access: Access, now: datetime) -> dict[str, Any]:
+def auth_object(access: Access) -> dict[str, Any]:
     """The `auth` of /api/v1/status, without a name of a token that is not about to expire."""
+    soon = access.now() + EXPIRING
     file, in_file = access.in_force.file, access.in_force.in_file
     of_file = None
     if file is not None:
@@ -139,7 +140,7 @@ def auth_object(access: Access, now: datetime) -> dict[str, Any]:
             "expiring": [
                 {"name": token.name, "expires": iso(token.expires)}
                 for token in file.tokens.values()
-                if token.sha256 and token.expires is not None and token.expires <= now + EXPIRING
+                if token.sha256 and token.expires is not None and token.expires <= soon
             ],
         }
     return {

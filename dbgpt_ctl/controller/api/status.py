@@ -25,7 +25,6 @@ from dbgpt_ctl.registry.contract import Listing
 from dbgpt_ctl.registry.model_counts import COUNTS, ModelCounts
 
 if TYPE_CHECKING:
-    from datetime import datetime
 
     from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.controller import Controller
@@ -60,7 +59,7 @@ async def status_report(controller: Controller) -> StatusReport:
         registry=asdict(controller.registry.describe()) | {"ready": health.ready, "reason": health.reason},
         checks=list(map(check_object, controller.checks())),
         settings=controller.settings,
-        auth=None if controller.access is None else _auth_object(controller.access, controller.now()),
+        auth=None if controller.access is None else _auth_object(controller.access),
         controllers=list(map(controller_object, controller.registry.controllers())),
         connections=None if controller.connections is None else connections_object(controller.connections),
         readers_dropped=controller.readers_dropped,
@@ -72,9 +71,9 @@ async def status_report(controller: Controller) -> StatusReport:
     return StatusReport(fields, listing)
 
 
-def _auth_object(access: Access, now: datetime) -> dict[str, Any]:
+def _auth_object(access: Access) -> dict[str, Any]:
     """With the workers that are refused: an instance whose heartbeats are refused looks like a dead one."""
-    return {**auth_object(access, now), "refused_workers": list(map(refused_worker_object, access.refusals.workers()))}
+    return {**auth_object(access), "refused_workers": list(map(refused_worker_object, access.refusals.workers()))}
 
 
 async def counts_object(listing: Listing) -> orjson.Fragment:

@@ -218,7 +218,7 @@ class ApiEndpoints:
         if access is None:
             raise VerbNotSupported("this controller checks no requests")
         access.tick()
-        return versioned(**report_object(access, self._controller.now()))
+        return versioned(**report_object(access))
 
     async def watch(self, request: Request) -> Response:
         """Changes as they happen, as server-sent events: those after the last id that was received, or from now on."""

@@ -19,6 +19,7 @@ import secrets
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import wraps
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_SECS = 1.0
+MAX_CLOCK_OFFSET = timedelta(minutes=10)
+"""A database whose clock is wrong by days must not revive expired tokens."""
 MAX_KNOWN = 4096
 """How many values of the header are remembered: each name that callers give themselves makes another one."""
 ANONYMOUS = Anonymous()
@@ -94,7 +97,8 @@ class Access:
         monotonic: Callable[[], float] = time.monotonic,
         random_text: Callable[[int], str] = secrets.token_urlsafe,
     ) -> None:
-        self._now = (clock or SystemClock()).now
+        self._own_now = (clock or SystemClock()).now
+        self._clock_offset = timedelta()
         self._monotonic = monotonic
         self._timeout_secs = timeout_secs
         self.is_reachable = reachable
@@ -102,9 +106,9 @@ class Access:
         self._log = RefusalLog()
         self._sign_in_log = RefusalLog()
         """In log mode too a refused sign-in is not served, and a log ends its minute where that changes."""
-        self.refusals = Refusals(self._now, self._log)
+        self.refusals = Refusals(self.now, self._log)
         self.last_use = LastUse()
-        self.sessions = Sessions(self._now, random_text, ended=self._session_ended)
+        self.sessions = Sessions(self.now, random_text, ended=self._session_ended)
         self.mode = Mode.OFF
         self.in_force = InForce(Mode.OFF, None, in_file=False)
         self.identities: dict[str, Identity] = {}
@@ -122,10 +126,24 @@ class Access:
         self.read_again: Callable[[InForce, InForce], None] = lambda *_: None
         """Called with what was in force and what is now, when the tokens file was read again."""
         self._next_expiry: datetime | None = None
-        self._noted_at = self._now()
+        self._noted_at = self.now()
         """When `_next_expiry` was noted."""
         self.tokens = TokensInForce(path, setting, self.use, must_authenticate=must_authenticate and reachable)
         self.tokens.read_first()
+
+    def now(self) -> datetime:
+        """The time by which tokens expire and requests are counted: the registry's, or this host's as long as that is
+        not known (rule 7).
+        """
+        return self._own_now() + self._clock_offset
+
+    def follow_clock(self, offset: timedelta) -> None:
+        """From now on the registry's clock is `offset` ahead of this host's; of that at most MAX_CLOCK_OFFSET counts.
+        Call it when that is known first, before the first request, and then about once a second.
+        """
+        offset = max(-MAX_CLOCK_OFFSET, min(offset, MAX_CLOCK_OFFSET))
+        self.refusals.since += offset - self._clock_offset
+        self._clock_offset = offset
 
     @property
     def is_open(self) -> bool:
@@ -134,9 +152,9 @@ class Access:
 
     def use(self, in_force: InForce) -> None:
         """From now on these tokens and this mode are in force. Atomic for requests."""
-        self.last_use.tick(self.identities, self._now())
+        self.last_use.tick(self.identities, self.now())
         if self.mode is Mode.OFF:
-            self.refusals.since = self._now()  # nothing was counted before
+            self.refusals.since = self.now()  # nothing was counted before
         tokens = () if in_force.file is None else tuple(in_force.file.tokens.values())
         for identity in self.identities.values():
             identity.check_again = self._check_again
@@ -155,7 +173,7 @@ class Access:
         self.changed()
 
     def _note_next_expiry(self) -> None:
-        now = self._noted_at = self._now()
+        now = self._noted_at = self.now()
         self._next_expiry = min(
             (each.expires for each in self.identities.values() if each.expires is not None and each.expires > now),
             default=None,
@@ -212,7 +230,7 @@ class Access:
 
     def _denial(self, identity: Identity, access: RouteAccess) -> Reason | None:
         """Why a known token does not allow the route; None if it does."""
-        if identity.expires is not None and self._now() >= identity.expires:
+        if identity.expires is not None and self.now() >= identity.expires:
             return Reason.EXPIRED
         return None if not access.roles or identity.role in access.roles else Reason.ROLE
 
@@ -312,7 +330,7 @@ class Access:
 
     def tick(self) -> None:
         """Notes which tokens were used, and logs what was refused. It is called about once a second."""
-        now = self._now()
+        now = self.now()
         self.last_use.tick(self.identities, now)
         self._log.tick(now)
         self._sign_in_log.tick(now)

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
 
 
-def report_object(access: Access, now: datetime) -> dict[str, Any]:
-    """The whole answer, without its version. `now` is after the last tick."""
+def report_object(access: Access) -> dict[str, Any]:
+    """The whole answer, without its version."""
     tokens = () if access.in_force.file is None else access.in_force.file.tokens.values()
     return {
-        "time": iso(now),
-        **auth_object(access, now),
+        "time": iso(access.now()),
+        **auth_object(access),
         "tokens": [token_object(token, access.last_use) for token in tokens],
         "refusals": refusals_object(access.refusals),
     }

@@ -161,7 +161,8 @@ CONNECTIONS_LIMIT = _gauge(
     "connections_limit", "The limit of connections (setting max_connections); idle ones are closed for new ones then."
 )
 CLOCK_OFFSET = _gauge(
-    "clock_offset_seconds", "The clock of the database minus the clock of this machine; 0 for a registry in memory."
+    "clock_offset_seconds",
+    "The clock of the database minus the clock of this machine, as measured last; 0 for a registry in memory.",
 )
 EVENT_LOOP_LAG = _gauge(
     "event_loop_lag_seconds", "The longest delay of the event loop in the last 30 seconds. A request waits as long."

@@ -6,6 +6,7 @@ Calls that arrive together share one read.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
@@ -55,16 +56,20 @@ class LastKnownList:
         self._all = listing
         self._listings: dict[ListQuery, Listing] = {}
 
-    def listing(self, model_name: str | None, *, healthy_only: bool) -> Listing:
-        """The answer to a list, marked as stale. Calls with the same arguments get the same object."""
-        query = ListQuery(model_name, healthy_only)
-        if query not in self._listings:
-            entries = self._all.entries if model_name is None else self._by_model.get(model_name, ())
-            chosen = tuple(entry for entry in entries if not healthy_only or entry.routable)
-            if not chosen:
-                return Listing((), stale_since=self.at)  # not kept: a stranger may ask for any name
-            self._listings[query] = Listing(chosen, stale_since=self.at)
-        return self._listings[query]
+    def listing(self, query: ListQuery, time: datetime | None) -> Listing:
+        """The answer to a list, marked as stale, at this time of the registry. Calls with the same arguments get the
+        same object.
+        """
+        known = self._listings.get(query)
+        if known is None:
+            entries = self._all.entries if query.model_name is None else self._by_model.get(query.model_name, ())
+            chosen = tuple(entry for entry in entries if not query.healthy_only or entry.routable)
+            known = Listing(chosen, stale_since=self.at, time=time)
+        elif known.time != time:
+            known = replace(known, time=time)
+        if known.entries:  # an empty one is not kept: a stranger may ask for any name
+            self._listings[query] = known
+        return known
 
     @cached_property
     def _by_model(self) -> dict[str | None, list[ListedInstance]]:

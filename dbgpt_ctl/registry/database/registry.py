@@ -213,17 +213,16 @@ class DatabaseModelRegistry(ModelRegistry):
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
         """From the last known list while the database is away."""
-        queues = self._opened()
+        queues, query = self._opened(), ListQuery(model_name, healthy_only)
         last_known = self._reader.last_known
         if last_known is not None and not self._database.health.ready:
-            return last_known.listing(model_name, healthy_only=healthy_only)
+            return last_known.listing(query, self._time.reported_in_outage())
         try:
-            batcher = queues.full_lists if model_name is None else queues.model_lists
-            return await batcher.submit(ListQuery(model_name, healthy_only))
+            return await (queues.full_lists if model_name is None else queues.model_lists).submit(query)
         except (RegistryUnavailable, RegistryUnusable):
             if last_known is None:
                 raise
-            return last_known.listing(model_name, healthy_only=healthy_only)
+            return last_known.listing(query, self._time.reported_in_outage())
 
     async def count(self) -> ModelCounts:
         return await self._run(partial(self._database.read, self._reader.count))
@@ -242,15 +241,15 @@ class DatabaseModelRegistry(ModelRegistry):
 
     def figures(self) -> RegistryFigures:
         """The instances are counted with each `refresh`, so after at most `refresh_interval` all controllers of the
-        database have the same number. The offset is measured with each tick. Both are None while the database is away,
-        the number also after a `refresh` that failed.
+        database have the same number. It is None while the database is away, and after a `refresh` that failed. The
+        offset is measured with each tick.
         """
         queues, is_away = self._queues, not self._database.health.ready
         return RegistryFigures(
             instances=None if is_away else self._rows,
             max_instances=self._max_instances,
             waiting_calls=queues.writes.waiting if queues else 0,
-            clock_offset_secs=None if is_away else self._time.clock_offset_secs,
+            clock_offset_secs=self._time.clock_offset_secs,
         )
 
     def controllers(self) -> tuple[ControllerRecord, ...]:

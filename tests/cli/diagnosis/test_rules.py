@@ -434,6 +434,12 @@ CASES = {
         "heartbeat_timeout_secs 20; workers beat every 5s, WorkerManager@service every 20s",
         cluster(controller(status=status(heartbeat_timeout_secs=21.0))),
     ),
+    "controller-clock": Case(
+        cluster(controller(status=status(checks=(*SHOWN, Check("clock", "it is 300 s ahead"))))),
+        WARNING,
+        f"{URL}: it is 300 s ahead",
+        cluster(controller(status=status(checks=(Check("clock"), Check("queue", "6000 calls wait"))))),
+    ),
     "clock": Case(
         cluster(controller(skew=timedelta(seconds=-90))),
         WARNING,
@@ -857,6 +863,7 @@ SCOPES = {
         "deregistered-beating",
         "workers-refused",
         "registry-degraded",
+        "controller-clock",
         "controller-slow",
         "controller-leaving",
         "stock-controller",

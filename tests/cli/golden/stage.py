@@ -111,7 +111,7 @@ class Cluster:
         asyncio.run(fill(registry, clock))
         assert clock.now() == NOW
         self.controller.registry = registry
-        self.controller.now, self.controller.started_at = clock.now, NOW - timedelta(hours=60)
+        self.controller._own_now, self.controller._started_at = clock.now, NOW - timedelta(hours=60)
 
 
 @dataclass(frozen=True)

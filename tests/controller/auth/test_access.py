@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dbgpt_ctl.auth.tokens import Mode, Role, sha256_of
-from dbgpt_ctl.controller.auth.access import MAX_KNOWN, Access
+from dbgpt_ctl.controller.auth.access import MAX_CLOCK_OFFSET, MAX_KNOWN, Access
 from dbgpt_ctl.controller.auth.identity import (
     IDENTITY,
     Identity,
@@ -194,6 +194,37 @@ def test_a_token_has_at_most_its_number_of_living_instances(enforcing: Subject) 
     check_instance(scope, KEY._replace(port=3))
     enforcing.monotonic += 60
     check_instance(scope, KEY._replace(port=4))
+
+
+def test_a_token_expires_by_the_clock_of_the_registry(enforcing: Subject) -> None:
+    enforcing.clock.advance(DAY + 299)  # this host is 300 s ahead
+    with pytest.raises(NotAuthenticated, match="token r expired"):
+        enforcing.request("reader", RouteAccess.READER)
+    enforcing.access.follow_clock(timedelta(seconds=-300))
+    enforcing.request("reader", RouteAccess.READER)
+    enforcing.clock.advance(1)
+    with pytest.raises(NotAuthenticated, match="token r expired"):
+        enforcing.request("reader", RouteAccess.READER)
+
+
+def test_a_clock_of_the_registry_that_is_wrong_by_days_counts_little(enforcing: Subject) -> None:
+    enforcing.clock.advance(DAY + MAX_CLOCK_OFFSET.total_seconds() - 1)
+    enforcing.access.follow_clock(timedelta(days=-30))
+    enforcing.request("reader", RouteAccess.READER)
+    enforcing.clock.advance(1)
+    with pytest.raises(NotAuthenticated, match="token r expired"):
+        enforcing.request("reader", RouteAccess.READER)
+    enforcing.clock.advance(-3 * MAX_CLOCK_OFFSET.total_seconds())
+    enforcing.access.follow_clock(timedelta(days=30))
+    enforcing.request("reader", RouteAccess.READER)
+
+
+def test_requests_are_not_counted_for_longer_because_the_registry_has_another_clock(enforcing: Subject) -> None:
+    access = enforcing.access
+    enforcing.clock.advance(60)
+    for offset in (-300, 300, 86_400, 0):
+        access.follow_clock(timedelta(seconds=offset))
+        assert access.now() - access.refusals.since == timedelta(seconds=60)
 
 
 def test_a_clock_that_was_ahead_at_the_start_does_not_hide_an_expiry(enforcing: Subject) -> None:

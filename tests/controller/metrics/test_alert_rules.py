@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from dbgpt_ctl.cli.diagnosis.rules.configuration import NEARLY_FULL
+from dbgpt_ctl.controller.checks import MAX_CLOCK_OFFSET_SECS
 from dbgpt_ctl.controller.metrics.declarations import PREFIX
 from dbgpt_ctl.domain.controllers import EXPIRES_SOON
 from tests.support.documents import anchors
@@ -41,9 +42,9 @@ by_name = pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert['a
 
 def test_there_is_an_alert_for_each_thing_that_can_go_wrong() -> None:
     assert [name.removeprefix("Dbgpt") for name in NAMES] == [
-        *("AllControllersDown", "ControllerDown", "CredentialExpires", "DatabaseErrors", "DrainedForDays"),
-        *("HeartbeatsSlow", "ModelBelowMinimum", "ModelFlapping", "ModelWithoutInstances", "RegistryHeld"),
-        *("RegistryNearlyFull", "RegistryStale"),
+        *("AllControllersDown", "ClockOffset", "ControllerDown", "CredentialExpires", "DatabaseErrors"),
+        *("DrainedForDays", "HeartbeatsSlow", "ModelBelowMinimum", "ModelFlapping", "ModelWithoutInstances"),
+        *("RegistryHeld", "RegistryNearlyFull", "RegistryStale"),
     ]
 
 
@@ -122,9 +123,10 @@ def test_a_hostile_name_is_one_argument_in_each_shell(shell: str, tmp_path: Path
 
 
 def test_alerts_and_ctl_doctor_agree() -> None:
-    """One threshold for one fact: what `ctl doctor` calls soon and nearly full."""
+    """One threshold for one fact: what `ctl doctor` calls soon, off and nearly full."""
     text = {rule["alert"]: rule["expr"] for rule in ALERTS}
     assert f"< {EXPIRES_SOON.days} * 86400" in text["DbgptCredentialExpires"]
+    assert f"> {MAX_CLOCK_OFFSET_SECS:g}" in text["DbgptClockOffset"]
     assert f"> {NEARLY_FULL}" in text["DbgptRegistryNearlyFull"]
 
 

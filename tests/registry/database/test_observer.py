@@ -170,7 +170,8 @@ async def test_a_database_that_is_away_is_a_failure_of_the_connection(mariadb: M
             await until(lambda: not registry._database.health.ready)
             assert set(observer.failures) == {"connection"}
             away = registry.figures()
-            assert (away.instances, away.clock_offset_secs, away.max_instances) == (None, None, before.max_instances)
+            assert (away.instances, away.max_instances) == (None, before.max_instances)
+            assert away.clock_offset_secs is not None
             with pytest.raises(RegistryUnavailable):
                 await registry.heartbeat(sent())
         finally:

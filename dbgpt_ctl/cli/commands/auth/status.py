@@ -204,7 +204,7 @@ class Seen(NamedTuple):
 
     @property
     def age(self) -> str:
-        """Of the last of the requests, by the controller's clock."""
+        """Of the last of the requests."""
         return age_text(self.row.last, self.report.time)
 
 
@@ -293,7 +293,7 @@ def _expiry(token: TokenUse, now: datetime) -> str:
 
 
 def _last_text(uses: Sequence[tuple[AuthReport, datetime | None]]) -> str:
-    """The age of the newest use; each controller's times count by its own clock."""
+    """The age of the newest use; each controller's times count against the time of its report."""
     ages = [(report.time - used).total_seconds() for report, used in uses if used is not None]
     return f"{duration_text(min(ages))} ago" if ages else "never"
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts
 
-_CHECKS_OF_OTHER_RULES = frozenset({"shutdown", "certificate", "tokens-file"})
+_CHECKS_OF_OTHER_RULES = frozenset({"shutdown", "certificate", "tokens-file", "clock"})
 
 
 @rule(

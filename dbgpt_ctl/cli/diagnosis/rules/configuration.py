@@ -59,6 +59,21 @@ def short_timeout(controller: ControllerFacts) -> str:
 
 
 @controller_rule(
+    "controller-clock",
+    Severity.WARNING,
+    "the clocks of a controller and of its database differ",
+    fix="let both machines keep their time by NTP: ctl db check shows which hosts of the database differ",
+    scope=ALL_BUT_LIST,
+)
+def controller_clock(controller: ControllerFacts) -> str:
+    """The clocks of a controller and of its database differ. States, ages and tokens are judged by the database's clock
+    (tokens at most 10 minutes from the controller's own), logs and certificates by the controller's.
+    """
+    checks = controller.status.checks if controller.status else ()
+    return next((escaped(check.detail) for check in checks if check.name == "clock" and check.detail), "")
+
+
+@controller_rule(
     "clock",
     Severity.WARNING,
     "clocks differ",

@@ -52,8 +52,8 @@ class RegistryTime:
     announcing_timeout: timedelta = field(init=False)
     """The heartbeat timeout after which expiries are announced, the same for all controllers (see `controllers`)."""
     clock_offset_secs: float | None = field(init=False)
-    """The database's time minus the time of this machine, as of the last tick; None before the first. 0.0 with a
-    `clock`, which is of this machine.
+    """The database's time minus the time of this machine, as of the last tick, also while the database is unavailable;
+    None before the first tick. 0.0 with a `clock`, which is of this machine.
     """
 
     def __post_init__(self) -> None:
@@ -108,6 +108,11 @@ class RegistryTime:
         if stored and (step := pulse.set_back(now)):
             move_heartbeats_back(connection, now, step)
         return stored
+
+    def reported_in_outage(self) -> datetime | None:
+        """As `reported`, from this host's clock and the last offset, to the second: equal for all calls within one."""
+        time = self.reported(self.host_clock.now() + timedelta(seconds=self.clock_offset_secs or 0.0))
+        return None if time is None else time.replace(microsecond=0)
 
     def reported(self, now: datetime) -> datetime | None:
         """`now` where it is the database's time and this host's clock would show other ages; else None."""

@@ -190,6 +190,12 @@ class KnownInstance:
     """
     answered_by: str = field(default="", compare=False)
     """The URL of the controller, without secrets, where one instance is asked for."""
+    heartbeat_timeouts_secs: tuple[float, ...] = field(default=(), compare=False)
+    """Reported where one instance is asked for; see `Inventory` for a list."""
+    disputed: bool = False
+    """Its heartbeat is older than the heartbeat timeout of one controller and not than that of another one, so they
+    give different states. Known of an instance of a list.
+    """
 
     @classmethod
     def read(cls, fields: dict[str, Any], time: datetime | None = None) -> KnownInstance:
@@ -226,6 +232,7 @@ class KnownInstance:
         """From an answer that holds one `instance`."""
         known = cls.read(answer.fields["instance"], answer.time)
         known.held_until = read_time(answer.fields.get("held_until"))
+        known.heartbeat_timeouts_secs = _read_timeouts(answer.fields.get("heartbeat_timeouts_secs") or ())
         known.answered_by = answer.controller
         return known
 
@@ -238,6 +245,11 @@ class KnownInstance:
     def routable(self) -> bool:
         """Whether it gets requests: healthy and not drained."""
         return self.state is InstanceState.HEALTHY and self.drain is None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it is healthy in one view and unhealthy in another one (rule 14)."""
+        return self.held or self.disputed
 
 
 @dataclass(frozen=True)
@@ -264,6 +276,10 @@ class Inventory:
     """
     registry_time: datetime | None = None
     """`time` where the registry's clock is not the controller's own (header X-Ctl-Time); else None."""
+    heartbeat_timeouts_secs: tuple[float, ...] = ()
+    """Those of the controllers that share the registry, the shortest first, where they differ (header
+    X-Ctl-Heartbeat-Timeouts); else empty.
+    """
 
     @classmethod
     def read(cls, answer: Answer) -> Inventory:
@@ -275,6 +291,7 @@ class Inventory:
             time=answer.time,
             stale_since=read_time(answer.fields.get("stale_since")),
             held_until=read_time(answer.fields.get("held_until")),
+            heartbeat_timeouts_secs=_read_timeouts(answer.fields.get("heartbeat_timeouts_secs") or ()),
         )
         inventory.instances  # noqa: B018 - a malformed one is found here, and the next controller is tried
         return inventory
@@ -282,9 +299,22 @@ class Inventory:
     @cached_property
     def instances(self) -> tuple[KnownInstance, ...]:
         """The objects, read; of an incomplete list only DB-GPT's nine keys, whatever else the server sends."""
-        if self.complete:
-            return tuple(KnownInstance.read(fields, self.time) for fields in self.objects)
-        return tuple(KnownInstance.read_wire(fields, self.time) for fields in self.objects)
+        read = KnownInstance.read if self.complete else KnownInstance.read_wire
+        instances = tuple(read(fields, self.time) for fields in self.objects)
+        if self.heartbeat_timeouts_secs:
+            for instance in instances:
+                instance.disputed = self._is_disputed(instance)
+        return instances
+
+    def _is_disputed(self, instance: KnownInstance) -> bool:
+        as_of = self.stale_since or self.time
+        if as_of is None or instance.last_heartbeat is None or not instance.check_healthy:
+            return False
+        age = (as_of - instance.last_heartbeat).total_seconds()
+        return (
+            instance.state is not InstanceState.DEREGISTERED
+            and self.heartbeat_timeouts_secs[0] < age <= self.heartbeat_timeouts_secs[-1]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -737,12 +767,19 @@ def read_verdict(outcome: Response | NoResponse, address: Address) -> bool:
     return verdict
 
 
+def _read_timeouts(values: Iterable[Any]) -> tuple[float, ...]:
+    return tuple(sorted(map(float, values)))
+
+
 def read_list(outcome: Response | NoResponse, address: Address) -> Inventory:
     """A bare array of objects that have an identity. Their other keys are not checked."""
     response = accept(outcome, address)
     objects = _decoded(response, address)
+    timeouts: tuple[float, ...] = ()
     try:
         is_list = isinstance(objects, list) and all(map(read_key, objects))
+        if text := response.headers.get("x-ctl-heartbeat-timeouts"):
+            timeouts = _read_timeouts(text.split(","))
     except MALFORMED:
         is_list = False
     if not is_list:
@@ -756,6 +793,7 @@ def read_list(outcome: Response | NoResponse, address: Address) -> Inventory:
         registry_time=read_time(response.headers.get("x-ctl-time")),
         stale_since=read_time(stale) or _read_http_date(stale),
         held_until=read_time(response.headers.get("x-ctl-held-until")),
+        heartbeat_timeouts_secs=timeouts,
     )
 
 

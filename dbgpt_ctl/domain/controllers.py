@@ -108,9 +108,6 @@ class SettingDifference:
     flag: str
     values: tuple[tuple[timedelta, tuple[str, ...]], ...]
     """Each value with the addresses of its controllers, the smallest first."""
-    newest: str
-    """The address of the controller that started last: most likely it has the value that is wanted."""
-    wanted: timedelta
 
     def __str__(self) -> str:
         parts = (f"{_seconds(value)}s at {' and '.join(addresses)}" for value, addresses in self.values)
@@ -123,17 +120,13 @@ class SettingDifference:
 
     @property
     def fix(self) -> str:
-        """Which controllers to restart, with which value."""
-        behind = " and ".join(
-            address for value, addresses in self.values if value != self.wanted for address in addresses
-        )
-        source = f"the value of {self.newest}, which started last"
-        return f"restart {behind} with {self.flag} {_seconds(self.wanted)}, {source}"
+        """What to do. Only a person knows which value is right: the controller that started last may have a mistake."""
+        return f"choose one value, and restart the controllers that have another one with {self.flag}"
 
 
 def setting_differences(controllers: Iterable[ControllerRecord]) -> Iterator[SettingDifference]:
     """The settings in which living controllers of one registry differ."""
-    known = sorted(controllers, key=lambda controller: (controller.started_at, controller.address))
+    known = tuple(controllers)
     timeouts = [controller.heartbeat_timeout for controller in known]
     intervals = [controller.heartbeat_interval for controller in known]
     for setting, values in (("heartbeat timeout", timeouts), ("heartbeat interval", intervals)):
@@ -143,7 +136,13 @@ def setting_differences(controllers: Iterable[ControllerRecord]) -> Iterator[Set
                 for value in sorted(set(values))
             )
             flag = f"--{setting.replace(' ', '-')}-secs"
-            yield SettingDifference(setting, flag, by_value, known[-1].address, values[-1])
+            yield SettingDifference(setting, flag, by_value)
+
+
+def differing_timeouts_secs(controllers: Iterable[ControllerRecord]) -> tuple[float, ...]:
+    """The heartbeat timeouts of the controllers in seconds, the shortest first, where they differ; else none."""
+    timeouts = sorted({controller.heartbeat_timeout.total_seconds() for controller in controllers})
+    return tuple(timeouts) if len(timeouts) > 1 else ()
 
 
 def _seconds(span: timedelta) -> str:

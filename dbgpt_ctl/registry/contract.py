@@ -45,18 +45,23 @@ class Listing:
     """
     time: datetime | None = None
     """The time of the answer, by the registry's clock; None where that is this process's clock too (rule 7)."""
+    heartbeat_timeouts_secs: tuple[float, ...] = ()
+    """Those of the controllers that share the registry, the shortest first, where they differ: the others may give
+    other states. Else empty.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
     """One instance as `get`, `drain`, `undrain` and a register that drains return it.
 
-    `time` and `held_until` are as in a `Listing`.
+    The other facts are as in a `Listing`.
     """
 
     entry: ListedInstance
     time: datetime | None = None
     held_until: datetime | None = None
+    heartbeat_timeouts_secs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,10 +258,10 @@ class RemoteModelRegistry(ModelRegistry):
             raise
         self._set_health(None, degraded=_degraded(answer), stale_since=answer.stale_since)
         if answer.complete:
-            entries = tuple(map(_listed, answer.instances))
-            return Listing(entries, answer.stale_since, answer.held_until, answer.time)
-        entries = _entries(answer.objects, model_name, healthy_only=healthy_only)
-        return Listing(entries, answer.stale_since, answer.held_until, answer.registry_time)
+            entries, time = tuple(map(_listed, answer.instances)), answer.time
+        else:
+            entries, time = _entries(answer.objects, model_name, healthy_only=healthy_only), answer.registry_time
+        return Listing(entries, answer.stale_since, answer.held_until, time, answer.heartbeat_timeouts_secs)
 
     async def _inventory(self, model_name: str | None, *, healthy_only: bool) -> Inventory:
         """All facts of all instances. Only the nine keys of routable ones, which API servers wait for, and of all where
@@ -413,7 +413,7 @@ def _entry(reported: Mapping[str, Any]) -> ListedInstance | None:
 
 
 def _lookup(known: KnownInstance) -> Lookup:
-    return Lookup(_listed(known), known.time, known.held_until)
+    return Lookup(_listed(known), known.time, known.held_until, known.heartbeat_timeouts_secs)
 
 
 def _listed(known: KnownInstance) -> ListedInstance:

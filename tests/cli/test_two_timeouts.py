@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -19,13 +20,28 @@ from tests.support.server import running_controller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.cli.conftest import Run
 
 SHORT, LONG = 60.0, 180.0
 DIFFERENCE = "heartbeat timeouts differ: 60s at http://short:8000, 180s at http://long:8000"
-FIX = "restart http://short:8000 with --heartbeat-timeout-secs 180, the value of http://long:8000, which started last"
+FIX = "choose one value, and restart the controllers that have another one with --heartbeat-timeout-secs"
+WARNING = (
+    "the controllers have heartbeat timeouts of 60s and 180s, so not all of them route to the same instances; "
+    "ctl status shows which controller has which [settings-differ]"
+)
+REFERENCE = "qwen@llm/10.0.0.4:8001"
+COMMANDS = (
+    ("models list", 0),
+    ("models list --healthy-only", 0),
+    ("models list -o json", 0),
+    (f"models get {REFERENCE}", 0),
+    ("models get --all", 0),
+    ("diff -f f.json", 0),
+    ("export", 0),
+    ("assert qwen", 0),
+    ("wait qwen --for healthy>=2 --timeout 50ms --every 10ms", 5),
+)
 
 
 class Pair(NamedTuple):
@@ -111,3 +127,41 @@ def test_why_does_not_acquit_the_registry_for_the_controllers_that_it_did_not_as
     assert done.lines[0] == f"qwen: 1 of 1 instance gets requests at {pair.long}"
     assert DIFFERENCE in done.out
     assert "not the cause" not in done.out
+
+
+@pytest.mark.parametrize(("line", "code"), COMMANDS)
+def test_what_rests_on_a_list_warns_once_and_asks_no_more_for_it(run: Run, pair: Pair, line: str, code: int) -> None:
+    pair.register(beat_ago=0)
+    Path("f.json").write_text(json.dumps({"instances": [{"model": "qwen", "host": "10.0.0.4", "port": 8001}]}))
+    done = run(*line.split(), "-a", pair.long, "-v", expect=code)
+    assert done.err.count(f"warning: {WARNING}") == 1
+    assert "/api/v1/status" not in done.err
+    assert "settings-differ" not in run(*line.split(), "-a", pair.long, "-q", expect=code).err
+
+
+@pytest.mark.parametrize(
+    ("condition", "code"),
+    [("healthy>=1", 5), ("healthy=0", 5), ("healthy<=1", 0), ("unhealthy>=1", 5), ("unhealthy=0", 5), ("absent", 5)],
+)
+def test_a_gate_is_met_only_if_it_is_met_at_every_controller(run: Run, pair: Pair, condition: str, code: int) -> None:
+    pair.register(beat_ago=SHORT + 10)
+    for url in (pair.short, pair.long):
+        done = run("wait", "qwen", "--for", condition, "--timeout", "1ms", "-a", url, expect=code)
+        assert "1 unknown" in (done.out if code == 0 else done.err)
+
+
+@pytest.mark.parametrize("beat_ago", [SHORT - 30, LONG + 10])
+def test_an_instance_of_which_all_controllers_think_the_same_is_known(run: Run, pair: Pair, beat_ago: float) -> None:
+    pair.register(beat_ago=beat_ago)
+    code, state = (0, "healthy") if beat_ago < SHORT else (5, "unhealthy")
+    for url in (pair.short, pair.long):
+        assert run("assert", "qwen", "-a", url, expect=code).out == f"qwen: 1 {state}\n"
+
+
+def test_the_last_instance_to_which_every_controller_routes_is_not_drained(run: Run, pair: Pair) -> None:
+    pair.register(beat_ago=SHORT + 10)
+    with ControllerClient(pair.long) as client:
+        client.register(parse_registration({"model_name": "qwen@llm", "host": "10.0.0.5", "port": 8001}))
+    done = run("models", "drain", "qwen@llm/10.0.0.5:8001", "--dry-run", "-a", pair.long, expect=2)
+    assert "qwen@llm would have no routable instance" in done.err
+    run("models", "drain", REFERENCE, "--dry-run", "-a", pair.long)

@@ -56,7 +56,8 @@ def assert_(
     """Check that enough instances of a model get requests now.
 
     Prints how many instances there are in each state. An instance that counts as healthy only because the registry
-    itself was away is unknown, and is not counted.
+    itself was away is unknown, and is not counted. Neither is one to which not all controllers route because their
+    heartbeat timeouts differ.
     """
     models, wanted = ModelFilter.parse(name), Condition.parse("--min-healthy", f"healthy>={min_healthy}")
     age = None if max_age is None else timedelta(seconds=parse_duration("--max-age", max_age))

@@ -77,8 +77,8 @@ def wait(
 
     `healthy` means that it gets requests. `absent` means that none is listed in any state: a deregistered one still is,
     unless it was removed with `ctl models deregister --remove`. An instance that counts as healthy only because the
-    registry itself was away is unknown: the condition has to hold whatever its state is. An outage does not end the
-    wait.
+    registry itself was away is unknown, and so is one to which not all controllers route because their heartbeat
+    timeouts differ: the condition has to hold whatever its state is. An outage does not end the wait.
     """
     if controller == (name is not None):
         raise UsageError("give either NAME or --controller")
@@ -188,7 +188,7 @@ def check_instances(
     """Whether the instances of a model meet the condition. With `max_age`, older heartbeats do not count.
 
     Raises NotSupported for a condition on deregistered instances where the controller shows them as unhealthy.
-    Warns of an answer that is stale or held. Raises StaleList for a stale one, unless `allow_stale`.
+    Warns of an answer that is stale, held or disputed. Raises StaleList for a stale one, unless `allow_stale`.
     """
     condition = str(wanted) if max_age is None else f"{wanted} within {max_age.total_seconds():g}s"
     answer = client.inventory(models.model_name, require_complete=wanted.is_about_deregistered)

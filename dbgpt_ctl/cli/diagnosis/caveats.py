@@ -1,4 +1,5 @@
-"""What is to be known before an answer is trusted: it is stale, or some of its states are held (rule 14).
+"""What is to be known before an answer is trusted: it is stale, some of its states are held, or another controller
+would give other states (rule 14).
 
 Every command that rests on a list says it in these words, which are those of the rules of the scope LIST.
 """
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def caveats(answer: Inventory, now: datetime) -> list[Finding]:
-    """At most one finding for each fact: stale, held."""
-    if not answer.stale_since and not answer.held_until:
+    """At most one finding for each fact: stale, held, of one of several heartbeat timeouts."""
+    if not answer.stale_since and not answer.held_until and not answer.heartbeat_timeouts_secs:
         return []
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts
 
@@ -30,6 +31,7 @@ def caveats(answer: Inventory, now: datetime) -> list[Finding]:
             time=now,
             stale_since=answer.stale_since,
             held_until=answer.held_until,
+            heartbeat_timeouts_secs=answer.heartbeat_timeouts_secs,
             instances=answer.instances,
         )
     )

@@ -126,6 +126,8 @@ class ControllerFacts:
     """None for DB-GPT's own controller, which has no /api/v1."""
     stale_since: datetime | None = None
     held_until: datetime | None = None
+    heartbeat_timeouts_secs: tuple[float, ...] = ()
+    """As in a list: those of all controllers of its registry, where they differ."""
     instances: tuple[KnownInstance, ...] = field(default=(), repr=False)
 
     @classmethod

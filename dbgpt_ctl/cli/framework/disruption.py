@@ -87,9 +87,13 @@ class _Loss:
 
 
 def _too_large(keys: Collection[InstanceKey], instances: Iterable[KnownInstance], *, by_selector: bool) -> list[_Loss]:
-    """The models that lose too many, in order of their names."""
-    routable = InstanceFilter().only_routable()
-    listed = {instance.key for instance in instances if routable.matches(instance) and instance.key.type != SERVICE}
+    """The models that lose too many, in order of their names. An instance to which not every controller routes counts
+    only where a model has no other.
+    """
+    is_routable = InstanceFilter().only_routable().matches
+    routable = [instance for instance in instances if is_routable(instance) and instance.key.type != SERVICE]
+    routed_by_all = {instance.model_name for instance in routable if not instance.disputed}
+    listed = {instance.key for instance in routable if not (instance.disputed and instance.model_name in routed_by_all)}
     before = Counter(key.model_name for key in listed)
     taken: defaultdict[str, list[InstanceKey]] = defaultdict(list)
     for key in sorted(listed & set(keys)):

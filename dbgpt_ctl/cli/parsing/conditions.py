@@ -1,7 +1,8 @@
 """Conditions on the instances of a model, as in `healthy>=2`, and whether what is known of them meets one. Pure.
 
-While a hold keeps an instance healthy, it is unknown whether its worker still runs: it may be healthy or unhealthy. A
-condition is met only if it holds in every case (rule 14).
+While a hold keeps an instance healthy, it is unknown whether its worker still runs: it may be healthy or unhealthy. An
+instance is unknown too if controllers with different heartbeat timeouts give different states. A condition is met only
+if it holds in every case (rule 14), so an instance counts as healthy only where every controller routes to it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Tally(NamedTuple):
     """In any state, unknown ones too."""
     deregistered: int = 0
     unknown: int = 0
-    """Held: either healthy or unhealthy."""
+    """Held or disputed: either healthy or unhealthy."""
     unknown_undrained: int = 0
     """Those of `unknown` that are routable if they are healthy."""
     unhealthy_drained: int = 0
@@ -56,18 +57,20 @@ class Tally(NamedTuple):
     @classmethod
     def of(cls, instances: Iterable[KnownInstance]) -> Self:
         """The tally of these instances. DB-GPT's own controller reports neither holds nor deregisters."""
-        known = tuple(instances)
+        listed = tuple(instances)
+        unknown = [instance for instance in listed if instance.is_unknown]
+        unhealthy = [
+            instance for instance in listed if instance.state is InstanceState.UNHEALTHY and not instance.is_unknown
+        ]
         return cls(
-            healthy=sum(instance.routable and not instance.held for instance in known),
-            unhealthy=sum(instance.state is InstanceState.UNHEALTHY for instance in known),
-            drained=sum(instance.drain is not None for instance in known),
-            deregistered=sum(instance.state is InstanceState.DEREGISTERED for instance in known),
-            unknown=sum(instance.held for instance in known),
-            unknown_undrained=sum(instance.held and instance.drain is None for instance in known),
-            unhealthy_drained=sum(
-                instance.state is InstanceState.UNHEALTHY and instance.drain is not None for instance in known
-            ),
-            total=len(known),
+            healthy=sum(instance.routable and not instance.is_unknown for instance in listed),
+            unhealthy=len(unhealthy),
+            drained=sum(instance.drain is not None for instance in listed),
+            deregistered=sum(instance.state is InstanceState.DEREGISTERED for instance in listed),
+            unknown=len(unknown),
+            unknown_undrained=sum(instance.drain is None for instance in unknown),
+            unhealthy_drained=sum(instance.drain is not None for instance in unhealthy),
+            total=len(listed),
         )
 
     def range_of(self, state: str) -> tuple[int, int]:

@@ -25,6 +25,8 @@ from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_model_name_filt
 from dbgpt_ctl.errors import ControllerLeaving, ForwardsToItself, RegistryFull, RegistryUnavailable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from fastapi import Request
     from fastapi.responses import Response
 
@@ -37,7 +39,12 @@ HEALTH_ERRORS = frozenset({ControllerLeaving, RegistryUnavailable, ForwardsToIts
 MODELS, HEARTBEAT = "/controller/models", "/controller/heartbeat"
 TRUE, FALSE = PreparedResponse(b"true", JSON), PreparedResponse(b"false", JSON)
 """One object answers every call: to make a new one costs as much as to store a heartbeat."""
-LIST_HEADERS = {"X-Ctl-Stale-Since": "stale_since", "X-Ctl-Held-Until": "held_until", "X-Ctl-Time": "time"}
+LIST_HEADERS = {
+    "X-Ctl-Stale-Since": "stale_since",
+    "X-Ctl-Held-Until": "held_until",
+    "X-Ctl-Time": "time",
+    "X-Ctl-Heartbeat-Timeouts": "heartbeat_timeouts_secs",
+}
 """The facts of a `Listing` for which the nine keys of an instance have no place."""
 HIDDEN_REASON = "this controller cannot answer lists now; a token shows why"
 MAX_CACHED_QUERY_BYTES = 1024
@@ -150,8 +157,12 @@ def _list_arguments(query_string: bytes) -> tuple[str | None, bool]:
 
 
 def _headers(listing: Listing) -> dict[str, str] | None:
-    """What an operator should know of a list that is stale, held or of another clock; None for any other."""
-    if listing.stale_since is None and listing.held_until is None and listing.time is None:
-        return None
-    times = {header: getattr(listing, name) for header, name in LIST_HEADERS.items()}
-    return {name: time.isoformat(timespec="microseconds") for name, time in times.items() if time is not None}
+    """What an operator should know of a list that is stale, held, of another clock, or of one of several timeouts; None
+    for any other.
+    """
+    found = {header: value for header, name in LIST_HEADERS.items() if (value := getattr(listing, name))}
+    return {header: _header(value) for header, value in found.items()} or None
+
+
+def _header(value: datetime | tuple[float, ...]) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value.isoformat(timespec="microseconds")

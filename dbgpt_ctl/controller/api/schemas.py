@@ -250,6 +250,11 @@ class Held(Timed):
     held_until: datetime | None = doc(
         "The registry itself was away: until then the silent ones are as they were before.", None, TIME
     )
+    heartbeat_timeouts_secs: list[float] = doc(
+        "Where the controllers that share the registry differ in it: the timeouts, the shortest first. States are by "
+        "that of this controller.",
+        [60.0, 120.0],
+    )
 
 
 class Listed(Held):

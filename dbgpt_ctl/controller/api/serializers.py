@@ -88,12 +88,15 @@ def event_object(event: Event) -> dict[str, Any]:
     }
 
 
-def times_object(listing: Listing, now: datetime) -> dict[str, str | None]:
-    """The times of a list. `now`, that of the controller, counts where the list has no other."""
+def caveats_object(listing: Listing, now: datetime) -> dict[str, Any]:
+    """The time of a list, and what makes it less than true. `now`, that of the controller, counts where the list has no
+    other time.
+    """
     return {
         "time": iso(listing.time or now),
         "stale_since": iso(listing.stale_since),
         "held_until": iso(listing.held_until),
+        "heartbeat_timeouts_secs": listing.heartbeat_timeouts_secs,
     }
 
 

@@ -12,11 +12,11 @@ import dbgpt_ctl
 from dbgpt_ctl.controller.api.large_lists import encoded_in_turns
 from dbgpt_ctl.controller.api.serializers import (
     auth_object,
+    caveats_object,
     check_object,
     connections_object,
     controller_object,
     iso,
-    times_object,
     tls_object,
 )
 from dbgpt_ctl.controller.auth.report import refused_worker_object
@@ -50,7 +50,7 @@ async def status_report(controller: Controller) -> StatusReport:
         last_event_id = (await controller.registry.events(limit=1)).last_id
     health = controller.registry_health()
     fields = dict(
-        **times_object(listing or Listing(()), controller.now()),
+        **caveats_object(listing or Listing(()), controller.now()),
         controller={
             "version": dbgpt_ctl.__version__,
             "started_at": iso(controller.started_at),

@@ -16,7 +16,7 @@ from dbgpt_ctl.controller.api.parameters import newer_parameters
 from dbgpt_ctl.controller.api.problems import UnknownInstance
 from dbgpt_ctl.controller.api.request import caller, json_object, registered
 from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
-from dbgpt_ctl.controller.api.serializers import VERSION, event_object, iso, known_object, times_object, versioned
+from dbgpt_ctl.controller.api.serializers import VERSION, caveats_object, event_object, iso, known_object, versioned
 from dbgpt_ctl.controller.api.status import status_report
 from dbgpt_ctl.controller.api.v1_params import (
     DEFAULT_LIMIT,
@@ -237,13 +237,14 @@ class ApiEndpoints:
         return {
             "time": iso(found.time or self._controller.now()),
             "held_until": iso(found.held_until),
+            "heartbeat_timeouts_secs": found.heartbeat_timeouts_secs,
             "instance": known_object(found.entry),
         }
 
     def _head(self, listing: Listing) -> bytes:
         """What stands before the instances of a list."""
-        times = times_object(listing, self._controller.now())
-        return orjson.dumps({"version": VERSION, **times})[:-1] + b',"instances":['
+        caveats = caveats_object(listing, self._controller.now())
+        return orjson.dumps({"version": VERSION, **caveats})[:-1] + b',"instances":['
 
 
 def _known(key: InstanceKey, found: Lookup | None) -> Lookup:

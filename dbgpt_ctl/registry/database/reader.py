@@ -64,7 +64,7 @@ class LastKnownList:
         if known is None:
             entries = self._all.entries if query.model_name is None else self._by_model.get(query.model_name, ())
             chosen = tuple(entry for entry in entries if not query.healthy_only or entry.routable)
-            known = Listing(chosen, stale_since=self.at, time=time)
+            known = replace(self._all, entries=chosen, stale_since=self.at, held_until=None, time=time)
         elif known.time != time:
             known = replace(known, time=time)
         if known.entries:  # an empty one is not kept: a stranger may ask for any name
@@ -198,7 +198,13 @@ class Reader:
         held_until = next((end for end in ends if end is not None), None)
         if query.healthy_only:
             entries = [entry for entry in entries if entry.routable]
-        return Listing(tuple(entries), held_until=held_until, time=self._time.reported(evaluation.now))
+        time = self._time.reported(evaluation.now)
+        return Listing(
+            tuple(entries),
+            held_until=held_until,
+            time=time,
+            heartbeat_timeouts_secs=self._time.differing_timeouts_secs,
+        )
 
     def _keep(self, everything: Listing, evaluation: Evaluation) -> None:
         """A hold is reported only while it holds at least one instance."""

@@ -156,7 +156,7 @@ CASES = {
     "settings-differ": Case(
         cluster(controller(status=DIFFERENT), controller(url=OTHER, status=DIFFERENT)),
         WARNING,
-        f"heartbeat timeouts differ: 60s at {URL}, 90s at {OTHER}; restart {URL} with --heartbeat-timeout-secs 90",
+        f"heartbeat timeouts differ: 60s at {URL}, 90s at {OTHER}; choose one value",
         cluster(controller(status=status(controllers=(record(URL), record(OTHER))))),
     ),
     "states-disagree": Case(
@@ -875,7 +875,7 @@ SCOPES = {
         "certificate-problem",
         "certificate-expires",
     },
-    Scope.LIST: {"registry-stale", "states-held"},
+    Scope.LIST: {"registry-stale", "states-held", "settings-differ"},
 }
 
 

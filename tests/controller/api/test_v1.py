@@ -33,6 +33,7 @@ TWO = ONE | {"host": "10.0.0.5"}
 OTHER = ONE | {"model_name": "bge@text2vec"}
 NINE = {*ONE, "weight", "check_healthy", "healthy", "enabled", "prompt_template", "last_heartbeat"}
 MORE = {"state", "routable", "drain", "registered_at", "deregistered_at", "refused_at", "flaps", "removed", "held"}
+CAVEATS = {"time", "held_until", "heartbeat_timeouts_secs"}
 OPERATOR = {"X-Ctl-Actor": "operator"}
 
 
@@ -55,7 +56,7 @@ def test_an_instance_has_all_its_facts(http: httpx.Client, clock: ManualClock, p
     register(http, ONE)
     base = str(http.base_url).rstrip("/")
     answer = httpx.get(f"{base}{prefix}/instances", trust_env=False).json()
-    assert set(answer) == {"version", "time", "stale_since", "held_until", "instances"}
+    assert set(answer) == {"version", *CAVEATS, "stale_since", "instances"}
     assert answer["version"] == 1
     (instance,) = answer["instances"]
     assert set(instance) == NINE | MORE
@@ -69,7 +70,7 @@ def test_an_instance_has_all_its_facts(http: httpx.Client, clock: ManualClock, p
     assert instance["registered_at"] == clock.now().isoformat(timespec="microseconds")
     one = httpx.get(f"{base}{prefix}/instance", params=ONE, trust_env=False).json()
     assert one["instance"] == instance
-    assert set(one) == {"version", "time", "held_until", "instance"}
+    assert set(one) == {"version", *CAVEATS, "instance"}
     assert datetime.fromisoformat(one["time"]).tzinfo is not None
     assert one["held_until"] is None
 
@@ -107,7 +108,7 @@ def test_a_drain_takes_an_instance_out_of_the_routable_and_an_undrain_brings_it_
     routable = {"model_name": "qwen@llm", "healthy_only": "true"}
     drained = httpx.post(f"{base}{prefix}/drain", json=ONE | {"reason": " new drivers "}, trust_env=False).json()
     assert drained["durable"] is False
-    assert set(drained) == {"version", "time", "held_until", "instance", "durable"}
+    assert set(drained) == {"version", *CAVEATS, "instance", "durable"}
     now = clock.now().isoformat(timespec="microseconds")
     assert drained["instance"]["drain"] == {"since": now, "by": "127.0.0.1", "reason": "new drivers", "until": None}
     assert (drained["instance"]["state"], drained["instance"]["routable"]) == ("healthy", False)
@@ -121,7 +122,7 @@ def test_a_drain_takes_an_instance_out_of_the_routable_and_an_undrain_brings_it_
 def test_a_register_that_drains_is_one_step_and_one_event(http: httpx.Client, clock: ManualClock) -> None:
     body = ONE | {"weight": 2, "prompt_template": "chat", "drain": {"reason": " new drivers ", "for_secs": 30}}
     answer = http.post("/api/v1/register", json=body).json()
-    assert set(answer) == {"version", "time", "held_until", "instance", "durable"}
+    assert set(answer) == {"version", *CAVEATS, "instance", "durable"}
     instance, now = answer["instance"], clock.now()
     assert (instance["weight"], instance["prompt_template"], instance["check_healthy"]) == (2.0, "chat", True)
     assert (instance["state"], instance["routable"], instance["enabled"]) == ("healthy", False, False)

@@ -187,6 +187,7 @@ def _inventory(found: list[Details]) -> Inventory | None:
         controller=instances[0].answered_by,
         time=found[0].now,
         held_until=next((instance.held_until for instance in instances if instance.held_until), None),
+        heartbeat_timeouts_secs=instances[0].heartbeat_timeouts_secs,
     )
 
 

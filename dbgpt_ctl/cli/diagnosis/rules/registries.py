@@ -64,12 +64,13 @@ def disagree(facts: Facts) -> Iterator[Finding]:
 @rule(
     "settings-differ",
     fix="give all controllers of the registry the same settings, and restart them one at a time (docs/upgrading.md)",
-    scope=ALL_BUT_LIST,
+    scope=ALL_BUT_LIST | Scope.LIST,
 )
 def settings_differ(facts: Facts) -> Iterator[Finding]:
     """The controllers of one registry have different heartbeat timeouts or intervals, so their states differ."""
     differences = [each for _, status in facts.reporting for each in setting_differences(status.controllers)]
     details = dict.fromkeys(escaped(difference.line) for difference in differences)  # all controllers report the same
+    details |= dict.fromkeys(_of_a_list(each) for each in facts.answering if each.heartbeat_timeouts_secs)
     if details:
         summary = "the controllers of one registry do not have the same settings"
         yield Finding(Severity.WARNING, summary, tuple(map(Evidence, details)))
@@ -234,6 +235,15 @@ def _shown_as_before(controller: ControllerFacts) -> str:
     if number == 1:
         return "1 instance is shown as it was before"
     return f"{number or 'some'} instances are shown as they were before"
+
+
+def _of_a_list(controller: ControllerFacts) -> str:
+    """A list has no addresses of controllers."""
+    timeouts = " and ".join(f"{timeout:.12g}s" for timeout in controller.heartbeat_timeouts_secs)
+    return (
+        f"the controllers have heartbeat timeouts of {timeouts}, so not all of them route to the same instances; "
+        "ctl status shows which controller has which"
+    )
 
 
 def _home(status: ControllerStatus) -> str:

@@ -14,6 +14,7 @@ from dbgpt_ctl.domain.controllers import (
     MAX_SETTING,
     ControllerRecord,
     announcing_timeout,
+    differing_timeouts_secs,
     setting_differences,
 )
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
@@ -94,6 +95,7 @@ class SharingControllers:
         self.living = living
         self._started_at = next((record.started_at for record in living if record.id == self._own.id), self._started_at)
         self._time.announcing_timeout = announcing_timeout(self._time.timeout, living)
+        self._time.differing_timeouts_secs = differing_timeouts_secs(living)
         differences = tuple(setting_differences(living))
         if differences != self.differences:
             for difference in differences:

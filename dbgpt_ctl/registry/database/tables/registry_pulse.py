@@ -51,6 +51,8 @@ class RegistryTime:
     host_clock: Clock = field(default_factory=SystemClock)
     announcing_timeout: timedelta = field(init=False)
     """The heartbeat timeout after which expiries are announced, the same for all controllers (see `controllers`)."""
+    differing_timeouts_secs: tuple[float, ...] = ()
+    """As in a `Listing`."""
     clock_offset_secs: float | None = field(init=False)
     """The database's time minus the time of this machine, as of the last tick, also while the database is unavailable;
     None before the first tick. 0.0 with a `clock`, which is of this machine.
@@ -78,7 +80,8 @@ class RegistryTime:
         """The instance as the registry returns it."""
         evaluation = evaluation.with_timeout(self.timeout)
         entry = evaluation.listed(instance)
-        return Lookup(entry, self.reported(evaluation.now), evaluation.held_until(entry))
+        time, held_until = self.reported(evaluation.now), evaluation.held_until(entry)
+        return Lookup(entry, time, held_until, self.differing_timeouts_secs)
 
     def tick(self, connection: Connection) -> bool:
         """Renews the pulse unless another controller has just done so; returns whether this one did. Of several ticks

@@ -144,6 +144,7 @@ CROSS_CUTTING = {
     "registry/database/test_two_controllers.py": "two controllers on one database",
     "tracing/test_endpoints.py": "the spans of every endpoint",
     "tracing/test_remote.py": "a trace through two controllers",
+    "test_ci.py": "how .ci/run arranges the suites",
     "test_contributing.py": "the table of CONTRIBUTING.md",
     "test_docs.py": "all documents",
     "test_layers.py": "this file",

@@ -4,7 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from dbgpt_ctl.domain.controllers import ControllerRecord, announcing_timeout, setting_differences
+from dbgpt_ctl.domain.controllers import (
+    ControllerRecord,
+    announcing_timeout,
+    differing_timeouts_secs,
+    setting_differences,
+)
 from tests.support.clock import START
 
 
@@ -48,7 +53,7 @@ def test_a_difference_names_both_values_both_addresses_and_the_fix() -> None:
     (difference,) = setting_differences([record("http://a:8000", 60), record("http://b:8000", 120.5, started=5)])
     assert str(difference) == "heartbeat timeouts differ: 60s at http://a:8000, 120.5s at http://b:8000"
     assert difference.fix == (
-        "restart http://a:8000 with --heartbeat-timeout-secs 120.5, the value of http://b:8000, which started last"
+        "choose one value, and restart the controllers that have another one with --heartbeat-timeout-secs"
     )
 
 
@@ -62,10 +67,10 @@ def test_several_controllers_share_a_value() -> None:
     assert str(timeout) == (
         "heartbeat timeouts differ: 60s at http://b:8000, 604800s at http://a:8000 and http://c:8000"
     )
-    assert timeout.fix.startswith(
-        "restart http://a:8000 and http://c:8000 with --heartbeat-timeout-secs 60, the value of http://b:8000,"
-    )
     assert str(interval) == "heartbeat intervals differ: 5s at http://b:8000 and http://c:8000, 30s at http://a:8000"
-    assert interval.fix.startswith(
-        "restart http://a:8000 with --heartbeat-interval-secs 5, the value of http://b:8000,"
-    )
+    assert interval.fix.endswith(" with --heartbeat-interval-secs")
+
+
+def test_different_timeouts_are_told_the_shortest_first() -> None:
+    assert differing_timeouts_secs([record("a"), record("b")]) == ()
+    assert differing_timeouts_secs([record("a", 90), record("b", 60.5), record("c", 90)]) == (60.5, 90.0)

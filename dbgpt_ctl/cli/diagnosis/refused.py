@@ -16,7 +16,6 @@ from dbgpt_ctl.domain.hosts import addresses_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import timedelta
-    from ipaddress import IPv4Address, IPv6Address
 
     from dbgpt_ctl.client.responses import ControllerStatus, RefusedWorker
     from dbgpt_ctl.domain.instance import InstanceKey
@@ -44,18 +43,17 @@ class RefusedHeartbeats:
             if controller.auth
             for worker in controller.auth.refused_workers
         )
-        self._found: dict[InstanceKey | IPv4Address | IPv6Address, list[Refused]] = {}
-        """By instance where it is known, else by source."""
+        self._found: dict[InstanceKey | str, list[Refused]] = {}
+        """By instance where it is known, else by the spellings of the source."""
         for refused in self.all:
             key, source = refused.worker.key, refused.worker.source or ""
-            for place in addresses_of(source) if key is None else (key,):
+            for place in {source, *map(str, addresses_of(source))} if key is None else (key,):
                 self._found.setdefault(place, []).append(refused)
 
     def of(self, key: InstanceKey, silent_for: timedelta | None) -> list[Refused]:
         """Those of this instance or from its host, since its last heartbeat, which is `silent_for` ago."""
-        if not self._found:
-            return []
-        found = (refused for place in (key, *addresses_of(key.host)) for refused in self._found.get(place, ()))
+        host = key.host.removeprefix("[").removesuffix("]")
+        found = (refused for place in (key, host) for refused in self._found.get(place, ()))
         return [refused for refused in found if silent_for is None or refused.worker.age <= silent_for]
 
 

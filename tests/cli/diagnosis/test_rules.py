@@ -940,6 +940,15 @@ def test_a_heartbeat_that_was_refused_before_the_registry_went_away() -> None:
     assert (found.code, found.summary.endswith(", as last known")) == ("deregistered-beating", True)
 
 
+def test_an_instance_came_back_as_the_first_that_registered_elsewhere_afterwards() -> None:
+    old = silent()
+    news = [known(host=f"10.0.0.{9 - number}", registered_at=ago(age)) for number, age in enumerate((310, 250, 200))]
+    [found] = find("moved", of(old, *news, known(registered_at=ago(290), port=2, host="10.0.0.9")))
+    assert [str(each) for each in found.evidence] == [
+        "qwen@llm/10.0.0.4:8001: silent since 5m ago; qwen@llm/10.0.0.8:8001 registered 4m ago"
+    ]
+
+
 def test_no_instance_came_back_as_one_that_is_only_held() -> None:
     old = known(state=UNHEALTHY, last_heartbeat=ago(300))
     new = known(host="10.0.0.9", registered_at=ago(290))

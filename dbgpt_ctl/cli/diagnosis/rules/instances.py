@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from datetime import timedelta
 from ipaddress import ip_network
+from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,7 +27,7 @@ from dbgpt_ctl.domain.hosts import addresses_of, is_loopback, metadata_service
 from dbgpt_ctl.domain.instance import SERVICE, InstanceState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ObservedInstance
@@ -146,8 +149,9 @@ def moved(facts: Facts) -> Iterator[Finding]:
     """
     evidence: dict[InstanceKey, Evidence] = {}
     for instances in facts.by_model.values():
+        newcomers = _newcomers(instances)
         for old in instances:
-            if (new := _successor(old, instances)) is not None:
+            if (new := _successor(old, newcomers)) is not None:
                 registered = f"{new.reference} registered {old.ago(new.registered_at)}"
                 detail = f"silent since {old.ago(old.last_heartbeat)}; {registered}"
                 evidence[old.key] = Evidence(detail, old.reference)
@@ -402,14 +406,26 @@ def _still_beats(instance: ObservedInstance) -> bool:
     return age is not None and age <= timeout_of(instance.controller.status)
 
 
-def _successor(old: ObservedInstance, instances: Sequence[ObservedInstance]) -> ObservedInstance | None:
+def _newcomers(instances: Sequence[ObservedInstance]) -> dict[int, list[tuple[datetime, ObservedInstance]]]:
+    """Those that are alive, with the time when they registered, by port and in the order of that time."""
+    found: dict[int, list[tuple[datetime, ObservedInstance]]] = {}
+    for instance in instances:
+        if instance.beats and not instance.held and instance.registered_at is not None:
+            found.setdefault(instance.port, []).append((instance.registered_at, instance))
+    return {port: sorted(each, key=itemgetter(0)) for port, each in found.items()}
+
+
+def _successor(
+    old: ObservedInstance, newcomers: Mapping[int, Sequence[tuple[datetime, ObservedInstance]]]
+) -> ObservedInstance | None:
     last = old.last_heartbeat
     if old.beats or last is None or old.drain is not None:
         return None
-    for new in instances:
-        elsewhere = new.beats and not new.held and new.key.port == old.key.port and new.key.host != old.key.host
-        registered_at = new.registered_at
-        if elsewhere and registered_at and timedelta() <= registered_at - last <= RESTARTED:
+    registered = newcomers.get(old.port, ())
+    for registered_at, new in islice(registered, bisect_left(registered, last, key=itemgetter(0)), None):
+        if registered_at - last > RESTARTED:
+            return None
+        if new.host != old.host:
             return new
     return None
 

@@ -17,6 +17,7 @@ from dbgpt_ctl.client import responses
 from dbgpt_ctl.client.auth_report import AuthReport
 from dbgpt_ctl.client.failover import HEALTH, JSON, MAX_ANSWER_BYTES, MAX_SHORT_ANSWER_BYTES, MODELS, Request
 from dbgpt_ctl.client.responses import ControllerStatus, Drained, EventReport, Inventory, KnownInstance
+from dbgpt_ctl.domain.events import EVERYTHING
 from dbgpt_ctl.domain.fields import sent_fields
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import ControllerRefused, InvalidInstance, NotSupported
@@ -25,11 +26,12 @@ from dbgpt_ctl.traceparent import CURRENT
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Mapping
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.failover import Failover, Flow, Read
     from dbgpt_ctl.client.responses import Answer, ControllerHealth, ControllerSetting
+    from dbgpt_ctl.domain.events import Event, EventFilter
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
     from dbgpt_ctl.traceparent import TraceContext
 
@@ -38,6 +40,7 @@ V1 = "/api/v1"
 CONSOLE = "/console/"
 _LISTS = frozenset({"instances", "prune", "events", "status"})
 """The verbs of /api/v1 whose answers grow with the number of instances, models or events."""
+MAX_PAGE = 10_000
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 MAX_AUTH_ANSWER_BYTES = 16_000_000
 """Of the tokens, whose file has 1 MiB, and the refusals, whose table is bounded. Decoded it takes some 120 MB."""
@@ -160,19 +163,42 @@ class Calls:
             ) from None
 
     def events(
-        self,
-        *,
-        after: int | None = None,
-        since: datetime | None = None,
-        model_name: str | None = None,
-        host: str | None = None,
-        port: int | None = None,
-        limit: int = 1000,
+        self, *, where: EventFilter = EVERYTHING, after: int | None = None, limit: int = 1000
     ) -> Flow[EventReport]:
-        """The first `limit` changes of state after the id `after`; without it the last ones. Raises NotSupported."""
-        since_text = None if since is None else since.isoformat()
-        query = {"after": after, "since": since_text, "model_name": model_name, "host": host, "port": port}
-        return self._get("events", EventReport.read, {**query, "limit": limit})
+        """The first `limit` of the events that `where` selects, after the id `after`; without it the last ones. Raises
+        NotSupported.
+        """
+        newer = where._asdict()
+        newer |= {name: newer[name].isoformat() for name in ("since", "until") if newer[name] is not None}
+        older = {name: newer.pop(name) for name in ("model_name", "host", "port", "since")}
+        query = {**older, "after": after, "limit": limit}
+        try:
+            page = yield from self._get("events", EventReport.read, query, newer)
+        except NotSupported:
+            if where == EVERYTHING:
+                raise
+        else:
+            if page.is_filtered or where == EVERYTHING:
+                return page
+        return (yield from self._filtered_events(where, after, limit))
+
+    def _filtered_events(self, where: EventFilter, after: int | None, limit: int) -> Flow[EventReport]:
+        """As `events`, of release 0.1.0: it filters by fewer fields, and only the first 10,000 events."""
+        found: builtins.list[tuple[Event, Mapping[str, Any]]] = []
+        position = after or 0
+        while True:
+            page = yield from self._get("events", EventReport.read, {"after": position, "limit": MAX_PAGE})
+            found += (item for item in page.items if where.matches(item[0].change))
+            if page.next_after >= page.last_id or (after is not None and len(found) >= limit):
+                break
+            position = page.next_after
+        kept = found[:limit] if after is not None else found[max(len(found) - limit, 0) :]
+        return replace(
+            page,
+            events=tuple(event for event, _ in kept),
+            objects=[fields for _, fields in kept],
+            next_after=kept[-1][0].id if len(kept) < len(found) and after is not None else page.next_after,
+        )
 
     def status(self) -> Flow[ControllerStatus]:
         """The state of the controller that answers. Raises NotSupported."""
@@ -216,7 +242,7 @@ class Calls:
         target, reader = _with_query(f"{V1}/{verb}", _given(**query) | new), responses.v1_reader(verb, read)
         return self._send("GET", target, reader, max_bytes=_max_bytes(verb), newer=frozenset(new))
 
-    def _post(self, verb: str, read: Callable[[Answer], T], **fields: Any) -> Flow[T]:
+    def _post(self, verb: str, read: Callable[[Answer], T], /, **fields: Any) -> Flow[T]:
         reader, max_bytes = responses.v1_reader(verb, read), _max_bytes(verb)
         return self._send("POST", f"{V1}/{verb}", reader, _given(**fields), max_bytes=max_bytes)
 

@@ -337,7 +337,9 @@ class Drained:
 class EventReport(EventPage):
     """An answer to `events`. `objects` are the API's EVENTs, one for each of `events`."""
 
-    objects: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
+    objects: list[Mapping[str, Any]] = field(default_factory=list, repr=False, compare=False)
+    is_filtered: bool = True
+    """False: the controller is of release 0.1.0, which filters only the first 10,000 events."""
 
     @property
     def items(self) -> Iterable[tuple[Event, Mapping[str, Any]]]:
@@ -348,12 +350,17 @@ class EventReport(EventPage):
     def read(cls, answer: Answer) -> EventReport:
         """From /api/v1/events: one page."""
         fields = answer.fields
+        events = tuple(map(read_event, fields["events"]))
         return cls(
-            tuple(map(read_event, fields["events"])),
+            events,
             str(fields["stream"]),
             read_count(fields["last_id"]),
             missed=fields["missed"] is True,
+            next_after=read_count(fields.get("next_after", events[-1].id if events else fields["last_id"])),
+            complete_since=read_time(fields.get("complete_since")),
+            operator_complete_since=read_time(fields.get("operator_complete_since")),
             objects=list(fields["events"]),
+            is_filtered="next_after" in fields,
         )
 
 

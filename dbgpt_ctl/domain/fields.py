@@ -75,9 +75,11 @@ def parse_model_name(value: Any) -> str:
     return text
 
 
-def parse_model_name_filter(value: str | None) -> str | None:
-    """The model name of a list; None for all. As with DB-GPT, a name without a type is no error: it matches nothing."""
-    return _parse_text("model_name", value) if value and value.strip() else None
+def parse_text_filter(field: str, value: str | None) -> str | None:
+    """A text to compare with; None for all. As with DB-GPT, a model_name without a type is no error: it matches
+    nothing.
+    """
+    return _parse_text(field, value) if value and value.strip() else None
 
 
 def parse_host(value: Any) -> str:

@@ -9,24 +9,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.events import OPERATOR, WORKER, EventQuery
+from dbgpt_ctl.domain.events import EVERYTHING, OPERATOR, WORKER, EventQuery
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.model_counts import ModelCounts
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from types import TracebackType
     from typing import Self
 
     from dbgpt_ctl.domain.controllers import Check, ControllerRecord
-    from dbgpt_ctl.domain.events import Actor, EventPage
+    from dbgpt_ctl.domain.events import Actor, EventFilter, EventPage
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, ListedInstance, Registration
 
 MAX_EVENTS = 10_000
-MAX_EVENT_AGE_DAYS = 7
-"""Older events, and the oldest beyond MAX_EVENTS, are forgotten some time later."""
+MAX_EVENT_AGE = timedelta(days=7)
+"""The limits of what workers, time and the registry itself did; some time later, more is forgotten. Beyond MAX_EVENTS
+the oldest event goes of the model that has most of them, but none of the newest RECENT_EVENTS.
+"""
+RECENT_EVENTS = 5_000
+"""They stay whatever model they are of, so that a reader who follows all events gets each of them."""
+MAX_OPERATOR_EVENTS = 100_000
+MAX_OPERATOR_EVENT_AGE = timedelta(days=30)
+"""The same limits of what operators did. Beyond MAX_OPERATOR_EVENTS the oldest go."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -218,20 +226,16 @@ class ModelRegistry(ABC):
         """
 
     async def events(
-        self,
-        *,
-        after: int | None = None,
-        since: datetime | None = None,
-        key: InstanceKey | None = None,
-        limit: int = 1000,
+        self, *, where: EventFilter = EVERYTHING, after: int | None = None, limit: int = 1000
     ) -> EventPage:
-        """Changes of state or drain, in order of their ids: the first `limit` with an id greater than `after`, or the
-        last `limit` without it. With `since` only events from that time on, with `key` only those of that instance.
+        """Changes of state or drain that `where` selects, in order of their ids: the first `limit` with an id greater
+        than `after`, or the last `limit` without it.
 
         The answer holds every change by a call that was acknowledged before, and an expiry after the next `announce`.
-        `missed`: events after `after` are forgotten, or `after` is beyond the newest id, so it is of another numbering.
+        Numbers rise by one with each event, but some of those between are forgotten. `missed`: events after `after`
+        are, whether `where` selects them or not; or `after` is beyond the newest id, so it is of another numbering.
         """
-        return await self.read_events(EventQuery(after, since, key, limit))
+        return await self.read_events(EventQuery(after, where, limit))
 
     @abstractmethod
     async def read_events(self, query: EventQuery) -> EventPage:

@@ -237,11 +237,9 @@ class RemoteModelRegistry(ModelRegistry):
             return tuple(await self._as(actor).prune(older_than, dry_run=dry_run, unchecked=unchecked))
 
     async def read_events(self, query: EventQuery) -> EventPage:
-        name, host, port = query.key or (None, None, None)
+        after, where, limit = query
         with self._forwarding():
-            return await self._client.events(
-                after=query.after, since=query.since, model_name=name, host=host, port=port, limit=query.limit
-            )
+            return await self._client.events(where=where, after=after, limit=limit)
 
     async def announce(self) -> None:
         """Does nothing: the controller behind this one announces expiries by itself."""

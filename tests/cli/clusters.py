@@ -31,9 +31,10 @@ class Cluster:
     The controller tells ages by the real time: what happens here happened so long ago.
     """
 
-    def __init__(self, url: str, clock: ManualClock) -> None:
+    def __init__(self, url: str, clock: ManualClock, registry: EmbeddedModelRegistry) -> None:
         self.url = url
         self.clock = clock
+        self.registry = registry
         self.client = ControllerClient(url)
 
     def come_to_now(self) -> None:
@@ -51,7 +52,7 @@ def cluster() -> Iterator[Cluster]:
     clock = ManualClock(datetime.now(UTC) - timedelta(seconds=AGO_SECS))
     registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=timedelta(seconds=TIMEOUT_SECS))
     with running_controller(registry) as url:
-        there = Cluster(url, clock)
+        there = Cluster(url, clock, registry)
         with there.client:
             yield there
 

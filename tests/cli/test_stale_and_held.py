@@ -51,7 +51,7 @@ def held(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     clock = ManualClock(datetime.now(UTC) - timedelta(seconds=AGO_SECS))
     registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=timedelta(seconds=TIMEOUT_SECS), watch_absence=True)
     with running_controller(registry) as url:
-        there = Cluster(url, clock)
+        there = Cluster(url, clock, registry)
         monkeypatch.setenv("CONTROLLER_ADDRESS", url)
         with there.client as client:
             for number in (4, 5, 6):

@@ -406,7 +406,8 @@ def test_another_page_is_not_taken_for_the_console(make_calls: MakeCalls, page: 
 def test_an_older_controller_sends_no_name_of_a_token(make_calls: MakeCalls) -> None:
     older = {name: value for name, value in EVENT.items() if name != "actor_name"}
     body = json.dumps({"events": [older], "stream": "s", "last_id": 7, "missed": False}).encode()
-    (page,) = make_calls("http://one", CALLS["events"], handler=Controllers(one=httpx.Response(200, content=body)))
+    answer = Controllers(one=httpx.Response(200, content=body))
+    (page,) = make_calls("http://one", lambda client: client.events(), handler=answer)
     assert page.events[0].change.cause.actor == Actor(ActorKind.OPERATOR, "10.0.0.9")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from dbgpt_ctl.domain.events import EventFilter
 from dbgpt_ctl.domain.instance import DrainFacts, DrainRequest
 from tests.client.clients import KEY, OBJECT, SENT, problem
 
@@ -81,7 +82,16 @@ ANSWERS: dict[str, Any] = {
     "undrain": {"version": 1, "time": TIME, "held_until": TIME, "instance": KNOWN, "durable": True},
     "register": {"version": 1, "time": TIME, "held_until": TIME, "instance": KNOWN, "durable": True},
     "prune": {"version": 1, "dry_run": True, "instances": [KEY._asdict()]},
-    "events": {"version": 1, "stream": "s", "last_id": 7, "missed": True, "events": [EVENT]},
+    "events": {
+        "version": 1,
+        "stream": "s",
+        "last_id": 7,
+        "missed": True,
+        "next_after": 7,
+        "complete_since": TIME,
+        "operator_complete_since": None,
+        "events": [EVENT],
+    },
     "status": STATUS,
     "settings": {
         "version": 1,
@@ -97,7 +107,9 @@ CALLS: dict[str, Any] = {
     "undrain": lambda client: client.undrain(KEY),
     "register": lambda client: client.register(DISABLED, drain=DrainRequest("why", timedelta(hours=1))),
     "prune": lambda client: client.prune(timedelta(hours=1), dry_run=True),
-    "events": lambda client: client.events(after=3, since=NOW, model_name="qwen@llm", host="10.0.0.4", port=1, limit=9),
+    "events": lambda client: client.events(
+        where=EventFilter("qwen@llm", host="10.0.0.4", port=1, since=NOW), after=3, limit=9
+    ),
     "status": lambda client: client.status(),
     "settings": lambda client: client.settings(),
 }

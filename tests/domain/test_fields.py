@@ -16,12 +16,12 @@ from dbgpt_ctl.domain.fields import (
     parse_host,
     parse_key,
     parse_model_name,
-    parse_model_name_filter,
     parse_operator_weight,
     parse_port,
     parse_prompt_template,
     parse_reason,
     parse_registration,
+    parse_text_filter,
     parse_weight,
     short_ipv6,
 )
@@ -170,7 +170,7 @@ def test_a_wrong_boolean(value: Any) -> None:
 
 @pytest.mark.parametrize(("value", "name"), [(None, None), ("", None), (" ", None), (" qwen ", "qwen"), ("a@b", "a@b")])
 def test_the_model_name_of_a_list(value: str | None, name: str | None) -> None:
-    assert parse_model_name_filter(value) == name
+    assert parse_text_filter("model_name", value) == name
 
 
 @pytest.mark.parametrize("text", ["plain", "caf\u00e9", "\u4e2d\u6587", "e\u0301"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.auth.tokens import MAX_NAME_CHARS
-from dbgpt_ctl.domain.events import EXPIRY, Actor, ActorKind
+from dbgpt_ctl.domain.events import EXPIRY, Actor, ActorKind, EventFilter
 from dbgpt_ctl.domain.instance import InstanceState
 from tests.registry.backends import TIMEOUT, changes, sent, transitions
 
@@ -381,10 +381,10 @@ async def test_since_a_time(registry: ModelRegistry, clock: ManualClock) -> None
         clock.advance(1)
     ids = [event.id for event in (await registry.events()).events]
     since = clock.now() - timedelta(seconds=3)
-    assert await found(registry, since=since) == [3, 4, 5]
-    assert await found(registry, since=since, limit=2) == [4, 5]
-    assert await found(registry, since=since, after=ids[3]) == [5]
-    assert await found(registry, since=since, after=ids[0], limit=1) == [3]
+    assert await found(registry, where=EventFilter(since=since)) == [3, 4, 5]
+    assert await found(registry, where=EventFilter(since=since), limit=2) == [4, 5]
+    assert await found(registry, where=EventFilter(since=since), after=ids[3]) == [5]
+    assert await found(registry, where=EventFilter(since=since), after=ids[0], limit=1) == [3]
 
 
 async def test_of_one_instance(registry: ModelRegistry) -> None:
@@ -393,23 +393,26 @@ async def test_of_one_instance(registry: ModelRegistry) -> None:
     await registry.deregister(KEY)
     await registry.deregister(OTHER.key)
     await registry.register(sent())
-    page = await registry.events(key=KEY)
+    where = EventFilter.of(KEY)
+    page = await registry.events(where=where)
     assert [(event.change.key, event.change.cause.verb) for event in page.events] == [
         (KEY, "register"),
         (KEY, "deregister"),
         (KEY, "register"),
     ]
     assert page.last_id == page.events[-1].id
-    assert [event.change.cause.verb for event in (await registry.events(key=KEY, limit=1)).events] == ["register"]
+    assert [event.change.cause.verb for event in (await registry.events(where=where, limit=1)).events] == ["register"]
     first = page.events[0].id
-    assert [event.id for event in (await registry.events(key=KEY, after=first, limit=1)).events] == [page.events[1].id]
-    assert (await registry.events(key=sent(port=1).key)).events == ()
+    assert [event.id for event in (await registry.events(where=where, after=first, limit=1)).events] == [
+        page.events[1].id
+    ]
+    assert (await registry.events(where=EventFilter.of(sent(port=1).key))).events == ()
 
 
 @pytest.mark.parametrize("twin", ["Qwen@llm", "qwén@llm", "qwen@llm2"])
 async def test_of_one_instance_and_not_of_its_twin(registry: ModelRegistry, twin: str) -> None:
     await registry.register(sent(twin))
-    assert (await registry.events(key=KEY)).events == ()
+    assert (await registry.events(where=EventFilter.of(KEY))).events == ()
 
 
 async def test_nothing_is_missed_of_what_is_kept(registry: ModelRegistry) -> None:

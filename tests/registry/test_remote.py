@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from dbgpt_ctl.client.aio import AsyncControllerClient
-from dbgpt_ctl.domain.events import OPERATOR, Actor, ActorKind
+from dbgpt_ctl.domain.events import OPERATOR, Actor, ActorKind, EventFilter
 from dbgpt_ctl.domain.instance import DrainFacts, DrainRequest, InstanceKey, InstanceState
 from dbgpt_ctl.errors import (
     ForwardsToItself,
@@ -485,7 +485,7 @@ MORE_VERBS: dict[str, Verb] = {
     "undrain": lambda registry: registry.undrain(KEY),
     "register": lambda registry: registry.register(SENT, drain=DrainRequest("why"), actor=OPERATOR),
     "prune": lambda registry: registry.prune(timedelta(hours=1), dry_run=True),
-    "events": lambda registry: registry.events(after=3, key=KEY, limit=9),
+    "events": lambda registry: registry.events(where=EventFilter.of(KEY), after=3, limit=9),
 }
 
 

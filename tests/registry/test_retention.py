@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import URL, event
 
-from dbgpt_ctl.registry.contract import MAX_EVENT_AGE_DAYS
 from dbgpt_ctl.registry.database import retention
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.retention import SWEEP_EVERY, Gone, Retention
-from dbgpt_ctl.registry.database.tables import events as event_rows
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.registry.backends import TIMEOUT, sent, states
 from tests.support.clock import ManualClock
@@ -239,37 +237,6 @@ def test_nothing_goes_while_states_are_held_or_when_it_is_off(url: URL) -> None:
             await registry.tick()
             assert await registry.sweep() == 0, "the registry was away just now"
             assert len(await states(registry)) == len(EVERYBODY)
-
-    asyncio.run(scenario())
-
-
-def test_events_that_are_too_old_or_too_many_are_forgotten(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where nothing else is removed. Who reads from before them gets `missed`."""
-    monkeypatch.setattr(event_rows, "MAX_EVENTS", 3000)
-
-    async def scenario() -> None:
-        clock = ManualClock()
-        async with registry_of(url, clock, remove_after=None) as registry:
-            crowd = [sent(port=port) for port in range(1, 3501)]
-            await asyncio.gather(*(registry.register(registration) for registration in crowd))
-            assert not (await registry.events(after=0)).missed
-            await registry.sweep()
-            page = await registry.events(after=0, limit=1)
-            assert (page.missed, page.events[0].id) == (True, 501)
-            assert not (await registry.events(after=500)).missed
-            clock.advance(MAX_EVENT_AGE_DAYS * 86400 / 2)
-            await registry.deregister(crowd[0].key)
-            last = (await registry.events(limit=1)).last_id
-            clock.advance(MAX_EVENT_AGE_DAYS * 86400 / 2 + 1)
-            await registry.sweep()
-            page = await registry.events(after=0)
-            assert (page.missed, [found.id for found in page.events]) == (True, [last])
-            clock.advance(MAX_EVENT_AGE_DAYS * 86400)
-            await registry.sweep()
-            assert (await registry.events()).events == ()
-            assert (await registry.events(after=last - 1)).missed
-            assert not (await registry.events(after=last)).missed
-            assert (await registry.events(after=last)).last_id == last
 
     asyncio.run(scenario())
 

@@ -16,13 +16,12 @@ from dbgpt_ctl.cli.parsing.conditions import Condition
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
+from dbgpt_ctl.domain.events import EventFilter
 from dbgpt_ctl.errors import ConditionNotMet, CtlError
 
 if TYPE_CHECKING:
     from dbgpt_ctl.client.sync import ControllerClient
 
-_EVENTS = 10_000
-"""As many as one answer may have."""
 MinHealthy = Annotated[
     str,
     typer.Option(
@@ -74,10 +73,9 @@ def _past_of(models: ModelFilter, client: ControllerClient) -> str:
     """What is known of a model without instances: whether it had any, or which name looks like it."""
     hint = Suggestions(client).for_models(models)
     try:
-        report = client.events(after=0, model_name=models.model_name, limit=_EVENTS)
+        report = client.events(where=EventFilter(models.model_name, models.name), after=0, limit=1)
     except CtlError:  # DB-GPT's own controller has none
         return hint
-    if any(models.matches(event.change.key.model_name) for event in report.events):
+    if report.events:
         return "; it was registered before, and ctl events shows what became of it"
-    is_whole = not report.missed and len(report.events) < _EVENTS
-    return f"; it was never registered{'' if is_whole else ' as far as events are kept'}{hint}"
+    return f"; it was never registered{' as far as events are kept' if report.missed else ''}{hint}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -14,21 +14,23 @@ from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import argument, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import COLUMNS, Flaps, line_of, row_of
-from dbgpt_ctl.cli.output.escaping import quoted
+from dbgpt_ctl.cli.output.escaping import quoted, unescaped
+from dbgpt_ctl.cli.output.instances import utc_text
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_json, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import plain
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.cli.parsing.references import parse_reference
+from dbgpt_ctl.domain.events import ActorKind, EventFilter
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from dbgpt_ctl.cli.watch.follow import Follower
+    from dbgpt_ctl.client.responses import EventReport
     from dbgpt_ctl.client.sync import ControllerClient
-    from dbgpt_ctl.domain.events import Change, Event
-    from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.domain.events import Event
 
 VERSION = 1
 PAGE = 1000
@@ -44,6 +46,16 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Also print new eve
 Since = Annotated[
     str | None,
     typer.Option("--since", metavar="TIME", help="All events since then: 30m, 2h or 7d ago, or 2026-01-31T12:00:00Z."),
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        metavar="NAME",
+        autocompletion=candidates.one_of(ActorKind),
+        help="Only by callers with the token of this name, or by all operators, workers, expiry or housekeeping: "
+        f"{', '.join(ActorKind)}.",
+    ),
 ]
 Limit = Annotated[
     str | None,
@@ -62,6 +74,7 @@ Output = Annotated[
 @explained(
     "ctl events qwen2.5 --since 2h",
     "ctl events qwen2.5@llm/10.0.0.4:8001",
+    "ctl events --by operator --since 14d",
     "ctl events --follow -o json",
 )
 @takes_session
@@ -70,60 +83,44 @@ def events(
     *,
     follow: Follow = False,
     since: Since = None,
+    by: By = None,
     limit: Limit = None,
     output: Output = OutputFormat.TEXT,
     session: Session,
 ) -> None:
     """Show the changes of instances: of their states and drains.
 
-    An event has a time, an old and a new state, and a cause. The newest event comes last. The controller keeps events
-    for 7 days, at most 10,000. With --follow, outages do not end the command.
+    An event has a time, an old and a new state, and a cause. The newest event comes last. The controller keeps what
+    operators do for 30 days, and other events for 7 days, at most 10,000. With --follow, outages do not end the
+    command.
     """
-    wanted, number = EventFilter.parse(target), _parse_limit(limit, since=since, follow=follow)
+    wanted, number = _parse_target(target), _parse_limit(limit, since=since, follow=follow)
     start, age = parse_since(since)
     with session.client() as client:
         if age is not None:
             start = (client.status().time or session.clock.now()) - age
-        wanted = replace(wanted, since=start)
-        past, cursor = _read_past(client, wanted, number)
+        wanted = wanted._replace(since=start, by=None if by is None else unescaped(by))
+        past, page = _read_past(client, wanted, number)
+        _say_what_is_lost(session, page, wanted, complete=len(past) == number)
         if follow:
-            _follow(session, LiveEvents(client, wanted, cursor), past, output)
+            _follow(session, LiveEvents(client, wanted._replace(since=None), _cursor_after(page)), past, output)
         elif output is OutputFormat.JSON:
             print_json([found for _, found in past])
         else:
             _print_table(session, past, target)
 
 
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """The events of one instance, of one model, or all."""
-
-    key: InstanceKey | None = None
-    models: ModelFilter = field(default_factory=ModelFilter)
-    since: datetime | None = None
-
-    @classmethod
-    def parse(cls, word: str | None) -> EventFilter:
-        """From a reference, NAME or NAME@TYPE. Raises UsageError."""
-        if word is None:
-            return cls()
-        try:
-            key = parse_reference(word)
-        except UsageError:
-            if "/" in word and ":" in word.rpartition("/")[2]:
-                raise
-            return cls(models=ModelFilter.parse(word))
-        return cls(key, ModelFilter(model_name=key.model_name))
-
-    def matches(self, change: Change) -> bool:
-        """For a NAME without a type, which a controller cannot filter by."""
-        return self.key in (None, change.key) and self.models.matches(change.key.model_name)
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Arguments for `client.events`."""
-        host, port = (None, None) if self.key is None else self.key[1:]
-        return {"model_name": self.models.model_name, "host": host, "port": port, "since": self.since}
+def _parse_target(word: str | None) -> EventFilter:
+    """From a reference, NAME or NAME@TYPE. Raises UsageError."""
+    if word is None:
+        return EventFilter()
+    try:
+        return EventFilter.of(parse_reference(word))
+    except UsageError:
+        if "/" in word and ":" in word.rpartition("/")[2]:
+            raise
+    models = ModelFilter.parse(word)
+    return EventFilter(models.model_name, models.name)
 
 
 def parse_since(text: str | None) -> tuple[datetime | None, timedelta | None]:
@@ -145,6 +142,18 @@ def _parse_limit(text: str | None, *, since: str | None, follow: bool) -> int | 
     if not (text.isascii() and text.isdigit() and len(text) <= 9):  # noqa: PLR2004
         raise UsageError(f"--limit {quoted(text)} is not a whole number such as 50")
     return int(text)
+
+
+def _say_what_is_lost(session: Session, page: EventReport, wanted: EventFilter, *, complete: bool) -> None:
+    """Unless the answer is `complete` without them: no events, and events that are no longer kept, are not the same."""
+    of_operators = page.operator_complete_since
+    lost_before = of_operators if wanted.by == ActorKind.OPERATOR else page.complete_since
+    if lost_before is None or (complete if wanted.since is None else wanted.since >= lost_before):
+        return
+    but = ""
+    if wanted.by != ActorKind.OPERATOR:
+        but = f", except those of operators{f' since {utc_text(of_operators)}' if of_operators else ''}"
+    session.say(f"some events before {utc_text(lost_before)} are no longer kept{but}")
 
 
 def _print_table(session: Session, items: list[EventItem], target: str | None) -> None:
@@ -183,9 +192,8 @@ class LiveEvents:
         """Never ends. After an outage it continues where it was, and prints a line where events are lost."""
         from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
 
-        host = None if self.wanted.key is None else self.wanted.key.host
         outage = Outage(session.say)
-        follower = Follower(self.client, outage, self.wanted.models.model_name, host, Position(self.cursor))
+        follower = Follower(self.client, outage, self.wanted.model_name, self.wanted.host, Position(self.cursor))
         last_cursor = self.cursor
         for watched in follower:
             if watched.kind == "change" and watched.event is not None:
@@ -200,37 +208,39 @@ class LiveEvents:
         """The events after `last_cursor` that the controller still has. Moves the follower behind them."""
         from dbgpt_ctl.cli.watch.follow import PAUSE_SECS, Position
 
-        wanted, last = replace(self.wanted, since=None), Position(last_cursor)
+        last = Position(last_cursor)
         while True:
             try:
                 stream = self.client.events(limit=1).stream
-                items, cursor = _read_pages(self.client, wanted, last.number if last.stream == stream else 0)
+                items, page = _read_pages(self.client, self.wanted, last.number if last.stream == stream else 0)
             except (ControllerUnreachable, ControllerFailed) as error:
                 follower.outage.begin(error)
                 follower.sleep(PAUSE_SECS)
             else:
-                follower.position.cursor = cursor
+                follower.position.cursor = _cursor_after(page)
                 return items
 
 
-def _read_past(client: ControllerClient, wanted: EventFilter, limit: int | None) -> tuple[list[EventItem], str]:
-    """The last events in their order, and the cursor after them."""
-    controller_filters = wanted.models.name is None
-    if controller_filters and limit is not None and limit <= PAGE:
-        page = client.events(**wanted.arguments, limit=max(limit, 1))
+def _read_past(client: ControllerClient, wanted: EventFilter, limit: int | None) -> tuple[list[EventItem], EventReport]:
+    """The last events in their order, and the last page."""
+    if limit is not None and limit <= PAGE:
+        page = client.events(where=wanted, limit=max(limit, 1))
         items = list(page.items)
-        cursor = f"{page.stream}.{page.last_id}"
     else:
-        items, cursor = _read_pages(client, wanted, 0)
-    return (items if limit is None else items[len(items) - min(limit, len(items)) :]), cursor
+        items, page = _read_pages(client, wanted, 0)
+    return (items if limit is None else items[len(items) - min(limit, len(items)) :]), page
 
 
-def _read_pages(client: ControllerClient, wanted: EventFilter, after: int) -> tuple[list[EventItem], str]:
-    """All events with an id greater than `after`, and the cursor after them."""
+def _read_pages(client: ControllerClient, wanted: EventFilter, after: int) -> tuple[list[EventItem], EventReport]:
+    """All events with an id greater than `after`, and the last page."""
     items: list[EventItem] = []
     while True:
-        page = client.events(**wanted.arguments, after=after, limit=PAGE)
-        items += [(event, found) for event, found in page.items if wanted.matches(event.change)]
-        if len(page.events) < PAGE:
-            return items, f"{page.stream}.{page.last_id}"
-        after = page.events[-1].id
+        page = client.events(where=wanted, after=after, limit=PAGE)
+        items += page.items
+        if page.next_after >= page.last_id:
+            return items, page
+        after = page.next_after
+
+
+def _cursor_after(page: EventReport) -> str:
+    return f"{page.stream}.{page.last_id}"

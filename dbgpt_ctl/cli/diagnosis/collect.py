@@ -12,14 +12,13 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from dbgpt_ctl.cli.completion.candidates import TYPES
 from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ExposedFile, Facts, ProxiedController
 from dbgpt_ctl.cli.diagnosis.hosts import means_caller
 from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
 from dbgpt_ctl.cli.diagnosis.rules.instances import MANY_FLAPS
 from dbgpt_ctl.cli.framework.session import print_request
 from dbgpt_ctl.cli.output.status_line import status_line
-from dbgpt_ctl.domain.events import EXPIRE, ActorKind
+from dbgpt_ctl.domain.events import EXPIRE, ActorKind, EventFilter
 from dbgpt_ctl.domain.hosts import is_loopback
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import ControllerError, CtlError, NotSupported, UsageError
@@ -215,18 +214,14 @@ def _observe(
 def _past_of(session: Session, facts: Facts) -> tuple[Event, ...]:
     """What happened to a model that has no instance any more, oldest first."""
     wanted = facts.model_filter
-    names = [wanted.model_name] if wanted.model_name else [f"{wanted.name}@{kind}" for kind in TYPES]
+    where = EventFilter(wanted.model_name, wanted.name)
     events: dict[tuple[str, int], Event] = {}
     for controller in facts.answering:
         if controller.is_stock:
             continue
-        with session.client(controller.url) as client:
-            for name in names:
-                try:
-                    page = client.events(model_name=name, limit=MAX_EVENTS)
-                except CtlError:
-                    continue
-                events |= {(page.stream, event.id): event for event in page.events}
+        with session.client(controller.url) as client, suppress(CtlError):
+            page = client.events(where=where, limit=MAX_EVENTS)
+            events |= {(page.stream, event.id): event for event in page.events}
     return tuple(sorted(events.values(), key=lambda event: (event.change.time, event.id)))
 
 
@@ -259,8 +254,8 @@ def _expiries(session: Session, facts: Facts) -> Counter[InstanceKey]:
         mine = {each.key for each in facts.instances if each.controller is controller and each.flaps >= MANY_FLAPS}
         if mine and controller.time is not None:
             with session.client(controller.url) as client, suppress(CtlError):
-                page = client.events(since=controller.time - timedelta(days=1), limit=DAY_EVENTS)
-                found.update(event.change.key for event in page.events if event.change.cause.verb == EXPIRE)
+                where = EventFilter(verb=EXPIRE, since=controller.time - timedelta(days=1))
+                found.update(event.change.key for event in client.events(where=where, limit=DAY_EVENTS).events)
     return found
 
 

@@ -21,7 +21,7 @@ from dbgpt_ctl.controller.auth.identity import check_instance, forget_instance, 
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.http.prepared import PreparedResponse
 from dbgpt_ctl.controller.logs.audited_routes import CHANGE, noting_change
-from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_model_name_filter
+from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_text_filter
 from dbgpt_ctl.errors import ControllerLeaving, ForwardsToItself, RegistryFull, RegistryUnavailable
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _list_arguments(query_string: bytes) -> tuple[str | None, bool]:
     """The model's name, None for all, and whether only routable instances are wanted."""
     query = QueryParams(query_string)
     healthy_only = parse_bool("healthy_only", query.get("healthy_only"), default=False)
-    return parse_model_name_filter(query.get("model_name")), healthy_only
+    return parse_text_filter("model_name", query.get("model_name")), healthy_only
 
 
 def _headers(listing: Listing) -> dict[str, str] | None:

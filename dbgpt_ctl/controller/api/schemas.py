@@ -37,6 +37,8 @@ def doc(description: str, *examples: Any, default: Any = ..., **facts: Any) -> A
     return Field(default, description=description, examples=list(examples) or None, **facts)
 
 
+NEWER: Any = {"json_schema_extra": {"x-since": "0.2.0"}}
+"""Of a query parameter that release 0.1.0 does not know (see `parameters`)."""
 StateFilter: TypeAlias = Literal[(*(state.value for state in InstanceState), DRAINED)]  # type: ignore[valid-type]
 EventState: TypeAlias = Literal[(*(state.value for state in InstanceState), ABSENT)]  # type: ignore[valid-type]
 
@@ -175,8 +177,13 @@ class KnownInstancesQuery(InstanceQuery):
 class EventsQuery(InstanceQuery):
     """Which events to list."""
 
+    name: str = doc("Only models of this name, of any type.", "qwen2.5", default=None, **NEWER)
+    type: str = doc("Only models of this type.", "llm", default=None, **NEWER)
+    verb: str = doc("Only events of this verb.", "drain", default=None, **NEWER)
+    by: str = doc("Only those by this kind of actor, or by the token of this name.", "anna", default=None, **NEWER)
     after: int = doc("Only those with a higher id.", 41, default=None, ge=0, le=MAX_EVENT_ID)
     since: datetime = doc("Only those from this time on, with an offset.", TIME, default=None)
+    until: datetime = doc("Only those before this time, with an offset.", TIME, default=None, **NEWER)
     limit: int = doc("At most this many.", 100, default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
 
 
@@ -342,7 +349,16 @@ class Events(Versioned):
 
     stream: str = doc("Names the numbering: ids of another stream mean nothing in it.", STREAM)
     last_id: int = doc("The id of the newest event; 0 without events.", 42)
-    missed: bool = doc("Some of the requested events are forgotten.", False)
+    missed: bool = doc("Some of the events after `after` are forgotten.", False)
+    next_after: int = doc(
+        "The `after` of the next page: all events up to this id were looked at. With `after`, there are more while it "
+        "is less than `last_id`.",
+        42,
+    )
+    complete_since: datetime | None = doc(
+        "Some of the events before this time are forgotten; null where none is.", None, TIME
+    )
+    operator_complete_since: datetime | None = doc("The same of what operators did, which is kept longer.", None, TIME)
     events: list[Event] = doc("In order of their ids.")
 
 

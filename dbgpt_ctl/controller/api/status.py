@@ -25,7 +25,6 @@ from dbgpt_ctl.registry.contract import Listing
 from dbgpt_ctl.registry.model_counts import COUNTS, ModelCounts
 
 if TYPE_CHECKING:
-
     from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.controller import Controller
 

@@ -28,8 +28,8 @@ from dbgpt_ctl.controller.api.v1_params import (
     InstanceFilter,
     parse_drain,
     parse_drain_request,
+    parse_event_filter,
     parse_older_than,
-    parse_since,
     parse_switch,
     parse_whole_number,
     reject_unknown_fields,
@@ -196,16 +196,18 @@ class ApiEndpoints:
     async def events(self, request: Request) -> Response:
         """Changes of state in order of id: the first `limit` after the id `after`; without `after` the last `limit`."""
         query = request.query_params
-        instance_filter, since = InstanceFilter.parse(query), parse_since(query.get("since"))
         after = parse_whole_number("after", query["after"], 0, MAX_EVENT_ID) if query.get("after") else None
         limit = parse_whole_number("limit", query["limit"], 1, MAX_LIMIT) if query.get("limit") else DEFAULT_LIMIT
-        # A registry filters by a whole identity only; a filter by less is applied here, to all events.
-        key = instance_filter.key
-        most = limit if key is not None or instance_filter == InstanceFilter() else MAX_LIMIT
-        page = await self._controller.registry.events(after=after, since=since, key=key, limit=most)
-        matching = [event for event in page.events if instance_filter.matches_key(event.change.key)]
-        events = map(event_object, matching[-limit:] if after is None else matching[:limit])
-        return versioned(stream=page.stream, last_id=page.last_id, missed=page.missed, events=list(events))
+        page = await self._controller.registry.events(where=parse_event_filter(query), after=after, limit=limit)
+        return versioned(
+            stream=page.stream,
+            last_id=page.last_id,
+            missed=page.missed,
+            next_after=page.next_after,
+            complete_since=iso(page.complete_since),
+            operator_complete_since=iso(page.operator_complete_since),
+            events=list(map(event_object, page.events)),
+        )
 
     async def status(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """The state of this controller and of its registry, and the number of instances by model and state."""

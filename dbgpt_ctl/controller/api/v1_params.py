@@ -9,12 +9,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dbgpt_ctl.domain.events import EventFilter
 from dbgpt_ctl.domain.fields import (
     MAX_DRAIN_DAYS,
     parse_host,
-    parse_model_name_filter,
     parse_port,
     parse_reason,
+    parse_text_filter,
     quoted,
 )
 from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, InstanceState, ListedInstance
@@ -52,19 +53,12 @@ class InstanceFilter(NamedTuple):
         """Raises InvalidInstance."""
         host, port, state = query.get("host"), query.get("port"), query.get("state", "").strip().lower()
         return cls(
-            parse_model_name_filter(query.get("model_name")),
+            parse_text_filter("model_name", query.get("model_name")),
             parse_host(host) if host else None,
             parse_port(port) if port else None,
             None if state == DRAINED else _parse_state(state),
             drained=state == DRAINED,
         )
-
-    @property
-    def key(self) -> InstanceKey | None:
-        """The identity, when the filter selects exactly one instance."""
-        if self.model_name is None or self.host is None or self.port is None:
-            return None
-        return InstanceKey(self.model_name, self.host, self.port)
 
     def matches_key(self, key: InstanceKey) -> bool:
         """Whether it selects this instance in some state."""
@@ -173,20 +167,33 @@ def _parse_iso(text: str) -> datetime:
         return datetime.fromisoformat("+".join(text.rsplit(" ", 1)))
 
 
-def parse_since(value: str | None) -> datetime | None:
+def parse_event_filter(query: Mapping[str, str]) -> EventFilter:
+    """Raises InvalidInstance."""
+    host, port = query.get("host"), query.get("port")
+    texts = {name: parse_text_filter(name, query.get(name)) for name in ("model_name", "name", "type", "verb", "by")}
+    return EventFilter(
+        **texts,
+        host=parse_host(host) if host else None,
+        port=parse_port(port) if port else None,
+        since=_parse_time("since", query.get("since")),
+        until=_parse_time("until", query.get("until")),
+    )
+
+
+def _parse_time(field: str, value: str | None) -> datetime | None:
     """A time in ISO 8601 with an offset. A `+` that arrives as a space, as curl sends it, is accepted too."""
     if not value:
         return None
     try:
         time = _parse_iso(value.strip())
     except ValueError:
-        raise InvalidInstance("since", f"since {quoted(value)} is not a time in ISO 8601") from None
+        raise InvalidInstance(field, f"{field} {quoted(value)} is not a time in ISO 8601") from None
     if time.tzinfo is None:
-        raise InvalidInstance("since", f"since {quoted(value)} has no offset: end it with Z or +00:00")
+        raise InvalidInstance(field, f"{field} {quoted(value)} has no offset: end it with Z or +00:00")
     try:
         return time.astimezone(UTC)
     except OverflowError:
-        raise InvalidInstance("since", f"since {quoted(value)} is out of range") from None
+        raise InvalidInstance(field, f"{field} {quoted(value)} is out of range") from None
 
 
 def _parse_state(text: str) -> InstanceState | None:

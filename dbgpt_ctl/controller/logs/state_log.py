@@ -177,8 +177,8 @@ class StateLog:
             )
         for event in page.events:
             self._log_change(event.change)
-        self._last_id = page.events[-1].id if page.events else page.last_id
-        return len(page.events) == PAGE
+        self._last_id = page.next_after
+        return page.next_after < page.last_id
 
     def _log_change(self, change: Change) -> None:
         if change.cause.verb == "register":

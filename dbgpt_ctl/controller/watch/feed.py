@@ -155,7 +155,7 @@ class Feed:
                 page = await self._registry().events(after=self._ring.cursor.number, limit=PAGE)
                 if self._take(page):
                     self._ring.wake()
-                    pause = 0.0 if len(page.events) == PAGE else pause
+                    pause = pause if page.next_after == page.last_id else 0.0
             except CtlError:  # health reports it, and watches continue
                 pause = max(pause, UNAVAILABLE_PAUSE_SECS)
             except Exception:  # whatever it is, watches continue
@@ -176,7 +176,7 @@ class Feed:
             return True
         for event in page.events:
             self._append(event, page.stream)
-            self._ring.cursor = Cursor(page.stream, event.id)
+        self._ring.cursor = Cursor(page.stream, page.next_after)
         return bool(page.events)
 
     def _append(self, event: Event, stream: str) -> None:

@@ -122,8 +122,7 @@ class Subscriber:
             self._stream, self._after = self._ring.cursor
             self._position = self._ring.head
             return sse.reset_message("changes after the cursor are forgotten", self._ring.cursor)
-        if page.events:
-            self._after = page.events[-1].id
+        self._after = page.next_after
         self._position = self._ring.position_after(Cursor(self._stream, self._after))
         selected = [event for event in page.events if self._filter.matches_key(event.change.key)]
         return b"".join(sse.change_message(event, page.stream) for event in selected)

@@ -16,7 +16,7 @@ from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import RegistryError, RegistryUnavailable, StatesHeld
 from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.controllers import forget_controllers
-from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, forgettable, write_events
+from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, too_many, too_old, write_events
 from dbgpt_ctl.registry.database.tables.instances import (
     IDENTITY,
     delete_rows,
@@ -130,12 +130,13 @@ class Retention:
         """Needs no claim, since it is cheap when no event is too old: a controller that removes no instances must not
         take the turn of one that does.
         """
-        old = self._database.read(lambda connection: forgettable(connection, self._time.announcing(connection).now))
-        self._database.in_turns(
-            lambda numbers: self._database.write(partial(forget_events, numbers)), old, FORGOTTEN_AT_ONCE
-        )
-        if old:
-            self._unreadable.forget_events(old[-1])
+        now = self._database.read(lambda connection: self._time.announcing(connection).now)
+        for find in (partial(too_old, now), too_many):
+            old = self._database.read(find)
+            self._database.in_turns(
+                lambda numbers: self._database.write(partial(forget_events, numbers, now)), old, FORGOTTEN_AT_ONCE
+            )
+            self._unreadable.forget_events(old)
 
     def _claim_sweep(self, connection: Connection) -> bool:
         evaluation = self._time.announcing(connection)

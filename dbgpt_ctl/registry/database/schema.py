@@ -1,7 +1,8 @@
 """The tables of the database registry, their version, and how a database comes to hold them.
 
 `ctl_instance` holds one row per instance: its primary key is the identity itself (rule 6), its columns are the facts of
-`ModelInstance`. `ctl_event` holds the last changes of state, `ctl_stream` one row: the number of the newest event.
+`ModelInstance`. `ctl_event` holds the last changes of state, `ctl_stream` one row: the number of the newest event, and
+since when all events are there.
 `ctl_pulse` holds one row: the last tick of any controller, and the last gap between two ticks (rule 8).
 `ctl_controller` holds one row per controller that uses the database. `ctl_schema` holds one row: the version of these
 tables, and the lowest version whose release can still use them. Times are UTC with microseconds, names compare exactly
@@ -26,6 +27,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     Enum,
+    Index,
     Integer,
     MetaData,
     String,
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect
     from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 READABLE_BY = 1
 """The lowest version whose release can use tables of SCHEMA_VERSION. It rises only with a change that does more than
 add.
@@ -149,6 +151,7 @@ EVENTS = Table(
     Column("address", String(_MAX_NOTE_CHARS)),
     Column("reason", String(_MAX_NOTE_CHARS)),
     Column("drained", Boolean, nullable=False),
+    *(Index(f"ctl_event_{name}", name, "id") for name in ("at", "model_name", "host", "verb", "actor", "actor_name")),
     **_OPTIONS,
 )
 
@@ -158,6 +161,9 @@ STREAM = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("stream", String(_MAX_WORD_CHARS), nullable=False),
     Column("last_event", BigInteger, nullable=False),
+    Column("lost_to", BigInteger),
+    Column("complete_since", UtcTime),
+    Column("operator_complete_since", UtcTime),
     **_OPTIONS,
 )
 
@@ -267,7 +273,7 @@ def column_faults(connection: Connection) -> list[str]:
 def _faults_of(table: Table, found: Sequence[Any], connection: Connection) -> Iterator[str]:
     types = {column["name"]: column["type"] for column in found}
     for column in table.columns:
-        definition = CreateColumn(column).compile(dialect=connection.dialect)
+        definition = _definition(connection, column)
         if column.name not in types:
             yield (
                 f"table {table.name} has no column {column.name}: restore it from a backup, or add it with "
@@ -276,7 +282,7 @@ def _faults_of(table: Table, found: Sequence[Any], connection: Connection) -> It
         elif not _kind_of(types[column.name]) & _kind_of(column.type):
             yield (
                 f"column {column.name} of table {table.name} is {types[column.name]}: give it back its type, "
-                f"{str(definition).partition(' ')[2]}"
+                f"{definition.partition(' ')[2]}"
             )
 
 
@@ -301,7 +307,12 @@ def _add_what_is_missing(connection: Connection) -> None:
         present = {column["name"] for column in inspect(connection).get_columns(table.name)}
         for column in table.columns:
             if column.name not in present:
-                _add_column(connection, column)
+                _add(connection, f"ALTER TABLE {table.name} ADD COLUMN {_definition(connection, column)}")
+        indexed = {index["name"] for index in inspect(connection).get_indexes(table.name)}
+        for index in table.indexes:
+            if index.name not in indexed:
+                statement, names = DIALECTS[connection.dialect.name].add_index, ", ".join(index.columns.keys())
+                _add(connection, statement.format(table=table.name, index=index.name, columns=names))
     try:
         with connection.begin_nested():
             connection.execute(insert(STREAM).values(id=1, stream=secrets.token_hex(8), last_event=0))
@@ -309,13 +320,16 @@ def _add_what_is_missing(connection: Connection) -> None:
         pass  # the stream goes on
 
 
-def _add_column(connection: Connection, column: Column[Any]) -> None:
-    definition = CreateColumn(column).compile(dialect=connection.dialect)
+def _definition(connection: Connection, column: Column[Any]) -> str:
+    return str(CreateColumn(column).compile(dialect=connection.dialect))
+
+
+def _add(connection: Connection, statement: str) -> None:
     try:
-        connection.execute(text(f"ALTER TABLE {column.table.name} ADD COLUMN {definition}"))
+        connection.execute(text(statement))
     except DBAPIError as error:
         dialect = DIALECTS[connection.dialect.name]
-        if error.orig is None or dialect.error_code(error.orig) != dialect.duplicate_column:
+        if error.orig is None or dialect.error_code(error.orig) not in dialect.duplicates:
             raise
 
 

@@ -74,10 +74,11 @@ class UnreadableRows:
                 self._events[row.values["id"]] = str(row)
             self._log(row)
 
-    def forget_events(self, up_to: int) -> None:
-        """The events up to that id are deleted."""
-        for number in [number for number in self._events.copy() if number <= up_to]:
-            self._events.pop(number, None)
+    def forget_events(self, numbers: Iterable[int]) -> None:
+        """These events are deleted."""
+        if self._events:
+            for number in numbers:
+                self._events.pop(number, None)
 
     def _log(self, row: UnreadableRow) -> None:
         logged = row.table, str(row)

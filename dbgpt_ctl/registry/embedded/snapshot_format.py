@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
@@ -96,8 +97,9 @@ def decoded(text: bytes) -> Snapshot:
     _require_consistent(instances)
     events = _rows(document, "events", "event_columns", _EVENT, _event, optional=_LATER_EVENT_COLUMNS)
     last_id = _value(document, "last_id", _NUMBER)
-    if [event.id for event in events] != list(range(last_id - len(events) + 1, last_id + 1)):
-        raise WrongSnapshot(f"the ids of its events do not follow on each other up to last_id, which is {last_id}")
+    ids = [event.id for event in events]
+    if any(later <= earlier for earlier, later in pairwise([0, *ids, last_id + 1])):
+        raise WrongSnapshot(f"the ids of its events do not rise up to last_id, which is {last_id}")
     stream, complete = _value(document, "stream", _STREAM), _value(document, "complete", _BOOL)
     return Snapshot(tuple(instances), _pulse(document), stream, last_id, tuple(events), complete)
 

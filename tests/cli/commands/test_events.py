@@ -6,10 +6,12 @@ import json
 import re
 import signal
 import subprocess
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dbgpt_ctl.domain.events import EXPIRED, Actor, ActorKind, Cause, Change
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.cli.clusters import Cluster, stock_controller
 from tests.cli.schemas import validated
@@ -62,6 +64,9 @@ def chosen(run: Run, *args: str) -> list[int]:
         (["--limit", "2"], [2, 3]),
         (["a", "--limit", "1"], [2]),
         (["--limit", "0"], []),
+        (["--by", "worker"], [1, 2, 3]),
+        (["a", "--by", "expiry"], []),
+        (["--by", "anna"], []),
         (["--since", "1m"], [3]),
         (["--since", "2h"], [1, 2, 3]),
     ],
@@ -85,6 +90,34 @@ def test_since_a_time(run: Run, there: Cluster) -> None:
 def test_none_is_no_error(run: Run, there: Cluster) -> None:
     done = run("events", "qwen")
     assert (done.out, done.err) == ("", "ctl: no events of 'qwen'\n")
+
+
+def churn(there: Cluster) -> None:
+    """So many changes of one instance that most of them are forgotten, behind a drain by anna."""
+    log, now = there.registry._state.log, there.clock.now()
+    drain = Cause("drain", Actor(ActorKind.OPERATOR, "10.0.0.9", "anna"))
+    log.extend([Change(now, KEY._replace(model_name="glm4@llm"), "healthy", "healthy", drain, drained=True)])
+    log.extend([Change(now + timedelta(milliseconds=n), KEY, "healthy", "unhealthy", EXPIRED) for n in range(11_593)])
+
+
+def test_what_is_no_longer_kept_is_not_shown_as_nothing(run: Run, there: Cluster) -> None:
+    churn(there)
+    done = run("events", "nobody", "--since", "1h")
+    assert re.fullmatch(
+        r"ctl: some events before \S+ are no longer kept, except those of operators\nctl: no events of 'nobody'\n",
+        done.err,
+    )
+    assert "no longer kept" in run("events", "nobody").err, "fewer than the limit"
+    assert run("events", "--limit", "5").err == "", "all that were asked for"
+    assert run("events", "--since", "1s").err == "ctl: no events\n", "of that time all are kept"
+
+
+def test_what_a_person_did_is_found_behind_the_churn_of_a_model(run: Run, there: Cluster) -> None:
+    churn(there)
+    for args in (["--by", "anna"], ["--by", "operator", "--since", "1h"], ["glm4@llm", "--since", "2h"], ["glm4"]):
+        (line,) = run("events", *args).lines[1:]
+        assert "drain by operator anna (10.0.0.9)" in line
+    assert run("events", "--by", "operator", "--since", "1h").err == ""
 
 
 @pytest.mark.parametrize(

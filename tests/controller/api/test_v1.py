@@ -201,8 +201,14 @@ def test_events_tell_who_changed_what(http: httpx.Client) -> None:
     register(http, TWO, headers=OPERATOR)
     http.post("/api/v1/drain", json=ONE | {"reason": "why"})
     answer = http.get("/api/v1/events").json()
-    assert set(answer) == {"version", "stream", "last_id", "missed", "events"}
-    assert (answer["last_id"], answer["missed"]) == (3, False)
+    assert {name: answer[name] for name in answer if name not in {"stream", "events"}} == {
+        "version": 1,
+        "last_id": 3,
+        "missed": False,
+        "next_after": 3,
+        "complete_since": None,
+        "operator_complete_since": None,
+    }
     assert [
         (each["id"], each["host"], each["old"], each["new"], each["drained"], each["verb"], each["actor"])
         for each in answer["events"]
@@ -230,6 +236,11 @@ def test_events_tell_who_changed_what(http: httpx.Client) -> None:
         ({"host": "10.0.0.4", "limit": "2", "after": "0"}, [1, 3]),
         ({"model_name": "qwen@llm"}, [1, 2, 4]),
         ({"model_name": "qwen@llm", "host": "10.0.0.4", "port": "8001"}, [1, 4]),
+        ({"name": "qwen"}, [1, 2, 4]),
+        ({"type": "text2vec"}, [3]),
+        ({"verb": "drain"}, [4]),
+        ({"by": "worker"}, [1, 2, 3]),
+        ({"until": "2000-01-01T00:00:00Z"}, []),
         ({"since": "2000-01-01T00:00:00Z"}, [1, 2, 3, 4]),
         ({"since": "2100-01-01T00:00:00+01:00"}, []),
         ({"since": "2100-01-01T00:00:00 01:00"}, []),
@@ -429,3 +440,20 @@ def test_many_instances_are_all_listed(clock: ManualClock) -> None:
         register(http, *(ONE | {"port": port} for port in range(1, 2202)))
         listed = http.get("/api/v1/instances").json()["instances"]
     assert [each["port"] for each in listed] == list(range(1, 2202))
+
+
+def test_a_client_of_release_0_1_0_reads_all_pages(http: httpx.Client) -> None:
+    """It goes on after the last event that it got, and ends with the first page that is not full."""
+    register(http, ONE, OTHER, TWO)
+    for _ in range(3):
+        http.post("/api/v1/drain", json=OTHER)
+        http.post("/api/v1/drain", json=ONE)
+        http.post("/api/v1/undrain", json=OTHER)
+    found: list[int] = []
+    while True:
+        query: dict[str, str | int] = {"model_name": "bge@text2vec", "after": found[-1] if found else 0, "limit": 2}
+        page = http.get("/api/v1/events", params=query).json()
+        found += [each["id"] for each in page["events"]]
+        if len(page["events"]) < 2:
+            break
+    assert len(found) == len(set(found)) == 7

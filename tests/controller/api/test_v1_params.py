@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dbgpt_ctl.controller.api.v1_params import Cursor, InstanceFilter, parse_since, reject_unknown_fields
+from dbgpt_ctl.controller.api.v1_params import Cursor, InstanceFilter, parse_event_filter, reject_unknown_fields
 from dbgpt_ctl.domain.instance import (
     DrainFacts,
     InstanceKey,
@@ -59,12 +59,6 @@ def test_a_filter_by_state_matches_the_state_and_drained_every_drained_one(
     assert [entry for entry in entries if instance_filter.matches(entry)] == matching
 
 
-def test_a_filter_knows_whether_it_selects_all_or_one() -> None:
-    assert InstanceFilter.parse({}) == InstanceFilter()
-    assert InstanceFilter.parse({"port": "8001"}).key is None
-    assert InstanceFilter.parse({"model_name": "qwen@llm", "host": "10.0.0.4", "port": "8001"}).key == ONE
-
-
 @pytest.mark.parametrize("text", ["", None, "s.0", "a.b.41"])
 def test_a_cursor_is_parsed_as_it_is_written(text: str | None) -> None:
     cursor = Cursor.parse(text)
@@ -90,13 +84,13 @@ def test_a_wrong_cursor(text: str) -> None:
     ],
 )
 def test_a_time_has_an_offset(text: str, time: datetime | None) -> None:
-    assert parse_since(text) == time
+    assert parse_event_filter({"since": text, "until": text})[-2:] == (time, time)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-01-02T03:04:05", "0001-01-01T00:00:00+23:00"])
 def test_a_wrong_time(text: str) -> None:
-    with pytest.raises(InvalidInstance, match="since"):
-        parse_since(text)
+    with pytest.raises(InvalidInstance, match="until"):
+        parse_event_filter({"until": text})
 
 
 def test_an_unknown_field_is_rejected() -> None:

@@ -146,7 +146,7 @@ def test_a_wrong_value_of_an_instance(column: str, value: Any) -> None:
 )
 def test_a_wrong_value_of_an_event(column: str, value: Any) -> None:
     message = wrong(edited(lambda document: document["events"][1].__setitem__(EVENT_COLUMNS.index(column), value)))
-    assert message.startswith(("events[1], ", "the ids of its events do not follow"))
+    assert message.startswith(("events[1], ", "the ids of its events do not rise"))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_wrong_value_of_an_event(column: str, value: Any) -> None:
         (lambda document: document["columns"].append("zone"), "columns is not the list model_name, host, port"),
         (lambda document: document.pop("event_columns"), "event_columns is not the list id, time, model_name"),
         (lambda document: document["events"].pop(0) and document["events"].append([]), "events[1] is not a list of 13"),
-        (lambda document: document["events"].pop(), "the ids of its events do not follow on each other up to last_id"),
+        (lambda document: document.update(last_id=11), "the ids of its events do not rise up to last_id, which is 11"),
         (lambda document: document.update(last_id="12"), "last_id '12' is not a whole number"),
         (lambda document: document.update(stream=5), "stream 5 is not a text or null"),
         (

@@ -20,11 +20,12 @@ from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_line
 from dbgpt_ctl.cli.output.table import coloured
 from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
+from dbgpt_ctl.domain.events import EventFilter
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.errors import ControllerRefused, CtlError, NotAllowed, NotFound, NotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from dbgpt_ctl.cli.diagnosis.refused import Refused, RefusedHeartbeats
@@ -42,7 +43,7 @@ EVENTS_SHOWN = 5
 READ_AT_ONCE_FROM = 20
 """For so many instances of a list, the events of all instances are read with one request."""
 EVENTS_KEPT = 10_000
-"""A registry keeps no more, so one request has all events of every instance."""
+"""The newest of all instances, as many as one answer has: in most clusters these are all events that are kept."""
 _LABEL_WIDTH = 17
 
 
@@ -159,10 +160,10 @@ def _refused(details: Details, heartbeats: RefusedHeartbeats) -> tuple[Refused, 
 def _reader_of_events(client: ControllerClient, selected: Selected) -> Callable[[InstanceKey], EventReport]:
     """Reads the events of one instance: by a request of its own, or of many instances from one answer."""
     if selected.answer is None or len(selected.keys) < READ_AT_ONCE_FROM:
-        return lambda key: client.events(model_name=key.model_name, host=key.host, port=key.port, limit=EVENTS_READ)
+        return lambda key: client.events(where=EventFilter.of(key), limit=EVENTS_READ)
     everything = client.events(limit=EVENTS_KEPT)
-    by_key: defaultdict[InstanceKey, list[tuple[Event, dict[str, Any]]]] = defaultdict(list)
-    for event, found in zip(everything.events, everything.objects, strict=True):
+    by_key: defaultdict[InstanceKey, list[tuple[Event, Mapping[str, Any]]]] = defaultdict(list)
+    for event, found in everything.items:
         by_key[event.change.key].append((event, found))
 
     def read(key: InstanceKey) -> EventReport:

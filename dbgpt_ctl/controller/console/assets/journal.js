@@ -9,6 +9,8 @@ export class Journal {
   /** @type {Change[]} The newest first; at most `most`. */
   events = [];
   loaded = false;
+  /** @type {string | null} Some of the events before this time are no longer kept. */
+  completeSince = null;
   /** @type {api.ApiError | null} Why the last load failed. */
   failure = null;
   /** @type {Record<string, string>} */
@@ -38,7 +40,7 @@ export class Journal {
   /**
    * Loads the events of some instances.
    *
-   * @param {Record<string, string>} query  may have a model_name, a host and a port
+   * @param {Record<string, string>} query  may have a model_name, a host, a port, and in `by` a kind of actor
    */
   show(query) {
     if (this.#loads && JSON.stringify(query) === JSON.stringify(this.#query)) return;
@@ -67,6 +69,7 @@ export class Journal {
       if (load !== this.#loads) return;
       const arrived = this.events.filter(({ id }) => id > page.last_id);
       this.events = [...arrived, ...page.events.reverse()];
+      this.completeSince = page.complete_since;
       this.failure = null;
       this.loaded = true;
     } catch (error) {
@@ -83,7 +86,8 @@ export class Journal {
     const wanted = Object.entries(this.#query);
     for (const change of changes) {
       const known = change.id <= (this.events[0]?.id ?? 0);
-      if (!known && wanted.every(([name, value]) => String(change[/** @type {"host"} */ (name)]) === value)) this.events.unshift(change);
+      const values = { ...change, by: change.actor };
+      if (!known && wanted.every(([name, value]) => String(values[/** @type {"host"} */ (name)]) === value)) this.events.unshift(change);
     }
     this.events.length = Math.min(this.events.length, this.most);
     this.#note();

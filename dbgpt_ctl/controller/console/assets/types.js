@@ -40,7 +40,7 @@
  * @property {string | null} reason
  *
  * @typedef {Identity & ChangeFacts} Change
- * @typedef {{stream: string, last_id: number, missed: boolean, events: Change[]}} EventPage
+ * @typedef {{stream: string, last_id: number, missed: boolean, complete_since: string | null, events: Change[]}} EventPage
  *
  * @typedef {{name: string, ok: boolean, detail: string | null}} Check
  * @typedef {{id: string, version: string, address: string, started_at: string, seen_at: string}} SharingController

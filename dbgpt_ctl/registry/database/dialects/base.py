@@ -70,6 +70,8 @@ class DatabaseDialect(ABC):
     """The SQL of an expression, `{}`, whose value the answer to an UPDATE carries as the id of an inserted row, which
     saves the round trip of a SELECT; None: no answer carries one.
     """
+    add_index: ClassVar[str] = "CREATE INDEX {index} ON {table} ({columns})"
+    """The statement that adds an index to a table that may hold rows."""
     time_type: ClassVar[TypeEngine[Any]] = DateTime()
     """The type of a column for times with microseconds."""
     table_options: ClassVar[Mapping[str, Any]] = {}
@@ -86,8 +88,8 @@ class DatabaseDialect(ABC):
     """A person must act; each with the advice that ends the message."""
     damaged: ClassVar[frozenset[int]] = frozenset()
     """A table or column is missing: what does not need it still works."""
-    duplicate_column: ClassVar[int | None] = None
-    """`ALTER TABLE ... ADD COLUMN` found the column, which another controller has added."""
+    duplicates: ClassVar[frozenset[int]] = frozenset()
+    """The column or the index is there: another controller has added it."""
     cannot_serve: ClassVar[frozenset[int]] = frozenset()
     """The host cannot serve now: another host is to be tried."""
     refused_by_all: ClassVar[frozenset[int]] = frozenset()

@@ -48,6 +48,7 @@ class MySQL(DatabaseDialect):
     row_values = ""
     reads_arrays = True  # PyMySQL, which is all Python, takes three times as long for columns of their own
     carried_value = "LAST_INSERT_ID({})"
+    add_index = "ALTER TABLE {table} ADD INDEX {index} ({columns})"  # needs no further grant
     time_type = mysql.DATETIME(fsp=6)
     table_options = {f"{name}_{key}": value for name in names for key, value in _OPTIONS.items()}  # noqa: RUF012
 
@@ -64,7 +65,7 @@ class MySQL(DatabaseDialect):
         "another login (mysql_native_password, caching_sha2_password)",
     }
     damaged = frozenset({1054, 1146})
-    duplicate_column = 1060
+    duplicates = frozenset({1060, 1061})
     # Galera: not ready (no quorum, or joining); shutting down; read-only (two); connection killed.
     cannot_serve = frozenset({_NOT_READY, 1053, 1290, 1836, 1927})
     refused_by_all = frozenset({1044, 1045, 1049, 1698})  # wrong user, password or database

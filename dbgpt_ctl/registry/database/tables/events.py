@@ -1,32 +1,40 @@
 """Statements on `ctl_event` and `ctl_stream`: how changes get their numbers, how they are read and forgotten.
 
 A transaction takes its numbers from the one row of `ctl_stream`, as its last lock. So transactions that write events
-follow each other: numbers have no gaps, and become visible in their order.
+follow each other: numbers are taken without gaps, and become visible in their order. What is forgotten leaves gaps. The
+row also tells up to which number, and since when all events are there; a release that does not know this forgets the
+oldest events only.
 """
 
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import case, delete, func, insert, literal, select, update
 
 from dbgpt_ctl.domain.events import ABSENT, Actor, ActorKind, Cause, Change, Event, EventPage
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
-from dbgpt_ctl.registry.contract import MAX_EVENT_AGE_DAYS, MAX_EVENTS
+from dbgpt_ctl.registry.contract import (
+    MAX_EVENT_AGE,
+    MAX_EVENTS,
+    MAX_OPERATOR_EVENT_AGE,
+    MAX_OPERATOR_EVENTS,
+    RECENT_EVENTS,
+)
 from dbgpt_ctl.registry.database.dialects import DIALECTS
 from dbgpt_ctl.registry.database.schema import EVENTS, STREAM
 from dbgpt_ctl.registry.database.tables.insertion import insert_all
 from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE, BOOLS, read_rows, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import Column, ColumnElement, Connection, Select
 
-    from dbgpt_ctl.domain.events import EventQuery
+    from dbgpt_ctl.domain.events import EventFilter, EventQuery
     from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
 
 FORGOTTEN_AT_ONCE = 1000
@@ -51,6 +59,9 @@ _ROWS = select(*_COLUMNS)
 _ARRAY = func.json_array(*_COLUMNS)
 _LOST = f"the row of {STREAM.name} is lost or cannot be read"
 _HEAD = select(STREAM.c.stream, STREAM.c.last_event).where(STREAM.c.id == 1)
+_LOST_ROW = select(STREAM.c.lost_to, STREAM.c.complete_since, STREAM.c.operator_complete_since).where(STREAM.c.id == 1)
+_OF_OPERATORS = EVENTS.c.actor == str(ActorKind.OPERATOR)
+_OF_OTHERS = EVENTS.c.actor != str(ActorKind.OPERATOR)
 
 
 class StreamLost(Exception):
@@ -110,28 +121,70 @@ def read_events(connection: Connection, query: EventQuery, unreadable: list[Unre
     Rows that cannot be read are left out, and appended to `unreadable`. Raises StreamLost.
     """
     unreadable = [] if unreadable is None else unreadable
+    after, where, limit = query
     stream, last_id = _head(connection)
-    if query.after is not None and query.after >= last_id:
-        return EventPage((), stream, last_id, missed=query.after > last_id)
-    column = EVENTS.c
-    conditions = [column.id <= last_id]
-    if query.after is not None:
-        conditions.append(column.id > query.after)
-    if query.since is not None:
-        conditions.append(column.at >= query.since)
-    if query.key is not None:
-        conditions += [column[name] == value for name, value in query.key._asdict().items()]
-    order = column.id.desc() if query.after is None else column.id
-    before = len(unreadable)
-    found = _read(connection, _ROWS.where(*conditions).order_by(order).limit(query.limit), unreadable)
-    if not found and query.after is not None and len(unreadable) - before == query.limit:
-        # A page of such rows only: a reader goes on with the last id that it got, and would stay where it is.
-        return read_events(connection, query._replace(after=unreadable[-1].values["id"]), unreadable)
-    if query.after is None:
-        return EventPage(tuple(reversed(found)), stream, last_id)
+    found: list[Event] = []
+    next_after = last_id
+    if after is None or after < last_id:
+        column = EVENTS.c
+        conditions = [column.id <= last_id, *_selected(where)]
+        if after is not None:
+            conditions.append(column.id > after)
+        order = column.id.desc() if after is None else column.id
+        before = len(unreadable)
+        found = _read(connection, _ROWS.where(*conditions).order_by(order).limit(limit), unreadable)
+        left_out = [row.values["id"] for row in unreadable[before:]]
+        if after is None:
+            found.reverse()
+        elif len(found) + len(left_out) >= limit:
+            next_after = max([event.id for event in found[-1:]] + left_out, default=last_id)
     # Read last: events that were forgotten since the first read may be missing in `found`.
-    oldest = connection.execute(select(func.min(column.id))).scalar() or last_id + 1
-    return EventPage(tuple(found), stream, last_id, missed=query.after < oldest - 1)
+    lost = _lost(connection, last_id)
+    missed = after is not None and not lost.to <= after <= last_id
+    return EventPage(
+        tuple(found), stream, last_id, missed, next_after, lost.complete_since, lost.operator_complete_since
+    )
+
+
+def _selected(where: EventFilter) -> Iterator[ColumnElement[bool]]:
+    column = EVENTS.c
+    for name in ("model_name", "host", "port", "verb"):
+        if (value := getattr(where, name)) is not None:
+            yield column[name] == value
+    if where.name is not None:  # a range, which an index finds; "A" follows "@"
+        yield column.model_name > f"{where.name}@"
+        yield column.model_name < f"{where.name}A"
+    if where.type is not None:
+        yield func.instr(column.model_name + "@", f"@{where.type}@") > 0  # there is one "@" in a model_name
+    if where.by is not None:
+        yield (column.actor if where.by_kind else column.actor_name) == where.by
+    if where.since is not None:
+        yield column.at >= where.since
+    if where.until is not None:
+        yield column.at < where.until
+
+
+class _Lost(NamedTuple):
+    """What is forgotten: the highest number, and as in an EventPage."""
+
+    to: int
+    complete_since: datetime | None
+    operator_complete_since: datetime | None
+
+
+def _lost(connection: Connection, last_id: int) -> _Lost:
+    """What the row of the stream tells; and a release that does not write it there forgets the oldest events."""
+    row = connection.execute(_LOST_ROW).one_or_none()
+    stored = _Lost(0, None, None) if row is None else _Lost(row[0] or 0, *row[1:])
+    oldest = connection.execute(select(EVENTS.c.id, EVENTS.c.at).order_by(EVENTS.c.id).limit(1)).one_or_none()
+    to = last_id if oldest is None else oldest.id - 1
+    if to <= stored.to:
+        return stored
+    return _Lost(to, *(_latest(time, oldest and oldest.at) for time in stored[1:]))
+
+
+def _latest(*times: datetime | None) -> datetime | None:
+    return max(filter(None, times), default=None)
 
 
 def unreadable_events(connection: Connection) -> list[UnreadableRow]:
@@ -152,24 +205,59 @@ def _read(connection: Connection, query: Select[Any], unreadable: list[Unreadabl
     return read_rows(connection, query, _event, unreadable)
 
 
-def forgettable(connection: Connection, now: datetime) -> range:
-    """The numbers of the events that are too old or too many."""
-    column = EVENTS.c
-    oldest = connection.execute(select(func.min(column.id))).scalar()
-    if oldest is None:
-        return range(0)
+def too_old(now: datetime, connection: Connection) -> list[int]:
+    """The numbers of the events that are too old, and of what operators did also of those that are too many."""
+    return [
+        number
+        for query in (
+            select(EVENTS.c.id).where(_OF_OTHERS, EVENTS.c.at < now - MAX_EVENT_AGE),
+            select(EVENTS.c.id).where(_OF_OPERATORS, EVENTS.c.at < now - MAX_OPERATOR_EVENT_AGE),
+            _beyond(MAX_OPERATOR_EVENTS, _OF_OPERATORS),
+        )
+        for number in connection.execute(query).scalars()
+    ]
+
+
+def too_many(connection: Connection) -> list[int]:
+    """The numbers of the other events beyond MAX_EVENTS: again and again the oldest of the model that has most of them,
+    but none of the newest RECENT_EVENTS.
+    """
+    kept = select(func.count()).select_from(EVENTS).where(_OF_OTHERS)
+    excess = connection.execute(kept).scalar_one() - MAX_EVENTS
+    if excess <= 0:
+        return []
+    recent = connection.execute(_beyond(RECENT_EVENTS, _OF_OTHERS).limit(1)).scalar_one()
+    # Of each event, how many newer ones its model has, and itself.
+    place = func.row_number().over(partition_by=EVENTS.c.model_name, order_by=EVENTS.c.id.desc()).label("place")
+    placed = select(EVENTS.c.id, place).where(_OF_OTHERS, EVENTS.c.id <= recent).subquery()
+    surplus = select(placed.c.id).order_by(placed.c.place.desc(), placed.c.id).limit(excess)
+    return list(connection.execute(surplus).scalars())
+
+
+def _beyond(most: int, condition: ColumnElement[bool]) -> Select[tuple[int]]:
+    """The numbers of the events before the newest `most`, the newest first."""
+    return select(EVENTS.c.id).where(condition).order_by(EVENTS.c.id.desc()).limit(2**31).offset(most)
+
+
+def forget_events(numbers: Sequence[int], now: datetime, connection: Connection) -> None:
+    """Deletes these events, and notes what is lost. They should be at most FORGOTTEN_AT_ONCE, or other calls have to
+    wait.
+    """
+    gone = EVENTS.c.id.in_(numbers)
+    lost: dict[Column[Any], Any] = {STREAM.c.lost_to: max(numbers)}
+    newest = select(EVENTS.c.actor, func.max(EVENTS.c.at)).where(gone).group_by(EVENTS.c.actor)
     try:
-        _, last_id = _head(connection)
-    except StreamLost:
-        return range(0)  # the next change, or the next who reads events, begins a new stream
-    recent = column.at >= now - timedelta(days=MAX_EVENT_AGE_DAYS)
-    young = connection.execute(select(func.min(column.id)).where(recent)).scalar()
-    return range(oldest, max(last_id + 1 if young is None else young, last_id - MAX_EVENTS + 1))
-
-
-def forget_events(numbers: Sequence[int], connection: Connection) -> None:
-    """Deletes the oldest events. They should be at most FORGOTTEN_AT_ONCE, or other calls have to wait."""
-    connection.execute(delete(EVENTS).where(EVENTS.c.id <= numbers[-1]))
+        for actor, time in connection.execute(newest):
+            of_operator = actor == ActorKind.OPERATOR
+            column = STREAM.c.operator_complete_since if of_operator else STREAM.c.complete_since
+            lost[column] = _latest(time, lost.get(column))
+    except BAD_VALUE:  # a row that cannot be read
+        lost[STREAM.c.complete_since] = now
+    connection.execute(delete(EVENTS).where(gone))
+    values = {
+        column.name: case((column > value, column), else_=literal(value, column.type)) for column, value in lost.items()
+    }
+    connection.execute(update(STREAM).where(STREAM.c.id == 1).values(values))
 
 
 def _values(number: int, change: Change) -> tuple[Any, ...]:

@@ -55,17 +55,18 @@ export function show(context) {
   function navigated(next) {
     params = next;
     form.show(params);
-    const [model_name, host] = [params.get("model"), params.get("host")];
-    journal.show({ ...(model_name && { model_name }), ...(host && { host }) });
+    const [model_name, host, by] = [params.get("model"), params.get("host"), params.get("actor")];
+    journal.show({ ...(model_name && { model_name }), ...(host && { host }), ...(by && { by }) });
     draw();
   }
 
   function draw() {
-    const { events, loaded, failure } = journal;
+    const { events, loaded, failure, completeSince } = journal;
     found = loaded ? events.filter(matcher(params)) : [];
     const before = Number(params.get("before") ?? Infinity);
     const start = Math.max(0, found.findIndex(({ id }) => id < before));
-    const kept = events.length < MOST ? "" : ` These are among the newest ${MOST}; ctl events --since 7d has all.`;
+    const kept = events.length >= MOST ? ` These are among the newest ${MOST}; ctl events --since 7d has all.`
+      : completeSince ? ` Some events before ${localText(completeSince)} are no longer kept.` : "";
     setText(text, failure ? `They cannot be read now: ${failure.message}.`
       : !loaded ? "Loading…"
       : `${countText(found.length, "event")}.${kept}`);
@@ -88,10 +89,10 @@ export function show(context) {
  * @returns {(event: Change) => boolean}
  */
 function matcher(params) {
-  const [what, actor] = [params.get("what"), params.get("actor")];
+  const what = params.get("what");
   const words = (params.get("q") ?? "").toLowerCase().split(" ").filter(Boolean);
   return (event) => {
-    if ((what && groupOf(event) !== what) || (actor && event.actor !== actor)) return false;
+    if (what && groupOf(event) !== what) return false;
     if (!words.length) return true;
     const text = [referenceText(event), event.verb, changeText(event), actorText(event)].join("\n").toLowerCase();
     return words.every((word) => text.includes(word));

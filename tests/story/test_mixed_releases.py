@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -95,3 +96,19 @@ def test_every_call_is_served(rolled: Callable[..., Roll], client: str, controll
         answered = httpx.get(f"{cluster.last}/metrics", trust_env=False).text
         assert 'code="200"' in answered
         assert 'code="422"' not in answered
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("controllers", [["0.1.0"], ["this", "0.1.0"]], ids=" to ".join)
+def test_a_filter_that_the_older_controller_does_not_know_is_applied(
+    rolled: Callable[..., Roll], controllers: list[str]
+) -> None:
+    cluster = rolled("this", *controllers)
+    worker = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
+    assert httpx.post(f"{cluster.last}/api/controller/models", json=worker, trust_env=False).json() is True
+    cluster.ctl(f"models register {OTHER}")
+    found = {by: json.loads(cluster.ctl(f"events --by {by} -o json").out) for by in ("worker", "operator")}
+    assert {by: [event["model_name"] for event in events] for by, events in found.items()} == {
+        "worker": ["qwen@llm"],
+        "operator": ["bge@text2vec"],
+    }

@@ -45,12 +45,19 @@ METADATA_NAMES = {
     "api.metadata.cloud.ibm.com": "IBM Cloud",
 }
 """The names of the same services. A short name, such as `metadata`, may be the name of a worker's machine."""
-LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
+_LOCAL_DOMAINS = (".localdomain", ".localdomain4", ".localdomain6")
+LOOPBACK_NAMES = frozenset(
+    {f"localhost{family}{domain}" for family in ("", "4", "6") for domain in ("", *_LOCAL_DOMAINS)}
+    | {"ip6-localhost", "ip6-loopback"}
+)
+"""The names of loopback in the files of hosts that systems bring."""
 _USUAL_IPV4 = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})")
 """Four decimal numbers without leading zeros: every resolver reads the same address in them."""
 _LEADING_ZEROS = re.compile(r"(?<![0-9a-z])0+(?=[0-9])")
-_IPV4_PREFIXES = frozenset({0, 0xFFFF << 32, 0xFFFF << 48, 0x64FF9B << 96, 0x64FF9B0001 << 80})
+_IPV4_PREFIXES = frozenset({0, 0xFFFF << 32, 0xFFFF << 48, 0x64FF9B << 96})
 """The /96 networks whose last 32 bits are an IPv4 address: compatible, mapped, translated, and NAT64."""
+_LOCAL_NAT64_PREFIX = 0x64FF9B0001
+"""Of the /48 in which a site chooses a prefix of 48, 56, 64 or 96 bits for NAT64 (RFC 8215)."""
 _6TO4_PREFIX = 0x2002
 _WITH_IPV4 = ("::", "64:ff9b:", "2002:")
 """How the shortest spellings of those IPv6 addresses begin that contain an IPv4 address, and of `::1` and `::`."""
@@ -68,16 +75,16 @@ def require_registrable(host: str, *, deny_loopback: bool = False) -> None:
 
 def metadata_service(host: str) -> tuple[str, str] | None:
     """The address or name of the metadata service that the host means, and the clouds that have it; None: none."""
-    name = _plain(host)
+    name = _name(host)
     if name in METADATA_NAMES:
         return name, METADATA_NAMES[name]
-    found = (str(address).partition("%")[0] for address in addresses_of(host))
+    found = map(str, addresses_of(host))
     return next(((text, METADATA_ADDRESSES[text]) for text in found if text in METADATA_ADDRESSES), None)
 
 
 def is_loopback(host: str) -> bool:
     """Whether this may be a name or an address by which any machine calls itself."""
-    name = _plain(host)
+    name = _name(host)
     if name in LOOPBACK_NAMES or name.endswith(".localhost"):
         return True
     return any(address.is_loopback for address in addresses_of(host))
@@ -101,18 +108,28 @@ def addresses_of(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
 
 
 def _plain(host: str) -> str:
-    """The host in lower case and in ASCII where HTTP clients would make it so, without brackets and final dots."""
+    """The host in lower case and in ASCII where HTTP clients would make it so, without brackets, final dots, and the
+    zone or the port of an IPv6 address, whatever characters a zone has.
+    """
     name = host
     if not name.isascii():
         from unicodedata import normalize
 
         invisible = invisible_characters(name)
         name = normalize("NFKC", invisible.sub("", name) if invisible else name).replace("\u3002", ".")
-    if "%" in name and ":" not in name:  # behind an IPv6 address it begins the zone
+    if "%" in name and ":" not in name.partition("%")[0]:  # behind an IPv6 address it begins the zone
         from urllib.parse import unquote
 
         name = unquote(name)
-    return name.lower().removeprefix("[").removesuffix("]").rstrip(".")
+    name = name.lower().removeprefix("[")
+    if ":" in name:
+        name = name.partition("%")[0]
+    return name.partition("]")[0].rstrip(".")
+
+
+def _name(host: str) -> str:
+    """The host as `_plain` makes it, without a port: some clients read what is before it."""
+    return _plain(host).partition(":")[0].rstrip(".")
 
 
 def _read_ipv4(name: str) -> Iterator[IPv4Address]:
@@ -137,8 +154,23 @@ def _read_ipv6(name: str) -> Iterator[IPv4Address | IPv6Address]:
     number = int(address)
     if number >> 32 << 32 in _IPV4_PREFIXES:
         yield IPv4Address(number & 0xFFFFFFFF)
+    elif number >> 80 == _LOCAL_NAT64_PREFIX:
+        yield from _read_local_nat64(number)
     elif number >> 112 == _6TO4_PREFIX:
         yield IPv4Address(number >> 80 & 0xFFFFFFFF)
+
+
+def _read_local_nat64(number: int) -> Iterator[IPv4Address]:
+    """The IPv4 address behind a prefix of 96, 64, 56 and 48 bits, without bits 64 to 71 (RFC 6052)."""
+    from ipaddress import IPv4Address
+
+    yield IPv4Address(number & 0xFFFFFFFF)
+    shorter = (
+        number >> 24 & 0xFFFFFFFF,
+        (number >> 64 & 0xFF) << 24 | number >> 32 & 0xFFFFFF,
+        (number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF,
+    )
+    yield from map(IPv4Address, filter(None, shorter))  # zero where the prefix is a longer one
 
 
 def _is_usual(host: str) -> bool:

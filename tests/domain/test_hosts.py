@@ -90,6 +90,39 @@ def test_a_plain_address_is_itself_and_no_other_is_refused(address: IPv4Address 
         require_registrable(str(address))
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254:80",
+        "169.254.169.254:",
+        "[169.254.169.254]:80",
+        "[fd00:ec2::254]:80",
+        "[fd00:ec2::254]:",
+        "[::ffff:169.254.169.254]:80",
+        "metadata.google.internal:80",
+        "metadata.google.internal.:80",
+        "metadata.google.internal:",
+        "metadata%2egoogle.internal:80",
+        "64:ff9b:1::a9fe:a9fe",
+        "64:ff9b:1:2:3:4:a9fe:a9fe",
+        "64:ff9b:1:2:a9:fea9:fe00::",
+        "64:ff9b:1:2a9:fe:a9fe::",
+        "64:ff9b:1:a9fe:a9:fe00::",
+        "fe80::a9fe:a9fe%eth]0",
+        "fe80::a9fe:a9fe%eth:0",
+        "fe80::a9fe:a9fe%eth.0",
+        "fe80::a9fe:a9fe%]",
+        "fe80::a9fe:a9fe%.",
+        "fe80::a9fe:a9fe%a%b",
+        "[fe80::a9fe:a9fe%eth0]]",
+        "[fe80::a9fe:a9fe]%eth0",
+    ],
+)
+def test_a_metadata_service_is_refused_with_a_port_a_zone_or_a_prefix_of_nat64(host: str) -> None:
+    with pytest.raises(InvalidInstance, match="never registered"):
+        require_registrable(host)
+
+
 @pytest.mark.parametrize("name", METADATA_NAMES)
 def test_a_metadata_name_is_refused_in_any_case_and_with_a_final_dot(name: str) -> None:
     for host in (name, name.upper(), f"{name}."):
@@ -106,6 +139,8 @@ def test_a_metadata_name_is_refused_in_any_case_and_with_a_final_dot(name: str) 
         "fe80::1%eth0",
         "[fd00:ec2::1]",
         "64:ff9b::a00:4",
+        "64:ff9b:1::a00:4",
+        "gpu.localdomain",
         "gpu-1",
         "1",
         "3f2a9c01b4de",
@@ -134,6 +169,12 @@ LOOPBACK += [
     "LocalHost",
     "localhost.",
     "gpu.localhost",
+    "localhost:80",
+    "localhost:",
+    "127.0.0.1:80",
+    "[::1]:80",
+    "::1%]",
+    "64:ff9b:1:7f00:0:100::",
     *sorted(LOOPBACK_NAMES),
 ]
 UNSPECIFIED = ["0.0.0.0", "0", "0x0", "::", "[::]", "[::ffff:0:0]"]

@@ -46,7 +46,7 @@ def test_an_unexpected_error_is_a_problem_without_its_text(
     assert "secret words" in caplog.text
 
 
-def test_dbgpts_endpoints_take_the_short_cut_and_are_routes_too(clock: ManualClock) -> None:
+def test_dbgpts_endpoints_and_the_watch_take_the_short_cut_and_are_routes_too(clock: ManualClock) -> None:
     app = create_app(ControllerSettings(), EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT))
     assert isinstance(app, ControllerApp)
     routes = {
@@ -61,6 +61,7 @@ def test_dbgpts_endpoints_take_the_short_cut_and_are_routes_too(clock: ManualClo
             ("GET", "/controller/models"),
             ("POST", "/controller/models"),
             ("DELETE", "/controller/models"),
+            ("GET", "/v1/watch"),
         )
     }
     assert set(app.endpoints) < routes

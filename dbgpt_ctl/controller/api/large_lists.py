@@ -162,7 +162,6 @@ class LargeListResponse(Response):
         for piece in (self._around[0], *self.encoded.pieces):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             self.waits_since = loop.time()
-            await asyncio.sleep(0)  # the server writes at the end of the turn, and only then knows whether to wait
         await send({"type": "http.response.body", "body": self._around[1]})
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
 PREFIXES = ("/api", "//api")
 """A client sends the second when its configured URL ends in a slash."""
 AT_ROOT = ("",)
@@ -83,6 +84,13 @@ class Route:
     def is_v1(self) -> bool:
         """Whether it is below /api/v1."""
         return self.path.startswith("/v1/")
+
+    @property
+    def takes_short_cut(self) -> bool:
+        """Whether its requests go around FastAPI: a cluster sends them all the time, or they stay open, and FastAPI's
+        objects would stay too, 11 kB for each.
+        """
+        return self.is_of_dbgpt or self.media_type == EVENT_STREAM
 
     @property
     def verb(self) -> str:

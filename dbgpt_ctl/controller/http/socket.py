@@ -12,6 +12,11 @@ BACKLOG = 65_535
 beyond that is not refused: its system tries again a second later.
 """
 
+MAX_UNSENT_BYTES = 64 * 1024
+"""The system takes this many bytes for a peer beyond those on their way to it. Without this bound it took 1 MB for each
+watcher that never read, and the controller took the time to write them.
+"""
+
 
 def listening_socket(host: str, port: int, flag: str = "--port") -> socket.socket:
     """A bound socket on the first address of `host`. Raises CannotListen, which names `flag`, the flag of the port, and
@@ -26,6 +31,7 @@ def listening_socket(host: str, port: int, flag: str = "--port") -> socket.socke
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
         sock.bind(address)
         sock.listen(BACKLOG)
     except OSError as error:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.errors import AccessRefused
 
+BATCHES_PER_TURN = 50
+"""This many batches go out before other requests have their turn, which takes some milliseconds."""
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -72,12 +74,18 @@ class EventRing:
         self.leaving = False
         self.keep_alives = 0
         self.changed = asyncio.Event()
+        self._batches = asyncio.Semaphore(BATCHES_PER_TURN)
         self._entries: list[Entry | None] = [None] * size
 
     def wake(self) -> None:
         """Lets everything that waits for `changed` go on."""
         self.changed.set()
         self.changed = asyncio.Event()
+
+    async def turn(self) -> None:
+        """Waits until one more batch may go out: BATCHES_PER_TURN of all subscribers in one turn of the event loop."""
+        await self._batches.acquire()
+        asyncio.get_running_loop().call_soon(self._batches.release)
 
     def append(self, entry: Entry) -> None:
         """Replaces the oldest entry."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi.responses import StreamingResponse
 
+from dbgpt_ctl.controller.api.routes import EVENT_STREAM
 from dbgpt_ctl.controller.api.v1_params import Cursor
 from dbgpt_ctl.controller.watch import sse
 from dbgpt_ctl.errors import CtlError
@@ -71,7 +72,10 @@ class Subscriber:
         """
         async for data in self._first_messages():
             yield data
-        while self._last is None and (batch := self._batch()) is not None:
+        while self._last is None:
+            await self._ring.turn()
+            if (batch := self._batch()) is None:
+                break
             if batch:
                 yield batch
             elif self._ring.leaving:
@@ -122,10 +126,16 @@ class Subscriber:
             self._stream, self._after = self._ring.cursor
             self._position = self._ring.head
             return sse.reset_message("changes after the cursor are forgotten", self._ring.cursor)
-        self._after = page.next_after
+        self._after, messages, size = page.next_after, [], 0
+        for event in page.events:
+            if self._filter.matches_key(event.change.key):
+                messages.append(sse.change_message(event, page.stream))
+                size += len(messages[-1])
+                if size >= MAX_BATCH_BYTES:  # the others are read again
+                    self._after = event.id
+                    break
         self._position = self._ring.position_after(Cursor(self._stream, self._after))
-        selected = [event for event in page.events if self._filter.matches_key(event.change.key)]
-        return b"".join(sse.change_message(event, page.stream) for event in selected)
+        return b"".join(messages)
 
     def _batch(self) -> bytes | None:
         """The next messages from the ring, up to MAX_BATCH_BYTES; None when the next one is overwritten."""
@@ -154,7 +164,7 @@ class WatchResponse(StreamingResponse):
     connection. Here all connections share one reader and one encoding, and all waiting messages go out in one write.
     """
 
-    media_type = "text/event-stream"
+    media_type = EVENT_STREAM
 
     def __init__(self, subscriber: Subscriber, long_answers: LongAnswers) -> None:
         super().__init__(subscriber.messages(), headers=HEADERS)

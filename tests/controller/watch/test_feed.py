@@ -12,6 +12,8 @@ from dbgpt_ctl.addresses import parse_address
 from dbgpt_ctl.client.watch import read_messages
 from dbgpt_ctl.controller.api.v1_params import Cursor, InstanceFilter
 from dbgpt_ctl.controller.watch.feed import Feed
+from dbgpt_ctl.controller.watch.sse import BATCHES_PER_TURN
+from dbgpt_ctl.controller.watch.subscriber import MAX_BATCH_BYTES
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable, TooManyWatchers
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -320,6 +322,46 @@ def test_those_that_wait_for_the_registry_count_and_are_refused_when_the_control
             with pytest.raises(RegistryUnavailable, match="leaving"):
                 await feed.subscribe(ALL, None)
             registry.hang.set()
+
+    run(scenario())
+
+
+def test_few_batches_go_out_before_other_requests_have_their_turn() -> None:
+    async def scenario() -> None:
+        registry, sent = Counting(), 0
+
+        async def take(one: Reader) -> None:
+            nonlocal sent
+            while await one.more():
+                sent += 1
+
+        async with feeding(registry) as feed:
+            readers = [await reader(feed) for _ in range(4 * BATCHES_PER_TURN)]
+            tasks = [asyncio.create_task(take(each)) for each in readers]
+            async with asyncio.timeout(TIMEOUT_SECS):
+                for goal in (1, 2, 3):  # ready, a change, and the end
+                    while sent < goal * len(readers):
+                        before = sent
+                        await asyncio.sleep(0)
+                        assert goal == 1 or sent - before <= BATCHES_PER_TURN
+                    await registry.change(goal)
+                    if goal == 2:
+                        feed.leave()
+                await asyncio.gather(*tasks)
+
+    run(scenario())
+
+
+def test_long_events_that_are_read_again_go_out_in_small_batches() -> None:
+    async def scenario() -> None:
+        registry = Counting()
+        name = "m" * 100 + "@llm"
+        await registry.change(*range(1, 201), name=name)
+        async with feeding(registry, ring_size=4) as feed:
+            one = await reader(feed, cursor=Cursor((await registry.events()).stream, 0))
+            assert await one.until(201) == ["ready", *map(str, range(1, 201))]
+            longest = max(map(len, one.raw[1].split(b"\n\n")))
+            assert max(map(len, one.raw)) <= MAX_BATCH_BYTES + longest + 2
 
     run(scenario())
 

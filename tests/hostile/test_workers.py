@@ -54,7 +54,7 @@ def test_many_large_records_at_once_need_little_memory(serve: Serve, workers: li
     for worker in workers:
         register(controller, worker, "qwen")
         worker.answers[STREAM] = stream(sent)
-    done = measured("models", "ping", "--all", "-o", "json", "-a", controller.url)
+    done = measured("models", "ping", "--all", "--timeout", "2m", "-o", "json", "-a", controller.url)
     assert done.code == 5, done
     assert {each["result"] for each in json.loads(done.out)} <= {"not-a-worker", "empty"}
     assert done.peak <= LARGEST_BYTES

@@ -93,17 +93,19 @@ class Controller:
         return (self.folder / f"{self.name}.log").read_text(encoding="utf-8", errors="replace")
 
 
-def until_each_is_so(controllers: Iterable[Controller], condition: Callable[[ControllerClient], bool]) -> None:
-    """Waits until the condition is true of every one of the controllers that runs."""
+def until_each_is_so(
+    controllers: Iterable[Controller], condition: Callable[[ControllerClient], bool], credentials: str = ""
+) -> None:
+    """Waits until the condition is true of every one of the controllers that runs. `credentials`: NAME:TOKEN."""
     deadline = monotonic() + CONDITION_SECS
     running = [controller for controller in controllers if controller.process is not None]
-    while not all(_is_so(controller, condition) for controller in running):
+    while not all(_is_so(controller, condition, credentials) for controller in running):
         assert monotonic() < deadline, "\n".join(controller.log[-2000:] for controller in running)
         sleep(0.05)
 
 
-def _is_so(controller: Controller, condition: Callable[[ControllerClient], bool]) -> bool:
-    with ControllerClient(controller.url) as client:
+def _is_so(controller: Controller, condition: Callable[[ControllerClient], bool], credentials: str) -> bool:
+    with ControllerClient(controller.url.replace("://", f"://{credentials}@" if credentials else "://")) as client:
         try:
             return condition(client)
         except ControllerError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from http.client import HTTPConnection, HTTPException
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,11 +52,15 @@ class Instance(NamedTuple):
 
 
 class Wire:
-    """One connection to one controller, made anew when it broke. For one thread."""
+    """One connection to one controller, made anew when it broke. For one thread.
 
-    def __init__(self, url: str, timeout: float = TIMEOUT_SECS) -> None:
+    `credentials`: NAME:TOKEN. `source`: the address that it calls from.
+    """
+
+    def __init__(self, url: str, timeout: float = TIMEOUT_SECS, *, credentials: str = "", source: str = "") -> None:
         place = urlsplit(url)
-        self._connection = HTTPConnection(str(place.hostname), place.port, timeout=timeout)
+        self._connection = HTTPConnection(str(place.hostname), place.port, timeout, source_address=(source, 0))
+        self._headers = {"Authorization": f"Basic {b64encode(credentials.encode()).decode()}"} if credentials else {}
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +90,7 @@ class Wire:
         started = monotonic()
         is_kept = self._connection.sock is not None
         try:
-            self._connection.request(method, path, body, JSON if sent else {})
+            self._connection.request(method, path, body, self._headers | (JSON if sent else {}))
             answer = self._connection.getresponse()
             reply = Reply(answer.status, answer.read(), answer.headers, monotonic() - started)
         except ConnectionError:

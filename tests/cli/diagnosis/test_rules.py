@@ -262,7 +262,7 @@ CASES = {
         of(silent(), silent("bge@text2vec", port=2), known(port=3), silent(host="10.0.0.5")),
     ),
     "silent-since-restart": Case(
-        cluster(controller(*ON_TWO_HOSTS, status=status(started_at=ago(290), heartbeat_timeout_secs=30.0))),
+        cluster(controller(*ON_TWO_HOSTS, status=status(started_at=ago(275), heartbeat_timeout_secs=30.0))),
         WARNING,
         f"{URL}: it was started 4m ago, with a heartbeat timeout of 30s",
         cluster(controller(*ON_TWO_HOSTS, status=status(started_at=ago(200)))),
@@ -808,6 +808,11 @@ def test_a_restart_after_which_no_heartbeat_came_is_named() -> None:
     facts = cluster(controller(silent(), silent(host="10.0.0.5"), status=status(started_at=ago(280))))
     [found] = find("heartbeats-stopped", facts)
     assert str(found.evidence[1]) == f"{URL}: it was started 4m ago, with a heartbeat timeout of 60s"
+
+
+def test_what_sent_heartbeats_after_a_restart_is_silent_for_another_reason() -> None:
+    facts = cluster(controller(*ON_TWO_HOSTS, status=status(started_at=ago(400))), wanted="qwen")
+    assert [each.code for each in diagnose(RULES, facts, Scope.MODEL)] == ["expired"]
 
 
 def test_a_prune_is_advised_for_what_is_gone_for_a_day_only() -> None:

@@ -58,9 +58,10 @@ def workers_refused(facts: Facts) -> Iterator[Finding]:
     known = [refused for _, found in silence.refused for refused in found]
     if known:
         one, many = "1 instance is", f"{len(silence.refused)} instances are"
+        whose = "its host" if len(silence.refused) == 1 else "their hosts"
         yield Finding(
             Severity.ERROR,
-            f"{one if len(silence.refused) == 1 else many} unhealthy because heartbeats are refused",
+            f"{one if len(silence.refused) == 1 else many} unhealthy, and heartbeats from {whose} are refused",
             tuple(Evidence(refused_text(found), instance.reference) for instance, found in silence.refused),
             _renewal(known),
             tuple(instance.key for instance, _ in silence.refused),
@@ -227,13 +228,15 @@ def _apart(controller: ControllerFacts) -> timedelta:
 
 
 def _restarts(facts: Facts, silent: Sequence[ObservedInstance]) -> list[Evidence]:
-    """The controllers that were started within the last minutes, when or after these sent their last heartbeats."""
+    """The controllers that were started within the last minutes, at the time at which these sent their last heartbeats:
+    a worker whose heartbeats arrived afterwards has another reason to be silent.
+    """
     found = []
     for controller, status in facts.reporting:
         now, started = controller.time, status.started_at
         if now is None or started is None or now - started > RESTARTED:
             continue
-        if all(_time(instance) >= started - _apart(controller) for instance in silent):
+        if all(abs(_time(instance) - started) <= _apart(controller) for instance in silent):
             timeout = f"{timeout_of(status).total_seconds():g}s"
             detail = f"it was started {controller.ago(started)}, with a heartbeat timeout of {timeout}"
             found.append(Evidence(detail, controller.url))
@@ -261,7 +264,7 @@ def _refused_elsewhere(facts: Facts, silence: Silence) -> list[list[Refused]]:
     for refused in facts.refused.all:
         if refused.place not in known and refused.worker.age <= timeout_of(refused.controller):
             by_source.setdefault(refused.worker.source, []).append(refused)
-    return list(by_source.values())
+    return [found for _, found in sorted(by_source.items(), key=str)]
 
 
 def _renewal(refused: Iterable[Refused]) -> str:

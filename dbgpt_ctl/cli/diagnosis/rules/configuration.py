@@ -62,7 +62,7 @@ def short_timeout(controller: ControllerFacts) -> str:
     "controller-clock",
     Severity.WARNING,
     "the clocks of a controller and of its database differ",
-    fix="let both machines keep their time by NTP: ctl db check shows which hosts of the database differ",
+    fix="synchronize both clocks by NTP; ctl db check shows which hosts of the database differ",
     scope=ALL_BUT_LIST,
 )
 def controller_clock(controller: ControllerFacts) -> str:
@@ -77,7 +77,7 @@ def controller_clock(controller: ControllerFacts) -> str:
     "clock",
     Severity.WARNING,
     "clocks differ",
-    fix="let both machines keep their time by NTP; with several database hosts: ctl db check",
+    fix="synchronize both clocks by NTP; with several database hosts: ctl db check",
 )
 def clock(controller: ControllerFacts) -> str:
     """The registry's clock and this machine's differ. States are derived by the registry's, so they are right."""

@@ -43,8 +43,8 @@ def not_registered(facts: Facts) -> Iterator[Finding]:
 
 @rule("no-healthy-instance", fix="ctl why NAME says why", scope=ALL_BUT_LIST)
 def no_healthy(facts: Facts) -> Iterator[Finding]:
-    """A model is registered, and no instance of it gets requests. Silence is a fault; a drain before it, or a
-    deregister, is an operator's wish.
+    """A model is registered, and no instance of it gets requests. Silence is a fault. A drain before it is the wish of
+    an operator, and a deregister is that of an operator or of the worker.
     """
     by_severity: dict[Severity, list[str]] = {}
     for name, counts in facts.counts_by_model.items():
@@ -57,13 +57,13 @@ def no_healthy(facts: Facts) -> Iterator[Finding]:
         evidence = tuple(Evidence(f"no routable instance: {_counted(facts, name)}", escaped(name)) for name in names)
         keys = tuple(instance.key for name in names for instance in facts.by_model.get(name, ()))
         summary = f"{len(names)} models have" if len(names) > 1 else "1 model has"
-        planned = ": planned" if severity is Severity.INFO else ""
+        intended = ": all are drained or deregistered" if severity is Severity.INFO else ""
         fix = f"ctl why {shell_argument(model_word(names[0]))} says why" if len(names) == 1 else ""
         if str(facts.model_filter):  # it is ctl why that is asked, whose heading has the numbers
             if severity is Severity.INFO:
                 continue
             fix = "the other findings name the cause for each of its instances"
-        yield Finding(severity, f"{summary} no instance that gets requests{planned}", evidence, fix, keys)
+        yield Finding(severity, f"{summary} no instance that gets requests{intended}", evidence, fix, keys)
 
 
 @rule("type-typo", fix="register it under the right type: NAME@llm, @text2vec, @reranker")

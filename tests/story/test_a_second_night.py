@@ -34,6 +34,7 @@ INSTANCES = (
 )
 TIMEOUT_SECS = 21
 """The shortest without a warning."""
+DRAINED = f"bge@text2vec/{OTHER_RACK[0]}:8003"
 AHEAD_SECS = 300
 SHORT = "290s"
 """How long a token is valid: by the clock that is ahead it has expired before it is made."""
@@ -53,6 +54,11 @@ def tokens_are_enforced_on_workers_that_have_none(night: Night) -> None:
 
 def a_rack_falls_silent(night: Night) -> None:
     night.workers.credentials |= dict.fromkeys(OTHER_RACK, night.workers.credentials[RACK[0]])
+    night.wait_until(  # by a heartbeat, and not by the register that follows
+        lambda inventory: all(
+            known.state is InstanceState.HEALTHY for known in inventory.instances if known.host in OTHER_RACK
+        )
+    )
     all_is_well(night)
     for host in OTHER_RACK:
         night.workers.stop(host)
@@ -90,7 +96,7 @@ def workers_restart_in_a_loop_and_one_is_drained(night: Night) -> None:
         list(threads.map(lambda instance: restart_again_and_again(night, instance), RESTARTING))
     night.server.execute("UPDATE ctl_pulse SET swept_at = NULL", DATABASE)  # the next look at old events is now
     night.wait_until_client(lambda client: client.events(after=0, limit=1).missed)
-    night.ctl("models", "drain", f"glm4@llm/{OTHER_RACK[0]}:8002", "--reason", "loud fan")
+    night.ctl("models", "drain", DRAINED, "--reason", "loud fan")
 
 
 def all_is_well(night: Night) -> None:
@@ -165,10 +171,10 @@ STEPS = (
         workers_restart_in_a_loop_and_one_is_drained,
         "status",
         "doctor --no-probe",
-        "events glm4@llm --since 2h",
+        "events bge@text2vec --since 2h",
         f"events tiny@llm/{RACK[1]}:9001 --limit 2",
         "events --by operator --since 14d",
-        f"models get glm4@llm/{OTHER_RACK[0]}:8002",
+        f"models get {DRAINED}",
     ),
 )
 

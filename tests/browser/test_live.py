@@ -42,7 +42,7 @@ def has_happened(controller: Controller, verb: str, key: InstanceKey) -> None:
     """Waits until the journal of the controller has the event."""
 
     def there() -> bool:
-        page = get(f"{controller.url}/api/v1/events", model=key.model_name)
+        page = get(f"{controller.url}/api/v1/events", model_name=key.model_name)
         return any((event["verb"], event["port"]) == (verb, key.port) for event in page["events"]) if page else False
 
     until(f"{verb} of {key}", there)

@@ -97,8 +97,8 @@ class Assembly:
 
     @property
     def routes_by_call(self) -> dict[tuple[str, str], Route]:
-        """The routes by method and path."""
-        return {(route.method, path): route for route in self.routes for path in route.paths}
+        """The routes by method and path, for a dispatcher that checks the access itself."""
+        return {(route.method, path): route for route in with_known_parameters(self.routes) for path in route.paths}
 
     def add_to(self, app: FastAPI) -> None:
         """Adds the routes, behind their checks, and lets the lifespan of `app` open and close all parts."""

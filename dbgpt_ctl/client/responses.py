@@ -28,6 +28,7 @@ from dbgpt_ctl.domain.controllers import Check, ControllerCondition, ControllerR
 from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
 from dbgpt_ctl.domain.fields import canonical_host, printable
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
+from dbgpt_ctl.domain.registry_outage import Hold
 from dbgpt_ctl.errors import (
     Attempt,
     ControllerLeaving,
@@ -552,6 +553,13 @@ def _check(fields: Mapping[str, Any]) -> Check:
     return Check(str(fields["name"]), None if ok else detail or "failed")
 
 
+def _outage(fields: Mapping[str, Any]) -> Hold:
+    gone_at, back_at, held_until = (read_time(fields[name]) for name in ("gone_at", "back_at", "held_until"))
+    if gone_at is None or back_at is None or held_until is None:
+        raise ValueError("an outage without its times")
+    return Hold(gone_at, back_at, held_until)
+
+
 @dataclass(frozen=True, slots=True)
 class ControllerStatus:
     """An answer to `status`. Times are aware."""
@@ -593,6 +601,10 @@ class ControllerStatus:
     """None where it does not listen with TLS, or is of a release that does not report it."""
     checks: tuple[Check, ...] = ()
     """What it knows of each part of itself and of its registry; empty with a release that does not report it."""
+    outages: tuple[Hold, ...] = ()
+    """Those of its registry, the newest last; empty with a release that does not report them, and while they are not
+    known.
+    """
 
     @property
     def is_remote(self) -> bool:
@@ -632,6 +644,7 @@ class ControllerStatus:
             auth=AuthStatus.read(fields["auth"]) if fields.get("auth") else None,
             tls=TlsState.read(fields["tls"]) if fields.get("tls") else None,
             checks=tuple(map(_check, fields.get("checks") or ())),
+            outages=tuple(map(_outage, fields.get("outages") or ())),
         )
 
 

@@ -11,16 +11,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dbgpt_ctl.domain.instance import ModelInstance
 
 TICK_SECS = 1.0
 MAX_GAP = timedelta(seconds=5)
 """Ticks further apart than this are a gap; closer ones were late because of a busy machine or a slow commit."""
+OUTAGES_KEPT_FOR = timedelta(days=30)
+MAX_OUTAGES = 100
+"""A registry remembers the newest outages that ended within that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,28 @@ class Hold:
         return now if self.back_at <= heartbeat <= now + FUTURE_TOLERANCE else self.gone_at
 
 
+class Outage(NamedTuple):
+    """A gap between two ticks. While states are held after it, it may grow: `gone_at` stays, `back_at` moves."""
+
+    gone_at: datetime
+    back_at: datetime
+
+    def hold(self, timeout: timedelta) -> Hold:
+        """The hold after it."""
+        return Hold(self.gone_at, self.back_at, self.back_at + timeout)
+
+
+def remember(outages: Iterable[Outage], last: Outage | None, now: datetime) -> tuple[Outage, ...]:
+    """The outages to remember at `now`, the newest last: `last` too, and in place of the same one before it grew.
+
+    Those that a clock wrote that was ahead are left out. After such a clock was set back, the pulse has the last one
+    with its right times.
+    """
+    by_begin = {outage.gone_at: outage for outage in (*outages, *filter(None, (last,)))}
+    kept = (each for each in by_begin.values() if now - OUTAGES_KEPT_FOR <= each.back_at <= now + FUTURE_TOLERANCE)
+    return tuple(sorted(kept)[-MAX_OUTAGES:])
+
+
 @dataclass(frozen=True, slots=True)
 class Pulse:
     """The last tick, and the last gap before it, if there was one."""
@@ -55,6 +82,11 @@ class Pulse:
     ticked_at: datetime
     gone_at: datetime | None = None
     back_at: datetime | None = None
+
+    @property
+    def outage(self) -> Outage | None:
+        """The last gap."""
+        return None if self.gone_at is None or self.back_at is None else Outage(self.gone_at, self.back_at)
 
     def set_back(self, now: datetime) -> timedelta:
         """How far the clock was set back since the last tick, else zero; another database host may have another clock.
@@ -83,10 +115,9 @@ class Pulse:
         if self.set_back(now):
             # Until heartbeats ahead of `now` are moved back, they are evaluated by the clock that wrote them.
             return Hold(self.ticked_at, datetime.min.replace(tzinfo=UTC), now + timeout)
-        pulse = self.ticked(now, timeout)
-        if pulse.gone_at is None or pulse.back_at is None or now >= pulse.back_at + timeout:
-            return None
-        return Hold(pulse.gone_at, pulse.back_at, pulse.back_at + timeout)
+        outage = self.ticked(now, timeout).outage
+        hold = None if outage is None else outage.hold(timeout)
+        return None if hold is None or now >= hold.until else hold
 
     def expired_at(self, instance: ModelInstance, timeout: timedelta) -> datetime:
         """The time at which the heartbeat of an unhealthy instance got too old; of a held one, the end of the hold."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.controllers import Check, ControllerRecord
     from dbgpt_ctl.domain.events import Actor, EventFilter, EventPage
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, ListedInstance, Registration
+    from dbgpt_ctl.domain.registry_outage import Hold
 
 MAX_EVENTS = 10_000
 MAX_EVENT_AGE = timedelta(days=7)
@@ -265,6 +266,15 @@ class ModelRegistry(ABC):
     def controllers(self) -> tuple[ControllerRecord, ...]:
         """The living controllers that share the storage, with this one, as of the last second and without I/O. Empty
         where no other controller can share it, or where another controller keeps it.
+        """
+        return ()
+
+    async def outages(self) -> tuple[Hold, ...]:
+        """The outages of the registry that it noticed with a tick, and the hold after each, the newest last; at most
+        MAX_OUTAGES, of the last OUTAGES_KEPT_FOR. An outage that goes on while states are held is one.
+
+        As of the last second, also while the storage is away. Empty where absence is not watched. Of several
+        controllers that share the storage, one stores an outage, and each returns it.
         """
         return ()
 

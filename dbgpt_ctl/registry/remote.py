@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
+    from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.errors import Attempt
     from dbgpt_ctl.registry.observer import RegistryObserver
 
@@ -240,6 +241,12 @@ class RemoteModelRegistry(ModelRegistry):
         after, where, limit = query
         with self._forwarding():
             return await self._client.events(where=where, after=after, limit=limit)
+
+    async def outages(self) -> tuple[Hold, ...]:
+        """Those of the registry behind; empty where an older release keeps it. Each call is a request."""
+        with self._forwarding(), suppress(NotSupported):
+            return (await self._client.status()).outages
+        return ()
 
     async def announce(self) -> None:
         """Does nothing: the controller behind this one announces expiries by itself."""

@@ -41,6 +41,13 @@ class Cluster:
         """Turns the registry's clock: what does not beat expires."""
         self.clock.advance(AGO_SECS)
 
+    def be_away(self, seconds: float) -> None:
+        """The registry notices that its clock stood still for so long."""
+        state = self.registry._state
+        state.tick(self.clock.now())
+        self.clock.advance(seconds)
+        state.tick(self.clock.now())
+
     def register(self, model: str, host: str = "127.0.0.1", port: int = 8001, **facts: Any) -> Registration:
         sent = parse_registration({"model_name": model, "host": host, "port": port, **facts})
         self.client.register(sent)

@@ -14,6 +14,7 @@ from dbgpt_ctl.client.responses import LONG_BYTES, MAX_DEPTH, KnownInstance, Mod
 from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
+from dbgpt_ctl.domain.registry_outage import Hold
 from dbgpt_ctl.errors import (
     ControllerFailed,
     ControllerRefused,
@@ -25,7 +26,7 @@ from dbgpt_ctl.errors import (
     NotSupported,
 )
 from tests.client.clients import KEY, OBJECT, SENT, VERBS, Controllers, good, problem
-from tests.client.v1_samples import CALLS, DRAIN, EVENT, KNOWN, NOW, NOWHERE, STATUS, answers
+from tests.client.v1_samples import CALLS, DRAIN, EVENT, KNOWN, NOW, NOWHERE, STATUS, TIME, answers
 
 if TYPE_CHECKING:
     from tests.client.clients import Call, MakeCalls
@@ -244,6 +245,7 @@ def test_the_other_answers_of_v1_are_read(make_calls: MakeCalls) -> None:
     assert (status.watchers, status.last_event_id) == (5, 7)
     timeout, interval = timedelta(seconds=60), timedelta(seconds=20.5)
     assert status.controllers == (ControllerRecord("a1", "1.2", "http://ctl-1:8000", timeout, interval, NOW, NOW),)
+    assert status.outages == (Hold(NOW, NOW, NOW),)
     assert status.object == STATUS
 
 
@@ -361,6 +363,7 @@ MANY_DIGITS = int("9" * 4300)
         ("status", STATUS | {"settings": {"max_instances": {"a": 1}}}),
         ("status", STATUS | {"models": [COUNTS | {"model_name": None}]}),
         ("status", STATUS | {"tls": {"port": 8443, "not_after": None, "problem": ["none"]}}),
+        ("status", STATUS | {"outages": [{"gone_at": TIME, "back_at": None, "held_until": TIME}]}),
         ("status", STATUS | {"auth": {"mode": "log", "tokens_file": {"digest": "", "tokens": 1, "problem": {"a": 1}}}}),
         ("events", {"events": [EVENT | {"time": "0001-01-01T00:00:00+14:00"}], "stream": "s", "last_id": 1}),
         ("events", {"events": [EVENT | {"actor_name": 5}], "stream": "s", "last_id": 7, "missed": False}),

@@ -71,6 +71,7 @@ STATUS = {
             "held": 1,
         }
     ],
+    "outages": [{"gone_at": TIME, "back_at": TIME, "held_until": TIME}],
     "watchers": 5,
     "last_event_id": 7,
 }

@@ -10,6 +10,7 @@ import pytest
 from dbgpt_ctl.controller.bootstrap import open_databases
 from dbgpt_ctl.controller.preflight import check_start
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable, UsageError
+from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
 from tests.settings.loading import SECRET, controller
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def test_a_database_with_and_without_tables(mariadb: MariaDB) -> None:
     )
     assert mariadb.execute("SHOW TABLES") == []
     prepare(mariadb)
-    assert check_start(controller(**of(mariadb))) == f"{START}{place}, tables of schema version 1"
+    assert check_start(controller(**of(mariadb))) == f"{START}{place}, tables of schema version {SCHEMA_VERSION}"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_a_right_that_is_missing(mariadb: MariaDB, rights: str) -> None:
     limited = of(mariadb, registry_db_user="limited", registry_db_password=SECRET)
     assert "command denied to user" in refused(RegistryUnusable, **limited)
     mariadb.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{mariadb.name}`.* TO limited")
-    assert check_start(controller(**limited)).endswith("tables of schema version 1")
+    assert check_start(controller(**limited)).endswith(f"tables of schema version {SCHEMA_VERSION}")
     assert mariadb.execute("SELECT * FROM ctl_pulse") == before
 
 

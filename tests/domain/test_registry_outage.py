@@ -8,7 +8,7 @@ import pytest
 
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance, Registration
 from dbgpt_ctl.domain.lifecycle import state_of
-from dbgpt_ctl.domain.registry_outage import MAX_GAP, Pulse
+from dbgpt_ctl.domain.registry_outage import MAX_GAP, MAX_OUTAGES, Outage, Pulse, remember
 from tests.support.clock import START
 
 TIMEOUT = timedelta(seconds=60)
@@ -161,3 +161,13 @@ def test_it_is_unhealthy_from_its_expiry_on(beat: float) -> None:
         hold = pulse.hold(now, TIMEOUT)
         instance = with_heartbeat_at(beat)
         assert state_of(instance, now, TIMEOUT, hold) in states
+
+
+def test_the_newest_outages_are_remembered() -> None:
+    many = [Outage(START + at(number), START + at(number + 0.5)) for number in range(MAX_OUTAGES + 1)]
+    last = many.pop()
+    assert remember(reversed(many), last, START + at(1000)) == (*many[1:], last)
+
+
+def test_an_outage_that_a_clock_wrote_that_was_ahead_is_forgotten() -> None:
+    assert remember([Outage(START, START + at(90))], None, START) == ()

@@ -266,6 +266,7 @@ def test_a_section_shows_what_ctl_prints(night: OnCall, section: str) -> None:
     night.sql("UPDATE ctl_instance SET registered_at = registered_at - INTERVAL 2 DAY")
     night.sql("UPDATE ctl_event SET at = at - INTERVAL 2 DAY")
     night.sql("UPDATE ctl_pulse SET gone_at = NULL, back_at = NULL")
+    night.sql("DELETE FROM ctl_outage")
     with SCENES[section](night):
         for block in sections(DOCUMENT)[section]:
             follow(night.reader(), block, night.names())

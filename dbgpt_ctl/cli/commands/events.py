@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
@@ -16,6 +16,7 @@ from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import COLUMNS, Flaps, line_of, row_of
 from dbgpt_ctl.cli.output.escaping import quoted, unescaped
 from dbgpt_ctl.cli.output.instances import utc_text
+from dbgpt_ctl.cli.output.outages import outage_row
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_json, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import plain
 from dbgpt_ctl.cli.parsing.durations import parse_duration
@@ -25,12 +26,15 @@ from dbgpt_ctl.domain.events import ActorKind, EventFilter
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dbgpt_ctl.cli.watch.follow import Follower
     from dbgpt_ctl.client.responses import EventReport
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.events import Event
+    from dbgpt_ctl.domain.registry_outage import Hold
+
+T = TypeVar("T")
 
 VERSION = 1
 PAGE = 1000
@@ -91,8 +95,8 @@ def events(
     """Show the changes of instances: of their states and drains.
 
     An event has a time, an old and a new state, and a cause. The newest event comes last. The controller keeps what
-    operators do for 30 days, and other events for 7 days, at most 10,000. With --follow, outages do not end the
-    command.
+    operators do for 30 days, and other events for 7 days, at most 10,000. The table of all events also has the outages
+    of the registry. With --follow, outages do not end the command.
     """
     wanted, number = _parse_target(target), _parse_limit(limit, since=since, follow=follow)
     start, age = parse_since(since)
@@ -107,7 +111,12 @@ def events(
         elif output is OutputFormat.JSON:
             print_json([found for _, found in past])
         else:
-            _print_table(session, past, target)
+            rows = _rows(past)
+            if target is None and by is None:
+                status = client.status()
+                outages = [hold for hold in status.outages if start is None or hold.back_at >= start]
+                _insert_outages(rows, past, outages, status.time or session.clock.now())
+            _print_table(session, _last(rows, number), target)
 
 
 def _parse_target(word: str | None) -> EventFilter:
@@ -156,12 +165,22 @@ def _say_what_is_lost(session: Session, page: EventReport, wanted: EventFilter, 
     session.say(f"some events before {utc_text(lost_before)} are no longer kept{but}")
 
 
-def _print_table(session: Session, items: list[EventItem], target: str | None) -> None:
-    if not items:
+def _rows(items: list[EventItem]) -> list[list[str]]:
+    flaps = Flaps()
+    return [row_of(event.change, flaps.add(event.change)) for event, _ in items]
+
+
+def _insert_outages(rows: list[list[str]], items: list[EventItem], outages: Sequence[Hold], now: datetime) -> None:
+    """Each before the row of the first of `items` that is later."""
+    for hold in reversed(outages):
+        later = (number for number, (event, _) in enumerate(items) if event.change.time >= hold.gone_at)
+        rows.insert(next(later, len(items)), outage_row(hold, now))
+
+
+def _print_table(session: Session, rows: list[list[str]], target: str | None) -> None:
+    if not rows:
         session.say(f"no events{'' if target is None else f' of {quoted(target)}'}")
         return
-    flaps = Flaps()
-    rows = [row_of(event.change, flaps.add(event.change)) for event, _ in items]
     print_lines(plain(COLUMNS, rows, headers=True, colour=wants_colour()))  # folded references cannot be copied
 
 
@@ -228,7 +247,11 @@ def _read_past(client: ControllerClient, wanted: EventFilter, limit: int | None)
         items = list(page.items)
     else:
         items, page = _read_pages(client, wanted, 0)
-    return (items if limit is None else items[len(items) - min(limit, len(items)) :]), page
+    return _last(items, limit), page
+
+
+def _last(items: list[T], limit: int | None) -> list[T]:
+    return items if limit is None else items[len(items) - min(limit, len(items)) :]
 
 
 def _read_pages(client: ControllerClient, wanted: EventFilter, after: int) -> tuple[list[EventItem], EventReport]:

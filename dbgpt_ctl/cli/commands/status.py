@@ -181,6 +181,7 @@ def _document(
         "living_controllers": first.object["controllers"],
         "stale_since": first.object["stale_since"],
         "held_until": first.object["held_until"],
+        "outages": first.object.get("outages"),
         "models": first.object["models"],
         "warnings": _finding_objects(findings, are_info=False),
         "info": _finding_objects(findings, are_info=True),

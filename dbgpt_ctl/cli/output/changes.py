@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 FLAP_WINDOW = timedelta(minutes=10)
 
 _DRAINED, _UNDRAINED = "drained", "undrained"
+UNAVAILABLE = "unavailable"
+"""Of the registry, not of an instance."""
 CHANGE_COLOURS = {
+    UNAVAILABLE: "red",
     _DRAINED: "yellow",
     **{f"{old} -> {new}": colour for old in (*InstanceState, ABSENT) for new, colour in STATE_COLOURS.items()},
 }

@@ -590,6 +590,14 @@ class AuthOfStatus(Auth):
     refused_workers: list[RefusedWorker] = doc("Those of the last 10 minutes, at most 1,000, in no order.")
 
 
+class Outage(BaseModel):
+    """A time without stored heartbeats: the registry was stopped, frozen or unreachable, or its clock was set."""
+
+    gone_at: datetime = doc("Its last sign of life before.", TIME)
+    back_at: datetime = doc("Its first one after.", TIME)
+    held_until: datetime = doc("Until then, silent instances kept their state.", TIME)
+
+
 class Status(Listed):
     """How the controller and its registry are, also while the registry is away."""
 
@@ -606,6 +614,9 @@ class Status(Listed):
     controllers: list[SharingController] = doc(
         "The living controllers that share the registry, with this one; empty where none can, or where another "
         "controller keeps the registry."
+    )
+    outages: list[Outage] | None = doc(
+        "The outages of the registry in the last 30 days, at most 100, the newest last. Null while they are not known."
     )
     connections: Connections | None = doc("Null where the controller runs inside another application.")
     readers_dropped: int = doc(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.controllers import Check, ControllerRecord
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import DrainFacts, ListedInstance
+    from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.contract import Listing
 
 VERSION = 1
@@ -116,6 +117,11 @@ def controller_object(record: ControllerRecord) -> dict[str, Any]:
         "started_at": iso(record.started_at),
         "seen_at": iso(record.seen_at),
     }
+
+
+def outage_object(hold: Hold) -> dict[str, Any]:
+    """One of the `outages` of /api/v1/status."""
+    return {"gone_at": iso(hold.gone_at), "back_at": iso(hold.back_at), "held_until": iso(hold.until)}
 
 
 def connections_object(figures: ConnectionFigures) -> dict[str, int]:

@@ -17,6 +17,7 @@ from dbgpt_ctl.controller.api.serializers import (
     connections_object,
     controller_object,
     iso,
+    outage_object,
     tls_object,
 )
 from dbgpt_ctl.controller.auth.report import refused_worker_object
@@ -47,6 +48,9 @@ async def status_report(controller: Controller) -> StatusReport:
     with suppress(RegistryError):  # status is most often requested while the registry cannot answer
         listing = await controller.registry.list()
         last_event_id = (await controller.registry.events(limit=1)).last_id
+    outages = None
+    with suppress(RegistryError):
+        outages = list(map(outage_object, await controller.registry.outages()))
     health = controller.registry_health()
     fields = dict(
         **caveats_object(listing or Listing(()), controller.now()),
@@ -60,6 +64,7 @@ async def status_report(controller: Controller) -> StatusReport:
         settings=controller.settings,
         auth=None if controller.access is None else _auth_object(controller.access),
         controllers=list(map(controller_object, controller.registry.controllers())),
+        outages=outages,
         connections=None if controller.connections is None else connections_object(controller.connections),
         readers_dropped=controller.readers_dropped,
         tls=None if controller.tls is None else tls_object(controller.tls),

@@ -23,7 +23,7 @@ from dbgpt_ctl.registry.database.schema import (
 from dbgpt_ctl.registry.database.tables.controllers import read_controllers
 from dbgpt_ctl.registry.database.tables.events import unreadable_events
 from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows, time_of
-from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
+from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime, read_outages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,6 +149,7 @@ def _inspect_tables(
     unreadable: list[UnreadableRow] = []
     instances = _instances(connection, clock, timeout, unreadable)
     unreadable += unreadable_events(connection)
+    read_outages(connection, unreadable)
     return DatabaseFacts(place, schema, hosts, instances, tuple(living), unreadable=tuple(unreadable))
 
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, Registration
     from dbgpt_ctl.domain.lifecycle import Command
+    from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
     from dbgpt_ctl.registry.model_counts import ModelCounts
     from dbgpt_ctl.registry.observer import RegistryObserver
@@ -254,6 +255,9 @@ class DatabaseModelRegistry(ModelRegistry):
 
     def controllers(self) -> tuple[ControllerRecord, ...]:
         return self._sharing.living if self._sharing else ()
+
+    async def outages(self) -> tuple[Hold, ...]:
+        return tuple(outage.hold(self._time.timeout) for outage in self._time.outages)
 
     async def tick(self) -> None:
         """Records that this controller lives, and so notices when a database that was away is back. Runs every second

@@ -4,6 +4,7 @@
 `ModelInstance`. `ctl_event` holds the last changes of state, `ctl_stream` one row: the number of the newest event, and
 since when all events are there.
 `ctl_pulse` holds one row: the last tick of any controller, and the last gap between two ticks (rule 8).
+`ctl_outage` holds the gaps of the last weeks.
 `ctl_controller` holds one row per controller that uses the database. `ctl_schema` holds one row: the version of these
 tables, and the lowest version whose release can still use them. Times are UTC with microseconds, names compare exactly
 (rule 1).
@@ -132,6 +133,14 @@ PULSE = Table(
     Column("gone_at", UtcTime),
     Column("back_at", UtcTime),
     Column("swept_at", UtcTime),
+    **_OPTIONS,
+)
+
+OUTAGES = Table(
+    "ctl_outage",
+    _METADATA,
+    Column("gone_at", UtcTime, primary_key=True),
+    Column("back_at", UtcTime, nullable=False),
     **_OPTIONS,
 )
 

@@ -19,7 +19,7 @@ from dbgpt_ctl.domain.lifecycle import (
     Register,
     Undrain,
 )
-from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse, moved_back
+from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse, moved_back, remember
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable, RegistryUnusable, StatesHeld
 from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import (
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Actor, Change, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, ModelInstance, Registration
     from dbgpt_ctl.domain.lifecycle import Command
-    from dbgpt_ctl.domain.registry_outage import Hold
+    from dbgpt_ctl.domain.registry_outage import Hold, Outage
     from dbgpt_ctl.registry.contract import Listing
     from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
     from dbgpt_ctl.registry.observer import RegistryObserver
@@ -162,6 +162,9 @@ class EmbeddedModelRegistry(ModelRegistry):
         once.
         """
         return RegistryFigures(len(self._state.index), self._state.max_instances, clock_offset_secs=0.0)
+
+    async def outages(self) -> tuple[Hold, ...]:
+        return self._state.holds()
 
     # --- commands and queries ---
 
@@ -378,6 +381,7 @@ class RegistryState:
         self._deadlines = ExpiryQueue()
         self.log = log
         self.pulse: Pulse | None = None
+        self._outages: tuple[Outage, ...] = ()
         self.changes = 0
         """A counter of changes; a heartbeat that changes nothing but its own time is not counted."""
 
@@ -410,6 +414,10 @@ class RegistryState:
     def hold(self, now: datetime) -> Hold | None:
         """The hold after an outage, if there is one at `now`."""
         return self.pulse.hold(now, self._timeout) if self.pulse else None
+
+    def holds(self) -> tuple[Hold, ...]:
+        """As `ModelRegistry.outages`."""
+        return tuple(outage.hold(self._timeout) for outage in self._outages)
 
     def held(self, instances: Iterable[ModelInstance], now: datetime) -> Iterator[ModelInstance]:
         """Those of the instances that count as alive only because of the hold at `now`."""
@@ -446,6 +454,7 @@ class RegistryState:
         before = self.pulse or Pulse(now)
         step = before.set_back(now)
         self.pulse = before.ticked(now, self._timeout)
+        self._outages = remember(self._outages, self.pulse.outage, now)
         if step:
             for instance in list(self.index.instances()):
                 heartbeat = moved_back(instance.last_heartbeat, now, step) or now

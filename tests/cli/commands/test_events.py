@@ -50,6 +50,25 @@ def test_json_is_an_array_of_the_apis_objects(run: Run, there: Cluster) -> None:
     assert (event["old"], event["new"], event["actor"]) == ("absent", "healthy", "worker")
 
 
+def test_outages_of_the_registry_are_rows_among_all_events(run: Run, there: Cluster) -> None:
+    there.register("a@llm")
+    there.clock.advance(1)
+    gone_at = there.clock.now()
+    there.be_away(90)
+    there.register("b@llm")
+    back_at = gone_at + timedelta(seconds=90)
+    table = [re.split(r"  +", line) for line in run("events").lines[1:]]
+    assert [row[1] for row in table] == ["a@llm/127.0.0.1:8001", "registry", "b@llm/127.0.0.1:8001"]
+    time, _, change, until = table[1]
+    assert (time, change) == (f"{gone_at:%Y-%m-%dT%H:%M:%SZ}", "unavailable")
+    assert f"until {back_at:%Y-%m-%dT%H:%M:%SZ}; states were held until " in until
+    for args, rows in [(["--limit", "2"], 2), (["--limit", "1"], 1), (["--since", "2h"], 3), (["--since", "30s"], 0)]:
+        assert len(run("events", *args).lines[1:]) == rows
+    for args in (["a"], ["--by", "worker"]):
+        assert "unavailable" not in run("events", *args).out
+    assert len(validated("events", json.loads(run("events", "-o", "json").out))) == 2
+
+
 def chosen(run: Run, *args: str) -> list[int]:
     return [each["port"] for each in json.loads(run("events", *args, "-o", "json").out)]
 

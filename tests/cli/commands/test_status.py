@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -76,6 +76,13 @@ def test_the_line_of_the_check_of_callers(reported: dict[str, Any], line: str) -
         **reported,
     }
     assert auth_line(ControllerStatus.read(Answer(fields, None, "http://ctl-1:8000"))) == line
+
+
+def test_json_has_the_outages_of_the_registry(run: Run, there: Cluster) -> None:
+    gone_at = there.clock.now()
+    there.be_away(90)
+    (outage,) = validated("status", json.loads(run("status", "-o", "json").out))["outages"]
+    assert datetime.fromisoformat(outage["gone_at"]) == gone_at
 
 
 def test_counts_per_model_and_state(run: Run, there: Cluster) -> None:

@@ -20,6 +20,7 @@ from dbgpt_ctl.cli import app
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.domain.events import OPERATOR, WORKER
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
+from dbgpt_ctl.domain.registry_outage import Outage
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.support.clock import START, ManualClock
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.contract import Listing
 
 TIMEOUT = timedelta(seconds=60)
@@ -48,11 +50,17 @@ CTL = get_command(app)
 """Built once: that takes five times as long as a command."""
 
 
+OUTAGE = Outage(NOW - timedelta(hours=8), NOW - timedelta(hours=8, seconds=-149)).hold(TIMEOUT)
+
+
 class StillRegistry(EmbeddedModelRegistry):
     """Says what time it is, as one on a database does: else ages would count against the server's Date."""
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
         return replace(await super().list(model_name, healthy_only=healthy_only), time=self._clock.now())
+
+    async def outages(self) -> tuple[Hold, ...]:
+        return (OUTAGE,)
 
 
 async def fill(registry: EmbeddedModelRegistry, clock: ManualClock) -> None:

@@ -21,6 +21,7 @@ from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.registry.model_counts import COUNTED_PER_TURN, COUNTS
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
+from tests.support.clock import START
 from tests.support.server import running_app, running_controller
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ def test_status_tells_how_the_controller_is(http: httpx.Client, clock: ManualClo
         "heartbeat_timeout_secs": 60.0,
         "max_instances": 200_000,
     }
-    assert answer["controllers"] == []
+    assert (answer["controllers"], answer["outages"]) == ([], [])
     assert answer["models"] == [
         {
             "model_name": "qwen@llm",
@@ -294,7 +295,7 @@ class Away(EmbeddedModelRegistry):
     async def list(self, *_args: Any, **_kwargs: Any) -> Any:
         raise RegistryUnavailable("db1 does not answer")
 
-    get = drain = undrain = prune = events = list
+    get = drain = undrain = prune = events = outages = list
 
 
 @pytest.mark.parametrize(
@@ -319,7 +320,20 @@ def test_a_registry_that_is_away_is_503(clock: ManualClock, ask: Callable[[httpx
         assert reply.headers["retry-after"] == "5"
         status = http.get("/api/v1/status")
         assert status.status_code == 200
-        assert (status.json()["models"], status.json()["last_event_id"]) == (None, None)
+        assert [status.json()[name] for name in ("models", "last_event_id", "outages")] == [None, None, None]
+
+
+def test_status_lists_the_outages_of_the_registry(clock: ManualClock) -> None:
+    registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT, watch_absence=True)
+    with running_controller(registry) as url:
+        clock.advance(90)
+        registry.tick()
+        gone_at, back_at, held_until = (
+            (START + timedelta(seconds=seconds)).isoformat(timespec="microseconds") for seconds in (0, 90, 150)
+        )
+        assert httpx.get(f"{url}/api/v1/status", trust_env=False).json()["outages"] == [
+            {"gone_at": gone_at, "back_at": back_at, "held_until": held_until}
+        ]
 
 
 @pytest.mark.anyio

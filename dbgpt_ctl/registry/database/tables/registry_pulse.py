@@ -1,4 +1,6 @@
-"""The time of a registry in a database, and its pulse: one row that any controller renews every second (rule 8)."""
+"""The time of a registry in a database, and its pulse: one row that any controller renews every second (rule 8), and a
+row for each outage that a gap in it showed.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,17 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
 from dbgpt_ctl.domain.lifecycle import Evaluation
-from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse
+from dbgpt_ctl.domain.registry_outage import TICK_SECS, Outage, Pulse, remember
 from dbgpt_ctl.registry.contract import Lookup
-from dbgpt_ctl.registry.database.schema import PULSE
+from dbgpt_ctl.registry.database.schema import OUTAGES, PULSE
 from dbgpt_ctl.registry.database.tables.instances import database_time, move_heartbeats_back, time_of
-from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE
+from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE, read_rows
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.domain.instance import ModelInstance
+    from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ _FRESH = timedelta(seconds=TICK_SECS * 0.9)
 _CLOCK_TOLERANCE = timedelta(seconds=2)
 
 _PULSE = select(PULSE.c.ticked_at, PULSE.c.gone_at, PULSE.c.back_at).where(PULSE.c.id == 1)
+_OUTAGES = select(OUTAGES.c.gone_at, OUTAGES.c.back_at)
 
 
 @dataclass(slots=True)
@@ -53,6 +57,8 @@ class RegistryTime:
     """The heartbeat timeout after which expiries are announced, the same for all controllers (see `controllers`)."""
     differing_timeouts_secs: tuple[float, ...] = ()
     """As in a `Listing`."""
+    outages: tuple[Outage, ...] = ()
+    """As of the last tick."""
     clock_offset_secs: float | None = field(init=False)
     """The database's time minus the time of this machine, as of the last tick, also while the database is unavailable;
     None before the first tick. 0.0 with a `clock`, which is of this machine.
@@ -85,32 +91,25 @@ class RegistryTime:
 
     def tick(self, connection: Connection) -> bool:
         """Renews the pulse unless another controller has just done so; returns whether this one did. Of several ticks
-        at the same time one is stored, and each of them would be right.
+        at the same time one is stored, and each of them would be right. The outage that a tick ends is stored with it,
+        or with the next one if a release without `ctl_outage` stored that tick.
         """
         asked_at = self.host_clock.now()
         now, pulse = read_pulse(connection, self.clock)
         if self.clock is None:  # the database took its time about in the middle of the round trip
             self.clock_offset_secs = (now - (asked_at + (self.host_clock.now() - asked_at) / 2)).total_seconds()
         if pulse is None:
-            # There may be a row that cannot be read.
-            anew = {"ticked_at": now, "gone_at": None, "back_at": None, "swept_at": None}
-            if connection.execute(update(PULSE).where(PULSE.c.id == 1).values(anew)).rowcount:
-                log.warning("the row of %s could not be read and is written anew", PULSE.name)
-                return True
-            try:
-                with connection.begin_nested():
-                    connection.execute(insert(PULSE).values(id=1, ticked_at=now))
-            except IntegrityError:
+            return _begin(connection, now)
+        ticked, is_fresh = pulse, timedelta() <= now - pulse.ticked_at < _FRESH
+        if not is_fresh:
+            ticked = pulse.ticked(now, self.announcing_timeout)
+            unchanged = (PULSE.c.id == 1) & (PULSE.c.ticked_at == pulse.ticked_at)
+            if connection.execute(update(PULSE).where(unchanged).values(asdict(ticked))).rowcount != 1:
                 return False
-            return True
-        if timedelta() <= now - pulse.ticked_at < _FRESH:
-            return False
-        unchanged = (PULSE.c.id == 1) & (PULSE.c.ticked_at == pulse.ticked_at)
-        ticked = asdict(pulse.ticked(now, self.announcing_timeout))
-        stored = connection.execute(update(PULSE).where(unchanged).values(ticked)).rowcount == 1
-        if stored and (step := pulse.set_back(now)):
-            move_heartbeats_back(connection, now, step)
-        return stored
+            if step := pulse.set_back(now):
+                move_heartbeats_back(connection, now, step)
+        self.outages = store_outage(connection, ticked.outage, now)
+        return not is_fresh
 
     def reported_in_outage(self) -> datetime | None:
         """As `reported`, from this host's clock and the last offset, to the second: equal for all calls within one."""
@@ -122,6 +121,20 @@ class RegistryTime:
         if self.clock is None and abs(now - self.host_clock.now()) > _CLOCK_TOLERANCE:
             return now
         return None
+
+
+def _begin(connection: Connection, now: datetime) -> bool:
+    """Stores the first tick ever, or in place of a row that cannot be read; returns whether this controller did."""
+    anew = {"ticked_at": now, "gone_at": None, "back_at": None, "swept_at": None}
+    if connection.execute(update(PULSE).where(PULSE.c.id == 1).values(anew)).rowcount:
+        log.warning("the row of %s could not be read and is written anew", PULSE.name)
+        return True
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(PULSE).values(id=1, ticked_at=now))
+    except IntegrityError:
+        return False
+    return True
 
 
 def read_pulse(connection: Connection, clock: Clock | None) -> tuple[datetime, Pulse | None]:
@@ -136,6 +149,32 @@ def read_pulse(connection: Connection, clock: Clock | None) -> tuple[datetime, P
     if row is None or row[0] is None:
         return time_of(connection, clock), None
     return (row[3] if clock is None else clock.now()), Pulse(*row[:3])
+
+
+def store_outage(connection: Connection, last: Outage | None, now: datetime) -> tuple[Outage, ...]:
+    """Stores the last outage unless it is stored, and forgets the old ones. Returns those that are stored then."""
+    found = set(read_outages(connection))
+    kept = remember(found, last, now)
+    if gone := found.difference(kept):
+        connection.execute(delete(OUTAGES).where(OUTAGES.c.gone_at.in_([outage.gone_at for outage in gone])))
+    for outage in set(kept) - found:
+        try:
+            with connection.begin_nested():
+                connection.execute(insert(OUTAGES).values(outage._asdict()))
+        except IntegrityError:
+            pass  # another controller stores it, too
+    return kept
+
+
+def read_outages(connection: Connection, unreadable: list[UnreadableRow] | None = None) -> list[Outage]:
+    """Rows that cannot be read are left out, and appended to `unreadable`."""
+    return read_rows(connection, _OUTAGES, _outage, unreadable)
+
+
+def _outage(row: Any) -> Outage:
+    if None in row:
+        raise ValueError("a column that must hold a value is NULL")
+    return Outage(*row)
 
 
 @cache

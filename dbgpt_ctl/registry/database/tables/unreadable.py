@@ -46,9 +46,10 @@ class UnreadableRow(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The row in messages: the identity of an instance, or the id."""
-        if "id" in self.values:
-            return f"id {shown(self.values['id'])}"
+        """The row in messages: the identity of an instance, or the first column, such as the id."""
+        column, value = next(iter(self.values.items()))
+        if column != "model_name":
+            return f"{column} {shown(value)}"
         model_name, host, port = (name_in(self.values.get(column)) for column in InstanceKey._fields)
         return f"{model_name}/{host}:{port}"
 

@@ -236,8 +236,8 @@ def _sentence(knob: Knob) -> str:
 
 
 def with_version(text: str) -> str:
-    """The text with the version of this checkout wherever the image has one."""
-    return re.sub(r"\b(dbgpt-ctl:|newTag: |VERSION: )\d[\w.]*", rf"\g<1>{__version__}", text)
+    """The text with the version of this checkout wherever the image or the folder of a release has one."""
+    return re.sub(r"(\bdbgpt-ctl:|\bnewTag: |\bVERSION: |/opt/ctl-)\d[\w.]*", rf"\g<1>{__version__}", text)
 
 
 def generated() -> dict[Path, str]:

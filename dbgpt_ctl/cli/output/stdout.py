@@ -41,8 +41,10 @@ _LONGEST_ANSWER = 1000
 _BEYOND_ASCII = re.compile(r"[^\n -~]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER_OF_YAML = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|0o[0-7]+")
-FORMULA_STARTS = ("=", "+", "-", "@")
-"""A spreadsheet reads a cell that starts with one of these as a formula; csv output puts a `'` before such text."""
+FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""A spreadsheet reads a cell that starts with one of these, of ASCII or of double width, as a formula; csv output puts
+a `'` before such text. A tab or a line break before it is an escape by then, and a number is no text.
+"""
 
 
 def say(line: str) -> None:

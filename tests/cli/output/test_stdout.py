@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
 from dbgpt_ctl.cli.output.stdout import json_text, print_csv, print_yaml, say
-
-if TYPE_CHECKING:
-    import pytest
 
 HOSTILE = "a\x1b[31m\u202e\ud800深"
 
@@ -34,6 +31,15 @@ def test_yaml_escapes_what_a_terminal_obeys_and_has_no_anchors(capsys: pytest.Ca
 def test_csv_has_no_formulas(capsys: pytest.CaptureFixture[str]) -> None:
     print_csv(("a", "b", "c", "d"), [{"a": "=1+1", "b": None, "c": True, "d": 1.5}], headers=True)
     assert capsys.readouterr().out == "a,b,c,d\n'=1+1,,true,1.5\n"
+
+
+@pytest.mark.parametrize("start", "=+-@\uff1d\uff0b\uff0d\uff20")
+@pytest.mark.parametrize(("before", "shown"), [("", "'"), ("\t", "\\x09"), ("\r", "\\x0d"), ("\n", "\\x0a")])
+def test_csv_has_no_formula_with_any_start(
+    capsys: pytest.CaptureFixture[str], start: str, before: str, shown: str
+) -> None:
+    print_csv(("text", "number"), [{"text": f"{before}{start}1+1", "number": -1.5}], headers=False)
+    assert capsys.readouterr().out == f"{shown}{start}1+1,-1.5\n"
 
 
 def test_a_message_is_one_escaped_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,7 +126,7 @@ class Reader:
         return [answers[query] for query in queries]
 
     def count(self, connection: Connection) -> ModelCounts:
-        """The instances by model and state, in one query. Rows whose other facts cannot be read are counted too."""
+        """The instances by model and state, in one query. Rows of which only other facts cannot be read are counted."""
         evaluation = self._time.evaluation(connection)
         return count_instances(connection, evaluation, evaluation.now - self._time.timeout)
 

@@ -113,15 +113,25 @@ async def test_a_row_that_cannot_be_read_is_left_out_until_its_worker_calls(
     assert backend.observer.failures == []
 
 
-@pytest.mark.parametrize(("column", "value"), [("model_name", "'qwen'"), ("port", "70000"), ("host", "''")])
-async def test_an_identity_that_nobody_can_have_is_left_out(
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("model_name", "'qwen'"),
+        ("model_name", "'q\x1b[2J@llm'"),
+        ("model_name", "'q\n@llm'"),
+        ("port", "70000"),
+        ("host", "''"),
+    ],
+)
+async def test_an_identity_that_nobody_can_have_is_left_out_of_lists_and_counts(
     registry: DatabaseModelRegistry, engine: Engine, column: str, value: str
 ) -> None:
     for registration in (GOOD, BAD):
         await registry.register(registration)
     spoil(engine, column, value)
     assert await states(registry) == [(str(GOOD.key), "healthy")]
-    assert f"{column} is {value}" in str(registry.health().reason)
+    assert f"{column} is {ascii(value)[1:-1]}" in str(registry.health().reason)
+    assert {name: sum(counts) for name, counts in (await registry.count()).rows()} == {GOOD.key.model_name: 2}
     await registry.announce()
     assert await registry.sweep() == 0
 

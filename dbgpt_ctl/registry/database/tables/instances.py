@@ -69,7 +69,9 @@ def is_silent(evaluation: Evaluation) -> ColumnElement[bool]:
 
 
 def count_instances(connection: Connection, evaluation: Evaluation, fresh_from: datetime) -> ModelCounts:
-    """The instances by model and state. A heartbeat before `fresh_from` would be too old without a hold."""
+    """The instances by model and state, without rows whose identity `_check` refuses. A heartbeat before `fresh_from`
+    would be too old without a hold.
+    """
     column, drained, silent = INSTANCES.c, is_drained(evaluation.now), is_silent(evaluation)
     deregistered = column.deregistered_at.is_not(None)
     state = case((deregistered, InstanceState.DEREGISTERED), (silent, InstanceState.UNHEALTHY), else_=HEALTHY)
@@ -82,13 +84,14 @@ def count_instances(connection: Connection, evaluation: Evaluation, fresh_from: 
         case((held, 1), else_=0).label("is_held"),
         case((drained, column.drain_since)).label("since"),
     )
-    rows = each.where(~column.removed).subquery().c
+    rows = each.where(~column.removed, column.host != "", column.port.between(1, MAX_PORT)).subquery().c
     by = (rows.model_name, rows.state, rows.is_drained, rows.check_healthy)
     found = select(*by, func.count(), func.sum(rows.is_held), func.min(rows.since, type_=UtcTime())).group_by(*by)
     counts = ModelCounts()
     for name, named_state, is_drained_now, is_checked, number, held_number, since in connection.execute(found):
-        group = Group(InstanceState(named_state), bool(is_drained_now), is_checked)
-        counts.add(name, group, number, held=int(held_number), oldest_drain=since)
+        if _is_model_name(name):
+            group = Group(InstanceState(named_state), bool(is_drained_now), is_checked)
+            counts.add(name, group, number, held=int(held_number), oldest_drain=since)
     return counts
 
 
@@ -367,16 +370,23 @@ def _facts(row: Any) -> ModelInstance:
 
 
 def _check(model_name: str, host: str, port: int) -> None:
-    """Raises ValueError or TypeError for an identity that no register can have: one name without an `@` breaks the list
-    of every DB-GPT API server.
-    """
-    name, _, kind = model_name.partition("@")
-    if not name or not kind or "@" in kind:
-        raise ValueError(f"{reason_of('model_name', model_name)}, not NAME@TYPE")
+    """Raises ValueError or TypeError for an identity that no register can have."""
+    if not _is_model_name(model_name):
+        raise ValueError(f"{reason_of('model_name', model_name)}, not NAME@TYPE in printable characters")
     if not host:
         raise ValueError(reason_of("host", host))
     if not 0 < port <= MAX_PORT:
         raise ValueError(reason_of("port", port))
+
+
+def _is_model_name(value: Any) -> bool:
+    """Whether a list takes the name: one without an `@` breaks the list of every DB-GPT API server, and a control
+    character reaches terminals and metrics.
+    """
+    if not isinstance(value, str) or not value.isprintable():
+        return False
+    name, _, kind = value.partition("@")
+    return bool(name and kind) and "@" not in kind
 
 
 def _facts_in(array: str, names: dict[str, str]) -> ModelInstance:

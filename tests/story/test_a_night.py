@@ -119,7 +119,7 @@ def all_controllers_were_away(night: Night) -> None:
     sleep(GAP_SECS)  # the absence is the step
     for index in range(len(night.controllers)):
         night.restart(index, *options(OTHER_TIMEOUT_SECS))
-    night.wait_until(lambda inventory: inventory.held_until is not None)
+    night.wait_until(lambda inventory: inventory.held_until is not None and not inventory.heartbeat_timeouts_secs)
 
 
 def in_the_morning_all_is_well(night: Night) -> None:
@@ -127,8 +127,7 @@ def in_the_morning_all_is_well(night: Night) -> None:
     night.ctl("models", "undrain", "--host", DRAINED_HOST, "--yes")
     for index in range(len(night.controllers)):
         night.restart(index, *options(TIMEOUT_SECS))
-    night.wait_until_reason(lambda reason: "differ" not in reason)
-    night.wait_until(lambda inventory: inventory.held_until is None)
+    night.wait_until(lambda inventory: inventory.held_until is None and not inventory.heartbeat_timeouts_secs)
 
 
 STEPS: tuple[Callable[[Night], None], ...] = (

@@ -49,6 +49,7 @@ _MASKS = (
     (re.compile(r"\b\d+ missed"), "N missed"),
     (re.compile(r"\b[\d,]+(?= heartbeats from)"), "N"),
     (re.compile(r"(?<=digest )[0-9a-f]{12}"), "DIGEST"),
+    (re.compile(r"\b(?:299|301)(?= s ahead)"), "300"),
     (re.compile(r"(?<=expires in )\d+[smhd], at .{16} UTC"), "TIME"),
     (re.compile(r"(?<=healthy for )\d+[smhd]"), "AGE"),
     (re.compile(rf"{re.escape(__version__)} +\d+[smhd]\b"), "VERSION  AGE"),

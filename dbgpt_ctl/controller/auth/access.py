@@ -45,6 +45,7 @@ from dbgpt_ctl.controller.auth.refusals import Refusals
 from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
 from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.auth.sessions import Sessions
+from dbgpt_ctl.controller.auth.sign_in_log import SignInLog
 from dbgpt_ctl.controller.auth.tokens_in_force import InForce, TokensInForce
 from dbgpt_ctl.controller.background_task import background_task
 from dbgpt_ctl.errors import CtlError
@@ -106,6 +107,7 @@ class Access:
         self._log = RefusalLog()
         self._sign_in_log = RefusalLog()
         """In log mode too a refused sign-in is not served, and a log ends its minute where that changes."""
+        self.sign_ins = SignInLog()
         self.refusals = Refusals(self.now, self._log)
         self.last_use = LastUse()
         self.sessions = Sessions(self.now, random_text, ended=self._session_ended)
@@ -334,6 +336,7 @@ class Access:
         self.last_use.tick(self.identities, now)
         self._log.tick(now)
         self._sign_in_log.tick(now)
+        self.sign_ins.tick(now)
         self.sessions.forget_old()
         if now < self._noted_at:  # the clock was set back, and expired tokens may be valid again
             self._note_next_expiry()

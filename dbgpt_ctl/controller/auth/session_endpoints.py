@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import orjson
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.auth.sessions import Session
-
-log = logging.getLogger(__name__)
 
 VERSION = 1
 PATH = "/v1/session"
@@ -74,12 +71,7 @@ class SessionEndpoints:
         sessions = self._access.sessions
         sessions.end(request.scope)
         session_id, session = sessions.begin(sha256)
-        source = source_of(request.scope)
-        log.info(
-            "token %s has signed in at the console from %s",
-            *(identity.name, source or "-"),
-            extra={"event": "session.signed_in", "actor_name": identity.name, "address": source},
-        )
+        self._access.sign_ins.note(identity.name, source_of(request.scope), self._access.now())
         return self._answer(
             rights_with(self._access, identity.token), session, setting_cookie(request.scope, session_id)
         )

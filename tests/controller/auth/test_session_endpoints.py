@@ -481,3 +481,12 @@ def test_neither_the_log_nor_an_answer_holds_the_token_or_the_id(
     for secret in (session_id, *SECRETS.values()):
         assert secret not in str(logged)
         assert secret not in reply.text
+
+
+def test_many_sign_ins_accepted_or_refused_make_few_lines(enforcing: Page, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for name in ("operator", "unknown", "reader") * 30:
+        enforcing.sign_in(name)
+    of_sign_ins = ("session.signed_in", "auth.refused")
+    lines = [record for record in caplog.records if getattr(record, "event", None) in of_sign_ins]
+    assert [record.__dict__["actor_name"] for record in lines] == ["operator", None, "reader"]

@@ -16,11 +16,12 @@ from dbgpt_ctl.controller.logs.current_request import TRACE_ID
 from dbgpt_ctl.domain.fields import MAX_TEXT_CHARS, parse_bool, parse_key, sent_fields
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import CtlError, UsageError
+from dbgpt_ctl.settings.masking import mask_own_tokens
 from dbgpt_ctl.tracing import span
 from dbgpt_ctl.tracing.tracer import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from fastapi import Request
     from fastapi.responses import Response
@@ -68,16 +69,20 @@ def _with_span(endpoint: Endpoint, kind: SpanKind, tracer: Tracer) -> Endpoint:
             raise
         finally:
             traceparent.CURRENT.reset(token)
-            tracer.end(root, inner, kind.describe(request), failure)
+            tracer.end(root, inner, _masked(kind.describe(request)), failure)
         return response
 
     return recording
 
 
+def _masked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: mask_own_tokens(value) if isinstance(value, str) else value for name, value in fields.items()}
+
+
 def _failure(error: Exception) -> Failure:
     """The text of an unexpected error may hold secrets: it is in the log only."""
     if isinstance(error, CtlError):
-        return Failure(str(error), error.code, error.http_status)
+        return Failure(mask_own_tokens(str(error)), error.code, error.http_status)
     return Failure(type(error).__name__, InternalError.code, InternalError.http_status)
 
 

@@ -195,8 +195,31 @@ def every_request(run: Run, served: Served, token: str) -> None:
         in_paths = (f"/nowhere/{token}", f"//me:{token}@host/x", f"/api/v1/drain?token={token}")
         for path in ("/api/v1/status", "/api/v1/auth", "/docs", "/nowhere", *in_paths):
             run.send(f"{path} with {label}", served.url + path, method="GET", headers=headers)
+    in_a_field(run, served, token)
     for request in RAW_REQUESTS:
         run.send_raw(served.port, request.format(token))
+
+
+def in_a_field(run: Run, served: Served, token: str) -> None:
+    """Sends the token as the value and as the name of a field, with rights, so that the field is read."""
+    controller, v1 = f"{served.url}/api/controller", f"{served.url}/api/v1"
+    headers, known = basic("me", run.secrets["create operator"]), f"{token}@llm"
+    for name in ("model_name", "host", "port", "weight", "check_healthy", "prompt_template"):
+        run.send(f"{name} in a body", f"{controller}/models", method="POST", headers=headers, json={name: token})
+        wrong: dict[str, Any] = INSTANCE | {name: f"{token}/ {token * 3}"}
+        run.send(f"wrong {name}", f"{controller}/models", method="POST", headers=headers, json=wrong)
+        if name in INSTANCE:
+            run.send(f"{name} in a query", f"{controller}/models", method="DELETE", headers=headers, params=wrong)
+    unknown: dict[str, Any] = INSTANCE | {"model_name": known, "host": f"{token}.example"}
+    run.send("an unknown instance", f"{v1}/instance", method="GET", headers=headers, params=unknown)
+    run.send("its list", f"{controller}/models", method="GET", headers=headers, params={"model_name": known})
+    run.send("its end", f"{controller}/models", method="DELETE", headers=headers, params=unknown)
+    drains: tuple[dict[str, Any], ...] = ({"reason": token}, {"reason": f"{token}\n"}, {token: 1}, {"for_secs": token})
+    for number, fields in enumerate(drains):
+        run.send(f"drain {number}", f"{v1}/drain", method="POST", headers=headers, json=unknown | fields)
+    for name in ("state", "port", "since", "limit", "after", "by", token):
+        for path in ("instances", "events"):
+            run.send(path, f"{v1}/{path}", method="GET", headers=headers, params={name: f"{token}\n"})
 
 
 def commands(run: Run, served: Served, token: str, *names: tuple[str, ...]) -> None:

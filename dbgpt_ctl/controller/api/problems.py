@@ -63,18 +63,11 @@ async def answer(request: Request, error: Exception) -> Response:
             return of_error(error, challenge_of(request.scope))
         case HTTPException():
             title = HTTPStatus(error.status_code).phrase
-            detail = f"{request.method} {_shown_path(request)}: {error.detail}"
+            detail = f"{request.method} {request.url.path!a}: {error.detail}"
             return _problem(error.status_code, title.lower().replace(" ", "_"), title, detail, error.headers)
         case _:
-            log.error(
-                "%s %s failed", request.method, _shown_path(request), exc_info=error, extra={"event": "http.failed"}
-            )
+            log.error("%s %a failed", request.method, request.url.path, exc_info=error, extra={"event": "http.failed"})
             return of_error(InternalError("the controller failed at this request; its log says why"))
-
-
-def _shown_path(request: Request) -> str:
-    """In quoted ASCII, without a token that somebody put there: the answer may end up in the log of its client."""
-    return mask_own_tokens(ascii(request.url.path))
 
 
 def challenge_of(scope: MutableMapping[str, Any]) -> Mapping[str, str]:
@@ -110,5 +103,6 @@ def of_error(error: CtlError, challenge: Mapping[str, str] = CHALLENGE) -> Respo
 
 
 def _problem(status: int, code: str, title: str, detail: str, headers: Any = None, **extra: Any) -> Response:
+    """Without a token that somebody put into a field or the path: the answer may end up in the log of its client."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code, **extra}
-    return PreparedResponse(orjson.dumps(body), MEDIA_TYPE, headers, status)
+    return PreparedResponse(mask_own_tokens(orjson.dumps(body).decode()).encode(), MEDIA_TYPE, headers, status)

@@ -26,7 +26,6 @@ from dbgpt_ctl.controller.logs.json_lines import utc_time
 from dbgpt_ctl.domain.events import ABSENT, ActorKind
 from dbgpt_ctl.errors import AccessRefused, CtlError
 from dbgpt_ctl.registry.contract import Lookup
-from dbgpt_ctl.settings.masking import mask_own_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -102,8 +101,7 @@ def facts_of(found: Lookup | None) -> dict[str, Any]:
     entry, drain = found.entry, found.entry.drain
     facts: dict[str, Any] = {"state": entry.state.value, "drained": drain is not None}
     if drain is not None:
-        reason = None if drain.reason is None else mask_own_tokens(drain.reason)
-        facts |= {"reason": reason, "until": None if drain.until is None else utc_time(drain.until)}
+        facts |= {"reason": drain.reason, "until": None if drain.until is None else utc_time(drain.until)}
     return facts
 
 
@@ -220,4 +218,4 @@ _ALWAYS = frozenset({"actor_name", "role", "address"})
 
 
 def _detail(error: CtlError) -> str:
-    return mask_own_tokens(str(error))[:MAX_DETAIL_CHARS]
+    return str(error)[:MAX_DETAIL_CHARS]

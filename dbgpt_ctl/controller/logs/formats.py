@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.controller.logs.current_request import CURRENT, request_id, trace_id
 from dbgpt_ctl.controller.logs.json_lines import json_line, utc_time
+from dbgpt_ctl.settings.masking import mask_own_tokens
 
 if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
@@ -37,14 +38,20 @@ _PACKAGE = "dbgpt_ctl."
 
 def create_formatter(log_format: str) -> logging.Formatter:
     """`text` or `json`, as the setting `log_format`."""
-    return JsonFormatter() if log_format == "json" else text_formatter()
+    return JsonFormatter() if log_format == "json" else TextFormatter()
 
 
-def text_formatter() -> logging.Formatter:
-    """A line is `2026-01-02T03:04:05.678Z INFO message`, in UTC. A traceback follows on lines of its own."""
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
-    formatter.converter = gmtime
-    return formatter
+class TextFormatter(logging.Formatter):
+    """A line is `2026-01-02T03:04:05.678Z INFO message`, in UTC. A traceback follows on lines of its own. Tokens that a
+    caller put into any field are masked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+        self.converter = gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_own_tokens(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):

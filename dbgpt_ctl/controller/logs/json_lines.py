@@ -10,6 +10,8 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from dbgpt_ctl.settings.masking import mask_own_tokens
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,13 +19,13 @@ REPLACEMENT = "\\ufffd"
 
 
 def json_line(fields: Mapping[str, Any]) -> str:
-    """One line of valid JSON without its end, whatever the texts hold.
+    """One line of valid JSON without its end, whatever the texts hold. Tokens in any field are masked.
 
     Letters of all languages stay as they are, so that people can search for them. What a terminal would not show as one
     character, such as an escape sequence or a change of the direction of writing, becomes `\\uXXXX`. Half of a
     surrogate pair, which is no character, becomes U+FFFD.
     """
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), default=str)
+    text = mask_own_tokens(json.dumps(fields, ensure_ascii=False, separators=(",", ":"), default=str))
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 

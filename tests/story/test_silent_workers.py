@@ -88,11 +88,12 @@ class OnCall:
         return report
 
     def wait_until_served(self, number: int) -> dict[str, Any]:
-        """What `ctl doctor` reports as soon as so many instances get requests."""
+        """The report of `ctl doctor` once this number of instances get requests and both controllers agree on them."""
 
         def look() -> dict[str, Any] | None:
             report = self.report("doctor")
-            return report if report["get_requests"] == number else None
+            disagree = any(finding["code"] == "states-disagree" for finding in report["findings"])
+            return report if report["get_requests"] == number and not disagree else None
 
         return until(f"{number} instances that get requests", look)
 

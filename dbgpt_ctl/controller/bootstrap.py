@@ -7,10 +7,12 @@ without FastAPI, and an embedded registry needs no SQLAlchemy.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import secrets
 import socket
+import sys
 from dataclasses import fields, replace
 from datetime import timedelta
 from functools import partial
@@ -55,6 +57,10 @@ _ANSWER_SECS = 20
 """For a command: longer than a controller waits, because a change of a large table takes its time."""
 DATABASE_GRACE_SECS = 12.0
 """DB-GPT's clients poll health every 5 s: after two polls they use another controller."""
+_GC_THRESHOLDS = (50_000, 20, 50)
+"""Reading all of 100,000 instances is no garbage: with Python's thresholds 12 full collections took 1.8 s of it."""
+_SWITCH_SECS = 0.0005
+"""While a thread reads them, the event loop waits this long for its turn after each wait for the network."""
 
 
 def create_registry(settings: ControllerSettings, observer: RegistryObserver = NO_OBSERVER) -> ModelRegistry:
@@ -226,6 +232,7 @@ def configure_log(level: str, log_file: str | None, log_format: str = "text") ->
 
 def run(settings: ControllerSettings) -> None:
     """Serves until SIGTERM (returns) or SIGINT (raises KeyboardInterrupt). Raises CtlError when it cannot serve."""
+    _tune_interpreter()
     try:
         handler = configure_log(settings.log_level, settings.log_file, settings.log_format)
     except OSError as error:
@@ -235,6 +242,14 @@ def run(settings: ControllerSettings) -> None:
             for warning in (*settings.warnings(), *access_warnings(settings)):
                 log.warning("%s", warning, extra={"event": "settings.warning"})
         _serve(settings, log_file=handler if isinstance(handler, LogFile) else None)
+
+
+def _tune_interpreter() -> None:
+    """Keep heartbeats fast while other threads read long lists. Both settings together reduced the p99 of heartbeats of
+    100,000 instances from 562 to 375 ms (`make soak`).
+    """
+    gc.set_threshold(*_GC_THRESHOLDS)
+    sys.setswitchinterval(_SWITCH_SECS)
 
 
 def _serve(

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl import __version__
 from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.cli.completion.scripts import FILE_NAMES, SCRIPTS
-from dbgpt_ctl.cli.diagnosis.rules import RULES
 from dbgpt_ctl.cli.output.stdout import PipeClosed
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
@@ -25,10 +24,11 @@ from dbgpt_ctl.controller.api.openapi import meaning
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.auth.access import Access
 from dbgpt_ctl.controller.auth.session_endpoints import SessionEndpoints
-from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.controller.metrics.declarations import METRICS, Kind, Scope
+from dbgpt_ctl.controller.service.controller import Controller
+from dbgpt_ctl.diagnosis.examine import RULES
 from dbgpt_ctl.errors import ControllerError, CtlError
-from dbgpt_ctl.registry.database.schema import TABLE_NAMES
+from dbgpt_ctl.registry.database.tables.schema import TABLE_NAMES
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.load import Knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings

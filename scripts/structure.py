@@ -188,7 +188,7 @@ def _controller(database_url: Any) -> Iterator[str]:
 
 def _server(app: Any) -> uvicorn.Server:
     """The server of `ctl serve`, for a free port."""
-    server: uvicorn.Server = importlib.import_module(f"{PACKAGE}.controller.http.server").create_server(app)
+    server: uvicorn.Server = importlib.import_module(f"{PACKAGE}.controller.server").create_server(app)
     server.config.port = 0
     return server
 

@@ -14,74 +14,16 @@ import pytest
 from scripts.structure import circles, imported_by, source_files
 from tests.support.process import ROOT
 
-FOUNDATION = {"errors", "clock", "spelling", "databases", "traceparent", "forwarding", "domain"}
-VIEW = {"errors", "spelling", "domain", "client", "cli.output", "cli.parsing"}
-
-ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
-    "clock": set(),
-    "spelling": set(),
-    "files": set(),
-    "atomic_write": set(),
-    "databases": set(),
-    "traceparent": set(),
-    "forwarding": set(),
-    "addresses": {"errors", "settings.masking"},
-    "domain": {"errors"},
-    "settings": {"errors", "spelling", "files", "atomic_write", "addresses", "databases", "settings.masking"},
-    "settings.masking": {"errors", "files"},
-    "auth": {"errors", "spelling", "files", "atomic_write", "domain", "settings", "settings.masking"},
-    "tracing": {"errors", "clock", "traceparent", "settings.masking"},
-    "client": {"errors", "files", "addresses", "settings.masking", "traceparent", "forwarding", "domain"},
-    "registry": {"errors", "domain"},
-    "registry.embedded": {"errors", "clock", "files", "domain", "registry"},
-    "registry.database": {"errors", "clock", "databases", "domain", "registry"},
-    "registry.remote": {"errors", "domain", "client", "registry"},
-    "controller": {
-        *FOUNDATION,
-        "files",
-        "addresses",
-        "auth",
-        "settings",
-        "settings.masking",
-        "tracing",
-        "registry",
-        "registry.embedded",
-        "registry.database",
-        "registry.remote",
-        "controller.api.diagnosis",
-        "controller.api.commands",
-    },
-    "controller.api.diagnosis": {"domain", "controller", "registry", "client", "cli.diagnosis"},
-    "controller.api.commands": {"errors", "domain", "controller", "cli.output", "cli.parsing"},
-    "cli": {"cli.framework", "cli.output"},
-    "cli.output": {"errors", "domain", "client", "cli.parsing"},
-    "cli.parsing": {"errors", "spelling", "domain", "client", "cli.output", "cli.completion"},
-    "cli.completion": {*VIEW, "auth", "addresses", "settings", "cli.framework.typer_internals"},
-    "cli.framework.typer_internals": {"cli.output"},
-    "cli.framework": {
-        *{"errors", "clock", "traceparent", "domain", "settings", "client"},
-        *{"settings.masking", "cli.output", "cli.parsing", "cli.completion", "cli.framework.typer_internals"},
-    },
-    "cli.framework.selection": {*VIEW, "cli.framework", "cli.completion", "cli.diagnosis"},
-    "cli.diagnosis": {
-        *{*VIEW, "auth", "addresses", "settings", "settings.masking", "cli.framework", "cli.completion", "cli.ping"},
-    },
-    "cli.manifest": {*VIEW, "files"},
-    "cli.ping": {*VIEW, "addresses", "traceparent"},
-    "cli.watch": {*VIEW, "clock", "cli.framework", "cli.diagnosis"},
-    "cli.commands": {
-        *{*VIEW, "auth", "clock", "addresses", "settings", "cli.framework", "cli.completion"},
-        *{"cli.framework.selection", "cli.diagnosis", "cli.manifest", "cli.ping", "cli.watch"},
-    },
-    "cli.commands.db": {
-        *{"errors", "clock", "domain", "settings", "cli.framework", "cli.output", "cli.diagnosis"},
-        *{"registry.database", "controller"},
-    },
-    "cli.commands.serve": {"errors", "settings", "controller", "cli.framework", "cli.output"},
-    "__main__": {"cli"},
+FLOORS = ("", "text", "domain", "settings", "auth", "tracing", "client", "registry", "diagnosis", "controller", "cli")
+"""The folders of the package from below, the files at its root first. Imports go down."""
+EXEMPT = {"dbgpt_ctl", "dbgpt_ctl.__main__"}
+"""The version and the start of the command, which every floor may import, and which import the command line."""
+ABOVE = {
+    "dbgpt_ctl.registry.remote": {"client"},
+    "dbgpt_ctl.cli.commands.serve": {"controller"},
+    "dbgpt_ctl.cli.commands.db": {"controller", "registry"},
 }
-"""A layer, by its folder or module, and the other layers that it may import. A module belongs to the longest name."""
+"""The modules, by the start of their names, that alone may import these floors."""
 SERVER_LIBRARIES = {
     "fastapi",
     "starlette",
@@ -160,26 +102,53 @@ MODULES = source_files(ROOT)
 IMPORTS = {module: imported_by(path, MODULES) - {module} for module, path in MODULES.items()}
 
 
-def layer_of(module: str) -> str:
-    """The longest name in ALLOWED that the module is or is below."""
-    name = module.removeprefix("dbgpt_ctl.")
-    while name not in ALLOWED:
-        name, dot, _ = name.rpartition(".")
-        assert dot, f"{module} belongs to no layer: add it to ALLOWED"
-    return name
+def folder_of(module: str) -> str:
+    """The folder in which the file of a module is."""
+    return module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module != "dbgpt_ctl"])
-def test_imports_point_one_way(module: str) -> None:
-    layer = layer_of(module)
-    allowed = ALLOWED[layer] | {layer}
-    wrong = {name for name in IMPORTS[module] - {"dbgpt_ctl"} if layer_of(name) not in allowed}
-    assert not wrong, f"{module} ({layer}) may not import {sorted(wrong)}"
+def floor_of(module: str) -> str:
+    """The folder of the package that holds the module, at any depth; empty for a file at its root."""
+    return folder_of(module).removeprefix("dbgpt_ctl").lstrip(".").partition(".")[0]
 
 
-def test_every_layer_that_is_named_is_there() -> None:
-    named = ALLOWED.keys() | {name for allowed in ALLOWED.values() for name in allowed}
-    assert named == {layer_of(module) for module in MODULES if module != "dbgpt_ctl"}
+FOLDERS: dict[str, set[str]] = {
+    folder: {
+        folder_of(name)
+        for module, names in IMPORTS.items()
+        if module not in EXEMPT and folder_of(module) == folder
+        for name in names - EXEMPT
+        if folder_of(name) != folder
+    }
+    for folder in sorted(map(folder_of, MODULES))
+}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in EXEMPT])
+def test_imports_go_down(module: str) -> None:
+    floor = FLOORS.index(floor_of(module))
+    wrong = {name for name in IMPORTS[module] - EXEMPT if FLOORS.index(floor_of(name)) > floor}
+    assert not wrong, f"{module} is below {sorted(wrong)}"
+
+
+@pytest.mark.parametrize(
+    ("floor", "guarded"), [("registry", "client"), ("cli", "controller"), ("cli", "registry")], ids=str
+)
+def test_only_few_modules_import(floor: str, guarded: str) -> None:
+    allowed = tuple(name for name, floors in ABOVE.items() if guarded in floors)
+    importing = {
+        module
+        for module, names in IMPORTS.items()
+        if floor_of(module) == floor and guarded in map(floor_of, names) and module not in EXEMPT
+    }
+    assert [
+        module for module in sorted(importing) if not f"{module}.".startswith(tuple(f"{a}." for a in allowed))
+    ] == []
+
+
+def test_no_folders_import_each_other() -> None:
+    """A folder and one below it count as two. Neither directly nor through others."""
+    assert circles(FOLDERS) == []
 
 
 def test_no_modules_import_each_other() -> None:

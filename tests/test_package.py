@@ -37,7 +37,7 @@ PYTHONS = [
 SMOKE = [
     "tests/controller/api/test_dbgpt.py",
     "tests/cli/commands/models/test_register.py",
-    "tests/controller/http/test_server.py",
+    "tests/controller/test_server.py",
 ]
 SMOKE += ["-k", "not test_server or mariadb or newer_schema"]
 """The tests that the lowest versions of the dependencies have to pass: API, command line, a start over databases."""

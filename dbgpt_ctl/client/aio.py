@@ -14,7 +14,6 @@ from functools import wraps
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.body import BodyReader
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import ADVICE, Failover
@@ -30,6 +29,7 @@ from dbgpt_ctl.client.transport import (
     timed_out,
     without_name,
 )
+from dbgpt_ctl.settings.addresses import parse_addresses
 
 if TYPE_CHECKING:
     import builtins

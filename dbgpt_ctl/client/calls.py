@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
 
-    from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.failover import Failover, Flow, Read
     from dbgpt_ctl.client.responses import Answer, ControllerHealth, ControllerSetting
     from dbgpt_ctl.domain.events import Event, EventFilter
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
+    from dbgpt_ctl.settings.addresses import Address
     from dbgpt_ctl.traceparent import TraceContext
 
 HEARTBEAT = "/api/controller/heartbeat"

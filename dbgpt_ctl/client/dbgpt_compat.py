@@ -7,23 +7,23 @@ import random
 import time
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.aio import AsyncTransport, drive_async
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import Failover
 from dbgpt_ctl.client.transport import client_options
 from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.settings.addresses import parse_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import httpx
 
-    from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.failover import Flow
     from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.domain.instance import Registration
+    from dbgpt_ctl.settings.addresses import Address
 
 T = TypeVar("T")
 OUTAGE_CHECK_SECONDS = 0.5

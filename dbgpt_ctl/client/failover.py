@@ -34,7 +34,7 @@ from dbgpt_ctl.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.settings.addresses import Address
     from dbgpt_ctl.traceparent import TraceContext
 
 MODELS = "/api/controller/models"

@@ -50,7 +50,7 @@ from dbgpt_ctl.settings.masking import mask_own_tokens
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.settings.addresses import Address
 
 T = TypeVar("T")
 MAX_REASON_CHARS = 300

@@ -6,9 +6,9 @@ from functools import wraps
 from time import monotonic
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import ADVICE, Failover, drive
+from dbgpt_ctl.settings.addresses import parse_addresses
 from dbgpt_ctl.traceparent import CURRENT
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def _call(flow_of: Callable[Concatenate[Calls, P], Flow[T]]) -> Callable[Concate
 
 
 class ControllerClient:
-    """Blocking; may be used by several threads. `address` holds one or more URLs, comma separated (see `addresses`).
+    """Blocking; may be used by several threads. `address` holds one or more URLs, separated by commas (see
+    `settings.addresses`).
 
     `timeout`, in seconds, covers each call that reads over all controllers; `failover.Failover` says how they share it
     and when the next one is tried. A change may take as long at each controller that takes the connection. `trust_env`

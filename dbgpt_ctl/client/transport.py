@@ -25,8 +25,8 @@ from dbgpt_ctl.errors import FailureCause, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.failover import Outcome, Request
+    from dbgpt_ctl.settings.addresses import Address
 
     Observe = Callable[[Request, Outcome, float], None]
     """Called with each request, its outcome, and the seconds it took."""

@@ -11,7 +11,7 @@ from dbgpt_ctl.files import MIB, read_file
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.settings.addresses import Address
 
 _LARGEST_FILE = 4 * MIB
 """A bundle of all public authorities has 0.3 MiB."""

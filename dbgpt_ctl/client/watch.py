@@ -24,9 +24,9 @@ from dbgpt_ctl.errors import ControllerUnreachable, ErrorKind, NotAllowed
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.client.failover import Flow, Outcome, Request
     from dbgpt_ctl.client.transport import Transport
+    from dbgpt_ctl.settings.addresses import Address
 
 SILENCE_SECS = 30.0
 """Three keep-alives of the controller. If nothing comes for this long, the controller is gone."""

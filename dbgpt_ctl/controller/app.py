@@ -10,13 +10,13 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 
 import dbgpt_ctl
-from dbgpt_ctl.controller.api import problems
 from dbgpt_ctl.controller.api.docs_page import add_docs_page
 from dbgpt_ctl.controller.assembly import Assembly
-from dbgpt_ctl.controller.auth.identity import count_without_instance
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.console.endpoint import add_console
+from dbgpt_ctl.controller.http import problems
+from dbgpt_ctl.controller.http.callers import count_without_instance
 from dbgpt_ctl.controller.http.prepared import sent_at_once
+from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.metrics.counters import Counters
 from dbgpt_ctl.controller.metrics.declarations import CONSOLE, OTHER
 from dbgpt_ctl.errors import CtlError
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
     from starlette.types import Receive, Scope, Send
 
-    from dbgpt_ctl.controller.api.routes import Route
-    from dbgpt_ctl.controller.api.source import TrustedProxies
     from dbgpt_ctl.controller.auth.access import Access
+    from dbgpt_ctl.controller.http.routes import Route
+    from dbgpt_ctl.controller.http.source import TrustedProxies
     from dbgpt_ctl.controller.metrics.counters import OperationCounts
     from dbgpt_ctl.registry.contract import ModelRegistry
     from dbgpt_ctl.settings.schema import ControllerSettings

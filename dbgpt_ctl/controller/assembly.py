@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.controller.api import openapi
 from dbgpt_ctl.controller.api.commands import CommandsEndpoint
-from dbgpt_ctl.controller.api.cross_site import AllowedHosts, CrossSiteGuard
 from dbgpt_ctl.controller.api.dbgpt import DbgptEndpoints
 from dbgpt_ctl.controller.api.diagnosis import DiagnosisEndpoint
+from dbgpt_ctl.controller.api.metrics import MetricsEndpoint
+from dbgpt_ctl.controller.api.metrics_reader import MetricsReader
 from dbgpt_ctl.controller.api.parameters import with_known_parameters
 from dbgpt_ctl.controller.api.probes import ProbeEndpoints
-from dbgpt_ctl.controller.api.routes import add_routes, after_step
 from dbgpt_ctl.controller.api.settings import SettingsEndpoint
-from dbgpt_ctl.controller.api.source import TrustedProxies
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
+from dbgpt_ctl.controller.audit.audit_log import create_audit_log
+from dbgpt_ctl.controller.audit.audited_routes import AuditedRoutes
 from dbgpt_ctl.controller.auth.access import with_access
 from dbgpt_ctl.controller.auth.page_rights import check_page as check_page_of
 from dbgpt_ctl.controller.auth.session_endpoints import SessionEndpoints
 from dbgpt_ctl.controller.auth.start import create_access
-from dbgpt_ctl.controller.controller import Controller
-from dbgpt_ctl.controller.logs.audit import create_audit_log
-from dbgpt_ctl.controller.logs.audited_routes import AuditedRoutes
-from dbgpt_ctl.controller.metrics.endpoint import MetricsEndpoint
+from dbgpt_ctl.controller.http.cross_site import AllowedHosts, CrossSiteGuard
+from dbgpt_ctl.controller.http.routes import add_routes, after_step
+from dbgpt_ctl.controller.http.source import TrustedProxies
 from dbgpt_ctl.controller.metrics.instance_counts import InstanceCounter
-from dbgpt_ctl.controller.metrics.reader import MetricsReader
+from dbgpt_ctl.controller.service.controller import Controller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import Scope
 
-    from dbgpt_ctl.controller.api.routes import Route
+    from dbgpt_ctl.controller.http.routes import Route
     from dbgpt_ctl.controller.metrics.counters import Counters
     from dbgpt_ctl.registry.contract import ModelRegistry
     from dbgpt_ctl.settings.schema import ControllerSettings

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from sqlalchemy import URL
 
-    from dbgpt_ctl.controller.controller import Controller
     from dbgpt_ctl.controller.http.tls import WatchedCertificate
+    from dbgpt_ctl.controller.service.controller import Controller
     from dbgpt_ctl.registry.contract import ModelRegistry
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.observer import RegistryObserver
@@ -259,9 +259,9 @@ def _serve(
     `run`.
     """
     from dbgpt_ctl.controller.app import create_app
-    from dbgpt_ctl.controller.http.server import serve
     from dbgpt_ctl.controller.http.socket import listening_socket
     from dbgpt_ctl.controller.metrics.counters import Counters
+    from dbgpt_ctl.controller.server import serve
 
     certificate = watched_certificate(settings)
     with contextlib.ExitStack() as stack:
@@ -311,8 +311,8 @@ def initialize_controller(
     default the embedded one). Arguments are named as in DB-GPT. The API's parameters and answers are documented by
     `app.openapi`: a foreign application that replaces it afterwards must call the previous one.
     """
-    from dbgpt_ctl.controller.api import problems
     from dbgpt_ctl.controller.app import mount
+    from dbgpt_ctl.controller.http import problems
 
     settings = settings or ControllerSettings()
     if remote_controller_addr:

@@ -10,7 +10,7 @@ from functools import wraps
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl import forwarding
-from dbgpt_ctl.controller.api.routes import JSON
+from dbgpt_ctl.controller.http.routes import JSON
 from dbgpt_ctl.errors import ForwardsToItself
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastapi import Request
     from fastapi.responses import Response
 
-    from dbgpt_ctl.controller.api.routes import Endpoint, Route
+    from dbgpt_ctl.controller.http.routes import Endpoint, Route
 
 
 def with_loop_detection(routes: Iterable[Route], own_id: str) -> tuple[Route, ...]:

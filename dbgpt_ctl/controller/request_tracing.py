@@ -10,8 +10,8 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl import traceparent
-from dbgpt_ctl.controller.api.problems import InternalError
-from dbgpt_ctl.controller.api.request import REGISTRATION
+from dbgpt_ctl.controller.http.problems import InternalError
+from dbgpt_ctl.controller.http.request import REGISTRATION
 from dbgpt_ctl.controller.logs.current_request import TRACE_ID
 from dbgpt_ctl.domain.fields import MAX_TEXT_CHARS, parse_bool, parse_key, sent_fields
 from dbgpt_ctl.domain.instance import Registration
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastapi import Request
     from fastapi.responses import Response
 
-    from dbgpt_ctl.controller.api.routes import Endpoint, Route
+    from dbgpt_ctl.controller.http.routes import Endpoint, Route
     from dbgpt_ctl.tracing import Tracer
 
 CANCELLED = Failure("the client closed the connection", "cancelled", 499)

@@ -7,11 +7,11 @@ InvalidInstance, which names the field and quotes the value on one line.
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import InvalidInstance
+from dbgpt_ctl.text.escaping import invisible_characters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -213,18 +213,6 @@ def parse_reason(value: Any) -> str | None:
     if not is_visible(text):
         raise InvalidInstance("reason", f"reason {quoted(text)} is not one line of printable characters")
     return text or None
-
-
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-    "|(?<=[\u0300-\u036f]{4})[\u0300-\u036f]"
-)
-"""Characters that Python counts as printable and nobody sees: fillers, blanks, selectors, marks piled on one letter."""
-
-
-def invisible_characters(text: str) -> re.Pattern[str] | None:
-    """A pattern that finds the printable and invisible characters in the text; None if there are none."""
-    return None if text.isascii() or not _INVISIBLE.search(text) else _INVISIBLE
 
 
 def is_visible(text: str) -> bool:

@@ -10,8 +10,9 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.fields import invisible_characters, quoted, short_ipv6
+from dbgpt_ctl.domain.fields import quoted, short_ipv6
 from dbgpt_ctl.errors import InvalidInstance
+from dbgpt_ctl.text.escaping import invisible_characters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -43,7 +43,7 @@ from dbgpt_ctl.spelling import did_you_mean, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.settings.addresses import Address
 
 CONTEXT = "CTL_CONTEXT"
 TOKEN = "CTL_TOKEN"  # noqa: S105 - the name of a variable
@@ -266,7 +266,7 @@ def load_connection(
         settings = ClientSettings.load(flags, environ, env_file, before=before, after=texts)
         settings = replace(settings, context=chosen.name, context_origin=choice.origin)
         settings = _with_ca_file(settings, chosen, named=choice.named)
-    from dbgpt_ctl.addresses import clear_text_remarks
+    from dbgpt_ctl.settings.addresses import clear_text_remarks
 
     remarks = (*_remarks(choice, environ), *_flag_remarks(settings))
     settings = _with_token(replace(settings, remarks=remarks), chosen, environ, pipes=pipes)
@@ -375,7 +375,7 @@ def _addresses_of_environment(environ: Mapping[str, str]) -> frozenset[str] | No
     found = find_variables(environ, "").get(_ADDRESS)
     if found is None:
         return None
-    from dbgpt_ctl.addresses import parse_addresses
+    from dbgpt_ctl.settings.addresses import parse_addresses
 
     try:
         return frozenset(address.url for address in parse_addresses(found.text))

@@ -1,7 +1,7 @@
 """Secrets: how they are hidden in everything that is shown, and how they are read from files.
 
-This is the only place that does either. It is a layer of its own below `addresses`, so that an error about an address
-hides its user and token with the same rule as a table of settings does.
+No other module does either. An error about an address hides its user and token with the same rule as a table of
+settings.
 """
 
 from __future__ import annotations

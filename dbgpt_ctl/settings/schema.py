@@ -34,7 +34,7 @@ from dbgpt_ctl.settings.value_types import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dbgpt_ctl.addresses import Address
+    from dbgpt_ctl.settings.addresses import Address
     from dbgpt_ctl.settings.load import Found
 
 SERVICE_INTERVAL_SECS = 20
@@ -97,7 +97,7 @@ class ClientSettings(Settings):
     @property
     def addresses(self) -> tuple[Address, ...]:
         """`address`, parsed, with the credentials."""
-        from dbgpt_ctl.addresses import parse_addresses
+        from dbgpt_ctl.settings.addresses import parse_addresses
 
         return parse_addresses(self.address)
 
@@ -329,7 +329,7 @@ class ControllerSettings(Settings):
     @property
     def is_loopback(self) -> bool:
         """Whether only processes on this machine can reach the controller."""
-        from dbgpt_ctl.addresses import is_loopback_host
+        from dbgpt_ctl.settings.addresses import is_loopback_host
 
         return is_loopback_host(self.host)
 
@@ -340,7 +340,7 @@ class ControllerSettings(Settings):
 
     @property
     def _remote_addresses(self) -> tuple[Address, ...]:
-        from dbgpt_ctl.addresses import parse_addresses
+        from dbgpt_ctl.settings.addresses import parse_addresses
 
         return parse_addresses(self.remote_addr) if self.remote_addr else ()
 
@@ -396,7 +396,7 @@ class ControllerSettings(Settings):
 
     def secret_warnings(self) -> list[str]:
         """One line for each secret that others can read: in a flag, in a file, or on the network."""
-        from dbgpt_ctl.addresses import clear_text_remarks
+        from dbgpt_ctl.settings.addresses import clear_text_remarks
 
         files = {"tls_key": self.tls_key}
         password_file = self.registry_db_password_file

@@ -187,7 +187,7 @@ def _parse_headers(text: str) -> str:
 
 def _parse_urls(text: str) -> str:
     """The URLs as written. Raises UsageError, which hides user and password."""
-    from dbgpt_ctl.addresses import parse_addresses  # needed for a URL only
+    from dbgpt_ctl.settings.addresses import parse_addresses  # needed for a URL only
 
     value = text.strip()
     parse_addresses(value)

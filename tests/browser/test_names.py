@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import expect
 
-from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import ControllerRefused
+from dbgpt_ctl.text.escaping import escaped
 from tests.cli.test_hostile import NAMES, OBEYED
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.cli.framework.disruption import refuse_disruption
-from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.client.responses import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.errors import WouldDisrupt
+from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.tables.schema import SCHEMA_VERSION
 from tests.chaos.cluster import MODEL, OPTIONS, Cluster
 from tests.chaos.controllers import DATABASE, controllers
 from tests.chaos.load import Load

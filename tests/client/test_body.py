@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.body import BodyReader
 from dbgpt_ctl.client.failover import MAX_SHORT_ANSWER_BYTES, Request
 from dbgpt_ctl.client.responses import NoResponse, Response
 from dbgpt_ctl.errors import FailureCause
+from dbgpt_ctl.settings.addresses import parse_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

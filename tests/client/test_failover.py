@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import ANNOUNCED_SECS, STATUS, Failover, Flow, Outcome, Request, drive
 from dbgpt_ctl.client.responses import EventReport, NoResponse, Response
@@ -19,6 +18,7 @@ from dbgpt_ctl.errors import (
     InvalidInstance,
     NotSupported,
 )
+from dbgpt_ctl.settings.addresses import parse_addresses
 from tests.client.clients import SENT, VERBS, Controllers, good, problem
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.addresses import Address, parse_address, parse_addresses
 from dbgpt_ctl.client import aio
 from dbgpt_ctl.client.aio import AsyncControllerClient
 from dbgpt_ctl.client.body import BodyReader
@@ -24,6 +23,7 @@ from dbgpt_ctl.client.failover import MAX_SHORT_ANSWER_BYTES, Request
 from dbgpt_ctl.client.responses import LONG_BYTES, NoResponse, Response
 from dbgpt_ctl.client.transport import Transport, client_options
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, FailureCause, UsageError
+from dbgpt_ctl.settings.addresses import Address, parse_address, parse_addresses
 from tests.client.clients import OBJECT, VERBS
 from tests.client.servers import (
     LIST_REPLY,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.cli.completion.quick_list import quick_list
 from dbgpt_ctl.client.dbgpt_compat import ModelRegistryClient
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.client.trust import ssl_context
 from dbgpt_ctl.errors import FailureCause, UsageError
+from dbgpt_ctl.settings.addresses import parse_addresses
 from tests.client.clients import OBJECT, VERBS
 from tests.client.test_failure_causes import serving_tls
 

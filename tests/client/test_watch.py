@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from dbgpt_ctl.addresses import parse_address
 from dbgpt_ctl.client import watch as watch_module
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.client.watch import MAX_LINE_BYTES, MAX_MESSAGE_BYTES, read_messages
 from dbgpt_ctl.errors import ControllerUnreachable, NotSupported
+from dbgpt_ctl.settings.addresses import parse_address
 from tests.client.clients import Controllers, good, problem
 from tests.client.servers import behaving, read_request
 from tests.client.v1_samples import EVENT, NOWHERE

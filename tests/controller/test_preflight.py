@@ -10,7 +10,7 @@ import pytest
 from dbgpt_ctl.controller.bootstrap import open_databases
 from dbgpt_ctl.controller.preflight import check_start
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable, UsageError
-from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
+from dbgpt_ctl.registry.database.tables.schema import SCHEMA_VERSION
 from tests.settings.loading import SECRET, controller
 
 if TYPE_CHECKING:

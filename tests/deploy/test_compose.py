@@ -19,7 +19,7 @@ import yaml
 
 from dbgpt_ctl import __version__
 from dbgpt_ctl.controller.bootstrap import grace_secs
-from dbgpt_ctl.controller.http.server import DRAIN_SECS
+from dbgpt_ctl.controller.server import DRAIN_SECS
 from tests.support.compose import ComposeError, configuration, container, secret_files, violations
 from tests.support.container import CTL
 from tests.support.deployed import changed, settings_of

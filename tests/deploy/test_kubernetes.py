@@ -14,7 +14,7 @@ import yaml
 
 from dbgpt_ctl import __version__
 from dbgpt_ctl.controller.bootstrap import grace_secs
-from dbgpt_ctl.controller.http.server import DRAIN_SECS
+from dbgpt_ctl.controller.server import DRAIN_SECS
 from dbgpt_ctl.settings.schema import ControllerSettings
 from scripts import generate
 from tests.support.deployed import changed, settings_of

@@ -268,6 +268,6 @@ def test_the_sandbox_refuses_what_the_unit_forbids(image: Image, tmp_path: Path,
 
 def test_the_unit_waits_longer_than_a_controller_takes_to_leave() -> None:
     from dbgpt_ctl.controller.bootstrap import DATABASE_GRACE_SECS
-    from dbgpt_ctl.controller.http.server import DRAIN_SECS
+    from dbgpt_ctl.controller.server import DRAIN_SECS
 
     assert float(UnitFile.read(UNIT).last("TimeoutStopSec")) > DATABASE_GRACE_SECS + DRAIN_SECS

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from dbgpt_ctl.domain.fields import (
     canonical_host,
-    invisible_characters,
     is_visible,
     parse_bool,
     parse_host,
@@ -27,6 +26,7 @@ from dbgpt_ctl.domain.fields import (
 )
 from dbgpt_ctl.domain.instance import Registration
 from dbgpt_ctl.errors import InvalidInstance
+from dbgpt_ctl.text.escaping import invisible_characters
 from tests.domain.instances import KEY
 
 if TYPE_CHECKING:

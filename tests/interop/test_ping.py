@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from dbgpt_ctl.cli.ping.results import PingResult
+from dbgpt_ctl.domain.ping_results import PingResult
 from tests.support.dbgpt import CHECKOUT
 from tests.support.dbgpt_backend import Backend, Fault, running_backend
 from tests.support.dbgpt_cluster import Controller, Lab, Worker, reference, start_worker

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dbgpt_ctl.client.sync import ControllerClient
-from dbgpt_ctl.controller.api.serializers import wire_object
+from dbgpt_ctl.controller.http.serializers import wire_object
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.support.server import running_controller

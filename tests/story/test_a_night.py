@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.references import reference_of
 from tests.chaos.controllers import DATABASE
 from tests.chaos.wire import Instance
 from tests.story.nights import night_on_call, options

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.diagnosis.rules.silence import BEAT, SLACK
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.diagnosis.silence import BEAT, SLACK
 from dbgpt_ctl.domain.instance import InstanceState
 from tests.chaos.controllers import DATABASE
 from tests.chaos.wire import Instance, Wire

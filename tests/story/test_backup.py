@@ -13,7 +13,7 @@ import pytest
 
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.instance import InstanceState
-from dbgpt_ctl.registry.database.schema import TABLE_NAMES
+from dbgpt_ctl.registry.database.tables.schema import TABLE_NAMES
 from tests.chaos.controllers import controllers
 from tests.chaos.load import Load, Watcher, Worker
 from tests.chaos.wire import Instance, Wire

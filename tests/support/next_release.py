@@ -9,7 +9,7 @@ import sys
 
 from sqlalchemy import Column, Integer, String, Table
 
-from dbgpt_ctl.registry.database import schema
+from dbgpt_ctl.registry.database.tables import schema
 
 NEXT_RELEASE = [sys.executable, "-m", "tests.support.next_release"]
 

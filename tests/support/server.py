@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.bootstrap import create_tracer
 from dbgpt_ctl.controller.http.protocol import BoundedServer
-from dbgpt_ctl.controller.http.server import create_server
 from dbgpt_ctl.controller.http.socket import listening_socket
+from dbgpt_ctl.controller.server import create_server
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.support.api_document import ValidatingApp
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.service.controller import Controller
     from dbgpt_ctl.registry.contract import ModelRegistry
 
 STARTUP_SECS = 20.0

@@ -11,9 +11,9 @@ import typer
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import choice
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines
 from dbgpt_ctl.errors import CtlError, NotSupported
+from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

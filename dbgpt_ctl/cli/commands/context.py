@@ -12,7 +12,6 @@ from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import argument, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, print_table, say
 from dbgpt_ctl.cli.output.table import Column
 from dbgpt_ctl.cli.parsing.durations import parse_duration
@@ -28,6 +27,7 @@ from dbgpt_ctl.settings.contexts import (
 )
 from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings
+from dbgpt_ctl.text.escaping import escaped
 
 _NAME = argument("NAME", candidates.contexts, "The context.")
 Name = Annotated[str, _NAME]

@@ -11,7 +11,7 @@ from dbgpt_ctl.cli.framework.options import AllowStale, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.manifest.plan import make_plan
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
-from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import ConditionNotMet
 
 VERSION = 1

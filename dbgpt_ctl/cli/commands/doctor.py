@@ -17,11 +17,11 @@ from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoProbe, Ping, ReportOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json
-from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.cli.diagnosis.facts import Facts
+    from dbgpt_ctl.diagnosis.facts import Facts
 
 
 @explained(
@@ -46,8 +46,8 @@ def doctor(
     whose model is dead sends heartbeats all the same: --ping asks it.
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect
-    from dbgpt_ctl.cli.diagnosis.facts import Scope
-    from dbgpt_ctl.cli.diagnosis.rules import examine
+    from dbgpt_ctl.diagnosis.examine import examine
+    from dbgpt_ctl.diagnosis.facts import Scope
 
     facts = collect(session, ModelFilter(), probe=not no_probe, ping=ping)
     findings = examine(facts, Scope.CLUSTER)

@@ -14,16 +14,16 @@ from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import argument, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import COLUMNS, Flaps, line_of, row_of
-from dbgpt_ctl.cli.output.escaping import quoted, unescaped
-from dbgpt_ctl.cli.output.instances import utc_text
 from dbgpt_ctl.cli.output.outages import outage_row
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_json, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import plain
 from dbgpt_ctl.cli.parsing.durations import parse_duration
-from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-from dbgpt_ctl.cli.parsing.references import parse_reference
+from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.events import ActorKind, EventFilter
+from dbgpt_ctl.domain.references import parse_reference
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, UsageError
+from dbgpt_ctl.text.escaping import quoted, unescaped
+from dbgpt_ctl.text.times import utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

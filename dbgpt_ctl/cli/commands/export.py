@@ -12,7 +12,7 @@ from dbgpt_ctl.cli.framework.options import AllowStale, host_option, model_argum
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.manifest.export import export_of
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines
-from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter
+from dbgpt_ctl.client.instance_filter import InstanceFilter
 from dbgpt_ctl.errors import ConditionNotMet
 
 if TYPE_CHECKING:

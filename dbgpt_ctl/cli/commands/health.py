@@ -9,11 +9,11 @@ import typer
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoHeaders, choice, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_csv, print_document, print_table, say
 from dbgpt_ctl.cli.output.table import Column
 from dbgpt_ctl.domain.controllers import ControllerCondition
 from dbgpt_ctl.errors import ConditionNotMet, ControllerUnreachable
+from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, counted_text, drained_text, duration_text
 from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_document, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import Column, coloured, plain
+from dbgpt_ctl.client.texts import counted_text
+from dbgpt_ctl.domain.texts import AS_LAST_KNOWN, drained_text
 from dbgpt_ctl.errors import (
     ControllerError,
     ControllerUnreachable,
@@ -22,12 +22,14 @@ from dbgpt_ctl.errors import (
     NotAllowed,
     NotSupported,
 )
+from dbgpt_ctl.text.escaping import escaped
+from dbgpt_ctl.text.times import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Finding
     from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance, ModelCounts
+    from dbgpt_ctl.diagnosis.facts import ControllerFacts, Finding
 
 T = TypeVar("T")
 
@@ -108,7 +110,7 @@ def status(
     """
     from dbgpt_ctl.cli.diagnosis.caveats import caveats_of, warn_of
     from dbgpt_ctl.cli.diagnosis.collect import collect_statuses
-    from dbgpt_ctl.cli.diagnosis.overview import overview
+    from dbgpt_ctl.diagnosis.overview import overview
 
     controllers = collect_statuses(session)
     # The report of the controller in the best state counts for the cluster: of several, one that is not stale.
@@ -155,7 +157,7 @@ def _examined(session: Session, first: ControllerStatus) -> tuple[KnownInstance,
     """The drained and the deregistered instances with all their facts; listed only where there are some. If a list
     fails, the rest is still shown.
     """
-    from dbgpt_ctl.cli.diagnosis.overview import EXAMINED_STATES
+    from dbgpt_ctl.diagnosis.overview import EXAMINED_STATES
 
     found: list[KnownInstance] = []
     with session.client(first.controller) as client:

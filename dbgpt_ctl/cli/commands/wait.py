@@ -13,12 +13,11 @@ from dbgpt_ctl.cli.diagnosis.caveats import caveat_fields, refuse_stale
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import AllowStale, ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.status_line import Progress, status_line
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
 from dbgpt_ctl.cli.parsing.conditions import Condition, Tally
 from dbgpt_ctl.cli.parsing.durations import parse_duration
-from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.controllers import ControllerCondition
 from dbgpt_ctl.errors import (
     Attempt,
@@ -29,6 +28,7 @@ from dbgpt_ctl.errors import (
     ErrorKind,
     UsageError,
 )
+from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -15,16 +15,16 @@ from dbgpt_ctl.cli.diagnosis.report import (
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoProbe, Ping, ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import escaped, shell_argument
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, say
-from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import NotFound
+from dbgpt_ctl.text.escaping import escaped, shell_argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dbgpt_ctl.cli.diagnosis.facts import Facts, Finding
+    from dbgpt_ctl.diagnosis.facts import Facts, Finding
 
 
 DOUBTS = frozenset({"settings-differ", "states-held", "registry-degraded"})
@@ -62,8 +62,8 @@ def why(
     heartbeats all the same: --ping asks it.
     """
     from dbgpt_ctl.cli.diagnosis.collect import collect
-    from dbgpt_ctl.cli.diagnosis.facts import Scope
-    from dbgpt_ctl.cli.diagnosis.rules import examine
+    from dbgpt_ctl.diagnosis.examine import examine
+    from dbgpt_ctl.diagnosis.facts import Scope
 
     model_filter = ModelFilter.parse(name)
     facts = collect(session, model_filter, probe=not no_probe, ping=ping)

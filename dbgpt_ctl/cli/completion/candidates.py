@@ -10,19 +10,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.output.escaping import escape_of, escaped, unescaped
-from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
-from dbgpt_ctl.cli.parsing.references import parse_reference, reference_of
+from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.fields import parse_host
 from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.domain.model_types import MODEL_TYPES
+from dbgpt_ctl.domain.references import parse_reference, reference_of
 from dbgpt_ctl.errors import CtlError
+from dbgpt_ctl.text.escaping import escape_of, escaped, unescaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 FILES = "the name of a file"
 """Help text of a candidate that lets the shell complete a file name."""
-TYPES = {"llm": "language models", "text2vec": "embeddings", "reranker": "rerankers", "service": "DB-GPT's own parts"}
 TIMEOUT_SECS = 0.3
 """How long TAB waits for the controllers, name lookups and failover included."""
 
@@ -39,7 +39,7 @@ def files(incomplete: str) -> list[tuple[str, str]]:
 
 def types(incomplete: str) -> list[tuple[str, str]]:
     """The types that DB-GPT uses."""
-    return [pair for pair in TYPES.items() if pair[0].startswith(incomplete)]
+    return [pair for pair in MODEL_TYPES.items() if pair[0].startswith(incomplete)]
 
 
 def contexts(incomplete: str) -> list[str]:

@@ -9,12 +9,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from dbgpt_ctl.addresses import parse_addresses
 from dbgpt_ctl.client.body import BodyReader
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import Failover, drive
 from dbgpt_ctl.client.responses import NoResponse
 from dbgpt_ctl.errors import CtlError
+from dbgpt_ctl.settings.addresses import parse_addresses
 
 MAX_BYTES = 8_000_000
 """Of the list: more than comes and is read while a person waits for a TAB."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.auth.tokens import Mode
-from dbgpt_ctl.cli.output.instances import duration_text
 from dbgpt_ctl.errors import ControllerError
+from dbgpt_ctl.text.times import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Finding
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.client.responses import Inventory
+    from dbgpt_ctl.diagnosis.facts import ControllerFacts, Finding
 
 
 def caveats(answer: Inventory, now: datetime) -> list[Finding]:
     """At most one finding for each fact: stale, held, of one of several heartbeat timeouts."""
     if not answer.stale_since and not answer.held_until and not answer.heartbeat_timeouts_secs:
         return []
-    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts
+    from dbgpt_ctl.diagnosis.facts import ControllerFacts
 
     return caveats_of(
         ControllerFacts(
@@ -39,9 +39,9 @@ def caveats(answer: Inventory, now: datetime) -> list[Finding]:
 
 def caveats_of(controller: ControllerFacts) -> list[Finding]:
     """The same of a controller's report."""
-    from dbgpt_ctl.cli.diagnosis.facts import Facts, Scope, diagnose
-    from dbgpt_ctl.cli.diagnosis.rules import RULES
-    from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+    from dbgpt_ctl.client.instance_filter import ModelFilter
+    from dbgpt_ctl.diagnosis.examine import RULES
+    from dbgpt_ctl.diagnosis.facts import Facts, Scope, diagnose
 
     return diagnose(RULES, Facts(ModelFilter(), (controller,)), Scope.LIST)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, ExposedFile, Facts, ProxiedController
 from dbgpt_ctl.cli.diagnosis.hosts import means_caller
 from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
-from dbgpt_ctl.cli.diagnosis.rules.instances import MANY_FLAPS
 from dbgpt_ctl.cli.framework.session import print_request
 from dbgpt_ctl.cli.output.status_line import status_line
+from dbgpt_ctl.diagnosis.facts import ControllerFacts, ExposedFile, Facts, ProxiedController
+from dbgpt_ctl.diagnosis.instances import MANY_FLAPS
 from dbgpt_ctl.domain.events import EXPIRE, ActorKind, EventFilter
 from dbgpt_ctl.domain.hosts import is_loopback
 from dbgpt_ctl.domain.instance import SERVICE
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from dbgpt_ctl.addresses import Address
-    from dbgpt_ctl.cli.diagnosis.facts import Endpoint
     from dbgpt_ctl.cli.framework.session import Session
-    from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+    from dbgpt_ctl.client.instance_filter import ModelFilter
     from dbgpt_ctl.client.sync import ControllerClient
+    from dbgpt_ctl.diagnosis.facts import Endpoint
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.settings.addresses import Address
 
 T = TypeVar("T")
 MAX_EVENTS = 20

@@ -9,15 +9,15 @@ from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.diagnosis.facts import Probe, ProbeOutcome
+from dbgpt_ctl.diagnosis.facts import Probe, ProbeOutcome
 from dbgpt_ctl.errors import FailureCause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dbgpt_ctl.cli.diagnosis.facts import Endpoint
     from dbgpt_ctl.client.responses import NoResponse, Response
     from dbgpt_ctl.client.transport import Transport
+    from dbgpt_ctl.diagnosis.facts import Endpoint
 
 TIMEOUT_SECS = 2.0
 MAX_ENDPOINTS = 50

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import cell_width, coloured
 from dbgpt_ctl.cli.ping.report import PingedInstance
+from dbgpt_ctl.domain.texts import AS_LAST_KNOWN
 from dbgpt_ctl.errors import (
     ControllerError,
     ControllerFailed,
@@ -23,7 +23,7 @@ from dbgpt_ctl.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts, Facts, Finding
+    from dbgpt_ctl.diagnosis.facts import ControllerFacts, Facts, Finding
 
 PRECEDENCE: tuple[type[ControllerError], ...] = (NotAllowed, ControllerRefused, ControllerUnreachable, ControllerFailed)
 """Of several controllers without an answer the first of these sets the exit code: as for any verb, a 4xx ends the call,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.cli.output.stdout import ask
-from dbgpt_ctl.cli.parsing.references import first_references
+from dbgpt_ctl.domain.references import first_references
 from dbgpt_ctl.errors import NotConfirmed, UsageError
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.stdout import say
-from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter
+from dbgpt_ctl.client.instance_filter import InstanceFilter
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import WouldDisrupt
+from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

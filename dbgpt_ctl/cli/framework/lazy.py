@@ -20,11 +20,11 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 from typer.main import get_command, get_group
 
-from dbgpt_ctl.cli.framework import typer_internals
 from dbgpt_ctl.cli.framework.errors import report_error
 from dbgpt_ctl.cli.framework.help_text import FIRST_COLUMN, Sections, sections_of
 from dbgpt_ctl.cli.framework.session import SHARED
 from dbgpt_ctl.cli.output.stdout import print_lines
+from dbgpt_ctl.cli.parsing import typer_internals
 from dbgpt_ctl.cli.parsing.optional_values import value_after_space, with_optional_values
 from dbgpt_ctl.errors import UsageError
 

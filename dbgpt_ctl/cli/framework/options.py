@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dbgpt_ctl.cli.completion import candidates
-from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.stdout import OutputFormat
-from dbgpt_ctl.cli.parsing.instance_filter import STATES
 from dbgpt_ctl.cli.parsing.optional_values import OPTIONAL_VALUES
+from dbgpt_ctl.client.instance_filter import STATES
 from dbgpt_ctl.settings.load import Knob, knobs_of
+from dbgpt_ctl.text.escaping import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.cli.manifest.documents import Node, ValueCount, read_document
 from dbgpt_ctl.cli.manifest.sources import read_sources
-from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.cli.output.stdout import say
-from dbgpt_ctl.cli.parsing.references import DEFAULT_TYPE, reference_of, require_callable
 from dbgpt_ctl.domain.fields import (
     parse_host,
     parse_model_name,
@@ -22,8 +20,10 @@ from dbgpt_ctl.domain.fields import (
     parse_reason,
 )
 from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.domain.references import DEFAULT_TYPE, reference_of, require_callable
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.spelling import nearest
+from dbgpt_ctl.text.escaping import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

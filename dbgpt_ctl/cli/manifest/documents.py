@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.text.escaping import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

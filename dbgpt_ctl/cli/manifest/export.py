@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.output.instances import utc_text
-from dbgpt_ctl.cli.parsing.references import reference_of, require_callable
 from dbgpt_ctl.domain.fields import (
     parse_host,
     parse_model_name,
@@ -24,7 +22,9 @@ from dbgpt_ctl.domain.fields import (
     parse_weight,
 )
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
+from dbgpt_ctl.domain.references import reference_of, require_callable
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.text.times import utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,9 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.manifest.plan import REGISTERED_FIELDS, Action
-from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.domain.instance import SERVICE, InstanceState
+from dbgpt_ctl.domain.references import reference_of
+from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -16,12 +16,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbgpt_ctl.cli.output.escaping import quoted, shell_argument
-from dbgpt_ctl.cli.output.instances import utc_text
-from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.domain.fields import MAX_DRAIN_DAYS
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
+from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.text.escaping import quoted, shell_argument
+from dbgpt_ctl.text.times import utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

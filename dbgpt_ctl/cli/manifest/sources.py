@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.cli.manifest.documents import MAX_BYTES
-from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.errors import CtlError, UsageError
 from dbgpt_ctl.files import MIB, read_file
+from dbgpt_ctl.text.escaping import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.output.table import Column, coloured
+from dbgpt_ctl.client.texts import state_text
 from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.texts import state_label
+from dbgpt_ctl.text.escaping import escaped
+from dbgpt_ctl.text.times import age_text, utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
-    from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
+    from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
-
-
-def state_label(state: str, *, drained: bool, held: bool = False) -> str:
-    """`unhealthy`, or `unhealthy,drained`: a drain stands beside the state. `healthy,held` is so by a hold only."""
-    return state + ",drained" * drained + ",held" * held
 
 
 STATE_COLOURS: dict[str, str] = {
@@ -50,9 +48,6 @@ _WIDE = (
     Column("DRAINED UNTIL", folds=False),
     Column("DRAIN REASON"),
 )
-AS_LAST_KNOWN = ", as last known"
-"""Ends a sentence about instances that rests on a stale list."""
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def instance_table(
@@ -90,10 +85,10 @@ def key_cells(key: InstanceKey) -> list[str]:
     return [escaped(key.name), escaped(key.type) or "-", escaped(key.host), str(key.port)]
 
 
-def state_text(instance: KnownInstance, *, colour: bool = False) -> str:
-    """Its state, and whether it is drained or held; with `colour` in its colour."""
-    text = state_label(instance.state, drained=instance.drain is not None, held=instance.held)
-    return coloured(text, STATE_COLOURS[text]) if colour else text
+def coloured_state(instance: KnownInstance) -> str:
+    """Its state, and whether it is drained or held, in its colour."""
+    text = state_text(instance)
+    return coloured(text, STATE_COLOURS[text])
 
 
 def _drained_since(instance: KnownInstance, now: datetime) -> str:
@@ -110,35 +105,6 @@ def _until(instance: KnownInstance) -> str:
     return utc_text(instance.drain.until) if instance.drain.until else "undrain"
 
 
-def until_text(until: datetime, now: datetime) -> str:
-    """`2026-01-31T12:00:00Z, in 2h`; the time may be over where the list is stale."""
-    left = round((until - now).total_seconds())
-    return f"{utc_text(until)}, {f'in {duration_text(left)}' if left > 0 else age_text(until, now)}"
-
-
-def counted_text(counts: ModelCounts) -> str:
-    """`3 healthy (1 drained), 2 unhealthy (2 drained); 1 held, 2 unchecked`: each state with its drained ones, and how
-    many are healthy though nobody knows of their workers; empty for none.
-
-    An instance counts in one state only, and so does its drain: the numbers in brackets add up to all drained ones.
-    """
-    drained = {
-        InstanceState.HEALTHY: counts.healthy - counts.routable,
-        InstanceState.UNHEALTHY: counts.unhealthy_drained,
-        InstanceState.DEREGISTERED: counts.drained - counts.unhealthy_drained - counts.healthy + counts.routable,
-    }
-    states = ", ".join(
-        f"{count} {state}{drained_text(drained[state])}" for state in InstanceState if (count := getattr(counts, state))
-    )
-    besides = ", ".join(f"{count} {name}" for name in ("held", "unchecked") if (count := getattr(counts, name)))
-    return f"{states}; {besides}" if besides else states
-
-
-def drained_text(count: int) -> str:
-    """What stands behind a number of instances of which so many are drained: ` (2 drained)`."""
-    return f" ({count} drained)" if count else ""
-
-
 def _last_beat(instance: KnownInstance, now: datetime) -> str:
     """The age of the last heartbeat; the time itself where its zone is unknown and an age could be hours off."""
     if instance.beat_is_local and instance.last_heartbeat is not None:
@@ -150,26 +116,7 @@ def _local(beat: datetime) -> str:
     return beat.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
 
 
-def utc_text(time: datetime) -> str:
-    """`2026-01-31T12:00:00Z`."""
-    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def weight_text(weight: Any) -> str:
     """As short as possible. The value is an unknown client's, and may be no number."""
     is_number = isinstance(weight, int | float) and abs(weight) <= sys.float_info.max
     return f"{weight:g}" if is_number else escaped(str(weight))
-
-
-def age_text(time: datetime | None, now: datetime) -> str:
-    """`12s ago`, in the largest unit of which there are at least two; `never` for None."""
-    return "never" if time is None else f"{duration_text((now - time).total_seconds())} ago"
-
-
-def duration_text(seconds: float) -> str:
-    """`12s`, in the largest unit of which there are at least two; `0s` for a negative number."""
-    whole = max(0, int(seconds))
-    for unit, size in (("d", _DAY), ("h", _HOUR), ("m", _MINUTE)):
-        if whole >= 2 * size:
-            return f"{whole // size}{unit}"
-    return f"{whole}s"

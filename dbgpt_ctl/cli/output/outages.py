@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.output.changes import UNAVAILABLE
-from dbgpt_ctl.cli.output.instances import utc_text
+from dbgpt_ctl.text.times import utc_text
 
 if TYPE_CHECKING:
     from datetime import datetime

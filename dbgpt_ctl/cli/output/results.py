@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines, say
-from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, CtlError, NotAllowed, NotFound
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.output.escaping import defused
-from dbgpt_ctl.cli.output.instances import duration_text
 from dbgpt_ctl.cli.output.signals import completes_terminal
 from dbgpt_ctl.cli.output.stdout import say
 from dbgpt_ctl.cli.output.table import cell_width
+from dbgpt_ctl.text.escaping import defused
+from dbgpt_ctl.text.times import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

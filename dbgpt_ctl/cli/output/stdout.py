@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.cli.output.escaping import defused, escaped
 from dbgpt_ctl.errors import CtlError
+from dbgpt_ctl.text.escaping import defused, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,10 +12,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.cli.output.escaping import quoted
-from dbgpt_ctl.cli.output.instances import drained_text
 from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.texts import drained_text
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.text.escaping import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

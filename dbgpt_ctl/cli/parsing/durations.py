@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from dbgpt_ctl.cli.output.escaping import quoted
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.text.escaping import quoted
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)(ms|s|m|h|d)?", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -6,16 +6,16 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.completion.candidates import TYPES
-from dbgpt_ctl.cli.output.escaping import escaped
-from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.domain.model_types import MODEL_TYPES
+from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import CtlError
 from dbgpt_ctl.spelling import did_you_mean, nearest
+from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter, ModelFilter
+    from dbgpt_ctl.client.instance_filter import InstanceFilter, ModelFilter
     from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
@@ -100,8 +100,8 @@ def explain_no_match(
 
 def warn_of_types(keys: Iterable[InstanceKey]) -> Iterator[str]:
     """A warning for each type that looks like a typing error. Any type may be registered: DB-GPT may add some."""
-    for model_type in sorted({key.type for key in keys} - set(TYPES)):
-        near = nearest(model_type, TYPES)
+    for model_type in sorted({key.type for key in keys} - set(MODEL_TYPES)):
+        near = nearest(model_type, MODEL_TYPES)
         if near:
             yield f"warning: registering type {escaped(model_type)}, which DB-GPT never uses; did you mean {near}?"
 

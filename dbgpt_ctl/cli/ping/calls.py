@@ -23,11 +23,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from dbgpt_ctl.addresses import Address
 from dbgpt_ctl.client.body import BodyReader
 from dbgpt_ctl.client.failover import Request
 from dbgpt_ctl.client.transport import Transport, client_options
 from dbgpt_ctl.domain.fields import MAX_PORT
+from dbgpt_ctl.settings.addresses import Address
 from dbgpt_ctl.traceparent import TraceContext
 
 if TYPE_CHECKING:

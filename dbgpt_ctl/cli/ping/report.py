@@ -6,18 +6,19 @@ import shutil
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbgpt_ctl.cli.output.instances import KEY_COLUMNS, STATE_COLUMN, key_cells, state_text
+from dbgpt_ctl.cli.output.instances import KEY_COLUMNS, STATE_COLUMN, key_cells
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, print_table
 from dbgpt_ctl.cli.output.table import GAP, Column, cell_width
-from dbgpt_ctl.cli.parsing.references import first_references
-from dbgpt_ctl.cli.ping.results import PingResult
+from dbgpt_ctl.client.texts import state_text
+from dbgpt_ctl.domain.ping_results import PingResult
+from dbgpt_ctl.domain.references import first_references
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dbgpt_ctl.cli.ping.results import Ping
     from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.domain.ping_results import Ping
 
 RESULT_COLOURS: dict[str, str] = {
     **dict.fromkeys(PingResult, "red"),

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dbgpt_ctl.cli.ping.options import PingOptions
-    from dbgpt_ctl.cli.ping.results import Ping
     from dbgpt_ctl.client.transport import Observe
     from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.domain.ping_results import Ping
 
 
 def ping_all(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from dbgpt_ctl.cli.output.escaping import quoted
+from dbgpt_ctl.text.escaping import quoted
 
 
 class Detail(StrEnum):

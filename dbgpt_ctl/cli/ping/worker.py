@@ -6,15 +6,15 @@ from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dbgpt_ctl.cli.output.escaping import escaped
 from dbgpt_ctl.cli.ping.calls import WorkerCalls, address_of_worker, is_of_worker
 from dbgpt_ctl.cli.ping.options import Level, PingOptions
 from dbgpt_ctl.cli.ping.records import RecordReader
-from dbgpt_ctl.cli.ping.results import Ping, PingResult
 from dbgpt_ctl.cli.ping.texts import Detail, quoted_cause
 from dbgpt_ctl.client.responses import NoResponse, Response
 from dbgpt_ctl.domain.instance import SERVICE
+from dbgpt_ctl.domain.ping_results import Ping, PingResult
 from dbgpt_ctl.errors import FailureCause
+from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:
     from dbgpt_ctl.client.failover import Outcome

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.cli.diagnosis.caveats import warn_of_caveats
 from dbgpt_ctl.cli.output.changes import Flaps, line_of
-from dbgpt_ctl.cli.output.instances import state_text, utc_text
+from dbgpt_ctl.cli.output.instances import coloured_state
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import GAP
-from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.watch.follow import PAUSE_SECS, Follower, Outage
+from dbgpt_ctl.client.texts import state_text
 from dbgpt_ctl.domain.events import ABSENT, EXPIRY, Cause, Change
+from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, NotSupported
+from dbgpt_ctl.text.times import utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from dbgpt_ctl.cli.framework.session import Session
-    from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter
+    from dbgpt_ctl.client.instance_filter import InstanceFilter
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
@@ -113,7 +115,8 @@ class LineWatch:
         elif self._form is OutputFormat.NAME:
             print_lines([reference_of(key)])
         else:
-            print_lines([GAP.join([utc_text(now), reference_of(key), state_text(instance, colour=self._colour)])])
+            state = coloured_state(instance) if self._colour else state_text(instance)
+            print_lines([GAP.join([utc_text(now), reference_of(key), state])])
 
     def _print_differences(self, inventory: Inventory, now: datetime) -> None:
         """Prints the changes since the last list that no event reported."""

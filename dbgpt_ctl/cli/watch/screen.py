@@ -19,20 +19,22 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 from dbgpt_ctl.cli.diagnosis.caveats import caveat_lines
-from dbgpt_ctl.cli.output.escaping import defused
-from dbgpt_ctl.cli.output.instances import counted_text, duration_text, instance_table
+from dbgpt_ctl.cli.output.instances import instance_table
 from dbgpt_ctl.cli.output.signals import completes_terminal
 from dbgpt_ctl.cli.output.stdout import print_raw, wants_colour
 from dbgpt_ctl.cli.output.table import GAP, cell_width, fitted, plain
 from dbgpt_ctl.cli.watch.follow import Follower, Outage
 from dbgpt_ctl.client.responses import ModelCounts
+from dbgpt_ctl.client.texts import counted_text
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, CtlError
+from dbgpt_ctl.text.escaping import defused
+from dbgpt_ctl.text.times import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from dbgpt_ctl.cli.framework.session import Session
-    from dbgpt_ctl.cli.parsing.instance_filter import InstanceFilter
+    from dbgpt_ctl.client.instance_filter import InstanceFilter
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock

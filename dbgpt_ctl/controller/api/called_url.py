@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.addresses import parse_address
-from dbgpt_ctl.controller.api.cross_site import host_of
-from dbgpt_ctl.controller.api.request import header_map
+from dbgpt_ctl.controller.http.cross_site import host_of
+from dbgpt_ctl.controller.http.request import header_map
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.settings.addresses import parse_address
 
 if TYPE_CHECKING:
     from fastapi import Request

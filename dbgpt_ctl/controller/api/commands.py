@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.controller.api.called_url import called_url
-from dbgpt_ctl.controller.api.problems import UnknownInstance
-from dbgpt_ctl.controller.api.routes import REGISTRY_ERRORS, Route
-from dbgpt_ctl.controller.api.serializers import versioned
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.http.problems import UnknownInstance
+from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.routes import REGISTRY_ERRORS, Route
+from dbgpt_ctl.controller.http.serializers import versioned
 from dbgpt_ctl.domain.fields import parse_key
 from dbgpt_ctl.errors import VerbNotSupported
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastapi import Request
     from fastapi.responses import Response
 
-    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.service.controller import Controller
     from dbgpt_ctl.domain.instance import InstanceKey
 
 DRAIN_OPTIONS = "--reason maintenance --for 1h"
@@ -54,8 +54,8 @@ class CommandsEndpoint:
 
 def commands_of(key: InstanceKey, url: str) -> tuple[tuple[str, str], ...]:
     """Each command, and what it does. Names are quoted for any shell."""
-    from dbgpt_ctl.cli.output.escaping import shell_argument  # `ctl serve` starts without the rest of the CLI
-    from dbgpt_ctl.cli.parsing.references import model_word, reference_of
+    from dbgpt_ctl.domain.references import model_word, reference_of
+    from dbgpt_ctl.text.escaping import shell_argument  # `ctl serve` starts without the rest of the CLI
 
     ctl = f"ctl -a {shell_argument(url)}"
     instance, model = shell_argument(reference_of(key)), shell_argument(model_word(key.model_name))

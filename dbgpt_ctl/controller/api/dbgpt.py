@@ -13,14 +13,14 @@ from weakref import WeakKeyDictionary
 import orjson
 from starlette.datastructures import QueryParams
 
-from dbgpt_ctl.controller.api.large_lists import LARGE
-from dbgpt_ctl.controller.api.request import caller, registration
-from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
-from dbgpt_ctl.controller.api.serializers import wire_object
-from dbgpt_ctl.controller.auth.identity import check_instance, forget_instance, may_read
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.audit.audited_routes import CHANGE, noting_change
+from dbgpt_ctl.controller.http.callers import check_instance, forget_instance, may_read
 from dbgpt_ctl.controller.http.prepared import PreparedResponse
-from dbgpt_ctl.controller.logs.audited_routes import CHANGE, noting_change
+from dbgpt_ctl.controller.http.request import caller, registration
+from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.routes import JSON, REGISTRY_ERRORS, Route
+from dbgpt_ctl.controller.http.serializers import wire_object
+from dbgpt_ctl.controller.service.large_lists import LARGE
 from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_text_filter
 from dbgpt_ctl.errors import ControllerLeaving, ForwardsToItself, RegistryFull, RegistryUnavailable
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fastapi import Request
     from fastapi.responses import Response
 
-    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.service.controller import Controller
     from dbgpt_ctl.domain.instance import Registration
     from dbgpt_ctl.registry.contract import Listing
 

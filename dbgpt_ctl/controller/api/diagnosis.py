@@ -17,10 +17,10 @@ import orjson
 from fastapi.responses import Response
 
 from dbgpt_ctl.controller.api.called_url import called_url
-from dbgpt_ctl.controller.api.routes import JSON, Route
-from dbgpt_ctl.controller.api.serializers import VERSION, known_object
 from dbgpt_ctl.controller.api.status import StatusReport, status_report
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.routes import JSON, Route
+from dbgpt_ctl.controller.http.serializers import VERSION, known_object
 from dbgpt_ctl.domain.hosts import is_loopback
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
-    from dbgpt_ctl.cli.diagnosis.facts import Finding
     from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
-    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.service.controller import Controller
+    from dbgpt_ctl.diagnosis.facts import Finding
     from dbgpt_ctl.registry.contract import Listing
 
 MAX_EVIDENCE = 100
@@ -86,9 +86,9 @@ class DiagnosisEndpoint:
 
 def _examined(report: StatusReport, url: str) -> bytes:
     """The answer, made of a status and of the instances that the rules look at one by one."""
-    from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts
-    from dbgpt_ctl.cli.diagnosis.overview import overview, sample
     from dbgpt_ctl.client.responses import Answer, ControllerStatus, read_time
+    from dbgpt_ctl.diagnosis.facts import ControllerFacts
+    from dbgpt_ctl.diagnosis.overview import overview, sample
 
     fields = orjson.loads(orjson.dumps(report.fields))
     status = ControllerStatus.read(Answer(fields, read_time(fields["time"]), url))
@@ -99,8 +99,8 @@ def _examined(report: StatusReport, url: str) -> bytes:
 
 
 def _examined_instances(listing: Listing | None, status: ControllerStatus) -> Iterator[KnownInstance]:
-    from dbgpt_ctl.cli.diagnosis.overview import EXAMINED
     from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.diagnosis.overview import EXAMINED
 
     for entry in () if listing is None else listing.entries:
         if EXAMINED.matches_state(entry.state, drained=entry.drain is not None):

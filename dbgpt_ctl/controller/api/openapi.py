@@ -11,15 +11,15 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.controller.api import problems
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.http import problems
+from dbgpt_ctl.controller.http.route_access import RouteAccess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fastapi import FastAPI
 
-    from dbgpt_ctl.controller.api.routes import Route
+    from dbgpt_ctl.controller.http.routes import Route
     from dbgpt_ctl.errors import CtlError
 
     Schema = dict[str, Any]

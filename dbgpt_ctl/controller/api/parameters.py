@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import QueryParams
 
-from dbgpt_ctl.controller.api.routes import after_step
-from dbgpt_ctl.controller.api.v1_params import reject_unknown_fields
+from dbgpt_ctl.controller.http.routes import after_step
+from dbgpt_ctl.controller.http.v1_params import reject_unknown_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from starlette.types import Scope
 
-    from dbgpt_ctl.controller.api.routes import Route
+    from dbgpt_ctl.controller.http.routes import Route
 
 SINCE = "x-since"
 """The key of a declared parameter that is newer than release 0.1.0: the release that it came with."""

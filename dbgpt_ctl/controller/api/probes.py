@@ -8,10 +8,10 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.api.routes import AT_ROOT, Route
-from dbgpt_ctl.controller.auth.identity import may_read
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.http.callers import may_read
 from dbgpt_ctl.controller.http.prepared import PreparedResponse
+from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.routes import AT_ROOT, Route
 from dbgpt_ctl.domain.fields import printable
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fastapi import Request
     from fastapi.responses import Response
 
-    from dbgpt_ctl.controller.api.routes import Endpoint
-    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.http.routes import Endpoint
+    from dbgpt_ctl.controller.service.controller import Controller
     from dbgpt_ctl.domain.controllers import Check
 
 TEXT = "text/plain"

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.controller.api.v1_params import (
+from dbgpt_ctl.controller.auth.session_endpoints import MAX_TOKEN_CHARS
+from dbgpt_ctl.controller.http.v1_params import (
     DEFAULT_LIMIT,
     DRAINED,
     MAX_AGE_SECS,
@@ -19,7 +20,6 @@ from dbgpt_ctl.controller.api.v1_params import (
     MAX_EVENT_ID,
     MAX_LIMIT,
 )
-from dbgpt_ctl.controller.auth.session_endpoints import MAX_TOKEN_CHARS
 from dbgpt_ctl.domain.events import ABSENT, ActorKind
 from dbgpt_ctl.domain.fields import MAX_PORT, MAX_REASON_CHARS, MAX_TEXT_CHARS
 from dbgpt_ctl.domain.instance import InstanceState

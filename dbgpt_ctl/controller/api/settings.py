@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.api.routes import Route
-from dbgpt_ctl.controller.api.serializers import versioned
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.routes import Route
+from dbgpt_ctl.controller.http.serializers import versioned
 
 if TYPE_CHECKING:
     from fastapi import Request

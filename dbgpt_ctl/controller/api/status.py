@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 import dbgpt_ctl
-from dbgpt_ctl.controller.api.large_lists import encoded_in_turns
-from dbgpt_ctl.controller.api.serializers import (
-    auth_object,
+from dbgpt_ctl.controller.auth.report import auth_object, refused_worker_object
+from dbgpt_ctl.controller.http.serializers import (
     caveats_object,
     check_object,
     connections_object,
@@ -20,14 +19,14 @@ from dbgpt_ctl.controller.api.serializers import (
     outage_object,
     tls_object,
 )
-from dbgpt_ctl.controller.auth.report import refused_worker_object
+from dbgpt_ctl.controller.service.large_lists import encoded_in_turns
 from dbgpt_ctl.errors import RegistryError
 from dbgpt_ctl.registry.contract import Listing
 from dbgpt_ctl.registry.model_counts import COUNTS, ModelCounts
 
 if TYPE_CHECKING:
     from dbgpt_ctl.controller.auth.access import Access
-    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.service.controller import Controller
 
 
 class StatusReport(NamedTuple):

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from fastapi.responses import Response, StreamingResponse
 
-from dbgpt_ctl.controller.api.large_lists import LARGE, encoded_in_turns
 from dbgpt_ctl.controller.api.parameters import newer_parameters
-from dbgpt_ctl.controller.api.problems import UnknownInstance
-from dbgpt_ctl.controller.api.request import caller, json_object, registered
-from dbgpt_ctl.controller.api.routes import JSON, REGISTRY_ERRORS, Route
-from dbgpt_ctl.controller.api.serializers import VERSION, caveats_object, event_object, iso, known_object, versioned
 from dbgpt_ctl.controller.api.status import status_report
-from dbgpt_ctl.controller.api.v1_params import (
+from dbgpt_ctl.controller.audit.audited_routes import note_prune, noting_change
+from dbgpt_ctl.controller.auth.report import report_object
+from dbgpt_ctl.controller.http.problems import UnknownInstance
+from dbgpt_ctl.controller.http.request import caller, json_object, registered
+from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.routes import JSON, REGISTRY_ERRORS, Route
+from dbgpt_ctl.controller.http.serializers import VERSION, caveats_object, event_object, iso, known_object, versioned
+from dbgpt_ctl.controller.http.v1_params import (
     DEFAULT_LIMIT,
     DRAIN_FIELDS,
     MAX_EVENT_ID,
@@ -34,9 +36,7 @@ from dbgpt_ctl.controller.api.v1_params import (
     parse_whole_number,
     reject_unknown_fields,
 )
-from dbgpt_ctl.controller.auth.report import report_object
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
-from dbgpt_ctl.controller.logs.audited_routes import note_prune, noting_change
+from dbgpt_ctl.controller.service.large_lists import LARGE, encoded_in_turns
 from dbgpt_ctl.controller.watch.subscriber import HEADERS, WatchResponse
 from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.fields import parse_key
@@ -46,7 +46,7 @@ from dbgpt_ctl.errors import RegistryFull, StatesHeld, TooManyWatchers, VerbNotS
 if TYPE_CHECKING:
     from fastapi import Request
 
-    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.service.controller import Controller
     from dbgpt_ctl.registry.contract import Listing, Lookup
 
 OPERATOR = ActorKind.OPERATOR

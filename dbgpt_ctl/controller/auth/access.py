@@ -25,11 +25,18 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.auth.tokens import Mode, sha256_of
+from dbgpt_ctl.background import background_task
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.api.cross_site import require_own_page
-from dbgpt_ctl.controller.api.request import header_map
 from dbgpt_ctl.controller.auth.credentials import credentials_of
-from dbgpt_ctl.controller.auth.identity import (
+from dbgpt_ctl.controller.auth.last_use import LastUse
+from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
+from dbgpt_ctl.controller.auth.refusal_texts import refusal, sign_in_refusal
+from dbgpt_ctl.controller.auth.refusals import Refusals
+from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
+from dbgpt_ctl.controller.auth.sessions import Sessions
+from dbgpt_ctl.controller.auth.sign_in_log import SignInLog
+from dbgpt_ctl.controller.auth.tokens_in_force import InForce, TokensInForce
+from dbgpt_ctl.controller.http.callers import (
     IDENTITY,
     ROUTE_ACCESS,
     Anonymous,
@@ -38,16 +45,9 @@ from dbgpt_ctl.controller.auth.identity import (
     Unproven,
     count_without_instance,
 )
-from dbgpt_ctl.controller.auth.last_use import LastUse
-from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
-from dbgpt_ctl.controller.auth.refusal_texts import refusal, sign_in_refusal
-from dbgpt_ctl.controller.auth.refusals import Refusals
-from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
-from dbgpt_ctl.controller.auth.sessions import Sessions
-from dbgpt_ctl.controller.auth.sign_in_log import SignInLog
-from dbgpt_ctl.controller.auth.tokens_in_force import InForce, TokensInForce
-from dbgpt_ctl.controller.background_task import background_task
+from dbgpt_ctl.controller.http.cross_site import require_own_page
+from dbgpt_ctl.controller.http.request import header_map
+from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.auth.tokens import Token
     from dbgpt_ctl.clock import Clock
-    from dbgpt_ctl.controller.api.routes import Endpoint, Route
-    from dbgpt_ctl.controller.auth.identity import HttpScope
+    from dbgpt_ctl.controller.http.callers import HttpScope
+    from dbgpt_ctl.controller.http.routes import Endpoint, Route
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.errors import AccessRefused
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from dbgpt_ctl.controller.auth.identity import Identity
+    from dbgpt_ctl.controller.http.callers import Identity
 
 
 class LastUse:

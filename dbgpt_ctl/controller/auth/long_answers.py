@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from dbgpt_ctl.controller.auth.identity import HttpScope
+    from dbgpt_ctl.controller.http.callers import HttpScope
     from dbgpt_ctl.errors import AccessRefused
 
     RefusalOf = Callable[[HttpScope], AccessRefused | None]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.auth.tokens import Mode, Role
 from dbgpt_ctl.controller.auth.refusal_texts import sign_in_text
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
-from dbgpt_ctl.controller.auth.sessions import PATHS
+from dbgpt_ctl.controller.http.problems import SESSION_PATHS
+from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.errors import ReadOnlyPage
 
 if TYPE_CHECKING:
     from dbgpt_ctl.auth.tokens import Token
     from dbgpt_ctl.controller.auth.access import Access
-    from dbgpt_ctl.controller.auth.identity import HttpScope
+    from dbgpt_ctl.controller.http.callers import HttpScope
 
 AUTH_IS_OFF = (
     "authentication is off and other machines can reach this controller, so pages only read: use ctl, or turn "
@@ -78,7 +78,7 @@ def check_page(access: Access, scope: HttpScope) -> None:
     """For a change that a page sends. Raises ReadOnlyPage where nothing is checked and others reach the controller,
     unless an operator's token proves it. In enforce mode the check of the access decides.
     """
-    if access.mode is Mode.ENFORCE or not access.is_reachable or scope["path"] in PATHS:
+    if access.mode is Mode.ENFORCE or not access.is_reachable or scope["path"] in SESSION_PATHS:
         return
     if access.mode is Mode.OFF:
         raise ReadOnlyPage(AUTH_IS_OFF)

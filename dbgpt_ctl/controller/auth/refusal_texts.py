@@ -12,7 +12,7 @@ from dbgpt_ctl.errors import NotAuthenticated, NotPermitted
 
 if TYPE_CHECKING:
     from dbgpt_ctl.auth.tokens import Token
-    from dbgpt_ctl.controller.auth.route_access import RouteAccess
+    from dbgpt_ctl.controller.http.route_access import RouteAccess
     from dbgpt_ctl.domain.instance import InstanceKey
 
 MAX_SHOWN = 3

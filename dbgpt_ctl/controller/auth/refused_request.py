@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbgpt_ctl.controller.api.request import header_map
-from dbgpt_ctl.controller.api.source import source_of
+from dbgpt_ctl.controller.http.request import header_map
+from dbgpt_ctl.controller.http.source import source_of
 from dbgpt_ctl.settings.masking import mask_tokens
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.controller.api.serializers import auth_object, iso
+from dbgpt_ctl.controller.http.serializers import iso
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.auth.last_use import LastUse
     from dbgpt_ctl.controller.auth.refusals import Refusals, RefusedWorker, Tally
     from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
+
+EXPIRING = timedelta(days=30)
+"""A token that expires within this time, or has expired, is in the status."""
 
 
 def report_object(access: Access) -> dict[str, Any]:
@@ -90,3 +94,29 @@ def _row_object(request: RefusedRequest, tally: Tally) -> dict[str, Any]:
 
 def _tally_object(tally: Tally) -> dict[str, Any]:
     return {"count": tally.count, "first": iso(tally.first), "last": iso(tally.last), "served": tally.served}
+
+
+def auth_object(access: Access) -> dict[str, Any]:
+    """The `auth` of /api/v1/status, without a name of a token that is not about to expire."""
+    soon = access.now() + EXPIRING
+    file, in_file = access.in_force.file, access.in_force.in_file
+    of_file = None
+    if file is not None:
+        readable = file.readable_by_others
+        of_file = {
+            "digest": file.digest,
+            "tokens": len(file.tokens),
+            "problem": access.tokens.problem,
+            "readable_by_others": None if readable is None else f"{readable:04o}",
+            "expiring": [
+                {"name": token.name, "expires": iso(token.expires)}
+                for token in file.tokens.values()
+                if token.sha256 and token.expires is not None and token.expires <= soon
+            ],
+        }
+    return {
+        "mode": access.mode.value,
+        "mode_origin": "tokens file" if in_file else "setting",
+        "open": access.is_open,
+        "tokens_file": of_file,
+    }

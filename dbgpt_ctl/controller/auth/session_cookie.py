@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.api.request import header_map
+from dbgpt_ctl.controller.http.request import header_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping

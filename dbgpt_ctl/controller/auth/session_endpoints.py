@@ -8,14 +8,14 @@ import orjson
 from fastapi.responses import Response
 
 from dbgpt_ctl.auth.tokens import Mode
-from dbgpt_ctl.controller.api.request import header_map, json_object
-from dbgpt_ctl.controller.api.routes import JSON, Route
-from dbgpt_ctl.controller.api.serializers import iso
-from dbgpt_ctl.controller.api.source import source_of
-from dbgpt_ctl.controller.api.v1_params import reject_unknown_fields
 from dbgpt_ctl.controller.auth.page_rights import PageRights, rights_of, rights_with
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
 from dbgpt_ctl.controller.auth.session_cookie import clearing_cookie, setting_cookie
+from dbgpt_ctl.controller.http.request import header_map, json_object
+from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.routes import JSON, Route
+from dbgpt_ctl.controller.http.serializers import iso
+from dbgpt_ctl.controller.http.source import source_of
+from dbgpt_ctl.controller.http.v1_params import reject_unknown_fields
 from dbgpt_ctl.errors import AuthenticationIsOff, InvalidInstance, NotAuthenticated, NotPermitted
 
 if TYPE_CHECKING:

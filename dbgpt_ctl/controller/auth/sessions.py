@@ -25,8 +25,6 @@ MAX_OF_TOKEN = 100
 MAX_AGE = timedelta(hours=12)
 ID_BYTES = 32
 """Random bytes of an id."""
-PATHS = frozenset({"/api/v1/session", "//api/v1/session"})
-"""The paths of the routes in `session_endpoints`. They are for everyone."""
 
 
 class Session(NamedTuple):

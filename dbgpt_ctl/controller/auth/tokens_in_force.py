@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.auth.tokens_file import parse_tokens_file, read_checked
-from dbgpt_ctl.controller.background_task import background_task
+from dbgpt_ctl.background import background_task
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from dbgpt_ctl.controller.api.source import source_of
-from dbgpt_ctl.controller.auth.identity import IDENTITY
+from dbgpt_ctl.controller.http.callers import IDENTITY
 from dbgpt_ctl.controller.http.prepared import SEND_PREPARED
+from dbgpt_ctl.controller.http.source import source_of
 from dbgpt_ctl.controller.logs.current_request import instance_of, request_id, trace_id
 from dbgpt_ctl.controller.logs.formats import instance_fields
 from dbgpt_ctl.settings.masking import mask_tokens, mask_url
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from dbgpt_ctl.controller.auth.identity import Caller
+    from dbgpt_ctl.controller.http.callers import Caller
     from dbgpt_ctl.controller.http.prepared import PreparedResponse
     from dbgpt_ctl.controller.logs.current_request import HttpScope
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl import traceparent
-from dbgpt_ctl.controller.api.request import REGISTRATION, header_map
+from dbgpt_ctl.controller.http.request import REGISTRATION, header_map
 from dbgpt_ctl.settings.masking import mask_tokens
 
 if TYPE_CHECKING:

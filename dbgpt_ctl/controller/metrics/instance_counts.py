@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from operator import add
 from typing import TYPE_CHECKING, TypeVar
 
-from dbgpt_ctl.controller.background_task import background_task
+from dbgpt_ctl.background import background_task
 from dbgpt_ctl.controller.metrics.declarations import OTHER, STATES
 from dbgpt_ctl.errors import CtlError
 from dbgpt_ctl.registry.model_counts import COUNTS

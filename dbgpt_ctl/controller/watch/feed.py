@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.api.v1_params import Cursor
+from dbgpt_ctl.controller.http.v1_params import Cursor
 from dbgpt_ctl.controller.watch import sse
 from dbgpt_ctl.controller.watch.sse import Entry, EventRing
 from dbgpt_ctl.controller.watch.subscriber import Subscriber
@@ -20,7 +20,7 @@ from dbgpt_ctl.errors import CtlError, RegistryUnavailable, TooManyWatchers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dbgpt_ctl.controller.api.v1_params import InstanceFilter
+    from dbgpt_ctl.controller.http.v1_params import InstanceFilter
     from dbgpt_ctl.domain.events import Event, EventPage
     from dbgpt_ctl.registry.contract import ModelRegistry
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from dbgpt_ctl.controller.api.serializers import event_object
-from dbgpt_ctl.controller.api.v1_params import Cursor
+from dbgpt_ctl.controller.http.serializers import event_object
+from dbgpt_ctl.controller.http.v1_params import Cursor
 
 if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Event

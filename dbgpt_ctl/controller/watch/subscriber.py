@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from fastapi.responses import StreamingResponse
 
-from dbgpt_ctl.controller.api.routes import EVENT_STREAM
-from dbgpt_ctl.controller.api.v1_params import Cursor
+from dbgpt_ctl.controller.http.routes import EVENT_STREAM
+from dbgpt_ctl.controller.http.v1_params import Cursor
 from dbgpt_ctl.controller.watch import sse
 from dbgpt_ctl.errors import CtlError
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from dbgpt_ctl.controller.api.v1_params import InstanceFilter
     from dbgpt_ctl.controller.auth.long_answers import LongAnswers
+    from dbgpt_ctl.controller.http.v1_params import InstanceFilter
     from dbgpt_ctl.controller.watch.sse import EventRing
     from dbgpt_ctl.domain.events import EventPage
     from dbgpt_ctl.errors import AccessRefused

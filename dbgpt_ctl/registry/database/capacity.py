@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.lifecycle import is_forgotten
-from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.instances import count_rows, delete_rows, found_rows, locked_rows
+from dbgpt_ctl.registry.database.tables.schema import INSTANCES
 
 if TYPE_CHECKING:
     from collections.abc import Collection

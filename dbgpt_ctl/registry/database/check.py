@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, InstanceState
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry.database.schema import (
+from dbgpt_ctl.registry.database.tables.controllers import read_controllers
+from dbgpt_ctl.registry.database.tables.events import unreadable_events
+from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows, time_of
+from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime, read_outages
+from dbgpt_ctl.registry.database.tables.schema import (
     INSTANCES,
     SCHEMA_VERSION,
     VERSIONS,
@@ -20,10 +24,6 @@ from dbgpt_ctl.registry.database.schema import (
     require_usable,
     schema_version,
 )
-from dbgpt_ctl.registry.database.tables.controllers import read_controllers
-from dbgpt_ctl.registry.database.tables.events import unreadable_events
-from dbgpt_ctl.registry.database.tables.instances import found_rows, listed_rows, time_of
-from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime, read_outages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

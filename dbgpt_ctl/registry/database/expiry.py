@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, or_, select
 
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState
-from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.events import write_events
 from dbgpt_ctl.registry.database.tables.instances import IDENTITY, is_drain_over, is_silent, locked_rows, update_rows
+from dbgpt_ctl.registry.database.tables.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.unreadable import is_identity
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from sqlalchemy import and_, func, or_, select
 from dbgpt_ctl.domain.events import HOUSEKEEPING, Cause
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import RegistryError, RegistryUnavailable, StatesHeld
-from dbgpt_ctl.registry.database.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.controllers import forget_controllers
 from dbgpt_ctl.registry.database.tables.events import FORGOTTEN_AT_ONCE, forget_events, too_many, too_old, write_events
 from dbgpt_ctl.registry.database.tables.instances import (
@@ -24,6 +23,7 @@ from dbgpt_ctl.registry.database.tables.instances import (
     locked_rows,
 )
 from dbgpt_ctl.registry.database.tables.registry_pulse import claim_sweep
+from dbgpt_ctl.registry.database.tables.schema import INSTANCES
 from dbgpt_ctl.registry.database.tables.unreadable import is_identity
 
 if TYPE_CHECKING:

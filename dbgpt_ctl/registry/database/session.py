@@ -16,7 +16,7 @@ from dbgpt_ctl.registry.contract import RegistryHealth
 from dbgpt_ctl.registry.database.dialects import dialect_of
 from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts, cause_of
 from dbgpt_ctl.registry.database.host_failover import DatabaseHosts, failures_of, try_hosts
-from dbgpt_ctl.registry.database.schema import prepare
+from dbgpt_ctl.registry.database.tables.schema import prepare
 from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:

@@ -1,10 +1,10 @@
-"""Spans to a class of the user's own: its protocol, its adapter to `BatchSink`, and how it is loaded."""
+"""Spans to a class of the user's own: the adapter of a `SpanSink` to `BatchSink`, and how the class is loaded."""
 
 from __future__ import annotations
 
 import logging
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.tracing.writer import BatchSink
@@ -13,24 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dbgpt_ctl.tracing.span import Span
+    from dbgpt_ctl.tracing.span_sink import SpanSink
 
 log = logging.getLogger(__name__)
-
-
-class SpanSink(Protocol):
-    """The class that `tracer_storage_cls` names. The controller creates it without arguments when it starts.
-
-    Its methods run in a thread of their own, never in the thread of the requests. They may be slow: a bounded buffer
-    keeps spans meanwhile, and further spans are dropped. The first error that they raise is logged.
-    """
-
-    def append(self, span: Span) -> None:
-        """Takes one ended span; `span.to_dict()` returns it in DB-GPT's form."""
-        ...
-
-    def close(self) -> None:
-        """The controller ends; no span follows."""
-        ...
 
 
 class ClassSink(BatchSink):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 import pytest
 
-from dbgpt_ctl.cli.output.instances import utc_text
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey
+from dbgpt_ctl.text.times import utc_text
 from tests.cli.schemas import validated
 from tests.support.fake_controller import listed
 from tests.support.process import CTL, environment

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import httpx
 
 from dbgpt_ctl.cli.diagnosis.collect import collect, endpoints_of, to_ping
-from dbgpt_ctl.cli.diagnosis.facts import Endpoint
 from dbgpt_ctl.cli.framework.session import Session
-from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
+from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.clock import SystemClock
+from dbgpt_ctl.diagnosis.facts import Endpoint
 from dbgpt_ctl.domain.fields import parse_registration
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ClientSettings
 from tests.cli.clusters import stock_controller
-from tests.cli.diagnosis.observed import NOW, UNHEALTHY, cluster, controller, drained, known, of
+from tests.diagnosis.observed import NOW, UNHEALTHY, cluster, controller, drained, known, of
 from tests.support.clock import ManualClock
 from tests.support.fake_controller import listed
 from tests.support.server import running_controller

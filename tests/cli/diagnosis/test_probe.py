@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.diagnosis.facts import Endpoint, ProbeOutcome
 from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
+from dbgpt_ctl.diagnosis.facts import Endpoint, ProbeOutcome
 from tests.client.servers import behaving, resets
 from tests.support.fake_worker import NO_QUERY, status
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.diagnosis.facts import ControllerFacts
 from dbgpt_ctl.cli.diagnosis.report import exit_code, folded
+from dbgpt_ctl.diagnosis.facts import ControllerFacts
 from dbgpt_ctl.errors import ControllerUnreachable
-from tests.cli.diagnosis.observed import OTHER, cluster, controller, known, of
+from tests.diagnosis.observed import OTHER, cluster, controller, known, of
 
 if TYPE_CHECKING:
     import pytest

@@ -29,7 +29,7 @@ from tests.support.server import running_app
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.service.controller import Controller
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.contract import Listing
 

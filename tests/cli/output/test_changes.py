@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dbgpt_ctl.cli.output.changes import Flaps, cause_text, line_of, ordinal
+from dbgpt_ctl.cli.output.changes import Flaps, line_of
 from dbgpt_ctl.domain.events import DRAIN_ENDED, EXPIRED, OPERATOR, Cause, Change
 from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.domain.texts import cause_text, ordinal
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 KEY = InstanceKey("qwen@llm", "127.0.0.1", 8001)

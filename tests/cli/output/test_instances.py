@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dbgpt_ctl.cli.output.instances import age_text, counted_text, until_text
 from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
+from dbgpt_ctl.client.texts import counted_text
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
+from dbgpt_ctl.text.times import age_text, until_text
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli.parsing.instance_filter import ModelFilter
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions, warn_of_types
+from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.client.responses import Inventory
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import ControllerUnreachable

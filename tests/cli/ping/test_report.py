@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.cli.ping.report import PingedInstance, print_pings, summary
-from dbgpt_ctl.cli.ping.results import Ping, PingResult
 from dbgpt_ctl.cli.ping.texts import Detail, quoted_cause
 from dbgpt_ctl.client.responses import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
+from dbgpt_ctl.domain.ping_results import Ping, PingResult
 from tests.support.process import ROOT
 
 if TYPE_CHECKING:

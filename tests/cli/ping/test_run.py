@@ -7,9 +7,9 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.cli.ping.options import Level, PingOptions
-from dbgpt_ctl.cli.ping.results import Ping, PingResult
 from dbgpt_ctl.cli.ping.run import ping_all
 from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.domain.ping_results import Ping, PingResult
 from tests.client.servers import closed_port, reply
 from tests.support.fake_worker import DESCRIPTIONS, FakeWorker, fake_worker
 

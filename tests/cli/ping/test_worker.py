@@ -10,9 +10,9 @@ import pytest
 
 from dbgpt_ctl.cli.ping.calls import worker_transport
 from dbgpt_ctl.cli.ping.options import Level, PingOptions
-from dbgpt_ctl.cli.ping.results import Ping, PingResult
 from dbgpt_ctl.cli.ping.worker import MOST_TIMEOUTS, WorkerProcess
 from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.domain.ping_results import Ping, PingResult
 from tests.client.servers import behaving, black_hole, closed_port, reply, resets, unconnectable
 from tests.support.fake_worker import (
     DESCRIPTIONS,

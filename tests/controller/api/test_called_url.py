@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from dbgpt_ctl.addresses import parse_address
 from dbgpt_ctl.controller.api.called_url import called_url
+from dbgpt_ctl.settings.addresses import parse_address
 
 
 def request(host: bytes | None, **scope: Any) -> Request:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from dbgpt_ctl.cli.parsing.references import parse_model, parse_reference
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.api.commands import commands_of
 from dbgpt_ctl.domain.instance import InstanceKey
+from dbgpt_ctl.domain.references import parse_model, parse_reference
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.support.process import CTL, environment
 from tests.support.server import running_controller

@@ -24,8 +24,8 @@ from schemathesis.specs.openapi.checks import (
 
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.api import dbgpt
-from dbgpt_ctl.controller.api.request import MAX_BODY_BYTES
 from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.controller.http.request import MAX_BODY_BYTES
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.contract import Listing
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry

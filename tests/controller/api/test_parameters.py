@@ -9,8 +9,8 @@ import pytest
 
 from dbgpt_ctl.controller.api import schemas
 from dbgpt_ctl.controller.api.parameters import SINCE, newer_parameters
-from dbgpt_ctl.controller.api.routes import Route
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
+from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.routes import Route
 from tests.controller.api.test_openapi import DOCUMENT
 from tests.support.process import ROOT
 

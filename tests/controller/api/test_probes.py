@@ -15,10 +15,10 @@ from fastapi import FastAPI
 
 from dbgpt_ctl.auth.tokens import sha256_of
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller import checks
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.bootstrap import create_registry, initialize_controller
 from dbgpt_ctl.controller.http.tls import TlsListener, WatchedCertificate
+from dbgpt_ctl.controller.service import checks
 from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.registry.contract import RegistryFigures, RegistryHealth
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dbgpt_ctl.controller.controller import Controller
+    from dbgpt_ctl.controller.service.controller import Controller
     from tests.support.mariadb import MariaDB
 
 HEALTH, LIVE, READY, VERBOSE = "/api/health", "/livez", "/readyz", "/readyz?verbose"

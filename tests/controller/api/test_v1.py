@@ -10,9 +10,9 @@ import httpx
 import orjson
 import pytest
 
-from dbgpt_ctl.controller.api.large_lists import INSTANCES_PER_PIECE
 from dbgpt_ctl.controller.api.status import counts_object
 from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.controller.service.large_lists import INSTANCES_PER_PIECE
 from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
 from dbgpt_ctl.domain.lifecycle import listed
 from dbgpt_ctl.errors import RegistryUnavailable

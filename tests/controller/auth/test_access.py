@@ -11,7 +11,8 @@ import pytest
 
 from dbgpt_ctl.auth.tokens import Mode, Role, sha256_of
 from dbgpt_ctl.controller.auth.access import MAX_CLOCK_OFFSET, MAX_KNOWN, Access
-from dbgpt_ctl.controller.auth.identity import (
+from dbgpt_ctl.controller.auth.sessions import MAX_AGE, MAX_OF_TOKEN
+from dbgpt_ctl.controller.http.callers import (
     IDENTITY,
     Identity,
     InstanceCount,
@@ -21,8 +22,7 @@ from dbgpt_ctl.controller.auth.identity import (
     forget_instance,
     may_read,
 )
-from dbgpt_ctl.controller.auth.route_access import RouteAccess
-from dbgpt_ctl.controller.auth.sessions import MAX_AGE, MAX_OF_TOKEN
+from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import AccessRefused, NotAuthenticated, NotPermitted, UsageError
 from tests.support.clock import ManualClock

@@ -15,10 +15,10 @@ from dbgpt_ctl.auth.editing import create_token, rotate_token, set_mode
 from dbgpt_ctl.auth.tokens import Mode, Role, Token, new_token, sha256_of
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.api.serializers import iso
-from dbgpt_ctl.controller.auth.identity import Identity, InstanceCount
 from dbgpt_ctl.controller.auth.last_use import LastUse
 from dbgpt_ctl.controller.auth.report import token_object
+from dbgpt_ctl.controller.http.callers import Identity, InstanceCount
+from dbgpt_ctl.controller.http.serializers import iso
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import NotAllowed
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry

@@ -10,7 +10,8 @@ import pytest
 from dbgpt_ctl.auth.tokens import Mode, sha256_of
 from dbgpt_ctl.controller.auth.access import Access
 from dbgpt_ctl.controller.auth.session_endpoints import SessionEndpoints
-from dbgpt_ctl.controller.auth.sessions import ID_BYTES, MAX_AGE, PATHS, Sessions
+from dbgpt_ctl.controller.auth.sessions import ID_BYTES, MAX_AGE, Sessions
+from dbgpt_ctl.controller.http.problems import SESSION_PATHS
 from tests.support.clock import ManualClock
 
 TOKEN, OTHER = sha256_of("token"), sha256_of("other")
@@ -129,4 +130,4 @@ def test_ids_are_random_by_default() -> None:
 
 def test_the_paths_are_those_of_the_routes() -> None:
     access = Access(None, Mode.OFF, timeout_secs=60)
-    assert {path for route in SessionEndpoints(access).routes() for path in route.paths} == PATHS
+    assert {path for route in SessionEndpoints(access).routes() for path in route.paths} == SESSION_PATHS

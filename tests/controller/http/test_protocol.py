@@ -24,7 +24,7 @@ from dbgpt_ctl.controller.http.protocol import (
     BoundedState,
     BoundedTransport,
 )
-from dbgpt_ctl.controller.http.server import create_server
+from dbgpt_ctl.controller.server import create_server
 from dbgpt_ctl.errors import CannotListen
 
 if TYPE_CHECKING:

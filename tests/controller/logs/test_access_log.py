@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.http.server import with_request_logs
 from dbgpt_ctl.controller.logs.access_log import MAX_PATH_CHARS, shown_path
+from dbgpt_ctl.controller.server import with_request_logs
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dbgpt_ctl.auth.tokens import new_token
-from dbgpt_ctl.controller.api.request import REGISTRATION
+from dbgpt_ctl.controller.http.request import REGISTRATION
 from dbgpt_ctl.controller.logs.current_request import INSTANCE, TRACE_ID, instance_of, request_id, trace_id
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dbgpt_ctl.controller.controller import Controller
 from dbgpt_ctl.controller.logs import log_file
 from dbgpt_ctl.controller.logs.log_file import LogFile
+from dbgpt_ctl.controller.service.controller import Controller
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.support.clock import ManualClock
 

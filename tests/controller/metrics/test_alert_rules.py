@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from dbgpt_ctl.cli.diagnosis.rules.configuration import NEARLY_FULL
-from dbgpt_ctl.controller.checks import MAX_CLOCK_OFFSET_SECS
 from dbgpt_ctl.controller.metrics.declarations import PREFIX
+from dbgpt_ctl.controller.service.checks import MAX_CLOCK_OFFSET_SECS
+from dbgpt_ctl.diagnosis.configuration import NEARLY_FULL
 from dbgpt_ctl.domain.controllers import EXPIRES_SOON
 from tests.support.documents import anchors
 from tests.support.process import ROOT, ctl

@@ -20,7 +20,7 @@ from dbgpt_ctl.controller.metrics.declarations import (
     TRANSITIONS,
 )
 from dbgpt_ctl.controller.metrics.exposition import SERIES_IN_PART, parts
-from dbgpt_ctl.controller.metrics.reader import Reading
+from dbgpt_ctl.controller.metrics.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

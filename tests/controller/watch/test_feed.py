@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.addresses import parse_address
 from dbgpt_ctl.client.watch import read_messages
-from dbgpt_ctl.controller.api.v1_params import Cursor, InstanceFilter
+from dbgpt_ctl.controller.http.v1_params import Cursor, InstanceFilter
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.controller.watch.sse import BATCHES_PER_TURN
 from dbgpt_ctl.controller.watch.subscriber import MAX_BATCH_BYTES
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable, TooManyWatchers
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from dbgpt_ctl.settings.addresses import parse_address
 from tests.controller.conftest import TIMEOUT
 from tests.support.clock import ManualClock
 

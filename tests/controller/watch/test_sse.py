@@ -15,8 +15,8 @@ import pytest
 
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.api.v1_params import Cursor
 from dbgpt_ctl.controller.app import create_app
+from dbgpt_ctl.controller.http.v1_params import Cursor
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.controller.watch.sse import Entry, EventRing
 from dbgpt_ctl.domain.instance import InstanceKey, Registration

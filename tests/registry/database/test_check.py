@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import text
 
 from dbgpt_ctl.cli.commands.db.check import RULES
-from dbgpt_ctl.cli.diagnosis.facts import Finding, diagnose
+from dbgpt_ctl.diagnosis.facts import Finding, diagnose
 from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database.check import LONG_DEAD, DatabaseFacts, inspect_database
 from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
-from dbgpt_ctl.registry.database.schema import ABSENT, READABLE_BY, SCHEMA_VERSION
 from dbgpt_ctl.registry.database.session import Database
+from dbgpt_ctl.registry.database.tables.schema import ABSENT, READABLE_BY, SCHEMA_VERSION
 from tests.registry.backends import TIMEOUT, Backend, sent
 from tests.registry.database.support import dump
 from tests.support.clock import START, ManualClock

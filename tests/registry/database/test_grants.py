@@ -17,7 +17,7 @@ from dbgpt_ctl.domain.events import DRAIN_ENDED, EXPIRED, Cause
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnusable
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.schema import TABLE_NAMES
+from dbgpt_ctl.registry.database.tables.schema import TABLE_NAMES
 from tests.support.documents import blocks
 from tests.support.mariadb import private_mariadb
 from tests.support.process import ROOT

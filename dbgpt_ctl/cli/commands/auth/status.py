@@ -21,12 +21,12 @@ from dbgpt_ctl.cli.diagnosis.auth import (
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import defused, escaped
-from dbgpt_ctl.cli.output.instances import age_text, duration_text
 from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_document, print_lines, say, wants_colour
 from dbgpt_ctl.cli.output.table import Column, coloured, fitted, plain
-from dbgpt_ctl.cli.parsing.references import reference_of
+from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import ConditionNotMet
+from dbgpt_ctl.text.escaping import defused, escaped
+from dbgpt_ctl.text.times import age_text, duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

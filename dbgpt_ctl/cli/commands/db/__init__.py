@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from dbgpt_ctl.cli.framework.options import takes_settings
-from dbgpt_ctl.cli.output.escaping import defused
 from dbgpt_ctl.cli.output.stdout import print_lines, say
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ControllerSettings
+from dbgpt_ctl.text.escaping import defused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,15 +11,15 @@ from dbgpt_ctl.cli.commands.db import (
     print_facts,
     takes_database_settings,
 )
-from dbgpt_ctl.cli.diagnosis.facts import Finding, Rule, Severity, diagnose, rule
-from dbgpt_ctl.cli.diagnosis.rules import instances, registries
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, ReportOutput
-from dbgpt_ctl.cli.output.escaping import defused
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
+from dbgpt_ctl.diagnosis import instances, registries
+from dbgpt_ctl.diagnosis.facts import Finding, Rule, Severity, diagnose, rule
 from dbgpt_ctl.domain.controllers import setting_differences
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
 from dbgpt_ctl.errors import RegistryUnavailable
+from dbgpt_ctl.text.escaping import defused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -245,7 +245,7 @@ def _finding_object(finding: Finding) -> dict[str, str]:
 
 
 def _newest_schema() -> int:
-    from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION
+    from dbgpt_ctl.registry.database.tables.schema import SCHEMA_VERSION
 
     return SCHEMA_VERSION
 

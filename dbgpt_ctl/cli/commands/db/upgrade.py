@@ -9,8 +9,8 @@ from dbgpt_ctl.cli.commands.db import (
 )
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import UNDERSCORES_TOO, ReportOutput
-from dbgpt_ctl.cli.output.escaping import defused
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
+from dbgpt_ctl.text.escaping import defused
 
 CONTEXT_SETTINGS = UNDERSCORES_TOO
 
@@ -26,7 +26,7 @@ def upgrade(settings: DatabaseSettings, *, output: ReportOutput = OutputFormat.T
     Each controller does this at its start. Run it as a user who may create and alter tables when the user of the
     controllers may not. Controllers of the release before go on.
     """
-    from dbgpt_ctl.registry.database.schema import ABSENT, schema_version
+    from dbgpt_ctl.registry.database.tables.schema import ABSENT, schema_version
 
     with open_databases(settings) as (database,):
         before = (database.read(schema_version) if database.exists() else ABSENT).version

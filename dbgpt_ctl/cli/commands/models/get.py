@@ -6,33 +6,36 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from dbgpt_ctl.cli.commands.models.selection import Selection, takes_selection
 from dbgpt_ctl.cli.diagnosis.caveats import caveat_fields, warn_of_caveats
-from dbgpt_ctl.cli.diagnosis.refused import refused_text
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import ResultOutput  # noqa: TC001 - Typer reads it
-from dbgpt_ctl.cli.framework.selection import Selection, takes_selection
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.changes import Flaps, cause_text, change_text
-from dbgpt_ctl.cli.output.escaping import escaped, shell_argument
-from dbgpt_ctl.cli.output.instances import STATE_COLOURS, duration_text, state_text, until_text, utc_text, weight_text
+from dbgpt_ctl.cli.output.changes import Flaps
+from dbgpt_ctl.cli.output.instances import STATE_COLOURS, weight_text
 from dbgpt_ctl.cli.output.results import exit_code_of
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines, say, wants_colour
 from dbgpt_ctl.cli.output.table import coloured
-from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
+from dbgpt_ctl.client.texts import state_text
+from dbgpt_ctl.diagnosis.refused import refused_text
 from dbgpt_ctl.domain.events import EventFilter
 from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.references import reference_of
+from dbgpt_ctl.domain.texts import cause_text, change_text
 from dbgpt_ctl.errors import ControllerRefused, CtlError, NotAllowed, NotFound, NotSupported
+from dbgpt_ctl.text.escaping import escaped, shell_argument
+from dbgpt_ctl.text.times import duration_text, until_text, utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from dbgpt_ctl.cli.diagnosis.refused import Refused, RefusedHeartbeats
-    from dbgpt_ctl.cli.framework.selection import Selected
+    from dbgpt_ctl.cli.commands.models.selection import Selected
     from dbgpt_ctl.client.responses import EventReport, Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.diagnosis.refused import Refused, RefusedHeartbeats
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
 
@@ -143,7 +146,7 @@ def _with_refused(session: Session, found: list[Details]) -> list[Details]:
     if all(details.instance.state is not InstanceState.UNHEALTHY for details in found):
         return found
     from dbgpt_ctl.cli.diagnosis.collect import collect_statuses
-    from dbgpt_ctl.cli.diagnosis.refused import RefusedHeartbeats
+    from dbgpt_ctl.diagnosis.refused import RefusedHeartbeats
 
     heartbeats = RefusedHeartbeats(each.status for each in collect_statuses(session) if each.status)
     return [replace(details, refused=_refused(details, heartbeats)) for details in found]

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbgpt_ctl.cli.commands.models.selection import Selection, takes_selection
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import DryRun, ResultOutput  # noqa: TC001 - Typer reads them
-from dbgpt_ctl.cli.framework.selection import Selection, takes_selection
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.escaping import shell_argument
 from dbgpt_ctl.cli.output.results import Outcome, print_outcome, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_lines, say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
-from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.domain.instance import InstanceState, Registration
+from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, NotAllowed, UsageError
+from dbgpt_ctl.text.escaping import shell_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

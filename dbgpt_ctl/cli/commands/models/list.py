@@ -19,7 +19,7 @@ from dbgpt_ctl.cli.framework.options import (
     type_option,
 )
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.instances import AS_LAST_KNOWN, instance_table
+from dbgpt_ctl.cli.output.instances import instance_table
 from dbgpt_ctl.cli.output.stdout import (
     OutputFormat,
     is_terminal,
@@ -31,10 +31,11 @@ from dbgpt_ctl.cli.output.stdout import (
     say,
 )
 from dbgpt_ctl.cli.parsing.durations import parse_duration
-from dbgpt_ctl.cli.parsing.instance_filter import SORT_KEYS, InstanceFilter
-from dbgpt_ctl.cli.parsing.references import reference_of
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions, explain_no_match
+from dbgpt_ctl.client.instance_filter import SORT_KEYS, InstanceFilter
 from dbgpt_ctl.domain.instance import DrainFacts
+from dbgpt_ctl.domain.references import reference_of
+from dbgpt_ctl.domain.texts import AS_LAST_KNOWN
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:

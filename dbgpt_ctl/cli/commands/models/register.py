@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dbgpt_ctl.cli.commands.models.selection import Selection, takes_selection
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import DryRun, ResultOutput  # noqa: TC001 - Typer reads them
-from dbgpt_ctl.cli.framework.selection import Selection, takes_selection
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.instances import state_text
 from dbgpt_ctl.cli.output.results import Outcome, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.cli.parsing.suggestions import warn_of_types
+from dbgpt_ctl.client.texts import state_text
 from dbgpt_ctl.domain.fields import parse_operator_weight, parse_prompt_template
 from dbgpt_ctl.domain.instance import Registration
 

@@ -21,11 +21,11 @@ from dbgpt_ctl.settings.schema import ControllerSettings
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from dbgpt_ctl.addresses import Address
     from dbgpt_ctl.auth.editing import Edit
     from dbgpt_ctl.auth.tokens import Token
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.settings.addresses import Address
 
 LONGEST_DAYS = 3660
 EXPIRES_SOON_DAYS = 30

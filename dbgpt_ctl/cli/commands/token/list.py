@@ -9,9 +9,9 @@ import typer  # noqa: TC002 - Typer reads it
 from dbgpt_ctl.cli.commands.token import TokensPath, expires_text, path_of
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoHeaders, ServerEnvFile, output_option
-from dbgpt_ctl.cli.output.instances import duration_text
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_csv, print_document, print_lines, print_table, say
 from dbgpt_ctl.cli.output.table import Column
+from dbgpt_ctl.text.times import duration_text
 
 if TYPE_CHECKING:
     from datetime import datetime

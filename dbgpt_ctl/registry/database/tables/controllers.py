@@ -18,8 +18,8 @@ from dbgpt_ctl.domain.controllers import (
     setting_differences,
 )
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
-from dbgpt_ctl.registry.database.schema import CONTROLLERS
 from dbgpt_ctl.registry.database.tables.instances import database_time, time_of
+from dbgpt_ctl.registry.database.tables.schema import CONTROLLERS
 from dbgpt_ctl.registry.database.tables.unreadable import name_in, read_rows
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from dbgpt_ctl.registry.contract import (
     RECENT_EVENTS,
 )
 from dbgpt_ctl.registry.database.dialects import DIALECTS
-from dbgpt_ctl.registry.database.schema import EVENTS, STREAM
 from dbgpt_ctl.registry.database.tables.insertion import insert_all
+from dbgpt_ctl.registry.database.tables.schema import EVENTS, STREAM
 from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE, BOOLS, read_rows, reason_of
 
 if TYPE_CHECKING:

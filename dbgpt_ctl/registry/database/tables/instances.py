@@ -14,8 +14,8 @@ from sqlalchemy import Boolean, and_, bindparam, case, delete, func, literal_col
 from dbgpt_ctl.domain.fields import MAX_PORT
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, HEALTHY, DrainFacts, InstanceKey, InstanceState, ModelInstance
 from dbgpt_ctl.registry.database.dialects import DIALECTS
-from dbgpt_ctl.registry.database.schema import INSTANCES, UtcTime
 from dbgpt_ctl.registry.database.tables.insertion import insert_all
+from dbgpt_ctl.registry.database.tables.schema import INSTANCES, UtcTime
 from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE, BOOLS, UnreadableRow, read_rows, reason_of
 from dbgpt_ctl.registry.model_counts import Group, ModelCounts
 

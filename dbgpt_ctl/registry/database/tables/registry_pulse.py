@@ -18,8 +18,8 @@ from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE
 from dbgpt_ctl.domain.lifecycle import Evaluation
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Outage, Pulse, remember
 from dbgpt_ctl.registry.contract import Lookup
-from dbgpt_ctl.registry.database.schema import OUTAGES, PULSE
 from dbgpt_ctl.registry.database.tables.instances import database_time, move_heartbeats_back, time_of
+from dbgpt_ctl.registry.database.tables.schema import OUTAGES, PULSE
 from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE, read_rows
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from dbgpt_ctl.cli.commands.db.check import RULES
-from dbgpt_ctl.cli.diagnosis.facts import diagnose
-from dbgpt_ctl.cli.diagnosis.rules import RULES as CLUSTER_RULES
+from dbgpt_ctl.diagnosis.examine import RULES as CLUSTER_RULES
+from dbgpt_ctl.diagnosis.facts import diagnose
 from dbgpt_ctl.domain.instance import InstanceState, ModelInstance
 from dbgpt_ctl.registry.database.check import DatabaseFacts, HostClock, Instances
-from dbgpt_ctl.registry.database.schema import SCHEMA_VERSION, SchemaVersion
+from dbgpt_ctl.registry.database.tables.schema import SCHEMA_VERSION, SchemaVersion
 from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
-from tests.cli.diagnosis.observed import record
+from tests.diagnosis.observed import record
 from tests.registry.backends import sent
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.cli.diagnosis.facts import Rule
+    from dbgpt_ctl.diagnosis.facts import Rule
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 

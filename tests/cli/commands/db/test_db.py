@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import URL, create_engine
 
-from dbgpt_ctl.registry.database.schema import READABLE_BY, SCHEMA_VERSION
+from dbgpt_ctl.registry.database.tables.schema import READABLE_BY, SCHEMA_VERSION
 from tests.registry.database.support import dump
 from tests.support.mariadb import PASSWORD, free_port
 from tests.support.process import ctl

@@ -11,8 +11,8 @@ import pexpect
 import pytest
 import yaml
 
-from dbgpt_ctl.cli.parsing.references import reference_of
-from dbgpt_ctl.cli.ping.results import PingResult
+from dbgpt_ctl.domain.ping_results import PingResult
+from dbgpt_ctl.domain.references import reference_of
 from tests.cli.schemas import SCHEMAS, validated
 from tests.client.servers import black_hole, closed_port
 from tests.support.fake_worker import EMBEDDINGS, METADATA, STREAM, STREAM_HEAD, FakeWorker, fake_worker, status

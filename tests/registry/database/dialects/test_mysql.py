@@ -15,7 +15,7 @@ from dbgpt_ctl.databases import DatabaseHost
 from dbgpt_ctl.errors import RegistryUnavailable, RegistryUnusable
 from dbgpt_ctl.registry.database.dialects.mysql import MySQL
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.database.schema import READABLE_BY, SCHEMA_VERSION
+from dbgpt_ctl.registry.database.tables.schema import READABLE_BY, SCHEMA_VERSION
 from tests.registry.backends import TIMEOUT, sent, states
 from tests.registry.database.support import error_of, registry_at
 from tests.support.mariadb import MariaDB, private_mariadb

@@ -1,0 +1,1 @@
+"""The audit log: who asked for which change, and how it ended."""

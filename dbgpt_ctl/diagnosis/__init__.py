@@ -1,0 +1,1 @@
+"""Diagnosis of a cluster: the facts, the rules that judge them, and what they find. No I/O."""

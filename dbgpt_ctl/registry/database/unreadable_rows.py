@@ -23,7 +23,7 @@ MAX_KNOWN = 1000
 class UnreadableRows:
     """Those that the last reads found. Several threads may use this object.
 
-    `keys` are identities whose rows the next call that writes them has to repair. Each read that leaves out rows is a
+    `keys` are identities whose rows the next register or heartbeat writes anew. Each read that leaves out rows is a
     failure for the observer, so it gets failures for as long as such rows are there.
     """
 
@@ -48,7 +48,7 @@ class UnreadableRows:
         ]
 
     def note_instances(self, rows: Sequence[UnreadableRow], *, complete: bool) -> None:
-        """`complete`: these are all that the table holds, so others are repaired."""
+        """`complete`: these are all that the table holds, so no other row is damaged."""
         if not rows and not complete:
             return
         if rows:

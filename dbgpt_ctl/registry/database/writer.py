@@ -1,6 +1,6 @@
 """How a batch of commands is stored: plain heartbeats with one UPDATE, the rest in one transaction, where facts are
-loaded under row locks, the commands make new facts, and what changed is written. A row that cannot be read is repaired
-first: a worker that sends a heartbeat brings its instance back into the lists.
+loaded under row locks, the commands make new facts, and what changed is written. A row that cannot be read counts as
+none: a register or a heartbeat of its instance writes it anew.
 
 When many workers register for the first time, as in a new cluster, neither that UPDATE nor the locks find a row. So
 after a batch of registers of which none was known, the next batch of registers is inserted without a look. The primary
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from datetime import timedelta
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
@@ -25,7 +24,6 @@ from dbgpt_ctl.registry.database.tables.instances import (
     delete_rows,
     insert_rows,
     locked_rows,
-    repaired,
     store_plain_heartbeats,
     update_rows,
 )
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MOMENT = timedelta(microseconds=1)
 Answer: TypeAlias = bool | Lookup | None
 """The answer of a command; of one that `returns_instance` the instance afterwards, None if it is in no list."""
 
@@ -161,7 +158,8 @@ class _Transaction:
         self._time = time
         self._capacity = capacity
         self._reclaimed = False
-        self._repaired: set[InstanceKey] = set()
+        self._unreadable: set[InstanceKey] = set()
+        """Identities whose rows cannot be read."""
         self.found_none = False
 
     def run(
@@ -172,19 +170,16 @@ class _Transaction:
         """
         keys = {command.key for command in commands}
         unreadable: list[UnreadableRow] = []
-        rows = [] if expects_new else locked_rows(self._connection, keys, unreadable)
-        self.found_none = not (rows or unreadable)
-        stored = {instance.key: instance for instance in rows}
+        locked = [] if expects_new else locked_rows(self._connection, keys, unreadable)
+        self.found_none = not (locked or unreadable)
+        stored = {instance.key: instance for instance in locked}
         evaluation = self._time.announcing(self._connection)
-        for row in unreadable:
-            if row.key is not None:
-                stored[row.key] = repaired(row, row.key, evaluation.expires_before - _MOMENT, evaluation.now)
-                self._repaired.add(row.key)
-                log.warning("a row of %s is repaired, as its worker called: %s", row.table, row)
+        self._unreadable = {row.key for row in unreadable if row.key is not None}
         # A forgotten tombstone is unknown; its row goes, or serves the instance that registers anew.
         facts = {key: instance for key, instance in stored.items() if not evaluation.is_forgotten(instance)}
         changes: list[Change] = []
-        answers = [self._apply(command, evaluation, stored, facts, changes) for command in commands]
+        rows = stored.keys() | self._unreadable
+        answers = [self._apply(command, evaluation, rows, facts, changes) for command in commands]
         if expects_new and facts.keys() != keys:
             return self.run(commands)  # one was refused, and no row of it shows whether it is new
         self._store(stored, facts)
@@ -227,13 +222,13 @@ class _Transaction:
         return new < self._capacity.remaining(self._connection, now)
 
     def _store(self, stored: Mapping[InstanceKey, ModelInstance], facts: Mapping[InstanceKey, ModelInstance]) -> None:
-        gone, new = stored.keys() - facts.keys(), sorted(facts.keys() - stored.keys())
-        anew = self._repaired & facts.keys()  # each of its columns may be wrong
-        if gone or anew:
-            delete_rows(self._connection, gone | anew)
-        if new or anew:
-            insert_rows(self._connection, [facts[key] for key in [*new, *anew]])
+        new = sorted(facts.keys() - stored.keys())
+        gone = stored.keys() - facts.keys() | self._unreadable & facts.keys()
+        if gone:
+            delete_rows(self._connection, gone)
+        if new:
+            insert_rows(self._connection, [facts[key] for key in new])
         self._capacity.note_inserted(len(new) - len(gone))
         if any(instance.removed for instance in facts.values()):
             self._capacity.note_tombstone()
-        update_rows(self._connection, ((stored[key], facts[key]) for key in stored if key in facts and key not in anew))
+        update_rows(self._connection, ((stored[key], facts[key]) for key in stored if key in facts))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
+from dbgpt_ctl.domain.events import ABSENT, EventFilter
 from dbgpt_ctl.domain.lifecycle import Heartbeat
 from dbgpt_ctl.errors import RegistryUnusable
 from tests.registry.backends import sent, states
@@ -136,22 +137,21 @@ async def test_an_identity_that_nobody_can_have_is_left_out_of_lists_and_counts(
     assert await registry.sweep() == 0
 
 
-async def test_a_repair_keeps_a_drain_and_a_deregister(registry: DatabaseModelRegistry, engine: Engine) -> None:
-    other = sent(port=3)
-    for registration in (GOOD, BAD, other):
+async def test_a_register_writes_the_row_anew(registry: DatabaseModelRegistry, engine: Engine) -> None:
+    """It counts as unknown: nothing of the damaged row is taken over, and no place is taken twice."""
+    for registration in (GOOD, BAD):
         await registry.register(registration)
     assert await registry.drain(BAD.key, reason="a new disk")
-    assert await registry.deregister(other.key)
     spoil(engine, "weight", "NULL")
-    spoil(engine, "weight", "NULL", port=3)
-    assert await states(registry) == [(str(GOOD.key), "healthy")]
-    assert await registry.heartbeat(BAD)
-    assert not await registry.heartbeat(other)
+    assert not await registry.deregister(BAD.key)
+    await registry.register(BAD)
+    assert [event.change.old for event in (await registry.events(where=EventFilter(port=BAD.key.port))).events][
+        -1
+    ] == ABSENT
     found = await registry.get(BAD.key)
     assert found
-    assert found.entry.drain
-    assert found.entry.drain.reason == "a new disk"
-    assert dict(await states(registry))[str(other.key)] == "deregistered"
+    assert found.entry.routable
+    assert registry.health().reason is None
 
 
 async def test_a_bad_row_fails_no_other_call_of_its_batch(registry: DatabaseModelRegistry, engine: Engine) -> None:

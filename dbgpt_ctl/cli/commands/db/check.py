@@ -142,7 +142,7 @@ def schema_damaged(facts: DatabaseFacts) -> Iterator[Finding]:
 
 @rule(
     "rows_unreadable",
-    fix="correct or delete the row; a row of ctl_instance is also repaired by the next heartbeat of its worker",
+    fix="correct or delete the row; the next heartbeat of its worker writes a row of ctl_instance anew",
 )
 def rows_unreadable(facts: DatabaseFacts) -> Iterator[Finding]:
     """A row holds a value that makes no sense, and controllers leave it out."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain
-from math import inf, isfinite
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -252,44 +252,6 @@ def _is_time(value: Any) -> bool:
     except BAD_VALUE:
         return False
     return True
-
-
-def repaired(row: UnreadableRow, key: InstanceKey, expired: datetime, now: datetime) -> ModelInstance:
-    """What can be read of the row, and for the rest what is safe: a drain and a deregister stay, and a heartbeat whose
-    time is unknown was at `expired`.
-    """
-    values = row.values
-
-    def time_in(name: str, otherwise: datetime | None) -> datetime | None:
-        value = values[name]
-        try:
-            return value.replace(tzinfo=UTC) if isinstance(value, datetime) else _time(value)
-        except BAD_VALUE:
-            return otherwise
-
-    def text_in(name: str) -> str | None:
-        return values[name] if isinstance(values[name], str) else None
-
-    drain = DrainFacts(
-        time_in("drain_since", None), text_in("drain_by"), text_in("drain_reason"), time_in("drain_until", None)
-    )
-    is_drained = values["drained"] not in {0, None} or (values["drained"] is None and drain != DrainFacts())
-    weight = values["weight"]
-    deregistered_at = time_in("deregistered_at", now)
-    return ModelInstance(
-        key,
-        float(weight) if isinstance(weight, int | float) and isfinite(weight) else 1.0,
-        values["check_healthy"] != 0,
-        text_in("prompt_template"),
-        time_in("registered_at", None) or now,
-        time_in("last_heartbeat", None) or expired,
-        deregistered_at,
-        time_in("refused_at", None),
-        drain if is_drained else None,
-        _STATES.get(values["announced_state"], InstanceState.DEREGISTERED if deregistered_at else HEALTHY),
-        values["flaps"] if isinstance(values["flaps"], int) else 0,
-        values["removed"] == 1,
-    )
 
 
 def insert_rows(connection: Connection, instances: Iterable[ModelInstance]) -> None:

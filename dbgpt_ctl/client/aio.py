@@ -22,7 +22,7 @@ from dbgpt_ctl.client.responses import LONG_BYTES, ControllerHealth
 from dbgpt_ctl.client.transport import (
     IDLE_SECONDS,
     MAX_CONNECTIONS,
-    NO_NAME,
+    NAME_ERRORS,
     client_options,
     no_response,
     request_parts,
@@ -172,7 +172,7 @@ class AsyncTransport:
             return timed_out(request, error)
         except httpx.RequestError as error:
             return no_response(error, request)
-        except NO_NAME as error:
+        except NAME_ERRORS as error:
             return without_name(error, request)
 
     async def _read(self, response: httpx.Response, request: Request) -> Outcome:

@@ -732,8 +732,8 @@ def accept(outcome: Response | NoResponse, address: Address) -> Response:
 
 def _failed(response: Response, address: Address) -> AttemptFailed:
     """The failure for a 5xx."""
-    if said := _said_by_proxy(response):
-        return AttemptFailed(address, said, ErrorKind.UNAVAILABLE, FailureCause.GATEWAY)
+    if message := _message_of_proxy(response):
+        return AttemptFailed(address, message, ErrorKind.UNAVAILABLE, FailureCause.GATEWAY)
     status, (reason, code) = response.status, explanation(response)
     kind = ErrorKind.UNAVAILABLE if status in _UNAVAILABLE else ErrorKind.FAILED
     detail, may_pass = f"{status} {reason or _phrase(status)}", code != RegistryUnusable.code
@@ -742,8 +742,8 @@ def _failed(response: Response, address: Address) -> AttemptFailed:
 
 def _refusal(response: Response, address: Address) -> NotAllowed:
     """The error for a 401 or 403. A controller of this package says itself what is wrong, and what to write where."""
-    said, code = explanation(response)
-    detail = f"{response.status} {said or _phrase(response.status)}"
+    message, code = explanation(response)
+    detail = f"{response.status} {message or _phrase(response.status)}"
     reason: str | None = None
     match code:
         case NotAuthenticated.code | NotPermitted.code:
@@ -832,8 +832,8 @@ def read_health(outcome: Response | NoResponse, address: Address, *, latency: fl
     if status < HTTPStatus.BAD_REQUEST or _is_unknown_path(outcome):
         _, detail, cause = not_a_controller(address, f"{status} {_phrase(status)}").attempt
         return ControllerHealth(url, ControllerCondition.UNREACHABLE, status, detail, latency, cause)
-    if said := _said_by_proxy(outcome):
-        return ControllerHealth(url, ControllerCondition.UNREACHABLE, status, said, latency, FailureCause.GATEWAY)
+    if message := _message_of_proxy(outcome):
+        return ControllerHealth(url, ControllerCondition.UNREACHABLE, status, message, latency, FailureCause.GATEWAY)
     condition = ControllerCondition.LEAVING if code == ControllerLeaving.code else ControllerCondition.UNHEALTHY
     return ControllerHealth(url, condition, status, detail or _phrase(status), latency, _cause_of(code))
 
@@ -1022,7 +1022,7 @@ def _is_unknown_path(response: Response) -> bool:
     return is_unknown and explanation(response)[1] is None
 
 
-def _said_by_proxy(response: Response) -> str | None:
+def _message_of_proxy(response: Response) -> str | None:
     """What to say of a 502, 503 or 504 that no controller sends: a controller gives a reason."""
     if response.status not in _UNAVAILABLE or explanation(response)[0] or response.body.startswith(_FULL):
         return None

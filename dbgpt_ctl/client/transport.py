@@ -42,7 +42,7 @@ _CERTIFICATE_CAUSES = {
 }
 """By OpenSSL's number of what is wrong with a certificate (x509_vfy.h); any other makes it one that is not trusted."""
 _NO_HTTP = NoResponse("what answers there does not speak HTTP", FailureCause.NOT_A_CONTROLLER)
-NO_NAME = (httpx.InvalidURL, UnicodeError)
+NAME_ERRORS = (httpx.InvalidURL, UnicodeError)
 """What httpx raises for a host name that is none: one that it is to call, or one of a redirect, which it examines and
 does not follow.
 """
@@ -95,7 +95,7 @@ class Transport:
         try:
             built = self._client.build_request(request.method, request.url, **request_parts(request))
             return self._client.send(built, stream=True)
-        except NO_NAME as error:
+        except NAME_ERRORS as error:
             return without_name(error, request)
         except httpx.RequestError as error:
             return no_response(error, request)
@@ -125,7 +125,7 @@ def client_options(addresses: Sequence[Address], *, trust_env: bool, ca_file: st
     for address in addresses:
         try:
             httpx.URL(address.url).host  # noqa: B018 - it raises for a name that cannot be decoded
-        except NO_NAME as error:
+        except NAME_ERRORS as error:
             raise UsageError(f"controller address {address} cannot be used: {one_line(str(error))}") from None
     # A cookie of a proxy would go with every later request, also with the one that looks into the other scheme.
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
@@ -146,10 +146,10 @@ def request_parts(request: Request) -> dict[str, Any]:
 
 
 def without_name(error: Exception, request: Request) -> NoResponse:
-    """The outcome of an exception of NO_NAME."""
+    """The outcome of an exception of NAME_ERRORS."""
     try:
         httpx.URL(request.url).host  # noqa: B018 - see `client_options`
-    except NO_NAME:
+    except NAME_ERRORS:
         return NoResponse(one_line(f"its host name cannot be looked up: {error}"), FailureCause.NAME_LOOKUP)
     return NoResponse("its answer redirects to what is no address", FailureCause.NOT_A_CONTROLLER)
 
@@ -171,7 +171,7 @@ def no_response(error: httpx.RequestError, request: Request) -> NoResponse:
     if is_no_http(error):
         return _NO_HTTP
     inner = _system_error(error)
-    detail, cause = _told_by_system(inner) if inner is not None else (str(error) or type(error).__name__, None)
+    detail, cause = _text_and_cause(inner) if inner is not None else (str(error) or type(error).__name__, None)
     if cause is None and isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
         cause = FailureCause.RESET
     return NoResponse(one_line(detail), cause)
@@ -193,7 +193,7 @@ def _system_error(error: BaseException) -> OSError | None:
     return None
 
 
-def _told_by_system(error: OSError) -> tuple[str, FailureCause | None]:
+def _text_and_cause(error: OSError) -> tuple[str, FailureCause | None]:
     """The system's own text, as `Connection refused`, and the cause that it names."""
     match error:
         case ssl.SSLCertVerificationError():

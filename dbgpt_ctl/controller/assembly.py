@@ -25,7 +25,7 @@ from dbgpt_ctl.controller.auth.page_rights import check_page as check_page_of
 from dbgpt_ctl.controller.auth.session_endpoints import SessionEndpoints
 from dbgpt_ctl.controller.auth.start import create_access
 from dbgpt_ctl.controller.http.cross_site import AllowedHosts, CrossSiteGuard
-from dbgpt_ctl.controller.http.routes import add_routes, after_step
+from dbgpt_ctl.controller.http.routes import add_routes, with_precheck
 from dbgpt_ctl.controller.http.source import TrustedProxies
 from dbgpt_ctl.controller.metrics.instance_counts import InstanceCounter
 from dbgpt_ctl.controller.service.controller import Controller
@@ -104,9 +104,9 @@ class Assembly:
         """Adds the routes, behind their checks, and lets the lifespan of `app` open and close all parts."""
         routes = with_access(with_known_parameters(self.routes), self.access)
         if not self._own:
-            routes = tuple(after_step(route, self.check_site) for route in routes)
+            routes = tuple(with_precheck(route, self.check_site) for route in routes)
             if self.proxies is not None:
-                routes = tuple(after_step(route, self.proxies.note_source) for route in routes)
+                routes = tuple(with_precheck(route, self.proxies.note_source) for route in routes)
         add_routes(app, routes)
         openapi.describe(app, routes)
         app.state.controller = self.controller
@@ -141,7 +141,7 @@ class Assembly:
             *CommandsEndpoint(self.controller).routes(),
         )
         if registry.forwarder_id is not None:
-            from dbgpt_ctl.controller.loop_detection import with_loop_detection
+            from dbgpt_ctl.controller.forwarding_loop import with_loop_detection
 
             dbgpt_routes = with_loop_detection(dbgpt_routes, registry.forwarder_id)
             v1_routes = with_loop_detection(v1_routes, registry.forwarder_id)

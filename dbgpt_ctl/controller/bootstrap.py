@@ -27,7 +27,7 @@ from dbgpt_ctl.controller.logs import access_log
 from dbgpt_ctl.controller.logs.formats import create_formatter
 from dbgpt_ctl.controller.logs.log_file import LogFile
 from dbgpt_ctl.controller.logs.log_limit import LimitedWarnings
-from dbgpt_ctl.controller.service_manager import ServiceManager
+from dbgpt_ctl.controller.systemd import ServiceManager
 from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost, parse_hosts
 from dbgpt_ctl.domain.controllers import ControllerIdentity
 from dbgpt_ctl.domain.fields import canonical_host

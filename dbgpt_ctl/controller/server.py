@@ -14,7 +14,7 @@ import uvicorn
 
 from dbgpt_ctl.background import background_task
 from dbgpt_ctl.controller.http.socket import BACKLOG
-from dbgpt_ctl.controller.service_manager import ServiceManager
+from dbgpt_ctl.controller.systemd import ServiceManager
 from dbgpt_ctl.errors import CannotListen, CtlError
 from dbgpt_ctl.settings.schema import MIN_CONNECTIONS
 

@@ -101,7 +101,7 @@ class ObservedInstance(KnownInstance):
         return None if connects and probe.outcome is ProbeOutcome.SILENT else probe
 
     @property
-    def beats(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether it counts as alive, drained or not; a held one does, though its own heartbeat is too old."""
         return self.state is InstanceState.HEALTHY
 

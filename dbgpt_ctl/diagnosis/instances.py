@@ -171,7 +171,7 @@ def moved(facts: Facts) -> Iterator[Finding]:
 )
 def drained(instance: ObservedInstance) -> str:
     """An operator drained an instance: it sends heartbeats and gets no requests."""
-    if not instance.beats or instance.key.type == SERVICE or _is_drained_long(instance):
+    if not instance.is_healthy or instance.key.type == SERVICE or _is_drained_long(instance):
         return ""
     return _drained(instance)
 
@@ -318,7 +318,7 @@ def flapping(instance: ObservedInstance) -> str:
     """An instance expires again and again within a day, and comes back each time. A drained one may: work goes on
     there.
     """
-    if instance.expiries < MANY_FLAPS or not instance.beats or instance.drain is not None:
+    if instance.expiries < MANY_FLAPS or not instance.is_healthy or instance.drain is not None:
         return ""
     return f"{instance.expiries} times within a day, {instance.flaps} since {instance.ago(instance.registered_at)}"
 
@@ -333,7 +333,7 @@ def flapping(instance: ObservedInstance) -> str:
 )
 def drained_service(instance: ObservedInstance) -> str:
     """An instance of type service is drained: `dbgpt model stop` and `start` cannot find its worker."""
-    is_hidden = instance.beats and instance.key.type == SERVICE and not _is_drained_long(instance)
+    is_hidden = instance.is_healthy and instance.key.type == SERVICE and not _is_drained_long(instance)
     return _drained(instance) if is_hidden else ""
 
 
@@ -377,7 +377,7 @@ def _why_private(host: str) -> str:
 def _is_for_other_machines(instance: ObservedInstance) -> bool:
     """Whether other machines have to reach it: not where all is on the machine of the caller."""
     controller = instance.controller
-    return instance.beats and (not is_loopback(controller.host) or len(_machines(controller)) > 1)
+    return instance.is_healthy and (not is_loopback(controller.host) or len(_machines(controller)) > 1)
 
 
 def _machines(controller: ControllerFacts) -> list[str]:
@@ -410,7 +410,7 @@ def _newcomers(instances: Sequence[ObservedInstance]) -> dict[int, list[tuple[da
     """Those that are alive, with the time when they registered, by port and in the order of that time."""
     found: dict[int, list[tuple[datetime, ObservedInstance]]] = {}
     for instance in instances:
-        if instance.beats and not instance.held and instance.registered_at is not None:
+        if instance.is_healthy and not instance.held and instance.registered_at is not None:
             found.setdefault(instance.port, []).append((instance.registered_at, instance))
     return {port: sorted(each, key=itemgetter(0)) for port, each in found.items()}
 
@@ -419,7 +419,7 @@ def _successor(
     old: ObservedInstance, newcomers: Mapping[int, Sequence[tuple[datetime, ObservedInstance]]]
 ) -> ObservedInstance | None:
     last = old.last_heartbeat
-    if old.beats or last is None or old.drain is not None:
+    if old.is_healthy or last is None or old.drain is not None:
         return None
     registered = newcomers.get(old.port, ())
     for registered_at, new in islice(registered, bisect_left(registered, last, key=itemgetter(0)), None):

@@ -200,7 +200,7 @@ def _silence(facts: Facts) -> Silence:
 
 def _silent_hosts(facts: Facts, silent: Sequence[ObservedInstance]) -> dict[str, list[ObservedInstance]]:
     """The hosts on which all instances fell silent at once: several of them, or as many hosts did at the same time."""
-    alive = {instance.host for instance in facts.instances if instance.beats and instance.check_healthy}
+    alive = {instance.host for instance in facts.instances if instance.is_healthy and instance.check_healthy}
     hosts: dict[str, list[ObservedInstance]] = {}
     for instance in silent:
         if instance.host not in alive:

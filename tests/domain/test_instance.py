@@ -133,7 +133,7 @@ def test_healthy_on_the_wire_means_a_fresh_heartbeat_and_routable_also_not_drain
     state: InstanceState, drain: DrainFacts | None
 ) -> None:
     listed = ListedInstance(HEALTHY, state, drain)
-    assert listed.beats is (state == "healthy")
+    assert listed.is_healthy is (state == "healthy")
     assert listed.routable is (state == "healthy" and drain is None)
 
 

@@ -73,7 +73,7 @@ async def test_twins_are_two_instances(
         key for key in listed if key.model_name == one[0]
     )
     assert await registry.deregister(InstanceKey(*one))
-    fresh = {entry.instance.key: entry.beats for entry in (await registry.list()).entries}
+    fresh = {entry.instance.key: entry.is_healthy for entry in (await registry.list()).entries}
     assert fresh == {InstanceKey(*one): False, InstanceKey(*other): True}
 
 

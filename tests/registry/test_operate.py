@@ -140,7 +140,7 @@ async def test_a_lookup_reports_until_when_the_state_is_held(backend: Backend, c
     back = clock.advance(2 * SILENT)  # no tick in all that time: the registry was away
     for lookup in (await registry.get(KEY), await registry.drain(KEY), await registry.undrain(KEY)):
         assert lookup is not None
-        assert lookup.entry.beats
+        assert lookup.entry.is_healthy
         assert lookup.held_until == back + TIMEOUT
     await registry.heartbeat(sent())
     lookup = await registry.get(KEY)

@@ -12,8 +12,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from dbgpt_ctl.cli.diagnosis.hosts import means_caller
 from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
+from dbgpt_ctl.cli.diagnosis.this_machine import means_caller
 from dbgpt_ctl.cli.framework.session import print_request
 from dbgpt_ctl.cli.output.status_line import status_line
 from dbgpt_ctl.diagnosis.facts import ControllerFacts, ExposedFile, Facts, ProxiedController
@@ -230,7 +230,7 @@ def _registered_from(session: Session, facts: Facts) -> dict[InstanceKey, str]:
     local = {
         instance.key: instance.controller.url
         for instance in facts.instances
-        if instance.beats
+        if instance.is_healthy
         and is_loopback(instance.key.host)
         and is_loopback(instance.controller.host)
         and not instance.controller.is_stock

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import QueryParams
 
-from dbgpt_ctl.controller.http.routes import after_step
+from dbgpt_ctl.controller.http.routes import with_precheck
 from dbgpt_ctl.controller.http.v1_params import reject_unknown_fields
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def with_known_parameters(routes: Iterable[Route]) -> tuple[Route, ...]:
     """The same routes. Those of /api/v1 raise InvalidInstance for a parameter that they do not declare: a misspelt
     filter would select everything.
     """
-    return tuple(after_step(route, partial(_check, route.query)) if route.is_v1 else route for route in routes)
+    return tuple(with_precheck(route, partial(_check, route.query)) if route.is_v1 else route for route in routes)
 
 
 def newer_parameters(routes: Iterable[Route]) -> dict[str, list[str]]:

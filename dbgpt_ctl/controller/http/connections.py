@@ -55,10 +55,10 @@ class ConnectionFigures:
 class Connection(Protocol):
     """What `Admission` needs of a connection."""
 
-    def dispensable(self) -> tuple[int, float] | None:
+    def eviction_rank(self) -> tuple[int, float] | None:
         """Whether it may close to make room: the least closes first. None while it is of use to its peer."""
 
-    def make_way(self) -> None:
+    def evict(self) -> None:
         """Closes it, for another one."""
 
     def refuse(self) -> None:
@@ -92,7 +92,7 @@ class Admission:
             victims = self._dispensable(others)
             self._none_until = now if victims else now + LOOK_AGAIN_SECS
         for victim in victims:
-            victim.make_way()
+            victim.evict()
         self.figures.closed += len(victims)
         if not victims:
             self.figures.refused += 1
@@ -100,7 +100,7 @@ class Admission:
 
     def _dispensable(self, others: Iterator[Connection]) -> list[Connection]:
         ranked: list[tuple[tuple[int, float], Any]] = [
-            (rank, other) for other in others if (rank := other.dispensable()) is not None
+            (rank, other) for other in others if (rank := other.eviction_rank()) is not None
         ]
         many = max(1, self.figures.limit // SHARE_CLOSED_AT_ONCE)
         return [other for _, other in nsmallest(many, ranked, key=itemgetter(0))]

@@ -189,22 +189,22 @@ class Handshake(asyncio.Protocol):
         if self._protocol is not None:  # it took over when this call was already on its way
             self._protocol.connection_lost(exc)
 
-    def dispensable(self) -> tuple[int, float]:
+    def eviction_rank(self) -> tuple[int, float]:
         """Like a connection whose request is not complete."""
         return 1, self._since
 
-    def make_way(self) -> None:
+    def evict(self) -> None:
         """Closes it, for another connection."""
         self._leave()
         self._transport.abort()
 
-    refuse = drop = shutdown = make_way
+    refuse = drop = shutdown = evict
 
     def close_if_stalled(self) -> None:
         """Closes the connection when its handshake is not done after HANDSHAKE_SECS."""
         if self._loop.time() - self._since > HANDSHAKE_SECS:
             self._fail(_TIMEOUT)
-            self.make_way()
+            self.evict()
 
     def _leave(self) -> None:
         self._shared.connections.discard(self)

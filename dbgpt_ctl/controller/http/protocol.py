@@ -288,7 +288,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Ends the connection without what waits for its peer. The answer under way ends by itself."""
         self.transport.abort()
 
-    def dispensable(self) -> tuple[int, float] | None:
+    def eviction_rank(self) -> tuple[int, float] | None:
         """Whether the connection may close to make room: its rank and the loop's time since when it has it, the least
         first. None while a request is being answered.
         """
@@ -298,8 +298,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return 1, self._request_since
         return (2, self._unsent[1]) if self.flow.write_paused else None
 
-    def make_way(self) -> None:
-        """Closes a connection that is dispensable."""
+    def evict(self) -> None:
+        """Closes a connection that has an `eviction_rank`."""
         self.connections.discard(self)  # now: uvicorn does it in a later turn of the event loop
         if self.flow.write_paused or self.below is not None:  # TLS would wait for the peer
             self.transport.abort()

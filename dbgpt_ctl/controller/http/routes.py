@@ -107,7 +107,7 @@ class Route:
         return self.errors | parsing | body | foreign | refused | {HostNotAllowed, InternalError}
 
 
-def after_step(route: Route, step: Callable[[Scope], object]) -> Route:
+def with_precheck(route: Route, step: Callable[[Scope], object]) -> Route:
     """The same route, whose endpoint first passes the scope of the request to `step`, which may raise."""
 
     @wraps(route.endpoint)

@@ -36,7 +36,7 @@ def wire_object(entry: ListedInstance) -> dict[str, Any]:
         "port": facts.key.port,
         "weight": facts.weight,
         "check_healthy": facts.check_healthy,
-        "healthy": entry.beats,
+        "healthy": entry.is_healthy,
         "enabled": entry.drain is None,
         "prompt_template": facts.prompt_template,
         "last_heartbeat": facts.last_heartbeat.isoformat(timespec="microseconds"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.service.loop_lag import EVERY_SECS, KEPT
+from dbgpt_ctl.controller.service.event_loop_lag import EVERY_SECS, KEPT
 from dbgpt_ctl.domain.controllers import EXPIRES_SOON, Check
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.controller.http.v1_params import Cursor
-from dbgpt_ctl.controller.watch import sse
-from dbgpt_ctl.controller.watch.sse import Entry, EventRing
+from dbgpt_ctl.controller.watch import messages as sse
+from dbgpt_ctl.controller.watch.messages import Entry, EventRing
 from dbgpt_ctl.controller.watch.subscriber import Subscriber
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, TooManyWatchers
 

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from dbgpt_ctl.controller.http.routes import EVENT_STREAM
 from dbgpt_ctl.controller.http.v1_params import Cursor
-from dbgpt_ctl.controller.watch import sse
+from dbgpt_ctl.controller.watch import messages as sse
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.controller.auth.long_answers import LongAnswers
     from dbgpt_ctl.controller.http.v1_params import InstanceFilter
-    from dbgpt_ctl.controller.watch.sse import EventRing
+    from dbgpt_ctl.controller.watch.messages import EventRing
     from dbgpt_ctl.domain.events import EventPage
     from dbgpt_ctl.errors import AccessRefused
 

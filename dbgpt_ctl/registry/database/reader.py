@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey, ListedInstance, ModelInstance
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.contract import Lookup
+    from dbgpt_ctl.registry.database.damaged_rows import DamagedRows
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
     from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
-    from dbgpt_ctl.registry.database.unreadable_rows import UnreadableRows
     from dbgpt_ctl.registry.model_counts import ModelCounts
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Reader:
     least one instance alive, as of that list.
     """
 
-    def __init__(self, database: Database, time: RegistryTime, unreadable: UnreadableRows) -> None:
+    def __init__(self, database: Database, time: RegistryTime, unreadable: DamagedRows) -> None:
         self.last_known: LastKnownList | None = None
         self.held: Hold | None = None
         self._database = database

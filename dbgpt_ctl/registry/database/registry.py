@@ -20,6 +20,7 @@ from dbgpt_ctl.errors import RegistryError, RegistryUnavailable, RegistryUnusabl
 from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryFigures, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.database.capacity import Capacity
+from dbgpt_ctl.registry.database.damaged_rows import DamagedRows
 from dbgpt_ctl.registry.database.dialects.base import cause_of, text_of
 from dbgpt_ctl.registry.database.expiry import ExpiryAnnouncer
 from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
@@ -29,7 +30,6 @@ from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.controllers import SharingControllers
 from dbgpt_ctl.registry.database.tables.instances import count_rows
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
-from dbgpt_ctl.registry.database.unreadable_rows import UnreadableRows
 from dbgpt_ctl.registry.database.writer import Answer, Writer
 from dbgpt_ctl.registry.observer import NO_OBSERVER
 
@@ -106,7 +106,7 @@ class DatabaseModelRegistry(ModelRegistry):
             observer=observer,
         )
         self._time = RegistryTime(clock or self._database.clock, heartbeat_timeout, watch_absence)
-        self._unreadable = UnreadableRows(observer)
+        self._unreadable = DamagedRows(observer)
         self._writer = Writer(self._database, self._time, Capacity(max_instances), self._unreadable, observer=observer)
         self._reader = Reader(self._database, self._time, self._unreadable)
         self._announcer = ExpiryAnnouncer(self._database, self._time)

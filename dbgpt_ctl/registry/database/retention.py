@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Actor, Change
     from dbgpt_ctl.domain.lifecycle import Evaluation
     from dbgpt_ctl.domain.registry_outage import Hold
+    from dbgpt_ctl.registry.database.damaged_rows import DamagedRows
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
-    from dbgpt_ctl.registry.database.unreadable_rows import UnreadableRows
 
 SWEEP_EVERY = timedelta(minutes=10)
 MAX_REMOVED = 500
@@ -74,7 +74,7 @@ class Retention:
     """
 
     def __init__(
-        self, database: Database, time: RegistryTime, unreadable: UnreadableRows, note_removals: Callable[[], None]
+        self, database: Database, time: RegistryTime, unreadable: DamagedRows, note_removals: Callable[[], None]
     ) -> None:
         self._database = database
         self._time = time

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Change
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.lifecycle import Command, Evaluation
+    from dbgpt_ctl.registry.database.damaged_rows import DamagedRows
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.instances import RegisteredValues
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
     from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
-    from dbgpt_ctl.registry.database.unreadable_rows import UnreadableRows
     from dbgpt_ctl.registry.observer import RegistryObserver
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Writer:
         database: Database,
         time: RegistryTime,
         capacity: Capacity,
-        unreadable: UnreadableRows,
+        unreadable: DamagedRows,
         *,
         observer: RegistryObserver,
         monotonic: Callable[[], float] = monotonic,

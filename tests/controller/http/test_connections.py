@@ -17,13 +17,13 @@ class Fake:
     end: list[str] = field(default_factory=list)
     client: tuple[str, int] | None = None
 
-    def dispensable(self) -> tuple[int, float] | None:
+    def eviction_rank(self) -> tuple[int, float] | None:
         return self.rank
 
     def drop(self) -> None:
         self.end.append("dropped")
 
-    def make_way(self) -> None:
+    def evict(self) -> None:
         self.end.append("made way")
 
     def refuse(self) -> None:

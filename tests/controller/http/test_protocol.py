@@ -391,7 +391,7 @@ async def test_empty_lines_do_not_keep_a_connection() -> None:
     connection, transport = connected(answers_413_beyond_64_kb)
     await receive_all(connection, [GET, b"\r\n", b"\r\n"])
     assert transport.answers == [OK]
-    assert connection.dispensable() is not None
+    assert connection.eviction_rank() is not None
     clock = LoopClock()
     clock.now = connection.loop.time() + MAX_REQUEST_SECS + 1
     connection.loop = cast("asyncio.AbstractEventLoop", clock)

@@ -11,7 +11,7 @@ import pytest
 from dbgpt_ctl.client.watch import read_messages
 from dbgpt_ctl.controller.http.v1_params import Cursor, InstanceFilter
 from dbgpt_ctl.controller.watch.feed import Feed
-from dbgpt_ctl.controller.watch.sse import BATCHES_PER_TURN
+from dbgpt_ctl.controller.watch.messages import BATCHES_PER_TURN
 from dbgpt_ctl.controller.watch.subscriber import MAX_BATCH_BYTES
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable, TooManyWatchers

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from dbgpt_ctl.cli.commands.models.selection import Selected, Selection, takes_selection
-from dbgpt_ctl.cli.diagnosis.hosts import means_caller
+from dbgpt_ctl.cli.diagnosis.this_machine import means_caller
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoHeaders, choice, output_option
 from dbgpt_ctl.cli.framework.session import Session, print_request, takes_session

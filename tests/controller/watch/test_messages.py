@@ -18,7 +18,7 @@ from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.http.v1_params import Cursor
 from dbgpt_ctl.controller.watch.feed import Feed
-from dbgpt_ctl.controller.watch.sse import Entry, EventRing
+from dbgpt_ctl.controller.watch.messages import Entry, EventRing
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import ControllerUnreachable
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry

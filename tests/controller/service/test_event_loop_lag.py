@@ -6,7 +6,7 @@ import asyncio
 import time
 from itertools import chain, repeat
 
-from dbgpt_ctl.controller.service.loop_lag import KEPT, LoopLag
+from dbgpt_ctl.controller.service.event_loop_lag import KEPT, LoopLag
 
 BLOCK_SECS = 0.5
 EVERY_SECS = 0.05

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.controller.service_manager import ServiceManager
+from dbgpt_ctl.controller.systemd import ServiceManager
 from tests.support.mariadb import free_port
 from tests.support.process import start
 

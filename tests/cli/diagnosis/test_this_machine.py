@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dbgpt_ctl.cli.diagnosis.hosts import means_caller
+from dbgpt_ctl.cli.diagnosis.this_machine import means_caller
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost", "0.0.0.0", "[::]"])

@@ -20,7 +20,7 @@ MAX_KNOWN = 1000
 """Rows of each table that are known one by one, and lines that are logged in all: a table may be full of such rows."""
 
 
-class UnreadableRows:
+class DamagedRows:
     """Those that the last reads found. Several threads may use this object.
 
     `keys` are identities whose rows the next register or heartbeat writes anew. Each read that leaves out rows is a

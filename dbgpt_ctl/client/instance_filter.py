@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.domain.fields import parse_host
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.instance import DRAINED, STATES, InstanceState
 from dbgpt_ctl.domain.references import parse_model, parse_type
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.text.escaping import escaped, quoted, unescaped
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
 
-DRAINED = "drained"
-"""A value of `--state` beside the states: every drained instance, whatever its state."""
-STATES = (*map(str, InstanceState), DRAINED)
 _BY_SEVERITY = (
     (InstanceState.UNHEALTHY, False),
     (InstanceState.UNHEALTHY, True),

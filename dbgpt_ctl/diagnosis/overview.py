@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.client.instance_filter import DRAINED, InstanceFilter, ModelFilter
+from dbgpt_ctl.client.instance_filter import InstanceFilter, ModelFilter
 from dbgpt_ctl.diagnosis.examine import RULES
 from dbgpt_ctl.diagnosis.facts import Facts, ObservedInstance, Scope, diagnose
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.instance import DRAINED, InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -34,6 +34,9 @@ class InstanceState(StrEnum):
 HEALTHY = InstanceState.HEALTHY
 """For where every instance of a list passes: Python 3.11 makes a call to look a member up in its enumeration."""
 
+DRAINED = "drained"
+STATES = (*map(str, InstanceState), DRAINED)
+"""Values of a filter by state: the states, and `drained` for every drained instance, whatever its state."""
 
 SERVICE = "service"
 """The type of DB-GPT's own parts: no API server routes a request to them, and it finds control ports through them."""

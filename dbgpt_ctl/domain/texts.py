@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.events import DRAIN_ENDED, EXPIRE
+from dbgpt_ctl.domain.instance import DRAINED
 from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 AS_LAST_KNOWN = ", as last known"
 """Ends a sentence about instances that rests on a stale list."""
 FLAP_WINDOW = timedelta(minutes=10)
-DRAINED, UNDRAINED = "drained", "undrained"
+UNDRAINED = "undrained"
 _ORDINALS = {1: "st", 2: "nd", 3: "rd"}
 _TEENS = range(11, 14)
 

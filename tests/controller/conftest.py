@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
+from tests.hostile.conftest import serve
 from tests.support.clock import ManualClock
 from tests.support.server import running_controller
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TIMEOUT = timedelta(seconds=60)
+__all__ = ["serve"]
 
 
 @pytest.fixture

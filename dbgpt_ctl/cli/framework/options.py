@@ -13,7 +13,7 @@ import typer
 from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.cli.parsing.optional_values import OPTIONAL_VALUES
-from dbgpt_ctl.client.instance_filter import STATES
+from dbgpt_ctl.domain.instance import STATES
 from dbgpt_ctl.settings.load import Knob, knobs_of
 from dbgpt_ctl.text.escaping import quoted
 

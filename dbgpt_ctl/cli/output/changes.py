@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.cli.output.instances import STATE_COLOURS
 from dbgpt_ctl.cli.output.table import GAP, Column, coloured
 from dbgpt_ctl.domain.events import ABSENT, EXPIRE
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.instance import DRAINED, InstanceState
 from dbgpt_ctl.domain.references import reference_of
-from dbgpt_ctl.domain.texts import DRAINED, FLAP_WINDOW, cause_text, change_text
+from dbgpt_ctl.domain.texts import FLAP_WINDOW, cause_text, change_text
 from dbgpt_ctl.text.times import utc_text
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.controller.auth.session_endpoints import MAX_TOKEN_CHARS
 from dbgpt_ctl.controller.http.v1_params import (
     DEFAULT_LIMIT,
-    DRAINED,
     MAX_AGE_SECS,
     MAX_DRAIN_SECS,
     MAX_EVENT_ID,
@@ -22,7 +21,7 @@ from dbgpt_ctl.controller.http.v1_params import (
 )
 from dbgpt_ctl.domain.events import ABSENT, ActorKind
 from dbgpt_ctl.domain.fields import MAX_PORT, MAX_REASON_CHARS, MAX_TEXT_CHARS
-from dbgpt_ctl.domain.instance import InstanceState
+from dbgpt_ctl.domain.instance import STATES, InstanceState
 
 TIME = "2026-01-02T03:04:05.678901+00:00"
 STREAM = "3f2a9c"
@@ -39,7 +38,7 @@ def doc(description: str, *examples: Any, default: Any = ..., **facts: Any) -> A
 
 NEWER: Any = {"json_schema_extra": {"x-since": "0.2.0"}}
 """Of a query parameter that release 0.1.0 does not know (see `parameters`)."""
-StateFilter: TypeAlias = Literal[(*(state.value for state in InstanceState), DRAINED)]  # type: ignore[valid-type]
+StateFilter: TypeAlias = Literal[STATES]  # type: ignore[valid-type]
 EventState: TypeAlias = Literal[(*(state.value for state in InstanceState), ABSENT)]  # type: ignore[valid-type]
 
 

@@ -18,7 +18,7 @@ from dbgpt_ctl.domain.fields import (
     parse_text_filter,
     quoted,
 )
-from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, InstanceState, ListedInstance
+from dbgpt_ctl.domain.instance import DRAINED, STATES, DrainRequest, InstanceKey, InstanceState, ListedInstance
 from dbgpt_ctl.errors import InvalidInstance
 from dbgpt_ctl.spelling import did_you_mean, nearest
 
@@ -30,8 +30,6 @@ MAX_AGE_SECS = 100 * 365.25 * 86_400
 MAX_DRAIN_SECS = MAX_DRAIN_DAYS * 86_400
 DRAIN_FIELDS = ("reason", "for_secs")
 REGISTERED_FIELDS = ("weight", "check_healthy", "prompt_template")
-DRAINED = "drained"
-"""A value of the parameter `state` beside the states: every drained instance, whatever its state."""
 MAX_EVENT_ID = 2**63 - 1
 MAX_LIMIT = 10_000
 DEFAULT_LIMIT = 1000
@@ -200,5 +198,5 @@ def _parse_state(text: str) -> InstanceState | None:
     try:
         return InstanceState(text) if text else None
     except ValueError:
-        states = ", ".join((*InstanceState, DRAINED))
+        states = ", ".join(STATES)
         raise InvalidInstance("state", f"state {quoted(text)} is none of {states}") from None

@@ -81,7 +81,7 @@ def test_a_parameter_of_another_typer_is_left_alone() -> None:
 
 
 WITHOUT = (
-    "import sys; from dbgpt_ctl.cli.framework import typer_internals\n"
+    "import sys; from dbgpt_ctl.cli.parsing import typer_internals\n"
     "typer_internals.adapt = lambda params: None\n"
     "from dbgpt_ctl.__main__ import main; sys.argv = ['ctl', *sys.argv[1:]]; main()"
 )

@@ -29,8 +29,8 @@ class FileContent(NamedTuple):
     owner: int
 
 
-def read_file(path: str | os.PathLike[str], at_most: int | None, *, regular: bool) -> bytes:
-    """The content of the file, of at most `at_most` bytes; None for a file that may be of any size.
+def read_file(path: str | os.PathLike[str], at_most: int, *, regular: bool) -> bytes:
+    """The content of the file, of at most `at_most` bytes.
 
     With `regular`, anything but a regular file or a link to one is refused without waiting. Otherwise a pipe is read
     until its writers close it. Raises OSError, whose `strerror` is a phrase for a person: the system's words, or "it is
@@ -39,7 +39,7 @@ def read_file(path: str | os.PathLike[str], at_most: int | None, *, regular: boo
     return read_with_mode(path, at_most, regular=regular).data
 
 
-def read_with_mode(path: str | os.PathLike[str], at_most: int | None, *, regular: bool) -> FileContent:
+def read_with_mode(path: str | os.PathLike[str], at_most: int, *, regular: bool) -> FileContent:
     """As `read_file`, with mode and owner of the very file that was read, which another process cannot exchange."""
 
     def opener(name: str, flags: int) -> int:
@@ -55,8 +55,8 @@ def read_with_mode(path: str | os.PathLike[str], at_most: int | None, *, regular
         status = os.fstat(stream.fileno())
         if regular and not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, f"it is {_kind(status.st_mode)}, not a regular file")
-        data = stream.read() if at_most is None else stream.read(at_most + 1)
-    if at_most is not None and len(data) > at_most:
+        data = stream.read(at_most + 1)
+    if len(data) > at_most:
         raise OSError(errno.EFBIG, f"it is larger than {size_text(at_most)}")
     return FileContent(data, status.st_mode, status.st_uid)
 

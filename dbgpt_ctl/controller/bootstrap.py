@@ -80,14 +80,12 @@ def create_registry(settings: ControllerSettings, observer: RegistryObserver = N
         )
     if settings.registry_type == "embedded":
         from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
-        from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
 
         return EmbeddedModelRegistry(
             clock=SystemClock(),
             heartbeat_timeout=timeout,
             max_instances=settings.max_instances,
             watch_absence=True,
-            snapshot=SnapshotFile(Path(settings.snapshot_file)) if settings.snapshot_file else None,
             remove_after=remove_after,
             observer=observer,
         )

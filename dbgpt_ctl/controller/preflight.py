@@ -65,20 +65,7 @@ def _registry(settings: ControllerSettings) -> str:
         return f"registry of {shown}, which was not asked"
     if settings.registry_type == "database":
         return _database(settings)
-    if settings.snapshot_file is None:
-        return "registry in memory only"
-    return f"registry in memory with snapshot {_snapshot(settings.snapshot_file)}"
-
-
-def _snapshot(path: str) -> Path:
-    from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
-
-    snapshot = SnapshotFile(Path(path))
-    problem = f"snapshot {snapshot.path} cannot be read and written"
-    _require_writable(snapshot.target, problem, RegistryUnusable)
-    _require_writable(snapshot.draft, problem, RegistryUnusable)
-    snapshot.check()
-    return snapshot.path
+    return "registry in memory only"
 
 
 def _database(settings: ControllerSettings) -> str:

@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 MAX_DESCRIPTORS = 65_536
 OWN_DESCRIPTORS = 128
-"""What a controller opens besides connections of clients and of the database: listening sockets, log, snapshot, traces,
-libraries that are imported late.
+"""What a controller opens besides connections of clients and of the database: listening sockets, log, traces, libraries
+that are imported late.
 """
 DRAIN_SECS = 10
 """How long requests in progress may take at the end."""

@@ -144,7 +144,7 @@ def empty(facts: Facts) -> Iterator[Finding]:
     scope=ALL_BUT_LIST,
 )
 def disk_full(controller: ControllerFacts) -> str:
-    """A disk is full: the database, a snapshot or a log cannot be written. A log on that disk does not show it."""
+    """A disk is full: the database or a log cannot be written. A log on that disk does not show it."""
     reason = controller.status.reason if controller.status else None
     return escaped(reason) if reason and _DISK_FULL.search(reason) else ""
 

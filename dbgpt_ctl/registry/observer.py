@@ -24,8 +24,7 @@ class RegistryObserver:
     def failed(self, kind: str) -> None:
         """The storage failed. `kind` is conflict (the transaction is tried again), connection (there is none, it was
         lost, or there was no answer in time), damage (a table is not as this release made it, or a read left out rows
-        that cannot be read), snapshot (it cannot be written), or unavailable (the other controller of a registry that
-        forwards).
+        that cannot be read), or unavailable (the other controller of a registry that forwards).
         """
 
 

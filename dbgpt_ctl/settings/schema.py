@@ -7,13 +7,14 @@ made in code is taken as it is. After a change here: `make generate`.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dbgpt_ctl.databases import DATABASE_TYPES
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.load import Knob, Settings, knob, knobs_of, remarks_on
-from dbgpt_ctl.settings.masking import mode_if_readable_by_others, read_secret_file
+from dbgpt_ctl.settings.masking import mode_if_readable_by_others, quote, read_secret_file
 from dbgpt_ctl.settings.value_types import (
     ALLOWED_HOSTS,
     FLAG,
@@ -32,7 +33,7 @@ from dbgpt_ctl.settings.value_types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from dbgpt_ctl.settings.addresses import Address
     from dbgpt_ctl.settings.load import Found
@@ -42,6 +43,8 @@ SERVICE_INTERVAL_SECS = 20
 MIN_CONNECTIONS = 16
 OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_"
 """The prefix of OpenTelemetry's variables for all signals; the variables for traces alone go before them."""
+SNAPSHOT_VARIABLE = "CONTROLLER_SNAPSHOT_FILE"
+"""Of release 0.1, in which a registry in memory kept its content in a file."""
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.0/8", "::1")
 _PORT = whole(1, 65535)
 _OF_A_SERVER = frozenset(
@@ -203,12 +206,6 @@ class ControllerSettings(Settings):
         7 * 24 * 3600.0,
         seconds(zero=True),
         "seconds after which an unhealthy or deregistered instance is removed, unless it is drained; 0: never",
-    )
-    snapshot_file: str | None = knob(
-        None,
-        Kind("PATH"),
-        "file in which an embedded registry survives a restart; without one: memory only",
-        is_written=True,
     )
     shutdown_grace_secs: float | None = knob(
         None,
@@ -493,7 +490,24 @@ class ControllerSettings(Settings):
 
     @classmethod
     def _remarks(cls, variables: Mapping[str, Found]) -> tuple[str, ...]:
-        return tuple(remarks_on(variables, [item.variable for item in (*knobs_of(cls), *knobs_of(ClientSettings))]))
+        known = [*(item.variable for item in (*knobs_of(cls), *knobs_of(ClientSettings))), SNAPSHOT_VARIABLE]
+        return (*remarks_on(variables, known), *_snapshot_remarks(variables))
+
+
+def _snapshot_remarks(variables: Mapping[str, Found]) -> Iterator[str]:
+    """A line if the variable of a snapshot file is set. Raises UsageError if the file exists: a start without it would
+    lose what it holds.
+    """
+    found = variables.get(SNAPSHOT_VARIABLE)
+    if found is None:
+        return
+    if os.path.isfile(os.path.expanduser(found.text)):  # noqa: PTH111, PTH113 - those of Path raise errors
+        raise UsageError(
+            f"{found.origin} names {quote(found.text)}, and this release has no snapshot file: start ctl 0.1 with it "
+            "and run `ctl export > instances.yaml`; then unset the variable, start this release with --registry "
+            "database --registry-db-type sqlite --registry-db-name FILE, and run `ctl apply -f instances.yaml`"
+        )
+    yield f"{found.origin} is ignored: this release has no snapshot file; unset the variable"
 
 
 def _ways(item: Knob) -> tuple[Knob, ...]:

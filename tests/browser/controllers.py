@@ -1,4 +1,4 @@
-"""`ctl serve` with an embedded registry, as a process that comes and goes on the same address."""
+"""`ctl serve` with a registry in SQLite, as a process that comes and goes on the same address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Controller:
-    """One address. Its registry survives a restart in a snapshot file."""
+    """One address. Its registry survives a restart."""
 
     folder: Path
     options: tuple[str, ...] = ()
@@ -29,8 +29,9 @@ class Controller:
 
     def start(self) -> None:
         """Returns when it serves."""
-        argv = [*CTL, "serve", "--port", str(self.port), "--snapshot-file", str(self.folder / "snapshot.json")]
-        self.process = Process(f"controller-{self.port}", [*argv, *self.options], environment({}), self.folder)
+        argv = [*CTL, "serve", "--port", str(self.port), "--registry", "database", "--registry-db-type", "sqlite"]
+        argv += ["--registry-db-name", str(self.folder / "ctl.db"), *self.options]
+        self.process = Process(f"controller-{self.port}", argv, environment({}), self.folder)
         until("controller", lambda: get(f"{self.url}/api/health"), self.process)
 
     def kill(self) -> None:

@@ -47,10 +47,8 @@ def prepare(mariadb: MariaDB) -> None:
         database.prepare()
 
 
-def test_a_registry_in_memory(tmp_path: Path) -> None:
+def test_a_registry_in_memory() -> None:
     assert check_start(controller()) == f"{START}registry in memory only"
-    snapshot = tmp_path / "new" / "snapshot.json"
-    assert check_start(controller(snapshot_file=snapshot)) == f"{START}registry in memory with snapshot {snapshot}"
 
 
 def test_a_registry_behind_another_controller() -> None:
@@ -75,19 +73,18 @@ def test_the_files_for_another_controller_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "error", "message"),
+    ("setting", "message"),
     [
-        ("log_file", UsageError, "log file {} cannot be written: {}"),
-        ("tracer_file", UsageError, "tracer_file {} cannot be written: {}"),
-        ("audit_log_file", UsageError, "audit_log_file {} cannot be written: {}"),
-        ("snapshot_file", RegistryUnusable, "snapshot {} cannot be read and written: {}"),
+        ("log_file", "log file {} cannot be written: {}"),
+        ("tracer_file", "tracer_file {} cannot be written: {}"),
+        ("audit_log_file", "audit_log_file {} cannot be written: {}"),
     ],
 )
-def test_a_file_that_cannot_be_written(tmp_path: Path, setting: str, error: type[CtlError], message: str) -> None:
+def test_a_file_that_cannot_be_written(tmp_path: Path, setting: str, message: str) -> None:
     (tmp_path / "file").touch()
     below = tmp_path / "file" / "x"
-    assert refused(error, **{setting: below}) == message.format(below, "Not a directory")
-    assert refused(error, **{setting: tmp_path}) == message.format(tmp_path, "Is a directory")
+    assert refused(UsageError, **{setting: below}) == message.format(below, "Not a directory")
+    assert refused(UsageError, **{setting: tmp_path}) == message.format(tmp_path, "Is a directory")
 
 
 def test_a_trace_file_is_no_pipe(tmp_path: Path) -> None:
@@ -158,12 +155,3 @@ def test_a_database_that_is_away_or_refuses(mariadb: MariaDB) -> None:
     wrong = of(mariadb, registry_db_user="nobody", registry_db_password=SECRET)
     assert "check user, password and grants" in refused(RegistryUnusable, **wrong)
     assert "registry_db_ssl_ca /none cannot be used" in refused(UsageError, **of(mariadb, registry_db_ssl_ca="/none"))
-
-
-def test_a_snapshot_with_which_the_start_would_end(tmp_path: Path) -> None:
-    file = tmp_path / "snapshot.json"
-    file.write_text("{}")
-    assert refused(RegistryUnusable, snapshot_file=file).startswith(f"snapshot {file}: it is no snapshot")
-    file.write_text("")  # torn: the start puts it aside
-    assert check_start(controller(snapshot_file=file)) == f"{START}registry in memory with snapshot {file}"
-    assert [entry.name for entry in tmp_path.iterdir()] == [file.name]

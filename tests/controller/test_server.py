@@ -261,15 +261,18 @@ def test_ctrl_c_while_it_leaves_ends_it_now() -> None:
         assert served.end(signal.SIGINT) == -signal.SIGINT
 
 
+SQLITE = ("--registry", "database", "--registry-db-type", "sqlite", "--registry-db-name")
+
+
 def test_ctrl_c_twice_is_no_error(tmp_path: Path) -> None:
     """The second one does not wait for requests; the registry is closed all the same."""
-    path = tmp_path / "snapshot.json"
-    with serving("--snapshot-file", str(path)) as served, connected(served):
+    path = tmp_path / "ctl.db"
+    with serving(*SQLITE, str(path)) as served, connected(served):
         httpx.post(f"{served.url}/api/controller/models", json=GOOD, trust_env=False)
         served.process.send_signal(signal.SIGTERM)
         assert served.end(signal.SIGINT) in {0, -signal.SIGINT}
         assert served.errors() == []
-        assert path.exists()
+        assert not path.with_name("ctl.db-wal").exists()
 
 
 def test_the_grace_ends_by_itself() -> None:
@@ -278,16 +281,12 @@ def test_the_grace_ends_by_itself() -> None:
         assert any("leaving" in line for line in served.lines) or served.wait_for_line("leaving")
 
 
-def test_an_embedded_registry_outlives_kill_9_in_its_snapshot(tmp_path: Path) -> None:
-    path = tmp_path / "snapshot.json"
-    with serving("--snapshot-file", str(path)) as served:
+def test_what_sqlite_acknowledged_outlives_kill_9(tmp_path: Path) -> None:
+    path = str(tmp_path / "ctl.db")
+    with serving(*SQLITE, path) as served:
         httpx.post(f"{served.url}/api/controller/models", json=GOOD, trust_env=False)
-        deadline = time.monotonic() + TIMEOUT_SECS
-        while not path.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
         served.end(signal.SIGKILL)
-    with serving("--snapshot-file", str(path)) as served:
+    with serving(*SQLITE, path) as served:
         (listed,) = json.loads(ctl("models", "list", "--healthy-only", "-o", "json", "--address", served.url).out)
         assert listed["model_name"] == "qwen@llm"
         assert served.end() == 0

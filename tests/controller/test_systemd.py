@@ -57,7 +57,7 @@ def test_a_controller_reports_its_start_its_loop_and_its_end(tmp_path: Path, gra
 @pytest.mark.slow
 def test_a_controller_that_cannot_start_reports_nothing(tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
-    wrong = ("--snapshot-file", str(tmp_path))
+    wrong = ("--registry", "database", "--registry-db-type", "sqlite", "--registry-db-name", str(tmp_path))
     with receiver(address) as messages, start("serve", *wrong, env={"NOTIFY_SOCKET": address}) as process:
         assert process.wait(TIMEOUT_SECS) == 1
         assert b"READY=1\nWATCHDOG=1" not in rest(messages)

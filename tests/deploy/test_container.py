@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from dbgpt_ctl import __version__
+from tests.support.container import stored_hosts
 from tests.support.dbgpt_process import until
 from tests.support.documents import block_with
 from tests.support.image_container import DockerRun
@@ -106,7 +107,7 @@ def test_it_serves_is_healthy_and_ends_in_time(image: Image, tmp_path: Path, doc
         assert httpx.post(models, json=INSTANCE, auth=("workers", token), trust_env=False).json() is True
         started.send(signal.SIGTERM)
         assert started.bubblewrap.wait(run.given.stop_timeout) == 0, started.log.read_text()
-    assert "10.0.0.4" in (tmp_path / "ctl-state" / "snapshot.json").read_text()
+    assert stored_hosts(tmp_path / "ctl-state" / "ctl.db") == ["10.0.0.4"]
     after = check.run(tmp_path)
     assert (after.returncode, after.stdout) == (1, f"{URL}/livez: Connection refused\n")
 

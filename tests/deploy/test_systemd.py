@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.support.container import stored_hosts
 from tests.support.containerfile import writable_root
 from tests.support.dbgpt_process import until
 from tests.support.documents import block_with
@@ -134,7 +135,7 @@ def sandboxed(folder: Path, machine: Path, *unit: Path, uid: int = DYNAMIC_UID) 
     return Sandbox.make(folder / "sandbox", machine, *unit, uid=uid)
 
 
-def test_the_unit_serves_keeps_its_snapshot_and_stops_in_time(image: Image, tmp_path: Path) -> None:
+def test_the_unit_serves_keeps_its_instances_and_stops_in_time(image: Image, tmp_path: Path) -> None:
     sandbox, port = sandboxed(tmp_path, image.root, UNIT), str(free_port())
     url = f"http://127.0.0.1:{port}"
     with started(sandbox, tmp_path, CONTROLLER_PORT=port) as service:
@@ -142,7 +143,7 @@ def test_the_unit_serves_keeps_its_snapshot_and_stops_in_time(image: Image, tmp_
         assert "dbgpt_controller" in httpx.get(f"{url}/metrics", trust_env=False).text
         assert httpx.post(f"{url}/api/controller/models", json=INSTANCE, trust_env=False).json() is True
         stop(sandbox, service)
-    assert "10.0.0.4" in (sandbox.folder / "state" / "snapshot.json").read_text()
+    assert stored_hosts(sandbox.folder / "state" / "ctl.db") == ["10.0.0.4"]
 
 
 def test_the_unit_serves_from_a_database_with_a_credential(machine: Path, tmp_path: Path, mariadb: MariaDB) -> None:
@@ -173,6 +174,7 @@ def test_a_start_without_the_database_is_not_kept_back(image: Image, tmp_path: P
     environment = {
         "CONTROLLER_PORT": str(free_port()),
         "CONTROLLER_REGISTRY_TYPE": "database",
+        "CONTROLLER_REGISTRY_DB_TYPE": "mysql",
         "CONTROLLER_REGISTRY_DB_HOST": f"127.0.0.1:{free_port()}",
         "CONTROLLER_REGISTRY_DB_USER": "ctl",
         "CONTROLLER_REGISTRY_DB_PASSWORD": "wrong",

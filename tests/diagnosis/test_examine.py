@@ -682,7 +682,7 @@ def test_an_old_drain_of_a_dead_instance_is_not_only_a_long_drain() -> None:
 @pytest.mark.parametrize(
     "reason",
     [
-        "snapshot /var/lib/ctl/x cannot be written: No space left on device",
+        "audit_log_file /var/log/ctl/audit cannot be written: No space left on device",
         "database db1:3306/dbgpt: Disk full (/tmp); waiting for someone to free some space... (1021)",
         "log file /var/log/ctl.log: Disk quota exceeded",
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 from contextlib import ExitStack
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Protocol
@@ -10,12 +12,15 @@ import httpx
 import pytest
 
 from tests.support.dbgpt_process import Process, free_port
-from tests.support.process import CTL, environment
+from tests.support.process import CTL, ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from dbgpt_ctl.domain.instance import ModelInstance
+
+PRELOADED = ROOT / "tests" / "hostile" / "preloaded.py"
 START_SECS = 30.0
 
 
@@ -51,10 +56,23 @@ class Served:
 
 class Serve(Protocol):
     """Starts `ctl serve` on a free port of loopback with further arguments; returns when it is healthy. `program`
-    stands before the command, such as a shell that sets a limit.
+    stands before the command, such as a shell that sets a limit. A registry in memory holds `instances` from the start.
     """
 
-    def __call__(self, *args: str, env: Mapping[str, str] | None = None, program: Sequence[str] = ()) -> Served: ...
+    def __call__(
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = (),
+        instances: Sequence[ModelInstance] = (),
+    ) -> Served: ...
+
+
+def pickled(instances: Sequence[ModelInstance], folder: Path) -> Path:
+    """The file for `preloaded.py`."""
+    file = folder / "instances.pickle"
+    file.write_bytes(pickle.dumps(instances))
+    return file
 
 
 @pytest.fixture
@@ -62,9 +80,15 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Each controller that the test starts ends with it."""
     with ExitStack() as stack:
 
-        def start(*args: str, env: Mapping[str, str] | None = None, program: Sequence[str] = ()) -> Served:
+        def start(
+            *args: str,
+            env: Mapping[str, str] | None = None,
+            program: Sequence[str] = (),
+            instances: Sequence[ModelInstance] = (),
+        ) -> Served:
             port = free_port()
-            argv = [*program, *CTL, "serve", "--port", str(port), *args]
+            ctl = [sys.executable, str(PRELOADED), str(pickled(instances, tmp_path))] if instances else CTL
+            argv = [*program, *ctl, "serve", "--port", str(port), *args]
             process = Process(f"ctl-{port}", argv, environment(env or {}), tmp_path)
             stack.callback(process.kill)
             served = Served(process, port)

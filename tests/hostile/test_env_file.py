@@ -219,7 +219,7 @@ def test_what_would_lead_a_secret_there_is_refused(
     assert not (folder.path / "imported").exists()
 
 
-@pytest.mark.parametrize("setting", ["LOG_FILE", "SNAPSHOT_FILE", "TRACER_FILE", "REGISTRY_DB_NAME"])
+@pytest.mark.parametrize("setting", ["LOG_FILE", "TRACER_FILE", "REGISTRY_DB_NAME"])
 @pytest.mark.parametrize("path", ["{home}/.profile", "../home/.profile", "~/.profile", "link"])
 def test_a_file_outside_of_the_folder_is_not_written(folder: Folder, setting: str, path: str) -> None:
     """A log with a worker named `$(...)` in a script of the shell would be code."""

@@ -1,4 +1,4 @@
-"""Hostile files: pipes that nobody writes to, files without an end, wrong and linked snapshots, a disk that is full.
+"""Hostile files: pipes that nobody writes to, files without an end, a disk that is full.
 
 Before, the pipes kept a command waiting for ever, and /dev/zero as --env-file took 2.4 GB in six seconds.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import subprocess
 from contextlib import contextmanager
 from itertools import count
@@ -56,11 +55,6 @@ def check_refused(done: Measured, code: int, words: str) -> None:
 
 
 # --- what is read unasked ---
-
-
-def test_a_snapshot_that_is_a_pipe_ends_the_start(pipe: Path) -> None:
-    done = measured("serve", "--port", str(free_port()), "--snapshot-file", str(pipe))
-    check_refused(done, 1, f"snapshot {pipe} cannot be read and written: it is a named pipe, not a regular file")
 
 
 def test_an_env_file_in_this_folder_that_is_a_pipe_ends_the_start(tmp_path: Path) -> None:
@@ -188,37 +182,6 @@ def test_a_pipe_that_is_named_is_read(serve: Serve) -> None:
     assert "qwen@llm/10.0.0.4:8001 created" in done.out
 
 
-# --- the snapshot ---
-
-
-def test_a_snapshot_of_wrong_types_ends_the_start(serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "snapshot.json"
-    controller = serve("--snapshot-file", str(path))
-    register(controller)
-    assert controller.process.terminate() == 0
-    document = json.loads(path.read_text())
-    document["instances"][0][document["columns"].index("port")] = "8001"
-    path.write_text(json.dumps(document))
-    done = measured("serve", "--port", str(free_port()), "--snapshot-file", str(path))
-    check_refused(
-        done, 1, f"snapshot {path}: instances[0], ['qwen@llm', '10.0.0.4', '8001']: port '8001' is not a whole"
-    )
-    assert json.loads(path.read_text()) == document
-
-
-def test_a_linked_snapshot_stays_a_link_and_only_its_owner_reads_it(serve: Serve, tmp_path: Path) -> None:
-    path, target = tmp_path / "snapshot.json", tmp_path / "data" / "target.json"
-    target.parent.mkdir()
-    path.symlink_to(target)
-    for _ in range(2):  # at first the link dangles
-        controller = serve("--snapshot-file", str(path))
-        register(controller)
-        assert controller.process.terminate() == 0
-    assert path.readlink() == target
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    assert [file.name for file in target.parent.iterdir()] == [target.name]
-
-
 # --- a full disk ---
 
 
@@ -246,7 +209,6 @@ def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
 
 
 DISKS = {
-    "snapshot": ["--snapshot-file", "{}/snapshot.json"],
     "log file": ["--log-file", "{}/ctl.log", "--log-level", "debug"],
     "database": ["--registry", "database", "--registry-db-type", "sqlite", "--registry-db-name", "{}/ctl.db"],
 }

@@ -12,14 +12,9 @@ import httpx
 import pytest
 
 from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
-from dbgpt_ctl.domain.registry_outage import Pulse
-from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
-from dbgpt_ctl.registry.embedded.snapshot_format import Snapshot
 from tests.support.memory import MB, peak_bytes, reset_peak, resident_bytes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.hostile.conftest import Serve, Served
 
 INSTANCES, READERS = 200_000, 15
@@ -30,21 +25,12 @@ MOST_BYTES = 600 * MB
 """Beyond what the controller has for the instances themselves. Each reader had up to 144 MB before."""
 
 
-@pytest.fixture(scope="module")
-def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path: Path = tmp_path_factory.mktemp("large") / "snapshot.json"
-    now = datetime.now(UTC)
-    keys = (InstanceKey(f"m{n % 100}@llm", f"10.0.0.{n % 200}", 1 + n // 200) for n in range(INSTANCES))
-    instances = tuple(ModelInstance(key, 1.0, False, None, now, now) for key in keys)
-    SnapshotFile(path).write(Snapshot(instances, Pulse(now)))
-    return path
-
-
 @pytest.fixture
-def controller(serve: Serve, snapshot: Path, tmp_path: Path) -> Served:
-    copy = tmp_path / "snapshot.json"
-    copy.write_bytes(snapshot.read_bytes())
-    return serve("--snapshot-file", str(copy), "--heartbeat-timeout-secs", "3600", "--max-instances", "300000")
+def controller(serve: Serve) -> Served:
+    now = datetime.now(UTC)
+    keys = sorted(InstanceKey(f"m{n % 100}@llm", f"10.0.0.{n % 200}", 1 + n // 200) for n in range(INSTANCES))
+    instances = [ModelInstance(key, 1.0, False, None, now, now) for key in keys]
+    return serve("--heartbeat-timeout-secs", "3600", "--max-instances", "300000", instances=instances)
 
 
 def status_of(controller: Served) -> dict[str, Any]:

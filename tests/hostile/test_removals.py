@@ -9,6 +9,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,10 @@ import httpx
 
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance
 from dbgpt_ctl.registry.contract import MAX_EVENTS
-from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
-from dbgpt_ctl.registry.embedded.snapshot_format import Snapshot
 from tests.support.mariadb import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.hostile.conftest import Serve, Served
     from tests.support.mariadb import MariaDB
@@ -115,12 +113,9 @@ def prune(controller: Served, *, dry_run: bool = False) -> int:
     return len(answer.json()["instances"])
 
 
-def with_snapshot(serve: Serve, folder: Path) -> Served:
+def in_memory(serve: Serve) -> Served:
     """A controller that starts with MANY instances that are long gone, and as many of the same model that stay."""
-    path = folder / "snapshot.json"
-    instances = (*map(alive, range(MANY)), *map(long_gone, range(MANY)))
-    SnapshotFile(path).write(Snapshot(instances, stream="before", complete=True))
-    return serve("--snapshot-file", str(path))
+    return serve(instances=sorted((*map(alive, range(MANY)), *map(long_gone, range(MANY))), key=attrgetter("key")))
 
 
 def over_database(serve: Serve, mariadb: MariaDB) -> Served:
@@ -152,9 +147,9 @@ def insert_old_events(mariadb: MariaDB) -> None:
     mariadb.execute(f"UPDATE ctl_stream SET last_event = last_event + {MANY_EVENTS}")
 
 
-def test_prunes_in_memory_let_heartbeats_pass(serve: Serve, tmp_path: Path) -> None:
+def test_prunes_in_memory_let_heartbeats_pass(serve: Serve) -> None:
     """Before: 20,000 removals took 9 s, in which nobody was answered."""
-    controller = with_snapshot(serve, tmp_path)
+    controller = in_memory(serve)
     with closing(Worker(controller)) as worker, ThreadPoolExecutor(1) as threads:
         began = monotonic()
         removed = threads.submit(prune, controller)
@@ -164,8 +159,8 @@ def test_prunes_in_memory_let_heartbeats_pass(serve: Serve, tmp_path: Path) -> N
     assert removed.result() == MANY
 
 
-def test_fifty_prunes_in_memory_remove_each_instance_once(serve: Serve, tmp_path: Path) -> None:
-    controller = with_snapshot(serve, tmp_path)
+def test_fifty_prunes_in_memory_remove_each_instance_once(serve: Serve) -> None:
+    controller = in_memory(serve)
     with closing(Worker(controller)) as worker, ThreadPoolExecutor(50) as threads:
         calls = [threads.submit(prune, controller) for _ in range(50)]
         worker.beat_until(lambda: all(call.done() for call in calls))

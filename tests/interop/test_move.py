@@ -39,7 +39,7 @@ DOCUMENT = CHECKOUT / "docs" / "moving-from-dbgpt.md"
 LOOK, START, COPY, CHANGE_OVER, *CHECKS = (
     command.line for block in blocks(DOCUMENT) if block.kind == "console" for command in block.commands()
 )
-SNAPSHOT = "--snapshot-file ctl.json"
+SQLITE = "--registry database --registry-db-type sqlite --registry-db-name ctl.db"
 HOST = "127.0.0.1"
 PARKED, UNTYPED = InstanceKey("parked@llm", HOST, 9), InstanceKey("untyped", HOST, 9)
 COPIES = 6
@@ -80,7 +80,7 @@ class Move:
         """Starts `ctl serve` as the document does."""
         line = self.here(line)
         if self.in_database:
-            line = line.replace(SNAPSHOT, "")
+            line = line.replace(SQLITE, "")
         argv = [sys.executable, "-m", "dbgpt_ctl", *shlex.split(line)[1:], "--shutdown-grace-secs", "0"]
         env = self.variables if self.in_database else {}
         return up(self.lab.start("ctl-serve", argv, self.lab.env(PYTHONPATH=str(CHECKOUT), **env)), url)
@@ -130,7 +130,7 @@ def routable(url: str) -> set[str]:
     return set(listed(url, healthy_only="true"))
 
 
-@pytest.fixture(params=["snapshot", "database"])
+@pytest.fixture(params=["sqlite", "database"])
 def move(request: pytest.FixtureRequest, mariadb: MariaDB, new_lab: NewLab) -> Iterator[Move]:
     with new_lab("move") as lab:
         yield Move(lab, mariadb, in_database=request.param == "database")
@@ -182,7 +182,7 @@ def has_beaten(move: Move, before: dict[str, dict[str, Any]], *references: str) 
     return all(now[each]["last_heartbeat"] > before[each]["last_heartbeat"] for each in references)
 
 
-@pytest.mark.parametrize("move", ["snapshot"], indirect=True)
+@pytest.mark.parametrize("move", ["sqlite"], indirect=True)
 def test_what_cannot_move_is_named_before(move: Move, newest: Release) -> None:
     old = move.start_dbgpt(newest)
     numbers = count(1)

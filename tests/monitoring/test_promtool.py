@@ -143,7 +143,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         with private_mariadb() as server, controllers(tmp_path, [server], 1) as [only]:
             yield only.url
     elif request.param == "embedded":
-        with serving(tmp_path, "--snapshot-file", str(tmp_path / "snapshot.json")) as url:
+        with serving(tmp_path) as url:
             yield url
     else:
         with serving(tmp_path) as behind, serving(tmp_path, "--remote-addr", behind) as url:

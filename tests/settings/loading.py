@@ -44,7 +44,6 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "heartbeat_interval_secs": ("2.5", 2.5),
     "heartbeat_timeout_secs": ("61", 61.0),
     "remove_after_secs": ("0", 0.0),
-    "snapshot_file": ("/var/lib/ctl.snapshot", "/var/lib/ctl.snapshot"),
     "shutdown_grace_secs": ("1.5", 1.5),
     "max_instances": ("5", 5),
     "max_connections": ("64", 64),

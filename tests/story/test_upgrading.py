@@ -1,5 +1,5 @@
 """docs/upgrading.md: two controllers over one MariaDB change to the next release and back with its commands, under
-workers that send heartbeats and API servers that list: no list fails. A single one keeps what its snapshot has. `ln`
+workers that send heartbeats and API servers that list: no list fails. A single one keeps what its SQLite file has. `ln`
 changes the release that the next restart runs, as on a machine that was set up with docs/deploying.md.
 """
 
@@ -144,10 +144,13 @@ def test_a_release_is_rolled_out_and_taken_back(tmp_path: Path) -> None:
     assert expired == [(0,)]
 
 
+SQLITE = ("--registry", "database", "--registry-db-type", "sqlite", "--registry-db-name", "ctl.db")
+
+
 def test_a_single_controller_has_its_drains_after_the_restart(tmp_path: Path) -> None:
     (block,) = sections(DOCUMENT)["A single controller"]
     machine = Machine(tmp_path / "machine")
-    with service(tmp_path, "--snapshot-file", "ctl.json") as one:
+    with service(tmp_path, *SQLITE) as one:
 
         def restart() -> None:
             one.stop()

@@ -6,9 +6,10 @@ environment, the mounts and the names of hosts are those of the description.
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -172,3 +173,9 @@ def _under_filter(container: Container) -> list[str]:
     if container.system_calls is None:
         return []
     return ["python3", "-I", "-c", seccomp.LOADER, _FILTER]
+
+
+def stored_hosts(file: Path) -> list[str]:
+    """The hosts of the instances in an SQLite registry that a container has left."""
+    with closing(sqlite3.connect(file)) as database:
+        return [host for (host,) in database.execute("SELECT host FROM ctl_instance")]

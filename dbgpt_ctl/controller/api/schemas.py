@@ -381,7 +381,7 @@ Probe: TypeAlias = Annotated[
 class Check(BaseModel):
     """What a check found of one part of the controller or of its registry."""
 
-    name: str = doc("One word, such as database, snapshot, tokens-file or event-loop.", "database")
+    name: str = doc("One word, such as database, tokens-file or event-loop.", "database")
     ok: bool = doc("Whether nothing is wrong.", True)
     detail: str | None = doc("What is wrong, in one line; null: nothing is.", None)
 

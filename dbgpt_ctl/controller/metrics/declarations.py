@@ -190,9 +190,9 @@ TRANSITIONS = _counter(
 REGISTRY_ERRORS = _counter(
     "registry_errors_total",
     "Errors of the storage. conflict: a transaction is tried again, which is normal. connection: the database does not "
-    "answer. damage: its tables are not as they should be. snapshot: the file of a registry in memory cannot be "
-    "written. unavailable: the controller behind this one does not answer.",
-    kind=("conflict", "connection", "damage", "snapshot", "unavailable"),
+    "answer. damage: its tables are not as they should be. unavailable: the controller behind this one does not "
+    "answer.",
+    kind=("conflict", "connection", "damage", "unavailable"),
 )
 AUTH_REFUSALS = _counter(
     "auth_refusals_total",

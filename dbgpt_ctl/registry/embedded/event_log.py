@@ -41,9 +41,7 @@ def random_stream() -> str:
 
 
 class EventLog:
-    """The events in lists by id: what operators did, and all others. `observer` gets the changes that are stored, not
-    those that another log held.
-    """
+    """The events in lists by id: what operators did, and all others. `observer` gets the changes that are stored."""
 
     def __init__(
         self,
@@ -67,18 +65,6 @@ class EventLog:
     def events(self) -> tuple[Event, ...]:
         """All stored events, in order of id."""
         return tuple(merge(self._others.events, self._of_operators.events, key=_ID))
-
-    def restore(self, stream: str, last_id: int, events: Sequence[Event], now: datetime) -> None:
-        """Continues another log. A number that is missing is of an event that the other one forgot."""
-        self.stream, self.last_id = stream, last_id
-        self._add(events)
-        number, since = last_id, now
-        for event in reversed(events):
-            if event.id != number:
-                break
-            number, since = number - 1, event.change.time
-        if number:
-            self._others.lost_to, self._others.complete_since = number, since
 
     def extend(self, changes: Sequence[Change]) -> None:
         """Numbers and stores the changes, in this order."""

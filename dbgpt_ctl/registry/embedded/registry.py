@@ -1,11 +1,10 @@
-"""The registry in memory, which `ctl serve` uses by default. Without a snapshot it lives as long as its process."""
+"""The registry in memory, which `ctl serve` uses by default. It lives as long as its process."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from itertools import islice
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.controllers import Check
@@ -20,7 +19,7 @@ from dbgpt_ctl.domain.lifecycle import (
     Undrain,
 )
 from dbgpt_ctl.domain.registry_outage import TICK_SECS, Pulse, moved_back, remember
-from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable, RegistryUnusable, StatesHeld
+from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable, StatesHeld
 from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import (
     RECENT_EVENTS,
@@ -33,7 +32,6 @@ from dbgpt_ctl.registry.contract import (
 from dbgpt_ctl.registry.embedded.event_log import EventLog, random_stream
 from dbgpt_ctl.registry.embedded.expiry_queue import ExpiryQueue
 from dbgpt_ctl.registry.embedded.index import ModelIndex
-from dbgpt_ctl.registry.embedded.snapshot_format import Snapshot
 from dbgpt_ctl.registry.model_counts import Group, ModelCounts
 from dbgpt_ctl.registry.observer import NO_OBSERVER
 
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.domain.registry_outage import Hold, Outage
     from dbgpt_ctl.registry.contract import Listing
-    from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
     from dbgpt_ctl.registry.observer import RegistryObserver
 
 log = logging.getLogger(__name__)
@@ -69,8 +66,7 @@ CHECKS_PER_TICK = RECENT_EVENTS
 once, or when a hold of very many instances ends, lists do not wait, and the last expiries are announced some seconds
 later. More events at once would be forgotten before they are read.
 """
-SNAPSHOT_SECS = 4.0
-"""A change is in the snapshot after this time and that of a write at most."""
+_CLOSED = "the registry is closed"
 
 
 class EmbeddedModelRegistry(ModelRegistry):
@@ -78,10 +74,7 @@ class EmbeddedModelRegistry(ModelRegistry):
 
     Each call is atomic in its event loop, but `events` with a filter looks at them in turns.
     `max_instances` limits the number of instances and tombstones. With `watch_absence` no instance expires because the
-    process was frozen or its clock stepped (rule 8). With `snapshot` the facts and events outlive the process: they are
-    read at `open`, and written a few seconds after a change and at `close`; `drain` and `undrain` wait for the write.
-    `new_stream` returns a name for the numbering of events. After a `kill -9` the numbering is a new one, since no
-    snapshot holds the last events.
+    process was frozen or its clock stepped (rule 8). `new_stream` returns a name for the numbering of events.
     """
 
     def __init__(
@@ -91,7 +84,6 @@ class EmbeddedModelRegistry(ModelRegistry):
         heartbeat_timeout: timedelta,
         max_instances: int = 200_000,
         watch_absence: bool = False,
-        snapshot: SnapshotFile | None = None,
         remove_after: timedelta | None = None,
         new_stream: Callable[[], str] = random_stream,
         observer: RegistryObserver = NO_OBSERVER,
@@ -99,63 +91,41 @@ class EmbeddedModelRegistry(ModelRegistry):
         self._clock = clock
         self._watch_absence = watch_absence
         self._remove_after = remove_after
-        self._snapshot_file = snapshot
         self._state = RegistryState(
             heartbeat_timeout=heartbeat_timeout,
             max_instances=max_instances,
             log=EventLog(new_stream(), observer=observer),
         )
-        self._observer = observer
         self._reported_hold: Hold | None = None
-        self._snapshot_problem: str | None = None
         self._ticks = 0
         self._background: BackgroundTasks | None = None
         self._removing = asyncio.Lock()
-        self._stored_changes = 0
         self._closed = False
-        self._why_closed = ""
 
     # --- life ---
 
     async def open(self) -> None:
-        """Raises RegistryUnusable when the snapshot cannot be used. The registry is closed then: it must not replace a
-        file that a person has to look at.
-        """
         self._closed = False
-        now = self._clock.now()
-        if self._snapshot_file is not None and not self._state.index:
-            try:
-                snapshot = self._snapshot_file.read()
-            except RegistryUnusable as error:
-                self._closed, self._why_closed = True, str(error)
-                raise
-            self._state.restore(snapshot, now)
-            if snapshot.complete:  # from now on events follow, so the file must not say that it is complete
-                await self._write_snapshot()
         if self._watch_absence:
-            self._state.tick(now)
-        if self._background is None and (self._watch_absence or self._snapshot_file is not None):
-            self._background = self._start_background_tasks()
+            self._state.tick(self._clock.now())
+            self._background = self._background or self._start_background_tasks()
 
     async def close(self) -> None:
         if self._closed:
             return
-        self._closed, self._why_closed = True, "the registry is closed"
+        self._closed = True
         background, self._background = self._background, None
         if background is not None:
             await background.stop()
-        await self._write_snapshot()
 
     def health(self) -> RegistryHealth:
         if self._closed:
-            return RegistryHealth(ready=False, checks=(Check("registry", self._why_closed),))
+            return RegistryHealth(ready=False, checks=(Check("registry", _CLOSED),))
         hold = str(self._reported_hold) if self._reported_hold else None
-        health = RegistryHealth(ready=True, checks=(Check("registry"), Check("pulse", hold)))
-        return health.with_checks(Check("snapshot", self._snapshot_problem)) if self._snapshot_file else health
+        return RegistryHealth(ready=True, checks=(Check("registry"), Check("pulse", hold)))
 
     def describe(self) -> RegistryInfo:
-        place = str(self._snapshot_file.path) if self._snapshot_file else None
-        return RegistryInfo("embedded", place, durable=place is not None)
+        return RegistryInfo("embedded", None, durable=False)
 
     def figures(self) -> RegistryFigures:
         """Exact. The offset is 0.0: the registry's clock is the clock of this machine. No call waits: each is done at
@@ -171,10 +141,9 @@ class EmbeddedModelRegistry(ModelRegistry):
     async def register(
         self, sent: Registration, *, drain: DrainRequest | None = None, actor: Actor = WORKER
     ) -> Lookup | None:
-        """With `drain` it returns after the write of the snapshot, as `drain` does."""
         command = Register(sent, actor, drain)
         if command.returns_instance:
-            return await self._apply_durably(command)
+            return self._applied(command)
         self._state.apply(command, self._now())
         return None
 
@@ -221,15 +190,10 @@ class EmbeddedModelRegistry(ModelRegistry):
         duration: timedelta | None = None,
         actor: Actor = OPERATOR,
     ) -> Lookup | None:
-        """In force at once. With a snapshot it returns after the write, which takes about a second with 100,000
-        instances; concurrent drains share one write. Raises RegistryUnavailable when the write fails: the drain is in
-        force, but only as long as the process lives.
-        """
-        return await self._apply_durably(Drain(key, reason, actor, duration))
+        return self._applied(Drain(key, reason, actor, duration))
 
     async def undrain(self, key: InstanceKey, *, actor: Actor = OPERATOR) -> Lookup | None:
-        """As `drain`."""
-        return await self._apply_durably(Undrain(key, actor))
+        return self._applied(Undrain(key, actor))
 
     async def prune(
         self, older_than: timedelta, *, dry_run: bool = False, unchecked: bool = False, actor: Actor = OPERATOR
@@ -297,14 +261,13 @@ class EmbeddedModelRegistry(ModelRegistry):
         return tuple(found)
 
     def _start_background_tasks(self) -> BackgroundTasks:
-        """Each has a task of its own: neither a slow disk nor a long sweep delays a tick, which would be a gap."""
+        """Each has a task of its own: a long sweep must not delay a tick, which would be a gap."""
 
         async def tick() -> None:
             self.tick()
 
         tasks = BackgroundTasks()
         tasks.every(TICK_SECS, tick, name="tick", first_after_secs=TICK_SECS)
-        tasks.every(SNAPSHOT_SECS, self._write_snapshot, name="snapshot", first_after_secs=SNAPSHOT_SECS)
         tasks.every(SWEEP_SECS, self.sweep, name="sweep", first_after_secs=SWEEP_SECS)
         return tasks
 
@@ -328,43 +291,13 @@ class EmbeddedModelRegistry(ModelRegistry):
 
     def _now(self) -> datetime:
         if self._closed:
-            raise RegistryUnavailable(self._why_closed)
+            raise RegistryUnavailable(_CLOSED)
         return self._clock.now()
 
-    async def _apply_durably(self, command: Register | Drain | Undrain) -> Lookup | None:
-        """Applies the command and waits until the snapshot, if there is one, holds it."""
+    def _applied(self, command: Register | Drain | Undrain) -> Lookup | None:
+        """Applies the command, and returns the instance after it."""
         now = self._now()
-        found = self._state.get(command.key, now) if self._state.apply(command, now) else None
-        if self._stored_changes < self._state.changes and (error := await self._write_snapshot()):
-            raise RegistryUnavailable(f"in force, but not stored: {error}")
-        return found
-
-    async def _write_snapshot(self) -> str | None:
-        """Writes the snapshot, also without a change: it holds the pulse, and an instance that expired since the last
-        change must not be held after a restart (rule 8). Returns the error, if there is one.
-        """
-        if self._snapshot_file is None:
-            return None
-        changes = self._state.changes
-        error = await self._snapshot_file.write_latest(lambda: self._state.snapshot(complete=self._closed))
-        problem = None
-        if error is None:
-            self._stored_changes = max(self._stored_changes, changes)
-        else:
-            problem = f"snapshot {self._snapshot_file.path} cannot be written: {error.strerror or error}"
-            self._observer.failed("snapshot")
-        self._report_snapshot_problem(problem)
-        return self._snapshot_problem
-
-    def _report_snapshot_problem(self, problem: str | None) -> None:
-        """In health while it lasts, and in the log when it begins and ends."""
-        if problem is not None and problem != self._snapshot_problem:
-            log.error(
-                "%s; until it can be, a restart loses what changes", problem, extra={"event": "snapshot.unwritable"}
-            )
-        elif problem is None and self._snapshot_problem is not None:
-            log.info("the snapshot can be written again", extra={"event": "snapshot.writable"})
-        self._snapshot_problem = problem
+        return self._state.get(command.key, now) if self._state.apply(command, now) else None
 
 
 class RegistryState:
@@ -382,8 +315,6 @@ class RegistryState:
         self.log = log
         self.pulse: Pulse | None = None
         self._outages: tuple[Outage, ...] = ()
-        self.changes = 0
-        """A counter of changes; a heartbeat that changes nothing but its own time is not counted."""
 
     # --- commands and queries ---
 
@@ -459,7 +390,6 @@ class RegistryState:
             for instance in list(self.index.instances()):
                 heartbeat = moved_back(instance.last_heartbeat, now, step) or now
                 self.index.put(instance._replace(last_heartbeat=heartbeat))
-            self.changes += 1
         if step or self.pulse.gone_at != before.gone_at:
             self._reset_deadlines(now)
 
@@ -490,23 +420,6 @@ class RegistryState:
         for key, deadline in early:
             self._deadlines.schedule(key, max(deadline, now))
         self.log.extend(sorted(found, key=lambda change: (change.time, change.key)))
-        self.changes += len(found)
-
-    # --- snapshots ---
-
-    def snapshot(self, *, complete: bool) -> Snapshot:
-        """The whole state. `complete`: nothing changes after it."""
-        instances = tuple(self.index.instances())
-        return Snapshot(instances, self.pulse, self.log.stream, self.log.last_id, self.log.events, complete=complete)
-
-    def restore(self, snapshot: Snapshot, now: datetime) -> None:
-        """Takes over the state of a snapshot. The stream of events goes on only if no event followed the snapshot."""
-        self.pulse = snapshot.pulse
-        for instance in sorted(snapshot.instances[: self.max_instances], key=attrgetter("key")):
-            self.index.put(instance)  # in order, so that no list has to sort them
-        stream = snapshot.stream if snapshot.stream and snapshot.complete else self.log.stream
-        self.log.restore(stream, snapshot.last_id, snapshot.events, now)
-        self._reset_deadlines(now)
 
     # --- parts ---
 
@@ -530,7 +443,6 @@ class RegistryState:
         if changes:
             self.index.put(after)
             self.log.extend(changes)
-            self.changes += 1
         return after
 
     def _store(
@@ -546,7 +458,6 @@ class RegistryState:
         elif before is not None:
             self._remove(before.key)
         self.log.extend(changes)
-        self.changes += after is not before
 
     def _remove(self, key: InstanceKey) -> None:
         self.index.remove(key)

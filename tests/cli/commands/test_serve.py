@@ -111,7 +111,6 @@ registry_db_max_overflow               10                default
 heartbeat_interval_secs                20                default
 heartbeat_timeout_secs                 45.5              environment CONTROLLER_HEARTBEAT_TIMEOUT_SECS
 remove_after_secs                      604800            default
-snapshot_file                          -                 default
 shutdown_grace_secs                    -                 default
 max_instances                          200000            default
 max_connections                        -                 default
@@ -181,7 +180,11 @@ def test_check_prints_one_line_and_does_not_listen() -> None:
     [
         (["--port", "x"], 2, "port x is not a whole number"),
         (["--log-file", "/dev/null/log"], 2, "log file /dev/null/log cannot be written: Not a directory"),
-        (["--snapshot-file", "/dev/null/s"], 1, "snapshot /dev/null/s cannot be read and written: Not a directory"),
+        (
+            ["--registry", "database", "--registry-db-type", "sqlite", "--registry-db-name", "/dev/null/s"],
+            1,
+            "database /dev/null/s cannot be written: Not a directory",
+        ),
         (["--show-config"], 2, "--show-config and --check are both given: leave one of them out"),
     ],
 )
@@ -282,6 +285,27 @@ def test_every_flag_reaches_its_knob_also_with_underscores(knob: Knob) -> None:
 def test_what_is_wrong_ends_it_with_one_line(arguments: list[str], environ: dict[str, str], message: str) -> None:
     done = ctl_serve(arguments, environ, code=2)
     assert (done.stdout, done.stderr) == ("", f"ctl: {message}\n")
+
+
+def test_the_snapshot_file_of_release_0_1_ends_a_start_and_the_line_says_how_to_move() -> None:
+    Path("ctl.json").write_text("{}")
+    message = (
+        "CONTROLLER_SNAPSHOT_FILE{} names ctl.json, and this release has no snapshot file: start ctl 0.1 with it and "
+        "run `ctl export > instances.yaml`; then unset the variable, start this release with --registry database "
+        "--registry-db-type sqlite --registry-db-name FILE, and run `ctl apply -f instances.yaml`\n"
+    )
+    done = ctl_serve([], {"CONTROLLER_SNAPSHOT_FILE": "ctl.json"}, code=2)
+    assert (done.stdout, done.stderr) == ("", f"ctl: environment {message.format('')}")
+    Path(".env").write_text("CONTROLLER_SNAPSHOT_FILE=ctl.json\n")
+    assert ctl_serve([], code=2).stderr == f"ctl: {message.format(' in .env')}"
+    Path(".env").rename("prod.env")
+    assert ctl_serve(["--env-file", "prod.env"], code=2).stderr == f"ctl: {message.format(' in prod.env')}"
+
+
+def test_a_snapshot_file_that_does_not_exist_is_warned_of() -> None:
+    warning = "CONTROLLER_SNAPSHOT_FILE is ignored: this release has no snapshot file; unset the variable"
+    with serving(CONTROLLER_SNAPSHOT_FILE="none.json") as (_, lines):
+        assert f"ctl: warning: environment {warning}\n" in lines
 
 
 def test_a_start_tells_of_typos_short_timeouts_and_loopback() -> None:

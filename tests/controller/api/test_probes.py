@@ -180,19 +180,6 @@ def test_a_controller_that_leaves_or_is_closed_is_not_ready() -> None:
         assert running.checks()["registry"] == "[-]registry: the registry is closed"
 
 
-def test_a_snapshot_that_cannot_be_written_leaves_it_ready(tmp_path: Path) -> None:
-    path = tmp_path / "snapshot.json"
-    with probed(ControllerSettings(snapshot_file=str(path))) as running:
-        assert running.checks()["snapshot"] == "[+]snapshot ok"
-        path.unlink(missing_ok=True)
-        path.mkdir()
-        line = running.until("snapshot", "[-]")
-        assert line == f"[-]snapshot: snapshot {path} cannot be written: Is a directory"
-        assert running.ready()
-        path.rmdir()
-        running.until("snapshot", "[+]")
-
-
 def tokens(folder: Path, mode: str = "enforce") -> Path:
     path = folder / "tokens.toml"
     roles = {"reader": "reader", "metrics": "metrics", "operator": "operator"}

@@ -78,16 +78,6 @@ async def test_no_limit_at_all(after: int | None) -> None:
     assert await ids(log, after, limit=0) == await ids(log, after, EventFilter.of(ONE), limit=0) == []
 
 
-async def test_it_continues_another_log() -> None:
-    old, new = small(2), EventLog("new")
-    old.extend([change(), change(), change(seconds=3), change(seconds=4)])
-    new.restore(old.stream, old.last_id, old.events, START)
-    new.extend([change()])
-    page = await page_of(new, 1)
-    assert (page.stream, [event.id for event in page.events]) == ("s", [3, 4, 5])
-    assert (page.missed, page.complete_since) == (True, change(seconds=3).time)
-
-
 async def test_others_have_their_turn_while_a_filter_looks_at_very_many() -> None:
     log = EventLog("s", max_events=10 * EXAMINED_PER_TURN)
     log.extend([change() for _ in range(10 * EXAMINED_PER_TURN)])

@@ -1,24 +1,18 @@
-"""The embedded registry after an outage: frozen, or started again from its snapshot (rule 8)."""
+"""The embedded registry after an outage: frozen, or its clock was set (rule 8)."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
-from dbgpt_ctl.registry.embedded.snapshot import SnapshotFile
 from tests.registry.backends import with_drain
 from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
-
-    from dbgpt_ctl.registry.embedded.snapshot_format import Snapshot
 
 TIMEOUT = timedelta(seconds=60)
 LIVE = Registration(InstanceKey("qwen@llm", "10.0.0.4", 8001))
@@ -27,10 +21,8 @@ DRAINED = LIVE._replace(key=LIVE.key._replace(port=8003), enabled=False)
 GONE = LIVE._replace(key=LIVE.key._replace(port=8004))
 
 
-def registry_of(clock: ManualClock, path: Path | None = None) -> EmbeddedModelRegistry:
-    return EmbeddedModelRegistry(
-        clock=clock, heartbeat_timeout=TIMEOUT, watch_absence=True, snapshot=SnapshotFile(path) if path else None
-    )
+def registry_of(clock: ManualClock) -> EmbeddedModelRegistry:
+    return EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT, watch_absence=True)
 
 
 async def states(registry: EmbeddedModelRegistry) -> dict[int, str]:
@@ -126,96 +118,6 @@ def test_without_a_gap_the_last_silent_worker_expires() -> None:
             for _ in range(61):
                 tick(registry, clock)
             assert await states(registry) == {8001: "unhealthy"}
-
-    asyncio.run(scenario())
-
-
-def test_a_snapshot_brings_back_all_facts_and_holds_states(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "snapshot.json"
-
-    async def before(clock: ManualClock) -> None:
-        async with registry_of(clock, path) as registry:
-            await registry.register(DEAD)
-            for _ in range(61):
-                tick(registry, clock)
-            for sent in (LIVE, DRAINED, GONE):
-                await registry.register(sent)
-            await registry.deregister(GONE.key, remove=True)
-
-    async def after(clock: ManualClock) -> None:
-        async with registry_of(clock, path) as registry:
-            assert await states(registry) == {8001: "healthy", 8002: "unhealthy", 8003: "healthy,drained"}
-            assert await registry.heartbeat(GONE) is False, "the tombstone is there too"
-            assert await registry.heartbeat(LIVE) is True
-            for _ in range(60):
-                tick(registry, clock)
-            assert await states(registry) == {8001: "healthy", 8002: "unhealthy", 8003: "unhealthy,drained"}
-
-    clock = ManualClock()
-    asyncio.run(before(clock))
-    clock.advance(300)
-    asyncio.run(after(clock))
-
-
-def test_what_expired_while_nothing_changed_is_not_held_after_a_restart(tmp_path: Path) -> None:
-    path = tmp_path / "snapshot.json"
-
-    async def scenario() -> None:
-        clock = ManualClock()
-        async with registry_of(clock, path) as registry:
-            await registry.register(DEAD)
-        async with registry_of(clock, path) as registry:
-            for _ in range(61):
-                tick(registry, clock)
-            assert await states(registry) == {8002: "unhealthy"}
-        clock.advance(10)
-        async with registry_of(clock, path) as registry:
-            assert await states(registry) == {8002: "unhealthy"}
-
-    asyncio.run(scenario())
-
-
-def test_the_last_write_waits_for_one_that_is_under_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Two writes would use the same new file."""
-    begun, go_on = threading.Event(), threading.Event()
-
-    class SlowFile(SnapshotFile):
-        def write(self, saved: Snapshot) -> None:
-            if begun.is_set():
-                assert go_on.is_set(), "two writes at once"
-            begun.set()
-            assert go_on.wait(20)
-            super().write(saved)
-
-    async def scenario() -> None:
-        file = SlowFile(tmp_path / "snapshot.json")
-        registry = EmbeddedModelRegistry(clock=ManualClock(), heartbeat_timeout=TIMEOUT, snapshot=file)
-        await registry.open()
-        await registry.register(LIVE)
-        assert await asyncio.to_thread(begun.wait, 20)
-        await registry.register(DRAINED)
-        closing = asyncio.create_task(registry.close())
-        for _ in range(10):
-            await asyncio.sleep(0)
-        go_on.set()
-        await closing
-        assert {instance.key for instance in file.read().instances} == {LIVE.key, DRAINED.key}
-
-    asyncio.run(scenario())
-    assert caplog.text == ""
-
-
-def test_a_change_is_written_without_waiting_for_the_end(tmp_path: Path) -> None:
-    path = tmp_path / "snapshot.json"
-
-    async def scenario() -> None:
-        async with registry_of(ManualClock(), path) as registry:
-            await registry.register(LIVE)
-            for _ in range(1000):
-                if path.exists():
-                    break
-                await asyncio.sleep(0.01)
-            assert [instance.key for instance in SnapshotFile(path).read().instances] == [LIVE.key]
 
     asyncio.run(scenario())
 

@@ -158,7 +158,8 @@ def strange_ages(pair: Sequence[Controller]) -> list[str]:
     """Lines of `ctl models list` whose age cannot be: a worker that beats has beaten just now, the dead one has not."""
     strange = []
     for each in pair:
-        for line in ctl("models", "list", MODEL, "--no-headers", "--address", each.url).lines:
+        patient = ("--request-timeout", "30s")  # libfaketime stops a controller for seconds on a loaded machine
+        for line in ctl("models", "list", MODEL, "--no-headers", "--address", each.url, *patient).lines:
             _, _, _, port, _, age, *_ = line.split()
             is_recent = age.endswith("s") and int(age.removesuffix("s")) <= TIMEOUT_SECS
             if (int(port) < DEAD and not is_recent) or (int(port) == DEAD and is_recent):

@@ -186,11 +186,10 @@ def stale(controller: ControllerFacts) -> str:
 )
 def held(controller: ControllerFacts) -> str:
     """The registry was away: for one heartbeat timeout some instances are shown as they were before."""
-    if controller.held_until is None or controller.time is None:
+    if controller.held_until is None:
         return ""
-    left = max(0, round((controller.held_until - controller.time).total_seconds()))
-    until = f"until {controller.held_until:%H:%M:%S} UTC"
-    return f"its registry was away; for {left}s more, {until}, {_shown_as_before(controller)}"
+    # No time that is left: controllers that are asked a second apart would not share a line.
+    return f"its registry was away; until {controller.held_until:%H:%M:%S} UTC, {_shown_as_before(controller)}"
 
 
 @controller_rule(

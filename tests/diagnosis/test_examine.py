@@ -206,7 +206,7 @@ CASES = {
     "states-held": Case(
         cluster(controller(known(), held_until=ago(-40))),
         WARNING,
-        f"{URL}: its registry was away; for 40s more, until 12:00:40 UTC, some instances are shown as they were before",
+        f"{URL}: its registry was away; until 12:00:40 UTC, some instances are shown as they were before",
         WELL,
     ),
     "registry-degraded": Case(

@@ -20,7 +20,6 @@ CONTEXT_SETTINGS = UNDERSCORES_TOO
 
 @explained(
     "ctl serve",
-    "ctl serve --registry database --registry-db-type sqlite --registry-db-name /var/lib/ctl/ctl.db",
     "ctl serve --registry database --registry-db-host db1 --registry-db-user ctl",
     "ctl serve --env-file prod.env --check",
     exit_codes={

@@ -47,7 +47,7 @@ def test_each_fact_is_one_warning(held: list[bool], shown: str) -> None:
     objects = [{**listed("qwen@llm"), "state": "healthy", "held": each} for each in held]
     assert caveat_lines(answer(*objects, stale=True, held=True), NOW) == [
         f"warning: {STALE} [registry-stale]",
-        f"warning: {URL}: its registry was away; for 40s more, until 12:00:40 UTC, {shown} [states-held]",
+        f"warning: {URL}: its registry was away; until 12:00:40 UTC, {shown} [states-held]",
     ]
 
 

@@ -229,7 +229,7 @@ def test_ages_count_against_the_clock_that_wrote_the_beats(run: Run, fake: FakeC
 def test_held_states_come_with_a_warning(run: Run, fake: FakeController) -> None:
     fake.body, fake.headers = SOME, {"X-Ctl-Held-Until": "2026-01-02T12:00:45+00:00"}
     assert run("models", "list", "-o", "name").err == (
-        f"ctl: warning: {fake.url}: its registry was away; for 45s more, until 12:00:45 UTC, "
+        f"ctl: warning: {fake.url}: its registry was away; until 12:00:45 UTC, "
         "some instances are shown as they were before [states-held]\n"
     )
     assert run("models", "list", "-o", "name", "-q").err == ""

@@ -103,7 +103,7 @@ def create_server(
     config = uvicorn.Config(
         app,
         http=http,
-        proxy_headers=False,  # `api.source` reads them, from trusted proxies only
+        proxy_headers=False,  # `http.source` reads them, from trusted proxies only
         log_config=None,
         # Uvicorn formats two lines for each connection, and then discards them, unless its logger has a level itself.
         log_level=logging.getLogger("uvicorn.error").getEffectiveLevel(),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.metrics.counters import Counters
     from dbgpt_ctl.controller.metrics.declarations import Metric
     from dbgpt_ctl.controller.metrics.instance_counts import InstanceCounter, InstanceCounts
+    from dbgpt_ctl.controller.metrics.reading import Labels
     from dbgpt_ctl.controller.service.controller import Controller
     from dbgpt_ctl.tracing import Tracer
 
@@ -81,7 +82,7 @@ class MetricsReader:
             ]
             yield Reading(declared.AUTH_REFUSALS, values)
 
-    def _credentials(self) -> Iterator[tuple[tuple[str, ...], float]]:
+    def _credentials(self) -> Iterator[tuple[Labels, float]]:
         controller = self._controller
         file = None if controller.access is None else controller.access.in_force.file
         for token in () if file is None else file.tokens.values():

@@ -5,7 +5,7 @@
     -                                   references from standard input, one a line, as `-o name` prints them
     --model, --host, --type, --state    all registered instances that match; --all: all
 
-`parsing.instance_filter` has the rules by which an instance matches a selector, the GLOB among them.
+`client.instance_filter` has the rules by which an instance matches a selector, the GLOB among them.
 
 A selector skips instances of type service unless `--type service` is given: DB-GPT finds the control ports of its
 workers through them. Every verb that takes references takes all of this by `takes_selection`.

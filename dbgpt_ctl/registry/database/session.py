@@ -237,7 +237,7 @@ class Database:
                 result = action()
             except Exception as error:
                 tries += 1
-                if not self._is_worth_a_retry(error, self._monotonic() - started):
+                if not self._is_worth_a_retry(error, tries, self._monotonic() - started):
                     meaning = self._meaning_of(error)
                     if meaning is None:
                         raise
@@ -260,7 +260,7 @@ class Database:
         failures = {f"{host}/{self._url.database}": failed for host, failed in failures_of(cause_of(error))}
         return self.dialect.meaning_of(error, self.used_place, failures)
 
-    def _is_worth_a_retry(self, error: Exception, elapsed: float) -> bool:
+    def _is_worth_a_retry(self, error: Exception, tries: int, elapsed: float) -> bool:
         """A retry is safe: a failed transaction left nothing, and one whose commit was not confirmed can be repeated
         without harm.
         """
@@ -269,6 +269,9 @@ class Database:
         # The pool may hold dead connections to a server that is back. A server that took long to fail is not back, but
         # another host may serve.
         lost_connection = isinstance(error, DBAPIError) and error.connection_invalidated
+        if lost_connection and tries == 1 and not isinstance(cause_of(error).__context__, TimeoutError):
+            # The database has ended an idle transaction, because this process stood still: the server took no time.
+            return True
         several = self.hosts is not None and len(self.hosts.all) > 1
         return lost_connection and elapsed < (self._timeouts.retries if several else self._timeouts.connect)
 

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.interop
 
-TIMEOUT = "3s"
-"""Longer than the three attempts of a worker at a backend that refuses, and than its wait after a 429."""
+TIMEOUT = "20s"
+"""Longer than the three attempts of a worker at a backend that refuses and its wait after a 429, on a busy machine."""
+SHORT_TIMEOUT = "3s"
+"""Where no answer comes."""
 NOT_ANSWERED = 5
 REFUSED = 5
 SLOTS = 2
@@ -68,13 +70,13 @@ class Pinged:
     def llm(self) -> Worker:
         return self.workers["llm"]
 
-    def run_ping(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return self.lab.ctl("models", "ping", *args, "--timeout", TIMEOUT, "--address", self.controller.url)
+    def run_ping(self, *args: str, timeout: str) -> subprocess.CompletedProcess[str]:
+        return self.lab.ctl("models", "ping", *args, "--timeout", timeout, "--address", self.controller.url)
 
-    def ping(self, case: str, *args: str) -> dict[str, dict[str, Any]]:
+    def ping(self, case: str, *args: str, timeout: str = TIMEOUT) -> dict[str, dict[str, Any]]:
         """The answers of `ctl models ping`, by reference. Its exit code is 5 if one did not answer."""
         began = monotonic()
-        done = self.run_ping(*args, "-o", "json")
+        done = self.run_ping(*args, "-o", "json", timeout=timeout)
         seconds = monotonic() - began
         assert done.returncode in (0, NOT_ANSWERED), f"{done.stdout}\n{done.stderr}"
         answers = {reference(ping): ping for ping in json.loads(done.stdout)}
@@ -83,8 +85,9 @@ class Pinged:
         self._report(case, seconds, answers)
         return answers
 
-    def ping_one(self, case: str, instance: str) -> dict[str, Any]:
-        return self.ping(case, instance)[instance]
+    def ping_silent(self, case: str, instance: str) -> dict[str, Any]:
+        """The answer about an instance from which none comes."""
+        return self.ping(case, instance, timeout=SHORT_TIMEOUT)[instance]
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -152,7 +155,8 @@ def test_each_fault_of_the_backend(pinged: Pinged, fault: Fault) -> None:
     backend.switch(fault)
     before = len(backend.requests)
     try:
-        answers = pinged.ping(fault.value, *(worker.model for worker in pinged.workers.values()))
+        models = (worker.model for worker in pinged.workers.values())
+        answers = pinged.ping(fault.value, *models, timeout=SHORT_TIMEOUT if fault is Fault.HUNG else TIMEOUT)
         seen = backend.requests[before:]
     finally:
         backend.switch(Fault.NONE)
@@ -164,7 +168,7 @@ def test_each_fault_of_the_backend(pinged: Pinged, fault: Fault) -> None:
 
 def test_a_stopped_worker(pinged: Pinged) -> None:
     with pinged.llm.stopped():
-        ping = pinged.ping_one("SIGSTOP", pinged.llm.model)
+        ping = pinged.ping_silent("SIGSTOP", pinged.llm.model)
     assert ping["result"] == PingResult.NO_ANSWER
     assert (ping["connect_secs"] is None, ping["ttft_secs"]) == (False, None)
     pinged.assert_all_serve()
@@ -172,7 +176,7 @@ def test_a_stopped_worker(pinged: Pinged) -> None:
 
 def test_a_blocked_event_loop(pinged: Pinged) -> None:
     with pinged.llm.blocked():
-        ping = pinged.ping_one("blocked loop", pinged.llm.model)
+        ping = pinged.ping_silent("blocked loop", pinged.llm.model)
     assert ping["result"] == PingResult.NO_ANSWER
     pinged.assert_all_serve()
 
@@ -182,9 +186,17 @@ def test_all_slots_taken(pinged: Pinged) -> None:
     before = len(pinged.backend.requests)
     with pinged.busy():
         until("requests in all slots", lambda: len(pinged.backend.requests) == before + SLOTS)
-        ping = pinged.ping_one("all slots taken", pinged.llm.model)
+        ping = pinged.ping_silent("all slots taken", pinged.llm.model)
         names = pinged.lab.ctl(
-            "models", "ping", pinged.llm.model, "--timeout", TIMEOUT, "-o", "name", "--address", pinged.controller.url
+            "models",
+            "ping",
+            pinged.llm.model,
+            "--timeout",
+            SHORT_TIMEOUT,
+            "-o",
+            "name",
+            "--address",
+            pinged.controller.url,
         )
         assert len(pinged.backend.requests) == before + SLOTS
     assert ping["result"] == BUSY

@@ -14,7 +14,20 @@ import pytest
 from scripts.structure import circles, imported_by, source_files
 from tests.support.process import ROOT
 
-FLOORS = ("", "text", "domain", "settings", "auth", "tracing", "client", "registry", "diagnosis", "controller", "cli")
+FLOORS = (
+    "",
+    "text",
+    "domain",
+    "settings",
+    "auth",
+    "wire",
+    "tracing",
+    "client",
+    "registry",
+    "diagnosis",
+    "controller",
+    "cli",
+)
 """The folders of the package from below, the files at its root first. Imports go down."""
 EXEMPT = {"dbgpt_ctl", "dbgpt_ctl.__main__"}
 """The version and the start of the command, which every floor may import, and which import the command line."""

@@ -11,6 +11,7 @@ from dbgpt_ctl.controller.http.routes import REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.http.serializers import versioned
 from dbgpt_ctl.domain.fields import parse_key
 from dbgpt_ctl.errors import VerbNotSupported
+from dbgpt_ctl.wire import diagnosis, instances
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -37,8 +38,8 @@ class CommandsEndpoint:
                 "/v1/commands",
                 self.commands,
                 RouteAccess.READER,
-                "Commands",
-                "Identity",
+                diagnosis.Commands,
+                instances.Identity,
                 errors=REGISTRY_ERRORS | {VerbNotSupported, UnknownInstance},
             ),
         )

@@ -23,6 +23,7 @@ from dbgpt_ctl.controller.http.serializers import wire_object
 from dbgpt_ctl.controller.service.large_lists import LARGE
 from dbgpt_ctl.domain.fields import parse_bool, parse_key, parse_text_filter
 from dbgpt_ctl.errors import ControllerLeaving, ForwardsToItself, RegistryFull, RegistryUnavailable
+from dbgpt_ctl.wire import answers, instances, queries
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -63,12 +64,20 @@ class DbgptEndpoints:
         can_be_full = REGISTRY_ERRORS | {RegistryFull}
         return (
             Route(
-                "POST", HEARTBEAT, self.heartbeat, WORKER, "HeartbeatStored", body="Registration", errors=can_be_full
+                "POST",
+                HEARTBEAT,
+                self.heartbeat,
+                WORKER,
+                instances.HeartbeatStored,
+                body=instances.Registration,
+                errors=can_be_full,
             ),
-            Route("GET", MODELS, self.list, READER, "Instances", query="ListQuery", headers=LIST_HEADERS),
-            Route("GET", "/health", self.health, EVERYONE, "Health", errors=HEALTH_ERRORS),
-            Route("POST", MODELS, self.register, WORKER, "Stored", body="Registration", errors=can_be_full),
-            Route("DELETE", MODELS, self.deregister, WORKER, "WasKnown", query="DeregisterQuery"),
+            Route("GET", MODELS, self.list, READER, instances.Instances, query=queries.ListQuery, headers=LIST_HEADERS),
+            Route("GET", "/health", self.health, EVERYONE, answers.Health, errors=HEALTH_ERRORS),
+            Route(
+                "POST", MODELS, self.register, WORKER, instances.Stored, body=instances.Registration, errors=can_be_full
+            ),
+            Route("DELETE", MODELS, self.deregister, WORKER, instances.WasKnown, query=queries.DeregisterQuery),
         )
 
     async def health(self, request: Request) -> Response:

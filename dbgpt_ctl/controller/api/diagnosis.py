@@ -22,6 +22,7 @@ from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import JSON, Route
 from dbgpt_ctl.controller.http.serializers import VERSION, known_object
 from dbgpt_ctl.domain.hosts import is_loopback
+from dbgpt_ctl.wire import diagnosis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,7 @@ class DiagnosisEndpoint:
 
     def routes(self) -> tuple[Route, ...]:
         """Its route."""
-        return (Route("GET", "/v1/diagnosis", self.diagnosis, RouteAccess.READER, "Diagnosis"),)
+        return (Route("GET", "/v1/diagnosis", self.diagnosis, RouteAccess.READER, diagnosis.Diagnosis),)
 
     async def diagnosis(self, request: Request) -> Response:
         """What is wrong with this controller, its registry and its models, and what to do: the warnings of `ctl status`

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import AT_ROOT, Route
 from dbgpt_ctl.controller.service.large_lists import EncodedList
+from dbgpt_ctl.wire import status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,7 +76,7 @@ class MetricsEndpoint:
                 "/metrics",
                 self.metrics,
                 RouteAccess.METRICS,
-                "Metrics",
+                status.Metrics,
                 errors=frozenset(),
                 media_type="text/plain",
                 prefixes=AT_ROOT,

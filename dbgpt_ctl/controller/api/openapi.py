@@ -1,4 +1,4 @@
-"""The OpenAPI document: what it says of each route, made of the models in `schemas` when it is requested.
+"""The OpenAPI document: what it says of each route, made of the structs of `wire` when it is requested.
 
 The endpoints take a raw request, for speed, so FastAPI cannot read their parameters off them. Everything stands in the
 operation itself, without references, so that it is whole in a foreign application too.
@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.controller.http import problems
 from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.wire.answers import Listed, Problem
+from dbgpt_ctl.wire.json_schema import schema_of_answer, schema_of_request
+from dbgpt_ctl.wire.queries import PLACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,8 +24,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.controller.http.routes import Route
     from dbgpt_ctl.errors import CtlError
-
-    Schema = dict[str, Any]
+    from dbgpt_ctl.wire.json_schema import Schema
 
 SECURITY_SCHEMES = {
     "basic": {
@@ -51,47 +53,6 @@ def describe(app: FastAPI, routes: Iterable[Route]) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def schema_of(name: str) -> Schema:
-    """The JSON Schema of the model of that name, without references, and with an example of each field."""
-    from pydantic import TypeAdapter
-    from pydantic.json_schema import GenerateJsonSchema
-
-    from dbgpt_ctl.controller.api import schemas
-
-    class WithoutFieldTitles(GenerateJsonSchema):
-        def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as pydantic calls it
-            return False
-
-    schema = TypeAdapter(getattr(schemas, name)).json_schema(schema_generator=WithoutFieldTitles)
-    whole: Schema = _without_references(schema, schema.pop("$defs", {}))
-    _add_examples(whole)
-    return whole
-
-
-def _without_references(schema: Any, definitions: Schema) -> Any:
-    if isinstance(schema, list):
-        return [_without_references(item, definitions) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    definition = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else {}
-    return {
-        name: _without_references(value, definitions)
-        for name, value in {**definition, **schema}.items()
-        if name != "$ref" and not (name == "default" and value is None)
-    }
-
-
-def _add_examples(schema: Schema) -> Any:
-    """Gives `schema` and all its parts an example, where they have none, and returns that of `schema`."""
-    if "items" in schema:
-        of_parts: Any = [_add_examples(schema["items"])]
-    elif schema.get("type") == "boolean":
-        of_parts = True
-    else:
-        of_parts = {name: _add_examples(field) for name, field in schema.get("properties", {}).items()}
-    return schema.setdefault("examples", [of_parts])[0]
-
-
 def _operation(route: Route) -> Schema:
     """The part of an operation that FastAPI does not know."""
     operation: Schema = {
@@ -101,7 +62,7 @@ def _operation(route: Route) -> Schema:
     if route.query is not None:
         operation["parameters"] = _parameters(route.query)
     if route.body is not None:
-        content = {"application/json": {"schema": schema_of(route.body)}}
+        content = {"application/json": {"schema": schema_of_request(route.body)}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
@@ -113,22 +74,22 @@ def _security(access: RouteAccess) -> list[dict[str, list[str]]]:
     return [{scheme: [str(access.roles[0])]} for scheme in SECURITY_SCHEMES]
 
 
-def _parameters(model: str) -> list[Schema]:
-    schema = schema_of(model)
+def _parameters(query: Any) -> list[Schema]:
+    schema = schema_of_request(query)
     required = schema.get("required", ())
     return [
-        {"name": name, "in": field.pop("in", "query"), "required": name in required, **_header(field)}
+        {"name": name, "in": field.pop(PLACE, "query"), "required": name in required, **_header(field)}
         for name, field in schema["properties"].items()
     ]
 
 
 def _good_responses(route: Route) -> dict[str, Schema]:
     """By status, what is no problem."""
-    schema = schema_of(route.answer)
+    schema = schema_of_answer(route.answer)
     content = {route.media_type: {"schema": schema, "example": schema["examples"][0]}}
     response: Schema = {"description": schema["description"], "content": content}
     if route.headers:
-        fields = schema_of("Listed")["properties"]
+        fields = schema_of_answer(Listed)["properties"]
         response["headers"] = {header: _header(fields[name]) for header, name in route.headers.items()}
     return {str(int(status)): response for status in route.statuses}
 
@@ -140,7 +101,7 @@ def _header(field: Schema) -> Schema:
 def _problem_responses(route: Route) -> dict[str, Schema]:
     """By status, the problems that the route may answer with."""
     possible = sorted(map(_problem, route.possible_errors), key=itemgetter("status", "code"))
-    schema, responses = schema_of("Problem"), {}
+    schema, responses = schema_of_answer(Problem), {}
     for status, same in groupby(possible, itemgetter("status")):
         examples = {problem["code"]: {"summary": problem["title"], "value": problem} for problem in same}
         responses[str(status)] = {

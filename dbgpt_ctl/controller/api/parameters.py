@@ -1,4 +1,4 @@
-"""The query parameters of /api/v1, as `schemas` declares them: an unknown one is refused, and new ones are announced.
+"""The query parameters of /api/v1, as `wire` declares them: unknown ones are refused, and new ones are announced.
 
 DB-GPT's endpoints ignore unknown ones, because clients that nobody can update call them.
 """
@@ -6,12 +6,14 @@ DB-GPT's endpoints ignore unknown ones, because clients that nobody can update c
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import QueryParams
 
 from dbgpt_ctl.controller.http.routes import with_precheck
 from dbgpt_ctl.controller.http.v1_params import reject_unknown_fields
+from dbgpt_ctl.wire.json_schema import schema_of_request
+from dbgpt_ctl.wire.queries import PLACE, SINCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from dbgpt_ctl.controller.http.routes import Route
-
-SINCE = "x-since"
-"""The key of a declared parameter that is newer than release 0.1.0: the release that it came with."""
 
 
 def with_known_parameters(routes: Iterable[Route]) -> tuple[Route, ...]:
@@ -40,21 +39,13 @@ def newer_parameters(routes: Iterable[Route]) -> dict[str, list[str]]:
     return {path: names for path, names in newer.items() if names}
 
 
-def _check(model: str | None, scope: Scope) -> None:
+def _check(query: Any, scope: Scope) -> None:
     if scope["query_string"]:
-        reject_unknown_fields(QueryParams(scope["query_string"]), *_declared(model))
+        reject_unknown_fields(QueryParams(scope["query_string"]), *_declared(query))
 
 
 @cache
-def _declared(model: str | None) -> Mapping[str, str | None]:
-    """The parameters of a model, each with the release that it came with; None for 0.1.0."""
-    if model is None:
-        return {}
-    from dbgpt_ctl.controller.api import schemas  # takes 10 ms
-
-    declared = {}
-    for name, field in getattr(schemas, model).model_fields.items():
-        facts = field.json_schema_extra or {}
-        if facts.get("in", "query") == "query":
-            declared[field.alias or name] = facts.get(SINCE)
-    return declared
+def _declared(query: Any) -> Mapping[str, str | None]:
+    """The parameters of a query, each with the release that it came with; None for 0.1.0."""
+    fields = {} if query is None else schema_of_request(query)["properties"]
+    return {name: field.get(SINCE) for name, field in fields.items() if PLACE not in field}

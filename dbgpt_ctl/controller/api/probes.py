@@ -13,6 +13,7 @@ from dbgpt_ctl.controller.http.prepared import PreparedResponse
 from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import AT_ROOT, Route
 from dbgpt_ctl.domain.fields import printable
+from dbgpt_ctl.wire import queries, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,8 +74,8 @@ class ProbeEndpoints:
             path,
             endpoint,
             RouteAccess.EVERYONE,
-            "Probe",
-            "ProbeQuery",
+            status.Probe,
+            queries.ProbeQuery,
             errors=frozenset(),
             media_type=TEXT,
             prefixes=AT_ROOT,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import Route
 from dbgpt_ctl.controller.http.serializers import versioned
+from dbgpt_ctl.wire import diagnosis
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -23,7 +24,7 @@ class SettingsEndpoint:
 
     def routes(self) -> tuple[Route, ...]:
         """Its route."""
-        return (Route("GET", "/v1/settings", self.settings, RouteAccess.READER, "EffectiveSettings"),)
+        return (Route("GET", "/v1/settings", self.settings, RouteAccess.READER, diagnosis.EffectiveSettings),)
 
     async def settings(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """Every setting with its value in force and where that comes from, without secrets."""

@@ -21,10 +21,7 @@ from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.http.serializers import VERSION, caveats_object, event_object, iso, known_object, versioned
 from dbgpt_ctl.controller.http.v1_params import (
-    DEFAULT_LIMIT,
     DRAIN_FIELDS,
-    MAX_EVENT_ID,
-    MAX_LIMIT,
     REGISTERED_FIELDS,
     Cursor,
     InstanceFilter,
@@ -42,6 +39,8 @@ from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.fields import parse_key
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import RegistryFull, StatesHeld, TooManyWatchers, VerbNotSupported
+from dbgpt_ctl.wire import answers, auth, events, instances, queries, status
+from dbgpt_ctl.wire.limits import DEFAULT_LIMIT, MAX_EVENT_ID, MAX_LIMIT
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -68,8 +67,8 @@ class ApiEndpoints:
                 "/v1/instances",
                 self.list,
                 RouteAccess.READER,
-                "KnownInstances",
-                "KnownInstancesQuery",
+                answers.KnownInstances,
+                queries.KnownInstancesQuery,
                 errors=READ_ERRORS,
             ),
             Route(
@@ -77,8 +76,8 @@ class ApiEndpoints:
                 "/v1/instance",
                 self.get,
                 RouteAccess.READER,
-                "OneInstance",
-                "Identity",
+                answers.OneInstance,
+                instances.Identity,
                 errors=CHANGE_ERRORS,
             ),
             Route(
@@ -86,18 +85,26 @@ class ApiEndpoints:
                 "/v1/register",
                 self.register,
                 RouteAccess.OPERATOR,
-                "Drained",
-                body="DrainedRegistration",
+                answers.Drained,
+                body=instances.DrainedRegistration,
                 errors=READ_ERRORS | {RegistryFull},
             ),
-            Route("POST", "/v1/drain", self.drain, RouteAccess.OPERATOR, "Drained", body="Drain", errors=CHANGE_ERRORS),
+            Route(
+                "POST",
+                "/v1/drain",
+                self.drain,
+                RouteAccess.OPERATOR,
+                answers.Drained,
+                body=instances.Drain,
+                errors=CHANGE_ERRORS,
+            ),
             Route(
                 "POST",
                 "/v1/undrain",
                 self.undrain,
                 RouteAccess.OPERATOR,
-                "Drained",
-                body="Identity",
+                answers.Drained,
+                body=instances.Identity,
                 errors=CHANGE_ERRORS,
             ),
             Route(
@@ -105,20 +112,28 @@ class ApiEndpoints:
                 "/v1/prune",
                 self.prune,
                 RouteAccess.OPERATOR,
-                "Pruned",
-                body="Prune",
+                answers.Pruned,
+                body=instances.Prune,
                 errors=READ_ERRORS | {StatesHeld},
             ),
-            Route("GET", "/v1/events", self.events, RouteAccess.READER, "Events", "EventsQuery", errors=READ_ERRORS),
-            Route("GET", "/v1/status", self.status, RouteAccess.READER, "Status"),
-            Route("GET", "/v1/auth", self.auth, RouteAccess.OPERATOR, "AuthReport", errors=READ_ERRORS),
+            Route(
+                "GET",
+                "/v1/events",
+                self.events,
+                RouteAccess.READER,
+                events.Events,
+                queries.EventsQuery,
+                errors=READ_ERRORS,
+            ),
+            Route("GET", "/v1/status", self.status, RouteAccess.READER, status.Status),
+            Route("GET", "/v1/auth", self.auth, RouteAccess.OPERATOR, auth.AuthReport, errors=READ_ERRORS),
             Route(
                 "GET",
                 "/v1/watch",
                 self.watch,
                 RouteAccess.READER,
-                "Watch",
-                "WatchQuery",
+                events.Watch,
+                queries.WatchQuery,
                 errors=READ_ERRORS | {TooManyWatchers},
                 media_type=WatchResponse.media_type,
             ),

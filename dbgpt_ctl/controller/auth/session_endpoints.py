@@ -17,6 +17,8 @@ from dbgpt_ctl.controller.http.serializers import iso
 from dbgpt_ctl.controller.http.source import source_of
 from dbgpt_ctl.controller.http.v1_params import reject_unknown_fields
 from dbgpt_ctl.errors import AuthenticationIsOff, InvalidInstance, NotAuthenticated, NotPermitted
+from dbgpt_ctl.wire import auth
+from dbgpt_ctl.wire.limits import MAX_TOKEN_CHARS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 PATH = "/v1/session"
-MAX_TOKEN_CHARS = 256
 """A longer text is none of our tokens."""
 
 
@@ -42,17 +43,17 @@ class SessionEndpoints:
     def routes(self) -> tuple[Route, ...]:
         """The routes of /api/v1/session."""
         return (
-            Route("GET", PATH, self.session, RouteAccess.EVERYONE, "PageSession", errors=frozenset()),
+            Route("GET", PATH, self.session, RouteAccess.EVERYONE, auth.PageSession, errors=frozenset()),
             Route(
                 "POST",
                 PATH,
                 self.sign_in,
                 RouteAccess.EVERYONE,
-                "PageSession",
-                body="SignIn",
+                auth.PageSession,
+                body=auth.SignIn,
                 errors=frozenset({NotAuthenticated, NotPermitted, AuthenticationIsOff}),
             ),
-            Route("DELETE", PATH, self.sign_out, RouteAccess.EVERYONE, "PageSession", errors=frozenset()),
+            Route("DELETE", PATH, self.sign_out, RouteAccess.EVERYONE, auth.PageSession, errors=frozenset()),
         )
 
     async def session(self, request: Request) -> Response:

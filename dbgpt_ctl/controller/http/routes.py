@@ -50,7 +50,7 @@ REGISTRY_ERRORS = frozenset({RegistryError, RegistryUnusable, RegistryUnavailabl
 @dataclass(frozen=True)
 class Route:
     """One endpoint. `path` is without a prefix; the route is served under each of `prefixes`. `answer`, `query` and
-    `body` name models in `schemas`, `headers` a field of the model `Listed` for each header of the answer.
+    `body` are types of `wire`, `headers` names a field of `Listed` for each header of the answer.
 
     `access` says which roles may use it. `errors` are those that the endpoint or its registry raises, beside the ones
     that come with a query or a body. `answer` comes with each of `statuses`. `refuses_query`: a query can be wrong.
@@ -60,9 +60,9 @@ class Route:
     path: str
     endpoint: Endpoint
     access: RouteAccess
-    answer: str
-    query: str | None = None
-    body: str | None = None
+    answer: Any
+    query: Any = None
+    body: Any = None
     headers: Mapping[str, str] | None = None
     errors: frozenset[type[CtlError]] = REGISTRY_ERRORS
     media_type: str = JSON

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.domain.events import EventFilter
 from dbgpt_ctl.domain.fields import (
-    MAX_DRAIN_DAYS,
     parse_host,
     parse_port,
     parse_reason,
@@ -21,18 +20,13 @@ from dbgpt_ctl.domain.fields import (
 from dbgpt_ctl.domain.instance import DRAINED, STATES, DrainRequest, InstanceKey, InstanceState, ListedInstance
 from dbgpt_ctl.errors import InvalidInstance
 from dbgpt_ctl.spelling import did_you_mean, nearest
+from dbgpt_ctl.wire.limits import MAX_AGE_SECS, MAX_DRAIN_SECS, MAX_EVENT_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_AGE_SECS = 100 * 365.25 * 86_400
-"""More than the age of any instance; a longer time would reach back beyond the year 1."""
-MAX_DRAIN_SECS = MAX_DRAIN_DAYS * 86_400
 DRAIN_FIELDS = ("reason", "for_secs")
 REGISTERED_FIELDS = ("weight", "check_healthy", "prompt_template")
-MAX_EVENT_ID = 2**63 - 1
-MAX_LIMIT = 10_000
-DEFAULT_LIMIT = 1000
 MAX_STREAM_CHARS = 64
 
 

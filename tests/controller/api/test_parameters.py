@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import pytest
 
-from dbgpt_ctl.controller.api import schemas
-from dbgpt_ctl.controller.api.parameters import SINCE, newer_parameters
+from dbgpt_ctl.controller.api.parameters import newer_parameters
 from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import Route
+from dbgpt_ctl.wire.events import Events
+from dbgpt_ctl.wire.fields import doc
+from dbgpt_ctl.wire.queries import NEWER, SINCE, EventsQuery
 from tests.controller.api.test_openapi import DOCUMENT
 from tests.support.process import ROOT
 
@@ -74,17 +77,14 @@ def test_the_status_announces_what_is_newer_than_the_first_release(http: httpx.C
     assert announced == {path: names for path, names in newer.items() if names}
 
 
-def test_a_parameter_is_announced_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parameter_is_announced_by_its_path() -> None:
     async def endpoint(request: Request) -> Response:
         raise NotImplementedError
 
-    class Query(schemas.InstanceQuery):
-        actor: str = schemas.doc("By whom.", "anna", default=None, json_schema_extra={SINCE: "0.2.0"})
-
-    monkeypatch.setattr(schemas, "QueryOfThisTest", Query, raising=False)
+    query: Any = msgspec.defstruct("Query", [("actor", Annotated[str, doc("By whom.", "anna", schema=NEWER)])])
     routes = [
-        Route("GET", f"/v1/{name}", endpoint, RouteAccess.READER, "Events", query)
-        for name, query in (("one", "QueryOfThisTest"), ("two", "EventsQuery"), ("three", None))
+        Route("GET", f"/v1/{name}", endpoint, RouteAccess.READER, Events, query)
+        for name, query in (("one", query), ("two", EventsQuery), ("three", None))
     ]
     assert newer_parameters(routes)["/api/v1/one"] == ["actor"]
     assert "/api/v1/three" not in newer_parameters(routes)

@@ -16,9 +16,9 @@ from dbgpt_ctl.auth.tokens import Mode, Role, Token, new_token, sha256_of
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.app import ControllerApp, create_app
 from dbgpt_ctl.controller.auth.page_rights import AUTH_IS_OFF, AUTH_ONLY_LOGS
-from dbgpt_ctl.controller.auth.session_endpoints import MAX_TOKEN_CHARS
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
+from dbgpt_ctl.wire.limits import MAX_TOKEN_CHARS
 from tests.support.server import running_app
 
 if TYPE_CHECKING:

@@ -1,0 +1,172 @@
+"""How a controller and its registry are: the status, the probes and the metrics."""
+
+from typing import Annotated, TypeAlias
+
+from msgspec import UNSET, UnsetType, field
+
+from dbgpt_ctl.wire.answers import Listed
+from dbgpt_ctl.wire.auth import AuthOfStatus
+from dbgpt_ctl.wire.fields import TIME, Count, Sent, Time, doc
+
+Probe: TypeAlias = Annotated[
+    str,
+    doc(
+        "`ok`, or a line for each check, `[+]NAME ok` or `[-]NAME: REASON`, and a line for the result. The reasons are "
+        "for those who may read.",
+        "[+]shutdown ok\n[-]database: database db1:3306/dbgpt cannot be reached: connection refused; lists are as of "
+        f"{TIME}\n[+]event-loop ok\n[+]queue ok\nreadyz check passed although 1 check failed: lists can be answered\n",
+    ),
+]
+
+
+class Check(Sent):
+    """What a check found of one part of the controller or of its registry."""
+
+    name: Annotated[str, doc("One word, such as database, tokens-file or event-loop.", "database")]
+    ok: Annotated[bool, doc("Whether nothing is wrong.", True)]
+    detail: Annotated[str | None, doc("What is wrong, in one line; null: nothing is.", None)] = None
+
+
+class AboutController(Sent):
+    """The controller itself."""
+
+    version: Annotated[str, doc("The version of its package.", "1.0.0")]
+    started_at: Annotated[Time, doc("When its process started.", TIME)]
+    leaving: Annotated[bool, doc("Whether it ends soon.", False)]
+
+
+class AboutRegistry(Sent):
+    """Where instances are kept."""
+
+    kind: Annotated[str, doc("embedded, sqlite, mysql, mariadb or remote.", "mariadb")]
+    place: Annotated[str | None, doc("Where it keeps its facts.", "db1:3306/dbgpt")] = None
+    durable: Annotated[bool, doc("Whether they outlive the controller's process.", True)]
+    ready: Annotated[bool, doc("Whether lists can be answered.", True)]
+    reason: Annotated[str | None, doc("What is not as it should be.", None)] = None
+
+
+class RegistrySettings(Sent):
+    """What the controller was started with; empty where another controller keeps the registry."""
+
+    heartbeat_interval_secs: Annotated[float | UnsetType, doc("Seconds between two heartbeats of a worker.", 20.0)] = (
+        UNSET
+    )
+    heartbeat_timeout_secs: Annotated[
+        float | UnsetType, doc("Seconds after its last heartbeat from which an instance is unhealthy.", 60.0)
+    ] = UNSET
+    max_instances: Annotated[Count | UnsetType, doc("Instances beyond this number are refused.", 200_000)] = UNSET
+
+
+class SharingController(Sent):
+    """A controller that shares the registry and has reported itself within the last minute."""
+
+    id: Annotated[str, doc("Random, another one for each process.", "9f86d081884c7d65")]
+    version: Annotated[str, doc("The version of its package.", "1.0.0")]
+    address: Annotated[str, doc("The URL at which it listens.", "http://10.0.0.2:8000")]
+    heartbeat_timeout_secs: Annotated[float, doc("Its heartbeat timeout.", 60.0)]
+    heartbeat_interval_secs: Annotated[float, doc("Its heartbeat interval.", 20.0)]
+    started_at: Annotated[Time, doc("When it first reported itself, by the registry's clock.", TIME)]
+    seen_at: Annotated[Time, doc("When it last reported itself, by the registry's clock.", TIME)]
+
+
+class ModelCounts(Sent):
+    """How many instances of one model are in each state, and how many of them are routable or drained."""
+
+    model_name: Annotated[str, doc("`NAME@TYPE`.", "qwen3@llm")]
+    healthy: Annotated[Count, doc("How many are healthy.", 1)]
+    unhealthy: Annotated[Count, doc("How many are unhealthy.", 0)]
+    deregistered: Annotated[Count, doc("How many are deregistered.", 0)]
+    routable: Annotated[Count, doc("How many get requests: they are healthy and not drained.", 1)]
+    held: Annotated[Count, doc("How many are healthy only because the registry itself was away.", 0)]
+    drained: Annotated[Count, doc("How many are drained, in any state.", 0)]
+    unhealthy_drained: Annotated[Count, doc("How many are unhealthy and drained.", 0)]
+    unchecked: Annotated[
+        Count, doc("How many are healthy whatever their workers do: they have no `check_healthy`.", 0)
+    ] = 0
+
+
+class Connections(Sent):
+    """The connections of the controller, and what their limit did since its start."""
+
+    open: Annotated[Count, doc("How many there are.", 12)]
+    limit: Annotated[Count, doc("How many there may be (`max_connections`).", 19872)]
+    closed: Annotated[Count, doc("How many idle, incomplete or stalled ones closed to make room for a new one.", 0)]
+    refused: Annotated[Count, doc("How many new ones were refused, because no other one could close.", 0)]
+
+
+class Tls(Sent):
+    """The listener over TLS and its certificate."""
+
+    port: Annotated[int, doc("The port of the listener.", 8443)]
+    not_after: Annotated[Time, doc("Until when the certificate in use is valid.", TIME)]
+    problem: Annotated[
+        str | None,
+        doc(
+            "Why no client accepts the certificate in use, or why its files, which changed, are not used; null if all "
+            "is well."
+        ),
+    ]
+
+
+class Outage(Sent):
+    """A time without stored heartbeats: the registry was stopped, frozen or unreachable, or its clock was set."""
+
+    gone_at: Annotated[Time, doc("Its last sign of life before.", TIME)]
+    back_at: Annotated[Time, doc("Its first one after.", TIME)]
+    held_until: Annotated[Time, doc("Until then, silent instances kept their state.", TIME)]
+
+
+class Status(Listed):
+    """How the controller and its registry are, also while the registry is away."""
+
+    parameters: Annotated[
+        dict[str, list[str]],
+        doc("By path, the query parameters that release 0.1.0 does not know, and does not refuse either.", {}),
+    ] = field(default_factory=dict)
+    controller: AboutController
+    registry: AboutRegistry
+    checks: Annotated[
+        list[Check],
+        doc("What is known of each part of the controller and of its registry, as `/readyz?verbose` lists it."),
+    ] = field(default_factory=list)
+    settings: RegistrySettings
+    auth: Annotated[AuthOfStatus | None, doc("Null where no check is built in.")] = None
+    controllers: Annotated[
+        list[SharingController],
+        doc(
+            "The living controllers that share the registry, with this one; empty where none can, or where another "
+            "controller keeps the registry."
+        ),
+    ] = field(default_factory=list)
+    outages: Annotated[
+        list[Outage] | None,
+        doc(
+            "The outages of the registry in the last 30 days, at most 100, the newest last. Null while they are not "
+            "known."
+        ),
+    ] = None
+    connections: Annotated[Connections | None, doc("Null where the controller runs inside another application.")] = None
+    readers_dropped: Annotated[
+        Count,
+        doc("How many connections were closed since the start because the peer did not take a list or a watch.", 0),
+    ] = 0
+    tls: Annotated[Tls | None, doc("Null where the controller does not listen with TLS.")] = None
+    models: Annotated[list[ModelCounts] | None, doc("In order of model_name; null while the registry cannot be read.")]
+    watchers: Annotated[Count, doc("How many watches this controller serves.", 0)] = 0
+    last_event_id: Annotated[Count | None, doc("The id of the newest event; null while it is not known.", 42)] = None
+
+
+EXAMPLE_METRICS = """# HELP dbgpt_controller_watchers Watches that are open.
+# TYPE dbgpt_controller_watchers gauge
+dbgpt_controller_watchers 2.0
+"""
+
+
+Metrics: TypeAlias = Annotated[
+    str,
+    doc(
+        "The text format of Prometheus; OpenMetrics, or compressed with gzip, for a scraper that accepts it. "
+        "docs/metrics.md lists the metrics.",
+        EXAMPLE_METRICS,
+    ),
+]

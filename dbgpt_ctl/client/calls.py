@@ -14,9 +14,8 @@ from urllib.parse import urlencode
 
 from dbgpt_ctl import forwarding
 from dbgpt_ctl.client import responses
-from dbgpt_ctl.client.auth_report import AuthReport
 from dbgpt_ctl.client.failover import HEALTH, JSON, MAX_ANSWER_BYTES, MAX_SHORT_ANSWER_BYTES, MODELS, Request
-from dbgpt_ctl.client.responses import ControllerStatus, Drained, EventReport, Inventory, KnownInstance
+from dbgpt_ctl.client.responses import Drained, EventReport, Inventory, KnownInstance
 from dbgpt_ctl.domain.events import EVERYTHING
 from dbgpt_ctl.domain.fields import sent_fields
 from dbgpt_ctl.domain.instance import Registration
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.client.failover import Failover, Flow, Read
     from dbgpt_ctl.client.responses import Answer, ControllerHealth, ControllerSetting
+    from dbgpt_ctl.client.status import AuthReport, ControllerStatus
     from dbgpt_ctl.domain.events import Event, EventFilter
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
     from dbgpt_ctl.settings.addresses import Address
@@ -202,6 +202,8 @@ class Calls:
 
     def status(self) -> Flow[ControllerStatus]:
         """The state of the controller that answers. Raises NotSupported."""
+        from dbgpt_ctl.client.status import ControllerStatus  # imports msgspec, which most commands do without
+
         return self._get("status", ControllerStatus.read)
 
     def auth(self) -> Flow[AuthReport]:
@@ -209,6 +211,8 @@ class Calls:
 
         Each controller counts for itself.
         """
+        from dbgpt_ctl.client.status import AuthReport
+
         return self._get("auth", AuthReport.read)
 
     def settings(self) -> Flow[dict[str, ControllerSetting]]:

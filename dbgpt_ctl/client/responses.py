@@ -16,19 +16,17 @@ where that is not what the API sends. Unknown keys are ignored: a newer controll
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass, field
-from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from dbgpt_ctl.domain.controllers import Check, ControllerCondition, ControllerRecord
+from dbgpt_ctl.domain.controllers import ControllerCondition
 from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
 from dbgpt_ctl.domain.fields import canonical_host, printable
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
-from dbgpt_ctl.domain.registry_outage import Hold
 from dbgpt_ctl.errors import (
     Attempt,
     ControllerLeaving,
@@ -383,271 +381,6 @@ class Watched:
     """The API's own object."""
 
 
-class ModelCounts(NamedTuple):
-    """How many instances of a model there are: in each state, and beside that routable and drained ones."""
-
-    healthy: int
-    unhealthy: int
-    deregistered: int
-    routable: int
-    """Healthy and not drained: they get requests."""
-    drained: int
-    """In any state."""
-    unhealthy_drained: int
-    """Unhealthy and drained: planned work, as far as it is known."""
-    held: int = 0
-    """Healthy only because the registry itself was away."""
-    unchecked: int = 0
-    """Healthy whatever their workers do: they have no `check_healthy`. An older controller does not count them."""
-
-    @classmethod
-    def read(cls, fields: Mapping[str, Any]) -> ModelCounts:
-        """From the counts of one model in /api/v1/status."""
-        counts = {name: read_count(fields[name]) for name in cls._fields if name != "unchecked"}
-        return cls(**counts, unchecked=read_count(fields.get("unchecked")))
-
-    @classmethod
-    def of(cls, instances: Iterable[KnownInstance]) -> ModelCounts:
-        """The counts of these instances."""
-        known = tuple(instances)
-        states = Counter(instance.state for instance in known)
-        drained = [instance.state for instance in known if instance.drain is not None]
-        return cls(
-            healthy=states[InstanceState.HEALTHY],
-            unhealthy=states[InstanceState.UNHEALTHY],
-            deregistered=states[InstanceState.DEREGISTERED],
-            routable=sum(instance.routable for instance in known),
-            drained=len(drained),
-            unhealthy_drained=drained.count(InstanceState.UNHEALTHY),
-            held=sum(instance.held for instance in known),
-            unchecked=sum(instance.state is InstanceState.HEALTHY and not instance.check_healthy for instance in known),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionCounts:
-    """The connections of a controller, and what their limit did since its start."""
-
-    open: int
-    limit: int
-    closed: int
-    """To make room for new ones."""
-    refused: int
-    """New ones, because no other one could close."""
-
-    @classmethod
-    def read(cls, counts: Mapping[str, Any]) -> ConnectionCounts:
-        """From the `connections` of /api/v1/status."""
-        return cls(*(read_count(counts.get(name)) for name in ("open", "limit", "closed", "refused")))
-
-
-class ExpiringToken(NamedTuple):
-    """A token whose time is over, or is over soon. Its name is text of another machine."""
-
-    name: str
-    expires: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class TokensFileStatus:
-    """What a controller says of its tokens file."""
-
-    digest: str
-    """The same for all controllers that check the same tokens."""
-    tokens: int
-    problem: str | None
-    """Why the file cannot be read now; the controller goes on with what it read before."""
-    readable_by_others: str | None
-    """The mode of the file in octal, if others than its owner can read it."""
-    expiring: tuple[ExpiringToken, ...]
-
-    @classmethod
-    def read(cls, fields: Mapping[str, Any]) -> TokensFileStatus:
-        """From `auth.tokens_file` of /api/v1/status."""
-        expiring = ((token.get("name"), read_time(token.get("expires"))) for token in fields.get("expiring") or ())
-        return cls(
-            digest=str(fields["digest"]),
-            tokens=read_count(fields["tokens"]),
-            problem=_text_or_none(fields.get("problem")),
-            readable_by_others=_text_or_none(fields.get("readable_by_others")),
-            expiring=tuple(ExpiringToken(str(name), expires) for name, expires in expiring if expires),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedWorker:
-    """Heartbeats and registers that a controller refuses for one reason, to one caller."""
-
-    reason: str
-    """One of `auth.reasons.Reason`, or one of a newer release."""
-    source: str | None
-    """The address from which they came."""
-    token: str | None
-    key: InstanceKey | None
-    """None where the body was not read, as without a valid token."""
-    count: int
-    age: timedelta
-    """Of the last one."""
-    object: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """The API's own object."""
-
-    @classmethod
-    def read(cls, fields: dict[str, Any]) -> RefusedWorker:
-        """One of the `refused_workers` of /api/v1/status."""
-        return cls(
-            reason=str(fields["reason"]),
-            source=_text_or_none(fields.get("source")),
-            token=_text_or_none(fields.get("token")),
-            key=None if fields.get("model_name") is None else read_key(fields),
-            count=read_count(fields["count"]),
-            age=timedelta(seconds=_seconds(fields["last_secs_ago"]) or 0.0),
-            object=fields,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class AuthStatus:
-    """How a controller checks its callers."""
-
-    mode: str
-    """off, log or enforce."""
-    mode_origin: str
-    """Where the mode comes from: the tokens file or the setting."""
-    open: bool
-    """The mode is off, and the controller listens elsewhere than on loopback."""
-    tokens_file: TokensFileStatus | None
-    refused_workers: tuple[RefusedWorker, ...] = ()
-    """Those of the last minutes; empty with a release that does not report them."""
-
-    @classmethod
-    def read(cls, fields: Mapping[str, Any]) -> AuthStatus:
-        """From `auth` of /api/v1/status."""
-        tokens_file = fields.get("tokens_file")
-        return cls(
-            mode=str(fields["mode"]),
-            mode_origin=str(fields.get("mode_origin") or "setting"),
-            open=fields.get("open") is True,
-            tokens_file=TokensFileStatus.read(tokens_file) if tokens_file else None,
-            refused_workers=tuple(map(RefusedWorker.read, fields.get("refused_workers") or ())),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class TlsState:
-    """The listener of a controller over TLS, and its certificate."""
-
-    port: int
-    not_after: datetime | None
-    """Until when the certificate in use is valid."""
-    problem: str | None
-    """Why no client accepts it, or why its files, which changed, are not used."""
-
-    @classmethod
-    def read(cls, fields: Mapping[str, Any]) -> TlsState:
-        """From the `tls` of /api/v1/status."""
-        return cls(read_count(fields["port"]), read_time(fields.get("not_after")), _text_or_none(fields.get("problem")))
-
-
-def _check(fields: Mapping[str, Any]) -> Check:
-    ok, detail = fields.get("ok") is True, _text_or_none(fields.get("detail"))
-    return Check(str(fields["name"]), None if ok else detail or "failed")
-
-
-def _outage(fields: Mapping[str, Any]) -> Hold:
-    gone_at, back_at, held_until = (read_time(fields[name]) for name in ("gone_at", "back_at", "held_until"))
-    if gone_at is None or back_at is None or held_until is None:
-        raise ValueError("an outage without its times")
-    return Hold(gone_at, back_at, held_until)
-
-
-@dataclass(frozen=True, slots=True)
-class ControllerStatus:
-    """An answer to `status`. Times are aware."""
-
-    controller: str
-    """The URL that answered, without secrets."""
-    object: dict[str, Any] = field(repr=False)
-    """The API's own object."""
-    version: str
-    """The version of the controller's package."""
-    time: datetime | None
-    started_at: datetime | None
-    leaving: bool
-    kind: str
-    """The kind of its registry: embedded, sqlite, mysql, mariadb or remote."""
-    place: str | None
-    durable: bool
-    ready: bool
-    reason: str | None
-    heartbeat_interval_secs: float | None
-    heartbeat_timeout_secs: float | None
-    max_instances: int | None
-    stale_since: datetime | None
-    held_until: datetime | None
-    models: dict[str, ModelCounts] | None
-    """By NAME@TYPE; None: the registry cannot be read."""
-    watchers: int
-    last_event_id: int | None
-    """The id of the newest event; None while the registry does not know it."""
-    controllers: tuple[ControllerRecord, ...] = ()
-    """The living controllers that share the registry, with this one; empty where none can share it."""
-    connections: ConnectionCounts | None = None
-    """None where it has no server of its own, or is of a release that does not count them."""
-    readers_dropped: int = 0
-    """How many connections it closed because the peer did not take a list or a watch."""
-    auth: AuthStatus | None = None
-    """None: unknown, as with a release that does not report it."""
-    tls: TlsState | None = None
-    """None where it does not listen with TLS, or is of a release that does not report it."""
-    checks: tuple[Check, ...] = ()
-    """What it knows of each part of itself and of its registry; empty with a release that does not report it."""
-    outages: tuple[Hold, ...] = ()
-    """Those of its registry, the newest last; empty with a release that does not report them, and while they are not
-    known.
-    """
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the controller forwards to others."""
-        return self.kind == "remote"
-
-    @classmethod
-    def read(cls, answer: Answer) -> ControllerStatus:
-        """From /api/v1/status."""
-        fields = answer.fields
-        process, registry, settings = fields["controller"], fields["registry"], fields["settings"]
-        return cls(
-            controller=answer.controller,
-            object=fields,
-            version=str(process["version"]),
-            time=read_time(fields.get("time")),
-            started_at=read_time(process.get("started_at")),
-            leaving=process.get("leaving") is True,
-            kind=str(registry["kind"]),
-            place=_text_or_none(registry.get("place")),
-            durable=registry.get("durable") is True,
-            ready=registry.get("ready") is True,
-            reason=_text_or_none(registry.get("reason")),
-            heartbeat_interval_secs=_seconds(settings.get("heartbeat_interval_secs")),
-            heartbeat_timeout_secs=_seconds(settings.get("heartbeat_timeout_secs")),
-            max_instances=_count_or_none(settings.get("max_instances")),
-            stale_since=read_time(fields.get("stale_since")),
-            held_until=read_time(fields.get("held_until")),
-            models=None
-            if fields["models"] is None
-            else {_text(model["model_name"]): ModelCounts.read(model) for model in fields["models"]},
-            watchers=read_count(fields.get("watchers")),
-            last_event_id=_count_or_none(fields.get("last_event_id")),
-            controllers=tuple(map(read_controller, fields.get("controllers") or ())),
-            connections=ConnectionCounts.read(fields["connections"]) if fields.get("connections") else None,
-            readers_dropped=read_count(fields.get("readers_dropped")),
-            auth=AuthStatus.read(fields["auth"]) if fields.get("auth") else None,
-            tls=TlsState.read(fields["tls"]) if fields.get("tls") else None,
-            checks=tuple(map(_check, fields.get("checks") or ())),
-            outages=tuple(map(_outage, fields.get("outages") or ())),
-        )
-
-
 class ControllerSetting(NamedTuple):
     """A setting of a controller. What its text says is of another machine."""
 
@@ -931,22 +664,6 @@ def read_event(fields: Mapping[str, Any]) -> Event:
     return Event(number, change)
 
 
-def read_controller(fields: Mapping[str, Any]) -> ControllerRecord:
-    """One of the `controllers` of /api/v1/status."""
-    started_at, seen_at = read_time(fields["started_at"]), read_time(fields["seen_at"])
-    if started_at is None or seen_at is None:
-        raise ValueError("not a controller")
-    return ControllerRecord(
-        str(fields["id"]),
-        str(fields["version"]),
-        str(fields["address"]),
-        timedelta(seconds=fields["heartbeat_timeout_secs"]),
-        timedelta(seconds=fields["heartbeat_interval_secs"]),
-        started_at,
-        seen_at,
-    )
-
-
 def shown_state(*, healthy: bool) -> InstanceState:
     """The state that the nine keys show. A deregistered instance shows as unhealthy."""
     return InstanceState.HEALTHY if healthy else InstanceState.UNHEALTHY
@@ -966,16 +683,6 @@ def read_count(value: Any) -> int:
     if abs(count) > _LARGEST_COUNT:
         raise ValueError("not a count")
     return count
-
-
-def _count_or_none(value: Any) -> int | None:
-    return None if value is None else read_count(value)
-
-
-def _seconds(value: Any) -> float | None:
-    if value is not None and (not isinstance(value, int | float) or not abs(value) <= _LARGEST_COUNT):
-        raise ValueError("not a number of seconds")
-    return value
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,8 @@ from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.domain.texts import drained_text, state_label
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
+    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.wire.status import ModelCounts
 
 
 def state_text(instance: KnownInstance) -> str:

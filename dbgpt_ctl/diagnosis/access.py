@@ -1,6 +1,6 @@
 """Rules about who may call the controllers: the mode of the check, the tokens, and TLS.
 
-A release that does not report these, and DB-GPT's own controller, are unknown here: no rule takes them for `off`.
+DB-GPT's own controller does not report these: no rule takes it for `off`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from dbgpt_ctl.client.responses import AuthStatus, ControllerStatus, TokensFileStatus
     from dbgpt_ctl.diagnosis.facts import ControllerFacts
+    from dbgpt_ctl.wire.auth import Auth, AuthTokensFile
+    from dbgpt_ctl.wire.status import Status
 
 _WORLD_CAN_READ = frozenset("4567")
 """The last octal digits of such a mode."""
@@ -162,7 +163,7 @@ def tls_differs(facts: Facts) -> Iterator[Finding]:
     another needs another address.
     """
     for group in _of_one_registry(facts):
-        ports = [(controller, status.tls and status.tls.port) for controller, status in group if "tls" in status.object]
+        ports = [(controller, status.tls and status.tls.port) for controller, status in group]
         if len({port is None for _, port in ports}) > 1:
             evidence = tuple(
                 Evidence("no https" if port is None else f"https at port {port}", controller.url)
@@ -171,25 +172,25 @@ def tls_differs(facts: Facts) -> Iterator[Finding]:
             yield Finding(Severity.WARNING, "only some controllers of one registry serve https", evidence)
 
 
-def _auth(controller: ControllerFacts) -> AuthStatus | None:
+def _auth(controller: ControllerFacts) -> Auth | None:
     return controller.status.auth if controller.status else None
 
 
-def _tokens_file(controller: ControllerFacts) -> TokensFileStatus | None:
+def _tokens_file(controller: ControllerFacts) -> AuthTokensFile | None:
     auth = _auth(controller)
     return auth.tokens_file if auth else None
 
 
-def _of_one_registry(facts: Facts) -> Iterator[list[tuple[ControllerFacts, ControllerStatus]]]:
+def _of_one_registry(facts: Facts) -> Iterator[list[tuple[ControllerFacts, Status]]]:
     """The controllers that report, by their registry. One in memory has no second controller."""
-    groups: dict[str | None, list[tuple[ControllerFacts, ControllerStatus]]] = {}
+    groups: dict[str | None, list[tuple[ControllerFacts, Status]]] = {}
     for controller, status in facts.reporting:
-        if status.kind != "embedded":
-            groups.setdefault(status.place, []).append((controller, status))
+        if status.registry.kind != "embedded":
+            groups.setdefault(status.registry.place, []).append((controller, status))
     yield from groups.values()
 
 
-def _check(auth: AuthStatus) -> str:
+def _check(auth: Auth) -> str:
     tokens = f"tokens {escaped(auth.tokens_file.digest)}" if auth.tokens_file else "no tokens file"
     return f"mode {escaped(auth.mode)} with {tokens}"
 

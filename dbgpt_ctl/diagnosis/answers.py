@@ -199,7 +199,7 @@ def failed(facts: Facts) -> Iterator[Finding]:
 )
 def leaving(controller: ControllerFacts) -> str:
     """A controller was stopped, and serves on until its clients have moved to another one."""
-    return "it is leaving" if controller.status and controller.status.leaving else ""
+    return "it is leaving" if controller.status and controller.status.controller.leaving else ""
 
 
 @rule("proxy", fix="add the hosts of controllers and workers to no_proxy where API servers and workers run")
@@ -248,5 +248,5 @@ def slow(controller: ControllerFacts) -> str:
         return ""
     details = (check.detail for check in status.checks if check.name not in _CHECKS_OF_OTHER_RULES)
     return escaped(
-        "; ".join(detail for detail in details if detail is not None and detail not in (status.reason or ""))
+        "; ".join(detail for detail in details if detail is not None and detail not in (status.registry.reason or ""))
     )

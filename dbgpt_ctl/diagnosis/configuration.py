@@ -35,7 +35,7 @@ NEARLY_FULL = 0.9
 def nearly_full(facts: Facts) -> Iterator[Finding]:
     """The registry is nearly full: when it is full, new instances are refused, and their workers end."""
     for controller, status in facts.reporting:
-        count, limit = len(controller.instances), status.max_instances
+        count, limit = len(controller.instances), status.settings.max_instances
         if limit and count >= NEARLY_FULL * limit:
             severity = Severity.ERROR if count >= limit else Severity.WARNING
             evidence = (Evidence(f"{count} of {limit}", controller.url),)

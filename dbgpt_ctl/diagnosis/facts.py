@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance, ModelCounts
+from dbgpt_ctl.client.responses import KnownInstance
 from dbgpt_ctl.diagnosis.refused import RefusedHeartbeats
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.domain.references import reference_of
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.domain.ping_results import Ping
     from dbgpt_ctl.errors import ControllerError
+    from dbgpt_ctl.wire.status import ModelCounts, Status
 
 F = TypeVar("F")
 """The kind of facts that a rule judges: `Facts`, or for `ctl db check` those of a database."""
@@ -122,7 +123,7 @@ class ControllerFacts:
     """The registry's clock minus this machine's; positive: the registry is ahead. None where it is unknown."""
     latency: float | None = None
     """Seconds that the call for its status took."""
-    status: ControllerStatus | None = None
+    status: Status | None = None
     """None for DB-GPT's own controller, which has no /api/v1."""
     stale_since: datetime | None = None
     held_until: datetime | None = None
@@ -134,7 +135,7 @@ class ControllerFacts:
     def of_status(
         cls,
         url: str,
-        status: ControllerStatus,
+        status: Status,
         *,
         latency: float | None = None,
         instances: tuple[KnownInstance, ...] = (),
@@ -234,7 +235,7 @@ class Facts:
         return bool(self.answering) and all(controller.stale_since for controller in self.answering)
 
     @property
-    def reporting(self) -> list[tuple[ControllerFacts, ControllerStatus]]:
+    def reporting(self) -> list[tuple[ControllerFacts, Status]]:
         """The controllers that report their status."""
         return [(controller, controller.status) for controller in self.answering if controller.status]
 
@@ -252,7 +253,7 @@ class Facts:
     @cached_property
     def refused(self) -> RefusedHeartbeats:
         """The workers that the controllers refuse."""
-        return RefusedHeartbeats(status for _, status in self.reporting)
+        return RefusedHeartbeats((controller.url, status) for controller, status in self.reporting)
 
     @cached_property
     def routed(self) -> int:
@@ -282,7 +283,9 @@ class Facts:
         """How many instances of each model there are, by state."""
         if self.counts is not None:
             return self.counts
-        return {name: ModelCounts.of(instances) for name, instances in self.by_model.items()}
+        from dbgpt_ctl.client.status import counts_of  # imports msgspec, which most commands do without
+
+        return {name: counts_of(instances, name) for name, instances in self.by_model.items()}
 
 
 class Severity(StrEnum):

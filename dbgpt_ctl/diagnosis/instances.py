@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from dbgpt_ctl.client.responses import ControllerStatus
     from dbgpt_ctl.diagnosis.facts import ControllerFacts, ObservedInstance
     from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.wire.status import Status
 
 RESTARTED = timedelta(minutes=10)
 """A worker that comes back under another address registers within this time of its last heartbeat."""
@@ -358,7 +358,7 @@ def last_heartbeat_text(instance: ObservedInstance) -> str:
     return f"last heartbeat {instance.ago(last)}{shown}"
 
 
-def timeout_of(status: ControllerStatus | None) -> timedelta:
+def timeout_of(status: Status | None) -> timedelta:
     """The heartbeat timeout of a controller, or the default where it reports none."""
     return timedelta(seconds=(status.heartbeat_timeout_secs if status else None) or DEFAULT_TIMEOUT_SECS)
 
@@ -382,7 +382,7 @@ def _is_for_other_machines(instance: ObservedInstance) -> bool:
 
 def _machines(controller: ControllerFacts) -> list[str]:
     """The hosts at which the living controllers of its registry listen, without loopback."""
-    records = controller.status.controllers if controller.status else ()
+    records = controller.status.records if controller.status else ()
     hosts = {_host_in(record.address) for record in records}
     return sorted(host for host in hosts if host and not is_loopback(host))
 

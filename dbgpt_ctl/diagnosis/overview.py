@@ -16,8 +16,9 @@ from dbgpt_ctl.domain.instance import DRAINED, InstanceState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance, ModelCounts
+    from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.diagnosis.facts import ControllerFacts, Finding
+    from dbgpt_ctl.wire.status import ModelCounts, Status
 
 EXAMINED_STATES = (DRAINED, InstanceState.DEREGISTERED)
 """Values of `state` for which a controller lists the instances that these rules examine."""
@@ -59,7 +60,7 @@ def sample(controller: ControllerFacts, examined: Iterable[KnownInstance], most:
 
 
 def overview(
-    controllers: Sequence[ControllerFacts], counted: ControllerStatus, left_out: Mapping[str, int] | None = None
+    controllers: Sequence[ControllerFacts], counted: Status, left_out: Mapping[str, int] | None = None
 ) -> list[Finding]:
     """What these rules find. The counts of `counted` are those of the cluster. One of the controllers has the instances
     of EXAMINED_STATES, as far as they are known, or a sample of them: then `left_out` is that of the sample.
@@ -68,6 +69,6 @@ def overview(
     return diagnose(RULES, facts, Scope.OVERVIEW)
 
 
-def _counts(status: ControllerStatus) -> dict[str, ModelCounts]:
+def _counts(status: Status) -> dict[str, ModelCounts]:
     """Without the models whose instances are all deregistered: an operator wanted that."""
-    return {name: counts for name, counts in (status.models or {}).items() if counts.healthy or counts.unhealthy}
+    return {name: counts for name, counts in status.counts.items() if counts.healthy or counts.unhealthy}

@@ -17,31 +17,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import timedelta
 
-    from dbgpt_ctl.client.responses import ControllerStatus, RefusedWorker
     from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.wire.auth import RefusedWorker
+    from dbgpt_ctl.wire.status import Status
 
 
 class Refused(NamedTuple):
     """A worker that a controller refuses."""
 
-    controller: ControllerStatus
+    controller: str
+    """Its URL."""
+    status: Status
     worker: RefusedWorker
 
     @property
     def place(self) -> tuple[str, RefusedWorker]:
-        """It and the URL of the controller, which can be a key."""
-        return self.controller.controller, self.worker
+        """The worker and the controller, which can be a key."""
+        return self.controller, self.worker
 
 
 class RefusedHeartbeats:
     """The workers that the controllers refuse. Each controller counts for itself, and all of them count here."""
 
-    def __init__(self, controllers: Iterable[ControllerStatus]) -> None:
+    def __init__(self, controllers: Iterable[tuple[str, Status]]) -> None:
         self.all = tuple(
-            Refused(controller, worker)
-            for controller in controllers
-            if controller.auth
-            for worker in controller.auth.refused_workers
+            Refused(url, status, worker)
+            for url, status in controllers
+            if status.auth
+            for worker in status.auth.refused_workers
         )
         self._found: dict[InstanceKey | str, list[Refused]] = {}
         """By instance where it is known, else by the spellings of the source."""

@@ -25,9 +25,10 @@ from dbgpt_ctl.text.escaping import escaped
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
+    from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.diagnosis.facts import ControllerFacts, ObservedInstance
     from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.wire.status import Status
 
 _DISK_FULL = re.compile(r"disk (is )?full|no space left|quota exceeded|\((1021|1114)\b", re.IGNORECASE)
 """What SQLite, the system, and MySQL and MariaDB call it."""
@@ -68,7 +69,7 @@ def disagree(facts: Facts) -> Iterator[Finding]:
 )
 def settings_differ(facts: Facts) -> Iterator[Finding]:
     """The controllers of one registry have different heartbeat timeouts or intervals, so their states differ."""
-    differences = [each for _, status in facts.reporting for each in setting_differences(status.controllers)]
+    differences = [each for _, status in facts.reporting for each in setting_differences(status.records)]
     details = dict.fromkeys(escaped(difference.line) for difference in differences)  # all controllers report the same
     details |= dict.fromkeys(_of_a_list(each) for each in facts.answering if each.heartbeat_timeouts_secs)
     if details:
@@ -107,7 +108,7 @@ def states_disagree(facts: Facts) -> Iterator[Finding]:
 def separate(facts: Facts) -> Iterator[Finding]:
     """Several controllers, and one keeps its registry in memory: what registers there the others never see."""
     reporting = facts.reporting
-    if len(facts.answering) > 1 and any(status.kind == "embedded" for _, status in reporting):
+    if len(facts.answering) > 1 and any(status.registry.kind == "embedded" for _, status in reporting):
         yield Finding(Severity.ERROR, "the controllers do not share one registry", (_homes(reporting),))
 
 
@@ -119,8 +120,8 @@ def separate(facts: Facts) -> Iterator[Finding]:
 def different(facts: Facts) -> Iterator[Finding]:
     """The controllers name different databases as their registry; `controllers-disagree` shows whether they are."""
     reporting = facts.reporting
-    places = {status.place for _, status in reporting}  # a kind is known only after the first connection
-    if len(places) > 1 and all(status.kind != "embedded" for _, status in reporting):
+    places = {status.registry.place for _, status in reporting}  # a kind is known only after the first connection
+    if len(places) > 1 and all(status.registry.kind != "embedded" for _, status in reporting):
         yield Finding(Severity.WARNING, "the controllers name different registries", (_homes(reporting),))
 
 
@@ -145,7 +146,7 @@ def empty(facts: Facts) -> Iterator[Finding]:
 )
 def disk_full(controller: ControllerFacts) -> str:
     """A disk is full: the database or a log cannot be written. A log on that disk does not show it."""
-    reason = controller.status.reason if controller.status else None
+    reason = controller.status.registry.reason if controller.status else None
     return escaped(reason) if reason and _DISK_FULL.search(reason) else ""
 
 
@@ -158,7 +159,7 @@ def disk_full(controller: ControllerFacts) -> str:
 )
 def not_ready(controller: ControllerFacts) -> str:
     """The controller answers, and its registry cannot be read: lists fail."""
-    is_ready = controller.status is None or controller.status.ready
+    is_ready = controller.status is None or controller.status.registry.ready
     return "" if is_ready else f"its registry cannot be read{_reason(controller)}"
 
 
@@ -198,39 +199,37 @@ def held(controller: ControllerFacts) -> str:
 def degraded(controller: ControllerFacts) -> str:
     """The controller answers, and reports itself that something is wrong with its registry."""
     status = controller.status
-    differences = setting_differences(status.controllers) if status else iter(())
+    differences = setting_differences(status.records) if status else iter(())
     is_known = controller.stale_since or controller.held_until or any(differences) or _is_of_tokens(status)
-    if not status or not status.ready or not status.reason or is_known or _DISK_FULL.search(status.reason):
-        return ""
-    return escaped(status.reason)
+    reason = status.registry.reason if status and status.registry.ready else None
+    return "" if not reason or is_known or _DISK_FULL.search(reason) else escaped(reason)
 
 
 def _is_empty(controller: ControllerFacts) -> bool:
     """Whether it is known to list nothing. Without a list of its models a registry cannot be read."""
-    models = controller.status.models if controller.status else {}
+    models = controller.status.models if controller.status else []
     return not controller.instances and models is not None and not models
 
 
 def _emptiness(controller: ControllerFacts) -> str:
     status = controller.status
-    if status is None or status.durable or status.is_remote:
+    if status is None or status.registry.durable or status.is_remote:
         return "no instance is registered"
-    return (
-        f"no instance is registered: its registry is in memory, and it was started {controller.ago(status.started_at)}"
-    )
+    started = controller.ago(status.controller.started_at)
+    return f"no instance is registered: its registry is in memory, and it was started {started}"
 
 
-def _is_of_tokens(status: ControllerStatus | None) -> bool:
+def _is_of_tokens(status: Status | None) -> bool:
     """Whether nothing is wrong but its tokens file, of which `tokens-file-unreadable` says more."""
     file = status.auth.tokens_file if status and status.auth else None
-    return status is not None and file is not None and status.reason == file.problem
+    return status is not None and file is not None and status.registry.reason == file.problem
 
 
 def _shown_as_before(controller: ControllerFacts) -> str:
     """DB-GPT's list does not report which instances are held."""
     number = sum(instance.held for instance in controller.instances)
     if controller.status and controller.status.models is not None:
-        number = sum(counts.held for counts in controller.status.models.values())
+        number = sum(counts.held for counts in controller.status.models)
     if number == 1:
         return "1 instance is shown as it was before"
     return f"{number or 'some'} instances are shown as they were before"
@@ -245,11 +244,11 @@ def _of_a_list(controller: ControllerFacts) -> str:
     )
 
 
-def _home(status: ControllerStatus) -> str:
-    return escaped(f"{status.kind} {status.place}" if status.place else status.kind)
+def _home(status: Status) -> str:
+    return escaped(f"{status.registry.kind} {status.registry.place}" if status.registry.place else status.registry.kind)
 
 
-def _homes(reporting: Sequence[tuple[ControllerFacts, ControllerStatus]]) -> Evidence:
+def _homes(reporting: Sequence[tuple[ControllerFacts, Status]]) -> Evidence:
     homes = ", ".join(f"{escaped(controller.url)}: {_home(status)}" for controller, status in reporting)
     return Evidence(homes, "the controllers")
 
@@ -273,5 +272,5 @@ def _with_timeout(controller: ControllerFacts) -> str:
 
 
 def _reason(controller: ControllerFacts) -> str:
-    reason = controller.status.reason if controller.status else None
+    reason = controller.status.registry.reason if controller.status else None
     return f" ({escaped(reason)})" if reason else ""

@@ -233,7 +233,7 @@ def _restarts(facts: Facts, silent: Sequence[ObservedInstance]) -> list[Evidence
     """
     found = []
     for controller, status in facts.reporting:
-        now, started = controller.time, status.started_at
+        now, started = controller.time, status.controller.started_at
         if now is None or started is None or now - started > RESTARTED:
             continue
         if all(abs(_time(instance) - started) <= _apart(controller) for instance in silent):
@@ -245,7 +245,7 @@ def _restarts(facts: Facts, silent: Sequence[ObservedInstance]) -> list[Evidence
 
 def _has_life(controller: ControllerFacts) -> bool:
     """Whether an instance of any model sends heartbeats, also one that the filter leaves out."""
-    counts = (controller.status.models or {}).values() if controller.status else ()
+    counts = (controller.status.models or ()) if controller.status else ()
     listed = (each.check_healthy and each.state is InstanceState.HEALTHY for each in controller.instances)
     return any(each.healthy > each.unchecked for each in counts) or any(listed)
 
@@ -262,7 +262,7 @@ def _refused_elsewhere(facts: Facts, silence: Silence) -> list[list[Refused]]:
     known = {refused.place for _, found in silence.refused for refused in found}
     by_source: dict[str | None, list[Refused]] = {}
     for refused in facts.refused.all:
-        if refused.place not in known and refused.worker.age <= timeout_of(refused.controller):
+        if refused.place not in known and refused.worker.age <= timeout_of(refused.status):
             by_source.setdefault(refused.worker.source, []).append(refused)
     return [found for _, found in sorted(by_source.items(), key=str)]
 

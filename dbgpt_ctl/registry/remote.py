@@ -245,7 +245,7 @@ class RemoteModelRegistry(ModelRegistry):
     async def outages(self) -> tuple[Hold, ...]:
         """Those of the registry behind; empty where an older release keeps it. Each call is a request."""
         with self._forwarding(), suppress(NotSupported):
-            return (await self._client.status()).outages
+            return tuple((await self._client.status()).holds)
         return ()
 
     async def announce(self) -> None:

@@ -1,11 +1,14 @@
 """The check of who may do what: its state, its tokens, and what it refuses. No struct holds a secret or a hash."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from msgspec import field
 
+from dbgpt_ctl.domain.fields import canonical_host
+from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.wire.answers import Version, Versioned
-from dbgpt_ctl.wire.fields import ADDRESS, TIME, Count, Sent, Time, doc
+from dbgpt_ctl.wire.fields import ADDRESS, TIME, Count, Seconds, Sent, Time, doc
 from dbgpt_ctl.wire.limits import MAX_TOKEN_CHARS
 
 
@@ -28,20 +31,18 @@ class AuthTokensFile(Sent):
     tokens: Annotated[Count, doc("How many tokens it has.", 3)]
     problem: Annotated[
         str | None, doc("Why the file cannot be used now; the tokens that were read last stay in force.")
-    ] = None
-    readable_by_others: Annotated[str | None, doc("The mode of the file, if others than its owner can read it.")] = None
-    expiring: list[ExpiringToken] = field(default_factory=list)
+    ]
+    readable_by_others: Annotated[str | None, doc("The mode of the file, if others than its owner can read it.")]
+    expiring: list[ExpiringToken]
 
 
 class Auth(Sent):
     """The check of who may do what."""
 
     mode: Annotated[str, doc("off, log or enforce.", "enforce")]
-    mode_origin: Annotated[str, doc("`tokens file` or `setting`.", "tokens file")] = "setting"
-    open: Annotated[
-        bool, doc("Whether nothing is checked although other machines can reach the controller.", False)
-    ] = False
-    tokens_file: Annotated[AuthTokensFile | None, doc("Null without one.")] = None
+    mode_origin: Annotated[str, doc("`tokens file` or `setting`.", "tokens file")]
+    open: Annotated[bool, doc("Whether nothing is checked although other machines can reach the controller.", False)]
+    tokens_file: Annotated[AuthTokensFile | None, doc("Null without one.")]
 
 
 class TokenUse(Sent):
@@ -90,6 +91,11 @@ class RefusedRequests(Tally):
     model_name: Annotated[str | None, doc("The instance, where the request was read so far.", "qwen3@llm")]
     host: Annotated[str | None, doc("The instance, where the request was read so far.", "10.0.0.4")]
     port: Annotated[int | None, doc("The instance, where the request was read so far.", 8001)]
+
+    @property
+    def key(self) -> InstanceKey | None:
+        """The instance; None where it is not known."""
+        return _key(self.model_name, self.host, self.port)
 
 
 class Refusals(Sent):
@@ -147,7 +153,17 @@ class RefusedWorker(Sent):
     host: Annotated[str | None, doc("The same.", None)]
     port: Annotated[int | None, doc("The same.", None)]
     count: Annotated[Count, doc("How many were refused.", 12)]
-    last_secs_ago: Annotated[float, doc("How long ago the last one was refused, in seconds.", 3.2)]
+    last_secs_ago: Annotated[Seconds, doc("How long ago the last one was refused, in seconds.", 3.2)]
+
+    @property
+    def key(self) -> InstanceKey | None:
+        """The instance; None where it is not known."""
+        return _key(self.model_name, self.host, self.port)
+
+    @property
+    def age(self) -> timedelta:
+        """Of the last one."""
+        return timedelta(seconds=self.last_secs_ago)
 
 
 class AuthOfStatus(Auth):
@@ -156,3 +172,9 @@ class AuthOfStatus(Auth):
     refused_workers: Annotated[
         list[RefusedWorker], doc("Those of the last 10 minutes, at most 1,000, in no order.")
     ] = field(default_factory=list)
+
+
+def _key(model_name: str | None, host: str | None, port: int | None) -> InstanceKey | None:
+    if model_name is None or host is None or port is None:
+        return None
+    return InstanceKey(model_name, canonical_host(host), port)

@@ -1,9 +1,12 @@
 """What every struct of the API is made of: a description and an example for each field, and aware times."""
 
 from datetime import MAXYEAR, MINYEAR, datetime
+from math import isnan
 from typing import Annotated, Any, dataclass_transform
 
 from msgspec import Meta, Struct, StructMeta, field
+
+from dbgpt_ctl.wire.limits import MAX_AGE_SECS
 
 TIME = "2026-01-02T03:04:05.678901+00:00"
 """The time in examples, as in STREAM, ADDRESS and REASON."""
@@ -15,6 +18,7 @@ LARGEST_COUNT = 2**63 - 1
 
 Time = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
+Seconds = Annotated[float, Meta(ge=0, le=MAX_AGE_SECS)]
 
 
 def doc(description: str, *examples: Any, schema: dict[str, Any] | None = None, **bounds: Any) -> Meta:
@@ -34,8 +38,10 @@ class Sent(Struct, metaclass=_Sent, frozen=True):
     """
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a time at an end of the calendar, which has no value in another zone."""
+        """Raises ValueError for a time at an end of the calendar, which has no value in another zone, and for NaN."""
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, datetime) and not MINYEAR < value.year < MAXYEAR:
                 raise ValueError(f"{name} is not a time")
+            if isinstance(value, float) and isnan(value):
+                raise ValueError(f"{name} is not a number")

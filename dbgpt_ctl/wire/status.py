@@ -1,12 +1,16 @@
 """How a controller and its registry are: the status, the probes and the metrics."""
 
-from typing import Annotated, TypeAlias
+from datetime import timedelta
+from typing import Annotated, Self, TypeAlias
 
 from msgspec import UNSET, UnsetType, field
 
+from dbgpt_ctl.domain import controllers
+from dbgpt_ctl.domain.controllers import ControllerRecord
+from dbgpt_ctl.domain.registry_outage import Hold
 from dbgpt_ctl.wire.answers import Listed
 from dbgpt_ctl.wire.auth import AuthOfStatus
-from dbgpt_ctl.wire.fields import TIME, Count, Sent, Time, doc
+from dbgpt_ctl.wire.fields import TIME, Count, Seconds, Sent, Time, doc
 
 Probe: TypeAlias = Annotated[
     str,
@@ -24,7 +28,17 @@ class Check(Sent):
 
     name: Annotated[str, doc("One word, such as database, tokens-file or event-loop.", "database")]
     ok: Annotated[bool, doc("Whether nothing is wrong.", True)]
-    detail: Annotated[str | None, doc("What is wrong, in one line; null: nothing is.", None)] = None
+    detail: Annotated[str | None, doc("What is wrong, in one line; null: nothing is.", None)]
+
+    @classmethod
+    def of(cls, check: controllers.Check) -> Self:
+        """As a controller knows it."""
+        return cls(name=check.name, ok=check.ok, detail=check.detail)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong; None: nothing is."""
+        return None if self.ok else self.detail or "failed"
 
 
 class AboutController(Sent):
@@ -39,20 +53,20 @@ class AboutRegistry(Sent):
     """Where instances are kept."""
 
     kind: Annotated[str, doc("embedded, sqlite, mysql, mariadb or remote.", "mariadb")]
-    place: Annotated[str | None, doc("Where it keeps its facts.", "db1:3306/dbgpt")] = None
+    place: Annotated[str | None, doc("Where it keeps its facts.", "db1:3306/dbgpt")]
     durable: Annotated[bool, doc("Whether they outlive the controller's process.", True)]
     ready: Annotated[bool, doc("Whether lists can be answered.", True)]
-    reason: Annotated[str | None, doc("What is not as it should be.", None)] = None
+    reason: Annotated[str | None, doc("What is not as it should be.", None)]
 
 
 class RegistrySettings(Sent):
     """What the controller was started with; empty where another controller keeps the registry."""
 
-    heartbeat_interval_secs: Annotated[float | UnsetType, doc("Seconds between two heartbeats of a worker.", 20.0)] = (
-        UNSET
-    )
+    heartbeat_interval_secs: Annotated[
+        Seconds | UnsetType, doc("Seconds between two heartbeats of a worker.", 20.0)
+    ] = UNSET
     heartbeat_timeout_secs: Annotated[
-        float | UnsetType, doc("Seconds after its last heartbeat from which an instance is unhealthy.", 60.0)
+        Seconds | UnsetType, doc("Seconds after its last heartbeat from which an instance is unhealthy.", 60.0)
     ] = UNSET
     max_instances: Annotated[Count | UnsetType, doc("Instances beyond this number are refused.", 200_000)] = UNSET
 
@@ -63,13 +77,28 @@ class SharingController(Sent):
     id: Annotated[str, doc("Random, another one for each process.", "9f86d081884c7d65")]
     version: Annotated[str, doc("The version of its package.", "1.0.0")]
     address: Annotated[str, doc("The URL at which it listens.", "http://10.0.0.2:8000")]
-    heartbeat_timeout_secs: Annotated[float, doc("Its heartbeat timeout.", 60.0)]
-    heartbeat_interval_secs: Annotated[float, doc("Its heartbeat interval.", 20.0)]
+    heartbeat_timeout_secs: Annotated[Seconds, doc("Its heartbeat timeout.", 60.0)]
+    heartbeat_interval_secs: Annotated[Seconds, doc("Its heartbeat interval.", 20.0)]
     started_at: Annotated[Time, doc("When it first reported itself, by the registry's clock.", TIME)]
     seen_at: Annotated[Time, doc("When it last reported itself, by the registry's clock.", TIME)]
 
+    @classmethod
+    def of(cls, record: ControllerRecord) -> Self:
+        """As it reported itself in the registry."""
+        timeout, interval = record.heartbeat_timeout.total_seconds(), record.heartbeat_interval.total_seconds()
+        facts = {name: getattr(record, name) for name in ("id", "version", "address", "started_at", "seen_at")}
+        return cls(**facts, heartbeat_timeout_secs=timeout, heartbeat_interval_secs=interval)
 
-class ModelCounts(Sent):
+    @property
+    def record(self) -> ControllerRecord:
+        """The same as a record of the registry."""
+        timeout, interval = (
+            timedelta(seconds=secs) for secs in (self.heartbeat_timeout_secs, self.heartbeat_interval_secs)
+        )
+        return ControllerRecord(self.id, self.version, self.address, timeout, interval, self.started_at, self.seen_at)
+
+
+class ModelCounts(Sent, gc=False):
     """How many instances of one model are in each state, and how many of them are routable or drained."""
 
     model_name: Annotated[str, doc("`NAME@TYPE`.", "qwen3@llm")]
@@ -80,9 +109,10 @@ class ModelCounts(Sent):
     held: Annotated[Count, doc("How many are healthy only because the registry itself was away.", 0)]
     drained: Annotated[Count, doc("How many are drained, in any state.", 0)]
     unhealthy_drained: Annotated[Count, doc("How many are unhealthy and drained.", 0)]
-    unchecked: Annotated[
-        Count, doc("How many are healthy whatever their workers do: they have no `check_healthy`.", 0)
-    ] = 0
+    unchecked: Annotated[Count, doc("How many are healthy whatever their workers do: they have no `check_healthy`.", 0)]
+
+    def __post_init__(self) -> None:
+        """Numbers need no check; there may be very many."""
 
 
 class Connections(Sent):
@@ -115,6 +145,16 @@ class Outage(Sent):
     back_at: Annotated[Time, doc("Its first one after.", TIME)]
     held_until: Annotated[Time, doc("Until then, silent instances kept their state.", TIME)]
 
+    @classmethod
+    def of(cls, hold: Hold) -> Self:
+        """As the registry knows it."""
+        return cls(gone_at=hold.gone_at, back_at=hold.back_at, held_until=hold.until)
+
+    @property
+    def hold(self) -> Hold:
+        """The same as the registry knows it."""
+        return Hold(self.gone_at, self.back_at, self.held_until)
+
 
 class Status(Listed):
     """How the controller and its registry are, also while the registry is away."""
@@ -130,14 +170,14 @@ class Status(Listed):
         doc("What is known of each part of the controller and of its registry, as `/readyz?verbose` lists it."),
     ] = field(default_factory=list)
     settings: RegistrySettings
-    auth: Annotated[AuthOfStatus | None, doc("Null where no check is built in.")] = None
+    auth: Annotated[AuthOfStatus | None, doc("Null where no check is built in.")]
     controllers: Annotated[
         list[SharingController],
         doc(
             "The living controllers that share the registry, with this one; empty where none can, or where another "
             "controller keeps the registry."
         ),
-    ] = field(default_factory=list)
+    ]
     outages: Annotated[
         list[Outage] | None,
         doc(
@@ -145,15 +185,45 @@ class Status(Listed):
             "known."
         ),
     ] = None
-    connections: Annotated[Connections | None, doc("Null where the controller runs inside another application.")] = None
+    connections: Annotated[Connections | None, doc("Null where the controller runs inside another application.")]
     readers_dropped: Annotated[
         Count,
         doc("How many connections were closed since the start because the peer did not take a list or a watch.", 0),
-    ] = 0
-    tls: Annotated[Tls | None, doc("Null where the controller does not listen with TLS.")] = None
+    ]
+    tls: Annotated[Tls | None, doc("Null where the controller does not listen with TLS.")]
     models: Annotated[list[ModelCounts] | None, doc("In order of model_name; null while the registry cannot be read.")]
-    watchers: Annotated[Count, doc("How many watches this controller serves.", 0)] = 0
-    last_event_id: Annotated[Count | None, doc("The id of the newest event; null while it is not known.", 42)] = None
+    watchers: Annotated[Count, doc("How many watches this controller serves.", 0)]
+    last_event_id: Annotated[Count | None, doc("The id of the newest event; null while it is not known.", 42)]
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the controller forwards to others."""
+        return self.registry.kind == "remote"
+
+    @property
+    def heartbeat_timeout_secs(self) -> float | None:
+        """None where another controller keeps the registry."""
+        return self.settings.heartbeat_timeout_secs or None
+
+    @property
+    def heartbeat_interval_secs(self) -> float | None:
+        """The same."""
+        return self.settings.heartbeat_interval_secs or None
+
+    @property
+    def records(self) -> list[ControllerRecord]:
+        """The living controllers that share the registry, as records of the registry."""
+        return [controller.record for controller in self.controllers]
+
+    @property
+    def holds(self) -> list[Hold]:
+        """The outages of the registry, as it knows them; none while they are not known."""
+        return [outage.hold for outage in self.outages or ()]
+
+    @property
+    def counts(self) -> dict[str, ModelCounts]:
+        """By model; empty while the registry cannot be read."""
+        return {counts.model_name: counts for counts in self.models or ()}
 
 
 EXAMPLE_METRICS = """# HELP dbgpt_controller_watchers Watches that are open.

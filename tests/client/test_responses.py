@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 import pytest
 
-from dbgpt_ctl.client.responses import LONG_BYTES, MAX_DEPTH, KnownInstance, ModelCounts, Response, decoded, read_time
+from dbgpt_ctl.client.responses import LONG_BYTES, MAX_DEPTH, KnownInstance, Response, decoded, read_time
+from dbgpt_ctl.client.status import counts_of, total
 from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
@@ -25,6 +26,8 @@ from dbgpt_ctl.errors import (
     NotFound,
     NotSupported,
 )
+from dbgpt_ctl.wire.encoding import plain_object
+from dbgpt_ctl.wire.status import ModelCounts
 from tests.client.clients import KEY, OBJECT, SENT, VERBS, Controllers, good, problem
 from tests.client.v1_samples import CALLS, DRAIN, EVENT, KNOWN, NOW, NOWHERE, STATUS, TIME, answers
 
@@ -231,22 +234,11 @@ def test_the_other_answers_of_v1_are_read(make_calls: MakeCalls) -> None:
     assert event.change.cause.actor == Actor(ActorKind.OPERATOR, "10.0.0.9", "anna")
     assert outcomes["settings"] == {"no_console": (True, "flag --no-console")}
     status = outcomes["status"]
-    assert (status.controller, status.version, status.kind, status.place) == (
-        "http://one",
-        "1.2",
-        "mariadb",
-        "db1/dbgpt",
-    )
-    assert status.models == {
-        "qwen@llm": ModelCounts(
-            healthy=1, unhealthy=2, deregistered=4, routable=1, drained=3, unhealthy_drained=2, held=1
-        )
-    }
-    assert (status.watchers, status.last_event_id) == (5, 7)
+    assert (status.answered_by, status.controller.version) == ("http://one", "1.2")
+    assert plain_object(status) | STATUS == plain_object(status)
     timeout, interval = timedelta(seconds=60), timedelta(seconds=20.5)
-    assert status.controllers == (ControllerRecord("a1", "1.2", "http://ctl-1:8000", timeout, interval, NOW, NOW),)
-    assert status.outages == (Hold(NOW, NOW, NOW),)
-    assert status.object == STATUS
+    assert status.records == [ControllerRecord("a1", "1.2", "http://ctl-1:8000", timeout, interval, NOW, NOW)]
+    assert status.holds == [Hold(NOW, NOW, NOW)]
 
 
 @pytest.mark.parametrize("reply", NOWHERE, ids=["DB-GPT", "a page", "405", "an older ctl"])
@@ -457,9 +449,19 @@ def test_the_counts_of_instances() -> None:
         KnownInstance.read(OBJECT | {"healthy": state == "healthy", "enabled": enabled, "state": state})
         for state, enabled in facts
     ]
-    assert ModelCounts.of(instances) == ModelCounts(
-        healthy=2, unhealthy=2, deregistered=1, routable=1, drained=3, unhealthy_drained=1
+    counts = counts_of(instances, "qwen@llm")
+    assert counts == ModelCounts(
+        model_name="qwen@llm",
+        healthy=2,
+        unhealthy=2,
+        deregistered=1,
+        routable=1,
+        held=0,
+        drained=3,
+        unhealthy_drained=1,
+        unchecked=0,
     )
+    assert (total([counts, counts]).drained, total([]).healthy) == (6, 0)
 
 
 def test_a_heartbeat_without_an_offset_is_in_this_hosts_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,8 +69,13 @@ STATUS = {
             "drained": 3,
             "unhealthy_drained": 2,
             "held": 1,
+            "unchecked": 0,
         }
     ],
+    "auth": None,
+    "connections": None,
+    "tls": None,
+    "readers_dropped": 0,
     "outages": [{"gone_at": TIME, "back_at": TIME, "held_until": TIME}],
     "watchers": 5,
     "last_event_id": 7,

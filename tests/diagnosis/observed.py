@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
 from dbgpt_ctl.client.instance_filter import ModelFilter
-from dbgpt_ctl.client.responses import (
-    AuthStatus,
-    ControllerStatus,
-    ExpiringToken,
-    KnownInstance,
-    RefusedWorker,
-    TlsState,
-    TokensFileStatus,
-)
+from dbgpt_ctl.client.responses import KnownInstance
 from dbgpt_ctl.diagnosis.facts import ControllerFacts, Endpoint, Facts, Probe, ProbeOutcome
 from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
+from dbgpt_ctl.wire.auth import AuthOfStatus, AuthTokensFile, ExpiringToken, RefusedWorker
+from dbgpt_ctl.wire.status import (
+    AboutController,
+    AboutRegistry,
+    Check,
+    ModelCounts,
+    RegistrySettings,
+    SharingController,
+    Status,
+    Tls,
+)
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 URL, OTHER = "http://ctl-1:8000", "http://ctl-2:8000"
@@ -50,42 +54,44 @@ def drained(
     return known(*where, drain=DrainFacts(begin, by, reason, end), enabled=False, **facts)
 
 
-def status(**facts: Any) -> ControllerStatus:
-    defaults: dict[str, Any] = {
-        "controller": URL,
-        "object": {},
-        "version": "1",
+OF_CONTROLLER = {"version": "1", "started_at": ago(86400), "leaving": False}
+OF_REGISTRY = {"kind": "mysql", "place": "db1:3306/dbgpt", "durable": True, "ready": True, "reason": None}
+SETTINGS = {"heartbeat_interval_secs": 20.0, "heartbeat_timeout_secs": 60.0, "max_instances": 200_000}
+
+
+def status(**facts: Any) -> Status:
+    """What a controller reports; a fact of the controller, of the registry or of the settings goes into that part."""
+    parts = [
+        {name: facts.pop(name, default) for name, default in defaults.items()}
+        for defaults in (OF_CONTROLLER, OF_REGISTRY, SETTINGS)
+    ]
+    models: dict[str, ModelCounts] | None = facts.pop("models", {})
+    others: dict[str, Any] = dict.fromkeys(("auth", "connections", "tls")) | {
         "time": NOW,
-        "started_at": ago(86400),
-        "leaving": False,
-        "kind": "mysql",
-        "place": "db1:3306/dbgpt",
-        "durable": True,
-        "ready": True,
-        "reason": None,
-        "heartbeat_interval_secs": 20.0,
-        "heartbeat_timeout_secs": 60.0,
-        "max_instances": 200_000,
-        "stale_since": None,
-        "held_until": None,
-        "models": {},
+        "controller": AboutController(**parts[0]),
+        "registry": AboutRegistry(**parts[1]),
+        "settings": RegistrySettings(**parts[2]),
+        "checks": list(map(Check.of, facts.pop("checks", ()))),
+        "controllers": list(map(SharingController.of, facts.pop("controllers", ()))),
+        "models": None if models is None else [replace(models[name], model_name=name) for name in models],
+        "readers_dropped": 0,
         "watchers": 0,
         "last_event_id": 0,
     }
-    return ControllerStatus(**(defaults | facts))
+    return Status(**(others | facts))
 
 
-def auth(mode: str = "enforce", *, is_open: bool = False, **tokens_file: Any) -> AuthStatus:
+def auth(mode: str = "enforce", *, is_open: bool = False, **tokens_file: Any) -> AuthOfStatus:
     """What a controller reports of its check; with a tokens file where `tokens_file` has a fact of it."""
     defaults: dict[str, Any] = {
         "digest": "0123456789ab",
         "tokens": 3,
         "problem": None,
         "readable_by_others": None,
-        "expiring": (),
+        "expiring": [],
     }
-    file = TokensFileStatus(**(defaults | tokens_file)) if tokens_file else None
-    return AuthStatus(mode, "setting", is_open, file)
+    file = AuthTokensFile(**(defaults | tokens_file)) if tokens_file else None
+    return AuthOfStatus(mode=mode, mode_origin="setting", open=is_open, tokens_file=file)
 
 
 def checking(mode: str = "enforce", url: str = URL, **facts: Any) -> ControllerFacts:
@@ -95,28 +101,29 @@ def checking(mode: str = "enforce", url: str = URL, **facts: Any) -> ControllerF
 
 def refusing(*workers: RefusedWorker, url: str = URL, **facts: Any) -> dict[str, Any]:
     """The URL and the status of a controller that refuses these workers; facts of its status go before."""
-    return {"url": url, "status": status(auth=replace(auth(tokens=3), refused_workers=workers), **facts)}
+    return {"url": url, "status": status(auth=replace(auth(tokens=3), refused_workers=list(workers)), **facts)}
 
 
 def refused(
     source: str = "10.0.0.4", reason: str = "none", *, age: float = 3, count: int = 12, **facts: Any
 ) -> RefusedWorker:
     """A worker whose heartbeats were refused, the last one `age` seconds ago."""
-    defaults: dict[str, Any] = {"token": None, "key": None}
-    return RefusedWorker(reason, source, count=count, age=timedelta(seconds=age), **(defaults | facts))
+    model_name, host, port = facts.pop("key", None) or (None, None, None)
+    defaults: dict[str, Any] = {"token": None, "model_name": model_name, "host": host, "port": port}
+    return RefusedWorker(reason=reason, source=source, count=count, last_secs_ago=age, **(defaults | facts))
 
 
 def expiring(name: str, left: timedelta) -> dict[str, Any]:
     """A fact of a tokens file."""
-    return {"expiring": (ExpiringToken(name, NOW + left),)}
+    return {"expiring": [ExpiringToken(name=name, expires=NOW + left)]}
 
 
 def with_tls(
     url: str = URL, port: int | None = 8443, *, left_days: float = 90, problem: str | None = None
 ) -> ControllerFacts:
     """A controller that reports its https; None for `port`: it has none."""
-    tls = None if port is None else TlsState(port, NOW + timedelta(days=left_days), problem)
-    return controller(url=url, status=status(object={"tls": tls}, tls=tls))
+    tls = None if port is None else Tls(port=port, not_after=NOW + timedelta(days=left_days), problem=problem)
+    return controller(url=url, status=status(tls=tls))
 
 
 def record(address: str, timeout_secs: float = 60) -> ControllerRecord:

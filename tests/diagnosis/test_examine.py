@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from dbgpt_ctl.cli.diagnosis.report import exit_code, heading_without_answer
 from dbgpt_ctl.client.instance_filter import ModelFilter
-from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
+from dbgpt_ctl.client.status import counts_of
 from dbgpt_ctl.diagnosis.examine import RULES, examine
 from dbgpt_ctl.diagnosis.facts import (
     ControllerFacts,
@@ -60,6 +60,9 @@ from tests.diagnosis.observed import (
     status,
     with_tls,
 )
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.client.responses import KnownInstance
 
 
 class Case(NamedTuple):
@@ -423,7 +426,7 @@ CASES = {
         cluster(with_tls(), with_tls(OTHER, None)),
         WARNING,
         f"{OTHER}: no https",
-        cluster(with_tls(), with_tls(OTHER), controller(url="http://old:8000")),
+        cluster(with_tls(), with_tls(OTHER), controller(url="http://old:8000", status=None)),
     ),
     "registry-nearly-full": Case(
         cluster(controller(known(), known(port=2), status=status(max_instances=2))), ERROR, f"{URL}: 2 of 2", WELL
@@ -667,7 +670,7 @@ def test_a_drain_after_the_death_of_an_instance_makes_no_outage_planned(drains: 
     """Also where only counts are known, and the drained instances."""
     late = [drained(port=port, since=300, state=UNHEALTHY, last_heartbeat=ago(3600)) for port in range(drains)]
     early = drained(port=9, since=3599, state=UNHEALTHY, last_heartbeat=ago(3600))
-    counts = {"qwen@llm": ModelCounts.of([*late, early])}
+    counts = {"qwen@llm": counts_of([*late, early])}
     for facts in (of(*late, early), of(*late, early, counts=counts)):
         [found] = find("no-healthy-instance", facts)
         assert (found.severity, found.summary) == (ERROR, "1 model has no instance that gets requests")
@@ -751,7 +754,7 @@ def test_refused_heartbeats_are_the_likely_cause_of_silence_and_nothing_is_prune
 
 
 def test_a_refused_caller_is_no_cause_where_nothing_is_missing() -> None:
-    well = controller(known(), **refusing(refused("10.9.9.9"), models={"qwen@llm": ModelCounts.of([known()])}))
+    well = controller(known(), **refusing(refused("10.9.9.9"), models={"qwen@llm": counts_of([known()])}))
     for facts, number in ((cluster(well), 1), (cluster(well, wanted="qwen"), 0)):
         assert [each.severity for each in find("workers-refused", facts)] == [WARNING] * number
     [missing] = find("workers-refused", cluster(controller(**refusing(refused("10.9.9.9"))), wanted="qwen"))
@@ -765,7 +768,7 @@ def test_a_token_that_expired_is_renewed() -> None:
 
 
 def test_the_refused_are_a_warning_of_the_overview() -> None:
-    counts = {"qwen@llm": ModelCounts.of([silent()])}
+    counts = {"qwen@llm": counts_of([silent()])}
     [found] = find("workers-refused", cluster(controller(**refusing(refused())), counts=counts))
     assert found.lines == ["12 heartbeats from 10.0.0.4 were refused, the last one 3s ago: no token [workers-refused]"]
 
@@ -797,7 +800,7 @@ def test_of_one_model_a_host_is_not_called_silent() -> None:
 
 
 def test_all_models_count_where_one_is_asked_for() -> None:
-    others = {"bge@llm": ModelCounts.of([known("bge@llm")])}
+    others = {"bge@llm": counts_of([known("bge@llm")])}
     two = (silent(), silent(host="10.0.0.5"))
     for models, code in (({}, "heartbeats-stopped"), (others, "expired")):
         facts = cluster(controller(*two, status=status(models=models)), wanted="qwen")
@@ -891,13 +894,13 @@ def test_status_and_lists_have_some_of_the_rules(scope: Scope) -> None:
 
 def test_counts_stand_in_for_a_list_of_all_instances() -> None:
     some = [known("a@llm", state=UNHEALTHY), known("a@llm", state=UNHEALTHY), drained("a@llm")]
-    counts = {"a@llm": ModelCounts.of(some), "b@llm": ModelCounts.of([known("b@llm")])}
+    counts = {"a@llm": counts_of(some), "b@llm": counts_of([known("b@llm")])}
     [found] = find("no-healthy-instance", cluster(controller(), counts=counts))
     assert found.lines == ["a@llm: no routable instance: 1 healthy (1 drained), 2 unhealthy [no-healthy-instance]"]
 
 
 def test_a_fix_never_passes_a_name_for_an_option() -> None:
-    counts = {"--help@llm": ModelCounts.of([known("--help@llm", state=UNHEALTHY)])}
+    counts = {"--help@llm": counts_of([known("--help@llm", state=UNHEALTHY)])}
     [found] = find("no-healthy-instance", cluster(controller(), counts=counts))
     assert found.fix == "ctl why ''\\\\'x2d-help@llm' says why"
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
+from dbgpt_ctl.client.status import counts_of
 from dbgpt_ctl.diagnosis.facts import ControllerFacts
 from dbgpt_ctl.diagnosis.overview import overview, sample
 from tests.diagnosis.observed import DEREGISTERED, UNHEALTHY, URL, ago, drained, known, status
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.client.responses import KnownInstance
 
 LONG = 25 * 3600
 BEATING: dict[str, Any] = {"state": DEREGISTERED, "deregistered_at": ago(300), "refused_at": ago(4)}
@@ -45,8 +48,8 @@ def test_a_sample_holds_nothing_that_no_rule_speaks_of() -> None:
 
 def test_a_model_whose_instances_all_left_is_no_fault() -> None:
     counts = {
-        "left@llm": ModelCounts.of([known("left@llm", state=DEREGISTERED)]),
-        "silent@llm": ModelCounts.of([known("silent@llm", state=UNHEALTHY)]),
+        "left@llm": counts_of([known("left@llm", state=DEREGISTERED)]),
+        "silent@llm": counts_of([known("silent@llm", state=UNHEALTHY)]),
     }
     (found,) = overview([ControllerFacts.of_status(URL, status(models=counts))], status(models=counts))
     assert [each.subject for each in found.evidence] == ["silent@llm"]

@@ -173,7 +173,7 @@ class Night:
 
     def wait_until_reason(self, condition: Callable[[str], bool]) -> None:
         """Waits until the condition is true of the reason that every running controller gives for its health."""
-        self.wait_until_client(lambda client: condition(client.status().reason or ""))
+        self.wait_until_client(lambda client: condition(client.status().registry.reason or ""))
 
     def wait_until_client(self, condition: Callable[[ControllerClient], bool]) -> None:
         """Waits until the condition is true of every running controller, as this client of it sees it."""

@@ -102,7 +102,7 @@ class OnCall:
 
     def until_reason(self, condition: Callable[[str], bool]) -> None:
         """Waits until every controller that runs gives such a reason for its health."""
-        until_each_is_so(self.controllers, lambda client: condition(client.status().reason or ""))
+        until_each_is_so(self.controllers, lambda client: condition(client.status().registry.reason or ""))
 
     def restart(self, *options: str, **environ: str) -> None:
         for controller in self.controllers:

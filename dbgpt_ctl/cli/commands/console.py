@@ -92,7 +92,7 @@ def _reason(client: ControllerClient) -> tuple[str, str]:
 
 def _reason_of_older(client: ControllerClient) -> tuple[str, str]:
     try:
-        version = client.status().version
+        version = client.status().controller.version
     except NotSupported:
         what = "it has no console, because it is DB-GPT's own controller or an older ctl"
         return what, "`ctl serve` in its place has one (docs/moving-from-dbgpt.md)"

@@ -114,7 +114,7 @@ def events(
             rows = _rows(past)
             if target is None and by is None:
                 status = client.status()
-                outages = [hold for hold in status.outages if start is None or hold.back_at >= start]
+                outages = [hold for hold in status.holds if start is None or hold.back_at >= start]
                 _insert_outages(rows, past, outages, status.time or session.clock.now())
             _print_table(session, _last(rows, number), target)
 

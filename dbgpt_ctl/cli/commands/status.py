@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from dbgpt_ctl.cli.framework.help_text import explained
@@ -28,8 +28,9 @@ from dbgpt_ctl.text.times import duration_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance, ModelCounts
+    from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.diagnosis.facts import ControllerFacts, Finding
+    from dbgpt_ctl.wire.status import ModelCounts, Status
 
 T = TypeVar("T")
 
@@ -118,7 +119,7 @@ def status(
     first = best.status
     if first is None:
         raise error_of([controller.failure for controller in controllers if controller.failure])
-    instances = _examined(session, first)
+    instances = _examined(session, best.url, first)
     controllers = [
         replace(controller, instances=instances) if controller.status is first else controller
         for controller in controllers
@@ -136,9 +137,9 @@ def _word(controller: ControllerFacts) -> str:
     if controller.status is None:
         is_down = controller.failure is not None and controller.failure.kind in _DOWN
         return "down" if is_down else "unknown"
-    if controller.status.leaving:
+    if controller.status.controller.leaving:
         return "leaving"
-    return "up" if controller.status.ready else "not ready"
+    return "up" if controller.status.registry.ready else "not ready"
 
 
 def error_of(errors: Sequence[ControllerError]) -> ControllerError:
@@ -153,16 +154,16 @@ def error_of(errors: Sequence[ControllerError]) -> ControllerError:
     return ControllerUnreachable.of_attempts(attempts, gravest.kind, gravest.advice)
 
 
-def _examined(session: Session, first: ControllerStatus) -> tuple[KnownInstance, ...]:
+def _examined(session: Session, url: str, first: Status) -> tuple[KnownInstance, ...]:
     """The drained and the deregistered instances with all their facts; listed only where there are some. If a list
     fails, the rest is still shown.
     """
     from dbgpt_ctl.diagnosis.overview import EXAMINED_STATES
 
     found: list[KnownInstance] = []
-    with session.client(first.controller) as client:
+    with session.client(url) as client:
         for state in EXAMINED_STATES:
-            if any(getattr(counts, state) for counts in (first.models or {}).values()):
+            if any(getattr(counts, state) for counts in first.models or ()):
                 try:
                     found += client.instances(state=state).instances
                 except CtlError:
@@ -170,21 +171,19 @@ def _examined(session: Session, first: ControllerStatus) -> tuple[KnownInstance,
     return tuple(found)
 
 
-def _document(
-    controllers: Sequence[ControllerFacts], first: ControllerStatus, findings: Sequence[Finding]
-) -> dict[str, Any]:
+def _document(controllers: Sequence[ControllerFacts], first: Status, findings: Sequence[Finding]) -> dict[str, Any]:
     """The document of -o json and yaml."""
+    from dbgpt_ctl.wire.encoding import plain_object
+
+    sent = plain_object(first)
     return {
         "version": VERSION,
-        "time": first.time.isoformat() if first.time else None,
+        "time": first.time.isoformat(),
         "controllers": [_controller_object(controller) for controller in controllers],
-        "registry": first.object["registry"],
-        "settings": first.object["settings"],
-        "living_controllers": first.object["controllers"],
-        "stale_since": first.object["stale_since"],
-        "held_until": first.object["held_until"],
-        "outages": first.object.get("outages"),
-        "models": first.object["models"],
+        "registry": sent["registry"],
+        "settings": sent["settings"],
+        "living_controllers": sent["controllers"],
+        **{name: sent[name] for name in ("stale_since", "held_until", "outages", "models")},
         "warnings": _finding_objects(findings, are_info=False),
         "info": _finding_objects(findings, are_info=True),
     }
@@ -200,24 +199,24 @@ def _finding_objects(findings: Sequence[Finding], *, are_info: bool) -> list[dic
 
 
 def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
+    from dbgpt_ctl.wire.encoding import plain_object
+
     status = controller.status
+    sent = plain_object(status) if status else {}
     return {
         "controller": controller.url,
         "status": _word(controller),
         "latency_secs": None if controller.latency is None else round(controller.latency, 6),
-        "version": status.version if status else None,
-        "started_at": status.started_at.isoformat() if status and status.started_at else None,
-        "registry": status.object["registry"] if status else None,
-        "checks": status.object.get("checks") if status else None,
-        "connections": asdict(status.connections) if status and status.connections else None,
+        "version": status.controller.version if status else None,
+        "started_at": status.controller.started_at.isoformat() if status else None,
+        **{name: sent.get(name) for name in ("registry", "checks", "connections")},
         "readers_dropped": status.readers_dropped if status and status.connections else None,
-        "auth": status.object.get("auth") if status else None,
-        "tls": status.object.get("tls") if status else None,
+        **{name: sent.get(name) for name in ("auth", "tls")},
         "detail": str(controller.failure) if controller.failure else None,
     }
 
 
-def _screen(controllers: Sequence[ControllerFacts], first: ControllerStatus, findings: Sequence[Finding]) -> list[str]:
+def _screen(controllers: Sequence[ControllerFacts], first: Status, findings: Sequence[Finding]) -> list[str]:
     """The lines for people: all of them in a pipe; a terminal gets as many as fit, at least some of each kind."""
     colour, size = wants_colour(), shutil.get_terminal_size()
     rows = [_controller_row(controller) for controller in controllers]
@@ -253,30 +252,30 @@ def _joined(finding: Finding) -> Finding:
 
 def _controller_row(controller: ControllerFacts) -> list[str]:
     status, uptime = controller.status, "-"
-    if status and status.time and status.started_at:
-        uptime = duration_text((status.time - status.started_at).total_seconds())
+    if status:
+        uptime = duration_text((status.time - status.controller.started_at).total_seconds())
     latency = "-" if controller.latency is None else f"{controller.latency * 1000:.1f}ms"
-    version = escaped(status.version) if status else "-"
+    version = escaped(status.controller.version) if status else "-"
     return [escaped(controller.url), _word(controller), version, uptime, latency]
 
 
-def _registry_line(first: ControllerStatus) -> str:
-    place = f" at {escaped(first.place)}" if first.place else ""
-    kept = "kept over restarts" if first.durable else "in memory only: gone when the controller ends"
+def _registry_line(first: Status) -> str:
+    place = f" at {escaped(first.registry.place)}" if first.registry.place else ""
+    kept = "kept over restarts" if first.registry.durable else "in memory only: gone when the controller ends"
     timeout = first.heartbeat_timeout_secs
     shown = "" if timeout is None else f"; heartbeat timeout {timeout:g}s"
-    return f"registry: {escaped(first.kind)}{place}, {kept}{shown}"
+    return f"registry: {escaped(first.registry.kind)}{place}, {kept}{shown}"
 
 
-def auth_line(first: ControllerStatus) -> str:
+def auth_line(first: Status) -> str:
     """The mode of the check of callers, the tokens, and https, of the controller that counts for the cluster."""
     auth, tls = first.auth, first.tls
+    served = "; no https" if tls is None else f"; https at port {tls.port}"
     if auth is None:
-        return f"auth: unknown, version {escaped(first.version)} of the controller does not report it"
+        return f"auth: this controller does not check its callers{served}"
     tokens = auth.tokens_file
     noun = "token" if tokens and tokens.tokens == 1 else "tokens"
     checked = f"{tokens.tokens} {noun} (digest {escaped(tokens.digest)})" if tokens else "no tokens file"
-    served = "" if "tls" not in first.object else "; no https" if tls is None else f"; https at port {tls.port}"
     return f"auth: {escaped(auth.mode)} (from the {escaped(auth.mode_origin)}), {checked}{served}"
 
 
@@ -295,14 +294,14 @@ def _connections_line(controller: ControllerFacts) -> str:
     return f"connections at {escaped(controller.url)}: {counts.open} of at most {counts.limit}{shown}"
 
 
-def _model_lines(first: ControllerStatus, limit: int | None, *, colour: bool) -> list[str]:
+def _model_lines(first: Status, limit: int | None, *, colour: bool) -> list[str]:
     """A row for each model and a sum; where they do not fit, those without a healthy instance come first."""
-    models = first.models
-    if models is None:
+    if first.models is None:
         return ["which instances are registered is unknown: the registry cannot be read"]
+    models = first.counts
     if not models:
         return [f"no instances are registered{AS_LAST_KNOWN if first.stale_since else ''}"]
-    from dbgpt_ctl.client.responses import ModelCounts  # the client has imported it
+    from dbgpt_ctl.client.status import total
 
     names = list(models) if limit is None else sorted(models, key=lambda name: models[name].routable > 0)
     shown = _cut(names, limit)
@@ -313,11 +312,11 @@ def _model_lines(first: ControllerStatus, limit: int | None, *, colour: bool) ->
         *(Column(name.upper()) for name in others),
     )
     cells = [[escaped(name), *_count_cells(models[name], others)] for name in shown]
-    total = counted_text(ModelCounts(*map(sum, zip(*models.values(), strict=True))))
-    total += AS_LAST_KNOWN if first.stale_since else ""
+    sum_text = counted_text(total(models.values()))
+    sum_text += AS_LAST_KNOWN if first.stale_since else ""
     more = [f"and {len(models) - len(shown)} more models"] if len(shown) < len(models) else []
     noun = "model" if len(models) == 1 else "models"
-    return [*plain(columns, cells, headers=True, colour=colour), *more, f"{len(models)} {noun}: {total}"]
+    return [*plain(columns, cells, headers=True, colour=colour), *more, f"{len(models)} {noun}: {sum_text}"]
 
 
 def _count_cells(counts: ModelCounts, others: Sequence[str]) -> list[str]:

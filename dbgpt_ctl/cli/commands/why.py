@@ -103,7 +103,7 @@ def _closing(facts: Facts, findings: Sequence[Finding], ping: str | None) -> lis
     explained_above = DOUBTS | ANSWERS
     if not is_well or any(finding.severity == "error" or finding.code in explained_above for finding in findings):
         return left_out_lines(facts)
-    behind = [status.place for controller in facts.answering if (status := controller.status) and status.is_remote]
+    behind = [status.registry.place for _, status in facts.reporting if status.is_remote]
     name = shell_argument(_shown(facts.model_filter))
     if behind:
         addresses = escaped(",".join(filter(None, behind)))

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.cli.framework.session import Session
-    from dbgpt_ctl.client.auth_report import AuthReport, RefusedRequests
+    from dbgpt_ctl.client.status import AuthReport
     from dbgpt_ctl.client.sync import ControllerClient
+    from dbgpt_ctl.wire.auth import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,7 @@ class ControllerAuth:
         begin = None if self.auth is None else since.begin_at(self.auth)
         if self.auth is None or begin is None:
             return self
-        rows, other = (tuple(row for row in rows if row.last >= begin) for rows in (self.auth.rows, self.auth.other))
-        return replace(self, auth=replace(self.auth, rows=rows, other=other))
+        return replace(self, auth=self.auth.since(begin))
 
 
 def collect_auth(session: Session, since: Since) -> list[ControllerAuth]:
@@ -61,7 +61,7 @@ def collect_auth(session: Session, since: Since) -> list[ControllerAuth]:
     return of_each_controller(session, ask)
 
 
-def is_refusal(row: RefusedRequests) -> bool:
+def is_refusal(row: Tally) -> bool:
     """Whether enforce mode refuses these requests; a reason of a newer release counts as one."""
     return row.reason != Reason.OLD_TOKEN
 
@@ -108,9 +108,9 @@ def _unmet_at(auth: AuthReport, begin: datetime | None) -> Iterator[str]:
         return
     if auth.problem is not None:
         yield f"its tokens file is not in force: {auth.problem}"
-    if begin is not None and auth.since > begin:
-        counted = duration_text((auth.time - auth.since).total_seconds())
-        missing = duration_text((auth.since - begin).total_seconds() + 1)
+    if begin is not None and auth.refusals.since > begin:
+        counted = duration_text((auth.time - auth.refusals.since).total_seconds())
+        missing = duration_text((auth.refusals.since - begin).total_seconds() + 1)
         yield f"it has counted for {counted} only; ask again in {missing}"
     if refused := [row for row in auth.counted if is_refusal(row)]:
         requests = sum(row.count for row in refused)

@@ -191,7 +191,7 @@ def _observe(
         after = now()
         names: Sequence[str | None] = [None]
         if status and status.models is not None and str(model_filter):
-            names = sorted(filter(model_filter.matches, status.models))
+            names = sorted(filter(model_filter.matches, status.counts))
         inventories = [client.inventory(name) for name in names]
     except ControllerError as error:
         return ControllerFacts(url, error), frozenset()
@@ -208,7 +208,7 @@ def _observe(
         held_until=next((each.held_until for each in reports if each.held_until), None),
         instances=instances,
     )
-    return facts, frozenset(status.models or () if status else (known.model_name for known in instances))
+    return facts, frozenset(status.counts if status else (known.model_name for known in instances))
 
 
 def _past_of(session: Session, facts: Facts) -> tuple[Event, ...]:

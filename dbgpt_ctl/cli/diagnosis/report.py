@@ -136,7 +136,7 @@ def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
         "answers": controller.answers,
         "error": controller.failure.detail if controller.failure else None,
         "cause": controller.failure.cause and controller.failure.cause.value if controller.failure else None,
-        "registry": controller.status.kind if controller.status else None,
+        "registry": controller.status.registry.kind if controller.status else None,
         "instances": len(controller.instances) if controller.answers else None,
         "stale_since": controller.stale_since and controller.stale_since.isoformat(),
         "held_until": controller.held_until and controller.held_until.isoformat(),

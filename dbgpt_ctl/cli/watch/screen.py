@@ -24,7 +24,7 @@ from dbgpt_ctl.cli.output.signals import completes_terminal
 from dbgpt_ctl.cli.output.stdout import print_raw, wants_colour
 from dbgpt_ctl.cli.output.table import GAP, cell_width, fitted, plain
 from dbgpt_ctl.cli.watch.follow import Follower, Outage
-from dbgpt_ctl.client.responses import ModelCounts
+from dbgpt_ctl.client.status import counts_of
 from dbgpt_ctl.client.texts import counted_text
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, CtlError
 from dbgpt_ctl.text.escaping import defused
@@ -161,7 +161,7 @@ class View:
     def _head(
         self, inventory: Inventory, matching: list[KnownInstance], time: datetime, now: float, columns: int
     ) -> Iterator[str]:
-        counts = counted_text(ModelCounts.of(matching)) or "none"
+        counts = counted_text(counts_of(matching)) or "none"
         only = f"only instances{self.wanted}" if str(self.wanted) else ""
         yield from packed([f"{time.astimezone(UTC):%H:%M:%SZ}", counts, f"at {inventory.controller}", only], columns)
         yield from caveat_lines(inventory, time)

@@ -10,29 +10,31 @@ import asyncio
 from dataclasses import replace
 from itertools import islice
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
 from fastapi.responses import Response
 
 from dbgpt_ctl.controller.api.called_url import called_url
-from dbgpt_ctl.controller.api.status import StatusReport, status_report
+from dbgpt_ctl.controller.api.status import status_of
 from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import JSON, Route
-from dbgpt_ctl.controller.http.serializers import VERSION, known_object
+from dbgpt_ctl.controller.http.serializers import known_object
 from dbgpt_ctl.domain.hosts import is_loopback
-from dbgpt_ctl.wire import diagnosis
+from dbgpt_ctl.wire.diagnosis import Diagnosis, DiagnosisFinding, FindingEvidence
+from dbgpt_ctl.wire.encoding import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import Request
 
-    from dbgpt_ctl.client.responses import ControllerStatus, KnownInstance
+    from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.controller.service.controller import Controller
     from dbgpt_ctl.diagnosis.facts import Finding
     from dbgpt_ctl.registry.contract import Listing
+    from dbgpt_ctl.wire.status import Status
 
 MAX_EVIDENCE = 100
 """Pieces of evidence that one finding has; the others are counted."""
@@ -68,7 +70,7 @@ class DiagnosisEndpoint:
 
     def routes(self) -> tuple[Route, ...]:
         """Its route."""
-        return (Route("GET", "/v1/diagnosis", self.diagnosis, RouteAccess.READER, diagnosis.Diagnosis),)
+        return (Route("GET", "/v1/diagnosis", self.diagnosis, RouteAccess.READER, Diagnosis),)
 
     async def diagnosis(self, request: Request) -> Response:
         """What is wrong with this controller, its registry and its models, and what to do: the warnings of `ctl status`
@@ -79,27 +81,24 @@ class DiagnosisEndpoint:
         async with self._examining:
             latest = self._latest.get(place)
             if latest is None or now() - latest.made_at >= SHARED_SECS:
-                report = await status_report(self._controller)
-                body = await asyncio.to_thread(_examined, report, place)
+                status, listing = await status_of(self._controller)
+                body = await asyncio.to_thread(_examined, status, listing, place)
                 self._latest[place] = latest = _Answer(now(), body)
         return Response(latest.body.replace(place.encode(), orjson.dumps(url)[1:-1]), media_type=JSON)
 
 
-def _examined(report: StatusReport, url: str) -> bytes:
+def _examined(status: Status, listing: Listing | None, url: str) -> bytes:
     """The answer, made of a status and of the instances that the rules look at one by one."""
-    from dbgpt_ctl.client.responses import Answer, ControllerStatus, read_time
     from dbgpt_ctl.diagnosis.facts import ControllerFacts
     from dbgpt_ctl.diagnosis.overview import overview, sample
 
-    fields = orjson.loads(orjson.dumps(report.fields))
-    status = ControllerStatus.read(Answer(fields, read_time(fields["time"]), url))
     controller = ControllerFacts.of_status(url, status)
-    examined = sample(controller, _examined_instances(report.listing, status), MAX_EVIDENCE)
+    examined = sample(controller, _examined_instances(listing, status), MAX_EVIDENCE)
     findings = overview([replace(controller, instances=examined.instances)], status, examined.left_out)
-    return orjson.dumps({"version": VERSION, "time": fields["time"], "findings": list(map(finding_object, findings))})
+    return encoded(Diagnosis(time=status.time, findings=list(map(finding_of, findings))))
 
 
-def _examined_instances(listing: Listing | None, status: ControllerStatus) -> Iterator[KnownInstance]:
+def _examined_instances(listing: Listing | None, status: Status) -> Iterator[KnownInstance]:
     from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.diagnosis.overview import EXAMINED
 
@@ -108,14 +107,14 @@ def _examined_instances(listing: Listing | None, status: ControllerStatus) -> It
             yield KnownInstance.read(known_object(entry), status.time)
 
 
-def finding_object(finding: Finding) -> dict[str, Any]:
+def finding_of(finding: Finding) -> DiagnosisFinding:
     """One of the `findings`."""
     shown = islice(finding.evidence, MAX_EVIDENCE)
-    return {
-        "code": finding.code,
-        "severity": finding.severity.value,
-        "summary": finding.summary,
-        "evidence": [{"subject": evidence.subject, "detail": evidence.detail} for evidence in shown],
-        "fix": finding.fix,
-        "more": finding.more + max(0, len(finding.evidence) - MAX_EVIDENCE),
-    }
+    return DiagnosisFinding(
+        code=finding.code,
+        severity=finding.severity.value,
+        summary=finding.summary,
+        evidence=[FindingEvidence(subject=evidence.subject, detail=evidence.detail) for evidence in shown],
+        fix=finding.fix,
+        more=finding.more + max(0, len(finding.evidence) - MAX_EVIDENCE),
+    )

@@ -2,88 +2,113 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec.structs import replace
 
 import dbgpt_ctl
-from dbgpt_ctl.controller.auth.report import auth_object, refused_worker_object
-from dbgpt_ctl.controller.http.serializers import (
-    caveats_object,
-    check_object,
-    connections_object,
-    controller_object,
-    iso,
-    outage_object,
-    tls_object,
-)
+from dbgpt_ctl.controller.auth.report import auth_of_status
+from dbgpt_ctl.controller.http.serializers import caveats
 from dbgpt_ctl.controller.service.large_lists import encoded_in_turns
 from dbgpt_ctl.errors import RegistryError
+from dbgpt_ctl.registry import model_counts
 from dbgpt_ctl.registry.contract import Listing
-from dbgpt_ctl.registry.model_counts import COUNTS, ModelCounts
+from dbgpt_ctl.wire.encoding import encoded
+from dbgpt_ctl.wire.status import (
+    AboutController,
+    AboutRegistry,
+    Check,
+    Connections,
+    ModelCounts,
+    Outage,
+    RegistrySettings,
+    SharingController,
+    Status,
+    Tls,
+)
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.controller.auth.access import Access
+    from collections.abc import Iterable, Mapping
+
+    from dbgpt_ctl.controller.http.connections import ConnectionFigures
+    from dbgpt_ctl.controller.http.tls import TlsListener
     from dbgpt_ctl.controller.service.controller import Controller
 
-
-class StatusReport(NamedTuple):
-    """The status of a controller at one time."""
-
-    fields: dict[str, Any]
-    """The object, without its version. `models` is a piece of JSON."""
-    listing: Listing | None
-    """The list whose instances it counts; None while the registry cannot answer."""
+MODELS_PER_TURN = 1000
+"""The counts of this many models are made before other requests have their turn."""
 
 
-async def status_report(controller: Controller) -> StatusReport:
-    """The state of this controller and of its registry, and the number of instances by model and state. It raises no
-    RegistryError: what the registry does not know is null.
+async def status_of(
+    controller: Controller, parameters: Mapping[str, list[str]] | None = None
+) -> tuple[Status, Listing | None]:
+    """The state of this controller and of its registry, and the list whose instances it counts. It raises no
+    RegistryError: what the registry does not know is null. `parameters` are those of `parameters.newer_parameters`.
     """
     listing: Listing | None = None
-    last_event_id = None
+    last_event_id = outages = None
     with suppress(RegistryError):  # status is most often requested while the registry cannot answer
         listing = await controller.registry.list()
         last_event_id = (await controller.registry.events(limit=1)).last_id
-    outages = None
     with suppress(RegistryError):
-        outages = list(map(outage_object, await controller.registry.outages()))
+        outages = list(map(Outage.of, await controller.registry.outages()))
     health = controller.registry_health()
-    fields = dict(
-        **caveats_object(listing or Listing(()), controller.now()),
-        controller={
-            "version": dbgpt_ctl.__version__,
-            "started_at": iso(controller.started_at),
-            "leaving": controller.leaving,
-        },
-        registry=asdict(controller.registry.describe()) | {"ready": health.ready, "reason": health.reason},
-        checks=list(map(check_object, controller.checks())),
-        settings=controller.settings,
-        auth=None if controller.access is None else _auth_object(controller.access),
-        controllers=list(map(controller_object, controller.registry.controllers())),
+    status = Status(
+        **caveats(listing or Listing(()), controller.now()),
+        parameters=dict(parameters or {}),
+        controller=AboutController(
+            version=dbgpt_ctl.__version__, started_at=controller.started_at, leaving=controller.leaving
+        ),
+        registry=AboutRegistry(**asdict(controller.registry.describe()), ready=health.ready, reason=health.reason),
+        checks=list(map(Check.of, controller.checks())),
+        settings=RegistrySettings(**controller.settings),
+        auth=None if controller.access is None else auth_of_status(controller.access),
+        controllers=list(map(SharingController.of, controller.registry.controllers())),
         outages=outages,
-        connections=None if controller.connections is None else connections_object(controller.connections),
+        connections=None if controller.connections is None else _connections(controller.connections),
         readers_dropped=controller.readers_dropped,
-        tls=None if controller.tls is None else tls_object(controller.tls),
-        models=None if listing is None else await counts_object(listing),
+        tls=None if controller.tls is None else _tls(controller.tls),
+        models=None if listing is None else await counts_of(listing),
         watchers=controller.feed.watchers,
         last_event_id=last_event_id,
     )
-    return StatusReport(fields, listing)
+    return status, listing
 
 
-def _auth_object(access: Access) -> dict[str, Any]:
-    """With the workers that are refused: an instance whose heartbeats are refused looks like a dead one."""
-    return {**auth_object(access), "refused_workers": list(map(refused_worker_object, access.refusals.workers()))}
+async def encoded_status(status: Status) -> bytes:
+    """Its JSON. Other requests have their turn meanwhile: very many instances may each be of a model of its own."""
+    if status.models is None:
+        return encoded(status)
+    models: Any = orjson.Fragment(await encoded_counts(status.models))
+    return encoded(replace(status, models=models))
 
 
-async def counts_object(listing: Listing) -> orjson.Fragment:
-    """A JSON array with the counts of each model. Other requests have their turn meanwhile, also where each of very
-    many instances is the only one of its model.
-    """
-    counts = ModelCounts()
-    await counts.add_all(listing.entries)
-    objects = ({"model_name": name, **dict(zip(COUNTS, row, strict=True))} for name, row in counts.rows())
-    return orjson.Fragment(b"[%b]" % b"".join(await encoded_in_turns(objects)))
+async def encoded_counts(models: Iterable[ModelCounts]) -> bytes:
+    """A JSON array of them. Other requests have their turn meanwhile."""
+    return b"[%b]" % b"".join(await encoded_in_turns(models))
+
+
+async def counts_of(listing: Listing) -> list[ModelCounts]:
+    """How many instances each model has in each state. Other requests have their turn meanwhile."""
+    counted = model_counts.ModelCounts()
+    await counted.add_all(listing.entries)
+    models = []
+    for number, (name, row) in enumerate(counted.rows(), 1):
+        models.append(ModelCounts(model_name=name, **dict(zip(model_counts.COUNTS, row, strict=True))))
+        if number % MODELS_PER_TURN == 0:
+            await asyncio.sleep(0)
+    return models
+
+
+def _connections(figures: ConnectionFigures) -> Connections:
+    return Connections(
+        open=len(figures.connections), limit=figures.limit, closed=figures.closed, refused=figures.refused
+    )
+
+
+def _tls(listener: TlsListener) -> Tls:
+    certificate = listener.certificate
+    return Tls(port=listener.port, not_after=certificate.current.not_after, problem=certificate.problem)

@@ -12,14 +12,14 @@ import orjson
 from fastapi.responses import Response, StreamingResponse
 
 from dbgpt_ctl.controller.api.parameters import newer_parameters
-from dbgpt_ctl.controller.api.status import status_report
+from dbgpt_ctl.controller.api.status import encoded_status, status_of
 from dbgpt_ctl.controller.audit.audited_routes import note_prune, noting_change
-from dbgpt_ctl.controller.auth.report import report_object
+from dbgpt_ctl.controller.auth.report import report
 from dbgpt_ctl.controller.http.problems import UnknownInstance
 from dbgpt_ctl.controller.http.request import caller, json_object, registered
 from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import JSON, REGISTRY_ERRORS, Route
-from dbgpt_ctl.controller.http.serializers import VERSION, caveats_object, event_object, iso, known_object, versioned
+from dbgpt_ctl.controller.http.serializers import VERSION, caveats, event_object, known_object, versioned
 from dbgpt_ctl.controller.http.v1_params import (
     DRAIN_FIELDS,
     REGISTERED_FIELDS,
@@ -40,6 +40,7 @@ from dbgpt_ctl.domain.fields import parse_key
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import RegistryFull, StatesHeld, TooManyWatchers, VerbNotSupported
 from dbgpt_ctl.wire import answers, auth, events, instances, queries, status
+from dbgpt_ctl.wire.encoding import encoded
 from dbgpt_ctl.wire.limits import DEFAULT_LIMIT, MAX_EVENT_ID, MAX_LIMIT
 
 if TYPE_CHECKING:
@@ -219,15 +220,15 @@ class ApiEndpoints:
             last_id=page.last_id,
             missed=page.missed,
             next_after=page.next_after,
-            complete_since=iso(page.complete_since),
-            operator_complete_since=iso(page.operator_complete_since),
+            complete_since=page.complete_since,
+            operator_complete_since=page.operator_complete_since,
             events=list(map(event_object, page.events)),
         )
 
     async def status(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """The state of this controller and of its registry, and the number of instances by model and state."""
-        report = await status_report(self._controller)
-        return versioned(parameters=newer_parameters(self.routes()), **report.fields)
+        found, _ = await status_of(self._controller, newer_parameters(self.routes()))
+        return Response(await encoded_status(found), media_type=JSON)
 
     async def auth(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
         """The tokens and when they were used last, and the requests that enforce mode refuses, at this controller."""
@@ -235,7 +236,7 @@ class ApiEndpoints:
         if access is None:
             raise VerbNotSupported("this controller checks no requests")
         access.tick()
-        return versioned(**report_object(access))
+        return Response(encoded(report(access)), media_type=JSON)
 
     async def watch(self, request: Request) -> Response:
         """Changes as they happen, as server-sent events: those after the last id that was received, or from now on."""
@@ -252,16 +253,15 @@ class ApiEndpoints:
 
     def _found(self, found: Lookup) -> dict[str, Any]:
         return {
-            "time": iso(found.time or self._controller.now()),
-            "held_until": iso(found.held_until),
+            "time": found.time or self._controller.now(),
+            "held_until": found.held_until,
             "heartbeat_timeouts_secs": found.heartbeat_timeouts_secs,
             "instance": known_object(found.entry),
         }
 
     def _head(self, listing: Listing) -> bytes:
         """What stands before the instances of a list."""
-        caveats = caveats_object(listing, self._controller.now())
-        return orjson.dumps({"version": VERSION, **caveats})[:-1] + b',"instances":['
+        return encoded({"version": VERSION, **caveats(listing, self._controller.now())})[:-1] + b',"instances":['
 
 
 def _known(key: InstanceKey, found: Lookup | None) -> Lookup:

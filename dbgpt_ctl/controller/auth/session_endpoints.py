@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import orjson
 from fastapi.responses import Response
 
 from dbgpt_ctl.auth.tokens import Mode
@@ -13,11 +12,11 @@ from dbgpt_ctl.controller.auth.session_cookie import clearing_cookie, setting_co
 from dbgpt_ctl.controller.http.request import header_map, json_object
 from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import JSON, Route
-from dbgpt_ctl.controller.http.serializers import iso
 from dbgpt_ctl.controller.http.source import source_of
 from dbgpt_ctl.controller.http.v1_params import reject_unknown_fields
 from dbgpt_ctl.errors import AuthenticationIsOff, InvalidInstance, NotAuthenticated, NotPermitted
 from dbgpt_ctl.wire import auth
+from dbgpt_ctl.wire.encoding import encoded
 from dbgpt_ctl.wire.limits import MAX_TOKEN_CHARS
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.auth.sessions import Session
 
-VERSION = 1
 PATH = "/v1/session"
 """A longer text is none of our tokens."""
 
@@ -90,18 +88,17 @@ class SessionEndpoints:
     def _answer(self, rights: PageRights, session: Session | None, cookie: str | None = None) -> Response:
         token = rights.token
         ends = [] if token is None else [end for end in (token.expires, session and session.ends) if end is not None]
-        fields: dict[str, Any] = {
-            "version": VERSION,
-            "mode": self._access.mode,
-            "name": None if token is None else token.name,
-            "role": None if token is None else token.role,
-            "expires": iso(min(ends, default=None)),
-            "may_read": rights.may_read,
-            "may_change": rights.may_change,
-            "read_only_reason": rights.read_only_reason,
-        }
+        session_of_page = auth.PageSession(
+            mode=self._access.mode.value,
+            name=None if token is None else token.name,
+            role=None if token is None else token.role.value,
+            expires=min(ends, default=None),
+            may_read=rights.may_read,
+            may_change=rights.may_change,
+            read_only_reason=rights.read_only_reason,
+        )
         headers = {"Cache-Control": "no-store"} | ({} if cookie is None else {"Set-Cookie": cookie})
-        return Response(orjson.dumps(fields), headers=headers, media_type=JSON)
+        return Response(encoded(session_of_page), headers=headers, media_type=JSON)
 
 
 def _token(fields: Mapping[str, Any]) -> str:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from fastapi.responses import Response
+
+from dbgpt_ctl.wire.encoding import encoded
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from dbgpt_ctl.controller.http.connections import ConnectionFigures
-    from dbgpt_ctl.controller.http.tls import TlsListener
-    from dbgpt_ctl.domain.controllers import Check, ControllerRecord
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import DrainFacts, ListedInstance
-    from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.contract import Listing
 
 VERSION = 1
@@ -24,7 +21,7 @@ VERSION = 1
 
 def versioned(**fields: Any) -> Response:
     """An answer of /api/v1: an object with these fields after its version."""
-    return Response(orjson.dumps({"version": VERSION, **fields}), media_type="application/json")
+    return Response(encoded({"version": VERSION, **fields}), media_type="application/json")
 
 
 def wire_object(entry: ListedInstance) -> dict[str, Any]:
@@ -85,58 +82,15 @@ def event_object(event: Event) -> dict[str, Any]:
     }
 
 
-def caveats_object(listing: Listing, now: datetime) -> dict[str, Any]:
-    """The time of a list, and what makes it less than true. `now`, that of the controller, counts where the list has no
-    other time.
+def caveats(listing: Listing, now: datetime) -> dict[str, Any]:
+    """The fields of `Listed`: the time of a list, and what makes it less than true. `now`, that of the controller,
+    counts where the list has no other time.
     """
     return {
-        "time": iso(listing.time or now),
-        "stale_since": iso(listing.stale_since),
-        "held_until": iso(listing.held_until),
+        "time": listing.time or now,
+        "stale_since": listing.stale_since,
+        "held_until": listing.held_until,
         "heartbeat_timeouts_secs": listing.heartbeat_timeouts_secs,
-    }
-
-
-def check_object(check: Check) -> dict[str, Any]:
-    """One of the `checks` of /api/v1/status."""
-    return {"name": check.name, "ok": check.ok, "detail": check.detail}
-
-
-def controller_object(record: ControllerRecord) -> dict[str, Any]:
-    """One of the `controllers` of /api/v1/status."""
-    return {
-        "id": record.id,
-        "version": record.version,
-        "address": record.address,
-        "heartbeat_timeout_secs": record.heartbeat_timeout.total_seconds(),
-        "heartbeat_interval_secs": record.heartbeat_interval.total_seconds(),
-        "started_at": iso(record.started_at),
-        "seen_at": iso(record.seen_at),
-    }
-
-
-def outage_object(hold: Hold) -> dict[str, Any]:
-    """One of the `outages` of /api/v1/status."""
-    return {"gone_at": iso(hold.gone_at), "back_at": iso(hold.back_at), "held_until": iso(hold.until)}
-
-
-def connections_object(figures: ConnectionFigures) -> dict[str, int]:
-    """The `connections` of /api/v1/status."""
-    return {
-        "open": len(figures.connections),
-        "limit": figures.limit,
-        "closed": figures.closed,
-        "refused": figures.refused,
-    }
-
-
-def tls_object(listener: TlsListener) -> dict[str, Any]:
-    """The `tls` of /api/v1/status."""
-    certificate = listener.certificate
-    return {
-        "port": listener.port,
-        "not_after": iso(certificate.current.not_after),
-        "problem": certificate.problem,
     }
 
 

@@ -11,8 +11,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-import orjson
 from fastapi.responses import Response
+
+from dbgpt_ctl.wire.encoding import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
@@ -169,12 +170,12 @@ def _no_last_message(_error: AccessRefused) -> None:
     """A list has no place for a reason: the connection is dropped."""
 
 
-async def encoded_in_turns(objects: Iterable[dict[str, Any]]) -> tuple[bytes, ...]:
-    """The objects as JSON, in pieces, with commas between. Other requests have their turn meanwhile."""
+async def encoded_in_turns(objects: Iterable[Any]) -> tuple[bytes, ...]:
+    """The objects or structs as JSON, in pieces, with commas between. Other requests have their turn meanwhile."""
     pieces: list[bytes] = []
     iterator = iter(objects)
     while batch := list(islice(iterator, INSTANCES_PER_PIECE)):
-        text = orjson.dumps(batch)[1:-1]
+        text = encoded(batch)[1:-1]
         pieces.append(b"," + text if pieces else text)
         await asyncio.sleep(0)
     return tuple(pieces)

@@ -10,14 +10,15 @@ import pytest
 import yaml
 
 from dbgpt_ctl.cli.commands.status import auth_line
-from dbgpt_ctl.client.responses import Answer, ControllerStatus
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.registry.remote import RemoteModelRegistry
+from dbgpt_ctl.wire.status import Tls
 from tests.cli.clusters import Cluster, stock_controller
 from tests.cli.schemas import validated
 from tests.cli.test_process import NOBODY, on_terminal
+from tests.diagnosis.observed import NOW, auth, status
 from tests.support.server import running_controller
 
 if TYPE_CHECKING:
@@ -41,41 +42,20 @@ def test_an_empty_cluster(run: Run, there: Cluster) -> None:
 @pytest.mark.parametrize(
     ("reported", "line"),
     [
-        ({}, "auth: unknown, version 1.2 of the controller does not report it"),
+        ({}, "auth: this controller does not check its callers; no https"),
+        ({"auth": auth("off")}, "auth: off (from the setting), no tokens file; no https"),
         (
-            {"auth": {"mode": "off", "mode_origin": "setting", "open": False}},
-            "auth: off (from the setting), no tokens file",
+            {"auth": auth("enforce", tokens=12), "tls": Tls(port=8443, not_after=NOW, problem=None)},
+            "auth: enforce (from the setting), 12 tokens (digest 0123456789ab); https at port 8443",
         ),
         (
-            {
-                "auth": {
-                    "mode": "enforce",
-                    "mode_origin": "tokens file",
-                    "open": False,
-                    "tokens_file": {"digest": "0123456789ab", "tokens": 12},
-                },
-                "tls": {"port": 8443, "not_after": "2027-01-01T00:00:00+00:00", "problem": None},
-            },
-            "auth: enforce (from the tokens file), 12 tokens (digest 0123456789ab); https at port 8443",
-        ),
-        (
-            {
-                "auth": {"mode": "log\x1b[2J", "open": False, "tokens_file": {"digest": "\x1b[1m", "tokens": 1}},
-                "tls": None,
-            },
+            {"auth": auth("log\x1b[2J", tokens=1, digest="\x1b[1m")},
             "auth: log\\x1b[2J (from the setting), 1 token (digest \\x1b[1m); no https",
         ),
     ],
 )
 def test_the_line_of_the_check_of_callers(reported: dict[str, Any], line: str) -> None:
-    fields = {
-        "controller": {"version": "1.2"},
-        "registry": {"kind": "embedded"},
-        "settings": {},
-        "models": None,
-        **reported,
-    }
-    assert auth_line(ControllerStatus.read(Answer(fields, None, "http://ctl-1:8000"))) == line
+    assert auth_line(status(**reported)) == line
 
 
 def test_json_has_the_outages_of_the_registry(run: Run, there: Cluster) -> None:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dbgpt_ctl.client.responses import KnownInstance, ModelCounts
+from dbgpt_ctl.client.responses import KnownInstance
+from dbgpt_ctl.client.status import counts_of
 from dbgpt_ctl.client.texts import counted_text
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.text.times import age_text, until_text
@@ -46,6 +47,6 @@ def test_unhealthy_instances_that_are_drained_are_counted_apart() -> None:
         KnownInstance("a@llm", "h", 3, state=unhealthy),
         KnownInstance("a@llm", "h", 4, state=unhealthy, drain=drain),
     ]
-    assert counted_text(ModelCounts.of(instances)) == "2 healthy (1 drained), 2 unhealthy (1 drained)"
-    assert counted_text(ModelCounts.of(instances[:1])) == "1 healthy"
-    assert counted_text(ModelCounts.of([])) == ""
+    assert counted_text(counts_of(instances)) == "2 healthy (1 drained), 2 unhealthy (1 drained)"
+    assert counted_text(counts_of(instances[:1])) == "1 healthy"
+    assert counted_text(counts_of([])) == ""

@@ -33,8 +33,8 @@ from tests.support.server import running_app, running_controller
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dbgpt_ctl.controller.api.status import StatusReport
     from dbgpt_ctl.registry.contract import Listing
+    from dbgpt_ctl.wire.status import Status
 
 ONE: dict[str, Any] = {"model_name": "qwen@llm", "host": "10.0.0.4", "port": 8001}
 TWO: dict[str, Any] = {"model_name": "bge@text2vec", "host": "10.0.0.5", "port": 8002}
@@ -210,7 +210,7 @@ async def test_callers_share_an_examination(clock: ManualClock, monkeypatch: pyt
     """Also those who ask while it is under way, and who call by another URL, which is in their answer alone."""
     examined: list[str] = []
 
-    def note(_report: StatusReport, url: str) -> bytes:
+    def note(_status: Status, _listing: Listing, url: str) -> bytes:
         examined.append(url)
         return json.dumps({"url": url}).encode()
 

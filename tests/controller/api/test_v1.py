@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from dbgpt_ctl.controller.api.status import counts_object
+from dbgpt_ctl.controller.api.status import counts_of, encoded_counts
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.service.large_lists import INSTANCES_PER_PIECE
 from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
@@ -353,7 +353,7 @@ async def test_very_many_models_are_counted_in_turns(clock: ManualClock) -> None
             await asyncio.sleep(0)
 
     others = asyncio.create_task(count_turns())
-    counted = orjson.loads(orjson.dumps(await counts_object(listing)))
+    counted = orjson.loads(await encoded_counts(await counts_of(listing)))
     others.cancel()
     assert len(counted) == many
     assert counted[1] == dict.fromkeys(COUNTS, 0) | {"model_name": "m1@llm", "healthy": 1, "routable": 1}

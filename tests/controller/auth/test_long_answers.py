@@ -102,7 +102,9 @@ def test_a_revoked_token_ends_its_watch_with_the_reason(tmp_path: Path) -> None:
             assert "token leaving is revoked" in error.detail
             other.register(Registration(InstanceKey("a@llm", "127.0.0.1", 1)))
             assert next(watch).kind == "change"
-        assert all(row.reason != "revoked" for row in report_of(there).rows)  # to end an answer refuses no request
+        assert all(
+            row.reason != "revoked" for row in report_of(there).refusals.rows
+        )  # to end an answer refuses no request
 
 
 def test_a_revoked_token_ends_the_watch_of_a_page_that_is_signed_in_with_it(tmp_path: Path) -> None:

@@ -16,9 +16,8 @@ from dbgpt_ctl.auth.tokens import Mode, Role, Token, new_token, sha256_of
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.auth.last_use import LastUse
-from dbgpt_ctl.controller.auth.report import token_object
+from dbgpt_ctl.controller.auth.report import token_use
 from dbgpt_ctl.controller.http.callers import Identity, InstanceCount
-from dbgpt_ctl.controller.http.serializers import iso
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import NotAllowed
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -56,7 +55,10 @@ def rows(url: str) -> list[tuple[Any, ...]]:
     with client(url, "operator") as operator:
         report = operator.auth()
     return sorted(
-        ((row.reason, row.label, row.token, row.request, row.instance, row.count, row.served) for row in report.rows),
+        (
+            (row.reason, row.label, row.token, row.request, row.key, row.count, row.served)
+            for row in report.refusals.rows
+        ),
         key=str,
     )
 
@@ -106,12 +108,12 @@ def test_the_use_of_each_token_and_of_one_that_was_replaced(tmp_path: Path) -> N
         tokens = {token.name: token for token in report.tokens}
         assert {name: token.valid for name, token in tokens.items()} == {"operator": 1, "reader": 1, "worker": 2}
         assert tokens["worker"].last_used is None
-        assert tokens["worker"].models == ("mine@*",)
+        assert tokens["worker"].models == ["mine@*"]
         assert tokens["reader"].last_used is None
         for time in (tokens["worker"].old_last_used, tokens["operator"].last_used):
             assert time is not None
-            assert report.since <= time <= report.time
-        assert [(row.reason, row.label, row.served) for row in report.rows] == [("old-token", "w7", True)]
+            assert report.refusals.since <= time <= report.time
+        assert [(row.reason, row.label, row.served) for row in report.refusals.rows] == [("old-token", "w7", True)]
 
 
 def test_a_report_holds_no_secret_and_no_text_that_a_terminal_obeys(
@@ -137,7 +139,7 @@ def test_in_mode_off_everyone_may_ask(tmp_path: Path) -> None:
     with serving(tmp_path, Mode.OFF) as url, client(url, None) as nobody:
         nobody.heartbeat(Registration(MINE))
         report = nobody.auth()
-    assert (report.mode, report.rows, len(report.tokens)) == ("off", (), 3)
+    assert (report.mode, report.refusals.rows, len(report.tokens)) == ("off", [], 3)
 
 
 def test_a_token_that_leaked_shows_its_last_use_after_the_revoke() -> None:
@@ -150,5 +152,5 @@ def test_a_token_that_leaked_shows_its_last_use_after_the_revoke() -> None:
     identities[sha256_of("old")].uses += 1
     last_use.tick(identities, now)
     revoked = replace(token, sha256=(), revoked_sha256=token.sha256)
-    assert token_object(revoked, last_use)["last_used"] == iso(now)
-    assert token_object(replace(revoked, revoked_sha256=()), last_use)["last_used"] is None
+    assert token_use(revoked, last_use).last_used == now
+    assert token_use(replace(revoked, revoked_sha256=()), last_use).last_used is None

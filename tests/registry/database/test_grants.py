@@ -95,7 +95,7 @@ def do_everything(url: URL) -> None:
         assert [known.key for known in client.inventory().instances if known.drain] == [DRIVEN]
         assert client.deregister(DRIVEN, remove=True)
         assert client.list().objects == []
-        assert client.status().ready
+        assert client.status().registry.ready
     asyncio.run(sweep(url))
 
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.cli.diagnosis.auth import ControllerAuth
-    from dbgpt_ctl.client.auth_report import AuthReport, RefusedRequests, TokenUse
+    from dbgpt_ctl.client.status import AuthReport
+    from dbgpt_ctl.wire.auth import RefusedRequests, Tally, TokenUse
 
 VERSION = 1
 CHECKED = timedelta(minutes=10)
@@ -144,12 +145,11 @@ def _controller_object(controller: ControllerAuth) -> dict[str, Any]:
     auth = controller.auth
     if auth is None:
         return {"controller": controller.url, "auth": None, "detail": str(controller.failure)}
-    refusals = {
-        **auth.object["refusals"],
-        "rows": [row.object for row in auth.rows],
-        "other": [row.object for row in auth.other],
-    }
-    return {"controller": controller.url, "auth": {**auth.object, "refusals": refusals}, "detail": None}
+    from dbgpt_ctl.wire.encoding import plain_object
+
+    sent = plain_object(auth)
+    del sent["answered_by"]
+    return {"controller": controller.url, "auth": sent, "detail": None}
 
 
 def _screen(controllers: Sequence[ControllerAuth]) -> Iterator[str]:
@@ -187,7 +187,7 @@ def _requests_of(reports: Sequence[AuthReport], *, several: bool) -> Iterator[st
         yield why_nothing_is_counted(reports[0]) if only_off else "no request is refused"
     for title, rows in sections.items():
         if several and is_terminal():  # a column for the controller makes the table too wide for 80 columns
-            places = [(f" at {escaped(report.controller)}", report) for report in reports]
+            places = [(f" at {escaped(report.answered_by)}", report) for report in reports]
             parts = [(at, [each for each in rows if each.report is report]) for at, report in places]
         else:
             parts = [("", rows)]
@@ -200,7 +200,7 @@ class Seen(NamedTuple):
     """A row, and the report that it stands in."""
 
     report: AuthReport
-    row: RefusedRequests
+    row: Tally
 
     @property
     def age(self) -> str:
@@ -210,14 +210,19 @@ class Seen(NamedTuple):
 
 def _section(title: str, seen: Sequence[Seen], *, several: bool, at: str) -> Iterator[str]:
     """How many requests there were, and a row for each caller: the most frequent first."""
+    from dbgpt_ctl.wire.auth import RefusedRequests  # imports msgspec, which other commands do without
+
     yield ""
     number = sum(each.row.count for each in seen)
     were = "was" if number == 1 else "were"
     yield f"{_requests(number)} {title.format(were=were)}{at}:"
     columns = (*_CALLERS, Column("CONTROLLER")) if several else _CALLERS
-    known = sorted((each for each in seen if each.row.request is not None), key=lambda each: -each.row.count)
+    rows = [(each, each.row) for each in seen if isinstance(each.row, RefusedRequests)]
+    known = sorted(rows, key=lambda pair: -pair[1].count)
     shown = known[:MAX_SHOWN] if is_terminal() else known
-    cells = [[*_caller_cells(each), *([escaped(each.report.controller)] if several else [])] for each in shown]
+    cells = [
+        [*_caller_cells(row, each.age), *([escaped(each.report.answered_by)] if several else [])] for each, row in shown
+    ]
     if cells:
         if is_terminal():
             yield from fitted(columns, cells, width=shutil.get_terminal_size().columns, colour=False, headers=True)
@@ -226,14 +231,13 @@ def _section(title: str, seen: Sequence[Seen], *, several: bool, at: str) -> Ite
     if len(shown) < len(known):
         yield f"and {len(known) - len(shown)} more rows; a pipe and -o json get all"
     for report, row in seen:
-        if row.request is None:
-            at = f" at {escaped(report.controller)}" if several else ""
+        if not isinstance(row, RefusedRequests):
+            at = f" at {escaped(report.answered_by)}" if several else ""
             last = age_text(row.last, report.time)
             yield f"and {_requests(row.count)} from callers beyond the table's bound{at}: {escaped(row.reason)}, {last}"
 
 
-def _caller_cells(seen: Seen) -> list[str]:
-    row = seen.row
+def _caller_cells(row: RefusedRequests, age: str) -> list[str]:
     label = row.label if row.label != row.token else None  # DB-GPT's clients send the name that their address has
     names = ", ".join(filter(None, (label and defused(label), row.token and f"token {escaped(row.token)}")))
     source = escaped(row.source or "-")
@@ -241,10 +245,10 @@ def _caller_cells(seen: Seen) -> list[str]:
     return [
         escaped(row.reason),
         f"{row.count:,}",
-        seen.age,
+        age,
         f"{source} ({names})" if names else source,
         ACTIONS.get(request, defused(request)),
-        "-" if row.instance is None else reference_of(row.instance),
+        "-" if row.key is None else reference_of(row.key),
         defused(row.user_agent or "-"),
     ]
 
@@ -254,7 +258,7 @@ def _controller_row(controller: ControllerAuth) -> list[str]:
     if auth is None:
         return [escaped(controller.url), "unknown", "-", "-", "-"]
     tokens = f"{len(auth.tokens)}" if auth.digest is None else f"{len(auth.tokens)} ({escaped(auth.digest)})"
-    since = "-" if auth.mode == Mode.OFF else age_text(auth.since, auth.time)
+    since = "-" if auth.mode == Mode.OFF else age_text(auth.refusals.since, auth.time)
     return [escaped(controller.url), escaped(auth.mode), escaped(auth.mode_origin), tokens, since]
 
 

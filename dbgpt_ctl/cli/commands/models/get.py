@@ -104,13 +104,15 @@ class Details:
 
     def as_object(self) -> dict[str, Any]:
         """For json and yaml: the API's own keys, and what follows from the events."""
+        from dbgpt_ctl.wire.encoding import plain_object
+
         return {
             **self.instance.object,
             "since": None if self.since is None else self.since.isoformat(),
             "still_beating": self.is_still_beating,
             "events": self.events.objects[-EVENTS_SHOWN:],
             "refused_heartbeats": [
-                {"controller": each.controller.controller, **each.worker.object} for each in self.refused
+                {"controller": each.controller, **plain_object(each.worker)} for each in self.refused
             ],
         }
 
@@ -148,7 +150,7 @@ def _with_refused(session: Session, found: list[Details]) -> list[Details]:
     from dbgpt_ctl.cli.diagnosis.collect import collect_statuses
     from dbgpt_ctl.diagnosis.refused import RefusedHeartbeats
 
-    heartbeats = RefusedHeartbeats(each.status for each in collect_statuses(session) if each.status)
+    heartbeats = RefusedHeartbeats((each.url, each.status) for each in collect_statuses(session) if each.status)
     return [replace(details, refused=_refused(details, heartbeats)) for details in found]
 
 

@@ -183,7 +183,9 @@ def test_nothing_that_happens_at_another_controller_is_missed(visit: Visitor, bo
     """While its own controller is away, the page shows the way to the other one."""
     ours, other = both
     keys = [InstanceKey(QWEN, "10.0.0.4", 8000 + number) for number in range(4)]
-    visited = visit(f"{ours.url}/console/instances")
+    visited = visit(f"{ours.url}/console/")
+    expect(visited.page.get_by_role("main")).to_contain_text(other.url, timeout=STATUS_MS)
+    visited.console.go("Instances")
     expect(visited.console.live).to_be_visible()
     with ControllerClient(other.url) as client:
         for key in keys[:3]:

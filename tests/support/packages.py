@@ -84,7 +84,7 @@ def version_of(python: str) -> str:
 
 def outside() -> dict[str, str]:
     """The environment of somebody who does not have this source tree."""
-    ours = {"PYTHONPATH", "PYTHONWARNINGS", "VIRTUAL_ENV"}
+    ours = {"PYTEST_ADDOPTS", "PYTHONPATH", "PYTHONWARNINGS", "VIRTUAL_ENV"}
     return {name: value for name, value in environment({}).items() if name not in ours}
 
 

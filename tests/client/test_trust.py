@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from dbgpt_ctl.cli.completion.quick_list import quick_list
 from dbgpt_ctl.client.dbgpt_compat import ModelRegistryClient
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.client.trust import ssl_context
@@ -40,7 +39,6 @@ def test_each_client_trusts_the_certificates_of_the_file(make_calls: MakeCalls, 
     with serving_tls(ca.issue_cert("127.0.0.1")) as url:
         (listed,) = make_calls(url, VERBS["list"], ca_file=ca_file)
         assert listed.objects == [OBJECT]
-        assert quick_list(url, 5.0, ca_file) == [OBJECT]
         stock = ModelRegistryClient(url, ca_file=ca_file, check_health=False)
         assert len(stock.sync_get_all_instances()) == 1
 
@@ -57,7 +55,6 @@ def test_the_system_is_not_trusted_beside_the_file(
         (error,) = make_calls(url, VERBS["list"], ca_file=ca_file)
         assert error.cause is FailureCause.CERTIFICATE_UNTRUSTED
         assert "--ca-file" in str(error)
-        assert quick_list(url, 5.0, ca_file) == []
 
 
 def test_a_certificate_that_is_no_root_is_trusted_by_itself(make_calls: MakeCalls, tmp_path: Path) -> None:

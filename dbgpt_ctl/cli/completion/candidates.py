@@ -7,12 +7,13 @@ parse back is not offered.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.fields import parse_host
-from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.domain.model_types import MODEL_TYPES
 from dbgpt_ctl.domain.references import parse_reference, reference_of
 from dbgpt_ctl.errors import CtlError
@@ -20,6 +21,9 @@ from dbgpt_ctl.text.escaping import escape_of, escaped, unescaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from dbgpt_ctl.client.sync import ControllerClient
+    from dbgpt_ctl.domain.instance import InstanceKey
 
 FILES = "the name of a file"
 """Help text of a candidate that lets the shell complete a file name."""
@@ -97,7 +101,7 @@ def references(ctx: Any, incomplete: str) -> list[str]:
 
 def _registered_keys(ctx: Any) -> list[InstanceKey]:
     """All registered instances; empty, without a message, when settings are wrong or no controller answers in time."""
-    from dbgpt_ctl.cli.completion.quick_list import quick_list
+    from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.settings.contexts import load_connection
 
     given = ctx.params
@@ -107,10 +111,20 @@ def _registered_keys(ctx: Any) -> list[InstanceKey]:
     try:
         flags = {"address": ",".join(given.get("address") or ()) or None, "ca_file": given.get("ca_file")}
         settings = load_connection(flags, os.environ, env_file, given.get("context"), pipes=False)
-        objects = quick_list(settings.address, TIMEOUT_SECS, settings.ca_file)
+        client = ControllerClient(settings.address, timeout=TIMEOUT_SECS, ca_file=settings.ca_file)
     except CtlError:
         return []
-    return [InstanceKey(item["model_name"], item["host"], item["port"]) for item in objects]
+    found: list[InstanceKey] = []
+    # The lookup of a name has no timeout of its own. One that takes longer is left behind in a daemon thread.
+    thread = Thread(target=_list, args=(client, found), daemon=True)
+    thread.start()
+    thread.join(TIMEOUT_SECS)
+    return found
+
+
+def _list(client: ControllerClient, found: list[InstanceKey]) -> None:
+    with suppress(CtlError):
+        found += [instance.key for instance in client.list().instances]
 
 
 def _argument(text: str) -> str:

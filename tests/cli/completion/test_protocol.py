@@ -5,13 +5,11 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dbgpt_ctl.cli.completion.protocol import Line, Word, inserted
-from dbgpt_ctl.cli.completion.quick_list import quick_list
 from dbgpt_ctl.cli.completion.scripts import FILE_NAMES, SCRIPTS
 from scripts.generate import COMPLETIONS
 from tests.support.fake_controller import FakeController, fake_controller, listed
@@ -100,46 +98,21 @@ def test_flag_and_file_name_the_controller(
         assert offered(*named, run=run, monkeypatch=monkeypatch) == ["other"]
 
 
-def test_credentials_go_along(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        heard: list[bytes] = []
-
-        def answer() -> None:
-            connection, _ = server.accept()
-            with connection:
-                heard.append(connection.recv(65536))
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        assert quick_list(f"http://ops:s%20t@127.0.0.1:{server.getsockname()[1]}/prefix", timeout=30) == []
-        thread.join()
-    assert heard[0].startswith(b"GET /prefix/api/controller/models HTTP/1.1\r\n")
-    assert b"Authorization: Basic b3BzOnMgdA==\r\n" in heard[0]
+@pytest.mark.parametrize(
+    "answer", [{"body": BODY, "status": 401}, {"body": BODY, "status": 503}, {"body": b"<html>"}, {"body": [{"n": 1}]}]
+)
+def test_what_is_no_list_gives_no_candidates(answer: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_controller(**answer) as fake:
+        assert offered("models", "list", "-a", fake.url, "", run=run, monkeypatch=monkeypatch) == []
+        assert fake.requests
 
 
-@pytest.mark.parametrize("status", [401, 404, 500, 503])
-def test_a_refused_or_failed_request_gives_no_candidates(status: int) -> None:
-    with fake_controller(body=BODY, status=status) as fake:
-        assert quick_list(fake.url, timeout=30) == []
-
-
-@pytest.mark.parametrize("body", [b"<html>", b"", {"detail": "no"}, [{"name": "x"}]])
-def test_an_answer_that_is_no_list_gives_no_candidates(body: object) -> None:
-    with fake_controller(body=body) as fake:
-        assert quick_list(fake.url, timeout=30) == []
-
-
-def test_failover_to_the_next_controller() -> None:
-    with fake_controller(status=503) as down, fake_controller(body=BODY) as up:
-        assert quick_list(f"http://127.0.0.1:1,{down.url},{up.url}", timeout=30) == BODY
-
-
-def test_the_timeout_holds_for_all_controllers() -> None:
+def test_the_timeout_holds_for_all_controllers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server answers nothing until the test is over: that this returns is the proof."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        assert quick_list(f"{url},{url}/again", timeout=0.3) == []
+        line = ("models", "list", "-a", f"{url},{url}/again", "")
+        assert offered(*line, run=run, monkeypatch=monkeypatch) == []
 
 
 @pytest.mark.parametrize(
@@ -168,8 +141,8 @@ LOADED = "import sys; from dbgpt_ctl.__main__ import main\ntry: main()\nfinally:
 @pytest.mark.parametrize(
     ("words", "unwanted"),
     [
-        (["mod"], {"http.client", "json", "dbgpt_ctl.cli.completion.quick_list"}),
-        (["models", "list", "-"], {"http.client", "json", "dbgpt_ctl.cli.completion.quick_list"}),
+        (["mod"], {"httpx", "json"}),
+        (["models", "list", "-"], {"httpx", "json"}),
         (["models", "list", ""], set()),
     ],
 )
@@ -181,7 +154,7 @@ def test_tab_imports_only_what_it_needs(words: list[str], unwanted: set[str]) ->
         )
     loaded = set(done.stderr.split())
     assert "typer" in loaded
-    heavy = {"httpx", "rich", "yaml", "dotenv", "asyncio", "pydantic", "fastapi", "sqlalchemy", "uvicorn"}
+    heavy = {"rich", "yaml", "dotenv", "asyncio", "pydantic", "fastapi", "sqlalchemy", "uvicorn"}
     assert not loaded & (unwanted | heavy)
 
 

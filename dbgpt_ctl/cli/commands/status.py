@@ -18,7 +18,6 @@ from dbgpt_ctl.errors import (
     ControllerUnreachable,
     CtlError,
     ErrorKind,
-    FailureCause,
     NotAllowed,
     NotSupported,
 )
@@ -37,41 +36,6 @@ T = TypeVar("T")
 Output = Annotated[OutputFormat, output_option("text", "json", "yaml", help="Format of the overview.")]
 VERSION = 1
 _DOWN = {ErrorKind.NO_ANSWER, ErrorKind.UNAVAILABLE}
-KINDS = {
-    **{cause.value: "controller_down" for cause in FailureCause},
-    FailureCause.NOT_A_CONTROLLER.value: "controller_unknown",
-    FailureCause.HOST_NOT_ALLOWED.value: "controller_unknown",
-    "controller-unreachable": "controller_down",
-    "controller-unavailable": "controller_down",
-    "not-allowed": "controller_unknown",
-    "controller-failed": "controller_unknown",
-    "stock-controller": "controller_unknown",
-    "controller-leaving": "controller_leaving",
-    "separate-registries": "controllers_disagree",
-    "different-registries": "controllers_disagree",
-    "settings-differ": "settings_differ",
-    "registry-empty": "registry_empty",
-    "disk-full": "disk_full",
-    "registry-not-ready": "registry_not_ready",
-    "registry-degraded": "registry_degraded",
-    "controller-clock": "controller_clock",
-    "controller-slow": "controller_slow",
-    "registry-stale": "stale",
-    "states-held": "held",
-    "no-healthy-instance": "no_healthy_instance",
-    "drained-after-expiry": "drained_after_expiry",
-    "drained-long": "drained_long",
-    "deregistered-beating": "still_beating",
-    "workers-refused": "workers_refused",
-    "auth-off": "auth_off",
-    "auth-differs": "auth_differs",
-    "auth-log-mode": "auth_log_mode",
-    "tokens-file-unreadable": "tokens_file_unreadable",
-    "token-expires": "token_expires",
-    "certificate-problem": "certificate_problem",
-    "certificate-expires": "certificate_expires",
-}
-"""The `kind` of a warning in version 1 of the document. Its `code` is the one that `why` and `doctor` print too."""
 CAVEATS = frozenset({"registry-stale", "states-held"})
 """Facts of the registry, which all of its controllers report."""
 _WORDS = {"up": "green", "leaving": "yellow", "not ready": "yellow", "unknown": "yellow", "down": "red"}
@@ -191,7 +155,7 @@ def _document(controllers: Sequence[ControllerFacts], first: Status, findings: S
 
 def _finding_objects(findings: Sequence[Finding], *, are_info: bool) -> list[dict[str, Any]]:
     return [
-        {"kind": KINDS[finding.code], "code": finding.code, "subject": evidence.subject, "detail": evidence.detail}
+        {"code": finding.code, "subject": evidence.subject, "detail": evidence.detail}
         for finding in findings
         if finding.is_info == are_info
         for evidence in finding.evidence

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def warnings_of(run: Run, *args: str, key: str = "warnings") -> list[tuple[str, str]]:
     report = validated("status", json.loads(run("status", "-o", "json", *args).out))
-    return [(warning["kind"], warning["subject"]) for warning in report[key]]
+    return [(warning["code"], warning["subject"]) for warning in report[key]]
 
 
 def test_an_empty_cluster(run: Run, there: Cluster) -> None:
@@ -86,10 +86,10 @@ def test_warnings(run: Run, there: Cluster) -> None:
     sent = there.register("beating@llm", port=1)
     there.client.deregister(sent.key)
     there.client.heartbeat(sent)
-    assert warnings_of(run) == [("still_beating", "beating@llm/127.0.0.1:1")]
+    assert warnings_of(run) == [("deregistered-beating", "beating@llm/127.0.0.1:1")]
     assert warnings_of(run, key="info") == [
-        ("no_healthy_instance", "drained@llm"),
-        ("drained_long", "drained@llm/127.0.0.1:2"),
+        ("no-healthy-instance", "drained@llm"),
+        ("drained-long", "drained@llm/127.0.0.1:2"),
     ]
     assert run("status").lines[-2:] == [
         "info: drained@llm: no routable instance: 1 healthy (1 drained) [no-healthy-instance]",
@@ -115,7 +115,7 @@ def test_controllers_that_keep_their_own_facts_disagree(run: Run, there: Cluster
     other = EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60))
     there.register("a@llm")
     with running_controller(other) as url:
-        assert warnings_of(run, "-a", f"{there.url},{url}") == [("controllers_disagree", "the controllers")]
+        assert warnings_of(run, "-a", f"{there.url},{url}") == [("separate-registries", "the controllers")]
 
 
 def test_a_controller_that_forwards_claims_no_timeout(run: Run, there: Cluster) -> None:
@@ -130,7 +130,7 @@ def test_one_that_is_down_is_a_warning(run: Run, there: Cluster) -> None:
     there.register("a@llm")
     done = run("status", "-a", f"{NOBODY},{there.url}")
     assert [line.split()[1] for line in done.lines[1:3]] == ["down", "up"]
-    assert warnings_of(run, "-a", f"{NOBODY},{there.url}") == [("controller_down", NOBODY)]
+    assert warnings_of(run, "-a", f"{NOBODY},{there.url}") == [("connection-refused", NOBODY)]
 
 
 def test_no_controller_is_3(run: Run) -> None:
@@ -171,7 +171,7 @@ def test_forty_dead_models_are_a_few_lines_of_warnings(run: Run, there: Cluster)
     lines = [line for line in run("status").lines if line.startswith("warning: ")]
     assert len([line for line in lines if "[no-healthy-instance]" in line]) == 10
     assert "warning: and 31 more [no-healthy-instance] (-o json shows all)" in lines
-    assert len([kind for kind, _ in warnings_of(run) if kind == "no_healthy_instance"]) == 40
+    assert len([code for code, _ in warnings_of(run) if code == "no-healthy-instance"]) == 40
 
 
 def test_in_a_pipe_it_is_whole(run: Run, there: Cluster) -> None:

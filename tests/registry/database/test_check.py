@@ -94,10 +94,10 @@ async def test_all_is_well(place: Place, backend: Backend) -> None:
 async def test_no_tables(place: Place) -> None:
     facts = facts_of(place)
     assert (facts.schema, facts.instances) == (ABSENT, None)
-    assert codes(facts) == ["schema_absent"]
+    assert codes(facts) == ["schema-absent"]
 
 
-@pytest.mark.parametrize(("version", "code"), [(99, "schema_newer"), (0, "schema_absent"), (-1, "schema_older")])
+@pytest.mark.parametrize(("version", "code"), [(99, "schema-newer"), (0, "schema-absent"), (-1, "schema-older")])
 async def test_another_version(place: Place, backend: Backend, version: int, code: str) -> None:
     await backend.open()
     place.execute("DROP TABLE ctl_instance")  # of another version it is not read
@@ -131,7 +131,7 @@ async def test_the_long_dead(place: Place, backend: Backend) -> None:
     await registry.deregister(sent("removed@llm").key, remove=True)
     backend.clock.advance(LONG_DEAD.total_seconds() + 0.001)
     facts = facts_of(place)
-    assert codes(facts) == ["long_dead"]
+    assert codes(facts) == ["long-dead"]
     assert findings_of(facts)[0].summary == (
         "2 instances (such as deregistered@llm/10.0.0.4:8001) unhealthy or deregistered for more than 7 days"
     )
@@ -156,7 +156,7 @@ async def test_beats_of_the_future(place: Place, backend: Backend) -> None:
     assert codes(facts_of(place)) == []
     backend.clock.advance(-1)
     facts = facts_of(place)
-    assert codes(facts) == ["future_beats"]
+    assert codes(facts) == ["future-beats"]
     assert "up to 6.0 s ahead" in findings_of(facts)[0].summary
 
 
@@ -168,7 +168,7 @@ async def test_the_clock_of_the_database_against_ours(backend: Backend, place: P
     (host,) = facts.hosts
     assert host.ahead
     assert host.ahead > timedelta(days=1)
-    assert codes(facts) == ["clock_skew"]
+    assert codes(facts) == ["clock-skew"]
     assert "ahead of this host's" in findings_of(facts)[0].summary
 
 
@@ -179,7 +179,7 @@ async def test_a_host_that_is_away_is_a_finding_and_all_of_them_an_error(backend
     clock = backend.clock
     facts = inspect_database([away, place.database], host_clock=clock, clock=clock, timeout=TIMEOUT)
     assert facts.place == place.database.place
-    assert codes(facts) == ["host_unreachable"]
+    assert codes(facts) == ["host-unreachable"]
     assert [host.ahead is None for host in facts.hosts] == [True, False]
     with pytest.raises(RegistryUnavailable, match=away.place):
         inspect_database([away], host_clock=clock, clock=clock, timeout=TIMEOUT)

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 CONTEXT_SETTINGS = UNDERSCORES_TOO
 _MAX_ROWS_SHOWN = 100
-_FORMER_CODES = {instances.deregistered_beating.code: "deregistered_still_beating"}
-"""The name of a code in the JSON of this command, where it is older than the shared one."""
 
 
 @explained(
@@ -73,7 +71,7 @@ def check(settings: DatabaseSettings, *, output: ReportOutput = OutputFormat.TEX
     return 1 if findings else 0
 
 
-@rule("host_unreachable", fix="start it or take it off the list of hosts")
+@rule("host-unreachable", fix="start it or take it off the list of hosts")
 def host_unreachable(facts: DatabaseFacts) -> Iterator[Finding]:
     """A host of the database does not answer."""
     for host in facts.hosts:
@@ -81,7 +79,7 @@ def host_unreachable(facts: DatabaseFacts) -> Iterator[Finding]:
             yield Finding(Severity.ERROR, str(host.error))
 
 
-@rule("clock_skew", fix="synchronise both with NTP")
+@rule("clock-skew", fix="synchronise both with NTP")
 def clock_skew(facts: DatabaseFacts) -> Iterator[Finding]:
     """The clock of a database host and this host's differ by more than a heartbeat may be ahead."""
     for host in facts.hosts:
@@ -90,7 +88,7 @@ def clock_skew(facts: DatabaseFacts) -> Iterator[Finding]:
             yield Finding(Severity.ERROR, summary)
 
 
-@rule("clock_skew_between_hosts", fix="synchronise them with NTP: they decide which instances are healthy")
+@rule("clock-skew-between-hosts", fix="synchronise them with NTP: they decide which instances are healthy")
 def clock_skew_between_hosts(facts: DatabaseFacts) -> Iterator[Finding]:
     """The clocks of two database hosts differ."""
     known = sorted((host.ahead, host.place) for host in facts.hosts if host.ahead is not None)
@@ -100,14 +98,14 @@ def clock_skew_between_hosts(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, f"the clock of database {fast} is {_ahead(most - least)} that of {slow}")
 
 
-@rule("schema_absent", fix="`ctl db upgrade` or the first start of a controller makes them")
+@rule("schema-absent", fix="`ctl db upgrade` or the first start of a controller makes them")
 def schema_absent(facts: DatabaseFacts) -> Iterator[Finding]:
     """The tables of the registry do not exist."""
     if facts.schema.version == 0:
         yield Finding(Severity.ERROR, f"{facts.place} does not hold the tables of ctl")
 
 
-@rule("schema_older", fix="run `ctl db upgrade`")
+@rule("schema-older", fix="run `ctl db upgrade`")
 def schema_older(facts: DatabaseFacts) -> Iterator[Finding]:
     """The tables are of an older release."""
     if facts.schema.is_readable and 0 != facts.schema.version < (newest := _newest_schema()):
@@ -115,7 +113,7 @@ def schema_older(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, summary)
 
 
-@rule("schema_newer", fix="use the newer release")
+@rule("schema-newer", fix="use the newer release")
 def schema_newer(facts: DatabaseFacts) -> Iterator[Finding]:
     """The tables are of a newer release, and this one cannot use them."""
     if facts.schema.is_readable and not facts.schema.is_usable:
@@ -124,7 +122,7 @@ def schema_newer(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, f"{held}, {needed}, this release has {_newest_schema()}")
 
 
-@rule("schema_unreadable", fix="set version and readable_by to the numbers of the release that made the tables")
+@rule("schema-unreadable", fix="set version and readable_by to the numbers of the release that made the tables")
 def schema_unreadable(facts: DatabaseFacts) -> Iterator[Finding]:
     """The row of `ctl_schema` holds no numbers."""
     if not facts.schema.is_readable:
@@ -132,7 +130,7 @@ def schema_unreadable(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, f"the row of ctl_schema in {facts.place} cannot be read ({held})")
 
 
-@rule("schema_damaged", fix="as said; no controller can start meanwhile")
+@rule("schema-damaged", fix="as said; no controller can start meanwhile")
 def schema_damaged(facts: DatabaseFacts) -> Iterator[Finding]:
     """A table or a column is missing, or has another type."""
     for fault in facts.faults:
@@ -141,7 +139,7 @@ def schema_damaged(facts: DatabaseFacts) -> Iterator[Finding]:
 
 
 @rule(
-    "rows_unreadable",
+    "rows-unreadable",
     fix="correct or delete the row; the next heartbeat of its worker writes a row of ctl_instance anew",
 )
 def rows_unreadable(facts: DatabaseFacts) -> Iterator[Finding]:
@@ -160,7 +158,7 @@ def settings_differ(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, str(difference), fix=difference.fix)
 
 
-@rule("future_beats", fix="a database host had a clock that was ahead: synchronise them with NTP")
+@rule("future-beats", fix="a database host had a clock that was ahead: synchronise them with NTP")
 def future_beats(facts: DatabaseFacts) -> Iterator[Finding]:
     """The last heartbeat of an instance is ahead of the database's clock."""
     if facts.instances and (future := facts.instances.future):
@@ -176,7 +174,7 @@ def still_beating(facts: DatabaseFacts) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, f"{_count(refused, 'instance')} deregistered, still beating")
 
 
-@rule("long_dead", fix="start its worker, or remove it with `ctl models deregister --remove`")
+@rule("long-dead", fix="start its worker, or remove it with `ctl models deregister --remove`")
 def long_dead(facts: DatabaseFacts) -> Iterator[Finding]:
     """An instance is unhealthy or deregistered for days."""
     from dbgpt_ctl.registry.database.check import LONG_DEAD
@@ -240,8 +238,7 @@ def _controller_object(record: ControllerRecord) -> dict[str, Any]:
 
 
 def _finding_object(finding: Finding) -> dict[str, str]:
-    code = _FORMER_CODES.get(finding.code, finding.code)
-    return {"code": code, "what": finding.summary, "advice": finding.fix}
+    return {"code": finding.code, "what": finding.summary, "advice": finding.fix}
 
 
 def _newest_schema() -> int:

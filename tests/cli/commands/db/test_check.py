@@ -55,40 +55,40 @@ class Case(NamedTuple):
 
 WELL = facts(host("db1", 0))
 CASES = {
-    "host_unreachable": Case(facts(host("db1", None)), "database db1: connection refused", WELL),
-    "clock_skew": Case(
+    "host-unreachable": Case(facts(host("db1", None)), "database db1: connection refused", WELL),
+    "clock-skew": Case(
         facts(host("db1", -6.1, within=1)),
         "the clock of database db1 is 6.1 s behind this host's",
         facts(host("db1", 6, within=1)),
     ),
-    "clock_skew_between_hosts": Case(
+    "clock-skew-between-hosts": Case(
         facts(host("db0", 0), host("db1", 4), host("db2", -4)),
         "the clock of database db1 is 8.0 s ahead of that of db2",
         facts(host("db0", 0), host("db1", 4), host("db2", None)),
     ),
-    "schema_absent": Case(facts(version=0), "db/dbgpt does not hold the tables of ctl", WELL),
-    "schema_older": Case(
+    "schema-absent": Case(facts(version=0), "db/dbgpt does not hold the tables of ctl", WELL),
+    "schema-older": Case(
         facts(version=-1),
         f"db/dbgpt holds schema version -1, this release has {SCHEMA_VERSION}",
         facts(version=0),
     ),
-    "schema_newer": Case(
+    "schema-newer": Case(
         facts(version=99, readable_by=98),
         "db/dbgpt holds schema version 99, only releases with schema version 98 or newer can use it, "
         f"this release has {SCHEMA_VERSION}",
         facts(version=99, readable_by=SCHEMA_VERSION),
     ),
-    "schema_unreadable": Case(
+    "schema-unreadable": Case(
         replace(WELL, schema=SchemaVersion._make(("one", 1))),
         "the row of ctl_schema in db/dbgpt cannot be read (version 'one', readable_by 1)",
         WELL,
     ),
-    "schema_damaged": Case(
+    "schema-damaged": Case(
         replace(WELL, faults=("table ctl_event has no column at: add it",)),
         "db/dbgpt: table ctl_event has no column at",
         WELL,
     ),
-    "rows_unreadable": Case(
+    "rows-unreadable": Case(
         replace(WELL, unreadable=(UnreadableRow("ctl_event", {"id": 7}, "actor is 'ghost'"),)),
         "a row of ctl_event cannot be read: id 7: actor is 'ghost'",
         WELL,
@@ -98,7 +98,7 @@ CASES = {
         "heartbeat timeouts differ: 60s at http://a:8000, 90s at http://b:8000",
         replace(WELL, controllers=(record("http://a:8000"), record("http://b:8000"))),
     ),
-    "future_beats": Case(
+    "future-beats": Case(
         facts(future=(instance(last_heartbeat=NOW + timedelta(seconds=6)),)),
         "1 last heartbeat (such as qwen@llm/10.0.0.4:8001) up to 6.0 s ahead of the database's clock",
         WELL,
@@ -108,7 +108,7 @@ CASES = {
         "2 instances (such as qwen@llm/10.0.0.4:8001) deregistered, still beating",
         WELL,
     ),
-    "long_dead": Case(
+    "long-dead": Case(
         facts(long_dead=(instance(),)),
         "1 instance (such as qwen@llm/10.0.0.4:8001) unhealthy or deregistered for more than 7 days",
         WELL,

@@ -25,7 +25,7 @@ help:
 	@echo "make check     ruff, mypy, and the types of the JavaScript of the console page"
 	@echo "make bench     measure this controller and DB-GPT's side by side, and write docs/figures.md (a quarter of an hour)"
 	@echo "make soak      100,000 instances beat for five minutes against one controller over one MariaDB, then for one minute on a connection for each beat"
-	@echo "make generate  rewrite what is generated: .env.example, the tables of docs/, completions/"
+	@echo "make generate  rewrite what is generated: .env.example, the tables and schemas of docs/, completions/"
 	@echo "make clean     remove the virtual environments and caches"
 
 serve: $(VENV)/.serve

@@ -1,5 +1,5 @@
-"""Writes what follows from the code: .env.example, completions/, the dashboard of Grafana, and the tables between
-markers in the documents.
+"""Writes what follows from the code: .env.example, completions/, docs/schemas/, the dashboard of Grafana, and the
+tables between markers in the documents.
 
 Run by `make generate`; `--check` only reports what is not current.
 """
@@ -34,6 +34,7 @@ from dbgpt_ctl.settings.load import Knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 from scripts import capacity, dashboard
 from scripts.markers import replaced
+from scripts.schemas import schemas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -245,6 +246,7 @@ def generated() -> dict[Path, str]:
     return {
         ENV_EXAMPLE: env_example(),
         DASHBOARD: dashboard.text(),
+        **{ROOT / path: text for path, text in schemas().items()},
         **{COMPLETIONS / FILE_NAMES[shell]: script for shell, script in SCRIPTS.items()},
         **{path: with_tables(path, path.read_text()) for path in TABLES},
         **{path: with_version(path.read_text()) for path in NAMING_THE_IMAGE},

@@ -1,10 +1,15 @@
-"""Times and durations as people read them."""
+"""Times for programs, and times and durations as people read them."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def iso(time: datetime | None) -> str | None:
+    """ISO 8601 with the offset, always with microseconds, because Python 3.10 reads no shorter form; None for None."""
+    return None if time is None else time.isoformat(timespec="microseconds")
 
 
 def utc_text(time: datetime) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,9 @@ from dbgpt_ctl.settings.contexts import (
 from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings
 from dbgpt_ctl.text.escaping import escaped
+
+if TYPE_CHECKING:
+    from dbgpt_ctl.cli.documents.reports import ContextsDocument, PrintedContext, SettingOfContext
 
 _NAME = argument("NAME", candidates.contexts, "The context.")
 Name = Annotated[str, _NAME]
@@ -53,7 +56,13 @@ def list_(
     contexts = _read()
     rows = [_object(context, contexts) for _, context in sorted(contexts.by_name.items())]
     if output is OutputFormat.JSON:
-        print_json({"version": 1, "file": str(contexts.path), "current": contexts.current, "contexts": rows})
+        document: ContextsDocument = {
+            "version": 1,
+            "file": str(contexts.path),
+            "current": contexts.current,
+            "contexts": rows,
+        }
+        print_json(document)
     elif output is OutputFormat.NAME:
         print_lines(row["name"] for row in rows)
     elif rows:
@@ -186,7 +195,7 @@ def show(
     CTL_TOKEN is sent to its addresses only.
     """
     settings = session.settings
-    values: dict[str, Any] = {
+    values: dict[str, SettingOfContext] = {
         "context": {"value": settings.context, "from": settings.context_origin},
         **{knob.name: {"value": shown, "from": origin} for knob, shown, origin in settings.effective()},
         "token": _token(settings),
@@ -234,7 +243,7 @@ def _absolute(path: str) -> str | None:
     return os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
 
 
-def _object(context: Context, contexts: Contexts) -> dict[str, Any]:
+def _object(context: Context, contexts: Contexts) -> PrintedContext:
     return {
         "name": context.name,
         "current": context.name == contexts.current,
@@ -245,7 +254,7 @@ def _object(context: Context, contexts: Contexts) -> dict[str, Any]:
     }
 
 
-def _token(settings: ClientSettings) -> dict[str, str | None]:
+def _token(settings: ClientSettings) -> SettingOfContext:
     """Stars and the origin if there is a token, and never the token."""
     if not any(address.credentials for address in settings.addresses):
         return {"value": None, "from": None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from dbgpt_ctl.cli.commands.apply import FileNames, Prune, print_notes
 from dbgpt_ctl.cli.diagnosis.caveats import caveat_fields, refuse_stale
@@ -14,7 +14,9 @@ from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
 from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import ConditionNotMet
 
-VERSION = 1
+if TYPE_CHECKING:
+    from dbgpt_ctl.cli.documents.instances import DiffDocument
+
 Output = Annotated[OutputFormat, output_option("text", "json", help="Format of the differences.")]
 
 
@@ -53,8 +55,12 @@ def diff(
         if step.blocked_reason:
             session.say(f"{reference_of(step.key)}: {step.blocked_reason}")
     if output is OutputFormat.JSON:
-        differences = [step.as_object() for step in steps]
-        print_json({"version": VERSION, **caveat_fields(inventory), "differences": differences})
+        document: DiffDocument = {
+            "version": 1,
+            **caveat_fields(inventory),
+            "differences": [step.as_object() for step in steps],
+        }
+        print_json(document)
     else:
         print_lines(step.as_line() for step in steps)
     refuse_stale(session, inventory, "whether the registry matches now is not known", allow_stale=allow_stale)

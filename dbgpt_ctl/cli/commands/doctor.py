@@ -21,6 +21,7 @@ from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:
+    from dbgpt_ctl.cli.documents.reports import DoctorDocument
     from dbgpt_ctl.diagnosis.facts import Facts
 
 
@@ -53,8 +54,13 @@ def doctor(
     findings = examine(facts, Scope.CLUSTER)
     counts = Counter(finding.severity.value for finding in findings)
     if output is OutputFormat.JSON:
-        report = report_object(facts, findings)
-        print_json({**report, "models": len(facts.by_model), "errors": counts["error"], "warnings": counts["warning"]})
+        document: DoctorDocument = {
+            **report_object(facts, findings),
+            "models": len(facts.by_model),
+            "errors": counts["error"],
+            "warnings": counts["warning"],
+        }
+        print_json(document)
     else:
         print_report(_heading(facts, counts), findings, left_out_lines(facts))
     return exit_code(facts) or (CtlError.exit_code if counts["error"] else 0)

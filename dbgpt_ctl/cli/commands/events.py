@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-VERSION = 1
 PAGE = 1000
 LONGEST_DAYS = 366
 EventItem: TypeAlias = "tuple[Event, Mapping[str, Any]]"
@@ -194,7 +193,7 @@ def _follow(session: Session, live: LiveEvents, past: list[EventItem], output: O
                 continue
             count = flaps.add(event.change)
             if output is OutputFormat.JSON:
-                print_lines([json_text({"version": VERSION, **found})])
+                print_lines([json_text({"version": 1, **found})])
             else:
                 print_lines([line_of(event.change, count, colour=colour)])
 

@@ -16,6 +16,7 @@ from dbgpt_ctl.client.instance_filter import InstanceFilter
 from dbgpt_ctl.errors import ConditionNotMet
 
 if TYPE_CHECKING:
+    from dbgpt_ctl.cli.documents.instances import ExportDocument
     from dbgpt_ctl.cli.manifest.export import Export
     from dbgpt_ctl.client.responses import Inventory
 
@@ -67,7 +68,8 @@ def export(
     _say_what_to_know(session, found, inventory, wanted)
     if output is OutputFormat.YAML:
         print_lines([HEADER])
-    print_document({"instances": found.entries}, output)
+    document: ExportDocument = {"instances": found.entries}
+    print_document(document, output)
     return ConditionNotMet.exit_code if found.problems else 0
 
 

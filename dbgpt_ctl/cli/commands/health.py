@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from dbgpt_ctl.text.escaping import escaped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dbgpt_ctl.cli.documents.reports import CheckedController
     from dbgpt_ctl.client.responses import ControllerHealth
 
 _COLOURS: dict[str, str] = {
@@ -106,10 +107,10 @@ def _print(controllers: list[ControllerHealth], form: OutputFormat, *, headers: 
             print_table(_COLUMNS, [_row(controller) for controller in controllers], headers=headers)
 
 
-def _object(controller: ControllerHealth) -> dict[str, Any]:
+def _object(controller: ControllerHealth) -> CheckedController:
     return {
         "controller": controller.controller,
-        "status": controller.condition.value,
+        "status": controller.condition,
         "http_status": controller.status,
         "latency_secs": None if controller.latency is None else round(controller.latency, 6),
         "detail": controller.detail,

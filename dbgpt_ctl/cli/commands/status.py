@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import output_option
@@ -27,6 +27,7 @@ from dbgpt_ctl.text.times import duration_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dbgpt_ctl.cli.documents.reports import StatusDocument, StatusFinding, StatusOfController
     from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.diagnosis.facts import ControllerFacts, Finding
     from dbgpt_ctl.wire.status import ModelCounts, Status
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Output = Annotated[OutputFormat, output_option("text", "json", "yaml", help="Format of the overview.")]
-VERSION = 1
 _DOWN = {ErrorKind.NO_ANSWER, ErrorKind.UNAVAILABLE}
 CAVEATS = frozenset({"registry-stale", "states-held"})
 """Facts of the registry, which all of its controllers report."""
@@ -135,25 +135,28 @@ def _examined(session: Session, url: str, first: Status) -> tuple[KnownInstance,
     return tuple(found)
 
 
-def _document(controllers: Sequence[ControllerFacts], first: Status, findings: Sequence[Finding]) -> dict[str, Any]:
+def _document(controllers: Sequence[ControllerFacts], first: Status, findings: Sequence[Finding]) -> StatusDocument:
     """The document of -o json and yaml."""
     from dbgpt_ctl.wire.encoding import plain_object
 
     sent = plain_object(first)
     return {
-        "version": VERSION,
+        "version": 1,
         "time": first.time.isoformat(),
         "controllers": [_controller_object(controller) for controller in controllers],
         "registry": sent["registry"],
         "settings": sent["settings"],
         "living_controllers": sent["controllers"],
-        **{name: sent[name] for name in ("stale_since", "held_until", "outages", "models")},
+        "stale_since": sent["stale_since"],
+        "held_until": sent["held_until"],
+        "outages": sent["outages"],
+        "models": sent["models"],
         "warnings": _finding_objects(findings, are_info=False),
         "info": _finding_objects(findings, are_info=True),
     }
 
 
-def _finding_objects(findings: Sequence[Finding], *, are_info: bool) -> list[dict[str, Any]]:
+def _finding_objects(findings: Sequence[Finding], *, are_info: bool) -> list[StatusFinding]:
     return [
         {"code": finding.code, "subject": evidence.subject, "detail": evidence.detail}
         for finding in findings
@@ -162,7 +165,7 @@ def _finding_objects(findings: Sequence[Finding], *, are_info: bool) -> list[dic
     ]
 
 
-def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
+def _controller_object(controller: ControllerFacts) -> StatusOfController:
     from dbgpt_ctl.wire.encoding import plain_object
 
     status = controller.status
@@ -173,9 +176,12 @@ def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
         "latency_secs": None if controller.latency is None else round(controller.latency, 6),
         "version": status.controller.version if status else None,
         "started_at": status.controller.started_at.isoformat() if status else None,
-        **{name: sent.get(name) for name in ("registry", "checks", "connections")},
+        "registry": sent.get("registry"),
+        "checks": sent.get("checks"),
+        "connections": sent.get("connections"),
         "readers_dropped": status.readers_dropped if status and status.connections else None,
-        **{name: sent.get(name) for name in ("auth", "tls")},
+        "auth": sent.get("auth"),
+        "tls": sent.get("tls"),
         "detail": str(controller.failure) if controller.failure else None,
     }
 

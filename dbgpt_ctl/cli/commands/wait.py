@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,9 +31,11 @@ from dbgpt_ctl.errors import (
 from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
+    from dbgpt_ctl.cli.documents.instances import Caveats
+    from dbgpt_ctl.cli.documents.reports import CheckDocument
     from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
 
@@ -112,7 +114,7 @@ class Check:
     met: bool
     text: str
     counts: dict[str, int]
-    caveats: Mapping[str, str | None] = field(default_factory=dict)
+    caveats: Caveats | None = None
     """Of the list that the counts are from."""
     is_open: bool = False
     """It is not met, and may be once the state of the unknown instances is known."""
@@ -216,7 +218,12 @@ def _is_recent(instance: KnownInstance, now: datetime, max_age: timedelta) -> bo
 def print_check(check: Check, output: OutputFormat) -> None:
     """Prints a line, or an object with -o json."""
     if output is OutputFormat.JSON:
-        facts = {"name": check.name, "condition": check.condition, "met": check.met, "counts": check.counts}
-        print_json({**facts, **check.caveats})
+        document: CheckDocument = {
+            "name": check.name,
+            "condition": check.condition,
+            "met": check.met,
+            "counts": check.counts,
+        }
+        print_json({**document, **(check.caveats or {})})
     else:
         print_lines([f"{check.name}: {check.text}"])

@@ -24,6 +24,7 @@ from dbgpt_ctl.text.escaping import escaped, shell_argument
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dbgpt_ctl.cli.documents.reports import WhyDocument
     from dbgpt_ctl.diagnosis.facts import Facts, Finding
 
 
@@ -69,7 +70,9 @@ def why(
     facts = collect(session, model_filter, probe=not no_probe, ping=ping)
     findings = examine(facts, Scope.MODEL)
     if output is OutputFormat.JSON:
-        print_json({**report_object(facts, findings), "name": model_filter.model_name or model_filter.name})
+        shown = model_filter.model_name or model_filter.name or name
+        document: WhyDocument = {**report_object(facts, findings), "name": shown}
+        print_json(document)
     else:
         print_report(_heading(facts), findings, _closing(facts, findings, ping))
     code = exit_code(facts)

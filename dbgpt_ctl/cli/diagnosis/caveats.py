@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.errors import StaleList
+from dbgpt_ctl.text.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from dbgpt_ctl.cli.documents.instances import Caveats
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.client.responses import Inventory
     from dbgpt_ctl.diagnosis.facts import ControllerFacts, Finding
@@ -51,10 +53,9 @@ def caveat_lines(answer: Inventory, now: datetime) -> list[str]:
     return [f"warning: {line}" for finding in caveats(answer, now) for line in finding.lines]
 
 
-def caveat_fields(answer: Inventory) -> dict[str, str | None]:
+def caveat_fields(answer: Inventory) -> Caveats:
     """The same facts for scripts."""
-    times = {"stale_since": answer.stale_since, "held_until": answer.held_until}
-    return {name: None if time is None else time.isoformat() for name, time in times.items()}
+    return {"stale_since": iso(answer.stale_since), "held_until": iso(answer.held_until)}
 
 
 def warn_of_caveats(session: Session, answer: Inventory) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from dbgpt_ctl.cli.output.instances import identity_object
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import cell_width, coloured
 from dbgpt_ctl.cli.ping.report import PingedInstance
@@ -19,10 +20,12 @@ from dbgpt_ctl.errors import (
     NotFound,
     StaleList,
 )
+from dbgpt_ctl.text.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from dbgpt_ctl.cli.documents.reports import ExaminedCluster, PrintedController, PrintedFinding
     from dbgpt_ctl.diagnosis.facts import ControllerFacts, Facts, Finding
 
 PRECEDENCE: tuple[type[ControllerError], ...] = (NotAllowed, ControllerRefused, ControllerUnreachable, ControllerFailed)
@@ -46,7 +49,7 @@ def print_report(heading: str, findings: Sequence[Finding], closing: Sequence[st
     print_lines(_coloured(piece) if colour else piece for line in lines for piece in folded(line, width))
 
 
-def report_object(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
+def report_object(facts: Facts, findings: Sequence[Finding]) -> ExaminedCluster:
     """The part of the JSON document that `why` and `doctor` have in common."""
     return {
         "version": 1,
@@ -130,7 +133,7 @@ def _coloured(line: str) -> str:
     return f"{coloured(word, _COLOURS[word])}:{rest}" if colon and word in _COLOURS else line
 
 
-def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
+def _controller_object(controller: ControllerFacts) -> PrintedController:
     return {
         "controller": controller.url,
         "answers": controller.answers,
@@ -138,17 +141,17 @@ def _controller_object(controller: ControllerFacts) -> dict[str, Any]:
         "cause": controller.failure.cause and controller.failure.cause.value if controller.failure else None,
         "registry": controller.status.registry.kind if controller.status else None,
         "instances": len(controller.instances) if controller.answers else None,
-        "stale_since": controller.stale_since and controller.stale_since.isoformat(),
-        "held_until": controller.held_until and controller.held_until.isoformat(),
+        "stale_since": iso(controller.stale_since),
+        "held_until": iso(controller.held_until),
     }
 
 
-def _finding_object(finding: Finding) -> dict[str, Any]:
+def _finding_object(finding: Finding) -> PrintedFinding:
     return {
         "code": finding.code,
-        "severity": finding.severity.value,
+        "severity": finding.severity,
         "summary": finding.summary,
         "evidence": list(map(str, finding.evidence)),
         "fix": finding.fix,
-        "instances": [key._asdict() for key in finding.keys],
+        "instances": [identity_object(key) for key in finding.keys],
     }

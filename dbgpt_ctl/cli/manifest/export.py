@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.fields import (
     parse_host,
@@ -29,7 +29,9 @@ from dbgpt_ctl.text.times import utc_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dbgpt_ctl.cli.documents.instances import DeclaredDrain, DeclaredInstance
     from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.domain.instance import DrainFacts
 
 _EPOCH = datetime.min.replace(tzinfo=UTC)
 
@@ -38,7 +40,7 @@ _EPOCH = datetime.min.replace(tzinfo=UTC)
 class Export:
     """The entries of a file, in order of identity, and what the file lacks."""
 
-    entries: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[DeclaredInstance] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """A line for each instance, or weight of an instance, that is not in the file because `ctl apply` would refuse it.
     """
@@ -109,24 +111,28 @@ def _add(export: Export, key: InstanceKey, instance: KnownInstance, *, all_state
     export.not_routable += not _is_exported(instance)
 
 
-def _entry(key: InstanceKey, instance: KnownInstance) -> dict[str, Any]:
+def _entry(key: InstanceKey, instance: KnownInstance) -> DeclaredInstance:
     """The fields of the file in their order; those at their default are left out. Raises UsageError."""
     weight, template = parse_weight(instance.weight), parse_prompt_template(instance.prompt_template)
-    return {
-        "model": key.model_name,
-        "host": key.host,
-        "port": key.port,
-        **({} if weight == 1 else {"weight": weight}),
-        **_drain(instance),
-        **({} if template is None else {"prompt_template": template}),
-        **({} if instance.check_healthy else {"check_healthy": False}),
-    }
+    entry: DeclaredInstance = {"model": key.model_name, "host": key.host, "port": key.port}
+    if weight != 1:
+        entry["weight"] = weight
+    if instance.drain is not None:
+        _add_drain(entry, instance.drain)
+    if template is not None:
+        entry["prompt_template"] = template
+    if not instance.check_healthy:
+        entry["check_healthy"] = False
+    return entry
 
 
-def _drain(instance: KnownInstance) -> dict[str, Any]:
-    if instance.drain is None:
-        return {}
-    reason, until = parse_reason(instance.drain.reason), instance.drain.until
-    facts = {"reason": reason, "until": None if until is None else utc_text(until)}
-    known = {name: fact for name, fact in facts.items() if fact is not None}
-    return {"drain": known} if known else {"enabled": False}
+def _add_drain(entry: DeclaredInstance, drain: DrainFacts) -> None:
+    known: DeclaredDrain = {}
+    if (reason := parse_reason(drain.reason)) is not None:
+        known["reason"] = reason
+    if drain.until is not None:
+        known["until"] = utc_text(drain.until)
+    if known:
+        entry["drain"] = known
+    else:
+        entry["enabled"] = False

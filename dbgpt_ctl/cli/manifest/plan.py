@@ -26,6 +26,7 @@ from dbgpt_ctl.text.times import utc_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from dbgpt_ctl.cli.documents.instances import FieldChange, PlannedStep
     from dbgpt_ctl.cli.manifest.declarations import Declaration
     from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
@@ -62,7 +63,7 @@ class Difference(NamedTuple):
     old: Any
     new: Any
 
-    def as_object(self, *, possible: bool) -> dict[str, Any]:
+    def as_object(self, *, possible: bool) -> FieldChange:
         """A change of `ctl diff -o json`. `possible` says whether apply can make it."""
         old, new = (value.isoformat() if isinstance(value, datetime) else value for value in self[1:])
         return {"field": self.field, "old": old, "new": new, "possible": possible}
@@ -117,7 +118,7 @@ class Step:
         changes = self.text((*self.differences, *self.blocked))
         return f"{_SIGNS[self.action]} {reference_of(self.key)} {changes}".rstrip()
 
-    def as_object(self) -> dict[str, Any]:
+    def as_object(self) -> PlannedStep:
         """An object of `ctl diff -o json`.
 
         `changes` is empty for an instance to prune, and contains what is not the default for one to create.
@@ -125,8 +126,17 @@ class Step:
         changes = [diff.as_object(possible=True) for diff in self.differences]
         changes += [diff.as_object(possible=False) for diff in self.blocked]
         action = Action.CHANGE if self.differs and self.action is Action.KEEP else self.action
-        reason = {"reason": self.blocked_reason} if self.blocked_reason else {}
-        return {**self.key._asdict(), "action": action.value, "changes": changes, **reason}
+        name, host, port = self.key
+        step: PlannedStep = {
+            "model_name": name,
+            "host": host,
+            "port": port,
+            "action": action.value,
+            "changes": changes,
+        }
+        if self.blocked_reason:
+            step["reason"] = self.blocked_reason
+        return step
 
     def text(self, differences: Iterable[Difference]) -> str:
         """`weight 1 -> 2, enabled true -> false`, without the old values for an instance to create; empty for none."""

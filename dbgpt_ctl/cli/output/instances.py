@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from dbgpt_ctl.cli.documents.instances import InstanceIdentity
     from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
@@ -48,6 +49,11 @@ _WIDE = (
     Column("DRAINED UNTIL", folds=False),
     Column("DRAIN REASON"),
 )
+
+
+def identity_object(key: InstanceKey) -> InstanceIdentity:
+    """The identity of an instance in a document."""
+    return {"model_name": key.model_name, "host": key.host, "port": key.port}
 
 
 def instance_table(

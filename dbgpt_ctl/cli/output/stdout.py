@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from dbgpt_ctl.errors import CtlError
 from dbgpt_ctl.text.escaping import defused, escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dbgpt_ctl.cli.output.table import Column
 
@@ -108,15 +107,14 @@ def print_yaml(value: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
 
     import yaml
 
-    plain_value = value if isinstance(value, Mapping) else list(value)
-    text = json.dumps(plain_value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
     plain = _encodes_unicode() and text.isprintable()
     # The fast dumper fails at surrogates.
     dumper: Any = yaml.SafeDumper if _SURROGATE.search(text) else getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     # No anchors: people and other tools read a value where it stands, also when it stands there twice.
     dumper = type("Dumper", (dumper,), {"ignore_aliases": lambda _dumper, _data: True})
     dumper.add_representer(str, _yaml_text)
-    dumped = yaml.dump(plain_value, Dumper=dumper, allow_unicode=plain, sort_keys=False, width=2**30)
+    dumped = yaml.dump(json.loads(text), Dumper=dumper, allow_unicode=plain, sort_keys=False, width=2**30)
     print_lines([dumped.rstrip("\n")])
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.cli.output.instances import KEY_COLUMNS, STATE_COLUMN, key_cells
+from dbgpt_ctl.cli.output.instances import KEY_COLUMNS, STATE_COLUMN, identity_object, key_cells
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, print_table
 from dbgpt_ctl.cli.output.table import GAP, Column, cell_width
 from dbgpt_ctl.client.texts import state_text
@@ -16,6 +16,7 @@ from dbgpt_ctl.domain.references import first_references
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from dbgpt_ctl.cli.documents.instances import PrintedPing
     from dbgpt_ctl.client.responses import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.domain.ping_results import Ping
@@ -48,14 +49,14 @@ class PingedInstance(NamedTuple):
     ping: Ping
     instance: KnownInstance | None
 
-    def as_object(self) -> dict[str, Any]:
+    def as_object(self) -> PrintedPing:
         """For json and yaml. Times are in seconds; null is unknown."""
         ping, instance = self.ping, self.instance
         return {
-            **ping.key._asdict(),
-            "state": None if instance is None else instance.state.value,
+            **identity_object(ping.key),
+            "state": None if instance is None else instance.state,
             "drained": None if instance is None else instance.drain is not None,
-            "result": ping.result.value,
+            "result": ping.result,
             "connect_secs": _rounded(ping.connect),
             "ttft_secs": _rounded(ping.ttft),
             "total_secs": _rounded(ping.total),

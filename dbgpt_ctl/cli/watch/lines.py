@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.cli.diagnosis.caveats import warn_of_caveats
 from dbgpt_ctl.cli.output.changes import Flaps, line_of
-from dbgpt_ctl.cli.output.instances import coloured_state
+from dbgpt_ctl.cli.output.instances import coloured_state, identity_object
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import GAP
 from dbgpt_ctl.cli.watch.follow import PAUSE_SECS, Follower, Outage
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from dbgpt_ctl.cli.documents.instances import ChangeLine, ListedLine, SyncedLine
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.client.instance_filter import InstanceFilter
     from dbgpt_ctl.client.responses import Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
 
-VERSION = 1
 _UNKNOWN_CAUSE = Cause("", EXPIRY)
 """The cause of a change that two lists show and no event reported."""
 
@@ -105,13 +105,22 @@ class LineWatch:
         for instance in matching:
             self._print_instance(instance, now)
         if self._form is OutputFormat.JSON:
-            self._print_object({"type": "synced", "time": now.isoformat(), "instances": len(matching)})
+            line: SyncedLine = {"version": 1, "type": "synced", "time": now.isoformat(), "instances": len(matching)}
+            print_lines([json_text(line)])
 
     def _print_instance(self, instance: KnownInstance, now: datetime) -> None:
         key = instance.key
         if self._form is OutputFormat.JSON:
-            identity = {"type": "instance", "time": now.isoformat(), **key._asdict(), "state": instance.state}
-            self._print_object({**identity, "drained": instance.drain is not None, "instance": instance.object})
+            line: ListedLine = {
+                "version": 1,
+                "type": "instance",
+                "time": now.isoformat(),
+                **identity_object(key),
+                "state": instance.state,
+                "drained": instance.drain is not None,
+                "instance": instance.object,
+            }
+            print_lines([json_text(line)])
         elif self._form is OutputFormat.NAME:
             print_lines([reference_of(key)])
         else:
@@ -141,16 +150,26 @@ class LineWatch:
         if not (wanted.matches_state(*before) or wanted.matches_state(change.new, drained=change.drained)):
             return
         if self._form is OutputFormat.JSON:
-            cause = {name: fields.get(name) for name in ("id", "verb", "actor", "actor_name", "address", "reason")}
-            identity = {"type": "change", "time": change.time.isoformat(), **key._asdict()}
-            self._print_object({**identity, "old": change.old, "new": change.new, "drained": change.drained, **cause})
+            line: ChangeLine = {
+                "version": 1,
+                "type": "change",
+                "time": change.time.isoformat(),
+                **identity_object(key),
+                "old": change.old,
+                "new": change.new,
+                "drained": change.drained,
+                "id": fields.get("id"),
+                "verb": fields.get("verb"),
+                "actor": fields.get("actor"),
+                "actor_name": fields.get("actor_name"),
+                "address": fields.get("address"),
+                "reason": fields.get("reason"),
+            }
+            print_lines([json_text(line)])
         elif self._form is OutputFormat.NAME:
             print_lines([reference_of(key)])
         else:
             print_lines([line_of(change, self._flaps.add(change), colour=self._colour)])
-
-    def _print_object(self, fields: Mapping[str, Any]) -> None:
-        print_lines([json_text({"version": VERSION, **fields})])
 
 
 def _states_in(inventory: Inventory) -> dict[InstanceKey, KnownState]:

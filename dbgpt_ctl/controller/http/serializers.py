@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import Response
 
+from dbgpt_ctl.text.times import iso
 from dbgpt_ctl.wire.encoding import encoded
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def wire_object(entry: ListedInstance) -> dict[str, Any]:
         "healthy": entry.is_healthy,
         "enabled": entry.drain is None,
         "prompt_template": facts.prompt_template,
-        "last_heartbeat": facts.last_heartbeat.isoformat(timespec="microseconds"),
+        "last_heartbeat": iso(facts.last_heartbeat),
     }
 
 
@@ -92,8 +93,3 @@ def caveats(listing: Listing, now: datetime) -> dict[str, Any]:
         "held_until": listing.held_until,
         "heartbeat_timeouts_secs": listing.heartbeat_timeouts_secs,
     }
-
-
-def iso(time: datetime | None) -> str | None:
-    """ISO 8601 with offset, always with microseconds."""
-    return None if time is None else time.isoformat(timespec="microseconds")

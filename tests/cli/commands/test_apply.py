@@ -262,7 +262,7 @@ def test_when_the_controller_goes_down_midway_the_rest_is_not_tried(
 
 
 def test_nothing_is_done_on_stale_knowledge(run: Run, fake: FakeController) -> None:
-    since = "2026-01-02T11:59:00+00:00"
+    since = "2026-01-02T11:59:00.000000+00:00"
     fake.body = {"version": 1, "time": "2026-01-02T12:00:00+00:00", "stale_since": since, "instances": []}
     away = f"{fake.url}: its registry is away; this is what was known 60s ago"
     allow = "--allow-stale relies on that list"
@@ -276,7 +276,7 @@ def test_nothing_is_done_on_stale_knowledge(run: Run, fake: FakeController) -> N
 
 
 def test_a_stale_list_will_do_where_that_is_allowed(run: Run, fake: FakeController) -> None:
-    since = "2026-01-02T11:59:00+00:00"
+    since = "2026-01-02T11:59:00.000000+00:00"
     fake.body = {"version": 1, "time": "2026-01-02T12:00:00+00:00", "stale_since": since, "instances": []}
     for verb, code in (("apply --dry-run", 0), ("diff", 5)):
         err = run(*verb.split(), "-f", file(one()), "--allow-stale", expect=code).err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.cli.diagnosis.auth import ControllerAuth
+    from dbgpt_ctl.cli.documents.reports import AuthCheck, AuthOfController, AuthStatusDocument
     from dbgpt_ctl.client.status import AuthReport
     from dbgpt_ctl.wire.auth import RefusedRequests, Tally, TokenUse
 
-VERSION = 1
 CHECKED = timedelta(minutes=10)
 """What --check looks at without --since. A worker sends a heartbeat every 20 seconds."""
 MAX_SHOWN = 50
@@ -131,17 +131,17 @@ def status(
     return ConditionNotMet.exit_code if unmet else 0
 
 
-def _document(controllers: Sequence[ControllerAuth], check: dict[str, Any] | None) -> dict[str, Any]:
+def _document(controllers: Sequence[ControllerAuth], check: AuthCheck | None) -> AuthStatusDocument:
     """The document of -o json and yaml: the API's own objects, with the rows that --since selects."""
     return {
-        "version": VERSION,
+        "version": 1,
         "controllers": [_controller_object(controller) for controller in controllers],
         "differences": differences(controllers),
         "check": check,
     }
 
 
-def _controller_object(controller: ControllerAuth) -> dict[str, Any]:
+def _controller_object(controller: ControllerAuth) -> AuthOfController:
     auth = controller.auth
     if auth is None:
         return {"controller": controller.url, "auth": None, "detail": str(controller.failure)}

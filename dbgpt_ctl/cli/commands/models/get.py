@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.cli.commands.models.selection import Selected
+    from dbgpt_ctl.cli.documents.instances import ModelsGet
     from dbgpt_ctl.client.responses import EventReport, Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey
 
-VERSION = 1
 EVENTS_READ = 100
 """Events of one instance: enough to find when its state began."""
 EVENTS_SHOWN = 5
@@ -102,7 +102,7 @@ class Details:
         """Whether the worker sends heartbeats although the instance was deregistered."""
         return self.instance.state is InstanceState.DEREGISTERED and self.instance.refused_at is not None
 
-    def as_object(self) -> dict[str, Any]:
+    def as_object(self) -> Any:
         """For json and yaml: the API's own keys, and what follows from the events."""
         from dbgpt_ctl.wire.encoding import plain_object
 
@@ -198,10 +198,10 @@ def _inventory(found: list[Details]) -> Inventory | None:
 
 
 def _print(found: list[Details], answer: Inventory | None, form: OutputFormat) -> None:
-    document = {
-        "version": VERSION,
-        "time": answer and found[0].now.isoformat(),
-        "held_until": answer and caveat_fields(answer)["held_until"],
+    document: ModelsGet = {
+        "version": 1,
+        "time": found[0].now.isoformat() if answer else None,
+        "held_until": caveat_fields(answer)["held_until"] if answer else None,
         "instances": [details.as_object() for details in found],
     }
     match form:

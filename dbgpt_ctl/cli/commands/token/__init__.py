@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.framework.options import argument, option_of, output_option
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.auth.editing import Edit
     from dbgpt_ctl.auth.tokens import Token
+    from dbgpt_ctl.cli.documents.reports import NewToken
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.settings.addresses import Address
@@ -100,12 +101,12 @@ def print_secret(session: Session, name: str, edit: Edit, secret: str, *, path: 
         session.say(line)
 
 
-def _secret_object(token: Token, secret: str, path: Path, addresses: tuple[Address, ...]) -> dict[str, Any]:
+def _secret_object(token: Token, secret: str, path: Path, addresses: tuple[Address, ...]) -> NewToken:
     takes_address = token.role in ("worker", "reader")
     return {
         "version": 1,
         "name": token.name,
-        "role": str(token.role),
+        "role": token.role,
         "token": secret,
         "expires": expires_text(token),
         "controller_addr": _controller_addr(token.name, secret, addresses) if takes_address else None,

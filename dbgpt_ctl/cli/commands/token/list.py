@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.auth.tokens import Token
     from dbgpt_ctl.auth.tokens_file import TokensFile
+    from dbgpt_ctl.cli.documents.reports import PrintedToken, TokensDocument
 
 KEYS = ("name", "role", "state", "valid_tokens", "models", "hosts", "max_instances", "expires")
 _COLUMNS = (
@@ -70,15 +71,14 @@ def list_(
         say(f"warning: others can read {path} (mode {file.readable_by_others:04o}): chmod 600 {path}")
 
 
-def _document(path: str, file: TokensFile, tokens: list[dict[str, Any]]) -> dict[str, Any]:
-    mode = None if file.mode is None else str(file.mode)
-    return {"version": 1, "file": path, "mode": mode, "digest": file.digest, "tokens": tokens}
+def _document(path: str, file: TokensFile, tokens: list[PrintedToken]) -> TokensDocument:
+    return {"version": 1, "file": path, "mode": file.mode, "digest": file.digest, "tokens": tokens}
 
 
-def _object(token: Token, now: datetime) -> dict[str, Any]:
+def _object(token: Token, now: datetime) -> PrintedToken:
     return {
         "name": token.name,
-        "role": str(token.role),
+        "role": token.role,
         "state": _state(token, now),
         "valid_tokens": _valid(token, now),
         "models": list(token.models),
@@ -89,7 +89,7 @@ def _object(token: Token, now: datetime) -> dict[str, Any]:
 
 
 def _csv_object(token: Token, now: datetime) -> dict[str, Any]:
-    return _object(token, now) | {"models": ",".join(token.models), "hosts": ",".join(token.hosts)}
+    return {**_object(token, now), "models": ",".join(token.models), "hosts": ",".join(token.hosts)}
 
 
 def _state(token: Token, now: datetime) -> str:

@@ -1,5 +1,5 @@
-"""Writes what follows from the code: .env.example, completions/, docs/schemas/, the dashboard of Grafana, and the
-tables between markers in the documents.
+"""Writes what follows from the code: .env.example, completions/, docs/schemas/, the dashboard of Grafana, the types of
+the console page, and the tables between markers in the documents.
 
 Run by `make generate`; `--check` only reports what is not current.
 """
@@ -32,7 +32,7 @@ from dbgpt_ctl.registry.database.tables.schema import TABLE_NAMES
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.load import Knob, knobs_of
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
-from scripts import capacity, dashboard
+from scripts import capacity, console_types, dashboard
 from scripts.markers import replaced
 from scripts.schemas import schemas
 
@@ -246,6 +246,7 @@ def generated() -> dict[Path, str]:
     return {
         ENV_EXAMPLE: env_example(),
         DASHBOARD: dashboard.text(),
+        ROOT / console_types.FILE: console_types.console_types(),
         **{ROOT / path: text for path, text in schemas().items()},
         **{COMPLETIONS / FILE_NAMES[shell]: script for shell, script in SCRIPTS.items()},
         **{path: with_tables(path, path.read_text()) for path in TABLES},

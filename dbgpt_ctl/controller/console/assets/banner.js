@@ -103,7 +103,8 @@ export function controllersList() {
   /** @param {Status | null} status */
   function draw(status) {
     if (!status) return;
-    const alone = { ...status.controller, id: "", address: location.origin, seen_at: status.time };
+    const facts = { ...status.controller, id: "", address: location.origin, seen_at: status.time };
+    const alone = /** @type {SharingController} */ (/** @type {unknown} */ (facts)); // all that is drawn here
     const elsewhere = others(status);
     drawByKey(list, status.controllers.length ? status.controllers : [alone], ({ id }) => id, (each, before) => {
       const row = before ?? h("li", {}, elsewhere.includes(each) ? consoleLink(each) : h("b", {}, `${escaped(each.address)} (this one)`), h("p", { class: "muted" }));

@@ -18,7 +18,7 @@ from dbgpt_ctl.client.body import BodyReader
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import ADVICE, Failover
 from dbgpt_ctl.client.httpx_internals import httpx
-from dbgpt_ctl.client.responses import LONG_BYTES, ControllerHealth
+from dbgpt_ctl.client.responses import LONG_BYTES
 from dbgpt_ctl.client.transport import (
     IDLE_SECONDS,
     MAX_CONNECTIONS,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from dbgpt_ctl.client.failover import Flow, Outcome, Request
+    from dbgpt_ctl.client.results import ControllerHealth
     from dbgpt_ctl.errors import Attempt
 
 P = ParamSpec("P")

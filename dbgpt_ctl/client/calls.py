@@ -1,7 +1,7 @@
 """What each call to a controller sends, and what it reads from the answer. No I/O.
 
 Each call is a flow (see `failover`) that `sync.ControllerClient` and `aio.AsyncControllerClient` run: their methods are
-made from these, so a call is described once. The meaning of a response is in `responses`.
+made from these, so a call is described once. `responses` has the meaning of a response, and `results` what it holds.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from dbgpt_ctl import forwarding
-from dbgpt_ctl.client import responses
+from dbgpt_ctl.client import responses, results
 from dbgpt_ctl.client.failover import HEALTH, JSON, MAX_ANSWER_BYTES, MAX_SHORT_ANSWER_BYTES, MODELS, Request
-from dbgpt_ctl.client.responses import Drained, EventReport, Inventory, KnownInstance
+from dbgpt_ctl.client.results import Drained, EventReport, Inventory, KnownInstance
 from dbgpt_ctl.domain.events import EVERYTHING
 from dbgpt_ctl.domain.fields import sent_fields
 from dbgpt_ctl.domain.instance import Registration
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from dbgpt_ctl.client.failover import Failover, Flow, Read
-    from dbgpt_ctl.client.responses import Answer, ControllerHealth, ControllerSetting
+    from dbgpt_ctl.client.results import Answer, ControllerHealth, ControllerSetting
     from dbgpt_ctl.client.status import AuthReport, ControllerStatus
     from dbgpt_ctl.domain.events import Event, EventFilter
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
@@ -152,7 +152,7 @@ class Calls:
         """
         fields = {"older_than_secs": older_than.total_seconds(), "dry_run": dry_run, "unchecked": unchecked or None}
         try:
-            return (yield from self._post("prune", responses.read_keys, **fields))
+            return (yield from self._post("prune", results.read_keys, **fields))
         except ControllerRefused as refused:
             if not unchecked or refused.problem_code != InvalidInstance.code or "'unchecked'" not in refused.detail:
                 raise
@@ -217,7 +217,7 @@ class Calls:
 
     def settings(self) -> Flow[dict[str, ControllerSetting]]:
         """The settings of the controller that answers, by name, without secrets. Raises NotSupported."""
-        return self._get("settings", responses.read_settings)
+        return self._get("settings", results.read_settings)
 
     def console(self) -> Flow[str]:
         """The URL of the console of the controller that answers. Raises NotSupported where it serves none."""

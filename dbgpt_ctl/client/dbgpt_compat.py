@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
     from dbgpt_ctl.client.failover import Flow
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.domain.instance import Registration
     from dbgpt_ctl.settings.addresses import Address
 

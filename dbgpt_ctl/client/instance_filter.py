@@ -17,7 +17,7 @@ from dbgpt_ctl.text.escaping import escaped, quoted, unescaped
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from dbgpt_ctl.client.responses import Inventory, KnownInstance
+    from dbgpt_ctl.client.results import Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
 
 _BY_SEVERITY = (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from dbgpt_ctl.client.responses import Answer, KnownInstance
+    from dbgpt_ctl.client.results import Answer, KnownInstance
 
 R = TypeVar("R", bound="ControllerStatus | AuthReport")
 

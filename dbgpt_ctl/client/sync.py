@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
     from dbgpt_ctl.client.failover import Flow
-    from dbgpt_ctl.client.responses import ControllerHealth, Watched
+    from dbgpt_ctl.client.results import ControllerHealth, Watched
     from dbgpt_ctl.client.transport import Observe
     from dbgpt_ctl.errors import Attempt
     from dbgpt_ctl.traceparent import TraceContext

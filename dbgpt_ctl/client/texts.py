@@ -8,7 +8,7 @@ from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.domain.texts import drained_text, state_label
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.wire.status import ModelCounts
 
 

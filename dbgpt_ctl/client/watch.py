@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.client.failover import drive
 from dbgpt_ctl.client.httpx_internals import httpx, set_read_timeout
-from dbgpt_ctl.client.responses import (
-    EVENT_STREAM,
-    MALFORMED,
-    Watched,
-    decoded,
-    one_line,
-    read_event,
-)
+from dbgpt_ctl.client.responses import EVENT_STREAM, decoded, one_line
+from dbgpt_ctl.client.results import MALFORMED, Watched, read_event
 from dbgpt_ctl.errors import ControllerUnreachable, ErrorKind, NotAllowed
 
 if TYPE_CHECKING:

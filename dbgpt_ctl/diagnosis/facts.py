@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from dbgpt_ctl.client.responses import KnownInstance
+from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.diagnosis.refused import RefusedHeartbeats
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.domain.references import reference_of

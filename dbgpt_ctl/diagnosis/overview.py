@@ -16,7 +16,7 @@ from dbgpt_ctl.domain.instance import DRAINED, InstanceState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.diagnosis.facts import ControllerFacts, Finding
     from dbgpt_ctl.wire.status import ModelCounts, Status
 

@@ -25,7 +25,7 @@ from dbgpt_ctl.text.escaping import escaped
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.diagnosis.facts import ControllerFacts, ObservedInstance
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.wire.status import Status

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.client.aio import AsyncControllerClient
-from dbgpt_ctl.client.responses import read_time, shown_state
+from dbgpt_ctl.client.results import read_time, shown_state
 from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.domain.events import OPERATOR, WORKER, ActorKind
 from dbgpt_ctl.domain.fields import parse_registration
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
-    from dbgpt_ctl.client.responses import Inventory, KnownInstance
+    from dbgpt_ctl.client.results import Inventory, KnownInstance
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
     from dbgpt_ctl.domain.registry_outage import Hold

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.cli.framework.disruption import refuse_disruption
-from dbgpt_ctl.client.responses import KnownInstance
+from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.errors import WouldDisrupt
 from dbgpt_ctl.text.escaping import escaped

@@ -13,7 +13,7 @@ import pytest
 
 import dbgpt_ctl
 from dbgpt_ctl.client.dbgpt_compat import ModelRegistryClient
-from dbgpt_ctl.client.responses import KnownInstance
+from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.errors import ControllerUnreachable, InvalidInstance, UsageError
 from tests.client.clients import OBJECT, Controllers, good, problem
 from tests.client.servers import behaving, black_hole, closed_port, read_request, reply, working

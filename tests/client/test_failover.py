@@ -10,7 +10,8 @@ import pytest
 
 from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import ANNOUNCED_SECS, STATUS, Failover, Flow, Outcome, Request, drive
-from dbgpt_ctl.client.responses import EventReport, NoResponse, Response
+from dbgpt_ctl.client.responses import NoResponse, Response
+from dbgpt_ctl.client.results import EventReport
 from dbgpt_ctl.errors import (
     ControllerRefused,
     ControllerUnreachable,

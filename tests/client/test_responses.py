@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 import pytest
 
-from dbgpt_ctl.client.responses import LONG_BYTES, MAX_DEPTH, KnownInstance, Response, decoded, read_time
+from dbgpt_ctl.client.responses import LONG_BYTES, MAX_DEPTH, Response, decoded
+from dbgpt_ctl.client.results import KnownInstance, read_time
 from dbgpt_ctl.client.status import counts_of, total
 from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.events import Actor, ActorKind

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from dbgpt_ctl.client.instance_filter import ModelFilter
-from dbgpt_ctl.client.responses import KnownInstance
+from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.diagnosis.facts import ControllerFacts, Endpoint, Facts, Probe, ProbeOutcome
 from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState

@@ -62,7 +62,7 @@ from tests.diagnosis.observed import (
 )
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
 
 
 class Case(NamedTuple):

@@ -13,7 +13,7 @@ from dbgpt_ctl.diagnosis.overview import overview, sample
 from tests.diagnosis.observed import DEREGISTERED, UNHEALTHY, URL, ago, drained, known, status
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
 
 LONG = 25 * 3600
 BEATING: dict[str, Any] = {"state": DEREGISTERED, "deregistered_at": ago(300), "refused_at": ago(4)}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbgpt_ctl.client.instance_filter import ModelFilter
-from dbgpt_ctl.client.responses import read_key
+from dbgpt_ctl.client.results import read_key
 from dbgpt_ctl.domain.fields import parse_key
 from dbgpt_ctl.domain.references import model_word, parse_model, parse_reference, parse_targets, reference_of
 from dbgpt_ctl.errors import InvalidInstance, UsageError

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from dbgpt_ctl.client.responses import Inventory
+    from dbgpt_ctl.client.results import Inventory
     from dbgpt_ctl.client.sync import ControllerClient
     from tests.support.mariadb import MariaDBServer
 

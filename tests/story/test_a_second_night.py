@@ -21,7 +21,7 @@ from tests.support.nginx import running_nginx
 from tests.support.process import ctl
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.client.responses import Inventory
+    from dbgpt_ctl.client.results import Inventory
     from dbgpt_ctl.wire.status import Status
     from tests.story.nights import Night
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dbgpt_ctl.client.responses import Inventory
+    from dbgpt_ctl.client.results import Inventory
     from tests.support.mariadb import MariaDBServer
 
 DOCUMENT = ROOT / "docs" / "backup.md"

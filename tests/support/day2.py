@@ -19,7 +19,7 @@ from tests.support.walkthrough import Reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from dbgpt_ctl.client.responses import Inventory
+    from dbgpt_ctl.client.results import Inventory
     from tests.support.mariadb import MariaDBServer
 
 DEADLINE_SECS = 40.0

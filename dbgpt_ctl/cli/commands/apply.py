@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.cli.manifest.plan import Step
-    from dbgpt_ctl.client.responses import Drained, Inventory
+    from dbgpt_ctl.client.results import Drained, Inventory
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
 

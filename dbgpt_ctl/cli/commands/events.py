@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dbgpt_ctl.cli.watch.follow import Follower
-    from dbgpt_ctl.client.responses import EventReport
+    from dbgpt_ctl.client.results import EventReport
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.registry_outage import Hold

@@ -18,7 +18,7 @@ from dbgpt_ctl.errors import ConditionNotMet
 if TYPE_CHECKING:
     from dbgpt_ctl.cli.documents.instances import ExportDocument
     from dbgpt_ctl.cli.manifest.export import Export
-    from dbgpt_ctl.client.responses import Inventory
+    from dbgpt_ctl.client.results import Inventory
 
 HEADER = "# Instances for `ctl apply -f`, written by `ctl export`."
 """Without the time and the controller: two exports of one registry are the same, byte by byte."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dbgpt_ctl.cli.documents.reports import CheckedController
-    from dbgpt_ctl.client.responses import ControllerHealth
+    from dbgpt_ctl.client.results import ControllerHealth
 
 _COLOURS: dict[str, str] = {
     ControllerCondition.HEALTHY: "green",

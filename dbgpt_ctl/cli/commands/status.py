@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dbgpt_ctl.cli.documents.reports import StatusDocument, StatusFinding, StatusOfController
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.diagnosis.facts import ControllerFacts, Finding
     from dbgpt_ctl.wire.status import ModelCounts, Status
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.documents.instances import Caveats
     from dbgpt_ctl.cli.documents.reports import CheckDocument
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
 
 Name = Annotated[str | None, model_argument()]

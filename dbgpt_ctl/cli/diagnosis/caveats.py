@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.documents.instances import Caveats
     from dbgpt_ctl.cli.framework.session import Session
-    from dbgpt_ctl.client.responses import Inventory
+    from dbgpt_ctl.client.results import Inventory
     from dbgpt_ctl.diagnosis.facts import ControllerFacts, Finding
 
 

@@ -17,7 +17,7 @@ from dbgpt_ctl.text.escaping import escaped
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 MOST_SHOWN = 5

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dbgpt_ctl.cli.documents.instances import DeclaredDrain, DeclaredInstance
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.domain.instance import DrainFacts
 
 _EPOCH = datetime.min.replace(tzinfo=UTC)

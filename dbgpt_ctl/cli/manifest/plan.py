@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.documents.instances import FieldChange, PlannedStep
     from dbgpt_ctl.cli.manifest.declarations import Declaration
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 REGISTERED_FIELDS = ("weight", "prompt_template")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.cli.documents.instances import InstanceIdentity
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
 
 

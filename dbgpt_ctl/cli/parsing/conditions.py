@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Self
 
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
 
 ABSENT = "absent"
 STATES = ("healthy", "unhealthy", "drained", "deregistered")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dbgpt_ctl.client.instance_filter import InstanceFilter, ModelFilter
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
 

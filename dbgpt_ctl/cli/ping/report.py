@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dbgpt_ctl.cli.documents.instances import PrintedPing
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.domain.ping_results import Ping
 

@@ -11,7 +11,7 @@ from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dbgpt_ctl.client.responses import Watched
+    from dbgpt_ctl.client.results import Watched
     from dbgpt_ctl.client.sync import ControllerClient
 
 PAUSE_SECS = 1.0

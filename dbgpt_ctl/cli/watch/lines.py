@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.cli.documents.instances import ChangeLine, ListedLine, SyncedLine
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.client.instance_filter import InstanceFilter
-    from dbgpt_ctl.client.responses import Inventory, KnownInstance
+    from dbgpt_ctl.client.results import Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
 

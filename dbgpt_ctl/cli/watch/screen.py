@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.framework.session import Session
     from dbgpt_ctl.client.instance_filter import InstanceFilter
-    from dbgpt_ctl.client.responses import Inventory, KnownInstance
+    from dbgpt_ctl.client.results import Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
 

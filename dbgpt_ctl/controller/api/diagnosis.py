@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.controller.service.controller import Controller
     from dbgpt_ctl.diagnosis.facts import Finding
     from dbgpt_ctl.registry.contract import Listing
@@ -99,7 +99,7 @@ def _examined(status: Status, listing: Listing | None, url: str) -> bytes:
 
 
 def _examined_instances(listing: Listing | None, status: Status) -> Iterator[KnownInstance]:
-    from dbgpt_ctl.client.responses import KnownInstance
+    from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.diagnosis.overview import EXAMINED
 
     for entry in () if listing is None else listing.entries:

@@ -9,7 +9,7 @@ import pytest
 
 from dbgpt_ctl.cli.diagnosis.caveats import caveat_fields, caveat_lines, refuse_stale
 from dbgpt_ctl.cli.framework.session import Session
-from dbgpt_ctl.client.responses import Inventory
+from dbgpt_ctl.client.results import Inventory
 from dbgpt_ctl.errors import StaleList
 from dbgpt_ctl.settings.schema import ClientSettings
 from tests.support.fake_controller import listed

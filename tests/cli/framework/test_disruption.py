@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbgpt_ctl.cli.framework.disruption import refuse_disruption, refused_references
-from dbgpt_ctl.client.responses import KnownInstance
+from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import WouldDisrupt
 from tests.cli.schemas import validated

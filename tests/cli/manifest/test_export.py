@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dbgpt_ctl.cli.manifest.declarations import Declaration, read_declarations
 from dbgpt_ctl.cli.manifest.export import Export, export_of
 from dbgpt_ctl.cli.output.stdout import print_json, print_yaml
-from dbgpt_ctl.client.responses import KnownInstance
+from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 
 if TYPE_CHECKING:

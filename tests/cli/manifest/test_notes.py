@@ -10,7 +10,7 @@ import pytest
 from dbgpt_ctl.cli.manifest.declarations import Declaration
 from dbgpt_ctl.cli.manifest.notes import notes
 from dbgpt_ctl.cli.manifest.plan import make_plan
-from dbgpt_ctl.client.responses import KnownInstance
+from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from tests.support.clock import START
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dbgpt_ctl.cli.manifest.declarations import Declaration
 from dbgpt_ctl.cli.manifest.plan import Action, Difference, Step, make_plan
-from dbgpt_ctl.client.responses import KnownInstance
+from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import UsageError
 from tests.support.clock import START

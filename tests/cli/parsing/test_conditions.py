@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbgpt_ctl.cli.parsing.conditions import STATES, Condition, Tally
-from dbgpt_ctl.client.responses import KnownInstance
+from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.errors import UsageError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
-from dbgpt_ctl.client.responses import Watched
+from dbgpt_ctl.client.results import Watched
 from dbgpt_ctl.errors import ControllerUnreachable, NotAllowed
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
-    from dbgpt_ctl.client.responses import Watched
+    from dbgpt_ctl.client.results import Watched
 
 KEY = InstanceKey("qwen@llm", "10.0.0.4", 8001)
 TIMEOUT_SECS = 30.0

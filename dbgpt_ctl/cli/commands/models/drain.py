@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from dbgpt_ctl.client.responses import Drained, KnownInstance
+    from dbgpt_ctl.client.results import Drained, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.commands.models.selection import Selected
     from dbgpt_ctl.cli.documents.instances import ModelsGet
-    from dbgpt_ctl.client.responses import EventReport, Inventory, KnownInstance
+    from dbgpt_ctl.client.results import EventReport, Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.diagnosis.refused import Refused, RefusedHeartbeats
@@ -184,7 +184,7 @@ def _inventory(found: list[Details]) -> Inventory | None:
     """
     if not found:
         return None
-    from dbgpt_ctl.client.responses import Inventory
+    from dbgpt_ctl.client.results import Inventory
 
     instances = [details.instance for details in found]
     return Inventory(

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from dbgpt_ctl.client.responses import Inventory, KnownInstance
+    from dbgpt_ctl.client.results import Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
 
 API_KEYS = (

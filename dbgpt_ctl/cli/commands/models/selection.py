@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from dbgpt_ctl.cli.framework.session import Session
-    from dbgpt_ctl.client.responses import Inventory, KnownInstance
+    from dbgpt_ctl.client.results import Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.domain.instance import InstanceKey
 

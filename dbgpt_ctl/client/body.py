@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.client.failover import MAX_SHORT_ANSWER_BYTES
 from dbgpt_ctl.client.responses import NoResponse, Response, one_line
-from dbgpt_ctl.errors import FailureCause
+from dbgpt_ctl.failure_causes import FailureCause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,19 +17,18 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from dbgpt_ctl import __version__, forwarding
 from dbgpt_ctl.client.responses import AttemptFailed, NoResponse, Response, read_list, read_parameters
 from dbgpt_ctl.errors import (
-    CERTIFICATE_CAUSES,
     Attempt,
     ControllerError,
     ControllerFailed,
     ControllerRefused,
     ControllerUnreachable,
     ErrorKind,
-    FailureCause,
     InvalidInstance,
     NotFound,
     NotSupported,
     VerbNotSupported,
 )
+from dbgpt_ctl.failure_causes import CERTIFICATE_CAUSES, FailureCause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

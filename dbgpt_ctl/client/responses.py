@@ -28,7 +28,6 @@ from dbgpt_ctl.errors import (
     ControllerLeaving,
     ControllerRefused,
     ErrorKind,
-    FailureCause,
     ForeignOrigin,
     ForwardsToItself,
     HostNotAllowed,
@@ -39,6 +38,7 @@ from dbgpt_ctl.errors import (
     NotSupported,
     RegistryUnusable,
 )
+from dbgpt_ctl.failure_causes import FailureCause
 from dbgpt_ctl.settings.masking import mask_own_tokens
 
 if TYPE_CHECKING:

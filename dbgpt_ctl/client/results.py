@@ -19,7 +19,7 @@ from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dbgpt_ctl.errors import FailureCause
+    from dbgpt_ctl.failure_causes import FailureCause
 
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 """What a reader raises for a decoded body that is not what the API sends."""

@@ -20,7 +20,8 @@ from dbgpt_ctl.client.deadline import Deadline, DeadlineBackend
 from dbgpt_ctl.client.httpx_internals import httpx, is_no_http, set_network_backend
 from dbgpt_ctl.client.responses import NoResponse, Response, one_line
 from dbgpt_ctl.client.trust import ssl_context
-from dbgpt_ctl.errors import FailureCause, UsageError
+from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.failure_causes import FailureCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

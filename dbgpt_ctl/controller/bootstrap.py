@@ -35,6 +35,7 @@ from dbgpt_ctl.errors import CtlError, UsageError
 from dbgpt_ctl.registry.observer import NO_OBSERVER
 from dbgpt_ctl.settings.masking import read_token
 from dbgpt_ctl.settings.schema import ControllerSettings
+from dbgpt_ctl.settings.warnings import warnings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -237,7 +238,7 @@ def run(settings: ControllerSettings) -> None:
         raise UsageError(f"log file {settings.log_file} cannot be written: {error.strerror}") from None
     with contextlib.closing(handler):
         if settings.log_file or settings.stderr_is_json:  # otherwise `ctl serve` has printed them
-            for warning in (*settings.warnings(), *access_warnings(settings)):
+            for warning in (*warnings_of(settings), *access_warnings(settings)):
                 log.warning("%s", warning, extra={"event": "settings.warning"})
         _serve(settings, log_file=handler if isinstance(handler, LogFile) else None)
 

@@ -15,7 +15,8 @@ from dbgpt_ctl.diagnosis.facts import (
     controller_rule,
     rule,
 )
-from dbgpt_ctl.errors import ErrorKind, FailureCause
+from dbgpt_ctl.errors import ErrorKind
+from dbgpt_ctl.failure_causes import FailureCause
 from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dbgpt_ctl.diagnosis import access, answers, configuration, instances, models, pings, registries, silence
+from dbgpt_ctl.diagnosis import access, addresses, answers, configuration, instances, models, pings, registries, silence
 from dbgpt_ctl.diagnosis.facts import Facts, Finding, Rule, Scope, diagnose
 from dbgpt_ctl.domain.texts import AS_LAST_KNOWN
 
 RULES: tuple[Rule[Facts], ...] = tuple(
     value
-    for module in (answers, registries, models, pings, silence, instances, access, configuration)
+    for module in (answers, registries, models, pings, silence, addresses, instances, access, configuration)
     for value in vars(module).values()
     if isinstance(value, Rule)
 )

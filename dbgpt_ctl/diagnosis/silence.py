@@ -11,13 +11,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.auth.reasons import Reason
+from dbgpt_ctl.diagnosis.addresses import RESTARTED
 from dbgpt_ctl.diagnosis.facts import ALL_BUT_LIST, Evidence, Facts, Finding, ProbeOutcome, Scope, Severity, rule
-from dbgpt_ctl.diagnosis.instances import (
-    RESTARTED,
-    age_of,
-    last_heartbeat_text,
-    timeout_of,
-)
+from dbgpt_ctl.diagnosis.instances import age_of, last_heartbeat_text, timeout_of
 from dbgpt_ctl.diagnosis.refused import Refused, refused_text
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.text.escaping import escaped, shell_argument

@@ -20,7 +20,6 @@ from dbgpt_ctl.errors import (
     ControllerError,
     ControllerRefused,
     CtlError,
-    FailureCause,
     ForwardsToItself,
     InvalidInstance,
     NotAllowed,
@@ -32,6 +31,7 @@ from dbgpt_ctl.errors import (
     RegistryUnusable,
     VerbNotSupported,
 )
+from dbgpt_ctl.failure_causes import FailureCause
 from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 from dbgpt_ctl.registry.observer import NO_OBSERVER

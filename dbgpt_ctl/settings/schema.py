@@ -7,14 +7,14 @@ made in code is taken as it is. After a change here: `make generate`.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dbgpt_ctl.databases import DATABASE_TYPES
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.load import Knob, Settings, knob, knobs_of, remarks_on
-from dbgpt_ctl.settings.masking import mode_if_readable_by_others, quote, read_secret_file
+from dbgpt_ctl.settings.masking import read_secret_file
+from dbgpt_ctl.settings.snapshot_file import SNAPSHOT_VARIABLE, snapshot_remarks
 from dbgpt_ctl.settings.value_types import (
     ALLOWED_HOSTS,
     FLAG,
@@ -33,28 +33,18 @@ from dbgpt_ctl.settings.value_types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from dbgpt_ctl.settings.addresses import Address
     from dbgpt_ctl.settings.load import Found
 
-SERVICE_INTERVAL_SECS = 20
-"""DB-GPT's fixed heartbeat interval of WorkerManager@service: a timeout must be longer than this."""
 MIN_CONNECTIONS = 16
 OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_"
 """The prefix of OpenTelemetry's variables for all signals; the variables for traces alone go before them."""
-SNAPSHOT_VARIABLE = "CONTROLLER_SNAPSHOT_FILE"
-"""Of release 0.1, in which a registry in memory kept its content in a file."""
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.0/8", "::1")
 _PORT = whole(1, 65535)
-_OF_A_SERVER = frozenset(
-    f"registry_db_{name}" for name in ("host", "port", "user", "password", "password_file", "ssl_ca")
-)
-"""The settings of a database that a file has no use for."""
 _DB_PASSWORD = ("registry_db_password", "registry_db_password_file")
 _REMOTE_TOKEN = ("remote_token_file",)
-_SECRET_FILES = {"registry_db_password": "--registry-db-password-file", "remote_addr": "--remote-token-file"}
-"""The flags that take a secret from a file, by the setting that holds it otherwise."""
 _OTLP_HEADERS = ("otel_exporter_otlp_traces_headers",)
 _OTLP_CREDENTIALS = tuple(
     f"OTEL_PYTHON_EXPORTER_OTLP_{protocol}CREDENTIAL_PROVIDER"
@@ -336,7 +326,8 @@ class ControllerSettings(Settings):
         return plain if self.tls_cert is None else [*plain, f"https://{host}:{self.tls_port}"]
 
     @property
-    def _remote_addresses(self) -> tuple[Address, ...]:
+    def remote_addresses(self) -> tuple[Address, ...]:
+        """`remote_addr`, parsed, with the credentials; empty without one."""
         from dbgpt_ctl.settings.addresses import parse_addresses
 
         return parse_addresses(self.remote_addr) if self.remote_addr else ()
@@ -351,70 +342,6 @@ class ControllerSettings(Settings):
             return ("*",)
         further = self.allowed_hosts.split(",") if self.allowed_hosts else ()
         return (*LOOPBACK_HOSTS, self.host, *further)
-
-    def warnings(self) -> list[str]:
-        """One line for each thing that is allowed and likely a mistake; never a secret."""
-        lines = [*self.remarks, *self.secret_warnings()]
-        shown = {effective.knob.name: effective.shown for effective in self.effective()}
-        timeout = f"heartbeat_timeout_secs {shown['heartbeat_timeout_secs']}"
-        if self.heartbeat_timeout_secs <= SERVICE_INTERVAL_SECS:
-            lines.append(
-                f"{timeout} is too short for DB-GPT: WorkerManager@service sends a heartbeat every "
-                f"{SERVICE_INTERVAL_SECS} s"
-            )
-        if self.heartbeat_timeout_secs < self.heartbeat_interval_secs:
-            lines.append(
-                f"{timeout} is below heartbeat_interval_secs {shown['heartbeat_interval_secs']}: live workers expire"
-            )
-        idle, why = self._idle_database_settings()
-        if idle:
-            lines.append(f"{', '.join(idle)} without effect: {why}")
-        if self.tls_cert is None and "tls_port" in self.origins:
-            lines.append("tls_port without effect: tls_cert and tls_key are not set")
-        if self.no_http and "port" in self.origins:
-            lines.append("port without effect: no_http is set, and TLS has tls_port")
-        idle = [name for name in self.origins if name in {*_REMOTE_TOKEN, "remote_ca_file"}]
-        if idle and not self.remote_addr:
-            lines.append(f"{', '.join(idle)} without effect: remote_addr is not set")
-        idle = [name for name in self.origins if name.startswith("otel_")]
-        if idle and not self.tracer_to_open_telemetry:
-            lines.append(f"{', '.join(idle)} without effect: tracer_to_open_telemetry is off")
-        return lines
-
-    def _idle_database_settings(self) -> tuple[list[str], str]:
-        """The names of the settings of a database that are set in vain, and the reason."""
-        given = [name for name in self.origins if name.startswith("registry_db_")]
-        if self.registry_type == "embedded":
-            why = "remote_addr is set" if self.remote_addr else "registry_type is embedded; add --registry database"
-            return given, why
-        if DATABASE_TYPES[self.registry_db_type].is_file:
-            return [name for name in given if name in _OF_A_SERVER], f"{self.registry_db_type} is a file, not a server"
-        return [], ""
-
-    def secret_warnings(self) -> list[str]:
-        """One line for each secret that others can read: in a flag, in a file, or on the network."""
-        from dbgpt_ctl.settings.addresses import clear_text_remarks
-
-        files = {"tls_key": self.tls_key}
-        password_file = self.registry_db_password_file
-        if self.origins.get("registry_db_password") == f"file {password_file}":
-            files["registry_db_password_file"] = password_file
-        lines = [
-            f"{name} {file}: others can read it (mode {mode:04o}): chmod 600 {file}"
-            for name, file in files.items()
-            if file is not None and (mode := mode_if_readable_by_others(file)) is not None
-        ]
-        token_for_all = self.remote_token_file is not None
-        lines += clear_text_remarks(each for each in self._remote_addresses if each.credentials or token_for_all)
-        for item in knobs_of(self):
-            text = getattr(self, item.name)
-            if text and item.kind.holds_secret(text) and self.origins.get(item.name) == f"flag {item.flag}":
-                file = _SECRET_FILES.get(item.name, "")
-                lines.append(
-                    f"other users of this machine can read {item.flag} in the process list: use "
-                    f"{file and f'{file} or '}the variable {item.variable}"
-                )
-        return lines
 
     def checked(self) -> Self:
         """The settings with `~` in paths expanded and the password read from its file.
@@ -433,7 +360,7 @@ class ControllerSettings(Settings):
                     "them out"
                 )
             self._require_database()
-        if self.remote_token_file and any(address.credentials for address in self._remote_addresses):
+        if self.remote_token_file and any(address.credentials for address in self.remote_addresses):
             raise UsageError("remote_addr holds a token, and remote_token_file is set: leave one of the tokens out")
         paths = {item.name for item in knobs_of(self) if item.kind.metavar == "PATH"}
         if DATABASE_TYPES[self.registry_db_type].is_file:
@@ -491,23 +418,7 @@ class ControllerSettings(Settings):
     @classmethod
     def _remarks(cls, variables: Mapping[str, Found]) -> tuple[str, ...]:
         known = [*(item.variable for item in (*knobs_of(cls), *knobs_of(ClientSettings))), SNAPSHOT_VARIABLE]
-        return (*remarks_on(variables, known), *_snapshot_remarks(variables))
-
-
-def _snapshot_remarks(variables: Mapping[str, Found]) -> Iterator[str]:
-    """A line if the variable of a snapshot file is set. Raises UsageError if the file exists: a start without it would
-    lose what it holds.
-    """
-    found = variables.get(SNAPSHOT_VARIABLE)
-    if found is None:
-        return
-    if os.path.isfile(os.path.expanduser(found.text)):  # noqa: PTH111, PTH113 - those of Path raise errors
-        raise UsageError(
-            f"{found.origin} names {quote(found.text)}, and this release has no snapshot file: start ctl 0.1 with it "
-            "and run `ctl export > instances.yaml`; then unset the variable, start this release with --registry "
-            "database --registry-db-type sqlite --registry-db-name FILE, and run `ctl apply -f instances.yaml`"
-        )
-    yield f"{found.origin} is ignored: this release has no snapshot file; unset the variable"
+        return (*remarks_on(variables, known), *snapshot_remarks(variables))
 
 
 def _ways(item: Knob) -> tuple[Knob, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from dbgpt_ctl.errors import FailureCause
+from dbgpt_ctl.failure_causes import FailureCause
 from tests.client.servers import closed_port
 from tests.client.test_failure_causes import NOT_TLS, WAITED_OUT, serving_tls
 

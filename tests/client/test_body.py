@@ -7,7 +7,7 @@ import pytest
 from dbgpt_ctl.client.body import BodyReader
 from dbgpt_ctl.client.failover import MAX_SHORT_ANSWER_BYTES, Request
 from dbgpt_ctl.client.responses import NoResponse, Response
-from dbgpt_ctl.errors import FailureCause
+from dbgpt_ctl.failure_causes import FailureCause
 from dbgpt_ctl.settings.addresses import parse_addresses
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import pytest
 
 from dbgpt_ctl.client.deadline import Deadline, DeadlineBackend
 from dbgpt_ctl.client.sync import ControllerClient
-from dbgpt_ctl.errors import ControllerUnreachable, FailureCause
+from dbgpt_ctl.errors import ControllerUnreachable
+from dbgpt_ctl.failure_causes import FailureCause
 from tests.client.servers import LIST_REPLY, behaving, black_hole, closed_port, read_request, reply, working
 
 if TYPE_CHECKING:

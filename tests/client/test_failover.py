@@ -12,13 +12,8 @@ from dbgpt_ctl.client.calls import Calls
 from dbgpt_ctl.client.failover import ANNOUNCED_SECS, STATUS, Failover, Flow, Outcome, Request, drive
 from dbgpt_ctl.client.responses import NoResponse, Response
 from dbgpt_ctl.client.results import EventReport
-from dbgpt_ctl.errors import (
-    ControllerRefused,
-    ControllerUnreachable,
-    FailureCause,
-    InvalidInstance,
-    NotSupported,
-)
+from dbgpt_ctl.errors import ControllerRefused, ControllerUnreachable, InvalidInstance, NotSupported
+from dbgpt_ctl.failure_causes import FailureCause
 from dbgpt_ctl.settings.addresses import parse_addresses
 from tests.client.clients import SENT, VERBS, Controllers, good, problem
 

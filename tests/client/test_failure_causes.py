@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from dbgpt_ctl.errors import ControllerUnreachable, FailureCause
+from dbgpt_ctl.errors import ControllerUnreachable
+from dbgpt_ctl.failure_causes import FailureCause
 from tests.client.clients import KEY, VERBS
 from tests.client.servers import (
     LIST_REPLY,

@@ -22,11 +22,11 @@ from dbgpt_ctl.errors import (
     ControllerRefused,
     ControllerUnreachable,
     ErrorKind,
-    FailureCause,
     NotAllowed,
     NotFound,
     NotSupported,
 )
+from dbgpt_ctl.failure_causes import FailureCause
 from dbgpt_ctl.wire.encoding import plain_object
 from dbgpt_ctl.wire.status import ModelCounts
 from tests.client.clients import KEY, OBJECT, SENT, VERBS, Controllers, good, problem

@@ -22,7 +22,8 @@ from dbgpt_ctl.client.body import BodyReader
 from dbgpt_ctl.client.failover import MAX_SHORT_ANSWER_BYTES, Request
 from dbgpt_ctl.client.responses import LONG_BYTES, NoResponse, Response
 from dbgpt_ctl.client.transport import Transport, client_options
-from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, FailureCause, UsageError
+from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, UsageError
+from dbgpt_ctl.failure_causes import FailureCause
 from dbgpt_ctl.settings.addresses import Address, parse_address, parse_addresses
 from tests.client.clients import OBJECT, VERBS
 from tests.client.servers import (

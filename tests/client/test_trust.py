@@ -11,7 +11,8 @@ import trustme
 from dbgpt_ctl.client.dbgpt_compat import ModelRegistryClient
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.client.trust import ssl_context
-from dbgpt_ctl.errors import FailureCause, UsageError
+from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.failure_causes import FailureCause
 from dbgpt_ctl.settings.addresses import parse_addresses
 from tests.client.clients import OBJECT, VERBS
 from tests.client.test_failure_causes import serving_tls

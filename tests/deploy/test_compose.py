@@ -20,6 +20,7 @@ import yaml
 from dbgpt_ctl import __version__
 from dbgpt_ctl.controller.bootstrap import grace_secs
 from dbgpt_ctl.controller.server import DRAIN_SECS
+from dbgpt_ctl.settings.warnings import warnings_of
 from tests.support.compose import ComposeError, configuration, container, secret_files, violations
 from tests.support.container import CTL
 from tests.support.deployed import changed, settings_of
@@ -115,7 +116,7 @@ def test_a_controller_is_that_of_this_release_and_has_the_time_to_leave(project:
     assert service["build"]["args"] == {"VERSION": __version__}
     assert (Path(service["build"]["context"]) / service["build"]["dockerfile"]).is_file()
     settings = settings_of(service["environment"])
-    assert settings.warnings() == []
+    assert warnings_of(settings) == []
     assert service["stop_grace_period"] == "30s"
     assert grace_secs(settings) > 0
     assert grace_secs(settings) + DRAIN_SECS + 1 < 30

@@ -16,6 +16,7 @@ from dbgpt_ctl import __version__
 from dbgpt_ctl.controller.bootstrap import grace_secs
 from dbgpt_ctl.controller.server import DRAIN_SECS
 from dbgpt_ctl.settings.schema import ControllerSettings
+from dbgpt_ctl.settings.warnings import warnings_of
 from scripts import generate
 from tests.support.deployed import changed, settings_of
 from tests.support.documents import DOCUMENTS, block_with
@@ -148,7 +149,7 @@ def test_a_new_version_reaches_each_file_that_names_the_image(monkeypatch: pytes
 
 
 def test_each_variable_is_a_setting(environment: dict[str, str]) -> None:
-    assert settings_of(environment).warnings() == []
+    assert warnings_of(settings_of(environment)) == []
     with pytest.raises(AssertionError):
         settings_of(environment | {"CONTROLLER_TOKEN_FILE": "tokens.toml"})
 

@@ -28,15 +28,8 @@ from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.domain.ping_results import PingResult
-from dbgpt_ctl.errors import (
-    Attempt,
-    ControllerFailed,
-    ControllerRefused,
-    ControllerUnreachable,
-    ErrorKind,
-    FailureCause,
-    NotAllowed,
-)
+from dbgpt_ctl.errors import Attempt, ControllerFailed, ControllerRefused, ControllerUnreachable, ErrorKind, NotAllowed
+from dbgpt_ctl.failure_causes import FailureCause
 from tests.diagnosis.observed import (
     DEREGISTERED,
     OTHER,

@@ -12,6 +12,7 @@ import pytest
 
 from dbgpt_ctl.settings.masking import quote
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
+from dbgpt_ctl.settings.warnings import warnings_of
 from tests.settings.loading import GIVEN, KNOBS, SECRET, came_from, each_knob, load, refused
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ def test_a_password_is_in_no_error_whatever_else_is_wrong() -> None:
 
 def test_a_typo_in_a_variable_is_warned_of() -> None:
     loaded = load(environ={"CONTROLLER_REGISTRY_DB_PASWORD": SECRET, "CONTROLLER_QQQ": SECRET, "controller_prt": "1"})
-    assert loaded.warnings() == [
+    assert warnings_of(loaded) == [
         (
             "environment CONTROLLER_REGISTRY_DB_PASWORD is not known and ignored; "
             "did you mean CONTROLLER_REGISTRY_DB_PASSWORD?"
@@ -268,16 +269,16 @@ def test_a_spelling_that_loses_is_warned_of(tmp_path: Path) -> None:
     environ = {"Controller_Port": "2", "controller_port": "3", "CONTROLLER_PORT": "4"}
     loaded = load(environ=environ, env_file=str(file))
     assert loaded.port == 4
-    assert loaded.warnings() == [
+    assert warnings_of(loaded) == [
         "controller_port is ignored: it differs from environment CONTROLLER_PORT",
         "Controller_Port is ignored: it differs from environment CONTROLLER_PORT",
     ]
-    assert load(environ={"controller_port": "3", "CONTROLLER_PORT": "3"}).warnings() == []
+    assert warnings_of(load(environ={"controller_port": "3", "CONTROLLER_PORT": "3"})) == []
 
 
 def test_a_variable_that_a_platform_sets_is_no_typo() -> None:
     names = ["SERVICE_HOST", "SERVICE_PORT", "PORT_8000_TCP_ADDR", "NAME", "ADDRESS", "REQUEST_TIMEOUT"]
-    assert load(environ={f"CONTROLLER_{name}": "x" for name in names}).warnings() == []
+    assert warnings_of(load(environ={f"CONTROLLER_{name}": "x" for name in names})) == []
 
 
 def test_a_client_does_not_warn_of_the_variables_of_a_controller() -> None:
@@ -300,7 +301,7 @@ def test_the_standard_names_count_while_the_export_is_on() -> None:
     environ = {f"{OTLP}TRACES_ENDPOINT": "http://t:1", f"{OTLP}ENDPOINT": "http://all:1", f"{OTLP}TIMEOUT": "3"}
     off = load(environ=environ)
     assert (off.otel_exporter_otlp_traces_endpoint, off.otel_exporter_otlp_traces_timeout) == (None, 10.0)
-    assert off.warnings() == []
+    assert warnings_of(off) == []
     on = load(environ=environ | {"TRACER_TO_OPEN_TELEMETRY": "true"})
     assert on.tracer_to_open_telemetry is True
     assert (on.otel_exporter_otlp_traces_endpoint, on.otel_exporter_otlp_traces_timeout) == ("http://t:1", 3.0)

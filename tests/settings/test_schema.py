@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.settings.schema import LOOPBACK_HOSTS, ControllerSettings
+from dbgpt_ctl.settings.warnings import secret_warnings, warnings_of
 from tests.settings.loading import SECRET, came_from, controller, load, refused
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def test_a_password_from_a_file(tmp_path: Path, end: str) -> None:
     assert loaded.registry_db_password == f" {SECRET} @:/%"
     assert came_from(loaded, "registry_db_password") == f"file {file}"
     assert SECRET not in repr(loaded)
-    assert loaded.warnings() == []
+    assert warnings_of(loaded) == []
     environ = {f"CONTROLLER_{name.upper()}": text for name, text in MYSQL.items()}
     environ["CONTROLLER_REGISTRY_DB_PASSWORD_FILE"] = str(file)
     assert load(environ=environ).registry_db_password == f" {SECRET} @:/%"
@@ -58,16 +59,16 @@ def test_a_password_file_that_others_can_read_is_warned_of(tmp_path: Path, mode:
     file.write_text(SECRET)
     file.chmod(mode)
     loaded = controller(**MYSQL, registry_db_password_file=str(file))
-    assert loaded.warnings() == [
+    assert warnings_of(loaded) == [
         f"registry_db_password_file {file}: others can read it (mode {shown}): chmod 600 {file}"
     ]
 
 
 def test_a_port_without_a_listener_is_warned_of() -> None:
-    assert controller(tls_port="9443").warnings() == ["tls_port without effect: tls_cert and tls_key are not set"]
+    assert warnings_of(controller(tls_port="9443")) == ["tls_port without effect: tls_cert and tls_key are not set"]
     over_tls = {"tls_cert": "/no/such.crt", "tls_key": "/no/such.key", "tls_port": "9443"}
-    assert controller(**over_tls).warnings() == []
-    assert controller(**over_tls, port="9000", no_http="true").warnings() == [
+    assert warnings_of(controller(**over_tls)) == []
+    assert warnings_of(controller(**over_tls, port="9000", no_http="true")) == [
         "port without effect: no_http is set, and TLS has tls_port"
     ]
 
@@ -82,10 +83,10 @@ def test_the_url_of_each_listener() -> None:
 def test_a_password_file_without_use_is_warned_of() -> None:
     sqlite = {"registry_type": "database", "registry_db_type": "sqlite", "registry_db_name": "/x.db"}
     unused = {"registry_db_password_file": "/no/such", "registry_db_host": "db"}
-    assert controller(**sqlite, **unused).warnings() == [
+    assert warnings_of(controller(**sqlite, **unused)) == [
         "registry_db_host, registry_db_password_file without effect: sqlite is a file, not a server"
     ]
-    assert controller(**sqlite, registry_db_pool_size=3).warnings() == []
+    assert warnings_of(controller(**sqlite, registry_db_pool_size=3)) == []
 
 
 def test_a_password_file_may_be_a_pipe() -> None:
@@ -142,7 +143,7 @@ def test_a_password_file_is_not_read_without_a_mysql_registry(tmp_path: Path) ->
     missing = str(tmp_path / "no-such")
     both = controller(registry_db_password_file=missing, registry_db_password=SECRET)
     assert both.registry_db_password == SECRET
-    assert controller(registry_db_password_file=missing).warnings() == [
+    assert warnings_of(controller(registry_db_password_file=missing)) == [
         "registry_db_password_file without effect: registry_type is embedded; add --registry database"
     ]
 
@@ -166,9 +167,9 @@ def test_a_secret_in_a_flag_is_warned_of(flags: dict[str, object], warned: list[
     expected = (
         [f"other users of this machine can read {warned[0]} in the process list: use {warned[1]}"] if warned else []
     )
-    assert controller(**flags).secret_warnings() == expected
+    assert secret_warnings(controller(**flags)) == expected
     variables = {f"CONTROLLER_{name.upper()}": str(text) for name, text in flags.items()}
-    assert load(environ=variables).secret_warnings() == []
+    assert secret_warnings(load(environ=variables)) == []
 
 
 PLAIN = "{} in plain text, and who reads the traffic can use it: write https://"
@@ -190,11 +191,11 @@ def test_a_token_in_plain_text_to_another_machine_is_warned_of(
     variables = {"CONTROLLER_REMOTE_ADDR": remote_addr}
     if token_file is not None:
         variables["CONTROLLER_REMOTE_TOKEN_FILE"] = token_file
-    assert load(environ=variables).warnings() == [PLAIN.format(line) for line in warned]
+    assert warnings_of(load(environ=variables)) == [PLAIN.format(line) for line in warned]
 
 
 def test_files_for_the_controllers_to_forward_to_need_an_address() -> None:
-    assert controller(remote_ca_file="ca.pem", remote_token_file="t").warnings() == [
+    assert warnings_of(controller(remote_ca_file="ca.pem", remote_token_file="t")) == [
         "remote_token_file, remote_ca_file without effect: remote_addr is not set"
     ]
 
@@ -239,14 +240,14 @@ def test_a_controller_has_one_registry() -> None:
     ],
 )
 def test_a_short_heartbeat_timeout_is_warned_of(timeout: str, interval: str, warned: list[str]) -> None:
-    assert controller(heartbeat_timeout_secs=timeout, heartbeat_interval_secs=interval).warnings() == warned
+    assert warnings_of(controller(heartbeat_timeout_secs=timeout, heartbeat_interval_secs=interval)) == warned
 
 
 def test_database_knobs_without_a_database_are_warned_of() -> None:
-    assert controller(registry_db_host="db").warnings() == [
+    assert warnings_of(controller(registry_db_host="db")) == [
         "registry_db_host without effect: registry_type is embedded; add --registry database"
     ]
-    assert controller(registry_db_host="db", remote_addr="http://c:1").warnings() == [
+    assert warnings_of(controller(registry_db_host="db", remote_addr="http://c:1")) == [
         "registry_db_host without effect: remote_addr is set"
     ]
 
@@ -293,4 +294,4 @@ def test_the_endpoint_for_all_signals_is_a_base_over_http(name: str, protocol: s
 
 def test_knobs_of_an_export_that_is_off_are_warned_of() -> None:
     loaded = load(environ={f"CONTROLLER_{ENDPOINT.upper()}": "http://h:4317"})
-    assert loaded.warnings() == [f"{ENDPOINT} without effect: tracer_to_open_telemetry is off"]
+    assert warnings_of(loaded) == [f"{ENDPOINT} without effect: tracer_to_open_telemetry is off"]

@@ -13,6 +13,7 @@ from dbgpt_ctl.cli.output.signals import end_by
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, print_table, say
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.schema import ControllerSettings
+from dbgpt_ctl.settings.warnings import warnings_of
 
 CONTEXT_SETTINGS = UNDERSCORES_TOO
 """For Typer's command."""
@@ -55,7 +56,7 @@ def serve(
         raise UsageError("--show-config and --check are both given: leave one of them out")
     starts = not (show_config or check)
     if not (starts and settings.stderr_is_json):  # the log has them then
-        for line in [*settings.warnings(), *_access_warnings(settings, may_fail=show_config)]:
+        for line in [*warnings_of(settings), *_access_warnings(settings, may_fail=show_config)]:
             say(f"warning: {line}")
     if show_config:
         _print_config(settings, output)

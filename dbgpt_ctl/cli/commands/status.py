@@ -13,14 +13,7 @@ from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_documen
 from dbgpt_ctl.cli.output.table import Column, coloured, plain
 from dbgpt_ctl.client.texts import counted_text
 from dbgpt_ctl.domain.texts import AS_LAST_KNOWN, drained_text
-from dbgpt_ctl.errors import (
-    ControllerError,
-    ControllerUnreachable,
-    CtlError,
-    ErrorKind,
-    NotAllowed,
-    NotSupported,
-)
+from dbgpt_ctl.errors import ControllerError, ControllerUnreachable, CtlError, ErrorKind, NotAllowed, NotSupported
 from dbgpt_ctl.text.escaping import escaped
 from dbgpt_ctl.text.times import duration_text
 

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.diagnosis.facts import Probe, ProbeOutcome
-from dbgpt_ctl.errors import FailureCause
+from dbgpt_ctl.failure_causes import FailureCause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

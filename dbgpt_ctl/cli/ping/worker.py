@@ -13,7 +13,7 @@ from dbgpt_ctl.cli.ping.texts import Detail, quoted_cause
 from dbgpt_ctl.client.responses import NoResponse, Response
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
-from dbgpt_ctl.errors import FailureCause
+from dbgpt_ctl.failure_causes import FailureCause
 from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:

@@ -11,14 +11,7 @@ from starlette.exceptions import HTTPException
 
 from dbgpt_ctl.controller.http.prepared import PreparedResponse
 from dbgpt_ctl.controller.http.request import header_map
-from dbgpt_ctl.errors import (
-    AccessRefused,
-    CtlError,
-    InvalidInstance,
-    NotAuthenticated,
-    NotFound,
-    RegistryUnavailable,
-)
+from dbgpt_ctl.errors import AccessRefused, CtlError, InvalidInstance, NotAuthenticated, NotFound, RegistryUnavailable
 from dbgpt_ctl.settings.masking import mask_own_tokens
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.bootstrap import create_tracer
 from dbgpt_ctl.domain.controllers import Check
-from dbgpt_ctl.errors import FailureCause
+from dbgpt_ctl.failure_causes import FailureCause
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.cli.schemas import validated

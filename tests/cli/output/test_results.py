@@ -12,14 +12,7 @@ import yaml
 from dbgpt_ctl.cli.output.results import AT_ONCE, Outcome, exit_code_of, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.domain.instance import InstanceKey
-from dbgpt_ctl.errors import (
-    ConditionNotMet,
-    ControllerRefused,
-    ControllerUnreachable,
-    CtlError,
-    NotAllowed,
-    NotFound,
-)
+from dbgpt_ctl.errors import ConditionNotMet, ControllerRefused, ControllerUnreachable, CtlError, NotAllowed, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,6 +14,7 @@ from dbgpt_ctl.cli.output.stdout import print_lines, say
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.load import knobs_of
 from dbgpt_ctl.settings.schema import ControllerSettings
+from dbgpt_ctl.settings.warnings import secret_warnings
 from dbgpt_ctl.text.escaping import defused
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ takes_database_settings = takes_settings(DatabaseSettings, [*_flags()])
 @contextmanager
 def open_databases(settings: DatabaseSettings, *, one_by_one: bool = False) -> Iterator[list[Database]]:
     """The database over all its hosts or, `one_by_one`, at each of them; connections are closed at the end."""
-    for line in (*settings.remarks, *settings.secret_warnings()):
+    for line in (*settings.remarks, *secret_warnings(settings)):
         say(f"warning: {line}")
     from dbgpt_ctl.controller import bootstrap
 

@@ -228,6 +228,15 @@ class Change:
     package: tuple[Path, ...]
     beside: tuple[Path, ...]
     example: str
+    shown: int
+    """In how many files of the package the example's name stands, as the table says."""
+
+    @property
+    def naming(self) -> list[Path]:
+        """The files of the package in which the example's name stands as a word of its own."""
+        word = re.compile(rf"(?<![\w-]){re.escape(self.example)}(?![\w-])")
+        files = (path for ending in ("py", "js", "ts") for path in (ROOT / PACKAGE).rglob(f"*.{ending}"))
+        return sorted(path for path in files if word.search(path.read_text()))
 
     def __str__(self) -> str:
         return self.kind
@@ -237,12 +246,14 @@ def changes(folder: Path) -> list[Change]:
     """The rows of the table in CONTRIBUTING.md; none for a checkout without it."""
     _, _, section = (folder / "CONTRIBUTING.md").read_text().partition("## Files to touch")
     lines = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("| ")]
-    return [_change(folder, *(cell.strip() for cell in line.strip("|").split("|"))) for line in lines[1:]]
+    return [_change(folder, line) for line in lines[1:]]
 
 
-def _change(folder: Path, kind: str, package: str, beside: str, example: str) -> Change:
+def _change(folder: Path, line: str) -> Change:
+    kind, package, beside, example, shown = (cell.strip() for cell in line.strip("|").split("|"))
     in_package = tuple(folder / PACKAGE / path for path in _paths_in(package))
-    return Change(kind, in_package, tuple(folder / path for path in _paths_in(beside)), example.strip("`"))
+    in_tests = tuple(folder / path for path in _paths_in(beside))
+    return Change(kind, in_package, in_tests, example.strip("`"), int(shown))
 
 
 def _paths_in(cell: str) -> list[str]:
@@ -267,7 +278,8 @@ def main() -> None:
     for loop in loops:
         sys.stdout.write(f"  {', '.join(loop)}\n")
     for change in changes(root):
-        sys.stdout.write(f"files of the package to touch for {change}: {len(change.package)}\n")
+        counts = f"{len(change.package)}, and {len(change.naming)} name {change.example}"
+        sys.stdout.write(f"files of the package to touch for {change}: {counts}\n")
     for name, files in (paths(root) if options.paths else {}).items():
         sys.stdout.write(f"files passed by {name}: {len(files)}\n")
         for file in files:

@@ -47,7 +47,7 @@ test: $(VENV)/.dev
 	@sh scripts/apt-install.sh shellcheck shellcheck 'the check of the script of a pipeline is skipped without it'
 	@sh scripts/apt-install.sh faketime faketime 'the tests of a controller whose clock is wrong are skipped without it'
 	-@$(BIN)/python -m tests.support.dbgpt  # without a Python 3.11 its tests are skipped
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(if $(MARKERS),-m "$(MARKERS)")
+	$(BIN)/python -m pytest -n $(WORKERS) $(if $(MARKERS),-m "$(MARKERS)")
 
 hostile: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the scenarios on a database are skipped without it'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,7 @@ import pytest
 from tests.support.mariadb import MariaDB, missing_programs, private_mariadb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from sqlalchemy import URL
 
@@ -27,32 +25,11 @@ _LONGEST = ("package", "timeout")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as `quick` what needs neither a MariaDB nor minutes, and brings the tests into their order."""
+    """Marks as `quick` what needs neither a MariaDB nor minutes. The longest tests come first, so that none is last."""
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, _LONGEST)))
     for item in items:
-        if not _waits(item) and not _uses_mariadb(item):
+        if not any(map(item.get_closest_marker, _NOT_QUICK)) and not _uses_mariadb(item):
             item.add_marker(pytest.mark.quick)
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    positions = dict(zip(items, _positions(items, workers), strict=True))
-    items.sort(key=positions.__getitem__)
-
-
-def _positions(items: Sequence[pytest.Item], workers: int) -> Iterator[float]:
-    """From 0 to 1. Each worker begins with its share of the longest tests, and modules that wait are spread among those
-    that compute, so that the processors always have work.
-    """
-    numbers: Counter[bool] = Counter()
-    totals = Counter(map(_waits, items))
-    of_modules: dict[Path, float] = {}
-    longest = count()
-    for item in items:
-        waits = _waits(item)
-        position = of_modules.setdefault(item.path, numbers[waits] / totals[waits])
-        numbers[waits] += 1
-        yield next(longest) % workers / workers if any(map(item.get_closest_marker, _LONGEST)) else position
-
-
-def _waits(item: pytest.Item) -> bool:
-    return any(map(item.get_closest_marker, _NOT_QUICK))
 
 
 def _uses_mariadb(item: pytest.Item) -> bool:

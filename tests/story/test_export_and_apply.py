@@ -122,7 +122,6 @@ def places(tmp_path: Path, mariadb: MariaDB) -> Iterator[list[Place]]:
         yield made
 
 
-@pytest.mark.timeout(300)
 def test_a_large_cluster_arrives_as_it_was(places: list[Place], tmp_path: Path) -> None:
     entries = [instance(number, datetime.now(UTC)) for number in range(COUNT)]
     file = tmp_path / "declared.json"

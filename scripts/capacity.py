@@ -11,7 +11,7 @@ from math import ceil, prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.metrics.declarations import METRICS, Kind, Metric
+from dbgpt_ctl.controller.metrics.declarations import METRICS, Metric, MetricKind
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 if TYPE_CHECKING:
@@ -102,13 +102,15 @@ def measured() -> str:
 def series(metric: Metric) -> int:
     """The most series of a metric for each value of its labels that have no fixed values, such as a model."""
     combinations = prod(len(values) for values in metric.values.values())
-    return combinations * (len(metric.buckets) + 3 if metric.kind is Kind.HISTOGRAM else 1)
+    return combinations * (len(metric.buckets) + 3 if metric.kind is MetricKind.HISTOGRAM else 1)
 
 
 def of_a_model(*, changes: bool) -> int:
     """The most series of one model: gauges, or with `changes` the counters of what happened to it."""
     return sum(
-        series(metric) for metric in METRICS if MODEL in metric.labels and (metric.kind is Kind.COUNTER) is changes
+        series(metric)
+        for metric in METRICS
+        if MODEL in metric.labels and (metric.kind is MetricKind.COUNTER) is changes
     )
 
 

@@ -24,7 +24,7 @@ from dbgpt_ctl.controller.api.openapi import meaning
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.auth.access import Access
 from dbgpt_ctl.controller.auth.session_endpoints import SessionEndpoints
-from dbgpt_ctl.controller.metrics.declarations import METRICS, Kind, Scope
+from dbgpt_ctl.controller.metrics.declarations import METRICS, MetricKind, MetricScope
 from dbgpt_ctl.controller.service.controller import Controller
 from dbgpt_ctl.diagnosis.examine import RULES
 from dbgpt_ctl.errors import ControllerError, CtlError
@@ -136,12 +136,14 @@ def causes_table() -> str:
 
 def metrics_of_registry_table() -> str:
     """The gauges on which all controllers of one registry agree."""
-    return _metrics_table(metric for metric in METRICS if metric.scope is Scope.REGISTRY)
+    return _metrics_table(metric for metric in METRICS if metric.scope is MetricScope.REGISTRY)
 
 
-def metrics_of_controller_table(kind: Kind) -> str:
+def metrics_of_controller_table(kind: MetricKind) -> str:
     """The metrics of that kind of which each controller has values of its own."""
-    return _metrics_table(metric for metric in METRICS if metric.scope is Scope.CONTROLLER and metric.kind is kind)
+    return _metrics_table(
+        metric for metric in METRICS if metric.scope is MetricScope.CONTROLLER and metric.kind is kind
+    )
 
 
 def _metrics_table(metrics: Iterable[Metric]) -> str:
@@ -182,9 +184,9 @@ TABLES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "docs" / "troubleshooting.md": {"causes": causes_table},
     ROOT / "docs" / "metrics.md": {
         "metrics-registry": metrics_of_registry_table,
-        "metrics-gauges": partial(metrics_of_controller_table, Kind.GAUGE),
-        "metrics-counters": partial(metrics_of_controller_table, Kind.COUNTER),
-        "metrics-histograms": partial(metrics_of_controller_table, Kind.HISTOGRAM),
+        "metrics-gauges": partial(metrics_of_controller_table, MetricKind.GAUGE),
+        "metrics-counters": partial(metrics_of_controller_table, MetricKind.COUNTER),
+        "metrics-histograms": partial(metrics_of_controller_table, MetricKind.HISTOGRAM),
     },
     ROOT / "docs" / "operating.md": {"grants": grants, "revokes": revokes},
     ROOT / "docs" / "capacity.md": {

@@ -14,7 +14,7 @@ import msgspec
 
 from dbgpt_ctl.cli.documents import instances, reports
 from dbgpt_ctl.wire.fields import doc
-from dbgpt_ctl.wire.instances import KnownInstance
+from dbgpt_ctl.wire.instances import KnownInstanceObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,7 +80,7 @@ _DOCUMENTS: dict[str, tuple[Any, ...]] = {
     "models-list": ("ctl models list -o json", list[instances.WireInstance]),
     "models-list-full": (
         "ctl models list -o json --full",
-        list[KnownInstance],
+        list[KnownInstanceObject],
         list[instances.BareInstance],
     ),
     "models-list-watch": (

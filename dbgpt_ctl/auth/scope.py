@@ -36,7 +36,7 @@ _OCTAL = re.compile(r"(?:.*\.)?0[0-9].*")
 _LIKE_ADDRESSES = re.compile(r"(?=.*[0-9])[0-9*?]+(?:\.[0-9*?]+)+")
 
 
-class Scope:
+class TokenScope:
     """What `models` and `hosts` of a token allow; an empty one allows everything.
 
     It remembers what it has allowed: checking an instance a second time costs two look-ups in sets. Raises ValueError

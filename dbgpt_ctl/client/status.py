@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from dbgpt_ctl.domain.instance import InstanceState
-from dbgpt_ctl.wire.auth import AuthReport as SentAuthReport
+from dbgpt_ctl.wire.auth import AuthReportObject as SentAuthReport
 from dbgpt_ctl.wire.auth import Tally
 from dbgpt_ctl.wire.status import ModelCounts, Status
 

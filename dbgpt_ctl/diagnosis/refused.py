@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from dbgpt_ctl.domain.instance import InstanceKey
-    from dbgpt_ctl.wire.auth import RefusedWorker
+    from dbgpt_ctl.wire.auth import RefusedWorkerObject
     from dbgpt_ctl.wire.status import Status
 
 
@@ -28,10 +28,10 @@ class Refused(NamedTuple):
     controller: str
     """Its URL."""
     status: Status
-    worker: RefusedWorker
+    worker: RefusedWorkerObject
 
     @property
-    def place(self) -> tuple[str, RefusedWorker]:
+    def place(self) -> tuple[str, RefusedWorkerObject]:
         """The worker and the controller, which can be a key."""
         return self.controller, self.worker
 
@@ -72,6 +72,6 @@ def refused_text(refused: Sequence[Refused]) -> str:
     return f"{number:,} heartbeats from {sources} were refused, the last one {last} ago: {reasons}"
 
 
-def _reason_text(worker: RefusedWorker) -> str:
+def _reason_text(worker: RefusedWorkerObject) -> str:
     phrase = next((reason.phrase for reason in Reason if reason == worker.reason), escaped(worker.reason))
     return f"{phrase} ({escaped(worker.token)})" if worker.token else phrase

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.domain.events import EVERYTHING, OPERATOR, WORKER, EventQuery
 from dbgpt_ctl.errors import RegistryUnavailable
-from dbgpt_ctl.registry.model_counts import ModelCounts
+from dbgpt_ctl.registry.model_counts import CountsByModel
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -172,7 +172,7 @@ class ModelRegistry(ABC):
         that was acknowledged before the call.
         """
 
-    async def count(self) -> ModelCounts:
+    async def count(self) -> CountsByModel:
         """The number of instances by model and state, as a list of all instances now would show them.
 
         Other calls may be served meanwhile. Raises RegistryUnavailable where such a list would be stale.
@@ -180,7 +180,7 @@ class ModelRegistry(ABC):
         listing = await self.list()
         if listing.stale_since is not None:
             raise RegistryUnavailable(f"the instances are known only as of {listing.stale_since.isoformat()}")
-        counts = ModelCounts()
+        counts = CountsByModel()
         await counts.add_all(listing.entries)
         return counts
 

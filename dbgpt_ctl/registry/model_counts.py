@@ -41,7 +41,7 @@ class Group(NamedTuple):
     """Whether they can expire: their `check_healthy`."""
 
 
-class ModelCounts:
+class CountsByModel:
     """The numbers of each model in the order of COUNTS.
 
     They are in one array, and in no object for each model: the garbage collector would examine all objects because of

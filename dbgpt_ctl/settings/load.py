@@ -27,7 +27,7 @@ from dbgpt_ctl.spelling import did_you_mean, nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from dbgpt_ctl.settings.value_types import Kind
+    from dbgpt_ctl.settings.value_types import ValueType
 
 PREFIX = "CONTROLLER_"
 DEFAULT_ENV_FILE = ".env"
@@ -44,7 +44,7 @@ class Knob(NamedTuple):
 
     name: str
     default: Any
-    kind: Kind
+    kind: ValueType
     help: str
     aliases: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ class Knob(NamedTuple):
         return "" if value is None else str(shown).lower() if isinstance(shown, bool) else str(shown)
 
 
-def knob(default: Any, kind: Kind, text: str, **further: Any) -> Any:
+def knob(default: Any, kind: ValueType, text: str, **further: Any) -> Any:
     """A field of a settings class whose name is the setting's. `text` is its help: a phrase without a full stop.
 
     `further` are other fields of its `Knob`.

@@ -26,7 +26,7 @@ from dbgpt_ctl.settings.value_types import (
     RATIO,
     SWITCH,
     URLS,
-    Kind,
+    ValueType,
     seconds,
     whole,
     word,
@@ -53,7 +53,7 @@ _OTLP_CREDENTIALS = tuple(
 """The variables with which OpenTelemetry's SDK loads a provider of tokens."""
 
 
-def _otlp(name: str, default: Any, kind: Kind, text: str, **further: Any) -> Any:
+def _otlp(name: str, default: Any, kind: ValueType, text: str, **further: Any) -> Any:
     """A knob of the export to OpenTelemetry; while the export is on, the standard variables set it too."""
     shared = (f"{OTLP_VARIABLE}TRACES_{name.upper()}", f"{OTLP_VARIABLE}{name.upper()}")
     return knob(default, kind, text, shared=shared, shared_with="tracer_to_open_telemetry", **further)
@@ -74,7 +74,7 @@ class ClientSettings(Settings):
     )
     ca_file: str | None = knob(
         None,
-        Kind("PATH"),
+        ValueType("PATH"),
         "PEM file with the certificates to trust at https addresses of controllers; without one: the system's",
     )
     context: str | None = field(default=None, kw_only=True)
@@ -105,13 +105,13 @@ class ControllerSettings(Settings):
     port: int = knob(8000, _PORT, "port to listen on")
     tls_cert: str | None = knob(
         None,
-        Kind("PATH"),
+        ValueType("PATH"),
         "PEM file with the certificate for a second listener, over TLS: the controller's own first, then those of the "
         "CAs between; it is read again when it changes",
         trusted_only=True,
     )
     tls_key: str | None = knob(
-        None, Kind("PATH"), "PEM file with the key of tls_cert, without a passphrase", trusted_only=True
+        None, ValueType("PATH"), "PEM file with the key of tls_cert, without a passphrase", trusted_only=True
     )
     tls_port: int = knob(8443, _PORT, "port to listen on with TLS; used when tls_cert and tls_key are set")
     no_http: bool = knob(default=False, kind=FLAG, text="whether to listen with TLS only; needs tls_cert and tls_key")
@@ -143,7 +143,7 @@ class ControllerSettings(Settings):
     )
     tokens_file: str | None = knob(
         None,
-        Kind("PATH"),
+        ValueType("PATH"),
         "file with the tokens, made by `ctl token create`; read again when it changes",
         trusted_only=True,
     )
@@ -162,7 +162,7 @@ class ControllerSettings(Settings):
     registry_db_type: str = knob("mysql", word(*DATABASE_TYPES), "kind of the database; MariaDB is mysql")
     registry_db_name: str = knob(
         "dbgpt",
-        Kind("NAME"),
+        ValueType("NAME"),
         "name of the MySQL database; for sqlite the path of the file, which must be given",
         is_written=True,
     )
@@ -173,16 +173,16 @@ class ControllerSettings(Settings):
         receives=_DB_PASSWORD,
     )
     registry_db_port: int = knob(3306, _PORT, "port of the MySQL server", receives=_DB_PASSWORD)
-    registry_db_user: str | None = knob(None, Kind("USER"), "user at the MySQL server")
+    registry_db_user: str | None = knob(None, ValueType("USER"), "user at the MySQL server")
     registry_db_password: str | None = knob(
         None, PASSWORD, "password at the MySQL server; other users of the machine can read the flag"
     )
     registry_db_password_file: str | None = knob(
-        None, Kind("PATH"), "file that holds the password at the MySQL server", trusted_only=True
+        None, ValueType("PATH"), "file that holds the password at the MySQL server", trusted_only=True
     )
     registry_db_ssl_ca: str | None = knob(
         None,
-        Kind("PATH"),
+        ValueType("PATH"),
         "PEM file with the certificates to trust; with one, connections to MySQL are encrypted",
         receives=_DB_PASSWORD,
     )
@@ -219,14 +219,14 @@ class ControllerSettings(Settings):
     )
     remote_token_file: str | None = knob(
         None,
-        Kind("PATH"),
+        ValueType("PATH"),
         "file that holds the token for the controllers to forward to, as TOKEN or NAME:TOKEN; only its owner may read "
         "it; it is read again when it changes",
         trusted_only=True,
     )
     remote_ca_file: str | None = knob(
         None,
-        Kind("PATH"),
+        ValueType("PATH"),
         "PEM file with the certificates to trust at https addresses of the controllers to forward to; without one: the "
         "system's",
         receives=("remote_addr", *_REMOTE_TOKEN),
@@ -234,7 +234,7 @@ class ControllerSettings(Settings):
     no_console: bool = knob(default=False, kind=FLAG, text="whether to leave out the console, the page at /console")
     log_level: str = knob("info", word("debug", "info", "warning", "error", "critical"), "lowest severity to log")
     log_file: str | None = knob(
-        None, Kind("PATH"), "file to log to, rotated; without one: standard error", is_written=True
+        None, ValueType("PATH"), "file to log to, rotated; without one: standard error", is_written=True
     )
     log_format: str = knob("text", word("text", "json"), "format of the log: lines of text, or JSON lines for programs")
     access_log: bool = knob(
@@ -242,14 +242,14 @@ class ControllerSettings(Settings):
     )
     audit_log_file: str | None = knob(
         None,
-        Kind("PATH"),
+        ValueType("PATH"),
         "file to which each change by an operator and each change of security is appended, as JSON lines; without one: "
         "none",
         is_written=True,
     )
     tracer_file: str | None = knob(
         None,
-        Kind("PATH"),
+        ValueType("PATH"),
         "file for traces as JSON lines, one per day, for `dbgpt trace list`; without one: none",
         is_written=True,
     )
@@ -258,7 +258,7 @@ class ControllerSettings(Settings):
     )
     tracer_storage_cls: str | None = knob(
         None,
-        Kind("MODULE:CLASS"),
+        ValueType("MODULE:CLASS"),
         "class of your own that receives the traces, as package.module:Class",
         trusted_only=True,
     )
@@ -275,7 +275,7 @@ class ControllerSettings(Settings):
     otel_exporter_otlp_traces_endpoint: str | None = _otlp(
         "endpoint",
         None,
-        Kind("URL"),
+        ValueType("URL"),
         "URL of the collector, with the path if it is HTTP; without one: http://localhost:4317 or "
         "http://localhost:4318/v1/traces",
         receives=_OTLP_HEADERS,
@@ -290,7 +290,7 @@ class ControllerSettings(Settings):
     otel_exporter_otlp_traces_certificate: str | None = _otlp(
         "certificate",
         None,
-        Kind("PATH"),
+        ValueType("PATH"),
         "PEM file with the certificates to trust; without one: the system's",
         receives=_OTLP_HEADERS,
     )

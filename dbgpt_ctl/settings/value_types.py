@@ -27,7 +27,7 @@ def _parse_text(text: str) -> str:
     return value
 
 
-class Kind(NamedTuple):
+class ValueType(NamedTuple):
     """A type; by default a text, without the spaces around it. `metavar` stands for the value in help texts."""
 
     metavar: str
@@ -43,7 +43,7 @@ class Kind(NamedTuple):
     """Whether this text holds a password or a token."""
 
 
-def whole(low: int, high: int) -> Kind:
+def whole(low: int, high: int) -> ValueType:
     """A whole number from `low` to `high`, both included."""
     allowed = f"{low} to {high}"
 
@@ -54,10 +54,10 @@ def whole(low: int, high: int) -> Kind:
         hint = ": Kubernetes sets this for a Service named controller (enableServiceLinks: false stops it)"
         raise ValueError(f"is not a whole number from {allowed}{hint if digits.startswith('tcp://') else ''}")
 
-    return Kind("NUMBER", parse, allowed)
+    return ValueType("NUMBER", parse, allowed)
 
 
-def seconds(high: int = YEAR_SECS, *, zero: bool = False) -> Kind:
+def seconds(high: int = YEAR_SECS, *, zero: bool = False) -> ValueType:
     """A number of seconds above 0, or with `zero` from 0, and at most `high`."""
 
     def parse(text: str) -> float:
@@ -66,10 +66,10 @@ def seconds(high: int = YEAR_SECS, *, zero: bool = False) -> Kind:
             raise ValueError(f"is not a number of seconds {'from 0' if zero else 'above 0'} and at most {high}")
         return value
 
-    return Kind("SECONDS", parse, f"0 to {high}" if zero else f"above 0, to {high}", shown=_without_fraction)
+    return ValueType("SECONDS", parse, f"0 to {high}" if zero else f"above 0, to {high}", shown=_without_fraction)
 
 
-def word(*words: str) -> Kind:
+def word(*words: str) -> ValueType:
     """One of a few words, in any case; the value is in lower case."""
     allowed = ", ".join(words)
 
@@ -79,7 +79,7 @@ def word(*words: str) -> Kind:
             raise ValueError(f"is not one of {allowed}")
         return value
 
-    return Kind("|".join(words), parse, allowed, words)
+    return ValueType("|".join(words), parse, allowed, words)
 
 
 def _parse_number(text: str) -> float:
@@ -199,23 +199,25 @@ def _masked(value: Any) -> Any:
     return value and HIDDEN
 
 
-RATIO = Kind("NUMBER", _parse_ratio, "0 to 1", shown=_without_fraction)
+RATIO = ValueType("NUMBER", _parse_ratio, "0 to 1", shown=_without_fraction)
 """A number from 0 to 1, both included."""
-SWITCH = Kind("true|false", _parse_switch, "true, false", ("true", "false"))
+SWITCH = ValueType("true|false", _parse_switch, "true, false", ("true", "false"))
 """True or false, in the usual spellings (`true` is that of DB-GPT and OpenTelemetry) and any case."""
 FLAG = SWITCH._replace(metavar="[=true|false]")
 """A SWITCH whose flag stands alone most often; its name stands in `cli.parsing.optional_values`."""
-HOST = Kind("HOST", _parse_host)
+HOST = ValueType("HOST", _parse_host)
 """A host name or an address, without scheme, path, port or list; brackets around an IPv6 address are removed."""
-ALLOWED_HOSTS = Kind("HOST,...", _parse_allowed_hosts)
+ALLOWED_HOSTS = ValueType("HOST,...", _parse_allowed_hosts)
 """Names, addresses, ranges of addresses, `*.example.com`, or `*`, separated by commas, without ports."""
-NETWORKS = Kind("CIDR,...", _parse_networks)
+NETWORKS = ValueType("CIDR,...", _parse_networks)
 """Addresses and ranges of addresses, separated by commas; no names, because they would have to be resolved."""
-HOSTS = Kind("HOST[:PORT],...", _parse_hosts)
+HOSTS = ValueType("HOST[:PORT],...", _parse_hosts)
 """One or more hosts of a database, separated by commas, each with an optional port."""
-PASSWORD = Kind("PASSWORD", str, shown=_masked, holds_secret=bool)
+PASSWORD = ValueType("PASSWORD", str, shown=_masked, holds_secret=bool)
 """A text that is taken with its spaces, and never shown."""
-HEADERS = Kind("NAME=VALUE,...", _parse_headers, shown=_masked, holds_secret=bool)
+HEADERS = ValueType("NAME=VALUE,...", _parse_headers, shown=_masked, holds_secret=bool)
 """`name=value` pairs with commas, never shown: most often they hold a token."""
-URLS = Kind("URL", _parse_urls, shown=lambda value: value and mask_urls(value), holds_secret=lambda text: "@" in text)
+URLS = ValueType(
+    "URL", _parse_urls, shown=lambda value: value and mask_urls(value), holds_secret=lambda text: "@" in text
+)
 """One or more http:// or https:// URLs of controllers, separated by commas; each may hold a user and a password."""

@@ -6,7 +6,7 @@ from msgspec import UNSET, UnsetType
 
 from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.wire.fields import TIME, Sent, Time, doc
-from dbgpt_ctl.wire.instances import Identity, KnownInstance
+from dbgpt_ctl.wire.instances import Identity, KnownInstanceObject
 
 Version: TypeAlias = Annotated[Literal[1], doc("The version of this format: 1.", 1)]
 
@@ -51,19 +51,19 @@ class Listed(Held):
 class KnownInstances(Listed):
     """The instances."""
 
-    instances: Annotated[list[KnownInstance], doc("In order of model_name, host and port.")]
+    instances: Annotated[list[KnownInstanceObject], doc("In order of model_name, host and port.")]
 
 
 class OneInstance(Held):
     """The instance."""
 
-    instance: KnownInstance
+    instance: KnownInstanceObject
 
 
-class Drained(Held):
+class DrainedObject(Held):
     """Stored; the instance as it is now."""
 
-    instance: KnownInstance
+    instance: KnownInstanceObject
     durable: Annotated[bool, doc("Whether it outlives the controller's process.", True)]
 
 

@@ -106,7 +106,7 @@ class Refusals(Sent):
     other: Annotated[list[Tally], doc("What has no row, by reason.")]
 
 
-class AuthReport(Auth):
+class AuthReportObject(Auth):
     """The tokens, and the requests that enforce mode refuses, at this controller."""
 
     version: Version = 1
@@ -141,7 +141,7 @@ class PageSession(Versioned):
     read_only_reason: Annotated[str | None, doc("A sentence for people, if it would not be; else null.", None)]
 
 
-class RefusedWorker(Sent):
+class RefusedWorkerObject(Sent):
     """Heartbeats and registers that this controller refuses for one reason, to one caller."""
 
     reason: Annotated[str, doc("One of the reasons of `/api/v1/auth`.", "none")]
@@ -170,7 +170,7 @@ class AuthOfStatus(Auth):
     """The check of who may do what, and the workers that it refuses."""
 
     refused_workers: Annotated[
-        list[RefusedWorker], doc("Those of the last 10 minutes, at most 1,000, in no order.")
+        list[RefusedWorkerObject], doc("Those of the last 10 minutes, at most 1,000, in no order.")
     ] = field(default_factory=list)
 
 

@@ -14,7 +14,7 @@ CURSOR = f"{STREAM}.41"
 EventState: TypeAlias = Literal[(*(state.value for state in InstanceState), ABSENT)]  # type: ignore[valid-type]
 
 
-class Event(Identity):
+class EventObject(Identity):
     """One change of one instance."""
 
     id: Annotated[Count, doc("Rises by one with each change.", 42)]
@@ -51,7 +51,7 @@ class Events(Versioned):
     operator_complete_since: Annotated[
         Time | None, doc("The same of what operators did, which is kept longer.", None, TIME)
     ]
-    events: Annotated[list[Event], doc("In order of their ids.")]
+    events: Annotated[list[EventObject], doc("In order of their ids.")]
 
 
 EXAMPLE_STREAM = (

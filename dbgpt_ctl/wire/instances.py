@@ -54,7 +54,7 @@ class RegisteredFacts(Identity):
     ] = None
 
 
-class Registration(RegisteredFacts):
+class RegistrationObject(RegisteredFacts):
     """What a worker sends of itself. The other keys that DB-GPT's workers send are ignored."""
 
     enabled: Annotated[
@@ -90,7 +90,7 @@ HeartbeatStored: TypeAlias = Annotated[
 WasKnown: TypeAlias = Annotated[bool, doc("Whether the instance was ever known.")]
 
 
-class DrainFacts(Sent):
+class DrainFactsObject(Sent):
     """A drain. It is in force whatever the state of the instance is."""
 
     since: Annotated[
@@ -109,7 +109,7 @@ class DrainFacts(Sent):
     ]
 
 
-class KnownInstance(Instance, forbid_unknown_fields=False):
+class KnownInstanceObject(Instance, forbid_unknown_fields=False):
     """An instance with all its facts."""
 
     enabled: Annotated[bool, doc("False: drained.", False)]
@@ -119,7 +119,7 @@ class KnownInstance(Instance, forbid_unknown_fields=False):
         bool,
         doc("Whether it is healthy only because the registry itself was away: its own heartbeat is too old.", False),
     ]
-    drain: Annotated[DrainFacts | None, doc("Its drain; null if it is not drained.")]
+    drain: Annotated[DrainFactsObject | None, doc("Its drain; null if it is not drained.")]
     registered_at: Annotated[Time, doc("When it was registered first.", TIME)]
     deregistered_at: Annotated[Time | None, doc("When it was deregistered, if it is.", None)]
     refused_at: Annotated[
@@ -139,14 +139,14 @@ DrainSecs: TypeAlias = Annotated[
 ]
 
 
-class DrainRequest(Sent):
+class DrainRequestObject(Sent):
     """Why to drain, and for how long."""
 
     reason: DrainReason = None
     for_secs: DrainSecs = None
 
 
-class Drain(Identity):
+class DrainObject(Identity):
     """Which instance to drain, and why."""
 
     reason: DrainReason = None
@@ -156,7 +156,7 @@ class Drain(Identity):
 class DrainedRegistration(RegisteredFacts):
     """An instance to register and to drain."""
 
-    drain: Annotated[DrainRequest, doc("The drain; an empty object is one without reason and end.")]
+    drain: Annotated[DrainRequestObject, doc("The drain; an empty object is one without reason and end.")]
 
 
 class Prune(Sent):

@@ -23,7 +23,7 @@ Probe: TypeAlias = Annotated[
 ]
 
 
-class Check(Sent):
+class CheckObject(Sent):
     """What a check found of one part of the controller or of its registry."""
 
     name: Annotated[str, doc("One word, such as database, tokens-file or event-loop.", "database")]
@@ -138,7 +138,7 @@ class Tls(Sent):
     ]
 
 
-class Outage(Sent):
+class OutageObject(Sent):
     """A time without stored heartbeats: the registry was stopped, frozen or unreachable, or its clock was set."""
 
     gone_at: Annotated[Time, doc("Its last sign of life before.", TIME)]
@@ -166,7 +166,7 @@ class Status(Listed):
     controller: AboutController
     registry: AboutRegistry
     checks: Annotated[
-        list[Check],
+        list[CheckObject],
         doc("What is known of each part of the controller and of its registry, as `/readyz?verbose` lists it."),
     ] = field(default_factory=list)
     settings: RegistrySettings
@@ -179,7 +179,7 @@ class Status(Listed):
         ),
     ]
     outages: Annotated[
-        list[Outage] | None,
+        list[OutageObject] | None,
         doc(
             "The outages of the registry in the last 30 days, at most 100, the newest last. Null while they are not "
             "known."

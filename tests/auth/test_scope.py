@@ -10,17 +10,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dbgpt_ctl.auth import scope as scopes
-from dbgpt_ctl.auth.scope import Scope, parse_host_pattern, parse_model_pattern
+from dbgpt_ctl.auth.scope import TokenScope, parse_host_pattern, parse_model_pattern
 from dbgpt_ctl.domain.fields import parse_host
 from dbgpt_ctl.errors import InvalidInstance
 
 
-def on(*hosts: str) -> Scope:
-    return Scope((), hosts)
+def on(*hosts: str) -> TokenScope:
+    return TokenScope((), hosts)
 
 
-def of(*models: str) -> Scope:
-    return Scope(models, ())
+def of(*models: str) -> TokenScope:
+    return TokenScope(models, ())
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_spelling_that_callers_read_differently_is_in_no_range() -> None:
 
 
 def test_an_empty_scope_allows_everything() -> None:
-    empty = Scope((), ())
+    empty = TokenScope((), ())
     assert empty.allows_model("qwen@llm")
     assert empty.allows_host("127.1")
 
@@ -194,7 +194,7 @@ def test_many_stars_take_no_long_time() -> None:
 
 
 def test_a_second_check_looks_at_no_pattern() -> None:
-    scope = Scope(("qwen*@llm",), ("10.0.0.0/8",))
+    scope = TokenScope(("qwen*@llm",), ("10.0.0.0/8",))
     assert scope.allows_host("10.0.0.1")
     assert scope.allows_model("qwen3@llm")
     scope._networks = scope._models = ("of no use",)  # type: ignore[assignment]
@@ -204,7 +204,7 @@ def test_a_second_check_looks_at_no_pattern() -> None:
 
 def test_what_callers_send_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scopes, "MAX_REMEMBERED", 4)
-    scope = Scope(("*@*",), ("*",))
+    scope = TokenScope(("*@*",), ("*",))
     for number in range(20):
         assert scope.allows_host(f"h{number}x")
         assert scope.allows_model(f"m{number}@llm")

@@ -13,11 +13,11 @@ from dbgpt_ctl.diagnosis.facts import ControllerFacts, Endpoint, Facts, Probe, P
 from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
-from dbgpt_ctl.wire.auth import AuthOfStatus, AuthTokensFile, ExpiringToken, RefusedWorker
+from dbgpt_ctl.wire.auth import AuthOfStatus, AuthTokensFile, ExpiringToken, RefusedWorkerObject
 from dbgpt_ctl.wire.status import (
     AboutController,
     AboutRegistry,
-    Check,
+    CheckObject,
     ModelCounts,
     RegistrySettings,
     SharingController,
@@ -71,7 +71,7 @@ def status(**facts: Any) -> Status:
         "controller": AboutController(**parts[0]),
         "registry": AboutRegistry(**parts[1]),
         "settings": RegistrySettings(**parts[2]),
-        "checks": list(map(Check.of, facts.pop("checks", ()))),
+        "checks": list(map(CheckObject.of, facts.pop("checks", ()))),
         "controllers": list(map(SharingController.of, facts.pop("controllers", ()))),
         "models": None if models is None else [replace(models[name], model_name=name) for name in models],
         "readers_dropped": 0,
@@ -99,18 +99,18 @@ def checking(mode: str = "enforce", url: str = URL, **facts: Any) -> ControllerF
     return controller(url=url, status=status(auth=auth(mode, **facts)))
 
 
-def refusing(*workers: RefusedWorker, url: str = URL, **facts: Any) -> dict[str, Any]:
+def refusing(*workers: RefusedWorkerObject, url: str = URL, **facts: Any) -> dict[str, Any]:
     """The URL and the status of a controller that refuses these workers; facts of its status go before."""
     return {"url": url, "status": status(auth=replace(auth(tokens=3), refused_workers=list(workers)), **facts)}
 
 
 def refused(
     source: str = "10.0.0.4", reason: str = "none", *, age: float = 3, count: int = 12, **facts: Any
-) -> RefusedWorker:
+) -> RefusedWorkerObject:
     """A worker whose heartbeats were refused, the last one `age` seconds ago."""
     model_name, host, port = facts.pop("key", None) or (None, None, None)
     defaults: dict[str, Any] = {"token": None, "model_name": model_name, "host": host, "port": port}
-    return RefusedWorker(reason=reason, source=source, count=count, last_secs_ago=age, **(defaults | facts))
+    return RefusedWorkerObject(reason=reason, source=source, count=count, last_secs_ago=age, **(defaults | facts))
 
 
 def expiring(name: str, left: timedelta) -> dict[str, Any]:

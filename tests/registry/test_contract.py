@@ -10,7 +10,7 @@ import pytest
 
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.errors import RegistryFull, RegistryUnavailable
-from dbgpt_ctl.registry.model_counts import COUNTS, ModelCounts
+from dbgpt_ctl.registry.model_counts import COUNTS, CountsByModel
 from tests.registry.backends import TIMEOUT, only, sent, states
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ async def test_the_counts_are_those_of_the_list(registry: ModelRegistry, clock: 
     }
     since = clock.now()
     assert counts.oldest_drain == {"a@llm": since - timedelta(seconds=1), "b@llm": since}
-    listed = ModelCounts()
+    listed = CountsByModel()
     await listed.add_all((await registry.list()).entries)
     assert (shown(listed), listed.oldest_drain) == (shown(counts), counts.oldest_drain)
 
@@ -157,7 +157,7 @@ async def test_held_instances_are_counted(backend: Backend, clock: ManualClock) 
     assert shown(await registry.count()) == {"qwen@llm": {"healthy": 2, "routable": 2, "held": 1}}
 
 
-def shown(counts: ModelCounts) -> dict[str, dict[str, int]]:
+def shown(counts: CountsByModel) -> dict[str, dict[str, int]]:
     """The numbers by model, without zeros."""
     return {
         name: {count: number for count, number in zip(COUNTS, row, strict=True) if number}

@@ -25,7 +25,7 @@ from dbgpt_ctl.domain.events import OPERATOR
 from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
-from dbgpt_ctl.registry.model_counts import ModelCounts
+from dbgpt_ctl.registry.model_counts import CountsByModel
 from tests.registry.backends import TIMEOUT, Backend
 from tests.registry.plain_model import FULL, Act, ModelDrain, ModelEvent, PlainModel
 
@@ -167,7 +167,7 @@ class Comparison(RuleBasedStateMachine):
     @precondition(lambda self: self.model.most == FEW)  # a registry in memory counts what is announced
     @rule()
     def counts_agree(self) -> None:
-        listed = ModelCounts()
+        listed = CountsByModel()
         self.arena.run(listed.add_all(self.arena.run(self.registry.list()).entries))
         counted = self.arena.run(self.registry.count())
         assert (dict(counted.rows()), counted.oldest_drain) == (dict(listed.rows()), listed.oldest_drain)

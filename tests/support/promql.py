@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import promql_parser
 from promql_parser import AggregateExpr, BinaryExpr, Call, MatchOp, MatrixSelector, VectorSelector
 
-from dbgpt_ctl.controller.metrics.declarations import METRICS, PREFIX, Kind, Metric, Scope
+from dbgpt_ctl.controller.metrics.declarations import METRICS, PREFIX, Metric, MetricKind, MetricScope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -109,7 +109,7 @@ def _parsed(expr: str) -> Any:
 def declared(name: str) -> Metric | None:
     """The metric of a series of that name; a histogram has three kinds of series."""
     for metric in METRICS:
-        suffixes = ("_bucket", "_sum", "_count") if metric.kind is Kind.HISTOGRAM else ("",)
+        suffixes = ("_bucket", "_sum", "_count") if metric.kind is MetricKind.HISTOGRAM else ("",)
         if name in {metric.full_name + suffix for suffix in suffixes}:
             return metric
     return None
@@ -156,9 +156,9 @@ def _never_matches(metric: Metric, matcher: Matcher) -> bool:
 
 
 def _of_aggregation(metric: Metric, above: list[Any]) -> Iterator[str]:
-    if metric.kind is not Kind.GAUGE and not any(isinstance(node, MatrixSelector) for node in above):
+    if metric.kind is not MetricKind.GAUGE and not any(isinstance(node, MatrixSelector) for node in above):
         yield f"{metric.full_name}: a counter needs rate or increase"
-    if metric.scope is Scope.REGISTRY and not _takes_one_controller(above):
+    if metric.scope is MetricScope.REGISTRY and not _takes_one_controller(above):
         yield f"{metric.full_name}: all controllers agree on it, so it needs max by"
 
 

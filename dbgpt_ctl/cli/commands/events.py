@@ -208,9 +208,9 @@ class LiveEvents:
 
     def follow(self, session: Session) -> Iterator[EventItem]:
         """Never ends. After an outage it continues where it was, and prints a line where events are lost."""
-        from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
+        from dbgpt_ctl.cli.watch.follow import Follower, OutageNotice, Position
 
-        outage = Outage(session.say)
+        outage = OutageNotice(session.say)
         follower = Follower(self.client, outage, self.wanted.model_name, self.wanted.host, Position(self.cursor))
         last_cursor = self.cursor
         for watched in follower:

@@ -15,7 +15,7 @@ from dbgpt_ctl.cli.framework.options import AllowStale, ReportOutput, model_argu
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.status_line import Progress, status_line
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
-from dbgpt_ctl.cli.parsing.conditions import Condition, Tally
+from dbgpt_ctl.cli.parsing.conditions import Condition, StateTally
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.controllers import ControllerCondition
@@ -106,7 +106,7 @@ def wait(
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ConditionCheck:
     """The result of one check of a condition. `text` is for people, `counts` for scripts."""
 
     name: str
@@ -125,7 +125,7 @@ class Check:
         return "not known to be" if self.is_open else "not"
 
 
-def _check_and_show(check: Callable[[], Check], progress: Progress) -> Check:
+def _check_and_show(check: Callable[[], ConditionCheck], progress: Progress) -> ConditionCheck:
     try:
         result = check()
     except CtlError:
@@ -136,14 +136,14 @@ def _check_and_show(check: Callable[[], Check], progress: Progress) -> Check:
 
 
 def poll(
-    check: Callable[[], Check],
+    check: Callable[[], ConditionCheck],
     timeout: float,
     interval: float,
     *,
     say: Callable[[str], None],
     monotonic: Callable[[], float],
     sleep: Callable[[float], None],
-) -> Check:
+) -> ConditionCheck:
     """Checks until the condition is met or the timeout is over, and once more then. Returns the last check.
 
     Raises the error of the last check. Of an outage it prints the first error only.
@@ -165,7 +165,7 @@ def poll(
         sleep(max(0.0, min(interval, left)))
 
 
-def check_controllers(client: ControllerClient) -> Check:
+def check_controllers(client: ControllerClient) -> ConditionCheck:
     """Whether any controller serves. Raises ControllerUnreachable when none answers."""
     controllers = client.health()
     if all(controller.condition is ControllerCondition.UNREACHABLE for controller in controllers):
@@ -175,7 +175,7 @@ def check_controllers(client: ControllerClient) -> Check:
         raise ControllerUnreachable.of_attempts(attempts, ErrorKind.NO_ANSWER, ADVICE)
     healthy = sum(controller.ok for controller in controllers)
     text = "; ".join(f"{controller.controller}: {controller}" for controller in controllers)
-    return Check("controller", "healthy", healthy > 0, escaped(text), {"healthy": healthy})
+    return ConditionCheck("controller", "healthy", healthy > 0, escaped(text), {"healthy": healthy})
 
 
 def check_instances(
@@ -186,7 +186,7 @@ def check_instances(
     *,
     max_age: timedelta | None = None,
     allow_stale: bool = False,
-) -> Check:
+) -> ConditionCheck:
     """Whether the instances of a model meet the condition. With `max_age`, older heartbeats do not count.
 
     Raises NotSupported for a condition on deregistered instances where the controller shows them as unhealthy.
@@ -197,10 +197,10 @@ def check_instances(
     now = answer.time or session.clock.now()
     refuse_stale(session, answer, f"whether {models.label} is {condition} is not known", allow_stale=allow_stale)
     instances = [instance for instance in answer.instances if models.matches(instance.model_name)]
-    tally = Tally.of(instances)
-    recent = Tally.of(instance for instance in instances if max_age is None or _is_recent(instance, now, max_age))
+    tally = StateTally.of(instances)
+    recent = StateTally.of(instance for instance in instances if max_age is None or _is_recent(instance, now, max_age))
     met = wanted.is_met_by(recent)
-    return Check(
+    return ConditionCheck(
         models.label,
         condition,
         met,
@@ -215,7 +215,7 @@ def _is_recent(instance: KnownInstance, now: datetime, max_age: timedelta) -> bo
     return instance.last_heartbeat is not None and now - instance.last_heartbeat <= max_age
 
 
-def print_check(check: Check, output: OutputFormat) -> None:
+def print_check(check: ConditionCheck, output: OutputFormat) -> None:
     """Prints a line, or an object with -o json."""
     if output is OutputFormat.JSON:
         document: CheckDocument = {

@@ -8,10 +8,10 @@ from dbgpt_ctl.domain.events import ActorKind
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.domain.ping_results import PingResult
 from dbgpt_ctl.wire.answers import Version
-from dbgpt_ctl.wire.auth import RefusedWorker
-from dbgpt_ctl.wire.events import Event, EventState
+from dbgpt_ctl.wire.auth import RefusedWorkerObject
+from dbgpt_ctl.wire.events import EventObject, EventState
 from dbgpt_ctl.wire.fields import doc
-from dbgpt_ctl.wire.instances import DrainFacts, Instance, KnownInstance
+from dbgpt_ctl.wire.instances import DrainFactsObject, Instance, KnownInstanceObject
 
 TimeText: TypeAlias = Annotated[str, doc("ISO 8601 with an offset.", schema={"format": "date-time"})]
 
@@ -45,7 +45,7 @@ BareInstance: TypeAlias = Annotated[WireInstance, doc("", schema={"not": {"requi
 """From a controller that reports no other facts."""
 
 
-class PrintedEvent(Event):
+class PrintedEvent(EventObject):
     """An event as the controller sent it."""
 
     actor_name: Annotated[
@@ -60,13 +60,13 @@ class EventLine(PrintedEvent):
     version: Version = 1
 
 
-class ControllerRefusals(RefusedWorker):
+class ControllerRefusals(RefusedWorkerObject):
     """Heartbeats and registers that a controller refuses for one reason, to one caller."""
 
     controller: Annotated[str, doc("Its URL, without user and token.")]
 
 
-class InstanceDetails(KnownInstance):
+class InstanceDetails(KnownInstanceObject):
     """All that is known of one instance."""
 
     since: Annotated[TimeText | None, doc("When its state began; null: the controller has forgotten it.")]
@@ -162,7 +162,7 @@ class DrainResult(ChangeResult):
     """
 
     state: NotRequired[Annotated[InstanceState, doc("What it is now.")]]
-    drain: NotRequired[Annotated[DrainFacts | None, doc("null: not drained.")]]
+    drain: NotRequired[Annotated[DrainFactsObject | None, doc("null: not drained.")]]
     durable: NotRequired[Annotated[bool, doc("Whether it outlives the controller's process; absent from a dry run.")]]
 
 

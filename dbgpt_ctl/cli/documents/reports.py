@@ -7,14 +7,14 @@ from dbgpt_ctl.cli.documents.instances import InstanceIdentity, PrintedPing, Tim
 from dbgpt_ctl.diagnosis.facts import Severity
 from dbgpt_ctl.domain.controllers import ControllerCondition
 from dbgpt_ctl.wire.answers import Version
-from dbgpt_ctl.wire.auth import AuthOfStatus, AuthReport
+from dbgpt_ctl.wire.auth import AuthOfStatus, AuthReportObject
 from dbgpt_ctl.wire.fields import doc
 from dbgpt_ctl.wire.status import (
     AboutRegistry,
-    Check,
+    CheckObject,
     Connections,
     ModelCounts,
-    Outage,
+    OutageObject,
     RegistrySettings,
     SharingController,
     Tls,
@@ -129,7 +129,7 @@ class StatusOfController(TypedDict):
     started_at: TimeText | None
     registry: AboutRegistry | None
     checks: Annotated[
-        list[Check] | None,
+        list[CheckObject] | None,
         doc("What is known of each part of it and of its registry, as /readyz?verbose lists it."),
     ]
     connections: Connections | None
@@ -165,7 +165,7 @@ class StatusDocument(TypedDict):
     stale_since: TimeText | None
     held_until: TimeText | None
     outages: Annotated[
-        list[Outage] | None,
+        list[OutageObject] | None,
         doc(
             "When the registry was unavailable in the last 30 days, the newest last; null where the controller does "
             "not report it."
@@ -183,7 +183,7 @@ class AuthOfController(TypedDict):
     """The tokens, and the refused requests, at one controller."""
 
     controller: Annotated[str, doc("Its URL, without user and token.")]
-    auth: Annotated[AuthReport | None, doc("As it reports them, with the requests that --since selects.")]
+    auth: Annotated[AuthReportObject | None, doc("As it reports them, with the requests that --since selects.")]
     detail: Annotated[str | None, doc("Why it does not report them.")]
 
 

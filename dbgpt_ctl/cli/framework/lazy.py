@@ -51,7 +51,7 @@ def application(
     The callback gets the options that are its own.
     """
 
-    class LazyGroup(Group):
+    class LazyGroup(CommandGroup):
         sections = Sections(examples)
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -91,7 +91,7 @@ def options_before_verb(context: Any) -> dict[str, Any]:
 
 
 class _Adapted:
-    """What `Command` and `Group` add to Typer's classes."""
+    """What `Command` and `CommandGroup` add to Typer's classes."""
 
     sections = Sections()
 
@@ -141,7 +141,7 @@ class Command(_Adapted, TyperCommand):
         return super().invoke(ctx)
 
 
-class Group(_Adapted, TyperGroup):
+class CommandGroup(_Adapted, TyperGroup):
     """A noun, or `ctl` itself. Every error of a command ends in `main`."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - Typer's signature

@@ -38,7 +38,7 @@ _OPERATORS: dict[str, Callable[[int, int], bool]] = {
 }
 
 
-class Tally(NamedTuple):
+class StateTally(NamedTuple):
     """How many instances are in each state, as far as that is known."""
 
     healthy: int = 0
@@ -126,12 +126,12 @@ class Condition:
         """Whether it needs a controller that reports deregistered instances: DB-GPT's shows them as unhealthy."""
         return self.state == InstanceState.DEREGISTERED
 
-    def is_met_by(self, tally: Tally) -> bool:
+    def is_met_by(self, tally: StateTally) -> bool:
         """Whether it holds, whatever the state of each unknown instance is."""
         # Each operator is monotonous or wants one number, so it holds in between if it holds at both ends.
         return all(_OPERATORS[self.sign](number, self.number) for number in tally.range_of(self.state))
 
-    def may_be_met_by(self, tally: Tally) -> bool:
+    def may_be_met_by(self, tally: StateTally) -> bool:
         """Whether it holds for some states of the unknown instances."""
         low, high = tally.range_of(self.state)
         nearest = min(max(low, self.number), high)

@@ -19,7 +19,7 @@ PAUSE_SECS = 1.0
 
 
 @dataclass(slots=True)
-class Outage:
+class OutageNotice:
     """Prints one line when no controller answers, and one when a controller answers again."""
 
     say: Callable[[str], None]
@@ -67,7 +67,7 @@ class Follower:
     """Watches a controller and connects again after each end. `position` moves with each change, or by its owner."""
 
     client: ControllerClient
-    outage: Outage
+    outage: OutageNotice
     model_name: str | None = None
     host: str | None = None
     position: Position = field(default_factory=Position)

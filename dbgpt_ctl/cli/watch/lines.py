@@ -10,7 +10,7 @@ from dbgpt_ctl.cli.output.changes import Flaps, line_of
 from dbgpt_ctl.cli.output.instances import coloured_state, identity_object
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import GAP
-from dbgpt_ctl.cli.watch.follow import PAUSE_SECS, Follower, Outage
+from dbgpt_ctl.cli.watch.follow import PAUSE_SECS, Follower, OutageNotice
 from dbgpt_ctl.client.texts import state_text
 from dbgpt_ctl.domain.events import ABSENT, EXPIRY, Cause, Change
 from dbgpt_ctl.domain.references import reference_of
@@ -54,7 +54,7 @@ class LineWatch:
         self._listed_at: datetime | None = None
         self._flaps = Flaps()
         self._colour = wants_colour()
-        self._outage = Outage(session.say)
+        self._outage = OutageNotice(session.say)
 
     def run(self, interval: float) -> None:
         """Never returns. Raises the error of the first list; outages after it do not end the watch.

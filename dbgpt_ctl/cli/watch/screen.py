@@ -23,7 +23,7 @@ from dbgpt_ctl.cli.output.instances import instance_table
 from dbgpt_ctl.cli.output.signals import completes_terminal
 from dbgpt_ctl.cli.output.stdout import print_raw, wants_colour
 from dbgpt_ctl.cli.output.table import GAP, cell_width, fitted, plain
-from dbgpt_ctl.cli.watch.follow import Follower, Outage
+from dbgpt_ctl.cli.watch.follow import Follower, OutageNotice
 from dbgpt_ctl.client.status import counts_of
 from dbgpt_ctl.client.texts import counted_text
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, CtlError
@@ -110,7 +110,7 @@ def _draw(view: View, now: float) -> None:
 def _signal_changes(session: Session, wanted: InstanceFilter, signals: SimpleQueue[Signal]) -> None:
     """Signals each change as soon as it happens. Where the controller has no events, only the interval is left."""
     with session.client() as client:
-        outage = Outage(lambda _line: None)
+        outage = OutageNotice(lambda _line: None)
         try:
             for watched in Follower(client, outage, wanted.models.model_name, wanted.host):
                 if watched.kind in ("change", "reset"):

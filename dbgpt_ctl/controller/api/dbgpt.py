@@ -69,13 +69,19 @@ class DbgptEndpoints:
                 self.heartbeat,
                 WORKER,
                 instances.HeartbeatStored,
-                body=instances.Registration,
+                body=instances.RegistrationObject,
                 errors=can_be_full,
             ),
             Route("GET", MODELS, self.list, READER, instances.Instances, query=queries.ListQuery, headers=LIST_HEADERS),
             Route("GET", "/health", self.health, EVERYONE, answers.Health, errors=HEALTH_ERRORS),
             Route(
-                "POST", MODELS, self.register, WORKER, instances.Stored, body=instances.Registration, errors=can_be_full
+                "POST",
+                MODELS,
+                self.register,
+                WORKER,
+                instances.Stored,
+                body=instances.RegistrationObject,
+                errors=can_be_full,
             ),
             Route("DELETE", MODELS, self.deregister, WORKER, instances.WasKnown, query=queries.DeregisterQuery),
         )

@@ -52,7 +52,7 @@ or elsewhere, as that of the URL: the rules ask for nothing else of it.
 """
 
 
-class _Answer(NamedTuple):
+class _CachedAnswer(NamedTuple):
     """An answer with one of PLACES in it, and the event loop's time of it."""
 
     made_at: float
@@ -65,7 +65,7 @@ class DiagnosisEndpoint:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._examining = asyncio.Lock()
-        self._latest: dict[str, _Answer] = {}
+        self._latest: dict[str, _CachedAnswer] = {}
         """By the place in it."""
 
     def routes(self) -> tuple[Route, ...]:
@@ -83,7 +83,7 @@ class DiagnosisEndpoint:
             if latest is None or now() - latest.made_at >= SHARED_SECS:
                 status, listing = await status_of(self._controller)
                 body = await asyncio.to_thread(_examined, status, listing, place)
-                self._latest[place] = latest = _Answer(now(), body)
+                self._latest[place] = latest = _CachedAnswer(now(), body)
         return Response(latest.body.replace(place.encode(), orjson.dumps(url)[1:-1]), media_type=JSON)
 
 

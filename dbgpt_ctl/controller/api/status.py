@@ -21,10 +21,10 @@ from dbgpt_ctl.wire.encoding import encoded
 from dbgpt_ctl.wire.status import (
     AboutController,
     AboutRegistry,
-    Check,
+    CheckObject,
     Connections,
     ModelCounts,
-    Outage,
+    OutageObject,
     RegistrySettings,
     SharingController,
     Status,
@@ -54,7 +54,7 @@ async def status_of(
         listing = await controller.registry.list()
         last_event_id = (await controller.registry.events(limit=1)).last_id
     with suppress(RegistryError):
-        outages = list(map(Outage.of, await controller.registry.outages()))
+        outages = list(map(OutageObject.of, await controller.registry.outages()))
     health = controller.registry_health()
     status = Status(
         **caveats(listing or Listing(()), controller.now()),
@@ -63,7 +63,7 @@ async def status_of(
             version=dbgpt_ctl.__version__, started_at=controller.started_at, leaving=controller.leaving
         ),
         registry=AboutRegistry(**asdict(controller.registry.describe()), ready=health.ready, reason=health.reason),
-        checks=list(map(Check.of, controller.checks())),
+        checks=list(map(CheckObject.of, controller.checks())),
         settings=RegistrySettings(**controller.settings),
         auth=None if controller.access is None else auth_of_status(controller.access),
         controllers=list(map(SharingController.of, controller.registry.controllers())),
@@ -93,7 +93,7 @@ async def encoded_counts(models: Iterable[ModelCounts]) -> bytes:
 
 async def counts_of(listing: Listing) -> list[ModelCounts]:
     """How many instances each model has in each state. Other requests have their turn meanwhile."""
-    counted = model_counts.ModelCounts()
+    counted = model_counts.CountsByModel()
     await counted.add_all(listing.entries)
     models = []
     for number, (name, row) in enumerate(counted.rows(), 1):

@@ -24,7 +24,7 @@ from dbgpt_ctl.controller.http.v1_params import (
     DRAIN_FIELDS,
     REGISTERED_FIELDS,
     Cursor,
-    InstanceFilter,
+    InstanceParameters,
     parse_drain,
     parse_drain_request,
     parse_event_filter,
@@ -86,7 +86,7 @@ class ApiEndpoints:
                 "/v1/register",
                 self.register,
                 RouteAccess.OPERATOR,
-                answers.Drained,
+                answers.DrainedObject,
                 body=instances.DrainedRegistration,
                 errors=READ_ERRORS | {RegistryFull},
             ),
@@ -95,8 +95,8 @@ class ApiEndpoints:
                 "/v1/drain",
                 self.drain,
                 RouteAccess.OPERATOR,
-                answers.Drained,
-                body=instances.Drain,
+                answers.DrainedObject,
+                body=instances.DrainObject,
                 errors=CHANGE_ERRORS,
             ),
             Route(
@@ -104,7 +104,7 @@ class ApiEndpoints:
                 "/v1/undrain",
                 self.undrain,
                 RouteAccess.OPERATOR,
-                answers.Drained,
+                answers.DrainedObject,
                 body=instances.Identity,
                 errors=CHANGE_ERRORS,
             ),
@@ -127,7 +127,7 @@ class ApiEndpoints:
                 errors=READ_ERRORS,
             ),
             Route("GET", "/v1/status", self.status, RouteAccess.READER, status.Status),
-            Route("GET", "/v1/auth", self.auth, RouteAccess.OPERATOR, auth.AuthReport, errors=READ_ERRORS),
+            Route("GET", "/v1/auth", self.auth, RouteAccess.OPERATOR, auth.AuthReportObject, errors=READ_ERRORS),
             Route(
                 "GET",
                 "/v1/watch",
@@ -142,7 +142,7 @@ class ApiEndpoints:
 
     async def list(self, request: Request) -> Response:
         """All instances with all their facts, or those that match every parameter."""
-        instance_filter = InstanceFilter.parse(request.query_params)
+        instance_filter = InstanceParameters.parse(request.query_params)
         lists, registry = self._controller.large_lists, self._controller.registry
         listing = await registry.list(instance_filter.model_name)
         if len(listing.entries) <= LARGE:
@@ -240,7 +240,7 @@ class ApiEndpoints:
 
     async def watch(self, request: Request) -> Response:
         """Changes as they happen, as server-sent events: those after the last id that was received, or from now on."""
-        instance_filter = InstanceFilter.parse(request.query_params)
+        instance_filter = InstanceParameters.parse(request.query_params)
         cursor = Cursor.parse(request.headers.get("last-event-id") or request.query_params.get("cursor"))
         subscriber = await self._controller.feed.subscribe(instance_filter, cursor)
         if request.method == "HEAD":  # the same errors and headers, and no stream

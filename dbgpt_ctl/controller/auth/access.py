@@ -31,7 +31,7 @@ from dbgpt_ctl.controller.auth.credentials import credentials_of
 from dbgpt_ctl.controller.auth.last_use import LastUse
 from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
 from dbgpt_ctl.controller.auth.refusal_texts import refusal, sign_in_refusal
-from dbgpt_ctl.controller.auth.refusals import Refusals
+from dbgpt_ctl.controller.auth.refusals import RefusalTable
 from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
 from dbgpt_ctl.controller.auth.sessions import Sessions
 from dbgpt_ctl.controller.auth.sign_in_log import SignInLog
@@ -40,9 +40,9 @@ from dbgpt_ctl.controller.http.callers import (
     IDENTITY,
     ROUTE_ACCESS,
     Anonymous,
-    Identity,
     InstanceCount,
     Unproven,
+    ValidToken,
     count_without_instance,
 )
 from dbgpt_ctl.controller.http.cross_site import require_own_page
@@ -108,16 +108,16 @@ class Access:
         self._sign_in_log = RefusalLog()
         """In log mode too a refused sign-in is not served, and a log ends its minute where that changes."""
         self.sign_ins = SignInLog()
-        self.refusals = Refusals(self.now, self._log)
+        self.refusals = RefusalTable(self.now, self._log)
         self.last_use = LastUse()
         self.sessions = Sessions(self.now, random_text, ended=self._session_ended)
         self.mode = Mode.OFF
         self.in_force = InForce(Mode.OFF, None, in_file=False)
-        self.identities: dict[str, Identity] = {}
+        self.identities: dict[str, ValidToken] = {}
         """By SHA-256 of the token."""
         self._revoked: dict[str, Token] = {}
         self._counts: dict[str, InstanceCount] = {}
-        self._known: dict[bytes, Identity] = {}
+        self._known: dict[bytes, ValidToken] = {}
         """By value of the header; only valid tokens, so that a stranger cannot fill it."""
         self.changed: Callable[[], None] = lambda: None
         """Called when a request that was allowed may not be allowed any more."""
@@ -162,7 +162,7 @@ class Access:
             identity.check_again = self._check_again
         self._counts = {token.name: self._counts.get(token.name) or self._new_instance_count() for token in tokens}
         self.identities = {
-            sha256: Identity(token, self.refuse, self._counts[token.name], is_old=place > 0)
+            sha256: ValidToken(token, self.refuse, self._counts[token.name], is_old=place > 0)
             for token in tokens
             for place, sha256 in enumerate(token.sha256)
         }
@@ -230,7 +230,7 @@ class Access:
     def _check_again(self, scope: HttpScope) -> None:
         self.check(scope, scope[ROUTE_ACCESS])
 
-    def _denial(self, identity: Identity, access: RouteAccess) -> Reason | None:
+    def _denial(self, identity: ValidToken, access: RouteAccess) -> Reason | None:
         """Why a known token does not allow the route; None if it does."""
         if identity.expires is not None and self.now() >= identity.expires:
             return Reason.EXPIRED
@@ -248,7 +248,7 @@ class Access:
             reason, token = self._denial(identity, access), identity.token
         return None if reason is None else refusal(reason, token, None, access)
 
-    def standing(self, scope: HttpScope) -> tuple[Identity | None, Reason | None, Token | None]:
+    def standing(self, scope: HttpScope) -> tuple[ValidToken | None, Reason | None, Token | None]:
         """The valid token of a request, whatever its role may do; without one, the reason, and the token if it is a
         known one. Nothing is counted.
         """
@@ -257,7 +257,7 @@ class Access:
             reason = self._denial(identity, RouteAccess.EVERYONE)
         return identity if reason is None else None, reason, token
 
-    def check_token(self, scope: HttpScope, token: str, access: RouteAccess) -> tuple[str, Identity]:
+    def check_token(self, scope: HttpScope, token: str, access: RouteAccess) -> tuple[str, ValidToken]:
         """The hash and the identity of a token that is in the body of a request. Raises NotAuthenticated or
         NotPermitted if it is not valid or its role is not one of `access`, in log mode too.
         """
@@ -285,7 +285,9 @@ class Access:
                 return
         self.refuse(reason, scope, token, None, access)
 
-    def _identify(self, scope: HttpScope, header: bytes | None) -> tuple[Identity | None, Reason | None, Token | None]:
+    def _identify(
+        self, scope: HttpScope, header: bytes | None
+    ) -> tuple[ValidToken | None, Reason | None, Token | None]:
         """`header` is Authorization, which goes before a cookie. The reason is NONE where neither names a token."""
         if header is None:
             session = self.sessions.of(scope)
@@ -300,7 +302,7 @@ class Access:
             self._known[header] = identity
         return identity, reason, token
 
-    def _by_hash(self, sha256: str) -> tuple[Identity | None, Reason | None, Token | None]:
+    def _by_hash(self, sha256: str) -> tuple[ValidToken | None, Reason | None, Token | None]:
         identity = self.identities.get(sha256)
         if identity is not None:
             return identity, None, identity.token

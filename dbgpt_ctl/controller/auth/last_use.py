@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from dbgpt_ctl.controller.http.callers import Identity
+    from dbgpt_ctl.controller.http.callers import ValidToken
 
 
 class LastUse:
@@ -17,7 +17,7 @@ class LastUse:
     def __init__(self) -> None:
         self._times: dict[str, datetime] = {}
 
-    def tick(self, identities: Mapping[str, Identity], now: datetime) -> None:
+    def tick(self, identities: Mapping[str, ValidToken], now: datetime) -> None:
         """Those that were used since the last tick were used now. It is called about once a second, and before other
         identities replace these.
         """

@@ -31,7 +31,7 @@ _OF_WORKERS = frozenset({"POST /api/controller/heartbeat", "POST /api/controller
 
 
 @dataclass(slots=True)
-class Tally:
+class RefusalTally:
     """How often, and when, since such requests are `served`, as in log mode, or since they are refused."""
 
     first: datetime
@@ -68,10 +68,10 @@ class RefusedWorker:
 class _Source:
     """The rows of one source; the one that was not seen for the longest time is the first."""
 
-    rows: OrderedDict[RefusedRequest, Tally] = field(default_factory=OrderedDict)
+    rows: OrderedDict[RefusedRequest, RefusalTally] = field(default_factory=OrderedDict)
 
 
-class Refusals:
+class RefusalTable:
     """A table of at most MAX_ROWS rows; what has no row is counted in `other`, by reason.
 
     A stranger cannot push out the rows that an operator needs. A source has at most MAX_ROWS_OF_SOURCE rows, where all
@@ -97,7 +97,7 @@ class Refusals:
         self._most_of_source = 0
         """At least so many as the source with the most rows has: it spares a look at all sources."""
         self.since = now()
-        self.other: dict[Reason, Tally] = {}
+        self.other: dict[Reason, RefusalTally] = {}
         self.totals: Counter[tuple[Reason, bool]] = Counter()
         """Since the start, by reason and whether the request was served."""
 
@@ -109,7 +109,7 @@ class Refusals:
         if refused.reason.is_refusal:
             (log or self._log).note(refused, now, served=served)
 
-    def rows(self) -> Iterator[tuple[RefusedRequest, Tally]]:
+    def rows(self) -> Iterator[tuple[RefusedRequest, RefusalTally]]:
         """All rows, in no order."""
         for source in self._sources.values():
             yield from source.rows.items()
@@ -117,15 +117,15 @@ class Refusals:
     def workers(self) -> Iterator[RefusedWorker]:
         """The workers that were refused within QUIET, in no order: at most one for each row of the table."""
         now = self._now()
-        found: dict[tuple[Reason, str | None, str | None, InstanceKey | None], Tally] = {}
+        found: dict[tuple[Reason, str | None, str | None, InstanceKey | None], RefusalTally] = {}
         for request, tally in self.rows():
             if not tally.served and request.action in _OF_WORKERS and now - tally.last < QUIET:
                 caller = request.reason, request.source, request.token, request.instance
-                total = found.setdefault(caller, Tally(tally.first, tally.last, served=False))
+                total = found.setdefault(caller, RefusalTally(tally.first, tally.last, served=False))
                 total.add(tally.count, tally.last, served=False)
         return (RefusedWorker(*caller, total.count, now - total.last) for caller, total in found.items())
 
-    def _tally(self, refused: RefusedRequest, now: datetime, *, served: bool) -> Tally:
+    def _tally(self, refused: RefusedRequest, now: datetime, *, served: bool) -> RefusalTally:
         name = network_of(refused.source)
         source = self._sources.get(name)
         if source is not None:
@@ -135,9 +135,9 @@ class Refusals:
                 source.rows.move_to_end(refused)
                 return tally
         if not self._has_room(source, now):
-            return self.other.setdefault(refused.reason, Tally(now, now, served))
+            return self.other.setdefault(refused.reason, RefusalTally(now, now, served))
         source = self._sources.setdefault(name, _Source())
-        tally = source.rows[refused] = Tally(now, now, served)
+        tally = source.rows[refused] = RefusalTally(now, now, served)
         self._rows += 1
         self._most_of_source = max(self._most_of_source, len(source.rows))
         return tally
@@ -172,7 +172,7 @@ class Refusals:
         """The source's oldest row is counted in `other` from now on. A source keeps its place until it has no row."""
         refused, tally = source.rows.popitem(last=False)
         self._rows -= 1
-        other = self.other.setdefault(refused.reason, Tally(tally.first, tally.last, tally.served))
+        other = self.other.setdefault(refused.reason, RefusalTally(tally.first, tally.last, tally.served))
         other.first = min(other.first, tally.first)
         other.add(tally.count, tally.last, served=tally.served)
         if not source.rows:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.auth.tokens_file import TokensFile
     from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.auth.last_use import LastUse
-    from dbgpt_ctl.controller.auth.refusals import Refusals, RefusedWorker, Tally
+    from dbgpt_ctl.controller.auth.refusals import RefusalTable, RefusalTally, RefusedWorker
     from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
     from dbgpt_ctl.domain.instance import InstanceKey
 
@@ -24,10 +24,10 @@ EXPIRING = timedelta(days=30)
 """A token that expires within this time, or has expired, is in the status."""
 
 
-def report(access: Access) -> auth.AuthReport:
+def report(access: Access) -> auth.AuthReportObject:
     """The whole answer."""
     tokens = () if access.in_force.file is None else access.in_force.file.tokens.values()
-    return auth.AuthReport(
+    return auth.AuthReportObject(
         **asdict(_auth(access)),
         time=access.now(),
         tokens=[token_use(token, access.last_use) for token in tokens],
@@ -64,7 +64,7 @@ def _last_use_before_revoke(token: Token, last_use: LastUse) -> datetime | None:
     return max((used for used in map(last_use.of, token.revoked_sha256) if used is not None), default=None)
 
 
-def _refusals(refusals: Refusals) -> auth.Refusals:
+def _refusals(refusals: RefusalTable) -> auth.Refusals:
     return auth.Refusals(
         since=refusals.since,
         rows=[_row(request, tally) for request, tally in refusals.rows()],
@@ -72,9 +72,9 @@ def _refusals(refusals: Refusals) -> auth.Refusals:
     )
 
 
-def _refused_worker(worker: RefusedWorker) -> auth.RefusedWorker:
+def _refused_worker(worker: RefusedWorker) -> auth.RefusedWorkerObject:
     """An age needs no clock that agrees with the registry's."""
-    return auth.RefusedWorker(
+    return auth.RefusedWorkerObject(
         reason=str(worker.reason),
         source=worker.source,
         token=worker.token,
@@ -84,7 +84,7 @@ def _refused_worker(worker: RefusedWorker) -> auth.RefusedWorker:
     )
 
 
-def _row(request: RefusedRequest, tally: Tally) -> auth.RefusedRequests:
+def _row(request: RefusedRequest, tally: RefusalTally) -> auth.RefusedRequests:
     return auth.RefusedRequests(
         reason=str(request.reason),
         source=request.source,
@@ -102,7 +102,7 @@ def _identity(key: InstanceKey | None) -> dict[str, Any]:
     return {"model_name": model_name, "host": host, "port": port}
 
 
-def _counted(tally: Tally) -> dict[str, Any]:
+def _counted(tally: RefusalTally) -> dict[str, Any]:
     return {"count": tally.count, "first": tally.first, "last": tally.last, "served": tally.served}
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastapi import Request
 
     from dbgpt_ctl.controller.auth.access import Access
-    from dbgpt_ctl.controller.auth.sessions import Session
+    from dbgpt_ctl.controller.auth.sessions import BrowserSession
 
 PATH = "/v1/session"
 """A longer text is none of our tokens."""
@@ -80,12 +80,12 @@ class SessionEndpoints:
         self._access.sessions.end(request.scope)
         return self._answer(rights_of(self._access, request.scope), None, clearing_cookie(request.scope))
 
-    def _session_of(self, request: Request) -> Session | None:
+    def _session_of(self, request: Request) -> BrowserSession | None:
         """The session that counts for the request."""
         has_token = b"authorization" in header_map(request.scope)
         return None if has_token else self._access.sessions.of(request.scope)
 
-    def _answer(self, rights: PageRights, session: Session | None, cookie: str | None = None) -> Response:
+    def _answer(self, rights: PageRights, session: BrowserSession | None, cookie: str | None = None) -> Response:
         token = rights.token
         ends = [] if token is None else [end for end in (token.expires, session and session.ends) if end is not None]
         session_of_page = auth.PageSession(

@@ -27,7 +27,7 @@ ID_BYTES = 32
 """Random bytes of an id."""
 
 
-class Session(NamedTuple):
+class BrowserSession(NamedTuple):
     """`token_sha256` is the hash of its token, by which `Access` finds the token."""
 
     token_sha256: str
@@ -60,13 +60,13 @@ class Sessions:
         self._ended = ended
         self._max_sessions = max_sessions
         self._max_of_token = max_of_token
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._sessions: OrderedDict[str, BrowserSession] = OrderedDict()
         """By SHA-256 of the id; the oldest one is the first."""
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def begin(self, token_sha256: str) -> tuple[str, Session]:
+    def begin(self, token_sha256: str) -> tuple[str, BrowserSession]:
         """A new session and its id, which is nowhere else."""
         self.forget_old()
         of_token = [key for key, session in self._sessions.items() if session.token_sha256 == token_sha256]
@@ -75,10 +75,10 @@ class Sessions:
         elif len(self._sessions) >= self._max_sessions:
             self._end(next(iter(self._sessions)))
         session_id = self._random_text(ID_BYTES)
-        session = self._sessions[sha256_of(session_id)] = Session(token_sha256, self._now())
+        session = self._sessions[sha256_of(session_id)] = BrowserSession(token_sha256, self._now())
         return session_id, session
 
-    def of(self, scope: MutableMapping[str, Any]) -> Session | None:
+    def of(self, scope: MutableMapping[str, Any]) -> BrowserSession | None:
         """The session that a cookie of the request names."""
         if not self._sessions:
             return None

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.auth.scope import Scope
+from dbgpt_ctl.auth.scope import TokenScope
 from dbgpt_ctl.auth.tokens import Role
 from dbgpt_ctl.controller.http.route_access import RouteAccess
 
@@ -77,7 +77,7 @@ class InstanceCount:
         self._seen.pop(key, None)
 
 
-class Identity:
+class ValidToken:
     """A valid token. One object serves all requests that bring it, until the tokens are read again.
 
     `is_old`: a newer token of the same name replaces it (`ctl token rotate`).
@@ -111,7 +111,7 @@ class Identity:
         """Set when the token may not be valid any more: checks a request of it anew, as `Access.check`."""
         self._refuse = refuse
         self._is_limited = token.role is Role.WORKER
-        self._scope: Scope | None = None
+        self._scope: TokenScope | None = None
         """Made when it is needed first: to read 6,000 tokens again would stop all requests for 0.7 s otherwise."""
         self._instances = instances
 
@@ -121,7 +121,7 @@ class Identity:
             return
         limits = self._scope
         if limits is None:
-            limits = self._scope = Scope(self.token.models, self.token.hosts)
+            limits = self._scope = TokenScope(self.token.models, self.token.hosts)
         if not limits.allows_model(key.model_name):
             self._refuse(Reason.MODELS, scope, self.token, key)
         elif not limits.allows_host(key.host):
@@ -185,14 +185,14 @@ def check_again(scope: HttpScope) -> None:
     or is expired, since the request was checked.
     """
     caller = scope.get(IDENTITY)
-    if isinstance(caller, Identity) and caller.check_again is not None:
+    if isinstance(caller, ValidToken) and caller.check_again is not None:
         caller.check_again(scope)
 
 
 def forget_instance(scope: HttpScope, key: InstanceKey) -> None:
     """The registry did not take the instance that `check_instance` has counted for the `max_instances` of a token."""
     caller = scope.get(IDENTITY)
-    if isinstance(caller, Identity):
+    if isinstance(caller, ValidToken):
         caller.forget_instance(key)
 
 

@@ -30,7 +30,7 @@ REGISTERED_FIELDS = ("weight", "check_healthy", "prompt_template")
 MAX_STREAM_CHARS = 64
 
 
-class InstanceFilter(NamedTuple):
+class InstanceParameters(NamedTuple):
     """Selects instances, or their events, that match every field that is given."""
 
     model_name: str | None = None
@@ -41,7 +41,7 @@ class InstanceFilter(NamedTuple):
     """Only drained instances, in any state."""
 
     @classmethod
-    def parse(cls, query: Mapping[str, str]) -> InstanceFilter:
+    def parse(cls, query: Mapping[str, str]) -> InstanceParameters:
         """Raises InvalidInstance."""
         host, port, state = query.get("host"), query.get("port"), query.get("state", "").strip().lower()
         return cls(

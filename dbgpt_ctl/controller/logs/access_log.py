@@ -51,7 +51,7 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer, started = _Answer(send), self._monotonic()
+        answer, started = _AnswerNotes(send), self._monotonic()
         answer.watch_prepared(scope)
         try:
             await self._app(scope, receive, answer.send)
@@ -85,7 +85,7 @@ class AccessLog:
         )
 
 
-class _Answer:
+class _AnswerNotes:
     """Notes the status and the size of an answer on its way, whichever of its two ways that is."""
 
     def __init__(self, send: Send) -> None:

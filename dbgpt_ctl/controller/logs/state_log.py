@@ -32,7 +32,7 @@ MAX_REFUSED = 10_000
 """At most this many instances whose heartbeats are refused are remembered; beyond, a warning may be repeated."""
 
 
-class Kind(NamedTuple):
+class ChangeKind(NamedTuple):
     """What happened to instances: the end of a sentence about some of them, how bad it is, and the event of a JSON
     line.
     """
@@ -47,7 +47,7 @@ FORWARDED = (
     "the names and addresses of callers are those that the controller behind this one saw: for a call through here the "
     "token and the address of this controller"
 )
-REFUSED = Kind(
+REFUSED = ChangeKind(
     "deregistered, still beating: their beats are refused until they register",
     logging.WARNING,
     "ctl models list --state deregistered lists all",
@@ -58,7 +58,7 @@ REFUSED = Kind(
 class SumLine(NamedTuple):
     """A line that counts the instances without a line of their own."""
 
-    kind: Kind
+    kind: ChangeKind
     text: str
     instances: int
 
@@ -67,10 +67,10 @@ class SumLine(NamedTuple):
 class LineLimit:
     """Decides which instances have a line of their own, and counts the others per kind and model."""
 
-    _lines: Counter[Kind] = field(default_factory=Counter)
-    _others: dict[Kind, Counter[str]] = field(default_factory=dict)
+    _lines: Counter[ChangeKind] = field(default_factory=Counter)
+    _others: dict[ChangeKind, Counter[str]] = field(default_factory=dict)
 
-    def admits(self, kind: Kind, model_name: str) -> bool:
+    def admits(self, kind: ChangeKind, model_name: str) -> bool:
         """Whether there is to be a line for this one; if not, it is counted."""
         if self._lines[kind] < MAX_LINES:
             self._lines[kind] += 1
@@ -86,7 +86,7 @@ class LineLimit:
         return lines
 
 
-def _counted(kind: Kind, models: Counter[str]) -> str:
+def _counted(kind: ChangeKind, models: Counter[str]) -> str:
     """`4,990 more instances expired: qwen3@llm 3,000, glm@llm 1,990; ctl events lists all`."""
     shown = ", ".join(f"{name} {count:,}" for name, count in models.most_common(MAX_MODELS))
     others = len(models) - MAX_MODELS
@@ -202,15 +202,15 @@ def _on_one_line(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def kind_of(change: Change) -> Kind:
+def kind_of(change: Change) -> ChangeKind:
     """Which changes are counted together: those of one operator are."""
     verb, actor, _ = change.cause
     if verb == EXPIRE:
         phrase, level = ("expired while drained", logging.INFO) if change.drained else ("expired", logging.WARNING)
-        return Kind(phrase, level, event="instance.expired")
+        return ChangeKind(phrase, level, event="instance.expired")
     if change.cause == DRAIN_ENDED:
         phrase = "no longer drained: the time of the drain is over"
-        return Kind(phrase, logging.INFO, event="instance.undrained")
+        return ChangeKind(phrase, logging.INFO, event="instance.undrained")
     is_new, is_removed = change.old == ABSENT, change.new == ABSENT
     known = {
         "register": ("registered", "instance.registered"),
@@ -222,7 +222,7 @@ def kind_of(change: Change) -> Kind:
     }
     phrase, event = known.get(verb, (f"{change.new} (were {change.old})", "instance.changed"))
     by = f" by {actor.caller}" if actor.kind is ActorKind.OPERATOR else ""
-    return Kind(f"{phrase}{by}", logging.INFO, event=event)
+    return ChangeKind(f"{phrase}{by}", logging.INFO, event=event)
 
 
 _RECOVERED = "healthy again", "instance.recovered"

@@ -25,7 +25,7 @@ CONSOLE = "console"
 """The label of what has no series of its own: the models beyond MAX_MODEL_NAMES, and requests to other paths."""
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     """The type of a metric, as Prometheus calls it."""
 
     GAUGE = "gauge"
@@ -33,7 +33,7 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
-class Scope(StrEnum):
+class MetricScope(StrEnum):
     """How the values of several controllers fit together."""
 
     REGISTRY = "registry"
@@ -50,11 +50,11 @@ class Metric:
     """
 
     name: str
-    kind: Kind
+    kind: MetricKind
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
-    scope: Scope = Scope.CONTROLLER
+    scope: MetricScope = MetricScope.CONTROLLER
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -68,29 +68,29 @@ Values = tuple[str, ...] | None
 
 
 def _of_registry(name: str, help: str, /, **labels: Values) -> Metric:  # noqa: A002 - the word of Prometheus
-    return _metric(name, Kind.GAUGE, help, labels, scope=Scope.REGISTRY)
+    return _metric(name, MetricKind.GAUGE, help, labels, scope=MetricScope.REGISTRY)
 
 
 def _gauge(name: str, help: str, /, **labels: Values) -> Metric:  # noqa: A002
-    return _metric(name, Kind.GAUGE, help, labels)
+    return _metric(name, MetricKind.GAUGE, help, labels)
 
 
 def _counter(name: str, help: str, /, **labels: Values) -> Metric:  # noqa: A002
-    return _metric(name, Kind.COUNTER, help, labels)
+    return _metric(name, MetricKind.COUNTER, help, labels)
 
 
 def _histogram(name: str, help: str, buckets: tuple[float, ...], /, **labels: Values) -> Metric:  # noqa: A002
-    return _metric(name, Kind.HISTOGRAM, help, labels, buckets=buckets)
+    return _metric(name, MetricKind.HISTOGRAM, help, labels, buckets=buckets)
 
 
 def _metric(
     name: str,
-    kind: Kind,
+    kind: MetricKind,
     help: str,  # noqa: A002
     labels: Mapping[str, Values],
     *,
     buckets: tuple[float, ...] = (),
-    scope: Scope = Scope.CONTROLLER,
+    scope: MetricScope = MetricScope.CONTROLLER,
 ) -> Metric:
     values = {label: fixed for label, fixed in labels.items() if fixed is not None}
     return Metric(name, kind, help, tuple(labels), buckets, scope, values)

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from dbgpt_ctl.controller.metrics.counters import Distribution
-from dbgpt_ctl.controller.metrics.declarations import Kind
+from dbgpt_ctl.controller.metrics.declarations import MetricKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
     Encode = Callable[[Collector], bytes]
 
-_FAMILIES = {Kind.GAUGE: GaugeMetricFamily, Kind.COUNTER: CounterMetricFamily, Kind.HISTOGRAM: HistogramMetricFamily}
+_FAMILIES = {
+    MetricKind.GAUGE: GaugeMetricFamily,
+    MetricKind.COUNTER: CounterMetricFamily,
+    MetricKind.HISTOGRAM: HistogramMetricFamily,
+}
 END = b"# EOF\n"
 """OpenMetrics ends with it, and other text does not have it."""
 GZIP_LEVEL = 1

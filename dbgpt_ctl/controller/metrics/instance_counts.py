@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.controller.metrics.counters import StorageCounters
     from dbgpt_ctl.registry.contract import ModelRegistry
-    from dbgpt_ctl.registry.model_counts import ModelCounts
+    from dbgpt_ctl.registry.model_counts import CountsByModel
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class InstanceCounter:
         self._failed = False
         self._valid_until = self._monotonic() + MAX_DELAY_SECS
 
-    async def _by_label(self, counts: ModelCounts) -> InstanceCounts:
+    async def _by_label(self, counts: CountsByModel) -> InstanceCounts:
         """The counts with at most MAX_MODEL_NAMES labels. Other requests have their turn meanwhile."""
         sizes = {name: sum(row[: len(STATES)]) async for name, row in _in_turns(counts.rows())}
         placed = self._storage.keep_names(sizes)

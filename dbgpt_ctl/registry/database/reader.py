@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.database.session import Database
     from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
     from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
-    from dbgpt_ctl.registry.model_counts import ModelCounts
+    from dbgpt_ctl.registry.model_counts import CountsByModel
 
 log = logging.getLogger(__name__)
 
 
-class ListQuery(NamedTuple):
+class ListArguments(NamedTuple):
     """The arguments of `ModelRegistry.list`."""
 
     model_name: str | None
@@ -54,9 +54,9 @@ class LastKnownList:
     def __init__(self, listing: Listing, at: datetime) -> None:
         self.at = at
         self._all = listing
-        self._listings: dict[ListQuery, Listing] = {}
+        self._listings: dict[ListArguments, Listing] = {}
 
-    def listing(self, query: ListQuery, time: datetime | None) -> Listing:
+    def listing(self, query: ListArguments, time: datetime | None) -> Listing:
         """The answer to a list, marked as stale, at this time of the registry. Calls with the same arguments get the
         same object.
         """
@@ -95,7 +95,7 @@ class Reader:
         self._time = time
         self._unreadable = unreadable
 
-    def list_instances(self, queries: Sequence[ListQuery]) -> Sequence[Listing]:
+    def list_instances(self, queries: Sequence[ListArguments]) -> Sequence[Listing]:
         """The queries are all for models, or all for all instances. Equal queries get the same object."""
         answers = self._database.read(partial(self._listings, set(queries)))
         return [answers[query] for query in queries]
@@ -125,7 +125,7 @@ class Reader:
         self._unreadable.note_events(unreadable, (event.id for page in answers.values() for event in page.events))
         return [answers[query] for query in queries]
 
-    def count(self, connection: Connection) -> ModelCounts:
+    def count(self, connection: Connection) -> CountsByModel:
         """The instances by model and state, in one query. Rows of which only other facts cannot be read are counted."""
         evaluation = self._time.evaluation(connection)
         return count_instances(connection, evaluation, evaluation.now - self._time.timeout)
@@ -141,7 +141,7 @@ class Reader:
         away = Check("database", f"{database.reason}; lists are as of {at.isoformat(timespec='seconds')}")
         return RegistryHealth(ready=True, checks=(away,), stale_since=at)
 
-    def _listings(self, queries: Collection[ListQuery], connection: Connection) -> dict[ListQuery, Listing]:
+    def _listings(self, queries: Collection[ListArguments], connection: Connection) -> dict[ListArguments, Listing]:
         names = {query.model_name for query in queries if query.model_name is not None}
         found, unreadable, evaluation = self._read(
             connection, lambda unreadable: listed_rows(connection, names or None, unreadable)
@@ -152,7 +152,7 @@ class Reader:
         by_model: dict[str | None, list[ListedInstance]] = _grouped_by_model(entries) if names else {None: entries}
         answers = {query: self._listing(by_model.get(query.model_name, []), query, evaluation) for query in queries}
         if not names and self._time.watch_absence:
-            everything = ListQuery(None, healthy_only=False)
+            everything = ListArguments(None, healthy_only=False)
             self._keep(answers.get(everything) or self._listing(entries, everything, evaluation), evaluation)
         return answers
 
@@ -193,7 +193,7 @@ class Reader:
         heartbeats = [instance.last_heartbeat for instance in found]
         return bool(heartbeats) and not now - self._time.timeout <= max(heartbeats) <= now + FUTURE_TOLERANCE
 
-    def _listing(self, entries: Sequence[ListedInstance], query: ListQuery, evaluation: Evaluation) -> Listing:
+    def _listing(self, entries: Sequence[ListedInstance], query: ListArguments, evaluation: Evaluation) -> Listing:
         ends = (evaluation.held_until(entry) for entry in entries) if evaluation.hold else ()
         held_until = next((end for end in ends if end is not None), None)
         if query.healthy_only:

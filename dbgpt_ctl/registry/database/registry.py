@@ -24,8 +24,8 @@ from dbgpt_ctl.registry.database.damaged_rows import DamagedRows
 from dbgpt_ctl.registry.database.dialects.base import cause_of, text_of
 from dbgpt_ctl.registry.database.expiry import ExpiryAnnouncer
 from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
-from dbgpt_ctl.registry.database.reader import ListQuery, Reader
-from dbgpt_ctl.registry.database.retention import Gone, Prune, PruneAnswer, Retention
+from dbgpt_ctl.registry.database.reader import ListArguments, Reader
+from dbgpt_ctl.registry.database.retention import Gone, PruneAnswer, PruneArguments, Retention
 from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.controllers import SharingControllers
 from dbgpt_ctl.registry.database.tables.instances import count_rows
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
-    from dbgpt_ctl.registry.model_counts import ModelCounts
+    from dbgpt_ctl.registry.model_counts import CountsByModel
     from dbgpt_ctl.registry.observer import RegistryObserver
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ class DatabaseModelRegistry(ModelRegistry):
     async def prune(
         self, older_than: timedelta, *, dry_run: bool = False, unchecked: bool = False, actor: Actor = OPERATOR
     ) -> tuple[InstanceKey, ...]:
-        call = Prune(Gone(older_than, unchecked), dry_run, actor)
+        call = PruneArguments(Gone(older_than, unchecked), dry_run, actor)
         with self._naming_damage():
             return await self._opened(needs_database=True).prunes.submit(call)
 
@@ -214,7 +214,7 @@ class DatabaseModelRegistry(ModelRegistry):
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:
         """From the last known list while the database is away."""
-        queues, query = self._opened(), ListQuery(model_name, healthy_only)
+        queues, query = self._opened(), ListArguments(model_name, healthy_only)
         last_known = self._reader.last_known
         if last_known is not None and not self._database.health.ready:
             return last_known.listing(query, self._time.reported_in_outage())
@@ -225,7 +225,7 @@ class DatabaseModelRegistry(ModelRegistry):
                 raise
             return last_known.listing(query, self._time.reported_in_outage())
 
-    async def count(self) -> ModelCounts:
+    async def count(self) -> CountsByModel:
         return await self._run(partial(self._database.read, self._reader.count))
 
     def health(self) -> RegistryHealth:
@@ -270,7 +270,7 @@ class DatabaseModelRegistry(ModelRegistry):
     async def refresh(self) -> None:
         """Reads all instances for the last known list, and counts them with the tombstones."""
         try:
-            await self._opened(needs_database=True).full_lists.submit(ListQuery(None, healthy_only=False))
+            await self._opened(needs_database=True).full_lists.submit(ListArguments(None, healthy_only=False))
             self._rows = await self._run(partial(self._database.read, count_rows))
         except RegistryError:
             self._rows = None
@@ -363,7 +363,7 @@ class DatabaseModelRegistry(ModelRegistry):
         self._require_database()
         return self._writer.store(commands)
 
-    def _prune(self, calls: Sequence[Prune]) -> Sequence[PruneAnswer | Exception]:
+    def _prune(self, calls: Sequence[PruneArguments]) -> Sequence[PruneAnswer | Exception]:
         self._require_database()
         return self._retention.prune(calls)
 
@@ -380,17 +380,17 @@ class _Queues:
         self,
         store: Callable[[Sequence[Command]], Sequence[Answer | Exception]],
         reader: Reader,
-        prune: Callable[[Sequence[Prune]], Sequence[PruneAnswer | Exception]],
+        prune: Callable[[Sequence[PruneArguments]], Sequence[PruneAnswer | Exception]],
     ) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ctl-database")
         self._tick_thread = ThreadPoolExecutor(1, thread_name_prefix="ctl-tick")
         self._removal_thread = ThreadPoolExecutor(1, thread_name_prefix="ctl-removals")
         self.writes: Batcher[Command, Answer] = Batcher(partial(isolating_failures, store), self._threads)
-        self.model_lists: Batcher[ListQuery, Listing] = Batcher(reader.list_instances, self._threads)
-        self.full_lists: Batcher[ListQuery, Listing] = Batcher(reader.list_instances, self._threads)
+        self.model_lists: Batcher[ListArguments, Listing] = Batcher(reader.list_instances, self._threads)
+        self.full_lists: Batcher[ListArguments, Listing] = Batcher(reader.list_instances, self._threads)
         self.lookups: Batcher[InstanceKey, Lookup | None] = Batcher(reader.look_up, self._threads)
         self.events: Batcher[EventQuery, EventPage] = Batcher(reader.events, self._threads)
-        self.prunes: Batcher[Prune, PruneAnswer] = Batcher(prune, self._removal_thread)
+        self.prunes: Batcher[PruneArguments, PruneAnswer] = Batcher(prune, self._removal_thread)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Runs `work` in one of the threads and returns its result."""

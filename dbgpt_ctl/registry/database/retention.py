@@ -56,7 +56,7 @@ class Gone(NamedTuple):
     tombstones: bool = False
 
 
-class Prune(NamedTuple):
+class PruneArguments(NamedTuple):
     """One call of `ModelRegistry.prune`."""
 
     gone: Gone
@@ -100,7 +100,7 @@ class Retention:
         _, keys = self._database.read(partial(self._search, gone, MAX_SWEPT))
         return len(self._remove_all(keys, gone, HOUSEKEEPING))
 
-    def prune(self, calls: Sequence[Prune]) -> list[PruneAnswer | Exception]:
+    def prune(self, calls: Sequence[PruneArguments]) -> list[PruneAnswer | Exception]:
         """Does the calls one after the other, and returns the answer of each, or the error that it raises. Calls that
         only look for the same share one search.
         """
@@ -119,7 +119,7 @@ class Retention:
                     looked[call.gone] = found
         return answers
 
-    def _prune(self, call: Prune) -> PruneAnswer:
+    def _prune(self, call: PruneArguments) -> PruneAnswer:
         """As `ModelRegistry.prune`. Tombstones stay: they still refuse late heartbeats."""
         hold, keys = self._database.read(partial(self._search, call.gone, None))
         if hold is not None:

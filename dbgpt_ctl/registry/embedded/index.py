@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.domain.instance import InstanceKey, ModelInstance
     from dbgpt_ctl.domain.registry_outage import Hold
-    from dbgpt_ctl.registry.model_counts import ModelCounts
+    from dbgpt_ctl.registry.model_counts import CountsByModel
 
 _JUST_BEFORE = timedelta.resolution
 """A heartbeat is fresh up to and with the end of its time; a drain is over at its end."""
@@ -147,7 +147,7 @@ class ModelIndex:
         """The models that have instances or tombstones, in no order."""
         return list(self._models)
 
-    def add_counts(self, model_name: str, counts: ModelCounts) -> None:
+    def add_counts(self, model_name: str, counts: CountsByModel) -> None:
         """Counts the instances of a model by their announced states. The cost depends on the number of drains only."""
         model = self._models.get(model_name)
         if model is None:

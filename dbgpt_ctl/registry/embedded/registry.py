@@ -30,7 +30,7 @@ from dbgpt_ctl.registry.contract import (
 )
 from dbgpt_ctl.registry.embedded.event_log import EventLog, random_stream
 from dbgpt_ctl.registry.embedded.state import RegistryState
-from dbgpt_ctl.registry.model_counts import Group, ModelCounts
+from dbgpt_ctl.registry.model_counts import CountsByModel, Group
 from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
@@ -156,10 +156,10 @@ class EmbeddedModelRegistry(ModelRegistry):
             self._set_reported_hold(None)
         return listing
 
-    async def count(self) -> ModelCounts:
+    async def count(self) -> CountsByModel:
         """By the announced states, whose numbers are kept with each change. Only held instances are searched for."""
         self._state.announce(self._now(), at_most=CHECKS_PER_TICK)
-        counts, names = ModelCounts(), iter(self._state.index.model_names())
+        counts, names = CountsByModel(), iter(self._state.index.model_names())
         while turn := list(islice(names, COUNTED_PER_TURN)):
             for name in turn:
                 self._state.index.add_counts(name, counts)
@@ -168,7 +168,7 @@ class EmbeddedModelRegistry(ModelRegistry):
             await self._count_held(counts)
         return counts
 
-    async def _count_held(self, counts: ModelCounts) -> None:
+    async def _count_held(self, counts: CountsByModel) -> None:
         instances = iter(list(self._state.index.instances()))
         while turn := list(islice(instances, COUNTED_PER_TURN)):
             for instance in self._state.held(turn, self._now()):

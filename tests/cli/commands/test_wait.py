@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli.commands.wait import Check, poll
+from dbgpt_ctl.cli.commands.wait import ConditionCheck, poll
 from dbgpt_ctl.errors import ControllerUnreachable
 from tests.cli.clusters import stock_controller
 from tests.cli.schemas import validated
@@ -102,14 +102,14 @@ class Time:
         self.now += seconds
 
 
-def looks(*results: Any) -> Callable[[], Check]:
+def looks(*results: Any) -> Callable[[], ConditionCheck]:
     left = iter(results)
 
-    def look() -> Check:
+    def look() -> ConditionCheck:
         result = next(left)
         if isinstance(result, Exception):
             raise result
-        return Check("qwen", "healthy>=1", result, "none", {})
+        return ConditionCheck("qwen", "healthy>=1", result, "none", {})
 
     return look
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbgpt_ctl.cli.parsing.conditions import STATES, Condition, Tally
+from dbgpt_ctl.cli.parsing.conditions import STATES, Condition, StateTally
 from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.errors import UsageError
@@ -41,7 +41,7 @@ def one(state: InstanceState = HEALTHY, *, drained: bool = False, held: bool = F
 )
 def test_what_a_condition_means(text: str, met: bool) -> None:
     instances = [one(), one(), one(drained=True), one(UNHEALTHY), one(UNHEALTHY, drained=True), one(DEREGISTERED)]
-    assert Condition.parse("--for", text).is_met_by(Tally.of(instances)) is met
+    assert Condition.parse("--for", text).is_met_by(StateTally.of(instances)) is met
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_what_a_condition_means(text: str, met: bool) -> None:
 )
 def test_held_instances_are_unknown(text: str, met: bool) -> None:
     instances = [one(), one(held=True), one(held=True), one(held=True, drained=True)]
-    assert Condition.parse("--for", text).is_met_by(Tally.of(instances)) is met
+    assert Condition.parse("--for", text).is_met_by(StateTally.of(instances)) is met
 
 
 def test_no_instance_is_absent() -> None:
-    assert Condition.parse("--for", "absent").is_met_by(Tally())
-    assert not Condition.parse("--for", "healthy").is_met_by(Tally())
+    assert Condition.parse("--for", "absent").is_met_by(StateTally())
+    assert not Condition.parse("--for", "healthy").is_met_by(StateTally())
 
 
 instances_of_any_kind = st.lists(
@@ -97,7 +97,7 @@ def test_met_means_that_it_holds_for_all_states_of_the_unknown_ones(instances: l
     known = [instance for instance in instances if not instance.held]
     cases = [
         condition.is_met_by(
-            Tally.of(
+            StateTally.of(
                 [
                     *known,
                     *(
@@ -109,20 +109,20 @@ def test_met_means_that_it_holds_for_all_states_of_the_unknown_ones(instances: l
         )
         for states in product((HEALTHY, UNHEALTHY), repeat=len(held))
     ]
-    tally = Tally.of(instances)
+    tally = StateTally.of(instances)
     assert (condition.is_met_by(tally), condition.may_be_met_by(tally)) == (all(cases), any(cases))
 
 
 def test_the_counts_of_an_instance_that_is_in_doubt() -> None:
-    tally = Tally.of([one(), one(held=True), one(held=True, drained=True), one(DEREGISTERED)])
+    tally = StateTally.of([one(), one(held=True), one(held=True, drained=True), one(DEREGISTERED)])
     assert str(tally) == "1 healthy, 1 drained, 1 deregistered, 2 unknown"
     assert tally.counts == {"healthy": 1, "unhealthy": 0, "drained": 1, "deregistered": 1, "unknown": 2}
-    assert str(Tally()) == "none"
+    assert str(StateTally()) == "none"
 
 
 def test_unhealthy_instances_that_are_drained_are_counted_apart() -> None:
     instances = [one(), one(drained=True), one(UNHEALTHY), one(UNHEALTHY, drained=True)]
-    assert str(Tally.of(instances)) == "1 healthy, 2 unhealthy (1 drained), 2 drained in all"
+    assert str(StateTally.of(instances)) == "1 healthy, 2 unhealthy (1 drained), 2 drained in all"
 
 
 @pytest.mark.parametrize(

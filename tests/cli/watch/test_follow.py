@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli.watch.follow import Follower, Outage, Position
+from dbgpt_ctl.cli.watch.follow import Follower, OutageNotice, Position
 from dbgpt_ctl.client.results import Watched
 from dbgpt_ctl.errors import ControllerUnreachable, NotAllowed
 
@@ -37,7 +37,7 @@ def change(cursor: str) -> Watched:
 
 def followed(script: Script, printed: list[str], cursor: str | None = None, **more: Any) -> list[Watched]:
     client: Any = script
-    outage = Outage(printed.append, monotonic=lambda: 0.0)
+    outage = OutageNotice(printed.append, monotonic=lambda: 0.0)
     found: list[Watched] = []
     with pytest.raises(KeyboardInterrupt):
         found.extend(Follower(client, outage, position=Position(cursor), sleep=lambda _: None, **more))
@@ -63,11 +63,11 @@ def test_no_change_twice_and_none_lost_over_a_reconnect() -> None:
 def test_without_awaits_first_the_error_of_the_first_connection_is_raised() -> None:
     client: Any = Script([ControllerUnreachable("gone")])
     with pytest.raises(ControllerUnreachable):
-        next(iter(Follower(client, Outage(lambda _: None), awaits_first=False)))
+        next(iter(Follower(client, OutageNotice(lambda _: None), awaits_first=False)))
 
 
 def test_a_refusal_ends_the_watch_also_when_it_comes_with_a_reconnect() -> None:
     """A token that is revoked stays so: to try for ever would hide it."""
     script: Any = Script([Watched("ready", "s.7"), change("s.8")], [NotAllowed("401 revoked")])
     with pytest.raises(NotAllowed):
-        list(Follower(script, Outage(lambda _: None), sleep=lambda _: None))
+        list(Follower(script, OutageNotice(lambda _: None), sleep=lambda _: None))

@@ -23,7 +23,7 @@ from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.auth.long_answers import LongAnswers
 from dbgpt_ctl.controller.metrics import instance_counts
 from dbgpt_ctl.controller.metrics.counters import Counters
-from dbgpt_ctl.controller.metrics.declarations import METRICS, PREFIX, STATES, Kind
+from dbgpt_ctl.controller.metrics.declarations import METRICS, PREFIX, STATES, MetricKind
 from dbgpt_ctl.controller.service import large_lists
 from dbgpt_ctl.controller.service.large_lists import LargeLists
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -183,7 +183,7 @@ def test_labels_have_only_declared_names_and_values(clock: ManualClock) -> None:
                 labels = {
                     name: text
                     for name, text in sample.labels.items()
-                    if name != "le" or metric.kind is not Kind.HISTOGRAM
+                    if name != "le" or metric.kind is not MetricKind.HISTOGRAM
                 }
                 assert labels.keys() == set(metric.labels)
                 for name, text in labels.items():

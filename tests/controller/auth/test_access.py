@@ -14,8 +14,8 @@ from dbgpt_ctl.controller.auth.access import MAX_CLOCK_OFFSET, MAX_KNOWN, Access
 from dbgpt_ctl.controller.auth.sessions import MAX_AGE, MAX_OF_TOKEN
 from dbgpt_ctl.controller.http.callers import (
     IDENTITY,
-    Identity,
     InstanceCount,
+    ValidToken,
     check_again,
     check_instance,
     count_without_instance,
@@ -127,7 +127,7 @@ def test_enforce_refuses(
 @pytest.mark.parametrize("token", ["worker", "old worker", "operator"])
 def test_a_valid_token_is_the_identity_of_its_requests(enforcing: Subject, token: str) -> None:
     first, second = (enforcing.request(token, RouteAccess.WORKER, name=name)[IDENTITY] for name in ("a", "b"))
-    assert isinstance(first, Identity)
+    assert isinstance(first, ValidToken)
     assert first is second
     assert first.is_old == (token == "old worker")
     assert first.uses == 2

@@ -9,7 +9,7 @@ import pytest
 
 from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
-from dbgpt_ctl.controller.auth.refusals import QUIET, Refusals, RefusedWorker, Tally, network_of
+from dbgpt_ctl.controller.auth.refusals import QUIET, RefusalTable, RefusalTally, RefusedWorker, network_of
 from dbgpt_ctl.controller.auth.refused_request import MAX_KEPT, MAX_SHOWN_CHARS, RefusedRequest
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.support.clock import START, ManualClock
@@ -23,8 +23,8 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-def table(clock: ManualClock, rows: int = 10, of_source: int = 5) -> Refusals:
-    return Refusals(clock.now, RefusalLog(), max_rows=rows, max_rows_of_source=of_source)
+def table(clock: ManualClock, rows: int = 10, of_source: int = 5) -> RefusalTable:
+    return RefusalTable(clock.now, RefusalLog(), max_rows=rows, max_rows_of_source=of_source)
 
 
 def agents(source: str, number: int) -> list[RefusedRequest]:
@@ -41,7 +41,7 @@ def test_equal_requests_are_one_row_with_its_times(clock: ManualClock) -> None:
     refusals.count(WORKER, served=True)
     later = clock.advance(20)
     refusals.count(WORKER, served=True)
-    assert dict(refusals.rows()) == {WORKER: Tally(START, later, served=True, count=2)}
+    assert dict(refusals.rows()) == {WORKER: RefusalTally(START, later, served=True, count=2)}
     assert (refusals.since, refusals.other) == (START, {})
 
 
@@ -52,7 +52,7 @@ def test_requests_that_were_served_are_not_counted_as_refused(clock: ManualClock
         refusals.count(WORKER, served=True)
     later = clock.advance(20)
     refusals.count(WORKER, served=False)
-    assert dict(refusals.rows()) == {WORKER: Tally(later, later, served=False, count=1)}
+    assert dict(refusals.rows()) == {WORKER: RefusalTally(later, later, served=False, count=1)}
 
 
 def test_refused_workers_are_counted_by_caller_whatever_text_they_send(clock: ManualClock) -> None:
@@ -125,7 +125,7 @@ def test_what_was_not_seen_for_long_leaves_a_full_table_for_what_is_new(clock: M
     clock.advance(QUIET.total_seconds())
     refusals.count(WORKER, served=False)
     assert [request.source for request, _ in refusals.rows()] == ["10.0.0.2", "10.0.0.4"]
-    assert refusals.other == {Reason.NONE: Tally(START, START, served=True, count=2)}
+    assert refusals.other == {Reason.NONE: RefusalTally(START, START, served=True, count=2)}
 
 
 @pytest.mark.parametrize(

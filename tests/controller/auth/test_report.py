@@ -17,7 +17,7 @@ from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.auth.last_use import LastUse
 from dbgpt_ctl.controller.auth.report import token_use
-from dbgpt_ctl.controller.http.callers import Identity, InstanceCount
+from dbgpt_ctl.controller.http.callers import InstanceCount, ValidToken
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import NotAllowed
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -146,7 +146,7 @@ def test_a_token_that_leaked_shows_its_last_use_after_the_revoke() -> None:
     last_use, now = LastUse(), datetime(2026, 1, 2, tzinfo=UTC)
     token = Token("leaked", Role.WORKER, (sha256_of("new"), sha256_of("old")))
     identities = {
-        sha256: Identity(token, lambda *_: None, InstanceCount(60), is_old=place > 0)
+        sha256: ValidToken(token, lambda *_: None, InstanceCount(60), is_old=place > 0)
         for place, sha256 in enumerate(token.sha256)
     }
     identities[sha256_of("old")].uses += 1

@@ -14,7 +14,15 @@ import pytest
 
 from dbgpt_ctl.controller.logs import state_log
 from dbgpt_ctl.controller.logs.formats import create_formatter
-from dbgpt_ctl.controller.logs.state_log import FORWARDED, MAX_LINES, REFUSED, Kind, LineLimit, StateLog, described
+from dbgpt_ctl.controller.logs.state_log import (
+    FORWARDED,
+    MAX_LINES,
+    REFUSED,
+    ChangeKind,
+    LineLimit,
+    StateLog,
+    described,
+)
 from dbgpt_ctl.domain.events import ABSENT, DRAIN_ENDED, EXPIRED, HOUSEKEEPING, Actor, ActorKind, Cause, Change
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable, VerbNotSupported
@@ -133,7 +141,7 @@ def test_a_count_names_the_models_with_most_instances() -> None:
     for number in range(MAX_LINES):
         assert limit.admits(REFUSED, f"m{number}@llm")
     assert not limit.admits(REFUSED, "m@llm")
-    assert limit.admits(Kind("expired", logging.WARNING), "m@llm"), "another kind has its own lines"
+    assert limit.admits(ChangeKind("expired", logging.WARNING), "m@llm"), "another kind has its own lines"
     refused = "deregistered, still beating: their beats are refused until they register"
     ((kind, text, count),) = limit.renew()
     assert (kind, count) == (REFUSED, 1)
@@ -433,7 +441,7 @@ def test_names_that_another_controller_sends_stay_on_one_line(poison: str, caplo
     states = StateLog()
     states._log_change(Change(START, key, "healthy", "healthy", Cause("drain", actor, poison)))
     for _ in range(MAX_LINES + 1):
-        states._limit.admits(Kind(poison, logging.INFO), key.model_name)
+        states._limit.admits(ChangeKind(poison, logging.INFO), key.model_name)
     ((_, counted, _),) = states._limit.renew()
     for line in (create_formatter(name).format(caplog.records[0]) for name in ("text", "json")):
         assert line.isprintable()

@@ -14,7 +14,7 @@ from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.contract import RegistryHealth
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
-from dbgpt_ctl.registry.model_counts import COUNTS, ModelCounts
+from dbgpt_ctl.registry.model_counts import COUNTS, CountsByModel
 from tests.controller.conftest import TIMEOUT
 from tests.support.clock import START, ManualClock
 
@@ -92,10 +92,10 @@ class Registry:
     def health(self) -> RegistryHealth:
         return self.state
 
-    async def count(self) -> ModelCounts:
+    async def count(self) -> CountsByModel:
         if self.error is not None:
             raise self.error
-        return ModelCounts()
+        return CountsByModel()
 
 
 async def test_a_registry_that_lists_but_cannot_count_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,10 +127,10 @@ async def test_a_count_that_the_database_delayed_is_not_shown_for_long(monkeypat
     now, rests = 1000.0, []
 
     class Late(Registry):
-        async def count(self) -> ModelCounts:
+        async def count(self) -> CountsByModel:
             nonlocal now
             now += 10.0
-            return ModelCounts()
+            return CountsByModel()
 
     async def sleep(seconds: float) -> None:
         if seconds:
@@ -168,7 +168,7 @@ async def test_a_registry_that_answered_late_and_in_vain_is_asked_again_soon(mon
     now = 1000.0
 
     class Late(Registry):
-        async def count(self) -> ModelCounts:
+        async def count(self) -> CountsByModel:
             nonlocal now
             now += 0.0 if self.error is None else 100.0
             return await super().count()

@@ -10,7 +10,7 @@ import pytest
 
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState, ListedInstance, ModelInstance
 from dbgpt_ctl.registry.contract import Listing
-from dbgpt_ctl.registry.database.reader import LastKnownList, ListQuery
+from dbgpt_ctl.registry.database.reader import LastKnownList, ListArguments
 from tests.registry.backends import sent
 
 if TYPE_CHECKING:
@@ -33,22 +33,22 @@ def test_only_what_is_healthy_and_not_drained_is_routable() -> None:
     known = last_known(*states, drain=DrainFacts())
     for model_name in (None, "qwen@llm"):
         assert [
-            entry.state for entry in known.listing(ListQuery(model_name, healthy_only=False), None).entries
+            entry.state for entry in known.listing(ListArguments(model_name, healthy_only=False), None).entries
         ] == states
-        routable = known.listing(ListQuery(model_name, healthy_only=True), None)
+        routable = known.listing(ListArguments(model_name, healthy_only=True), None)
         assert [(entry.state, entry.drain) for entry in routable.entries] == [(InstanceState.HEALTHY, None)]
         assert routable.stale_since == AT
 
 
 @pytest.mark.parametrize("time", [None, AT])
 def test_equal_calls_get_the_same_answer(time: datetime | None) -> None:
-    known, query = last_known(InstanceState.HEALTHY), ListQuery("qwen@llm", healthy_only=True)
+    known, query = last_known(InstanceState.HEALTHY), ListArguments("qwen@llm", healthy_only=True)
     first = known.listing(query, time)
     assert known.listing(query, time) is first
 
 
 def test_an_answer_has_the_time_of_its_call() -> None:
-    known, query = last_known(InstanceState.HEALTHY), ListQuery("qwen@llm", healthy_only=True)
+    known, query = last_known(InstanceState.HEALTHY), ListArguments("qwen@llm", healthy_only=True)
     times = [AT, AT + timedelta(seconds=1), None]
     assert [known.listing(query, time).time for time in times] == times
 
@@ -56,8 +56,8 @@ def test_an_answer_has_the_time_of_its_call() -> None:
 def test_names_that_nobody_registered_take_no_memory() -> None:
     known = last_known(InstanceState.UNHEALTHY)
     for count in range(100):
-        assert known.listing(ListQuery(f"{count}@llm", healthy_only=False), None).entries == ()
-    assert known.listing(ListQuery(None, healthy_only=True), None).entries == ()
+        assert known.listing(ListArguments(f"{count}@llm", healthy_only=False), None).entries == ()
+    assert known.listing(ListArguments(None, healthy_only=True), None).entries == ()
     assert len(known._listings) == 0
 
 

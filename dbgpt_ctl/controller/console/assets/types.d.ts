@@ -3,11 +3,11 @@ import type { Watch } from "./watch.js";
 import type * as wire from "./wire.js";
 
 export type {
-  Check,
+  CheckObject as Check,
   DiagnosisFinding as Finding,
-  DrainFacts as Drain,
+  DrainFactsObject as Drain,
   EffectiveSetting as Setting,
-  Event as Change,
+  EventObject as Change,
   Events as EventPage,
   Identity,
   InstanceCommand as Command,
@@ -17,7 +17,7 @@ export type {
   Status,
 } from "./wire.js";
 /** `state` and `drain` say what these two say. */
-export type Instance = Omit<wire.KnownInstance, "healthy" | "enabled">;
+export type Instance = Omit<wire.KnownInstanceObject, "healthy" | "enabled">;
 export type Who = Omit<wire.PageSession, "version">;
 
 /** What a view gets. `params` are those of the URL when the view is shown. */

@@ -21,7 +21,7 @@ export interface AuthOfStatus {
   mode_origin: string;
   open: boolean;
   tokens_file: AuthTokensFile | null;
-  refused_workers: RefusedWorker[];
+  refused_workers: RefusedWorkerObject[];
 }
 
 export interface AuthTokensFile {
@@ -32,7 +32,7 @@ export interface AuthTokensFile {
   expiring: ExpiringToken[];
 }
 
-export interface Check {
+export interface CheckObject {
   name: string;
   ok: boolean;
   detail: string | null;
@@ -65,7 +65,7 @@ export interface DiagnosisFinding {
   more: number;
 }
 
-export interface DrainFacts {
+export interface DrainFactsObject {
   since: string | null;
   by: string | null;
   reason: string | null;
@@ -84,7 +84,7 @@ export interface EffectiveSettings {
   settings: EffectiveSetting[];
 }
 
-export interface Event {
+export interface EventObject {
   model_name: string;
   host: string;
   port: number;
@@ -108,7 +108,7 @@ export interface Events {
   next_after: number;
   complete_since: string | null;
   operator_complete_since: string | null;
-  events: Event[];
+  events: EventObject[];
 }
 
 export interface ExpiringToken {
@@ -134,7 +134,7 @@ export interface InstanceCommand {
 
 export type InstanceState = "deregistered" | "healthy" | "unhealthy";
 
-export interface KnownInstance {
+export interface KnownInstanceObject {
   model_name: string;
   host: string;
   port: number;
@@ -147,7 +147,7 @@ export interface KnownInstance {
   state: InstanceState;
   routable: boolean;
   held: boolean;
-  drain: DrainFacts | null;
+  drain: DrainFactsObject | null;
   registered_at: string;
   deregistered_at: string | null;
   refused_at: string | null;
@@ -161,7 +161,7 @@ export interface KnownInstances {
   held_until: string | null;
   heartbeat_timeouts_secs: number[];
   stale_since: string | null;
-  instances: KnownInstance[];
+  instances: KnownInstanceObject[];
 }
 
 export interface ModelCounts {
@@ -176,7 +176,7 @@ export interface ModelCounts {
   unchecked: number;
 }
 
-export interface Outage {
+export interface OutageObject {
   gone_at: string;
   back_at: string;
   held_until: string;
@@ -193,7 +193,7 @@ export interface PageSession {
   read_only_reason: string | null;
 }
 
-export interface RefusedWorker {
+export interface RefusedWorkerObject {
   reason: string;
   source: string | null;
   token: string | null;
@@ -229,11 +229,11 @@ export interface Status {
   parameters: Record<string, string[]>;
   controller: AboutController;
   registry: AboutRegistry;
-  checks: Check[];
+  checks: CheckObject[];
   settings: RegistrySettings;
   auth: AuthOfStatus | null;
   controllers: SharingController[];
-  outages: Outage[] | null;
+  outages: OutageObject[] | null;
   connections: Connections | null;
   readers_dropped: number;
   tls: Tls | null;

@@ -17,7 +17,7 @@ from dbgpt_ctl.registry.database.dialects import DIALECTS
 from dbgpt_ctl.registry.database.tables.insertion import insert_all
 from dbgpt_ctl.registry.database.tables.schema import INSTANCES, UtcTime
 from dbgpt_ctl.registry.database.tables.unreadable import BAD_VALUE, BOOLS, UnreadableRow, read_rows, reason_of
-from dbgpt_ctl.registry.model_counts import Group, ModelCounts
+from dbgpt_ctl.registry.model_counts import CountsByModel, Group
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -68,7 +68,7 @@ def is_silent(evaluation: Evaluation) -> ColumnElement[bool]:
     )
 
 
-def count_instances(connection: Connection, evaluation: Evaluation, fresh_from: datetime) -> ModelCounts:
+def count_instances(connection: Connection, evaluation: Evaluation, fresh_from: datetime) -> CountsByModel:
     """The instances by model and state, without rows whose identity `_check` refuses. A heartbeat before `fresh_from`
     would be too old without a hold.
     """
@@ -87,7 +87,7 @@ def count_instances(connection: Connection, evaluation: Evaluation, fresh_from: 
     rows = each.where(~column.removed, column.host != "", column.port.between(1, MAX_PORT)).subquery().c
     by = (rows.model_name, rows.state, rows.is_drained, rows.check_healthy)
     found = select(*by, func.count(), func.sum(rows.is_held), func.min(rows.since, type_=UtcTime())).group_by(*by)
-    counts = ModelCounts()
+    counts = CountsByModel()
     for name, named_state, is_drained_now, is_checked, number, held_number, since in connection.execute(found):
         if _is_model_name(name):
             group = Group(InstanceState(named_state), bool(is_drained_now), is_checked)

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from dbgpt_ctl import __version__
-from dbgpt_ctl.controller.console import assets
+from dbgpt_ctl.controller.console import endpoint
 from scripts import lowest
 from tests.support.mariadb import free_port
 from tests.support.packages import Built, Environment, build, outside, python_of, run
@@ -75,7 +75,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
         names = set(wheel.namelist())
     modules = {str(path.relative_to(built.source)) for path in (built.source / "dbgpt_ctl").rglob("*.py")}
     rest = {name for name in names if ".dist-info/" not in name}
-    console = {f"dbgpt_ctl/controller/console/assets/{name}" for name in assets.names()}
+    console = {f"dbgpt_ctl/controller/console/assets/{name}" for name in endpoint.names()}
     assert rest == modules | console | {"dbgpt_ctl/py.typed"}
     assert f"dbgpt_ctl-{__version__}.dist-info/licenses/LICENSE" in names
 

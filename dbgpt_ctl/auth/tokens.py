@@ -1,4 +1,4 @@
-"""Tokens, their roles and the modes of the check: values without I/O.
+"""Tokens, their roles, the modes of the check and the reasons to refuse a request: values without I/O.
 
 A token is a secret of 256 random bits. A controller stores only its SHA-256 and finds it by that hash. A slow hash, as
 for passwords, would protect guessable secrets and cost each request much time. Nobody can guess 256 random bits.
@@ -10,11 +10,12 @@ import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+
 
 PREFIX = "dctl_"
 """The begin of each token that `new_token` makes. Scanners for leaked secrets can search for it."""
@@ -98,3 +99,32 @@ def is_name(text: str) -> bool:
     make it an option in a command line, and no token pasted as a name.
     """
     return _NAME.fullmatch(text) is not None and not _LIKE_A_TOKEN.search(text)
+
+
+class Reason(StrEnum):
+    """The value is `reason` of the problem details and of GET /api/v1/auth. `phrase` says the same in words."""
+
+    phrase: str
+
+    def __new__(cls, code: str, phrase: str) -> Self:
+        """A member; its value is the code."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.phrase = phrase
+        return member
+
+    NONE = "none", "no token"
+    UNKNOWN = "unknown", "an unknown token"
+    EXPIRED = "expired", "an expired token"
+    REVOKED = "revoked", "a revoked token"
+    ROLE = "role", "a token whose role may not do this"
+    MODELS = "models", "a token that is not for this model"
+    HOSTS = "hosts", "a token that is not for this host"
+    MAX_INSTANCES = "max-instances", "a token that has its max_instances registered"
+    OLD_TOKEN = "old-token", "a token that was rotated: it is valid until it is revoked"
+    """The one reason that is no refusal: `ctl token rotate` has replaced the token, and it is still used."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether enforce mode refuses such a request."""
+        return self is not Reason.OLD_TOKEN

@@ -14,9 +14,8 @@ from dbgpt_ctl.controller.api.docs_page import add_docs_page
 from dbgpt_ctl.controller.assembly import Assembly
 from dbgpt_ctl.controller.console.endpoint import add_console
 from dbgpt_ctl.controller.http import problems
-from dbgpt_ctl.controller.http.callers import count_without_instance
+from dbgpt_ctl.controller.http.callers import RouteAccess, count_without_instance
 from dbgpt_ctl.controller.http.prepared import sent_at_once
-from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.metrics.counters import Counters
 from dbgpt_ctl.controller.metrics.declarations import CONSOLE, OTHER
 from dbgpt_ctl.errors import CtlError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.client.texts import counted_text
 from dbgpt_ctl.diagnosis.facts import ALL_BUT_LIST, Evidence, Facts, Finding, Severity, rule
 from dbgpt_ctl.diagnosis.instances import died_before_drain
-from dbgpt_ctl.domain.model_types import MODEL_TYPES
+from dbgpt_ctl.domain.instance import MODEL_TYPES
 from dbgpt_ctl.domain.references import model_word, reference_of
 from dbgpt_ctl.domain.texts import AS_LAST_KNOWN, cause_text, change_text
 from dbgpt_ctl.spelling import nearest

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.auth.reasons import Reason
+from dbgpt_ctl.auth.tokens import Reason
 from dbgpt_ctl.domain.hosts import addresses_of
 from dbgpt_ctl.text.escaping import escaped
 from dbgpt_ctl.text.times import duration_text

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.auth.reasons import Reason
+from dbgpt_ctl.auth.tokens import Reason
 from dbgpt_ctl.diagnosis.addresses import RESTARTED
 from dbgpt_ctl.diagnosis.facts import ALL_BUT_LIST, Evidence, Facts, Finding, ProbeOutcome, Scope, Severity, rule
 from dbgpt_ctl.diagnosis.instances import age_of, last_heartbeat_text, timeout_of

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from datetime import datetime
 
+
 FUTURE_TOLERANCE = timedelta(seconds=5)
 """A stored heartbeat further ahead of the clock than this was written by a clock that was wrong (rule 7)."""
 
@@ -197,3 +198,12 @@ class ListedInstance(NamedTuple):
     def routable(self) -> bool:
         """Whether it gets requests: healthy and not drained (rule 3)."""
         return self.state is HEALTHY and self.drain is None
+
+
+MODEL_TYPES = {
+    "llm": "language models",
+    "text2vec": "embeddings",
+    "reranker": "rerankers",
+    "service": "DB-GPT's own parts",
+}
+"""Each type and a short description. A registry accepts other types too."""

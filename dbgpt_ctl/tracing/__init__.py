@@ -6,8 +6,7 @@ bounded time. A request makes its spans and never waits for a sink.
 
 from __future__ import annotations
 
-from dbgpt_ctl.tracing.span import Span
-from dbgpt_ctl.tracing.span_sink import SpanSink
+from dbgpt_ctl.tracing.span import Span, SpanSink
 from dbgpt_ctl.tracing.tracer import Tracer
 
 __all__ = ["Span", "SpanSink", "Tracer"]

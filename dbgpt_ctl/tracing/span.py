@@ -1,9 +1,9 @@
-"""A span, and its line in a DB-GPT trace file."""
+"""A span, its line in a DB-GPT trace file, and what takes spans."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.traceparent import TraceContext
+
 
 ROOT = "DB-GPT-ModelController"
 """DB-GPT's name for the span around each request to a controller."""
@@ -59,3 +60,19 @@ class Span:
 
 def _format(time: datetime) -> str:
     return time.replace(tzinfo=None).isoformat(" ", "milliseconds")
+
+
+class SpanSink(Protocol):
+    """The class that `tracer_storage_cls` names. The controller creates it without arguments when it starts.
+
+    Its methods run in a thread of their own, never in the thread of the requests. They may be slow: a bounded buffer
+    keeps spans meanwhile, and further spans are dropped. The first error that they raise is logged.
+    """
+
+    def append(self, span: Span) -> None:
+        """Takes one ended span; `span.to_dict()` returns it in DB-GPT's form."""
+        ...
+
+    def close(self) -> None:
+        """The controller ends; no span follows."""
+        ...

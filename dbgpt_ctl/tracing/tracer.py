@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbgpt_ctl.traceparent import TraceContext
-from dbgpt_ctl.tracing.drops import DropCounter
 from dbgpt_ctl.tracing.span import ROOT, Span
+from dbgpt_ctl.tracing.writer import DropCounter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

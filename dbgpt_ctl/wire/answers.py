@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import UNSET, UnsetType
 
-from dbgpt_ctl.auth.reasons import Reason
+from dbgpt_ctl.auth.tokens import Reason
 from dbgpt_ctl.wire.fields import TIME, Sent, Time, doc
 from dbgpt_ctl.wire.instances import Identity, KnownInstanceObject
 

@@ -8,8 +8,7 @@ from msgspec import field
 from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.wire.answers import Version, Versioned
-from dbgpt_ctl.wire.fields import ADDRESS, TIME, Count, Seconds, Sent, Time, doc
-from dbgpt_ctl.wire.limits import MAX_TOKEN_CHARS
+from dbgpt_ctl.wire.fields import ADDRESS, MAX_TOKEN_CHARS, TIME, Count, Seconds, Sent, Time, doc
 
 
 class ExpiringToken(Sent):

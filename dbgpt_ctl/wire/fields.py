@@ -6,7 +6,7 @@ from typing import Annotated, Any, dataclass_transform
 
 from msgspec import Meta, Struct, StructMeta, field
 
-from dbgpt_ctl.wire.limits import MAX_AGE_SECS
+from dbgpt_ctl.domain.fields import MAX_DRAIN_DAYS
 
 TIME = "2026-01-02T03:04:05.678901+00:00"
 """The time in examples, as in STREAM, ADDRESS and REASON."""
@@ -15,6 +15,15 @@ ADDRESS = "10.0.0.9"
 REASON = "new drivers"
 LARGEST_COUNT = 2**63 - 1
 """More would not fit a column of a database, and a sum of some digits more could not be printed."""
+
+MAX_AGE_SECS = 100 * 365.25 * 86_400
+"""More than the age of any instance; a longer time would reach back beyond the year 1."""
+MAX_DRAIN_SECS = MAX_DRAIN_DAYS * 86_400
+MAX_EVENT_ID = 2**63 - 1
+MAX_LIMIT = 10_000
+DEFAULT_LIMIT = 1000
+MAX_TOKEN_CHARS = 256
+"""Of what is sent to sign in."""
 
 Time = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]

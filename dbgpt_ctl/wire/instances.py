@@ -6,8 +6,7 @@ from msgspec import Meta
 
 from dbgpt_ctl.domain.fields import MAX_PORT, MAX_REASON_CHARS, MAX_TEXT_CHARS
 from dbgpt_ctl.domain.instance import InstanceState
-from dbgpt_ctl.wire.fields import ADDRESS, REASON, TIME, Count, Sent, Time, doc
-from dbgpt_ctl.wire.limits import MAX_AGE_SECS, MAX_DRAIN_SECS
+from dbgpt_ctl.wire.fields import ADDRESS, MAX_AGE_SECS, MAX_DRAIN_SECS, REASON, TIME, Count, Sent, Time, doc
 
 
 class Identity(Sent):

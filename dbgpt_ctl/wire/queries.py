@@ -7,9 +7,8 @@ from msgspec import UNSET, Meta, UnsetType, field
 from dbgpt_ctl.domain.fields import MAX_PORT
 from dbgpt_ctl.domain.instance import STATES
 from dbgpt_ctl.wire.events import CURSOR
-from dbgpt_ctl.wire.fields import TIME, Sent, Time, doc
+from dbgpt_ctl.wire.fields import DEFAULT_LIMIT, MAX_EVENT_ID, MAX_LIMIT, TIME, Sent, Time, doc
 from dbgpt_ctl.wire.instances import Identity
-from dbgpt_ctl.wire.limits import DEFAULT_LIMIT, MAX_EVENT_ID, MAX_LIMIT
 
 SWITCH = "In any case; also 1/0, yes/no, on/off; empty means false."
 

@@ -14,8 +14,8 @@ from fastapi.routing import APIRoute
 from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.controller.app import ControllerApp, create_app
 from dbgpt_ctl.controller.auth.access import Access
+from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.controller.http.cross_site import AllowedHosts, CrossSiteGuard
-from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import Route
 from dbgpt_ctl.controller.metrics.counters import OperationCounts
 from dbgpt_ctl.errors import InvalidInstance

@@ -13,8 +13,7 @@ from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import argument, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
-from dbgpt_ctl.cli.output.changes import COLUMNS, Flaps, line_of, row_of
-from dbgpt_ctl.cli.output.outages import outage_row
+from dbgpt_ctl.cli.output.changes import COLUMNS, Flaps, line_of, outage_row, row_of
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_json, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import plain
 from dbgpt_ctl.cli.parsing.durations import parse_duration

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.auth.tokens import Mode
+from dbgpt_ctl.auth.tokens import Mode, Reason
 from dbgpt_ctl.errors import ControllerError
 from dbgpt_ctl.text.times import duration_text
 

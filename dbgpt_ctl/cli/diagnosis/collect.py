@@ -12,8 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
-from dbgpt_ctl.cli.diagnosis.this_machine import means_caller
+from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, means_caller, probe_all
 from dbgpt_ctl.cli.framework.session import print_request
 from dbgpt_ctl.cli.output.status_line import status_line
 from dbgpt_ctl.diagnosis.facts import ControllerFacts, ExposedFile, Facts, ProxiedController
@@ -127,8 +126,8 @@ def to_ping(facts: Facts, endpoints: Sequence[Endpoint]) -> list[InstanceKey]:
 
 def _pinged(session: Session, facts: Facts, endpoints: Sequence[Endpoint], level: str) -> Facts:
     """With the pings. While they run, a terminal shows how many are done."""
-    from dbgpt_ctl.cli.ping.options import Level, PingOptions
     from dbgpt_ctl.cli.ping.run import ping_all
+    from dbgpt_ctl.cli.ping.worker import Level, PingOptions
 
     keys = to_ping(facts, endpoints[:MAX_ENDPOINTS])
     done = count(1)

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.diagnosis.facts import Probe, ProbeOutcome
+from dbgpt_ctl.domain.hosts import is_loopback, is_this_machine
 from dbgpt_ctl.failure_causes import FailureCause
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.responses import NoResponse, Response
     from dbgpt_ctl.client.transport import Transport
     from dbgpt_ctl.diagnosis.facts import Endpoint
+
 
 TIMEOUT_SECS = 2.0
 MAX_ENDPOINTS = 50
@@ -82,3 +84,12 @@ def _other(outcome: Response) -> Probe:
 
 def _silent(timeout: float) -> Probe:
     return Probe(ProbeOutcome.SILENT, f"no answer within {max(timeout, 0.0):.2g} s, seen from here")
+
+
+def means_caller(host: str, controller_host: str) -> bool:
+    """Whether a call to a registered host would reach the machine of the caller, while the worker is on another one.
+
+    A loopback address is that of the machine on which the controller is, or on which the worker is. Unless the
+    controller is called by one too, that is not the machine of the caller.
+    """
+    return is_this_machine(host) and not is_loopback(controller_host)

@@ -1,4 +1,4 @@
-"""Changes of state and of drains as lines and table rows. Text from unknown clients is escaped."""
+"""Changes of state and of drains as lines and table rows, and outages as rows. Text from unknown clients is escaped."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.domain.events import Change
     from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.domain.registry_outage import Hold
+
 
 UNAVAILABLE = "unavailable"
 """Of the registry, not of an instance."""
@@ -65,3 +67,10 @@ def line_of(change: Change, flaps: int, *, colour: bool) -> str:
     padding = " " * max(0, _CHANGE_WIDTH - len(text))
     shown = f"{coloured(text, CHANGE_COLOURS.get(text)) if colour else text}{padding}"
     return GAP.join([utc_text(change.time), reference_of(change.key), shown, cause_text(change, flaps)]).rstrip()
+
+
+def outage_row(hold: Hold, now: datetime) -> list[str]:
+    """The cells of `changes.COLUMNS`."""
+    are = "were" if hold.until <= now else "are"
+    until = f"until {utc_text(hold.back_at)}; states {are} held until {utc_text(hold.until)}"
+    return [utc_text(hold.gone_at), "registry", UNAVAILABLE, until]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.domain.model_types import MODEL_TYPES
+from dbgpt_ctl.domain.instance import MODEL_TYPES
 from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import CtlError
 from dbgpt_ctl.spelling import did_you_mean, nearest

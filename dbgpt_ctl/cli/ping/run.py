@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dbgpt_ctl.cli.ping.options import PingOptions
+    from dbgpt_ctl.cli.ping.worker import PingOptions
     from dbgpt_ctl.client.transport import Observe
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.domain.ping_results import Ping

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dbgpt_ctl.cli.ping.calls import WorkerCalls, address_of_worker, is_of_worker
-from dbgpt_ctl.cli.ping.options import Level, PingOptions
 from dbgpt_ctl.cli.ping.records import RecordReader
-from dbgpt_ctl.cli.ping.texts import Detail, quoted_cause
+from dbgpt_ctl.cli.ping.report import Detail, quoted_cause
 from dbgpt_ctl.client.responses import NoResponse, Response
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
@@ -20,6 +21,43 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.failover import Outcome
     from dbgpt_ctl.client.transport import Transport
     from dbgpt_ctl.domain.instance import InstanceKey
+
+TIMEOUT_SECS = 20.0
+
+
+MAX_TOKENS = 16
+
+
+PROMPT = "hi"
+
+
+AT_ONCE = 8
+
+
+class Level(StrEnum):
+    """How far a ping goes. Each level includes those before it."""
+
+    CONNECT = "connect"
+    """A worker listens at the address."""
+    METADATA = "metadata"
+    """The worker has loaded this name and type; one of type llm has a free slot. The backend is not asked."""
+    GENERATE = "generate"
+    """The model answers: text of type llm, a vector or a score of types text2vec and reranker."""
+
+
+@dataclass(frozen=True, slots=True)
+class PingOptions:
+    """How instances are pinged."""
+
+    level: Level = Level.GENERATE
+    max_tokens: int = MAX_TOKENS
+    """The longest text that a model of type llm is asked for."""
+    timeout: float = TIMEOUT_SECS
+    """Seconds for each instance, over all that is asked of it."""
+    prompt: str = PROMPT
+    at_once: int = AT_ONCE
+    """How many worker processes are asked at the same time."""
+
 
 Verdict: TypeAlias = "tuple[PingResult, str]"
 """A result and its detail."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.controller.api.called_url import called_url
+from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.controller.http.problems import UnknownInstance
-from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.http.serializers import versioned
 from dbgpt_ctl.domain.fields import parse_key

@@ -14,10 +14,9 @@ import orjson
 from starlette.datastructures import QueryParams
 
 from dbgpt_ctl.controller.audit.audited_routes import CHANGE, noting_change
-from dbgpt_ctl.controller.http.callers import check_instance, forget_instance, may_read
+from dbgpt_ctl.controller.http.callers import RouteAccess, check_instance, forget_instance, may_read
 from dbgpt_ctl.controller.http.prepared import PreparedResponse
 from dbgpt_ctl.controller.http.request import caller, registration
-from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.http.serializers import wire_object
 from dbgpt_ctl.controller.service.large_lists import LARGE

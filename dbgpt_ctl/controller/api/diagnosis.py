@@ -18,7 +18,7 @@ from fastapi.responses import Response
 
 from dbgpt_ctl.controller.api.called_url import called_url
 from dbgpt_ctl.controller.api.status import status_of
-from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.controller.http.routes import JSON, Route
 from dbgpt_ctl.controller.http.serializers import known_object
 from dbgpt_ctl.domain.hosts import is_loopback

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.controller.http.routes import AT_ROOT, Route
 from dbgpt_ctl.controller.service.large_lists import EncodedList
 from dbgpt_ctl.wire import status
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
 
     from dbgpt_ctl.controller.api.metrics_reader import MetricsReader
-    from dbgpt_ctl.controller.metrics.reading import Reading
+    from dbgpt_ctl.controller.metrics.counters import Reading
     from dbgpt_ctl.controller.service.large_lists import LargeLists
 
 SHARED_SECS = 1.0

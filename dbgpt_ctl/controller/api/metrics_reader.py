@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import dbgpt_ctl
-from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.auth.tokens import Mode
+from dbgpt_ctl.auth.tokens import Mode, Reason
 from dbgpt_ctl.controller.metrics import declarations as declared
-from dbgpt_ctl.controller.metrics.reading import Reading
+from dbgpt_ctl.controller.metrics.counters import Reading
 from dbgpt_ctl.registry.model_counts import COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dbgpt_ctl.controller.metrics.counters import Counters
+    from dbgpt_ctl.controller.metrics.counters import Counters, Labels
     from dbgpt_ctl.controller.metrics.declarations import Metric
     from dbgpt_ctl.controller.metrics.instance_counts import InstanceCounter, InstanceCounts
-    from dbgpt_ctl.controller.metrics.reading import Labels
     from dbgpt_ctl.controller.service.controller import Controller
     from dbgpt_ctl.tracing import Tracer
 

@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.controller.http import problems
-from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.wire.answers import Listed, Problem
 from dbgpt_ctl.wire.json_schema import schema_of_answer, schema_of_request
 from dbgpt_ctl.wire.queries import PLACE

@@ -8,9 +8,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.http.callers import may_read
+from dbgpt_ctl.controller.http.callers import RouteAccess, may_read
 from dbgpt_ctl.controller.http.prepared import PreparedResponse
-from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import AT_ROOT, Route
 from dbgpt_ctl.domain.fields import printable
 from dbgpt_ctl.wire import queries, status

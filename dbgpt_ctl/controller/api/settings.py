@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.controller.http.routes import Route
 from dbgpt_ctl.controller.http.serializers import versioned
 from dbgpt_ctl.wire import diagnosis

@@ -15,9 +15,9 @@ from dbgpt_ctl.controller.api.parameters import newer_parameters
 from dbgpt_ctl.controller.api.status import encoded_status, status_of
 from dbgpt_ctl.controller.audit.audited_routes import note_prune, noting_change
 from dbgpt_ctl.controller.auth.report import report
+from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.controller.http.problems import UnknownInstance
 from dbgpt_ctl.controller.http.request import caller, json_object, registered
-from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import JSON, REGISTRY_ERRORS, Route
 from dbgpt_ctl.controller.http.serializers import VERSION, caveats, event_object, known_object, versioned
 from dbgpt_ctl.controller.http.v1_params import (
@@ -41,7 +41,7 @@ from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import RegistryFull, StatesHeld, TooManyWatchers, VerbNotSupported
 from dbgpt_ctl.wire import answers, auth, events, instances, queries, status
 from dbgpt_ctl.wire.encoding import encoded
-from dbgpt_ctl.wire.limits import DEFAULT_LIMIT, MAX_EVENT_ID, MAX_LIMIT
+from dbgpt_ctl.wire.fields import DEFAULT_LIMIT, MAX_EVENT_ID, MAX_LIMIT
 
 if TYPE_CHECKING:
     from fastapi import Request

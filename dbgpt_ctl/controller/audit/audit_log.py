@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import dbgpt_ctl
 from dbgpt_ctl.background import background_task
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.logs.append_file import AppendFile
-from dbgpt_ctl.controller.logs.json_lines import json_line, utc_time
+from dbgpt_ctl.controller.logs.formats import json_line, utc_time
+from dbgpt_ctl.controller.logs.log_file import AppendFile
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:

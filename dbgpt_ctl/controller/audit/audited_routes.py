@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dbgpt_ctl.auth.tokens import Role
 from dbgpt_ctl.controller.audit.audit_log import named
 from dbgpt_ctl.controller.auth.credentials import credentials_of
-from dbgpt_ctl.controller.auth.refused_request import MAX_KEPT, shown
-from dbgpt_ctl.controller.http.callers import IDENTITY
+from dbgpt_ctl.controller.auth.refusal_log import MAX_KEPT, shown
+from dbgpt_ctl.controller.http.callers import IDENTITY, RouteAccess
 from dbgpt_ctl.controller.http.problems import InternalError
 from dbgpt_ctl.controller.http.request import caller, header_map
-from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.source import source_of
 from dbgpt_ctl.controller.logs.current_request import INSTANCE, instance_of, request_id, trace_id
-from dbgpt_ctl.controller.logs.formats import instance_fields
-from dbgpt_ctl.controller.logs.json_lines import utc_time
+from dbgpt_ctl.controller.logs.formats import instance_fields, utc_time
 from dbgpt_ctl.domain.events import ABSENT, ActorKind
 from dbgpt_ctl.errors import AccessRefused, CtlError
 from dbgpt_ctl.registry.contract import Lookup
@@ -33,8 +31,7 @@ if TYPE_CHECKING:
     from fastapi import Request
     from fastapi.responses import Response
 
-    from dbgpt_ctl.auth.reasons import Reason
-    from dbgpt_ctl.auth.tokens import Token
+    from dbgpt_ctl.auth.tokens import Reason, Token
     from dbgpt_ctl.controller.audit.audit_log import AuditLog
     from dbgpt_ctl.controller.http.callers import Caller
     from dbgpt_ctl.controller.http.routes import Endpoint, Route

@@ -23,31 +23,27 @@ from datetime import timedelta
 from functools import wraps
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.auth.tokens import Mode, sha256_of
+from dbgpt_ctl.auth.tokens import Mode, Reason, sha256_of
 from dbgpt_ctl.background import background_task
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.auth.credentials import credentials_of
-from dbgpt_ctl.controller.auth.last_use import LastUse
-from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
+from dbgpt_ctl.controller.auth.refusal_log import RefusalLog, RefusedRequest
 from dbgpt_ctl.controller.auth.refusal_texts import refusal, sign_in_refusal
 from dbgpt_ctl.controller.auth.refusals import RefusalTable
-from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
-from dbgpt_ctl.controller.auth.sessions import Sessions
-from dbgpt_ctl.controller.auth.sign_in_log import SignInLog
-from dbgpt_ctl.controller.auth.tokens_in_force import InForce, TokensInForce
+from dbgpt_ctl.controller.auth.sessions import Sessions, SignInLog
+from dbgpt_ctl.controller.auth.tokens_in_force import InForce, LastUse, TokensInForce
 from dbgpt_ctl.controller.http.callers import (
     IDENTITY,
     ROUTE_ACCESS,
     Anonymous,
     InstanceCount,
+    RouteAccess,
     Unproven,
     ValidToken,
     count_without_instance,
 )
 from dbgpt_ctl.controller.http.cross_site import require_own_page
 from dbgpt_ctl.controller.http.request import header_map
-from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:

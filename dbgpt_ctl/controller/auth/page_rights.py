@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.auth.tokens import Mode, Role
+from dbgpt_ctl.auth.tokens import Mode, Reason, Role
 from dbgpt_ctl.controller.auth.refusal_texts import sign_in_text
+from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.controller.http.problems import SESSION_PATHS
-from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.errors import ReadOnlyPage
 
 if TYPE_CHECKING:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.auth.tokens import Role
+from dbgpt_ctl.auth.tokens import Reason, Role
 from dbgpt_ctl.domain.fields import quoted
 from dbgpt_ctl.errors import NotAuthenticated, NotPermitted
 
 if TYPE_CHECKING:
     from dbgpt_ctl.auth.tokens import Token
-    from dbgpt_ctl.controller.http.route_access import RouteAccess
+    from dbgpt_ctl.controller.http.callers import RouteAccess
     from dbgpt_ctl.domain.instance import InstanceKey
 
 MAX_SHOWN = 3

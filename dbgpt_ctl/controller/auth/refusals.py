@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from dbgpt_ctl.auth.reasons import Reason
-    from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
-    from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
+    from dbgpt_ctl.auth.tokens import Reason
+    from dbgpt_ctl.controller.auth.refusal_log import RefusalLog, RefusedRequest
     from dbgpt_ctl.domain.instance import InstanceKey
+
 
 MAX_ROWS = 1000
 MAX_ROWS_OF_SOURCE = 200

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from dbgpt_ctl.auth.tokens import Token
     from dbgpt_ctl.auth.tokens_file import TokensFile
     from dbgpt_ctl.controller.auth.access import Access
-    from dbgpt_ctl.controller.auth.last_use import LastUse
+    from dbgpt_ctl.controller.auth.refusal_log import RefusedRequest
     from dbgpt_ctl.controller.auth.refusals import RefusalTable, RefusalTally, RefusedWorker
-    from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
+    from dbgpt_ctl.controller.auth.tokens_in_force import LastUse
     from dbgpt_ctl.domain.instance import InstanceKey
 
 EXPIRING = timedelta(days=30)

@@ -8,16 +8,16 @@ from fastapi.responses import Response
 
 from dbgpt_ctl.auth.tokens import Mode
 from dbgpt_ctl.controller.auth.page_rights import PageRights, rights_of, rights_with
-from dbgpt_ctl.controller.auth.session_cookie import clearing_cookie, setting_cookie
+from dbgpt_ctl.controller.auth.sessions import clearing_cookie, setting_cookie
+from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.controller.http.request import header_map, json_object
-from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.controller.http.routes import JSON, Route
 from dbgpt_ctl.controller.http.source import source_of
 from dbgpt_ctl.controller.http.v1_params import reject_unknown_fields
 from dbgpt_ctl.errors import AuthenticationIsOff, InvalidInstance, NotAuthenticated, NotPermitted
 from dbgpt_ctl.wire import auth
 from dbgpt_ctl.wire.encoding import encoded
-from dbgpt_ctl.wire.limits import MAX_TOKEN_CHARS
+from dbgpt_ctl.wire.fields import MAX_TOKEN_CHARS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.auth.sessions import BrowserSession
 
+
 PATH = "/v1/session"
-"""A longer text is none of our tokens."""
 
 
 class SessionEndpoints:

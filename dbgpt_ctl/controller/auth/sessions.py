@@ -1,4 +1,4 @@
-"""The sessions of the console: which browser has signed in with which token.
+"""The sessions of the console: which browser has signed in with which token, and the log of it.
 
 A session is another way to name a token and has no rights of its own. Each request looks for the token among those in
 force, so a session is of no use from the moment when its token is revoked, expires or is rotated away. Sessions are
@@ -7,17 +7,24 @@ kept in memory only, for one controller, and only as hashes: neither an id nor a
 
 from __future__ import annotations
 
+import logging
+import re
 from collections import OrderedDict
 from datetime import timedelta
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.auth.tokens import sha256_of
-from dbgpt_ctl.controller.auth.session_cookie import session_ids
+from dbgpt_ctl.controller.auth.refusal_log import EVERY, MAX_LINES
+from dbgpt_ctl.controller.http.request import header_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Iterator, MutableMapping
     from datetime import datetime
     from typing import Any
+
+log = logging.getLogger(__name__)
 
 MAX_SESSIONS = 1000
 MAX_OF_TOKEN = 100
@@ -101,3 +108,97 @@ class Sessions:
         ended = [self._sessions.pop(key, None) for key in keys]
         if any(ended):
             self._ended()
+
+
+PREFIX = "ctl_session_"
+MAX_SAME_NAME = 4
+"""So many cookies of the same name are looked at: another port of the host can set one too, with a longer path."""
+_ID = re.compile(rb"[A-Za-z0-9_-]{16,64}")
+_ATTRIBUTES = "Path=/; HttpOnly; SameSite=Strict"
+
+
+def cookie_name(scope: MutableMapping[str, Any]) -> str:
+    """The name of the cookie at the port to which the request came."""
+    server = scope.get("server")
+    return f"{PREFIX}{server[1] if server else None}"
+
+
+def session_ids(scope: MutableMapping[str, Any]) -> Iterator[str]:
+    """What may be the id of a session in the cookies of the request, at most MAX_SAME_NAME."""
+    header = header_map(scope).get(b"cookie")
+    if header is None:
+        return
+    pairs = _pairs_named(cookie_name(scope)).finditer(header)
+    own = (pair[1].strip() for pair in pairs if _begins_at(header, pair.start()))
+    for value in islice(own, MAX_SAME_NAME):
+        if _ID.fullmatch(value):
+            yield value.decode()
+
+
+def _begins_at(header: bytes, place: int) -> bool:
+    """Whether the name of a cookie begins there, and it is not a part of something else."""
+    before = header[max(0, place - 2) : place]
+    return before in {b"", b"; "} or before.endswith(b";")
+
+
+@lru_cache(maxsize=8)
+def _pairs_named(name: str) -> re.Pattern[bytes]:
+    """Finds such a pair where its name stands. To split a header of 64 KiB at each semicolon takes 20 ms, and a
+    stranger may send one with each request.
+    """
+    return re.compile(rb"%b=([^;]*)" % re.escape(name).encode())
+
+
+def setting_cookie(scope: MutableMapping[str, Any], session_id: str) -> str:
+    """The header Set-Cookie that gives the browser this id. Without an end: it is gone when the browser is closed."""
+    return f"{cookie_name(scope)}={session_id}; {_ATTRIBUTES}{_secure(scope)}"
+
+
+def clearing_cookie(scope: MutableMapping[str, Any]) -> str:
+    """The header Set-Cookie that lets the browser forget the id."""
+    return f"{cookie_name(scope)}=; Max-Age=0; {_ATTRIBUTES}{_secure(scope)}"
+
+
+def _secure(scope: MutableMapping[str, Any]) -> str:
+    """Where a proxy ends TLS, only the page's own origin says that the browser uses it."""
+    over_tls = scope["scheme"] == "https" or header_map(scope).get(b"origin", b"").startswith(b"https://")
+    return "; Secure" if over_tls else ""
+
+
+class SignInLog:
+    """Logs at most MAX_LINES lines and one sum in EVERY, however often the holder of a token signs in."""
+
+    def __init__(self) -> None:
+        self._logged: set[tuple[str, str | None]] = set()
+        self._more = 0
+        self._next_sum: datetime | None = None
+
+    def note(self, token: str, source: str | None, now: datetime) -> None:
+        """Logs the sign-in with the token of this name, or counts it for the next sum."""
+        if self._next_sum is None:
+            self._next_sum = now + EVERY
+        if (token, source) in self._logged or len(self._logged) >= MAX_LINES:
+            self._more += 1
+            return
+        self._logged.add((token, source))
+        log.info(
+            "token %s has signed in at the console from %s",
+            token,
+            source or "-",
+            extra={"event": "session.signed_in", "actor_name": token, "address": source},
+        )
+
+    def tick(self, now: datetime) -> None:
+        """Logs the sum when it is time. It is called about once a second."""
+        if self._next_sum is None or self._next_sum - EVERY <= now < self._next_sum:  # the clock may go back
+            return
+        if self._more:
+            noun = "sign-in" if self._more == 1 else "sign-ins"
+            log.info(
+                "%s more %s at the console in the last minute",
+                f"{self._more:,}",
+                noun,
+                extra={"event": "session.signed_in", "count": self._more},
+            )
+        self._logged.clear()
+        self._more, self._next_sum = 0, None

@@ -1,4 +1,7 @@
-"""The tokens of the file and the mode that are in force now: read at the start, and again when the file changes."""
+"""The tokens of the file and the mode that are in force now: read at the start, and again when the file changes.
+
+And when each token was last used.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,13 @@ from dbgpt_ctl.background import background_task
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from dbgpt_ctl.auth.tokens_file import TokensFile
+    from dbgpt_ctl.controller.http.callers import ValidToken
+
 
 log = logging.getLogger(__name__)
 
@@ -189,3 +195,23 @@ class TokensInForce:
             log.error(
                 "the tokens that were read last stay in force: %s", self.problem, extra={"event": "tokens.unusable"}
             )
+
+
+class LastUse:
+    """A request only adds one to a number, `Identity.uses`, which costs next to nothing. A tick makes a time of it."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, datetime] = {}
+
+    def tick(self, identities: Mapping[str, ValidToken], now: datetime) -> None:
+        """Those that were used since the last tick were used now. It is called about once a second, and before other
+        identities replace these.
+        """
+        for sha256, identity in identities.items():
+            if identity.uses:
+                identity.uses = 0
+                self._times[sha256] = now
+
+    def of(self, sha256: str) -> datetime | None:
+        """To within a tick; None if the token was not used since the controller's start."""
+        return self._times.get(sha256)

@@ -1,4 +1,4 @@
-"""Who sent a request, as far as that is proven, and the scope of what it may change.
+"""Who may use a route, who sent a request, as far as that is proven, and the scope of what it may change.
 
 scope[IDENTITY]   absent    authentication is off: nothing is known, all is allowed
                   Identity  a valid token whose role may use the route
@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dbgpt_ctl.auth.reasons import Reason
 from dbgpt_ctl.auth.scope import TokenScope
-from dbgpt_ctl.auth.tokens import Role
-from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.auth.tokens import Reason, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -31,6 +30,26 @@ IDENTITY = "dbgpt_ctl.identity"
 """Key in a request's scope."""
 ROUTE_ACCESS = "dbgpt_ctl.route_access"
 """Key in a request's scope: the RouteAccess for which it was checked, where it has an Identity."""
+
+
+class RouteAccess(Enum):
+    """The roles that may use a route; each `Route` has one. The first role of a value is the least one: a refusal
+    names it.
+    """
+
+    roles: tuple[Role, ...]
+    """The value: Python 3.11 makes a call to look up `value`, and each request needs it."""
+
+    def __init__(self, *roles: Role) -> None:
+        self.roles = roles
+
+    EVERYONE = ()
+    """No token is needed: health checks of DB-GPT's clients and of platforms may carry others than the real calls."""
+    METRICS = (Role.METRICS, Role.READER, Role.WORKER, Role.OPERATOR)
+    READER = (Role.READER, Role.WORKER, Role.OPERATOR)
+    WORKER = (Role.WORKER, Role.OPERATOR)
+    """A worker's token is also limited to the instances of its scope."""
+    OPERATOR = (Role.OPERATOR,)
 
 
 class Caller(Protocol):

@@ -11,8 +11,8 @@ from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations of en
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.controller.http.problems import InternalError
-from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.errors import (
     BodyTooLarge,
     ForeignOrigin,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.errors import CtlError
 
     Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
+
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"

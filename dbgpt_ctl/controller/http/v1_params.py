@@ -20,7 +20,7 @@ from dbgpt_ctl.domain.fields import (
 from dbgpt_ctl.domain.instance import DRAINED, STATES, DrainRequest, InstanceKey, InstanceState, ListedInstance
 from dbgpt_ctl.errors import InvalidInstance
 from dbgpt_ctl.spelling import did_you_mean, nearest
-from dbgpt_ctl.wire.limits import MAX_AGE_SECS, MAX_DRAIN_SECS, MAX_EVENT_ID
+from dbgpt_ctl.wire.fields import MAX_AGE_SECS, MAX_DRAIN_SECS, MAX_EVENT_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,20 +7,66 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
+from heapq import nsmallest
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.controller.metrics.declarations import BATCH_SIZE, COMMIT_DURATION, REQUEST_DURATION
-from dbgpt_ctl.controller.metrics.model_names import ModelNames
+from dbgpt_ctl.controller.metrics.declarations import (
+    BATCH_SIZE,
+    COMMIT_DURATION,
+    MAX_MODEL_NAMES,
+    OTHER,
+    REQUEST_DURATION,
+)
 from dbgpt_ctl.registry.observer import RegistryObserver
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from starlette.types import Message, Send
 
+    from dbgpt_ctl.controller.metrics.declarations import Metric
     from dbgpt_ctl.domain.events import Change
+
+
+class ModelNames:
+    """At most `limit` names have a place; all others are OTHER.
+
+    A model keeps its place as long as it is in the lists: names that a stranger registers later cannot push it out of
+    the metrics. Of the models that come at the same time, those with more instances go first.
+    """
+
+    def __init__(self, limit: int = MAX_MODEL_NAMES) -> None:
+        self._limit = limit
+        self._placed: set[str] = set()
+
+    @property
+    def placed(self) -> frozenset[str]:
+        """The names that have a place."""
+        return frozenset(self._placed)
+
+    def label_of(self, name: str) -> str:
+        """The name, if it has a place or gets a free one; else OTHER."""
+        if name in self._placed:
+            return name
+        if len(self._placed) >= self._limit:
+            return OTHER
+        self._placed.add(name)
+        return name
+
+    def keep(self, listed: Mapping[str, int]) -> set[str]:
+        """Gives places to the models in the lists, by their number of instances. If there are not enough, models in no
+        list lose theirs: these are returned.
+        """
+        without = listed.keys() - self._placed
+        lost: set[str] = set()
+        if len(self._placed) + len(without) > self._limit:
+            lost = self._placed - listed.keys()
+            self._placed -= lost
+        free = self._limit - len(self._placed)
+        self._placed.update(nsmallest(free, without, key=lambda name: (-listed[name], name)))
+        return lost
 
 
 class Distribution(NamedTuple):
@@ -30,6 +76,17 @@ class Distribution(NamedTuple):
 
     counts: tuple[int, ...]
     total: float
+
+
+Labels = tuple[str, ...]
+"""The values of a metric's labels, in their order."""
+
+
+class Reading(NamedTuple):
+    """A metric with its values. They may be made while they are iterated, from numbers that do not change any more."""
+
+    metric: Metric
+    values: Iterable[tuple[Labels, float | Distribution]]
 
 
 class Histogram:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.auth.tokens import Mode
+from dbgpt_ctl.auth.tokens import Mode, Reason
 from dbgpt_ctl.domain.events import ABSENT, EXPIRE
 from dbgpt_ctl.domain.instance import InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
 
 PREFIX = "dbgpt_controller_"
 MAX_MODEL_NAMES = 1000

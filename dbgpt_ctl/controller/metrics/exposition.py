@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric as Family
 
+    from dbgpt_ctl.controller.metrics.counters import Labels, Reading
     from dbgpt_ctl.controller.metrics.declarations import Metric
-    from dbgpt_ctl.controller.metrics.reading import Labels, Reading
 
     Encode = Callable[[Collector], bytes]
 

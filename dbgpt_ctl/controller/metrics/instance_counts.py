@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.contract import ModelRegistry
     from dbgpt_ctl.registry.model_counts import CountsByModel
 
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")

@@ -12,8 +12,7 @@ from dbgpt_ctl.tracing.writer import BatchSink
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dbgpt_ctl.tracing.span import Span
-    from dbgpt_ctl.tracing.span_sink import SpanSink
+    from dbgpt_ctl.tracing.span import Span, SpanSink
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, probe_all
+from dbgpt_ctl.cli.diagnosis.probe import MAX_ENDPOINTS, means_caller, probe_all
 from dbgpt_ctl.diagnosis.facts import Endpoint, ProbeOutcome
 from tests.client.servers import behaving, resets
 from tests.support.fake_worker import NO_QUERY, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
 
 WORKER = status(422, NO_QUERY)
 PATH = "/api/worker/parameter/descriptions"
@@ -167,3 +168,17 @@ def test_no_endpoints() -> None:
     assert probe_all([], AMPLE_SECS) == {}
     assert monotonic() - before < AMPLE_SECS
     assert MAX_ENDPOINTS == 50
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost", "0.0.0.0", "[::]"])
+def test_a_loopback_address_is_called_only_beside_the_controller(host: str) -> None:
+    assert means_caller(host, "ctl-1")
+    assert means_caller(host, "10.0.0.1")
+    assert not means_caller(host, "127.0.0.1")
+    assert not means_caller(host, "localhost")
+
+
+@pytest.mark.parametrize("host", ["10.0.0.4", "worker-7", "[fd00::5]"])
+def test_any_other_address_is_called(host: str) -> None:
+    assert not means_caller(host, "ctl-1")
+    assert not means_caller(host, "127.0.0.1")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.ping.report import PingedInstance, print_pings, summary
-from dbgpt_ctl.cli.ping.texts import Detail, quoted_cause
+from dbgpt_ctl.cli.ping.report import Detail, PingedInstance, print_pings, quoted_cause, summary
 from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.domain.ping_results import Ping, PingResult

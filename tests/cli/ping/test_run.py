@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.ping.options import Level, PingOptions
 from dbgpt_ctl.cli.ping.run import ping_all
+from dbgpt_ctl.cli.ping.worker import Level, PingOptions
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
 from tests.client.servers import closed_port, reply

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from dbgpt_ctl.controller.api.parameters import newer_parameters
-from dbgpt_ctl.controller.http.route_access import RouteAccess
+from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.controller.http.routes import Route
 from dbgpt_ctl.wire.events import Events
 from dbgpt_ctl.wire.fields import doc

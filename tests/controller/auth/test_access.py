@@ -15,6 +15,7 @@ from dbgpt_ctl.controller.auth.sessions import MAX_AGE, MAX_OF_TOKEN
 from dbgpt_ctl.controller.http.callers import (
     IDENTITY,
     InstanceCount,
+    RouteAccess,
     ValidToken,
     check_again,
     check_instance,
@@ -22,7 +23,6 @@ from dbgpt_ctl.controller.http.callers import (
     forget_instance,
     may_read,
 )
-from dbgpt_ctl.controller.http.route_access import RouteAccess
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import AccessRefused, NotAuthenticated, NotPermitted, UsageError
 from tests.support.clock import ManualClock

@@ -16,8 +16,7 @@ import httpx
 import pytest
 
 from dbgpt_ctl.auth.editing import create_token, revoke_token, set_mode
-from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.auth.tokens import Mode, Role, Token, new_token, sha256_of
+from dbgpt_ctl.auth.tokens import Mode, Reason, Role, Token, new_token, sha256_of
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.controller.auth import long_answers
 from dbgpt_ctl.controller.auth.long_answers import LongAnswers

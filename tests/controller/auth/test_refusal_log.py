@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.controller.auth.refusal_log import EVERY, MAX_LINES, MAX_LINES_OF_SOURCE, RefusalLog
-from dbgpt_ctl.controller.auth.refused_request import RefusedRequest
+from dbgpt_ctl.auth.tokens import Reason
+from dbgpt_ctl.controller.auth.refusal_log import EVERY, MAX_LINES, MAX_LINES_OF_SOURCE, RefusalLog, RefusedRequest
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.support.clock import START
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.controller.auth.refusal_log import RefusalLog
+from dbgpt_ctl.auth.tokens import Reason
+from dbgpt_ctl.controller.auth.refusal_log import MAX_KEPT, MAX_SHOWN_CHARS, RefusalLog, RefusedRequest
 from dbgpt_ctl.controller.auth.refusals import QUIET, RefusalTable, RefusalTally, RefusedWorker, network_of
-from dbgpt_ctl.controller.auth.refused_request import MAX_KEPT, MAX_SHOWN_CHARS, RefusedRequest
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.support.clock import START, ManualClock
 

@@ -15,8 +15,8 @@ from dbgpt_ctl.auth.editing import create_token, rotate_token, set_mode
 from dbgpt_ctl.auth.tokens import Mode, Role, Token, new_token, sha256_of
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.auth.last_use import LastUse
 from dbgpt_ctl.controller.auth.report import token_use
+from dbgpt_ctl.controller.auth.tokens_in_force import LastUse
 from dbgpt_ctl.controller.http.callers import InstanceCount, ValidToken
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import NotAllowed

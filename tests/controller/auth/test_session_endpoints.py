@@ -16,14 +16,18 @@ from dbgpt_ctl.auth.tokens import Mode, Role, Token, new_token, sha256_of
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.app import ControllerApp, create_app
 from dbgpt_ctl.controller.auth.page_rights import AUTH_IS_OFF, AUTH_ONLY_LOGS
+from dbgpt_ctl.controller.auth.refusal_log import EVERY, MAX_LINES
+from dbgpt_ctl.controller.auth.sessions import SignInLog
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
-from dbgpt_ctl.wire.limits import MAX_TOKEN_CHARS
+from dbgpt_ctl.wire.fields import MAX_TOKEN_CHARS
+from tests.support.clock import START
 from tests.support.server import running_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
 
 SESSION = "/api/v1/session"
 MODELS = "/api/controller/models"
@@ -490,3 +494,27 @@ def test_many_sign_ins_accepted_or_refused_make_few_lines(enforcing: Page, caplo
     of_sign_ins = ("session.signed_in", "auth.refused")
     lines = [record for record in caplog.records if getattr(record, "event", None) in of_sign_ins]
     assert [record.__dict__["actor_name"] for record in lines] == ["operator", None, "reader"]
+
+
+def test_each_token_and_address_has_a_line_and_the_others_a_sum(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    log = SignInLog()
+    for source in ("10.0.0.4", "10.0.0.5", "10.0.0.4", None, "10.0.0.4"):
+        log.note("anna", source, START)
+    assert [message.rpartition(" ")[2] for message in caplog.messages] == ["10.0.0.4", "10.0.0.5", "-"]
+    log.tick(START + EVERY - timedelta(seconds=1))
+    log.tick(START + EVERY)
+    log.tick(START + 2 * EVERY)
+    assert caplog.messages[3:] == ["2 more sign-ins at the console in the last minute"]
+    log.note("anna", "10.0.0.4", START + 3 * EVERY)
+    assert len(caplog.messages) == 5
+
+
+def test_a_flood_of_addresses_makes_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    log = SignInLog()
+    for number in range(MAX_LINES + 1):
+        log.note("anna", f"2001:db8::{number:x}", START)
+    log.tick(START - EVERY)  # the clock was set back
+    assert len(caplog.messages) == MAX_LINES + 1
+    assert caplog.messages[-1].startswith("1 more sign-in ")

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import dbgpt_ctl
-from dbgpt_ctl.controller.console import assets
+from dbgpt_ctl.controller.console import endpoint
 
 ASSETS = Path(dbgpt_ctl.__file__).parent / "controller" / "console" / "assets"
-FILES = sorted(path.relative_to(ASSETS) for path in ASSETS.rglob("*") if path.suffix in assets.MEDIA_TYPES)
+FILES = sorted(path.relative_to(ASSETS) for path in ASSETS.rglob("*") if path.suffix in endpoint.MEDIA_TYPES)
 IMPORT = re.compile(r'^(?:import|export)\s[^;]*?\bfrom\s+"([^"]+)"', re.MULTILINE)
 BUDGET_BYTES = 40_000
 """Of all that a browser loads, compressed."""
@@ -98,7 +98,7 @@ def test_each_module_is_loaded() -> None:
 def test_all_that_a_browser_loads_is_small() -> None:
     others = [file.as_posix() for file in FILES if file.suffix != ".js"]
     compressed = {"accept-encoding": "gzip"}
-    sizes = {name: len(assets.answer(name, compressed).body) for name in [*others, *loaded_modules()]}
+    sizes = {name: len(endpoint.answer(name, compressed).body) for name in [*others, *loaded_modules()]}
     assert sum(sizes.values()) <= BUDGET_BYTES, sizes
 
 

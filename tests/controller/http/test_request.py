@@ -12,8 +12,7 @@ import httpx
 import pytest
 from fastapi import Request
 
-from dbgpt_ctl.auth.reasons import Reason
-from dbgpt_ctl.auth.tokens import Role, Token
+from dbgpt_ctl.auth.tokens import Reason, Role, Token
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.http.callers import IDENTITY, Unproven

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from dbgpt_ctl.controller.metrics.counters import Histogram, OperationCounts, StorageCounters
+from dbgpt_ctl.controller.metrics.counters import Histogram, ModelNames, OperationCounts, StorageCounters
 from dbgpt_ctl.controller.metrics.declarations import OTHER
-from dbgpt_ctl.controller.metrics.model_names import ModelNames
 from dbgpt_ctl.domain.events import ABSENT, EXPIRED, OPERATOR, WORKER, Cause, Change
 from dbgpt_ctl.domain.instance import InstanceKey
 from tests.support.clock import START

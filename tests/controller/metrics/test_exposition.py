@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import CollectorRegistry
 
-from dbgpt_ctl.controller.metrics.counters import Distribution
+from dbgpt_ctl.controller.metrics.counters import Distribution, Reading
 from dbgpt_ctl.controller.metrics.declarations import (
     BATCH_SIZE,
     INSTANCES_ROUTABLE,
@@ -20,7 +20,6 @@ from dbgpt_ctl.controller.metrics.declarations import (
     TRANSITIONS,
 )
 from dbgpt_ctl.controller.metrics.exposition import SERIES_IN_PART, parts
-from dbgpt_ctl.controller.metrics.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.controller.metrics import instance_counts
-from dbgpt_ctl.controller.metrics.counters import StorageCounters
+from dbgpt_ctl.controller.metrics.counters import ModelNames, StorageCounters
 from dbgpt_ctl.controller.metrics.declarations import OTHER
 from dbgpt_ctl.controller.metrics.instance_counts import MAX_DELAY_SECS, MAX_REST_SECS, InstanceCounter
-from dbgpt_ctl.controller.metrics.model_names import ModelNames
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.contract import RegistryHealth
@@ -21,6 +20,7 @@ from tests.support.clock import START, ManualClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
+
 
 pytestmark = pytest.mark.anyio
 
@@ -191,3 +191,30 @@ async def test_counts_are_not_shown_when_the_next_ones_are_late() -> None:
     assert counter.current is not None
     now += 0.1
     assert counter.current is None
+
+
+def test_a_name_keeps_its_place_while_there_is_one() -> None:
+    names = ModelNames(limit=2)
+    assert [names.label_of(name) for name in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
+
+
+def test_of_the_models_that_come_together_those_with_more_instances_go_first() -> None:
+    names = ModelNames(limit=2)
+    assert names.keep({"a": 1, "b": 1, "c": 5}) == set()
+    assert names.placed == {"c", "a"}
+
+
+def test_names_that_a_stranger_registers_do_not_push_out_a_model_in_the_lists() -> None:
+    names = ModelNames(limit=2)
+    names.keep({"real": 1, "other-real": 1})
+    assert names.keep({"real": 1, "other-real": 1, "aaa": 100, "aab": 100}) == set()
+    assert names.placed == {"real", "other-real"}
+
+
+def test_a_model_in_no_list_gives_its_place_only_when_it_is_needed() -> None:
+    names = ModelNames(limit=2)
+    names.keep({"gone": 1})
+    assert names.keep({"new": 1}) == set()
+    assert names.placed == {"gone", "new"}
+    assert names.keep({"new": 1, "newer": 1}) == {"gone"}
+    assert names.placed == {"new", "newer"}

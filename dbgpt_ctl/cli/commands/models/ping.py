@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from dbgpt_ctl.cli.commands.models.selection import Selected, Selection, takes_selection
-from dbgpt_ctl.cli.diagnosis.this_machine import means_caller
+from dbgpt_ctl.cli.diagnosis.probe import means_caller
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoHeaders, choice, output_option
 from dbgpt_ctl.cli.framework.session import Session, print_request, takes_session
@@ -20,8 +20,8 @@ from dbgpt_ctl.cli.output.status_line import status_line
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
-from dbgpt_ctl.cli.ping.options import MAX_TOKENS, PROMPT, Level, PingOptions
 from dbgpt_ctl.cli.ping.report import PingedInstance, print_pings, summary
+from dbgpt_ctl.cli.ping.worker import MAX_TOKENS, PROMPT, Level, PingOptions
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
 from dbgpt_ctl.domain.references import reference_of

@@ -30,7 +30,7 @@ from dbgpt_ctl.diagnosis.examine import RULES
 from dbgpt_ctl.errors import ControllerError, CtlError
 from dbgpt_ctl.registry.database.tables.schema import TABLE_NAMES
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
-from dbgpt_ctl.settings.load import Knob, knobs_of
+from dbgpt_ctl.settings.load import Setting, declared_settings
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 from scripts import capacity, console_types, dashboard
 from scripts.markers import replaced
@@ -62,7 +62,7 @@ SECTIONS: dict[str, type[Settings]] = {
 
 
 def env_example() -> str:
-    """The text of .env.example: each knob with its help, commented out at its default."""
+    """The text of .env.example: each setting with its help, commented out at its default."""
     lines = [
         "# Copy this file to .env and uncomment what you change. Written by `make generate`.",
         "# With --env-file .env all of it counts. Without, `ctl serve` and `ctl db` refuse some settings in it, and",
@@ -70,9 +70,13 @@ def env_example() -> str:
     ]
     for title, settings in SECTIONS.items():
         lines += ["", f"### {title.replace('`', '')}"]
-        for knob in knobs_of(settings):
-            allowed = f" ({knob.kind.allowed})" if knob.kind.allowed else ""
-            lines += ["", f"# {_sentence(knob)[:-1]}{allowed}.", f"#{knob.variable}={knob.text(knob.default)}"]
+        for setting in declared_settings(settings):
+            allowed = f" ({setting.kind.allowed})" if setting.kind.allowed else ""
+            lines += [
+                "",
+                f"# {_sentence(setting)[:-1]}{allowed}.",
+                f"#{setting.variable}={setting.text(setting.default)}",
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -84,16 +88,18 @@ def settings_tables() -> str:
 def untrusted_table() -> str:
     """The settings that ./.env may not set, or not always."""
     head = ["| Setting | From `./.env` |", "|---|---|"]
-    never = [f"| `{knob.name}` | never |" for knob in knobs_of(ControllerSettings) if knob.trusted_only]
+    never = [
+        f"| `{setting.name}` | never |" for setting in declared_settings(ControllerSettings) if setting.trusted_only
+    ]
     guarded = [
-        f"| `{knob.name}` | not while {' or '.join(f'`{name}`' for name in knob.receives)} comes from elsewhere |"
-        for knob in knobs_of(ControllerSettings)
-        if knob.receives
+        f"| `{setting.name}` | not while {' or '.join(f'`{name}`' for name in setting.receives)} comes from elsewhere |"
+        for setting in declared_settings(ControllerSettings)
+        if setting.receives
     ]
     written = [
-        f"| `{knob.name}` | only a path in the folder of the file |"
-        for knob in knobs_of(ControllerSettings)
-        if knob.is_written
+        f"| `{setting.name}` | only a path in the folder of the file |"
+        for setting in declared_settings(ControllerSettings)
+        if setting.is_written
     ]
     return "\n".join(head + never + guarded + written)
 
@@ -219,23 +225,23 @@ def _errors(kind: type[CtlError]) -> Iterator[type[CtlError]]:
 
 def _table(title: str, settings: type[Settings]) -> str:
     rows = [f"| {title} | Variable | Default | Allowed | Meaning |", "|---|---|---|---|---|"]
-    return "\n".join(rows + [f"| {' | '.join(_cells(knob))} |" for knob in knobs_of(settings)])
+    return "\n".join(rows + [f"| {' | '.join(_cells(setting))} |" for setting in declared_settings(settings)])
 
 
-def _cells(knob: Knob) -> list[str]:
-    flags = ", ".join(f"`{flag}`" for flag in (knob.flag, *knob.aliases))
-    default = knob.text(knob.default)
+def _cells(setting: Setting) -> list[str]:
+    flags = ", ".join(f"`{flag}`" for flag in (setting.flag, *setting.aliases))
+    default = setting.text(setting.default)
     return [
         flags,
-        f"`{knob.variable}`",
+        f"`{setting.variable}`",
         f"`{default}`" if default else "",
-        knob.kind.allowed or knob.kind.metavar,
-        _sentence(knob),
+        setting.kind.allowed or setting.kind.metavar,
+        _sentence(setting),
     ]
 
 
-def _sentence(knob: Knob) -> str:
-    return f"{knob.help[0].upper()}{knob.help[1:]}."
+def _sentence(setting: Setting) -> str:
+    return f"{setting.help[0].upper()}{setting.help[1:]}."
 
 
 def with_version(text: str) -> str:

@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 
 from benchmarks import charts
 from dbgpt_ctl.cli import app
-from dbgpt_ctl.settings.load import knob, knobs_of
+from dbgpt_ctl.settings.load import declared_settings, setting
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 from dbgpt_ctl.settings.value_types import seconds
 from scripts import dashboard, generate, picture
@@ -68,18 +68,18 @@ def test_tables_are_those_of_today(path: Path) -> None:
 def test_env_example_uncommented_is_all_defaults(settings: type[Settings]) -> None:
     lines = [line[1:] for line in generate.env_example().splitlines() if line.startswith("#CONTROLLER_")]
     values = dotenv_values(stream=io.StringIO("\n".join(lines)))
-    assert [name for name in values if name in {field.variable for field in knobs_of(settings)}] == [
-        field.variable for field in knobs_of(settings)
+    assert [name for name in values if name in {field.variable for field in declared_settings(settings)}] == [
+        field.variable for field in declared_settings(settings)
     ]
     loaded = settings.load({}, {name: text or "" for name, text in values.items()}, "")
     assert loaded == settings()
     assert loaded.remarks == ()
 
 
-def test_a_new_knob_is_one_field_and_needs_new_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_setting_is_one_field_and_needs_new_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True, repr=False)
     class Grown(ControllerSettings):
-        shutdown_grace_secs: float = knob(12.0, seconds(), "seconds to wait")
+        shutdown_grace_secs: float = setting(12.0, seconds(), "seconds to wait")
 
     before = generate.env_example(), generate.settings_tables()
     monkeypatch.setitem(generate.SECTIONS, "`ctl serve`", Grown)

@@ -61,7 +61,7 @@ def _check_certificate(settings: ControllerSettings) -> None:
 def _registry(settings: ControllerSettings) -> str:
     if settings.remote_addr:
         create_registry(settings)  # it reads the token and the certificates, and calls nothing
-        shown = next(setting.shown for setting in settings.effective() if setting.knob.name == "remote_addr")
+        shown = next(effective.shown for effective in settings.effective() if effective.setting.name == "remote_addr")
         return f"registry of {shown}, which was not asked"
     if settings.registry_type == "database":
         return _database(settings)

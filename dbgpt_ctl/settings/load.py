@@ -5,7 +5,7 @@ a stranger. So it never decides where a secret goes or who is believed, and name
 do not read it. For a controller its values are taken as they stand: `${VAR}` in it would put any variable of the
 environment into a value.
 
-A field of a settings class that is made by `knob` declares a setting. Its variable, its flag and its row in every table
+A field of a settings class that is made by `setting` declares one. Its variable, its flag and its row in every table
 follow from the field's name. `Settings.load` is the one border where texts become checked values.
 """
 
@@ -36,7 +36,7 @@ _NAME_IT = f"if you trust that file, name it: --env-file {DEFAULT_ENV_FILE}"
 _VARIABLE_IN_TEXT = re.compile(r"\$\{[^}]*\}")
 
 
-class Knob(NamedTuple):
+class Setting(NamedTuple):
     """The declaration of one setting. `aliases` are further flags.
 
     `shared` are variables of other programs that set it too, while the switch `shared_with` is on.
@@ -82,18 +82,20 @@ class Knob(NamedTuple):
         return "" if value is None else str(shown).lower() if isinstance(shown, bool) else str(shown)
 
 
-def knob(default: Any, kind: ValueType, text: str, **further: Any) -> Any:
+def setting(default: Any, kind: ValueType, text: str, **further: Any) -> Any:
     """A field of a settings class whose name is the setting's. `text` is its help: a phrase without a full stop.
 
-    `further` are other fields of its `Knob`.
+    `further` are other fields of its `Setting`.
     """
     return field(default=default, metadata={"kind": kind, "help": text, **further})
 
 
-def knobs_of(settings: Settings | type[Settings]) -> tuple[Knob, ...]:
-    """The knobs of a settings class, or of an object of it, in the order of its fields."""
+def declared_settings(settings: Settings | type[Settings]) -> tuple[Setting, ...]:
+    """What is declared in a settings class, or in the class of an object, in the order of its fields."""
     return tuple(
-        Knob(declared.name, declared.default, **declared.metadata) for declared in fields(settings) if declared.metadata
+        Setting(declared.name, declared.default, **declared.metadata)
+        for declared in fields(settings)
+        if declared.metadata
     )
 
 
@@ -111,21 +113,21 @@ NOTHING: Mapping[str, Found] = MappingProxyType({})
 
 
 class Effective(NamedTuple):
-    """A knob with the value in force, without secrets, and the origin of the value: `flag --port`, `default` ..."""
+    """A setting with the value in force, without secrets, and the origin of the value: `flag --port`, `default` ..."""
 
-    knob: Knob
+    setting: Setting
     shown: Any
     origin: str
 
 
 @dataclass(frozen=True, repr=False)
 class Settings:
-    """Base of the settings classes: it loads the knobs, and shows them without secrets."""
+    """Base of the settings classes: it loads the settings, and shows them without secrets."""
 
     reads_folder: ClassVar[bool] = False
     """Whether ./.env counts when no file is named."""
     origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)
-    """The origin of each value that is not a default, by name of knob."""
+    """The origin of each value that is not a default, by name of setting."""
     remarks: tuple[str, ...] = field(default=(), kw_only=True, compare=False)
     """One line for each variable that is likely a mistake; never a secret."""
 
@@ -139,31 +141,35 @@ class Settings:
         before: Mapping[str, Found] = NOTHING,
         after: Mapping[str, Found] = NOTHING,
     ) -> Self:
-        """The checked settings. `flags` maps names of knobs to the texts that were given, or to None.
+        """The checked settings. `flags` maps names of settings to the texts that were given, or to None.
 
         `env_file`: None reads ./.env if it exists and `reads_folder`, an empty one reads none, a named one must exist.
-        `before` and `after` hold more texts by name of knob: they go before, and after, variables. Raises UsageError,
-        which names every wrong value and its origin, or every one that may not come from ./.env.
+        `before` and `after` hold more texts by name of setting: they go before, and after, variables. Raises
+        UsageError, which names every wrong value and its origin, or every one that may not come from ./.env.
         """
-        knobs = knobs_of(cls)
+        settings = declared_settings(cls)
         if env_file is None and not cls.reads_folder:
             env_file = ""
-        foreign = [name for knob in knobs for name in knob.shared + knob.secret_variables]
+        foreign = [name for setting in settings for name in setting.shared + setting.secret_variables]
         variables = find_variables(environ, env_file, foreign)
-        given = {knob.name: Found(str(flags[knob.name]), f"flag {knob.flag}") for knob in knobs if _is_in(flags, knob)}
+        given = {
+            setting.name: Found(str(flags[setting.name]), f"flag {setting.flag}")
+            for setting in settings
+            if _is_in(flags, setting)
+        }
         values: dict[str, Any] = {}
         sources: dict[str, Found] = {}
         wrong: list[str] = []
-        for knob in knobs:
-            found = given.get(knob.name) or before.get(knob.name) or _found(knob, variables, values)
-            if (found := found or after.get(knob.name)) is None:
+        for setting in settings:
+            found = given.get(setting.name) or before.get(setting.name) or _found(setting, variables, values)
+            if (found := found or after.get(setting.name)) is None:
                 continue
-            sources[knob.name] = found
+            sources[setting.name] = found
             try:
-                values[knob.name] = knob.parse(found.text)
+                values[setting.name] = setting.parse(found.text)
             except (UsageError, ValueError) as error:
-                wrong.append(f"{_subject(knob, found.text, error)} {error} ({found.origin})")
-        if refused := list(_refused(knobs, sources, values, given, variables)):
+                wrong.append(f"{_subject(setting, found.text, error)} {error} ({found.origin})")
+        if refused := list(_refused(settings, sources, values, given, variables)):
             raise UsageError(f"{'; '.join(refused)}; {_NAME_IT}")
         if wrong:
             raise UsageError("; ".join(wrong))
@@ -172,18 +178,20 @@ class Settings:
         return cls(**values, origins=origins, remarks=remarks).checked()
 
     def checked(self) -> Self:
-        """The same settings, if the rules over several knobs hold. Raises UsageError."""
+        """The same settings, if the rules over several settings hold. Raises UsageError."""
         return self
 
     def effective(self) -> list[Effective]:
-        """Every knob with its value in force, secrets hidden, and the origin of the value."""
+        """Every setting with its value in force, secrets hidden, and the origin of the value."""
         return [
-            Effective(knob, knob.kind.shown(getattr(self, knob.name)), self.origins.get(knob.name, "default"))
-            for knob in knobs_of(self)
+            Effective(
+                setting, setting.kind.shown(getattr(self, setting.name)), self.origins.get(setting.name, "default")
+            )
+            for setting in declared_settings(self)
         ]
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{effective.knob.name}={effective.shown!r}" for effective in self.effective())
+        shown = ", ".join(f"{effective.setting.name}={effective.shown!r}" for effective in self.effective())
         return f"{type(self).__name__}({shown})"
 
     @classmethod
@@ -191,40 +199,40 @@ class Settings:
         return ()
 
 
-def _found(knob: Knob, variables: Mapping[str, Found], values: Mapping[str, Any]) -> Found | None:
+def _found(setting: Setting, variables: Mapping[str, Found], values: Mapping[str, Any]) -> Found | None:
     """Its own variable, else the first of those that it shares with other programs while those are in use."""
-    names = [knob.variable]
-    if not knob.shared_with or values.get(knob.shared_with):
-        names += knob.shared
+    names = [setting.variable]
+    if not setting.shared_with or values.get(setting.shared_with):
+        names += setting.shared
     return next((variables[name] for name in names if name in variables), None)
 
 
-def _is_in(flags: Mapping[str, object], knob: Knob) -> bool:
-    return flags.get(knob.name) is not None
+def _is_in(flags: Mapping[str, object], setting: Setting) -> bool:
+    return flags.get(setting.name) is not None
 
 
 def _refused(
-    knobs: tuple[Knob, ...],
+    settings: tuple[Setting, ...],
     sources: Mapping[str, Found],
     values: Mapping[str, Any],
     given: Mapping[str, Found],
     variables: Mapping[str, Found],
 ) -> Iterator[str]:
     """A sentence for each value in force that may not come from ./.env."""
-    by_name = {knob.name: knob for knob in knobs}
-    for knob in knobs:
-        found = sources.get(knob.name)
+    by_name = {setting.name: setting for setting in settings}
+    for setting in settings:
+        found = sources.get(setting.name)
         if found is None or found.trusted:
             continue
-        subject = f"{knob.name} ({found.origin}) may not come from ./.env"
-        if knob.trusted_only:
+        subject = f"{setting.name} ({found.origin}) may not come from ./.env"
+        if setting.trusted_only:
             yield subject
             continue
-        path = values.get(knob.name) if knob.is_written else None
+        path = values.get(setting.name) if setting.is_written else None
         if path is not None and not _is_in_this_folder(path):
             yield f"{subject}, because {quote(path)} is outside of this folder"
             continue
-        secrets = (_from_elsewhere(by_name[name], given, variables) for name in knob.receives)
+        secrets = (_from_elsewhere(by_name[name], given, variables) for name in setting.receives)
         if secret := next(filter(None, secrets), None):
             yield f"{subject} while {secret} does not"
 
@@ -239,7 +247,7 @@ def _is_in_this_folder(path: str) -> bool:
         return False
 
 
-def _from_elsewhere(secret: Knob, given: Mapping[str, Found], variables: Mapping[str, Found]) -> str | None:
+def _from_elsewhere(secret: Setting, given: Mapping[str, Found], variables: Mapping[str, Found]) -> str | None:
     """The secret and its origin, if a trusted source gives it, whether that is in force or not: a library may look at
     the environment again.
     """
@@ -255,13 +263,13 @@ def _literal(sources: Iterable[Found]) -> Iterator[str]:
             yield f"{found.origin} holds ${{...}}, which is replaced only in a file that is named: {_NAME_IT}"
 
 
-def _subject(knob: Knob, text: str, error: Exception) -> str:
+def _subject(setting: Setting, text: str, error: Exception) -> str:
     """The begin of the sentence that `error` ends. A UsageError is a whole sentence of its own."""
     if isinstance(error, UsageError):
-        return f"{knob.name}:"
+        return f"{setting.name}:"
     if not text.strip():
-        return knob.name
-    return f"{knob.name} {HIDDEN if knob.kind.holds_secret(text) else quote(text)}"
+        return setting.name
+    return f"{setting.name} {HIDDEN if setting.kind.holds_secret(text) else quote(text)}"
 
 
 def find_variables(environ: Mapping[str, str], env_file: str | None, shared: Iterable[str] = ()) -> dict[str, Found]:

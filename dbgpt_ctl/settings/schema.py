@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dbgpt_ctl.databases import DATABASE_TYPES
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.load import Knob, Settings, knob, knobs_of, remarks_on
+from dbgpt_ctl.settings.load import Setting, Settings, declared_settings, remarks_on, setting
 from dbgpt_ctl.settings.masking import read_secret_file
 from dbgpt_ctl.settings.snapshot_file import SNAPSHOT_VARIABLE, snapshot_remarks
 from dbgpt_ctl.settings.value_types import (
@@ -54,25 +54,25 @@ _OTLP_CREDENTIALS = tuple(
 
 
 def _otlp(name: str, default: Any, kind: ValueType, text: str, **further: Any) -> Any:
-    """A knob of the export to OpenTelemetry; while the export is on, the standard variables set it too."""
+    """A setting of the export to OpenTelemetry; while the export is on, the standard variables set it too."""
     shared = (f"{OTLP_VARIABLE}TRACES_{name.upper()}", f"{OTLP_VARIABLE}{name.upper()}")
-    return knob(default, kind, text, shared=shared, shared_with="tracer_to_open_telemetry", **further)
+    return setting(default, kind, text, shared=shared, shared_with="tracer_to_open_telemetry", **further)
 
 
 @dataclass(frozen=True, repr=False)
 class ClientSettings(Settings):
-    """The knobs of every command that talks to a controller."""
+    """The settings of every command that talks to a controller."""
 
-    address: str = knob(
+    address: str = setting(
         "http://127.0.0.1:8000",
         URLS,
         "URL of the controller; several, separated by commas, are tried in turn",
         aliases=("-a",),
     )
-    request_timeout: float = knob(
+    request_timeout: float = setting(
         5.0, seconds(3600), "timeout of one request, in seconds; the flag takes a unit, as in 5s"
     )
-    ca_file: str | None = knob(
+    ca_file: str | None = setting(
         None,
         ValueType("PATH"),
         "PEM file with the certificates to trust at https addresses of controllers; without one: the system's",
@@ -97,173 +97,179 @@ class ClientSettings(Settings):
 
 @dataclass(frozen=True, repr=False)
 class ControllerSettings(Settings):
-    """The knobs of `ctl serve`."""
+    """The settings of `ctl serve`."""
 
     reads_folder: ClassVar[bool] = True
 
-    host: str = knob("127.0.0.1", HOST, "address to listen on; 0.0.0.0 or :: for all")
-    port: int = knob(8000, _PORT, "port to listen on")
-    tls_cert: str | None = knob(
+    host: str = setting("127.0.0.1", HOST, "address to listen on; 0.0.0.0 or :: for all")
+    port: int = setting(8000, _PORT, "port to listen on")
+    tls_cert: str | None = setting(
         None,
         ValueType("PATH"),
         "PEM file with the certificate for a second listener, over TLS: the controller's own first, then those of the "
         "CAs between; it is read again when it changes",
         trusted_only=True,
     )
-    tls_key: str | None = knob(
+    tls_key: str | None = setting(
         None, ValueType("PATH"), "PEM file with the key of tls_cert, without a passphrase", trusted_only=True
     )
-    tls_port: int = knob(8443, _PORT, "port to listen on with TLS; used when tls_cert and tls_key are set")
-    no_http: bool = knob(default=False, kind=FLAG, text="whether to listen with TLS only; needs tls_cert and tls_key")
-    allowed_hosts: str | None = knob(
+    tls_port: int = setting(8443, _PORT, "port to listen on with TLS; used when tls_cert and tls_key are set")
+    no_http: bool = setting(
+        default=False, kind=FLAG, text="whether to listen with TLS only; needs tls_cert and tls_key"
+    )
+    allowed_hosts: str | None = setting(
         None,
         ALLOWED_HOSTS,
         "further hosts by which clients may call it, beside its --host and the loopback names, without ports: names, "
         "addresses, ranges such as 10.0.0.0/8, *.example.com, or * for any; if not set: none on a loopback address, "
         "else any",
     )
-    trusted_proxies: str | None = knob(
+    trusted_proxies: str | None = setting(
         None,
         NETWORKS,
         "addresses of the proxies in front of it, such as 10.0.0.5,10.1.0.0/16, whose X-Forwarded-For says where a "
         "request came from; if not set, no such header is read",
         trusted_only=True,
     )
-    deny_loopback_hosts: bool = knob(
+    deny_loopback_hosts: bool = setting(
         False,
         FLAG,
         "refuse to register instances whose host is localhost, a loopback address, 0.0.0.0 or ::, by which an API "
         "server would call itself",
     )
-    auth: str = knob(
+    auth: str = setting(
         "off",
         word("off", "log", "enforce"),
         "what to do with a request that its token does not allow: nothing is checked, it is served and counted, or it "
         "is refused; the mode in the tokens file goes before this one",
     )
-    tokens_file: str | None = knob(
+    tokens_file: str | None = setting(
         None,
         ValueType("PATH"),
         "file with the tokens, made by `ctl token create`; read again when it changes",
         trusted_only=True,
     )
-    require_auth: bool = knob(
+    require_auth: bool = setting(
         default=False,
         kind=FLAG,
         text="whether to refuse a start, and a change of the tokens file, with authentication off where other machines "
         "can reach the controller",
     )
-    registry_type: str = knob(
+    registry_type: str = setting(
         "embedded",
         word("embedded", "database"),
         "where instances are kept: in memory or in a database",
         aliases=("--registry",),
     )
-    registry_db_type: str = knob("mysql", word(*DATABASE_TYPES), "kind of the database; MariaDB is mysql")
-    registry_db_name: str = knob(
+    registry_db_type: str = setting("mysql", word(*DATABASE_TYPES), "kind of the database; MariaDB is mysql")
+    registry_db_name: str = setting(
         "dbgpt",
         ValueType("NAME"),
         "name of the MySQL database; for sqlite the path of the file, which must be given",
         is_written=True,
     )
-    registry_db_host: str | None = knob(
+    registry_db_host: str | None = setting(
         None,
         HOSTS,
         "host of the MySQL server; for a cluster several, separated by commas, tried in turn",
         receives=_DB_PASSWORD,
     )
-    registry_db_port: int = knob(3306, _PORT, "port of the MySQL server", receives=_DB_PASSWORD)
-    registry_db_user: str | None = knob(None, ValueType("USER"), "user at the MySQL server")
-    registry_db_password: str | None = knob(
+    registry_db_port: int = setting(3306, _PORT, "port of the MySQL server", receives=_DB_PASSWORD)
+    registry_db_user: str | None = setting(None, ValueType("USER"), "user at the MySQL server")
+    registry_db_password: str | None = setting(
         None, PASSWORD, "password at the MySQL server; other users of the machine can read the flag"
     )
-    registry_db_password_file: str | None = knob(
+    registry_db_password_file: str | None = setting(
         None, ValueType("PATH"), "file that holds the password at the MySQL server", trusted_only=True
     )
-    registry_db_ssl_ca: str | None = knob(
+    registry_db_ssl_ca: str | None = setting(
         None,
         ValueType("PATH"),
         "PEM file with the certificates to trust; with one, connections to MySQL are encrypted",
         receives=_DB_PASSWORD,
     )
-    registry_db_pool_size: int = knob(5, whole(1, 1000), "connections to the database that stay open")
-    registry_db_max_overflow: int = knob(10, whole(0, 1000), "additional connections to the database under load")
-    heartbeat_interval_secs: float = knob(20.0, seconds(), "seconds between two heartbeats of a worker")
-    heartbeat_timeout_secs: float = knob(
+    registry_db_pool_size: int = setting(5, whole(1, 1000), "connections to the database that stay open")
+    registry_db_max_overflow: int = setting(10, whole(0, 1000), "additional connections to the database under load")
+    heartbeat_interval_secs: float = setting(20.0, seconds(), "seconds between two heartbeats of a worker")
+    heartbeat_timeout_secs: float = setting(
         60.0, seconds(), "seconds after its last heartbeat from which an instance is unhealthy"
     )
-    remove_after_secs: float = knob(
+    remove_after_secs: float = setting(
         7 * 24 * 3600.0,
         seconds(zero=True),
         "seconds after which an unhealthy or deregistered instance is removed, unless it is drained; 0: never",
     )
-    shutdown_grace_secs: float | None = knob(
+    shutdown_grace_secs: float | None = setting(
         None,
         seconds(3600, zero=True),
         "seconds to serve on after SIGTERM, with health 503, so that clients use another controller; if not set: 12 "
         "with MySQL or MariaDB, else 0",
     )
-    max_instances: int = knob(200_000, whole(1, 1_000_000_000), "most instances to keep; further new ones are refused")
-    max_connections: int | None = knob(
+    max_instances: int = setting(
+        200_000, whole(1, 1_000_000_000), "most instances to keep; further new ones are refused"
+    )
+    max_connections: int | None = setting(
         None,
         whole(MIN_CONNECTIONS, 1_000_000),
         "most connections at one time; when there are more, idle ones close first; if not set: as many as the limit of "
         "open files allows",
     )
-    remote_addr: str | None = knob(
+    remote_addr: str | None = setting(
         None,
         URLS,
         "URL of another controller to forward to, in place of a registry; several, separated by commas, are tried in "
         "turn",
         receives=_REMOTE_TOKEN,
     )
-    remote_token_file: str | None = knob(
+    remote_token_file: str | None = setting(
         None,
         ValueType("PATH"),
         "file that holds the token for the controllers to forward to, as TOKEN or NAME:TOKEN; only its owner may read "
         "it; it is read again when it changes",
         trusted_only=True,
     )
-    remote_ca_file: str | None = knob(
+    remote_ca_file: str | None = setting(
         None,
         ValueType("PATH"),
         "PEM file with the certificates to trust at https addresses of the controllers to forward to; without one: the "
         "system's",
         receives=("remote_addr", *_REMOTE_TOKEN),
     )
-    no_console: bool = knob(default=False, kind=FLAG, text="whether to leave out the console, the page at /console")
-    log_level: str = knob("info", word("debug", "info", "warning", "error", "critical"), "lowest severity to log")
-    log_file: str | None = knob(
+    no_console: bool = setting(default=False, kind=FLAG, text="whether to leave out the console, the page at /console")
+    log_level: str = setting("info", word("debug", "info", "warning", "error", "critical"), "lowest severity to log")
+    log_file: str | None = setting(
         None, ValueType("PATH"), "file to log to, rotated; without one: standard error", is_written=True
     )
-    log_format: str = knob("text", word("text", "json"), "format of the log: lines of text, or JSON lines for programs")
-    access_log: bool = knob(
+    log_format: str = setting(
+        "text", word("text", "json"), "format of the log: lines of text, or JSON lines for programs"
+    )
+    access_log: bool = setting(
         default=False, kind=FLAG, text="whether the log has a line for each request, also for each heartbeat"
     )
-    audit_log_file: str | None = knob(
+    audit_log_file: str | None = setting(
         None,
         ValueType("PATH"),
         "file to which each change by an operator and each change of security is appended, as JSON lines; without one: "
         "none",
         is_written=True,
     )
-    tracer_file: str | None = knob(
+    tracer_file: str | None = setting(
         None,
         ValueType("PATH"),
         "file for traces as JSON lines, one per day, for `dbgpt trace list`; without one: none",
         is_written=True,
     )
-    tracer_file_max_mb: int = knob(
+    tracer_file_max_mb: int = setting(
         100, whole(1, 1_000_000), "most MB in the trace file of one day; further traces of the day are dropped"
     )
-    tracer_storage_cls: str | None = knob(
+    tracer_storage_cls: str | None = setting(
         None,
         ValueType("MODULE:CLASS"),
         "class of your own that receives the traces, as package.module:Class",
         trusted_only=True,
     )
-    tracer_sample_ratio: float = knob(0.0, RATIO, "share of heartbeats and lists to trace")
-    tracer_to_open_telemetry: bool = knob(
+    tracer_sample_ratio: float = setting(0.0, RATIO, "share of heartbeats and lists to trace")
+    tracer_to_open_telemetry: bool = setting(
         default=False,
         kind=SWITCH,
         text="whether traces go to an OpenTelemetry collector too, over OTLP; needs the extra otel",
@@ -362,7 +368,7 @@ class ControllerSettings(Settings):
             self._require_database()
         if self.remote_token_file and any(address.credentials for address in self.remote_addresses):
             raise UsageError("remote_addr holds a token, and remote_token_file is set: leave one of the tokens out")
-        paths = {item.name for item in knobs_of(self) if item.kind.metavar == "PATH"}
+        paths = {item.name for item in declared_settings(self) if item.kind.metavar == "PATH"}
         if DATABASE_TYPES[self.registry_db_type].is_file:
             paths.add("registry_db_name")
         expanded = {name: _expanded(getattr(self, name)) for name in paths}
@@ -404,12 +410,12 @@ class ControllerSettings(Settings):
 
     def _require_database(self) -> None:
         needed = DATABASE_TYPES[self.registry_db_type].required_settings
-        missing = [item for item in knobs_of(self) if item.name in needed and not self._is_given(item)]
+        missing = [item for item in declared_settings(self) if item.name in needed and not self._is_given(item)]
         if missing:
             names = ", ".join(" or ".join(f"{one.name} ({one.variable})" for one in _ways(item)) for item in missing)
             raise UsageError(f"a {self.registry_db_type} registry needs {names}: set the variables or give the flags")
 
-    def _is_given(self, item: Knob) -> bool:
+    def _is_given(self, item: Setting) -> bool:
         """Whether it has a value. An empty password that is set on purpose is one; empty hosts and users are none."""
         if item.kind is PASSWORD:
             return item.name in self.origins or self.registry_db_password_file is not None
@@ -417,13 +423,16 @@ class ControllerSettings(Settings):
 
     @classmethod
     def _remarks(cls, variables: Mapping[str, Found]) -> tuple[str, ...]:
-        known = [*(item.variable for item in (*knobs_of(cls), *knobs_of(ClientSettings))), SNAPSHOT_VARIABLE]
+        known = [
+            *(item.variable for item in (*declared_settings(cls), *declared_settings(ClientSettings))),
+            SNAPSHOT_VARIABLE,
+        ]
         return (*remarks_on(variables, known), *snapshot_remarks(variables))
 
 
-def _ways(item: Knob) -> tuple[Knob, ...]:
+def _ways(item: Setting) -> tuple[Setting, ...]:
     """The setting, and others that give it its value."""
-    others = (other for other in knobs_of(ControllerSettings) if other.name == f"{item.name}_file")
+    others = (other for other in declared_settings(ControllerSettings) if other.name == f"{item.name}_file")
     return (item, *others)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.databases import DATABASE_TYPES
 from dbgpt_ctl.settings.addresses import clear_text_remarks
-from dbgpt_ctl.settings.load import knobs_of
+from dbgpt_ctl.settings.load import declared_settings
 from dbgpt_ctl.settings.masking import mode_if_readable_by_others
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _SECRET_FILES = {"registry_db_password": "--registry-db-password-file", "remote_
 def warnings_of(settings: ControllerSettings) -> list[str]:
     """One line for each thing that is allowed and likely a mistake; never a secret."""
     lines = [*settings.remarks, *secret_warnings(settings)]
-    shown = {effective.knob.name: effective.shown for effective in settings.effective()}
+    shown = {effective.setting.name: effective.shown for effective in settings.effective()}
     timeout = f"heartbeat_timeout_secs {shown['heartbeat_timeout_secs']}"
     if settings.heartbeat_timeout_secs <= SERVICE_INTERVAL_SECS:
         lines.append(
@@ -77,7 +77,7 @@ def secret_warnings(settings: ControllerSettings) -> list[str]:
     ]
     token_for_all = settings.remote_token_file is not None
     lines += clear_text_remarks(each for each in settings.remote_addresses if each.credentials or token_for_all)
-    for item in knobs_of(settings):
+    for item in declared_settings(settings):
         text = getattr(settings, item.name)
         if text and item.kind.holds_secret(text) and settings.origins.get(item.name) == f"flag {item.flag}":
             file = _SECRET_FILES.get(item.name, "")

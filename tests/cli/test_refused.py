@@ -192,8 +192,8 @@ def test_a_worker_that_is_refused_is_not_reported_as_dead(
     made = run("token", "create", "me", "--role", "operator", "--tokens-file", str(path), "-o", "json")
     monkeypatch.setenv("CTL_TOKEN", json.loads(made.out)["token"])
     registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=timedelta(seconds=60))
-    knobs: dict[str, Any] = {"auth": "enforce", "tokens_file": str(path), "trusted_proxies": "127.0.0.1"}
-    with running_controller(registry, **knobs) as url:
+    settings: dict[str, Any] = {"auth": "enforce", "tokens_file": str(path), "trusted_proxies": "127.0.0.1"}
+    with running_controller(registry, **settings) as url:
         monkeypatch.setenv("CONTROLLER_ADDRESS", url)
         run("models", "register", REFERENCE, "qwen/gpu-7:8001")
         clock.advance(200)

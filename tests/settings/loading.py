@@ -1,4 +1,4 @@
-"""How the tests load settings, and a value for each knob."""
+"""How the tests load settings, and a value for each setting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.load import knobs_of
+from dbgpt_ctl.settings.load import declared_settings
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SECRET = "s3cr3t-of-the-test"
 
-# A value for each knob that is not its default: the text and what it becomes. A new knob needs a line here.
+# A value for each setting that is not its default: the text and what it becomes. A new setting needs a line here.
 GIVEN: dict[str, tuple[str, Any]] = {
     "host": (" [::1] ", "::1"),
     "port": (" 8123 ", 8123),
@@ -72,8 +72,10 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "request_timeout": ("0.5", 0.5),
     "ca_file": ("~/ca.pem", str(Path("~/ca.pem").expanduser())),
 }
-KNOBS = [(settings, knob) for settings in (ControllerSettings, ClientSettings) for knob in knobs_of(settings)]
-each_knob = pytest.mark.parametrize(("settings", "knob"), KNOBS, ids=[knob.name for _, knob in KNOBS])
+SETTINGS = [
+    (settings, setting) for settings in (ControllerSettings, ClientSettings) for setting in declared_settings(settings)
+]
+each_setting = pytest.mark.parametrize(("settings", "setting"), SETTINGS, ids=[setting.name for _, setting in SETTINGS])
 
 
 def load(
@@ -101,4 +103,4 @@ def controller(**flags: object) -> ControllerSettings:
 
 
 def came_from(loaded: Settings, name: str) -> str:
-    return next(each.origin for each in loaded.effective() if each.knob.name == name)
+    return next(each.origin for each in loaded.effective() if each.setting.name == name)

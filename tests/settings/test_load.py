@@ -1,4 +1,4 @@
-"""Every knob from every source: precedence, wrong values and how they are named, typos."""
+"""Every setting from every source: precedence, wrong values and how they are named, typos."""
 
 from __future__ import annotations
 
@@ -13,88 +13,88 @@ import pytest
 from dbgpt_ctl.settings.masking import quote
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 from dbgpt_ctl.settings.warnings import warnings_of
-from tests.settings.loading import GIVEN, KNOBS, SECRET, came_from, each_knob, load, refused
+from tests.settings.loading import GIVEN, SECRET, SETTINGS, came_from, each_setting, load, refused
 
 if TYPE_CHECKING:
-    from dbgpt_ctl.settings.load import Knob, Settings
+    from dbgpt_ctl.settings.load import Setting, Settings
 
 
 ENDPOINT = "otel_exporter_otlp_traces_endpoint"
 OTLP = "OTEL_EXPORTER_OTLP_"
 
 
-@each_knob
-def test_without_any_source_a_knob_is_at_its_default(settings: type[Settings], knob: Knob) -> None:
+@each_setting
+def test_without_any_source_a_setting_is_at_its_default(settings: type[Settings], setting: Setting) -> None:
     loaded = load(settings)
-    assert getattr(loaded, knob.name) == knob.default
-    assert came_from(loaded, knob.name) == "default"
+    assert getattr(loaded, setting.name) == setting.default
+    assert came_from(loaded, setting.name) == "default"
 
 
-@each_knob
-def test_a_knob_from_its_flag(settings: type[Settings], knob: Knob) -> None:
-    text, value = GIVEN[knob.name]
-    loaded = load(settings, flags={knob.name: text}, environ={knob.variable: "overridden"})
-    assert getattr(loaded, knob.name) == value
-    assert came_from(loaded, knob.name) == f"flag {knob.flag}"
+@each_setting
+def test_a_setting_from_its_flag(settings: type[Settings], setting: Setting) -> None:
+    text, value = GIVEN[setting.name]
+    loaded = load(settings, flags={setting.name: text}, environ={setting.variable: "overridden"})
+    assert getattr(loaded, setting.name) == value
+    assert came_from(loaded, setting.name) == f"flag {setting.flag}"
 
 
-@each_knob
+@each_setting
 @pytest.mark.parametrize("spell", [str.upper, str.lower, str.title])
-def test_a_knob_from_the_environment(settings: type[Settings], knob: Knob, spell: Any) -> None:
-    text, value = GIVEN[knob.name]
-    loaded = load(settings, environ={spell(knob.variable): text, "PORT": "1", "HOST": "x"})
-    assert getattr(loaded, knob.name) == value
-    assert came_from(loaded, knob.name) == f"environment {spell(knob.variable)}"
+def test_a_setting_from_the_environment(settings: type[Settings], setting: Setting, spell: Any) -> None:
+    text, value = GIVEN[setting.name]
+    loaded = load(settings, environ={spell(setting.variable): text, "PORT": "1", "HOST": "x"})
+    assert getattr(loaded, setting.name) == value
+    assert came_from(loaded, setting.name) == f"environment {spell(setting.variable)}"
 
 
-@each_knob
+@each_setting
 @pytest.mark.parametrize("spell", [str.upper, str.lower])
-def test_a_knob_from_a_file(settings: type[Settings], knob: Knob, spell: Any, tmp_path: Path) -> None:
-    text, value = GIVEN[knob.name]
+def test_a_setting_from_a_file(settings: type[Settings], setting: Setting, spell: Any, tmp_path: Path) -> None:
+    text, value = GIVEN[setting.name]
     file = tmp_path / "prod.env"
-    file.write_text(f"# a comment\nexport {spell(knob.variable)}='{text}'  # another\n")
+    file.write_text(f"# a comment\nexport {spell(setting.variable)}='{text}'  # another\n")
     loaded = load(settings, env_file=str(file))
-    assert getattr(loaded, knob.name) == value
-    assert came_from(loaded, knob.name) == f"{spell(knob.variable)} in {file}"
+    assert getattr(loaded, setting.name) == value
+    assert came_from(loaded, setting.name) == f"{spell(setting.variable)} in {file}"
 
 
-@each_knob
+@each_setting
 def test_the_environment_wins_over_a_file_and_empty_variables_are_none(
-    settings: type[Settings], knob: Knob, tmp_path: Path
+    settings: type[Settings], setting: Setting, tmp_path: Path
 ) -> None:
-    text, value = GIVEN[knob.name]
+    text, value = GIVEN[setting.name]
     file = tmp_path / "env"
-    file.write_text(f"{knob.variable}=overridden\n")
-    loaded = load(settings, environ={knob.variable: "", knob.variable.lower(): text}, env_file=str(file))
-    assert getattr(loaded, knob.name) == value
-    file.write_text(f"{knob.variable}=\n{knob.variable.lower()}\n")
-    assert load(settings, environ={knob.variable: ""}, env_file=str(file)) == load(settings)
+    file.write_text(f"{setting.variable}=overridden\n")
+    loaded = load(settings, environ={setting.variable: "", setting.variable.lower(): text}, env_file=str(file))
+    assert getattr(loaded, setting.name) == value
+    file.write_text(f"{setting.variable}=\n{setting.variable.lower()}\n")
+    assert load(settings, environ={setting.variable: ""}, env_file=str(file)) == load(settings)
 
 
-@each_knob
-def test_all_values_are_shown_but_secrets(settings: type[Settings], knob: Knob) -> None:
-    text, value = GIVEN[knob.name]
-    loaded = load(settings, flags={knob.name: text})
-    shown = next(each.shown for each in loaded.effective() if each.knob.name == knob.name)
+@each_setting
+def test_all_values_are_shown_but_secrets(settings: type[Settings], setting: Setting) -> None:
+    text, value = GIVEN[setting.name]
+    loaded = load(settings, flags={setting.name: text})
+    shown = next(each.shown for each in loaded.effective() if each.setting.name == setting.name)
     assert SECRET not in repr(loaded)
     assert SECRET not in str(shown)
-    if knob.kind.holds_secret(text) and SECRET in text:
+    if setting.kind.holds_secret(text) and SECRET in text:
         assert "********" in shown
         assert "********" in repr(loaded)
     else:
         assert shown == value
-        assert f"{knob.name}={shown!r}" in repr(loaded)
+        assert f"{setting.name}={shown!r}" in repr(loaded)
 
 
-@each_knob
+@each_setting
 def test_an_empty_flag_is_none_where_that_is_the_default_and_wrong_elsewhere(
-    settings: type[Settings], knob: Knob
+    settings: type[Settings], setting: Setting
 ) -> None:
-    sources: dict[str, Any] = {"flags": {knob.name: ""}, "environ": {knob.variable: GIVEN[knob.name][0]}}
-    if knob.default is None:
-        assert getattr(load(settings, **sources), knob.name) is None
+    sources: dict[str, Any] = {"flags": {setting.name: ""}, "environ": {setting.variable: GIVEN[setting.name][0]}}
+    if setting.default is None:
+        assert getattr(load(settings, **sources), setting.name) is None
     else:
-        assert refused(settings, **sources).startswith(f"{knob.name}")
+        assert refused(settings, **sources).startswith(f"{setting.name}")
 
 
 def test_a_file_in_this_folder_is_read_unless_another_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,10 +216,10 @@ NETWORK_OF_IPV4 = "holds ::ffff:10.0.0.0/104, which is IPv4 within IPv6: write i
         ),
     ],
 )
-def test_a_wrong_value_is_named_with_its_knob_and_source(name: str, text: str, message: str) -> None:
-    knob = next(knob for _, knob in KNOBS if knob.name == name)
-    assert refused(flags={name: text}) == f"{message} (flag {knob.flag})"
-    assert refused(environ={knob.variable: text}) == f"{message} (environment {knob.variable})"
+def test_a_wrong_value_is_named_with_its_setting_and_source(name: str, text: str, message: str) -> None:
+    setting = next(setting for _, setting in SETTINGS if setting.name == name)
+    assert refused(flags={name: text}) == f"{message} (flag {setting.flag})"
+    assert refused(environ={setting.variable: text}) == f"{message} (environment {setting.variable})"
 
 
 def test_all_wrong_values_are_in_one_message() -> None:
@@ -349,7 +349,9 @@ def test_an_env_file_that_a_container_hides_is_no_env_file(tmp_path: Path, monke
     assert load(env_file=None).origins == {}
 
 
-GUARDED = [(knob, secret) for settings, knob in KNOBS if settings is ControllerSettings for secret in knob.receives]
+GUARDED = [
+    (setting, secret) for settings, setting in SETTINGS if settings is ControllerSettings for secret in setting.receives
+]
 NAME_IT = "if you trust that file, name it: --env-file .env"
 
 
@@ -366,38 +368,44 @@ def test_a_client_reads_nothing_of_the_folder(folder: Path) -> None:
     assert load(ClientSettings, flags={"request_timeout": "1"}, env_file=".env").address == "http://stranger"
 
 
-@each_knob
-def test_what_the_folder_may_set(settings: type[Settings], knob: Knob, folder: Path) -> None:
+@each_setting
+def test_what_the_folder_may_set(settings: type[Settings], setting: Setting, folder: Path) -> None:
     if settings is not ControllerSettings:
         return
-    text, value = GIVEN[knob.name]
-    (folder / ".env").write_text(f"{knob.variable}='{text}'\n", encoding="utf-8")
-    if knob.trusted_only:
-        assert refused(env_file=None) == f"{knob.name} ({knob.variable} in .env) may not come from ./.env; {NAME_IT}"
-    elif knob.is_written:
+    text, value = GIVEN[setting.name]
+    (folder / ".env").write_text(f"{setting.variable}='{text}'\n", encoding="utf-8")
+    if setting.trusted_only:
+        assert (
+            refused(env_file=None) == f"{setting.name} ({setting.variable} in .env) may not come from ./.env; {NAME_IT}"
+        )
+    elif setting.is_written:
         outside = f"because {quote(text.strip())} is outside of this folder"
         assert refused(env_file=None) == (
-            f"{knob.name} ({knob.variable} in .env) may not come from ./.env, {outside}; {NAME_IT}"
+            f"{setting.name} ({setting.variable} in .env) may not come from ./.env, {outside}; {NAME_IT}"
         )
     else:
-        assert getattr(load(env_file=None), knob.name) == value
-    assert getattr(load(env_file=".env"), knob.name) == value
-    assert getattr(load(env_file=None, environ={knob.variable: text}), knob.name) == value
+        assert getattr(load(env_file=None), setting.name) == value
+    assert getattr(load(env_file=".env"), setting.name) == value
+    assert getattr(load(env_file=None, environ={setting.variable: text}), setting.name) == value
 
 
-@pytest.mark.parametrize(("knob", "secret"), GUARDED, ids=[f"{knob.name}-{secret}" for knob, secret in GUARDED])
-def test_the_folder_does_not_lead_a_secret_away(knob: Knob, secret: str, folder: Path) -> None:
-    theirs = next(other for _, other in KNOBS if other.name == secret)
-    (folder / ".env").write_text(f"{knob.variable}='{GIVEN[knob.name][0]}'\n{theirs.variable}='{GIVEN[secret][0]}'\n")
-    start = f"{knob.name} ({knob.variable} in .env) may not come from ./.env while {secret} ("
+@pytest.mark.parametrize(
+    ("setting", "secret"), GUARDED, ids=[f"{setting.name}-{secret}" for setting, secret in GUARDED]
+)
+def test_the_folder_does_not_lead_a_secret_away(setting: Setting, secret: str, folder: Path) -> None:
+    theirs = next(other for _, other in SETTINGS if other.name == secret)
+    (folder / ".env").write_text(
+        f"{setting.variable}='{GIVEN[setting.name][0]}'\n{theirs.variable}='{GIVEN[secret][0]}'\n"
+    )
+    start = f"{setting.name} ({setting.variable} in .env) may not come from ./.env while {secret} ("
     text = GIVEN[secret][0] if theirs.kind.metavar == "URL" else f"authorization={SECRET}"
     for name in (theirs.variable, *theirs.shared, *theirs.secret_variables):
         environ = {name: text}
         assert refused(environ=environ, env_file=None).startswith(f"{start}environment {name}) does not; ")
-        load(environ=environ | {knob.variable: GIVEN[knob.name][0]}, env_file=None)
+        load(environ=environ | {setting.variable: GIVEN[setting.name][0]}, env_file=None)
     assert refused(flags={secret: text}, env_file=None).startswith(f"{start}flag {theirs.flag}) does not; ")
     if not theirs.trusted_only:
-        assert getattr(load(env_file=None), knob.name) == GIVEN[knob.name][1]
+        assert getattr(load(env_file=None), setting.name) == GIVEN[setting.name][1]
 
 
 def test_all_that_the_folder_may_not_set_is_in_one_message(folder: Path) -> None:

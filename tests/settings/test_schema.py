@@ -243,7 +243,7 @@ def test_a_short_heartbeat_timeout_is_warned_of(timeout: str, interval: str, war
     assert warnings_of(controller(heartbeat_timeout_secs=timeout, heartbeat_interval_secs=interval)) == warned
 
 
-def test_database_knobs_without_a_database_are_warned_of() -> None:
+def test_database_settings_without_a_database_are_warned_of() -> None:
     assert warnings_of(controller(registry_db_host="db")) == [
         "registry_db_host without effect: registry_type is embedded; add --registry database"
     ]
@@ -263,7 +263,7 @@ def test_what_is_loopback(host: str, loopback: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("knobs", "patterns"),
+    ("settings", "patterns"),
     [
         ({}, [*LOOPBACK_HOSTS, "127.0.0.1"]),
         ({"host": "10.0.0.1"}, ["*"]),
@@ -271,8 +271,8 @@ def test_what_is_loopback(host: str, loopback: bool) -> None:
         ({"host": "ctl-1", "allowed_hosts": "a"}, [*LOOPBACK_HOSTS, "ctl-1", "a"]),
     ],
 )
-def test_by_which_hosts_it_may_be_called(knobs: dict[str, Any], patterns: list[str]) -> None:
-    assert list(ControllerSettings(**knobs).host_patterns) == patterns
+def test_by_which_hosts_it_may_be_called(settings: dict[str, Any], patterns: list[str]) -> None:
+    assert list(ControllerSettings(**settings).host_patterns) == patterns
 
 
 ENDPOINT = "otel_exporter_otlp_traces_endpoint"
@@ -292,6 +292,6 @@ def test_the_endpoint_for_all_signals_is_a_base_over_http(name: str, protocol: s
     assert load(environ=variables).otel_exporter_otlp_traces_endpoint == endpoint
 
 
-def test_knobs_of_an_export_that_is_off_are_warned_of() -> None:
+def test_settings_of_an_export_that_is_off_are_warned_of() -> None:
     loaded = load(environ={f"CONTROLLER_{ENDPOINT.upper()}": "http://h:4317"})
     assert warnings_of(loaded) == [f"{ENDPOINT} without effect: tracer_to_open_telemetry is off"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.settings.load import knobs_of
+from dbgpt_ctl.settings.load import declared_settings
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def settings_of(environment: Mapping[str, str]) -> ControllerSettings:
 
     A password stands in place of the file that only the container has.
     """
-    assert environment.keys() <= {knob.variable for knob in knobs_of(ControllerSettings)}
+    assert environment.keys() <= {setting.variable for setting in declared_settings(ControllerSettings)}
     password = {PASSWORD_FILE.removesuffix("_FILE"): "x"}
     others = {name: value for name, value in environment.items() if name != PASSWORD_FILE}
     return ControllerSettings.load({}, others | password, "")

@@ -71,11 +71,11 @@ def running_app(app: FastAPI, *, send_buffer: int | None = None) -> Iterator[str
 
 
 @contextmanager
-def running_controller(registry: ModelRegistry, **knobs: Any) -> Iterator[str]:
+def running_controller(registry: ModelRegistry, **values: Any) -> Iterator[str]:
     """A controller over `registry` with the given settings; gives its base URL once health says 200 (unless the
     registry never opens).
     """
-    settings = ControllerSettings(**knobs)
+    settings = ControllerSettings(**values)
     app = create_app(settings, registry, create_tracer(settings))
     with running_app(app) as url:
         deadline = time.monotonic() + STARTUP_SECS

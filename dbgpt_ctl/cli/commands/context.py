@@ -25,7 +25,7 @@ from dbgpt_ctl.settings.contexts import (
     read_token_file,
     write_contexts,
 )
-from dbgpt_ctl.settings.load import knobs_of
+from dbgpt_ctl.settings.load import declared_settings
 from dbgpt_ctl.settings.schema import ClientSettings
 from dbgpt_ctl.text.escaping import escaped
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _NAME = argument("NAME", candidates.contexts, "The context.")
 Name = Annotated[str, _NAME]
 OptionalName = Annotated[str | None, _NAME]
-_KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
+_SETTINGS = {setting.name: setting for setting in declared_settings(ClientSettings)}
 
 
 @explained(
@@ -197,7 +197,7 @@ def show(
     settings = session.settings
     values: dict[str, SettingOfContext] = {
         "context": {"value": settings.context, "from": settings.context_origin},
-        **{knob.name: {"value": shown, "from": origin} for knob, shown, origin in settings.effective()},
+        **{setting.name: {"value": shown, "from": origin} for setting, shown, origin in settings.effective()},
         "token": _token(settings),
     }
     if output is OutputFormat.JSON:
@@ -219,7 +219,7 @@ def _checked(
     """The given values as they are stored; None removes one. Raises UsageError."""
     changes: dict[str, Any] = {}
     if address is not None:
-        changes["address"] = _KNOBS["address"].parse(address) if address else None
+        changes["address"] = _SETTINGS["address"].parse(address) if address else None
     if request_timeout is not None:
         seconds = parse_duration("--request-timeout", request_timeout) if request_timeout else None
         changes["request_timeout"] = None if seconds is None else f"{seconds:g}"
@@ -247,7 +247,7 @@ def _object(context: Context, contexts: Contexts) -> PrintedContext:
     return {
         "name": context.name,
         "current": context.name == contexts.current,
-        "address": _KNOBS["address"].kind.shown(context.address),
+        "address": _SETTINGS["address"].kind.shown(context.address),
         "request_timeout": None if context.request_timeout is None else float(context.request_timeout),
         "token_file": context.token_file,
         "ca_file": context.ca_file,

@@ -90,11 +90,12 @@ def _access_warnings(settings: ControllerSettings, *, may_fail: bool) -> list[st
 
 def _print_config(settings: ControllerSettings, output: OutputFormat) -> None:
     if output is OutputFormat.JSON:
-        print_json({knob.name: {"value": shown, "from": origin} for knob, shown, origin in settings.effective()})
+        print_json({setting.name: {"value": shown, "from": origin} for setting, shown, origin in settings.effective()})
         return
     from dbgpt_ctl.cli.output.table import Column
 
     rows = [
-        (knob.name, knob.text(getattr(settings, knob.name)) or "-", origin) for knob, _, origin in settings.effective()
+        (setting.name, setting.text(getattr(settings, setting.name)) or "-", origin)
+        for setting, _, origin in settings.effective()
     ]
     print_table([Column("SETTING"), Column("VALUE"), Column("FROM")], rows, headers=True)

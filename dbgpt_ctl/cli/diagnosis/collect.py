@@ -21,7 +21,7 @@ from dbgpt_ctl.domain.events import EXPIRE, ActorKind, EventFilter
 from dbgpt_ctl.domain.hosts import is_loopback
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import ControllerError, CtlError, NotSupported, UsageError
-from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, find_variables, knobs_of
+from dbgpt_ctl.settings.load import DEFAULT_ENV_FILE, declared_settings, find_variables
 from dbgpt_ctl.settings.masking import mask_url, mode_if_readable_by_others
 from dbgpt_ctl.settings.schema import ClientSettings, ControllerSettings
 
@@ -260,5 +260,8 @@ def _expiries(session: Session, facts: Facts) -> Counter[InstanceKey]:
 
 def _holds_secret(env_file: str | None) -> bool:
     variables = find_variables({}, env_file)
-    knobs = {knob.variable: knob for knob in (*knobs_of(ControllerSettings), *knobs_of(ClientSettings))}
-    return any(name in knobs and knobs[name].kind.holds_secret(found.text) for name, found in variables.items())
+    settings = {
+        setting.variable: setting
+        for setting in (*declared_settings(ControllerSettings), *declared_settings(ClientSettings))
+    }
+    return any(name in settings and settings[name].kind.holds_secret(found.text) for name, found in variables.items())

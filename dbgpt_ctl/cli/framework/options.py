@@ -14,7 +14,7 @@ from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.cli.parsing.optional_values import OPTIONAL_VALUES
 from dbgpt_ctl.domain.instance import STATES
-from dbgpt_ctl.settings.load import Knob, knobs_of
+from dbgpt_ctl.settings.load import Setting, declared_settings
 from dbgpt_ctl.text.escaping import quoted
 
 if TYPE_CHECKING:
@@ -113,21 +113,21 @@ ServerEnvFile = _env_file("Read variables from FILE, which is trusted, not from 
 
 
 def takes_settings(
-    kind: type[Settings], knobs: Iterable[Knob] | None = None
+    kind: type[Settings], settings: Iterable[Setting] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Adds the flags of `kind`'s settings and --env-file to a command, and passes it the result as `settings`.
 
-    With `knobs`, only these settings get flags; all keep their variables. `Settings.load` parses the flags, so that a
-    wrong flag and a wrong variable give the same message.
+    With `settings`, only these get flags; all keep their variables. `Settings.load` parses the flags, so that a wrong
+    flag and a wrong variable give the same message.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(command, eval_str=True)
         flags = [
             Parameter(
-                knob.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option_of(knob)]
+                setting.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option_of(setting)]
             )
-            for knob in knobs or knobs_of(kind)
+            for setting in settings or declared_settings(kind)
         ]
 
         @wraps(command)
@@ -152,21 +152,21 @@ def takes_settings(
     return decorate
 
 
-def option_of(knob: Knob, *, metavar: str | None = None, unit: str = "", help: str | None = None) -> Any:  # noqa: A002
+def option_of(setting: Setting, *, metavar: str | None = None, unit: str = "", help: str | None = None) -> Any:  # noqa: A002
     """The flag of a setting. Its help shows the variable and the default, which on a command line has the `unit`."""
-    default = knob.text(knob.default)
+    default = setting.text(setting.default)
     shown = f"; default: {default}{unit}" if default else ""
     return typer.Option(
-        knob.flag,
-        *knob.aliases,
-        metavar=metavar or knob.kind.metavar,
-        help=f"{help or knob.help[0].upper() + knob.help[1:]}.  [{knob.variable}{shown}]",
-        autocompletion=_candidates(knob),
+        setting.flag,
+        *setting.aliases,
+        metavar=metavar or setting.kind.metavar,
+        help=f"{help or setting.help[0].upper() + setting.help[1:]}.  [{setting.variable}{shown}]",
+        autocompletion=_candidates(setting),
         show_default=False,  # Typer would show an address before the verb, with its token
     )
 
 
-def _candidates(knob: Knob) -> Callable[[str], Any] | None:
-    if knob.kind.words:
-        return candidates.one_of(knob.kind.words)
-    return candidates.files if knob.kind.metavar == "PATH" else None
+def _candidates(setting: Setting) -> Callable[[str], Any] | None:
+    if setting.kind.words:
+        return candidates.one_of(setting.kind.words)
+    return candidates.files if setting.kind.metavar == "PATH" else None

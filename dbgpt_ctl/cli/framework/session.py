@@ -17,7 +17,7 @@ from dbgpt_ctl.cli.output.stdout import say
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.settings.contexts import load_connection, unread_address
-from dbgpt_ctl.settings.load import knobs_of
+from dbgpt_ctl.settings.load import declared_settings
 from dbgpt_ctl.settings.schema import ClientSettings
 from dbgpt_ctl.traceparent import TraceContext
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.errors import Attempt
 
-_KNOBS = {knob.name: knob for knob in knobs_of(ClientSettings)}
+_SETTINGS = {setting.name: setting for setting in declared_settings(ClientSettings)}
 _TIMEOUT_HELP = "Timeout of one request, as in 5s or 500ms"
 _ADDRESS_HELP = "URL of the controller; several are tried in turn: repeat it or use commas"
 _Context = typer.Option(
@@ -49,12 +49,12 @@ def _option(name: str, annotation: Any, default: Any = None) -> Parameter:
 
 
 SHARED = (
-    _option("address", Annotated[list[str] | None, option_of(_KNOBS["address"], help=_ADDRESS_HELP)]),
+    _option("address", Annotated[list[str] | None, option_of(_SETTINGS["address"], help=_ADDRESS_HELP)]),
     _option(
         "request_timeout",
-        Annotated[str | None, option_of(_KNOBS["request_timeout"], metavar="TIME", unit="s", help=_TIMEOUT_HELP)],
+        Annotated[str | None, option_of(_SETTINGS["request_timeout"], metavar="TIME", unit="s", help=_TIMEOUT_HELP)],
     ),
-    _option("ca_file", Annotated[str | None, option_of(_KNOBS["ca_file"])]),
+    _option("ca_file", Annotated[str | None, option_of(_SETTINGS["ca_file"])]),
     _option("env_file", ClientEnvFile),
     _option("context", Annotated[str | None, _Context]),
     _option("verbose", Annotated[bool, _Verbose], default=False),

@@ -30,7 +30,7 @@ class SettingsEndpoint:
         """Every setting with its value in force and where that comes from, without secrets."""
         return versioned(
             settings=[
-                {"name": knob.name, "variable": knob.variable, "value": shown, "origin": origin}
-                for knob, shown, origin in self._settings.effective()
+                {"name": setting.name, "variable": setting.variable, "value": shown, "origin": origin}
+                for setting, shown, origin in self._settings.effective()
             ]
         )

@@ -16,7 +16,7 @@ import pytest
 from typer.main import get_command
 
 from dbgpt_ctl.cli import app
-from dbgpt_ctl.settings.load import Knob, knobs_of
+from dbgpt_ctl.settings.load import Setting, declared_settings
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def test_show_config_prints_every_value_and_its_source() -> None:
     assert (done.stdout, done.stderr) == (SHOWN, "")
 
     as_json = json.loads(ctl_serve([*arguments, "-o", "json"], environ).stdout)
-    assert list(as_json) == [knob.name for knob in knobs_of(ControllerSettings)]
+    assert list(as_json) == [setting.name for setting in declared_settings(ControllerSettings)]
     assert as_json["port"] == {"value": 9001, "from": "flag --port"}
     assert as_json["remote_addr"] == {"value": None, "from": "default"}
     assert as_json["registry_db_password"]["value"] == "********"
@@ -238,22 +238,22 @@ def test_show_config_starts_nothing_and_loads_no_server() -> None:
 
 def test_help_names_every_flag_variable_and_default_once() -> None:
     text = " ".join(ctl_serve(["--help"]).stdout.split())
-    for knob in knobs_of(ControllerSettings):
-        default = knob.text(knob.default)
-        assert text.count(f"[{knob.variable}{f'; default: {default}' if default else ''}]") == 1
-        for flag in (knob.flag, *knob.aliases):
+    for setting in declared_settings(ControllerSettings):
+        default = setting.text(setting.default)
+        assert text.count(f"[{setting.variable}{f'; default: {default}' if default else ''}]") == 1
+        for flag in (setting.flag, *setting.aliases):
             assert f"{flag} " in text or f"{flag}, " in text
-        if "_" in knob.name:
-            assert f"--{knob.name}" not in text
+        if "_" in setting.name:
+            assert f"--{setting.name}" not in text
 
 
-@pytest.mark.parametrize("knob", knobs_of(ControllerSettings), ids=lambda knob: knob.name)
-def test_every_flag_reaches_its_knob_also_with_underscores(knob: Knob) -> None:
+@pytest.mark.parametrize("setting", declared_settings(ControllerSettings), ids=lambda setting: setting.name)
+def test_every_flag_reaches_its_setting_also_with_underscores(setting: Setting) -> None:
     root = get_command(app)
     serve = root.get_command(root.make_context("ctl", ["serve"]), "serve")  # type: ignore[attr-defined]
-    for flag in (knob.flag, "--" + knob.name, *knob.aliases):
+    for flag in (setting.flag, "--" + setting.name, *setting.aliases):
         given = serve.make_context("serve", [f"{flag}=text"], parent=root.make_context("ctl", ["serve"])).params
-        assert {name: value for name, value in given.items() if value == "text"} == {knob.name: "text"}
+        assert {name: value for name, value in given.items() if value == "text"} == {setting.name: "text"}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dbgpt_ctl.cli.parsing.optional_values import OPTIONAL_VALUES, value_after_space, with_optional_values
-from dbgpt_ctl.settings.load import knobs_of
+from dbgpt_ctl.settings.load import declared_settings
 from dbgpt_ctl.settings.schema import ControllerSettings
 from dbgpt_ctl.settings.value_types import FLAG
 
@@ -43,6 +43,6 @@ def test_a_value_after_a_space_is_found(given: list[str], expected: str | None) 
 
 
 def test_the_flag_of_a_switch_may_stand_alone() -> None:
-    flags = [knob.flag for knob in knobs_of(ControllerSettings) if knob.kind is FLAG]
+    flags = [setting.flag for setting in declared_settings(ControllerSettings) if setting.kind is FLAG]
     assert flags
     assert {flag: OPTIONAL_VALUES.get(flag) for flag in flags} == dict.fromkeys(flags, ("true", "false"))

@@ -10,7 +10,7 @@ import httpx
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.bootstrap import create_registry
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
-from dbgpt_ctl.settings.load import knobs_of
+from dbgpt_ctl.settings.load import declared_settings
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
 from tests.support.process import ctl
@@ -45,7 +45,7 @@ def test_all_settings_are_as_show_config_prints_them(clock: ManualClock) -> None
     settings = ControllerSettings.load(flags, env, "")
     found = settings_of(settings, EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT))
     assert {each["name"]: {"value": each["value"], "from": each["origin"]} for each in found} == shown
-    assert [each["name"] for each in found] == [knob.name for knob in knobs_of(ControllerSettings)]
+    assert [each["name"] for each in found] == [setting.name for setting in declared_settings(ControllerSettings)]
     by_name = {each["name"]: each for each in found}
     assert by_name["max_instances"] == {
         "name": "max_instances",

@@ -148,15 +148,15 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     file = tmp_path_factory.mktemp("tokens") / "tokens.toml"
     file.write_text("\n".join(_table(sender) for sender in TOKENS if sender != "stranger"))
     file.chmod(0o600)
-    knobs = {"auth": "enforce", "tokens_file": str(file)}
+    settings = {"auth": "enforce", "tokens_file": str(file)}
     if request.param == "embedded":
-        with running_controller(registry_in_memory(), **knobs) as url:
+        with running_controller(registry_in_memory(), **settings) as url:
             yield Cluster(url)
         return
     database = MariaDB(request.getfixturevalue("mariadb_server"), "openapi_roles")
     database.create()
     stored = DatabaseModelRegistry(database.url, heartbeat_timeout=timedelta(hours=1), max_instances=60)
-    with running_controller(stored, **knobs) as url:
+    with running_controller(stored, **settings) as url:
         yield Cluster(url)
     database.drop()
 

@@ -92,14 +92,14 @@ class Page:
 
 
 @contextmanager
-def opened(folder: Path, mode: Mode, **knobs: Any) -> Iterator[Page]:
+def opened(folder: Path, mode: Mode, **values: Any) -> Iterator[Page]:
     """A page of a controller with one instance. Each answer is validated against the OpenAPI document."""
     file = folder / "tokens.toml"
     file.write_text(
         "\n".join(f'[token.{role}]\nrole = "{role}"\nsha256 = ["{sha256_of(SECRETS[role])}"]\n' for role in ROLES)
     )
     file.chmod(0o600)
-    settings = ControllerSettings(auth=mode.value, tokens_file=str(file), **knobs)
+    settings = ControllerSettings(auth=mode.value, tokens_file=str(file), **values)
     registry = EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=timedelta(seconds=60))
     app = create_app(settings, registry)
     assert isinstance(app, ControllerApp)
@@ -401,11 +401,11 @@ def test_a_token_in_a_header_goes_before_the_cookie(enforcing: Page) -> None:
     assert enforcing.drain(**programs).status_code == 200
 
 
-@pytest.mark.parametrize(("knobs", "reachable"), [({}, False), (OPEN, True)])
+@pytest.mark.parametrize(("settings", "reachable"), [({}, False), (OPEN, True)])
 def test_with_authentication_off_pages_of_a_reachable_controller_only_read(
-    tmp_path: Path, knobs: dict[str, Any], *, reachable: bool
+    tmp_path: Path, settings: dict[str, Any], *, reachable: bool
 ) -> None:
-    with opened(tmp_path, Mode.OFF, **knobs) as page:
+    with opened(tmp_path, Mode.OFF, **settings) as page:
         reason = AUTH_IS_OFF if reachable else None
         assert page.who() == {
             **NOBODY,

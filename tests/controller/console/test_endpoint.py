@@ -36,8 +36,8 @@ def checked(clock: ManualClock, tmp_path: Path) -> Iterator[httpx.Client]:
     tokens.write_text(f'[token.one]\nrole = "reader"\nsha256 = ["{"0" * 64}"]\n')
     tokens.chmod(0o600)
     registry = EmbeddedModelRegistry(clock=clock, heartbeat_timeout=TIMEOUT)
-    knobs = {"auth": "enforce", "tokens_file": str(tokens)}
-    with running_controller(registry, **knobs) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    settings = {"auth": "enforce", "tokens_file": str(tokens)}
+    with running_controller(registry, **settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
         yield client
 
 

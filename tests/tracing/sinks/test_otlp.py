@@ -55,9 +55,10 @@ def dead(request: pytest.FixtureRequest) -> Iterator[Receiver]:
 
 
 def exporting(receiver: Receiver, **more: Any) -> ControllerSettings:
-    knobs = {"protocol": receiver.protocol, "endpoint": receiver.endpoint, **more}
+    settings = {"protocol": receiver.protocol, "endpoint": receiver.endpoint, **more}
     return ControllerSettings(
-        tracer_to_open_telemetry=True, **{f"otel_exporter_otlp_traces_{name}": value for name, value in knobs.items()}
+        tracer_to_open_telemetry=True,
+        **{f"otel_exporter_otlp_traces_{name}": value for name, value in settings.items()},
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from dbgpt_ctl.cli.framework.options import takes_settings
 from dbgpt_ctl.cli.output.stdout import print_lines, say
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.load import knobs_of
+from dbgpt_ctl.settings.load import declared_settings
 from dbgpt_ctl.settings.schema import ControllerSettings
 from dbgpt_ctl.settings.warnings import secret_warnings
 from dbgpt_ctl.text.escaping import defused
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from dbgpt_ctl.registry.database.session import Database
-    from dbgpt_ctl.settings.load import Knob
+    from dbgpt_ctl.settings.load import Setting
 
 
 class DatabaseSettings(ControllerSettings):
@@ -33,13 +33,13 @@ class DatabaseSettings(ControllerSettings):
         return super(DatabaseSettings, replace(self, registry_type="database", remote_addr=None)).checked()
 
 
-def _flags() -> Iterator[Knob]:
-    """The knobs that matter to the database."""
-    for knob in knobs_of(ControllerSettings):
-        if knob.name == "registry_type":
-            yield knob._replace(default="database", help="type of the registry; for this command it is database")
-        elif knob.name.startswith("registry_") or knob.name in {"heartbeat_timeout_secs", "max_instances"}:
-            yield knob
+def _flags() -> Iterator[Setting]:
+    """The settings that matter to the database."""
+    for setting in declared_settings(ControllerSettings):
+        if setting.name == "registry_type":
+            yield setting._replace(default="database", help="type of the registry; for this command it is database")
+        elif setting.name.startswith("registry_") or setting.name in {"heartbeat_timeout_secs", "max_instances"}:
+            yield setting
 
 
 takes_database_settings = takes_settings(DatabaseSettings, [*_flags()])

@@ -15,7 +15,7 @@ from dbgpt_ctl.cli.framework.options import argument, option_of, output_option
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines
 from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.settings.load import Settings, knobs_of
+from dbgpt_ctl.settings.load import Settings, declared_settings
 from dbgpt_ctl.settings.schema import ControllerSettings
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class TokensFileSettings(Settings):
     )
 
 
-_KNOB = knobs_of(TokensFileSettings)[0]
-TokensPath = Annotated[str | None, option_of(_KNOB, help="File with the tokens, as hashes; it is edited here")]
+_SETTING = declared_settings(TokensFileSettings)[0]
+TokensPath = Annotated[str | None, option_of(_SETTING, help="File with the tokens, as hashes; it is edited here")]
 TokenName = Annotated[str, argument("NAME", candidates.tokens, "The token.")]
 SecretOutput = Annotated[
     OutputFormat, output_option("text", "json", "yaml", help="Format of the token; text is the token alone.")
@@ -57,7 +57,7 @@ def path_of(tokens_file: str | None, env_file: str | None) -> Path:
     """The path of the tokens file, by the flag or the variable. Raises UsageError if neither names one."""
     settings = TokensFileSettings.load({"tokens_file": tokens_file}, os.environ, env_file)
     if settings.tokens_file is None:
-        raise UsageError(f"no tokens file is named: give {_KNOB.flag} FILE or set {_KNOB.variable}")
+        raise UsageError(f"no tokens file is named: give {_SETTING.flag} FILE or set {_SETTING.variable}")
     try:
         return Path(settings.tokens_file).expanduser()
     except RuntimeError:

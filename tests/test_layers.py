@@ -93,6 +93,7 @@ CROSS_CUTTING = {
     "registry/test_event_filter.py": "events that a filter selects, over every kind of registry",
     "registry/test_event_retention.py": "events that are forgotten, over every kind of registry",
     "registry/test_outages.py": "outages of the registry, over every kind of it",
+    "registry/test_observer.py": "what every kind of registry tells its observer, and its figures",
     "registry/test_operate.py": "drain, undrain and prune, over every kind of registry",
     "registry/test_retention.py": "retention, over every kind of registry",
     "registry/test_stateful.py": "any sequence of calls, over every kind of registry",

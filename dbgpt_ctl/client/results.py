@@ -15,11 +15,14 @@ from dbgpt_ctl.domain.controllers import ControllerCondition
 from dbgpt_ctl.domain.events import Actor, ActorKind, Cause, Change, Event, EventPage
 from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
+from dbgpt_ctl.domain.texts import drained_text, state_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from dbgpt_ctl.failure_causes import FailureCause
+    from dbgpt_ctl.wire.status import ModelCounts
+
 
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 """What a reader raises for a decoded body that is not what the API sends."""
@@ -395,3 +398,26 @@ def read_time(value: Any) -> datetime | None:
         return time if time.tzinfo is not None else time.astimezone()
     except (ValueError, OverflowError):
         return None
+
+
+def state_text(instance: KnownInstance) -> str:
+    """Its state, and whether it is drained or held."""
+    return state_label(instance.state, drained=instance.drain is not None, held=instance.held)
+
+
+def counted_text(counts: ModelCounts) -> str:
+    """`3 healthy (1 drained), 2 unhealthy (2 drained); 1 held, 2 unchecked`: each state with its drained ones, and how
+    many are healthy though nobody knows of their workers; empty for none.
+
+    An instance counts in one state only, and so does its drain: the numbers in brackets add up to all drained ones.
+    """
+    drained = {
+        InstanceState.HEALTHY: counts.healthy - counts.routable,
+        InstanceState.UNHEALTHY: counts.unhealthy_drained,
+        InstanceState.DEREGISTERED: counts.drained - counts.unhealthy_drained - counts.healthy + counts.routable,
+    }
+    states = ", ".join(
+        f"{count} {state}{drained_text(drained[state])}" for state in InstanceState if (count := getattr(counts, state))
+    )
+    besides = ", ".join(f"{count} {name}" for name in ("held", "unchecked") if (count := getattr(counts, name)))
+    return f"{states}; {besides}" if besides else states

@@ -16,7 +16,7 @@ from dbgpt_ctl.controller.api.metrics import MetricsEndpoint
 from dbgpt_ctl.controller.api.metrics_reader import MetricsReader
 from dbgpt_ctl.controller.api.parameters import with_known_parameters
 from dbgpt_ctl.controller.api.probes import ProbeEndpoints
-from dbgpt_ctl.controller.api.settings import SettingsEndpoint
+from dbgpt_ctl.controller.api.status import SettingsEndpoint
 from dbgpt_ctl.controller.api.v1 import ApiEndpoints
 from dbgpt_ctl.controller.audit.audit_log import create_audit_log
 from dbgpt_ctl.controller.audit.audited_routes import AuditedRoutes

@@ -32,7 +32,7 @@ from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost, parse_hosts
 from dbgpt_ctl.domain.controllers import ControllerIdentity
 from dbgpt_ctl.domain.fields import canonical_host
 from dbgpt_ctl.errors import CtlError, UsageError
-from dbgpt_ctl.registry.observer import NO_OBSERVER
+from dbgpt_ctl.registry.contract import NO_OBSERVER
 from dbgpt_ctl.settings.masking import read_token
 from dbgpt_ctl.settings.schema import ControllerSettings
 from dbgpt_ctl.settings.warnings import warnings_of
@@ -45,9 +45,8 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.controller.http.tls import WatchedCertificate
     from dbgpt_ctl.controller.service.controller import Controller
-    from dbgpt_ctl.registry.contract import ModelRegistry
+    from dbgpt_ctl.registry.contract import ModelRegistry, RegistryObserver
     from dbgpt_ctl.registry.database.session import Database
-    from dbgpt_ctl.registry.observer import RegistryObserver
     from dbgpt_ctl.tracing import Tracer
     from dbgpt_ctl.tracing.writer import BatchSink
 
@@ -258,9 +257,8 @@ def _serve(
     `run`.
     """
     from dbgpt_ctl.controller.app import create_app
-    from dbgpt_ctl.controller.http.socket import listening_socket
     from dbgpt_ctl.controller.metrics.counters import Counters
-    from dbgpt_ctl.controller.server import serve
+    from dbgpt_ctl.controller.server import listening_socket, serve
 
     certificate = watched_certificate(settings)
     with contextlib.ExitStack() as stack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.client.texts import counted_text
+from dbgpt_ctl.client.results import counted_text
 from dbgpt_ctl.diagnosis.facts import ALL_BUT_LIST, Evidence, Facts, Finding, Severity, rule
 from dbgpt_ctl.diagnosis.instances import died_before_drain
 from dbgpt_ctl.domain.instance import MODEL_TYPES

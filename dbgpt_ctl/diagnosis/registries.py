@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.client.texts import state_text
+from dbgpt_ctl.client.results import state_text
 from dbgpt_ctl.diagnosis.facts import (
     ALL_BUT_LIST,
     Evidence,

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from dbgpt_ctl.background import BackgroundTasks
 from dbgpt_ctl.client.aio import AsyncControllerClient
 from dbgpt_ctl.client.results import read_time, shown_state
 from dbgpt_ctl.domain.controllers import Check
@@ -32,9 +33,7 @@ from dbgpt_ctl.errors import (
     VerbNotSupported,
 )
 from dbgpt_ctl.failure_causes import FailureCause
-from dbgpt_ctl.registry.background import BackgroundTasks
-from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
-from dbgpt_ctl.registry.observer import NO_OBSERVER
+from dbgpt_ctl.registry.contract import NO_OBSERVER, Listing, Lookup, ModelRegistry, RegistryHealth, RegistryInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
     from dbgpt_ctl.domain.registry_outage import Hold
     from dbgpt_ctl.errors import Attempt
-    from dbgpt_ctl.registry.observer import RegistryObserver
+    from dbgpt_ctl.registry.contract import RegistryObserver
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,15 @@
-"""Times for programs, and times and durations as people read them."""
+"""Times for programs, and times and durations as people read and write them: `10s`, `500ms`, `2m`, `7d`.
+
+A number without a unit is refused: `--older-than 7` most likely means days, and `--timeout 5` seconds.
+"""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+
+from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.text.escaping import quoted
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -35,3 +42,31 @@ def duration_text(seconds: float) -> str:
         if whole >= 2 * size:
             return f"{whole // size}{unit}"
     return f"{whole}s"
+
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)(ms|s|m|h|d)?", re.ASCII)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SUGGESTED = ("s", "m", "h", "d")
+
+
+def parse_duration(option: str, text: str, *, shortest_secs: int = 0, longest_days: int = 1) -> float:
+    """Seconds, more than 0, at least `shortest_secs` and at most `longest_days`.
+
+    Raises UsageError, which names the option and the value.
+    """
+    longest = longest_days * _SECONDS["d"]
+    match = _DURATION.fullmatch(text.strip().lower())
+    number, unit = (float(match[1]), match[2]) if match else (0.0, None)
+    if unit is not None and number > 0 and shortest_secs <= number * _SECONDS[unit] <= longest:
+        return number * _SECONDS[unit]
+    if match and unit is None:
+        possible = [f"{match[1]}{each}" for each in _SUGGESTED if 0 < number * _SECONDS[each] <= longest]
+        if possible:
+            raise UsageError(f"{option} {quoted(text)} has no unit of time: write {_one_of(possible)}")
+    limit, example = ("24h", "10s, 500ms or 2m") if longest_days == 1 else (f"{longest_days}d", "30m, 12h or 7d")
+    least = f"of at least {shortest_secs}s" if shortest_secs else "greater than 0"
+    raise UsageError(f"{option} {quoted(text)} is not a duration {least} and at most {limit}, such as {example}")
+
+
+def _one_of(words: list[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))

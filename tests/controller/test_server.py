@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from dbgpt_ctl.controller.server import OWN_DESCRIPTORS, connection_limit
+from dbgpt_ctl.controller.server import OWN_DESCRIPTORS, connection_limit, listening_socket
+from dbgpt_ctl.errors import CannotListen
 from dbgpt_ctl.settings.schema import MIN_CONNECTIONS, ControllerSettings
 from tests.support.mariadb import free_port
 from tests.support.process import CTL, ctl, environment, start
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from tests.support.mariadb import MariaDB
     from tests.support.tls import Authority
+
 
 pytestmark = pytest.mark.slow
 
@@ -432,3 +434,21 @@ def test_there_is_no_grace_without_a_registry_that_is_ready(mariadb: MariaDB) ->
         assert served.health().status_code == 503
         assert served.end() == 0
         assert not any("leaving" in line for line in served.lines)
+
+
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("localhost", None)])
+def test_it_listens_on_the_first_address_of_the_host(host: str, family: socket.AddressFamily | None) -> None:
+    with listening_socket(host, 0) as sock:
+        assert family is None or sock.family is family
+        with socket.create_connection(sock.getsockname()[:2], timeout=10):
+            pass
+
+
+def test_a_busy_port_names_the_process() -> None:
+    with listening_socket("127.0.0.1", 0) as sock, pytest.raises(CannotListen, match=r"in use by .+ \(process \d+\)"):
+        listening_socket("127.0.0.1", sock.getsockname()[1])
+
+
+def test_a_host_that_is_no_address_of_this_machine() -> None:
+    with pytest.raises(CannotListen, match=r"cannot listen on 192\.0\.2\.1 port 0"):
+        listening_socket("192.0.2.1", 0)

@@ -12,9 +12,8 @@ import uvicorn
 
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.controller.app import create_app
-from dbgpt_ctl.controller.http.socket import listening_socket
 from dbgpt_ctl.controller.http.tls import TlsListener, WatchedCertificate
-from dbgpt_ctl.controller.server import create_server
+from dbgpt_ctl.controller.server import create_server, listening_socket
 from dbgpt_ctl.controller.watch.subscriber import MAX_BATCH_BYTES
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry

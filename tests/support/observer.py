@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.registry.observer import RegistryObserver
+from dbgpt_ctl.registry.contract import RegistryObserver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

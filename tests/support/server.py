@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.controller.bootstrap import create_tracer
 from dbgpt_ctl.controller.http.protocol import BoundedServer
-from dbgpt_ctl.controller.http.socket import listening_socket
-from dbgpt_ctl.controller.server import create_server
+from dbgpt_ctl.controller.server import create_server, listening_socket
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.support.api_document import ValidatingApp
 

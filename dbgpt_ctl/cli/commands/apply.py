@@ -11,7 +11,7 @@ import typer
 from dbgpt_ctl.cli.commands.models.drain import warn_of_memory
 from dbgpt_ctl.cli.completion.candidates import files
 from dbgpt_ctl.cli.diagnosis.caveats import refuse_stale
-from dbgpt_ctl.cli.framework.confirm import Confirmation, Yes
+from dbgpt_ctl.cli.framework.disruption import Confirmation, Yes
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import AllowStale, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session

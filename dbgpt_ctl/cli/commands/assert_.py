@@ -13,11 +13,11 @@ from dbgpt_ctl.cli.framework.options import AllowStale, ReportOutput, model_argu
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, say
 from dbgpt_ctl.cli.parsing.conditions import Condition
-from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
 from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.events import EventFilter
 from dbgpt_ctl.errors import ConditionNotMet, CtlError
+from dbgpt_ctl.text.times import parse_duration
 
 if TYPE_CHECKING:
     from dbgpt_ctl.client.sync import ControllerClient

@@ -14,7 +14,6 @@ from dbgpt_ctl.cli.framework.options import argument, output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines, print_table, say
 from dbgpt_ctl.cli.output.table import Column
-from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.contexts import (
     Context,
@@ -28,6 +27,7 @@ from dbgpt_ctl.settings.contexts import (
 from dbgpt_ctl.settings.load import declared_settings
 from dbgpt_ctl.settings.schema import ClientSettings
 from dbgpt_ctl.text.escaping import escaped
+from dbgpt_ctl.text.times import parse_duration
 
 if TYPE_CHECKING:
     from dbgpt_ctl.cli.documents.reports import ContextsDocument, PrintedContext, SettingOfContext

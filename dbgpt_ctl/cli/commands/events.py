@@ -16,13 +16,12 @@ from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import COLUMNS, Flaps, line_of, outage_row, row_of
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_json, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import plain
-from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.events import ActorKind, EventFilter
 from dbgpt_ctl.domain.references import parse_reference
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, UsageError
 from dbgpt_ctl.text.escaping import quoted, unescaped
-from dbgpt_ctl.text.times import utc_text
+from dbgpt_ctl.text.times import parse_duration, utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -183,7 +182,7 @@ def _print_table(session: Session, rows: list[list[str]], target: str | None) ->
 
 
 def _follow(session: Session, live: LiveEvents, past: list[EventItem], output: OutputFormat) -> None:
-    from dbgpt_ctl.cli.output.closed_pipe import ends_with_reader
+    from dbgpt_ctl.cli.output.signals import ends_with_reader
 
     flaps, colour = Flaps(), wants_colour()
     with ends_with_reader():

@@ -11,7 +11,7 @@ from dbgpt_ctl.cli.framework.options import output_option
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, is_terminal, print_document, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import Column, coloured, plain
-from dbgpt_ctl.client.texts import counted_text
+from dbgpt_ctl.client.results import counted_text
 from dbgpt_ctl.domain.texts import AS_LAST_KNOWN, drained_text
 from dbgpt_ctl.errors import ControllerError, ControllerUnreachable, CtlError, ErrorKind, NotAllowed, NotSupported
 from dbgpt_ctl.text.escaping import escaped
@@ -68,7 +68,7 @@ def status(
     """
     from dbgpt_ctl.cli.diagnosis.caveats import caveats_of, warn_of
     from dbgpt_ctl.cli.diagnosis.collect import collect_statuses
-    from dbgpt_ctl.diagnosis.overview import overview
+    from dbgpt_ctl.diagnosis.examine import overview
 
     controllers = collect_statuses(session)
     # The report of the controller in the best state counts for the cluster: of several, one that is not stale.
@@ -115,7 +115,7 @@ def _examined(session: Session, url: str, first: Status) -> tuple[KnownInstance,
     """The drained and the deregistered instances with all their facts; listed only where there are some. If a list
     fails, the rest is still shown.
     """
-    from dbgpt_ctl.diagnosis.overview import EXAMINED_STATES
+    from dbgpt_ctl.diagnosis.examine import EXAMINED_STATES
 
     found: list[KnownInstance] = []
     with session.client(url) as client:

@@ -16,7 +16,6 @@ from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.status_line import Progress, status_line
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
 from dbgpt_ctl.cli.parsing.conditions import Condition, StateTally
-from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.controllers import ControllerCondition
 from dbgpt_ctl.errors import (
@@ -29,6 +28,7 @@ from dbgpt_ctl.errors import (
     UsageError,
 )
 from dbgpt_ctl.text.escaping import escaped
+from dbgpt_ctl.text.times import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

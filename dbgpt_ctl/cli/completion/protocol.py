@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dbgpt_ctl.cli.completion.candidates import FILES
 from dbgpt_ctl.cli.completion.scripts import SCRIPTS
-from dbgpt_ctl.cli.parsing.optional_values import with_optional_values
-from dbgpt_ctl.cli.parsing.typer_internals import ShellComplete, add_completion_class
+from dbgpt_ctl.cli.parsing.typer_internals import ShellComplete, add_completion_class, with_optional_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -25,7 +25,7 @@ from dbgpt_ctl.cli.framework.help_text import FIRST_COLUMN, Sections, sections_o
 from dbgpt_ctl.cli.framework.session import SHARED
 from dbgpt_ctl.cli.output.stdout import print_lines
 from dbgpt_ctl.cli.parsing import typer_internals
-from dbgpt_ctl.cli.parsing.optional_values import value_after_space, with_optional_values
+from dbgpt_ctl.cli.parsing.typer_internals import value_after_space, with_optional_values
 from dbgpt_ctl.errors import UsageError
 
 if TYPE_CHECKING:

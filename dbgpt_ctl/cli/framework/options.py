@@ -12,7 +12,7 @@ import typer
 
 from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.output.stdout import OutputFormat
-from dbgpt_ctl.cli.parsing.optional_values import OPTIONAL_VALUES
+from dbgpt_ctl.cli.parsing.typer_internals import OPTIONAL_VALUES
 from dbgpt_ctl.domain.instance import STATES
 from dbgpt_ctl.settings.load import Setting, declared_settings
 from dbgpt_ctl.text.escaping import quoted
@@ -99,7 +99,7 @@ Ping = Annotated[
         **(choice(OPTIONAL_VALUES["--ping"]) | {"metavar": "[=metadata|generate]"}),
     ),
 ]
-"""What `--ping` alone means, and its values: see cli/parsing/optional_values.py."""
+"""What `--ping` alone means, and its values: see cli/parsing/typer_internals.py."""
 NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Omit the header line of a table and of csv.")]
 
 

@@ -14,11 +14,11 @@ import typer
 from dbgpt_ctl.cli.completion.candidates import contexts
 from dbgpt_ctl.cli.framework.options import ClientEnvFile, option_of
 from dbgpt_ctl.cli.output.stdout import say
-from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.settings.contexts import load_connection, unread_address
 from dbgpt_ctl.settings.load import declared_settings
 from dbgpt_ctl.settings.schema import ClientSettings
+from dbgpt_ctl.text.times import parse_duration
 from dbgpt_ctl.traceparent import TraceContext
 
 if TYPE_CHECKING:

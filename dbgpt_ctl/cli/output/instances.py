@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dbgpt_ctl.cli.output.table import Column, coloured
-from dbgpt_ctl.client.texts import state_text
+from dbgpt_ctl.client.results import state_text
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.domain.texts import state_label
 from dbgpt_ctl.text.escaping import escaped

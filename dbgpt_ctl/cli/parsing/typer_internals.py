@@ -14,13 +14,16 @@ then.
 
 from __future__ import annotations
 
+from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from typer import BadParameter
 from typer.core import TyperArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+
 
 ShellComplete: Any
 add_completion_class: Any
@@ -83,3 +86,29 @@ class _Converter:
             return value if self.parser is None else self.parser(value)
         except ValueError as error:
             raise BadParameter(str(error), ctx=ctx, param=param) from None
+
+
+_BOOLEAN = ("true", "false")
+OPTIONAL_VALUES = MappingProxyType(
+    {
+        "--ping": ("generate", "metadata"),
+        **dict.fromkeys(
+            ("--require-auth", "--no-http", "--no-console", "--deny-loopback-hosts", "--access-log"), _BOOLEAN
+        ),
+    }
+)
+"""The values of these options, in all commands that have them. A bare option means the first."""
+
+
+def with_optional_values(args: Sequence[str]) -> list[str]:
+    """`--ping=generate` for `--ping`, up to a `--`, after which nothing is an option."""
+    options = args.index("--") if "--" in args else len(args)
+    values = {name: OPTIONAL_VALUES.get(name.replace("_", "-")) for name in args[:options]}  # `serve` takes both
+    given = [f"{word}={known[0]}" if (known := values[word]) else word for word in args[:options]]
+    return [*given, *args[options:]]
+
+
+def value_after_space(args: Sequence[str]) -> str | None:
+    """`--ping=metadata` where the line has `--ping metadata`: most likely that was meant, if the line is wrong."""
+    pairs = ((option, value) for option, value in pairwise(args) if value in OPTIONAL_VALUES.get(option, ()))
+    return next((f"{option}={value}" for option, value in pairs), None)

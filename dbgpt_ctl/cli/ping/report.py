@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dbgpt_ctl.cli.output.instances import KEY_COLUMNS, STATE_COLUMN, identity_object, key_cells
 from dbgpt_ctl.cli.output.stdout import is_terminal, print_lines, print_table
 from dbgpt_ctl.cli.output.table import GAP, Column, cell_width
-from dbgpt_ctl.client.texts import state_text
+from dbgpt_ctl.client.results import state_text
 from dbgpt_ctl.domain.ping_results import PingResult
 from dbgpt_ctl.domain.references import first_references
 from dbgpt_ctl.text.escaping import quoted

@@ -11,7 +11,7 @@ from dbgpt_ctl.cli.output.instances import coloured_state, identity_object
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import GAP
 from dbgpt_ctl.cli.watch.follow import PAUSE_SECS, Follower, OutageNotice
-from dbgpt_ctl.client.texts import state_text
+from dbgpt_ctl.client.results import state_text
 from dbgpt_ctl.domain.events import ABSENT, EXPIRY, Cause, Change
 from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, NotSupported

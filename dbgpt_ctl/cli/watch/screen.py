@@ -24,8 +24,8 @@ from dbgpt_ctl.cli.output.signals import completes_terminal
 from dbgpt_ctl.cli.output.stdout import print_raw, wants_colour
 from dbgpt_ctl.cli.output.table import GAP, cell_width, fitted, plain
 from dbgpt_ctl.cli.watch.follow import Follower, OutageNotice
+from dbgpt_ctl.client.results import counted_text
 from dbgpt_ctl.client.status import counts_of
-from dbgpt_ctl.client.texts import counted_text
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, CtlError
 from dbgpt_ctl.text.escaping import defused
 from dbgpt_ctl.text.times import duration_text

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import orjson
 from fastapi.responses import Response
 
-from dbgpt_ctl.controller.api.called_url import called_url
+from dbgpt_ctl.controller.api.commands import called_url
 from dbgpt_ctl.controller.api.status import status_of
 from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.controller.http.routes import JSON, Route
@@ -89,8 +89,8 @@ class DiagnosisEndpoint:
 
 def _examined(status: Status, listing: Listing | None, url: str) -> bytes:
     """The answer, made of a status and of the instances that the rules look at one by one."""
+    from dbgpt_ctl.diagnosis.examine import overview, sample
     from dbgpt_ctl.diagnosis.facts import ControllerFacts
-    from dbgpt_ctl.diagnosis.overview import overview, sample
 
     controller = ControllerFacts.of_status(url, status)
     examined = sample(controller, _examined_instances(listing, status), MAX_EVIDENCE)
@@ -100,7 +100,7 @@ def _examined(status: Status, listing: Listing | None, url: str) -> bytes:
 
 def _examined_instances(listing: Listing | None, status: Status) -> Iterator[KnownInstance]:
     from dbgpt_ctl.client.results import KnownInstance
-    from dbgpt_ctl.diagnosis.overview import EXAMINED
+    from dbgpt_ctl.diagnosis.examine import EXAMINED
 
     for entry in () if listing is None else listing.entries:
         if EXAMINED.matches_state(entry.state, drained=entry.drain is not None):

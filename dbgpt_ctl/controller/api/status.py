@@ -1,4 +1,7 @@
-"""The object of /api/v1/status: what a controller knows of itself, and the counts of the list that it is made of."""
+"""The object of /api/v1/status: what a controller knows of itself, and the counts of the list that it is made of.
+
+And /api/v1/settings: with which settings it runs, as `ctl serve --show-config` prints them.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ from msgspec.structs import replace
 
 import dbgpt_ctl
 from dbgpt_ctl.controller.auth.report import auth_of_status
-from dbgpt_ctl.controller.http.serializers import caveats
+from dbgpt_ctl.controller.http.callers import RouteAccess
+from dbgpt_ctl.controller.http.routes import Route
+from dbgpt_ctl.controller.http.serializers import caveats, versioned
 from dbgpt_ctl.controller.service.large_lists import encoded_in_turns
 from dbgpt_ctl.errors import RegistryError
 from dbgpt_ctl.registry import model_counts
 from dbgpt_ctl.registry.contract import Listing
+from dbgpt_ctl.wire import diagnosis
 from dbgpt_ctl.wire.encoding import encoded
 from dbgpt_ctl.wire.status import (
     AboutController,
@@ -34,9 +40,14 @@ from dbgpt_ctl.wire.status import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from fastapi import Request
+    from fastapi.responses import Response
+
     from dbgpt_ctl.controller.http.connections import ConnectionFigures
     from dbgpt_ctl.controller.http.tls import TlsListener
     from dbgpt_ctl.controller.service.controller import Controller
+    from dbgpt_ctl.settings.schema import ControllerSettings
+
 
 MODELS_PER_TURN = 1000
 """The counts of this many models are made before other requests have their turn."""
@@ -112,3 +123,23 @@ def _connections(figures: ConnectionFigures) -> Connections:
 def _tls(listener: TlsListener) -> Tls:
     certificate = listener.certificate
     return Tls(port=listener.port, not_after=certificate.current.not_after, problem=certificate.problem)
+
+
+class SettingsEndpoint:
+    """The settings with which this process began. Secrets in them are hidden."""
+
+    def __init__(self, settings: ControllerSettings) -> None:
+        self._settings = settings
+
+    def routes(self) -> tuple[Route, ...]:
+        """Its route."""
+        return (Route("GET", "/v1/settings", self.settings, RouteAccess.READER, diagnosis.EffectiveSettings),)
+
+    async def settings(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
+        """Every setting with its value in force and where that comes from, without secrets."""
+        return versioned(
+            settings=[
+                {"name": setting.name, "variable": setting.variable, "value": shown, "origin": origin}
+                for setting, shown, origin in self._settings.effective()
+            ]
+        )

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dbgpt_ctl.auth.tokens import Role
 from dbgpt_ctl.controller.audit.audit_log import named
-from dbgpt_ctl.controller.auth.credentials import credentials_of
 from dbgpt_ctl.controller.auth.refusal_log import MAX_KEPT, shown
-from dbgpt_ctl.controller.http.callers import IDENTITY, RouteAccess
+from dbgpt_ctl.controller.http.callers import IDENTITY, RouteAccess, credentials_of
 from dbgpt_ctl.controller.http.problems import InternalError
 from dbgpt_ctl.controller.http.request import caller, header_map
 from dbgpt_ctl.controller.http.source import source_of

@@ -26,9 +26,7 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.auth.tokens import Mode, Reason, sha256_of
 from dbgpt_ctl.background import background_task
 from dbgpt_ctl.clock import SystemClock
-from dbgpt_ctl.controller.auth.credentials import credentials_of
-from dbgpt_ctl.controller.auth.refusal_log import RefusalLog, RefusedRequest
-from dbgpt_ctl.controller.auth.refusal_texts import refusal, sign_in_refusal
+from dbgpt_ctl.controller.auth.refusal_log import RefusalLog, RefusedRequest, refusal, sign_in_refusal
 from dbgpt_ctl.controller.auth.refusals import RefusalTable
 from dbgpt_ctl.controller.auth.sessions import Sessions, SignInLog
 from dbgpt_ctl.controller.auth.tokens_in_force import InForce, LastUse, TokensInForce
@@ -41,6 +39,7 @@ from dbgpt_ctl.controller.http.callers import (
     Unproven,
     ValidToken,
     count_without_instance,
+    credentials_of,
 )
 from dbgpt_ctl.controller.http.cross_site import require_own_page
 from dbgpt_ctl.controller.http.request import header_map

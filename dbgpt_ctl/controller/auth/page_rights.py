@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dbgpt_ctl.auth.tokens import Mode, Reason, Role
-from dbgpt_ctl.controller.auth.refusal_texts import sign_in_text
+from dbgpt_ctl.controller.auth.refusal_log import sign_in_text
 from dbgpt_ctl.controller.http.callers import RouteAccess
 from dbgpt_ctl.controller.http.problems import SESSION_PATHS
 from dbgpt_ctl.errors import ReadOnlyPage

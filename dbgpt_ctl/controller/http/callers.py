@@ -8,10 +8,12 @@ scope[IDENTITY]   absent    authentication is off: nothing is known, all is allo
 
 from __future__ import annotations
 
+import base64
+import binascii
 import time
 from collections import OrderedDict
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dbgpt_ctl.auth.scope import TokenScope
 from dbgpt_ctl.auth.tokens import Reason, Role
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
     HttpScope = MutableMapping[str, Any]
     Refuse = Callable[[Reason, HttpScope, Token | None, InstanceKey | None], None]
-    """Counts a request. Raises AccessRefused in enforce mode."""
+    "Counts a request. Raises AccessRefused in enforce mode."
+
 
 IDENTITY = "dbgpt_ctl.identity"
 """Key in a request's scope."""
@@ -226,3 +229,40 @@ def may_read(scope: HttpScope) -> bool:
     """Whether the sender may see what needs a reader, such as the reason in an answer that is for everyone."""
     caller: Caller | None = scope.get(IDENTITY)
     return caller is None or isinstance(caller, Unproven) or caller.role in RouteAccess.READER.roles
+
+
+MAX_HEADER_BYTES = 1024
+"""A longer one holds no token of ours, and is not decoded."""
+
+
+class Credentials(NamedTuple):
+    """`label` is the user of Basic: a claim, no proof. None where the user is the token, and with Bearer."""
+
+    token: str
+    label: str | None = None
+
+
+def credentials_of(header: bytes) -> Credentials | None:
+    """The credentials in the value of the header; None if it holds none that this controller knows how to read."""
+    if len(header) > MAX_HEADER_BYTES:
+        return None
+    scheme, _, value = header.strip().partition(b" ")
+    match scheme.lower():
+        case b"bearer":
+            token = value.strip().decode("latin-1")
+            return Credentials(token) if token else None
+        case b"basic":
+            return _basic(value.strip())
+    return None
+
+
+def _basic(value: bytes) -> Credentials | None:
+    try:
+        user, colon, password = base64.b64decode(value, validate=True).decode("latin-1").partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    if not colon:
+        return None
+    if password:
+        return Credentials(password, user or None)
+    return Credentials(user) if user else None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.http.callers import Caller
     from dbgpt_ctl.domain.instance import Registration
 
+
 MAX_BODY_BYTES = 64 * 1024
 JSON = b"application/json"
 HEADERS = "dbgpt_ctl.headers"

@@ -19,7 +19,7 @@ from dbgpt_ctl.controller.metrics.declarations import (
     OTHER,
     REQUEST_DURATION,
 )
-from dbgpt_ctl.registry.observer import RegistryObserver
+from dbgpt_ctl.registry.contract import RegistryObserver
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -1,20 +1,62 @@
-"""The checks of a controller: of each part, what is wrong with it. The registry has checks of its own (`health`)."""
+"""The checks of a controller: of each part, what is wrong with it. The registry has checks of its own (`health`).
+
+One is how late the event loop is: whatever blocks it delays every request.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections import deque
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.controller.service.event_loop_lag import EVERY_SECS, KEPT
+from dbgpt_ctl.background import background_task
 from dbgpt_ctl.domain.controllers import EXPIRES_SOON, Check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from datetime import datetime
 
     from dbgpt_ctl.controller.audit.audit_log import AuditLog
     from dbgpt_ctl.controller.auth.access import Access
     from dbgpt_ctl.controller.http.tls import WatchedCertificate
     from dbgpt_ctl.controller.logs.log_file import LogFile
+
+
+EVERY_SECS = 1.0
+KEPT = 30
+
+
+class LoopLag:
+    """Measures once in `every_secs` how late a task wakes, and keeps the last KEPT measurements.
+
+    A delay that begins and ends between two measurements is not seen, so long delays are, and short ones only if there
+    are many. A process that was stopped was late too.
+    """
+
+    def __init__(self, *, every_secs: float = EVERY_SECS, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._every_secs = every_secs
+        self._monotonic = monotonic
+        self._last: deque[float] = deque(maxlen=KEPT)
+
+    @property
+    def seconds(self) -> float:
+        """The largest of the measurements that are kept; 0.0 before the first one."""
+        return max(self._last, default=0.0)
+
+    @asynccontextmanager
+    async def measured(self) -> AsyncIterator[None]:
+        """Measures until the block is left."""
+        async with background_task(self._measure(), "event loop lag"):
+            yield
+
+    async def _measure(self) -> None:
+        while True:
+            due = self._monotonic() + self._every_secs
+            await asyncio.sleep(self._every_secs)
+            self._last.append(max(0.0, self._monotonic() - due))
+
 
 MAX_LAG_SECS = 2.0
 """A DB-GPT client gives up after 5 s, and its request may meet several delays of the event loop."""

@@ -15,7 +15,7 @@ from dbgpt_ctl.controller.auth.long_answers import LongAnswers
 from dbgpt_ctl.controller.logs.state_log import StateLog
 from dbgpt_ctl.controller.metrics.counters import Counters
 from dbgpt_ctl.controller.service import checks
-from dbgpt_ctl.controller.service.event_loop_lag import LoopLag
+from dbgpt_ctl.controller.service.checks import LoopLag
 from dbgpt_ctl.controller.service.large_lists import LargeLists
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.errors import CtlError, RegistryUnavailable, RegistryUnusable

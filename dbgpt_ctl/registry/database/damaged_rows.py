@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.registry.observer import NO_OBSERVER
+from dbgpt_ctl.registry.contract import NO_OBSERVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dbgpt_ctl.domain.instance import InstanceKey
+    from dbgpt_ctl.registry.contract import RegistryObserver
     from dbgpt_ctl.registry.database.tables.unreadable import UnreadableRow
-    from dbgpt_ctl.registry.observer import RegistryObserver
 
 log = logging.getLogger(__name__)
 

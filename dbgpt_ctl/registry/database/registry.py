@@ -12,14 +12,21 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
+from dbgpt_ctl.background import BackgroundTasks
 from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.domain.events import OPERATOR, WORKER
 from dbgpt_ctl.domain.lifecycle import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.domain.registry_outage import TICK_SECS
 from dbgpt_ctl.errors import RegistryError, RegistryUnavailable, RegistryUnusable
-from dbgpt_ctl.registry.background import BackgroundTasks
-from dbgpt_ctl.registry.contract import Listing, Lookup, ModelRegistry, RegistryFigures, RegistryHealth, RegistryInfo
-from dbgpt_ctl.registry.database.capacity import Capacity
+from dbgpt_ctl.registry.contract import (
+    NO_OBSERVER,
+    Listing,
+    Lookup,
+    ModelRegistry,
+    RegistryFigures,
+    RegistryHealth,
+    RegistryInfo,
+)
 from dbgpt_ctl.registry.database.damaged_rows import DamagedRows
 from dbgpt_ctl.registry.database.dialects.base import cause_of, text_of
 from dbgpt_ctl.registry.database.expiry import ExpiryAnnouncer
@@ -30,8 +37,7 @@ from dbgpt_ctl.registry.database.session import Database
 from dbgpt_ctl.registry.database.tables.controllers import SharingControllers
 from dbgpt_ctl.registry.database.tables.instances import count_rows
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
-from dbgpt_ctl.registry.database.writer import Answer, Writer
-from dbgpt_ctl.registry.observer import NO_OBSERVER
+from dbgpt_ctl.registry.database.writer import Answer, Capacity, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,9 +51,9 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, Registration
     from dbgpt_ctl.domain.lifecycle import Command
     from dbgpt_ctl.domain.registry_outage import Hold
+    from dbgpt_ctl.registry.contract import RegistryObserver
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
     from dbgpt_ctl.registry.model_counts import CountsByModel
-    from dbgpt_ctl.registry.observer import RegistryObserver
 
 log = logging.getLogger(__name__)
 

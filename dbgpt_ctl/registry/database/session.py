@@ -12,12 +12,11 @@ from sqlalchemy.exc import DBAPIError
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.errors import RegistryError
-from dbgpt_ctl.registry.contract import RegistryHealth
+from dbgpt_ctl.registry.contract import NO_OBSERVER, RegistryHealth
 from dbgpt_ctl.registry.database.dialects import dialect_of
 from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts, cause_of
 from dbgpt_ctl.registry.database.host_failover import DatabaseHosts, failures_of, try_hosts
 from dbgpt_ctl.registry.database.tables.schema import prepare
-from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.clock import Clock
     from dbgpt_ctl.databases import DatabaseHost
     from dbgpt_ctl.domain.events import Change
-    from dbgpt_ctl.registry.observer import RegistryObserver
+    from dbgpt_ctl.registry.contract import RegistryObserver
 
 _LOG = logging.getLogger(__name__)
 DAMAGE_SECS = 60.0

@@ -17,16 +17,16 @@ from dbgpt_ctl.registry.contract import (
     MAX_EVENTS,
     MAX_OPERATOR_EVENT_AGE,
     MAX_OPERATOR_EVENTS,
+    NO_OBSERVER,
     RECENT_EVENTS,
 )
-from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime, timedelta
 
     from dbgpt_ctl.domain.events import Change, EventFilter, EventQuery
-    from dbgpt_ctl.registry.observer import RegistryObserver
+    from dbgpt_ctl.registry.contract import RegistryObserver
 
 EXAMINED_PER_TURN = 5000
 """So many events are compared with a filter before heartbeats have their turn, which takes some 2 ms."""

@@ -7,6 +7,7 @@ import logging
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from dbgpt_ctl.background import BackgroundTasks
 from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.domain.events import HOUSEKEEPING, OPERATOR, WORKER
 from dbgpt_ctl.domain.instance import HEALTHY
@@ -19,8 +20,8 @@ from dbgpt_ctl.domain.lifecycle import (
 )
 from dbgpt_ctl.domain.registry_outage import TICK_SECS
 from dbgpt_ctl.errors import RegistryUnavailable, StatesHeld
-from dbgpt_ctl.registry.background import BackgroundTasks
 from dbgpt_ctl.registry.contract import (
+    NO_OBSERVER,
     RECENT_EVENTS,
     Lookup,
     ModelRegistry,
@@ -31,7 +32,6 @@ from dbgpt_ctl.registry.contract import (
 from dbgpt_ctl.registry.embedded.event_log import EventLog, random_stream
 from dbgpt_ctl.registry.embedded.state import RegistryState
 from dbgpt_ctl.registry.model_counts import CountsByModel, Group
-from dbgpt_ctl.registry.observer import NO_OBSERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.events import Actor, EventPage, EventQuery
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, Registration
     from dbgpt_ctl.domain.registry_outage import Hold
-    from dbgpt_ctl.registry.contract import Listing
-    from dbgpt_ctl.registry.observer import RegistryObserver
+    from dbgpt_ctl.registry.contract import Listing, RegistryObserver
 
 log = logging.getLogger(__name__)
 SWEEP_SECS = 600.0

@@ -16,8 +16,7 @@ from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.contract import (
     Lookup,
 )
-from dbgpt_ctl.registry.embedded.expiry_queue import ExpiryQueue
-from dbgpt_ctl.registry.embedded.index import ModelIndex
+from dbgpt_ctl.registry.embedded.index import ExpiryQueue, ModelIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

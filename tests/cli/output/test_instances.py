@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dbgpt_ctl.client.results import KnownInstance
+from dbgpt_ctl.client.results import KnownInstance, counted_text
 from dbgpt_ctl.client.status import counts_of
-from dbgpt_ctl.client.texts import counted_text
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.text.times import age_text, until_text
 

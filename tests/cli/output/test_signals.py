@@ -7,17 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pexpect
 import pytest
 
+from dbgpt_ctl.cli.output import signals
+from dbgpt_ctl.cli.output.stdout import PipeClosed
 from tests.cli.clusters import Cluster, cluster
 from tests.support.mariadb import free_port
 from tests.support.process import CTL, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
 
 REF = "qwen@llm/127.0.0.1:8001"
 WATCH = (["models", "list", "--watch"], "qwen")
@@ -142,3 +146,31 @@ def test_a_script_that_ignores_ctrl_c_is_not_ended(there: Cluster) -> None:
         assert child.isalive()
     finally:
         child.close(force=True)
+
+
+@pytest.fixture(autouse=True)
+def _signal_as_before() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGPIPE)
+    yield
+    signal.signal(signal.SIGPIPE, before)
+
+
+def stack(*files: str) -> Any:
+    """Frames, the innermost first."""
+    frame = None
+    for file in reversed(files):
+        frame = SimpleNamespace(f_code=SimpleNamespace(co_filename=file), f_back=frame)
+    return frame
+
+
+def test_an_import_is_not_cut_short() -> None:
+    """It would leave its file open; the signal comes again."""
+    signals._on_signal(signal.SIGPIPE, stack("abc.py", "<frozen importlib._bootstrap_external>", "following.py"))
+    with pytest.raises(PipeClosed):
+        signals._on_signal(signal.SIGPIPE, stack("socket.py", "following.py"))
+
+
+def test_it_is_raised_once() -> None:
+    with pytest.raises(PipeClosed):
+        signals._on_signal(signal.SIGPIPE, None)
+    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN

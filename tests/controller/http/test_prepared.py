@@ -17,8 +17,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from dbgpt_ctl.controller.http.prepared import SEND_PREPARED, PreparedResponse, sent_at_once
 from dbgpt_ctl.controller.http.protocol import send_prepared
-from dbgpt_ctl.controller.http.socket import listening_socket
-from dbgpt_ctl.controller.server import create_server
+from dbgpt_ctl.controller.server import create_server, listening_socket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

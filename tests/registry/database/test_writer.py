@@ -15,15 +15,17 @@ from dbgpt_ctl.domain.events import Actor, ActorKind
 from dbgpt_ctl.domain.instance import DrainRequest
 from dbgpt_ctl.domain.lifecycle import Deregister, Drain, Heartbeat, Register, Undrain
 from dbgpt_ctl.errors import RegistryFull
+from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.writer import plain_heartbeats
-from tests.registry.backends import Backend, only, sent, states
+from tests.registry.backends import TIMEOUT, Backend, only, sent, states
 
 if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.domain.lifecycle import Command
-    from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
     from dbgpt_ctl.registry.database.tables.instances import RegisteredValues
     from tests.support.clock import ManualClock
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -31,7 +33,6 @@ def kind(database_kind: str) -> str:
     return database_kind
 
 
-@pytest.mark.anyio
 async def test_heartbeats_cost_one_statement_however_many_there_are(
     registry: DatabaseModelRegistry, statements: list[str]
 ) -> None:
@@ -46,7 +47,6 @@ async def test_heartbeats_cost_one_statement_however_many_there_are(
     assert statements[0].startswith("UPDATE ctl_instance SET last_heartbeat")
 
 
-@pytest.mark.anyio
 async def test_a_register_that_brings_no_news_is_a_heartbeat(
     registry: DatabaseModelRegistry, statements: list[str], clock: ManualClock
 ) -> None:
@@ -64,7 +64,6 @@ async def test_a_register_that_brings_no_news_is_a_heartbeat(
     assert [entry.instance for entry in after] == [entry.instance._replace(last_heartbeat=now) for entry in before]
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(("weight", "prompt_template"), [(2.0, "vicuna"), (0.3, None), (0.3, "Vicuna")])
 async def test_a_register_that_brings_news_is_stored(
     registry: DatabaseModelRegistry, weight: float, prompt_template: str | None
@@ -79,7 +78,6 @@ async def test_a_register_that_brings_news_is_stored(
     assert (facts.weight, facts.prompt_template) == (weight, prompt_template)
 
 
-@pytest.mark.anyio
 async def test_one_refused_heartbeat_does_not_make_the_others_expensive(
     registry: DatabaseModelRegistry, statements: list[str], clock: ManualClock
 ) -> None:
@@ -96,7 +94,6 @@ async def test_one_refused_heartbeat_does_not_make_the_others_expensive(
     assert {entry.instance.last_heartbeat for entry in (await registry.list(healthy_only=True)).entries} == {now}
 
 
-@pytest.mark.anyio
 async def test_calls_of_all_kinds_share_a_transaction_in_order(
     registry: DatabaseModelRegistry, statements: list[str]
 ) -> None:
@@ -124,7 +121,6 @@ async def test_calls_of_all_kinds_share_a_transaction_in_order(
     ]
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("verb", ["register", "deregister"])
 async def test_facts_are_locked_before_they_are_evaluated(
     registry: DatabaseModelRegistry, backend: Backend, verb: str, request: pytest.FixtureRequest
@@ -157,7 +153,6 @@ def may_write(backend: Backend, request: pytest.FixtureRequest) -> bool:
         return True
 
 
-@pytest.mark.anyio
 async def test_rows_that_change_alike_share_a_statement(registry: DatabaseModelRegistry, statements: list[str]) -> None:
     everybody = [sent(port=port) for port in range(1, 50)]
     await asyncio.gather(*(registry.register(registration) for registration in everybody))
@@ -171,7 +166,6 @@ async def test_rows_that_change_alike_share_a_statement(registry: DatabaseModelR
     assert len([statement for statement in statements if statement.startswith("UPDATE ctl_instance")]) == 1
 
 
-@pytest.mark.anyio
 async def test_new_names_after_new_names_are_inserted_without_a_look(
     registry: DatabaseModelRegistry, statements: list[str], kind: str
 ) -> None:
@@ -187,7 +181,6 @@ async def test_new_names_after_new_names_are_inserted_without_a_look(
     assert len((await registry.list()).entries) == 98
 
 
-@pytest.mark.anyio
 async def test_known_names_after_new_names_are_stored_by_their_facts(
     registry: DatabaseModelRegistry, backend: Backend, clock: ManualClock
 ) -> None:
@@ -222,7 +215,6 @@ async def test_known_names_after_new_names_are_stored_by_their_facts(
     assert listed[changed.key.port].instance.weight == 2.0
 
 
-@pytest.mark.anyio
 async def test_a_full_registry_knows_its_instances_also_after_new_names(backend: Backend) -> None:
     registry = await backend.open(max_instances=3)
     known, *new = (sent(port=port) for port in range(1, 6))
@@ -233,7 +225,6 @@ async def test_a_full_registry_knows_its_instances_also_after_new_names(backend:
     assert [event.id for event in (await registry.events(after=0)).events] == [1, 2, 3]
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     "text", ["100%", "%s", "%(host0)s", ":host0", "?", "it's", 'a"b', "back\\slash", "`x`", "ü\U0001f600"]
 )
@@ -247,7 +238,6 @@ async def test_text_of_strangers_is_stored_as_it_is(registry: DatabaseModelRegis
     assert [(change.key, change.cause.actor) for change in changes] == [(each.key, actor) for each in new]
 
 
-@pytest.mark.anyio
 async def test_a_batch_of_the_longest_texts_is_stored_but_for_a_bad_row(backend: Backend) -> None:
     """Each value differs, takes four bytes a character, and needs quotes."""
     registry = await backend.open(max_instances=1000)
@@ -281,7 +271,6 @@ async def test_a_batch_of_the_longest_texts_is_stored_but_for_a_bad_row(backend:
     assert [event.id for event in (await registry.events(after=0)).events] == list(range(1, 500))
 
 
-@pytest.mark.anyio
 async def test_a_bad_call_does_not_fail_its_neighbours(registry: DatabaseModelRegistry) -> None:
     unstorable = sent("\ud800@llm")
     answers = await asyncio.gather(
@@ -328,3 +317,43 @@ def test_the_two_largest_groups_are_stored_as_plain_heartbeats() -> None:
         for port in range(100 * weight, 101 * weight + 1)
     ]
     assert [len(keys) for keys in keys_by_values(*commands).values()] == [3, 4]
+
+
+async def test_the_limit_holds_within_a_batch(backend: Backend) -> None:
+    registry = await backend.open(max_instances=10)
+    answers = await asyncio.gather(
+        *(registry.register(sent(port=port)) for port in range(1, 31)), return_exceptions=True
+    )
+    assert [answer is None for answer in answers] == [True] * 10 + [False] * 20
+    assert len((await registry.list()).entries) == 10
+
+
+async def test_the_limit_is_counted_again_after_a_while(backend: Backend, clock: ManualClock) -> None:
+    one, other = await backend.open(max_instances=3), await backend.open(max_instances=3)
+    await one.register(sent(port=1))
+    await other.register(sent(port=2))
+    await other.register(sent(port=3))
+    clock.advance(11)
+    with pytest.raises(Exception, match="--max-instances"):
+        await one.register(sent(port=4))
+
+
+async def test_a_full_registry_is_not_searched_again_for_every_refusal(backend: Backend, clock: ManualClock) -> None:
+    registry = await backend.open(max_instances=2)
+    assert isinstance(registry, DatabaseModelRegistry)
+    await registry.register(sent(port=1))
+    await registry.register(sent(port=2))
+    await registry.deregister(sent(port=2).key, remove=True)
+    scans: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "count(" in statement or "WHERE ctl_instance.removed" in statement:
+            scans.append(statement)
+
+    event.listen(registry._database.engine, "before_cursor_execute", note)
+    for port in range(3, 13):
+        with pytest.raises(RegistryFull):
+            await registry.register(sent(port=port))
+    assert len(scans) == 1
+    clock.advance(TIMEOUT.total_seconds() + 1)
+    await registry.register(sent(port=3))

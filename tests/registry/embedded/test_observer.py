@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from dbgpt_ctl.registry.contract import RegistryObserver
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
-from dbgpt_ctl.registry.observer import RegistryObserver
 from tests.registry.backends import TIMEOUT, changes, sent
 from tests.support.clock import ManualClock
 from tests.support.observer import RecordingObserver

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.cli.commands.models.selection import Selection, takes_selection
-from dbgpt_ctl.cli.framework.confirm import Confirmation, Yes
-from dbgpt_ctl.cli.framework.disruption import Force, refuse_disruption
+from dbgpt_ctl.cli.framework.disruption import Confirmation, Force, Yes, refuse_disruption
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import DryRun, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session

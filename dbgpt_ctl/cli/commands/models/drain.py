@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.cli.commands.models.selection import Selection, takes_selection
-from dbgpt_ctl.cli.framework.confirm import Confirmation, Yes
-from dbgpt_ctl.cli.framework.disruption import Force, refuse_disruption, refused_references
+from dbgpt_ctl.cli.framework.disruption import Confirmation, Force, Yes, refuse_disruption, refused_references
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import DryRun, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import Action, Outcome, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
-from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
 from dbgpt_ctl.domain.fields import MAX_DRAIN_DAYS, parse_reason
 from dbgpt_ctl.domain.instance import SERVICE, InstanceState
@@ -34,7 +32,7 @@ from dbgpt_ctl.errors import (
 )
 from dbgpt_ctl.settings.addresses import parse_address
 from dbgpt_ctl.text.escaping import unescaped
-from dbgpt_ctl.text.times import until_text
+from dbgpt_ctl.text.times import parse_duration, until_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

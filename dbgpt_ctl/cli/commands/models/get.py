@@ -17,7 +17,7 @@ from dbgpt_ctl.cli.output.results import exit_code_of
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines, say, wants_colour
 from dbgpt_ctl.cli.output.table import coloured
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
-from dbgpt_ctl.client.texts import state_text
+from dbgpt_ctl.client.results import state_text
 from dbgpt_ctl.diagnosis.refused import refused_text
 from dbgpt_ctl.domain.events import EventFilter
 from dbgpt_ctl.domain.instance import InstanceState

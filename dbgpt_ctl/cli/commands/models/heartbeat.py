@@ -13,11 +13,11 @@ from dbgpt_ctl.cli.framework.options import DryRun, ResultOutput  # noqa: TC001 
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import Outcome, print_outcome, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_lines, say
-from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.domain.instance import InstanceState, Registration
 from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import ControllerFailed, ControllerRefused, ControllerUnreachable, NotAllowed, UsageError
 from dbgpt_ctl.text.escaping import shell_argument
+from dbgpt_ctl.text.times import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

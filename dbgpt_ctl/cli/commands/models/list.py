@@ -30,13 +30,13 @@ from dbgpt_ctl.cli.output.stdout import (
     print_table,
     say,
 )
-from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions, explain_no_match
 from dbgpt_ctl.client.instance_filter import SORT_KEYS, InstanceFilter
 from dbgpt_ctl.domain.instance import DrainFacts
 from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.domain.texts import AS_LAST_KNOWN
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.text.times import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -185,7 +185,7 @@ def _watch(
         key = None if sort_by is None else SORT_KEYS[sort_by]
         wide = form is OutputFormat.WIDE
         return watch_on_screen(session, wanted, wide=wide, sort=key, interval=interval, headers=headers)
-    from dbgpt_ctl.cli.output.closed_pipe import ends_with_reader
+    from dbgpt_ctl.cli.output.signals import ends_with_reader
     from dbgpt_ctl.cli.watch.lines import LineWatch
 
     with session.client() as client, ends_with_reader():

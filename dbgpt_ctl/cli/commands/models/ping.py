@@ -18,7 +18,6 @@ from dbgpt_ctl.cli.framework.session import Session, print_request, takes_sessio
 from dbgpt_ctl.cli.output.signals import end_by, raises_on_interrupt
 from dbgpt_ctl.cli.output.status_line import status_line
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines
-from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
 from dbgpt_ctl.cli.ping.report import PingedInstance, print_pings, summary
 from dbgpt_ctl.cli.ping.worker import MAX_TOKENS, PROMPT, Level, PingOptions
@@ -26,6 +25,7 @@ from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
 from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import ConditionNotMet, ControllerFailed, ControllerUnreachable, NotFound, UsageError
+from dbgpt_ctl.text.times import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from dbgpt_ctl.cli.framework.confirm import Confirmation, Yes
+from dbgpt_ctl.cli.framework.disruption import Confirmation, Yes
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import DryRun, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
-from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.text.times import parse_duration
 
 LONGEST_AGE_DAYS = 3650
 

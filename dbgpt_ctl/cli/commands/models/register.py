@@ -13,7 +13,7 @@ from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import Outcome, run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
 from dbgpt_ctl.cli.parsing.suggestions import warn_of_types
-from dbgpt_ctl.client.texts import state_text
+from dbgpt_ctl.client.results import state_text
 from dbgpt_ctl.domain.fields import parse_operator_weight, parse_prompt_template
 from dbgpt_ctl.domain.instance import Registration
 

@@ -8,13 +8,13 @@ import typer
 
 from dbgpt_ctl.cli.commands.models.drain import Propagation, Timeout, action_of, rehearsal_of
 from dbgpt_ctl.cli.commands.models.selection import Selection, takes_selection
-from dbgpt_ctl.cli.framework.confirm import Confirmation, Yes
+from dbgpt_ctl.cli.framework.disruption import Confirmation, Yes
 from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import DryRun, ResultOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.results import run_for_each
 from dbgpt_ctl.cli.output.stdout import OutputFormat
-from dbgpt_ctl.cli.parsing.durations import parse_duration
+from dbgpt_ctl.text.times import parse_duration
 
 Wait = Annotated[
     bool, typer.Option("--wait", help="Wait until every controller of --address offers the instances to API servers.")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.framework.options import argument, option_of, output_option
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines
-from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.settings.load import Settings, declared_settings
 from dbgpt_ctl.settings.schema import ControllerSettings
+from dbgpt_ctl.text.times import parse_duration
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dbgpt_ctl.cli.parsing.durations import parse_duration
 from dbgpt_ctl.errors import UsageError
+from dbgpt_ctl.text.times import parse_duration
 
 
 @pytest.mark.parametrize(

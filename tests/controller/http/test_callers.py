@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from dbgpt_ctl.controller.auth.credentials import MAX_HEADER_BYTES, Credentials, credentials_of
+from dbgpt_ctl.controller.http.callers import MAX_HEADER_BYTES, Credentials, credentials_of
 
 
 def basic(pair: bytes, scheme: bytes = b"Basic") -> bytes:

@@ -76,7 +76,7 @@ CROSS_CUTTING = {
     "registry/embedded/test_removals.py": "prunes and sweeps in turns",
     "scripts/test_dashboard_on_a_scrape.py": "the dashboard, on scrapes of real controllers",
     "controller/console/test_sources.py": "the files of the console page",
-    "cli/test_instance_filter.py": "the filters of the command line, and the order of a list",
+    "cli/test_filters_and_order.py": "the filters of the command line, and the order of a list",
     "cli/test_exit_codes.py": "the exit codes of every command without a controller",
     "cli/test_golden.py": "what every command prints",
     "cli/test_hostile.py": "hostile names in every output",

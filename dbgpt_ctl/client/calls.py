@@ -18,7 +18,7 @@ from dbgpt_ctl.client.failover import HEALTH, JSON, MAX_ANSWER_BYTES, MAX_SHORT_
 from dbgpt_ctl.client.results import Drained, EventReport, Inventory, KnownInstance
 from dbgpt_ctl.domain.events import EVERYTHING
 from dbgpt_ctl.domain.fields import sent_fields
-from dbgpt_ctl.domain.instance import Registration
+from dbgpt_ctl.domain.instance import InstanceState, Registration
 from dbgpt_ctl.errors import ControllerRefused, InvalidInstance, NotSupported
 from dbgpt_ctl.traceparent import CURRENT
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.client.results import Answer, ControllerHealth, ControllerSetting
     from dbgpt_ctl.client.status import AuthReport, ControllerStatus
     from dbgpt_ctl.domain.events import Event, EventFilter
+    from dbgpt_ctl.domain.filters import InstanceFilter
     from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey
     from dbgpt_ctl.settings.addresses import Address
     from dbgpt_ctl.traceparent import TraceContext
@@ -109,18 +110,18 @@ class Calls:
         """All facts of the instances: of all, or of those of this `NAME@TYPE`, host and state. Raises NotSupported."""
         return self._get("instances", Inventory.read, {"model_name": model_name, "host": host, "state": state})
 
-    def inventory(
-        self, model_name: str | None = None, *, host: str | None = None, require_complete: bool = False
-    ) -> Flow[Inventory]:
-        """The instances of any controller: of all models or of exactly this `NAME@TYPE`, on all hosts or on this one.
+    def inventory(self, wanted: InstanceFilter | None = None, *, require_complete: bool = False) -> Flow[Inventory]:
+        """The instances of any controller, filtered as far as each controller can: by `NAME@TYPE` and host.
 
         A controller without /api/v1, such as DB-GPT's own, costs a second call and reports only the nine keys
-        (`Inventory.complete`). With `require_complete` it raises NotSupported instead.
+        (`Inventory.complete`). With `require_complete`, or if `wanted` selects deregistered ones, it raises
+        NotSupported instead.
         """
+        model_name, host = (wanted.models.model_name, wanted.host) if wanted else (None, None)
         try:
             return (yield from self.instances(model_name, host=host))
         except NotSupported:
-            if require_complete:
+            if require_complete or (wanted and InstanceState.DEREGISTERED in wanted.states):
                 raise
         answer = yield from self.list(model_name)
         read = zip(answer.objects, answer.instances, strict=True)

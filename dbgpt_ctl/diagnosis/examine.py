@@ -10,9 +10,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from dbgpt_ctl.client.instance_filter import InstanceFilter, ModelFilter
 from dbgpt_ctl.diagnosis import access, addresses, answers, configuration, instances, models, pings, registries, silence
 from dbgpt_ctl.diagnosis.facts import Facts, Finding, ObservedInstance, Rule, Scope, diagnose
+from dbgpt_ctl.domain.filters import InstanceFilter, ModelFilter
 from dbgpt_ctl.domain.instance import DRAINED, InstanceState
 from dbgpt_ctl.domain.texts import AS_LAST_KNOWN
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from dbgpt_ctl.client.instance_filter import ModelFilter
     from dbgpt_ctl.domain.events import Event
+    from dbgpt_ctl.domain.filters import ModelFilter
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.domain.ping_results import Ping
     from dbgpt_ctl.errors import ControllerError

@@ -190,6 +190,11 @@ class ListedInstance(NamedTuple):
     """It counts as healthy only because the registry itself was away: its own heartbeat is too old (rule 8)."""
 
     @property
+    def key(self) -> InstanceKey:
+        """Its identity."""
+        return self.instance.key
+
+    @property
     def is_healthy(self) -> bool:
         """`healthy` on the wire: the heartbeat is fresh and it is not deregistered, drained or not (rule 2)."""
         return self.state is HEALTHY

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from dbgpt_ctl.domain.filters import InstanceFilter, ModelFilter
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, Registration
 from dbgpt_ctl.errors import ControllerRefused, NotAllowed, NotSupported
 from tests.client.clients import KEY, OBJECT, SENT, VERBS, Controllers, good, problem
@@ -198,7 +199,7 @@ def test_without_an_actor_it_is_a_worker(make_calls: MakeCalls) -> None:
     assert "x-ctl-actor" not in controllers.requests[0].headers
 
 
-INVENTORY: Any = lambda client: client.inventory("qwen@llm", host="10.0.0.4")  # noqa: E731
+INVENTORY: Any = lambda client: client.inventory(InstanceFilter(ModelFilter("qwen@llm"), host="10.0.0.4"))  # noqa: E731
 
 
 def test_an_inventory_of_a_controller_with_v1_is_complete(make_calls: MakeCalls) -> None:
@@ -222,7 +223,10 @@ def dbgpt(request: httpx.Request) -> httpx.Response:
 def test_an_inventory_of_dbgpts_controller_holds_the_nine_keys(make_calls: MakeCalls) -> None:
     controllers = Controllers(one=dbgpt)
     on_host, everywhere = make_calls(
-        "http://one", INVENTORY, lambda client: client.inventory("qwen@llm"), handler=controllers
+        "http://one",
+        INVENTORY,
+        lambda client: client.inventory(InstanceFilter(ModelFilter("qwen@llm"))),
+        handler=controllers,
     )
     assert (on_host.complete, on_host.controller) == (False, "http://one")
     assert on_host.time == datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
@@ -251,7 +255,7 @@ def test_dbgpts_controller_may_spell_an_ipv6_address_as_it_likes(make_calls: Mak
         return found if found.status_code == 404 else httpx.Response(200, json=[OBJECT | {"host": "FE80::1"}, OBJECT])
 
     (found,) = make_calls(
-        "http://one", lambda client: client.inventory(host="[fe80::1]"), handler=Controllers(one=bare)
+        "http://one", lambda client: client.inventory(InstanceFilter(host="[fe80::1]")), handler=Controllers(one=bare)
     )
     assert [instance.key.host for instance in found.instances] == ["[fe80::1]"]
     assert [each["host"] for each in found.objects] == ["FE80::1"]

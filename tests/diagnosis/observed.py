@@ -7,10 +7,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.diagnosis.facts import ControllerFacts, Endpoint, Facts, Probe, ProbeOutcome
 from dbgpt_ctl.domain.controllers import ControllerRecord
+from dbgpt_ctl.domain.filters import ModelFilter
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
 from dbgpt_ctl.wire.auth import AuthOfStatus, AuthTokensFile, ExpiringToken, RefusedWorkerObject

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from dbgpt_ctl.cli.diagnosis.report import exit_code, heading_without_answer
-from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.client.status import counts_of
 from dbgpt_ctl.diagnosis.examine import RULES, examine, overview, sample
 from dbgpt_ctl.diagnosis.facts import (
@@ -26,6 +25,7 @@ from dbgpt_ctl.diagnosis.facts import (
 )
 from dbgpt_ctl.domain.controllers import Check
 from dbgpt_ctl.domain.events import OPERATOR, Cause, Change, Event
+from dbgpt_ctl.domain.filters import ModelFilter
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.domain.ping_results import PingResult
 from dbgpt_ctl.errors import Attempt, ControllerFailed, ControllerRefused, ControllerUnreachable, ErrorKind, NotAllowed

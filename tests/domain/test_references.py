@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.client.results import read_key
 from dbgpt_ctl.domain.fields import parse_key
+from dbgpt_ctl.domain.filters import ModelFilter
 from dbgpt_ctl.domain.references import model_word, parse_model, parse_reference, parse_targets, reference_of
 from dbgpt_ctl.errors import InvalidInstance, UsageError
 

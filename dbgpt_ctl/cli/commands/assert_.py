@@ -14,8 +14,8 @@ from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, say
 from dbgpt_ctl.cli.parsing.conditions import Condition
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
-from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.events import EventFilter
+from dbgpt_ctl.domain.filters import ModelFilter
 from dbgpt_ctl.errors import ConditionNotMet, CtlError
 from dbgpt_ctl.text.times import parse_duration
 

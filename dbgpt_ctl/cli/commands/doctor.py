@@ -17,7 +17,7 @@ from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoProbe, Ping, ReportOutput  # noqa: TC001 - Typer reads them
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json
-from dbgpt_ctl.client.instance_filter import ModelFilter
+from dbgpt_ctl.domain.filters import ModelFilter
 from dbgpt_ctl.errors import CtlError
 
 if TYPE_CHECKING:

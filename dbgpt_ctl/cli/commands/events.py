@@ -16,8 +16,8 @@ from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.changes import COLUMNS, Flaps, line_of, outage_row, row_of
 from dbgpt_ctl.cli.output.stdout import OutputFormat, json_text, print_json, print_lines, wants_colour
 from dbgpt_ctl.cli.output.table import plain
-from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.events import ActorKind, EventFilter
+from dbgpt_ctl.domain.filters import ModelFilter
 from dbgpt_ctl.domain.references import parse_reference
 from dbgpt_ctl.errors import ControllerFailed, ControllerUnreachable, UsageError
 from dbgpt_ctl.text.escaping import quoted, unescaped

@@ -12,7 +12,7 @@ from dbgpt_ctl.cli.framework.options import AllowStale, host_option, model_argum
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.manifest.export import export_of
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines
-from dbgpt_ctl.client.instance_filter import InstanceFilter
+from dbgpt_ctl.domain.filters import InstanceFilter
 from dbgpt_ctl.errors import ConditionNotMet
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def export(
     """
     wanted = InstanceFilter.parse(name, model_type, None, host)
     with session.client() as client:
-        inventory = wanted.inventory(client)
+        inventory = client.inventory(wanted)
     refuse_stale(session, inventory, "nothing was exported", allow_stale=allow_stale)
     found = export_of(filter(wanted.matches, inventory.instances), all_states=all_states)
     _say_what_is_missing(session, found)

@@ -16,8 +16,8 @@ from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.status_line import Progress, status_line
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, print_lines
 from dbgpt_ctl.cli.parsing.conditions import Condition, StateTally
-from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.controllers import ControllerCondition
+from dbgpt_ctl.domain.filters import InstanceFilter, ModelFilter
 from dbgpt_ctl.errors import (
     Attempt,
     ConditionNotMet,
@@ -193,7 +193,7 @@ def check_instances(
     Warns of an answer that is stale, held or disputed. Raises StaleList for a stale one, unless `allow_stale`.
     """
     condition = str(wanted) if max_age is None else f"{wanted} within {max_age.total_seconds():g}s"
-    answer = client.inventory(models.model_name, require_complete=wanted.is_about_deregistered)
+    answer = client.inventory(InstanceFilter(models), require_complete=wanted.is_about_deregistered)
     now = answer.time or session.clock.now()
     refuse_stale(session, answer, f"whether {models.label} is {condition} is not known", allow_stale=allow_stale)
     instances = [instance for instance in answer.instances if models.matches(instance.model_name)]

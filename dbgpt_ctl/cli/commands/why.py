@@ -16,7 +16,7 @@ from dbgpt_ctl.cli.framework.help_text import explained
 from dbgpt_ctl.cli.framework.options import NoProbe, Ping, ReportOutput, model_argument
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_json, say
-from dbgpt_ctl.client.instance_filter import ModelFilter
+from dbgpt_ctl.domain.filters import ModelFilter
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import NotFound
 from dbgpt_ctl.text.escaping import escaped, shell_argument

@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.domain.fields import parse_host
+from dbgpt_ctl.domain.filters import ModelFilter
 from dbgpt_ctl.domain.instance import MODEL_TYPES
 from dbgpt_ctl.domain.references import parse_reference, reference_of
 from dbgpt_ctl.errors import CtlError

@@ -41,9 +41,9 @@ def caveats(answer: Inventory, now: datetime) -> list[Finding]:
 
 def caveats_of(controller: ControllerFacts) -> list[Finding]:
     """The same of a controller's report."""
-    from dbgpt_ctl.client.instance_filter import ModelFilter
     from dbgpt_ctl.diagnosis.examine import RULES
     from dbgpt_ctl.diagnosis.facts import Facts, Scope, diagnose
+    from dbgpt_ctl.domain.filters import ModelFilter
 
     return diagnose(RULES, Facts(ModelFilter(), (controller,)), Scope.LIST)
 

@@ -18,6 +18,7 @@ from dbgpt_ctl.cli.output.status_line import status_line
 from dbgpt_ctl.diagnosis.facts import ControllerFacts, ExposedFile, Facts, ProxiedController
 from dbgpt_ctl.diagnosis.instances import MANY_FLAPS
 from dbgpt_ctl.domain.events import EXPIRE, ActorKind, EventFilter
+from dbgpt_ctl.domain.filters import InstanceFilter, ModelFilter
 from dbgpt_ctl.domain.hosts import is_loopback
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.errors import ControllerError, CtlError, NotSupported, UsageError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dbgpt_ctl.cli.framework.session import Session
-    from dbgpt_ctl.client.instance_filter import ModelFilter
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.diagnosis.facts import Endpoint
     from dbgpt_ctl.domain.events import Event
@@ -191,7 +191,7 @@ def _observe(
         names: Sequence[str | None] = [None]
         if status and status.models is not None and str(model_filter):
             names = sorted(filter(model_filter.matches, status.counts))
-        inventories = [client.inventory(name) for name in names]
+        inventories = [client.inventory(InstanceFilter(ModelFilter(name))) for name in names]
     except ControllerError as error:
         return ControllerFacts(url, error), frozenset()
     instances = tuple(known for inventory in inventories for known in inventory.instances if not known.removed)

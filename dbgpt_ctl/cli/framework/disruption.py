@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbgpt_ctl.cli.output.stdout import ask, say
-from dbgpt_ctl.client.instance_filter import InstanceFilter
+from dbgpt_ctl.domain.filters import InstanceFilter
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.domain.references import first_references
 from dbgpt_ctl.errors import NotConfirmed, UsageError, WouldDisrupt
@@ -136,7 +136,7 @@ def _too_large(keys: Collection[InstanceKey], instances: Iterable[KnownInstance]
     """The models that lose too many, in order of their names. An instance to which not every controller routes counts
     only where a model has no other.
     """
-    is_routable = InstanceFilter().only_routable().matches
+    is_routable = InstanceFilter(routable=True).matches
     routable = [instance for instance in instances if is_routable(instance) and instance.key.type != SERVICE]
     routed_by_all = {instance.model_name for instance in routable if not instance.disputed}
     listed = {instance.key for instance in routable if not (instance.disputed and instance.model_name in routed_by_all)}

@@ -15,9 +15,9 @@ from dbgpt_ctl.text.escaping import escaped
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dbgpt_ctl.client.instance_filter import InstanceFilter, ModelFilter
     from dbgpt_ctl.client.results import KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
+    from dbgpt_ctl.domain.filters import InstanceFilter, ModelFilter
     from dbgpt_ctl.domain.instance import InstanceKey
 
 _MOST_LISTED = 8
@@ -80,7 +80,7 @@ def explain_no_match(
     others = [
         instance
         for instance in suggestions.instances
-        if (healthy_only or wanted.states) and wanted.matches_identity(instance.model_name, instance.host)
+        if (healthy_only or wanted.states) and wanted.matches_key(instance.key)
     ]
     if others and wanted.states:
         in_any_state = replace(wanted, states=frozenset())

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.cli.documents.instances import ChangeLine, ListedLine, SyncedLine
     from dbgpt_ctl.cli.framework.session import Session
-    from dbgpt_ctl.client.instance_filter import InstanceFilter
     from dbgpt_ctl.client.results import Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
+    from dbgpt_ctl.domain.filters import InstanceFilter
     from dbgpt_ctl.domain.instance import InstanceKey
 
 _UNKNOWN_CAUSE = Cause("", EXPIRY)
@@ -84,7 +84,7 @@ class LineWatch:
         """Lists the instances and prints those, or those changes, that are not printed yet. False in an outage."""
         is_first = self._listed_at is None
         try:
-            inventory = self._wanted.inventory(self._client)
+            inventory = self._client.inventory(self._wanted)
         except (ControllerUnreachable, ControllerFailed) as error:
             if is_first:
                 raise
@@ -145,7 +145,7 @@ class LineWatch:
     def _print_change(self, change: Change, before: KnownState, fields: Mapping[str, Any]) -> None:
         """Prints a change of an instance that matches before or after it."""
         key, wanted = change.key, self._wanted
-        if not wanted.matches_identity(key.model_name, key.host):
+        if not wanted.matches_key(key):
             return
         if not (wanted.matches_state(*before) or wanted.matches_state(change.new, drained=change.drained)):
             return

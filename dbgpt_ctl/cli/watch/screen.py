@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from dbgpt_ctl.cli.framework.session import Session
-    from dbgpt_ctl.client.instance_filter import InstanceFilter
     from dbgpt_ctl.client.results import Inventory, KnownInstance
     from dbgpt_ctl.client.sync import ControllerClient
     from dbgpt_ctl.clock import Clock
+    from dbgpt_ctl.domain.filters import InstanceFilter
 
     Signal = Literal["change", "resize"]
     """What wakes the loop between two refreshes."""
@@ -91,7 +91,7 @@ def _await_change(signals: SimpleQueue[Signal], seconds: float) -> bool:
 def _refresh(client: ControllerClient, view: View) -> None:
     view.requested_at = time.monotonic()
     try:
-        view.inventory = view.wanted.inventory(client)
+        view.inventory = client.inventory(view.wanted)
     except (ControllerUnreachable, ControllerFailed) as error:
         if view.inventory is None:
             raise

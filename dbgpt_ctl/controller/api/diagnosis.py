@@ -103,7 +103,7 @@ def _examined_instances(listing: Listing | None, status: Status) -> Iterator[Kno
     from dbgpt_ctl.diagnosis.examine import EXAMINED
 
     for entry in () if listing is None else listing.entries:
-        if EXAMINED.matches_state(entry.state, drained=entry.drain is not None):
+        if EXAMINED.matches(entry):
             yield KnownInstance.read(known_object(entry), status.time)
 
 

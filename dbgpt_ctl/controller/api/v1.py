@@ -24,10 +24,10 @@ from dbgpt_ctl.controller.http.v1_params import (
     DRAIN_FIELDS,
     REGISTERED_FIELDS,
     Cursor,
-    InstanceParameters,
     parse_drain,
     parse_drain_request,
     parse_event_filter,
+    parse_instance_filter,
     parse_older_than,
     parse_switch,
     parse_whole_number,
@@ -142,16 +142,16 @@ class ApiEndpoints:
 
     async def list(self, request: Request) -> Response:
         """All instances with all their facts, or those that match every parameter."""
-        instance_filter = InstanceParameters.parse(request.query_params)
+        instance_filter = parse_instance_filter(request.query_params)
         lists, registry = self._controller.large_lists, self._controller.registry
-        listing = await registry.list(instance_filter.model_name)
+        listing = await registry.list(instance_filter.models.model_name)
         if len(listing.entries) <= LARGE:
             selected = map(known_object, filter(instance_filter.matches, listing.entries))
             pieces = (self._head(listing), *await encoded_in_turns(selected), b"]}")
             return Response(b"".join(pieces), media_type=JSON)
         listing, encoded = await lists.encoded(
             listing,
-            lambda: registry.list(instance_filter.model_name),
+            lambda: registry.list(instance_filter.models.model_name),
             known_object,
             selected=instance_filter.matches,
             key=instance_filter,
@@ -240,7 +240,7 @@ class ApiEndpoints:
 
     async def watch(self, request: Request) -> Response:
         """Changes as they happen, as server-sent events: those after the last id that was received, or from now on."""
-        instance_filter = InstanceParameters.parse(request.query_params)
+        instance_filter = parse_instance_filter(request.query_params)
         cursor = Cursor.parse(request.headers.get("last-event-id") or request.query_params.get("cursor"))
         subscriber = await self._controller.feed.subscribe(instance_filter, cursor)
         if request.method == "HEAD":  # the same errors and headers, and no stream

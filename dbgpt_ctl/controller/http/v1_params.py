@@ -17,7 +17,8 @@ from dbgpt_ctl.domain.fields import (
     parse_text_filter,
     quoted,
 )
-from dbgpt_ctl.domain.instance import DRAINED, STATES, DrainRequest, InstanceKey, InstanceState, ListedInstance
+from dbgpt_ctl.domain.filters import InstanceFilter, ModelFilter
+from dbgpt_ctl.domain.instance import STATES, DrainRequest
 from dbgpt_ctl.errors import InvalidInstance
 from dbgpt_ctl.spelling import did_you_mean, nearest
 from dbgpt_ctl.wire.fields import MAX_AGE_SECS, MAX_DRAIN_SECS, MAX_EVENT_ID
@@ -28,45 +29,6 @@ if TYPE_CHECKING:
 DRAIN_FIELDS = ("reason", "for_secs")
 REGISTERED_FIELDS = ("weight", "check_healthy", "prompt_template")
 MAX_STREAM_CHARS = 64
-
-
-class InstanceParameters(NamedTuple):
-    """Selects instances, or their events, that match every field that is given."""
-
-    model_name: str | None = None
-    host: str | None = None
-    port: int | None = None
-    state: InstanceState | None = None
-    drained: bool = False
-    """Only drained instances, in any state."""
-
-    @classmethod
-    def parse(cls, query: Mapping[str, str]) -> InstanceParameters:
-        """Raises InvalidInstance."""
-        host, port, state = query.get("host"), query.get("port"), query.get("state", "").strip().lower()
-        return cls(
-            parse_text_filter("model_name", query.get("model_name")),
-            parse_host(host) if host else None,
-            parse_port(port) if port else None,
-            None if state == DRAINED else _parse_state(state),
-            drained=state == DRAINED,
-        )
-
-    def matches_key(self, key: InstanceKey) -> bool:
-        """Whether it selects this instance in some state."""
-        return (
-            (self.model_name is None or key.model_name == self.model_name)
-            and (self.host is None or key.host == self.host)
-            and (self.port is None or key.port == self.port)
-        )
-
-    def matches(self, entry: ListedInstance) -> bool:
-        """Whether it selects this instance in its state."""
-        return (
-            self.matches_key(entry.instance.key)
-            and (self.state is None or entry.state is self.state)
-            and (not self.drained or entry.drain is not None)
-        )
 
 
 class Cursor(NamedTuple):
@@ -159,6 +121,17 @@ def _parse_iso(text: str) -> datetime:
         return datetime.fromisoformat("+".join(text.rsplit(" ", 1)))
 
 
+def parse_instance_filter(query: Mapping[str, str]) -> InstanceFilter:
+    """The instances, or those whose events, match every field. Raises InvalidInstance."""
+    host, port = query.get("host"), query.get("port")
+    return InstanceFilter(
+        ModelFilter(parse_text_filter("model_name", query.get("model_name"))),
+        _parse_state(query.get("state", "").strip().lower()),
+        parse_host(host) if host else None,
+        parse_port(port) if port else None,
+    )
+
+
 def parse_event_filter(query: Mapping[str, str]) -> EventFilter:
     """Raises InvalidInstance."""
     host, port = query.get("host"), query.get("port")
@@ -188,9 +161,7 @@ def _parse_time(field: str, value: str | None) -> datetime | None:
         raise InvalidInstance(field, f"{field} {quoted(value)} is out of range") from None
 
 
-def _parse_state(text: str) -> InstanceState | None:
-    try:
-        return InstanceState(text) if text else None
-    except ValueError:
-        states = ", ".join(STATES)
-        raise InvalidInstance("state", f"state {quoted(text)} is none of {states}") from None
+def _parse_state(text: str) -> frozenset[str]:
+    if text and text not in STATES:
+        raise InvalidInstance("state", f"state {quoted(text)} is none of {', '.join(STATES)}")
+    return frozenset({text} if text else ())

@@ -20,8 +20,8 @@ from dbgpt_ctl.errors import CtlError, RegistryUnavailable, TooManyWatchers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dbgpt_ctl.controller.http.v1_params import InstanceParameters
     from dbgpt_ctl.domain.events import Event, EventPage
+    from dbgpt_ctl.domain.filters import InstanceFilter
     from dbgpt_ctl.registry.contract import ModelRegistry
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Feed:
         self._ring.leaving = True
         self._ring.wake()
 
-    async def subscribe(self, instance_filter: InstanceParameters, cursor: Cursor | None) -> Subscriber:
+    async def subscribe(self, instance_filter: InstanceFilter, cursor: Cursor | None) -> Subscriber:
         """A subscriber from after `cursor`, or from now on. Its `messages` must be read, or it must be ended.
 
         Raises RegistryUnavailable while there is no registry to read from and when the controller leaves, and

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from dbgpt_ctl.controller.auth.long_answers import LongAnswers
-    from dbgpt_ctl.controller.http.v1_params import InstanceParameters
     from dbgpt_ctl.controller.watch.messages import EventRing
     from dbgpt_ctl.domain.events import EventPage
+    from dbgpt_ctl.domain.filters import InstanceFilter
     from dbgpt_ctl.errors import AccessRefused
 
 MAX_BATCH_BYTES = 16 * 1024
@@ -41,7 +41,7 @@ class Subscriber:
     def __init__(
         self,
         ring: EventRing,
-        instance_filter: InstanceParameters,
+        instance_filter: InstanceFilter,
         cursor: Cursor | None,
         *,
         read_events: Callable[[int], Awaitable[EventPage]],

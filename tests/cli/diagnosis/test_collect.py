@@ -10,11 +10,11 @@ import httpx
 
 from dbgpt_ctl.cli.diagnosis.collect import collect, endpoints_of, to_ping
 from dbgpt_ctl.cli.framework.session import Session
-from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.diagnosis.facts import Endpoint
 from dbgpt_ctl.domain.fields import parse_registration
+from dbgpt_ctl.domain.filters import ModelFilter
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ClientSettings

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions, warn_of_types
-from dbgpt_ctl.client.instance_filter import ModelFilter
 from dbgpt_ctl.client.results import Inventory
+from dbgpt_ctl.domain.filters import ModelFilter
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.errors import ControllerUnreachable
 from tests.support.fake_controller import listed

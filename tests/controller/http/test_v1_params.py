@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dbgpt_ctl.controller.http.v1_params import Cursor, InstanceParameters, parse_event_filter, reject_unknown_fields
+from dbgpt_ctl.controller.http.v1_params import Cursor, parse_event_filter, parse_instance_filter, reject_unknown_fields
 from dbgpt_ctl.domain.instance import (
     DrainFacts,
     InstanceKey,
@@ -36,8 +36,8 @@ SILENT_AND_DRAINED = ListedInstance(FACTS, InstanceState.UNHEALTHY, DrainFacts()
     ],
 )
 def test_a_filter_selects_what_matches_every_field(query: dict[str, str], matches: bool) -> None:
-    assert InstanceParameters.parse(query).matches_key(ONE) is matches
-    assert InstanceParameters.parse(query).matches(HEALTHY) is matches
+    assert parse_instance_filter(query).matches_key(ONE) is matches
+    assert parse_instance_filter(query).matches(HEALTHY) is matches
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_filter_selects_what_matches_every_field(query: dict[str, str], matche
 def test_a_filter_by_state_matches_the_state_and_drained_every_drained_one(
     state: str, matching: list[ListedInstance]
 ) -> None:
-    instance_filter = InstanceParameters.parse({"state": state})
+    instance_filter = parse_instance_filter({"state": state})
     entries = [HEALTHY, DRAINED, SILENT_AND_DRAINED]
     assert [entry for entry in entries if instance_filter.matches(entry)] == matching
 

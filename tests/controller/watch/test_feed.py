@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbgpt_ctl.client.watch import read_messages
-from dbgpt_ctl.controller.http.v1_params import Cursor, InstanceParameters
+from dbgpt_ctl.controller.http.v1_params import Cursor
 from dbgpt_ctl.controller.watch.feed import Feed
 from dbgpt_ctl.controller.watch.messages import BATCHES_PER_TURN
 from dbgpt_ctl.controller.watch.subscriber import MAX_BATCH_BYTES
+from dbgpt_ctl.domain.filters import InstanceFilter, ModelFilter
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnavailable, TooManyWatchers
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.controller.watch.subscriber import Subscriber
     from dbgpt_ctl.domain.events import EventPage
 
-ALL = InstanceParameters()
+ALL = InstanceFilter()
 ADDRESS = parse_address("http://127.0.0.1:1")
 TIMEOUT_SECS = 20.0
 
@@ -94,7 +95,7 @@ async def feeding(registry: EmbeddedModelRegistry, **options: Any) -> AsyncItera
         await registry.close()
 
 
-async def reader(feed: Feed, instance_filter: InstanceParameters = ALL, cursor: Cursor | None = None) -> Reader:
+async def reader(feed: Feed, instance_filter: InstanceFilter = ALL, cursor: Cursor | None = None) -> Reader:
     return Reader(await feed.subscribe(instance_filter, cursor))
 
 
@@ -157,7 +158,7 @@ def test_only_what_was_asked_for_is_sent() -> None:
     async def scenario() -> None:
         registry = Counting()
         async with feeding(registry) as feed:
-            one = await reader(feed, InstanceParameters(model_name="bge@text2vec"))
+            one = await reader(feed, InstanceFilter(ModelFilter("bge@text2vec")))
             await one.until(1)
             await registry.change(1)
             await registry.change(1, name="bge@text2vec")
@@ -422,7 +423,7 @@ def test_catching_up_leaves_others_their_turn() -> None:
     """A hundred clients that read events from before the ring, and select none of them, do not delay a heartbeat."""
 
     async def scenario() -> None:
-        registry, nothing = Counting(), InstanceParameters(model_name="none@llm")
+        registry, nothing = Counting(), InstanceFilter(ModelFilter("none@llm"))
         await registry.change(*range(1, 3001))
         turns, done = 0, False
 

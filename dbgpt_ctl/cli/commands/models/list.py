@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ from dbgpt_ctl.cli.framework.options import (
 )
 from dbgpt_ctl.cli.framework.session import Session, takes_session
 from dbgpt_ctl.cli.output.instances import instance_table
+from dbgpt_ctl.cli.output.order import SORT_KEYS
 from dbgpt_ctl.cli.output.stdout import (
     OutputFormat,
     is_terminal,
@@ -31,7 +33,7 @@ from dbgpt_ctl.cli.output.stdout import (
     say,
 )
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions, explain_no_match
-from dbgpt_ctl.client.instance_filter import SORT_KEYS, InstanceFilter
+from dbgpt_ctl.domain.filters import InstanceFilter
 from dbgpt_ctl.domain.instance import DrainFacts
 from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.domain.texts import AS_LAST_KNOWN
@@ -142,7 +144,7 @@ def list_(
         raise UsageError("--full goes with -o json, without --watch; wide, yaml, csv and a watch have all facts anyway")
     interval = None if every is None else parse_duration("--every", every)
     if watch:
-        wanted = wanted.only_routable() if healthy_only else wanted
+        wanted = replace(wanted, routable=True) if healthy_only else wanted
         return _watch(session, wanted, output, interval or WATCH_SECS, sort_by, headers=not no_headers)
     if interval is not None:
         raise UsageError("--every goes with --watch only")
@@ -151,7 +153,7 @@ def list_(
         shows_states = output is OutputFormat.TABLE or sort_by == "state"
         answer = _read(client, wanted, healthy_only=healthy_only, has_facts=has_facts, shows_states=shows_states)
         now = answer.time or session.clock.now()
-        matching = wanted.only_routable() if healthy_only else wanted
+        matching = replace(wanted, routable=True) if healthy_only else wanted
         instances = [instance for instance in answer.instances if matching.matches(instance)]
         if full and not answer.complete:
             session.say(
@@ -201,7 +203,7 @@ def _read(
     Raises NotSupported when the wanted states include deregistered and the controller does not report that.
     """
     if has_facts or ((shows_states or wanted.needs_facts) and not healthy_only):
-        return wanted.inventory(client)
+        return client.inventory(wanted)
     return client.list(wanted.models.model_name, healthy_only=healthy_only)
 
 

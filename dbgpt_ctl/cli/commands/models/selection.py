@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +26,7 @@ from dbgpt_ctl.cli.completion import candidates
 from dbgpt_ctl.cli.diagnosis.caveats import refuse_stale, warn_of_caveats
 from dbgpt_ctl.cli.framework.options import ModelPattern, States, argument, host_option, type_option
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions, explain_no_match
-from dbgpt_ctl.client.instance_filter import InstanceFilter
+from dbgpt_ctl.domain.filters import InstanceFilter, ModelFilter
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.domain.references import (
     first_references,
@@ -130,7 +130,8 @@ class Selection:
         if not lists or not keys:
             return Selected(keys)
         names = {key.model_name for key in keys}
-        answer = client.inventory(names.pop() if len(names) == 1 else None, require_complete=complete)
+        wanted = InstanceFilter(ModelFilter(names.pop() if len(names) == 1 else None))
+        answer = client.inventory(wanted, require_complete=complete)
         warn_of_caveats(session, answer)
         return Selected(keys, answer)
 
@@ -144,7 +145,7 @@ class Selection:
         lists: bool,
         complete: bool,
     ) -> Selected:
-        answer = (wanted.on_any_host() if lists else wanted).inventory(client, require_complete=complete)
+        answer = client.inventory(replace(wanted, host=None) if lists else wanted, require_complete=complete)
         if changes:
             refuse_stale(session, answer, "nothing was changed, because a selector needs the list of now")
         else:

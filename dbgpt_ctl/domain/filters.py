@@ -1,12 +1,10 @@
-"""Which models and instances a command is about, and the order of a list."""
+"""Selects models and instances: the one filter of the commands, of /api/v1 and of a watch."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from dbgpt_ctl.domain.fields import parse_host
 from dbgpt_ctl.domain.instance import DRAINED, STATES, InstanceState
@@ -15,22 +13,25 @@ from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.text.escaping import escaped, quoted, unescaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from dbgpt_ctl.client.results import Inventory, KnownInstance
-    from dbgpt_ctl.client.sync import ControllerClient
+    from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey
 
-_BY_SEVERITY = (
-    (InstanceState.UNHEALTHY, False),
-    (InstanceState.UNHEALTHY, True),
-    (InstanceState.DEREGISTERED, False),
-    (InstanceState.DEREGISTERED, True),
-    (InstanceState.HEALTHY, True),
-    (InstanceState.HEALTHY, False),
-)
-"""States, and whether an instance is drained: the worst first. What is drained and unhealthy is planned."""
-_EPOCH = datetime.min.replace(tzinfo=UTC)
-_NUMBER = re.compile(r"([0-9]+)")
+
+class Selectable(Protocol):
+    """What a filter reads of an instance, on either side of the wire."""
+
+    @property
+    def key(self) -> InstanceKey:
+        """Its model, host and port."""
+
+    @property
+    def state(self) -> InstanceState:
+        """Its state now."""
+
+    @property
+    def drain(self) -> DrainFacts | None:
+        """None where it is not drained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +81,15 @@ class ModelFilter:
 
 @dataclass(frozen=True, slots=True)
 class InstanceFilter:
-    """Instances that match all fields. An empty `states` means any; `routable` means only those that get requests."""
+    """Instances that match all fields. `routable` means only those that get requests (rule 3)."""
 
     models: ModelFilter = field(default_factory=ModelFilter)
     states: frozenset[str] = frozenset()
-    """Values of `--state`: an instance matches if any of them applies to it."""
+    """Values of `--state` or `state`: an instance matches if any of them applies to it, or if there are none. A drained
+    instance is `drained` in any state.
+    """
     host: str | None = None
+    port: int | None = None
     routable: bool = False
 
     @classmethod
@@ -101,43 +105,24 @@ class InstanceFilter:
         parsed_host = None if host is None else parse_host(unescaped(host))
         return cls(ModelFilter.parse(name, model_type, pattern), parse_states(states or ()), parsed_host)
 
-    def only_routable(self) -> InstanceFilter:
-        """The same, but only instances that get requests (rule 3)."""
-        return replace(self, routable=True)
-
-    def on_any_host(self) -> InstanceFilter:
-        """The same for all hosts."""
-        return replace(self, host=None)
-
     @property
     def needs_facts(self) -> bool:
         """Whether DB-GPT's nine keys do not suffice: they show a deregistered instance as unhealthy."""
         return not self.states.isdisjoint((InstanceState.DEREGISTERED, InstanceState.UNHEALTHY))
 
-    def matches_identity(self, model_name: str, host: str) -> bool:
-        """Whether instances of that model on that host match, in whatever state they are."""
-        return self.models.matches(model_name) and self.host in (None, host)
-
-    def matches(self, instance: KnownInstance) -> bool:
-        """Whether the instance matches now."""
-        return self.matches_identity(instance.model_name, instance.host) and self.matches_state(
-            instance.state, drained=instance.drain is not None
-        )
+    def matches_key(self, key: InstanceKey) -> bool:
+        """Whether the instance matches in some state."""
+        return self.models.matches(key.model_name) and self.host in (None, key.host) and self.port in (None, key.port)
 
     def matches_state(self, state: str, drained: bool) -> bool:  # noqa: FBT001 - a state and its drain are a pair
-        """Whether instances of the right identity match in that state."""
+        """Whether instances with a matching key match in that state."""
         if self.routable and (drained or state != InstanceState.HEALTHY):
             return False
         return not self.states or state in self.states or (drained and DRAINED in self.states)
 
-    def inventory(self, client: ControllerClient, *, require_complete: bool = False) -> Inventory:
-        """The inventory of a controller, filtered as far as the controller can.
-
-        Raises NotSupported when `states` include deregistered and the controller does not report that, and with
-        `require_complete` for each controller without /api/v1.
-        """
-        complete = require_complete or InstanceState.DEREGISTERED in self.states
-        return client.inventory(self.models.model_name, host=self.host, require_complete=complete)
+    def matches(self, instance: Selectable) -> bool:
+        """Whether the instance matches now."""
+        return self.matches_key(instance.key) and self.matches_state(instance.state, instance.drain is not None)
 
     def __str__(self) -> str:
         on_host = "" if self.host is None else f" on host {escaped(self.host)}"
@@ -163,25 +148,3 @@ def parse_states(words: Iterable[str]) -> frozenset[str]:
             raise UsageError(f"--state {quoted(word)} is not one of {', '.join(STATES)}")
         states.add(word)
     return frozenset(states)
-
-
-def _weight(instance: KnownInstance) -> float:
-    """A controller may report a weight that is no number."""
-    return instance.weight if isinstance(instance.weight, int | float) else float("-inf")
-
-
-def _natural(text: str) -> list[tuple[bool, int, str]]:
-    """Sorts 10.0.0.9 before 10.0.0.10."""
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in _NUMBER.split(text)]
-
-
-SORT_KEYS: dict[str, Callable[[KnownInstance], Any]] = {
-    "name": lambda instance: _natural(instance.model_name),
-    "type": lambda instance: instance.model_name.partition("@")[2],
-    "host": lambda instance: _natural(instance.host),
-    "port": lambda instance: instance.port,
-    "state": lambda instance: _BY_SEVERITY.index((instance.state, instance.drain is not None)),
-    "beat": lambda instance: instance.last_heartbeat or _EPOCH,
-    "weight": _weight,
-}
-"""The keys of a stable sort, by the value of `--sort-by`. The oldest heartbeat and the worst state come first."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.client.instance_filter import SORT_KEYS
+from dbgpt_ctl.cli.output.order import SORT_KEYS
 from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceState
 from tests.cli.schemas import validated

@@ -28,6 +28,12 @@ _IDLE_TRANSACTION_SECS = 2
 _IDLE_SECS = 20
 """The same where there is only a limit for all idle connections."""
 _NOT_READY = 1047
+_LOCKED = (3118, 4151)
+"""The account is locked: in MySQL and in MariaDB."""
+_EXPIRED = (1820, 1862)
+"""The password is expired: a login that may only change it, and a login that is refused."""
+_NEEDS_TLS = 3159
+"""require_secure_transport. PyMySQL 1.2 uses TLS where the server offers it; before that it must be told to."""
 _OPTIONS = {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin", "row_format": "DYNAMIC"}
 
 
@@ -61,14 +67,22 @@ class MySQL(DatabaseDialect):
         **dict.fromkeys((1142, 1143), "grant it, or let a user who may create tables start a controller once"),
         **dict.fromkeys((1054, 1146), "these are not the tables of this release"),
         1049: "create it (CREATE DATABASE) or name another",
-        2061: "if this is your server, set registry_db_ssl_ca to the certificate of its authority, or give the user "
-        "another login (mysql_native_password, caching_sha2_password)",
+        **dict.fromkeys(_LOCKED, "unlock it (ALTER USER ... ACCOUNT UNLOCK) or set registry_db_user to another user"),
+        **dict.fromkeys(
+            _EXPIRED, "give the user a new password (ALTER USER ... IDENTIFIED BY), and set registry_db_password to it"
+        ),
+        2061: "check the user name, because MySQL may ask an unknown user for any login; if the user is right and this "
+        "is your server, set registry_db_ssl_ca to the certificate of its authority, or give the user the login "
+        "caching_sha2_password",
+        _NEEDS_TLS: "set registry_db_ssl_ca to the certificate of its authority: the server takes only encrypted "
+        "connections",
     }
     damaged = frozenset({1054, 1146})
     duplicates = frozenset({1060, 1061})
     # Galera: not ready (no quorum, or joining); shutting down; read-only (two); connection killed.
     cannot_serve = frozenset({_NOT_READY, 1053, 1290, 1836, 1927})
-    refused_by_all = frozenset({1044, 1045, 1049, 1698})  # wrong user, password or database
+    # Wrong user, password or database; locked, expired or without TLS.
+    refused_by_all = frozenset({1044, 1045, 1049, 1698, _NEEDS_TLS, *_LOCKED, *_EXPIRED})
 
     def place(self, url: URL) -> str:
         """`10.0.0.7:3306/dbgpt`."""

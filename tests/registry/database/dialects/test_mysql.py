@@ -18,7 +18,7 @@ from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.tables.schema import READABLE_BY, SCHEMA_VERSION
 from tests.registry.backends import TIMEOUT, sent, states
 from tests.registry.database.support import error_of, registry_at
-from tests.support.mariadb import MariaDB, private_mariadb
+from tests.support.mariadb import MariaDB, free_port, private_mariadb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +92,30 @@ async def test_wrong_password(mariadb: MariaDB) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("change", "said", "advice"),
+    [
+        ("ACCOUNT LOCK", "account is locked", "unlock it (ALTER USER ... ACCOUNT UNLOCK)"),
+        ("PASSWORD EXPIRE", "password", "give the user a new password (ALTER USER ... IDENTIFIED BY)"),
+    ],
+)
+async def test_a_user_who_may_not_log_in_now(mariadb: MariaDB, change: str, said: str, advice: str) -> None:
+    """No other host is asked, since all of them have the same users."""
+    user = f"{mariadb.name}_user"
+    mariadb.execute(f"CREATE USER {user} IDENTIFIED BY 'x'")
+    mariadb.execute(f"GRANT ALL ON `{mariadb.name}`.* TO {user}")
+    mariadb.execute(f"ALTER USER {user} {change}")
+    places = [DatabaseHost("127.0.0.1", port) for port in (mariadb.server.port, free_port())]
+    url = mariadb.url.set(username=user, password="x")
+    error = await error_of(DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT, hosts=places))
+    mariadb.execute(f"DROP USER {user}")
+    assert isinstance(error, RegistryUnusable)
+    assert said in str(error)
+    assert advice in str(error)
+    assert str(places[1]) not in str(error)
+
+
+@pytest.mark.anyio
 async def test_unknown_database(mariadb: MariaDB) -> None:
     error = await error_of(registry_at(mariadb.url.set(database="nowhere")))
     assert isinstance(error, RegistryUnusable)
@@ -120,6 +144,11 @@ async def test_a_version_table_of_somebody_else(mariadb: MariaDB) -> None:
 # --- what errors mean ---------------------------------------------------------------------------------------------
 
 DIALECT = MySQL()
+CHECK_NAME = (
+    "check the user name, because MySQL may ask an unknown user for any login; if the user is right and this is your "
+    "server, set registry_db_ssl_ca to the certificate of its authority, or give the user the login "
+    "caching_sha2_password"
+)
 
 
 def error(code: int, text: str = "a message of the server") -> OperationalError:
@@ -143,6 +172,13 @@ def test_no_other_error_is_a_conflict(code: int) -> None:
         (1049, "create it (CREATE DATABASE) or name another"),
         (1142, "grant it, or let a user who may create tables start a controller once"),
         (1146, "these are not the tables of this release"),
+        (2061, CHECK_NAME),
+        (
+            3159,
+            "set registry_db_ssl_ca to the certificate of its authority: the server takes only encrypted connections",
+        ),
+        (3118, "unlock it (ALTER USER ... ACCOUNT UNLOCK) or set registry_db_user to another user"),
+        (1862, "give the user a new password (ALTER USER ... IDENTIFIED BY), and set registry_db_password to it"),
     ],
 )
 def test_an_error_for_a_person_ends_with_advice(code: int, advice: str) -> None:

@@ -149,9 +149,17 @@ class DatabaseDialect(ABC):
         code = self.error_code(cause)
         if code in self.bad_calls:
             return None
-        message = "; ".join(f"database {at}: {text_of(failed)}" for at, failed in (failures or {place: cause}).items())
-        advice = self.unusable.get(code)
-        return RegistryUnavailable(message) if advice is None else RegistryUnusable(f"{message}; {advice}")
+        message = self._described(failures or {place: cause})
+        return RegistryUnusable(message) if code in self.unusable else RegistryUnavailable(message)
+
+    def _described(self, failures: Mapping[str, BaseException]) -> str:
+        """What each place said, with the advice for it; advice for several places stands after the last of them."""
+        advice = {at: self.unusable.get(self.error_code(failed)) for at, failed in failures.items()}
+        last = {text: at for at, text in advice.items()}
+        return "; ".join(
+            f"database {at}: {text_of(failed)}" + (f"; {advice[at]}" if advice[at] and last[advice[at]] == at else "")
+            for at, failed in failures.items()
+        )
 
     def require_member(self, connection: Any) -> None:  # noqa: B027 - not every database has hosts
         """Closes a new connection of the driver, and raises the driver's error, when its host cannot serve now."""

@@ -187,6 +187,16 @@ def test_an_error_for_a_person_ends_with_advice(code: int, advice: str) -> None:
     assert str(meaning) == f"database db1:3306/ctl: first line second line; {advice}"
 
 
+def test_each_of_several_hosts_is_named_with_the_advice_for_it() -> None:
+    """Advice for several of them stands there once. The last host decides whether the error may pass."""
+    refused, gone = pymysql.err.OperationalError(2061, "another login"), pymysql.err.OperationalError(2003, "no answer")
+    meaning = DIALECT.meaning_of(error(2003), "db1:3306/ctl", {"db1": refused, "db2": refused, "db3": gone})
+    assert isinstance(meaning, RegistryUnavailable)
+    assert str(meaning) == (
+        f"database db1: another login; database db2: another login; {CHECK_NAME}; database db3: no answer"
+    )
+
+
 def test_any_other_error_of_the_database_may_pass() -> None:
     meaning = DIALECT.meaning_of(error(2013, "Lost connection"), "db1:3306/ctl")
     assert isinstance(meaning, RegistryUnavailable)

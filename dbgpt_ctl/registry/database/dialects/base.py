@@ -31,12 +31,13 @@ class DatabaseTimeouts:
     """The longest waits, in seconds: for a connection, for each answer or the sending of a statement, for a lock that
     another transaction holds, for a connection of the pool, and for all tries of one transaction together.
 
-    A DB-GPT client gives up after 5 s.
+    A DB-GPT client gives up after 5 s. InnoDB ends a wait for a lock up to a second late. An answer is waited for
+    longer than that, so that the wait ends with the database's own error, after which the transaction is tried again.
     """
 
     connect: float = 2.0
-    io: float = 2.0
-    lock: int = 2
+    io: float = 2.5
+    lock: int = 1
     pool: float = 2.0
     retries: float = 4.0
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ssl
 from datetime import timedelta
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event, func, text
 from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import DisconnectionError
 
 from dbgpt_ctl.databases import DatabaseHost
 from dbgpt_ctl.errors import UsageError
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import URL, ColumnElement, Engine
+    from sqlalchemy.pool import ConnectionPoolEntry
 
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 
@@ -25,8 +29,10 @@ _RECYCLE_SECS = 600
 """A connection is not kept longer: proxies and firewalls forget idle ones without a word."""
 _IDLE_TRANSACTION_SECS = 2
 """The database ends a transaction whose client has sent nothing for that time."""
-_IDLE_SECS = 20
-"""The same where there is only a limit for all idle connections."""
+_USED_SECS = 1.5
+"""Where there is only a limit for all idle connections, one that was idle for that time is replaced by a new one."""
+_USED_AT = "ctl_used_at"
+"""When a connection with that limit was used last."""
 _NOT_READY = 1047
 _LOCKED = (3118, 4151)
 """The account is locked: in MySQL and in MariaDB."""
@@ -112,7 +118,8 @@ class MySQL(DatabaseDialect):
             "init_command": f"SET SESSION innodb_lock_wait_timeout = {lock}, lock_wait_timeout = {lock}",
             **({"ssl_ca": ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True} if ssl_ca else {}),
         }
-        options = pool | {"pool_recycle": _RECYCLE_SECS, "connect_args": arguments}
+        # The connection that was used last is used next, so that those in use do not become idle.
+        options = pool | {"pool_recycle": _RECYCLE_SECS, "pool_use_lifo": True, "connect_args": arguments}
         isolation = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
         engine = create_engine(
             url.set(drivername="mysql+pymysql"),
@@ -121,6 +128,9 @@ class MySQL(DatabaseDialect):
             **options,
         )
         event.listen(engine, "connect", _see_writes_of_other_nodes)
+        if not reads:
+            event.listen(engine, "checkin", _note_use)
+            event.listen(engine, "checkout", _replace_idle)
         event.listen(engine, "connect", _set_read_committed if reads else _limit_idle_transactions)
         return engine
 
@@ -160,7 +170,17 @@ def _set_read_committed(connection: Any, _: object) -> None:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
-def _limit_idle_transactions(connection: Any, _: object) -> None:
+def _note_use(_: object, record: ConnectionPoolEntry) -> None:
+    if _USED_AT in record.info:
+        record.info[_USED_AT] = monotonic()
+
+
+def _replace_idle(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+    if monotonic() - record.info.get(_USED_AT, inf) > _USED_SECS:
+        raise DisconnectionError("the database is about to end this idle connection")
+
+
+def _limit_idle_transactions(connection: Any, record: ConnectionPoolEntry) -> None:
     """A controller that freezes in the middle of a transaction, or whose host is gone, keeps its locks no longer than
     the other controllers can wait for them.
     """
@@ -168,8 +188,9 @@ def _limit_idle_transactions(connection: Any, _: object) -> None:
         cursor.execute("SHOW SESSION VARIABLES LIKE 'idle_transaction_timeout'")
         if cursor.fetchone() is not None:
             cursor.execute(f"SET SESSION idle_transaction_timeout = {_IDLE_TRANSACTION_SECS}")
-        else:  # MySQL: the tick uses each connection again before that
-            cursor.execute(f"SET SESSION wait_timeout = {_IDLE_SECS}")
+        else:  # MySQL has one limit for connections in a transaction and for all others
+            cursor.execute(f"SET SESSION wait_timeout = {_IDLE_TRANSACTION_SECS}")
+            record.info[_USED_AT] = monotonic()
 
 
 DIALECT = MySQL()

@@ -41,6 +41,7 @@ quick: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the tests of the MySQL registry are skipped without it'
+	@sh scripts/mysql-install.sh .mysql
 	@sh scripts/apt-install.sh nginx nginx-light 'the tests of a controller behind a proxy are skipped without it'
 	@sh scripts/apt-install.sh zsh zsh 'the tests of its completion are skipped without it'
 	@sh scripts/apt-install.sh fish fish 'the tests of its completion are skipped without it'
@@ -108,7 +109,7 @@ generate: $(VENV)/.dev
 	$(BIN)/python -m scripts.generate
 
 clean:
-	rm -rf .venv .venv-* node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .mysql node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@sh scripts/make-venv.sh $(PYTHON) $(VENV)

@@ -11,8 +11,9 @@ from benchmarks.report import Bound, Section
 from benchmarks.rounds import measure
 from benchmarks.sides import CTL, OURS, THEIRS, start_ctl, start_dbgpt
 from benchmarks.wire import new_names_note, row_of
+from tests.support.database_server import private_server
 from tests.support.dbgpt_table import create_dbgpt_registry
-from tests.support.mariadb import private_mariadb
+from tests.support.mariadb import MariaDBServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from benchmarks.sides import Server
     from tests.support.dbgpt_cluster import Lab
-    from tests.support.mariadb import MariaDBServer
 
 INSTANCES = 1000
 BOUNDS = {
@@ -46,7 +46,7 @@ def run(lab: Lab, seconds: float) -> list[Section]:
 @contextmanager
 def durable_mariadb() -> Iterator[MariaDBServer]:
     """A database server for the benchmark only."""
-    with private_mariadb(durable=True) as mariadb:
+    with private_server(MariaDBServer, durable=True) as mariadb:
         mariadb.execute(f"create user '{USER}'@'%' identified by '{PASSWORD}'")
         mariadb.execute(f"grant all privileges on *.* to '{USER}'@'%'")
         yield mariadb

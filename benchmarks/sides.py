@@ -14,7 +14,8 @@ from benchmarks.load import MODELS, fill
 from benchmarks.report import MeasurementError, say
 from tests.support.dbgpt import CHECKOUT, NEWEST
 from tests.support.dbgpt_cluster import Lab
-from tests.support.dbgpt_process import Process, free_port, get, until
+from tests.support.dbgpt_process import Process, get, until
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

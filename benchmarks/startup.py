@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks.report import Bound, MeasurementError, Row, Section, ratio_of, say
 from benchmarks.sides import CTL, OURS, THEIRS, start_ctl
 from tests.support.dbgpt import NEWEST
-from tests.support.dbgpt_process import free_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -16,8 +16,8 @@ from benchmarks.load import HEARTBEAT, HEARTBEAT_NEW, send_paced
 from benchmarks.report import MeasurementError, Row, Section, ratio_of
 from benchmarks.rounds import ROUNDS, measure
 from benchmarks.sides import Server, start_ctl
-from tests.support.dbgpt_process import free_port
 from tests.support.memory import MB, resident_bytes
+from tests.support.ports import free_port
 from tests.support.tls import authority
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from benchmarks.load import REGISTER
 from benchmarks.report import Bound, Row, Section, ratio_of
 from benchmarks.rounds import measure
 from benchmarks.sides import start_ctl
-from tests.support.dbgpt_process import free_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from tests.support.dbgpt_cluster import Lab

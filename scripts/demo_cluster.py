@@ -18,15 +18,15 @@ from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, Registration
 from dbgpt_ctl.domain.registry_outage import MAX_GAP
 from tests.chaos.controllers import Controller, controllers
+from tests.support.database_server import private_server
 from tests.support.dbgpt_process import until
-from tests.support.mariadb import private_mariadb
+from tests.support.mariadb import MariaDBServer
 from tests.support.process import ctl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from tests.support.mariadb import MariaDBServer
 
 DATABASE = "dbgpt"
 MODELS = {
@@ -157,7 +157,7 @@ def demo_cluster(folder: Path) -> Iterator[DemoCluster]:
     ctl("auth", "mode", "enforce", "--tokens-file", str(tokens))
     options = ("--tokens-file", str(tokens), "--heartbeat-timeout-secs", str(TIMEOUT_SECS))
     with (
-        private_mariadb() as server,
+        private_server(MariaDBServer) as server,
         controllers(folder, [server], 2, *options, database=DATABASE) as both,
         _client(both[0], "gpu-east", worker) as workers,
         _client(both[0], "anna", anna) as as_anna,

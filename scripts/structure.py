@@ -136,11 +136,11 @@ def smallest(recorder: Recorder, act: Callable[[], object]) -> list[str]:
 
 def paths(folder: Path) -> dict[str, list[str]]:
     """The files passed by each request, in order of names."""
-    private_mariadb = importlib.import_module("tests.support.mariadb").private_mariadb
-    database_class = importlib.import_module("tests.support.mariadb").MariaDB
+    servers = importlib.import_module("tests.support.database_server")
+    kind = importlib.import_module("tests.support.mariadb").MariaDBServer
     recorder = Recorder(folder)
-    with private_mariadb() as server:
-        database = database_class(server, "structure")
+    with servers.private_server(kind) as server:
+        database = servers.PrivateDatabase(server, "structure")
         database.create()
         return _paths_over(recorder, database.url)
 
@@ -153,7 +153,7 @@ def _paths_over(recorder: Recorder, database_url: Any) -> dict[str, list[str]]:
             )
         }
     serve = importlib.import_module("tests.support.process").start
-    port = importlib.import_module("tests.support.mariadb").free_port()
+    port = importlib.import_module("tests.support.ports").free_port()
     os.environ["CONTROLLER_ADDRESS"] = url = f"http://127.0.0.1:{port}"
     controller = serve("serve", "--port", str(port))  # a process of its own: its files are not on a command's way
     try:

@@ -1,22 +1,22 @@
-"""Fixtures that several suites share: a private MariaDB for the session, and in it a database for each test."""
+"""Fixtures that several suites share: database servers for the session, and in them a database for each test."""
 
 from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mariadb import MariaDB, missing_programs, private_mariadb
+from tests.support.database_server import SERVERS, DatabaseServer, PrivateDatabase, private_server
+from tests.support.mariadb import MariaDBServer, missing_programs
+from tests.support.mysql_server import MySQLServer
+from tests.support.mysql_server import missing_programs as missing_mysql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from sqlalchemy import URL
-
-    from tests.support.mariadb import MariaDBServer
 
 _NUMBERS = count(1)
 _NOT_QUICK = ("interop", "package", "slow")
@@ -25,19 +25,20 @@ _LONGEST = ("package", "timeout")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as `quick` what needs neither a MariaDB nor minutes. The longest tests come first, so that none is last."""
+    """Marks as `quick` what needs no database server and no minutes. The longest come first, so that none is last."""
     items.sort(key=lambda item: not any(map(item.get_closest_marker, _LONGEST)))
     for item in items:
-        if not any(map(item.get_closest_marker, _NOT_QUICK)) and not _uses_mariadb(item):
+        if not any(map(item.get_closest_marker, _NOT_QUICK)) and not _uses_database_server(item):
             item.add_marker(pytest.mark.quick)
 
 
-def _uses_mariadb(item: pytest.Item) -> bool:
-    """Whether a test uses the database server, as a fixture or as one of its kinds of registry."""
+def _uses_database_server(item: pytest.Item) -> bool:
+    """Whether a test uses one, as a fixture or as one of its kinds of registry."""
     fixtures = getattr(item, "fixturenames", ())
     parameters = getattr(item, "callspec", None)
     values = () if parameters is None else parameters.params.values()
-    return "mariadb_server" in fixtures or "mariadb" in [value for value in values if isinstance(value, str)]
+    uses_one = any(f"{name}_server" in fixtures for name in ("database", *SERVERS))
+    return uses_one or any(value in SERVERS for value in values if isinstance(value, str))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -69,20 +70,51 @@ def mariadb_server() -> Iterator[MariaDBServer]:
         pytest.fail(missing)
     if missing:
         pytest.skip(missing)
-    with private_mariadb() as server:
+    with private_server(MariaDBServer) as server:
         yield server
 
 
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[MySQLServer]:
+    """MySQL itself, for the whole session. Debian's packages of it move: in CI too its absence is no failure."""
+    if missing := missing_mysql():
+        pytest.skip(missing)
+    with private_server(MySQLServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def database_server(request: pytest.FixtureRequest) -> DatabaseServer:
+    """Each of SERVERS in turn."""
+    server = request.getfixturevalue(f"{request.param}_server")
+    assert isinstance(server, DatabaseServer)
+    return server
+
+
 @pytest.fixture
-def mariadb(mariadb_server: MariaDBServer) -> Iterator[MariaDB]:
-    """An empty database, dropped when the test is over."""
-    database = MariaDB(mariadb_server, f"test_{next(_NUMBERS)}")
+def database(database_server: DatabaseServer) -> Iterator[PrivateDatabase]:
+    """An empty database on each server in turn, dropped when the test is over."""
+    with _database(database_server) as database:
+        yield database
+
+
+@pytest.fixture
+def mariadb(mariadb_server: MariaDBServer) -> Iterator[PrivateDatabase]:
+    """An empty database on MariaDB, also for tests to which the server makes no difference."""
+    with _database(mariadb_server) as database:
+        yield database
+
+
+@pytest.fixture
+def mysql(mysql_server: MySQLServer) -> Iterator[PrivateDatabase]:
+    """An empty database on MySQL."""
+    with _database(mysql_server) as database:
+        yield database
+
+
+@contextmanager
+def _database(server: DatabaseServer) -> Iterator[PrivateDatabase]:
+    database = PrivateDatabase(server, f"test_{next(_NUMBERS)}")
     database.create()
     yield database
     database.drop()
-
-
-@pytest.fixture
-def mariadb_url(mariadb: MariaDB) -> URL:
-    """The address of an empty database."""
-    return mariadb.url

@@ -18,8 +18,8 @@ from packaging.version import Version
 from dbgpt_ctl import __version__
 from dbgpt_ctl.controller.console import endpoint
 from scripts import lowest
-from tests.support.mariadb import free_port
 from tests.support.packages import Built, Environment, build, outside, python_of, run
+from tests.support.ports import free_port
 from tests.support.process import ROOT
 
 if TYPE_CHECKING:

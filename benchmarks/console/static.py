@@ -9,7 +9,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import MeasurementError
-from tests.support.dbgpt_process import free_port, until
+from tests.support.dbgpt_process import until
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.support.dbgpt_process import Process, free_port, get, until
+from tests.support.dbgpt_process import Process, get, until
+from tests.support.ports import free_port
 from tests.support.process import CTL, environment
 
 if TYPE_CHECKING:

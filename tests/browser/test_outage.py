@@ -17,8 +17,9 @@ from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from tests.browser.conftest import missing
 from tests.browser.guard import OUTAGE
 from tests.chaos.controllers import controllers
+from tests.support.database_server import private_server
 from tests.support.dbgpt_process import get, until
-from tests.support.mariadb import missing_programs, private_mariadb
+from tests.support.mariadb import MariaDBServer, missing_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from tests.browser.tokens import Tokens
     from tests.chaos.controllers import Controller as SharingController
     from tests.support.fleet import Fleet
-    from tests.support.mariadb import MariaDBServer
 
 QWEN, BGE = "qwen@llm", "bge@text2vec"
 HELD_SECS = 12
@@ -165,7 +165,7 @@ def until_states_will_be_held(began: float) -> None:
 def mariadb() -> Iterator[MariaDBServer]:
     if absent := missing_programs():
         missing(absent)
-    with private_mariadb() as server:
+    with private_server(MariaDBServer) as server:
         yield server
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.database_server import private_server
 from tests.support.faketime import missing_faketime
 from tests.support.galera import missing_for_galera
-from tests.support.mariadb import missing_programs, private_mariadb
+from tests.support.mariadb import MariaDBServer, missing_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.mariadb import MariaDBServer
 
 ROOT = Path(__file__).resolve().parents[2]
 _FIGURES = pytest.StashKey[dict[str, dict[str, Any]]]()
@@ -66,7 +66,7 @@ def need(missing: str | None) -> None:
 def durable_mariadb() -> Iterator[MariaDBServer]:
     """A server of the test's own whose commits are on disk when they return."""
     need(missing_programs())
-    with private_mariadb(durable=True) as server:
+    with private_server(MariaDBServer, durable=True) as server:
         yield server
 
 

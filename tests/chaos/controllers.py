@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.errors import ControllerError
 from tests.chaos.wire import Wire
-from tests.support.dbgpt_process import Process, free_port
+from tests.support.dbgpt_process import Process
+from tests.support.ports import free_port
 from tests.support.process import CTL, environment
 
 if TYPE_CHECKING:

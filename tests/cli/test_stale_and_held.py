@@ -20,8 +20,9 @@ from tests.chaos.controllers import controllers
 from tests.cli.clusters import AGO_SECS, TIMEOUT_SECS, Cluster
 from tests.cli.schemas import validated
 from tests.support.clock import ManualClock
+from tests.support.database_server import private_server
 from tests.support.dbgpt_process import until
-from tests.support.mariadb import missing_programs, private_mariadb
+from tests.support.mariadb import MariaDBServer, missing_programs
 from tests.support.server import running_controller
 
 if TYPE_CHECKING:
@@ -317,7 +318,7 @@ SHORT_SECS = 10.0
 def test_a_database_that_stops_and_comes_back(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Known, then stale, then held, then known again; every gate on the way."""
     options = ("--heartbeat-timeout-secs", f"{SHORT_SECS:g}")
-    with private_mariadb() as server, controllers(tmp_path, [server], 1, *options) as [controller]:
+    with private_server(MariaDBServer) as server, controllers(tmp_path, [server], 1, *options) as [controller]:
         monkeypatch.setenv("CONTROLLER_ADDRESS", controller.url)
         a_file()
         with ControllerClient(controller.url) as client:

@@ -9,7 +9,7 @@ import pytest
 
 from dbgpt_ctl.controller import liveness_probe
 from tests.support.fake_controller import fake_controller
-from tests.support.mariadb import free_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

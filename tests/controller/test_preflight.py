@@ -16,7 +16,7 @@ from tests.settings.loading import SECRET, controller
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
 
 START = "all checks passed: http://127.0.0.1:8000, auth off, "
 
@@ -29,22 +29,22 @@ def refused(error: type[CtlError], **flags: object) -> str:
     return str(caught.value)
 
 
-def of(mariadb: MariaDB, **changed: object) -> dict[str, object]:
+def of(database: PrivateDatabase, **changed: object) -> dict[str, object]:
     return {
         "registry_type": "database",
-        "registry_db_host": mariadb.server.host,
-        "registry_db_port": mariadb.server.port,
-        "registry_db_user": mariadb.server.user,
-        "registry_db_password": mariadb.server.password,
-        "registry_db_name": mariadb.name,
+        "registry_db_host": database.server.host,
+        "registry_db_port": database.server.port,
+        "registry_db_user": database.server.user,
+        "registry_db_password": database.server.password,
+        "registry_db_name": database.name,
         **changed,
     }
 
 
-def prepare(mariadb: MariaDB) -> None:
+def prepare(database: PrivateDatabase) -> None:
     """Creates the tables, as the start of a controller does."""
-    with open_databases(controller(**of(mariadb))) as (database,):
-        database.prepare()
+    with open_databases(controller(**of(database))) as (opened,):
+        opened.prepare()
 
 
 def test_a_registry_in_memory() -> None:
@@ -119,39 +119,40 @@ def test_an_export_of_traces_is_checked(tmp_path: Path) -> None:
     )
 
 
-def test_a_database_with_and_without_tables(mariadb: MariaDB) -> None:
-    place = f"registry in database {mariadb.server.host}:{mariadb.server.port}/{mariadb.name}"
-    assert check_start(controller(**of(mariadb))) == (
+def test_a_database_with_and_without_tables(database: PrivateDatabase) -> None:
+    place = f"registry in database {database.server.host}:{database.server.port}/{database.name}"
+    assert check_start(controller(**of(database))) == (
         f"{START}{place}, no tables yet: the start creates them, if its user may"
     )
-    assert mariadb.execute("SHOW TABLES") == []
-    prepare(mariadb)
-    assert check_start(controller(**of(mariadb))) == f"{START}{place}, tables of schema version {SCHEMA_VERSION}"
+    assert database.execute("SHOW TABLES") == []
+    prepare(database)
+    assert check_start(controller(**of(database))) == f"{START}{place}, tables of schema version {SCHEMA_VERSION}"
 
 
 @pytest.mark.parametrize(
     "rights", ["SELECT", "SELECT, INSERT, UPDATE", "SELECT, INSERT, DELETE", "SELECT, UPDATE, DELETE"]
 )
-def test_a_right_that_is_missing(mariadb: MariaDB, rights: str) -> None:
-    prepare(mariadb)
-    before = mariadb.execute("SELECT * FROM ctl_pulse")
-    mariadb.execute(f"CREATE OR REPLACE USER limited IDENTIFIED BY '{SECRET}'")
-    mariadb.execute(f"GRANT {rights} ON `{mariadb.name}`.* TO limited")
-    limited = of(mariadb, registry_db_user="limited", registry_db_password=SECRET)
+def test_a_right_that_is_missing(database: PrivateDatabase, rights: str) -> None:
+    prepare(database)
+    before = database.execute("SELECT * FROM ctl_pulse")
+    database.execute("DROP USER IF EXISTS limited")
+    database.execute(f"CREATE USER limited IDENTIFIED BY '{SECRET}'")
+    database.execute(f"GRANT {rights} ON `{database.name}`.* TO limited")
+    limited = of(database, registry_db_user="limited", registry_db_password=SECRET)
     assert "command denied to user" in refused(RegistryUnusable, **limited)
-    mariadb.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{mariadb.name}`.* TO limited")
+    database.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{database.name}`.* TO limited")
     assert check_start(controller(**limited)).endswith(f"tables of schema version {SCHEMA_VERSION}")
-    assert mariadb.execute("SELECT * FROM ctl_pulse") == before
+    assert database.execute("SELECT * FROM ctl_pulse") == before
 
 
-def test_tables_of_a_newer_release(mariadb: MariaDB) -> None:
-    prepare(mariadb)
-    mariadb.execute("UPDATE ctl_schema SET version = 99, readable_by = 99")
-    assert "schema version 99" in refused(RegistryUnusable, **of(mariadb))
+def test_tables_of_a_newer_release(database: PrivateDatabase) -> None:
+    prepare(database)
+    database.execute("UPDATE ctl_schema SET version = 99, readable_by = 99")
+    assert "schema version 99" in refused(RegistryUnusable, **of(database))
 
 
-def test_a_database_that_is_away_or_refuses(mariadb: MariaDB) -> None:
-    assert "Connection refused" in refused(RegistryUnavailable, **of(mariadb, registry_db_port=1))
-    wrong = of(mariadb, registry_db_user="nobody", registry_db_password=SECRET)
+def test_a_database_that_is_away_or_refuses(database: PrivateDatabase) -> None:
+    assert "Connection refused" in refused(RegistryUnavailable, **of(database, registry_db_port=1))
+    wrong = of(database, registry_db_user="nobody", registry_db_password=SECRET)
     assert "check user, password and grants" in refused(RegistryUnusable, **wrong)
-    assert "registry_db_ssl_ca /none cannot be used" in refused(UsageError, **of(mariadb, registry_db_ssl_ca="/none"))
+    assert "registry_db_ssl_ca /none cannot be used" in refused(UsageError, **of(database, registry_db_ssl_ca="/none"))

@@ -25,14 +25,14 @@ import pytest
 from dbgpt_ctl.controller.server import OWN_DESCRIPTORS, connection_limit, listening_socket
 from dbgpt_ctl.errors import CannotListen
 from dbgpt_ctl.settings.schema import MIN_CONNECTIONS, ControllerSettings
-from tests.support.mariadb import free_port
+from tests.support.ports import free_port
 from tests.support.process import CTL, ctl, environment, start
 from tests.support.tls import authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
     from tests.support.tls import Authority
 
 
@@ -204,13 +204,13 @@ def test_a_newer_schema_is_one_line_and_exit_1(tmp_path: Path) -> None:
     assert "version 99" in line
 
 
-def mysql_arguments(mariadb: MariaDB) -> list[str]:
+def mysql_arguments(mariadb: PrivateDatabase) -> list[str]:
     server = mariadb.server
     where = ["--registry-db-host", server.host, "--registry-db-port", str(server.port)]
     return [*DATABASE, "--registry-db-name", mariadb.name, "--registry-db-user", server.user, *where]
 
 
-def test_a_registry_in_mariadb(mariadb: MariaDB) -> None:
+def test_a_registry_in_mariadb(mariadb: PrivateDatabase) -> None:
     password = mariadb.server.password
     with serving(*mysql_arguments(mariadb), CONTROLLER_REGISTRY_DB_PASSWORD=password) as served:
         ctl("models", "register", "qwen/10.0.0.4:8001", "--address", served.url)
@@ -218,7 +218,7 @@ def test_a_registry_in_mariadb(mariadb: MariaDB) -> None:
         assert served.end() == 0
 
 
-def test_a_wrong_password_is_one_line_and_exit_1(mariadb: MariaDB) -> None:
+def test_a_wrong_password_is_one_line_and_exit_1(mariadb: PrivateDatabase) -> None:
     password = {"CONTROLLER_REGISTRY_DB_PASSWORD": "wrong-secret"}
     done = ctl("serve", "--port", str(free_port()), *mysql_arguments(mariadb), expect=1, env=password)
     (line,) = [line for line in done.err.splitlines() if "loopback" not in line]
@@ -227,7 +227,7 @@ def test_a_wrong_password_is_one_line_and_exit_1(mariadb: MariaDB) -> None:
     assert "Traceback" not in done.err
 
 
-def test_a_database_that_is_down_is_waited_for(mariadb: MariaDB) -> None:
+def test_a_database_that_is_down_is_waited_for(mariadb: PrivateDatabase) -> None:
     where, password = f"127.0.0.1:{mariadb.server.port}", mariadb.server.password
     mariadb.server.stop()
     try:
@@ -428,7 +428,7 @@ def test_a_request_that_does_not_come_is_not_waited_for(sent: bytes, tls: Author
         assert served.health().status_code == 200
 
 
-def test_there_is_no_grace_without_a_registry_that_is_ready(mariadb: MariaDB) -> None:
+def test_there_is_no_grace_without_a_registry_that_is_ready(mariadb: PrivateDatabase) -> None:
     mysql = [*mysql_arguments(mariadb), "--registry-db-host", f"127.0.0.1:{free_port()}"]
     with serving(*mysql, CONTROLLER_REGISTRY_DB_PASSWORD=mariadb.server.password) as served:
         assert served.health().status_code == 503

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbgpt_ctl.controller.systemd import ServiceManager
-from tests.support.mariadb import free_port
+from tests.support.ports import free_port
 from tests.support.process import start
 
 if TYPE_CHECKING:

@@ -23,9 +23,10 @@ from dbgpt_ctl.controller.server import DRAIN_SECS
 from dbgpt_ctl.settings.warnings import warnings_of
 from tests.support.compose import ComposeError, configuration, container, secret_files, violations
 from tests.support.container import CTL
+from tests.support.database_server import private_server
 from tests.support.deployed import changed, settings_of
 from tests.support.documents import block_with
-from tests.support.mariadb import private_mariadb
+from tests.support.mariadb import MariaDBServer
 from tests.support.pods import await_equal, status_of, warnings_in
 from tests.support.private_network import in_private_network, missing_rights
 from tests.support.process import ROOT
@@ -204,7 +205,7 @@ def _database(project: dict[str, Any]) -> Iterator[None]:
     environment = project["services"]["mariadb"]["environment"]
     files = {f"/run/secrets/{name}": file for name, file in secret_files(project).items()}
     password = files[environment["MARIADB_PASSWORD_FILE"]].read_text().strip()
-    with private_mariadb(port=3306, user=environment["MARIADB_USER"], password=password) as database:
+    with private_server(MariaDBServer, port=3306, user=environment["MARIADB_USER"], password=password) as database:
         database.execute(f"CREATE DATABASE {environment['MARIADB_DATABASE']}")
         yield
 

@@ -18,10 +18,11 @@ from dbgpt_ctl.controller.server import DRAIN_SECS
 from dbgpt_ctl.settings.schema import ControllerSettings
 from dbgpt_ctl.settings.warnings import warnings_of
 from scripts import generate
+from tests.support.database_server import private_server
 from tests.support.deployed import changed, settings_of
 from tests.support.documents import DOCUMENTS, block_with
 from tests.support.kustomize import KustomizeError, Manifest, only, rendered, violations_of_restricted
-from tests.support.mariadb import private_mariadb
+from tests.support.mariadb import MariaDBServer
 from tests.support.pods import Node, await_equal, probed, status_of, warnings_in
 from tests.support.private_network import in_private_network, missing_rights
 from tests.support.process import ROOT
@@ -285,7 +286,7 @@ def node(program: Callable[[str], str], kubectl: str, tmp_path: Path) -> Node:
 @contextmanager
 def serving(node: Node, pod: Manifest, environment: dict[str, str], folder: Path) -> Iterator[Started]:
     """A pod over a real MariaDB: as its user, with a read-only root and the mounted Secrets; all its probes succeed."""
-    with private_mariadb(port=3306, user="ctl", password=PASSWORD) as database:
+    with private_server(MariaDBServer, port=3306, user="ctl", password=PASSWORD) as database:
         database.execute("CREATE DATABASE dbgpt")
         with node.container(pod, environment).started(folder) as started:
             for kind in ("startup", "liveness", "readiness"):

@@ -19,8 +19,8 @@ from tests.support.containerfile import writable_root
 from tests.support.dbgpt_process import until
 from tests.support.documents import block_with
 from tests.support.image import build_mounts
-from tests.support.mariadb import free_port
 from tests.support.packages import NOT_SOURCE, run
+from tests.support.ports import free_port
 from tests.support.process import ROOT
 from tests.support.systemd_sandbox import DYNAMIC_UID, Sandbox
 from tests.support.unit_file import UnitFile
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.container import Started
+    from tests.support.database_server import PrivateDatabase
     from tests.support.image import Image
-    from tests.support.mariadb import MariaDB
 
 GUIDE = ROOT / "docs" / "deploying.md"
 UPGRADING = ROOT / "docs" / "upgrading.md"
@@ -146,7 +146,9 @@ def test_the_unit_serves_keeps_its_instances_and_stops_in_time(image: Image, tmp
     assert stored_hosts(sandbox.folder / "state" / "ctl.db") == ["10.0.0.4"]
 
 
-def test_the_unit_serves_from_a_database_with_a_credential(machine: Path, tmp_path: Path, mariadb: MariaDB) -> None:
+def test_the_unit_serves_from_a_database_with_a_credential(
+    machine: Path, tmp_path: Path, mariadb: PrivateDatabase
+) -> None:
     server, port = mariadb.server, str(free_port())
     drop_in = tmp_path / DATABASE.name
     drop_in.write_text(DATABASE.read_text().replace("db1.example", f"{server.host}:{server.port}"))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import httpx
 import pytest
 
-from tests.support.dbgpt_process import Process, free_port
+from tests.support.dbgpt_process import Process
+from tests.support.ports import free_port
 from tests.support.process import CTL, ROOT, environment
 
 if TYPE_CHECKING:

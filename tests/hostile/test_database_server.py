@@ -11,8 +11,8 @@ import pytest
 import trustme
 
 from tests.support.hostile_mysql import HostileMySQL, hostile_mysql
-from tests.support.mariadb import free_port
 from tests.support.memory import MB, peak_bytes
+from tests.support.ports import free_port
 from tests.support.process import ctl, start
 
 if TYPE_CHECKING:

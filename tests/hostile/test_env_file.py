@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.dbgpt_process import Process, free_port, until
+from tests.support.dbgpt_process import Process, until
+from tests.support.ports import free_port
 from tests.support.process import CTL, ctl, environment
 from tests.support.stranger import Stranger, stranger_listening
 from tests.support.verbs import command_of, commands

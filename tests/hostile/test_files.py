@@ -18,9 +18,9 @@ import httpx
 import pytest
 
 from dbgpt_ctl.cli.manifest.documents import MAX_BYTES, MAX_VALUES
-from tests.support.dbgpt_process import free_port
 from tests.support.measured import Measured, measured
 from tests.support.memory import MB
+from tests.support.ports import free_port
 from tests.support.process import ctl
 
 if TYPE_CHECKING:

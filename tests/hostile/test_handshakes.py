@@ -14,8 +14,8 @@ import pexpect
 import pytest
 
 from dbgpt_ctl.controller.http.handshake import HANDSHAKE_SECS
-from tests.support.dbgpt_process import free_port
 from tests.support.memory import MB, resident_bytes
+from tests.support.ports import free_port
 from tests.support.tls import authority
 
 if TYPE_CHECKING:

@@ -21,15 +21,16 @@ from dbgpt_ctl.auth.tokens import new_token
 from dbgpt_ctl.auth.tokens_file import read_tokens_file
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.hostile.conftest import Served
-from tests.support.dbgpt_process import Process, free_port, until
+from tests.support.dbgpt_process import Process, until
 from tests.support.leaks import Left, spellings
 from tests.support.otlp import attributes_of, running_receiver
+from tests.support.ports import free_port
 from tests.support.process import CTL, Finished, ctl, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.support.mariadb import MariaDB, MariaDBServer
+    from tests.support.database_server import DatabaseServer, PrivateDatabase
     from tests.support.otlp import Receiver
 
 NOBODY = "http://127.0.0.1:1"
@@ -287,7 +288,7 @@ def edits(run: Run) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_no_token_is_in_anything_that_a_run_leaves_behind(run: Run, mariadb: MariaDB) -> None:
+def test_no_token_is_in_anything_that_a_run_leaves_behind(run: Run, mariadb: PrivateDatabase) -> None:
     for role in ("metrics", "reader", "worker", "operator"):
         run.makes_token("create", role, "--role", role)
     run.makes_token("rotate", "worker")
@@ -322,7 +323,7 @@ def test_no_token_is_in_anything_that_a_run_leaves_behind(run: Run, mariadb: Mar
     assert_seen(run)
 
 
-def start(run: Run, server: MariaDBServer, database: str, receiver: Receiver) -> None:
+def start(run: Run, server: DatabaseServer, database: str, receiver: Receiver) -> None:
     """A controller in front of each kind of registry, in enforce and log mode, and one that forwards to the first. Two
     of the four log JSON lines.
     """

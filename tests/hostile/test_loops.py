@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from tests.client.servers import behaving
-from tests.support.dbgpt_process import Process, free_port
+from tests.support.dbgpt_process import Process
 from tests.support.memory import MB, peak_bytes
+from tests.support.ports import free_port
 from tests.support.process import CTL, environment
 
 if TYPE_CHECKING:

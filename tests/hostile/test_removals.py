@@ -17,13 +17,13 @@ import httpx
 
 from dbgpt_ctl.domain.instance import InstanceKey, InstanceState, ModelInstance
 from dbgpt_ctl.registry.contract import MAX_EVENTS
-from tests.support.mariadb import PASSWORD
+from tests.support.database_server import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.hostile.conftest import Serve, Served
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +86,8 @@ class Worker:
 class Ticks:
     """The ticks in the database, and the longest time between two of them."""
 
-    def __init__(self, mariadb: MariaDB) -> None:
-        self._mariadb = mariadb
+    def __init__(self, database: PrivateDatabase) -> None:
+        self._database = database
         self._seen: list[datetime] = []
         self._next_look = 0.0
 
@@ -95,7 +95,7 @@ class Ticks:
         """Reads the pulse, at most ten times a second."""
         if monotonic() >= self._next_look:
             self._next_look = monotonic() + 0.1
-            ((tick,),) = self._mariadb.execute("SELECT ticked_at FROM ctl_pulse")
+            ((tick,),) = self._database.execute("SELECT ticked_at FROM ctl_pulse")
             assert isinstance(tick, datetime)
             if tick not in self._seen:
                 self._seen.append(tick)
@@ -104,7 +104,7 @@ class Ticks:
         longest = max((after - before for before, after in zip(self._seen, self._seen[1:], strict=False)))
         log.info("%d ticks, at most %.2f s apart", len(self._seen), longest.total_seconds())
         assert longest.total_seconds() < LONGEST_TICK_SECS
-        assert self._mariadb.execute("SELECT gone_at FROM ctl_pulse") == [(None,)], "no gap was noticed"
+        assert self._database.execute("SELECT gone_at FROM ctl_pulse") == [(None,)], "no gap was noticed"
 
 
 def prune(controller: Served, *, dry_run: bool = False) -> int:
@@ -120,16 +120,16 @@ def in_memory(serve: Serve) -> Served:
     return serve(instances=sorted((*map(alive, range(MANY)), *map(long_gone, range(MANY))), key=attrgetter("key")))
 
 
-def over_database(serve: Serve, mariadb: MariaDB) -> Served:
-    server = mariadb.server
+def over_database(serve: Serve, database: PrivateDatabase) -> Served:
+    server = database.server
     argv = ["--registry", "database", "--registry-db-host", f"{server.host}:{server.port}"]
-    argv += ["--registry-db-name", mariadb.name, "--registry-db-user", server.user]
+    argv += ["--registry-db-name", database.name, "--registry-db-user", server.user]
     return serve(*argv, env={"CONTROLLER_REGISTRY_DB_PASSWORD": PASSWORD})
 
 
-def insert_long_gone(mariadb: MariaDB) -> None:
+def insert_long_gone(database: PrivateDatabase) -> None:
     """MANY instances as `long_gone`, in the tables that a controller has made."""
-    mariadb.execute(
+    database.execute(
         "INSERT INTO ctl_instance (model_name, host, port, weight, check_healthy, registered_at, last_heartbeat,"
         " drained, announced_state, flaps, removed) SELECT 'gone@llm', CONCAT('10.0.', seq DIV 250, '.', seq MOD 250),"
         f" 8000, 1.0, 1, '{LONG_AGO:%Y-%m-%d %H:%M:%S}', '{LONG_AGO:%Y-%m-%d %H:%M:%S}', 0, 'unhealthy', 0, 0"
@@ -137,16 +137,16 @@ def insert_long_gone(mariadb: MariaDB) -> None:
     )
 
 
-def insert_old_events(mariadb: MariaDB) -> None:
+def insert_old_events(database: PrivateDatabase) -> None:
     """MANY_EVENTS of a month ago."""
-    (before,) = mariadb.execute("SELECT last_event FROM ctl_stream")[0]
+    (before,) = database.execute("SELECT last_event FROM ctl_stream")[0]
     assert isinstance(before, int)
-    mariadb.execute(
+    database.execute(
         "INSERT INTO ctl_event (id, at, model_name, host, port, old_state, new_state, verb, actor, drained)"
         f" SELECT {before} + seq, '{LONG_AGO:%Y-%m-%d %H:%M:%S}', 'gone@llm', '10.0.0.4', 8000, 'healthy', 'unhealthy',"
         f" 'expire', 'expiry', 0 FROM seq_1_to_{MANY_EVENTS}"
     )
-    mariadb.execute(f"UPDATE ctl_stream SET last_event = last_event + {MANY_EVENTS}")
+    database.execute(f"UPDATE ctl_stream SET last_event = last_event + {MANY_EVENTS}")
 
 
 def test_prunes_in_memory_let_heartbeats_pass(serve: Serve) -> None:
@@ -170,7 +170,7 @@ def test_fifty_prunes_in_memory_remove_each_instance_once(serve: Serve) -> None:
     assert sum(call.result() for call in calls) == MANY
 
 
-def test_fifty_prunes_of_a_database_leave_it_to_the_others(serve: Serve, mariadb: MariaDB) -> None:
+def test_fifty_prunes_of_a_database_leave_it_to_the_others(serve: Serve, mariadb: PrivateDatabase) -> None:
     """Before, they took all threads: no tick was written for more than 5 s, so that states were held."""
     controller = over_database(serve, mariadb)
     insert_long_gone(mariadb)
@@ -191,7 +191,7 @@ def test_fifty_prunes_of_a_database_leave_it_to_the_others(serve: Serve, mariadb
     ticks.check()
 
 
-def test_a_sweep_of_very_many_events_delays_no_tick(serve: Serve, mariadb: MariaDB) -> None:
+def test_a_sweep_of_very_many_events_delays_no_tick(serve: Serve, mariadb: PrivateDatabase) -> None:
     """It starts a minute after the controller, and takes some 10 s."""
     controller = over_database(serve, mariadb)
     insert_old_events(mariadb)

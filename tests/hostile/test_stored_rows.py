@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.support.database_server import SERVERS
 from tests.support.process import ctl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from tests.hostile.conftest import Serve, Served
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
 
 SOON_SECS = 60.0
 GOOD, BAD = (
@@ -35,8 +36,10 @@ CALLS = (
 )
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Mapping[str, str], Callable[[str], object]]:
+@pytest.fixture(params=["sqlite", *SERVERS])
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[Mapping[str, str], Callable[[str], object]]]:
     """The settings of a database, and a way to change it behind the controller's back."""
     if request.param == "sqlite":
         path = tmp_path / "ctl.db"
@@ -46,12 +49,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Mapping[str, 
                 connection.execute(statement)
                 connection.commit()
 
-        return {"TYPE": "sqlite", "NAME": str(path)}, change
-    mariadb: MariaDB = request.getfixturevalue("mariadb")
-    server = mariadb.server
+        yield {"TYPE": "sqlite", "NAME": str(path)}, change
+        return
+    database: PrivateDatabase = request.getfixturevalue(request.param)
+    server = database.server
     values = {"HOST": server.host, "PORT": str(server.port), "USER": server.user, "PASSWORD": server.password}
-    zero = "SET STATEMENT sql_mode='' FOR "
-    return {"TYPE": "mysql", "NAME": mariadb.name, **values}, lambda statement: mariadb.execute(zero + statement)
+    database.execute("SET GLOBAL sql_mode = ''")
+    yield {"TYPE": "mysql", "NAME": database.name, **values}, database.execute
+    database.execute("SET GLOBAL sql_mode = DEFAULT")
 
 
 @pytest.mark.parametrize("fault", ["announced_state = 'zombie'", "last_heartbeat = '0000-00-00 00:00:00'"])

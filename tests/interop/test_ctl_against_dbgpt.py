@@ -12,7 +12,8 @@ from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, Registration
 from dbgpt_ctl.errors import NotSupported
 from tests.support.dbgpt_cluster import Controller, Lab, start_dbgpt_controller, start_worker
-from tests.support.dbgpt_process import free_port, until
+from tests.support.dbgpt_process import until
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     import subprocess

@@ -21,17 +21,18 @@ from dbgpt_ctl.domain.fields import sent_fields
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from tests.support.dbgpt import CHECKOUT
 from tests.support.dbgpt_cluster import BEAT_SECONDS, Lab, Worker, reference, start_worker
-from tests.support.dbgpt_process import Process, free_port, get, until
+from tests.support.dbgpt_process import Process, get, until
 from tests.support.dbgpt_table import create_dbgpt_registry
 from tests.support.documents import blocks
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.interop.conftest import NewLab
+    from tests.support.database_server import PrivateDatabase
     from tests.support.dbgpt import Release
     from tests.support.dbgpt_openai import FakeOpenAI
-    from tests.support.mariadb import MariaDB
 
 pytestmark = pytest.mark.interop
 
@@ -48,7 +49,7 @@ COPIES = 6
 class Move:
     """The two addresses of the document, and what serves there. `variables` name the new registry."""
 
-    def __init__(self, lab: Lab, mariadb: MariaDB, *, in_database: bool) -> None:
+    def __init__(self, lab: Lab, mariadb: PrivateDatabase, *, in_database: bool) -> None:
         self.lab = lab
         self.mariadb = mariadb
         self.old, self.new = free_port(), free_port()
@@ -131,7 +132,7 @@ def routable(url: str) -> set[str]:
 
 
 @pytest.fixture(params=["sqlite", "database"])
-def move(request: pytest.FixtureRequest, mariadb: MariaDB, new_lab: NewLab) -> Iterator[Move]:
+def move(request: pytest.FixtureRequest, mariadb: PrivateDatabase, new_lab: NewLab) -> Iterator[Move]:
     with new_lab("move") as lab:
         yield Move(lab, mariadb, in_database=request.param == "database")
 

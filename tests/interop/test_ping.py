@@ -22,7 +22,8 @@ from tests.support.dbgpt import CHECKOUT
 from tests.support.dbgpt_backend import Backend, Fault, running_backend
 from tests.support.dbgpt_cluster import Controller, Lab, Worker, reference, start_worker
 from tests.support.dbgpt_openai import MODEL
-from tests.support.dbgpt_process import free_port, until
+from tests.support.dbgpt_process import until
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     import subprocess

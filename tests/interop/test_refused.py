@@ -16,7 +16,8 @@ import pytest
 from tests.support.chats import chat
 from tests.support.dbgpt_cluster import Controller, Lab, Worker, reference, start_api_server, start_worker
 from tests.support.dbgpt_openai import MODEL
-from tests.support.dbgpt_process import free_port, get, until
+from tests.support.dbgpt_process import get, until
+from tests.support.ports import free_port
 from tests.support.token_file import LabTokens
 
 if TYPE_CHECKING:

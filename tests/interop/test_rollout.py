@@ -19,7 +19,8 @@ from tests.support.chats import Chats
 from tests.support.dbgpt import RELEASES, require
 from tests.support.dbgpt_cluster import Controller, Lab, Worker, reference, start_api_server, start_worker
 from tests.support.dbgpt_openai import MODEL
-from tests.support.dbgpt_process import Process, free_port, get, until
+from tests.support.dbgpt_process import Process, get, until
+from tests.support.ports import free_port
 from tests.support.private_authority import PrivateAuthority
 from tests.support.token_file import LabTokens
 

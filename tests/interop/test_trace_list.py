@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.dbgpt import CHECKOUT
-from tests.support.dbgpt_process import free_port, get, until
+from tests.support.dbgpt_process import get, until
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

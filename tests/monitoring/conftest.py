@@ -12,8 +12,9 @@ import pytest
 
 from tests.chaos.controllers import Controller, controllers
 from tests.monitoring.prometheus import Prometheus, prometheus
+from tests.support.database_server import private_server
 from tests.support.fleet import Fleet, fleet
-from tests.support.mariadb import MariaDBServer, missing_programs, private_mariadb
+from tests.support.mariadb import MariaDBServer, missing_programs
 from tests.support.process import ctl
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def running_cluster(folder: Path, minimum: Mapping[str, int], *options: str) -> 
     operator = ctl("token", "create", "tests", "--role", "operator", *at_file).out.strip()
     ctl("auth", "mode", "enforce", "--tokens-file", str(tokens))
     with (
-        private_mariadb() as server,
+        private_server(MariaDBServer) as server,
         controllers(folder, [server], 2, *options, "--tokens-file", str(tokens)) as both,
         fleet(",".join(each.url.replace("//", f"//tests:{operator}@") for each in both)) as workers,
         prometheus(program, folder, [f"127.0.0.1:{each.port}" for each in both], scraper, minimum) as watcher,

@@ -13,7 +13,7 @@ import promql_parser
 import yaml
 
 from tests.support.dbgpt_process import Process, until
-from tests.support.mariadb import free_port
+from tests.support.ports import free_port
 from tests.support.process import ROOT, environment
 
 if TYPE_CHECKING:

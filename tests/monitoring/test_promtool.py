@@ -13,8 +13,10 @@ import yaml
 from tests.chaos.controllers import controllers
 from tests.monitoring.conftest import missing
 from tests.monitoring.prometheus import FOLDER, in_a_hurry
-from tests.support.dbgpt_process import Process, free_port, until
-from tests.support.mariadb import missing_programs, private_mariadb
+from tests.support.database_server import private_server
+from tests.support.dbgpt_process import Process, until
+from tests.support.mariadb import MariaDBServer, missing_programs
+from tests.support.ports import free_port
 from tests.support.process import CTL, environment
 
 if TYPE_CHECKING:
@@ -140,7 +142,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "mariadb":
         if absent := missing_programs():
             missing(absent)
-        with private_mariadb() as server, controllers(tmp_path, [server], 1) as [only]:
+        with private_server(MariaDBServer) as server, controllers(tmp_path, [server], 1) as [only]:
             yield only.url
     elif request.param == "embedded":
         with serving(tmp_path) as url:

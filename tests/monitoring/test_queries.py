@@ -16,7 +16,7 @@ import pytest
 from scripts import generate
 from tests.support.controller_process import serving, until_healthy
 from tests.support.documents import blocks
-from tests.support.mariadb import free_port
+from tests.support.ports import free_port
 from tests.support.process import ROOT
 
 if TYPE_CHECKING:

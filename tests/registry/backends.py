@@ -14,6 +14,7 @@ from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.registry.remote import RemoteModelRegistry
 from tests.support.clock import ManualClock
+from tests.support.database_server import SERVERS
 from tests.support.observer import RecordingObserver
 from tests.support.server import running_controller
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.registry.contract import ModelRegistry
 
 TIMEOUT = timedelta(seconds=60)
-DATABASES = ("sqlite", "mariadb")
+DATABASES = ("sqlite", *SERVERS)
 KINDS = ("embedded", *DATABASES, "remote")
 
 
@@ -35,7 +36,7 @@ class Backend:
 
     kind: str
     folder: Path
-    mariadb_url: URL | None = None
+    server_url: URL | None = None
     clock: ManualClock = field(default_factory=ManualClock)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     deciding: list[ModelRegistry] = field(default_factory=list)
@@ -90,7 +91,7 @@ class Backend:
     @property
     def url(self) -> URL:
         """Where the database is."""
-        return self.mariadb_url or URL.create("sqlite", database=str(self.folder / "new" / "ctl.db"))
+        return self.server_url or URL.create("sqlite", database=str(self.folder / "new" / "ctl.db"))
 
 
 def sent(

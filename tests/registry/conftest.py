@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.registry.backends import DATABASES, KINDS, Backend
+from tests.support.database_server import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +29,7 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def backend(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     """Opens registries of the kind."""
-    backend = Backend(kind, tmp_path, request.getfixturevalue("mariadb_url") if kind == "mariadb" else None)
+    backend = Backend(kind, tmp_path, request.getfixturevalue(kind).url if kind in SERVERS else None)
     async with backend.stack:
         yield backend
 

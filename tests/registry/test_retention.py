@@ -14,12 +14,14 @@ from dbgpt_ctl.registry.database import retention
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.retention import SWEEP_EVERY, Gone, Retention
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
-from tests.registry.backends import TIMEOUT, sent, states
+from tests.registry.backends import DATABASES, TIMEOUT, sent, states
 from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.support.database_server import PrivateDatabase
 
 WEEK = timedelta(days=7)
 LONG_DEAD = sent(port=1)
@@ -32,12 +34,12 @@ ALIVE = sent(port=7)
 EVERYBODY = (LONG_DEAD, LONG_DEREGISTERED, LONG_DRAINED, NEVER_CHECKED, STILL_BEATING, LATELY_DEAD, ALIVE)
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
     if request.param == "sqlite":
         return URL.create("sqlite", database=str(tmp_path / "ctl.db"))
-    found: URL = request.getfixturevalue("mariadb_url")
-    return found
+    database: PrivateDatabase = request.getfixturevalue(request.param)
+    return database.url
 
 
 @pytest.fixture

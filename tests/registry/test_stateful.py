@@ -26,8 +26,9 @@ from dbgpt_ctl.domain.instance import DrainRequest, InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.model_counts import CountsByModel
-from tests.registry.backends import TIMEOUT, Backend
+from tests.registry.backends import DATABASES, TIMEOUT, Backend
 from tests.registry.plain_model import FULL, Act, ModelDrain, ModelEvent, PlainModel
+from tests.support.database_server import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -255,11 +256,11 @@ def shown(listing: Listing) -> dict[InstanceKey, tuple[object, ...]]:
     }
 
 
-@pytest.mark.parametrize("kind", ["embedded", "sqlite", "mariadb"])
+@pytest.mark.parametrize("kind", ["embedded", *DATABASES])
 def test_any_sequence_of_calls_agrees_with_the_plain_model(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    url = request.getfixturevalue("mariadb_url") if kind == "mariadb" else None
+    url = request.getfixturevalue(kind).url if kind in SERVERS else None
     with asyncio.Runner() as runner:
         arena = Arena(Backend(kind, tmp_path, url), runner, {})
         machine = type("ComparisonWith" + kind.title(), (Comparison,), {"arena": arena})

@@ -20,7 +20,7 @@ from tests.support.server import running_controller
 
 if TYPE_CHECKING:
     from dbgpt_ctl.registry.contract import ModelRegistry
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def test_over_the_embedded_registry(tmp_path: Path) -> None:
     run_script(EmbeddedModelRegistry(clock=SystemClock(), heartbeat_timeout=TIMEOUT), tmp_path)
 
 
-def test_over_mariadb(tmp_path: Path, mariadb: MariaDB) -> None:
+def test_over_mariadb(tmp_path: Path, mariadb: PrivateDatabase) -> None:
     run_script(DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT), tmp_path)
 
 

@@ -27,8 +27,9 @@ from dbgpt_ctl.domain.hosts import is_loopback
 from dbgpt_ctl.domain.instance import InstanceState
 from tests.chaos.controllers import Controller, controllers, until_each_is_so
 from tests.chaos.wire import Instance, Reply, Wire
+from tests.support.database_server import private_server
 from tests.support.document_runs import UPDATES, without_overload
-from tests.support.mariadb import missing_programs, private_mariadb
+from tests.support.mariadb import MariaDBServer, missing_programs
 from tests.support.process import Finished, ctl
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.client.results import Inventory
     from dbgpt_ctl.client.sync import ControllerClient
-    from tests.support.mariadb import MariaDBServer
 
 BEAT_SECS = 0.5
 _MASKS = (
@@ -245,7 +245,7 @@ def night_on_call(tmp_path: Path, folder: Path, instances: tuple[Instance, ...],
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
     began = monotonic()
     with (
-        private_mariadb() as server,
+        private_server(MariaDBServer) as server,
         controllers(tmp_path, [server], 2, *flags) as running,
         Workers(running, instances).running() as workers,
     ):

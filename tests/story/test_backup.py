@@ -17,10 +17,11 @@ from dbgpt_ctl.registry.database.tables.schema import TABLE_NAMES
 from tests.chaos.controllers import controllers
 from tests.chaos.load import Load, Watcher, Worker
 from tests.chaos.wire import Instance, Wire
+from tests.support.database_server import private_server
 from tests.support.day2 import DEADLINE_SECS, database_variables, reader, service, until
 from tests.support.document_runs import Names, follow, sections
 from tests.support.documents import Command
-from tests.support.mariadb import missing_programs, private_mariadb
+from tests.support.mariadb import MariaDBServer, missing_programs
 from tests.support.process import ROOT, ctl, start
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dbgpt_ctl.client.results import Inventory
-    from tests.support.mariadb import MariaDBServer
 
 DOCUMENT = ROOT / "docs" / "backup.md"
 DATABASE = "dbgpt"
@@ -53,7 +53,7 @@ def unhealthy(inventory: Inventory) -> set[int]:
 def mariadb_for_backup() -> Iterator[MariaDBServer]:
     if missing := missing_programs():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
-    with private_mariadb() as server:
+    with private_server(MariaDBServer) as server:
         server.execute("CREATE USER admin@'%' IDENTIFIED BY 'of the test'")
         server.execute("GRANT ALL PRIVILEGES ON *.* TO admin@'%' WITH GRANT OPTION")
         server.execute("CREATE USER backup@'%' IDENTIFIED BY 'of the test'")

@@ -11,8 +11,8 @@ import pytest
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from tests.controller.conftest import TIMEOUT
 from tests.support.clock import ManualClock
-from tests.support.mariadb import free_port
 from tests.support.nginx import running_nginx
+from tests.support.ports import free_port
 from tests.support.process import ctl
 from tests.support.server import running_controller
 

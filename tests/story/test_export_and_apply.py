@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.dbgpt_process import Process, free_port, get, until
+from tests.support.dbgpt_process import Process, get, until
+from tests.support.ports import free_port
 from tests.support.process import CTL, ctl, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +98,7 @@ def ends(listed: list[dict[str, Any]]) -> list[datetime]:
 
 
 @pytest.fixture
-def places(tmp_path: Path, mariadb: MariaDB) -> Iterator[list[Place]]:
+def places(tmp_path: Path, mariadb: PrivateDatabase) -> Iterator[list[Place]]:
     """In memory, over MariaDB, and in memory again: each empty."""
     server = mariadb.server
     address = ("--registry-db-host", server.host, "--registry-db-port", str(server.port))

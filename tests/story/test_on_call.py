@@ -21,10 +21,11 @@ import yaml
 from tests.chaos.controllers import Controller, controllers, until_each_is_so
 from tests.chaos.wire import Instance, Wire
 from tests.support.command_lines import parse
+from tests.support.database_server import private_server
 from tests.support.day2 import database_variables, reader
 from tests.support.document_runs import Names, follow, sections
 from tests.support.faketime import missing_faketime, other_clock
-from tests.support.mariadb import missing_programs, private_mariadb
+from tests.support.mariadb import MariaDBServer, missing_programs
 from tests.support.process import ROOT, ctl, environment
 from tests.support.walkthrough import Reader
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dbgpt_ctl.client.results import Inventory
-    from tests.support.mariadb import MariaDBServer
 
 DOCUMENT = ROOT / "docs" / "on-call.md"
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
@@ -251,7 +251,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnCall]:
     if missing := missing_programs() or missing_faketime():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
     folder = tmp_path_factory.mktemp("on-call")
-    with private_mariadb() as server, controllers(folder, [server], 2, database=DATABASE) as running:
+    with private_server(MariaDBServer) as server, controllers(folder, [server], 2, database=DATABASE) as running:
         yield OnCall(server, running, folder)
 
 

@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.chaos.controllers import controllers
+from tests.support.database_server import private_server
 from tests.support.dbgpt_process import until
-from tests.support.mariadb import missing_programs, private_mariadb
+from tests.support.mariadb import MariaDBServer, missing_programs
 from tests.support.process import ctl
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def test_why_workers_are_silent(tmp_path: Path) -> None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
     on_call = OnCall(tmp_path / "tokens.toml")
     options = ("--heartbeat-timeout-secs", "12", "--tokens-file", str(tmp_path / "tokens.toml"))
-    with private_mariadb() as server, controllers(tmp_path, [server], 2, *options) as running:
+    with private_server(MariaDBServer) as server, controllers(tmp_path, [server], 2, *options) as running:
         urls = [controller.url for controller in running]
         on_call.look_at(urls)
         with Workers(urls).running() as workers:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.dbgpt_process import Process, free_port, until
+from tests.support.dbgpt_process import Process, until
+from tests.support.ports import free_port
 from tests.support.process import CTL, Finished, ctl, environment, start
 from tests.support.tls import authority
 

@@ -18,10 +18,11 @@ import pytest
 from tests.chaos.controllers import controllers
 from tests.chaos.load import Load, Watcher, Worker
 from tests.chaos.wire import Instance
+from tests.support.database_server import private_server
 from tests.support.day2 import database_variables, reader, service, until
 from tests.support.document_runs import Names, follow, sections
 from tests.support.documents import block_with
-from tests.support.mariadb import missing_programs, private_mariadb
+from tests.support.mariadb import MariaDBServer, missing_programs
 from tests.support.next_release import NEXT_RELEASE
 from tests.support.process import CTL, ROOT, ctl
 from tests.support.shell_blocks import run_block
@@ -110,7 +111,7 @@ def test_a_release_is_rolled_out_and_taken_back(tmp_path: Path) -> None:
     if missing := missing_programs():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
     page = sections(DOCUMENT)
-    with private_mariadb() as server, controllers(tmp_path, [server], 2, *GRACE, database=DATABASE) as pair:
+    with private_server(MariaDBServer) as server, controllers(tmp_path, [server], 2, *GRACE, database=DATABASE) as pair:
         urls = [controller.url for controller in pair]
         machines = Machines(pair, [Machine(tmp_path / each.name) for each in pair])
         somebody = reader(tmp_path, *urls, **database_variables(server))

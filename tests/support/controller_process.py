@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from tests.support.mariadb import free_port
+from tests.support.ports import free_port
 from tests.support.process import start
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dbgpt_ctl.client.sync import ControllerClient
 from dbgpt_ctl.errors import ControllerError
-from tests.support.mariadb import free_port
+from tests.support.ports import free_port
 from tests.support.process import CTL, ctl, environment
 from tests.support.walkthrough import Reader
 

@@ -13,7 +13,7 @@ from enum import StrEnum, auto
 from typing import TYPE_CHECKING
 
 from tests.support.dbgpt_openai import FakeOpenAI, Handler
-from tests.support.dbgpt_process import free_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

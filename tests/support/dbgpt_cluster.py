@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.dbgpt import CHECKOUT, Release
 from tests.support.dbgpt_openai import MODEL
-from tests.support.dbgpt_process import Process, StartProcess, free_port, get, until
+from tests.support.dbgpt_process import Process, StartProcess, get, until
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

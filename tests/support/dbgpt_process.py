@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -96,19 +94,6 @@ def _end_quietly(process: Process) -> None:
         except subprocess.TimeoutExpired:
             process.popen.kill()
     process.popen.wait()
-
-
-def free_port() -> int:
-    """Below the ports of outgoing connections, which might take it before the server does."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def until(what: str, look: Callable[[], Found | None], *needed: Process, seconds: float = 60.0) -> Found:

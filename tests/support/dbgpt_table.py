@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.support.mariadb import MariaDBServer
+    from tests.support.database_server import DatabaseServer
 
 THEIR_TABLE = """
 create table dbgpt_cluster_registry_instance (
@@ -20,7 +20,7 @@ create table dbgpt_cluster_registry_instance (
 """Its unique key permits duplicates: `sys_code` is always NULL."""
 
 
-def create_dbgpt_registry(server: MariaDBServer, database: str, user: str, password: str) -> str:
+def create_dbgpt_registry(server: DatabaseServer, database: str, user: str, password: str) -> str:
     """Creates the table in the database. The part of DB-GPT's configuration, in TOML, that names it."""
     server.execute(THEIR_TABLE, database)
     return f"""

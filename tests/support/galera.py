@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pymysql
 
-from tests.support.dbgpt_process import free_port
 from tests.support.mariadb import MariaDBServer, missing_programs
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _PROVIDERS = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so")
 _PATIENCE_SECS = 60
 JOIN_ATTEMPTS = 3
-_DAEMON_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
 _MEMBERSHIP = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;evs.install_timeout=PT4S"
 """How soon the others go on without a node that died: after the suspect timeout."""
 _UID = "mysql" if os.geteuid() == 0 else None
@@ -94,12 +93,10 @@ class GaleraNode(MariaDBServer):
     def _recovered_position(self) -> str | None:
         """As Debian's service does it: without, a killed node has to be given all data anew."""
         log = self.folder / "recover.log"
-        daemon = shutil.which("mariadbd", path=_DAEMON_PATH)
-        assert daemon
         log.write_bytes(b"")
-        arguments = [each for each in self._arguments() if not each.startswith("--init-file")]
+        command = [each for each in self.command() if not each.startswith("--init-file")]
         subprocess.run(
-            [daemon, *arguments, "--wsrep-recover", f"--log-error={log}"],
+            [*command, "--wsrep-recover", f"--log-error={log}"],
             env={**os.environ, **self.environ},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -109,10 +106,10 @@ class GaleraNode(MariaDBServer):
         found = [line for line in log.read_text(errors="replace").splitlines() if "Recovered position:" in line]
         return found[-1].partition("Recovered position:")[2].strip() if found else None
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         return self.is_synced
 
-    def _arguments(self) -> list[str]:
+    def command(self) -> list[str]:
         own = f"127.0.0.1:{self.base_port}"
         provider = [
             f"base_port={self.base_port}",
@@ -122,7 +119,7 @@ class GaleraNode(MariaDBServer):
             _MEMBERSHIP,
         ]
         peers = ",".join(f"127.0.0.1:{port}" for port in self.cluster if port != self.base_port)
-        plain = [each for each in super()._arguments() if not each.startswith("--user=")]
+        plain = [each for each in super().command() if not each.startswith("--user=")]
         if self.cluster:  # the user comes with the data of the others
             plain = [each for each in plain if not each.startswith("--init-file")]
         return [

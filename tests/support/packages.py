@@ -19,6 +19,7 @@ NOT_SOURCE = shutil.ignore_patterns(
     ".git",
     ".venv*",
     ".*_cache",
+    ".mysql",
     "node_modules",
     ".hypothesis",
     "__pycache__",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl import __version__
-from tests.support.mariadb import free_port
+from tests.support.ports import free_port
 from tests.support.process import environment
 
 if TYPE_CHECKING:

@@ -189,7 +189,7 @@ def test_following_ends_as_soon_as_its_reader_is_gone(there: Cluster) -> None:
 
 def test_following_goes_on_at_a_controller_that_started_anew(run: Run, tmp_path: Any) -> None:
     """Its registry in memory numbers anew: each event of the new one is told, and that some may be missing."""
-    from tests.support.dbgpt_process import free_port
+    from tests.support.ports import free_port
 
     port = free_port()
 

@@ -18,6 +18,7 @@ from typer.main import get_command
 from dbgpt_ctl.cli import app
 from dbgpt_ctl.settings.load import Setting, declared_settings
 from dbgpt_ctl.settings.schema import ControllerSettings
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,11 +50,6 @@ def ctl_serve(
     assert done.returncode == code, done.stderr
     assert SECRET not in done.stdout + done.stderr
     return done
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pytest
 from dbgpt_ctl.cli.output import signals
 from dbgpt_ctl.cli.output.stdout import PipeClosed
 from tests.cli.clusters import Cluster, cluster
-from tests.support.mariadb import free_port
+from tests.support.ports import free_port
 from tests.support.process import CTL, environment
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from dbgpt_ctl.controller.service.large_lists import LargeLists
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
-from tests.support.mariadb import free_port
+from tests.support.ports import free_port
 from tests.support.process import CTL, TIMEOUT_SECS, environment
 from tests.support.server import running_app
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dbgpt_ctl.controller.service.controller import Controller
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
 
 HEALTH, LIVE, READY, VERBOSE = "/api/health", "/livez", "/readyz", "/readyz?verbose"
 PATIENCE_SECS = 60.0
@@ -92,7 +92,7 @@ def probed(settings: ControllerSettings, registry: EmbeddedModelRegistry | None 
 
 
 @contextmanager
-def over(database: MariaDB) -> Iterator[Probed]:
+def over(database: PrivateDatabase) -> Iterator[Probed]:
     server = database.server
     settings = ControllerSettings(
         registry_type="database",
@@ -114,7 +114,7 @@ def a_machine_that_may_be_busy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def database(mariadb: MariaDB) -> Iterator[MariaDB]:
+def database(mariadb: PrivateDatabase) -> Iterator[PrivateDatabase]:
     """Is up again when the test is over."""
     yield mariadb
     if mariadb.server.process is None:
@@ -133,7 +133,7 @@ def test_a_controller_that_is_well() -> None:
 
 
 @pytest.mark.slow
-def test_a_database_that_is_down_takes_no_controller_out_of_service(database: MariaDB) -> None:
+def test_a_database_that_is_down_takes_no_controller_out_of_service(database: PrivateDatabase) -> None:
     with over(database) as running:
         assert running.ready()
         of_registry = ["database", "pulse", "tables", "controllers", "clock"]
@@ -153,7 +153,7 @@ def test_a_database_that_is_down_takes_no_controller_out_of_service(database: Ma
 
 
 @pytest.mark.slow
-def test_while_the_registry_opens_it_is_live_and_not_ready(database: MariaDB) -> None:
+def test_while_the_registry_opens_it_is_live_and_not_ready(database: PrivateDatabase) -> None:
     database.server.stop()
     with over(database) as running:
         assert not running.ready()

@@ -16,7 +16,8 @@ from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
 from tests.controller.conftest import TIMEOUT
 from tests.support.clock import ManualClock
-from tests.support.dbgpt_process import free_port, until
+from tests.support.dbgpt_process import until
+from tests.support.ports import free_port
 from tests.support.process import ctl
 from tests.support.server import running_app
 from tests.support.tls import authority

@@ -28,7 +28,7 @@ from dbgpt_ctl.controller.app import create_app
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.embedded.registry import EmbeddedModelRegistry
 from dbgpt_ctl.settings.schema import ControllerSettings
-from tests.support.mariadb import MariaDB
+from tests.support.database_server import PrivateDatabase
 from tests.support.server import running_controller
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         with running_controller(registry_in_memory(), **settings) as url:
             yield Cluster(url)
         return
-    database = MariaDB(request.getfixturevalue("mariadb_server"), "openapi_roles")
+    database = PrivateDatabase(request.getfixturevalue("mariadb_server"), "openapi_roles")
     database.create()
     stored = DatabaseModelRegistry(database.url, heartbeat_timeout=timedelta(hours=1), max_instances=60)
     with running_controller(stored, **settings) as url:

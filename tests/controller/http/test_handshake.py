@@ -20,7 +20,7 @@ import trustme
 from dbgpt_ctl.controller.http import handshake as handshake_module
 from dbgpt_ctl.controller.http.handshake import LOG_SECS, FailedHandshakes, Handshakes
 from tests.controller.test_server import GOOD, Served, connected, serving
-from tests.support.mariadb import free_port
+from tests.support.ports import free_port
 from tests.support.process import ctl
 from tests.support.tls import authority
 

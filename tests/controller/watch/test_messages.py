@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from dbgpt_ctl.client.results import Watched
+    from tests.support.database_server import PrivateDatabase
 
 KEY = InstanceKey("qwen@llm", "10.0.0.4", 8001)
 TIMEOUT_SECS = 30.0
@@ -211,7 +212,7 @@ def on(url: URL) -> DatabaseModelRegistry:
     return DatabaseModelRegistry(url, heartbeat_timeout=timedelta(seconds=60))
 
 
-def test_two_controllers_on_one_database_send_the_same(mariadb_url: URL) -> None:
+def test_two_controllers_on_one_database_send_the_same(database: PrivateDatabase) -> None:
     """A change made through the one arrives at the other, and a watch goes on there from its last id."""
 
     async def within_a_second(url: str, changing: ControllerClient) -> str | None:
@@ -227,8 +228,8 @@ def test_two_controllers_on_one_database_send_the_same(mariadb_url: URL) -> None
         return watcher.cursor
 
     with (
-        running_controller(on(mariadb_url), registry_type="database", registry_db_type="sqlite") as one,
-        running_controller(on(mariadb_url), registry_type="database", registry_db_type="sqlite") as two,
+        running_controller(on(database.url), registry_type="database", registry_db_type="sqlite") as one,
+        running_controller(on(database.url), registry_type="database", registry_db_type="sqlite") as two,
         ControllerClient(one, actor="operator") as client,
         ControllerClient(two, actor="operator") as other,
     ):

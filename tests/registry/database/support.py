@@ -11,7 +11,7 @@ from dbgpt_ctl.errors import RegistryError, RegistryUnavailable
 from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT
-from tests.support.mariadb import PASSWORD
+from tests.support.database_server import PASSWORD
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection

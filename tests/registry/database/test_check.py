@@ -18,7 +18,8 @@ from dbgpt_ctl.registry.database.tables.schema import ABSENT, READABLE_BY, SCHEM
 from tests.registry.backends import TIMEOUT, Backend, sent
 from tests.registry.database.support import dump
 from tests.support.clock import START, ManualClock
-from tests.support.mariadb import PASSWORD, free_port
+from tests.support.database_server import PASSWORD, SERVERS
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,7 +161,7 @@ async def test_beats_of_the_future(place: Place, backend: Backend) -> None:
     assert "up to 6.0 s ahead" in findings_of(facts)[0].summary
 
 
-@pytest.mark.parametrize("kind", ["mariadb"])
+@pytest.mark.parametrize("kind", SERVERS)
 async def test_the_clock_of_the_database_against_ours(backend: Backend, place: Place) -> None:
     """The real clock of a database on this machine; a host clock that stands still elsewhere."""
     await backend.open()
@@ -172,10 +173,10 @@ async def test_the_clock_of_the_database_against_ours(backend: Backend, place: P
     assert "ahead of this host's" in findings_of(facts)[0].summary
 
 
-@pytest.mark.parametrize("kind", ["mariadb"])
+@pytest.mark.parametrize("kind", SERVERS)
 async def test_a_host_that_is_away_is_a_finding_and_all_of_them_an_error(backend: Backend, place: Place) -> None:
     await backend.open()
-    away = Place(Backend("mariadb", backend.folder, backend.url.set(port=free_port()))).database
+    away = Place(Backend(backend.kind, backend.folder, backend.url.set(port=free_port()))).database
     clock = backend.clock
     facts = inspect_database([away, place.database], host_clock=clock, clock=clock, timeout=TIMEOUT)
     assert facts.place == place.database.place
@@ -183,7 +184,7 @@ async def test_a_host_that_is_away_is_a_finding_and_all_of_them_an_error(backend
     assert [host.ahead is None for host in facts.hosts] == [True, False]
     with pytest.raises(RegistryUnavailable, match=away.place):
         inspect_database([away], host_clock=clock, clock=clock, timeout=TIMEOUT)
-    denied = Place(Backend("mariadb", backend.folder, backend.url.set(password="wrong"))).database
+    denied = Place(Backend(backend.kind, backend.folder, backend.url.set(password="wrong"))).database
     with pytest.raises(RegistryUnusable, match="Access denied") as caught:
         inspect_database([denied], host_clock=clock, clock=clock, timeout=TIMEOUT)
     assert PASSWORD not in str(caught.value)

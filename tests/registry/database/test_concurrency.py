@@ -20,6 +20,7 @@ from tests.registry.backends import TIMEOUT, Backend, sent
 from tests.registry.plain_model import Act, PlainModel
 from tests.registry.test_stateful import answer, shown
 from tests.support.clock import START, ManualClock
+from tests.support.database_server import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.registry.contract import ModelRegistry
     from tests.registry.plain_model import Verb
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,10 @@ class Served:
 
 @pytest.fixture
 def url(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> URL:
-    return request.getfixturevalue("mariadb_url") if database_kind == "mariadb" else Backend("sqlite", tmp_path).url
+    if database_kind not in SERVERS:
+        return Backend(database_kind, tmp_path).url
+    database: PrivateDatabase = request.getfixturevalue(database_kind)
+    return database.url
 
 
 @pytest.fixture
@@ -151,25 +155,25 @@ def allowed(model: PlainModel, acts: list[Act]) -> Iterator[tuple[list[object], 
         yield [given[number] for number in range(len(acts))], after
 
 
-def test_a_deadlock_is_survived(mariadb: MariaDB) -> None:
+def test_a_deadlock_is_survived(database: PrivateDatabase) -> None:
     """The other transaction has b and wants a; the registry's has a, wants b and, being the lighter, is rolled back."""
     first, second = sent("a@llm"), sent("b@llm")
     heavy = [sent("heavy@llm", port=number) for number in range(1, 200)]
-    with Served(DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT)) as served:
+    with Served(DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT)) as served:
 
         async def at_once(verb: str, who: list[Any]) -> list[Any]:
             return await asyncio.gather(*(getattr(served.registry, verb)(registration) for registration in who))
 
         served.call(at_once("register", [first, second, *heavy]))
         for verb in ("heartbeat", "register"):
-            before = deadlocks(mariadb)
-            with other_transaction(mariadb) as cursor, ThreadPoolExecutor(1) as pool:
+            before = deadlocks(database)
+            with other_transaction(database) as cursor, ThreadPoolExecutor(1) as pool:
                 cursor.execute("UPDATE ctl_instance SET weight = weight + 1 WHERE model_name = 'heavy@llm'")
                 cursor.execute("SELECT * FROM ctl_instance WHERE model_name = 'b@llm' FOR UPDATE")
                 answers = pool.submit(served.call, at_once(verb, [first, second]))
-                wait_until_somebody_waits(mariadb)
+                wait_until_somebody_waits(database)
                 cursor.execute("SELECT * FROM ctl_instance WHERE model_name = 'a@llm' FOR UPDATE")
-                assert deadlocks(mariadb) == before + 1
+                assert deadlocks(database) == before + 1
                 assert not answers.done()
                 cursor.connection.commit()
                 assert answers.result(PATIENCE_SECS) == [True if verb == "heartbeat" else None] * 2
@@ -177,26 +181,27 @@ def test_a_deadlock_is_survived(mariadb: MariaDB) -> None:
 
 
 @contextmanager
-def other_transaction(mariadb: MariaDB) -> Iterator[Any]:
-    server = mariadb.server
+def other_transaction(database: PrivateDatabase) -> Iterator[Any]:
+    server = database.server
     connection = pymysql.connect(
-        host=server.host, port=server.port, user=server.user, password=server.password, database=mariadb.name
+        host=server.host, port=server.port, user=server.user, password=server.password, database=database.name
     )
     with connection, connection.cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         yield cursor
 
 
-def wait_until_somebody_waits(mariadb: MariaDB) -> None:
+def wait_until_somebody_waits(database: PrivateDatabase) -> None:
     """Until a row is waited for. innodb_trx tells it too, but as of the read before if that is less than 0.1 s ago."""
-    while status(mariadb, "Innodb_row_lock_current_waits") == 0:
+    while status(database, "Innodb_row_lock_current_waits") == 0:
         pass
 
 
-def deadlocks(mariadb: MariaDB) -> int:
-    return status(mariadb, "Innodb_deadlocks")
+def deadlocks(database: PrivateDatabase) -> int:
+    ((count,),) = database.execute("SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'")
+    return int(str(count))
 
 
-def status(mariadb: MariaDB, name: str) -> int:
-    ((_, value),) = mariadb.execute(f"SHOW GLOBAL STATUS LIKE '{name}'")
+def status(database: PrivateDatabase, name: str) -> int:
+    ((_, value),) = database.execute(f"SHOW GLOBAL STATUS LIKE '{name}'")
     return int(str(value))

@@ -24,16 +24,14 @@ pytestmark = pytest.mark.anyio
 
 GOOD, BAD = sent(port=1), sent(port=2)
 NULLABLE = {
-    "mariadb": {
-        "weight": "DOUBLE",
-        "check_healthy": "BOOL",
-        "registered_at": "DATETIME(6)",
-        "last_heartbeat": "DATETIME(6)",
-        "announced_state": "VARCHAR(16)",
-        "flaps": "INT",
-        "drained": "BOOL",
-        "removed": "BOOL",
-    }
+    "weight": "DOUBLE",
+    "check_healthy": "BOOL",
+    "registered_at": "DATETIME(6)",
+    "last_heartbeat": "DATETIME(6)",
+    "announced_state": "VARCHAR(16)",
+    "flaps": "INT",
+    "drained": "BOOL",
+    "removed": "BOOL",
 }
 
 
@@ -53,8 +51,8 @@ def spoil(engine: Engine, column: str, value: str, port: int = BAD.key.port) -> 
             connection.exec_driver_sql("PRAGMA writable_schema = RESET")
         else:
             connection.exec_driver_sql("SET SESSION sql_mode = ''")
-            if column in NULLABLE["mariadb"]:
-                kind = NULLABLE["mariadb"][column]
+            if column in NULLABLE:
+                kind = NULLABLE[column]
                 connection.exec_driver_sql(f"ALTER TABLE ctl_instance MODIFY {column} {kind} NULL")
         connection.exec_driver_sql(f"UPDATE ctl_instance SET {column} = {value} WHERE port = {port}")
 

@@ -1,5 +1,5 @@
 """The SQL of the documents gives the user of a controller all rights that it needs, and no others: run as it stands
-there in a real MariaDB, before a controller that does everything.
+there in a real server of each kind, before a controller that does everything.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from dbgpt_ctl.domain.controllers import ControllerIdentity
 from dbgpt_ctl.domain.events import DRAIN_ENDED, EXPIRED, Cause
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
 from dbgpt_ctl.errors import RegistryUnusable
+from dbgpt_ctl.registry.database.dialects import mysql_connection
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.tables.schema import TABLE_NAMES
+from tests.support.database_server import DatabaseServer, private_server
 from tests.support.documents import blocks
-from tests.support.mariadb import private_mariadb
 from tests.support.process import ROOT
 from tests.support.server import running_controller
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
-    from tests.support.mariadb import MariaDBServer
 
 OPERATING = ROOT / "docs" / "operating.md"
 TIMEOUT = timedelta(seconds=1)
@@ -46,19 +46,18 @@ GRANTS, REVOKES = statements(OPERATING)
 
 
 @pytest.fixture
-def server(mariadb_server: MariaDBServer) -> Iterator[MariaDBServer]:
+def server(database_server: DatabaseServer) -> Iterator[DatabaseServer]:
     """Its administrator has another name than the user of the documents."""
-    del mariadb_server  # it only sees to it that there can be a server
-    with private_mariadb(user="admin") as server:
+    with private_server(type(database_server), user="admin") as server:
         yield server
 
 
-def run(server: MariaDBServer, *lines: str) -> None:
+def run(server: DatabaseServer, *lines: str) -> None:
     for line in lines:
         server.execute(line)
 
 
-def url_of_the_documents(server: MariaDBServer) -> URL:
+def url_of_the_documents(server: DatabaseServer) -> URL:
     return server.url("dbgpt").set(username="ctl", password="a password of yours")
 
 
@@ -113,9 +112,10 @@ def test_every_table_is_named() -> None:
     assert [line.split()[4].removeprefix("dbgpt.") for line in REVOKES] == [*TABLE_NAMES]
 
 
-def test_the_documented_rights_are_enough(server: MariaDBServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_documented_rights_are_enough(server: DatabaseServer, caplog: pytest.LogCaptureFixture) -> None:
     """For the first controller, which makes the tables, and without CREATE and ALTER for the next ones."""
     caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.ERROR, mysql_connection.log.name)  # MySQL's login on a connection without TLS is no matter
     url = url_of_the_documents(server)
     run(server, *GRANTS)
     do_everything(url)

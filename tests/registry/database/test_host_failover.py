@@ -14,36 +14,36 @@ from dbgpt_ctl.registry.database.host_failover import AVOIDED_SECS, DatabaseHost
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, sent
 from tests.registry.database.support import check_message, error_of
-from tests.support.mariadb import MariaDB, free_port, private_mariadb
+from tests.support.database_server import DatabaseServer, PrivateDatabase, private_server
+from tests.support.mysql_server import MySQLServer
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import URL
 
-    from tests.support.mariadb import MariaDBServer
-
 
 LIVE, OTHER = sent(port=8001), sent("bge@text2vec", port=8002)
 
 
 @pytest.fixture
-def pair(mariadb_server: MariaDBServer) -> Iterator[tuple[MariaDB, MariaDB]]:
+def pair(database_server: DatabaseServer) -> Iterator[tuple[PrivateDatabase, PrivateDatabase]]:
     """Databases of the same name on two servers without replication."""
-    with private_mariadb() as first, private_mariadb() as second:
-        databases = MariaDB(first, "test_pair"), MariaDB(second, "test_pair")
+    with private_server(type(database_server)) as first, private_server(type(database_server)) as second:
+        databases = PrivateDatabase(first, "test_pair"), PrivateDatabase(second, "test_pair")
         for database in databases:
             database.create()
         yield databases
 
 
-async def prepare(database: MariaDB) -> None:
+async def prepare(database: PrivateDatabase) -> None:
     async with DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT):
         pass
 
 
 def over(
-    pair: tuple[MariaDB, MariaDB], *, watch_absence: bool = False, url: URL | None = None
+    pair: tuple[PrivateDatabase, PrivateDatabase], *, watch_absence: bool = False, url: URL | None = None
 ) -> DatabaseModelRegistry:
     hosts = [DatabaseHost("127.0.0.1", database.server.port) for database in pair]
     return DatabaseModelRegistry(
@@ -51,7 +51,7 @@ def over(
     )
 
 
-def test_a_frozen_host_is_left_within_the_call(pair: tuple[MariaDB, MariaDB]) -> None:
+def test_a_frozen_host_is_left_within_the_call(pair: tuple[PrivateDatabase, PrivateDatabase]) -> None:
     async def scenario() -> None:
         first, second = pair
         await prepare(second)
@@ -66,12 +66,15 @@ def test_a_frozen_host_is_left_within_the_call(pair: tuple[MariaDB, MariaDB]) ->
     asyncio.run(scenario())
 
 
-def test_a_read_only_host_is_left(pair: tuple[MariaDB, MariaDB]) -> None:
+def test_a_read_only_host_is_left(pair: tuple[PrivateDatabase, PrivateDatabase]) -> None:
     async def scenario() -> None:
         for database in pair:
             await prepare(database)
         pair[0].execute("SET GLOBAL read_only = 1")
-        pair[0].execute("REVOKE READ_ONLY ADMIN ON *.* FROM 'ctl'@'%'")
+        if isinstance(pair[0].server, MySQLServer):
+            pair[0].execute("SET GLOBAL super_read_only = 1")
+        else:
+            pair[0].execute("REVOKE READ_ONLY ADMIN ON *.* FROM 'ctl'@'%'")
         async with over(pair) as registry:
             await registry.register(LIVE)
             assert pair[0].execute("SELECT * FROM ctl_instance") == []
@@ -88,11 +91,11 @@ async def error_of_register(registry: DatabaseModelRegistry) -> str:
     return str(caught.value)
 
 
-def place(database: MariaDB) -> str:
+def place(database: PrivateDatabase) -> str:
     return f"database 127.0.0.1:{database.server.port}/test_pair"
 
 
-def test_when_no_host_answers_each_is_named_with_its_own_error(pair: tuple[MariaDB, MariaDB]) -> None:
+def test_when_no_host_answers_each_is_named_with_its_own_error(pair: tuple[PrivateDatabase, PrivateDatabase]) -> None:
     async def scenario() -> None:
         first, second = pair
         await prepare(first)
@@ -107,7 +110,7 @@ def test_when_no_host_answers_each_is_named_with_its_own_error(pair: tuple[Maria
     asyncio.run(scenario())
 
 
-def test_an_error_of_the_second_host_names_the_second_host(pair: tuple[MariaDB, MariaDB]) -> None:
+def test_an_error_of_the_second_host_names_the_second_host(pair: tuple[PrivateDatabase, PrivateDatabase]) -> None:
     """It serves after the first one ended, and lacks a table."""
 
     async def scenario() -> None:
@@ -124,7 +127,7 @@ def test_an_error_of_the_second_host_names_the_second_host(pair: tuple[MariaDB, 
     asyncio.run(scenario())
 
 
-def test_a_wrong_password_at_one_host_names_that_host(pair: tuple[MariaDB, MariaDB]) -> None:
+def test_a_wrong_password_at_one_host_names_that_host(pair: tuple[PrivateDatabase, PrivateDatabase]) -> None:
     """No other host is asked, and the one before it is named with its error."""
 
     async def scenario() -> None:
@@ -140,7 +143,7 @@ def test_a_wrong_password_at_one_host_names_that_host(pair: tuple[MariaDB, Maria
     asyncio.run(scenario())
 
 
-def test_a_newer_schema_names_the_host_that_holds_it(pair: tuple[MariaDB, MariaDB]) -> None:
+def test_a_newer_schema_names_the_host_that_holds_it(pair: tuple[PrivateDatabase, PrivateDatabase]) -> None:
     async def scenario() -> None:
         first, second = pair
         await prepare(second)
@@ -152,18 +155,20 @@ def test_a_newer_schema_names_the_host_that_holds_it(pair: tuple[MariaDB, MariaD
     asyncio.run(scenario())
 
 
-def test_a_host_without_a_server_is_skipped(mariadb: MariaDB) -> None:
+def test_a_host_without_a_server_is_skipped(database: PrivateDatabase) -> None:
     async def scenario() -> None:
-        hosts = [DatabaseHost("127.0.0.1", free_port()), DatabaseHost("127.0.0.1", mariadb.server.port)]
-        registry = DatabaseModelRegistry(mariadb.url, heartbeat_timeout=timedelta(seconds=60), hosts=hosts)
+        hosts = [DatabaseHost("127.0.0.1", free_port()), DatabaseHost("127.0.0.1", database.server.port)]
+        registry = DatabaseModelRegistry(database.url, heartbeat_timeout=timedelta(seconds=60), hosts=hosts)
         async with registry:
             await registry.register(LIVE)
-            assert len(mariadb.execute("SELECT * FROM ctl_instance")) == 1
+            assert len(database.execute("SELECT * FROM ctl_instance")) == 1
 
     asyncio.run(scenario())
 
 
-def test_all_connections_return_to_the_first_host_when_it_is_back(pair: tuple[MariaDB, MariaDB]) -> None:
+def test_all_connections_return_to_the_first_host_when_it_is_back(
+    pair: tuple[PrivateDatabase, PrivateDatabase],
+) -> None:
     """Two hosts at a time may be two clocks (rule 7)."""
 
     async def scenario() -> None:

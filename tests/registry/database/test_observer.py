@@ -17,17 +17,18 @@ from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.retention import SWEEP_EVERY
 from tests.registry.backends import TIMEOUT, changes, sent
 from tests.registry.database.support import SHORT
+from tests.support.database_server import SERVERS
 from tests.support.observer import RecordingObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import Engine
 
     from dbgpt_ctl.domain.lifecycle import Command
     from tests.registry.backends import Backend
     from tests.support.clock import ManualClock
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +46,7 @@ def observer(backend: Backend) -> RecordingObserver:
 
 
 def conflict(kind: str) -> Exception:
-    if kind == "mariadb":
+    if kind in SERVERS:
         return pymysql.err.OperationalError(1213, "Deadlock found")
     error = sqlite3.OperationalError("database is locked")
     error.sqlite_errorcode = sqlite3.SQLITE_BUSY
@@ -85,7 +86,7 @@ async def test_a_transaction_that_is_tried_again_is_told_once(
     assert len(observer.batches) == 1
 
 
-@pytest.mark.parametrize("kind", ["mariadb"])
+@pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("stored", [False, True])
 async def test_a_commit_that_was_not_confirmed_is_never_told_twice(
     registry: DatabaseModelRegistry, observer: RecordingObserver, monkeypatch: pytest.MonkeyPatch, *, stored: bool
@@ -155,17 +156,17 @@ async def test_what_a_sweep_removes_is_told(backend: Backend, clock: ManualClock
 # --- failures -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_database_that_is_away_is_a_failure_of_the_connection(mariadb: MariaDB) -> None:
+async def test_a_database_that_is_away_is_a_failure_of_the_connection(database: PrivateDatabase) -> None:
     observer = RecordingObserver()
     registry = DatabaseModelRegistry(
-        mariadb.url, heartbeat_timeout=TIMEOUT, timeouts=SHORT, watch_absence=True, observer=observer
+        database.url, heartbeat_timeout=TIMEOUT, timeouts=SHORT, watch_absence=True, observer=observer
     )
     async with registry:
         await registry.register(sent())
         await registry.refresh()
         before = registry.figures()
         assert (before.instances, observer.failures) == (1, [])
-        mariadb.server.stop()
+        database.server.stop()
         try:
             await until(lambda: not registry._database.health.ready)
             assert set(observer.failures) == {"connection"}
@@ -175,13 +176,13 @@ async def test_a_database_that_is_away_is_a_failure_of_the_connection(mariadb: M
             with pytest.raises(RegistryUnavailable):
                 await registry.heartbeat(sent())
         finally:
-            mariadb.server.start()
+            database.server.start()
         await until(lambda: registry.figures().instances == 1)
         assert set(observer.failures) == {"connection"}
 
 
-async def test_a_refused_connection_is_a_failure_while_it_opens(mariadb_url: URL) -> None:
-    observer, url = RecordingObserver(), mariadb_url.set(password="wrong")
+async def test_a_refused_connection_is_a_failure_while_it_opens(database: PrivateDatabase) -> None:
+    observer, url = RecordingObserver(), database.url.set(password="wrong")
     with pytest.raises(RegistryUnusable):
         await DatabaseModelRegistry(url, heartbeat_timeout=TIMEOUT, timeouts=SHORT, observer=observer).open()
     assert observer.failures == ["connection"]
@@ -203,7 +204,7 @@ async def test_a_lost_table_is_damage(
     assert observer.failures == ["damage"]
 
 
-@pytest.mark.parametrize("kind", ["mariadb"])
+@pytest.mark.parametrize("kind", SERVERS)
 async def test_a_value_that_the_database_refuses_is_damage(
     registry: DatabaseModelRegistry, engine: Engine, observer: RecordingObserver
 ) -> None:
@@ -268,8 +269,8 @@ async def test_calls_that_wait_for_a_transaction_are_counted(
 
 
 @pytest.mark.parametrize("hours", [-1, 0, 1])
-async def test_the_offset_of_the_clock_is_measured_with_each_tick(mariadb: MariaDB, hours: int) -> None:
-    async with DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT) as registry:
+async def test_the_offset_of_the_clock_is_measured_with_each_tick(database: PrivateDatabase, hours: int) -> None:
+    async with DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT) as registry:
 
         def set_clock(connection: Any, _: object) -> None:
             with connection.cursor() as cursor:

@@ -14,29 +14,30 @@ from dbgpt_ctl.clock import SystemClock
 from dbgpt_ctl.errors import RegistryUnavailable
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.tables.registry_pulse import RegistryTime
-from tests.registry.backends import TIMEOUT, sent, states
+from tests.registry.backends import DATABASES, TIMEOUT, sent, states
 from tests.support.clock import ManualClock
+from tests.support.database_server import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
 
 
 LIVE, OTHER = sent(port=8001), sent("bge@text2vec", port=8002)
 
 
 @pytest.fixture
-def database(mariadb: MariaDB) -> Iterator[MariaDB]:
+def database(database: PrivateDatabase) -> Iterator[PrivateDatabase]:
     """Is up again when the test is over."""
-    yield mariadb
-    if mariadb.server.process is None:
-        mariadb.server.start()
+    yield database
+    if database.server.process is None:
+        database.server.start()
 
 
 @asynccontextmanager
-async def watching(database: MariaDB, clock: ManualClock | None = None) -> AsyncIterator[DatabaseModelRegistry]:
+async def watching(database: PrivateDatabase, clock: ManualClock | None = None) -> AsyncIterator[DatabaseModelRegistry]:
     registry = DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT, clock=clock, watch_absence=True)
     async with registry:
         yield registry
@@ -49,7 +50,7 @@ async def until_away(registry: DatabaseModelRegistry) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_lists_are_the_last_known_and_marked(database: MariaDB) -> None:
+def test_lists_are_the_last_known_and_marked(database: PrivateDatabase) -> None:
     async def scenario() -> None:
         async with watching(database) as registry:
             await registry.register(LIVE)
@@ -75,7 +76,7 @@ def test_lists_are_the_last_known_and_marked(database: MariaDB) -> None:
     asyncio.run(scenario())
 
 
-def test_a_stale_list_ends_no_drain(database: MariaDB) -> None:
+def test_a_stale_list_ends_no_drain(database: PrivateDatabase) -> None:
     async def scenario() -> None:
         clock = ManualClock()
         async with watching(database, clock) as registry:
@@ -98,7 +99,7 @@ def test_a_stale_list_ends_no_drain(database: MariaDB) -> None:
     asyncio.run(scenario())
 
 
-def test_the_last_known_list_is_refreshed_although_nobody_lists(database: MariaDB) -> None:
+def test_the_last_known_list_is_refreshed_although_nobody_lists(database: PrivateDatabase) -> None:
     async def scenario() -> None:
         registry = DatabaseModelRegistry(
             database.url, heartbeat_timeout=TIMEOUT, watch_absence=True, refresh_interval=timedelta(seconds=0.1)
@@ -115,7 +116,7 @@ def test_the_last_known_list_is_refreshed_although_nobody_lists(database: MariaD
     asyncio.run(scenario())
 
 
-def test_heartbeats_are_refused_at_once_and_all_recovers_by_itself(database: MariaDB) -> None:
+def test_heartbeats_are_refused_at_once_and_all_recovers_by_itself(database: PrivateDatabase) -> None:
     async def scenario() -> None:
         async with watching(database) as registry:
             await registry.register(LIVE)
@@ -137,7 +138,9 @@ def test_heartbeats_are_refused_at_once_and_all_recovers_by_itself(database: Mar
     asyncio.run(scenario())
 
 
-def test_a_register_waits_for_a_database_that_comes_back(database: MariaDB, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_register_waits_for_a_database_that_comes_back(
+    database: PrivateDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A server that starts on a busy machine takes longer than a worker waits.
     monkeypatch.setattr("dbgpt_ctl.registry.database.registry.REGISTER_DEADLINE_SECS", 60.0)
 
@@ -182,7 +185,7 @@ def test_a_register_that_waits_fails_when_the_registry_closes(tmp_path: Path) ->
     asyncio.run(scenario())
 
 
-def test_a_register_does_not_wait_for_ever(database: MariaDB) -> None:
+def test_a_register_does_not_wait_for_ever(database: PrivateDatabase) -> None:
     async def scenario() -> None:
         async with watching(database) as registry:
             database.server.stop()
@@ -193,7 +196,7 @@ def test_a_register_does_not_wait_for_ever(database: MariaDB) -> None:
     asyncio.run(scenario())
 
 
-def test_a_frozen_database_keeps_no_call_waiting(database: MariaDB) -> None:
+def test_a_frozen_database_keeps_no_call_waiting(database: PrivateDatabase) -> None:
     async def scenario() -> None:
         async with watching(database) as registry:
             await registry.register(LIVE)
@@ -220,10 +223,10 @@ async def tick(registry: DatabaseModelRegistry, clock: ManualClock, seconds: flo
     await registry.tick()
 
 
-def test_a_gap_in_which_nobody_ticked_holds_states(mariadb: MariaDB) -> None:
+def test_a_gap_in_which_nobody_ticked_holds_states(database: PrivateDatabase) -> None:
     async def scenario() -> None:
         clock = ManualClock()
-        async with watching(mariadb, clock) as registry:
+        async with watching(database, clock) as registry:
             await registry.register(OTHER)
             for _ in range(61):
                 await tick(registry, clock)
@@ -244,12 +247,12 @@ def test_a_gap_in_which_nobody_ticked_holds_states(mariadb: MariaDB) -> None:
     asyncio.run(scenario())
 
 
-def test_a_controller_that_was_frozen_alone_holds_no_state(mariadb: MariaDB) -> None:
+def test_a_controller_that_was_frozen_alone_holds_no_state(database: PrivateDatabase) -> None:
     """The other one ticked all the while: silence was death."""
 
     async def scenario() -> None:
         clock = ManualClock()
-        async with watching(mariadb, clock) as frozen, watching(mariadb, clock) as other:
+        async with watching(database, clock) as frozen, watching(database, clock) as other:
             await frozen.register(LIVE)
             await frozen.heartbeat(OTHER)
             for second in range(90):
@@ -261,14 +264,14 @@ def test_a_controller_that_was_frozen_alone_holds_no_state(mariadb: MariaDB) -> 
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+@pytest.mark.parametrize("kind", DATABASES)
 def test_a_clock_that_is_set_back_keeps_no_dead_instance_alive(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Not for the hour until it is there again; and who was dead before is not alive again."""
     url = URL.create("sqlite", database=str(tmp_path / "ctl.db"))
-    if kind == "mariadb":
-        url = request.getfixturevalue("mariadb").url
+    if kind in SERVERS:
+        url = request.getfixturevalue(kind).url
 
     async def scenario() -> None:
         clock = ManualClock()
@@ -289,10 +292,10 @@ def test_a_clock_that_is_set_back_keeps_no_dead_instance_alive(
     asyncio.run(scenario())
 
 
-def test_a_tombstone_is_held_too(mariadb: MariaDB) -> None:
+def test_a_tombstone_is_held_too(database: PrivateDatabase) -> None:
     async def scenario() -> None:
         clock = ManualClock()
-        async with watching(mariadb, clock) as registry:
+        async with watching(database, clock) as registry:
             await registry.register(LIVE)
             await registry.deregister(LIVE.key, remove=True)
             clock.advance(300)
@@ -302,12 +305,12 @@ def test_a_tombstone_is_held_too(mariadb: MariaDB) -> None:
 
 
 def test_an_unexpected_error_does_not_stop_the_ticks(
-    mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: PrivateDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """DB-GPT's sweeper dies at its first database error, for good."""
 
     async def scenario() -> None:
-        registry = DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT, watch_absence=True)
+        registry = DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT, watch_absence=True)
         ticked = asyncio.Event()
         faults = iter([ZeroDivisionError("boom")])
 
@@ -325,9 +328,9 @@ def test_an_unexpected_error_does_not_stop_the_ticks(
 
 
 @pytest.mark.parametrize("hours", [-1, 0, 1])
-def test_a_list_holds_the_databases_time_where_this_host_has_another(mariadb: MariaDB, hours: int) -> None:
+def test_a_list_holds_the_databases_time_where_this_host_has_another(database: PrivateDatabase, hours: int) -> None:
     async def scenario() -> None:
-        async with DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT) as registry:
+        async with DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT) as registry:
 
             def set_clock(connection: Any, _: object) -> None:
                 with connection.cursor() as cursor:
@@ -342,13 +345,13 @@ def test_a_list_holds_the_databases_time_where_this_host_has_another(mariadb: Ma
     asyncio.run(scenario())
 
 
-def test_a_clock_that_is_set_back_during_a_list_drops_no_instance(mariadb: MariaDB) -> None:
+def test_a_clock_that_is_set_back_during_a_list_drops_no_instance(database: PrivateDatabase) -> None:
     """One controller still uses the host that is ahead; another has recorded a tick of the host that is not."""
 
     async def scenario() -> None:
         ahead, behind = ManualClock(), ManualClock()
         behind.advance(-3600)
-        async with watching(mariadb, ahead) as registry, watching(mariadb, ahead) as other:
+        async with watching(database, ahead) as registry, watching(database, ahead) as other:
             await registry.register(LIVE)
             moves = [lambda: other._database.write(RegistryTime(behind, TIMEOUT).tick)]
 

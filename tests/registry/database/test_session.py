@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pymysql
 import pytest
-from sqlalchemy import URL, event
+from sqlalchemy import URL, event, text
 from sqlalchemy.exc import OperationalError
 
 from dbgpt_ctl.domain.instance import DrainFacts
@@ -26,7 +26,7 @@ from dbgpt_ctl.registry.database.tables.instances import locked_rows
 from tests.registry.backends import TIMEOUT, only, sent, states
 from tests.registry.database.support import check_message, error_of, registry_at
 from tests.support.clock import ManualClock
-from tests.support.mariadb import PASSWORD, MariaDBServer, private_mariadb
+from tests.support.database_server import PASSWORD, DatabaseServer, private_server
 from tests.support.observer import RecordingObserver
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
 
 pytestmark = pytest.mark.anyio
 KEY = str(sent().key)
@@ -45,22 +45,23 @@ KEY = str(sent().key)
 
 
 @pytest.fixture(scope="module")
-def spare_server(mariadb_server: MariaDBServer) -> Iterator[MariaDBServer]:
-    """A second server; `mariadb_server` only sees to it that there can be one."""
-    with private_mariadb() as server:
+def spare_server(database_server: DatabaseServer) -> Iterator[DatabaseServer]:
+    """A second server; `database_server` only sees to it that there can be one."""
+    with private_server(type(database_server)) as server:
         yield server
 
 
 @pytest.fixture
-def own_server(spare_server: MariaDBServer) -> MariaDBServer:
+def own_server(spare_server: DatabaseServer) -> DatabaseServer:
     """A server that the test may freeze, stop and kill, with an empty database `ctl`."""
     if spare_server.process is None:
         spare_server.start()
-    spare_server.execute("CREATE OR REPLACE DATABASE ctl")
+    spare_server.execute("DROP DATABASE IF EXISTS ctl")
+    spare_server.execute("CREATE DATABASE ctl")
     return spare_server
 
 
-async def test_a_server_that_starts_later(own_server: MariaDBServer) -> None:
+async def test_a_server_that_starts_later(own_server: DatabaseServer) -> None:
     own_server.stop()
     registry = registry_at(own_server.url("ctl"))
     for _ in range(2):
@@ -77,7 +78,7 @@ async def test_a_server_that_starts_later(own_server: MariaDBServer) -> None:
 
 
 async def test_a_killed_server_comes_back_and_nothing_acknowledged_is_lost(
-    own_server: MariaDBServer, caplog: pytest.LogCaptureFixture
+    own_server: DatabaseServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     async with registry_at(own_server.url("ctl"), DatabaseTimeouts()) as registry:
@@ -102,7 +103,7 @@ async def test_a_killed_server_comes_back_and_nothing_acknowledged_is_lost(
         check_message(record.getMessage())
 
 
-async def test_a_restart_between_two_calls_goes_unnoticed(own_server: MariaDBServer) -> None:
+async def test_a_restart_between_two_calls_goes_unnoticed(own_server: DatabaseServer) -> None:
     async with registry_at(own_server.url("ctl"), DatabaseTimeouts()) as registry:
         await registry.register(sent())
         await asyncio.gather(registry.list(), registry.list("qwen@llm"))
@@ -112,7 +113,7 @@ async def test_a_restart_between_two_calls_goes_unnoticed(own_server: MariaDBSer
         assert await states(registry) == await states(registry, "qwen@llm") == [(KEY, "healthy")]
 
 
-async def test_a_frozen_server_keeps_no_call_waiting_for_long(own_server: MariaDBServer) -> None:
+async def test_a_frozen_server_keeps_no_call_waiting_for_long(own_server: DatabaseServer) -> None:
     async with registry_at(own_server.url("ctl")) as registry:
         await registry.register(sent())
         own_server.freeze()
@@ -129,15 +130,15 @@ async def test_a_frozen_server_keeps_no_call_waiting_for_long(own_server: MariaD
         assert await states(registry) == [(KEY, "healthy")]
 
 
-async def test_killed_connections_are_replaced(mariadb: MariaDB) -> None:
-    async with registry_at(mariadb.url) as registry:
+async def test_killed_connections_are_replaced(database: PrivateDatabase) -> None:
+    async with registry_at(database.url) as registry:
         await registry.register(sent())
         await asyncio.gather(registry.list(), registry.list("qwen@llm"))
-        processes = f"SELECT id FROM information_schema.processlist WHERE db = '{mariadb.name}' AND command = 'Sleep'"
-        ids = [number for (number,) in mariadb.execute(processes)]
+        processes = f"SELECT id FROM information_schema.processlist WHERE db = '{database.name}' AND command = 'Sleep'"
+        ids = [number for (number,) in database.execute(processes)]
         assert ids
         for number in ids:
-            mariadb.execute(f"KILL {number}")
+            database.execute(f"KILL {number}")
         assert await registry.heartbeat(sent())
         assert await states(registry) == [(KEY, "healthy")]
 
@@ -173,7 +174,7 @@ async def test_a_server_that_accepts_and_never_answers() -> None:
     assert "timed out" in str(error)
 
 
-async def test_closing_does_not_wait_for_a_frozen_server_for_long(own_server: MariaDBServer) -> None:
+async def test_closing_does_not_wait_for_a_frozen_server_for_long(own_server: DatabaseServer) -> None:
     registry = registry_at(own_server.url("ctl"))
     await registry.open()
     own_server.freeze()
@@ -207,8 +208,8 @@ class Interference:
 
 
 @pytest.mark.parametrize("number", [1213, 1205, 1020])
-async def test_a_transaction_that_lost_against_another_is_repeated(mariadb: MariaDB, number: int) -> None:
-    async with registry_at(mariadb.url) as registry:
+async def test_a_transaction_that_lost_against_another_is_repeated(database: PrivateDatabase, number: int) -> None:
+    async with registry_at(database.url) as registry:
         await registry.register(sent())
         trouble = Interference(registry, number, number, number)
         assert await registry.heartbeat(sent())
@@ -216,8 +217,8 @@ async def test_a_transaction_that_lost_against_another_is_repeated(mariadb: Mari
         assert registry.health().ready
 
 
-async def test_a_repeated_transaction_takes_its_capacity_once(mariadb: MariaDB) -> None:
-    registry = DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT, max_instances=3, clock=ManualClock())
+async def test_a_repeated_transaction_takes_its_capacity_once(database: PrivateDatabase) -> None:
+    registry = DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT, max_instances=3, clock=ManualClock())
     async with registry:
         await registry.register(sent(port=1))
         trouble = Interference(registry, 1213, at="UPDATE")
@@ -228,11 +229,11 @@ async def test_a_repeated_transaction_takes_its_capacity_once(mariadb: MariaDB) 
             await registry.register(sent(port=4))
 
 
-async def test_a_lock_that_is_never_released_is_not_waited_for_forever(mariadb: MariaDB) -> None:
-    async with registry_at(mariadb.url, DatabaseTimeouts(lock=1, retries=0.5)) as registry:
+async def test_a_lock_that_is_never_released_is_not_waited_for_forever(database: PrivateDatabase) -> None:
+    async with registry_at(database.url, DatabaseTimeouts(lock=1, retries=0.5)) as registry:
         await registry.register(sent())
         await registry.register(sent(host="free"))
-        with holding_lock(mariadb):
+        with holding_lock(database):
             async with asyncio.timeout(20):
                 with pytest.raises(RegistryUnavailable, match="Lock wait timeout"):
                     await registry.heartbeat(sent())
@@ -242,14 +243,14 @@ async def test_a_lock_that_is_never_released_is_not_waited_for_forever(mariadb: 
 
 
 @contextmanager
-def holding_lock(mariadb: MariaDB) -> Iterator[None]:
+def holding_lock(database: PrivateDatabase) -> Iterator[None]:
     """Another's transaction has the row and does not end."""
     other = pymysql.connect(
-        host=mariadb.server.host,
-        port=mariadb.server.port,
-        user=mariadb.server.user,
+        host=database.server.host,
+        port=database.server.port,
+        user=database.server.user,
         password=PASSWORD,
-        database=mariadb.name,
+        database=database.name,
     )
     with other, other.cursor() as cursor:
         cursor.execute(
@@ -258,7 +259,9 @@ def holding_lock(mariadb: MariaDB) -> Iterator[None]:
         yield
 
 
-async def test_a_client_that_is_silent_in_a_transaction_loses_its_locks_and_tries_again(mariadb: MariaDB) -> None:
+async def test_a_client_that_is_silent_in_a_transaction_loses_its_locks_and_tries_again(
+    database: PrivateDatabase,
+) -> None:
     """A controller that is frozen, or whose host is gone: the database ends its transaction."""
     holds, goes_on, tries = threading.Event(), threading.Event(), count(1)
 
@@ -270,7 +273,7 @@ async def test_a_client_that_is_silent_in_a_transaction_loses_its_locks_and_trie
         return next(tries)
 
     timeouts = DatabaseTimeouts()
-    async with registry_at(mariadb.url, timeouts) as silent, registry_at(mariadb.url, timeouts) as other:
+    async with registry_at(database.url, timeouts) as silent, registry_at(database.url, timeouts) as other:
         await silent.register(sent())
         frozen = asyncio.create_task(asyncio.to_thread(silent._database.write, fall_silent))
         try:
@@ -281,7 +284,37 @@ async def test_a_client_that_is_silent_in_a_transaction_loses_its_locks_and_trie
         assert await frozen == 1
 
 
-async def test_another_controller_was_first_to_insert(mariadb: MariaDB) -> None:
+async def test_a_lock_that_is_held_longer_than_one_answer_is_waited_for(database: PrivateDatabase) -> None:
+    """Each wait ends with the database's own error, and is begun again. The connection is not lost."""
+    errors: list[BaseException] = []
+    async with registry_at(database.url, DatabaseTimeouts(retries=10)) as registry:
+        await registry.register(sent())
+        event.listen(
+            registry._database.engine, "handle_error", lambda context: errors.append(context.original_exception)
+        )
+        with holding_lock(database):
+            waiting = asyncio.create_task(registry.register(sent(weight=2.0)))
+            async with asyncio.timeout(20):
+                while len(errors) < 2:
+                    await asyncio.sleep(0.05)
+        await waiting
+        assert {error.args[0] for error in errors} == {1205}
+
+
+async def test_an_idle_connection_is_replaced_before_the_database_ends_it(mysql: PrivateDatabase) -> None:
+    """MySQL has one limit for idle transactions and idle connections. A write after it needs no second try."""
+    tries = count(1)
+    database = Database(mysql.url, pool_size=1, max_overflow=0)
+    (number,) = database.write(lambda connection: connection.execute(text("SELECT CONNECTION_ID()")).one())
+    async with asyncio.timeout(20):
+        while (number,) in mysql.execute("SELECT id FROM information_schema.processlist"):
+            await asyncio.sleep(0.05)
+    database.write(lambda connection: connection.execute(text(f"SELECT {next(tries)}")))
+    database.dispose()
+    assert next(tries) == 2
+
+
+async def test_another_controller_was_first_to_insert(database: PrivateDatabase) -> None:
     now = "UTC_TIMESTAMP(6)"
     rival = (
         "INSERT INTO ctl_instance SET model_name = 'qwen@llm', host = '10.0.0.4', port = 8001, weight = 7.5, "
@@ -292,9 +325,9 @@ async def test_another_controller_was_first_to_insert(mariadb: MariaDB) -> None:
 
     def be_faster(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("INSERT INTO ctl_instance") and rivals:
-            mariadb.execute(rivals.pop())
+            database.execute(rivals.pop())
 
-    async with registry_at(mariadb.url) as registry:
+    async with registry_at(database.url) as registry:
         event.listen(registry._database.engine, "before_cursor_execute", be_faster)
         await registry.register(sent(weight=2.0))
         assert not rivals

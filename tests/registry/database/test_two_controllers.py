@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from typing import Any
 
-    from sqlalchemy import URL
-
     from dbgpt_ctl.domain.events import Event
     from dbgpt_ctl.domain.instance import InstanceKey, Registration
     from dbgpt_ctl.registry.contract import ModelRegistry
+    from tests.support.database_server import PrivateDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -48,11 +47,11 @@ def observer() -> RecordingObserver:
 
 @pytest.fixture
 async def pair(
-    mariadb_url: URL, clock: ManualClock, observer: RecordingObserver
+    database: PrivateDatabase, clock: ManualClock, observer: RecordingObserver
 ) -> AsyncIterator[list[DatabaseModelRegistry]]:
     async with AsyncExitStack() as stack:
         registries = [
-            DatabaseModelRegistry(mariadb_url, heartbeat_timeout=TIMEOUT, clock=clock, observer=observer)
+            DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT, clock=clock, observer=observer)
             for _ in range(2)
         ]
         yield [await stack.enter_async_context(registry) for registry in registries]
@@ -232,13 +231,13 @@ async def test_one_flap_is_one_expiry_although_no_controller_searched(
     ]
 
 
-async def test_a_tick_leads_to_the_announcement_of_expiries(mariadb_url: URL) -> None:
+async def test_a_tick_leads_to_the_announcement_of_expiries(database: PrivateDatabase) -> None:
     """By itself, with the database's time."""
     timeout = timedelta(seconds=1)
     async with AsyncExitStack() as stack:
         one, other = [
             await stack.enter_async_context(
-                DatabaseModelRegistry(mariadb_url, heartbeat_timeout=timeout, watch_absence=True)
+                DatabaseModelRegistry(database.url, heartbeat_timeout=timeout, watch_absence=True)
             )
             for _ in range(2)
         ]
@@ -255,10 +254,10 @@ async def test_a_tick_leads_to_the_announcement_of_expiries(mariadb_url: URL) ->
 
 
 async def test_no_expiry_is_announced_while_states_are_held_and_then_with_the_right_time(
-    mariadb_url: URL, clock: ManualClock
+    database: PrivateDatabase, clock: ManualClock
 ) -> None:
     async with DatabaseModelRegistry(
-        mariadb_url, heartbeat_timeout=TIMEOUT, clock=clock, watch_absence=True
+        database.url, heartbeat_timeout=TIMEOUT, clock=clock, watch_absence=True
     ) as registry:
 
         async def tick(seconds: float) -> None:

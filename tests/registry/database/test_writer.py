@@ -18,6 +18,7 @@ from dbgpt_ctl.errors import RegistryFull
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from dbgpt_ctl.registry.database.writer import plain_heartbeats
 from tests.registry.backends import TIMEOUT, Backend, only, sent, states
+from tests.support.database_server import SERVERS
 
 if TYPE_CHECKING:
     from dbgpt_ctl.domain.instance import InstanceKey
@@ -141,10 +142,10 @@ async def test_facts_are_locked_before_they_are_evaluated(
 
 def may_write(backend: Backend, request: pytest.FixtureRequest) -> bool:
     """Whether another connection could lock the row of `sent()` now."""
-    if backend.kind == "mariadb":
+    if backend.kind in SERVERS:
         row = "model_name = 'qwen@llm' AND host = '10.0.0.4' AND port = 8001"
         unlocked = f"SELECT host FROM ctl_instance WHERE {row} FOR UPDATE SKIP LOCKED"
-        return bool(request.getfixturevalue("mariadb").execute(unlocked))
+        return bool(request.getfixturevalue(backend.kind).execute(unlocked))
     with closing(sqlite3.connect(str(backend.url.database), timeout=0, isolation_level=None)) as other:
         try:
             other.execute("BEGIN IMMEDIATE")
@@ -174,7 +175,7 @@ async def test_new_names_after_new_names_are_inserted_without_a_look(
         await asyncio.gather(*(registry.register(sent(port=port)) for port in range(start, start + 49)))
     verbs = [" ".join(statement.split()[:3]) for statement in statements]
     assert verbs[-1] == "INSERT INTO ctl_event"
-    if kind == "mariadb":
+    if kind in SERVERS:
         assert verbs == ["INSERT INTO ctl_instance", "UPDATE ctl_stream SET", "INSERT INTO ctl_event"]
     events = (await registry.events(after=0)).events
     assert [event.id for event in events] == list(range(1, 99))

@@ -12,7 +12,8 @@ from sqlalchemy import URL, create_engine
 
 from dbgpt_ctl.registry.database.tables.schema import READABLE_BY, SCHEMA_VERSION
 from tests.registry.database.support import dump
-from tests.support.mariadb import PASSWORD, free_port
+from tests.support.database_server import PASSWORD, SERVERS
+from tests.support.ports import free_port
 from tests.support.process import ctl
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cli.conftest import Run
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
 
 
 class Place:
@@ -39,23 +40,23 @@ class Place:
         return found
 
 
-def variables(mariadb: MariaDB) -> dict[str, str]:
+def variables(database: PrivateDatabase) -> dict[str, str]:
     return {
-        "CONTROLLER_REGISTRY_DB_HOST": mariadb.server.host,
-        "CONTROLLER_REGISTRY_DB_PORT": str(mariadb.server.port),
-        "CONTROLLER_REGISTRY_DB_USER": mariadb.server.user,
-        "CONTROLLER_REGISTRY_DB_PASSWORD": mariadb.server.password,
-        "CONTROLLER_REGISTRY_DB_NAME": mariadb.name,
+        "CONTROLLER_REGISTRY_DB_HOST": database.server.host,
+        "CONTROLLER_REGISTRY_DB_PORT": str(database.server.port),
+        "CONTROLLER_REGISTRY_DB_USER": database.server.user,
+        "CONTROLLER_REGISTRY_DB_PASSWORD": database.server.password,
+        "CONTROLLER_REGISTRY_DB_NAME": database.name,
     }
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", *SERVERS])
 def place(request: pytest.FixtureRequest, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    if request.param == "mariadb":
-        mariadb: MariaDB = request.getfixturevalue("mariadb")
-        for name, text in variables(mariadb).items():
+    if request.param in SERVERS:
+        database: PrivateDatabase = request.getfixturevalue(request.param)
+        for name, text in variables(database).items():
             monkeypatch.setenv(name, text)
-        yield Place(mariadb.url, f"127.0.0.1:{mariadb.server.port}/{mariadb.name}")
+        yield Place(database.url, f"127.0.0.1:{database.server.port}/{database.name}")
     else:
         file = str(tmp_path / "dbgpt.db")
         monkeypatch.setenv("CONTROLLER_REGISTRY_DB_TYPE", "sqlite")
@@ -119,14 +120,16 @@ def test_check_of_a_file_that_is_not_there_makes_none(run: Run, tmp_path: Path) 
 
 @pytest.mark.parametrize("verb", ["check", "upgrade"])
 class TestFaults:
-    def test_a_wrong_password(self, run: Run, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
-        for name, text in variables(mariadb).items():
+    def test_a_wrong_password(
+        self, run: Run, database: PrivateDatabase, monkeypatch: pytest.MonkeyPatch, verb: str
+    ) -> None:
+        for name, text in variables(database).items():
             monkeypatch.setenv(name, text)
         monkeypatch.setenv("CONTROLLER_REGISTRY_DB_PASSWORD", f"{PASSWORD}-not")
         done = run("db", verb, expect=1)
         assert done.out == ""
         assert done.err.count("\n") == 1
-        assert done.err.startswith(f"ctl: database 127.0.0.1:{mariadb.server.port}/{mariadb.name}: Access denied")
+        assert done.err.startswith(f"ctl: database 127.0.0.1:{database.server.port}/{database.name}: Access denied")
         assert PASSWORD not in done.err
 
     def test_nobody_at_the_port(self, run: Run, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
@@ -159,29 +162,29 @@ class TestFaults:
 
 
 def test_of_several_hosts_the_one_that_lives_serves(
-    run: Run, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
+    run: Run, database: PrivateDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead, alive = f"127.0.0.1:{free_port()}", f"127.0.0.1:{mariadb.server.port}"
-    for name, text in variables(mariadb).items():
+    dead, alive = f"127.0.0.1:{free_port()}", f"127.0.0.1:{database.server.port}"
+    for name, text in variables(database).items():
         monkeypatch.setenv(name, text)
     monkeypatch.setenv("CONTROLLER_REGISTRY_DB_HOST", f"{dead},{alive}")
     assert "holds the tables now" in run("db", "upgrade").out
     done = run("db", "check", expect=1)
-    assert f"clock 1      {dead}/{mariadb.name} does not answer" in done.lines
-    assert [line for line in done.lines if line.startswith(f"clock 2      {alive}/{mariadb.name} is 0.")]
+    assert f"clock 1      {dead}/{database.name} does not answer" in done.lines
+    assert [line for line in done.lines if line.startswith(f"clock 2      {alive}/{database.name} is 0.")]
     (problem,) = [line for line in done.lines if line.startswith("problem: ")]
-    assert problem.startswith(f"problem: database {dead}/{mariadb.name}: ")
+    assert problem.startswith(f"problem: database {dead}/{database.name}: ")
     assert problem.endswith(": start it or take it off the list of hosts")
     assert PASSWORD not in done.out + done.err
 
 
 @pytest.mark.parametrize("verb", ["check", "upgrade"])
 def test_a_password_from_a_file(
-    run: Run, mariadb: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+    run: Run, database: PrivateDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     file = tmp_path / "password"
     file.write_text(f"{PASSWORD}\n")
-    for name, text in variables(mariadb).items():
+    for name, text in variables(database).items():
         monkeypatch.setenv(name, text)
     assert "are both set: leave one" in run("db", verb, "--registry-db-password-file", str(file), expect=2).err
     monkeypatch.delenv("CONTROLLER_REGISTRY_DB_PASSWORD")
@@ -190,8 +193,10 @@ def test_a_password_from_a_file(
     assert PASSWORD not in done.out + done.err
 
 
-def test_a_password_given_as_a_flag_is_warned_of(run: Run, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, text in variables(mariadb).items():
+def test_a_password_given_as_a_flag_is_warned_of(
+    run: Run, database: PrivateDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in variables(database).items():
         monkeypatch.setenv(name, text)
     done = run("db", "upgrade", "--registry-db-password", PASSWORD)
     assert done.err == (

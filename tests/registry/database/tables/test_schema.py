@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from tests.support.mariadb import MariaDB
+    from tests.support.database_server import PrivateDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -154,13 +154,13 @@ async def test_tables_that_were_changed_by_hand_are_refused_in_one_line(
     assert registry.health().reason == str(caught.value)
 
 
-async def test_a_column_of_another_type_is_refused(mariadb: MariaDB) -> None:
-    registry = DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT)
+async def test_a_column_of_another_type_is_refused(database: PrivateDatabase) -> None:
+    registry = DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT)
     await registry.open()
     await registry.close()
-    mariadb.execute("ALTER TABLE ctl_instance MODIFY last_heartbeat VARCHAR(40)")
+    database.execute("ALTER TABLE ctl_instance MODIFY last_heartbeat VARCHAR(40)")
     with pytest.raises(RegistryUnusable, match=r"column last_heartbeat of table ctl_instance is VARCHAR.*DATETIME"):
-        await DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT).open()
+        await DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT).open()
 
 
 async def test_a_column_that_goes_while_a_controller_runs_is_in_health(backend: Backend, engine: Engine) -> None:
@@ -189,10 +189,10 @@ async def upgrade(url: URL, program: Sequence[str]) -> None:
     await asyncio.to_thread(ctl, "db", "upgrade", program=program, env=env)
 
 
-async def test_mariadb_compares_exactly_whatever_its_defaults(mariadb: MariaDB) -> None:
-    mariadb.execute(f"ALTER DATABASE `{mariadb.name}` CHARACTER SET latin1 COLLATE latin1_swedish_ci")
-    async with DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT):
-        ((_, ddl),) = mariadb.execute("SHOW CREATE TABLE ctl_instance")
+async def test_mariadb_compares_exactly_whatever_its_defaults(database: PrivateDatabase) -> None:
+    database.execute(f"ALTER DATABASE `{database.name}` CHARACTER SET latin1 COLLATE latin1_swedish_ci")
+    async with DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT):
+        ((_, ddl),) = database.execute("SHOW CREATE TABLE ctl_instance")
     assert isinstance(ddl, str)
     assert "PRIMARY KEY (`model_name`,`host`,`port`)" in ddl
     assert "ENGINE=InnoDB" in ddl
@@ -201,25 +201,25 @@ async def test_mariadb_compares_exactly_whatever_its_defaults(mariadb: MariaDB) 
     assert ddl.count("datetime(6)") == 6
 
 
-async def test_statements_read_only_the_rows_they_name(mariadb: MariaDB) -> None:
+async def test_statements_read_only_the_rows_they_name(database: PrivateDatabase) -> None:
     """MariaDB turns some forms of the same condition into a scan of the whole table, which an UPDATE locks."""
-    async with DatabaseModelRegistry(mariadb.url, heartbeat_timeout=TIMEOUT) as registry:
+    async with DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT) as registry:
         everybody = [sent(f"m{number % 7}@llm", port=number) for number in range(1, 3001)]
         await asyncio.gather(*(registry.register(registration) for registration in everybody))
-        mariadb.execute("ANALYZE TABLE ctl_instance")
+        database.execute("ANALYZE TABLE ctl_instance")
         for some in (everybody[5:6], everybody[5:7], everybody[5:300:10]):
             for call in (
                 registry.heartbeat,
                 registry.register,
                 lambda registration: registry.deregister(registration.key),
             ):
-                before = rows_read_in_scans(mariadb)
+                before = rows_read_in_scans(database)
                 await asyncio.gather(*(call(registration) for registration in some))
-                assert rows_read_in_scans(mariadb) - before < 1000
+                assert rows_read_in_scans(database) - before < 1000
 
 
-def rows_read_in_scans(mariadb: MariaDB) -> int:
-    ((_, count),) = mariadb.execute("SHOW GLOBAL STATUS LIKE 'Handler_read_rnd_next'")
+def rows_read_in_scans(database: PrivateDatabase) -> int:
+    ((_, count),) = database.execute("SHOW GLOBAL STATUS LIKE 'Handler_read_rnd_next'")
     return int(str(count))
 
 

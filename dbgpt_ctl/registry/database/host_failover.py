@@ -49,9 +49,13 @@ class DatabaseHosts:
         recent = {host: at for host, at in self._failed_at.copy().items() if now - at < AVOIDED_SECS}
         return sorted(self.all, key=lambda host: recent.get(host, float("-inf")))
 
-    def failed(self, host: DatabaseHost) -> None:
-        """Notes that the host could not be reached, or answered that it cannot serve."""
+    def failed(self, host: DatabaseHost) -> bool:
+        """Notes that the host could not be reached, or answered that it cannot serve. Returns whether it had served
+        until now: each of its connections fails.
+        """
+        has_served = host == self.current and host not in self._failed_at
         self._failed_at[host] = self._monotonic()
+        return has_served
 
     def worked(self, host: DatabaseHost) -> None:
         """Notes that the host serves; it is the current one from now on."""
@@ -104,10 +108,8 @@ def _leave_failed_host(context: ExceptionContext, hosts: DatabaseHosts, dialect:
     if host is None:
         return
     setattr(error, _FAILURES, ((host, error),))
-    if context.is_disconnect:
-        if host == hosts.current:
-            _LOG.info("database host %s is left: %s", host, text_of(error), extra={"event": "database.host_left"})
-        hosts.failed(host)
+    if context.is_disconnect and hosts.failed(host):
+        _LOG.info("database host %s is left: %s", host, text_of(error), extra={"event": "database.host_left"})
 
 
 def _connect_to_first(

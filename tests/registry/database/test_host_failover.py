@@ -15,7 +15,6 @@ from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, sent
 from tests.registry.database.support import check_message, error_of
 from tests.support.database_server import DatabaseServer, PrivateDatabase, private_server
-from tests.support.mysql_server import MySQLServer
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -27,14 +26,25 @@ if TYPE_CHECKING:
 LIVE, OTHER = sent(port=8001), sent("bge@text2vec", port=8002)
 
 
-@pytest.fixture
-def pair(database_server: DatabaseServer) -> Iterator[tuple[PrivateDatabase, PrivateDatabase]]:
-    """Databases of the same name on two servers without replication."""
+@pytest.fixture(scope="module")
+def servers(database_server: DatabaseServer) -> Iterator[tuple[DatabaseServer, DatabaseServer]]:
+    """Two without replication; `database_server` only sees to it that there can be some."""
     with private_server(type(database_server)) as first, private_server(type(database_server)) as second:
-        databases = PrivateDatabase(first, "test_pair"), PrivateDatabase(second, "test_pair")
-        for database in databases:
-            database.create()
-        yield databases
+        yield first, second
+
+
+@pytest.fixture
+def pair(servers: tuple[DatabaseServer, DatabaseServer]) -> Iterator[tuple[PrivateDatabase, PrivateDatabase]]:
+    """Databases of the same name on two servers, which a test may freeze and kill."""
+    databases = PrivateDatabase(servers[0], "test_pair"), PrivateDatabase(servers[1], "test_pair")
+    for database in databases:
+        database.create()
+    yield databases
+    for database in databases:
+        if database.server.process is None:
+            database.server.start()
+        database.server.resume()
+        database.drop()
 
 
 async def prepare(database: PrivateDatabase) -> None:
@@ -66,19 +76,27 @@ def test_a_frozen_host_is_left_within_the_call(pair: tuple[PrivateDatabase, Priv
     asyncio.run(scenario())
 
 
-def test_a_read_only_host_is_left(pair: tuple[PrivateDatabase, PrivateDatabase]) -> None:
+def test_a_host_that_becomes_read_only_is_left_and_is_not_begun_with(
+    pair: tuple[PrivateDatabase, PrivateDatabase],
+) -> None:
+    """As a primary that another server has replaced."""
+
     async def scenario() -> None:
         for database in pair:
             await prepare(database)
-        pair[0].execute("SET GLOBAL read_only = 1")
-        if isinstance(pair[0].server, MySQLServer):
-            pair[0].execute("SET GLOBAL super_read_only = 1")
-        else:
-            pair[0].execute("REVOKE READ_ONLY ADMIN ON *.* FROM 'ctl'@'%'")
-        async with over(pair) as registry:
+            database.execute("CREATE USER plain IDENTIFIED BY 'x'")  # an administrator may write all the same
+            database.execute("GRANT ALL ON test_pair.* TO plain")
+        url = pair[0].url.set(username="plain", password="x")
+        async with over(pair, url=url) as registry:
             await registry.register(LIVE)
-            assert pair[0].execute("SELECT * FROM ctl_instance") == []
-            assert len(pair[1].execute("SELECT * FROM ctl_instance")) == 1
+            pair[0].execute("SET GLOBAL read_only = 1")
+            await registry.register(OTHER)
+        async with over(pair, url=url) as registry:
+            assert await registry.heartbeat(OTHER)
+        assert [len(each.execute("SELECT * FROM ctl_instance")) for each in pair] == [1, 1]
+        pair[0].execute("SET GLOBAL read_only = 0")
+        for database in pair:
+            database.execute("DROP USER plain")
 
     asyncio.run(scenario())
 
@@ -139,6 +157,7 @@ def test_a_wrong_password_at_one_host_names_that_host(pair: tuple[PrivateDatabas
         assert f"{place(first)}: Can't connect" in message
         assert f"{place(second)}: Access denied for user 'other'" in message
         assert message.endswith("; check user, password and grants")
+        second.execute("DROP USER other")
 
     asyncio.run(scenario())
 
@@ -205,7 +224,7 @@ def test_one_that_failed_comes_last_for_a_while() -> None:
     hosts = DatabaseHosts(parse_hosts("a,b,c", 3306), time)
     a, b, c = hosts.all
     assert hosts.in_order() == [a, b, c]
-    hosts.failed(a)
+    assert not hosts.failed(a), "it had not served"
     assert hosts.in_order() == [b, c, a]
     time.now += 1
     hosts.failed(b)
@@ -227,7 +246,8 @@ def test_the_current_one_is_left_for_one_that_stands_before_it_once_that_may_be_
     assert hosts.better() is None
     hosts.worked(a)
     assert hosts.better() is None
-    hosts.failed(a)
+    assert hosts.failed(a)
+    assert not hosts.failed(a), "of each of its connections"
     hosts.worked(b)
     assert hosts.better() is None
     time.now += AVOIDED_SECS

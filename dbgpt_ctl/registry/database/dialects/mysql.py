@@ -34,6 +34,7 @@ _USED_SECS = 1.5
 _USED_AT = "ctl_used_at"
 """When a connection with that limit was used last."""
 _NOT_READY = 1047
+_READ_ONLY = 1290
 _LOCKED = (3118, 4151)
 """The account is locked: in MySQL and in MariaDB."""
 _EXPIRED = (1820, 1862)
@@ -86,7 +87,7 @@ class MySQL(DatabaseDialect):
     damaged = frozenset({1054, 1146})
     duplicates = frozenset({1060, 1061})
     # Galera: not ready (no quorum, or joining); shutting down; read-only (two); connection killed.
-    cannot_serve = frozenset({_NOT_READY, 1053, 1290, 1836, 1927})
+    cannot_serve = frozenset({_NOT_READY, 1053, _READ_ONLY, 1836, 1927})
     # Wrong user, password or database; locked, expired or without TLS.
     refused_by_all = frozenset({1044, 1045, 1049, 1698, _NEEDS_TLS, *_LOCKED, *_EXPIRED})
 
@@ -142,18 +143,23 @@ class MySQL(DatabaseDialect):
         return code if isinstance(code, int) else 0
 
     def require_member(self, connection: Any) -> None:
-        """A node of a Galera cluster that is still joining, or has lost the others, accepts connections and serves
-        nothing.
+        """A replica is read-only, and a node of a Galera cluster that is still joining, or has lost the others, accepts
+        connections and serves nothing.
         """
         with connection.cursor() as cursor:
-            cursor.execute("SHOW VARIABLES LIKE 'wsrep_on'")
-            if (cursor.fetchone() or ("", ""))[1] != "ON":
-                return
-            cursor.execute("SHOW STATUS LIKE 'wsrep_ready'")
-            ready = cursor.fetchone()[1] == "ON"
-        if not ready:
-            connection.close()
-            raise connection.OperationalError(_NOT_READY, "the node is not part of the cluster")
+            cursor.execute("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'wsrep_on')")
+            variables = dict(cursor.fetchall())
+            if variables.get("wsrep_on") == "ON":
+                cursor.execute("SHOW STATUS LIKE 'wsrep_ready'")
+                is_ready = cursor.fetchone()[1] == "ON"
+            else:
+                is_ready = True
+        if is_ready and variables["read_only"] == "OFF":
+            return
+        connection.close()
+        if is_ready:
+            raise connection.OperationalError(_READ_ONLY, "the server is read-only")
+        raise connection.OperationalError(_NOT_READY, "the node is not part of the cluster")
 
 
 def _see_writes_of_other_nodes(connection: Any, _: object) -> None:

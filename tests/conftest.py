@@ -28,17 +28,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks as `quick` what needs no database server and no minutes. The longest come first, so that none is last."""
     items.sort(key=lambda item: not any(map(item.get_closest_marker, _LONGEST)))
     for item in items:
-        if not any(map(item.get_closest_marker, _NOT_QUICK)) and not _uses_database_server(item):
+        servers = [name for name in SERVERS if _uses(name, item)]
+        if "mysql" in servers:
+            item.add_marker(pytest.mark.mysql)
+        if not servers and not any(map(item.get_closest_marker, _NOT_QUICK)):
             item.add_marker(pytest.mark.quick)
 
 
-def _uses_database_server(item: pytest.Item) -> bool:
-    """Whether a test uses one, as a fixture or as one of its kinds of registry."""
+def _uses(server: str, item: pytest.Item) -> bool:
+    """Whether a test uses it, as a fixture or as one of its kinds of registry."""
     fixtures = getattr(item, "fixturenames", ())
     parameters = getattr(item, "callspec", None)
     values = () if parameters is None else parameters.params.values()
-    uses_one = any(f"{name}_server" in fixtures for name in ("database", *SERVERS))
-    return uses_one or any(value in SERVERS for value in values if isinstance(value, str))
+    return f"{server}_server" in fixtures or any(value == server for value in values if isinstance(value, str))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

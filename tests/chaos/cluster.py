@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tests.chaos.controllers import Controller
-    from tests.support.mariadb import MariaDBServer
+    from tests.support.database_server import DatabaseServer
 
 MODEL = "steady@llm"
 INTERVAL_SECS = 1.0
@@ -112,12 +112,10 @@ class Cluster:
         """Registers, deregisters and beats."""
         return self.ledger.acknowledged + sum(each.ledger.acknowledged for each in self.workers)
 
-    def unstored_beats(self, server: MariaDBServer) -> list[str]:
+    def unstored_beats(self, server: DatabaseServer) -> list[str]:
         """Beats that were acknowledged and are not stored. The server has this machine's clock."""
-        rows = server.execute(
-            f"SET STATEMENT wsrep_sync_wait = 1 FOR SELECT port, last_heartbeat FROM ctl_instance "
-            f"WHERE model_name = '{MODEL}'",
-            DATABASE,
+        rows = server.read_latest(
+            f"SELECT port, last_heartbeat FROM ctl_instance WHERE model_name = '{MODEL}'", DATABASE
         )
         stored = {port: at.replace(tzinfo=UTC) for port, at in rows if isinstance(at, datetime)}
         return [

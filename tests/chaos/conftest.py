@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.database_server import private_server
+from tests.support.database_server import SERVERS, DatabaseServer, private_server
 from tests.support.faketime import missing_faketime
 from tests.support.galera import missing_for_galera
 from tests.support.mariadb import MariaDBServer, missing_programs
+from tests.support.mysql_server import MySQLServer
+from tests.support.mysql_server import missing_programs as missing_mysql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +69,23 @@ def durable_mariadb() -> Iterator[MariaDBServer]:
     """A server of the test's own whose commits are on disk when they return."""
     need(missing_programs())
     with private_server(MariaDBServer, durable=True) as server:
+        yield server
+
+
+@pytest.fixture(params=SERVERS)
+def durable_server(request: pytest.FixtureRequest) -> DatabaseServer:
+    """One of each kind in turn, as `durable_mariadb`."""
+    server = request.getfixturevalue(f"durable_{request.param}")
+    assert isinstance(server, DatabaseServer)
+    return server
+
+
+@pytest.fixture
+def durable_mysql() -> Iterator[MySQLServer]:
+    """As `durable_mariadb`. Debian's packages of it move: in CI too its absence is no failure."""
+    if missing := missing_mysql():
+        pytest.skip(missing)
+    with private_server(MySQLServer, durable=True) as server:
         yield server
 
 

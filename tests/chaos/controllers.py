@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tests.support.mariadb import MariaDBServer
+    from tests.support.database_server import DatabaseServer
 
 PATIENCE_SECS = 30.0
 CONDITION_SECS = 60.0
@@ -32,7 +32,7 @@ class Controller:
 
     folder: Path
     name: str
-    servers: Sequence[MariaDBServer]
+    servers: Sequence[DatabaseServer]
     options: Sequence[str] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
@@ -116,7 +116,7 @@ def _is_so(controller: Controller, condition: Callable[[ControllerClient], bool]
 @contextmanager
 def controllers(
     folder: Path,
-    servers: Sequence[MariaDBServer],
+    servers: Sequence[DatabaseServer],
     count: int,
     *options: str,
     environs: Mapping[int, Mapping[str, str]] | None = None,

@@ -6,12 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pymysql.constants.ER import LOCK_WAIT_TIMEOUT
-from pymysql.err import OperationalError
-
 if TYPE_CHECKING:
     from tests.chaos.wire import Reply
-    from tests.support.mariadb import MariaDBServer
+    from tests.support.database_server import DatabaseServer
 
 
 class Fate(StrEnum):
@@ -43,7 +40,7 @@ class Ledger:
     def longest_pause(self) -> float:
         return max(self.pauses, default=0.0)
 
-    def lost(self, server: MariaDBServer, database: str) -> list[str]:
+    def lost(self, server: DatabaseServer, database: str) -> list[str]:
         """Each instance that is not there what was acknowledged before this was called, with what it is."""
         fates = self.fates.copy()
         stored = stored_in(server, database)
@@ -54,26 +51,13 @@ class Ledger:
         ]
 
 
-SYNC_TRIES = 3
 _AS_GOOD = {True: frozenset({Fate.ABSENT}), False: frozenset()}
 """A tombstone does not stay for ever."""
 
 
-def stored_in(server: MariaDBServer, database: str) -> dict[str, Fate]:
-    """Straight from the table. On a cluster the read waits for what was committed through other nodes: a node that is
-    still behind after the wait of Galera, which ends as one for a lock does, is asked again.
-    """
-    for tries_left in reversed(range(SYNC_TRIES)):
-        try:
-            rows = server.execute(
-                "SET STATEMENT wsrep_sync_wait = 1 FOR "
-                "SELECT model_name, deregistered_at IS NOT NULL, removed FROM ctl_instance",
-                database,
-            )
-            break
-        except OperationalError as error:
-            if error.args[0] != LOCK_WAIT_TIMEOUT or not tries_left:
-                raise
+def stored_in(server: DatabaseServer, database: str) -> dict[str, Fate]:
+    """Straight from the table."""
+    rows = server.read_latest("SELECT model_name, deregistered_at IS NOT NULL, removed FROM ctl_instance", database)
     return {str(name): _fate(bool(gone), bool(removed)) for name, gone, removed in rows}
 
 

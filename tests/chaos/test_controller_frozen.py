@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.chaos.conftest import Figures
     from tests.chaos.controllers import Controller
-    from tests.support.mariadb import MariaDBServer
+    from tests.support.database_server import DatabaseServer
 
 FROZEN_SECS = 1.3 * TIMEOUT_SECS
 LONELY = 9003
@@ -28,16 +28,16 @@ SHARED = [Instance(f"shared-{number}@llm") for number in range(8)]
 
 
 @pytest.mark.timeout(180)
-def test_one_of_two_controllers_is_frozen(durable_mariadb: MariaDBServer, tmp_path: Path, figures: Figures) -> None:
+def test_one_of_two_controllers_is_frozen(durable_server: DatabaseServer, tmp_path: Path, figures: Figures) -> None:
     """Who beats at the other is never dropped; who knew only the frozen one is back with its next beat."""
-    with controllers(tmp_path, [durable_mariadb], 2, *OPTIONS) as (frozen, other), Load() as load:
+    with controllers(tmp_path, [durable_server], 2, *OPTIONS) as (frozen, other), Load() as load:
         lonely = Worker(Instance("lonely@llm", LONELY), [frozen.url], 0.5)
         steady = Cluster([other], load)
         steady.begin()
         load.run(lonely.beat)
         steady.until("beat of the lonely worker", lambda: lonely.beaten_at > 0)
 
-        freeze_in_a_transaction(load, frozen, durable_mariadb)
+        freeze_in_a_transaction(load, frozen, durable_server)
         with Wire(other.url) as wire:
             shared = [wire.register(each) for each in SHARED]
         seen = Watcher(other.url, lonely.instance.model_name)
@@ -54,7 +54,7 @@ def test_one_of_two_controllers_is_frozen(durable_mariadb: MariaDBServer, tmp_pa
     wrong = [*steady.wrong_lists, *resumed.missed]
     refused = [str(each) for each in shared if not each.is_acknowledged]
     figures.summary(
-        f"one of two controllers frozen for {FROZEN_SECS:.0f} s",
+        f"{durable_server.product}: one of two controllers frozen for {FROZEN_SECS:.0f} s",
         acknowledged=steady.acknowledged,
         failed_calls=len(refused) + len(steady.ledger.failures) + sum(len(each.refusals) for each in steady.workers),
         longest_pause_secs=steady.ledger.longest_pause,
@@ -73,17 +73,16 @@ def test_one_of_two_controllers_is_frozen(durable_mariadb: MariaDBServer, tmp_pa
     assert not [str(reply) for each in steady.workers for reply in each.refusals]
 
 
-def freeze_in_a_transaction(load: Load, controller: Controller, server: MariaDBServer) -> None:
+def freeze_in_a_transaction(load: Load, controller: Controller, server: DatabaseServer) -> None:
     """The worst moment: it holds rows that others want to write. Tries until it is that moment."""
     for instance in SHARED:
         load.run(keep_changing, controller.url, instance)
-    holders = "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE trx_rows_locked > 0"
     for _ in range(200):
         controller.freeze()
         sleep(0.15)  # what the other controller does is over by then, and InnoDB's news are a moment old
-        before = server.execute(holders)
+        before = server.lock_holders()
         sleep(0.15)
-        if set(before) & set(server.execute(holders)):
+        if before & server.lock_holders():
             return
         controller.resume()
         sleep(0.02)
@@ -99,9 +98,9 @@ def keep_changing(stop: Event, url: str, instance: Instance) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_the_only_controller_is_frozen(durable_mariadb: MariaDBServer, tmp_path: Path, figures: Figures) -> None:
+def test_the_only_controller_is_frozen(durable_server: DatabaseServer, tmp_path: Path, figures: Figures) -> None:
     """Nobody could beat: all are held for one timeout. Who beats again stays; who died is gone then, also the last."""
-    with controllers(tmp_path, [durable_mariadb], 1, *OPTIONS) as (only,), Load() as load:
+    with controllers(tmp_path, [durable_server], 1, *OPTIONS) as (only,), Load() as load:
         cluster = Cluster([only], load)
         cluster.begin()
         cluster.last_words()
@@ -120,7 +119,7 @@ def test_the_only_controller_is_frozen(durable_mariadb: MariaDBServer, tmp_path:
             alone.run(last.watch)
             died = cluster.until("death of the last", lambda: last.lists > 5 and not last.ports, TIMEOUT_SECS + 5)
     figures.summary(
-        f"the only controller frozen for {FROZEN_SECS:.0f} s",
+        f"{durable_server.product}: the only controller frozen for {FROZEN_SECS:.0f} s",
         acknowledged=acknowledged,
         wrong_lists=len(cluster.wrong_lists),
         failed_lists=len(cluster.failed_lists),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chaos.conftest import Figures
-    from tests.support.mariadb import MariaDBServer
+    from tests.support.database_server import DatabaseServer
 
 CYCLES = 200
 SIDE_BY_SIDE = 3
@@ -30,25 +30,25 @@ LONGEST_LIFE_SECS = 0.25
 
 @pytest.mark.timeout(600)
 def test_nothing_acknowledged_is_lost_when_a_controller_is_killed(
-    durable_mariadb: MariaDBServer, tmp_path: Path, figures: Figures
+    durable_server: DatabaseServer, tmp_path: Path, figures: Figures
 ) -> None:
     ledger = Ledger()
-    durable_mariadb.execute(f"CREATE DATABASE {DATABASE}")
+    durable_server.execute(f"CREATE DATABASE {DATABASE}")
     shares = [len(range(side, CYCLES, SIDE_BY_SIDE)) for side in range(SIDE_BY_SIDE)]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as sides:
         running = [
-            sides.submit(kill_in_cycles, Controller(tmp_path, f"killed-{side}", [durable_mariadb]), share, ledger)
+            sides.submit(kill_in_cycles, Controller(tmp_path, f"killed-{side}", [durable_server]), share, ledger)
             for side, share in enumerate(shares)
         ]
         busy = sum(each.result() for each in running)
     assert busy == CYCLES
 
-    lost = ledger.lost(durable_mariadb, DATABASE)
-    with controllers(tmp_path, [durable_mariadb], 1) as (reader,):
+    lost = ledger.lost(durable_server, DATABASE)
+    with controllers(tmp_path, [durable_server], 1) as (reader,):
         seen = {each["model_name"] for each in listed(reader.url).values()}
     unseen = [name for name, fates in ledger.fates.items() if fates == {Fate.REGISTERED} and name not in seen]
     figures.summary(
-        "controller killed (-9) under registers",
+        f"{durable_server.product}: controller killed (-9) under registers",
         cycles=CYCLES,
         acknowledged=ledger.acknowledged,
         lost=len(lost) + len(unseen),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chaos.conftest import Figures
-    from tests.support.mariadb import MariaDBServer
+    from tests.support.database_server import DatabaseServer
 
 CLIENT_PATIENCE_SECS = 5.0
 """DB-GPT's client gives up then."""
@@ -27,10 +27,10 @@ SETTLED_SECS = 5.0
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(("how", "seconds"), [("stopped", 30.0), ("frozen", 15.0)])
 def test_the_database_goes_away_and_comes_back(
-    durable_mariadb: MariaDBServer, tmp_path: Path, figures: Figures, how: str, seconds: float
+    durable_server: DatabaseServer, tmp_path: Path, figures: Figures, how: str, seconds: float
 ) -> None:
     """Longer than the heartbeat timeout, so that everybody would be expired."""
-    server = durable_mariadb
+    server = durable_server
     with controllers(tmp_path, [server], 2, *OPTIONS) as pair, Load() as load:
         cluster = Cluster(pair, load)
         cluster.begin()
@@ -62,7 +62,7 @@ def test_the_database_goes_away_and_comes_back(
     lost = cluster.ledger.lost(server, DATABASE)
     unstored = cluster.unstored_beats(server)
     figures.summary(
-        f"database {how} for {seconds:.0f} s",
+        f"{server.product}: database {how} for {seconds:.0f} s",
         acknowledged=cluster.acknowledged,
         lost=len(lost) + len(unstored),
         failed_lists=len(cluster.failed_lists),

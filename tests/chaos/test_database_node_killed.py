@@ -1,4 +1,4 @@
-"""Each node of a Galera cluster is killed in turn under load: what was acknowledged is on all others (rule 9)."""
+"""Nodes of a cluster of databases are killed under load: what was acknowledged is on all others (rule 9)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from tests.chaos.cluster import OPTIONS, Cluster
 from tests.chaos.controllers import DATABASE, controllers
 from tests.chaos.load import Load
 from tests.support.galera import galera_cluster
+from tests.support.group_replication import replication_group
+from tests.support.mysql_server import missing_programs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_PAUSE_SECS = 8.0
 """Of a call, from its first try to its acknowledgement."""
+MOST_LINES = 4
+"""Of the log of one controller that tell which host is left and which one serves."""
 
 
 @pytest.mark.timeout(240)
@@ -60,3 +64,40 @@ def test_each_node_is_killed_in_turn(tmp_path: Path, figures: Figures) -> None:
     assert not cluster.failed_lists, cluster.failed_lists[:5]
     assert not cluster.wrong_lists, cluster.wrong_lists[:5]
     assert cluster.ledger.longest_pause <= MOST_PAUSE_SECS
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(missing_programs() is not None, reason=str(missing_programs()))
+def test_the_primary_of_a_replication_group_is_killed(tmp_path: Path, figures: Figures) -> None:
+    """Nobody can write until the others have elected another primary. The log has no line for each try meanwhile."""
+    lost: dict[str, list[str]] = {}
+    with replication_group(3) as members, controllers(tmp_path, members, 2, *OPTIONS) as pair, Load() as load:
+        cluster = Cluster(pair, load)
+        cluster.begin()
+        first, *others = members
+        first.kill()
+        cluster.until_all_beat_again()
+        cluster.until_well()
+        first.start()
+        first.join()
+        sleep(1)
+        load.end()
+        for member in members:
+            lost[f"port {member.port}"] = cluster.ledger.lost(member, DATABASE) + cluster.unstored_beats(member)
+        moves = [line for each in pair for line in each.log.splitlines() if "database host" in line]
+        assert sum(member.is_primary for member in others) == 1
+    figures.summary(
+        "MySQL: primary of 3 in group replication killed (-9)",
+        acknowledged=cluster.acknowledged,
+        lost=sum(map(len, lost.values())),
+        longest_pause_secs=cluster.ledger.longest_pause,
+        failed_calls=len(cluster.ledger.failures) + sum(len(each.refusals) for each in cluster.workers),
+        failed_lists=len(cluster.failed_lists),
+        longest_list_secs=max(each.longest for each in cluster.watchers),
+        wrong_lists=len(cluster.wrong_lists),
+        log_lines=len(moves),
+    )
+    assert not any(lost.values()), {place: names[:5] for place, names in lost.items() if names}
+    assert not cluster.failed_lists, cluster.failed_lists[:5]
+    assert not cluster.wrong_lists, cluster.wrong_lists[:5]
+    assert len(moves) <= MOST_LINES * len(pair), "\n".join(moves)

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from tests.support.ports import free_port
 
@@ -41,6 +41,9 @@ class DatabaseServer(ABC):
     `environ`: variables that it gets beside those of this process.
     """
 
+    product: ClassVar[str]
+    """Its name as people write it."""
+
     folder: Path
     port: int = field(default_factory=free_port)
     host: str = "127.0.0.1"
@@ -66,6 +69,14 @@ class DatabaseServer(ABC):
     @abstractmethod
     def execute(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
         """Runs one statement on a connection of its own and returns the rows."""
+
+    def read_latest(self, statement: str, database: str) -> list[tuple[object, ...]]:
+        """Runs one statement and returns the rows, with all that was committed through any server of the cluster."""
+        return self.execute(statement, database)
+
+    @abstractmethod
+    def lock_holders(self) -> set[object]:
+        """The transactions that have changed or locked rows."""
 
     @abstractmethod
     def answers(self) -> bool:

@@ -25,6 +25,8 @@ def missing_programs() -> str | None:
 class MariaDBServer(DatabaseServer):
     """What is the same in MySQL stands in methods of its own."""
 
+    product = "MariaDB"
+
     def install(self) -> None:
         installer = program("mariadb-install-db")
         assert installer, missing_programs()
@@ -79,7 +81,14 @@ class MariaDBServer(DatabaseServer):
         return URL.create("mysql+pymysql", self.user, self.password, self.host, self.port, database)
 
     def execute(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
-        connection = pymysql.connect(
+        connection = self.connect(database)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    def connect(self, database: str | None = None) -> pymysql.Connection:
+        """A connection on which each statement is committed at once."""
+        return pymysql.connect(
             host=self.host,
             port=self.port,
             user=self.user,
@@ -90,9 +99,10 @@ class MariaDBServer(DatabaseServer):
             read_timeout=60,
             charset="utf8mb4",
         )
-        with connection, connection.cursor() as cursor:
-            cursor.execute(statement)
-            return list(cursor.fetchall())
+
+    def lock_holders(self) -> set[object]:
+        statement = "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE trx_rows_locked > 0"
+        return {number for (number,) in self.execute(statement)}
 
     def answers(self) -> bool:
         with contextlib.suppress(pymysql.err.OperationalError):

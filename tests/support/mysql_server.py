@@ -20,6 +20,8 @@ def missing_programs() -> str | None:
 class MySQLServer(MariaDBServer):
     """As MariaDB's, on the libraries that came with it. As root it runs as root."""
 
+    product = "MySQL"
+
     def install(self) -> None:
         self.temporary.mkdir(parents=True)
         data = f"--datadir={self.folder / 'data'}"

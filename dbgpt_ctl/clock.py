@@ -15,7 +15,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The clock of this host. A database registry on MySQL uses the clock of the database instead (rule 7)."""
+    """The clock of this host. A registry on a database server uses the server's clock instead (rule 7)."""
 
     def now(self) -> datetime:
         """The time now, aware and in UTC."""

@@ -10,19 +10,28 @@ class DatabaseType(NamedTuple):
 
     driver: str
     """The name of dialect and driver in a URL of SQLAlchemy."""
-    is_file: bool
-    """Whether `registry_db_name` is the path of a file, and there are no hosts, users and passwords."""
+    products: tuple[str, ...]
+    """The servers that it may be, as status and metrics name them."""
     required_settings: frozenset[str]
     """Settings without a default that is of use."""
+    default_port: int | None
+    """Of a server; None: `registry_db_name` is the path of a file, and there are no hosts, users and passwords."""
+
+    @property
+    def is_file(self) -> bool:
+        return self.default_port is None
+
+
+_OF_A_SERVER = frozenset({"registry_db_host", "registry_db_user", "registry_db_password"})
 
 
 DATABASE_TYPES = {
-    "mysql": DatabaseType(
-        "mysql+pymysql", False, frozenset({"registry_db_host", "registry_db_user", "registry_db_password"})
-    ),
-    "sqlite": DatabaseType("sqlite", True, frozenset({"registry_db_name"})),
+    "mysql": DatabaseType("mysql+pymysql", ("mysql", "mariadb"), _OF_A_SERVER, 3306),
+    "sqlite": DatabaseType("sqlite", ("sqlite",), frozenset({"registry_db_name"}), None),
 }
 """By the value of `registry_db_type`; a new database needs a line here and a dialect."""
+REGISTRIES = ("embedded", *(product for each in DATABASE_TYPES.values() for product in each.products), "remote")
+"""What a registry may be, as status and metrics name it."""
 
 
 class DatabaseHost(NamedTuple):

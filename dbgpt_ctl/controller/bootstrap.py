@@ -130,9 +130,10 @@ def database_url(settings: ControllerSettings) -> URL:
 
 def database_hosts(settings: ControllerSettings) -> tuple[DatabaseHost, ...]:
     """The hosts of the database; none for a file."""
-    if DATABASE_TYPES[settings.registry_db_type].is_file or settings.registry_db_host is None:
+    default_port = DATABASE_TYPES[settings.registry_db_type].default_port
+    if default_port is None or settings.registry_db_host is None:
         return ()
-    return parse_hosts(settings.registry_db_host, settings.registry_db_port)
+    return parse_hosts(settings.registry_db_host, settings.registry_db_port or default_port)
 
 
 @contextlib.contextmanager

@@ -78,7 +78,7 @@ def _database(settings: ControllerSettings) -> str:
         version = database.read(partial(require_usable_tables, place)) if database.exists() else 0
         if version:
             return f"registry in database {place}, tables of schema version {version}"
-        # To find out whether a user of MySQL may create tables, one has to create a table.
+        # To find out whether the user may create tables, one has to create a table.
         right = "" if is_file else ", if its user may"
         return f"registry in database {place}, no tables yet: the start creates them{right}"
 

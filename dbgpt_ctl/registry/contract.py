@@ -1,6 +1,6 @@
 """The contract of all registries.
 
-They are `embedded` (in memory), `database` (SQLite, MySQL, MariaDB) and `remote` (behind another controller). One test
+They are `embedded` (in memory), `database` (see `databases`) and `remote` (behind another controller). One test
 suite in tests/registry checks the contract for each of them. A registry takes plain arguments and a clock; it knows
 neither settings nor FastAPI.
 """
@@ -119,8 +119,8 @@ class RegistryHealth:
 
 @dataclass(frozen=True, slots=True)
 class RegistryInfo:
-    """`kind` is embedded, sqlite, mysql, mariadb or remote. `place` is where the facts are stored, without secrets;
-    None for memory. `durable`: the facts outlive this process.
+    """`kind` is one of `databases.REGISTRIES`. `place` is where the facts are stored, without secrets; None for memory.
+    `durable`: the facts outlive this process.
     """
 
     kind: str

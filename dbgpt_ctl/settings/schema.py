@@ -43,6 +43,9 @@ OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_"
 """The prefix of OpenTelemetry's variables for all signals; the variables for traces alone go before them."""
 LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.0/8", "::1")
 _PORT = whole(1, 65535)
+_DEFAULT_PORTS = ", ".join(
+    f"{each.default_port} for {name}" for name, each in DATABASE_TYPES.items() if not each.is_file
+)
 _DB_PASSWORD = ("registry_db_password", "registry_db_password_file")
 _REMOTE_TOKEN = ("remote_token_file",)
 _OTLP_HEADERS = ("otel_exporter_otlp_traces_headers",)
@@ -165,27 +168,29 @@ class ControllerSettings(Settings):
     registry_db_name: str = setting(
         "dbgpt",
         ValueType("NAME"),
-        "name of the MySQL database; for sqlite the path of the file, which must be given",
+        "name of the database; for sqlite the path of the file, which must be given",
         is_written=True,
     )
     registry_db_host: str | None = setting(
         None,
         HOSTS,
-        "host of the MySQL server; for a cluster several, separated by commas, tried in turn",
+        "host of the database server; for a cluster several, separated by commas, tried in turn",
         receives=_DB_PASSWORD,
     )
-    registry_db_port: int = setting(3306, _PORT, "port of the MySQL server", receives=_DB_PASSWORD)
-    registry_db_user: str | None = setting(None, ValueType("USER"), "user at the MySQL server")
+    registry_db_port: int | None = setting(
+        None, _PORT, f"port of the database server; if not set: {_DEFAULT_PORTS}", receives=_DB_PASSWORD
+    )
+    registry_db_user: str | None = setting(None, ValueType("USER"), "user at the database server")
     registry_db_password: str | None = setting(
-        None, PASSWORD, "password at the MySQL server; other users of the machine can read the flag"
+        None, PASSWORD, "password at the database server; other users of the machine can read the flag"
     )
     registry_db_password_file: str | None = setting(
-        None, ValueType("PATH"), "file that holds the password at the MySQL server", trusted_only=True
+        None, ValueType("PATH"), "file that holds the password at the database server", trusted_only=True
     )
     registry_db_ssl_ca: str | None = setting(
         None,
         ValueType("PATH"),
-        "PEM file with the certificates to trust; with one, connections to MySQL are encrypted",
+        "PEM file with the certificates to trust; with one, connections to the database are encrypted",
         receives=_DB_PASSWORD,
     )
     registry_db_pool_size: int = setting(5, whole(1, 1000), "connections to the database that stay open")
@@ -203,7 +208,7 @@ class ControllerSettings(Settings):
         None,
         seconds(3600, zero=True),
         "seconds to serve on after SIGTERM, with health 503, so that clients use another controller; if not set: 12 "
-        "with MySQL or MariaDB, else 0",
+        "with a database server, else 0",
     )
     max_instances: int = setting(
         200_000, whole(1, 1_000_000_000), "most instances to keep; further new ones are refused"

@@ -5,6 +5,7 @@ from typing import Annotated, Self, TypeAlias
 
 from msgspec import UNSET, UnsetType, field
 
+from dbgpt_ctl.databases import REGISTRIES
 from dbgpt_ctl.domain import controllers
 from dbgpt_ctl.domain.controllers import ControllerRecord
 from dbgpt_ctl.domain.registry_outage import Hold
@@ -52,7 +53,7 @@ class AboutController(Sent):
 class AboutRegistry(Sent):
     """Where instances are kept."""
 
-    kind: Annotated[str, doc("embedded, sqlite, mysql, mariadb or remote.", "mariadb")]
+    kind: Annotated[str, doc(f"One of {', '.join(REGISTRIES)}.", "mariadb")]
     place: Annotated[str | None, doc("Where it keeps its facts.", "db1:3306/dbgpt")]
     durable: Annotated[bool, doc("Whether they outlive the controller's process.", True)]
     ready: Annotated[bool, doc("Whether lists can be answered.", True)]

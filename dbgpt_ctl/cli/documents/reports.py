@@ -4,6 +4,7 @@ from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict
 
 from dbgpt_ctl.auth.tokens import Mode, Role
 from dbgpt_ctl.cli.documents.instances import InstanceIdentity, PrintedPing, TimeText
+from dbgpt_ctl.databases import REGISTRIES
 from dbgpt_ctl.diagnosis.facts import Severity
 from dbgpt_ctl.domain.controllers import ControllerCondition
 from dbgpt_ctl.wire.answers import Version
@@ -43,7 +44,7 @@ class PrintedController(TypedDict):
     answers: bool
     error: str | None
     cause: Cause
-    registry: Annotated[str | None, doc("embedded, sqlite, mysql, mariadb or remote; null where it is unknown.")]
+    registry: Annotated[str | None, doc(f"One of {', '.join(REGISTRIES)}; null where it is unknown.")]
     instances: int | None
     stale_since: Annotated[
         TimeText | None, doc("Its registry is away, and what is reported of instances is of that time.")

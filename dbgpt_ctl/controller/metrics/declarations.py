@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dbgpt_ctl.auth.tokens import Mode, Reason
+from dbgpt_ctl.databases import REGISTRIES
 from dbgpt_ctl.domain.events import ABSENT, EXPIRE
 from dbgpt_ctl.domain.instance import InstanceState
 
@@ -139,7 +140,7 @@ BUILD_INFO = _gauge(
     "build_info",
     "Always 1; the labels say what runs here.",
     version=None,
-    registry=("embedded", "sqlite", "mysql", "mariadb", "remote"),
+    registry=REGISTRIES,
 )
 REGISTRY_READY = _gauge("registry_ready", "1 while this controller can answer lists, else 0.")
 REGISTRY_STALE = _gauge(

@@ -1,1 +1,1 @@
-"""The registry in SQLite, MySQL or MariaDB. Several controllers may share one database."""
+"""The registry in a database. Several controllers may share one database."""

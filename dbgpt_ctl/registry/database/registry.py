@@ -1,4 +1,4 @@
-"""The registry in a database: SQLite, MySQL, MariaDB. Several controllers may share one."""
+"""The registry in a database. Several controllers may share one."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ class DatabaseModelRegistry(ModelRegistry):
         await self._run(self._announcer.announce)
 
     def describe(self) -> RegistryInfo:
-        """MySQL or MariaDB as the server reports it; before the first connection, as the URL says."""
+        """One of `databases.REGISTRIES`, as the server reports it; before the first connection, as the URL says."""
         return RegistryInfo(self._database.kind, self._database.place, durable=True)
 
     async def list(self, model_name: str | None = None, *, healthy_only: bool = False) -> Listing:

@@ -100,7 +100,7 @@ class Database:
 
     @property
     def kind(self) -> str:
-        """Sqlite, mysql or mariadb, as the server reports it; before the first connection, as the URL does."""
+        """One of `databases.REGISTRIES`, as the server reports it; before the first connection, as the URL does."""
         return self.dialect.kind(self.engine)
 
     @property
@@ -159,8 +159,8 @@ class Database:
     def write_at_once(self, work: Callable[[Connection], T]) -> T:
         """Runs `work`, which needs no transaction around its statements. Raises as `write`.
 
-        On MySQL each statement is a transaction of its own then: that saves the round trip of a commit, and no lock
-        waits for another statement.
+        Where a database `commits_reads` each statement is a transaction of its own: that saves the round trip of a
+        commit, and no lock waits for another statement.
         """
         return self._retry(lambda: (self._read if self.dialect.commits_reads else self._write)(work))
 

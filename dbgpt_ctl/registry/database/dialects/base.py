@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from sqlalchemy import DateTime
 from sqlalchemy.exc import DBAPIError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
 MAX_ERROR_CHARS = 200
+ErrorCode: TypeAlias = int | str
+"""A number, or an SQLSTATE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +75,31 @@ class DatabaseDialect(ABC):
     """
     add_index: ClassVar[str] = "CREATE INDEX {index} ON {table} ({columns})"
     """The statement that adds an index to a table that may hold rows."""
+    collation: ClassVar[str | None] = None
+    """The collation of columns for texts, which compares them byte by byte (rule 1); None: they have it of their own,
+    or by `table_options`.
+    """
     time_type: ClassVar[TypeEngine[Any]] = DateTime()
     """The type of a column for times with microseconds."""
     table_options: ClassVar[Mapping[str, Any]] = {}
     """Keyword arguments of SQLAlchemy's `Table`, each with the name of the database as prefix."""
 
-    # Errors, by the number that `error_code` returns.
+    # Errors, by what `error_code` returns.
     driver_errors: ClassVar[tuple[type[Exception], ...]] = ()
     """Errors of the driver that can come without SQLAlchemy's wrapping."""
-    conflicts: ClassVar[frozenset[int]]
+    conflicts: ClassVar[frozenset[ErrorCode]]
     """Another transaction was in the way: the same transaction may well succeed at once."""
-    bad_calls: ClassVar[frozenset[int]]
+    bad_calls: ClassVar[frozenset[ErrorCode]]
     """The value does not fit its column."""
-    unusable: ClassVar[Mapping[int, str]]
+    unusable: ClassVar[Mapping[ErrorCode, str]]
     """A person must act; each with the advice that ends the message."""
-    damaged: ClassVar[frozenset[int]] = frozenset()
+    damaged: ClassVar[frozenset[ErrorCode]] = frozenset()
     """A table or column is missing: what does not need it still works."""
-    duplicates: ClassVar[frozenset[int]] = frozenset()
+    duplicates: ClassVar[frozenset[ErrorCode]] = frozenset()
     """The column or the index is there: another controller has added it."""
-    cannot_serve: ClassVar[frozenset[int]] = frozenset()
+    cannot_serve: ClassVar[frozenset[ErrorCode]] = frozenset()
     """The host cannot serve now: another host is to be tried."""
-    refused_by_all: ClassVar[frozenset[int]] = frozenset()
+    refused_by_all: ClassVar[frozenset[ErrorCode]] = frozenset()
     """Any other host of the database would refuse the connection too."""
 
     @abstractmethod
@@ -128,8 +134,8 @@ class DatabaseDialect(ABC):
         """The time in the column, less `step`."""
 
     @abstractmethod
-    def error_code(self, cause: BaseException) -> int:
-        """The number that the database gave the driver's error; 0 for none."""
+    def error_code(self, cause: BaseException) -> ErrorCode:
+        """What the database calls the driver's error; 0 for one that it did not report."""
 
     def is_conflict(self, error: Exception) -> bool:
         """Whether another transaction was in the way, so that the same transaction may well succeed at once."""

@@ -155,7 +155,8 @@ def _selected(where: EventFilter) -> Iterator[ColumnElement[bool]]:
         yield column.model_name > f"{where.name}@"
         yield column.model_name < f"{where.name}A"
     if where.type is not None:
-        yield func.instr(column.model_name + "@", f"@{where.type}@") > 0  # there is one "@" in a model_name
+        ended, end = column.model_name + "@", f"@{where.type}@"  # there is one "@" in a model_name
+        yield func.replace(ended, end, "") != ended  # LIKE ignores case in SQLite
     if where.by is not None:
         yield (column.actor if where.by_kind else column.actor_name) == where.by
     if where.since is not None:

@@ -162,7 +162,7 @@ def _plain_condition(
     else:
         values = _parameters(connection, now, now - timeout)
     condition = (
-        f"deregistered_at IS NULL AND last_heartbeat <= {time} AND (last_heartbeat >= {oldest} OR check_healthy = 0) "
+        f"deregistered_at IS NULL AND last_heartbeat <= {time} AND (last_heartbeat >= {oldest} OR NOT check_healthy) "
         "AND announced_state = 'healthy' AND "
     )
     if registered is not None:

@@ -85,6 +85,15 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+def _text(chars: int) -> String:
+    """The type of a column for texts, which every database compares byte by byte."""
+    text = String(chars)
+    for name, dialect in DIALECTS.items():
+        if dialect.collation is not None:
+            text = text.with_variant(String(chars, dialect.collation), name)
+    return text
+
+
 _STATE = Enum(
     InstanceState, native_enum=False, length=_MAX_WORD_CHARS, values_callable=lambda states: [*map(str, states)]
 )
@@ -94,20 +103,20 @@ _METADATA = MetaData()
 INSTANCES = Table(
     "ctl_instance",
     _METADATA,
-    Column("model_name", String(MAX_TEXT_CHARS), primary_key=True),
-    Column("host", String(MAX_TEXT_CHARS), primary_key=True),
+    Column("model_name", _text(MAX_TEXT_CHARS), primary_key=True),
+    Column("host", _text(MAX_TEXT_CHARS), primary_key=True),
     Column("port", Integer, primary_key=True, autoincrement=False),
     Column("weight", Double, nullable=False),
     Column("check_healthy", Boolean, nullable=False),
-    Column("prompt_template", String(MAX_TEXT_CHARS)),
+    Column("prompt_template", _text(MAX_TEXT_CHARS)),
     Column("registered_at", UtcTime, nullable=False),
     Column("last_heartbeat", UtcTime, nullable=False),
     Column("deregistered_at", UtcTime),
     Column("refused_at", UtcTime),
     Column("drained", Boolean, nullable=False),
     Column("drain_since", UtcTime),
-    Column("drain_by", String(_MAX_NOTE_CHARS)),
-    Column("drain_reason", String(_MAX_NOTE_CHARS)),
+    Column("drain_by", _text(_MAX_NOTE_CHARS)),
+    Column("drain_reason", _text(_MAX_NOTE_CHARS)),
     Column("drain_until", UtcTime),
     Column("announced_state", _STATE, nullable=False),
     Column("flaps", Integer, nullable=False),
@@ -149,16 +158,16 @@ EVENTS = Table(
     _METADATA,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("at", UtcTime, nullable=False),
-    Column("model_name", String(MAX_TEXT_CHARS), nullable=False),
-    Column("host", String(MAX_TEXT_CHARS), nullable=False),
+    Column("model_name", _text(MAX_TEXT_CHARS), nullable=False),
+    Column("host", _text(MAX_TEXT_CHARS), nullable=False),
     Column("port", Integer, nullable=False),
-    Column("old_state", String(_MAX_WORD_CHARS), nullable=False),
-    Column("new_state", String(_MAX_WORD_CHARS), nullable=False),
-    Column("verb", String(_MAX_WORD_CHARS), nullable=False),
-    Column("actor", String(_MAX_NAME_CHARS), nullable=False),
-    Column("actor_name", String(_MAX_NAME_CHARS)),
-    Column("address", String(_MAX_NOTE_CHARS)),
-    Column("reason", String(_MAX_NOTE_CHARS)),
+    Column("old_state", _text(_MAX_WORD_CHARS), nullable=False),
+    Column("new_state", _text(_MAX_WORD_CHARS), nullable=False),
+    Column("verb", _text(_MAX_WORD_CHARS), nullable=False),
+    Column("actor", _text(_MAX_NAME_CHARS), nullable=False),
+    Column("actor_name", _text(_MAX_NAME_CHARS)),
+    Column("address", _text(_MAX_NOTE_CHARS)),
+    Column("reason", _text(_MAX_NOTE_CHARS)),
     Column("drained", Boolean, nullable=False),
     *(Index(f"ctl_event_{name}", name, "id") for name in ("at", "model_name", "host", "verb", "actor", "actor_name")),
     **_OPTIONS,
@@ -168,7 +177,7 @@ STREAM = Table(
     "ctl_stream",
     _METADATA,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("stream", String(_MAX_WORD_CHARS), nullable=False),
+    Column("stream", _text(_MAX_WORD_CHARS), nullable=False),
     Column("last_event", BigInteger, nullable=False),
     Column("lost_to", BigInteger),
     Column("complete_since", UtcTime),
@@ -180,9 +189,9 @@ STREAM = Table(
 CONTROLLERS = Table(
     "ctl_controller",
     _METADATA,
-    Column("id", String(_MAX_NAME_CHARS), primary_key=True),
-    Column("version", String(_MAX_NAME_CHARS), nullable=False),
-    Column("address", String(_MAX_NOTE_CHARS), nullable=False),
+    Column("id", _text(_MAX_NAME_CHARS), primary_key=True),
+    Column("version", _text(_MAX_NAME_CHARS), nullable=False),
+    Column("address", _text(_MAX_NOTE_CHARS), nullable=False),
     Column("heartbeat_timeout_secs", Double, nullable=False),
     Column("heartbeat_interval_secs", Double, nullable=False),
     Column("started_at", UtcTime, nullable=False),

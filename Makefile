@@ -16,7 +16,7 @@ help:
 	@echo "make serve     start a controller on the embedded registry (settings: CONTROLLER_* in the environment or .env)"
 	@echo "make image     build the container image dbgpt-ctl:VERSION with docker, or with BUILDER=podman or buildah"
 	@echo "make quick     run the most useful tests, in two minutes"
-	@echo "make test      run all tests, with a real MariaDB and MySQL and the real DB-GPT packages"
+	@echo "make test      run all tests, with real MariaDB, MySQL and PostgreSQL and the real DB-GPT packages"
 	@echo "make hostile   attack the commands and the controller with hostile bytes, files and readers (four minutes)"
 	@echo "make chaos     kill, stop and freeze controllers and databases under load (ten minutes)"
 	@echo "make monitoring  let a real Prometheus scrape two controllers, and see each alert fire and end (five minutes)"
@@ -42,6 +42,7 @@ quick: $(VENV)/.dev
 test: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the tests of the MySQL registry are skipped without it'
 	@sh scripts/mysql-install.sh .mysql
+	@sh scripts/apt-install.sh pg_ctlcluster postgresql 'the tests of the PostgreSQL registry are skipped without it'
 	@sh scripts/apt-install.sh nginx nginx-light 'the tests of a controller behind a proxy are skipped without it'
 	@sh scripts/apt-install.sh zsh zsh 'the tests of its completion are skipped without it'
 	@sh scripts/apt-install.sh fish fish 'the tests of its completion are skipped without it'
@@ -53,11 +54,13 @@ test: $(VENV)/.dev
 hostile: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the scenarios on a database are skipped without it'
 	@sh scripts/mysql-install.sh .mysql
+	@sh scripts/apt-install.sh pg_ctlcluster postgresql 'the tests of the PostgreSQL registry are skipped without it'
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/hostile
 
 chaos: $(VENV)/.dev
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'the chaos suite is skipped without it'
 	@sh scripts/mysql-install.sh .mysql
+	@sh scripts/apt-install.sh pg_ctlcluster postgresql 'the tests of the PostgreSQL registry are skipped without it'
 	@sh scripts/apt-install.sh /usr/lib/galera/libgalera_smm.so galera-4 'the scenarios on a cluster are skipped without it'
 	@sh scripts/apt-install.sh rsync rsync 'the scenarios on a cluster are skipped without it'
 	@sh scripts/apt-install.sh faketime faketime 'the scenario of clocks that are off is skipped without it'

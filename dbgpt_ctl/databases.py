@@ -27,6 +27,7 @@ _OF_A_SERVER = frozenset({"registry_db_host", "registry_db_user", "registry_db_p
 
 DATABASE_TYPES = {
     "mysql": DatabaseType("mysql+pymysql", ("mysql", "mariadb"), _OF_A_SERVER, 3306),
+    "postgresql": DatabaseType("postgresql+psycopg", ("postgresql",), _OF_A_SERVER, 5432),
     "sqlite": DatabaseType("sqlite", ("sqlite",), frozenset({"registry_db_name"}), None),
 }
 """By the value of `registry_db_type`; a new database needs a line here and a dialect."""

@@ -14,6 +14,8 @@ from tests.support.database_server import SERVERS, DatabaseServer, PrivateDataba
 from tests.support.mariadb import MariaDBServer, missing_programs
 from tests.support.mysql_server import MySQLServer
 from tests.support.mysql_server import missing_programs as missing_mysql
+from tests.support.postgresql_server import PostgreSQLServer
+from tests.support.postgresql_server import missing_programs as missing_postgresql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not any(map(item.get_closest_marker, _LONGEST)))
     for item in items:
         servers = [name for name in SERVERS if _uses(name, item)]
-        if "mysql" in servers:
-            item.add_marker(pytest.mark.mysql)
+        for server in {"mysql", "postgresql"}.intersection(servers):
+            item.add_marker(server)
         if not servers and not any(map(item.get_closest_marker, _NOT_QUICK)):
             item.add_marker(pytest.mark.quick)
 
@@ -67,13 +69,24 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[MariaDBServer]:
     """Runs for the whole session. In CI its absence is a failure."""
-    missing = missing_programs()
+    _require(missing_programs())
+    with private_server(MariaDBServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQLServer]:
+    """Runs for the whole session. In CI its absence is a failure."""
+    _require(missing_postgresql())
+    with private_server(PostgreSQLServer) as server:
+        yield server
+
+
+def _require(missing: str | None) -> None:
     if missing and os.environ.get("CI"):
         pytest.fail(missing)
     if missing:
         pytest.skip(missing)
-    with private_server(MariaDBServer) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +113,14 @@ def database(database_server: DatabaseServer) -> Iterator[PrivateDatabase]:
         yield database
 
 
+@pytest.fixture(params=("mariadb", "mysql"))
+def mysql_family(request: pytest.FixtureRequest) -> PrivateDatabase:
+    """An empty database on MariaDB and on MySQL, for what is of their own."""
+    database = request.getfixturevalue(request.param)
+    assert isinstance(database, PrivateDatabase)
+    return database
+
+
 @pytest.fixture
 def mariadb(mariadb_server: MariaDBServer) -> Iterator[PrivateDatabase]:
     """An empty database on MariaDB, also for tests to which the server makes no difference."""
@@ -111,6 +132,13 @@ def mariadb(mariadb_server: MariaDBServer) -> Iterator[PrivateDatabase]:
 def mysql(mysql_server: MySQLServer) -> Iterator[PrivateDatabase]:
     """An empty database on MySQL."""
     with _database(mysql_server) as database:
+        yield database
+
+
+@pytest.fixture
+def postgresql(postgresql_server: PostgreSQLServer) -> Iterator[PrivateDatabase]:
+    """An empty database on PostgreSQL."""
+    with _database(postgresql_server) as database:
         yield database
 
 

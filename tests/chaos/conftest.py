@@ -15,6 +15,8 @@ from tests.support.galera import missing_for_galera
 from tests.support.mariadb import MariaDBServer, missing_programs
 from tests.support.mysql_server import MySQLServer
 from tests.support.mysql_server import missing_programs as missing_mysql
+from tests.support.postgresql_server import PostgreSQLServer
+from tests.support.postgresql_server import missing_programs as missing_postgresql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +88,14 @@ def durable_mysql() -> Iterator[MySQLServer]:
     if missing := missing_mysql():
         pytest.skip(missing)
     with private_server(MySQLServer, durable=True) as server:
+        yield server
+
+
+@pytest.fixture
+def durable_postgresql() -> Iterator[PostgreSQLServer]:
+    """As `durable_mariadb`."""
+    need(missing_postgresql())
+    with private_server(PostgreSQLServer, durable=True) as server:
         yield server
 
 

@@ -49,6 +49,7 @@ class Controller:
         server = self.servers[0]
         hosts = ",".join(f"{each.host}:{each.port}" for each in self.servers)
         argv = [*self.program, "serve", "--port", str(self.port), "--registry", "database"]
+        argv += ["--registry-db-type", server.db_type]
         argv += ["--registry-db-host", hosts, "--registry-db-name", self.database, "--registry-db-user", server.user]
         secret = {"CONTROLLER_REGISTRY_DB_PASSWORD": server.password}
         env = environment(secret | dict(self.environ))
@@ -124,7 +125,7 @@ def controllers(
     database: str = DATABASE,
 ) -> Iterator[list[Controller]]:
     """So many controllers that run over one database; killed at the end."""
-    servers[0].execute(f"CREATE DATABASE IF NOT EXISTS {database}")
+    servers[0].create(database)
     environ = environs or {}
     made = [
         Controller(

@@ -33,7 +33,7 @@ def test_nothing_acknowledged_is_lost_when_a_controller_is_killed(
     durable_server: DatabaseServer, tmp_path: Path, figures: Figures
 ) -> None:
     ledger = Ledger()
-    durable_server.execute(f"CREATE DATABASE {DATABASE}")
+    durable_server.create(DATABASE)
     shares = [len(range(side, CYCLES, SIDE_BY_SIDE)) for side in range(SIDE_BY_SIDE)]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as sides:
         running = [

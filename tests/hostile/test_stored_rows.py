@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.support.database_server import SERVERS
+from tests.support.database_server import NO_TIME, SERVERS, no_time
 from tests.support.process import ctl
 
 if TYPE_CHECKING:
@@ -46,25 +46,27 @@ def place(
 
         def change(statement: str) -> None:
             with closing(sqlite3.connect(path, timeout=10)) as connection:
-                connection.execute(statement)
+                connection.execute(statement.replace(NO_TIME, no_time("sqlite")))
                 connection.commit()
 
-        yield {"TYPE": "sqlite", "NAME": str(path)}, change
+        yield {"CONTROLLER_REGISTRY_DB_TYPE": "sqlite", "CONTROLLER_REGISTRY_DB_NAME": str(path)}, change
         return
     database: PrivateDatabase = request.getfixturevalue(request.param)
-    server = database.server
-    values = {"HOST": server.host, "PORT": str(server.port), "USER": server.user, "PASSWORD": server.password}
-    database.execute("SET GLOBAL sql_mode = ''")
-    yield {"TYPE": "mysql", "NAME": database.name, **values}, database.execute
-    database.execute("SET GLOBAL sql_mode = DEFAULT")
+
+    def change_row(statement: str) -> None:
+        with closing(database.server.connect(database.name)) as connection, connection.cursor() as cursor:
+            if database.server.db_type == "mysql":
+                cursor.execute("SET SESSION sql_mode = ''")
+            cursor.execute(statement.replace(NO_TIME, no_time(database.server.db_type)))
+
+    yield database.variables, change_row
 
 
-@pytest.mark.parametrize("fault", ["announced_state = 'zombie'", "last_heartbeat = '0000-00-00 00:00:00'"])
+@pytest.mark.parametrize("fault", ["announced_state = 'zombie'", f"last_heartbeat = {NO_TIME}"])
 def test_a_spoilt_row_fails_nothing_else(
     serve: Serve, place: tuple[Mapping[str, str], Callable[[str], object]], fault: str
 ) -> None:
-    settings, change = place
-    env = {f"CONTROLLER_REGISTRY_DB_{name}": value for name, value in settings.items()}
+    env, change = place
     controller = serve("--registry-type", "database", "--heartbeat-interval-secs", "1", env=env)
     for instance in (GOOD, BAD):
         httpx.post(f"{controller.url}/api/controller/models", json=instance, timeout=10).raise_for_status()

@@ -30,7 +30,7 @@ def test_all_that_a_mysql_registry_lacks_is_named_at_once() -> None:
 
 def test_a_mysql_registry_with_all_it_needs() -> None:
     loaded = controller(registry_type="database", registry_db_host="db", registry_db_user="u", registry_db_password="p")
-    assert (loaded.registry_db_name, loaded.registry_db_port) == ("dbgpt", 3306)
+    assert (loaded.registry_db_name, loaded.registry_db_port) == ("dbgpt", None)
     without = controller(registry_type="database", registry_db_host="db", registry_db_user="u", registry_db_password="")
     assert without.registry_db_password is None
 

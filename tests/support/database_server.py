@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tests.support.ports import free_port
 
@@ -26,8 +26,17 @@ USER = "ctl"
 PASSWORD = "s3cret/p@ss:w%rd"
 """Holds what a URL must escape, and stands in no error or log (tests grep for it)."""
 PATIENCE_SECS = 60
-SERVERS = ("mariadb", "mysql")
+SERVERS = ("mariadb", "mysql", "postgresql")
 """The servers on which a registry is tested, as fixtures name them."""
+
+
+NO_TIME = "NO TIME"
+"""Stands in SQL for what `no_time` is."""
+
+
+def no_time(dialect: str) -> str:
+    """An SQL literal that a column for times takes, and Python does not."""
+    return "'infinity'" if dialect == "postgresql" else "'0000-00-00 00:00:00'"
 
 
 def program(name: str, folders: Sequence[str] = ()) -> str | None:
@@ -43,6 +52,10 @@ class DatabaseServer(ABC):
 
     product: ClassVar[str]
     """Its name as people write it."""
+    db_type: ClassVar[str]
+    """The value of `registry_db_type`."""
+    wrong_password: ClassVar[str]
+    """How it refuses one."""
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -67,12 +80,57 @@ class DatabaseServer(ABC):
         """The address as the registry takes it."""
 
     @abstractmethod
+    def connect(self, database: str | None = None) -> Any:
+        """A connection of the driver on which each statement is committed at once, unless it follows a BEGIN."""
+
     def execute(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
         """Runs one statement on a connection of its own and returns the rows."""
+        with contextlib.closing(self.connect(database)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    @property
+    @abstractmethod
+    def errors(self) -> Mapping[str, Exception]:
+        """The driver's errors for `deadlock`, `lock` (another held it for too long), `changed` (another was faster) and
+        `lost` (the connection).
+        """
+
+    @abstractmethod
+    def create_user(self, name: str, password: str, database: str, rights: str = "ALL PRIVILEGES") -> None:
+        """A user, in place of one of that name, with these rights on the tables that are there."""
+
+    @abstractmethod
+    def drop_user(self, name: str, database: str) -> None:
+        """Deletes a user of `create_user`."""
+
+    @abstractmethod
+    def set_read_only(self, *, is_on: bool) -> None:
+        """Whether users other than the administrator may only read."""
+
+    @abstractmethod
+    def shift_clock(self, seconds: int) -> Sequence[str]:
+        """The statements after which a session has another time."""
+
+    @abstractmethod
+    def idle_connections(self, database: str) -> list[object]:
+        """The numbers of those that wait for a statement."""
+
+    @abstractmethod
+    def end_connection(self, number: object) -> None:
+        """Ends one of `idle_connections`."""
 
     def read_latest(self, statement: str, database: str) -> list[tuple[object, ...]]:
         """Runs one statement and returns the rows, with all that was committed through any server of the cluster."""
         return self.execute(statement, database)
+
+    def create(self, database: str) -> None:
+        """Creates the database unless it is there."""
+        self.execute(f"CREATE DATABASE IF NOT EXISTS {database}")
+
+    def drop(self, database: str) -> None:
+        """Deletes the database if it is there, also while there are connections to it."""
+        self.execute(f"DROP DATABASE IF EXISTS {database}")
 
     @abstractmethod
     def lock_holders(self) -> set[object]:
@@ -154,10 +212,28 @@ class PrivateDatabase:
         return self.server.url(self.name)
 
     def create(self) -> None:
-        self.server.execute(f"CREATE DATABASE {self.name}")
+        self.server.create(self.name)
 
     def drop(self) -> None:
-        self.server.execute(f"DROP DATABASE {self.name}")
+        self.server.drop(self.name)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Those of a controller, without `registry_db_`."""
+        server = self.server
+        place = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
+        return {"type": server.db_type, "name": self.name, **place}
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The settings in the environment."""
+        return {f"CONTROLLER_REGISTRY_DB_{name.upper()}": str(value) for name, value in self.settings.items()}
+
+    def tables(self) -> list[object]:
+        """Their names."""
+        schemas = f"('{self.name}', 'public')"
+        statement = f"SELECT table_name FROM information_schema.tables WHERE table_schema IN {schemas}"
+        return [name for (name,) in self.execute(statement)]
 
     def execute(self, statement: str) -> list[tuple[object, ...]]:
         """Runs one statement on a connection of its own and returns the rows."""

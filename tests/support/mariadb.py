@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 from dataclasses import dataclass
+from typing import Any
 
 import pymysql
 from sqlalchemy import URL
@@ -26,6 +27,8 @@ class MariaDBServer(DatabaseServer):
     """What is the same in MySQL stands in methods of its own."""
 
     product = "MariaDB"
+    db_type = "mysql"
+    wrong_password = "Access denied"
 
     def install(self) -> None:
         installer = program("mariadb-install-db")
@@ -80,14 +83,7 @@ class MariaDBServer(DatabaseServer):
     def url(self, database: str | None) -> URL:
         return URL.create("mysql+pymysql", self.user, self.password, self.host, self.port, database)
 
-    def execute(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
-        connection = self.connect(database)
-        with connection, connection.cursor() as cursor:
-            cursor.execute(statement)
-            return list(cursor.fetchall())
-
-    def connect(self, database: str | None = None) -> pymysql.Connection:
-        """A connection on which each statement is committed at once."""
+    def connect(self, database: str | None = None) -> Any:
         return pymysql.connect(
             host=self.host,
             port=self.port,
@@ -99,6 +95,32 @@ class MariaDBServer(DatabaseServer):
             read_timeout=60,
             charset="utf8mb4",
         )
+
+    @property
+    def errors(self) -> dict[str, Exception]:
+        numbers = {"deadlock": 1213, "lock": 1205, "changed": 1020, "lost": 2013}
+        return {name: pymysql.err.OperationalError(number, f"error {number}") for name, number in numbers.items()}
+
+    def create_user(self, name: str, password: str, database: str, rights: str = "ALL PRIVILEGES") -> None:
+        self.drop_user(name, database)
+        self.execute(f"CREATE USER {name} IDENTIFIED BY '{password}'")
+        self.execute(f"GRANT {rights} ON `{database}`.* TO {name}")
+
+    def drop_user(self, name: str, database: str) -> None:  # noqa: ARG002
+        self.execute(f"DROP USER IF EXISTS {name}")
+
+    def set_read_only(self, *, is_on: bool) -> None:
+        self.execute(f"SET GLOBAL read_only = {int(is_on)}")
+
+    def shift_clock(self, seconds: int) -> list[str]:
+        return [f"SET timestamp = UNIX_TIMESTAMP() + {seconds}"]
+
+    def idle_connections(self, database: str) -> list[object]:
+        where = f"db = '{database}' AND command = 'Sleep'"
+        return [number for (number,) in self.execute(f"SELECT id FROM information_schema.processlist WHERE {where}")]
+
+    def end_connection(self, number: object) -> None:
+        self.execute(f"KILL {number}")
 
     def lock_holders(self) -> set[object]:
         statement = "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE trx_rows_locked > 0"

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 
-from dbgpt_ctl.registry.database.dialects.base import text_of
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -109,7 +107,7 @@ def _leave_failed_host(context: ExceptionContext, hosts: DatabaseHosts, dialect:
         return
     setattr(error, _FAILURES, ((host, error),))
     if context.is_disconnect and hosts.failed(host):
-        _LOG.info("database host %s is left: %s", host, text_of(error), extra={"event": "database.host_left"})
+        _LOG.info("database host %s is left: %s", host, dialect.text_of(error), extra={"event": "database.host_left"})
 
 
 def _connect_to_first(

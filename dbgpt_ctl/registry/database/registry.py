@@ -28,7 +28,7 @@ from dbgpt_ctl.registry.contract import (
     RegistryInfo,
 )
 from dbgpt_ctl.registry.database.damaged_rows import DamagedRows
-from dbgpt_ctl.registry.database.dialects.base import cause_of, text_of
+from dbgpt_ctl.registry.database.dialects.base import cause_of
 from dbgpt_ctl.registry.database.expiry import ExpiryAnnouncer
 from dbgpt_ctl.registry.database.group_commit import Batcher, isolating_failures
 from dbgpt_ctl.registry.database.reader import ListArguments, Reader
@@ -326,7 +326,8 @@ class DatabaseModelRegistry(ModelRegistry):
         try:
             yield
         except DBAPIError as error:
-            text = f"database {self._database.used_place}: {text_of(cause_of(error))}; `ctl db check` says what to do"
+            said = self._database.dialect.text_of(cause_of(error))
+            text = f"database {self._database.used_place}: {said}; `ctl db check` says what to do"
             self._database.note_damage(text)
             raise RegistryUnusable(text) from error
 

@@ -6,13 +6,12 @@ import asyncio
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from copy import deepcopy
 from functools import partial
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-import pymysql
 import pytest
 
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
@@ -155,9 +154,10 @@ def allowed(model: PlainModel, acts: list[Act]) -> Iterator[tuple[list[object], 
         yield [given[number] for number in range(len(acts))], after
 
 
-def test_a_deadlock_is_survived(database: PrivateDatabase) -> None:
+def test_a_deadlock_is_survived(mysql_family: PrivateDatabase) -> None:
     """The other transaction has b and wants a; the registry's has a, wants b and, being the lighter, is rolled back."""
     first, second = sent("a@llm"), sent("b@llm")
+    database = mysql_family
     heavy = [sent("heavy@llm", port=number) for number in range(1, 200)]
     with Served(DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT)) as served:
 
@@ -182,12 +182,9 @@ def test_a_deadlock_is_survived(database: PrivateDatabase) -> None:
 
 @contextmanager
 def other_transaction(database: PrivateDatabase) -> Iterator[Any]:
-    server = database.server
-    connection = pymysql.connect(
-        host=server.host, port=server.port, user=server.user, password=server.password, database=database.name
-    )
-    with connection, connection.cursor() as cursor:
+    with closing(database.server.connect(database.name)) as connection, connection.cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor.execute("BEGIN")
         yield cursor
 
 

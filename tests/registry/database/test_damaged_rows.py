@@ -13,6 +13,7 @@ from dbgpt_ctl.domain.events import ABSENT, EventFilter
 from dbgpt_ctl.domain.lifecycle import Heartbeat
 from dbgpt_ctl.errors import RegistryUnusable
 from tests.registry.backends import sent, states
+from tests.support.database_server import NO_TIME, no_time
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -49,12 +50,16 @@ def spoil(engine: Engine, column: str, value: str, port: int = BAD.key.port) -> 
                 "UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '') WHERE name = 'ctl_instance'"
             )
             connection.exec_driver_sql("PRAGMA writable_schema = RESET")
+        elif engine.dialect.name == "postgresql":
+            if column in NULLABLE:
+                connection.exec_driver_sql(f"ALTER TABLE ctl_instance ALTER {column} DROP NOT NULL")
         else:
             connection.exec_driver_sql("SET SESSION sql_mode = ''")
             if column in NULLABLE:
                 kind = NULLABLE[column]
                 connection.exec_driver_sql(f"ALTER TABLE ctl_instance MODIFY {column} {kind} NULL")
-        connection.exec_driver_sql(f"UPDATE ctl_instance SET {column} = {value} WHERE port = {port}")
+        stored = no_time(engine.dialect.name) if value == NO_TIME else value
+        connection.exec_driver_sql(f"UPDATE ctl_instance SET {column} = {stored} WHERE port = {port}")
 
 
 FAULTS = [
@@ -62,8 +67,8 @@ FAULTS = [
     ("check_healthy", "NULL"),
     ("registered_at", "NULL"),
     ("last_heartbeat", "NULL"),
-    ("last_heartbeat", "'0000-00-00 00:00:00'"),
-    ("refused_at", "'0000-00-00 00:00:00'"),
+    ("last_heartbeat", NO_TIME),
+    ("refused_at", NO_TIME),
     ("announced_state", "NULL"),
     ("announced_state", "'zombie'"),
     ("flaps", "NULL"),
@@ -198,14 +203,14 @@ async def test_a_lost_stream_begins_anew(registry: DatabaseModelRegistry, engine
     assert [event.id for event in (await registry.events()).events] == [1, 2]
 
 
-@pytest.mark.parametrize("change", ["DELETE FROM ctl_pulse", "UPDATE ctl_pulse SET ticked_at = '0000-00-00 00:00:00'"])
+@pytest.mark.parametrize("change", ["DELETE FROM ctl_pulse", f"UPDATE ctl_pulse SET ticked_at = {NO_TIME}"])
 async def test_a_spoilt_pulse_is_written_anew(backend: Backend, engine: Engine, change: str) -> None:
     registry = await backend.open(watch_absence=True)
     await registry.register(GOOD)
     with engine.begin() as connection:
-        if engine.dialect.name != "sqlite":
+        if engine.dialect.name not in {"sqlite", "postgresql"}:
             connection.exec_driver_sql("SET SESSION sql_mode = ''")
-        connection.execute(text(change))
+        connection.execute(text(change.replace(NO_TIME, no_time(engine.dialect.name))))
     assert await states(registry) == [(str(GOOD.key), "healthy")]
     await registry.tick()  # type: ignore[attr-defined]
     with engine.begin() as connection:

@@ -25,8 +25,8 @@ def test_a_type_of_database_has_a_dialect(name: str) -> None:
 
 
 def test_another_database_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"database 'postgresql' is not supported: use mysql or sqlite"):
-        dialect_of(URL.create("postgresql"))
+    with pytest.raises(UsageError, match=r"database 'oracle' is not supported: use mysql, postgresql, sqlite"):
+        dialect_of(URL.create("oracle"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=[str(path.relative_to(FOLDER)) for path in MODULES])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
+    from tests.support.postgresql_server import PostgreSQLServer
 
 OPERATING = ROOT / "docs" / "operating.md"
 TIMEOUT = timedelta(seconds=1)
@@ -42,23 +43,40 @@ def statements(document: Path) -> list[list[str]]:
     return [[line.strip() for line in text.split(";\n") if line.strip()] for text in found]
 
 
-GRANTS, REVOKES = statements(OPERATING)
+GRANTS, REVOKES, OWNER, SERVING = statements(OPERATING)
 
 
-@pytest.fixture
-def server(database_server: DatabaseServer) -> Iterator[DatabaseServer]:
+@pytest.fixture(params=("mariadb", "mysql"))
+def server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
     """Its administrator has another name than the user of the documents."""
-    with private_server(type(database_server), user="admin") as server:
+    with private_server(type(request.getfixturevalue(f"{request.param}_server")), user="admin") as server:
         yield server
 
 
-def run(server: DatabaseServer, *lines: str) -> None:
+def run(server: DatabaseServer, *lines: str, database: str | None = None) -> None:
     for line in lines:
-        server.execute(line)
+        server.execute(line, database)
 
 
 def url_of_the_documents(server: DatabaseServer) -> URL:
     return server.url("dbgpt").set(username="ctl", password="a password of yours")
+
+
+def test_the_documented_rights_are_enough_in_postgresql(
+    postgresql_server: PostgreSQLServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    with private_server(type(postgresql_server), user="admin") as server:
+        run(server, *OWNER)
+        url = url_of_the_documents(server)
+        do_everything(url)
+        run(server, *SERVING, database="dbgpt")
+        url = url.set(username="serving", password="another password of yours")
+        do_everything(url)
+        assert [record.getMessage() for record in caplog.records if record.name.startswith("dbgpt_ctl.registry")] == []
+        run(server, "DROP TABLE ctl_controller, ctl_schema", database="dbgpt")
+        with pytest.raises(RegistryUnusable, match="a user who may create tables"):
+            asyncio.run(sweep(url))
 
 
 def registry_of(url: URL) -> DatabaseModelRegistry:

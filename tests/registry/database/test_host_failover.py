@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -84,19 +85,18 @@ def test_a_host_that_becomes_read_only_is_left_and_is_not_begun_with(
     async def scenario() -> None:
         for database in pair:
             await prepare(database)
-            database.execute("CREATE USER plain IDENTIFIED BY 'x'")  # an administrator may write all the same
-            database.execute("GRANT ALL ON test_pair.* TO plain")
+            database.server.create_user("plain", "x", database.name)  # an administrator may write all the same
         url = pair[0].url.set(username="plain", password="x")
         async with over(pair, url=url) as registry:
             await registry.register(LIVE)
-            pair[0].execute("SET GLOBAL read_only = 1")
+            pair[0].server.set_read_only(is_on=True)
             await registry.register(OTHER)
         async with over(pair, url=url) as registry:
             assert await registry.heartbeat(OTHER)
         assert [len(each.execute("SELECT * FROM ctl_instance")) for each in pair] == [1, 1]
-        pair[0].execute("SET GLOBAL read_only = 0")
+        pair[0].server.set_read_only(is_on=False)
         for database in pair:
-            database.execute("DROP USER plain")
+            database.server.drop_user("plain", database.name)
 
     asyncio.run(scenario())
 
@@ -121,9 +121,9 @@ def test_when_no_host_answers_each_is_named_with_its_own_error(pair: tuple[Priva
             first.server.kill()
             second.server.freeze()
             message = await error_of_register(registry)
-            assert f"{place(first)}: Can't connect to MySQL server on '127.0.0.1' ([Errno 111]" in message
+            assert re.search(re.escape(place(first)) + r": .*([Errno 111]|Connection refused)", message)
             assert f"{place(second)}: " in message
-            assert "timed out" in message
+            assert re.search("timed out|timeout", message)
 
     asyncio.run(scenario())
 
@@ -139,7 +139,7 @@ def test_an_error_of_the_second_host_names_the_second_host(pair: tuple[PrivateDa
         async with over(pair) as registry:
             first.server.kill()
             message = await error_of_register(registry)
-            assert message.startswith(f"{place(second)}: Table 'test_pair.ctl_event' doesn't exist")
+            assert re.match(re.escape(place(second)) + r": .*ctl_event\S* does(n't| not) exist; these are not", message)
             assert str(first.server.port) not in message
 
     asyncio.run(scenario())
@@ -151,13 +151,13 @@ def test_a_wrong_password_at_one_host_names_that_host(pair: tuple[PrivateDatabas
     async def scenario() -> None:
         first, second = pair
         first.server.kill()
-        second.execute("CREATE USER other IDENTIFIED BY 'x'")
+        second.server.create_user("other", "x", second.name)
         registry = over(pair, url=pair[0].url.set(username="other"))
         message = str(await error_of(registry))
-        assert f"{place(first)}: Can't connect" in message
-        assert f"{place(second)}: Access denied for user 'other'" in message
-        assert message.endswith("; check user, password and grants")
-        second.execute("DROP USER other")
+        assert f"{place(first)}: " in message
+        assert f"{place(second)}: {second.server.wrong_password} for user" in message
+        assert re.search(r"; check user, password and [\w.]+$", message)
+        second.server.drop_user("other", second.name)
 
     asyncio.run(scenario())
 

@@ -8,7 +8,6 @@ import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import pymysql
 import pytest
 from sqlalchemy import event, text
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from dbgpt_ctl.domain.lifecycle import Command
     from tests.registry.backends import Backend
     from tests.support.clock import ManualClock
-    from tests.support.database_server import PrivateDatabase
+    from tests.support.database_server import DatabaseServer, PrivateDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -45,9 +44,11 @@ def observer(backend: Backend) -> RecordingObserver:
     return backend.observer
 
 
-def conflict(kind: str) -> Exception:
+@pytest.fixture
+def conflict(kind: str, request: pytest.FixtureRequest) -> Exception:
     if kind in SERVERS:
-        return pymysql.err.OperationalError(1213, "Deadlock found")
+        server: DatabaseServer = request.getfixturevalue(f"{kind}_server")
+        return server.errors["deadlock"]
     error = sqlite3.OperationalError("database is locked")
     error.sqlite_errorcode = sqlite3.SQLITE_BUSY
     return error
@@ -57,7 +58,7 @@ def conflict(kind: str) -> Exception:
 
 
 async def test_a_transaction_that_is_tried_again_is_told_once(
-    registry: DatabaseModelRegistry, kind: str, observer: RecordingObserver, clock: ManualClock
+    registry: DatabaseModelRegistry, conflict: Exception, observer: RecordingObserver, clock: ManualClock
 ) -> None:
     """The writer, the announcer and a prune: the first two tries of each fail when all is done but the commit."""
     errors: list[Exception] = []
@@ -70,7 +71,7 @@ async def test_a_transaction_that_is_tried_again_is_told_once(
 
     def two_conflicts() -> None:
         assert not errors
-        errors.extend([conflict(kind), conflict(kind)])
+        errors.extend([conflict, conflict])
 
     two_conflicts()
     await registry.register(sent())
@@ -89,7 +90,13 @@ async def test_a_transaction_that_is_tried_again_is_told_once(
 @pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("stored", [False, True])
 async def test_a_commit_that_was_not_confirmed_is_never_told_twice(
-    registry: DatabaseModelRegistry, observer: RecordingObserver, monkeypatch: pytest.MonkeyPatch, *, stored: bool
+    registry: DatabaseModelRegistry,
+    kind: str,
+    request: pytest.FixtureRequest,
+    observer: RecordingObserver,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    stored: bool,
 ) -> None:
     """If it was stored, the second try finds nothing to change, and the change is not told at all."""
     dialect = registry._database.engine.dialect
@@ -101,7 +108,8 @@ async def test_a_commit_that_was_not_confirmed_is_never_told_twice(
         lost.clear()
         if stored:
             commit(connection)
-        raise pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
+        connection.driver_connection.close()
+        raise request.getfixturevalue(f"{kind}_server").errors["lost"]
 
     monkeypatch.setattr(dialect, "do_commit", lose)
     await registry.register(sent())
@@ -211,7 +219,8 @@ async def test_a_value_that_the_database_refuses_is_damage(
     await registry.register(sent())
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM ctl_event"))
-        connection.execute(text("ALTER TABLE ctl_event MODIFY verb VARCHAR(1)"))
+        change = "ALTER verb TYPE VARCHAR(1)" if engine.dialect.name == "postgresql" else "MODIFY verb VARCHAR(1)"
+        connection.execute(text(f"ALTER TABLE ctl_event {change}"))
     with pytest.raises(RegistryUnusable):
         await registry.drain(sent().key)
     assert observer.failures == ["damage"]
@@ -274,7 +283,9 @@ async def test_the_offset_of_the_clock_is_measured_with_each_tick(database: Priv
 
         def set_clock(connection: Any, _: object) -> None:
             with connection.cursor() as cursor:
-                cursor.execute(f"SET timestamp = UNIX_TIMESTAMP() + {hours * 3600}")
+                for statement in database.server.shift_clock(hours * 3600):
+                    cursor.execute(statement)
+            connection.commit()
 
         assert registry.figures().clock_offset_secs is None
         registry._database.engine.dispose()  # the next connection has another clock

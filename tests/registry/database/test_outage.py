@@ -334,7 +334,9 @@ def test_a_list_holds_the_databases_time_where_this_host_has_another(database: P
 
             def set_clock(connection: Any, _: object) -> None:
                 with connection.cursor() as cursor:
-                    cursor.execute(f"SET timestamp = UNIX_TIMESTAMP() + {hours * 3600}")
+                    for statement in database.server.shift_clock(hours * 3600):
+                        cursor.execute(statement)
+                connection.commit()
 
             event.listen(registry._database.readers, "connect", set_clock)
             time = (await registry.list()).time

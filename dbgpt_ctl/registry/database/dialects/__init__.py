@@ -24,5 +24,5 @@ def dialect_of(url: URL) -> DatabaseDialect:
     """Raises UsageError for a database that this package cannot use."""
     name = url.get_backend_name()
     if name not in DIALECTS:
-        raise UsageError(f"database {name!r} is not supported: use {' or '.join(DATABASE_TYPES)}")
+        raise UsageError(f"database {name!r} is not supported: use {', '.join(DATABASE_TYPES)}")
     return DIALECTS[name]

@@ -163,23 +163,24 @@ class DatabaseDialect(ABC):
         """What each place said, with the advice for it; advice for several places stands after the last of them."""
         advice = {at: self.unusable.get(self.error_code(failed)) for at, failed in failures.items()}
         last = {text: at for at, text in advice.items()}
-        return "; ".join(
-            f"database {at}: {text_of(failed)}" + (f"; {advice[at]}" if advice[at] and last[advice[at]] == at else "")
-            for at, failed in failures.items()
-        )
+        ends = {at: f"; {text}" if text and last[text] == at else "" for at, text in advice.items()}
+        return "; ".join(f"database {at}: {self.text_of(failed)}{ends[at]}" for at, failed in failures.items())
+
+    def text_of(self, cause: BaseException) -> str:
+        """What the driver's error says, in one line of at most MAX_ERROR_CHARS that is safe on a terminal: the text may
+        be of a server that is not the database.
+        """
+        text = self.said_by(cause)
+        line = " ".join(text[:MAX_ERROR_CHARS].split())
+        shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+        return f"{shown[:MAX_ERROR_CHARS]}{'...' if len(text) > MAX_ERROR_CHARS else ''}" or type(cause).__name__
+
+    def said_by(self, cause: BaseException) -> str:
+        """The message in the driver's error, without the statement."""
+        return str(cause)
 
     def require_member(self, connection: Any) -> None:  # noqa: B027 - not every database has hosts
         """Closes a new connection of the driver, and raises the driver's error, when its host cannot serve now."""
-
-
-def text_of(cause: BaseException) -> str:
-    """What the driver's error says, in one line of at most MAX_ERROR_CHARS that is safe on a terminal: the text may be
-    of a server that is not the database.
-    """
-    text = str(cause.args[1] if len(cause.args) > 1 else cause)
-    line = " ".join(text[:MAX_ERROR_CHARS].split())
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
-    return f"{shown[:MAX_ERROR_CHARS]}{'...' if len(text) > MAX_ERROR_CHARS else ''}" or type(cause).__name__
 
 
 def cause_of(error: Exception) -> BaseException:

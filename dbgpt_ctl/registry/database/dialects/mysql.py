@@ -142,6 +142,10 @@ class MySQL(DatabaseDialect):
         code = cause.args[0] if cause.args else 0
         return code if isinstance(code, int) else 0
 
+    def said_by(self, cause: BaseException) -> str:
+        """PyMySQL's errors have a number and a text."""
+        return str(cause.args[1] if len(cause.args) > 1 else cause)
+
     def require_member(self, connection: Any) -> None:
         """A replica is read-only, and a node of a Galera cluster that is still joining, or has lost the others, accepts
         connections and serves nothing.

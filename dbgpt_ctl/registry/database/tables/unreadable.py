@@ -93,10 +93,14 @@ def _read_one_by_one(
     columns = list(query.selected_columns)
     plain = query.with_only_columns(*(type_coerce(column, NullType()).label(column.name) for column in columns))
     table = str(columns[0].table)
-    readers = [_reader_of(column, connection) for column in columns]
     row_type: Any = namedtuple("row_type", [column.name for column in columns])  # type: ignore[misc]
     found: list[T] = []
-    for row in connection.execute(plain):
+    result: Any = connection.execute(plain)
+    readers = [
+        _reader_of(column, description[1], connection)
+        for column, description in zip(columns, result.cursor.description, strict=True)
+    ]
+    for row in result:
         values = dict(zip(row_type._fields, row, strict=True))
         try:
             reason = None
@@ -118,7 +122,7 @@ def reason_of(column: str, value: Any) -> str:
     return f"{column} is {shown(value)}"
 
 
-def _reader_of(column: Any, connection: Connection) -> Callable[[Any], Any]:
+def _reader_of(column: Any, driver_type: Any, connection: Connection) -> Callable[[Any], Any]:
     """How SQLAlchemy makes a value of the column's type of what the driver gives."""
-    processor = column.type.dialect_impl(connection.dialect).result_processor(connection.dialect, None)
+    processor = column.type.dialect_impl(connection.dialect).result_processor(connection.dialect, driver_type)
     return processor or (lambda value: value)

@@ -33,8 +33,8 @@ class Secured:
     foreign_ca: Path
 
 
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory, database_server: DatabaseServer) -> Iterator[Secured]:
+@pytest.fixture(scope="module", params=("mariadb", "mysql"))
+def secured(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Secured]:
     folder = tmp_path_factory.mktemp("tls")
     folder.chmod(0o755)
     ours, foreign = trustme.CA(), trustme.CA()
@@ -44,6 +44,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory, database_server: DatabaseS
     certificate.private_key_pem.write_to_path(folder / "key.pem")
     certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
     options = [f"--ssl-cert={folder / 'cert.pem'}", f"--ssl-key={folder / 'key.pem'}", f"--ssl-ca={folder / 'ca.pem'}"]
+    database_server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
     with private_server(type(database_server), options=options) as server:
         database = PrivateDatabase(server, "ctl")
         database.create()
@@ -81,7 +82,8 @@ def test_nobody_else_is_spoken_to(secured: Secured, ca: str, host: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_wrong_password(database: PrivateDatabase) -> None:
+async def test_wrong_password(mysql_family: PrivateDatabase) -> None:
+    database = mysql_family
     error = await error_of(registry_at(database.url.set(password="s3cret-but-wrong")))
     assert isinstance(error, RegistryUnusable)
     assert "Access denied" in str(error)
@@ -97,8 +99,11 @@ async def test_wrong_password(database: PrivateDatabase) -> None:
         ("PASSWORD EXPIRE", "password", "give the user a new password (ALTER USER ... IDENTIFIED BY)"),
     ],
 )
-async def test_a_user_who_may_not_log_in_now(database: PrivateDatabase, change: str, said: str, advice: str) -> None:
+async def test_a_user_who_may_not_log_in_now(
+    mysql_family: PrivateDatabase, change: str, said: str, advice: str
+) -> None:
     """No other host is asked, since all of them have the same users."""
+    database = mysql_family
     user = f"{database.name}_user"
     database.execute(f"CREATE USER {user} IDENTIFIED BY 'x'")
     database.execute(f"GRANT ALL ON `{database.name}`.* TO {user}")
@@ -114,7 +119,8 @@ async def test_a_user_who_may_not_log_in_now(database: PrivateDatabase, change: 
 
 
 @pytest.mark.anyio
-async def test_unknown_database(database: PrivateDatabase) -> None:
+async def test_unknown_database(mysql_family: PrivateDatabase) -> None:
+    database = mysql_family
     error = await error_of(registry_at(database.url.set(database="nowhere")))
     assert isinstance(error, RegistryUnusable)
     assert "nowhere" in str(error)

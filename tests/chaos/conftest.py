@@ -91,6 +91,11 @@ def durable_mysql() -> Iterator[MySQLServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgresql_programs() -> None:
+    need(missing_postgresql())
+
+
 @pytest.fixture
 def durable_postgresql() -> Iterator[PostgreSQLServer]:
     """As `durable_mariadb`."""

@@ -13,6 +13,7 @@ from tests.chaos.load import Load
 from tests.support.galera import galera_cluster
 from tests.support.group_replication import replication_group
 from tests.support.mysql_server import missing_programs
+from tests.support.streaming_replication import primary_and_standby
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,4 +101,39 @@ def test_the_primary_of_a_replication_group_is_killed(tmp_path: Path, figures: F
     assert not any(lost.values()), {place: names[:5] for place, names in lost.items() if names}
     assert not cluster.failed_lists, cluster.failed_lists[:5]
     assert not cluster.wrong_lists, cluster.wrong_lists[:5]
+    assert len(moves) <= MOST_LINES * len(pair), "\n".join(moves)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("postgresql_programs")
+def test_the_standby_of_a_killed_primary_is_promoted(tmp_path: Path, figures: Figures) -> None:
+    """The standby stands first in the list of hosts, and is passed over as long as it can only be read."""
+    with primary_and_standby() as (primary, standby):
+        primary.create(DATABASE)
+        with controllers(tmp_path, [standby, primary], 2, *OPTIONS) as pair, Load() as load:
+            cluster = Cluster(pair, load)
+            cluster.begin()
+            primary.kill()
+            standby.promote()
+            cluster.until_all_beat_again()
+            cluster.until_well()
+            sleep(1)
+            load.end()
+            lost = cluster.ledger.lost(standby, DATABASE) + cluster.unstored_beats(standby)
+            moves = [line for each in pair for line in each.log.splitlines() if "database host" in line]
+    figures.summary(
+        "PostgreSQL: primary killed (-9), standby promoted",
+        acknowledged=cluster.acknowledged,
+        lost=len(lost),
+        longest_pause_secs=cluster.ledger.longest_pause,
+        failed_calls=len(cluster.ledger.failures) + sum(len(each.refusals) for each in cluster.workers),
+        failed_lists=len(cluster.failed_lists),
+        longest_list_secs=max(each.longest for each in cluster.watchers),
+        wrong_lists=len(cluster.wrong_lists),
+        log_lines=len(moves),
+    )
+    assert not lost, lost[:5]
+    assert not cluster.failed_lists, cluster.failed_lists[:5]
+    assert not cluster.wrong_lists, cluster.wrong_lists[:5]
+    assert cluster.ledger.longest_pause <= MOST_PAUSE_SECS
     assert len(moves) <= MOST_LINES * len(pair), "\n".join(moves)

@@ -51,8 +51,7 @@ class PostgreSQLServer(DatabaseServer):
         return self.folder / "data"
 
     def install(self) -> None:
-        if os.geteuid() == 0:
-            shutil.chown(self.folder, _ACCOUNT, _ACCOUNT)
+        self.prepare_folder()
         password = self.folder / "password"
         password.write_text(self.password)
         password.chmod(0o644)
@@ -68,6 +67,11 @@ class PostgreSQLServer(DatabaseServer):
             "--no-instructions",
         )
         password.unlink()
+
+    def prepare_folder(self) -> None:
+        """Gives the folder to the user of the server."""
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, _ACCOUNT, _ACCOUNT)
 
     def run(self, name: str, *arguments: str) -> None:
         """Runs one of the programs to its end, as the user of the server."""

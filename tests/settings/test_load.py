@@ -156,7 +156,7 @@ NETWORK_OF_IPV4 = "holds ::ffff:10.0.0.0/104, which is IPv4 within IPv6: write i
             for text in ("0", "-1", "nan", "inf", "1e300", "soon")
         ),
         ("registry_type", "redis", "registry_type redis is not one of embedded, database"),
-        ("registry_db_type", "oracle", "registry_db_type oracle is not one of mysql, sqlite"),
+        ("registry_db_type", "oracle", "registry_db_type oracle is not one of mysql, postgresql, sqlite"),
         ("log_level", "loud", "log_level loud is not one of debug, info, warning, error, critical"),
         ("host", " ", "host is empty"),
         ("host", "[]", "host [] is empty"),

@@ -101,6 +101,8 @@ bench: $(VENV)/.browser
 	@sh scripts/apt-install.sh wrk wrk 'the benchmarks measure with it'
 	@sh scripts/apt-install.sh chromium chromium 'the console page is measured in it'
 	@sh scripts/apt-install.sh mariadbd mariadb-server 'a part of the benchmarks runs over it'
+	@sh scripts/apt-install.sh pg_ctlcluster postgresql 'a part of the benchmarks runs over it'
+	@sh scripts/mysql-install.sh .mysql
 	$(BIN)/python -m tests.support.dbgpt
 	$(BIN)/python -m benchmarks --mysql --soak --new-connections --write
 

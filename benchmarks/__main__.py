@@ -11,7 +11,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import access, charts, memory, metrics, mysql, sizes, soak, startup, tls, tracing, watch, wire
+from benchmarks import (
+    access,
+    charts,
+    databases,
+    memory,
+    metrics,
+    mysql,
+    sizes,
+    soak,
+    startup,
+    tls,
+    tracing,
+    watch,
+    wire,
+)
 from benchmarks.console import sections as console
 from benchmarks.report import MeasurementError, block, say
 from benchmarks.sides import THEIRS, lab_in
@@ -35,16 +49,23 @@ SECTIONS: dict[str, Callable[[Lab, float], list[Section]]] = {
     "metrics": metrics.run,
     "console": console.run,
     "mysql": mysql.run,
+    "databases": databases.run,
     "memory": memory.run,
     "soak": soak.run,
     "soak-new-connections": soak.run_new_connections,
     "watch": watch.run,
 }
-OPTIONAL = {"mysql": "mysql", "watch": "mysql", "soak": "soak", "soak-new-connections": "new_connections"}
+OPTIONAL = {
+    "mysql": "mysql",
+    "databases": "mysql",
+    "watch": "mysql",
+    "soak": "soak",
+    "soak-new-connections": "new_connections",
+}
 """Sections that need an option, and its name."""
 BY_NAME = {"memory"}
 """Sections that only --only runs: docs/figures.md has their tables outside of what --write writes."""
-ALONE = {"watch", "access", "metrics", "console", "sizes"}
+ALONE = {"databases", "watch", "access", "metrics", "console", "sizes"}
 """Sections that measure no other controller."""
 SOAK_MINUTES = {"soak": 5.0, "soak-new-connections": 1.0}
 """The sections that last for minutes, and how many by default."""
@@ -86,7 +107,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks", description="Measures this controller beside DB-GPT's."
     )
     parser.add_argument("--only", action="append", choices=list(SECTIONS), help="this section; may be repeated")
-    parser.add_argument("--mysql", action="store_true", help="also over one MariaDB, which is started for it")
+    parser.add_argument("--mysql", action="store_true", help="also over database servers, which are started for it")
     parser.add_argument("--soak", action="store_true", help="also the soak")
     parser.add_argument("--seconds", type=float, default=2, help="length of one measurement (default 2)")
     parser.add_argument(

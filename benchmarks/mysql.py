@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks import sizes
@@ -11,12 +10,12 @@ from benchmarks.report import Bound, Section
 from benchmarks.rounds import measure
 from benchmarks.sides import CTL, OURS, THEIRS, start_ctl, start_dbgpt
 from benchmarks.wire import new_names_note, row_of
-from tests.support.database_server import private_server
+from tests.support.database_server import DatabaseServer, PrivateDatabase, private_server
 from tests.support.dbgpt_table import create_dbgpt_registry
 from tests.support.mariadb import MariaDBServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from benchmarks.sides import Server
@@ -43,13 +42,9 @@ def run(lab: Lab, seconds: float) -> list[Section]:
         return [_both(lab, mariadb, seconds), sizes.compare(lab, start, seconds, title="MariaDB")]
 
 
-@contextmanager
-def durable_mariadb() -> Iterator[MariaDBServer]:
+def durable_mariadb() -> AbstractContextManager[MariaDBServer]:
     """A database server for the benchmark only."""
-    with private_server(MariaDBServer, durable=True) as mariadb:
-        mariadb.execute(f"create user '{USER}'@'%' identified by '{PASSWORD}'")
-        mariadb.execute(f"grant all privileges on *.* to '{USER}'@'%'")
-        yield mariadb
+    return private_server(MariaDBServer, durable=True, user=USER, password=PASSWORD)
 
 
 def _both(lab: Lab, mariadb: MariaDBServer, seconds: float) -> Section:
@@ -67,20 +62,13 @@ def _both(lab: Lab, mariadb: MariaDBServer, seconds: float) -> Section:
     return section
 
 
-def start_ours(lab: Lab, mariadb: MariaDBServer, name: str, instances: int, *flags: str, ctl: Path = CTL) -> Server:
+def start_ours(lab: Lab, server: DatabaseServer, name: str, instances: int, *flags: str, ctl: Path = CTL) -> Server:
     """This controller over a database of its own; `flags` come last on its command line."""
-    database = f"ctl_{name}"
-    mariadb.execute(f"create database {database}")
-    env = {
-        "CONTROLLER_REGISTRY_DB_HOST": mariadb.host,
-        "CONTROLLER_REGISTRY_DB_PORT": str(mariadb.port),
-        "CONTROLLER_REGISTRY_DB_USER": USER,
-        "CONTROLLER_REGISTRY_DB_PASSWORD": PASSWORD,
-        "CONTROLLER_REGISTRY_DB_NAME": database,
-    }
+    database = PrivateDatabase(server, f"ctl_{name}")
+    database.create()
     # No client has to change to another controller, so it may end at once.
     defaults = ("--registry", "database", "--log-level", "warning", "--shutdown-grace-secs", "0")
-    return start_ctl(lab, f"mysql-{name}", instances, *defaults, *flags, env=env, ctl=ctl)
+    return start_ctl(lab, f"{server.db_type}-{name}", instances, *defaults, *flags, env=database.variables, ctl=ctl)
 
 
 def _theirs(lab: Lab, mariadb: MariaDBServer) -> Server:

@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.mysql import PASSWORD, USER, durable_mariadb
+from benchmarks.mysql import durable_mariadb
 from benchmarks.report import Bound, MeasurementError, Row, Section, say
 from benchmarks.sides import start_ctl
 from dbgpt_ctl.client.aio import AsyncControllerClient
 from dbgpt_ctl.domain.instance import InstanceKey, Registration
+from tests.support.database_server import PrivateDatabase
 from tests.support.watching import RawWatch
 
 if TYPE_CHECKING:
@@ -94,16 +95,10 @@ def run(lab: Lab, seconds: float) -> list[Section]:  # noqa: ARG001 - a section'
 
 
 def _two_on_one(lab: Lab, mariadb: MariaDBServer) -> list[Server]:
-    mariadb.execute("create database ctl_watch")
-    env = {
-        "CONTROLLER_REGISTRY_DB_HOST": mariadb.host,
-        "CONTROLLER_REGISTRY_DB_PORT": str(mariadb.port),
-        "CONTROLLER_REGISTRY_DB_USER": USER,
-        "CONTROLLER_REGISTRY_DB_PASSWORD": PASSWORD,
-        "CONTROLLER_REGISTRY_DB_NAME": "ctl_watch",
-    }
+    database = PrivateDatabase(mariadb, "ctl_watch")
+    database.create()
     flags = ("--registry", "database", "--log-level", "warning", "--shutdown-grace-secs", "0")
-    return [start_ctl(lab, f"watch-{name}", 0, *flags, env=env) for name in ("one", "two")]
+    return [start_ctl(lab, f"watch-{name}", 0, *flags, env=database.variables) for name in ("one", "two")]
 
 
 def _section(title: str, outcome: Outcome) -> Section:

@@ -14,11 +14,14 @@ PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
 def constraints(pyproject: str) -> list[str]:
-    """A line `NAME==VERSION` per dependency in the text of a pyproject.toml, without the extras of the package.
+    """A line `NAME==VERSION` per dependency in the text of a pyproject.toml. Of the extras it takes `postgresql`, whose
+    driver is subclassed.
 
     Raises ValueError for a dependency without a lower bound.
     """
-    return [_lowest(Requirement(line)) for line in tomllib.loads(pyproject)["project"]["dependencies"]]
+    project = tomllib.loads(pyproject)["project"]
+    lines = [*project["dependencies"], *project.get("optional-dependencies", {}).get("postgresql", ())]
+    return [_lowest(Requirement(line)) for line in lines]
 
 
 def _lowest(requirement: Requirement) -> str:

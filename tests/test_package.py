@@ -38,6 +38,7 @@ SMOKE = [
     "tests/controller/api/test_dbgpt.py",
     "tests/cli/commands/models/test_register.py",
     "tests/controller/test_server.py",
+    "tests/registry/database/dialects/test_postgresql.py",
 ]
 SMOKE += ["-k", "not test_server or mariadb or newer_schema"]
 """The tests that the lowest versions of the dependencies have to pass: API, command line, a start over databases."""
@@ -51,7 +52,10 @@ for path in pathlib.Path(dbgpt_ctl.__file__).parent.rglob("*.py"):
         elif isinstance(node, ast.ImportFrom):
             needed.add(node.module)
 for module in pkgutil.walk_packages(dbgpt_ctl.__path__, "dbgpt_ctl."):
-    importlib.import_module(module.name)
+    try:
+        importlib.import_module(module.name)
+    except ModuleNotFoundError as error:
+        assert error.name == "psycopg", error
 packages = {name.partition(".")[0] for name in needed}
 print(*sorted(name for name in packages if importlib.util.find_spec(name) is None))
 """
@@ -96,7 +100,7 @@ def test_the_metadata_says_what_it_is(metadata: Message) -> None:
     assert (metadata["Name"], metadata["Version"]) == ("dbgpt-ctl", __version__)
     assert (metadata["Requires-Python"], metadata["License-Expression"]) == (">=3.11", "MIT")
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"otel", "dev", "browser", "deploy"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"otel", "postgresql", "dev", "browser", "deploy"}
     needed = {re.split(r"[^a-z0-9-]", line.lower())[0] for line in PROJECT["dependencies"]}
     plain = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert {re.split(r"[^a-z0-9-]", line.lower())[0] for line in plain} == needed
@@ -118,7 +122,7 @@ def test_the_wheel_installs_alone_and_serves(built: Built, version: str, tmp_pat
     assert "pytest" not in run([installed.command("python"), "-m", "pip", "list"], env=env, cwd=tmp_path)
     run([installed.command("python"), "-m", "pip", "check"], env=env, cwd=tmp_path)
     missing = run([installed.command("python"), "-c", NOT_INSTALLED], env=env, cwd=tmp_path)
-    assert set(missing.split()) <= {"opentelemetry", "grpc"}  # of the extra otel
+    assert set(missing.split()) <= {"opentelemetry", "grpc", "psycopg"}  # of the extras otel and postgresql
     serves(ctl, env, tmp_path)
 
 
@@ -146,7 +150,14 @@ def test_it_stands_on_the_lowest_versions_of_its_dependencies(built: Built, tmp_
     pins.write_text("\n".join(lowest.constraints((built.source / "pyproject.toml").read_text())))
     low = Environment.make(tmp_path / "venv")
     low.install(
-        "--constraint", str(pins), str(built.wheel), "pytest", "pytest-timeout", "hypothesis", "jsonschema", "trustme"
+        "--constraint",
+        str(pins),
+        f"{built.wheel}[postgresql]",
+        "pytest",
+        "pytest-timeout",
+        "hypothesis",
+        "jsonschema",
+        "trustme",
     )
     there = versions(run([low.command("python"), "-m", "pip", "list", "--format=freeze"]))
     assert versions(pins.read_text()).items() <= there.items()

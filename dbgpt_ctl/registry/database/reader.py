@@ -160,7 +160,7 @@ class Reader:
         self, keys: Collection[InstanceKey], connection: Connection
     ) -> dict[InstanceKey, Lookup | RegistryUnusable]:
         found, unreadable, evaluation = self._read(
-            connection, lambda unreadable: found_rows(connection, is_one_of(keys), unreadable)
+            connection, lambda unreadable: found_rows(connection, is_one_of(connection, keys), unreadable)
         )
         self._unreadable.note_instances(unreadable, complete=False)
         stored = evaluation.with_timeout(self._time.announcing_timeout)

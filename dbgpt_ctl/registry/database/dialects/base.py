@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from sqlalchemy import DateTime
+from sqlalchemy import DateTime, bindparam, tuple_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from dbgpt_ctl.errors import RegistryError, RegistryUnavailable, RegistryUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from sqlalchemy import URL, ColumnElement, Engine
+    from sqlalchemy import URL, Column, ColumnElement, Engine
     from sqlalchemy.types import TypeEngine
 
 MAX_ERROR_CHARS = 200
@@ -65,7 +66,7 @@ class DatabaseDialect(ABC):
     """The placeholder of the parameter with the name `{}`."""
     null_safe_equal: ClassVar[str]
     """The operator that compares NULL as a value."""
-    row_values: ClassVar[str]
+    row_values: ClassVar[str] = ""
     """The keyword before a list of rows in `(a, b) IN (...)`."""
     reads_arrays: ClassVar[bool]
     """Whether a row comes faster as one JSON array than as columns."""
@@ -128,6 +129,18 @@ class DatabaseDialect(ABC):
 
     def create_storage(self, engine: Engine) -> None:  # noqa: B027 - most databases need none
         """Creates what the database needs before it can have tables. Raises RegistryUnusable."""
+
+    def rows_in(self, columns: Sequence[str], rows: Collection[tuple[Any, ...]]) -> tuple[str, tuple[Any, ...]]:
+        """The SQL of the condition that the columns hold the values of one of the rows, and the values for its marks.
+
+        The database reads only those rows of an index that begins with the columns.
+        """
+        marks = ", ".join([f"({', '.join([self.mark] * len(columns))})"] * len(rows))
+        return f"({', '.join(columns)}) IN ({self.row_values}{marks})", tuple(chain.from_iterable(rows))
+
+    def are_in(self, columns: Sequence[Column[Any]], rows: Collection[tuple[Any, ...]]) -> ColumnElement[bool]:
+        """The same condition as an expression."""
+        return tuple_(*columns).in_(bindparam("keys", list(rows), expanding=True))
 
     @abstractmethod
     def moved_back(self, column: ColumnElement[datetime], step: timedelta) -> ColumnElement[Any]:

@@ -58,7 +58,6 @@ class MySQL(DatabaseDialect):
     mark = "%s"
     named_mark = "%({})s"
     null_safe_equal = "<=>"
-    row_values = ""
     reads_arrays = True  # PyMySQL, which is all Python, takes three times as long for columns of their own
     carried_value = "LAST_INSERT_ID({})"
     add_index = "ALTER TABLE {table} ADD INDEX {index} ({columns})"  # needs no further grant

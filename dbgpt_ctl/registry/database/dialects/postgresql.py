@@ -7,16 +7,18 @@ import ssl
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import DateTime, Interval, create_engine, event, literal, type_coerce
+from sqlalchemy import DateTime, Interval, create_engine, event, func, literal, select, tuple_, type_coerce
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost
 from dbgpt_ctl.errors import UsageError
 from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from datetime import datetime, timedelta
 
-    from sqlalchemy import URL, ColumnElement, Engine
+    from sqlalchemy import URL, Column, ColumnElement, Engine
 
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts, ErrorCode
 
@@ -42,6 +44,7 @@ _REFUSALS = {
 """How a connection is refused, in the words of server and libpq, by the SQLSTATE, which libpq does not tell. A server
 that speaks another language is not understood, which costs the advice.
 """
+_ARRAYS = {str: "text[]", int: "bigint[]"}
 _PREFIX = re.compile(
     r'(connection failed: )?connection to server at "[^"]*"( \([^)]*\))?, port \d+ failed: (FATAL: +)?'
 )
@@ -61,11 +64,8 @@ class PostgreSQL(DatabaseDialect):
     mark = "%s"
     named_mark = "%({})s"
     null_safe_equal = "IS NOT DISTINCT FROM"
-    row_values = "VALUES "
     reads_arrays = False
     collation = "C"
-    # A heartbeat changes a row in place, which needs free room beside it.
-    table_options = {"postgresql_with": {"fillfactor": 50}}  # noqa: RUF012
 
     # Serialization, deadlock, wait for a lock; duplicate key (another controller was first); another controller
     # upgrades the tables (two).
@@ -127,6 +127,16 @@ class PostgreSQL(DatabaseDialect):
 
         return engine
 
+    def rows_in(self, columns: Sequence[str], rows: Collection[tuple[Any, ...]]) -> tuple[str, tuple[Any, ...]]:
+        """From an array of each column's values: to plan a list of 500 rows takes 40 ms and more."""
+        arrays = ", ".join(f"unnest(%s::{_ARRAYS[type(value)]})" for value in next(iter(rows)))
+        return f"({', '.join(columns)}) IN (SELECT {arrays})", tuple(map(list, zip(*rows, strict=True)))
+
+    def are_in(self, columns: Sequence[Column[Any]], rows: Collection[tuple[Any, ...]]) -> ColumnElement[bool]:
+        pairs = zip(columns, zip(*rows, strict=True), strict=True)
+        arrays = (func.unnest(literal(list(values), ARRAY(column.type))) for column, values in pairs)
+        return tuple_(*columns).in_(select(*arrays))
+
     def moved_back(self, column: ColumnElement[datetime], step: timedelta) -> ColumnElement[Any]:
         return type_coerce(column, DateTime()) - literal(step, Interval())
 
@@ -145,7 +155,9 @@ class PostgreSQL(DatabaseDialect):
 _UNVERIFIED = {"sslmode": "prefer", "require_auth": "!password"}
 """Encrypted if the server can do it. A server that asks for the password itself is refused."""
 _SESSION = (
-    "SELECT set_config('lock_timeout', '{lock}s', false), "
+    # Without statistics, as after the first registers, a scan of the table looks cheaper than its index.
+    "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false), "
+    "set_config('lock_timeout', '{lock}s', false), "
     f"set_config('idle_in_transaction_session_timeout', '{_IDLE_TRANSACTION_SECS}s', false), "
     "set_config('default_transaction_isolation', 'read committed', false), "
     # An answer is durable: a server that is set to lose the last commits does not lose these.

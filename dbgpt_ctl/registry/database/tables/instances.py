@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import Boolean, and_, bindparam, case, delete, func, literal_column, or_, select, tuple_, update
+from sqlalchemy import Boolean, and_, bindparam, case, delete, func, literal_column, or_, select, update
 
 from dbgpt_ctl.domain.fields import MAX_PORT
 from dbgpt_ctl.domain.instance import FUTURE_TOLERANCE, HEALTHY, DrainFacts, InstanceKey, InstanceState, ModelInstance
@@ -46,12 +46,12 @@ _STATES = {str(state): state for state in InstanceState}
 _OF_MODELS = INSTANCES.c.model_name.in_(bindparam("model_names", expanding=True))
 
 
-def is_one_of(keys: Collection[InstanceKey]) -> ColumnElement[bool]:
-    """The condition that a row's identity is one of `keys`. MariaDB reads only those rows of the primary key."""
+def is_one_of(connection: Connection, keys: Collection[InstanceKey]) -> ColumnElement[bool]:
+    """The condition that a row's identity is one of `keys`. The database reads only those rows of the primary key."""
     if len(keys) == 1:
         # (a, b, c) IN ((x, y, z)) makes an UPDATE scan, and lock, the whole table.
         return and_(*(column == value for column, value in zip(IDENTITY, *keys, strict=True)))
-    return tuple_(*IDENTITY).in_(bindparam("keys", list(keys), expanding=True))
+    return DIALECTS[connection.dialect.name].are_in(IDENTITY, keys)
 
 
 def is_drained(now: datetime) -> ColumnElement[bool]:
@@ -170,10 +170,9 @@ def _plain_condition(
         values += registered
     if len(keys) == 1:
         condition += f"model_name = {mark} AND host = {mark} AND port = {mark}"
-    else:
-        rows = ", ".join([f"({mark}, {mark}, {mark})"] * len(keys))
-        condition += f"(model_name, host, port) IN ({dialect.row_values}{rows})"
-    return condition, (*values, *chain.from_iterable(keys))
+        return condition, (*values, *chain.from_iterable(keys))
+    is_one, of_keys = dialect.rows_in(InstanceKey._fields, keys)
+    return condition + is_one, (*values, *of_keys)
 
 
 def _parameters(connection: Connection, *times: datetime) -> list[Any]:
@@ -187,7 +186,7 @@ def locked_rows(
     connection: Connection, keys: Collection[InstanceKey], unreadable: list[UnreadableRow] | None = None
 ) -> list[ModelInstance]:
     """The stored ones of `keys`, locked in order of identity, so that two controllers seldom deadlock."""
-    query = _ROWS.where(is_one_of(keys)).order_by(*IDENTITY).with_for_update()
+    query = _ROWS.where(is_one_of(connection, keys)).order_by(*IDENTITY).with_for_update()
     return read_rows(connection, query, _facts, unreadable)
 
 
@@ -289,12 +288,12 @@ def update_rows(connection: Connection, pairs: Iterable[tuple[ModelInstance, Mod
             alike[values].append(new.key)
     for values, keys in alike.items():
         if values:
-            connection.execute(update(INSTANCES).where(is_one_of(keys)).values(dict(values)))
+            connection.execute(update(INSTANCES).where(is_one_of(connection, keys)).values(dict(values)))
 
 
 def delete_rows(connection: Connection, keys: Collection[InstanceKey]) -> None:
     """Deletes rows that the caller has locked."""
-    connection.execute(delete(INSTANCES).where(is_one_of(keys)))
+    connection.execute(delete(INSTANCES).where(is_one_of(connection, keys)))
 
 
 def move_heartbeats_back(connection: Connection, now: datetime, step: timedelta) -> None:

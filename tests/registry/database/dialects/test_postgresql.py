@@ -165,6 +165,22 @@ async def test_an_answer_is_durable_on_a_server_that_may_lose_commits(postgresql
                 assert connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "read committed"
 
 
+@pytest.mark.anyio
+async def test_statements_read_only_the_rows_they_name(postgresql: PrivateDatabase) -> None:
+    """Also before the server has statistics of the table, as while all workers of a new cluster register."""
+    everybody = [sent(f"m{number % 7}@llm", port=number) for number in range(1, 1001)]
+    async with registry_at(postgresql.url) as registry:
+        await asyncio.gather(*map(registry.register, everybody))
+        for keys in ([each.key for each in everybody[5:7]], [each.key for each in everybody[5:505]]):
+            condition, values = DIALECT.rows_in(InstanceKey._fields, keys)
+            explain = f"EXPLAIN UPDATE ctl_instance SET flaps = 1 WHERE {condition}"
+            for engine in (registry._database.engine, registry._database.readers):
+                with engine.connect() as connection:
+                    plan = "\n".join(connection.exec_driver_sql(explain, values).scalars())
+                assert "ctl_instance_pkey" in plan
+                assert "Seq Scan" not in plan
+
+
 # --- the driver ---------------------------------------------------------------------------------------------------
 
 

@@ -49,6 +49,9 @@ _PREFIX = re.compile(
     r'(connection failed: )?connection to server at "[^"]*"( \([^)]*\))?, port \d+ failed: (FATAL: +)?'
 )
 
+_HINT = re.compile(r"\n\t.*")
+"""Libpq asks here whether the server is running."""
+
 
 class PostgreSQL(DatabaseDialect):
     """A server, or several of which one takes writes, as a primary and its standbys.
@@ -147,9 +150,9 @@ class PostgreSQL(DatabaseDialect):
         return next((code for code, words in _REFUSALS.items() if re.search(words, text)), 0)
 
     def said_by(self, cause: BaseException) -> str:
-        """Without the statement in which the error is, and of a connection without its address."""
+        """Without the statement in which the error is; of a connection without its address, and without guesses."""
         said = getattr(getattr(cause, "diag", None), "message_primary", None)
-        return str(said) if said else _PREFIX.sub("", str(cause))
+        return str(said) if said else _HINT.sub("", _PREFIX.sub("", str(cause)))
 
 
 _UNVERIFIED = {"sslmode": "prefer", "require_auth": "!password"}

@@ -258,6 +258,13 @@ def test_a_server_that_cannot_serve_now_may_do_so_later(said: str) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_server_that_is_away_is_named_once_and_without_a_question(postgresql: PrivateDatabase) -> None:
+    port = free_port()
+    error = await error_of(registry_at(postgresql.url.set(port=port)))
+    assert str(error) == f"database 127.0.0.1:{port}/{postgresql.name}: Connection refused"
+
+
+@pytest.mark.anyio
 async def test_an_error_names_no_statement(postgresql: PrivateDatabase) -> None:
     async with registry_at(postgresql.url) as registry:
         postgresql.execute("DROP TABLE ctl_event")

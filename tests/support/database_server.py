@@ -117,6 +117,10 @@ class DatabaseServer(ABC):
         """The numbers of those that wait for a statement."""
 
     @abstractmethod
+    def waits_for_locks(self) -> bool:
+        """Whether a transaction waits for a row."""
+
+    @abstractmethod
     def end_connection(self, number: object) -> None:
         """Ends one of `idle_connections`."""
 

@@ -145,6 +145,9 @@ class PostgreSQLServer(DatabaseServer):
         where = f"datname = '{database}' AND state = 'idle'"
         return [number for (number,) in self.execute(f"SELECT pid FROM pg_stat_activity WHERE {where}")]
 
+    def waits_for_locks(self) -> bool:
+        return bool(self.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
     def end_connection(self, number: object) -> None:
         self.execute(f"SELECT pg_terminate_backend({number})")
 

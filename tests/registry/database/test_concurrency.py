@@ -13,6 +13,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
 
 from dbgpt_ctl.registry.database.registry import DatabaseModelRegistry
 from tests.registry.backends import TIMEOUT, Backend, sent
@@ -154,51 +155,47 @@ def allowed(model: PlainModel, acts: list[Act]) -> Iterator[tuple[list[object], 
         yield [given[number] for number in range(len(acts))], after
 
 
-def test_a_deadlock_is_survived(mysql_family: PrivateDatabase) -> None:
-    """The other transaction has b and wants a; the registry's has a, wants b and, being the lighter, is rolled back."""
+def test_a_deadlock_is_survived(database: PrivateDatabase) -> None:
+    """The other transaction has b and wants a. The registry's has a, wants b and is rolled back: as the lighter one on
+    MySQL and MariaDB, as the one that looks for a deadlock first on PostgreSQL.
+    """
+    is_postgresql = database.server.db_type == "postgresql"
+    if is_postgresql:
+        database.execute(f"ALTER DATABASE {database.name} SET deadlock_timeout = '300ms'")
     first, second = sent("a@llm"), sent("b@llm")
-    database = mysql_family
     heavy = [sent("heavy@llm", port=number) for number in range(1, 200)]
-    with Served(DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT)) as served:
+    errors: list[Any] = []
+    registry = DatabaseModelRegistry(database.url, heartbeat_timeout=TIMEOUT)
+    with Served(registry) as served:
+        for engine in (registry._database.engine, registry._database.readers):
+            event.listen(engine, "handle_error", lambda context: errors.append(context.original_exception))
 
         async def at_once(verb: str, who: list[Any]) -> list[Any]:
             return await asyncio.gather(*(getattr(served.registry, verb)(registration) for registration in who))
 
         served.call(at_once("register", [first, second, *heavy]))
         for verb in ("heartbeat", "register"):
-            before = deadlocks(database)
+            errors.clear()
             with other_transaction(database) as cursor, ThreadPoolExecutor(1) as pool:
+                if is_postgresql:
+                    cursor.execute("SET LOCAL deadlock_timeout = '1min'")
                 cursor.execute("UPDATE ctl_instance SET weight = weight + 1 WHERE model_name = 'heavy@llm'")
                 cursor.execute("SELECT * FROM ctl_instance WHERE model_name = 'b@llm' FOR UPDATE")
                 answers = pool.submit(served.call, at_once(verb, [first, second]))
-                wait_until_somebody_waits(database)
+                while not database.server.waits_for_locks():
+                    pass
                 cursor.execute("SELECT * FROM ctl_instance WHERE model_name = 'a@llm' FOR UPDATE")
-                assert deadlocks(database) == before + 1
                 assert not answers.done()
                 cursor.connection.commit()
                 assert answers.result(PATIENCE_SECS) == [True if verb == "heartbeat" else None] * 2
+            code_of = registry._database.dialect.error_code
+            assert code_of(database.server.errors["deadlock"]) in map(code_of, errors)
         assert served.registry.health().ready
 
 
 @contextmanager
 def other_transaction(database: PrivateDatabase) -> Iterator[Any]:
     with closing(database.server.connect(database.name)) as connection, connection.cursor() as cursor:
-        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # of the next one; PostgreSQL has no other
         cursor.execute("BEGIN")
         yield cursor
-
-
-def wait_until_somebody_waits(database: PrivateDatabase) -> None:
-    """Until a row is waited for. innodb_trx tells it too, but as of the read before if that is less than 0.1 s ago."""
-    while status(database, "Innodb_row_lock_current_waits") == 0:
-        pass
-
-
-def deadlocks(database: PrivateDatabase) -> int:
-    ((count,),) = database.execute("SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'")
-    return int(str(count))
-
-
-def status(database: PrivateDatabase, name: str) -> int:
-    ((_, value),) = database.execute(f"SHOW GLOBAL STATUS LIKE '{name}'")
-    return int(str(value))

@@ -112,6 +112,17 @@ class Cluster:
         """Registers, deregisters and beats."""
         return self.ledger.acknowledged + sum(each.ledger.acknowledged for each in self.workers)
 
+    @property
+    def disturbances(self) -> dict[str, float]:
+        """What callers noticed, for `Figures.summary`."""
+        return {
+            "longest_pause_secs": self.ledger.longest_pause,
+            "failed_calls": len(self.ledger.failures) + sum(len(each.refusals) for each in self.workers),
+            "failed_lists": len(self.failed_lists),
+            "longest_list_secs": max(each.longest for each in self.watchers),
+            "wrong_lists": len(self.wrong_lists),
+        }
+
     def unstored_beats(self, server: DatabaseServer) -> list[str]:
         """Beats that were acknowledged and are not stored. The server has this machine's clock."""
         rows = server.read_latest(

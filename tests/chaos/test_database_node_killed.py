@@ -54,11 +54,7 @@ def test_each_node_is_killed_in_turn(tmp_path: Path, figures: Figures) -> None:
         cycles=len(nodes),
         acknowledged=cluster.acknowledged,
         lost=sum(map(len, lost.values())),
-        longest_pause_secs=cluster.ledger.longest_pause,
-        failed_calls=len(cluster.ledger.failures) + sum(len(each.refusals) for each in cluster.workers),
-        failed_lists=len(cluster.failed_lists),
-        longest_list_secs=max(each.longest for each in cluster.watchers),
-        wrong_lists=len(cluster.wrong_lists),
+        **cluster.disturbances,
     )
     assert not any(lost.values()), {place: names[:5] for place, names in lost.items() if names}
     assert rejoined == [3, 3, 3]
@@ -91,11 +87,7 @@ def test_the_primary_of_a_replication_group_is_killed(tmp_path: Path, figures: F
         "MySQL: primary of 3 in group replication killed (-9)",
         acknowledged=cluster.acknowledged,
         lost=sum(map(len, lost.values())),
-        longest_pause_secs=cluster.ledger.longest_pause,
-        failed_calls=len(cluster.ledger.failures) + sum(len(each.refusals) for each in cluster.workers),
-        failed_lists=len(cluster.failed_lists),
-        longest_list_secs=max(each.longest for each in cluster.watchers),
-        wrong_lists=len(cluster.wrong_lists),
+        **cluster.disturbances,
         log_lines=len(moves),
     )
     assert not any(lost.values()), {place: names[:5] for place, names in lost.items() if names}
@@ -125,11 +117,7 @@ def test_the_standby_of_a_killed_primary_is_promoted(tmp_path: Path, figures: Fi
         "PostgreSQL: primary killed (-9), standby promoted",
         acknowledged=cluster.acknowledged,
         lost=len(lost),
-        longest_pause_secs=cluster.ledger.longest_pause,
-        failed_calls=len(cluster.ledger.failures) + sum(len(each.refusals) for each in cluster.workers),
-        failed_lists=len(cluster.failed_lists),
-        longest_list_secs=max(each.longest for each in cluster.watchers),
-        wrong_lists=len(cluster.wrong_lists),
+        **cluster.disturbances,
         log_lines=len(moves),
     )
     assert not lost, lost[:5]

@@ -41,7 +41,9 @@ def primary_and_standby() -> Iterator[tuple[PostgreSQLServer, Standby]]:
         tempfile.TemporaryDirectory(prefix="ctl-database-") as first,
         tempfile.TemporaryDirectory(prefix="ctl-database-") as second,
     ):
-        primary, standby = PostgreSQLServer(Path(first), durable=True), Standby(Path(second), durable=True)
+        applied = ("--synchronous_commit=remote_apply",)  # so that a read there sees it, too
+        primary = PostgreSQLServer(Path(first), durable=True, options=applied)
+        standby = Standby(Path(second), durable=True)
         try:
             primary.install()
             primary.start()

@@ -6,6 +6,7 @@ SQLAlchemy or in standard SQL, and take from the dialect the parts that differ.
 
 from __future__ import annotations
 
+import ssl
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import chain
@@ -15,7 +16,7 @@ from sqlalchemy import DateTime, bindparam, tuple_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from dbgpt_ctl.errors import RegistryError, RegistryUnavailable, RegistryUnusable
+from dbgpt_ctl.errors import RegistryError, RegistryUnavailable, RegistryUnusable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
 MAX_ERROR_CHARS = 200
+RECYCLE_SECS = 600
+"""A connection to a server is not kept longer: proxies and firewalls forget idle ones without a word."""
+IDLE_TRANSACTION_SECS = 2
+"""A server ends a transaction whose client has sent nothing for that time."""
 ErrorCode: TypeAlias = int | str
 """A number, or an SQLSTATE."""
 
@@ -194,6 +199,15 @@ class DatabaseDialect(ABC):
 
     def require_member(self, connection: Any) -> None:  # noqa: B027 - not every database has hosts
         """Closes a new connection of the driver, and raises the driver's error, when its host cannot serve now."""
+
+
+def require_certificates(file: str | None) -> None:
+    """Raises UsageError for a file of certificates to trust that cannot be used."""
+    if file:
+        try:
+            ssl.create_default_context(cafile=file)
+        except OSError as error:  # an SSLError is one
+            raise UsageError(f"registry_db_ssl_ca {file} cannot be used: {error.strerror or error}") from None
 
 
 def cause_of(error: Exception) -> BaseException:

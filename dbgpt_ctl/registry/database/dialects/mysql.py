@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from datetime import timedelta
 from math import inf
 from time import monotonic
@@ -13,8 +12,12 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DisconnectionError
 
 from dbgpt_ctl.databases import DatabaseHost
-from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
+from dbgpt_ctl.registry.database.dialects.base import (
+    IDLE_TRANSACTION_SECS,
+    RECYCLE_SECS,
+    DatabaseDialect,
+    require_certificates,
+)
 from dbgpt_ctl.registry.database.dialects.mysql_connection import DRIVER
 
 if TYPE_CHECKING:
@@ -25,10 +28,6 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts
 
-_RECYCLE_SECS = 600
-"""A connection is not kept longer: proxies and firewalls forget idle ones without a word."""
-_IDLE_TRANSACTION_SECS = 2
-"""The database ends a transaction whose client has sent nothing for that time."""
 _USED_SECS = 1.5
 """Where there is only a limit for all idle connections, one that was idle for that time is replaced by a new one."""
 _USED_AT = "ctl_used_at"
@@ -104,11 +103,7 @@ class MySQL(DatabaseDialect):
         """READ COMMITTED takes no gap locks, and each statement sees all that was committed before it began. Reads are
         in autocommit: that saves a round trip for each.
         """
-        if ssl_ca:
-            try:
-                ssl.create_default_context(cafile=ssl_ca)
-            except OSError as error:  # an SSLError is one
-                raise UsageError(f"registry_db_ssl_ca {ssl_ca} cannot be used: {error.strerror or error}") from None
+        require_certificates(ssl_ca)
         lock = timeouts.lock
         arguments = {
             "charset": "utf8mb4",
@@ -119,7 +114,7 @@ class MySQL(DatabaseDialect):
             **({"ssl_ca": ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True} if ssl_ca else {}),
         }
         # The connection that was used last is used next, so that those in use do not become idle.
-        options = pool | {"pool_recycle": _RECYCLE_SECS, "pool_use_lifo": True, "connect_args": arguments}
+        options = pool | {"pool_recycle": RECYCLE_SECS, "pool_use_lifo": True, "connect_args": arguments}
         isolation = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
         engine = create_engine(
             url.set(drivername="mysql+pymysql"),
@@ -196,9 +191,9 @@ def _limit_idle_transactions(connection: Any, record: ConnectionPoolEntry) -> No
     with connection.cursor() as cursor:
         cursor.execute("SHOW SESSION VARIABLES LIKE 'idle_transaction_timeout'")
         if cursor.fetchone() is not None:
-            cursor.execute(f"SET SESSION idle_transaction_timeout = {_IDLE_TRANSACTION_SECS}")
+            cursor.execute(f"SET SESSION idle_transaction_timeout = {IDLE_TRANSACTION_SECS}")
         else:  # MySQL has one limit for connections in a transaction and for all others
-            cursor.execute(f"SET SESSION wait_timeout = {_IDLE_TRANSACTION_SECS}")
+            cursor.execute(f"SET SESSION wait_timeout = {IDLE_TRANSACTION_SECS}")
             record.info[_USED_AT] = monotonic()
 
 

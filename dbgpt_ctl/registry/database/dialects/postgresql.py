@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,12 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from dbgpt_ctl.databases import DATABASE_TYPES, DatabaseHost
 from dbgpt_ctl.errors import UsageError
-from dbgpt_ctl.registry.database.dialects.base import DatabaseDialect
+from dbgpt_ctl.registry.database.dialects.base import (
+    IDLE_TRANSACTION_SECS,
+    RECYCLE_SECS,
+    DatabaseDialect,
+    require_certificates,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -22,10 +26,6 @@ if TYPE_CHECKING:
 
     from dbgpt_ctl.registry.database.dialects.base import DatabaseTimeouts, ErrorCode
 
-_RECYCLE_SECS = 600
-"""A connection is not kept longer: proxies and firewalls forget idle ones without a word."""
-_IDLE_TRANSACTION_SECS = 2
-"""The database ends a transaction whose client has sent nothing for that time."""
 _NEEDED_LIBPQ = 16_00_00
 """The first libpq that can be told which logins to refuse. Those of `psycopg[binary]` are newer."""
 _WEAK_LOGIN = "weak login"
@@ -100,11 +100,7 @@ class PostgreSQL(DatabaseDialect):
         """Each statement sees all that was committed before it began. Reads are in autocommit: that saves two round
         trips for each.
         """
-        if ssl_ca:
-            try:
-                ssl.create_default_context(cafile=ssl_ca)
-            except OSError as error:  # an SSLError is one
-                raise UsageError(f"registry_db_ssl_ca {ssl_ca} cannot be used: {error.strerror or error}") from None
+        require_certificates(ssl_ca)
         arguments = {
             "connect_timeout": ceil(timeouts.connect),
             "silence_secs": timeouts.io,
@@ -120,7 +116,7 @@ class PostgreSQL(DatabaseDialect):
             use_native_hstore=False,
             isolation_level="AUTOCOMMIT" if reads else "READ COMMITTED",
             skip_autocommit_rollback=reads,
-            **pool | {"pool_recycle": _RECYCLE_SECS, "connect_args": arguments},
+            **pool | {"pool_recycle": RECYCLE_SECS, "connect_args": arguments},
         )
 
         @event.listens_for(engine, "connect")
@@ -161,7 +157,7 @@ _SESSION = (
     # Without statistics, as after the first registers, a scan of the table looks cheaper than its index.
     "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false), "
     "set_config('lock_timeout', '{lock}s', false), "
-    f"set_config('idle_in_transaction_session_timeout', '{_IDLE_TRANSACTION_SECS}s', false), "
+    f"set_config('idle_in_transaction_session_timeout', '{IDLE_TRANSACTION_SECS}s', false), "
     "set_config('default_transaction_isolation', 'read committed', false), "
     # An answer is durable: a server that is set to lose the last commits does not lose these.
     "CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'local', false) END"

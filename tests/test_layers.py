@@ -23,6 +23,7 @@ FLOORS = (
     "wire",
     "tracing",
     "client",
+    "ping",
     "registry",
     "diagnosis",
     "controller",

@@ -126,8 +126,8 @@ def to_ping(facts: Facts, endpoints: Sequence[Endpoint]) -> list[InstanceKey]:
 
 def _pinged(session: Session, facts: Facts, endpoints: Sequence[Endpoint], level: str) -> Facts:
     """With the pings. While they run, a terminal shows how many are done."""
-    from dbgpt_ctl.cli.ping.run import ping_all
-    from dbgpt_ctl.cli.ping.worker import Level, PingOptions
+    from dbgpt_ctl.ping.run import ping_all
+    from dbgpt_ctl.ping.worker import Level, PingOptions
 
     keys = to_ping(facts, endpoints[:MAX_ENDPOINTS])
     done = count(1)

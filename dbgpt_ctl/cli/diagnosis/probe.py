@@ -1,6 +1,6 @@
 """Probes the addresses of workers: does anything listen there, and is it a DB-GPT worker?
 
-A probe is the first call of a ping (see `cli.ping`), to many addresses at the same time and with a short timeout.
+A probe is the first call of a ping (see `ping`), to many addresses at the same time and with a short timeout.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _RESET = Probe(ProbeOutcome.RESET, "what listens there closes the connection wit
 
 def probe_all(endpoints: Sequence[Endpoint], timeout: float = TIMEOUT_SECS) -> dict[Endpoint, Probe]:
     """Probes all endpoints at the same time, and returns after at most `timeout` seconds, name resolution included."""
-    from dbgpt_ctl.cli.ping.calls import worker_transport  # it imports httpx
+    from dbgpt_ctl.ping.calls import worker_transport  # it imports httpx
 
     results: dict[Endpoint, Probe] = {}
     deadline = monotonic() + timeout
@@ -51,8 +51,8 @@ def probe_all(endpoints: Sequence[Endpoint], timeout: float = TIMEOUT_SECS) -> d
 
 def probe(endpoint: Endpoint, transport: Transport, timeout: float) -> Probe:
     """Probes one endpoint."""
-    from dbgpt_ctl.cli.ping.calls import WorkerCalls, address_of_worker, is_of_worker
     from dbgpt_ctl.client.responses import NoResponse
+    from dbgpt_ctl.ping.calls import WorkerCalls, address_of_worker, is_of_worker
 
     address = address_of_worker(*endpoint)
     if address is None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dbgpt_ctl.cli.ping.report import Detail, PingedInstance, print_pings, quoted_cause, summary
+from dbgpt_ctl.cli.ping.report import PingedInstance, print_pings, summary
 from dbgpt_ctl.client.results import KnownInstance
 from dbgpt_ctl.domain.instance import DrainFacts, InstanceKey, InstanceState
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
+from dbgpt_ctl.ping.details import Detail, quoted_cause
 from tests.support.process import ROOT
 
 if TYPE_CHECKING:

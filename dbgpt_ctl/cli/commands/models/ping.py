@@ -20,11 +20,11 @@ from dbgpt_ctl.cli.output.status_line import status_line
 from dbgpt_ctl.cli.output.stdout import OutputFormat, print_document, print_lines
 from dbgpt_ctl.cli.parsing.suggestions import Suggestions
 from dbgpt_ctl.cli.ping.report import PingedInstance, print_pings, summary
-from dbgpt_ctl.cli.ping.worker import MAX_TOKENS, PROMPT, Level, PingOptions
 from dbgpt_ctl.domain.instance import InstanceState
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
 from dbgpt_ctl.domain.references import reference_of
 from dbgpt_ctl.errors import ConditionNotMet, ControllerFailed, ControllerUnreachable, NotFound, UsageError
+from dbgpt_ctl.ping.worker import MAX_TOKENS, PROMPT, Level, PingOptions
 from dbgpt_ctl.text.times import parse_duration
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _host_of(url: str) -> str:
 
 def _ping(keys: Sequence[InstanceKey], options: PingOptions, session: Session, pings: dict[InstanceKey, Ping]) -> bool:
     """Adds the results as they come, and says on a terminal how many there are. Whether Ctrl-C ended that."""
-    from dbgpt_ctl.cli.ping.run import ping_all
+    from dbgpt_ctl.ping.run import ping_all
 
     counts: Counter[str] = Counter()
 

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from dbgpt_ctl.cli.ping.run import ping_all
-from dbgpt_ctl.cli.ping.worker import Level, PingOptions
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
+from dbgpt_ctl.ping.run import ping_all
+from dbgpt_ctl.ping.worker import Level, PingOptions
 from tests.client.servers import closed_port, reply
 from tests.support.fake_worker import DESCRIPTIONS, FakeWorker, fake_worker
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dbgpt_ctl.cli.ping.worker import PingOptions
     from dbgpt_ctl.client.transport import Observe
     from dbgpt_ctl.domain.instance import InstanceKey
     from dbgpt_ctl.domain.ping_results import Ping
+    from dbgpt_ctl.ping.worker import PingOptions
 
 
 def ping_all(
@@ -52,8 +52,8 @@ def _start(
     processes: Sequence[Sequence[InstanceKey]], options: PingOptions, observe: Observe | None
 ) -> SimpleQueue[Ping | BaseException]:
     """Starts the threads. In the queue are their results as they come, and an exception that is a bug."""
-    from dbgpt_ctl.cli.ping.calls import worker_transport  # it imports httpx
-    from dbgpt_ctl.cli.ping.worker import WorkerProcess
+    from dbgpt_ctl.ping.calls import worker_transport  # it imports httpx
+    from dbgpt_ctl.ping.worker import WorkerProcess
 
     transport = worker_transport(observe)
     waiting: SimpleQueue[Sequence[InstanceKey]] = SimpleQueue()

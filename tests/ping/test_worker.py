@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dbgpt_ctl.cli.ping.calls import worker_transport
-from dbgpt_ctl.cli.ping.worker import MOST_TIMEOUTS, Level, PingOptions, WorkerProcess
 from dbgpt_ctl.domain.instance import InstanceKey
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
+from dbgpt_ctl.ping.calls import worker_transport
+from dbgpt_ctl.ping.worker import MOST_TIMEOUTS, Level, PingOptions, WorkerProcess
 from tests.client.servers import behaving, black_hole, closed_port, reply, resets, unconnectable
 from tests.support.fake_worker import (
     DESCRIPTIONS,

@@ -8,13 +8,13 @@ from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dbgpt_ctl.cli.ping.calls import WorkerCalls, address_of_worker, is_of_worker
-from dbgpt_ctl.cli.ping.records import RecordReader
-from dbgpt_ctl.cli.ping.report import Detail, quoted_cause
 from dbgpt_ctl.client.responses import NoResponse, Response
 from dbgpt_ctl.domain.instance import SERVICE
 from dbgpt_ctl.domain.ping_results import Ping, PingResult
 from dbgpt_ctl.failure_causes import FailureCause
+from dbgpt_ctl.ping.calls import WorkerCalls, address_of_worker, is_of_worker
+from dbgpt_ctl.ping.details import Detail, quoted_cause
+from dbgpt_ctl.ping.records import RecordReader
 from dbgpt_ctl.text.escaping import escaped
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dbgpt_ctl.cli.ping.calls import CONNECT_SECS, WorkerCalls, WorkerRequest, address_of_worker, worker_transport
 from dbgpt_ctl.failure_causes import FailureCause
+from dbgpt_ctl.ping.calls import CONNECT_SECS, WorkerCalls, WorkerRequest, address_of_worker, worker_transport
 from dbgpt_ctl.settings.addresses import Address
 from tests.client.servers import black_hole
 
